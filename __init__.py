@@ -1,0 +1,77 @@
+"""fusion makes multimodal fusion work, and proves it.
+
+The public names, loaded when first used: ``import fusion`` imports nothing heavy.
+
+>>> from fusion import Strategy, hookimpl
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cache import FeatureCache
+    from .core.contracts import (
+        Balancer,
+        Branch,
+        Clip,
+        Corpus,
+        Extractor,
+        Gradients,
+        Modality,
+        ParameterGroup,
+        Plugin,
+        Recording,
+        Step,
+        Strategy,
+        Tracker,
+        hookimpl,
+    )
+    from .core.errors import FusionError, UserError
+
+__all__ = [
+    "Balancer",
+    "Branch",
+    "Clip",
+    "Corpus",
+    "Extractor",
+    "FeatureCache",
+    "FusionError",
+    "Gradients",
+    "Modality",
+    "ParameterGroup",
+    "Plugin",
+    "Recording",
+    "Step",
+    "Strategy",
+    "Tracker",
+    "UserError",
+    "__version__",
+    "hookimpl",
+]
+
+_ELSEWHERE = {
+    "FeatureCache": ".cache",
+    "FusionError": ".core.errors",
+    "UserError": ".core.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("modal-fusion")
+    else:
+        home = _ELSEWHERE.get(name, ".core.contracts")
+        value = getattr(importlib.import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

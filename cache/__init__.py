@@ -1,0 +1,1 @@
+"""A feature cache that would be useful without the rest of fusion."""

@@ -1,0 +1,212 @@
+"""What flows between the floors before there are tensors: recordings, clips, arrays.
+
+Nothing here imports torch, so corpora and extractors load fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Plugin:
+    """What every pluggable class has: a name, a version, and parameters.
+
+    Parameters of a plugin are the keyword arguments of ``__init__`` that have an
+    annotation and a default. ``fusion plugins show NAME`` prints them with the text
+    of the docstring's *Parameters* section; ``--set NAME.PARAMETER=VALUE`` sets them.
+
+    Attributes
+    ----------
+    name : str
+        What users type. Lower case letters, digits and underscores.
+    version : str
+        Raise it whenever the numbers that the plugin makes change.
+    default : bool
+        Whether a run uses it when the user names none of its kind.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    default: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What an extractor may see: where the signal is, and nothing of its label.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    start : float
+        First second of the clip within the file, >= 0.
+    end : float or None
+        Last second; None means to the end of the file.
+    """
+
+    path: Path
+    start: float = 0.0
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One recording with a label, a speaker and a corpus: the unit of everything.
+
+    Attributes
+    ----------
+    recording : Recording
+        Where the signal is.
+    name : str
+        Unique within its corpus and stable between machines (a relative path).
+    label : str
+        The class, in the corpus's own words until labels are mapped.
+    speaker : str
+        Unique within the corpus. Two clips of one speaker never lie in two parts of a split.
+    corpus : str
+        Name of the corpus.
+    split : str or None
+        ``"train"``, ``"val"`` or ``"test"`` where the corpus prescribes it.
+    fold : str or None
+        The test fold that the corpus prescribes.
+    attributes : mapping
+        Anything else that is known (``"sentence"``, ``"intensity"``, ...).
+    """
+
+    recording: Recording
+    name: str
+    label: str
+    speaker: str
+    corpus: str
+    split: str | None = None
+    fold: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Corpus(Plugin):
+    """Reads a data set of clips from a folder or file.
+
+    Parameters
+    ----------
+    path : Path or None
+        Where the corpus lies. None only for a corpus that makes itself
+        (``needs_path = False``).
+
+    Attributes
+    ----------
+    labels : mapping of str to str
+        The corpus's own label -> one of the six shared emotions. A label that is missing
+        here is left out of runs on shared labels, counted and shown. Empty means that the
+        labels are free text, matched by the shared emotions' common spellings.
+    needs_path : bool
+        False for a corpus that is generated.
+    priority : int
+        When several corpora recognise a path, the highest wins; generic readers stay at 0.
+    """
+
+    labels: ClassVar[Mapping[str, str]] = {}
+    needs_path: ClassVar[bool] = True
+    priority: ClassVar[int] = 10
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    @classmethod
+    def detect(cls, path: Path) -> bool:
+        """Whether `path` looks like this corpus. Must be quick and must not raise."""
+        return False
+
+    def clips(self) -> Iterable[Clip]:
+        """Yield the clips, labels in the corpus's own words, in a stable order.
+
+        Raises
+        ------
+        CorpusError
+            If the path holds nothing of this corpus.
+        """
+        raise NotImplementedError
+
+
+class Extractor(Plugin):
+    """Turns a recording into one array of a declared shape and dtype: a modality.
+
+    The extractor's name, version, parameters, shape, dtype and the versions of the
+    `libraries` make its fingerprint: two arrays with one fingerprint and one recording
+    content are the same array.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of one array. Set in ``__init__`` when it depends on parameters.
+    dtype : str
+        numpy name of the dtype, ``"float32"`` by default.
+    axes : tuple of str
+        What each axis means, e.g. ``("channel", "frequency", "time")``. Masking during
+        training applies to axes called ``"frequency"`` and ``"time"`` only.
+    libraries : tuple of str
+        Distributions whose versions decide the numbers.
+    default_branch : str or None
+        The branch that suits it; None lets the first branch that accepts the shape serve.
+    default_branch_parameters : mapping
+        Parameters for that branch.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    axes: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+    default_branch: ClassVar[str | None] = None
+    default_branch_parameters: ClassVar[Mapping[str, Any]] = {}
+
+    def extract(self, recording: Recording) -> npt.NDArray[Any]:
+        """Compute the array for one recording.
+
+        Raises
+        ------
+        RecordingError
+            If the recording can't be read. The clip is then left out, counted and listed.
+        """
+        raise NotImplementedError
+
+    def check(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return `array` in the declared dtype, or say how it breaks the declaration."""
+        from ..errors import PluginError
+
+        array = np.asarray(array)
+        if array.shape != self.shape:
+            raise PluginError(
+                f"Extractor {self.name!r} declares arrays of shape {self.shape} "
+                f"and returned one of shape {array.shape}.",
+                hint="Set self.shape in __init__ to what extract() returns.",
+            )
+        array = array.astype(self.dtype, copy=False)
+        if not np.isfinite(array).all():
+            raise PluginError(
+                f"Extractor {self.name!r} returned an array with NaN or infinite values."
+            )
+        return array
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """One view of every clip, as the networks need to know it.
+
+    Attributes
+    ----------
+    name : str
+        The extractor's name.
+    shape : tuple of int
+        Shape of one clip's array.
+    axes : tuple of str
+        What each axis means; may be empty.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...] = ()

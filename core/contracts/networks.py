@@ -1,0 +1,114 @@
+"""Networks: branches turn one modality into an embedding, strategies join modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from .data import Plugin
+
+
+class Branch(Plugin, nn.Module):
+    """Turns one modality into an embedding, by way of a feature map.
+
+    A branch works in two steps so that strategies may take either: :meth:`maps` gives a
+    feature map with a grid (positions in frequency and time, pixels, tokens), and
+    :meth:`pool` turns it into one embedding per clip.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one clip's array.
+    dim : int
+        Size of the embedding.
+
+    Attributes
+    ----------
+    dim : int
+        Size of the embedding, D.
+    map_channels : int
+        Channels of the feature map, C.
+    """
+
+    dim: int
+    map_channels: int
+
+    def __init__(self, shape: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.dim = dim
+
+    @classmethod
+    def accepts(cls, shape: tuple[int, ...]) -> bool:
+        """Whether this branch can take arrays of `shape`."""
+        return True
+
+    def maps(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> feature map (B, map_channels, *grid)."""
+        raise NotImplementedError
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """(B, map_channels, *grid) -> embedding (B, dim)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> embedding (B, dim)."""
+        return self.pool(self.maps(x))
+
+
+class Strategy(Plugin, nn.Module):
+    """Joins the modalities into class scores.
+
+    Works for any number of modalities, one included. `forward` receives a dict by
+    modality, always in the order of `dims`.
+
+    Parameters
+    ----------
+    dims : dict of str to int
+        Modality -> size of its embedding (or channels of its feature map, where `takes`
+        is ``"maps"``).
+    num_classes : int
+        Number of classes, C.
+
+    Attributes
+    ----------
+    takes : {"embeddings", "maps"}
+        What `forward` receives: embeddings (B, D_m), or feature maps (B, C_m, *grid_m).
+    """
+
+    takes: ClassVar[Literal["embeddings", "maps"]] = "embeddings"
+
+    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
+        super().__init__()
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """dict of (B, D_m) -> class scores (B, num_classes)."""
+        raise NotImplementedError
+
+    def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        """How much each modality counts for each clip, (B, M), rows summing to 1.
+
+        None (the default) where the strategy has no such weights. Runs report its mean.
+        """
+        return None
+
+
+def equal_dims(dims: Mapping[str, int], name: str) -> int:
+    """The one size that all of `dims` share.
+
+    Raises
+    ------
+    ParameterError
+        If they differ; `name` is the strategy that needs them equal.
+    """
+    from ..errors import ParameterError
+
+    sizes = set(dims.values())
+    if len(sizes) != 1:
+        raise ParameterError(
+            f"Strategy {name!r} needs embeddings of one size and was given {dict(dims)}.",
+            hint="Give every branch the same dim (--set train.dim=64).",
+        )
+    return sizes.pop()
