@@ -1,0 +1,156 @@
+"""The command line: thin commands that parse, call one function and print.
+
+``fusion --help`` imports neither torch nor any plugin: each command's module is loaded when
+the command is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from ..errors import FusionError
+
+# Command -> module and its line in `fusion --help`.
+COMMANDS = {
+    "run": ("run", "Train baselines, fused model and ensemble; say which is best."),
+    "predict": ("predict", "Label recordings with the model that a run handed out."),
+    "cache": ("cache", "Precompute features, and look at what is stored."),
+    "plugins": ("plugins", "List plugins, show their parameters."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{COMMANDS[cmd_name][0]}", __name__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from ..errors import UnknownNameError
+
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UnknownNameError("command", args[0], COMMANDS, hint="fusion --help")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"fusion {version('modal-fusion')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-p",
+    "plugins",
+    multiple=True,
+    metavar="PLUGIN",
+    help="Load a plugin (./file.py or a module), or block one (no:NAME). May be repeated.",
+)
+@click.option("--strict-plugins", is_flag=True, help="Stop at a broken plugin, don't skip it.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+@click.pass_context
+def cli(ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool, debug: bool) -> None:
+    """Multimodal fusion that works, and proves it on held-out speakers.
+
+    \b
+    fusion run                              the demo corpus, default methods
+    fusion run --data PATH --strategy gated --balance gradscale
+    """
+    ctx.obj = {"plugins": plugins, "strict": strict_plugins, "debug": debug}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: turns errors into messages and exit codes."""
+    sys.exit(run_cli(args))
+
+
+def run_cli(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 fine, 1 a run failed, 2 user mistake."""
+    given = sys.argv[1:] if args is None else args
+    try:
+        result = cli.main(given, prog_name="fusion", standalone_mode=False)
+    except FusionError as error:
+        if "--debug" in given:
+            raise
+        _say_error(error.message, error.hint)
+        return error.exit_code
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (head, less) has gone; writing to it again at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _say_error(message: str, hint: str | None) -> None:
+    click.echo(click.style("error: ", fg="red", bold=True, reset=True) + message, err=True)
+    if hint:
+        click.echo(click.style("hint:  ", fg="cyan") + hint, err=True)
+
+
+def _interrupted() -> int:
+    click.echo("\nInterrupted. What was finished is kept.", err=True)
+    return 130
+
+
+def registry_from(ctx: click.Context) -> Any:
+    """The registry for this command's plugin options; problems go to standard error."""
+    from ..registry import Registry
+
+    options = ctx.find_root().obj
+    registry = Registry(options["plugins"], strict=options["strict"])
+    for problem in registry.problems:
+        click.echo(click.style("warning: ", fg="yellow") + str(problem), err=True)
+    return registry
+
+
+def plugin_options(function: Any) -> Any:
+    """Lets ``-p`` and ``--strict-plugins`` stand after the command as well as before it."""
+
+    def collect(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+        root = ctx.find_root().obj
+        root["plugins"] = (*root["plugins"], *value)
+
+    def strict(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        root = ctx.find_root().obj
+        root["strict"] = root["strict"] or value
+
+    function = click.option(
+        "--strict-plugins", is_flag=True, expose_value=False, callback=strict,
+        help="Stop at a broken plugin, don't skip it.",
+    )(function)  # fmt: skip
+    return click.option(
+        "-p", multiple=True, metavar="PLUGIN", expose_value=False, callback=collect,
+        help="Load a plugin (./file.py or a module), or block one (no:NAME).",
+    )(function)  # fmt: skip

@@ -108,11 +108,14 @@ class Corpus(Plugin):
         False for a corpus that is generated.
     priority : int
         When several corpora recognise a path, the highest wins; generic readers stay at 0.
+    synthetic : bool
+        True for generated data: its figures are then marked as evidence of nothing.
     """
 
     labels: ClassVar[Mapping[str, str]] = {}
     needs_path: ClassVar[bool] = True
     priority: ClassVar[int] = 10
+    synthetic: ClassVar[bool] = False
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -155,9 +158,12 @@ class Extractor(Plugin):
         The branch that suits it; None lets the first branch that accepts the shape serve.
     default_branch_parameters : mapping
         Parameters for that branch.
+    parameters : mapping
+        What ``__init__`` was called with, defaults included; set by fusion.
     """
 
     shape: tuple[int, ...]
+    parameters: Mapping[str, Any] = {}
     dtype: str = "float32"
     axes: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ()

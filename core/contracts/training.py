@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ class ParameterGroup:
 
     Attributes
     ----------
-    name : str
-        ``"branch.<modality>"``, ``"probe.<modality>"`` or ``"head"``.
+    role : {"branch", "probe", "head"}
+        What the parameters belong to.
     modality : str or None
         The modality of a branch or probe; None for the fusion head.
     parameters : list of Tensor
@@ -33,7 +33,7 @@ class ParameterGroup:
         Decoupled weight decay.
     """
 
-    name: str
+    role: Literal["branch", "probe", "head"]
     modality: str | None
     parameters: list[torch.nn.Parameter]
     lr: float
@@ -65,8 +65,10 @@ class Step:
     unimodal : dict of Tensor
         Class scores of the probes, (B, C), by modality. Their gradient stops at the
         embedding: they tell what a modality knows, and change nothing in its branch.
-    losses : dict of Tensor
-        Scalar cross-entropies: ``"fused"``, and ``"probe.<modality>"`` for each.
+    fused_loss : Tensor
+        Cross-entropy of `logits`, a scalar.
+    unimodal_losses : dict of Tensor
+        Cross-entropy of each probe, a scalar, by modality.
     """
 
     epoch: int
@@ -79,7 +81,8 @@ class Step:
     embeddings: dict[str, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None
     unimodal: dict[str, Tensor] = field(default_factory=dict)
-    losses: dict[str, Tensor] = field(default_factory=dict)
+    fused_loss: Tensor | None = None
+    unimodal_losses: dict[str, Tensor] = field(default_factory=dict)
 
     def scores(self) -> dict[str, Tensor]:
         """Sum over the batch of the probe's probability of the right class, by modality."""
@@ -154,7 +157,10 @@ class Balancer(Plugin):
         return embeddings
 
     def loss(self, loss: Tensor, step: Step) -> Tensor:
-        """Change the scalar loss of the branches and the head. `step.losses` has its parts."""
+        """Change the scalar loss of the branches and the head; it starts as `step.fused_loss`.
+
+        The probes are trained on losses of their own, which no balancer changes.
+        """
         return loss
 
     def gradients(self, gradients: Gradients, step: Step) -> None:

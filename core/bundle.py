@@ -1,0 +1,115 @@
+"""The model handed out: a weighted mean of trained models, in one safetensors file.
+
+One fused model is a bundle of one member; an ensemble has a member per modality; with
+cross-validation there is one choice per fold, and the bundle is their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .checkpoint import load_weights, save_weights
+from .errors import RunError
+from .model import FusionModel, ModelSpec, build_model
+from .registry import Registry
+from .run_dir import RunDirectory
+from .selection import ENSEMBLE, Selection
+from .trainings import Training, spec_of
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One trained model and its share of the probabilities."""
+
+    training: str
+    weight: float
+    spec: ModelSpec
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "training": self.training,
+            "weight": self.weight,
+            "spec": self.spec.to_json(),
+        }
+
+
+def members_of(run: RunDirectory, selection: Selection) -> list[Member]:
+    """The trained models that validation chose, with weights that sum to 1."""
+    found: list[Member] = []
+    share = 1.0 / len(selection.folds)
+    for index, fold in enumerate(selection.folds):
+        parts = fold.weights if fold.chosen == ENSEMBLE else {fold.chosen: 1.0}
+        total = sum(parts.values())
+        for name, weight in parts.items():
+            if weight > 0:
+                training = Training(index, name)
+                spec = spec_of(run, training)
+                found.append(Member(training.name, share * weight / total, spec))
+    return found
+
+
+def write_bundle(run: RunDirectory, selection: Selection) -> list[Member]:
+    """Put the chosen models' weights into one file; returns its members."""
+    members = members_of(run, selection)
+    weights: dict[str, torch.Tensor] = {}
+    for member in members:
+        for name, tensor in load_weights(run.training(member.training) / WEIGHTS).items():
+            weights[f"{member.training}/{name}"] = tensor
+    save_weights(run.path / WEIGHTS, weights, {"format": "fusion-bundle-1"})
+    return members
+
+
+class Bundle:
+    """The model handed out, ready to label new recordings.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        A finished run.
+    registry : Registry
+        Where the branches and strategies of the run are found.
+    """
+
+    def __init__(self, run: RunDirectory, registry: Registry) -> None:
+        info = run.info()
+        if "handed_out" not in info:
+            raise RunError(
+                f"The run {run.path} is not finished: it hands out no model yet.",
+                hint=f"Finish it: fusion run --resume {run.path}",
+            )
+        self.classes: tuple[str, ...] = tuple(info["classes"])
+        weights = load_weights(run.path / WEIGHTS)
+        self._members: list[tuple[float, FusionModel]] = []
+        for entry in info["handed_out"]:
+            prefix = entry["training"] + "/"
+            own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+            model = build_model(ModelSpec.from_json(entry["spec"]), registry)
+            model.load_state_dict(own)
+            self._members.append((entry["weight"], model.eval()))
+
+    @property
+    def modalities(self) -> list[str]:
+        """Features that the members need."""
+        names = [m for _, model in self._members for m in model.modalities]
+        return list(dict.fromkeys(names))
+
+    @torch.no_grad()
+    def probabilities(
+        self, features: Mapping[str, Sequence[npt.NDArray[Any]]]
+    ) -> npt.NDArray[np.float64]:
+        """Modality -> one array per recording; returns (n, C) float64, rows summing to 1."""
+        inputs = {m: torch.from_numpy(np.stack(list(rows))) for m, rows in features.items()}
+        total = 0.0
+        for weight, model in self._members:
+            total = total + weight * model(inputs).double().softmax(dim=1)
+        assert isinstance(total, torch.Tensor)
+        result: npt.NDArray[np.float64] = total.numpy()
+        return result

@@ -1,0 +1,93 @@
+"""``fusion cache``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from . import plugin_options, registry_from
+from .run import data_options
+
+
+@click.group("cache")
+def command() -> None:
+    """Precompute features, and look at what is stored."""
+
+
+@command.command("build")
+@data_options
+@click.option("--quiet", is_flag=True, help="No progress, only the summary.")
+@plugin_options
+@click.pass_context
+def build(ctx: click.Context, **options: Any) -> int:
+    """Compute the features of a corpus that are not stored yet.
+
+    May be killed at any moment and called again: what is finished stays. A later
+    fusion run with the same data and parameters reads what was built here.
+
+    \b
+    fusion cache build --data PATH
+    fusion cache build --data ravdess=PATH --features mel --set mel.hop=160 --jobs 8
+    """
+    from ...cache import FeatureCache
+    from ..config import RunConfig
+    from ..parameters import parse_settings
+    from ..prepare import build_cache, with_defaults
+    from .display import Display, print_build
+
+    registry = registry_from(ctx)
+    config = with_defaults(
+        RunConfig(
+            data=options["data"],
+            labels=options["labels"],
+            features=tuple(f.strip() for f in options["features"].split(",") if f.strip()),
+            settings=parse_settings(options["settings"]),
+            plugins=registry.requests,
+            cache=options["cache"],
+            strict=options["strict"],
+        ),
+        registry,
+    )
+    with Display(quiet=options["quiet"]) as display:
+        report = build_cache(config, registry, jobs=options["jobs"], on_progress=display.extracting)
+    print_build(report, FeatureCache(config.cache).root)
+    return 1 if report.failures else 0
+
+
+@command.command("info")
+@click.option("--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def info(root: str | None, as_json: bool) -> None:
+    """What is stored: features, their parameters, items, sizes, what they cost."""
+    from ...cache import FeatureCache
+
+    cache = FeatureCache(root)
+    features = cache.info()
+    if as_json:
+        listing = [asdict(feature) for feature in features]
+        click.echo(json.dumps({"root": str(cache.root), "features": listing}, indent=1))
+        return
+    click.echo(f"{cache.root}")
+    if not features:
+        click.echo("  nothing stored yet (fusion cache build)")
+    for feature in features:
+        click.echo(
+            f"  {feature.name} {feature.id[:8]}: {feature.items} items in {feature.shards} shards, "
+            f"{size(feature.nbytes)}, {feature.seconds:.1f} s to compute"
+        )
+        parameters = ", ".join(f"{k}={v}" for k, v in feature.parameters.items())
+        click.echo(f"      version {feature.version}; {parameters}")
+    for problem in cache.problems:
+        click.echo(click.style("warning: ", fg="yellow") + str(problem), err=True)
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``104.9 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

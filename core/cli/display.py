@@ -1,0 +1,219 @@
+"""What a person sees of an experiment: progress on standard error, results on standard out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ...cache.builder import BuildReport
+from ...cache.builder import Progress as BuildProgress
+from ..experiment import Observer, RunResult
+from ..prepare import Plan
+from ..results import CHOSEN, FUSED, p_text, points
+from ..run_dir import PARTS
+from ..statistics import Comparison, Interval
+from ..trainings import Training
+
+_FAILURES_SHOWN = 5
+
+
+class Display(Observer):
+    """Shows an experiment as it goes on. On a terminal with bars, elsewhere line by line."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self._progress = Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:>5.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._bars: dict[str, TaskID] = {}
+        self._epochs = 0
+        self._best: dict[Training, float] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, plan: Plan) -> None:
+        data = plan.dataset
+        speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
+        counts = Counter(clip.label for clip in data.clips)
+        self.console.print(
+            f"[bold]corpus[/]    {', '.join(data.corpora)}: {len(data.clips)} clips, "
+            f"{len(speakers)} speakers; "
+            + ", ".join(f"{name} {counts[name]}" for name in data.classes)
+        )
+        for corpus, dropped in data.dropped.items():
+            if dropped:
+                listed = ", ".join(f"{label} {n}" for label, n in dropped.items())
+                self.console.print(
+                    f"          {corpus}: left out {sum(dropped.values())}: {listed}"
+                )
+        parts = plan.splits[0].describe(data.clips)
+        sizes = ", ".join(
+            f"{part} {parts[part]['clips']} clips of {parts[part]['speakers']} speakers"
+            for part in PARTS
+        )
+        of = f"{len(plan.splits)} folds; the first: " if len(plan.splits) > 1 else ""
+        self.console.print(f"[bold]split[/]     {of}{sizes}")
+        if not plan.splits[0].speaker_independent:
+            self.console.print("[yellow]          speaker-dependent: speakers in several parts[/]")
+
+    def extracting(self, progress: BuildProgress) -> None:
+        if progress.total:
+            self._bar(f"extract {progress.feature}", progress.done, progress.total, "")
+
+    def extracted(self, report: BuildReport) -> None:
+        for name in [name for name in self._bars if name.startswith("extract")]:
+            self._progress.remove_task(self._bars.pop(name))
+        done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
+        self.console.print(f"[bold]features[/]  {done}{report.present} found in the cache")
+        for failure in report.failures[:_FAILURES_SHOWN]:
+            self.console.print(f"[yellow]          left out:[/] {escape(failure.reason)}")
+        more = len(report.failures) - _FAILURES_SHOWN
+        if more > 0:
+            self.console.print(f"          and {more} more, all listed in run.json")
+
+    def training(self, run: Path, trainings: Sequence[Training], epochs: int) -> None:
+        self._epochs = epochs
+        self.console.print(f"[bold]training[/]  {len(trainings)} models, {epochs} epochs each")
+        self._bar("models", 0, len(trainings), "")
+
+    def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
+        best = max(self._best.get(training, 0.0), record["val_uar"])
+        self._best[training] = best
+        note = f"val UAR {100 * record['val_uar']:.1f}, best {100 * best:.1f}"
+        self._bar(training.name, record["epoch"], self._epochs, note)
+
+    def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
+        if training.name in self._bars:
+            self._progress.remove_task(self._bars.pop(training.name))
+        if "models" in self._bars:
+            self._progress.advance(self._bars["models"])
+        self.console.print(
+            f"          {training.name:<18} best validation UAR {100 * summary['best_uar']:.1f} "
+            f"at epoch {summary['best_epoch']} of {summary['epoch']}, "
+            f"{summary['seconds']:.0f} s, {summary['parameters']:,} parameters"
+        )
+
+    def evaluating(self) -> None:
+        for name in list(self._bars):
+            self._progress.remove_task(self._bars.pop(name))
+
+    def _bar(self, name: str, done: int, total: int, note: str) -> None:
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total, note=note)
+        self._progress.update(self._bars[name], completed=done, note=note)
+
+
+def print_result(result: RunResult) -> None:
+    """The table, the comparisons, the verdict, and what to do next."""
+    console = Console(highlight=False)
+    results, info = result.results, result.info
+    console.print()
+    console.print(_table(result))
+    console.print()
+    for name in (FUSED, CHOSEN):
+        line = _comparison(results.comparisons[name])
+        console.print(f"{name} minus {results.best_single}: {line}")
+    if results.weights:
+        shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
+        console.print(f"fusion weights on test: {shares}")
+    console.print()
+    console.print(Text(results.verdict, style="bold"))
+    groups = results.comparisons[FUSED].groups
+    if not info["split"]["speaker_independent"]:
+        console.print("[yellow]Speaker-dependent: test speakers were heard in training.[/]")
+    elif groups < 6:
+        console.print(
+            f"[yellow]Only {groups} test speakers: the intervals are rough, and no p-value can be "
+            f"below {2 / 2**groups:.2g}. With --folds K every speaker is tested.[/]"
+        )
+    if info["synthetic"]:
+        console.print(
+            "[yellow]Generated voices: for trying the tool. "
+            "These figures are evidence of nothing.[/]"
+        )
+    console.print(f"\nrun directory: {result.path}")
+    console.print(f"label new recordings: fusion predict {result.path} FILE...")
+
+
+def _table(result: RunResult) -> Table:
+    results, folds = result.results, result.info["split"]["folds"]
+    title = "on speakers never heard" if result.info["split"]["speaker_independent"] else (
+        "SPEAKER-DEPENDENT"
+    )  # fmt: skip
+    table = Table(title=f"Test, {title} (%, with 95 % intervals)", title_justify="left", box=None,
+                  pad_edge=False, header_style="bold", title_style="")  # fmt: skip
+    table.add_column("model")
+    for column in ("UAR", "WA", "macro-F1", "validation UAR"):
+        table.add_column(column, justify="right")
+    if folds > 1:
+        table.add_column("UAR by fold, mean ± sd", justify="right")
+    top = max(m.uar.value for m in results.models if m.name != CHOSEN)
+    for model in results.models:
+        row = [
+            model.name,
+            _interval(model.uar),
+            _interval(model.accuracy),
+            f"{100 * model.macro_f1:.1f}",
+            f"{100 * model.val_uar:.1f}",
+        ]
+        if folds > 1:
+            row.append(_mean_sd(model.fold_uar))
+        style = "bold" if model.uar.value == top else ""
+        table.add_row(*row, style=style, end_section=model.name == "ensemble")
+    return table
+
+
+def _mean_sd(values: Sequence[float]) -> str:
+    mean = sum(values) / len(values)
+    spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    return f"{100 * mean:.1f} ± {100 * spread:.1f}"
+
+
+def _interval(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def _comparison(c: Comparison) -> str:
+    return (
+        f"{points(c.difference)} points of UAR, 95 % interval "
+        f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}"
+    )
+
+
+def print_build(report: BuildReport, root: Path) -> None:
+    """What a build did."""
+    console = Console(highlight=False)
+    for failure in report.failures:
+        console.print(f"[yellow]left out:[/] {failure.feature}: {escape(failure.reason)}")
+    console.print(
+        f"{report.computed} computed, {report.present} present already, "
+        f"{len(report.failures)} failed, in {report.seconds:.1f} s"
+    )
+    console.print(f"cache: {root}")

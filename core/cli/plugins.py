@@ -1,0 +1,124 @@
+"""``fusion plugins``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import plugin_options, registry_from
+
+if TYPE_CHECKING:
+    from ..registry import Entry, Registry
+
+
+@click.group("plugins")
+def command() -> None:
+    """List plugins, show their parameters."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@plugin_options
+@click.pass_context
+def list_plugins(ctx: click.Context, as_json: bool) -> None:
+    """Every plugin, by kind: name, version, where it came from, what it is.
+
+    A star marks what a run uses when you name none of its kind.
+    """
+    registry = registry_from(ctx)
+    if as_json:
+        click.echo(json.dumps(_listing(registry), indent=1))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("kind", "name", "version", "from", "what it is"):
+        table.add_column(title, overflow="fold", no_wrap=title != "what it is")
+    for entry in registry.entries():
+        star = "*" if entry.cls.default else ""
+        table.add_row(
+            entry.kind,
+            entry.name + star,
+            entry.cls.version,
+            _origin(entry),
+            escape(summary(entry.cls)),
+        )
+    console.print(table)
+    console.print("\n* used by default. More on one: fusion plugins show NAME", highlight=False)
+
+
+@command.command("show")
+@click.argument("name")
+@plugin_options
+@click.pass_context
+def show(ctx: click.Context, name: str) -> None:
+    """What a plugin does, and its parameters with types and defaults."""
+    from ..errors import UnknownNameError
+    from ..parameters import parameters_of
+
+    registry = registry_from(ctx)
+    found = [entry for entry in registry.entries() if entry.name == name]
+    if not found:
+        raise UnknownNameError("plugin", name, {entry.name for entry in registry.entries()})
+    for entry in found:
+        click.echo(click.style(f"{entry.name}", bold=True) + f" · {entry.kind}, version "
+                   f"{entry.cls.version}, from {_origin(entry)}\n")  # fmt: skip
+        click.echo(_prose(entry.cls) + "\n")
+        parameters = parameters_of(entry.cls)
+        owner = "branch.MODALITY" if entry.kind == "branch" else entry.name
+        click.echo("Parameters" if parameters else "No parameters.")
+        for parameter in parameters.values():
+            click.echo(f"  {owner}.{parameter.name}: {parameter.type_name} = {parameter.default!r}")
+            if parameter.doc:
+                click.echo(f"      {parameter.doc}")
+
+
+def summary(cls: type) -> str:
+    """First line of the docstring."""
+    return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+
+
+def _prose(cls: type) -> str:
+    """The docstring up to its first section."""
+    lines = (inspect.getdoc(cls) or "No description.").splitlines()
+    for index, line in enumerate(lines[1:], start=1):
+        if line.strip() and not line.strip("-"):
+            return "\n".join(lines[: index - 1]).rstrip()
+    return "\n".join(lines)
+
+
+def _origin(entry: Entry) -> str:
+    return f"{entry.source.distribution} {entry.source.version}".strip()
+
+
+def _listing(registry: Registry) -> dict[str, Any]:
+    return {
+        "plugins": [
+            {
+                "kind": entry.kind,
+                "name": entry.name,
+                "version": entry.cls.version,
+                "default": entry.cls.default,
+                "distribution": entry.source.distribution,
+                "distribution_version": entry.source.version,
+                "plugin": entry.source.plugin,
+                "summary": summary(entry.cls),
+            }
+            for entry in registry.entries()
+        ],
+        "problems": [
+            {
+                "plugin": problem.source.plugin,
+                "distribution": problem.source.distribution,
+                "distribution_version": problem.source.version,
+                "reason": problem.reason,
+            }
+            for problem in registry.problems
+        ],
+    }

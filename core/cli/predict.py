@@ -1,0 +1,55 @@
+"""``fusion predict``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import plugin_options, registry_from
+
+
+@click.command("predict")
+@click.argument("run", metavar="RUN")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per file and line.")
+@plugin_options
+@click.pass_context
+def command(ctx: click.Context, run: str, files: tuple[str, ...], as_json: bool) -> int:
+    """Label recordings with the model that RUN handed out.
+
+    Prints a line per file: its name, the most probable class, and every class's probability.
+    A file that can't be read is reported, the others are labelled, and the exit code is 2.
+    """
+    from ..predict import Predictor
+
+    registry = registry_from(ctx)
+    predictor = Predictor(Path(run), registry)
+    for warning in predictor.warnings:
+        click.echo(click.style("warning: ", fg="yellow") + warning, err=True)
+    width = max(len(name) for name in files)
+    if not as_json:
+        click.echo(f"{'file':<{width}}  {'label':<10}  " + "  ".join(
+            f"{name:>8}" for name in predictor.classes))  # fmt: skip
+    failures = 0
+    for prediction in predictor.predict(Path(name) for name in files):
+        if prediction.error is not None:
+            failures += 1
+            click.echo(click.style("error: ", fg="red") + prediction.error, err=True)
+        if as_json:
+            click.echo(json.dumps(_plain(prediction)))
+        elif prediction.error is None:
+            shares = "  ".join(f"{prediction.probabilities[c]:8.3f}" for c in predictor.classes)
+            click.echo(f"{prediction.path!s:<{width}}  {prediction.label:<10}  {shares}")
+    return 2 if failures else 0
+
+
+def _plain(prediction: Any) -> dict[str, Any]:
+    return {
+        "file": str(prediction.path),
+        "label": prediction.label,
+        "probabilities": {c: round(p, 6) for c, p in prediction.probabilities.items()},
+        "error": prediction.error,
+    }

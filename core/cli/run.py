@@ -1,0 +1,176 @@
+"""``fusion run``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import plugin_options, registry_from
+
+if TYPE_CHECKING:
+    from ..config import RunConfig
+    from ..experiment import RunResult
+    from ..registry import Registry
+
+
+def data_options(function: Any) -> Any:
+    """Which clips: shared by the commands that read corpora."""
+    options = [
+        click.option(
+            "--data", multiple=True, metavar="[CORPUS=]PATH",
+            help="A corpus: folder or table, detected or named. Repeat it to pool several. "
+            "Without it, the generated demo corpus.",
+        ),
+        click.option(
+            "--labels", default="shared", show_default=True, metavar="shared|native|A,B,...",
+            help="Six shared emotions, the corpus's own classes, or a choice.",
+        ),
+        click.option(
+            "--features", default="", metavar="A,B,...",
+            help="Extractors, one modality each. [default: mel,persistence]",
+        ),
+        click.option(
+            "--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",
+            help="A parameter of a plugin, of branch.MODALITY or of train.",
+        ),
+        click.option("--cache", metavar="DIR", help="Cache folder. [default: the user's]"),
+        click.option(
+            "--jobs", type=click.IntRange(min=1), metavar="N",
+            help="Processes at a time. [default: one per core]",
+        ),
+        click.option("--strict", is_flag=True, help="Stop at an unreadable recording."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command("run")
+@data_options
+@click.option("--branch", "branches", multiple=True, metavar="MODALITY=NAME",
+              help="The branch network of a modality.")  # fmt: skip
+@click.option("--strategy", default="", metavar="NAME", help="Fusion strategy. [default: gated]")
+@click.option("--balance", "balancers", multiple=True, metavar="NAME",
+              help="Balancer; repeat it to compose several. [default: none]")  # fmt: skip
+@click.option("--folds", type=click.IntRange(min=2), metavar="K",
+              help="Speaker-disjoint cross-validation. [default: one split]")  # fmt: skip
+@click.option("--split", type=click.Choice(["speaker", "random"]), default="speaker",
+              show_default=True, help="random puts a speaker into several parts.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of split and training.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="The same as train.batch_size.")
+@click.option("--lr", type=float, help="Peak learning rate; the same as train.lr.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--tracker", "trackers", multiple=True, metavar="NAME",
+              help="One more place for the run's events.")  # fmt: skip
+@click.option("--out", metavar="DIR", help="Run directory. [default: runs/DATE-METHODS]")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
+@click.option("--require-gain", is_flag=True,
+              help="Exit 1 when fused is below the best single modality on test.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only the results.")
+@plugin_options
+@click.pass_context
+def command(ctx: click.Context, **options: Any) -> int:
+    """Train every modality alone, the fused model and the ensemble, and compare them.
+
+    All are trained under one budget, chosen on validation speakers, and measured once on
+    speakers that were never heard. The model handed out is the one that validation chose.
+
+    \b
+    fusion run
+    fusion run --strategy gated --balance gradscale
+    fusion run --data ravdess=PATH --folds 6 --set train.epochs=60
+    """
+    if options["resume"]:
+        _refuse_with_resume(ctx)
+    from ..experiment import new_run_path, resume_experiment, run_experiment
+    from .display import Display, print_result
+
+    with Display(quiet=options["quiet"] or options["as_json"]) as display:
+        if options["resume"]:
+            path = Path(options["resume"])
+            result = resume_experiment(path, jobs=options["jobs"], observer=display)
+        else:
+            registry = registry_from(ctx)
+            config = _config(options, registry)
+            out = Path(options["out"]) if options["out"] else new_run_path(config, Path("runs"))
+            result = run_experiment(config, out, registry, jobs=options["jobs"], observer=display)
+    if options["as_json"]:
+        click.echo(json.dumps(_as_json(result), indent=1))
+    else:
+        print_result(result)
+    if options["require_gain"] and result.gain < 0:
+        click.echo("--require-gain: the fused model is below the best single modality.", err=True)
+        return 1
+    return 0
+
+
+# What may be given together with --resume: everything else is in the run directory.
+_WITH_RESUME = {"resume", "jobs", "require_gain", "as_json", "quiet"}
+
+
+def _refuse_with_resume(ctx: click.Context) -> None:
+    from ..errors import UserError
+
+    for name in ctx.params:
+        given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in _WITH_RESUME:
+            raise UserError(
+                f"--resume goes on with a run as it was asked for; --{name.replace('_', '-')} "
+                "would change it.",
+                hint="Leave it out, or start a new run without --resume.",
+            )
+
+
+def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
+    from ..config import RunConfig
+    from ..errors import ParameterError
+    from ..parameters import parse_settings
+    from ..prepare import with_defaults
+
+    settings = parse_settings(options["settings"])
+    for name in ("epochs", "batch_size", "lr"):
+        if options[name] is not None:
+            settings.setdefault("train", {}).setdefault(name, str(options[name]))
+    branches: dict[str, str] = {}
+    for choice in options["branches"]:
+        modality, equals, branch = choice.partition("=")
+        if not equals:
+            raise ParameterError(f"--branch takes MODALITY=NAME, and was given {choice!r}.")
+        branches[modality] = branch
+    config = RunConfig(
+        data=options["data"],
+        labels=options["labels"],
+        features=tuple(f.strip() for f in options["features"].split(",") if f.strip()),
+        branches=branches,
+        strategy=options["strategy"],
+        balancers=options["balancers"],
+        settings=settings,
+        split=options["split"],
+        folds=options["folds"],
+        seed=options["seed"],
+        device=options["device"],
+        plugins=_absolute(registry.requests),
+        trackers=options["trackers"],
+        cache=options["cache"],
+        strict=options["strict"],
+    )
+    return with_defaults(config, registry)
+
+
+def _absolute(requests: tuple[str, ...]) -> tuple[str, ...]:
+    """Plugin files by absolute path: a run may be resumed from another folder."""
+    return tuple(str(Path(r).resolve()) if r.endswith(".py") else r for r in requests)
+
+
+def _as_json(result: RunResult) -> dict[str, Any]:
+    return {
+        "run": str(result.path),
+        "synthetic": result.info["synthetic"],
+        "speaker_independent": result.info["split"]["speaker_independent"],
+        **result.results.to_json(),
+    }

@@ -1,0 +1,167 @@
+"""What a run was asked to do, as small frozen dataclasses that survive JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from .errors import ParameterError
+from .parameters import bind
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Settings of one training; the same for baselines and fused model.
+
+    Set with ``--set train.NAME=VALUE``.
+
+    Parameters
+    ----------
+    epochs : int
+        Budget of every training, in passes over the training clips.
+    batch_size : int
+        Clips per step.
+    optimizer : {"adamw", "sgd"}
+        AdamW, or SGD with Nesterov momentum 0.9.
+    lr : float
+        Peak learning rate, after warm-up; falls to 0 along a cosine.
+    warmup : float
+        Share of all steps in which the learning rate rises.
+    weight_decay : float
+        Decoupled weight decay.
+    clip : float
+        Largest norm of the gradient over all parameters; 0 means no clipping.
+    label_smoothing : float
+        Probability spread over the other classes in the target.
+    class_weights : {"none", "sqrt", "balanced"}
+        Weight of a class in the loss: equal, by the square root of 1/frequency, or by
+        1/frequency.
+    patience : int
+        Stop when validation UAR has not risen for this many epochs; 0 means never.
+    dim : int
+        Size of the embedding of each branch.
+    normalise : {"feature", "channel", "none"}
+        Standardise inputs by training-split statistics: for each channel and each index of
+        a frequency axis, for each channel, or not at all.
+    masks : int
+        Masks of each kind per clip and step (SpecAugment, Park 2019); 0 switches them off.
+    mask_frequency, mask_time : float
+        Largest width of a mask, as a share of the axis, on axes that the modality calls
+        "frequency" and "time".
+    shift_frequency, shift_time : float
+        Largest random shift along such an axis, as a share of it; circular in time.
+    precision : {"auto", "float32", "bfloat16"}
+        Arithmetic of the networks. Auto: bfloat16 where the device computes it natively.
+    compile : bool
+        Compile the branches with torch.compile.
+    """
+
+    epochs: int = 40
+    batch_size: int = 16
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 3e-3
+    warmup: float = 0.1
+    weight_decay: float = 1e-2
+    clip: float = 5.0
+    label_smoothing: float = 0.1
+    class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
+    patience: int = 20
+    dim: int = 64
+    normalise: Literal["feature", "channel", "none"] = "feature"
+    masks: int = 2
+    mask_frequency: float = 0.125
+    mask_time: float = 0.125
+    shift_frequency: float = 0.05
+    shift_time: float = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "lr", "dim")
+        shares = ("warmup", "label_smoothing", "mask_frequency", "mask_time")
+        shares += ("shift_frequency", "shift_time")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ParameterError(f"train.{name} must be above 0, and is {getattr(self, name)}.")
+        for name in shares:
+            if not 0 <= getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise ParameterError(f"train.{name} must be from 0 to below 1, and is {value}.")
+        for name in ("weight_decay", "clip", "patience", "masks"):
+            if not getattr(self, name) >= 0:
+                raise ParameterError(
+                    f"train.{name} must be 0 or more, and is {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything a run was asked to do; stored with it and enough to repeat it.
+
+    Attributes
+    ----------
+    data : tuple of str
+        Sources as given: ``"demo"``, a path, or ``"corpus=path"``.
+    labels : str
+        ``"shared"``, ``"native"`` or a comma-separated list.
+    features : tuple of str
+        Extractors, one modality each.
+    branches : mapping
+        Modality -> branch, where it was chosen.
+    strategy : str
+        Fusion strategy.
+    balancers : tuple of str
+        Balancers in the order in which they act.
+    settings : mapping
+        Owner -> parameter -> value, as text; owners are plugins, ``branch.<modality>`` and
+        ``train``.
+    split : {"speaker", "random"}
+        How clips are divided.
+    folds : int or None
+        Cross-validation folds; None means one split.
+    seed : int
+        Of the split, the weights, the order of clips.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    plugins : tuple of str
+        As given to ``-p``.
+    trackers : tuple of str
+        Trackers besides those that are always on.
+    cache : str or None
+        Cache folder; None means the user's.
+    strict : bool
+        Whether one unreadable recording stops the run.
+    """
+
+    data: tuple[str, ...]
+    labels: str = "shared"
+    features: tuple[str, ...] = ()
+    branches: Mapping[str, str] = field(default_factory=dict)
+    strategy: str = ""
+    balancers: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    split: Literal["speaker", "random"] = "speaker"
+    folds: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    plugins: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ()
+    cache: str | None = None
+    strict: bool = False
+
+    @property
+    def train(self) -> TrainConfig:
+        """The training settings, defaults filled in."""
+        return TrainConfig(**bind(TrainConfig, self.settings.get("train", {}), owner="train"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunConfig:
+        """The inverse of :meth:`to_json`."""
+        known = {f.name for f in fields(cls)}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        return cls(**values)

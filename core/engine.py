@@ -1,0 +1,404 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .augment import augment
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .contracts import Balancer, Gradients, Step
+from .device import choose_precision
+from .errors import TrainingError
+from .features import Features, Indices, batches, kept_axes
+from .metrics import confusion_by_group, uar
+from .model import FusionModel
+from .optim import Optimizer, parameter_groups
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a model says about some clips, in the order in which they were asked for.
+
+    Attributes
+    ----------
+    probabilities : array
+        (n, C) float32.
+    unimodal : dict of array
+        Probabilities of each probe, (n, C), by modality; empty for baselines.
+    weights : dict of array
+        Weight of each modality for each clip, (n,); empty where the strategy has none.
+    """
+
+    probabilities: FloatArray
+    unimodal: dict[str, FloatArray]
+    weights: dict[str, FloatArray]
+
+
+@dataclass
+class Progress:
+    """How far a training is: everything but weights that a checkpoint holds."""
+
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_uar: float = -1.0
+    best_loss: float = math.inf
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains a model on one split; afterwards the model holds the weights of its best epoch.
+
+    The best epoch is the one with the highest UAR on validation; among equals, the lowest
+    validation loss. The test part is never touched here.
+
+    Parameters
+    ----------
+    model : FusionModel
+        On the features' device.
+    features : Features
+        The clips.
+    train, val : array of int64
+        Indices of clips.
+    config : TrainConfig
+        Budget and settings.
+    balancers : sequence of Balancer
+        Called in this order.
+    seed : int
+        Of the order of clips, masks and dropout.
+    checkpoint : Path, optional
+        Where to keep the state after each epoch; a training that finds one there goes on
+        from it and ends as if it had never stopped.
+    on_epoch : callable, optional
+        Receives the metrics of each epoch; those of epochs before a resumption first.
+
+    Raises
+    ------
+    TrainingError
+        When a loss is no longer finite.
+    """
+
+    def __init__(
+        self,
+        model: FusionModel,
+        features: Features,
+        train: Indices,
+        val: Indices,
+        config: TrainConfig,
+        *,
+        balancers: Sequence[Balancer] = (),
+        seed: int = 0,
+        checkpoint: Path | None = None,
+        on_epoch: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self.model = model
+        self.features = features
+        self.train = train
+        self.val = val
+        self.config = config
+        self.balancers = list(balancers)
+        self.seed = seed
+        self.checkpoint = checkpoint
+        self.on_epoch = on_epoch
+        self.precision = choose_precision(config.precision, features.device)
+        self.num_classes = model.probes[model.modalities[0]].out_features
+        self.steps_per_epoch = max(1, -(-len(train) // config.batch_size))
+        self.class_weights = self._class_weights().to(features.device)
+        self.progress = Progress()
+        self._best_weights: dict[str, Tensor] = {}
+        self._fit_statistics()
+        for balancer in self.balancers:
+            balancer.setup(model, model.modalities)
+        if config.compile:
+            for branch in model.branches.values():
+                branch.compile()
+        groups = parameter_groups(model, config, self.balancers)
+        self.optimizer = Optimizer(groups, config, config.epochs * self.steps_per_epoch)
+
+    def fit(self) -> Progress:
+        """Train to the end of the budget, or until validation has stopped improving."""
+        self._resume()
+        for record in self.progress.history:
+            self._report(record)
+        while self.progress.epoch < self.config.epochs and not self._out_of_patience():
+            started = time.perf_counter()
+            record = self._epoch(self.progress.epoch + 1)
+            self.progress.seconds += time.perf_counter() - started
+            record["seconds"] = round(time.perf_counter() - started, 3)
+            self.progress.history.append(record)
+            self._save()
+            self._report(record)
+        self.model.load_state_dict(self._best_weights)
+        return self.progress
+
+    # -- one epoch -------------------------------------------------------------------
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        # Everything random comes from (seed, epoch): a resumed training needs no more.
+        sequence = np.random.SeedSequence([self.seed, epoch])
+        torch_seed, order_seed = (int(s) for s in sequence.generate_state(2))
+        torch.manual_seed(torch_seed)
+        generator = torch.Generator().manual_seed(torch_seed)
+        self.model.train()
+        losses: list[Tensor] = []
+        seen: list[tuple[Tensor, dict[str, Tensor]]] = []
+        order = np.random.default_rng(order_seed)
+        for indices in batches(self.train, self.config.batch_size, order):
+            step = self._step(epoch, indices, generator)
+            assert step.logits is not None and step.fused_loss is not None
+            losses.append(step.fused_loss.detach())
+            seen.append((step.labels, {"": step.logits.detach(), **_detached(step.unimodal)}))
+        record = {"epoch": epoch, "train_loss": self._mean_loss(losses, epoch)}
+        record |= self._train_metrics(seen)
+        record |= self._validate()
+        for balancer in self.balancers:
+            record |= balancer.metrics()
+        self.progress.epoch = epoch
+        self._keep_best(record)
+        for balancer in self.balancers:
+            balancer.epoch_end(epoch, record)
+        return record
+
+    def _step(self, epoch: int, indices: Indices, generator: torch.Generator) -> Step:
+        raw, labels = self.features.batch(indices)
+        step = Step(epoch, self.config.epochs, self.progress.step, labels, self.model, generator)
+        loss = self._forward(step, raw)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = Gradients(
+            {
+                m: [p.grad for p in self.model.branches[m].parameters() if p.grad is not None]
+                for m in self.model.modalities
+            }
+        )
+        for balancer in self.balancers:
+            balancer.gradients(gradients, step)
+        self.optimizer.step(self.progress.step, gradients)
+        self.progress.step += 1
+        for balancer in self.balancers:
+            balancer.step_end(step)
+        return step
+
+    def _forward(self, step: Step, raw: Mapping[str, Tensor]) -> Tensor:
+        """Fill in `step` and return the loss to differentiate."""
+        model, config = self.model, self.config
+        with torch.no_grad():
+            inputs = model.standardised(raw)
+            for m, modality in self.features.modalities.items():
+                inputs[m] = augment(inputs[m], modality, config, step.generator)
+        for balancer in self.balancers:
+            inputs = balancer.inputs(inputs, step)
+        step.inputs = inputs
+        with self._autocast():
+            encoded = model.encode(inputs)
+            if model.strategy.takes == "embeddings":
+                for balancer in self.balancers:
+                    encoded.embeddings = balancer.embeddings(encoded.embeddings, step)
+            step.embeddings = encoded.embeddings
+            step.logits = model.fuse(encoded).float()
+            step.unimodal = {m: p.float() for m, p in model.probe(encoded).items()}
+        step.fused_loss = self._cross_entropy(step.logits, step.labels)
+        step.unimodal_losses = {
+            m: self._cross_entropy(logits, step.labels) for m, logits in step.unimodal.items()
+        }
+        loss = step.fused_loss
+        for balancer in self.balancers:
+            loss = balancer.loss(loss, step)
+        if self.features.device.type == "cpu" and not torch.isfinite(loss):
+            raise TrainingError(_explain(step, self.config))
+        return loss + sum(step.unimodal_losses.values())
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
+        )
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.features.device, self.precision)
+
+    def _mean_loss(self, losses: list[Tensor], epoch: int) -> float:
+        values = torch.stack(losses)
+        if not torch.isfinite(values).all():
+            # Only on a GPU: there each step goes unchecked, because a check would wait for it.
+            first = int((~torch.isfinite(values)).nonzero()[0])
+            at = (epoch - 1) * self.steps_per_epoch + first
+            raise TrainingError(
+                f"The loss was no longer finite at step {at} (epoch {epoch}).",
+                hint="Repeat with --device cpu, which names the modality at that step.",
+            )
+        return round(float(values.mean()), 5)
+
+    # -- what an epoch brought -------------------------------------------------------
+
+    def _train_metrics(self, seen: list[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, float]:
+        """UAR on the training clips as they were seen: augmented, with dropout."""
+        labels = torch.cat([labels for labels, _ in seen])
+        return {
+            _key("train_uar", name): self._uar(
+                torch.cat([logits[name] for _, logits in seen]).softmax(1), labels
+            )
+            for name in seen[0][1]
+        }
+
+    def _validate(self) -> dict[str, float]:
+        predictions = predict(self.model, self.features, self.val, self.precision)
+        labels = self.features.targets[torch.from_numpy(self.val).to(self.features.device)]
+        fused = torch.from_numpy(predictions.probabilities)
+        loss = functional.nll_loss(fused.clamp_min(1e-12).log(), labels.cpu())
+        record = {"val_uar": self._uar(fused, labels), "val_loss": round(float(loss), 5)}
+        for m, probabilities in predictions.unimodal.items():
+            record[_key("val_uar", m)] = self._uar(torch.from_numpy(probabilities), labels)
+        for m, weights in predictions.weights.items():
+            record[_key("weight", m)] = round(float(weights.mean()), 4)
+        return record
+
+    def _uar(self, scores: Tensor, labels: Tensor) -> float:
+        classes = scores.argmax(dim=1).cpu().numpy()
+        truth = labels.cpu().numpy()
+        together = np.zeros(len(truth), dtype=np.int64)
+        return round(
+            float(uar(confusion_by_group(truth, classes, together, self.num_classes)[0])), 5
+        )
+
+    def _keep_best(self, record: Mapping[str, Any]) -> None:
+        now = (record["val_uar"], -record["val_loss"])
+        if now > (self.progress.best_uar, -self.progress.best_loss):
+            self.progress.best_uar = record["val_uar"]
+            self.progress.best_loss = record["val_loss"]
+            self.progress.best_epoch = record["epoch"]
+            self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def _out_of_patience(self) -> bool:
+        waited = self.progress.epoch - self.progress.best_epoch
+        return 0 < self.config.patience <= waited
+
+    def _report(self, record: Mapping[str, Any]) -> None:
+        if self.on_epoch is not None:
+            self.on_epoch(record)
+
+    # -- preparation and state -------------------------------------------------------
+
+    def _fit_statistics(self) -> None:
+        if self.config.normalise == "none":
+            return
+        for m, modality in self.features.modalities.items():
+            keep = kept_axes(modality, self.config.normalise)
+            statistics = self.features.statistics(m, self.train, keep)
+            standardise = self.model.standardise[m]
+            standardise.set(  # type: ignore[operator]
+                statistics.mean.to(self.features.device),
+                statistics.deviation.to(self.features.device),
+            )
+
+    def _class_weights(self) -> Tensor:
+        labels = self.features.targets.cpu()[torch.from_numpy(self.train)]
+        counts = torch.bincount(labels, minlength=self.num_classes).clamp_min(1)
+        power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[self.config.class_weights]
+        return (counts.sum() / (self.num_classes * counts)) ** power
+
+    def _save(self) -> None:
+        if self.checkpoint is not None:
+            save_checkpoint(
+                self.checkpoint,
+                self.progress,
+                weights=self.model.state_dict(),
+                best=self._best_weights,
+                optimizer=self.optimizer.state_dict(),
+                balancers=[b.state_dict() for b in self.balancers],
+            )
+
+    def _resume(self) -> None:
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        state = load_checkpoint(self.checkpoint, self.features.device)
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["weights"])
+        self._best_weights = state["best"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for balancer, saved in zip(self.balancers, state["balancers"], strict=True):
+            balancer.load_state_dict(saved)
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Mixed precision on `device`, or none for float32."""
+    return torch.autocast(device.type, precision, enabled=precision is torch.bfloat16)
+
+
+@torch.no_grad()
+def predict(
+    model: FusionModel,
+    features: Features,
+    indices: Indices,
+    precision: torch.dtype = torch.float32,
+    *,
+    batch_size: int = 64,
+) -> Predictions:
+    """Probabilities of the model for the clips `indices`, in evaluation mode."""
+    model.eval()
+    fused: list[Tensor] = []
+    unimodal: dict[str, list[Tensor]] = {}
+    weights: list[Tensor] = []
+    for part in batches(indices, batch_size, None):
+        inputs, _ = features.batch(part)
+        with autocast(features.device, precision):
+            encoded = model.encode(model.standardised(inputs))
+            fused.append(model.fuse(encoded).float().softmax(dim=1))
+            for m, logits in model.probe(encoded).items():
+                unimodal.setdefault(m, []).append(logits.float().softmax(dim=1))
+            weight = model.strategy.modality_weights(model.strategy_inputs(encoded))
+        if weight is not None:
+            weights.append(weight.float())
+    by_modality = torch.cat(weights).T.cpu().numpy() if weights else ()  # (M, n)
+    return Predictions(
+        torch.cat(fused).cpu().numpy(),
+        {m: torch.cat(parts).cpu().numpy() for m, parts in unimodal.items()},
+        dict(zip(model.modalities, by_modality, strict=False)),
+    )
+
+
+def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _key(metric: str, modality: str) -> str:
+    return f"{metric}.{modality}" if modality else metric
+
+
+def _explain(step: Step, config: TrainConfig) -> str:
+    """Say at which step, in which modality and probably why a loss is no longer finite."""
+    where = f"The loss was no longer finite at step {step.index} (epoch {step.epoch})"
+    for m, x in step.inputs.items():
+        if not torch.isfinite(x).all():
+            return (
+                f"{where}: the inputs of modality {m!r} hold NaN or infinite values after "
+                "standardising. Its features are damaged, or a balancer damages them."
+            )
+    for m, z in step.embeddings.items():
+        if not torch.isfinite(z).all():
+            weights = step.model.branches[m].parameters()
+            grown = not all(torch.isfinite(w).all() for w in weights)
+            cause = "its weights have overflowed" if grown else "its activations overflow"
+            return (
+                f"{where}: the embedding of modality {m!r} is not finite; {cause}. Likely cause: "
+                f"a learning rate that is too high (train.lr={config.lr}), or inputs on a very "
+                f"different scale (train.normalise={config.normalise})."
+            )
+    return (
+        f"{where}: every embedding is finite, so the fusion strategy or a balancer's loss "
+        f"overflows. Likely cause: a learning rate that is too high (train.lr={config.lr})."
+    )

@@ -1,0 +1,299 @@
+"""One experiment: features, split, baselines, fused model, ensemble, gate -> a run directory."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cache.builder import BuildReport, Progress
+from .bundle import write_bundle
+from .config import RunConfig
+from .contracts import Tracker
+from .errors import RunError
+from .parameters import bind
+from .prepare import Extracted, Plan, extract, make_plan
+from .registry import Registry
+from .results import Probabilities, Results, evaluate
+from .run_dir import FORMAT, RunData, RunDirectory
+from .selection import Selection, select
+from .trainings import (
+    Training,
+    default_jobs,
+    test_all,
+    train_all,
+    trainings_of,
+    validate_all,
+)
+
+_LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "ripser", "h5py")
+
+
+class Observer:
+    """Follows an experiment; the command line shows it, the default does nothing."""
+
+    def planned(self, plan: Plan) -> None:
+        """The request was checked and the corpus read."""
+
+    def extracting(self, progress: Progress) -> None:
+        """Some more arrays were computed."""
+
+    def extracted(self, report: BuildReport) -> None:
+        """Every clip has its features, but for the failures in `report`."""
+
+    def training(self, run: Path, trainings: Sequence[Training], epochs: int) -> None:
+        """Training begins."""
+
+    def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
+        """One more epoch of one training."""
+
+    def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
+        """One training is done."""
+
+    def evaluating(self) -> None:
+        """All is trained; selection and test follow."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What :func:`run_experiment` returns.
+
+    Attributes
+    ----------
+    path : Path
+        The run directory.
+    results : Results
+        Table, comparisons, verdict.
+    info : dict
+        run.json.
+    """
+
+    path: Path
+    results: Results
+    info: dict[str, Any]
+
+    @property
+    def gain(self) -> float:
+        """Test UAR of the fused model minus that of the best single modality."""
+        return self.results.comparisons["fused"].difference
+
+
+def run_experiment(
+    config: RunConfig,
+    out: Path,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+) -> RunResult:
+    """Carry out a whole experiment in a new run directory.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What to do.
+    out : Path
+        The run directory; must not exist or be empty.
+    registry : Registry
+        Plugins.
+    jobs : int, optional
+        Processes for extraction and trainings at a time; by default one per core (trainings
+        on an accelerator: one).
+    observer : Observer, optional
+        Told what happens.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the request, before the long work starts.
+    TrainingError
+        When a training fails; the run can be resumed.
+    """
+    observer = observer or Observer()
+    plan = make_plan(config, registry)
+    observer.planned(plan)
+    run = RunDirectory.create(out)
+    extracted = extract(plan, jobs=jobs, on_progress=observer.extracting)
+    observer.extracted(extracted.report)
+    run.write_clips(extracted.data)
+    run.write_json("run.json", _describe(plan, extracted, _is_synthetic(plan, registry)))
+    return _finish(run, registry, jobs, observer)
+
+
+def resume_experiment(
+    path: Path, *, jobs: int | None = None, observer: Observer | None = None
+) -> RunResult:
+    """Take up a run where it stopped: finished trainings stay, others go on from their epoch.
+
+    Raises
+    ------
+    RunError
+        If `path` is no run directory.
+    """
+    run = RunDirectory.existing(path)
+    config = RunConfig.from_json(run.info()["config"])
+    return _finish(run, Registry(config.plugins), jobs, observer or Observer())
+
+
+def load_result(path: Path) -> RunResult:
+    """Read the result of a finished run."""
+    run = RunDirectory.existing(path)
+    return RunResult(path, Results.from_json(run.read_json("results.json")), run.info())
+
+
+def _finish(
+    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer
+) -> RunResult:
+    info = run.info()
+    if "handed_out" in info:
+        return load_result(run.path)
+    config = RunConfig.from_json(info["config"])
+    workers = jobs if jobs is not None else default_jobs(config.device)
+    started = time.perf_counter()
+    observer.training(run.path, trainings_of(run), config.train.epochs)
+    with _trackers(registry, config, run, info) as trackers:
+
+        def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
+            observer.epoch(training, record)
+            for tracker in trackers:
+                tracker.epoch({"training": training.name, **record})
+
+        train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
+        observer.evaluating()
+        results = _conclude(run, config, workers)
+        info["handed_out"] = [m.to_json() for m in write_bundle(run, _selection(run))]
+        info["seconds"] = {
+            **info["seconds"], "training": round(time.perf_counter() - started, 1)
+        }  # fmt: skip
+        run.write_json("results.json", results.to_json())
+        run.write_json("run.json", info)  # last: this is what makes the run finished
+        for tracker in trackers:
+            tracker.finish(results.to_json())
+    return RunResult(run.path, results, info)
+
+
+def _conclude(run: RunDirectory, config: RunConfig, workers: int) -> Results:
+    """Choose on validation, write the choice down, and only then read test."""
+    data = run.read_clips()
+    modalities = [b["modality"]["name"] for b in run.info()["model"]["branches"]]
+    selection = select(data, modalities, validate_all(run, jobs=workers))
+    run.write_json("selection.json", selection.to_json())
+    test = test_all(run, jobs=workers)
+    results, scores = evaluate(data, selection, test, fused_label(config))
+    run.write_csv("predictions.csv", _prediction_rows(data, scores))
+    run.write_csv("confusion.csv", _confusion_rows(data, results))
+    return results
+
+
+def _selection(run: RunDirectory) -> Selection:
+    return Selection.from_json(run.read_json("selection.json"))
+
+
+def fused_label(config: RunConfig) -> str:
+    """``"gated + gradscale"``."""
+    return " + ".join([config.strategy, *config.balancers])
+
+
+@contextmanager
+def _trackers(
+    registry: Registry, config: RunConfig, run: RunDirectory, info: Mapping[str, Any]
+) -> Iterator[list[Tracker]]:
+    made: list[Tracker] = []
+    for name in dict.fromkeys([*registry.defaults("tracker"), *config.trackers]):
+        cls = registry.tracker(name)
+        made.append(cls(**bind(cls, config.settings.get(name, {}), owner=name)))
+    for tracker in made:
+        tracker.start(run.path, info["config"])
+    yield made
+
+
+# -- what is written -----------------------------------------------------------------
+
+
+def _is_synthetic(plan: Plan, registry: Registry) -> bool:
+    corpora = registry.corpora()
+    return any(corpora[name].synthetic for name in plan.dataset.corpora)
+
+
+def _describe(plan: Plan, extracted: Extracted, synthetic: bool) -> dict[str, Any]:
+    """run.json as it stands before training."""
+    data, report = extracted.data, extracted.report
+    splits = data.splits
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": plan.config.to_json(),
+        "training": asdict(plan.config.train),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": {"processor": platform.processor() or platform.machine()},
+        "classes": list(data.classes),
+        "synthetic": synthetic,
+        "corpora": list(plan.dataset.corpora),
+        "dropped_labels": {c: dict(counts) for c, counts in plan.dataset.dropped.items()},
+        "failures": [
+            {"feature": f.feature, "recording": str(f.source), "reason": f.reason}
+            for f in report.failures
+        ],
+        "features": {m: _fingerprint(plan, m) for m in plan.fingerprints},
+        "model": plan.spec.to_json(),
+        "split": {
+            "mode": plan.config.split,
+            "speaker_independent": splits[0].speaker_independent,
+            "folds": len(splits),
+            "digests": [split.digest(data.clips) for split in splits],
+            "parts": [split.describe(data.clips) for split in splits],
+        },
+        "seconds": {"extraction": round(report.seconds, 1)},
+    }
+
+
+def _fingerprint(plan: Plan, modality: str) -> dict[str, Any]:
+    fingerprint = plan.fingerprints[modality]
+    return {
+        "id": fingerprint.id,
+        "version": fingerprint.version,
+        "parameters": dict(fingerprint.parameters),
+        "shape": list(fingerprint.shape),
+        "dtype": fingerprint.dtype,
+        "libraries": dict(fingerprint.libraries),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def _prediction_rows(data: RunData, scores: Probabilities) -> Iterator[Sequence[Any]]:
+    yield ["fold", "clip", "corpus", "speaker", "label", "model", "predicted",
+           *(f"p_{name}" for name in data.classes)]  # fmt: skip
+    for fold, split in enumerate(data.splits):
+        for model, parts in scores.items():
+            for index, row in zip(split.test, parts[fold], strict=True):
+                clip = data.clips[index]
+                yield [fold, clip.name, clip.corpus, clip.speaker, clip.label, model,
+                       data.classes[int(np.argmax(row))], *(f"{p:.6f}" for p in row)]  # fmt: skip
+
+
+def _confusion_rows(data: RunData, results: Results) -> Iterator[Sequence[Any]]:
+    yield ["model", "truth", *data.classes]
+    for model, matrix in results.confusions.items():
+        for name, row in zip(data.classes, matrix, strict=True):
+            yield [model, name, *row]
+
+
+def new_run_path(config: RunConfig, parent: Path) -> Path:
+    """A fresh name for a run: date, strategy, balancers."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    label = "-".join([config.strategy or "run", *config.balancers])
+    path = parent / f"{stamp}-{label}"
+    if path.exists():
+        raise RunError(f"{path} exists already.", hint="Name the run directory with --out.")
+    return path

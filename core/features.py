@@ -1,0 +1,148 @@
+"""Cached arrays -> aligned batches on the device, and statistics of the training split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .contracts import Modality
+
+Indices = npt.NDArray[np.int64]
+
+_CHUNK = 64  # clips read at a time when statistics are computed or a device is filled
+
+
+class Arrays(Protocol):
+    """One feature of all clips, as the cache offers it: rows in the order of the clips."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Any) -> npt.NDArray[Any]:
+        """Rows `indices`, (B, *shape), in one vectorised step."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Mean and standard deviation that broadcast to one clip's array, float32."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+class Features:
+    """The modalities of a set of clips, and their classes, in one order.
+
+    Parameters
+    ----------
+    modalities : mapping of str to Modality
+        In the order that everything downstream keeps.
+    arrays : mapping of str to Arrays
+        For each modality, row i belonging to clip i.
+    targets : array
+        (n,) int64, the class of each clip.
+    device : torch.device
+        Where batches go.
+    resident_bytes : int
+        Arrays are held on the device whole when together they take no more than this;
+        otherwise every batch is gathered from the memory maps.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        arrays: Mapping[str, Arrays],
+        targets: npt.NDArray[np.int64],
+        device: torch.device,
+        *,
+        resident_bytes: int,
+    ) -> None:
+        self.modalities = dict(modalities)
+        self.arrays = {m: arrays[m] for m in self.modalities}
+        self.targets = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
+        self.device = device
+        self._resident: dict[str, Tensor] = {}
+        if sum(array.nbytes for array in self.arrays.values()) <= resident_bytes:
+            self._resident = {m: self._upload(m) for m in self.modalities}
+
+    @property
+    def resident(self) -> bool:
+        """Whether all arrays are held on the device."""
+        return bool(self._resident)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, indices: Indices) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs by modality, (B, *shape), and classes (B,), on the device."""
+        index = torch.from_numpy(np.ascontiguousarray(indices)).to(self.device)
+        if self._resident:
+            return {m: t[index] for m, t in self._resident.items()}, self.targets[index]
+        inputs = {m: self._to_device(array.take(indices)) for m, array in self.arrays.items()}
+        return inputs, self.targets[index]
+
+    def statistics(self, modality: str, indices: Indices, keep: tuple[int, ...]) -> Statistics:
+        """Mean and deviation over the clips `indices` (the training split, and nothing else).
+
+        Parameters
+        ----------
+        keep : tuple of int
+            Axes of one clip's array that keep their own statistics; the others are pooled.
+        """
+        shape = self.modalities[modality].shape
+        pooled = (0, *(axis + 1 for axis in range(len(shape)) if axis not in keep))
+        count = 0
+        total: npt.NDArray[np.float64] | float = 0.0
+        squares: npt.NDArray[np.float64] | float = 0.0
+        for start in range(0, len(indices), _CHUNK):
+            rows = self.arrays[modality].take(indices[start : start + _CHUNK]).astype(np.float64)
+            total = total + rows.sum(axis=pooled, keepdims=True)
+            squares = squares + (rows * rows).sum(axis=pooled, keepdims=True)
+            count += rows.size // np.asarray(total).size
+        mean = np.asarray(total)[0] / count
+        variance = np.maximum(np.asarray(squares)[0] / count - mean * mean, 0.0)
+        return Statistics(
+            torch.from_numpy(np.asarray(mean, dtype=np.float32)),
+            torch.from_numpy(np.sqrt(np.asarray(variance, dtype=np.float32))),
+        )
+
+    def _upload(self, modality: str) -> Tensor:
+        array = self.arrays[modality]
+        parts = [
+            self._to_device(array.take(np.arange(start, min(start + _CHUNK, len(array)))))
+            for start in range(0, len(array), _CHUNK)
+        ]
+        return torch.cat(parts)
+
+    def _to_device(self, array: npt.NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+
+def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:
+    """Axes with statistics of their own under a rule of ``train.normalise``."""
+    if not modality.axes:
+        # Axes without a meaning: a table of features, each in a unit of its own.
+        return tuple(range(len(modality.shape))) if rule == "feature" else ()
+    names = ("channel", "frequency") if rule == "feature" else ("channel",)
+    return tuple(axis for axis, name in enumerate(modality.axes) if name in names)
+
+
+def batches(indices: Indices, size: int, rng: np.random.Generator | None) -> Iterator[Indices]:
+    """Split `indices` into batches of nearly equal length, at most `size`, shuffled by `rng`.
+
+    Nearly equal, because a last batch of one clip would break batch normalisation.
+    """
+    order = indices if rng is None else rng.permutation(indices)
+    return iter(np.array_split(order, max(1, -(-len(order) // size))))

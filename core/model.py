@@ -1,0 +1,245 @@
+"""Branches, probes and a strategy, put together from a description that survives JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .contracts import Branch, Modality, Strategy
+from .errors import ParameterError
+from .parameters import bind
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSpec:
+    """One modality and the branch that takes it."""
+
+    modality: Modality
+    branch: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything needed to build a model, weights apart.
+
+    `strategy` None means a single modality with a linear head: a baseline.
+    """
+
+    branches: tuple[BranchSpec, ...]
+    num_classes: int
+    dim: int
+    strategy: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def single(self, modality: str) -> ModelSpec:
+        """The baseline of one modality: the same branch, alone, with a linear head."""
+        own = tuple(spec for spec in self.branches if spec.modality.name == modality)
+        return ModelSpec(own, self.num_classes, self.dim)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
+        branches = tuple(
+            BranchSpec(
+                Modality(
+                    b["modality"]["name"],
+                    tuple(b["modality"]["shape"]),
+                    tuple(b["modality"]["axes"]),
+                ),
+                b["branch"],
+                b["parameters"],
+            )
+            for b in data["branches"]
+        )
+        return cls(branches, data["num_classes"], data["dim"], data["strategy"], data["parameters"])
+
+
+class LinearHead(Strategy):
+    """A linear classifier on the one embedding there is: the head of every baseline."""
+
+    name = "linear"
+
+    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(dims, num_classes)
+        (self.modality,) = dims
+        self.linear = nn.Linear(dims[self.modality], num_classes)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        scores: Tensor = self.linear(inputs[self.modality])  # (B, C)
+        return scores
+
+
+class Standardise(nn.Module):
+    """Subtracts a mean and divides by a deviation, kept with the weights.
+
+    Buffers `mean` and `scale` broadcast over a batch (B, *shape).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
+
+    def set(self, mean: Tensor, deviation: Tensor) -> None:
+        """Take statistics that broadcast to the modality's shape."""
+        # A feature that never varies in training carries nothing: it is centred, not blown up.
+        scale = torch.where(deviation > 1e-6, 1 / deviation.clamp_min(1e-6), 1.0)
+        self.mean.copy_(mean.expand_as(self.mean))
+        self.scale.copy_(scale.expand_as(self.scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.float() - self.mean) * self.scale
+
+
+@dataclass
+class Encoded:
+    """What the branches made of a batch.
+
+    Attributes
+    ----------
+    embeddings : dict of Tensor
+        Modality -> (B, D).
+    maps : dict of Tensor
+        Modality -> (B, C_m, *grid_m); empty unless the strategy takes maps.
+    """
+
+    embeddings: dict[str, Tensor]
+    maps: dict[str, Tensor]
+
+
+class FusionModel(nn.Module):
+    """A branch and a probe for each modality, and a strategy over them.
+
+    Parameters
+    ----------
+    branches : dict of Branch
+        By modality; the order is the order of the modalities everywhere.
+    strategy : Strategy
+        Takes embeddings or feature maps of the same modalities.
+    num_classes : int
+        Number of classes, C.
+    """
+
+    def __init__(self, branches: dict[str, Branch], strategy: Strategy, num_classes: int) -> None:
+        super().__init__()
+        self.modalities = list(branches)
+        self.standardise = nn.ModuleDict({m: Standardise(b.shape) for m, b in branches.items()})
+        self.branches = nn.ModuleDict(branches)
+        self.probes = nn.ModuleDict({m: nn.Linear(b.dim, num_classes) for m, b in branches.items()})
+        self.strategy = strategy
+
+    @property
+    def has_probes(self) -> bool:
+        """A baseline's head already is its probe."""
+        return not isinstance(self.strategy, LinearHead)
+
+    def standardised(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Raw features -> standardised float32, modality -> (B, *shape)."""
+        return {m: self.standardise[m](inputs[m]) for m in self.modalities}
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
+        """Standardised inputs -> embeddings, and maps where the strategy takes them."""
+        embeddings: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
+        for m in self.modalities:
+            branch = self.branches[m]
+            if self.strategy.takes == "maps":
+                maps[m] = branch.maps(inputs[m])  # type: ignore[operator]
+                embeddings[m] = branch.pool(maps[m])  # type: ignore[operator]
+            else:
+                embeddings[m] = branch(inputs[m])  # (B, D)
+        return Encoded(embeddings, maps)
+
+    def fuse(self, encoded: Encoded) -> Tensor:
+        """-> class scores (B, C)."""
+        scores: Tensor = self.strategy(self.strategy_inputs(encoded))
+        return scores
+
+    def strategy_inputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        """What the strategy takes: embeddings or maps."""
+        return encoded.maps if self.strategy.takes == "maps" else encoded.embeddings
+
+    def probe(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Class scores of each modality alone, (B, C); no gradient reaches the branches."""
+        if not self.has_probes:
+            return {}
+        return {m: self.probes[m](z.detach()) for m, z in encoded.embeddings.items()}
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Raw features, modality -> (B, *shape) -> class scores (B, C)."""
+        return self.fuse(self.encode(self.standardised(inputs)))
+
+
+def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionModel:
+    """Make the model that `spec` describes, with fresh weights that depend on `seed` alone.
+
+    Raises
+    ------
+    ParameterError
+        If a branch can't take its modality's shape, or a strategy its embeddings.
+    """
+    torch.manual_seed(seed)
+    branches: dict[str, Branch] = {}
+    for part in spec.branches:
+        cls = registry.branch(part.branch)
+        if not cls.accepts(part.modality.shape):
+            raise ParameterError(
+                f"Branch {part.branch!r} can't take modality {part.modality.name!r} "
+                f"of shape {part.modality.shape}.",
+                hint=f"Choose another: --branch {part.modality.name}=NAME "
+                "(fusion plugins list shows them).",
+            )
+        parameters = bind(cls, part.parameters, owner=f"branch.{part.modality.name}")
+        branches[part.modality.name] = cls(
+            part.modality.shape, **{"dim": spec.dim, **_without_dim(parameters)}
+        )
+    return FusionModel(branches, _build_strategy(spec, branches, registry), spec.num_classes)
+
+
+def _without_dim(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name != "dim"}
+
+
+def _build_strategy(
+    spec: ModelSpec, branches: Mapping[str, Branch], registry: Registry
+) -> Strategy:
+    if spec.strategy is None:
+        return LinearHead({m: b.dim for m, b in branches.items()}, spec.num_classes)
+    cls = registry.strategy(spec.strategy)
+    maps = cls.takes == "maps"
+    dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
+    return cls(dims, spec.num_classes, **bind(cls, spec.parameters, owner=spec.strategy))
+
+
+def default_branch(modality: Modality, preferred: str | None, registry: Registry) -> str:
+    """The branch for a modality when the user named none.
+
+    The extractor's own choice, or else the first registered branch that accepts the shape.
+    """
+    if preferred is not None:
+        return preferred
+    for entry in registry.entries("branch"):
+        if issubclass(entry.cls, Branch) and entry.cls.accepts(modality.shape):
+            return entry.name
+    raise ParameterError(
+        f"No branch accepts modality {modality.name!r} of shape {modality.shape}.",
+        hint="Write one (a plugin with fusion_branches), or name one with --branch.",
+    )
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,115 @@
+"""Parameter groups, the optimiser and its learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .config import TrainConfig
+from .contracts import Balancer, Gradients, ParameterGroup
+from .model import FusionModel
+
+
+def parameter_groups(
+    model: FusionModel, config: TrainConfig, balancers: Sequence[Balancer]
+) -> list[ParameterGroup]:
+    """One group per branch, one for the head, one per probe; then the balancers' changes."""
+    rate, decay = config.lr, config.weight_decay
+    groups = [
+        ParameterGroup("branch", m, list(model.branches[m].parameters()), rate, decay)
+        for m in model.modalities
+    ]
+    groups.append(ParameterGroup("head", None, list(model.strategy.parameters()), rate, decay))
+    if model.has_probes:
+        groups += [
+            ParameterGroup("probe", m, list(model.probes[m].parameters()), rate, decay)
+            for m in model.modalities
+        ]
+    for balancer in balancers:
+        groups = balancer.parameter_groups(groups)
+    return [group for group in groups if group.parameters]
+
+
+class Optimizer:
+    """An optimiser in which a balancer's factor always reaches the update.
+
+    Parameters
+    ----------
+    groups : list of ParameterGroup
+        What to train, and how fast.
+    config : TrainConfig
+        Which optimiser, schedule and clipping.
+    steps : int
+        Length of the schedule: linear warm-up, then a cosine to 0.
+    """
+
+    def __init__(self, groups: list[ParameterGroup], config: TrainConfig, steps: int) -> None:
+        self.groups = groups
+        self.config = config
+        self.steps = steps
+        on_cuda = groups[0].parameters[0].is_cuda
+        given: list[dict[str, Any]] = [
+            {
+                "params": group.parameters,
+                # A tensor on the GPU: a factor then changes the rate without a wait.
+                "lr": torch.tensor(group.lr, device="cuda") if on_cuda else group.lr,
+                "weight_decay": group.weight_decay,
+            }
+            for group in groups
+        ]
+        self.scale_free = config.optimizer == "adamw"
+        self._optimizer: torch.optim.Optimizer
+        if self.scale_free:
+            self._optimizer = torch.optim.AdamW(given, lr=config.lr, fused=True)
+        else:
+            self._optimizer = torch.optim.SGD(
+                given, lr=config.lr, momentum=0.9, nesterov=True, foreach=True
+            )
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def step(self, index: int, gradients: Gradients) -> None:
+        """Take step `index` (from 0) with the factors that balancers left in `gradients`.
+
+        Adam divides the gradient by its own running size, so a factor on the gradient would
+        cancel out; there the factor goes to the step size. SGD takes it on the gradient.
+        """
+        if not self.scale_free:
+            for modality, factor in gradients.factors.items():
+                torch._foreach_mul_(gradients[modality], factor)
+        self._clip()
+        schedule = self.schedule(index)
+        for group, live in zip(self.groups, self._optimizer.param_groups, strict=True):
+            rate: float | Tensor = group.lr * schedule
+            if self.scale_free and group.role == "branch" and group.modality in gradients.factors:
+                rate = rate * gradients.factors[group.modality]
+            if isinstance(live["lr"], Tensor):
+                live["lr"].copy_(torch.as_tensor(rate))
+            else:
+                live["lr"] = float(rate)
+        self._optimizer.step()
+
+    def schedule(self, index: int) -> float:
+        """Factor on every learning rate at step `index`."""
+        warm = self.config.warmup * self.steps
+        if index < warm:
+            return (index + 1) / (warm + 1)
+        done = (index - warm) / max(1.0, self.steps - warm)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def _clip(self) -> None:
+        if self.config.clip > 0:
+            # Probes are left out: their gradient must not make the branches' smaller.
+            trained = [p for g in self.groups if g.role != "probe" for p in g.parameters]
+            torch.nn.utils.clip_grad_norm_(trained, self.config.clip, foreach=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._optimizer.load_state_dict(dict(state))

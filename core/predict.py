@@ -1,0 +1,134 @@
+"""Label new recordings with the model that a run handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from .bundle import Bundle
+from .config import RunConfig
+from .contracts import Extractor, Recording
+from .errors import RecordingError, RunError
+from .extraction import fingerprint_of
+from .prepare import make_extractors
+from .registry import Registry
+from .run_dir import RunDirectory
+
+BATCH = 32  # recordings held in memory at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One recording's label.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    label : str or None
+        The most probable class; None where the recording could not be read.
+    probabilities : dict
+        Class -> probability, summing to 1; empty where the recording could not be read.
+    error : str or None
+        Why not.
+    """
+
+    path: Path
+    label: str | None
+    probabilities: dict[str, float]
+    error: str | None = None
+
+
+class Predictor:
+    """The model that a run handed out, with the extractors it needs.
+
+    Parameters
+    ----------
+    run : Path
+        A finished run directory.
+    registry : Registry
+        Plugins; those that the run was made with must be there.
+
+    Raises
+    ------
+    RunError
+        If there is no finished run at that path, or an installed extractor is not the one
+        that the model was trained with.
+    """
+
+    def __init__(self, run: Path, registry: Registry) -> None:
+        directory = RunDirectory.existing(run)
+        info = directory.info()
+        config = RunConfig.from_json(info["config"])
+        self._bundle = Bundle(directory, registry)
+        extractors = make_extractors(config, registry)
+        self._extractors = {m: extractors[m] for m in self._bundle.modalities}
+        self.warnings = _changed(self._extractors, info["features"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the probabilities."""
+        return self._bundle.classes
+
+    def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
+        """Label recordings, in the order given; one that can't be read has its `error` set."""
+        waiting: list[Path] = []
+        for path in paths:
+            waiting.append(path)
+            if len(waiting) == BATCH:
+                yield from self._batch(waiting)
+                waiting = []
+        if waiting:
+            yield from self._batch(waiting)
+
+    def _batch(self, paths: list[Path]) -> list[Prediction]:
+        found: list[Prediction] = []
+        features: dict[str, list[npt.NDArray[Any]]] = {m: [] for m in self._extractors}
+        for path in paths:
+            try:
+                arrays = self._extract(Recording(path))
+            except RecordingError as error:
+                found.append(Prediction(path, None, {}, error.message))
+                continue
+            found.append(Prediction(path, "", {}))
+            for m, array in arrays.items():
+                features[m].append(array)
+        if not any(p.error is None for p in found):
+            return found
+        rows = iter(self._bundle.probabilities(features))
+        return [p if p.error else self._labelled(p.path, next(rows)) for p in found]
+
+    def _extract(self, recording: Recording) -> dict[str, npt.NDArray[Any]]:
+        return {m: e.check(e.extract(recording)) for m, e in self._extractors.items()}
+
+    def _labelled(self, path: Path, row: npt.NDArray[Any]) -> Prediction:
+        by_class = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
+        return Prediction(path, max(by_class, key=by_class.__getitem__), by_class)
+
+
+def _changed(
+    extractors: Mapping[str, Extractor], trained: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What differs between the extractors here and those of the training.
+
+    Another version of the extractor makes other numbers: that is an error. Another version
+    of a library most likely does not: that is worth a warning.
+    """
+    warnings: list[str] = []
+    for name, extractor in extractors.items():
+        now, then = fingerprint_of(extractor), trained[name]
+        if now.version != then["version"] or list(now.shape) != list(then["shape"]):
+            raise RunError(
+                f"The model was trained on {name} version {then['version']} of shape "
+                f"{tuple(then['shape'])}; installed is version {now.version} of shape {now.shape}.",
+                hint="Install the version of the plugin that the run's run.json names.",
+            )
+        for library, version in now.libraries.items():
+            before = then["libraries"].get(library)
+            if before != version:
+                warnings.append(f"{name} was trained with {library} {before}, here is {version}")
+    return warnings

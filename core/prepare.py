@@ -1,0 +1,233 @@
+"""From what was asked to everything that trainings need: clips, features, split, models.
+
+Whatever can be wrong with a request is found here, before the long work starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..cache import FeatureCache
+from ..cache.builder import BuildReport, Item, Progress, build
+from ..cache.fingerprint import Fingerprint, digest_many
+from .config import RunConfig
+from .contracts import Balancer, Clip, Extractor, Modality
+from .corpora import Dataset, load_dataset, parse_source
+from .device import choose_device
+from .errors import CorpusError, ParameterError, UnknownNameError
+from .extraction import Extraction, fingerprint_of, make_extractor
+from .model import BranchSpec, ModelSpec, build_model, default_branch
+from .parameters import bind
+from .registry import HOOKS, Registry
+from .run_dir import RunData
+from .splits import Split, make_splits
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that has been checked: names resolved, parameters bound, models described."""
+
+    config: RunConfig
+    dataset: Dataset
+    extractors: Mapping[str, Extractor]
+    fingerprints: Mapping[str, Fingerprint]
+    splits: tuple[Split, ...]
+    spec: ModelSpec
+
+
+def make_plan(config: RunConfig, registry: Registry) -> Plan:
+    """Check everything about `config` that can be checked without computing anything.
+
+    Raises
+    ------
+    UserError
+        Naming the option that is wrong.
+    """
+    config = with_defaults(config, registry)
+    check_owners(config, registry)
+    choose_device(config.device)
+    extractors = make_extractors(config, registry)
+    dataset = read_dataset(config, registry)
+    spec = make_spec(config, registry, extractors, len(dataset.classes))
+    model = build_model(spec, registry)
+    for balancer in make_balancers(config, registry):
+        balancer.setup(model, model.modalities)
+    splits = make_splits(
+        dataset.clips, dataset.classes, mode=config.split, folds=config.folds, seed=config.seed
+    )
+    fingerprints = {m: fingerprint_of(e) for m, e in extractors.items()}
+    return Plan(config, dataset, extractors, fingerprints, tuple(splits), spec)
+
+
+def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
+    """Fill in what the user left open with the plugins that call themselves default."""
+    return replace(
+        config,
+        data=config.data or tuple(registry.defaults("corpus")[:1]),
+        features=config.features or tuple(registry.defaults("extractor")),
+        strategy=config.strategy or next(iter(registry.defaults("strategy")), ""),
+        balancers=tuple(b for b in config.balancers if b != "none"),
+    )
+
+
+def check_owners(config: RunConfig, registry: Registry) -> None:
+    """Every owner in ``--set OWNER.NAME=VALUE`` and ``--branch`` must exist and be in use."""
+    _ = config.train  # bound here, so that a mistyped train.* is found first
+    used = {*config.features, config.strategy, *config.balancers}
+    used |= set(registry.corpora())  # which of them reads a path is found out later
+    used |= {f"branch.{modality}" for modality in config.features} | {"train"}
+    everything = used | {entry.name for kind in HOOKS for entry in registry.entries(kind)}
+    for owner in config.settings:
+        if owner not in everything:
+            raise UnknownNameError("plugin to set a parameter of", owner, everything)
+        if owner not in used:
+            raise ParameterError(
+                f"--set {owner}.…: {owner!r} takes no part in this run.",
+                hint=f"This run uses: {', '.join(sorted(used))}.",
+            )
+    for modality in config.branches:
+        if modality not in config.features:
+            raise UnknownNameError("modality to choose a branch for", modality, config.features)
+
+
+def make_extractors(config: RunConfig, registry: Registry) -> dict[str, Extractor]:
+    """One extractor per modality, parameters bound."""
+    if len(set(config.features)) != len(config.features):
+        raise ParameterError(f"A feature is named twice: {', '.join(config.features)}.")
+    return {
+        name: make_extractor(registry.extractor(name), config.settings.get(name, {}))
+        for name in config.features
+    }
+
+
+def read_dataset(config: RunConfig, registry: Registry) -> Dataset:
+    """The labelled clips of all sources."""
+    corpora = registry.corpora()
+    sources = [parse_source(text, corpora) for text in config.data]
+    parameters = {name: config.settings[name] for name in corpora if name in config.settings}
+    return load_dataset(sources, corpora, labels=config.labels, parameters=parameters)
+
+
+def make_spec(
+    config: RunConfig,
+    registry: Registry,
+    extractors: Mapping[str, Extractor],
+    num_classes: int,
+) -> ModelSpec:
+    """Describe the fused model; the baselines follow from it."""
+    branches: list[BranchSpec] = []
+    for name, extractor in extractors.items():
+        modality = Modality(name, extractor.shape, tuple(extractor.axes))
+        chosen = config.branches.get(name)
+        branch = chosen or default_branch(modality, extractor.default_branch, registry)
+        # The extractor's advice on parameters is for its own default branch only.
+        advice = extractor.default_branch_parameters if branch == extractor.default_branch else {}
+        given = {**advice, **config.settings.get(f"branch.{name}", {})}
+        bound = bind(registry.branch(branch), given, owner=f"branch.{name}")
+        bound.pop("dim", None)  # of the training settings: one size for all branches
+        branches.append(BranchSpec(modality, branch, bound))
+    cls = registry.strategy(config.strategy)
+    parameters = bind(cls, config.settings.get(config.strategy, {}), owner=config.strategy)
+    return ModelSpec(tuple(branches), num_classes, config.train.dim, config.strategy, parameters)
+
+
+def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
+    """The balancers in the order given, parameters bound."""
+    made: list[Balancer] = []
+    for name in config.balancers:
+        cls = registry.balancer(name)
+        made.append(cls(**bind(cls, config.settings.get(name, {}), owner=name)))
+    return made
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What extraction left: the clips that have every feature, and what went wrong."""
+
+    data: RunData
+    report: BuildReport
+
+
+def extract(
+    plan: Plan, *, jobs: int | None = None, on_progress: OnProgress | None = None
+) -> Extracted:
+    """Make sure that every clip has every feature in the cache; leave out clips that can't.
+
+    Raises
+    ------
+    CorpusError
+        If no clip is left, or one failed and the configuration is strict.
+    """
+    clips = plan.dataset.clips
+    keys, report = build_features(
+        plan.config, plan.extractors, clips, jobs=jobs, on_progress=on_progress
+    )
+    failed = {failure.key for failure in report.failures}
+    kept = [i for i, key in enumerate(keys) if key not in failed]
+    if not kept:
+        first = report.failures[0]
+        raise CorpusError(f"No recording could be read. The first: {first.source}: {first.reason}")
+    data = RunData(
+        tuple(clips[i] for i in kept),
+        tuple(keys[i] for i in kept),
+        plan.dataset.targets()[kept],
+        plan.dataset.classes,
+        tuple(_restrict(split, kept, len(clips)) for split in plan.splits),
+    )
+    return Extracted(data, report)
+
+
+def build_cache(
+    config: RunConfig,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> BuildReport:
+    """Precompute the features of a corpus; needs no split and no model.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the request.
+    """
+    config = with_defaults(config, registry)
+    check_owners(config, registry)
+    extractors = make_extractors(config, registry)
+    clips = read_dataset(config, registry).clips
+    return build_features(config, extractors, clips, jobs=jobs, on_progress=on_progress)[1]
+
+
+def build_features(
+    config: RunConfig,
+    extractors: Mapping[str, Extractor],
+    clips: Sequence[Clip],
+    *,
+    jobs: int | None,
+    on_progress: OnProgress | None,
+) -> tuple[list[str], BuildReport]:
+    """Compute what is missing in the cache. Returns each clip's key, and the report."""
+    recordings = [clip.recording for clip in clips]
+    keys = digest_many([(r.path, r.start, r.end) for r in recordings])
+    items = [Item(key, recording) for key, recording in zip(keys, recordings, strict=True)]
+    work = [(Extraction.of(extractor), items) for extractor in extractors.values()]
+    cache = FeatureCache(config.cache)
+    return keys, build(cache, work, jobs=jobs, on_progress=on_progress, strict=config.strict)
+
+
+def _restrict(split: Split, kept: Sequence[int], total: int) -> Split:
+    """The split over the clips that are left, renumbered."""
+    number = np.full(total, -1, dtype=np.int64)
+    number[kept] = np.arange(len(kept))
+
+    def part(indices: Any) -> Any:
+        renumbered = number[indices]
+        return renumbered[renumbered >= 0]
+
+    return replace(split, train=part(split.train), val=part(split.val), test=part(split.test))

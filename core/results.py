@@ -1,0 +1,252 @@
+"""From test predictions to a table with intervals, a paired comparison and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .engine import Predictions
+from .metrics import accuracy, confusion_by_group, macro_f1, uar
+from .run_dir import RunData
+from .selection import ENSEMBLE, Selection, candidate_probabilities
+from .statistics import Comparison, Interval, bootstrap_interval, paired_comparison
+from .trainings import FUSED, Training
+
+Probabilities = Mapping[str, Sequence[npt.NDArray[np.float32]]]
+CHOSEN = "handed out"
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        Modality, ``"fused"``, ``"ensemble"`` or ``"handed out"``.
+    uar, accuracy : Interval
+        On test, over all folds' clips together; 95 % intervals resample speakers.
+    macro_f1 : float
+        On test.
+    val_uar : float
+        On validation, averaged over folds.
+    fold_uar : tuple of float
+        Test UAR of each fold.
+    """
+
+    name: str
+    uar: Interval
+    accuracy: Interval
+    macro_f1: float
+    val_uar: float
+    fold_uar: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run found out.
+
+    Attributes
+    ----------
+    models : tuple of ModelResult
+        Modalities, fused, ensemble, and what is handed out.
+    best_single : str
+        The modality that validation found best.
+    comparisons : dict
+        Name -> that model minus the best single modality, paired over the same clips.
+    verdict : str
+        One sentence on fusion, one on what is handed out and why.
+    weights : dict
+        Modality -> mean weight that the strategy gave it on test; empty where it has none.
+    confusions : dict
+        Model -> (C, C) counts, rows are the truth.
+    """
+
+    models: tuple[ModelResult, ...]
+    best_single: str
+    comparisons: dict[str, Comparison]
+    verdict: str
+    weights: dict[str, float]
+    confusions: dict[str, list[list[int]]]
+
+    def model(self, name: str) -> ModelResult:
+        return next(m for m in self.models if m.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined figure is None."""
+        plain = _finite(asdict(self))
+        assert isinstance(plain, dict)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Results:
+        return cls(
+            tuple(_model_from_json(m) for m in data["models"]),
+            data["best_single"],
+            {name: Comparison(**_nan(c)) for name, c in data["comparisons"].items()},
+            data["verdict"],
+            data["weights"],
+            data["confusions"],
+        )
+
+
+def evaluate(
+    data: RunData, selection: Selection, test: Mapping[Training, Predictions], label: str
+) -> tuple[Results, Probabilities]:
+    """Score every model on test, once everything has been chosen.
+
+    Parameters
+    ----------
+    label : str
+        What the fused model is called in the verdict, e.g. ``"gated + gradscale"``.
+    """
+    scores: dict[str, Sequence[npt.NDArray[np.float32]]] = dict(
+        candidate_probabilities(data, selection, test)
+    )
+    scores[CHOSEN] = [scores[f.chosen][i] for i, f in enumerate(selection.folds)]
+    indices = [split.test for split in data.splits]
+    targets = data.targets[np.concatenate(indices)]
+    speakers = np.array(
+        [f"{data.clips[i].corpus}/{data.clips[i].speaker}" for i in np.concatenate(indices)]
+    )
+    confusions = {
+        name: confusion_by_group(
+            targets, np.concatenate(parts).argmax(axis=1), speakers, len(data.classes)
+        )
+        for name, parts in scores.items()
+    }
+    models = tuple(
+        _model_result(name, confusions[name], selection, scores[name], data)
+        for name in (*selection.modalities, FUSED, ENSEMBLE, CHOSEN)
+    )
+    best = confusions[selection.best_single]
+    comparisons = {
+        name: paired_comparison(confusions[name], best) for name in (FUSED, ENSEMBLE, CHOSEN)
+    }
+    results = Results(
+        models,
+        selection.best_single,
+        comparisons,
+        "",
+        _mean_weights(data, test, selection.modalities),
+        {name: c.sum(axis=0).tolist() for name, c in confusions.items()},
+    )
+    return replace(results, verdict=write_verdict(results, selection, label)), scores
+
+
+def _model_result(
+    name: str,
+    confusion: npt.NDArray[np.int64],
+    selection: Selection,
+    parts: Sequence[npt.NDArray[np.float32]],
+    data: RunData,
+) -> ModelResult:
+    val = [f.val_uar[f.chosen if name == CHOSEN else name] for f in selection.folds]
+    folds = []
+    for split, probabilities in zip(data.splits, parts, strict=True):
+        together = np.zeros(len(split.test), dtype=np.int64)
+        matrix = confusion_by_group(
+            data.targets[split.test], probabilities.argmax(axis=1), together, len(data.classes)
+        )
+        folds.append(round(float(uar(matrix[0])), 6))
+    return ModelResult(
+        name,
+        bootstrap_interval(confusion, uar),
+        bootstrap_interval(confusion, accuracy),
+        float(macro_f1(confusion.sum(axis=0))),
+        float(np.mean(val)),
+        tuple(folds),
+    )
+
+
+def _mean_weights(
+    data: RunData, test: Mapping[Training, Predictions], modalities: Sequence[str]
+) -> dict[str, float]:
+    fused = [test[Training(fold, FUSED)] for fold in range(len(data.splits))]
+    if not fused[0].weights:
+        return {}
+    return {m: float(np.concatenate([p.weights[m] for p in fused]).mean()) for m in modalities}
+
+
+# -- the verdict ---------------------------------------------------------------------
+
+
+def write_verdict(results: Results, selection: Selection, label: str) -> str:
+    """Say in words what the figures allow to be said, and not more."""
+    return f"{_on_fusion(results, label)} {_on_choice(selection)}"
+
+
+def _on_fusion(results: Results, label: str) -> str:
+    c = results.comparisons[FUSED]
+    single = results.best_single
+    if c.p_value < SIGNIFICANT:
+        word = "beats" if c.difference > 0 else "is worse than"
+        said = f"The fused model ({label}) {word} the best single modality ({single})"
+    else:
+        said = (
+            f"No reliable difference between the fused model ({label}) and the best single "
+            f"modality ({single})"
+        )
+    return (
+        f"{said}: {points(c.difference)} points of UAR "
+        f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}, "
+        f"over {c.groups} test speakers."
+    )
+
+
+def _on_choice(selection: Selection) -> str:
+    chosen = [fold.chosen for fold in selection.folds]
+    if len(chosen) == 1:
+        reason = ", ".join(f"{n} {100 * u:.1f}" for n, u in selection.folds[0].val_uar.items())
+        name = chosen[0] if chosen[0] in (FUSED, ENSEMBLE) else f"{chosen[0]} alone"
+        return f"Handed out: {name}, the best on validation (UAR {reason})."
+    counts = {name: chosen.count(name) for name in dict.fromkeys(chosen)}
+    parts = ", ".join(f"{name} in {n}" for name, n in counts.items())
+    return (
+        f"Handed out: the mean of {len(chosen)} models, one per fold, each the best on its "
+        f"fold's validation speakers ({parts})."
+    )
+
+
+def points(difference: float) -> str:
+    """A difference of UAR in percentage points, with its sign: ``+2.1``."""
+    return "n/a" if np.isnan(difference) else f"{100 * difference:+.1f}"
+
+
+def p_text(p: float) -> str:
+    """A p-value as text."""
+    return "n/a" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+# -- JSON ----------------------------------------------------------------------------
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return None if np.isnan(value) else round(float(value), 6)
+    return value
+
+
+def _nan(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: float("nan") if v is None else v for k, v in fields.items()}
+
+
+def _model_from_json(data: Mapping[str, Any]) -> ModelResult:
+    plain = _nan(data)
+    return ModelResult(
+        plain["name"],
+        Interval(**_nan(plain["uar"])),
+        Interval(**_nan(plain["accuracy"])),
+        plain["macro_f1"],
+        plain["val_uar"],
+        tuple(plain["fold_uar"]),
+    )

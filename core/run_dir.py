@@ -1,0 +1,228 @@
+"""The run directory: everything that one run was asked, did and found.
+
+::
+
+    RUN/
+      run.json            configuration, versions, modalities, split, models
+      clips.csv           every clip: class, speaker, corpus, content digest, part in each fold
+      metrics.jsonl       one line per epoch of each training
+      fold0/mel/          one folder per training
+        epochs.jsonl      its epochs
+        checkpoint.pt     while it trains
+        model.safetensors when it is done
+        training.json     when it is done: best epoch, seconds, parameters
+      selection.json      what validation chose, written before test is read
+      predictions.csv     per clip and model: predicted class and probabilities, on test
+      confusion.csv       confusion matrix of each model, on test
+      results.json        the table, the comparison and the verdict
+      model.safetensors   the model handed out
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .contracts import Clip, Recording
+from .errors import RunError, StorageError
+from .splits import Split
+
+FORMAT = 1
+PARTS = ("train", "val", "test")
+_CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The clips of a run as its trainings need them.
+
+    Attributes
+    ----------
+    clips : tuple of Clip
+        In the order of every index.
+    keys : tuple of str
+        Content digest of each recording: its key in the cache.
+    targets : array
+        (n,) int64, class of each clip.
+    classes : tuple of str
+        Names of the classes.
+    splits : tuple of Split
+        One, or one per fold.
+    """
+
+    clips: tuple[Clip, ...]
+    keys: tuple[str, ...]
+    targets: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    splits: tuple[Split, ...]
+
+
+class RunDirectory:
+    """Names the files of one run, and reads and writes them whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> RunDirectory:
+        """Make a new run directory.
+
+        Raises
+        ------
+        RunError
+            If there is something in it already.
+        StorageError
+            If it can't be made.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(
+                f"The run directory {path} exists already and is not empty.",
+                hint=f"Go on with that run: fusion run --resume {path}; or name another: --out.",
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"The run directory {path} can't be made: {error.strerror or error}.",
+                hint="Name a folder that you may write to with --out.",
+            ) from error
+        return cls(path)
+
+    @classmethod
+    def existing(cls, path: Path) -> RunDirectory:
+        """Open a run directory that is there.
+
+        Raises
+        ------
+        RunError
+            If it is none, or was written by a newer version.
+        """
+        run = cls(path)
+        if not (path / "run.json").is_file():
+            raise RunError(
+                f"{path} is no run directory: it holds no run.json.",
+                hint="Give a folder that fusion run made (runs/... by default).",
+            )
+        found = run.info().get("format")
+        if not isinstance(found, int) or found > FORMAT:
+            raise RunError(
+                f"{path} has run format {found!r}, and this version reads up to {FORMAT}.",
+                hint="Update fusion: pip install -U modal-fusion",
+            )
+        return run
+
+    # -- small files -----------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """run.json."""
+        return self.read_json("run.json")
+
+    def training(self, name: str) -> Path:
+        """Folder of one training, e.g. ``"fold0/mel"``."""
+        return self.path / name
+
+    def finished(self, name: str) -> bool:
+        """Whether that training is done."""
+        return (self.training(name) / "training.json").is_file()
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} can't be read: {error}") from error
+        if not isinstance(data, dict):
+            raise RunError(f"{path} does not hold a JSON object.")
+        return data
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        self.write_text(name, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a file by `text`, whole or not at all."""
+        path = self.path / name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StorageError(
+                f"{path} could not be written: {error.strerror or error}.",
+                hint=f"Free some space or mend the permissions, then: "
+                f"fusion run --resume {self.path}",
+            ) from error
+
+    def write_csv(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
+        lines = _Lines()
+        csv.writer(lines, lineterminator="\n").writerows(rows)
+        self.write_text(name, "".join(lines.parts))
+
+    # -- clips -----------------------------------------------------------------------
+
+    def write_clips(self, data: RunData) -> None:
+        parts = np.full((len(data.clips), len(data.splits)), "", dtype="<U5")
+        for fold, split in enumerate(data.splits):
+            for part in PARTS:
+                parts[getattr(split, part), fold] = part
+        rows: list[Sequence[Any]] = [
+            [*_CLIP_COLUMNS, *(f"fold{fold}" for fold in range(len(data.splits)))]
+        ]
+        for clip, key, row in zip(data.clips, data.keys, parts, strict=True):
+            place = clip.recording
+            end = "" if place.end is None else place.end
+            rows.append(
+                [clip.name, clip.corpus, clip.speaker, clip.label, key, place.path, place.start,
+                 end, *row]
+            )  # fmt: skip
+        self.write_csv("clips.csv", rows)
+
+    def read_clips(self) -> RunData:
+        """Clips and splits as the run was prepared with."""
+        info = self.info()
+        classes = tuple(info["classes"])
+        path = self.path / "clips.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+            clips = tuple(_clip(row) for row in rows)
+            keys = tuple(row["key"] for row in rows)
+            targets = np.array([classes.index(clip.label) for clip in clips], dtype=np.int64)
+            splits = tuple(
+                _split(rows, fold, info["split"]["speaker_independent"])
+                for fold in range(info["split"]["folds"])
+            )
+        except (OSError, KeyError, ValueError) as error:
+            raise RunError(f"{path} can't be read: {error}") from error
+        return RunData(clips, keys, targets, classes, splits)
+
+
+class _Lines:
+    """A file-like that collects what csv writes."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.parts.append(text)
+
+
+def _clip(row: Mapping[str, str]) -> Clip:
+    end = float(row["end"]) if row["end"] else None
+    recording = Recording(Path(row["path"]), float(row["start"]), end)
+    return Clip(recording, row["name"], row["label"], row["speaker"], row["corpus"])
+
+
+def _split(rows: Sequence[Mapping[str, str]], fold: int, speaker_independent: bool) -> Split:
+    column = np.array([row[f"fold{fold}"] for row in rows])
+    train, val, test = (np.flatnonzero(column == part).astype(np.int64) for part in PARTS)
+    return Split(train, val, test, fold, speaker_independent)

@@ -1,0 +1,288 @@
+"""The trainings of a run, side by side in processes of one thread each.
+
+On a CPU several single-threaded trainings are faster than one on several threads, which
+would wait for each other at every small operation. A training reads what it needs from the
+run directory and writes its results there, so that it can be killed and taken up again;
+the parent follows by reading the files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..cache import FeatureCache
+from ..cache.workers import process_pool
+from .checkpoint import load_weights, save_weights
+from .config import RunConfig
+from .device import choose_device, choose_precision, free_memory
+from .engine import Predictions, Trainer, predict
+from .features import Features, Indices
+from .model import FusionModel, ModelSpec, build_model, count_parameters
+from .prepare import make_balancers, make_extractors
+from .registry import Registry
+from .run_dir import RunData, RunDirectory
+
+FUSED = "fused"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One model on one fold.
+
+    Attributes
+    ----------
+    fold : int
+        Index into the splits.
+    model : str
+        A modality (its baseline), or ``"fused"``.
+    """
+
+    fold: int
+    model: str
+
+    @property
+    def name(self) -> str:
+        """Its folder in the run directory."""
+        return f"fold{self.fold}/{self.model}"
+
+
+def trainings_of(run: RunDirectory) -> list[Training]:
+    """Every training of a run; the longest first, so that none is left over at the end."""
+    info = run.info()
+    models = [FUSED, *(b["modality"]["name"] for b in info["model"]["branches"])]
+    return [Training(fold, m) for m in models for fold in range(info["split"]["folds"])]
+
+
+def spec_of(run: RunDirectory, training: Training) -> ModelSpec:
+    """Description of the model that `training` trains."""
+    spec = ModelSpec.from_json(run.info()["model"])
+    return spec if training.model == FUSED else spec.single(training.model)
+
+
+# -- in the parent -------------------------------------------------------------------
+
+
+def default_jobs(device: str) -> int:
+    """Trainings at a time: one per core on a CPU, one on an accelerator."""
+    return (os.cpu_count() or 1) if choose_device(device).type == "cpu" else 1
+
+
+def train_all(
+    run: RunDirectory,
+    *,
+    jobs: int,
+    on_epoch: Callable[[Training, Mapping[str, Any]], None],
+    on_done: Callable[[Training, Mapping[str, Any]], None],
+) -> None:
+    """Train whatever the run directory does not hold yet.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes at a time.
+    on_epoch : callable
+        Receives every epoch of every training; those of a resumed run's past first.
+    on_done : callable
+        Receives the summary of every training when it is done, or was done before.
+
+    Raises
+    ------
+    TrainingError
+        From the first training that fails. The others keep their checkpoints.
+    """
+    trainings = trainings_of(run)
+    todo = [t for t in trainings if not run.finished(t.name)]
+    for training in todo:
+        # A resumed training writes its past epochs again.
+        (run.training(training.name) / "epochs.jsonl").unlink(missing_ok=True)
+    follower = _Follower(run, trainings, on_epoch, on_done)
+    follower.poll()
+    if todo:
+        _in_processes(_train_one, run, todo, jobs, follower.poll)
+    follower.poll()
+
+
+def test_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
+    """Let every trained model predict its fold's test clips. Called once, after selection."""
+    return _predict_all(run, "test", jobs)
+
+
+def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
+    """Let every trained model predict its fold's validation clips."""
+    return _predict_all(run, "val", jobs)
+
+
+def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Predictions]:
+    trainings = trainings_of(run)
+    found = _in_processes(_PredictPart(part), run, trainings, jobs, lambda: None)
+    return dict(zip(trainings, found, strict=True))
+
+
+def _in_processes(
+    function: Callable[[Path, Training, int], Any],
+    run: RunDirectory,
+    trainings: Sequence[Training],
+    jobs: int,
+    meanwhile: Callable[[], None],
+) -> list[Any]:
+    workers = min(jobs, len(trainings))
+    with process_pool(workers) as pool:
+        futures: list[Future[Any]] = [
+            pool.submit(function, run.path, training, workers) for training in trainings
+        ]
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+            meanwhile()
+            for future in done:
+                future.result()  # raises what the training raised
+        return [future.result() for future in futures]
+
+
+class _Follower:
+    """Reads the epochs that trainings write, as they write them."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        trainings: Sequence[Training],
+        on_epoch: Callable[[Training, Mapping[str, Any]], None],
+        on_done: Callable[[Training, Mapping[str, Any]], None],
+    ) -> None:
+        self._run = run
+        self._offsets = dict.fromkeys(trainings, 0)
+        self._on_epoch = on_epoch
+        self._on_done = on_done
+
+    def poll(self) -> None:
+        for training in list(self._offsets):
+            # Asked first: a training that is done by now has written all its epochs.
+            done = self._run.finished(training.name)
+            path = self._run.training(training.name) / "epochs.jsonl"
+            for line in self._new_lines(training, path):
+                self._on_epoch(training, json.loads(line))
+            if done:
+                self._on_done(training, self._run.read_json(f"{training.name}/training.json"))
+                del self._offsets[training]
+
+    def _new_lines(self, training: Training, path: Path) -> Iterator[bytes]:
+        try:
+            with path.open("rb") as file:
+                file.seek(self._offsets[training])
+                text = file.read()
+        except FileNotFoundError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]  # the last line may be half written
+        self._offsets[training] += len(whole)
+        yield from whole.splitlines()
+
+
+# -- in a worker ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What all trainings of one run share within a process."""
+
+    run: RunDirectory
+    config: RunConfig
+    registry: Registry
+    data: RunData
+
+
+@lru_cache(maxsize=1)
+def _context(path: Path) -> _Context:
+    run = RunDirectory.existing(path)
+    config = RunConfig.from_json(run.info()["config"])
+    return _Context(run, config, Registry(config.plugins), run.read_clips())
+
+
+def _features(context: _Context, spec: ModelSpec, workers: int) -> Features:
+    from .extraction import fingerprint_of
+
+    cache = FeatureCache(context.config.cache)
+    extractors = make_extractors(context.config, context.registry)
+    modalities = {b.modality.name: b.modality for b in spec.branches}
+    arrays = {m: cache.open(fingerprint_of(extractors[m]), context.data.keys) for m in modalities}
+    device = choose_device(context.config.device)
+    # Half of what is free, shared by the trainings that run beside each other.
+    budget = free_memory(device) // (2 * workers)
+    return Features(modalities, arrays, context.data.targets, device, resident_bytes=budget)
+
+
+def _seed(context: _Context, training: Training) -> int:
+    """The same for all models of a fold: they differ in what they are, not in their luck."""
+    return context.config.seed * 1000 + training.fold
+
+
+def _train_one(path: Path, training: Training, workers: int) -> None:
+    context = _context(path)
+    run, config = context.run, context.config
+    folder = run.training(training.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = spec_of(run, training)
+    features = _features(context, spec, workers)
+    seed = _seed(context, training)
+    model = build_model(spec, context.registry, seed).to(features.device)
+    split = context.data.splits[training.fold]
+    fused = training.model == FUSED
+    with (folder / "epochs.jsonl").open("w", encoding="utf-8", buffering=1) as epochs:
+        trainer = Trainer(
+            model,
+            features,
+            split.train,
+            split.val,
+            config.train,
+            balancers=make_balancers(config, context.registry) if fused else (),
+            seed=seed,
+            checkpoint=folder / "checkpoint.pt",
+            on_epoch=lambda record: _write_line(epochs, record),
+        )
+        started = time.perf_counter()
+        progress = trainer.fit()
+    save_weights(folder / "model.safetensors", model.state_dict(), {"training": training.name})
+    summary = asdict(progress)
+    del summary["history"]  # epochs.jsonl has it
+    summary["parameters"] = count_parameters(model)
+    summary["wall_seconds"] = round(time.perf_counter() - started, 3)
+    summary["precision"] = str(trainer.precision).removeprefix("torch.")
+    run.write_json(f"{training.name}/training.json", summary)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _write_line(file: Any, record: Mapping[str, Any]) -> None:
+    # JSON has no NaN: an undefined figure is null.
+    plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in record.items()}
+    file.write(json.dumps(plain) + "\n")
+
+
+@dataclass(frozen=True)
+class _PredictPart:
+    """A trained model's predictions on one part of its fold, as a picklable call."""
+
+    part: str
+
+    def __call__(self, path: Path, training: Training, workers: int) -> Predictions:
+        context = _context(path)
+        spec = spec_of(context.run, training)
+        features = _features(context, spec, workers)
+        model = trained_model(context.run, training, context.registry).to(features.device)
+        indices: Indices = getattr(context.data.splits[training.fold], self.part)
+        precision = choose_precision(context.config.train.precision, features.device)
+        return predict(model, features, indices, precision)
+
+
+def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:
+    """The model of a finished training, with its best epoch's weights, on the CPU."""
+    model = build_model(spec_of(run, training), registry)
+    model.load_state_dict(load_weights(run.training(training.name) / "model.safetensors"))
+    return model

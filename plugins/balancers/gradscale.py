@@ -1,0 +1,106 @@
+"""Gradient scaling: a branch that races ahead is slowed, one that lags is pushed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...core.contracts import Balancer, Gradients, Step, hookimpl
+from ...core.errors import ParameterError
+
+if TYPE_CHECKING:
+    from ...core.model import FusionModel
+
+
+class GradScale(Balancer):
+    """Scales what each step does to each branch.
+
+    *Fixed*: g_m <- scale * g_m for every branch; the fusion head keeps its pace.
+    *Adaptive*: g_m <- clip((G / n_m)^alpha, 1/limit, limit) * g_m, where n_m is the running
+    mean of the norm of the branch's gradient and G the geometric mean of the n_m: a branch
+    with a large gradient is slowed, one with a small gradient is pushed, and branches with
+    equal gradients are left alone (the idea of GradNorm, Chen et al. 2018, on branches
+    instead of tasks, without its extra backward pass).
+
+    Parameters
+    ----------
+    mode : {"adaptive", "fixed"}
+        Which rule.
+    scale : float
+        Factor of the fixed rule, > 0.
+    alpha : float
+        Strength of the adaptive rule, >= 0: 0 changes nothing, 1 evens the norms out.
+    limit : float
+        Largest factor of the adaptive rule, and 1/limit its smallest, >= 1.
+    momentum : float
+        Share of the past in the running mean of the norms, in [0, 1).
+    """
+
+    name = "gradscale"
+
+    def __init__(
+        self,
+        *,
+        mode: Literal["adaptive", "fixed"] = "adaptive",
+        scale: float = 0.5,
+        alpha: float = 0.5,
+        limit: float = 3.0,
+        momentum: float = 0.9,
+    ) -> None:
+        if scale <= 0 or alpha < 0 or limit < 1 or not 0 <= momentum < 1:
+            raise ParameterError(
+                "gradscale needs scale > 0, alpha >= 0, limit >= 1 and 0 <= momentum < 1; given "
+                f"scale={scale}, alpha={alpha}, limit={limit}, momentum={momentum}."
+            )
+        self.mode = mode
+        self.scale = scale
+        self.alpha = alpha
+        self.limit = limit
+        self.momentum = momentum
+        self._norms: dict[str, Tensor] = {}
+        self._factors: dict[str, Tensor] = {}
+
+    def setup(self, model: FusionModel, modalities: list[str]) -> None:
+        self._norms.clear()
+        self._factors = {m: torch.ones(()) for m in modalities}
+
+    def gradients(self, gradients: Gradients, step: Step) -> None:
+        self._factors = (
+            self._fixed(gradients) if self.mode == "fixed" else self._adaptive(gradients)
+        )
+        for modality, factor in self._factors.items():
+            gradients.scale(modality, factor)
+
+    def _fixed(self, gradients: Gradients) -> dict[str, Tensor]:
+        return {m: torch.tensor(self.scale) for m in gradients.modalities}
+
+    def _adaptive(self, gradients: Gradients) -> dict[str, Tensor]:
+        for m in gradients.modalities:
+            norm = gradients.norm(m).detach().clamp_min(1e-12)
+            before = self._norms.get(m, norm)
+            self._norms[m] = self.momentum * before + (1 - self.momentum) * norm
+        logs = {m: norm.log() for m, norm in self._norms.items()}
+        middle = torch.stack(list(logs.values())).mean()  # log of the geometric mean
+        bound = math.log(self.limit)
+        return {
+            m: (self.alpha * (middle - log)).clamp(-bound, bound).exp() for m, log in logs.items()
+        }
+
+    def metrics(self) -> dict[str, float]:
+        return {f"gradscale.{m}": float(factor) for m, factor in self._factors.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"norms": dict(self._norms), "factors": dict(self._factors)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._norms = dict(state["norms"])
+        self._factors = dict(state["factors"])
+
+
+@hookimpl
+def fusion_balancers() -> list[type[Balancer]]:
+    return [GradScale]

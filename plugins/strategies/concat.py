@@ -1,0 +1,37 @@
+"""Concatenation: the plain baseline of every fusion paper."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Strategy, hookimpl
+
+
+class Concat(Strategy):
+    """head([z_1 .. z_M]): the embeddings side by side, and a linear head over them.
+
+    Parameters
+    ----------
+    dims : dict of str to int
+        Modality -> size of its embedding.
+    num_classes : int
+        Number of classes.
+    """
+
+    name = "concat"
+
+    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(dims, num_classes)
+        self.order = list(dims)
+        self.head = nn.Linear(sum(dims.values()), num_classes)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        joined = torch.cat([inputs[m] for m in self.order], dim=1)  # (B, sum D_m)
+        scores: Tensor = self.head(joined)  # (B, C)
+        return scores
+
+
+@hookimpl
+def fusion_strategies() -> list[type[Strategy]]:
+    return [Concat]

@@ -1,0 +1,38 @@
+"""Every event of a run as one line of JSON: the tracker that is always on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from ...core.contracts import Tracker, hookimpl
+
+
+class JSONL(Tracker):
+    """Writes ``metrics.jsonl`` into the run directory, one line per epoch of each training."""
+
+    name = "jsonl"
+    default = True
+
+    def __init__(self) -> None:
+        self._file: TextIO | None = None
+
+    def start(self, run: Path, config: Mapping[str, Any]) -> None:
+        # Line buffering: what has happened is on disk when a run is killed.
+        self._file = (run / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
+
+    def epoch(self, event: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(event) + "\n")
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@hookimpl
+def fusion_trackers() -> list[type[Tracker]]:
+    return [JSONL]

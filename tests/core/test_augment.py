@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from fusion import Modality
+from fusion.core.augment import augment, mask_axis, shift_axis
+from fusion.core.config import TrainConfig
+
+MEL = Modality("m", (1, 10, 20), ("channel", "frequency", "time"))
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_mask_is_one_band_per_clip_of_at_most_the_width():
+    x = torch.ones(200, 1, 10, 20)
+    masked = mask_axis(x, 3, 0.25, rng())
+    zero = masked[:, 0] == 0  # (B, 10, 20)
+    assert (zero == zero[:, :1]).all()  # the whole band, at every frequency
+    widths = zero[:, 0].sum(1)
+    assert set(widths.tolist()) == {0, 1, 2, 3, 4, 5}
+    edges = (zero[:, 0, 1:] != zero[:, 0, :-1]).sum(1)
+    assert edges.max() <= 2
+    assert (x == 1).all()  # a new tensor: the input may be resident features
+
+
+def test_shift_by_hand():
+    x = torch.arange(4.0).view(1, 1, 1, 4)
+    seen = {tuple(shift_axis(x, 3, 0.5, circular=True, rng=rng(s)).flatten().tolist())
+            for s in range(60)}  # fmt: skip
+    assert seen == {(0, 1, 2, 3), (3, 0, 1, 2), (2, 3, 0, 1), (1, 2, 3, 0)}
+    seen = {tuple(shift_axis(x, 3, 0.25, circular=False, rng=rng(s)).flatten().tolist())
+            for s in range(60)}  # fmt: skip
+    assert seen == {(0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3)}
+
+
+@pytest.mark.parametrize("axes", [(), ("channel", "persistence", "birth")])
+def test_axes_without_the_names_are_left_alone(axes):
+    x = torch.randn(4, 1, 10, 20)
+    assert augment(x, Modality("m", (1, 10, 20), axes), TrainConfig(), rng()) is x
+
+
+def test_same_generator_same_augmentation():
+    x = torch.randn(4, 1, 10, 20)
+    config = TrainConfig(shift_time=0.2, shift_frequency=0.2)
+    assert torch.equal(augment(x, MEL, config, rng(1)), augment(x, MEL, config, rng(1)))
+    assert not torch.equal(augment(x, MEL, config, rng(1)), augment(x, MEL, config, rng(2)))
+
+
+def test_everything_off_changes_nothing():
+    x = torch.randn(4, 1, 10, 20)
+    off = TrainConfig(masks=0, shift_frequency=0.0, shift_time=0.0)
+    assert augment(x, MEL, off, rng()) is x

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+from arrays import Rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion import Modality
+from fusion.core.features import Features, batches, kept_axes
+
+
+def features(array, axes=("channel", "frequency", "time"), resident=0):
+    modality = Modality("m", array.shape[1:], axes)
+    targets = np.arange(len(array)) % 2
+    return Features({"m": modality}, {"m": Rows(array)}, targets, torch.device("cpu"),
+                    resident_bytes=resident)  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [(), (0,), (0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("n", [3, 64, 150])
+def test_statistics_equal_numpys(keep, n):
+    array = np.random.default_rng(n).normal(3, 2, size=(n + 5, 2, 4, 5)).astype(np.float32)
+    found = features(array).statistics("m", np.arange(n), keep)
+    pooled = (0, *(a + 1 for a in range(3) if a not in keep))
+    rows = array[:n].astype(np.float64)
+    np.testing.assert_allclose(found.mean, rows.mean(axis=pooled, keepdims=True)[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        found.deviation, rows.std(axis=pooled, keepdims=True)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_which_axes_keep_statistics_of_their_own():
+    mel = Modality("m", (1, 8, 9), ("channel", "frequency", "time"))
+    assert kept_axes(mel, "feature") == (0, 1)
+    assert kept_axes(mel, "channel") == (0,)
+    table = Modality("t", (40,))
+    assert kept_axes(table, "feature") == (0,)
+    assert kept_axes(table, "channel") == ()
+
+
+@given(st.integers(1, 200), st.integers(1, 50), st.integers(0, 9))
+def test_batches_cover_everything_once_and_are_nearly_equal(n, size, seed):
+    parts = list(batches(np.arange(n), size, np.random.default_rng(seed)))
+    assert sorted(np.concatenate(parts)) == list(range(n))
+    lengths = {len(p) for p in parts}
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_batch_is_aligned_with_its_classes():
+    array = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2)
+    for resident in (0, 10**6):
+        inputs, targets = features(array, resident=resident).batch(np.array([5, 0, 2]))
+        np.testing.assert_array_equal(inputs["m"], array[[5, 0, 2]])
+        assert targets.tolist() == [1, 0, 0]
