@@ -39,6 +39,9 @@ class TrainConfig:
         1/frequency.
     patience : int
         Stop when validation UAR has not risen for this many epochs; 0 means never.
+    average : float
+        Decay of the moving average of the weights that is validated and handed out, per
+        step; 0 means the weights themselves.
     dim : int
         Size of the embedding of each branch.
     normalise : {"feature", "channel", "none"}
@@ -67,19 +70,20 @@ class TrainConfig:
     label_smoothing: float = 0.1
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
     patience: int = 20
+    average: float = 0.98
     dim: int = 64
     normalise: Literal["feature", "channel", "none"] = "feature"
     masks: int = 2
     mask_frequency: float = 0.125
     mask_time: float = 0.125
     shift_frequency: float = 0.05
-    shift_time: float = 0.0
+    shift_time: float = 0.25
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "lr", "dim")
-        shares = ("warmup", "label_smoothing", "mask_frequency", "mask_time")
+        shares = ("warmup", "label_smoothing", "average", "mask_frequency", "mask_time")
         shares += ("shift_frequency", "shift_time")
         for name in positive:
             if not getattr(self, name) > 0:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .augment import augment
+from .averaging import WeightAverage
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .contracts import Balancer, Gradients, Step
@@ -129,6 +130,7 @@ class Trainer:
                 branch.compile()
         groups = parameter_groups(model, config, self.balancers)
         self.optimizer = Optimizer(groups, config, config.epochs * self.steps_per_epoch)
+        self.average = WeightAverage(model, config.average)
 
     def fit(self) -> Progress:
         """Train to the end of the budget, or until validation has stopped improving."""
@@ -165,11 +167,12 @@ class Trainer:
             seen.append((step.labels, {"": step.logits.detach(), **_detached(step.unimodal)}))
         record = {"epoch": epoch, "train_loss": self._mean_loss(losses, epoch)}
         record |= self._train_metrics(seen)
-        record |= self._validate()
+        with self.average.applied():
+            record |= self._validate()
+            self._keep_best(record)
         for balancer in self.balancers:
             record |= balancer.metrics()
         self.progress.epoch = epoch
-        self._keep_best(record)
         for balancer in self.balancers:
             balancer.epoch_end(epoch, record)
         return record
@@ -189,6 +192,7 @@ class Trainer:
         for balancer in self.balancers:
             balancer.gradients(gradients, step)
         self.optimizer.step(self.progress.step, gradients)
+        self.average.update(self.progress.step)
         self.progress.step += 1
         for balancer in self.balancers:
             balancer.step_end(step)
@@ -319,6 +323,7 @@ class Trainer:
                 weights=self.model.state_dict(),
                 best=self._best_weights,
                 optimizer=self.optimizer.state_dict(),
+                average=self.average.state_dict(),
                 balancers=[b.state_dict() for b in self.balancers],
             )
 
@@ -330,6 +335,7 @@ class Trainer:
         self.model.load_state_dict(state["weights"])
         self._best_weights = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
         for balancer, saved in zip(self.balancers, state["balancers"], strict=True):
             balancer.load_state_dict(saved)
 

@@ -228,8 +228,7 @@ def _counts(groups: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
 def _resampled(confusions: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]) -> Floats:
     """Sum of the drawn groups' matrices: (S, C, C), (R, S) -> (R, C, C)."""
     # Products of float64 are fast and, for whole numbers below 2**53, exact.
-    flat = confusions.reshape(len(confusions), -1).astype(np.float64)  # (S, C * C)
-    summed: Floats = (counts.astype(np.float64) @ flat).reshape(-1, *confusions.shape[1:])
+    summed: Floats = np.tensordot(counts.astype(np.float64), confusions.astype(np.float64), axes=1)
     return summed
 
 
