@@ -1,1 +1,48 @@
-"""A feature cache that would be useful without the rest of fusion."""
+"""A feature cache that would be useful without the rest of fusion.
+
+>>> from fusion.cache import FeatureCache, Fingerprint
+
+Arrays are found by two things: a key (for recordings, the digest of their content) and the
+fingerprint of what computed them. Names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .array import FeatureArray
+    from .builder import BuildReport, Item, build
+    from .fingerprint import Fingerprint, digest_many, digest_recording
+    from .store import FeatureCache
+
+_HOME = {
+    "BuildReport": "builder",
+    "FeatureArray": "array",
+    "FeatureCache": "store",
+    "Fingerprint": "fingerprint",
+    "Item": "builder",
+    "build": "builder",
+    "digest_many": "fingerprint",
+    "digest_recording": "fingerprint",
+}
+
+__all__ = [
+    "BuildReport",
+    "FeatureArray",
+    "FeatureCache",
+    "Fingerprint",
+    "Item",
+    "build",
+    "digest_many",
+    "digest_recording",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import plugin_options, registry_from
 from .run import data_options
+
+if TYPE_CHECKING:
+    from ...cache.store import FeatureInfo
 
 
 @click.group("cache")
@@ -67,21 +69,36 @@ def info(root: str | None, as_json: bool) -> None:
     cache = FeatureCache(root)
     features = cache.info()
     if as_json:
-        listing = [asdict(feature) for feature in features]
+        listing = [_plain(feature) for feature in features]
         click.echo(json.dumps({"root": str(cache.root), "features": listing}, indent=1))
         return
     click.echo(f"{cache.root}")
     if not features:
         click.echo("  nothing stored yet (fusion cache build)")
     for feature in features:
+        made = feature.fingerprint
         click.echo(
-            f"  {feature.name} {feature.id[:8]}: {feature.items} items in {feature.shards} shards, "
-            f"{size(feature.nbytes)}, {feature.seconds:.1f} s to compute"
+            f"  {made.name} {made.id[:8]}: {feature.items} items of shape {made.shape} in "
+            f"{feature.shards} shards, {size(feature.bytes)}, {feature.seconds:.1f} s to compute"
         )
-        parameters = ", ".join(f"{k}={v}" for k, v in feature.parameters.items())
-        click.echo(f"      version {feature.version}; {parameters}")
+        parameters = ", ".join(f"{k}={v}" for k, v in made.parameters.items())
+        click.echo(f"      version {made.version}; {parameters}")
+        if feature.debris:
+            click.echo(f"      {feature.debris} temporary files of killed builds")
     for problem in cache.problems:
-        click.echo(click.style("warning: ", fg="yellow") + str(problem), err=True)
+        click.echo(click.style("warning: ", fg="yellow") + problem.reason, err=True)
+
+
+def _plain(feature: FeatureInfo) -> dict[str, Any]:
+    return {
+        **json.loads(feature.fingerprint.canonical()),
+        "id": feature.fingerprint.id,
+        "items": feature.items,
+        "shards": feature.shards,
+        "bytes": feature.bytes,
+        "seconds": round(feature.seconds, 3),
+        "debris": feature.debris,
+    }
 
 
 def size(count: float) -> str:

@@ -24,6 +24,7 @@ from ..statistics import Comparison, Interval
 from ..trainings import Training
 
 _FAILURES_SHOWN = 5
+_EXTRACT = "extracting"
 
 
 class Display(Observer):
@@ -85,11 +86,12 @@ class Display(Observer):
 
     def extracting(self, progress: BuildProgress) -> None:
         if progress.total:
-            self._bar(f"extract {progress.feature}", progress.done, progress.total, "")
+            failed = f"{progress.failed} failed" if progress.failed else ""
+            self._bar(_EXTRACT, progress.done, progress.total, failed)
 
     def extracted(self, report: BuildReport) -> None:
-        for name in [name for name in self._bars if name.startswith("extract")]:
-            self._progress.remove_task(self._bars.pop(name))
+        if _EXTRACT in self._bars:
+            self._progress.remove_task(self._bars.pop(_EXTRACT))
         done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
         self.console.print(f"[bold]features[/]  {done}{report.present} found in the cache")
         for failure in report.failures[:_FAILURES_SHOWN]:

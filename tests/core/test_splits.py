@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from pathlib import Path
@@ -152,6 +153,14 @@ def test_a_class_of_one_speaker_is_trained_on():
 def test_seed_decides():
     clips = ravdess_layout()
     assert len({make_splits(clips, SIX, seed=s)[0].digest(clips) for s in range(5)}) == 5
+    rng = random.Random(0)
+    uneven = [
+        clip("x", f"{s:02d}", label, take)
+        for s in range(12)
+        for label in SIX
+        for take in range(rng.randint(3, 14))
+    ]
+    assert len({make_splits(uneven, SIX, seed=s)[0].digest(uneven) for s in range(10)}) > 2
     for seed in (0, 7):
         one, other = (make_splits(clips, SIX, folds=6, seed=seed) for _ in range(2))
         assert [s.digest(clips) for s in one] == [s.digest(clips) for s in other]
@@ -408,13 +417,26 @@ def test_apportioned_by_shares(sizes, val, test):
     assert (total > 0).all() or sum(sizes.values()) < 3
 
 
-def test_swaps_find_what_greedy_misses():
-    # Largest first puts 5 | 4 and then 3 with 4, 3 with 5: 8 | 7 + 3. Three each balance: 9 | 9.
-    histograms = np.array([[5.0], [4.0], [3.0], [3.0], [2.0], [1.0]])
-    for seed in range(20):
-        part = balance(histograms, np.array([3, 3]), np.random.default_rng(seed))
-        np.testing.assert_array_equal(np.bincount(part), [3, 3])
-        np.testing.assert_allclose(np.bincount(part, weights=histograms[:, 0]), [9, 9])
+def test_near_the_best_of_all_allocations():
+    sizes = np.array([4, 2, 2])
+    everything = np.array(sorted(set(itertools.permutations([0] * 4 + [1] * 2 + [2] * 2))))
+
+    def cost(held: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return ((held - target) ** 2 / target).sum(axis=(-2, -1))
+
+    rng = np.random.default_rng(0)
+    found_best = 0
+    for seed in range(60):
+        histograms = rng.integers(1, 9, (8, 3)).astype(float)
+        target = np.outer(sizes / 8, histograms.sum(axis=0))
+        held = np.stack([(everything == p).astype(float) @ histograms for p in range(3)], axis=1)
+        costs = cost(held, target)
+        part = balance(histograms, sizes, np.random.default_rng(seed))
+        np.testing.assert_array_equal(np.bincount(part), sizes)
+        mine = cost(np.stack([histograms[part == p].sum(axis=0) for p in range(3)]), target)
+        assert mine <= np.quantile(costs, 0.05)
+        found_best += mine <= costs.min() + 1e-9
+    assert found_best >= 40
 
 
 def test_thousands_of_speakers_are_balanced():

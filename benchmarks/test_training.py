@@ -1,0 +1,129 @@
+"""Training step: the network as it is usually written against ours, in one run.
+
+pytest benchmarks/test_training.py -s
+"""
+
+import statistics
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fusion import Gradients, Modality
+from fusion.core.config import TrainConfig
+from fusion.core.device import choose_precision
+from fusion.core.engine import Trainer
+from fusion.core.features import Features
+from fusion.core.model import BranchSpec, ModelSpec, build_model
+from fusion.core.registry import Registry
+
+BATCH, CLASSES, CLIPS = 16, 6, 64
+MEL = Modality("mel", (1, 128, 256), ("channel", "frequency", "time"))
+IMAGES = Modality("persistence", (6, 32, 32), ("channel", "persistence", "birth"))
+
+
+class Rows:
+    def __init__(self, array):
+        self.array, self.nbytes = array, array.nbytes
+
+    def take(self, indices):
+        return np.take(self.array, indices, axis=0)
+
+    def __len__(self):
+        return len(self.array)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def plain_step():
+    """Seven blocks of convolution, ReLU, batch norm, pooling; float32; Adam."""
+    layers, channels = [], 1
+    for _ in range(7):
+        layers += [nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(32),
+                   nn.MaxPool2d(2)]  # fmt: skip
+        channels = 32
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES))
+    optimizer = torch.optim.Adam(model.parameters())
+    x, y = torch.randn(BATCH, *MEL.shape), torch.randint(0, CLASSES, (BATCH,))
+
+    def step():
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def our_step(modalities, strategy, balancers=(), precision="auto"):
+    """A whole step of the engine: gather, standardise, augment, probes, balancer, average."""
+    registry = Registry()
+    rng = np.random.default_rng(0)
+    arrays = {
+        m.name: Rows(rng.normal(size=(CLIPS, *m.shape)).astype(np.float32)) for m in modalities
+    }
+    features = Features({m.name: m for m in modalities}, arrays, np.arange(CLIPS) % CLASSES,
+                        torch.device("cpu"), resident_bytes=10**9)  # fmt: skip
+    branches = tuple(BranchSpec(m, "cnn", {"blocks": 7 if m is MEL else 3}) for m in modalities)
+    model = build_model(ModelSpec(branches, CLASSES, 64, strategy), registry)
+    train = np.arange(CLIPS)
+    trainer = Trainer(model, features, train, train, TrainConfig(precision=precision),
+                      balancers=[registry.balancer(b)() for b in balancers])  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    model.train()
+    return lambda: trainer._step(1, train[:BATCH], generator)
+
+
+def median_seconds(step, rounds=7):
+    for _ in range(2):
+        step()
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+STEPS = {
+    "plain mel": plain_step,
+    "mel": lambda: our_step([MEL], None),
+    "mel, float32": lambda: our_step([MEL], None, precision="float32"),
+    "gated": lambda: our_step([MEL, IMAGES], "gated"),
+    "gated + gradscale": lambda: our_step([MEL, IMAGES], "gated", ["gradscale"]),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_training_step(benchmark, name):
+    step = STEPS[name]()
+    benchmark.extra_info["clips per step"] = BATCH
+    benchmark.pedantic(step, rounds=5, warmup_rounds=2)
+
+
+def test_ratio_to_the_plain_network(capsys):
+    times = {name: median_seconds(make()) for name, make in STEPS.items()}
+    with capsys.disabled():
+        print(
+            f"\ntraining, one thread, batch {BATCH}, {choose_precision('auto', torch.device('cpu'))}"
+        )
+        for name, seconds in times.items():
+            ratio = times["plain mel"] / seconds
+            print(f"  {name:<20} {1e3 * seconds / BATCH:6.2f} ms per clip   {ratio:5.2f} x plain")
+    # Not a time limit: the point of the order, format and precision of the blocks.
+    assert times["mel"] < times["plain mel"]
+
+
+def test_cost_of_probes_and_balancers_is_small(benchmark):
+    """Gradient norms and factors of one step, alone."""
+    balancer = Registry().balancer("gradscale")()
+    balancer.setup(None, ["a", "b"])
+    grads = {m: [torch.randn(64, 64) for _ in range(20)] for m in "ab"}
+    benchmark(lambda: balancer.gradients(Gradients(grads), None))

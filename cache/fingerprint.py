@@ -1,0 +1,240 @@
+"""What makes two cached arrays the same: who computed them, and from which content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .errors import CacheError
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_MAX_BYTES = 60_000  # an attribute of an HDF5 file holds no more than 64 KiB
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """Everything that decides the numbers of a feature, apart from the recording.
+
+    Two fingerprints are equal when their canonical texts are: a tuple equals a list, while
+    1, 1.0 and True are three different values.
+
+    Parameters
+    ----------
+    name : str
+        Name of the feature; letters, digits, ``_``, ``.`` and ``-``. It becomes part of a
+        folder's name.
+    version : str
+        Declared version of the computation.
+    parameters : mapping of str to JSON values
+        Every parameter, defaults included.
+    dtype : str
+        numpy name of a boolean, integer, float or complex type.
+    shape : tuple of int >= 1
+        Shape of one array.
+    libraries : mapping of str to str
+        Versions of the libraries that decide the numbers.
+
+    Raises
+    ------
+    CacheError
+        If a field can't be written as JSON or makes no sense; the message names it.
+    """
+
+    name: str
+    version: str
+    parameters: Mapping[str, JSON]
+    dtype: str
+    shape: tuple[int, ...]
+    libraries: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_shape(self.shape)
+        # numpy has several spellings of one type.
+        object.__setattr__(self, "dtype", _dtype_name(self.dtype))
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        size = len(self.canonical())
+        if size > _MAX_BYTES:
+            raise CacheError(
+                f"The fingerprint of {self.name!r} takes {size} bytes; at most {_MAX_BYTES} fit.",
+                hint="Give a large parameter as a file, and the file's digest as the parameter.",
+            )
+
+    def canonical(self) -> str:
+        """One text for one fingerprint, in every process and Python version: ASCII JSON with
+        sorted keys, no spaces, and floats as the shortest text that reads back the same."""
+        return self._canonical
+
+    @cached_property
+    def _canonical(self) -> str:
+        fields = {
+            "name": self.name,
+            "version": self.version,
+            "parameters": self.parameters,
+            "dtype": self.dtype,
+            "shape": self.shape,
+            "libraries": self.libraries,
+        }
+        plain = {field: _plain(value, field) for field, value in fields.items()}
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def id(self) -> str:
+        """32 hexadecimal characters: BLAKE2b of the canonical text."""
+        return hashlib.blake2b(self._canonical.encode("ascii"), digest_size=16).hexdigest()
+
+    @classmethod
+    def from_json(cls, text: str) -> Fingerprint:
+        """Read what :meth:`canonical` wrote.
+
+        Raises
+        ------
+        CacheError
+            If `text` is no fingerprint.
+        """
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "shape": tuple(fields["shape"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise CacheError(f"This is no fingerprint ({error}): {text[:80]!r}") from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self._canonical == other._canonical
+
+    def __hash__(self) -> int:
+        return hash(self._canonical)
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise CacheError(
+            f"A feature can't be called {name!r}.",
+            hint="Use letters, digits, '_', '.' and '-', and start with a letter or digit.",
+        )
+
+
+def _check_shape(shape: Sequence[int]) -> None:
+    if not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
+        raise CacheError(f"A feature's shape must hold integers of 1 or more, not {shape!r}.")
+
+
+def _dtype_name(dtype: str) -> str:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise CacheError(f"numpy knows no dtype {dtype!r}.", hint="Try 'float32'.") from None
+    extended = found.kind in "fc" and found.itemsize > {"f": 8, "c": 16}[found.kind]
+    if found.kind not in "biufc" or extended:  # extended precision differs between machines
+        raise CacheError(
+            f"Arrays of dtype {dtype!r} can't be cached.",
+            hint="Possible are booleans, integers, and floats and complex numbers of up to 64 "
+            "bits a part.",
+        )
+    return found.name
+
+
+def _plain(value: Any, field: str) -> Any:
+    """`value` in the types that json writes in one way only, or an error naming the field."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{field}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, f"{field}.{key}") for key, item in value.items()}
+    raise CacheError(
+        f"{field} of a fingerprint is {value!r} ({type(value).__name__}), which JSON can't hold.",
+        hint="Possible are None, bool, int, finite float, str, and lists and dicts (str keys) "
+        "of them.",
+    )
+
+
+def digest_recording(
+    path: str | os.PathLike[str], start: float = 0.0, end: float | None = None
+) -> str:
+    """The key of a recording: what is in the file, wherever it lies and whatever its name.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    start, end : float
+        Seconds. A part of a recording has another key than the whole.
+
+    Returns
+    -------
+    str
+        32 hexadecimal characters: BLAKE2b of the bytes, or of their digest and the segment.
+
+    Raises
+    ------
+    CacheError
+        If the file can't be read.
+    """
+    return _with_segment(_digest_file(Path(path)), start, end)
+
+
+def digest_many(
+    recordings: Iterable[tuple[str | os.PathLike[str], float, float | None]], *, threads: int = 8
+) -> list[str]:
+    """The keys of many recordings, each given as (path, start, end).
+
+    A file with many segments is read once. A file that can't be read gets a key that is new
+    at every call: nothing is ever found under it, so that computing it is tried, and fails
+    with the reason, like any other recording that is damaged.
+
+    Returns
+    -------
+    list of str
+        In the order of `recordings`; see :func:`digest_recording`.
+    """
+    wanted = [(Path(path), start, end) for path, start, end in recordings]
+    files = list(dict.fromkeys(path for path, _, _ in wanted))
+    with ThreadPoolExecutor(threads) as pool:  # hashing and reading both release the GIL
+        digests = dict(zip(files, pool.map(_digest_or_new, files), strict=True))
+    return [_with_segment(digests[path], start, end) for path, start, end in wanted]
+
+
+def _digest_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, _blake2b).hexdigest()
+    except OSError as error:
+        raise CacheError(
+            f"Can't read {path}: {error.strerror or error}.",
+            hint="Check that the file is there and that you may read it.",
+        ) from None
+
+
+def _digest_or_new(path: Path) -> str:
+    try:
+        return _digest_file(path)
+    except CacheError:
+        return uuid.uuid4().hex
+
+
+def _with_segment(digest: str, start: float, end: float | None) -> str:
+    if start == 0 and end is None:
+        return digest
+    segment = f"{digest} {float(start)!r} {None if end is None else float(end)!r}"
+    # `person` keeps segments apart from a file that happens to contain this text.
+    return hashlib.blake2b(segment.encode(), digest_size=16, person=b"segment").hexdigest()
+
+
+def _blake2b() -> Any:
+    return hashlib.blake2b(digest_size=16)

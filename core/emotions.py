@@ -1,0 +1,26 @@
+"""The six emotions that corpora share, and the ways in which they are written."""
+
+from __future__ import annotations
+
+import re
+
+SHARED = ("neutral", "happy", "sad", "angry", "fearful", "disgust")
+
+_SPELLINGS = {
+    "neutral": "neutral neu n neutralstate neutrality",
+    "happy": "happy hap happiness happily joy joyful joyous amusement",
+    "sad": "sad sadness sorrow",
+    "angry": "angry ang anger hotanger rage",
+    "fearful": "fearful fear fea scared anxiety anxious afraid",
+    "disgust": "disgust dis disgusted disgusting",
+}
+_BY_SPELLING = {word: label for label, words in _SPELLINGS.items() for word in words.split()}
+
+
+def to_shared(text: str) -> str | None:
+    """The shared emotion that `text` spells, or None.
+
+    Case, spaces and punctuation do not matter: ``"Hot Anger"``, ``"FEAR"``, ``"neutral_state"``.
+    What no shared emotion covers (calm, surprise, boredom) gives None.
+    """
+    return _BY_SPELLING.get(re.sub(r"[^a-z]", "", text.lower()))

@@ -1,0 +1,101 @@
+"""Log-mel spectrograms as images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ...core.audio import check_spectrum, fit_frames, load_waveform, log_mel, trim_silence
+from ...core.contracts.data import Extractor, Recording
+from ...core.contracts.hooks import hookimpl
+from ...core.errors import ParameterError
+
+FULL_SCALE_DB = 40.0  # power of a mel band for loud speech near full scale; reference of "fixed"
+
+
+class Mel(Extractor):
+    """Log-mel spectrogram, (1, n_mels, frames) float32 in [0, 1].
+
+    The numbers of ``librosa.feature.melspectrogram`` and ``librosa.power_to_db``, from
+    `top_db` below the reference (0) up to the reference (1). Shorter clips lie in the middle
+    of zeros, of longer ones the middle is taken. Silence is all 0.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In hertz; recordings are resampled to it.
+    n_fft : int
+        Window, in samples.
+    hop : int
+        From one frame to the next, in samples.
+    n_mels : int
+        Mel bands.
+    frames : int
+        Width of the image.
+    fmin, fmax : float
+        Range of the bands in hertz; fmax 0 means half the sample rate.
+    top_db : float
+        Range of the image in decibels.
+    ref : {"max", "fixed"}
+        What 1 means: the loudest band and frame of the clip, or a fixed level, which keeps
+        how loud clips are relative to each other.
+    trim_db : float
+        Cut silence at both ends, this far below the loudest frame; 0 cuts nothing.
+    """
+
+    name = "mel"
+    default = True
+    axes = ("channel", "frequency", "time")
+    libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
+    default_branch = "cnn"
+    default_branch_parameters = {"blocks": 7}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 16000,
+        n_fft: int = 1024,
+        hop: int = 256,
+        n_mels: int = 128,
+        frames: int = 256,
+        fmin: float = 0.0,
+        fmax: float = 0.0,
+        top_db: float = 80.0,
+        ref: Literal["max", "fixed"] = "max",
+        trim_db: float = 0.0,
+    ) -> None:
+        self.spectrum = {
+            "sample_rate": sample_rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels,
+            "fmin": fmin, "fmax": fmax,
+        }  # fmt: skip
+        check_spectrum(self.name, self.spectrum)
+        if frames < 1 or top_db <= 0 or trim_db < 0:
+            raise ParameterError(
+                f"mel needs frames >= 1, top_db > 0 and trim_db >= 0; given frames={frames}, "
+                f"top_db={top_db}, trim_db={trim_db}."
+            )
+        self.top_db = top_db
+        self.ref = ref
+        self.trim_db = trim_db
+        self.shape = (1, n_mels, frames)
+
+    def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
+        waveform = load_waveform(recording, int(self.spectrum["sample_rate"]))
+        return self.image(waveform)
+
+    def image(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(n,) samples -> (1, n_mels, frames)."""
+        decibels = log_mel(waveform, **self.spectrum)  # type: ignore[arg-type]
+        if not waveform.any():
+            return np.zeros(self.shape, np.float32)  # else silence would be its own maximum
+        decibels = trim_silence(decibels, self.trim_db)
+        top = float(decibels.max()) if self.ref == "max" else FULL_SCALE_DB
+        scaled = np.clip((decibels - top) / self.top_db + 1, 0, 1)  # (n_mels, t)
+        return fit_frames(scaled, self.shape[2], fill=0.0)[None]
+
+
+@hookimpl
+def fusion_extractors() -> list[type[Extractor]]:
+    return [Mel]

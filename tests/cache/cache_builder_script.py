@@ -1,0 +1,27 @@
+"""A builder to be killed: ROOT COUNT DELAY JOBS. Says when it starts and how it ended."""
+
+from __future__ import annotations
+
+import sys
+
+from cache_computations import Ramp, fingerprint, items
+
+from fusion.cache import FeatureCache, build
+from fusion.cache.builder import Progress
+
+
+def show(progress: Progress) -> None:
+    print(f"{progress.done}/{progress.total}", flush=True)
+
+
+def main() -> None:
+    root, count, delay, jobs = sys.argv[1:]
+    work = [(Ramp(fingerprint(), float(delay)), items(int(count)))]
+    try:
+        build(FeatureCache(root), work, jobs=int(jobs), on_progress=show)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+
+
+if __name__ == "__main__":
+    main()

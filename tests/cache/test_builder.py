@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cache_computations import Ramp, array_of, fingerprint, items
+
+from fusion.cache import FeatureCache, Fingerprint, Item, build
+from fusion.cache import builder as builder_module
+from fusion.cache import shard as shard_module
+from fusion.cache.builder import Progress
+from fusion.cache.shard import Shard
+from fusion.core.errors import CacheError, StorageError
+
+both = pytest.mark.parametrize("jobs", [1, 2])
+several = pytest.mark.skipif(os.name != "posix", reason="kills processes")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FeatureCache:
+    return FeatureCache(tmp_path / "cache")
+
+
+def stored(cache: FeatureCache, feature: Fingerprint, numbers: list[int]) -> None:
+    """Check that the cache holds exactly the right arrays of these numbers."""
+    keys = [f"key{n:04d}" for n in numbers]
+    found = FeatureCache(cache.root).open(feature, keys, verify="always").load()
+    np.testing.assert_array_equal(found, np.stack([array_of(n, feature.shape) for n in numbers]))
+
+
+def shards(cache: FeatureCache, feature: Fingerprint) -> list[Shard]:
+    return [Shard.open(path) for path in sorted(cache.folder(feature).glob("*.h5"))]
+
+
+@both
+def test_only_what_is_missing_is_computed(cache: FeatureCache, jobs: int) -> None:
+    one, two = fingerprint("one"), fingerprint("two")
+    report = build(cache, [(Ramp(one), items(20))], jobs=jobs)
+    assert (report.computed, report.present, report.failures) == (20, 0, [])
+    before = {path.name for path in cache.folder(one).iterdir()}
+
+    report = build(cache, [(Ramp(one), items(50)), (Ramp(two), items(50))], jobs=jobs)
+    assert (report.computed, report.present, report.failures) == (80, 20, [])
+    assert report.seconds > 0
+    stored(cache, one, list(range(50)))
+    stored(cache, two, list(range(50)))
+    assert before <= {path.name for path in cache.folder(one).iterdir()}
+    counts = Counter(key for shard in shards(cache, one) for key in shard.keys)
+    assert set(counts.values()) == {1}
+
+    report = build(cache, [(Ramp(one, bad=(3,)), items(50))], jobs=jobs)
+    assert (report.computed, report.present, report.failures) == (0, 50, [])
+
+
+@both
+def test_one_key_is_computed_once(cache: FeatureCache, jobs: int) -> None:
+    twice = [*items(10), *items(10)]
+    report = build(cache, [(Ramp(fingerprint()), twice), (Ramp(fingerprint()), twice)], jobs=jobs)
+    assert (report.computed, report.present) == (10, 0)
+    assert sum(len(shard.keys) for shard in shards(cache, fingerprint())) == 10
+
+
+@both
+def test_failures_are_listed_and_the_rest_goes_on(cache: FeatureCache, jobs: int) -> None:
+    computation = Ramp(fingerprint(), bad=(3, 17), misshapen=(5,))
+    report = build(cache, [(computation, items(30))], jobs=jobs)
+    assert report.computed == 27
+    by_source = {failure.source: failure for failure in report.failures}
+    assert sorted(by_source) == [3, 5, 17]
+    assert by_source[3].reason == "ValueError: number 3 is bad"
+    assert (by_source[3].feature, by_source[3].key) == ("ramp", "key0003")
+    assert "this one is float32 of shape (7,)" in by_source[5].reason
+    stored(cache, fingerprint(), [n for n in range(30) if n not in by_source])
+    # What failed is missing, so it is tried again.
+    assert build(cache, [(Ramp(fingerprint()), items(30))], jobs=jobs).computed == 3
+
+
+@both
+def test_strict_stops_at_the_first_failure(cache: FeatureCache, jobs: int) -> None:
+    with pytest.raises(CacheError, match="'ramp' of 12: ValueError: number 12 is bad"):
+        build(cache, [(Ramp(fingerprint(), bad=(12,)), items(400))], jobs=jobs, strict=True)
+    if jobs == 1:  # chunks of 50: what came before in the chunk is kept
+        stored(cache, fingerprint(), list(range(12)))
+
+
+@both
+def test_progress(cache: FeatureCache, jobs: int) -> None:
+    seen: list[Progress] = []
+    work = [(Ramp(fingerprint("one"), bad=(3,)), items(40)), (Ramp(fingerprint("two")), items(9))]
+    build(cache, work, jobs=jobs, on_progress=seen.append)
+    assert seen[0] == Progress("", 0, 49, 0)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert (seen[-1].done, seen[-1].total, seen[-1].failed) == (49, 49, 1)
+    assert {p.feature for p in seen[1:]} == {"one", "two"}
+    seen.clear()
+    build(cache, work[1:], jobs=jobs, on_progress=seen.append)
+    assert seen == [Progress("", 0, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("missing", "shape", "jobs", "size"),
+    [
+        (5, (10,), 2, 8),  # few: one chunk
+        (1440, (10,), 2, 90),  # 8 chunks for each worker
+        (1440, (10,), 64, 8),  # at least 8 items
+        (100_000, (10,), 2, 256),  # at most 256 items
+        (100_000, (1, 128, 256), 2, 256),  # 32 MiB
+        (100_000, (4, 128, 256), 2, 128),  # at most 64 MiB
+        (100, (64, 1024, 1024), 2, 1),  # one alone is larger than that
+    ],
+)
+def test_chunk_size(missing: int, shape: tuple[int, ...], jobs: int, size: int) -> None:
+    feature = Fingerprint("x", "1", {}, "float32", shape, {})
+    assert builder_module._chunk_size(missing, feature, jobs) == size
+
+
+def test_what_an_item_took_is_kept(cache: FeatureCache) -> None:
+    build(cache, [(Ramp(fingerprint(), delay=0.01), items(8))], jobs=1)
+    (info,) = cache.info()
+    assert 0.08 <= info.seconds < 2
+
+
+def test_no_work(cache: FeatureCache) -> None:
+    report = build(cache, [(Ramp(fingerprint()), [])])
+    assert (report.computed, report.present, report.failures) == (0, 0, [])
+    assert not cache.root.exists()
+    with pytest.raises(CacheError, match="at least 1 job"):
+        build(cache, [], jobs=0)
+
+
+def test_items_can_be_anything(cache: FeatureCache) -> None:
+    class Doubles:
+        fingerprint = Fingerprint("double", "1", {}, "int64", (), {})
+
+        def compute(self, source: Any) -> Any:
+            return np.int64(2 * source["n"])
+
+    build(cache, [(Doubles(), [Item("a", {"n": 4})])], jobs=1)
+    assert cache.open(Doubles.fingerprint, ["a"]).load().tolist() == [8]
+
+
+def test_a_full_disk_stops_the_build(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def sync(path: Path) -> None:
+        if path.suffix == ".tmp" and path.parent == cache.folder(fingerprint()):
+            written.append(path)
+        if len(written) > 3:
+            raise OSError(28, "full")
+
+    monkeypatch.setattr(shard_module, "_sync", sync)
+    with pytest.raises(StorageError, match="No space left"):
+        build(cache, [(Ramp(fingerprint()), items(100))], jobs=1)
+    monkeypatch.undo()
+    assert len(shards(cache, fingerprint())) == 2  # the first name was fingerprint.json's
+    report = build(cache, [(Ramp(fingerprint()), items(100))], jobs=1)
+    assert (report.computed, report.present) == (100 - 26, 26)
+
+
+def test_workers_pass_storage_errors_on(cache: FeatureCache) -> None:
+    folder = cache.prepare(fingerprint())
+
+    def block(progress: Progress) -> None:
+        if progress.done == 0:  # after planning
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+            folder.write_text("in the way")
+
+    with pytest.raises(StorageError, match="Not a directory") as caught:
+        build(cache, [(Ramp(fingerprint()), items(40))], jobs=2, on_progress=block)
+    assert "FUSION_CACHE" in str(caught.value)
+
+
+# -- deaths --------------------------------------------------------------------------
+
+
+@several
+def test_an_item_that_kills_its_worker(cache: FeatureCache) -> None:
+    computation = Ramp(fingerprint(), deadly=(7, 30))
+    report = build(cache, [(computation, items(60))], jobs=2)
+    assert sorted(failure.source for failure in report.failures) == [7, 30]
+    assert "died, twice" in report.failures[0].reason
+    assert report.computed == 58
+    stored(cache, fingerprint(), [n for n in range(60) if n not in (7, 30)])
+
+
+@several
+def test_workers_that_keep_dying_end_the_build(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder_module, "_MAX_DEATHS", 2)
+    with pytest.raises(CacheError, match="died 3 times") as caught:
+        build(cache, [(Ramp(fingerprint(), deadly=tuple(range(60))), items(60))], jobs=2)
+    assert "fewer jobs" in str(caught.value)
+
+
+def test_a_script_without_a_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from fusion.cache import FeatureCache, build\n"
+        "from fusion.core.errors import CacheError\n"
+        "from cache_computations import Ramp, fingerprint, items\n"
+        "import sys\n"
+        "work = [(Ramp(fingerprint()), items(3))]\n"
+        "try:\n"
+        "    build(FeatureCache(sys.argv[1]), work, jobs=2)\n"
+        "except CacheError as error:\n"
+        "    print(error)\n"
+    )
+    result = run_script(script, str(tmp_path / "cache"))
+    assert "__name__ == '__main__'" in result.stdout
+
+
+def run_script(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+
+
+# -- kills ---------------------------------------------------------------------------
+
+BUILDER = Path(__file__).parent / "cache_builder_script.py"
+COUNT = 120
+
+
+def start_builder(root: Path, *, jobs: int, delay: float = 0.01) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(BUILDER), str(root), str(COUNT), str(delay), str(jobs)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def check_after_kill(cache: FeatureCache) -> int:
+    """Every finished shard is whole and right; returns how many items are there."""
+    keys = [key for shard in shards(cache, fingerprint()) for key in shard.keys]
+    if keys:
+        stored(cache, fingerprint(), sorted(int(key[3:]) for key in set(keys)))
+    assert cache.problems == []
+    return len(set(keys))
+
+
+def kill_at(cache: FeatureCache, moment: float, builders: int, jobs: int) -> None:
+    running = [start_builder(cache.root, jobs=jobs) for _ in range(builders)]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has started to compute
+    time.sleep(moment)
+    running[0].kill()
+    for process in running:
+        process.communicate(timeout=60)
+    if cache.folder(fingerprint()).exists():
+        there = check_after_kill(cache)
+        if builders > 1:
+            assert there == COUNT  # the other one finished undisturbed
+    build(cache, [(Ramp(fingerprint()), items(COUNT))], jobs=1)
+    stored(cache, fingerprint(), list(range(COUNT)))
+
+
+@several
+@pytest.mark.parametrize(("moment", "builders", "jobs"), [(0.4, 1, 1), (0.9, 2, 1)])
+def test_a_kill_loses_nothing_finished(
+    tmp_path: Path, moment: float, builders: int, jobs: int
+) -> None:
+    kill_at(FeatureCache(tmp_path), moment, builders, jobs)
+
+
+@several
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(8))
+def test_a_kill_at_any_moment_loses_nothing_finished(tmp_path: Path, number: int) -> None:
+    moment = float(np.random.default_rng().uniform(0, 1.5))
+    print(f"killed after {moment:.4f} s")  # shown when the test fails
+    kill_at(FeatureCache(tmp_path), moment, builders=1 + number % 2, jobs=1 + number // 4)
+
+
+@several
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_stops_cleanly(tmp_path: Path, jobs: int) -> None:
+    builder = start_builder(tmp_path, jobs=jobs, delay=0.02)
+    assert builder.stdout is not None
+    builder.stdout.readline()
+    builder.stdout.readline()  # one shard is finished
+    os.killpg(builder.pid, 2)  # as a terminal does: all processes of the group
+    out, err = builder.communicate(timeout=60)
+    assert builder.returncode == 0
+    assert out.splitlines()[-1] == "interrupted"
+    assert err == ""
+    cache = FeatureCache(tmp_path)
+    assert 0 < check_after_kill(cache) < COUNT
+    assert list(cache.folder(fingerprint()).glob(".*")) == []

@@ -1,0 +1,311 @@
+"""Whole runs through the command line, on a small corpus of tones."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from fusion.core.cli import run_cli
+
+SMALL = ["--set", "mel.n_mels=16", "--set", "mel.frames=32", "--set", "persistence.n_mels=16",
+         "--set", "train.dim=8", "--set", "branch.mel.blocks=2", "--set", "branch.mel.channels=4",
+         "--set", "branch.persistence.blocks=2", "--set", "branch.persistence.channels=4",
+         "--jobs", "2"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Nine speakers say two classes, three clips each: tones that differ by class and speaker."""
+    folder = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    rows = []
+    for speaker in range(9):
+        for label, pitch in (("happy", 400), ("sad", 200)):
+            for take in range(3):
+                t = np.arange(8000) / 16000
+                tone = np.sin(2 * np.pi * (pitch + 7 * speaker) * t * (1 + 0.02 * rng.normal()))
+                name = f"s{speaker}-{label}-{take}.wav"
+                noise = 0.05 * rng.normal(size=len(t))
+                soundfile.write(folder / name, 0.5 * tone * np.hanning(len(t)) + noise, 16000)
+                rows.append((name, label, f"s{speaker}"))
+    table = folder / "clips.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "speaker"), *rows])
+    return table
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="session")
+def finished(corpus, cache, tmp_path_factory):
+    """One finished run with gated fusion and gradscale."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(out),
+                    "--strategy", "gated", "--balance", "gradscale", "--epochs", "3", "--quiet",
+                    *SMALL])  # fmt: skip
+    assert code == 0
+    return out
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_run_directory_holds_everything(finished):
+    info = json.loads((finished / "run.json").read_text())
+    assert info["config"]["strategy"] == "gated"
+    assert info["config"]["balancers"] == ["gradscale"]
+    assert info["split"]["speaker_independent"] is True
+    assert len(info["split"]["digests"]) == 1
+    assert info["versions"]["torch"]
+    assert set(info["features"]) == {"mel", "persistence"}
+    assert sum(m["weight"] for m in info["handed_out"]) == pytest.approx(1)
+
+    clips = rows_of(finished / "clips.csv")
+    assert len(clips) == 54
+    parts = {}
+    for clip in clips:
+        parts.setdefault(clip["fold0"], set()).add(clip["speaker"])
+    assert set(parts) == {"train", "val", "test"}
+    assert not parts["train"] & parts["test"] and not parts["val"] & parts["test"]
+
+    predictions = rows_of(finished / "predictions.csv")
+    models = {row["model"] for row in predictions}
+    assert models == {"mel", "persistence", "fused", "ensemble", "handed out"}
+    assert {row["speaker"] for row in predictions} == parts["test"]
+    assert float(predictions[0]["p_happy"]) + float(predictions[0]["p_sad"]) == pytest.approx(
+        1, abs=1e-4
+    )
+
+    epochs = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert len(epochs) == 3 * 3
+    assert {e["training"] for e in epochs} == {"fold0/mel", "fold0/persistence", "fold0/fused"}
+    fused = [e for e in epochs if e["training"] == "fold0/fused"]
+    assert "gradscale.mel" in fused[0] and "weight.mel" in fused[0]
+    assert (finished / "confusion.csv").is_file() and (finished / "model.safetensors").is_file()
+
+
+def test_the_table_agrees_with_the_predictions(finished):
+    """UAR and WA of every model, computed again from predictions.csv by scikit-learn."""
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+    results = json.loads((finished / "results.json").read_text())
+    rows = rows_of(finished / "predictions.csv")
+    for model in results["models"]:
+        own = [r for r in rows if r["model"] == model["name"]]
+        truth, said = [r["label"] for r in own], [r["predicted"] for r in own]
+        assert model["uar"]["value"] == pytest.approx(
+            balanced_accuracy_score(truth, said), abs=1e-5
+        )
+        assert model["accuracy"]["value"] == pytest.approx(accuracy_score(truth, said), abs=1e-5)
+        assert model["macro_f1"] == pytest.approx(f1_score(truth, said, average="macro"), abs=1e-5)
+
+
+def test_same_seed_same_weights(finished, corpus, cache, tmp_path, capsys):
+    """Another run, with another number of processes, ends in the same bytes."""
+    out = tmp_path / "again"
+    options = [o for o in SMALL if o not in ("--jobs", "2")]
+    code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(out),
+                    "--strategy", "gated", "--balance", "gradscale", "--epochs", "3", "--jobs", "1",
+                    *options])  # fmt: skip
+    assert code == 0
+    seen = capsys.readouterr()
+    assert "108 found in the cache" in seen.err and "computed in" not in seen.err
+    assert "Handed out:" in seen.out and "macro-F1" in seen.out
+    for name in ("predictions.csv", "results.json", "selection.json"):
+        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
+    for model in ("mel", "persistence", "fused"):
+        weights = f"fold0/{model}/model.safetensors"
+        assert (out / weights).read_bytes() == (finished / weights).read_bytes(), model
+
+
+def test_predict_labels_new_recordings(finished, corpus, capsys):
+    wav = str(corpus.parent / "s0-happy-0.wav")
+    assert run_cli(["predict", str(finished), wav, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["file"] == wav
+    assert set(found["probabilities"]) == {"happy", "sad"}
+    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert found["label"] == max(found["probabilities"], key=found["probabilities"].get)
+
+
+def test_predict_agrees_with_the_run_on_its_own_test_clips(finished, corpus, capsys):
+    own = [r for r in rows_of(finished / "predictions.csv") if r["model"] == "handed out"]
+    files = [str(corpus.parent / r["clip"].removeprefix("table/")) for r in own]
+    assert run_cli(["predict", str(finished), *files, "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    # The run may have computed in bfloat16; predict always computes in float32.
+    for row, one in zip(own, found, strict=True):
+        assert one["probabilities"]["sad"] == pytest.approx(float(row["p_sad"]), abs=0.02)
+
+
+def test_predict_reports_a_bad_file_and_labels_the_rest(finished, corpus, tmp_path, capsys):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no sound")
+    good = str(corpus.parent / "s0-happy-0.wav")
+    assert run_cli(["predict", str(finished), str(bad), good]) == 2
+    seen = capsys.readouterr()
+    assert "bad.wav" in seen.err
+    assert good in seen.out and "bad.wav" not in seen.out
+
+
+def test_folds_test_every_speaker_once(corpus, cache, tmp_path, capsys):
+    out = tmp_path / "folds"
+    code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(out), "--folds",
+                    "3", "--epochs", "2", "--json", "--strategy", "concat", *SMALL])  # fmt: skip
+    assert code == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["models"][0]["uar"]["groups"] == 9
+    assert len(printed["models"][0]["fold_uar"]) == 3
+    fused = [r for r in rows_of(out / "predictions.csv") if r["model"] == "fused"]
+    assert len(fused) == len({r["clip"] for r in fused}) == 54
+    info = json.loads((out / "run.json").read_text())
+    assert len({m["training"].split("/")[0] for m in info["handed_out"]}) == 3
+    # A finished run that is resumed tells its result again, and trains nothing.
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    assert run_cli(["run", "--resume", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == printed
+    assert (out / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_killed_run_is_resumed_to_the_same_result(finished, corpus, cache, tmp_path):
+    """SIGKILL in the middle of training; --resume ends as if nothing had happened."""
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "fusion", "run", "--data", str(corpus), "--cache", cache,
+               "--out", str(out), "--strategy", "gated", "--balance", "gradscale", "--epochs", "3",
+               "--quiet", *SMALL]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("fold0/*/epochs.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "results.json").exists()
+    assert run_cli(["run", "--resume", str(out), "--quiet"]) == 0
+    assert (out / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+    epochs = (out / "metrics.jsonl").read_text().splitlines()
+    assert len(epochs) == 9
+
+
+def test_require_gain(corpus, cache, tmp_path, finished, capsys):
+    results = json.loads((finished / "results.json").read_text())
+    code = run_cli(["run", "--resume", str(finished), "--require-gain"])
+    assert code == (1 if results["comparisons"]["fused"]["difference"] < 0 else 0)
+
+
+PLUGIN = """
+import torch
+from fusion import Strategy, hookimpl
+
+class Sum(Strategy):
+    '''Adds the embeddings.'''
+    name = "sum"
+
+    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(dims, num_classes)
+        self.head = torch.nn.Linear(next(iter(dims.values())), num_classes)
+
+    def forward(self, embeddings):
+        return self.head(sum(embeddings.values()))
+
+@hookimpl
+def fusion_strategies():
+    return [Sum]
+"""
+
+
+def test_a_strategy_from_one_file(corpus, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    code = run_cli(["run", "-p", "./mine.py", "--strategy", "sum", "--data", str(corpus),
+                    "--cache", cache, "--out", "out", "--epochs", "1", "--quiet", *SMALL])  # fmt: skip
+    assert code == 0
+    assert json.loads((tmp_path / "out/run.json").read_text())["model"]["strategy"] == "sum"
+
+
+EXTRACTOR = """
+import numpy as np
+from fusion import Extractor, hookimpl
+from fusion.core.audio import load_waveform
+
+class Energy(Extractor):
+    '''Energy in a few parts of the clip.
+
+    Parameters
+    ----------
+    parts : int
+        How many.
+    '''
+    name = "energy"
+
+    def __init__(self, *, parts: int = 4) -> None:
+        self.parts = parts
+        self.shape = (parts,)
+
+    def extract(self, recording):
+        y = load_waveform(recording, 16000)
+        return np.array([np.square(p).mean() for p in np.array_split(y, self.parts)], np.float32)
+
+@hookimpl
+def fusion_extractors():
+    return [Energy]
+"""
+
+
+def test_three_modalities_one_from_a_file(corpus, cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "energy.py").write_text(EXTRACTOR)
+    code = run_cli(["run", "-p", "energy.py", "--features", "mel,persistence,energy", "--set",
+                    "energy.parts=3", "--data", str(corpus), "--cache", cache, "--out", "out",
+                    "--epochs", "1", "--json", "--balance", "gradscale", *SMALL])  # fmt: skip
+    assert code == 0
+    assert set(json.loads(capsys.readouterr().out)["weights"]) == {"mel", "persistence", "energy"}
+    branches = json.loads((tmp_path / "out/run.json").read_text())["model"]["branches"]
+    assert branches[2]["branch"] == "mlp" and branches[2]["modality"]["shape"] == [3]
+
+
+def test_cache_build_then_run_computes_nothing(corpus, tmp_path, capsys):
+    cache = str(tmp_path / "cache")
+    arguments = ["--data", str(corpus), "--cache", cache, "--set", "mel.n_mels=16", "--set",
+                 "mel.frames=32", "--features", "mel"]  # fmt: skip
+    assert run_cli(["cache", "build", *arguments, "--jobs", "2"]) == 0
+    assert "54 computed, 0 present already" in capsys.readouterr().out
+    assert run_cli(["cache", "build", *arguments]) == 0
+    assert "0 computed, 54 present already" in capsys.readouterr().out
+    assert run_cli(["cache", "info", "--cache", cache, "--json"]) == 0
+    (feature,) = json.loads(capsys.readouterr().out)["features"]
+    assert feature["name"] == "mel" and feature["items"] == 54
+    assert feature["parameters"]["n_mels"] == 16
+    # Another parameter is another feature: nothing stale is read.
+    assert run_cli(["cache", "build", *arguments, "--set", "mel.hop=128"]) == 0
+    assert "54 computed, 0 present already" in capsys.readouterr().out
+
+
+def test_a_damaged_recording_is_left_out_counted_and_listed(corpus, cache, tmp_path, capsys):
+    import shutil
+
+    folder = tmp_path / "damaged"
+    shutil.copytree(corpus.parent, folder)
+    (folder / "s0-happy-0.wav").write_bytes(b"RIFF no")
+    arguments = ["run", "--data", str(folder / "clips.csv"), "--cache", cache, "--epochs", "1",
+                 *SMALL]  # fmt: skip
+    out = tmp_path / "out"
+    assert run_cli([*arguments, "--out", str(out), "--features", "mel"]) == 0
+    assert "s0-happy-0.wav" in capsys.readouterr().err
+    info = json.loads((out / "run.json").read_text())
+    assert len(info["failures"]) == 1 and "s0-happy-0.wav" in info["failures"][0]["recording"]
+    assert len(rows_of(out / "clips.csv")) == 53
+    code = run_cli([*arguments, "--out", str(tmp_path / "strict"), "--features", "mel", "--strict"])
+    assert code == 2
+    assert "s0-happy-0.wav" in capsys.readouterr().err

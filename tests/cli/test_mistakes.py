@@ -1,0 +1,156 @@
+"""What a user can get wrong: each ends in one clear message and exit code 2."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from fusion.core.cli import run_cli
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table whose recordings are never opened, because something else is wrong first."""
+
+    def write(speakers=6, labels=("happy", "sad")):
+        path = tmp_path / "clips.csv"
+        rows = [("path", "label", "speaker")]
+        for speaker in range(speakers):
+            for label in labels:
+                name = f"{speaker}-{label}.wav"
+                (tmp_path / name).touch()
+                rows.append((name, label, f"s{speaker}"))
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        return str(path)
+
+    return write
+
+
+def mistake(capsys, *arguments):
+    """Run, expect exit code 2 and no traceback; return the message."""
+    code = run_cli(["run", *arguments])
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert "Traceback" not in error
+    return error
+
+
+CASES = {
+    "strategy": (["--strategy", "gatd"], ["no strategy 'gatd'", "Did you mean 'gated'"]),
+    "balancer": (["--balance", "gradscal"], ["no balancer 'gradscal'", "gradscale"]),
+    "extractor": (["--features", "mell"], ["no extractor 'mell'", "Did you mean 'mel'"]),
+    "branch": (["--branch", "mel=cn"], ["no branch 'cn'"]),
+    "branch of nothing": (["--branch", "video=cnn"], ["'video'", "mel, persistence"]),
+    "branch form": (["--branch", "cnn"], ["MODALITY=NAME"]),
+    "parameter": (["--balance", "gradscale", "--set", "gradscale.mod=fixed"],
+                  ["parameter of gradscale 'mod'", "Did you mean 'mode'"]),
+    "parameter value": (["--balance", "gradscale", "--set", "gradscale.mode=fast"],
+                        ["gradscale.mode must be", "'fixed'", "'fast'"]),
+    "parameter of what is not used": (["--set", "gradscale.mode=fixed"],
+                                      ["'gradscale' takes no part in this run"]),
+    "owner": (["--set", "gradscal.mode=fixed"], ["'gradscal'", "Did you mean 'gradscale'"]),
+    "set form": (["--set", "mode=fixed"], ["OWNER.PARAMETER=VALUE"]),
+    "training setting": (["--set", "train.epoch=3"], ["parameter of train 'epoch'", "'epochs'"]),
+    "training value": (["--lr", "-1"], ["train.lr must be above 0"]),
+    "device": (["--device", "gpu9"], ["--device gpu9", "auto, cpu, cuda"]),
+    "twice the same feature": (["--features", "mel,mel"], ["named twice"]),
+    "tracker": (["--tracker", "tensorbord"], ["no tracker 'tensorbord'"]),
+    "labels": (["--labels", "happy,sadd"], ["sadd", "Did you mean"]),
+    "one label": (["--labels", "happy"], ["one class"]),
+    "folds": (["--folds", "9"], ["6", "9", "speaker"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_mistakes_in_options(case, capsys, table, tmp_path):
+    options, words = CASES[case]
+    out = tmp_path / "out"
+    error = mistake(capsys, "--data", table(), "--out", str(out), *options)
+    for word in words:
+        assert word in error
+    assert not out.exists()  # nothing was begun
+
+
+def test_a_run_directory_that_exists(capsys, table, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    error = mistake(capsys, "--data", table(), "--out", str(out))
+    assert "exists already" in error and "--resume" in error
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_paths_that_are_not_there_or_empty(capsys, tmp_path):
+    assert "nowhere" in mistake(capsys, "--data", str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    assert "empty" in mistake(capsys, "--data", str(tmp_path / "empty"))
+    assert "no corpus 'ravdes'" in mistake(capsys, "--data", f"ravdes={tmp_path}")
+
+
+def test_one_speaker(capsys, table):
+    error = mistake(capsys, "--data", table(speakers=1))
+    assert "1 speaker" in error and "--split random" in error
+
+
+def test_one_class(capsys, table):
+    assert "class" in mistake(capsys, "--data", table(labels=("happy",)))
+
+
+def test_nothing_readable(capsys, table, tmp_path):
+    error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "out"), "--cache",
+                    str(tmp_path / "cache"), "--jobs", "1")  # fmt: skip
+    assert "No recording could be read" in error
+
+
+def test_resume(capsys, tmp_path):
+    assert "run.json" in mistake(capsys, "--resume", str(tmp_path))
+    error = mistake(capsys, "--resume", str(tmp_path), "--strategy", "gated")
+    assert "--strategy" in error
+
+
+def test_predict_without_a_run(capsys, tmp_path):
+    assert run_cli(["predict", str(tmp_path), "x.wav"]) == 2
+    assert "run.json" in capsys.readouterr().err
+
+
+def test_an_unknown_command(capsys):
+    assert run_cli(["rnu"]) == 2
+    assert "Did you mean 'run'" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback():
+    found = subprocess.run(
+        [sys.executable, "-m", "fusion", "--debug", "run", "--strategy", "gatd"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Traceback" in found.stderr and "UnknownNameError" in found.stderr
+
+
+@pytest.mark.parametrize("options", [["--help"], ["run", "--help"], ["cache", "info", "--help"]])
+def test_help_imports_nothing_heavy(options):
+    code = (
+        "import sys; from fusion.core.cli import run_cli; run_cli(sys.argv[1:]); "
+        "heavy = {'torch', 'librosa', 'scipy', 'numpy', 'pandas', 'rich'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "Usage: fusion" in found.stdout
+
+
+def test_plugins_list_and_show(capsys):
+    import json
+
+    assert run_cli(["plugins", "list", "--json"]) == 0
+    listing = json.loads(capsys.readouterr().out)
+    assert {"kind": "strategy", "name": "gated"}.items() <= next(
+        p for p in listing["plugins"] if p["name"] == "gated"
+    ).items()
+    assert listing["problems"] == []
+    assert run_cli(["plugins", "list"]) == 0
+    assert "gradscale" in capsys.readouterr().out
+    assert run_cli(["plugins", "show", "gradscale"]) == 0
+    assert "gradscale.mode: 'adaptive' | 'fixed' = 'adaptive'" in capsys.readouterr().out
+    assert run_cli(["plugins", "show", "gradscal"]) == 2
