@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .contracts.data import Clip, Corpus, Recording
 from .emotions import SHARED, to_shared
-from .errors import CorpusError, UnknownNameError
+from .errors import CorpusError, ParameterError, UnknownNameError
 from .parameters import bind
 
 AUDIO = (".wav", ".flac", ".mp3", ".ogg")
@@ -164,9 +164,7 @@ def _made(corpora: Mapping[str, type[Corpus]]) -> str:
     return ", ".join(name for name, cls in corpora.items() if not cls.needs_path) or "none"
 
 
-def _read(
-    name: str, cls: type[Corpus], path: Path | None, given: Mapping[str, Any]
-) -> list[Clip]:
+def _read(name: str, cls: type[Corpus], path: Path | None, given: Mapping[str, Any]) -> list[Clip]:
     if path is not None and not path.exists():
         raise CorpusError(f"There is no such path: {path}.")
     clips = list(cls(path, **bind(cls, given, owner=name)).clips())
@@ -198,6 +196,28 @@ def first_audio_files(root: Path, count: int = 50, entries: int = 20_000) -> lis
         if len(found) >= count or seen >= entries:
             break
     return found
+
+
+def speaker_pattern(text: str, owner: str) -> re.Pattern[str] | None:
+    """A regular expression whose first group is the speaker; None for an empty text.
+
+    Raises
+    ------
+    ParameterError
+        If it is no regular expression or has no group; `owner` is the parameter's name.
+    """
+    if not text:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ParameterError(f"{owner} is no regular expression: {text!r}: {error}.") from error
+    if pattern.groups < 1:
+        raise ParameterError(
+            f"{owner} needs a group for the speaker, and {text!r} has none.",
+            hint="Put parentheses around the speaker: /(s\\d+)_",
+        )
+    return pattern
 
 
 class NamedFiles(Corpus):

@@ -28,9 +28,7 @@ class CremaD(NamedFiles):
 
     name = "crema_d"
     labels = {e: e for e in _EMOTIONS.values()}  # noqa: RUF012
-    pattern = re.compile(
-        rf"(?:^|/)(\d{{4}})_([A-Z]{{3}})_({'|'.join(_EMOTIONS)})_(XX|LO|MD|HI|X)"
-    )
+    pattern = re.compile(rf"(?:^|/)(\d{{4}})_([A-Z]{{3}})_({'|'.join(_EMOTIONS)})_(XX|LO|MD|HI|X)")
 
     def describe(self, match: re.Match[str]) -> tuple[str, str, dict[str, str]]:
         actor, sentence, emotion, intensity = match.groups()

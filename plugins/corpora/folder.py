@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from ...core.contracts.data import Clip, Corpus, Recording
 from ...core.contracts.hooks import hookimpl
-from ...core.corpora import audio_files, first_audio_files
-from ...core.errors import CorpusError, ParameterError
+from ...core.corpora import audio_files, first_audio_files, speaker_pattern
+from ...core.errors import CorpusError
 
 
 class Folder(Corpus):
@@ -33,7 +32,7 @@ class Folder(Corpus):
 
     def __init__(self, path: Path | None, *, speaker: str = "") -> None:
         super().__init__(path)
-        self.pattern = compile_pattern(speaker, "folder.speaker")
+        self.pattern = speaker_pattern(speaker, "folder.speaker")
 
     @classmethod
     def detect(cls, path: Path) -> bool:
@@ -68,22 +67,6 @@ class Folder(Corpus):
             hint="Put a folder per speaker below each class (happy/anna/clip.wav), or say where "
             "the speaker stands in the path (--set 'folder.speaker=/(s\\d+)_'), or use a table.",
         )
-
-
-def compile_pattern(text: str, owner: str) -> re.Pattern[str] | None:
-    """A regular expression with one group, or None for none."""
-    if not text:
-        return None
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise ParameterError(f"{owner} is no regular expression: {text!r}: {error}.") from error
-    if pattern.groups < 1:
-        raise ParameterError(
-            f"{owner} needs a group for the speaker, and {text!r} has none.",
-            hint="Put parentheses around the speaker: /(s\\d+)_",
-        )
-    return pattern
 
 
 @hookimpl

@@ -183,9 +183,7 @@ def distance_matrices(frames: Floats) -> list[Floats]:
     time = np.linspace(0, 1, len(frames))[:, None]
     total = frames.sum(axis=1, keepdims=True)
     # A frame at the floor says nothing about where its energy lies: it is spread evenly.
-    share = np.divide(
-        frames, total, out=np.full_like(frames, 1 / frames.shape[1]), where=total > 0
-    )
+    share = np.divide(frames, total, out=np.full_like(frames, 1 / frames.shape[1]), where=total > 0)
     return [
         squareform(pdist(frames)),
         squareform(0.5 * pdist(time, "cityblock") + 0.5 * pdist(standard)),
