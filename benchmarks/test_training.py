@@ -112,7 +112,8 @@ def test_ratio_to_the_plain_network(capsys):
     times = {name: median_seconds(make()) for name, make in STEPS.items()}
     with capsys.disabled():
         print(
-            f"\ntraining, one thread, batch {BATCH}, {choose_precision('auto', torch.device('cpu'))}"
+            f"\ntraining, one thread, batch {BATCH}; auto is "
+            f"{choose_precision('auto', torch.device('cpu'))}"
         )
         for name, seconds in times.items():
             ratio = times["plain mel"] / seconds

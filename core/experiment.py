@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,16 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..cache.builder import BuildReport, Progress
-from .bundle import write_bundle
+from .bundle import Member, write_bundle
 from .config import RunConfig
-from .contracts import Tracker
 from .errors import RunError
-from .parameters import bind
-from .prepare import Extracted, Plan, extract, make_plan
+from .prepare import Extracted, Plan, extract, make_plan, make_trackers
 from .registry import Registry
 from .results import Probabilities, Results, evaluate
 from .run_dir import FORMAT, RunData, RunDirectory
-from .selection import Selection, select
+from .selection import select
 from .trainings import (
     Training,
     default_jobs,
@@ -159,28 +156,28 @@ def _finish(
     workers = jobs if jobs is not None else default_jobs(config.device)
     started = time.perf_counter()
     observer.training(run.path, trainings_of(run), config.train.epochs)
-    with _trackers(registry, config, run, info) as trackers:
+    trackers = make_trackers(config, registry)
+    for tracker in trackers:
+        tracker.start(run.path, info["config"])
 
-        def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
-            observer.epoch(training, record)
-            for tracker in trackers:
-                tracker.epoch({"training": training.name, **record})
-
-        train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
-        observer.evaluating()
-        results = _conclude(run, config, workers)
-        info["handed_out"] = [m.to_json() for m in write_bundle(run, _selection(run))]
-        info["seconds"] = {
-            **info["seconds"], "training": round(time.perf_counter() - started, 1)
-        }  # fmt: skip
-        run.write_json("results.json", results.to_json())
-        run.write_json("run.json", info)  # last: this is what makes the run finished
+    def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
+        observer.epoch(training, record)
         for tracker in trackers:
-            tracker.finish(results.to_json())
+            tracker.epoch({"training": training.name, **record})
+
+    train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
+    observer.evaluating()
+    results, members = _conclude(run, config, workers)
+    info["handed_out"] = [member.to_json() for member in members]
+    info["seconds"]["training"] = round(time.perf_counter() - started, 1)
+    run.write_json("results.json", results.to_json())
+    run.write_json("run.json", info)  # last: this is what makes the run finished
+    for tracker in trackers:
+        tracker.finish(results.to_json())
     return RunResult(run.path, results, info)
 
 
-def _conclude(run: RunDirectory, config: RunConfig, workers: int) -> Results:
+def _conclude(run: RunDirectory, config: RunConfig, workers: int) -> tuple[Results, list[Member]]:
     """Choose on validation, write the choice down, and only then read test."""
     data = run.read_clips()
     modalities = [b["modality"]["name"] for b in run.info()["model"]["branches"]]
@@ -190,29 +187,12 @@ def _conclude(run: RunDirectory, config: RunConfig, workers: int) -> Results:
     results, scores = evaluate(data, selection, test, fused_label(config))
     run.write_csv("predictions.csv", _prediction_rows(data, scores))
     run.write_csv("confusion.csv", _confusion_rows(data, results))
-    return results
-
-
-def _selection(run: RunDirectory) -> Selection:
-    return Selection.from_json(run.read_json("selection.json"))
+    return results, write_bundle(run, selection)
 
 
 def fused_label(config: RunConfig) -> str:
     """``"gated + gradscale"``."""
     return " + ".join([config.strategy, *config.balancers])
-
-
-@contextmanager
-def _trackers(
-    registry: Registry, config: RunConfig, run: RunDirectory, info: Mapping[str, Any]
-) -> Iterator[list[Tracker]]:
-    made: list[Tracker] = []
-    for name in dict.fromkeys([*registry.defaults("tracker"), *config.trackers]):
-        cls = registry.tracker(name)
-        made.append(cls(**bind(cls, config.settings.get(name, {}), owner=name)))
-    for tracker in made:
-        tracker.start(run.path, info["config"])
-    yield made
 
 
 # -- what is written -----------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..cache import FeatureCache
 from ..cache.builder import BuildReport, Item, Progress, build
 from ..cache.fingerprint import Fingerprint, digest_many
 from .config import RunConfig
-from .contracts import Balancer, Clip, Extractor, Modality
+from .contracts import Balancer, Clip, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source
 from .device import choose_device
 from .errors import CorpusError, ParameterError, UnknownNameError
@@ -58,6 +58,7 @@ def make_plan(config: RunConfig, registry: Registry) -> Plan:
     model = build_model(spec, registry)
     for balancer in make_balancers(config, registry):
         balancer.setup(model, model.modalities)
+    make_trackers(config, registry)
     splits = make_splits(
         dataset.clips, dataset.classes, mode=config.split, folds=config.folds, seed=config.seed
     )
@@ -80,6 +81,7 @@ def check_owners(config: RunConfig, registry: Registry) -> None:
     """Every owner in ``--set OWNER.NAME=VALUE`` and ``--branch`` must exist and be in use."""
     _ = config.train  # bound here, so that a mistyped train.* is found first
     used = {*config.features, config.strategy, *config.balancers}
+    used |= set(tracker_names(config, registry))
     used |= set(registry.corpora())  # which of them reads a path is found out later
     used |= {f"branch.{modality}" for modality in config.features} | {"train"}
     everything = used | {entry.name for kind in HOOKS for entry in registry.entries(kind)}
@@ -144,6 +146,20 @@ def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
         cls = registry.balancer(name)
         made.append(cls(**bind(cls, config.settings.get(name, {}), owner=name)))
     return made
+
+
+def make_trackers(config: RunConfig, registry: Registry) -> list[Tracker]:
+    """The trackers that are always on, and those named, parameters bound."""
+    made: list[Tracker] = []
+    for name in tracker_names(config, registry):
+        cls = registry.tracker(name)
+        made.append(cls(**bind(cls, config.settings.get(name, {}), owner=name)))
+    return made
+
+
+def tracker_names(config: RunConfig, registry: Registry) -> list[str]:
+    """Trackers of a run, each once."""
+    return list(dict.fromkeys([*registry.defaults("tracker"), *config.trackers]))
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_nothing_is_imported_under_two_names():
         "import sys, fusion.core.registry as r; r.Registry(); "
         "import fusion.core.experiment; "
         "bad = [m for m in sys.modules if m.split('.')[0] in ('core', 'plugins', 'cache')]; "
-        "sys.exit(' '.join(bad))"
+        "sys.exit(' '.join(bad) or 0)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert found.returncode == 0, found.stderr

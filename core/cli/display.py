@@ -63,7 +63,7 @@ class Display(Observer):
         data = plan.dataset
         speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
         counts = Counter(clip.label for clip in data.clips)
-        self.console.print(
+        self._say(
             f"[bold]corpus[/]    {', '.join(data.corpora)}: {len(data.clips)} clips, "
             f"{len(speakers)} speakers; "
             + ", ".join(f"{name} {counts[name]}" for name in data.classes)
@@ -71,18 +71,16 @@ class Display(Observer):
         for corpus, dropped in data.dropped.items():
             if dropped:
                 listed = ", ".join(f"{label} {n}" for label, n in dropped.items())
-                self.console.print(
-                    f"          {corpus}: left out {sum(dropped.values())}: {listed}"
-                )
+                self._say(f"          {corpus}: left out {sum(dropped.values())}: {listed}")
         parts = plan.splits[0].describe(data.clips)
         sizes = ", ".join(
             f"{part} {parts[part]['clips']} clips of {parts[part]['speakers']} speakers"
             for part in PARTS
         )
         of = f"{len(plan.splits)} folds; the first: " if len(plan.splits) > 1 else ""
-        self.console.print(f"[bold]split[/]     {of}{sizes}")
+        self._say(f"[bold]split[/]     {of}{sizes}")
         if not plan.splits[0].speaker_independent:
-            self.console.print("[yellow]          speaker-dependent: speakers in several parts[/]")
+            self._say("[yellow]          speaker-dependent: speakers in several parts[/]")
 
     def extracting(self, progress: BuildProgress) -> None:
         if progress.total:
@@ -93,16 +91,16 @@ class Display(Observer):
         if _EXTRACT in self._bars:
             self._progress.remove_task(self._bars.pop(_EXTRACT))
         done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
-        self.console.print(f"[bold]features[/]  {done}{report.present} found in the cache")
+        self._say(f"[bold]features[/]  {done}{report.present} found in the cache")
         for failure in report.failures[:_FAILURES_SHOWN]:
-            self.console.print(f"[yellow]          left out:[/] {escape(failure.reason)}")
+            self._say(f"[yellow]          left out:[/] {escape(failure.reason)}")
         more = len(report.failures) - _FAILURES_SHOWN
         if more > 0:
-            self.console.print(f"          and {more} more, all listed in run.json")
+            self._say(f"          and {more} more, all listed in run.json")
 
     def training(self, run: Path, trainings: Sequence[Training], epochs: int) -> None:
         self._epochs = epochs
-        self.console.print(f"[bold]training[/]  {len(trainings)} models, {epochs} epochs each")
+        self._say(f"[bold]training[/]  {len(trainings)} models, {epochs} epochs each")
         self._bar("models", 0, len(trainings), "")
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
@@ -116,7 +114,7 @@ class Display(Observer):
             self._progress.remove_task(self._bars.pop(training.name))
         if "models" in self._bars:
             self._progress.advance(self._bars["models"])
-        self.console.print(
+        self._say(
             f"          {training.name:<18} best validation UAR {100 * summary['best_uar']:.1f} "
             f"at epoch {summary['best_epoch']} of {summary['epoch']}, "
             f"{summary['seconds']:.0f} s, {summary['parameters']:,} parameters"
@@ -126,6 +124,10 @@ class Display(Observer):
         for name in list(self._bars):
             self._progress.remove_task(self._bars.pop(name))
 
+    def _say(self, text: str) -> None:
+        # Left to the terminal to wrap: a path broken into lines can't be copied.
+        self.console.print(text, soft_wrap=True)
+
     def _bar(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=total, note=note)
@@ -134,7 +136,7 @@ class Display(Observer):
 
 def print_result(result: RunResult) -> None:
     """The table, the comparisons, the verdict, and what to do next."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     results, info = result.results, result.info
     console.print()
     console.print(_table(result))
@@ -211,7 +213,7 @@ def _comparison(c: Comparison) -> str:
 
 def print_build(report: BuildReport, root: Path) -> None:
     """What a build did."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {failure.feature}: {escape(failure.reason)}")
     console.print(

@@ -91,7 +91,7 @@ def test_paths_that_are_not_there_or_empty(capsys, tmp_path):
 
 def test_one_speaker(capsys, table):
     error = mistake(capsys, "--data", table(speakers=1))
-    assert "1 speaker" in error and "--split random" in error
+    assert "there is 1" in error and "--split random" in error
 
 
 def test_one_class(capsys, table):
