@@ -183,20 +183,25 @@ def write_verdict(results: Results, selection: Selection, label: str) -> str:
 
 def _on_fusion(results: Results, label: str) -> str:
     c = results.comparisons[FUSED]
-    single = results.best_single
+    fused, single = f"fused model ({label})", f"the best single modality ({results.best_single})"
+    figures = (
+        f"{points(c.difference)} points of UAR [{points(c.low)}, {points(c.high)}], "
+        f"p = {p_text(c.p_value)}, over {c.groups} test speakers"
+    )
     if c.p_value < SIGNIFICANT:
         word = "beats" if c.difference > 0 else "is worse than"
-        said = f"The fused model ({label}) {word} the best single modality ({single})"
-    else:
-        said = (
-            f"No reliable difference between the fused model ({label}) and the best single "
-            f"modality ({single})"
+        return f"The {fused} {word} {single}: {figures}."
+    if smallest_p(c.groups) >= SIGNIFICANT:
+        return (
+            f"Too few test speakers to prove a difference between the {fused} and {single}: "
+            f"{figures}, with whom no p-value can be below {smallest_p(c.groups):.2g}."
         )
-    return (
-        f"{said}: {points(c.difference)} points of UAR "
-        f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}, "
-        f"over {c.groups} test speakers."
-    )
+    return f"No reliable difference between the {fused} and {single}: {figures}."
+
+
+def smallest_p(groups: int) -> float:
+    """The smallest p-value that a paired test over so many speakers can give."""
+    return min(1.0, 2.0 / 2**groups)
 
 
 def _on_choice(selection: Selection) -> str:

@@ -18,7 +18,7 @@ from ...cache.builder import BuildReport
 from ...cache.builder import Progress as BuildProgress
 from ..experiment import Observer, RunResult
 from ..prepare import Plan
-from ..results import CHOSEN, FUSED, p_text, points
+from ..results import CHOSEN, FUSED, SIGNIFICANT, p_text, points, smallest_p
 from ..run_dir import PARTS
 from ..statistics import Comparison, Interval
 from ..trainings import Training
@@ -149,14 +149,10 @@ def print_result(result: RunResult) -> None:
         console.print(f"fusion weights on test: {shares}")
     console.print()
     console.print(Text(results.verdict, style="bold"))
-    groups = results.comparisons[FUSED].groups
     if not info["split"]["speaker_independent"]:
         console.print("[yellow]Speaker-dependent: test speakers were heard in training.[/]")
-    elif groups < 6:
-        console.print(
-            f"[yellow]Only {groups} test speakers: the intervals are rough, and no p-value can be "
-            f"below {2 / 2**groups:.2g}. With --folds K every speaker is tested.[/]"
-        )
+    elif smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
+        console.print("[yellow]With --folds K every speaker is tested.[/]")
     if info["synthetic"]:
         console.print(
             "[yellow]Generated voices: for trying the tool. "

@@ -124,3 +124,13 @@ def test_the_verdict_says_no_more_than_the_figures(fused, word):
     results, _ = evaluate(data, select(data, ["a", "b"], val), test, "gated + gradscale")
     assert word in results.verdict
     assert "gated + gradscale" in results.verdict
+
+
+def test_with_few_speakers_the_verdict_says_that_nothing_can_be_proven():
+    data = make_data()  # 4 test speakers
+    val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1]})
+    test = everything(data, "test", {"a": [], "b": range(8), FUSED: range(16)})
+    results, _ = evaluate(data, select(data, ["a", "b"], val), test, "gated")
+    assert results.comparisons[FUSED].difference == -1
+    assert results.verdict.startswith("Too few test speakers to prove a difference")
+    assert "no p-value can be below 0.12" in results.verdict
