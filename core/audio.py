@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,11 @@ from .errors import ParameterError, RecordingError
 FloatArray = npt.NDArray[np.float32]
 
 _AMIN = 1e-10  # smallest power, as in librosa.power_to_db: -100 dB
+_BLOCK = 64  # frames transformed at a time: what fits the processor's cache
+_LOUDEST = 1e12  # above any integer scale, while the square of a spectrum still fits float32
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a stream that does not tell
+_COPY_AGAIN = "Copy or download the file again."
+_PIPED_SIZE = 0x7FFF_F000  # data sizes from here on stand for "unknown" in wav headers
 
 
 def load_waveform(recording: Recording, sample_rate: int) -> FloatArray:
@@ -23,46 +31,131 @@ def load_waveform(recording: Recording, sample_rate: int) -> FloatArray:
     Parameters
     ----------
     recording : Recording
-        A wav, flac, ogg or mp3 file, or a part of it.
+        A wav, flac, ogg or mp3 file, or a part of it. A part that ends after the file does
+        ends with the file.
     sample_rate : int > 0
         In hertz; other rates are resampled (soxr, high quality).
 
     Returns
     -------
     array
-        (n,) float32, n >= 1; full scale is 1.
+        (n,) float32, n >= 1; full scale is 1. Channels are mixed by their mean.
 
     Raises
     ------
     RecordingError
-        If the file is missing, unreadable, truncated, empty, or holds NaN or infinite samples.
+        If the file is missing, unreadable, truncated or empty, if the part lies outside of
+        it, or if a sample is NaN, infinite or beyond any scale that sound is stored in.
     """
+    samples, rate = _read(recording)
+    bad = np.flatnonzero(~(np.abs(samples) < _LOUDEST).all(axis=1))  # NaN compares as False
+    if len(bad):
+        first = round(recording.start * rate) + int(bad[0])
+        raise RecordingError(
+            f"{recording.path}: sample {first} is {samples[bad[0]].tolist()}, which is no sound."
+        )
+    mono: FloatArray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    return mono if rate == sample_rate else _resample(mono, rate, sample_rate)
+
+
+def _read(recording: Recording) -> tuple[FloatArray, int]:
+    """Samples of the part, (n, channels) with n >= 1, and their rate in hertz."""
     import soundfile
 
     path = recording.path
     try:
         with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            start = min(round(recording.start * rate), file.frames)
-            stop = file.frames if recording.end is None else round(recording.end * rate)
-            wanted = min(stop, file.frames) - start
-            file.seek(start)
-            samples = file.read(max(wanted, 0), dtype="float32", always_2d=True)  # (n, channels)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+            rate, kind = file.samplerate, file.format
+            start, stop = _span(recording, rate, _announced_frames(file, path))
+            file.seek(min(start, file.frames))
+            samples: FloatArray = file.read(stop - start, dtype="float32", always_2d=True)
+        slack = _mp3_slack(path) if kind == "MP3" else 0
+        ended = kind != "OGG" or _ends_with_last_page(path)
+    # TypeError: soundfile takes files called .raw for samples without a header.
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
         reason = "there is no such file" if not path.exists() else str(error)
         raise RecordingError(f"{path}: can't be read as sound: {reason}") from error
-    if wanted <= 0:
-        what = "holds no samples" if not file.frames else f"ends before {recording.start} s"
-        raise RecordingError(f"{path}: {what}.")
-    if len(samples) < wanted:
+    if stop - start - len(samples) > slack:
         raise RecordingError(
-            f"{path}: is truncated: {len(samples)} of {wanted} announced samples are there."
+            f"{path}: is truncated: of {stop - start} announced samples {len(samples)} are there.",
+            hint=_COPY_AGAIN,
         )
-    mono: FloatArray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        first = int(np.flatnonzero(~np.isfinite(mono))[0])
-        raise RecordingError(f"{path}: sample {first} of {len(mono)} is {mono[first]}.")
-    return mono if rate == sample_rate else _resample(mono, rate, sample_rate)
+    if not ended:
+        raise RecordingError(
+            f"{path}: is truncated: the last page of the stream is missing or cut.",
+            hint=_COPY_AGAIN,
+        )
+    if not len(samples):
+        raise RecordingError(f"{path}: ends before {recording.start:g} s.")
+    return samples, rate
+
+
+def _span(recording: Recording, rate: int, frames: int) -> tuple[int, int]:
+    """First sample of the part and the one after its last, 0 <= first < last <= frames."""
+    path, start = recording.path, recording.start
+    end = math.inf if recording.end is None else recording.end
+    if not 0 <= start < end:
+        raise RecordingError(f"{path}: there is no part from {start:g} s to {end:g} s.")
+    if frames < 1:
+        raise RecordingError(f"{path}: holds no samples.")
+    if start * rate >= frames:
+        raise RecordingError(f"{path}: is {frames / rate:g} s long, and {start:g} s was asked for.")
+    first, last = round(start * rate), round(min(end * rate, frames))
+    if first >= last:
+        raise RecordingError(f"{path}: no sample lies between {start:g} s and {end:g} s.")
+    return first, last
+
+
+def _announced_frames(file: Any, path: Path) -> int:
+    """How many frames the header promises: libsndfile corrects that to what is there."""
+    frames = int(file.frames)
+    if frames >= _UNKNOWN_FRAMES:
+        raise RecordingError(
+            f"{path}: its header does not say how long it is.",
+            hint="Write it anew, e.g. with: ffmpeg -i OLD NEW",
+        )
+    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if sizes is None:
+        return frames
+    promised, present = int(sizes[1]), int(sizes[2])
+    # Some writers count the 44 bytes of the header as data; programs that write to a pipe
+    # put in the largest size they know.
+    if promised - present <= 44 or promised >= _PIPED_SIZE:
+        return frames
+    return frames * promised // max(present, 1)
+
+
+def _mp3_slack(path: Path) -> float:
+    """How many samples an mp3 may have less than libsndfile says.
+
+    Only a Xing (or "Info") header states the length, and that to within a frame or two of
+    1152 samples; without one libsndfile guesses, as if the bit rate were constant.
+    """
+    with path.open("rb") as file:
+        tag = file.read(10)  # "ID3", version, flags, then the size in four times seven bits
+        if tag[:3] == b"ID3":
+            file.seek(10 + sum(byte << 7 * place for place, byte in enumerate(tag[:5:-1])))
+        else:
+            file.seek(0)
+        first_frame = file.read(256)
+    return 2 * 1152 if b"Xing" in first_frame or b"Info" in first_frame else math.inf
+
+
+def _ends_with_last_page(path: Path) -> bool:
+    """Whether an Ogg file's last page is whole and marked as the end of the stream.
+
+    No header of the format says how long the stream is: this is how a cut shows.
+    See RFC 3533, section 6.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * 65307))  # a page has at most 65307 bytes
+        tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < 27:
+        return False
+    segments = page[27 : 27 + page[26]]
+    whole = len(page) >= 27 + page[26] + sum(segments)
+    return whole and bool(page[5] & 4)
 
 
 def _resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
@@ -106,12 +199,20 @@ def log_mel(
     window, bank = _mel_tools(sample_rate, n_fft, n_mels, fmin, fmax or sample_rate / 2)
     padded = np.pad(waveform, n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]  # (t, n_fft)
-    spectrum = scipy.fft.rfft(frames * window, axis=1)  # (t, n_fft // 2 + 1) complex64
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
-    # Sparse: each band looks at a few bins, a dense product would be nearly all zeros.
-    mel = bank @ power.T  # (n_mels, t)
-    decibels: FloatArray = 10 * np.log10(np.maximum(mel, _AMIN), dtype=np.float32)
+    mel = np.empty((n_mels, len(frames)), np.float32)
+    for start in range(0, len(frames), _BLOCK):
+        block = frames[start : start + _BLOCK] * window  # (b, n_fft)
+        spectrum = scipy.fft.rfft(block, axis=1)  # (b, n_fft // 2 + 1) complex64
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        # Sparse: each band looks at a few bins, a dense product would be nearly all zeros.
+        mel[:, start : start + _BLOCK] = bank @ power.T
+    decibels: FloatArray = 10 * np.log10(np.maximum(mel, _AMIN))
     return decibels
+
+
+def is_silent(decibels: FloatArray) -> bool:
+    """Whether nothing in the result of :func:`log_mel` is above its floor."""
+    return bool(decibels.max() < -99.99)
 
 
 @lru_cache(maxsize=8)

@@ -107,9 +107,6 @@ class Bundle:
     ) -> npt.NDArray[np.float64]:
         """Modality -> one array per recording; returns (n, C) float64, rows summing to 1."""
         inputs = {m: torch.from_numpy(np.stack(list(rows))) for m, rows in features.items()}
-        total = 0.0
-        for weight, model in self._members:
-            total = total + weight * model(inputs).double().softmax(dim=1)
-        assert isinstance(total, torch.Tensor)
-        result: npt.NDArray[np.float64] = total.numpy()
-        return result
+        parts = [w * model(inputs).double().softmax(dim=1) for w, model in self._members]
+        mean: npt.NDArray[np.float64] = torch.stack(parts).sum(dim=0).numpy()
+        return mean

@@ -83,8 +83,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "lr", "dim")
-        shares = ("warmup", "label_smoothing", "average", "mask_frequency", "mask_time")
-        shares += ("shift_frequency", "shift_time")
+        shares = (
+            "warmup", "label_smoothing", "average", "mask_frequency", "mask_time",
+            "shift_frequency", "shift_time",
+        )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ParameterError(f"train.{name} must be above 0, and is {getattr(self, name)}.")
@@ -167,5 +169,7 @@ class RunConfig:
     def from_json(cls, data: Mapping[str, Any]) -> RunConfig:
         """The inverse of :meth:`to_json`."""
         known = {f.name for f in fields(cls)}
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known
+        }
         return cls(**values)

@@ -42,7 +42,7 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
 
 def _native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         # torch has no public question for this; without it float32 is right everywhere.
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

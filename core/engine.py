@@ -117,7 +117,7 @@ class Trainer:
         self.checkpoint = checkpoint
         self.on_epoch = on_epoch
         self.precision = choose_precision(config.precision, features.device)
-        self.num_classes = model.probes[model.modalities[0]].out_features
+        self.num_classes = model.num_classes
         self.steps_per_epoch = max(1, -(-len(train) // config.batch_size))
         self.class_weights = self._class_weights().to(features.device)
         self.progress = Progress()

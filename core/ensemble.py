@@ -46,7 +46,8 @@ def ensemble_weights(
     weights /= weights.sum()
     candidates = [weights, *np.eye(len(right))]
     losses = [nll(mix(probabilities, w), targets) for w in candidates]
-    return candidates[int(np.argmin(losses))]
+    best: npt.NDArray[np.float64] = candidates[int(np.argmin(losses))]
+    return best
 
 
 def mix(

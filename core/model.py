@@ -136,6 +136,7 @@ class FusionModel(nn.Module):
     def __init__(self, branches: dict[str, Branch], strategy: Strategy, num_classes: int) -> None:
         super().__init__()
         self.modalities = list(branches)
+        self.num_classes = num_classes
         self.standardise = nn.ModuleDict({m: Standardise(b.shape) for m, b in branches.items()})
         self.branches = nn.ModuleDict(branches)
         self.probes = nn.ModuleDict({m: nn.Linear(b.dim, num_classes) for m, b in branches.items()})

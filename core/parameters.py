@@ -66,7 +66,7 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
         If an argument with a default has no annotation: its type can't be known.
     """
     signature = inspect.signature(cls)
-    hints = typing.get_type_hints(cls.__init__)
+    hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     docs = parameter_docs(inspect.getdoc(cls) or "")
     found: dict[str, Parameter] = {}
     for argument in signature.parameters.values():

@@ -163,7 +163,7 @@ class Registry:
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is module:
                     # Called one by one, not through the manager: a failure has one name.
-                    classes = implementation.function()
+                    classes: Any = implementation.function()
                     kind = kinds[caller.name]
                     yield from (_check(cls, kind, caller.name, source) for cls in classes)
 

@@ -201,7 +201,7 @@ def _on_fusion(results: Results, label: str) -> str:
 
 def smallest_p(groups: int) -> float:
     """The smallest p-value that a paired test over so many speakers can give."""
-    return min(1.0, 2.0 / 2**groups)
+    return float(min(1.0, 2.0 / 2**groups))
 
 
 def _on_choice(selection: Selection) -> str:

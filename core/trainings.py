@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from .checkpoint import load_weights, save_weights
 from .config import RunConfig
 from .device import choose_device, choose_precision, free_memory
 from .engine import Predictions, Trainer, predict
+from .errors import TrainingError
 from .features import Features, Indices
 from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_balancers, make_extractors
@@ -144,8 +146,22 @@ def _in_processes(
             done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
             meanwhile()
             for future in done:
-                future.result()  # raises what the training raised
+                _raise_failure(future, run)
         return [future.result() for future in futures]
+
+
+def _raise_failure(future: Future[Any], run: RunDirectory) -> None:
+    """Raise what a training raised, if it did."""
+    try:
+        future.result()
+    except BrokenProcessPool:
+        raise TrainingError(
+            "A training's process was killed from outside, for instance because memory ran out.",
+            hint=f"Fewer at a time need less memory: fusion run --resume {run.path} --jobs 1",
+        ) from None
+    except TrainingError as error:
+        hint = error.hint or "Other settings need a new run; the features stay in the cache."
+        raise TrainingError(error.message, hint=hint) from error
 
 
 class _Follower:

@@ -6,6 +6,7 @@ the command is named.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -22,6 +23,14 @@ COMMANDS = {
     "cache": ("cache", "Precompute features, and look at what is stored."),
     "plugins": ("plugins", "List plugins, show their parameters."),
 }
+
+
+# What the machine refuses, which the user can mend.
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_STORAGE_HINT = (
+    "Free some space or mend the permissions. What was finished is kept: "
+    "go on with fusion run --resume RUN."
+)
 
 
 class LazyGroup(click.Group):
@@ -110,6 +119,11 @@ def run_cli(args: list[str] | None = None) -> int:
         # The reader (head, less) has gone; writing to it again at exit would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if "--debug" in given or error.errno not in _STORAGE:
+            raise
+        _say_error(f"{error.filename or 'A file'}: {error.strerror}.", _STORAGE_HINT)
+        return 2
     return result if isinstance(result, int) else 0
 
 

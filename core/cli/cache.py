@@ -24,7 +24,7 @@ def command() -> None:
 @click.option("--quiet", is_flag=True, help="No progress, only the summary.")
 @plugin_options
 @click.pass_context
-def build(ctx: click.Context, **options: Any) -> int:
+def build(ctx: click.Context, /, **options: Any) -> None:
     """Compute the features of a corpus that are not stored yet.
 
     May be killed at any moment and called again: what is finished stays. A later
@@ -56,7 +56,6 @@ def build(ctx: click.Context, **options: Any) -> int:
     with Display(quiet=options["quiet"]) as display:
         report = build_cache(config, registry, jobs=options["jobs"], on_progress=display.extracting)
     print_build(report, FeatureCache(config.cache).root)
-    return 1 if report.failures else 0
 
 
 @command.command("info")

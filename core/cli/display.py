@@ -18,10 +18,10 @@ from ...cache.builder import BuildReport
 from ...cache.builder import Progress as BuildProgress
 from ..experiment import Observer, RunResult
 from ..prepare import Plan
-from ..results import CHOSEN, FUSED, SIGNIFICANT, p_text, points, smallest_p
+from ..results import CHOSEN, SIGNIFICANT, p_text, points, smallest_p
 from ..run_dir import PARTS
 from ..statistics import Comparison, Interval
-from ..trainings import Training
+from ..trainings import FUSED, Training
 
 _FAILURES_SHOWN = 5
 _EXTRACT = "extracting"
@@ -142,8 +142,9 @@ def print_result(result: RunResult) -> None:
     console.print(_table(result))
     console.print()
     for name in (FUSED, CHOSEN):
-        line = _comparison(results.comparisons[name])
-        console.print(f"{name} minus {results.best_single}: {line}")
+        comparison = results.comparisons[name]
+        if name == FUSED or comparison.difference:  # often the best single is handed out itself
+            console.print(f"{name} minus {results.best_single}: {_comparison(comparison)}")
     if results.weights:
         shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
         console.print(f"fusion weights on test: {shares}")

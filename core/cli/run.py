@@ -74,7 +74,7 @@ def data_options(function: Any) -> Any:
 @click.option("--quiet", is_flag=True, help="No progress, only the results.")
 @plugin_options
 @click.pass_context
-def command(ctx: click.Context, **options: Any) -> int:
+def command(ctx: click.Context, /, **options: Any) -> int:
     """Train every modality alone, the fused model and the ensemble, and compare them.
 
     All are trained under one budget, chosen on validation speakers, and measured once on

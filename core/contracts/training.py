@@ -117,8 +117,9 @@ class Gradients:
     def norm(self, modality: str) -> Tensor:
         """Euclidean norm over all of the branch's gradients, times the factor so far. Scalar."""
         tensors = self._tensors[modality]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
-        return norm * self.factors[modality] if modality in self.factors else norm
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+        factor = self.factors.get(modality)
+        return norm if factor is None else norm * factor
 
     def scale(self, modality: str, factor: float | Tensor) -> None:
         """Multiply what this step does to the branch by `factor` (>= 0). Factors compose."""

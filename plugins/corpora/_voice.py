@@ -107,7 +107,8 @@ def speak(voice: Voice, delivery: Delivery, rng: np.random.Generator) -> Floats:
     tilted = lfilter([1.0, voice.colour * 0.7], [1.0], voiced)
     tilted /= np.sqrt(np.mean(tilted**2)) + 1e-9
     recorded = tilted * delivery.energy + voice.room * rng.standard_normal(n)
-    return np.tanh(voice.level * recorded)
+    clip: Floats = np.tanh(voice.level * recorded)
+    return clip
 
 
 def _syllables(
@@ -141,7 +142,8 @@ def _source(
     tilt = min(voice.tilt + delivery.tilt, 0.97)
     pulses = lfilter([1 - tilt], [1, -tilt], pulses)
     noise = rng.standard_normal(n) * voice.breath * delivery.breath
-    return (pulses / (pulses.std() + 1e-9) + noise) * envelope
+    source: Floats = (pulses / (pulses.std() + 1e-9) + noise) * envelope
+    return source
 
 
 def _pulse(phase: Floats) -> Floats:

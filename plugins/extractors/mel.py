@@ -7,7 +7,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...core.audio import check_spectrum, fit_frames, load_waveform, log_mel, trim_silence
+from ...core.audio import (
+    check_spectrum,
+    fit_frames,
+    is_silent,
+    load_waveform,
+    log_mel,
+    trim_silence,
+)
 from ...core.contracts.data import Extractor, Recording
 from ...core.contracts.hooks import hookimpl
 from ...core.errors import ParameterError
@@ -20,7 +27,7 @@ class Mel(Extractor):
 
     The numbers of ``librosa.feature.melspectrogram`` and ``librosa.power_to_db``, from
     `top_db` below the reference (0) up to the reference (1). Shorter clips lie in the middle
-    of zeros, of longer ones the middle is taken. Silence is all 0.
+    of zeros, of longer ones the middle is taken. Silence (no band above -100 dB) is all 0.
 
     Parameters
     ----------
@@ -88,7 +95,7 @@ class Mel(Extractor):
     def image(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(n,) samples -> (1, n_mels, frames)."""
         decibels = log_mel(waveform, **self.spectrum)  # type: ignore[arg-type]
-        if not waveform.any():
+        if is_silent(decibels):
             return np.zeros(self.shape, np.float32)  # else silence would be its own maximum
         decibels = trim_silence(decibels, self.trim_db)
         top = float(decibels.max()) if self.ref == "max" else FULL_SCALE_DB

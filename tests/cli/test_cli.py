@@ -198,6 +198,16 @@ def test_a_killed_run_is_resumed_to_the_same_result(finished, corpus, cache, tmp
     assert len(epochs) == 9
 
 
+def test_a_loss_that_explodes_exits_1_and_names_the_cause(corpus, cache, tmp_path, capsys):
+    code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(tmp_path / "out"),
+                    "--epochs", "2", "--lr", "1e30", "--set", "train.optimizer=sgd", "--set",
+                    "train.clip=0", *SMALL])  # fmt: skip
+    error = capsys.readouterr().err
+    assert code == 1
+    assert "no longer finite at step" in error and "train.lr=1e+30" in error
+    assert "Traceback" not in error
+
+
 def test_require_gain(corpus, cache, tmp_path, finished, capsys):
     results = json.loads((finished / "results.json").read_text())
     code = run_cli(["run", "--resume", str(finished), "--require-gain"])

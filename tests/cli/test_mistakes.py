@@ -82,6 +82,25 @@ def test_a_run_directory_that_exists(capsys, table, tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_a_run_directory_that_can_not_be_made(capsys, table, tmp_path):
+    (tmp_path / "file").write_text("")
+    error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "file" / "run"))
+    assert "can't be made" in error and "--out" in error
+
+
+def test_no_space_left(capsys, table, tmp_path, monkeypatch):
+    import errno
+
+    from fusion.core import experiment
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
+
+    monkeypatch.setattr(experiment, "extract", full)
+    error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "out"))
+    assert "metrics.jsonl: No space left on device" in error and "--resume" in error
+
+
 def test_paths_that_are_not_there_or_empty(capsys, tmp_path):
     assert "nowhere" in mistake(capsys, "--data", str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()

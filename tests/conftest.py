@@ -1,0 +1,18 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ravdess() -> Path:
+    """Folder of RAVDESS recordings at 16 kHz, for tests on real speech."""
+    beside = Path(__file__).resolve().parents[2] / "shared/data/ravdess16k"
+    folder = Path(os.environ.get("FUSION_TEST_DATA", beside))
+    if not any(folder.glob("Actor_*/*")):
+        pytest.skip(f"no RAVDESS recordings in {folder}; FUSION_TEST_DATA names another folder")
+    return folder

@@ -1,0 +1,350 @@
+"""The persistence extractor: metrics by hand and scipy, diagrams by gudhi, images by persim."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import gudhi
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from persim import PersistenceImager
+from scipy.stats import wasserstein_distance
+
+from fusion import Recording
+from fusion.core.errors import ParameterError, RecordingError
+from fusion.plugins.extractors.persistence import (
+    RANGES,
+    Persistence,
+    distance_matrices,
+    persistence_image,
+    rips_diagrams,
+)
+
+RATE = 16000
+ZERO = np.zeros((6, 32, 32), np.float32)
+
+
+def speechlike(seconds: float = 1.5, rate: int = RATE) -> np.ndarray:
+    """A chirp of harmonics that swells and fades, in noise."""
+    time = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * (120 * time + 30 * np.sin(2 * np.pi * 2 * time))
+    voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * np.hanning(len(time))
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    return (0.2 * voice + 0.002 * noise).astype(np.float32)
+
+
+def recording(path: Path, samples: np.ndarray, rate: int = RATE) -> Recording:
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    return Recording(path)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Recording:
+    return recording(tmp_path / "clip.wav", speechlike())
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def test_metrics_by_hand() -> None:
+    frames = np.array([[3.0, 0.0, 1.0], [3.0, 4.0, 1.0], [0.0, 0.0, 1.0]])
+    euclidean, temporal, wasserstein = distance_matrices(frames)
+    np.testing.assert_allclose(euclidean, [[0, 4, 3], [4, 0, 5], [3, 5, 0]])
+    # Band 0 has mean 2 and deviation sqrt(2), band 1 4/3 and sqrt(32/9); band 2 is constant.
+    steps = np.array([[0, 0, 3 / 2**0.5], [0, 0, 3 / 2**0.5], [3 / 2**0.5] * 2 + [0]])
+    rises = 4 / (32 / 9) ** 0.5 * np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    instants = np.array([[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]])
+    np.testing.assert_allclose(temporal, 0.5 * instants + 0.5 * np.hypot(steps, rises))
+    # Shares: (3/4, 0, 1/4), (3/8, 1/2, 1/8), (0, 0, 1); their sums: (3/4, 3/4), (3/8, 7/8), (0, 0)
+    np.testing.assert_allclose(wasserstein, [[0, 0.5, 1.5], [0.5, 0, 1.25], [1.5, 1.25, 0]])
+
+
+def test_wasserstein_is_scipys(clip: Recording) -> None:
+    frames = Persistence().frames(clip)
+    frames[5] = 0  # at the floor: spread evenly
+    _, _, ours = distance_matrices(frames)
+    bands = np.arange(128)
+    for i, j in [(0, 1), (5, 30), (10, 80), (47, 48), (5, 5)]:
+        shares = [np.ones(128) if k == 5 else frames[k] for k in (i, j)]
+        expected = wasserstein_distance(bands, bands, *shares)
+        np.testing.assert_allclose(ours[i, j], expected, atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 12), bands=st.integers(1, 6))
+def test_metrics_are_metrics(seed: int, count: int, bands: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = np.maximum(rng.normal(size=(count, bands)), 0)  # some bands, some frames at 0
+    for matrix in distance_matrices(frames):
+        assert np.isfinite(matrix).all()
+        np.testing.assert_array_equal(matrix, matrix.T)
+        assert not matrix.diagonal().any()
+        via = (matrix[:, :, None] + matrix[None]).min(axis=1)  # the best detour over one point
+        assert (matrix <= via + 1e-9).all()
+
+
+# ---------------------------------------------------------------- diagrams
+
+
+def gudhi_diagrams(distances: np.ndarray) -> list[np.ndarray]:
+    """Finite bars, by another library and without a threshold."""
+    tree = gudhi.RipsComplex(distance_matrix=distances).create_simplex_tree(max_dimension=2)
+    tree.compute_persistence(homology_coeff_field=2)
+    found = [tree.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
+    return [bars[np.isfinite(bars[:, 1])] for bars in found]
+
+
+def assert_same_bars(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e-4) -> None:
+    """Equal as multisets, up to bars too short to be told from none."""
+    kept = [bars[bars[:, 1] - bars[:, 0] > 2 * tolerance] for bars in (ours, theirs)]
+    first, second = (bars[np.lexsort(bars.T.round(3))] for bars in kept)
+    assert len(first) == len(second)
+    np.testing.assert_allclose(first, second, atol=tolerance)
+
+
+def test_a_square_has_one_hole() -> None:
+    corners = np.array([[0, 0], [0, 3], [3, 3], [3, 0.0]])
+    distances = np.linalg.norm(corners[:, None] - corners[None], axis=2)
+    connected, holes = rips_diagrams(distances)
+    np.testing.assert_allclose(connected, [[0, 3]] * 3)
+    np.testing.assert_allclose(holes, [[3, 18**0.5]], rtol=1e-6)
+
+
+def test_equal_points_make_no_bars() -> None:
+    for distances in (np.zeros((4, 4)), np.zeros((2, 2))):
+        assert [bars.shape for bars in rips_diagrams(distances)] == [(0, 2), (0, 2)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 25), bands=st.integers(2, 5))
+def test_diagrams_are_gudhis(seed: int, count: int, bands: int) -> None:
+    frames = np.random.default_rng(seed).uniform(size=(count, bands))
+    for distances in distance_matrices(frames):
+        for ours, theirs in zip(rips_diagrams(distances), gudhi_diagrams(distances), strict=True):
+            assert_same_bars(ours, theirs)
+
+
+def test_diagrams_of_speech_are_gudhis(ravdess: Path) -> None:
+    extractor = Persistence(max_points=90)
+    for path in sorted(ravdess.glob("Actor_*/*"))[::200]:
+        ours = extractor.diagrams(Recording(path))
+        matrices = distance_matrices(extractor.frames(Recording(path)))
+        theirs = [bars for matrix in matrices for bars in gudhi_diagrams(matrix)]
+        assert sum(map(len, theirs)) > 100
+        for channel, (first, second) in enumerate(zip(ours, theirs, strict=True)):
+            assert_same_bars(first, second, 1e-4)
+            assert (channel % 2 == 1) or not first[:, 0].any()  # H0 is born at 0
+
+
+@pytest.mark.slow
+def test_diagrams_of_whole_clips_are_gudhis(ravdess: Path) -> None:
+    extractor = Persistence()
+    path = min(ravdess.glob("Actor_*/*"), key=lambda file: file.stat().st_size)
+    ours = extractor.diagrams(Recording(path))
+    for index, matrix in enumerate(distance_matrices(extractor.frames(Recording(path)))):
+        for first, second in zip(ours[2 * index :], gudhi_diagrams(matrix), strict=False):
+            assert_same_bars(first, second)
+
+
+# ---------------------------------------------------------------- images
+
+
+def persim_image(
+    bars: np.ndarray, births: tuple[float, float], persistences: tuple[float, float], sigma: float
+) -> np.ndarray:
+    """The image by persim: its pixels are square, so in units of pixels of either axis."""
+    pixel = [(high - low) / 32 for low, high in (births, persistences)]
+    birth = (bars[:, 0] - births[0]) / pixel[0]
+    length = (bars[:, 1] - bars[:, 0]) / pixel[1]
+    imager = PersistenceImager(
+        birth_range=(0, 32), pers_range=(0, 32), pixel_size=1, weight="persistence",
+        weight_params={"n": 1}, kernel="gaussian",
+        kernel_params={"sigma": [[sigma**2, 0], [0, sigma**2]]},
+    )  # fmt: skip
+    image = imager.transform(np.stack([birth, birth + length], axis=1), skew=True)
+    return image * pixel[1]  # persim weighs by the length in pixels
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 3.0])
+def test_images_are_persims(clip: Recording, sigma: float) -> None:
+    extractor = Persistence(sigma=sigma)
+    diagrams = extractor.diagrams(clip)
+    images = extractor.images(diagrams)
+    assert images.shape == (6, 32, 32)
+    for image, bars, ranges in zip(images, diagrams, RANGES["mel"], strict=True):
+        assert len(bars) > 5
+        expected = persim_image(bars, *ranges, sigma)
+        np.testing.assert_allclose(image, expected, atol=1e-6 * expected.max())
+
+
+def test_image_with_square_pixels_is_persims_as_it_comes() -> None:
+    rng = np.random.default_rng(0)
+    birth, length = rng.uniform(0, 5, 40), rng.exponential(1.0, 40)
+    bars = np.stack([birth, birth + length], axis=1)
+    imager = PersistenceImager(
+        birth_range=(0.0, 4.0), pers_range=(0.0, 4.0), pixel_size=0.125, weight="persistence",
+        weight_params={"n": 1}, kernel_params={"sigma": [[0.0625, 0.0], [0.0, 0.0625]]},
+    )  # fmt: skip
+    ours = persistence_image(bars, (0.0, 4.0), (0.0, 4.0), 32, sigma=2.0)  # 0.25 = 2 pixels
+    np.testing.assert_allclose(ours, imager.transform(bars), atol=1e-12)
+
+
+def test_one_bar_by_hand() -> None:
+    # Birth 2.5 and length 5.5 of ranges (0, 10) in ten pixels: the middle of pixel (2, 5).
+    image = persistence_image(np.array([[2.5, 8.0]]), (0, 10), (0, 10), 10, sigma=0.5)
+    inside = 0.6826894921  # of a Gaussian within one deviation
+    assert image[2, 5] == pytest.approx(5.5 * inside**2)
+    assert image[2, 4] == pytest.approx(5.5 * inside * (0.9973002039 - inside) / 2)
+    assert image.sum() == pytest.approx(5.5, rel=1e-6)
+    np.testing.assert_allclose(image[1], image[3])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 20))
+def test_images_add_up_and_weigh_what_the_bars_do(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    birth, length = rng.uniform(3, 7, count), rng.uniform(3, 7, count)
+    bars = np.stack([birth, birth + length], axis=1)
+    options: tuple[Any, ...] = ((0, 10), (0, 10), 20, 1.0)
+    whole = persistence_image(bars, *options)
+    halves = persistence_image(bars[::2], *options) + persistence_image(bars[1::2], *options)
+    np.testing.assert_allclose(whole, halves, atol=1e-12)
+    np.testing.assert_allclose(whole.sum(), length.sum(), rtol=1e-6)  # nothing near the border
+    assert (whole >= 0).all()
+
+
+# ---------------------------------------------------------------- recordings
+
+
+def test_extracts_images_of_the_diagrams(clip: Recording) -> None:
+    extractor = Persistence()
+    image = extractor.check(extractor.extract(clip))
+    np.testing.assert_array_equal(image, extractor.images(extractor.diagrams(clip)))
+    assert image.dtype == np.float32
+    assert (image.reshape(6, -1).max(axis=1) > 0).all()
+
+
+def test_ranges_hold_nearly_all_of_speech(ravdess: Path) -> None:
+    paths = sorted(ravdess.glob("Actor_*/*"))[::40]
+    found = [Persistence().diagrams(Recording(path)) for path in paths]
+    for channel, (births, persistences) in enumerate(RANGES["mel"]):
+        bars = np.concatenate([diagrams[channel] for diagrams in found])
+        length = bars[:, 1] - bars[:, 0]
+        inside = (bars[:, 0] <= births[1]) & (length <= persistences[1])
+        assert length[inside].sum() / length.sum() > 0.95
+
+
+def test_loudness_does_not_count(tmp_path: Path) -> None:
+    image = Persistence().extract(recording(tmp_path / "a.wav", speechlike()))
+    louder = Persistence().extract(recording(tmp_path / "b.wav", 3 * speechlike()))
+    np.testing.assert_allclose(louder, image, atol=1e-3 * image.max())
+
+
+def test_direction_of_time_does_not_count(clip: Recording) -> None:
+    frames = Persistence().frames(clip)
+    both = zip(distance_matrices(frames), distance_matrices(frames[::-1]), strict=True)
+    for forwards, backwards in both:
+        for ours, turned in zip(rips_diagrams(forwards), rips_diagrams(backwards), strict=True):
+            assert_same_bars(ours, turned)
+
+
+def test_images_hold_nothing_too_small_for_float32(clip: Recording) -> None:
+    image = Persistence().extract(clip)
+    # Far from every bar a Gaussian is so small that its variance over clips is no number.
+    assert image[image > 0].min() > 1e-9
+
+
+def test_silence_and_a_single_frame_are_all_zero(tmp_path: Path) -> None:
+    for name, samples in (
+        ("silence", np.zeros(RATE)),
+        ("nearly", np.full(RATE, 1e-9)),
+        ("frame", speechlike()[:200]),
+        ("sample", np.ones(1)),
+    ):
+        image = Persistence().extract(recording(tmp_path / f"{name}.wav", samples))
+        np.testing.assert_array_equal(image, ZERO)
+
+
+def test_two_frames_have_one_bar_per_metric(tmp_path: Path) -> None:
+    diagrams = Persistence().diagrams(recording(tmp_path / "a.wav", speechlike()[9000:9300]))
+    assert [len(bars) for bars in diagrams] == [1, 0] * 3
+    assert diagrams[2][0, 1] == pytest.approx(0.5 + 0.5 * 2 * 128**0.5, rel=1e-6)
+
+
+def test_stereo_and_other_rates(tmp_path: Path) -> None:
+    mono = Persistence().extract(recording(tmp_path / "mono.wav", speechlike()))
+    both = np.stack([speechlike()] * 2, axis=1)
+    stereo = Persistence().extract(recording(tmp_path / "stereo.wav", both))
+    np.testing.assert_array_equal(stereo, mono)
+    high = Persistence().extract(recording(tmp_path / "high.wav", speechlike(rate=44100), 44100))
+    # The noise at 44.1 kHz is another one: alike, not equal.
+    assert np.corrcoef(high.ravel(), mono.ravel())[0, 1] > 0.8
+
+
+def test_five_minutes_take_little_longer_than_seconds(tmp_path: Path) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(300 * RATE)
+    long = recording(tmp_path / "long.wav", noise)
+    assert Persistence().frames(long).shape == (400, 128)
+    started = time.process_time()
+    Persistence().extract(long)
+    assert time.process_time() - started < 20  # about 0.5 s; 18,751 frames would take hours
+
+
+def test_points_of_long_clips_are_spread_evenly(clip: Recording) -> None:
+    every = Persistence().frames(clip)
+    few = Persistence(max_points=3).frames(clip)
+    np.testing.assert_array_equal(few, every[[0, 46, 93]])  # 94 frames; 46.5 rounds to even
+
+
+def test_cepstral_points(clip: Recording) -> None:
+    extractor = Persistence(points="mfcc", n_mfcc=13)
+    assert extractor.frames(clip).shape == (94, 13)
+    assert extractor.frames(clip).min() == 0
+    # All coefficients together are a rotation of the bands: no Euclidean distance changes.
+    turned = distance_matrices(Persistence(points="mfcc", n_mfcc=128).frames(clip))[0]
+    np.testing.assert_allclose(turned, distance_matrices(Persistence().frames(clip))[0], atol=1e-4)
+    image = extractor.check(extractor.extract(clip))
+    assert (image.reshape(6, -1).max(axis=1) > 0).all()
+
+
+def test_what_can_not_be_read(tmp_path: Path) -> None:
+    samples = speechlike()
+    samples[7] = np.nan
+    with pytest.raises(RecordingError, match="sample 7 is"):
+        Persistence().extract(recording(tmp_path / "nan.wav", samples))
+    cut = recording(tmp_path / "cut.wav", speechlike())
+    cut.path.write_bytes(cut.path.read_bytes()[:9000])
+    with pytest.raises(RecordingError, match="truncated"):
+        Persistence().extract(cut)
+
+
+def test_same_recording_same_bits(clip: Recording) -> None:
+    assert Persistence().extract(clip).tobytes() == Persistence().extract(clip).tobytes()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"sample_rate": 8000}, {"n_fft": 512}, {"hop": 160}, {"n_mels": 64}, {"top_db": 60.0},
+     {"trim_db": 20.0}, {"points": "mfcc"}, {"max_points": 50}, {"resolution": 16},
+     {"sigma": 2.0}],
+)  # fmt: skip
+def test_every_parameter_counts(clip: Recording, changed: dict[str, Any]) -> None:
+    extractor = Persistence(**changed)
+    image = extractor.check(extractor.extract(clip))
+    assert not np.array_equal(image, Persistence().extract(clip))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"top_db": 0.0}, {"trim_db": -1.0}, {"max_points": 1}, {"resolution": 0}, {"sigma": 0.0},
+     {"n_fft": 0}, {"points": "mfcc", "n_mfcc": 129}],
+)  # fmt: skip
+def test_parameters_out_of_range(wrong: dict[str, Any]) -> None:
+    name, value = list(wrong.items())[-1]
+    with pytest.raises(ParameterError, match=rf"{name}\b.*{value:g}"):
+        Persistence(**wrong)
