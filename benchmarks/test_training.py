@@ -21,7 +21,7 @@ from fusion.core.registry import Registry
 
 BATCH, CLASSES, CLIPS = 16, 6, 64
 MEL = Modality("mel", (1, 128, 256), ("channel", "frequency", "time"))
-IMAGES = Modality("persistence", (6, 32, 32), ("channel", "persistence", "birth"))
+IMAGES = Modality("persistence", (6, 32, 32), ("channel", "birth", "persistence"))
 
 
 class Rows:

@@ -37,8 +37,11 @@ class TrainConfig:
     class_weights : {"none", "sqrt", "balanced"}
         Weight of a class in the loss: equal, by the square root of 1/frequency, or by
         1/frequency.
+    smooth : int
+        The best epoch is the one with the highest mean of validation UAR over this many
+        epochs up to it.
     patience : int
-        Stop when validation UAR has not risen for this many epochs; 0 means never.
+        Stop when that mean has not risen for this many epochs; 0 means never.
     average : float
         Decay of the moving average of the weights that is validated and handed out, per
         step; 0 means the weights themselves.
@@ -69,6 +72,7 @@ class TrainConfig:
     clip: float = 5.0
     label_smoothing: float = 0.1
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
+    smooth: int = 5
     patience: int = 20
     average: float = 0.98
     dim: int = 64
@@ -82,7 +86,7 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "lr", "dim")
+        positive = ("epochs", "batch_size", "lr", "dim", "smooth")
         shares = (
             "warmup", "label_smoothing", "average", "mask_frequency", "mask_time",
             "shift_frequency", "shift_time",

@@ -51,13 +51,17 @@ class Predictions:
 
 @dataclass
 class Progress:
-    """How far a training is: everything but weights that a checkpoint holds."""
+    """How far a training is: everything but weights that a checkpoint holds.
+
+    `best_score` is what the best epoch was chosen by, `best_uar` its own validation UAR.
+    """
 
     epoch: int = 0
     step: int = 0
     best_epoch: int = 0
-    best_uar: float = -1.0
+    best_score: float = -1.0
     best_loss: float = math.inf
+    best_uar: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -65,8 +69,9 @@ class Progress:
 class Trainer:
     """Trains a model on one split; afterwards the model holds the weights of its best epoch.
 
-    The best epoch is the one with the highest UAR on validation; among equals, the lowest
-    validation loss. The test part is never touched here.
+    The best epoch is the one with the highest UAR on validation, averaged over the epochs
+    before it (``train.smooth``); among equals, the lowest validation loss. The test part is
+    never touched here.
 
     Parameters
     ----------
@@ -280,8 +285,13 @@ class Trainer:
         )
 
     def _keep_best(self, record: Mapping[str, Any]) -> None:
-        now = (record["val_uar"], -record["val_loss"])
-        if now > (self.progress.best_uar, -self.progress.best_loss):
+        # A single epoch's score on a few speakers is mostly luck, and the highest of many the
+        # luckiest: averaged over some epochs, it says more about speakers still to come.
+        seen = [*(r["val_uar"] for r in self.progress.history), record["val_uar"]]
+        recent = seen[-self.config.smooth :]
+        score = sum(recent) / len(recent)
+        if (score, -record["val_loss"]) > (self.progress.best_score, -self.progress.best_loss):
+            self.progress.best_score = score
             self.progress.best_uar = record["val_uar"]
             self.progress.best_loss = record["val_loss"]
             self.progress.best_epoch = record["epoch"]
