@@ -77,20 +77,20 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Load a plugin (./file.py or a module), or block one (no:NAME). May be repeated.",
 )
 @click.option("--strict-plugins", is_flag=True, help="Stop at a broken plugin, don't skip it.")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
     help="Show the version and exit.",
 )  # fmt: skip
 @click.pass_context
-def cli(ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool, debug: bool) -> None:
+def cli(ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool) -> None:
     """Multimodal fusion that works, and proves it on held-out speakers.
 
     \b
     fusion run                              the demo corpus, default methods
     fusion run --data PATH --strategy gated --balance gradscale
     """
-    ctx.obj = {"plugins": plugins, "strict": strict_plugins, "debug": debug}
+    ctx.obj = {"plugins": plugins, "strict": strict_plugins}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -150,7 +150,7 @@ def registry_from(ctx: click.Context) -> Any:
 
 
 def plugin_options(function: Any) -> Any:
-    """Lets ``-p`` and ``--strict-plugins`` stand after the command as well as before it."""
+    """Lets the group's own options stand after the command as well as before it."""
 
     def collect(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
         root = ctx.find_root().obj
@@ -160,6 +160,9 @@ def plugin_options(function: Any) -> Any:
         root = ctx.find_root().obj
         root["strict"] = root["strict"] or value
 
+    function = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(
+        function
+    )
     function = click.option(
         "--strict-plugins", is_flag=True, expose_value=False, callback=strict,
         help="Stop at a broken plugin, don't skip it.",

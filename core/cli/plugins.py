@@ -58,25 +58,37 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 @plugin_options
 @click.pass_context
 def show(ctx: click.Context, name: str) -> None:
-    """What a plugin does, and its parameters with types and defaults."""
+    """What a plugin does, and its parameters with types and defaults.
+
+    NAME may also be train: the settings of every training.
+    """
+    from ..config import TrainConfig
     from ..errors import UnknownNameError
-    from ..parameters import parameters_of
 
     registry = registry_from(ctx)
     found = [entry for entry in registry.entries() if entry.name == name]
-    if not found:
-        raise UnknownNameError("plugin", name, {entry.name for entry in registry.entries()})
+    if name == "train":
+        click.echo(_prose(TrainConfig) + "\n")
+        _echo_parameters(TrainConfig, "train")
+    elif not found:
+        known = {entry.name for entry in registry.entries()} | {"train"}
+        raise UnknownNameError("plugin", name, known)
     for entry in found:
         click.echo(click.style(f"{entry.name}", bold=True) + f" · {entry.kind}, version "
                    f"{entry.cls.version}, from {_origin(entry)}\n")  # fmt: skip
         click.echo(_prose(entry.cls) + "\n")
-        parameters = parameters_of(entry.cls)
-        owner = "branch.MODALITY" if entry.kind == "branch" else entry.name
-        click.echo("Parameters" if parameters else "No parameters.")
-        for parameter in parameters.values():
-            click.echo(f"  {owner}.{parameter.name}: {parameter.type_name} = {parameter.default!r}")
-            if parameter.doc:
-                click.echo(f"      {parameter.doc}")
+        _echo_parameters(entry.cls, "branch.MODALITY" if entry.kind == "branch" else entry.name)
+
+
+def _echo_parameters(cls: type, owner: str) -> None:
+    from ..parameters import parameters_of
+
+    parameters = parameters_of(cls)
+    click.echo("Parameters" if parameters else "No parameters.")
+    for parameter in parameters.values():
+        click.echo(f"  {owner}.{parameter.name}: {parameter.type_name} = {parameter.default!r}")
+        if parameter.doc:
+            click.echo(f"      {parameter.doc}")
 
 
 def summary(cls: type) -> str:

@@ -22,7 +22,7 @@ def data_options(function: Any) -> Any:
         click.option(
             "--data", multiple=True, metavar="[CORPUS=]PATH",
             help="A corpus: folder or table, detected or named. Repeat it to pool several. "
-            "Without it, the generated demo corpus.",
+            "Without it, a generated demo corpus.",
         ),
         click.option(
             "--labels", default="shared", show_default=True, metavar="shared|native|A,B,...",
@@ -30,7 +30,7 @@ def data_options(function: Any) -> Any:
         ),
         click.option(
             "--features", default="", metavar="A,B,...",
-            help="Extractors, one modality each. [default: mel,persistence]",
+            help="Extractors, one modality each. [default: those that plugins list stars]",
         ),
         click.option(
             "--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",
@@ -52,7 +52,9 @@ def data_options(function: Any) -> Any:
 @data_options
 @click.option("--branch", "branches", multiple=True, metavar="MODALITY=NAME",
               help="The branch network of a modality.")  # fmt: skip
-@click.option("--strategy", default="", metavar="NAME", help="Fusion strategy. [default: gated]")
+@click.option(
+    "--strategy", default="", metavar="NAME", help="Fusion strategy. [default: the starred one]"
+)
 @click.option("--balance", "balancers", multiple=True, metavar="NAME",
               help="Balancer; repeat it to compose several. [default: none]")  # fmt: skip
 @click.option("--folds", type=click.IntRange(min=2), metavar="K",
