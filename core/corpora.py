@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .contracts.data import Clip, Corpus, Recording
+from .contracts.data import Clip, Corpus
 from .emotions import SHARED, to_shared
-from .errors import CorpusError, ParameterError, UnknownNameError
+from .errors import CorpusError, PluginError, UnknownNameError
 from .parameters import bind
-
-AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +32,9 @@ class Dataset:
     Attributes
     ----------
     clips : tuple of Clip
-        Labels are mapped to `classes`; names are unique; sorted by corpus and name.
+        Labels are among `classes`; corpus and name are unique together; sorted by them.
     classes : tuple of str
-        At least two.
+        At least two; each has a clip.
     dropped : dict
         Corpus -> native label -> number of clips that belong to no class.
     corpora : tuple of str
@@ -49,6 +46,10 @@ class Dataset:
     dropped: dict[str, dict[str, int]]
     corpora: tuple[str, ...]
 
+    def speakers(self) -> tuple[str, ...]:
+        """``corpus/speaker`` of everybody, sorted."""
+        return tuple(sorted({f"{clip.corpus}/{clip.speaker}" for clip in self.clips}))
+
     def targets(self) -> npt.NDArray[np.int64]:
         """(n,) index of each clip's class."""
         number = {name: index for index, name in enumerate(self.classes)}
@@ -58,29 +59,42 @@ class Dataset:
 def parse_source(text: str, corpora: Mapping[str, type[Corpus]]) -> Source:
     """Read one ``--data``.
 
-    ``PATH``, ``corpus=PATH``, or the bare name of a corpus that makes itself. A path that
-    exists is a path, even with an equals sign in its name.
+    Parameters
+    ----------
+    text : str
+        ``PATH``, ``CORPUS=PATH``, or the bare name of a corpus that makes itself. A path that
+        exists is a path, even one with an equals sign or called like a corpus.
+    corpora : mapping
+        Name -> corpus class.
 
     Raises
     ------
     UnknownNameError
         If the corpus named does not exist.
+    CorpusError
+        If the corpus named lacks its path, or has one and makes itself.
     """
-    if Path(text).expanduser().exists():
+    if text and Path(text).expanduser().exists():
         return Source(None, Path(text).expanduser())
     name, equals, path = text.partition("=")
-    if equals:
-        if name not in corpora:
-            raise UnknownNameError("corpus", name, corpora)
-        return Source(name, Path(path).expanduser())
-    if text in corpora and not corpora[text].needs_path:
-        return Source(text, None)
-    if text in corpora:
+    if name in corpora and corpora[name].needs_path != bool(path):
+        given = f"no path was given with {text!r}" if not path else f"{path!r} was given"
+        takes = f"needs a path, and {given}." if not path else f"takes no path, and {given}."
         raise CorpusError(
-            f"The corpus {text!r} needs a path, and there is none called {text!r} here.",
-            hint=f"--data {text}=PATH",
+            f"The corpus {name!r} {takes}", hint=f"--data {name}" + ("" if path else "=PATH")
         )
+    if name in corpora:
+        return Source(name, Path(path).expanduser() if path else None)
+    if equals and "/" not in name and "\\" not in name:
+        raise UnknownNameError("corpus", name, corpora)
+    if not text:
+        raise CorpusError("--data is empty.", hint=_takes(corpora))
     return Source(None, Path(text).expanduser())
+
+
+def _takes(corpora: Mapping[str, type[Corpus]]) -> str:
+    made = "".join(f", or {name}" for name, cls in corpora.items() if not cls.needs_path)
+    return f"--data takes a folder, a table, CORPUS=PATH{made}."
 
 
 def load_dataset(
@@ -92,43 +106,51 @@ def load_dataset(
 ) -> Dataset:
     """Read all sources and map their labels to common classes.
 
-    Speakers are told apart by corpus and name, so two corpora may both have a speaker "1".
-    One corpus given under two paths is one corpus: equal speaker names are one speaker, and
-    clips of equal name are told apart by a number.
+    Clips and speakers are told apart by corpus and name, so two corpora may both have a
+    speaker "1". One corpus read from two paths is one corpus: speakers of equal name are one
+    speaker, who then lies in one part of a split only, and clips of equal name are numbered
+    in the order of the sources (``name``, ``name#2``).
 
     Parameters
     ----------
+    sources : sequence of Source
+        What to read. A source without corpus is read by the corpus that recognises its path:
+        of several, the one of the highest priority.
+    corpora : mapping
+        Name -> corpus class.
     labels : str
-        ``"shared"``: the six shared emotions; ``"native"``: each corpus's own words;
-        ``"a,b,c"``: a choice of either, native words first.
+        ``"shared"``: the six shared emotions, in their order. ``"native"``: each corpus's own
+        words, sorted. ``"a,b,c"``: a choice in the order given; each is looked for among the
+        native labels first, then among the shared ones.
     parameters : mapping
         Corpus -> parameter -> value or text.
+
+    Returns
+    -------
+    Dataset
+        With at least two classes; those that no clip has are left out.
 
     Raises
     ------
     CorpusError
-        If a path is missing, holds no known corpus or no clips, or fewer than two classes
-        are left.
+        If a path is missing, stands twice, is recognised by no corpus or by several, or holds
+        no clips; or if fewer than two classes are left.
+    UnknownNameError
+        For a label that no clip has, or an unknown parameter.
     """
     clips: list[Clip] = []
     names: list[str] = []
+    seen: set[tuple[str, Path | None]] = set()
     for source in sources:
-        name = source.corpus or _detect(source, corpora)
-        given = (parameters or {}).get(name, {})
-        clips += _read(name, corpora[name], source.path, given)
+        name = source.corpus or _detect(source.path, corpora)
+        key = (name, source.path and source.path.resolve())
+        if key in seen:
+            raise CorpusError(f"The corpus {name!r} is given twice: {source.path or name}.")
+        seen.add(key)
+        clips += _read(name, corpora[name], source.path, (parameters or {}).get(name, {}))
         names.append(name)
-    mapped, classes, dropped = _map_labels(clips, labels, corpora)
-    if not mapped:
-        raise CorpusError(
-            f"None of the labels is one of the classes asked for: {_counted(dropped)}.",
-            hint="--labels native keeps a corpus's own classes; --labels a,b,c picks some.",
-        )
-    present = tuple(c for c in classes if any(clip.label == c for clip in mapped))
-    if len(present) < 2:
-        raise CorpusError(
-            f"There is only one class, {present[0]!r}: nothing to tell apart.",
-            hint="--labels native keeps a corpus's own classes; --labels a,b,c picks some.",
-        )
+    mapped, classes, dropped = _map_labels(_numbered(clips), labels, corpora)
+    present = _present(mapped, classes, dropped, labels)
     mapped.sort(key=lambda clip: (clip.corpus, clip.name))
     return Dataset(tuple(mapped), present, dropped, tuple(dict.fromkeys(names)))
 
@@ -136,32 +158,44 @@ def load_dataset(
 # -- reading -------------------------------------------------------------------------
 
 
-def _detect(source: Source, corpora: Mapping[str, type[Corpus]]) -> str:
-    path = source.path
-    assert path is not None
+def _detect(path: Path | None, corpora: Mapping[str, type[Corpus]]) -> str:
+    """The name of the corpus that recognises `path`."""
+    if path is None:
+        raise CorpusError("A source needs a corpus, a path, or both.")
     if not path.exists():
-        raise CorpusError(
-            f"There is no such path: {path}.",
-            hint=f"--data takes a folder, a table, CORPUS=PATH, or one of: {_made(corpora)}.",
-        )
-    if path.is_dir() and not any(path.iterdir()):
-        raise CorpusError(f"The folder {path} is empty.")
-    found = [name for name, cls in corpora.items() if cls.needs_path and cls.detect(path)]
+        raise CorpusError(f"There is no such path: {path}.", hint=_takes(corpora))
+    try:
+        if path.is_dir() and not any(path.iterdir()):
+            raise CorpusError(f"The folder {path} is empty.")
+    except OSError as error:
+        raise CorpusError(f"The folder {path} can't be read: {error.strerror}.") from error
+    readers = {name: cls for name, cls in corpora.items() if cls.needs_path}
+    found = [name for name, cls in readers.items() if _recognises(name, cls, path)]
     top = max((corpora[name].priority for name in found), default=0)
     best = [name for name in found if corpora[name].priority == top]
     if len(best) == 1:
         return best[0]
-    known = ", ".join(name for name, cls in corpora.items() if cls.needs_path)
-    what = f"looks like {' and '.join(best)}" if best else "looks like no corpus known here"
-    raise CorpusError(
-        f"{path} {what}. Known: {known}.",
-        hint=f"Name it: --data CORPUS={path}; any other data can be described by a table "
-        "(CSV with path, label, speaker).",
-    )
+    if best:
+        what = f"looks like {' and like '.join(best)}"
+        hint = f"Say which it is: --data {best[0]}={path}"
+    else:
+        what = f"looks like none of the corpora known here: {', '.join(readers)}"
+        hint = (
+            f"If it is one of them, name it: --data CORPUS={path}. Anything else can be described "
+            "by a table (CSV with path, label, speaker) or sorted into CLASS/SPEAKER/ folders; "
+            "fusion plugins show CORPUS says what each looks for."
+        )
+    raise CorpusError(f"{path} {what}.", hint=hint)
 
 
-def _made(corpora: Mapping[str, type[Corpus]]) -> str:
-    return ", ".join(name for name, cls in corpora.items() if not cls.needs_path) or "none"
+def _recognises(name: str, cls: type[Corpus], path: Path) -> bool:
+    try:
+        return cls.detect(path)
+    except Exception as error:
+        raise PluginError(
+            f"The corpus {name!r} failed to look at {path}: {type(error).__name__}: {error}",
+            hint=f"Name the corpus (--data CORPUS={path}), or leave this plugin out (-p no:...).",
+        ) from error
 
 
 def _read(name: str, cls: type[Corpus], path: Path | None, given: Mapping[str, Any]) -> list[Clip]:
@@ -170,102 +204,30 @@ def _read(name: str, cls: type[Corpus], path: Path | None, given: Mapping[str, A
     clips = list(cls(path, **bind(cls, given, owner=name)).clips())
     if not clips:
         raise CorpusError(
-            f"{path} holds no recordings of the corpus {name!r}.",
-            hint="fusion plugins show " + name + " says what it looks for.",
+            f"{path or name} holds no recordings of the corpus {name!r}.",
+            hint=f"fusion plugins show {name} says what it looks for, and its parameters.",
         )
     return clips
 
 
-def audio_files(root: Path) -> list[Path]:
-    """Every recording below `root`, sorted; hidden files and folders are passed over."""
-    found = [
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in AUDIO
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
-    return sorted(found)
-
-
-def first_audio_files(root: Path, count: int = 50, entries: int = 20_000) -> list[Path]:
-    """Some recordings below `root`, after looking at no more than `entries` files and folders."""
-    found: list[Path] = []
-    for seen, path in enumerate(root.rglob("*")):
-        if path.suffix.lower() in AUDIO and not path.name.startswith("."):
-            found.append(path)
-        if len(found) >= count or seen >= entries:
-            break
-    return found
-
-
-def speaker_pattern(text: str, owner: str) -> re.Pattern[str] | None:
-    """A regular expression whose first group is the speaker; None for an empty text.
-
-    Raises
-    ------
-    ParameterError
-        If it is no regular expression or has no group; `owner` is the parameter's name.
-    """
-    if not text:
-        return None
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise ParameterError(f"{owner} is no regular expression: {text!r}: {error}.") from error
-    if pattern.groups < 1:
-        raise ParameterError(
-            f"{owner} needs a group for the speaker, and {text!r} has none.",
-            hint="Put parentheses around the speaker: /(s\\d+)_",
-        )
-    return pattern
-
-
-class NamedFiles(Corpus):
-    """A corpus whose file names say everything: a pattern, and what its groups mean.
-
-    Attributes
-    ----------
-    pattern : Pattern
-        Matches a recording's path relative to the corpus, without its extension, to the end.
-        Files that it does not match are passed over.
-    """
-
-    pattern: ClassVar[re.Pattern[str]]
-
-    @classmethod
-    def detect(cls, path: Path) -> bool:
-        files = first_audio_files(path) if path.is_dir() else []
-        matching = [file for file in files if cls.match(file, path)]
-        return len(matching) * 2 > len(files)
-
-    @classmethod
-    def match(cls, file: Path, root: Path) -> re.Match[str] | None:
-        """The pattern on the file's name; folders that it names must be there as well."""
-        name = file.relative_to(root.parent).with_suffix("").as_posix()
-        return next((m for m in cls.pattern.finditer(name) if m.end() == len(name)), None)
-
-    def clips(self) -> Iterable[Clip]:
-        assert self.path is not None
-        for file in audio_files(self.path):
-            match = self.match(file, self.path)
-            described = self.describe(match) if match else None
-            if described is not None:
-                label, speaker, attributes = described
-                name = file.relative_to(self.path).as_posix()
-                yield Clip(Recording(file), name, label, speaker, self.name, attributes=attributes)
-
-    def describe(self, match: re.Match[str]) -> tuple[str, str, dict[str, str]] | None:
-        """Label, speaker and attributes of a file, or None to leave it out."""
-        raise NotImplementedError
+def _numbered(clips: Iterable[Clip]) -> list[Clip]:
+    """Number clips that share corpus and name: one corpus read from two paths."""
+    counts: Counter[tuple[str, str]] = Counter()
+    numbered: list[Clip] = []
+    for clip in clips:
+        counts[clip.corpus, clip.name] += 1
+        count = counts[clip.corpus, clip.name]
+        numbered.append(clip if count == 1 else replace(clip, name=f"{clip.name}#{count}"))
+    return numbered
 
 
 # -- labels --------------------------------------------------------------------------
 
 
 def _map_labels(
-    clips: Iterable[Clip], labels: str, corpora: Mapping[str, type[Corpus]]
+    clips: Sequence[Clip], labels: str, corpora: Mapping[str, type[Corpus]]
 ) -> tuple[list[Clip], tuple[str, ...], dict[str, dict[str, int]]]:
-    clips = list(_distinct(clips))
+    """Clips with the label of their class, the classes, and what belongs to none."""
     if labels == "shared":
         classes: tuple[str, ...] = SHARED
     elif labels == "native":
@@ -275,19 +237,19 @@ def _map_labels(
     mapped: list[Clip] = []
     dropped: dict[str, Counter[str]] = {}
     for clip in clips:
-        shared = _shared(clip, corpora)
-        # A native word that was asked for goes before the shared one it maps to.
-        label = clip.label if clip.label in classes and labels != "shared" else shared
+        label = _shared(clip, corpora)
+        if labels != "shared" and clip.label in classes:
+            label = clip.label
         if label in classes:
-            assert label is not None
-            mapped.append(replace(clip, label=label))
+            mapped.append(replace(clip, label=str(label)))
         else:
             dropped.setdefault(clip.corpus, Counter())[clip.label] += 1
-    return mapped, classes, {corpus: dict(counts) for corpus, counts in dropped.items()}
+    counts = {corpus: dict(sorted(found.items())) for corpus, found in sorted(dropped.items())}
+    return mapped, classes, counts
 
 
 def _shared(clip: Clip, corpora: Mapping[str, type[Corpus]]) -> str | None:
-    table = corpora[clip.corpus].labels if clip.corpus in corpora else {}
+    table = corpora[clip.corpus].labels
     return table.get(clip.label) if table else to_shared(clip.label)
 
 
@@ -303,17 +265,27 @@ def _chosen(
     return wanted
 
 
-def _distinct(clips: Iterable[Clip]) -> Iterable[Clip]:
-    """Number clips that share corpus and name: the same corpus given twice."""
-    seen: Counter[tuple[str, str]] = Counter()
-    for clip in clips:
-        key = (clip.corpus, clip.name)
-        seen[key] += 1
-        yield clip if seen[key] == 1 else replace(clip, name=f"{clip.name}#{seen[key]}")
-
-
-def _counted(dropped: Mapping[str, Mapping[str, int]]) -> str:
-    return "; ".join(
-        f"{corpus}: " + ", ".join(f"{label} ({n})" for label, n in counts.items())
-        for corpus, counts in dropped.items()
+def _present(
+    mapped: Sequence[Clip],
+    classes: Sequence[str],
+    dropped: Mapping[str, Mapping[str, int]],
+    labels: str,
+) -> tuple[str, ...]:
+    """The classes that some clip has, at least two."""
+    counts = Counter(clip.label for clip in mapped)
+    present = tuple(name for name in classes if counts[name])
+    if len(present) > 1:
+        return present
+    left_out = "; ".join(
+        f"{corpus}: " + ", ".join(f"{label} {n}" for label, n in found.items())
+        for corpus, found in dropped.items()
+    )
+    what = (
+        f"All {len(mapped)} clips are of one class, {present[0]!r}: there is nothing to tell apart."
+        if present
+        else "No clip belongs to any class."
+    )
+    raise CorpusError(
+        f"{what} --labels {labels} left out {left_out or 'nothing'}.",
+        hint="--labels native keeps a corpus's own classes; --labels a,b,c picks some.",
     )

@@ -17,6 +17,7 @@ from ..cache.builder import BuildReport, Progress
 from .bundle import Member, write_bundle
 from .config import RunConfig
 from .errors import RunError
+from .extraction import failure_text
 from .prepare import Extracted, Plan, extract, make_plan, make_trackers
 from .registry import Registry
 from .results import Probabilities, Results, evaluate
@@ -219,7 +220,7 @@ def _describe(plan: Plan, extracted: Extracted, synthetic: bool) -> dict[str, An
         "corpora": list(plan.dataset.corpora),
         "dropped_labels": {c: dict(counts) for c, counts in plan.dataset.dropped.items()},
         "failures": [
-            {"feature": f.feature, "recording": str(f.source), "reason": f.reason}
+            {"feature": f.feature, "recording": str(f.source), "reason": failure_text(f)}
             for f in report.failures
         ],
         "features": {m: _fingerprint(plan, m) for m in plan.fingerprints},

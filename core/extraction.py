@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from ..cache.builder import Failure
 from ..cache.fingerprint import Fingerprint
 from .contracts import Extractor, Recording
-from .errors import PluginError
+from .errors import PluginError, RecordingError
 from .parameters import bind
 from .registry import file_of, load_file
 
@@ -60,6 +61,13 @@ def _source(extractor: Extractor) -> dict[str, str]:
         return {}
     content = Path(file).read_bytes()
     return {Path(file).name: hashlib.blake2b(content, digest_size=8).hexdigest()}
+
+
+def failure_text(failure: Failure) -> str:
+    """Which recording failed, and why, for people."""
+    reason = failure.reason.removeprefix(f"{RecordingError.__name__}: ")
+    path = str(getattr(failure.source, "path", failure.source))
+    return reason if path in reason else f"{failure.source}: {failure.feature}: {reason}"
 
 
 def _version(distribution: str, extractor: Extractor) -> str:

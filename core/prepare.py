@@ -19,7 +19,7 @@ from .contracts import Balancer, Clip, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source
 from .device import choose_device
 from .errors import CorpusError, ParameterError, UnknownNameError
-from .extraction import Extraction, fingerprint_of, make_extractor
+from .extraction import Extraction, failure_text, fingerprint_of, make_extractor
 from .model import BranchSpec, ModelSpec, build_model, default_branch
 from .parameters import bind
 from .registry import HOOKS, Registry
@@ -187,8 +187,9 @@ def extract(
     failed = {failure.key for failure in report.failures}
     kept = [i for i, key in enumerate(keys) if key not in failed]
     if not kept:
-        first = report.failures[0]
-        raise CorpusError(f"No recording could be read. The first: {first.source}: {first.reason}")
+        raise CorpusError(
+            f"No recording could be read. The first: {failure_text(report.failures[0])}"
+        )
     data = RunData(
         tuple(clips[i] for i in kept),
         tuple(keys[i] for i in kept),

@@ -17,6 +17,7 @@ from rich.text import Text
 from ...cache.builder import BuildReport
 from ...cache.builder import Progress as BuildProgress
 from ..experiment import Observer, RunResult
+from ..extraction import failure_text
 from ..prepare import Plan
 from ..results import CHOSEN, SIGNIFICANT, p_text, points, smallest_p
 from ..run_dir import PARTS
@@ -93,7 +94,7 @@ class Display(Observer):
         done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
         self._say(f"[bold]features[/]  {done}{report.present} found in the cache")
         for failure in report.failures[:_FAILURES_SHOWN]:
-            self._say(f"[yellow]          left out:[/] {escape(failure.reason)}")
+            self._say(f"[yellow]          left out:[/] {escape(failure_text(failure))}")
         more = len(report.failures) - _FAILURES_SHOWN
         if more > 0:
             self._say(f"          and {more} more, all listed in run.json")
@@ -212,7 +213,7 @@ def print_build(report: BuildReport, root: Path) -> None:
     """What a build did."""
     console = Console(highlight=False, soft_wrap=True)
     for failure in report.failures:
-        console.print(f"[yellow]left out:[/] {failure.feature}: {escape(failure.reason)}")
+        console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
     console.print(
         f"{report.computed} computed, {report.present} present already, "
         f"{len(report.failures)} failed, in {report.seconds:.1f} s"

@@ -54,6 +54,12 @@ class Recording:
     start: float = 0.0
     end: float | None = None
 
+    def __str__(self) -> str:
+        if not self.start and self.end is None:
+            return str(self.path)
+        end = "its end" if self.end is None else f"{self.end:g} s"
+        return f"{self.path} from {self.start:g} s to {end}"
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import re
-
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.corpora import NamedFiles
-
-_EMOTIONS = {
-    "ANG": "angry", "DIS": "disgust", "FEA": "fearful", "HAP": "happy", "NEU": "neutral",
-    "SAD": "sad",
-}  # fmt: skip
+from ...core.emotions import SHARED
+from ...core.filenames import FilenameCorpus
 
 
-class CremaD(NamedFiles):
-    """Crowd-sourced Emotional Multimodal Actors Dataset (Cao et al. 2014).
+class CremaD(FilenameCorpus):
+    """Crowd-sourced Emotional Multimodal Actors Dataset.
 
     Files are named actor_sentence_emotion_intensity, for instance
-    ``AudioWAV/1001_DFA_ANG_XX.wav``, in any folders.
+    ``AudioWAV/1001_DFA_ANG_XX.wav``; intensity is LO, MD, HI or XX (unspecified). The label is
+    the emotion that was acted, not what the raters heard. Attributes ``sentence`` and
+    ``intensity`` are the codes of the file names.
 
     Parameters
     ----------
     path : Path
         The folder.
+
+    References
+    ----------
+    H. Cao et al., IEEE Transactions on Affective Computing 5(4), 2014.
+    https://github.com/CheyneyComputerScience/CREMA-D
     """
 
     name = "crema_d"
-    labels = {e: e for e in _EMOTIONS.values()}  # noqa: RUF012
-    pattern = re.compile(rf"(?:^|/)(\d{{4}})_([A-Z]{{3}})_({'|'.join(_EMOTIONS)})_(XX|LO|MD|HI|X)")
-
-    def describe(self, match: re.Match[str]) -> tuple[str, str, dict[str, str]]:
-        actor, sentence, emotion, intensity = match.groups()
-        return _EMOTIONS[emotion], actor, {"sentence": sentence, "intensity": intensity}
+    labels = {emotion: emotion for emotion in SHARED}  # noqa: RUF012
+    emotions = {  # noqa: RUF012
+        "ang": "angry", "dis": "disgust", "fea": "fearful", "hap": "happy", "neu": "neutral",
+        "sad": "sad",
+    }  # fmt: skip
+    # One published file, 1040_ITH_SAD_X, has an intensity of one letter.
+    pattern = (
+        r"(?P<speaker>1\d{3})_(?P<sentence>[A-Z]{3})_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)"
+        r"_(?P<intensity>LO|MD|HI|XX?)"
+    )
 
 
 @hookimpl

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import re
-
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.corpora import NamedFiles
-
-# The letters stand for the German words: Wut, Langeweile, Ekel, Angst, Freude, Trauer.
-_EMOTIONS = {
-    "W": "angry", "L": "bored", "E": "disgust", "A": "fearful", "F": "happy", "T": "sad",
-    "N": "neutral",
-}  # fmt: skip
+from ...core.emotions import SHARED
+from ...core.filenames import FilenameCorpus
 
 
-class EmoDB(NamedFiles):
-    """Berlin Database of Emotional Speech (Burkhardt et al. 2005).
+class EmoDB(FilenameCorpus):
+    """Berlin Database of Emotional Speech.
 
-    Files are named speaker, sentence, emotion and version, for instance ``wav/03a01Fa.wav``,
-    in any folders. Boredom has no place among the six shared emotions.
+    Files are named speaker, text, emotion, version, for instance ``wav/03a01Fa.wav``; the
+    emotion is the first letter of its German name (W Wut, L Langeweile, E Ekel, A Angst,
+    F Freude, T Trauer, N neutral). Bored has no place among the six shared emotions. Attributes
+    ``sentence`` and ``version`` are the codes of the file names.
 
     Parameters
     ----------
     path : Path
         The folder.
+
+    References
+    ----------
+    F. Burkhardt et al., A database of German emotional speech, Interspeech 2005.
     """
 
     name = "emodb"
-    labels = {e: e for e in _EMOTIONS.values() if e != "bored"}  # noqa: RUF012
-    pattern = re.compile(r"(?:^|/)(\d\d)([ab]\d\d)([WLEAFTN])([a-z])")
-
-    def describe(self, match: re.Match[str]) -> tuple[str, str, dict[str, str]]:
-        speaker, sentence, emotion, version = match.groups()
-        return _EMOTIONS[emotion], speaker, {"sentence": sentence, "version": version}
+    labels = {emotion: emotion for emotion in SHARED}  # noqa: RUF012
+    emotions = {  # noqa: RUF012
+        "w": "angry", "l": "bored", "e": "disgust", "a": "fearful", "f": "happy", "t": "sad",
+        "n": "neutral",
+    }  # fmt: skip
+    pattern = (
+        r"(?P<speaker>03|08|09|1[0-6])(?P<sentence>[ab]\d\d)(?P<emotion>[WLEAFTN])"
+        r"(?P<version>[a-z])"
+    )
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""A folder per class."""
+"""A folder per class: any recordings, sorted into folders."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ from pathlib import Path
 
 from ...core.contracts.data import Clip, Corpus, Recording
 from ...core.contracts.hooks import hookimpl
-from ...core.corpora import audio_files, first_audio_files, speaker_pattern
 from ...core.errors import CorpusError
+from ...core.filenames import audio_files, some_audio_files
+from ...core.patterns import SpeakerPattern
+
+_HINT = (
+    "Scores count only on speakers that were not trained on, so each clip needs its speaker: put "
+    "a folder per speaker into each class's folder, or say where the file name has it "
+    r"(--set folder.speaker='spk(\d+)', a regular expression), or write a table (CSV with path, "
+    "label, speaker)."
+)
 
 
 class Folder(Corpus):
-    """A folder per class: ``happy/anna/clip1.wav``, or ``happy/clip1.wav`` and a pattern.
+    """Recordings in a folder per class: ``root/CLASS/SPEAKER/file`` or ``root/CLASS/file``.
 
-    The first folder is the class. The second is the speaker, unless `speaker` says how to read
-    the speaker from the path. Without speakers nothing can be said about people who were never
-    heard, so they must be known.
+    The class is the name of the folder below the root, matched to the shared emotions by their
+    common spellings; ``--labels native`` keeps the names as they are. Pooled folders are one
+    corpus: speakers of equal name count as one, so give different people different names.
 
     Parameters
     ----------
     path : Path
-        The folder that holds the classes' folders.
+        The root.
     speaker : str
-        Regular expression searched for in the path below `path`; its first group is the
-        speaker: ``--set 'folder.speaker=/(s\\d+)_'``.
+        Regular expression, searched in each file's path below the root; its group (the one
+        called ``speaker``, if there are several) is the speaker. Empty: the folder below the
+        class is the speaker.
     """
 
     name = "folder"
@@ -32,41 +41,33 @@ class Folder(Corpus):
 
     def __init__(self, path: Path | None, *, speaker: str = "") -> None:
         super().__init__(path)
-        self.pattern = speaker_pattern(speaker, "folder.speaker")
+        self._speaker = SpeakerPattern(speaker, "folder.speaker") if speaker else None
 
     @classmethod
     def detect(cls, path: Path) -> bool:
-        files = first_audio_files(path) if path.is_dir() else []
-        deep = [file for file in files if len(file.relative_to(path).parts) >= 2]
-        return len(files) > 0 and len(deep) == len(files)
+        if not path.is_dir():
+            return False
+        parts = [file.relative_to(path).parts for file in some_audio_files(path)]
+        return len({part[0] for part in parts}) > 1 and all(len(part) > 1 for part in parts)
 
     def clips(self) -> Iterable[Clip]:
         assert self.path is not None
-        files = [f for f in audio_files(self.path) if len(f.relative_to(self.path).parts) >= 2]
-        return [self._clip(file, file.relative_to(self.path)) for file in files]
-
-    def _clip(self, file: Path, below: Path) -> Clip:
-        return Clip(
-            Recording(file), below.as_posix(), below.parts[0], self._speaker(below), self.name
-        )
-
-    def _speaker(self, below: Path) -> str:
-        if self.pattern is not None:
-            found = self.pattern.search("/" + below.as_posix())
-            if found is None:
+        for file in audio_files(self.path):
+            relative = file.relative_to(self.path)
+            if len(relative.parts) == 1:
                 raise CorpusError(
-                    f"The pattern of folder.speaker finds no speaker in {below.as_posix()!r}.",
-                    hint="It is searched for in the path below the corpus, beginning with '/'.",
+                    f"{file} lies in no class's folder.",
+                    hint=f"A recording's class is its folder: {self.path}/CLASS/{relative}",
                 )
-            return found.group(1)
-        if len(below.parts) >= 3:
-            return below.parts[1]
-        raise CorpusError(
-            f"The speaker of {below.as_posix()} is not known, and without speakers a split can't "
-            "keep the ones it tests out of training.",
-            hint="Put a folder per speaker below each class (happy/anna/clip.wav), or say where "
-            "the speaker stands in the path (--set 'folder.speaker=/(s\\d+)_'), or use a table.",
-        )
+            label, name = relative.parts[0], relative.as_posix()
+            yield Clip(Recording(file), name, label, self._speaker_of(relative), self.name)
+
+    def _speaker_of(self, relative: Path) -> str:
+        if self._speaker is not None:
+            return self._speaker.find(relative.as_posix())
+        if len(relative.parts) > 2:
+            return relative.parts[1]
+        raise CorpusError(f"Nothing says who speaks in {relative}.", hint=_HINT)
 
 
 @hookimpl

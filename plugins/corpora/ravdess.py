@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.corpora import NamedFiles
+from ...core.filenames import FilenameCorpus
 
 _EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-_CHANNELS = {"01": "speech", "02": "song"}
+_CHANNELS = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}
 
 
-class RAVDESS(NamedFiles):
-    """Ryerson Audio-Visual Database of Emotional Speech and Song (Livingstone, Russo 2018).
+class RAVDESS(FilenameCorpus):
+    """Ryerson Audio-Visual Database of Emotional Speech and Song.
 
-    Files are named modality-channel-emotion-intensity-statement-repetition-actor, two digits
-    each, for instance ``Actor_12/03-01-06-01-02-01-12.wav``, in any folders. Calm and
-    surprised have no place among the six shared emotions.
+    Files are named modality-channel-emotion-intensity-sentence-repetition-actor, two digits
+    each, for instance ``Actor_12/03-01-06-01-02-01-12.wav``, in any folders. Audio-only
+    recordings (modality 03) are read. Calm and surprised have no place among the six shared
+    emotions. Attributes ``sentence``, ``intensity``, ``repetition`` and ``channel`` are the codes
+    of the file names.
 
     Parameters
     ----------
     path : Path
         The folder.
     channel : {"speech", "song", "both"}
-        Which recordings.
+        Which recordings. Song has no disgust and no surprised.
+
+    References
+    ----------
+    S. R. Livingstone, F. A. Russo, PLoS ONE 13(5), 2018. https://doi.org/10.5281/zenodo.1188976
     """
 
     name = "ravdess"
     labels = {e: e for e in _EMOTIONS if e not in ("calm", "surprised")}  # noqa: RUF012
-    pattern = re.compile(r"(?:^|/)\d\d-(0[12])-(0[1-8])-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
+    emotions = {f"{n:02}": emotion for n, emotion in enumerate(_EMOTIONS, 1)}  # noqa: RUF012
+    pattern = (
+        r"03-(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<sentence>0[12])"
+        r"-(?P<repetition>0[12])-(?P<speaker>\d\d)"
+    )
 
     def __init__(
         self, path: Path | None, *, channel: Literal["speech", "song", "both"] = "speech"
@@ -39,15 +49,8 @@ class RAVDESS(NamedFiles):
         super().__init__(path)
         self.channel = channel
 
-    def describe(self, match: re.Match[str]) -> tuple[str, str, dict[str, str]] | None:
-        channel, emotion, intensity, statement, repetition, actor = match.groups()
-        if self.channel not in (_CHANNELS[channel], "both"):
-            return None
-        attributes = {
-            "sentence": statement, "intensity": intensity, "repetition": repetition,
-            "channel": _CHANNELS[channel],
-        }  # fmt: skip
-        return _EMOTIONS[int(emotion) - 1], actor, attributes
+    def wanted(self, groups: Mapping[str, str]) -> bool:
+        return groups["channel"] in _CHANNELS[self.channel]
 
 
 @hookimpl

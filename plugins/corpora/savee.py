@@ -1,41 +1,41 @@
-"""SAVEE: acted speech, four men, seven emotions."""
+"""SAVEE: acted speech, four male speakers, seven emotions."""
 
 from __future__ import annotations
 
-import re
-
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.corpora import NamedFiles
-
-_EMOTIONS = {
-    "a": "angry", "d": "disgust", "f": "fearful", "h": "happy", "n": "neutral", "sa": "sad",
-    "su": "surprised",
-}  # fmt: skip
+from ...core.emotions import SHARED
+from ...core.filenames import FilenameCorpus
 
 
-class SAVEE(NamedFiles):
-    """Surrey Audio-Visual Expressed Emotion database (Haq and Jackson 2010).
+class Savee(FilenameCorpus):
+    """Surrey Audio-Visual Expressed Emotion database.
 
-    Files are named emotion and number in a folder per speaker (``AudioData/DC/a01.wav``), or
-    with the speaker before them (``DC_a01.wav``). Surprised has no place among the six shared
-    emotions.
+    Both published layouts: a folder per speaker (``AudioData/DC/a01.wav``) and flat
+    (``DC_a01.wav``). Speakers are DC, JE, JK and KL. Surprised has no place among the six shared
+    emotions. Attribute ``sentence`` is the number in the file name; sentences 01 to 03 are the
+    same for all emotions.
 
     Parameters
     ----------
     path : Path
         The folder.
+
+    References
+    ----------
+    S. Haq, P. J. B. Jackson, Multimodal Emotion Recognition, in: Machine Audition, 2010.
+    http://kahlan.eps.surrey.ac.uk/savee/
     """
 
     name = "savee"
-    labels = {e: e for e in _EMOTIONS.values() if e != "surprised"}  # noqa: RUF012
-    pattern = re.compile(r"(?:^|/)(DC|JE|JK|KL)[/_](sa|su|[adfhn])(\d\d)")
-
-    def describe(self, match: re.Match[str]) -> tuple[str, str, dict[str, str]]:
-        speaker, emotion, number = match.groups()
-        return _EMOTIONS[emotion], speaker, {"sentence": emotion + number}
+    labels = {emotion: emotion for emotion in SHARED}  # noqa: RUF012
+    emotions = {  # noqa: RUF012
+        "a": "angry", "d": "disgust", "f": "fearful", "h": "happy", "n": "neutral", "sa": "sad",
+        "su": "surprised",
+    }  # fmt: skip
+    pattern = r"(?P<speaker>DC|JE|JK|KL)[/_](?P<emotion>sa|su|[adfhn])(?P<sentence>\d\d)"
 
 
 @hookimpl
 def fusion_corpora() -> list[type[Corpus]]:
-    return [SAVEE]
+    return [Savee]

@@ -1,42 +1,50 @@
-"""TESS: acted speech, two women, seven emotions."""
+"""TESS: acted speech, two female speakers, seven emotions."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.corpora import NamedFiles
-
-_EMOTIONS = {
-    "angry": "angry", "disgust": "disgust", "fear": "fearful", "happy": "happy",
-    "neutral": "neutral", "ps": "surprised", "sad": "sad",
-}  # fmt: skip
+from ...core.emotions import SHARED
+from ...core.filenames import FilenameCorpus
 
 
-class TESS(NamedFiles):
-    """Toronto Emotional Speech Set (Dupuis and Pichora-Fuller 2010).
+class Tess(FilenameCorpus):
+    """Toronto Emotional Speech Set.
 
-    Files are named speaker_word_emotion, for instance ``OAF_angry/OAF_back_angry.wav``, in any
-    folders; "ps" is pleasant surprise, which has no place among the six shared emotions. One
-    published file says OA instead of OAF. With two speakers it can't be split by speaker into
-    three parts: pool it with other corpora.
+    Files are named speaker_word_emotion, for instance ``OAF_angry/OAF_back_angry.wav``; the two
+    speakers are OAF (older) and YAF (younger). Two are too few for a split by speaker: use it
+    together with other corpora. ``ps`` is pleasant surprise: it has no place among the six
+    shared emotions. Attribute ``sentence`` is the word.
 
     Parameters
     ----------
     path : Path
         The folder.
+
+    References
+    ----------
+    M. K. Pichora-Fuller, K. Dupuis, University of Toronto, 2010.
+    https://doi.org/10.5683/SP2/E8H2MF
     """
 
     name = "tess"
-    labels = {e: e for e in _EMOTIONS.values() if e != "surprised"}  # noqa: RUF012
-    pattern = re.compile(rf"(?:^|/)(OAF?|YAF?)_([A-Za-z-]+)_({'|'.join(_EMOTIONS)})")
+    labels = {emotion: emotion for emotion in SHARED}  # noqa: RUF012
+    emotions = {  # noqa: RUF012
+        "angry": "angry", "disgust": "disgust", "fear": "fearful", "happy": "happy",
+        "neutral": "neutral", "ps": "surprised", "sad": "sad",
+    }  # fmt: skip
+    # Some published files lack a letter of the speaker: OA_bite_neutral.
+    pattern = (
+        r"(?P<speaker>[OY]AF?)_(?P<sentence>[a-z]+)"
+        r"_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)"
+    )
 
-    def describe(self, match: re.Match[str]) -> tuple[str, str, dict[str, str]]:
-        speaker, word, emotion = match.groups()
-        return _EMOTIONS[emotion], speaker[:2] + "F", {"sentence": word}
+    def speaker(self, groups: Mapping[str, str]) -> str:
+        return groups["speaker"][:2].upper() + "F"
 
 
 @hookimpl
 def fusion_corpora() -> list[type[Corpus]]:
-    return [TESS]
+    return [Tess]

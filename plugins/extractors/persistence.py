@@ -94,7 +94,7 @@ class Persistence(Extractor):
     axes = ("channel", "birth", "persistence")
     libraries = ("librosa", "numpy", "ripser", "scipy", "soundfile", "soxr")
     default_branch = "cnn"
-    default_branch_parameters = {"blocks": 3, "stem_stride": 1}  # noqa: RUF012
+    default_branch_parameters = {"blocks": 3, "channels": 16, "stem_stride": 1, "dropout": 0.5}  # noqa: RUF012
 
     def __init__(
         self,

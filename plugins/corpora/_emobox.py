@@ -1,0 +1,117 @@
+"""EmoBox's manifests: folds in JSON lines, speakers in a transcript file beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from ...core.errors import CorpusError
+from ._rows import Row, read_rows
+
+_PARTS = {"train": "train", "valid": "val", "test": "test"}
+# Where the published speaker table is wrong, the keys say it. IEMOCAP: the table names the
+# dialogue's leading speaker, so that both parts of a split would hear the same two people.
+# TESS: OA_bite_neutral lacks a letter.
+_IN_KEYS = {
+    "iemocap": re.compile(r"(Ses\d\d)[FM]_.*_([FM])\w{3}$"),
+    "tess": re.compile(r"-([OY]A)F?-"),
+}
+
+
+def is_manifest(folder: Path) -> bool:
+    """Whether this is the folder of one of EmoBox's data sets."""
+    return (folder / "fold_1" / f"{folder.resolve().name}_test_fold_1.jsonl").is_file()
+
+
+class Manifest:
+    """The folder of one data set, ``EmoBox/data/NAME``.
+
+    ``fold_K/NAME_train_fold_K.jsonl``, ``..._valid_...`` (some data sets) and ``..._test_...``;
+    ``label_map.json``; ``data.seg.wrd.stm`` with the speaker of each clip.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.resolve().name
+
+    def root(self) -> Path:
+        """The folder where the manifest's paths start."""
+        return self.folder.resolve().parent.parent
+
+    def rows(self) -> list[Row]:
+        """The union of all folds, with label, speaker, and fold or split."""
+        folds = sorted(self._folds(), key=lambda k: (len(k), k))
+        if not folds:
+            raise CorpusError(
+                f"{self.folder} holds no folds of EmoBox: fold_1/{self.name}_test_fold_1.jsonl.",
+                hint="Give the folder of one data set, as published: EmoBox/data/NAME.",
+            )
+        column = "fold" if len(folds) > 1 else "split"
+        rows: dict[str, Row] = {}
+        for fold in folds:
+            for part, split in _PARTS.items():
+                for row in self._read(fold, part):
+                    known = rows.setdefault(row.need("name"), row)
+                    if column == "split" or part == "test":
+                        place = {column: fold if column == "fold" else split}
+                        self._check_place(known, column, place[column])
+                        rows[row.need("name")] = replace(known, cells={**known.cells, **place})
+        return [self._complete(row) for row in rows.values()]
+
+    def _folds(self) -> list[str]:
+        return [
+            folder.name.removeprefix("fold_")
+            for folder in self.folder.glob("fold_*")
+            if self._file(folder.name.removeprefix("fold_"), "test").is_file()
+        ]
+
+    def _file(self, fold: str, part: str) -> Path:
+        return self.folder / f"fold_{fold}" / f"{self.name}_{part}_fold_{fold}.jsonl"
+
+    def _read(self, fold: str, part: str) -> list[Row]:
+        file = self._file(fold, part)
+        return list(read_rows(file)) if file.is_file() else []
+
+    @staticmethod
+    def _check_place(row: Row, column: str, place: str) -> None:
+        if row.get(column) not in (None, place):
+            raise row.error(f"{row.need('name')} stands in {column} {row.get(column)} and {place}.")
+
+    def _complete(self, row: Row) -> Row:
+        label, key = row.need("label"), row.need("name")
+        cells = {**row.cells, "label": self._labels.get(label, label)}
+        if speaker := self._speaker(key):
+            cells["speaker"] = f"{self.name}-{speaker}"  # unique where several are pooled
+        return replace(row, cells=cells)
+
+    def _speaker(self, key: str) -> str | None:
+        if self.name in _IN_KEYS:
+            match = _IN_KEYS[self.name].search(key)
+            return "".join(match.groups()) if match else None
+        speaker = self._speakers.get(key)
+        # MER2023's table gives each clip its own name as speaker: nobody knows.
+        return None if speaker == key.removeprefix(f"{self.name}-") else speaker
+
+    @cached_property
+    def _labels(self) -> Mapping[str, str]:
+        file = self.folder / "label_map.json"
+        if not file.is_file():
+            return {}
+        try:
+            return {str(k): str(v) for k, v in json.loads(file.read_text("utf-8")).items()}
+        except (ValueError, AttributeError) as error:
+            raise CorpusError(f"{file} is no JSON object of labels: {error}.") from None
+
+    @cached_property
+    def _speakers(self) -> Mapping[str, str]:
+        file = self.folder / "data.seg.wrd.stm"
+        if not file.is_file():
+            return {}
+        found = re.finditer(
+            r"^.*<id=(.*?),lang=[^,]*,spk=(.*),emotion=", file.read_text("utf-8"), re.MULTILINE
+        )
+        return {match[1]: match[2] for match in found}

@@ -1,0 +1,155 @@
+"""Rows of CSV, TSV and JSON lines files, under common column names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import CorpusError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_ALIASES = {
+    "path": ("wav", "file", "filename", "file_name", "filepath", "file_path", "audio",
+             "audio_path", "wav_path"),
+    "label": ("emotion", "emo", "class"),
+    "speaker": ("spk", "speaker_id", "spk_id", "speakerid", "actor", "actor_id"),
+    "split": ("partition", "subset", "set"),
+    "start": ("start_time", "begin"),
+    "end": ("end_time", "stop"),
+    "name": ("key", "id", "clip", "utterance", "utterance_id"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row and where it stands.
+
+    Attributes
+    ----------
+    file : Path
+        The table.
+    line : int
+        From 1, as an editor shows it.
+    cells : mapping of str to str
+        Column -> text, columns under their common names, empty cells left out.
+    """
+
+    file: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def get(self, column: str) -> str | None:
+        """The cell, None if it is empty or there is no such column."""
+        return self.cells.get(column)
+
+    def need(self, column: str) -> str:
+        """The cell, which has to be there."""
+        if column in self.cells:
+            return self.cells[column]
+        raise self.error(
+            f"There is no {column}. Columns with a value: {', '.join(self.cells) or 'none'}.",
+            hint=f"It may be called {', '.join((column, *_ALIASES.get(column, ())))}.",
+        )
+
+    def seconds(self, column: str) -> float | None:
+        """The cell as a number, None if it is empty."""
+        text = self.get(column)
+        try:
+            value = None if text is None else float(text)
+        except ValueError:
+            value = math.nan
+        if value is not None and not math.isfinite(value):
+            raise self.error(f"The {column} {text!r} is no number of seconds.")
+        return value
+
+    def error(self, message: str, hint: str | None = None) -> CorpusError:
+        """An error that names the file and line."""
+        return CorpusError(f"{self.file}, line {self.line}: {message}", hint=hint)
+
+
+def read_rows(file: Path) -> Iterator[Row]:
+    """The rows of a table, kind of file by its suffix.
+
+    Raises
+    ------
+    CorpusError
+        If the file can't be read as such a table.
+    """
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise CorpusError(f"{file} is no table: its name ends in none of {', '.join(SUFFIXES)}.")
+    raw = _json_lines(file) if suffix in (".jsonl", ".ndjson") else _separated(file, suffix)
+    try:
+        for row in raw:
+            yield replace(row, cells=_common(row))
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{file} is not encoded in UTF-8: {error.reason} at byte {error.start}."
+        ) from None
+    except OSError as error:
+        raise CorpusError(f"{file} can't be read: {error.strerror}.") from error
+
+
+def _common(row: Row) -> dict[str, str]:
+    """Cells under common column names; a column's own name goes before its aliases."""
+    given: dict[str, str] = {}
+    for column, value in row.cells.items():
+        if value:
+            given[column.strip().lower()] = value
+    for common, aliases in _ALIASES.items():
+        for alias in aliases:
+            if common not in given and alias in given:
+                given[common] = given.pop(alias)
+    return given
+
+
+def _separated(file: Path, suffix: str) -> Iterator[Row]:
+    # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        header = stream.readline()
+        delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=header.count)
+        rest = csv.reader(stream, delimiter=delimiter, strict=True)
+        columns = next(csv.reader(io.StringIO(header), delimiter=delimiter), [])
+        if len({c.strip().lower() for c in columns}) < len(columns):
+            raise CorpusError(f"{file}, line 1: a column stands twice: {', '.join(columns)}.")
+        try:
+            for cells in rest:
+                yield from _separated_row(file, 1 + rest.line_num, columns, cells)
+        except csv.Error as error:
+            raise CorpusError(f"{file}, line {1 + rest.line_num}: {error}.") from None
+
+
+def _separated_row(file: Path, line: int, columns: list[str], cells: list[str]) -> Iterator[Row]:
+    if not any(cell.strip() for cell in cells):
+        return
+    row = Row(file, line, dict(zip(columns, map(str.strip, cells), strict=False)))
+    if len(cells) != len(columns):
+        raise row.error(f"{len(cells)} cells, where the first line names {len(columns)} columns.")
+    yield row
+
+
+def _json_lines(file: Path) -> Iterator[Row]:
+    with file.open(encoding="utf-8-sig") as stream:
+        for line, text in enumerate(stream, 1):
+            if not text.strip():
+                continue
+            row = Row(file, line, {})
+            try:
+                record = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise row.error(f"This is no JSON: {error.msg}.") from None
+            if not isinstance(record, dict):
+                raise row.error("A row has to be a JSON object, {...}.")
+            yield replace(row, cells={str(k): _text(v) for k, v in record.items()})
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else json.dumps(value)
