@@ -63,7 +63,7 @@ class TrainConfig:
         Compile the branches with torch.compile.
     """
 
-    epochs: int = 40
+    epochs: int = 80
     batch_size: int = 16
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 3e-3
@@ -73,7 +73,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
     smooth: int = 5
-    patience: int = 20
+    patience: int = 30
     average: float = 0.98
     dim: int = 64
     normalise: Literal["feature", "channel", "none"] = "feature"

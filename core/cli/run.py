@@ -85,7 +85,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     \b
     fusion run
     fusion run --strategy gated --balance gradscale
-    fusion run --data ravdess=PATH --folds 6 --set train.epochs=60
+    fusion run --data ravdess=PATH --folds 6 --set train.epochs=120
     """
     if options["resume"]:
         _refuse_with_resume(ctx)
