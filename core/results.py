@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .engine import Predictions
+from .inference import Predictions
 from .metrics import accuracy, confusion_by_group, macro_f1, uar
 from .run_dir import RunData
 from .selection import ENSEMBLE, Selection, candidate_probabilities

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .engine import Predictions
 from .ensemble import ensemble_weights, mix
+from .inference import Predictions
 from .metrics import confusion_by_group, uar
 from .run_dir import RunData
 from .trainings import FUSED, Training

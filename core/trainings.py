@@ -25,9 +25,10 @@ from ..cache.workers import process_pool
 from .checkpoint import load_weights, save_weights
 from .config import RunConfig
 from .device import choose_device, choose_precision, free_memory
-from .engine import Predictions, Trainer, predict
+from .engine import Trainer
 from .errors import TrainingError
 from .features import Features, Indices
+from .inference import Predictions, predict
 from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_balancers, make_extractors
 from .registry import Registry

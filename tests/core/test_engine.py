@@ -9,9 +9,10 @@ from arrays import Rows
 
 from fusion import Balancer, Modality
 from fusion.core.config import TrainConfig
-from fusion.core.engine import Trainer, predict
+from fusion.core.engine import Trainer
 from fusion.core.errors import TrainingError
 from fusion.core.features import Features
+from fusion.core.inference import predict
 from fusion.core.model import BranchSpec, ModelSpec, build_model
 from fusion.core.registry import Registry
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fusion import Clip, Recording
-from fusion.core.engine import Predictions
+from fusion.core.inference import Predictions
 from fusion.core.results import CHOSEN, Results, evaluate
 from fusion.core.run_dir import RunData
 from fusion.core.selection import ENSEMBLE, Selection, select
