@@ -59,7 +59,8 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        # Copies: safetensors refuses tensors that share memory, as tied weights do.
+        plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
         save_file(plain, temporary, metadata=dict(metadata))
         temporary.replace(path)
     except OSError as error:

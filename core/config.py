@@ -29,7 +29,7 @@ class TrainConfig:
     warmup : float
         Share of all steps in which the learning rate rises.
     weight_decay : float
-        Decoupled weight decay.
+        Weight decay; decoupled in AdamW, a part of the gradient in SGD.
     clip : float
         Largest norm of the gradient over all parameters; 0 means no clipping.
     label_smoothing : float
@@ -87,6 +87,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "lr", "dim", "smooth")
+        if self.batch_size < 2:
+            raise ParameterError(
+                "train.batch_size must be 2 or more: batch normalisation needs it."
+            )
         shares = (
             "warmup", "label_smoothing", "average", "mask_frequency", "mask_time",
             "shift_frequency", "shift_time",

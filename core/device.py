@@ -53,7 +53,8 @@ def _native_bfloat16(device: torch.device) -> bool:
 def free_memory(device: torch.device) -> int:
     """Bytes that a training may plan with on `device`."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return torch.cuda.mem_get_info(index)[0]
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):

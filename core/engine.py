@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from .config import TrainConfig
 from .contracts import Balancer, Gradients, Step
 from .device import choose_precision
 from .errors import TrainingError
-from .features import Features, Indices, batches, kept_axes
+from .features import Features, Indices, batches, kept_axes, number_of_batches
 from .inference import autocast, predict
 from .metrics import confusion_by_group, uar
 from .model import FusionModel
@@ -105,16 +106,17 @@ class Trainer:
         self.on_epoch = on_epoch
         self.precision = choose_precision(config.precision, features.device)
         self.num_classes = model.num_classes
-        self.steps_per_epoch = max(1, -(-len(train) // config.batch_size))
+        self.steps_per_epoch = number_of_batches(len(train), config.batch_size)
         self.class_weights = self._class_weights().to(features.device)
         self.progress = Progress()
         self._best_weights: dict[str, Tensor] = {}
+        self._finite: list[Tensor] = []
         self._fit_statistics()
         for balancer in self.balancers:
             balancer.setup(model, model.modalities)
         if config.compile:
             for branch in model.branches.values():
-                branch.compile()
+                branch.maps = torch.compile(branch.maps)
         groups = parameter_groups(model, config, self.balancers)
         self.optimizer = Optimizer(groups, config, config.epochs * self.steps_per_epoch)
         self.average = WeightAverage(model, config.average)
@@ -152,7 +154,9 @@ class Trainer:
             assert step.logits is not None and step.fused_loss is not None
             losses.append(step.fused_loss.detach())
             seen.append((step.labels, {"": step.logits.detach(), **_detached(step.unimodal)}))
-        record = {"epoch": epoch, "train_loss": self._mean_loss(losses, epoch)}
+        self._check_noted(epoch)
+        loss = round(float(torch.stack(losses).mean()), 5)
+        record: dict[str, Any] = {"epoch": epoch, "train_loss": loss}
         record |= self._train_metrics(seen)
         with self.average.applied():
             record |= self._validate()
@@ -170,12 +174,7 @@ class Trainer:
         loss = self._forward(step, raw)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = Gradients(
-            {
-                m: [p.grad for p in self.model.branches[m].parameters() if p.grad is not None]
-                for m in self.model.modalities
-            }
-        )
+        gradients = Gradients(self._branch_gradients())
         for balancer in self.balancers:
             balancer.gradients(gradients, step)
         self.optimizer.step(self.progress.step, gradients)
@@ -184,6 +183,14 @@ class Trainer:
         for balancer in self.balancers:
             balancer.step_end(step)
         return step
+
+    def _branch_gradients(self) -> dict[str, list[Tensor]]:
+        """By modality; one that gets no gradient (frozen, or not looked at) is left out."""
+        found = {
+            m: [p.grad for p in self.model.branches[m].parameters() if p.grad is not None]
+            for m in self.model.modalities
+        }
+        return {m: tensors for m, tensors in found.items() if tensors}
 
     def _forward(self, step: Step, raw: Mapping[str, Tensor]) -> Tensor:
         """Fill in `step` and return the loss to differentiate."""
@@ -210,29 +217,41 @@ class Trainer:
         loss = step.fused_loss
         for balancer in self.balancers:
             loss = balancer.loss(loss, step)
-        if self.features.device.type == "cpu" and not torch.isfinite(loss):
-            raise TrainingError(_explain(step, self.config))
+        self._check_finite(step, loss)
         return loss + sum(step.unimodal_losses.values())
+
+    def _check_finite(self, step: Step, loss: Tensor) -> None:
+        """On a CPU stop now; elsewhere a look would wait for the device, so note it for later."""
+        with torch.no_grad():
+            seen = (*step.embeddings.values(), loss)
+            finite = torch.stack([torch.isfinite(t).all() for t in seen])  # (M + 1,)
+        if self.features.device.type != "cpu":
+            self._finite.append(finite)
+        elif not finite.all():
+            raise TrainingError(_explain(step, self.config))
+
+    def _check_noted(self, epoch: int) -> None:
+        """Stop at the first step of the epoch that was not finite, if there was one."""
+        if not self._finite:
+            return
+        finite = torch.stack(self._finite).cpu()  # (steps, M + 1)
+        self._finite.clear()
+        bad = (~finite).any(dim=1).nonzero().flatten()
+        if len(bad):
+            first = int(bad[0])
+            at = (epoch - 1) * self.steps_per_epoch + first
+            names = [
+                m for m, ok in zip(self.model.modalities, finite[first], strict=False) if not ok
+            ]
+            raise TrainingError(_not_finite(at, epoch, names, self.config))
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(
             logits, labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
         )
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
         return autocast(self.features.device, self.precision)
-
-    def _mean_loss(self, losses: list[Tensor], epoch: int) -> float:
-        values = torch.stack(losses)
-        if not torch.isfinite(values).all():
-            # Only on a GPU: there each step goes unchecked, because a check would wait for it.
-            first = int((~torch.isfinite(values)).nonzero()[0])
-            at = (epoch - 1) * self.steps_per_epoch + first
-            raise TrainingError(
-                f"The loss was no longer finite at step {at} (epoch {epoch}).",
-                hint="Repeat with --device cpu, which names the modality at that step.",
-            )
-        return round(float(values.mean()), 5)
 
     # -- what an epoch brought -------------------------------------------------------
 
@@ -341,25 +360,27 @@ def _key(metric: str, modality: str) -> str:
 
 
 def _explain(step: Step, config: TrainConfig) -> str:
-    """Say at which step, in which modality and probably why a loss is no longer finite."""
-    where = f"The loss was no longer finite at step {step.index} (epoch {step.epoch})"
+    """Say at which step, in which modality and probably why something is no longer finite."""
     for m, x in step.inputs.items():
         if not torch.isfinite(x).all():
             return (
-                f"{where}: the inputs of modality {m!r} hold NaN or infinite values after "
-                "standardising. Its features are damaged, or a balancer damages them."
+                f"The loss was no longer finite at step {step.index} (epoch {step.epoch}): the "
+                f"inputs of modality {m!r} hold NaN or infinite values after standardising. Its "
+                "features are damaged, or a balancer damages them."
             )
-    for m, z in step.embeddings.items():
-        if not torch.isfinite(z).all():
-            weights = step.model.branches[m].parameters()
-            grown = not all(torch.isfinite(w).all() for w in weights)
-            cause = "its weights have overflowed" if grown else "its activations overflow"
-            return (
-                f"{where}: the embedding of modality {m!r} is not finite; {cause}. Likely cause: "
-                f"a learning rate that is too high (train.lr={config.lr}), or inputs on a very "
-                f"different scale (train.normalise={config.normalise})."
-            )
+    names = [m for m, z in step.embeddings.items() if not torch.isfinite(z).all()]
+    return _not_finite(step.index, step.epoch, names, config)
+
+
+def _not_finite(index: int, epoch: int, modalities: Sequence[str], config: TrainConfig) -> str:
+    where = f"The loss was no longer finite at step {index} (epoch {epoch})"
+    rate = f"a learning rate that is too high (train.lr={config.lr})"
+    if modalities:
+        return (
+            f"{where}: the embedding of modality {modalities[0]!r} is not finite. Likely cause: "
+            f"{rate}, or inputs on a very different scale (train.normalise={config.normalise})."
+        )
     return (
         f"{where}: every embedding is finite, so the fusion strategy or a balancer's loss "
-        f"overflows. Likely cause: a learning rate that is too high (train.lr={config.lr})."
+        f"overflows. Likely cause: {rate}."
     )

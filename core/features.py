@@ -135,14 +135,21 @@ def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:
     if not modality.axes:
         # Axes without a meaning: a table of features, each in a unit of its own.
         return tuple(range(len(modality.shape))) if rule == "feature" else ()
-    names = ("channel", "frequency") if rule == "feature" else ("channel",)
+    names = ("channel", "frequency", "coefficient") if rule == "feature" else ("channel",)
     return tuple(axis for axis, name in enumerate(modality.axes) if name in names)
 
 
 def batches(indices: Indices, size: int, rng: np.random.Generator | None) -> Iterator[Indices]:
-    """Split `indices` into batches of nearly equal length, at most `size`, shuffled by `rng`.
+    """Split `indices` into batches of nearly equal length, shuffled by `rng`.
 
-    Nearly equal, because a last batch of one clip would break batch normalisation.
+    At most `size` clips each. To train on, shuffled, they have at least two, because batch
+    normalisation knows no variance of one (then a batch may have three where `size` is two).
     """
-    order = indices if rng is None else rng.permutation(indices)
-    return iter(np.array_split(order, max(1, -(-len(order) // size))))
+    if rng is None:
+        return iter(np.array_split(indices, max(1, -(-len(indices) // size))))
+    return iter(np.array_split(rng.permutation(indices), number_of_batches(len(indices), size)))
+
+
+def number_of_batches(clips: int, size: int) -> int:
+    """Steps that an epoch of training takes."""
+    return max(1, min(-(-clips // size), clips // 2))

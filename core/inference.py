@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +35,13 @@ class Predictions:
     weights: dict[str, FloatArray]
 
 
-def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+def autocast(
+    device: torch.device, precision: torch.dtype
+) -> contextlib.AbstractContextManager[object]:
     """Mixed precision on `device`, or none for float32."""
-    return torch.autocast(device.type, precision, enabled=precision is torch.bfloat16)
+    if precision is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, precision)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .contracts import Branch, Modality, Strategy
-from .errors import ParameterError
+from .errors import ParameterError, PluginError
 from .parameters import bind
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Standardise(nn.Module):
     def set(self, mean: Tensor, deviation: Tensor) -> None:
         """Take statistics that broadcast to the modality's shape."""
         # A feature that never varies in training carries nothing: it is centred, not blown up.
-        scale = torch.where(deviation > 1e-6, 1 / deviation.clamp_min(1e-6), 1.0)
+        # Relative to its size: a feature in small units varies as much as any other.
+        varies = deviation > 1e-6 * mean.abs()
+        scale = torch.where(varies, 1 / deviation, torch.ones_like(deviation))
         self.mean.copy_(mean.expand_as(self.mean))
         self.scale.copy_(scale.expand_as(self.scale))
 
@@ -223,6 +225,46 @@ def _build_strategy(
     maps = cls.takes == "maps"
     dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
     return cls(dims, spec.num_classes, **bind(cls, spec.parameters, owner=spec.strategy))
+
+
+@torch.no_grad()
+def check_model(model: FusionModel) -> None:
+    """Send two clips of zeros through, so that a plugin's mistake shows before the long work.
+
+    Raises
+    ------
+    PluginError
+        Naming what failed, or the shape that was wrong.
+    """
+    model.eval()
+    inputs = {m: torch.zeros(2, *b.shape) for m, b in model.branches.items()}  # type: ignore[misc]
+    strategy = type(model.strategy).__name__
+    try:
+        encoded = model.encode(model.standardised(inputs))
+    except Exception as error:
+        raise PluginError(f"A branch fails on a batch of zeros: {_short(error)}") from error
+    for m, embedding in encoded.embeddings.items():
+        _check_shape(f"The branch of {m!r}", embedding, (2, model.branches[m].dim))
+    try:
+        logits = model.fuse(encoded)
+        weights = model.strategy.modality_weights(model.strategy_inputs(encoded))
+    except Exception as error:
+        raise PluginError(
+            f"The strategy {strategy} fails on a batch of two clips: {_short(error)}"
+        ) from error
+    _check_shape(f"The strategy {strategy}", logits, (2, model.num_classes))
+    if weights is not None:
+        _check_shape(f"{strategy}.modality_weights", weights, (2, len(model.modalities)))
+
+
+def _check_shape(who: str, found: Any, expected: tuple[object, ...]) -> None:
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != expected:
+        raise PluginError(f"{who} returns {shape} for two clips, where {expected} is expected.")
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def default_branch(modality: Modality, preferred: str | None, registry: Registry) -> str:

@@ -51,12 +51,12 @@ class Optimizer:
         self.groups = groups
         self.config = config
         self.steps = steps
-        on_cuda = groups[0].parameters[0].is_cuda
+        device = groups[0].parameters[0].device
         given: list[dict[str, Any]] = [
             {
                 "params": group.parameters,
                 # A tensor on the GPU: a factor then changes the rate without a wait.
-                "lr": torch.tensor(group.lr, device="cuda") if on_cuda else group.lr,
+                "lr": torch.tensor(group.lr, device=device) if device.type == "cuda" else group.lr,
                 "weight_decay": group.weight_decay,
             }
             for group in groups
@@ -64,7 +64,8 @@ class Optimizer:
         self.scale_free = config.optimizer == "adamw"
         self._optimizer: torch.optim.Optimizer
         if self.scale_free:
-            self._optimizer = torch.optim.AdamW(given, lr=config.lr, fused=True)
+            fused = device.type in ("cpu", "cuda")
+            self._optimizer = torch.optim.AdamW(given, lr=config.lr, fused=fused)
         else:
             self._optimizer = torch.optim.SGD(
                 given, lr=config.lr, momentum=0.9, nesterov=True, foreach=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,18 @@ import numpy.typing as npt
 from .bundle import Bundle
 from .config import RunConfig
 from .contracts import Extractor, Recording
-from .errors import RecordingError, RunError
+from .errors import FusionError, RunError
 from .extraction import fingerprint_of
 from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunDirectory
 
 BATCH = 32  # recordings held in memory at a time
+
+
+def plugins_of(run: Path) -> tuple[str, ...]:
+    """Plugins that the run was made with, as given to ``-p``."""
+    return RunConfig.from_json(RunDirectory.existing(run).info()["config"]).plugins
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,10 @@ class Predictor:
         for path in paths:
             try:
                 arrays = self._extract(Recording(path))
-            except RecordingError as error:
-                found.append(Prediction(path, None, {}, error.message))
+            except Exception as error:  # as in a run: one bad recording is one failure
+                reason = error.message if isinstance(error, FusionError) else repr(error)
+                text = reason if str(path) in reason else f"{path}: {reason}"
+                found.append(Prediction(path, None, {}, text))
                 continue
             found.append(Prediction(path, "", {}))
             for m, array in arrays.items():
@@ -121,10 +129,12 @@ def _changed(
     warnings: list[str] = []
     for name, extractor in extractors.items():
         now, then = fingerprint_of(extractor), trained[name]
-        if now.version != then["version"] or list(now.shape) != list(then["shape"]):
+        parameters = json.loads(json.dumps(dict(now.parameters)))  # tuples are lists there
+        made = (now.version, list(now.shape), parameters)
+        if made != (then["version"], then["shape"], then["parameters"]):
             raise RunError(
-                f"The model was trained on {name} version {then['version']} of shape "
-                f"{tuple(then['shape'])}; installed is version {now.version} of shape {now.shape}.",
+                f"The model was trained on {name} version {then['version']} with parameters "
+                f"{then['parameters']}; installed is version {now.version} with {parameters}.",
                 hint="Install the version of the plugin that the run's run.json names.",
             )
         for library, version in now.libraries.items():

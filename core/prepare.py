@@ -6,7 +6,7 @@ Whatever can be wrong with a request is found here, before the long work starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,14 @@ from .config import RunConfig
 from .contracts import Balancer, Clip, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source
 from .device import choose_device
-from .errors import CorpusError, ParameterError, UnknownNameError
+from .errors import CorpusError, ParameterError, SplitError, UnknownNameError
 from .extraction import Extraction, failure_text, fingerprint_of, make_extractor
-from .model import BranchSpec, ModelSpec, build_model, default_branch
+from .features import Indices
+from .model import BranchSpec, ModelSpec, build_model, check_model, default_branch
 from .parameters import bind
 from .registry import HOOKS, Registry
 from .run_dir import RunData
-from .splits import Split, make_splits
+from .splits import Split, check_classes, make_splits
 
 OnProgress = Callable[[Progress], None]
 
@@ -55,7 +56,9 @@ def make_plan(config: RunConfig, registry: Registry) -> Plan:
     extractors = make_extractors(config, registry)
     dataset = read_dataset(config, registry)
     spec = make_spec(config, registry, extractors, len(dataset.classes))
+    config = replace(config, settings=bound_settings(config, registry, spec))
     model = build_model(spec, registry)
+    check_model(model)
     for balancer in make_balancers(config, registry):
         balancer.setup(model, model.modalities)
     make_trackers(config, registry)
@@ -139,6 +142,27 @@ def make_spec(
     return ModelSpec(tuple(branches), num_classes, config.train.dim, config.strategy, parameters)
 
 
+def bound_settings(
+    config: RunConfig, registry: Registry, spec: ModelSpec
+) -> dict[str, dict[str, Any]]:
+    """Every parameter of everything in use, defaults filled in.
+
+    This is what a run stores: resumed or used after an update that changed a default, it
+    still is what it was.
+    """
+    classes: list[tuple[str, type]] = [
+        *((name, registry.extractor(name)) for name in config.features),
+        (config.strategy, registry.strategy(config.strategy)),
+        *((name, registry.balancer(name)) for name in config.balancers),
+        *((name, registry.tracker(name)) for name in tracker_names(config, registry)),
+    ]
+    bound = {name: bind(cls, config.settings.get(name, {}), owner=name) for name, cls in classes}
+    bound |= {f"branch.{b.modality.name}": dict(b.parameters) for b in spec.branches}
+    bound["train"] = asdict(config.train)
+    corpora = {name: dict(given) for name, given in config.settings.items() if name not in bound}
+    return {**corpora, **bound}
+
+
 def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
     """The balancers in the order given, parameters bound."""
     made: list[Balancer] = []
@@ -190,12 +214,16 @@ def extract(
         raise CorpusError(
             f"No recording could be read. The first: {failure_text(report.failures[0])}"
         )
+    splits = [_keep(split, set(kept)) for split in plan.splits]
+    if report.failures:
+        for split in splits:
+            _check_parts(split, plan.dataset, report)
     data = RunData(
         tuple(clips[i] for i in kept),
         tuple(keys[i] for i in kept),
         plan.dataset.targets()[kept],
         plan.dataset.classes,
-        tuple(_restrict(split, kept, len(clips)) for split in plan.splits),
+        tuple(_renumber(split, kept) for split in splits),
     )
     return Extracted(data, report)
 
@@ -238,13 +266,31 @@ def build_features(
     return keys, build(cache, work, jobs=jobs, on_progress=on_progress, strict=config.strict)
 
 
-def _restrict(split: Split, kept: Sequence[int], total: int) -> Split:
-    """The split over the clips that are left, renumbered."""
-    number = np.full(total, -1, dtype=np.int64)
-    number[kept] = np.arange(len(kept))
+def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
+    """A split that was fine can lose what it needs with the recordings that can't be read."""
+    try:
+        check_classes(split, dataset.clips, dataset.classes)
+    except SplitError as error:
+        raise SplitError(
+            f"{len(report.failures)} recordings can't be read, and without them: {error.message}",
+            hint=f"The first: {failure_text(report.failures[0])}",
+        ) from error
 
-    def part(indices: Any) -> Any:
-        renumbered = number[indices]
-        return renumbered[renumbered >= 0]
+
+def _keep(split: Split, kept: set[int]) -> Split:
+    """The split without the clips that are not in `kept`."""
+
+    def part(indices: Indices) -> Indices:
+        return np.array([i for i in indices if int(i) in kept], dtype=np.int64)
+
+    return replace(split, train=part(split.train), val=part(split.val), test=part(split.test))
+
+
+def _renumber(split: Split, kept: Sequence[int]) -> Split:
+    """The split over the clips `kept` alone, by their position there."""
+    number = {clip: position for position, clip in enumerate(kept)}
+
+    def part(indices: Indices) -> Indices:
+        return np.array([number[int(i)] for i in indices], dtype=np.int64)
 
     return replace(split, train=part(split.train), val=part(split.val), test=part(split.test))

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ ENVIRONMENT = "FUSION_PLUGINS"
 _FILE_PREFIX = "fusion_plugin_"  # of the modules made from files given to -p
 
 # Names of rows in a run's table, and of owners of settings, that a plugin may not take.
-RESERVED = {"fused", "ensemble", "train", "none"}
+RESERVED = {"fused", "ensemble", "chosen", "train", "none"}
 
 # Kind of plugin -> the hook that registers it.
 HOOKS = {
@@ -95,7 +96,7 @@ class Registry:
 
     def __init__(self, requests: Sequence[str] = (), *, strict: bool = False) -> None:
         environment = [r.strip() for r in os.environ.get(ENVIRONMENT, "").split(",") if r.strip()]
-        self.requests = tuple(dict.fromkeys([*environment, *requests]))
+        self.requests = tuple(dict.fromkeys(_absolute(r) for r in [*environment, *requests]))
         self.strict = strict
         self.problems: list[Problem] = []
         self.sources: list[Source] = []
@@ -247,11 +248,15 @@ def _entry_points() -> list[tuple[EntryPoint, Source]]:
     return sorted(found.values(), key=lambda pair: (not pair[0].value.startswith(own),))
 
 
+def _absolute(request: str) -> str:
+    """A file by its whole path: one file is one plugin, in every folder and process."""
+    return str(Path(request).expanduser().resolve()) if request.endswith(".py") else request
+
+
 def _load_request(request: str) -> tuple[ModuleType, Source]:
     if request.endswith(".py"):
         module = load_file(request)
-        path = str(Path(request).expanduser().resolve())
-        return module, Source(Path(path).stem, path, getattr(module, "__version__", ""))
+        return module, Source(Path(request).stem, request, getattr(module, "__version__", ""))
     try:
         module = importlib.import_module(request)
     except Exception as error:
@@ -303,11 +308,23 @@ def _check(cls: Any, kind: str, hook: str, source: Source) -> Entry:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
         raise PluginError(f'its class {cls.__name__} has no name (write: name = "...").')
-    if name in RESERVED:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise PluginError(
+            f"its class {cls.__name__} is called {name!r}; names are lower case letters, digits "
+            "and underscores."
+        )
+    if name in RESERVED or (kind == "extractor" and _is_module_attribute(name)):
         raise PluginError(
             f"its class {cls.__name__} can't be called {name!r}: {name!r} is reserved."
         )
     return Entry(kind, name, cls, source)
+
+
+def _is_module_attribute(name: str) -> bool:
+    """Branches are kept in a ModuleDict by modality, where these names are taken."""
+    from torch.nn import ModuleDict
+
+    return hasattr(ModuleDict(), name)
 
 
 def _base(kind: str) -> type[Plugin]:

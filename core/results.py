@@ -17,7 +17,7 @@ from .statistics import Comparison, Interval, bootstrap_interval, paired_compari
 from .trainings import FUSED, Training
 
 Probabilities = Mapping[str, Sequence[npt.NDArray[np.float32]]]
-CHOSEN = "handed out"
+CHOSEN = "chosen"
 SIGNIFICANT = 0.05
 
 
@@ -28,7 +28,7 @@ class ModelResult:
     Attributes
     ----------
     name : str
-        Modality, ``"fused"``, ``"ensemble"`` or ``"handed out"``.
+        Modality, ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what validation chose, fold by fold).
     uar, accuracy : Interval
         On test, over all folds' clips together; 95 % intervals resample speakers.
     macro_f1 : float

@@ -82,7 +82,7 @@ class RunDirectory:
         StorageError
             If it can't be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _is_free(path):
             raise RunError(
                 f"The run directory {path} exists already and is not empty.",
                 hint=f"Go on with that run: fusion run --resume {path}; or name another: --out.",
@@ -152,7 +152,8 @@ class RunDirectory:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
+            # surrogateescape: a file name may be any bytes, and comes back as it was.
+            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -192,7 +193,7 @@ class RunDirectory:
         classes = tuple(info["classes"])
         path = self.path / "clips.csv"
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 rows = list(csv.DictReader(file))
             clips = tuple(_clip(row) for row in rows)
             keys = tuple(row["key"] for row in rows)
@@ -204,6 +205,11 @@ class RunDirectory:
         except (OSError, KeyError, ValueError) as error:
             raise RunError(f"{path} can't be read: {error}") from error
         return RunData(clips, keys, targets, classes, splits)
+
+
+def _is_free(path: Path) -> bool:
+    """A folder that is empty, or in which a run failed before it began."""
+    return path.is_dir() and {file.name for file in path.iterdir()} <= {"clips.csv"}
 
 
 class _Lines:

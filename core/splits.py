@@ -137,7 +137,7 @@ def make_splits(
     positions = np.array(order, dtype=np.int64)
     splits = _splits(assigned, positions, cross, speaker_independent=mode == "speaker")
     for split in splits:
-        _check_classes(split, clips, classes)
+        check_classes(split, clips, classes)
     return splits
 
 
@@ -332,7 +332,7 @@ def _draw_speakers(clips: Sequence[Clip], shares: Floats, rng: np.random.Generat
 # -- what every split must hold ------------------------------------------------------
 
 
-def _check_classes(split: Split, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+def check_classes(split: Split, clips: Sequence[Clip], classes: Sequence[str]) -> None:
     """Raise SplitError if training lacks a class, or validation or test has fewer than two."""
     for part in PARTS:
         held = {clips[i].label for i in getattr(split, part)}

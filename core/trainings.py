@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
@@ -20,13 +19,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..cache import FeatureCache
-from ..cache.workers import process_pool
+from ..cache.workers import available_cores, process_pool
 from .checkpoint import load_weights, save_weights
 from .config import RunConfig
 from .device import choose_device, choose_precision, free_memory
 from .engine import Trainer
-from .errors import TrainingError
+from .errors import FusionError, TrainingError
 from .features import Features, Indices
 from .inference import Predictions, predict
 from .model import FusionModel, ModelSpec, build_model, count_parameters
@@ -76,7 +77,7 @@ def spec_of(run: RunDirectory, training: Training) -> ModelSpec:
 
 def default_jobs(device: str) -> int:
     """Trainings at a time: one per core on a CPU, one on an accelerator."""
-    return (os.cpu_count() or 1) if choose_device(device).type == "cpu" else 1
+    return available_cores() if choose_device(device).type == "cpu" else 1
 
 
 def train_all(
@@ -139,19 +140,19 @@ def _in_processes(
 ) -> list[Any]:
     workers = min(jobs, len(trainings))
     with process_pool(workers) as pool:
-        futures: list[Future[Any]] = [
-            pool.submit(function, run.path, training, workers) for training in trainings
-        ]
+        futures: dict[Future[Any], Training] = {
+            pool.submit(function, run.path, training, workers): training for training in trainings
+        }
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
             meanwhile()
             for future in done:
-                _raise_failure(future, run)
+                _raise_failure(future, futures[future], run)
         return [future.result() for future in futures]
 
 
-def _raise_failure(future: Future[Any], run: RunDirectory) -> None:
+def _raise_failure(future: Future[Any], training: Training, run: RunDirectory) -> None:
     """Raise what a training raised, if it did."""
     try:
         future.result()
@@ -163,6 +164,18 @@ def _raise_failure(future: Future[Any], run: RunDirectory) -> None:
     except TrainingError as error:
         hint = error.hint or "Other settings need a new run; the features stay in the cache."
         raise TrainingError(error.message, hint=hint) from error
+    except (FusionError, OSError):
+        raise
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"{training.name}: memory ran out: {str(error).splitlines()[0]}",
+            hint="A new run with a smaller --batch-size needs less.",
+        ) from error
+    except Exception as error:
+        raise TrainingError(
+            f"{training.name} failed: {type(error).__name__}: {error}",
+            hint=f"Where: fusion --debug run --resume {run.path}",
+        ) from error
 
 
 class _Follower:
@@ -223,7 +236,7 @@ def _context(path: Path) -> _Context:
     return _Context(run, config, Registry(config.plugins), run.read_clips())
 
 
-def _features(context: _Context, spec: ModelSpec, workers: int) -> Features:
+def _features(context: _Context, spec: ModelSpec, *, resident_bytes: int) -> Features:
     from .extraction import fingerprint_of
 
     cache = FeatureCache(context.config.cache)
@@ -231,9 +244,7 @@ def _features(context: _Context, spec: ModelSpec, workers: int) -> Features:
     modalities = {b.modality.name: b.modality for b in spec.branches}
     arrays = {m: cache.open(fingerprint_of(extractors[m]), context.data.keys) for m in modalities}
     device = choose_device(context.config.device)
-    # Half of what is free, shared by the trainings that run beside each other.
-    budget = free_memory(device) // (2 * workers)
-    return Features(modalities, arrays, context.data.targets, device, resident_bytes=budget)
+    return Features(modalities, arrays, context.data.targets, device, resident_bytes=resident_bytes)
 
 
 def _seed(context: _Context, training: Training) -> int:
@@ -247,7 +258,9 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
     folder = run.training(training.name)
     folder.mkdir(parents=True, exist_ok=True)
     spec = spec_of(run, training)
-    features = _features(context, spec, workers)
+    # Half of what is free, shared by the trainings that run beside each other.
+    budget = free_memory(choose_device(config.device)) // (2 * workers)
+    features = _features(context, spec, resident_bytes=budget)
     seed = _seed(context, training)
     model = build_model(spec, context.registry, seed).to(features.device)
     split = context.data.splits[training.fold]
@@ -288,10 +301,10 @@ class _PredictPart:
 
     part: str
 
-    def __call__(self, path: Path, training: Training, workers: int) -> Predictions:
+    def __call__(self, path: Path, training: Training, _: int) -> Predictions:
         context = _context(path)
         spec = spec_of(context.run, training)
-        features = _features(context, spec, workers)
+        features = _features(context, spec, resident_bytes=0)  # one pass over one part
         model = trained_model(context.run, training, context.registry).to(features.device)
         indices: Indices = getattr(context.data.splits[training.fold], self.part)
         precision = choose_precision(context.config.train.precision, features.device)

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Threads of one small operation wait for each other, very long on a busy machine. Set before
+# torch or numpy is imported; whole runs have processes of one thread anyway.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def ravdess() -> Path:

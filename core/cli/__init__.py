@@ -138,12 +138,15 @@ def _interrupted() -> int:
     return 130
 
 
-def registry_from(ctx: click.Context) -> Any:
-    """The registry for this command's plugin options; problems go to standard error."""
+def registry_from(ctx: click.Context, more: tuple[str, ...] = ()) -> Any:
+    """The registry for this command's plugin options; problems go to standard error.
+
+    `more` are requests that a run was made with.
+    """
     from ..registry import Registry
 
     options = ctx.find_root().obj
-    registry = Registry(options["plugins"], strict=options["strict"])
+    registry = Registry([*more, *options["plugins"]], strict=options["strict"])
     for problem in registry.problems:
         click.echo(click.style("warning: ", fg="yellow") + str(problem), err=True)
     return registry

@@ -67,12 +67,12 @@ class Display(Observer):
         self._say(
             f"[bold]corpus[/]    {', '.join(data.corpora)}: {len(data.clips)} clips, "
             f"{len(speakers)} speakers; "
-            + ", ".join(f"{name} {counts[name]}" for name in data.classes)
+            + escape(", ".join(f"{name} {counts[name]}" for name in data.classes))
         )
         for corpus, dropped in data.dropped.items():
             if dropped:
                 listed = ", ".join(f"{label} {n}" for label, n in dropped.items())
-                self._say(f"          {corpus}: left out {sum(dropped.values())}: {listed}")
+                self._say(f"          {corpus}: left out {sum(dropped.values())}: {escape(listed)}")
         parts = plan.splits[0].describe(data.clips)
         sizes = ", ".join(
             f"{part} {parts[part]['clips']} clips of {parts[part]['speakers']} speakers"
@@ -135,9 +135,17 @@ class Display(Observer):
         self._progress.update(self._bars[name], completed=done, note=note)
 
 
+def _console() -> Console:
+    """Standard output; a file or pipe gets wide tables instead of folded ones."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    return console
+
+
 def print_result(result: RunResult) -> None:
     """The table, the comparisons, the verdict, and what to do next."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     results, info = result.results, result.info
     console.print()
     console.print(_table(result))
@@ -145,7 +153,7 @@ def print_result(result: RunResult) -> None:
     for name in (FUSED, CHOSEN):
         comparison = results.comparisons[name]
         if name == FUSED or comparison.difference:  # often the best single is handed out itself
-            console.print(f"{name} minus {results.best_single}: {_comparison(comparison)}")
+            console.print(f"{name} minus {results.best_single}: {escape(_comparison(comparison))}")
     if results.weights:
         shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
         console.print(f"fusion weights on test: {shares}")
@@ -160,8 +168,8 @@ def print_result(result: RunResult) -> None:
             "[yellow]Generated voices: for trying the tool. "
             "These figures are evidence of nothing.[/]"
         )
-    console.print(f"\nrun directory: {result.path}")
-    console.print(f"label new recordings: fusion predict {result.path} FILE...")
+    console.print(f"\nrun directory: {escape(str(result.path))}")
+    console.print(f"label new recordings: fusion predict {escape(str(result.path))} FILE...")
 
 
 def _table(result: RunResult) -> Table:
@@ -199,6 +207,8 @@ def _mean_sd(values: Sequence[float]) -> str:
 
 
 def _interval(interval: Interval) -> str:
+    if interval.groups < 2:
+        return f"{100 * interval.value:.1f} (one speaker)"
     return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
@@ -211,11 +221,11 @@ def _comparison(c: Comparison) -> str:
 
 def print_build(report: BuildReport, root: Path) -> None:
     """What a build did."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
     console.print(
         f"{report.computed} computed, {report.present} present already, "
         f"{len(report.failures)} failed, in {report.seconds:.1f} s"
     )
-    console.print(f"cache: {root}")
+    console.print(f"cache: {escape(str(root))}")

@@ -23,9 +23,9 @@ def command(ctx: click.Context, run: str, files: tuple[str, ...], as_json: bool)
     Prints a line per file: its name, the most probable class, and every class's probability.
     A file that can't be read is reported, the others are labelled, and the exit code is 2.
     """
-    from ..predict import Predictor
+    from ..predict import Predictor, plugins_of
 
-    registry = registry_from(ctx)
+    registry = registry_from(ctx, plugins_of(Path(run)))
     predictor = Predictor(Path(run), registry)
     for warning in predictor.warnings:
         click.echo(click.style("warning: ", fg="yellow") + warning, err=True)

@@ -61,9 +61,15 @@ def data_options(function: Any) -> Any:
               help="Speaker-disjoint cross-validation. [default: one split]")  # fmt: skip
 @click.option("--split", type=click.Choice(["speaker", "random"]), default="speaker",
               show_default=True, help="random puts a speaker into several parts.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of split and training.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of split and training.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="The same as train.batch_size.")
+@click.option("--batch-size", type=click.IntRange(min=2), help="The same as train.batch_size.")
 @click.option("--lr", type=float, help="Peak learning rate; the same as train.lr.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--tracker", "trackers", multiple=True, metavar="NAME",
@@ -118,14 +124,16 @@ _WITH_RESUME = {"resume", "jobs", "require_gain", "as_json", "quiet"}
 def _refuse_with_resume(ctx: click.Context) -> None:
     from ..errors import UserError
 
-    for name in ctx.params:
-        given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and name not in _WITH_RESUME:
-            raise UserError(
-                f"--resume goes on with a run as it was asked for; --{name.replace('_', '-')} "
-                "would change it.",
-                hint="Leave it out, or start a new run without --resume.",
-            )
+    command_line = click.core.ParameterSource.COMMANDLINE
+    given = [f"--{n.replace('_', '-')}" for n in ctx.params
+             if n not in _WITH_RESUME and ctx.get_parameter_source(n) is command_line]  # fmt: skip
+    options = ctx.find_root().obj
+    given += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
+    if given:
+        raise UserError(
+            f"--resume goes on with a run as it was asked for; {given[0]} would change it.",
+            hint="Leave it out, or start a new run without --resume.",
+        )
 
 
 def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
@@ -156,17 +164,12 @@ def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
         folds=options["folds"],
         seed=options["seed"],
         device=options["device"],
-        plugins=_absolute(registry.requests),
+        plugins=registry.requests,
         trackers=options["trackers"],
         cache=options["cache"],
         strict=options["strict"],
     )
     return with_defaults(config, registry)
-
-
-def _absolute(requests: tuple[str, ...]) -> tuple[str, ...]:
-    """Plugin files by absolute path: a run may be resumed from another folder."""
-    return tuple(str(Path(r).resolve()) if r.endswith(".py") else r for r in requests)
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class Strategy(Plugin, nn.Module):
 
     takes: ClassVar[Literal["embeddings", "maps"]] = "embeddings"
 
-    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
+    def __init__(self, *_: object) -> None:
+        # Subclasses take (dims, num_classes, **parameters); they may pass them on or not.
         super().__init__()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

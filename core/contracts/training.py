@@ -30,7 +30,7 @@ class ParameterGroup:
     lr : float > 0
         Peak learning rate; the schedule multiplies it.
     weight_decay : float >= 0
-        Decoupled weight decay.
+        As in the training settings.
     """
 
     role: Literal["branch", "probe", "head"]

@@ -83,7 +83,7 @@ class GradScale(Balancer):
             norm = gradients.norm(m).detach().clamp_min(1e-12)
             before = self._norms.get(m, norm)
             self._norms[m] = self.momentum * before + (1 - self.momentum) * norm
-        logs = {m: norm.log() for m, norm in self._norms.items()}
+        logs = {m: self._norms[m].log() for m in gradients.modalities}
         middle = torch.stack(list(logs.values())).mean()  # log of the geometric mean
         bound = math.log(self.limit)
         return {

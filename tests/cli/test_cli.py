@@ -82,7 +82,7 @@ def test_the_run_directory_holds_everything(finished):
 
     predictions = rows_of(finished / "predictions.csv")
     models = {row["model"] for row in predictions}
-    assert models == {"mel", "persistence", "fused", "ensemble", "handed out"}
+    assert models == {"mel", "persistence", "fused", "ensemble", "chosen"}
     assert {row["speaker"] for row in predictions} == parts["test"]
     assert float(predictions[0]["p_happy"]) + float(predictions[0]["p_sad"]) == pytest.approx(
         1, abs=1e-4
@@ -141,7 +141,7 @@ def test_predict_labels_new_recordings(finished, corpus, capsys):
 
 
 def test_predict_agrees_with_the_run_on_its_own_test_clips(finished, corpus, capsys):
-    own = [r for r in rows_of(finished / "predictions.csv") if r["model"] == "handed out"]
+    own = [r for r in rows_of(finished / "predictions.csv") if r["model"] == "chosen"]
     files = [str(corpus.parent / r["clip"].removeprefix("table/")) for r in own]
     assert run_cli(["predict", str(finished), *files, "--json"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -206,6 +206,14 @@ def test_a_loss_that_explodes_exits_1_and_names_the_cause(corpus, cache, tmp_pat
     assert code == 1
     assert "no longer finite at step" in error and "train.lr=1e+30" in error
     assert "Traceback" not in error
+
+
+def test_a_run_keeps_its_defaults_when_they_change(finished, monkeypatch, capsys, corpus):
+    """What was not set is stored as it was: a later default does not reach an older run."""
+    settings = json.loads((finished / "run.json").read_text())["config"]["settings"]
+    assert settings["train"]["lr"] == 0.003 and settings["train"]["dim"] == 8
+    assert settings["gradscale"]["limit"] == 3.0 and settings["gated"] == {"hidden": 32}
+    assert settings["mel"]["hop"] == 256 and settings["branch.mel"]["stem_stride"] == 2
 
 
 def test_require_gain(corpus, cache, tmp_path, finished, capsys):

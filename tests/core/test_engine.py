@@ -251,6 +251,15 @@ def test_probe_and_weights_come_with_predictions(registry):
     np.testing.assert_allclose(found.weights["a"] + found.weights["b"], 1, rtol=1e-5)
 
 
+def test_a_branch_that_gets_no_gradient_is_left_to_itself(registry):
+    features = problem()
+    model = model_of(features, registry)
+    model.branches["b"].requires_grad_(False)
+    balancers = [registry.balancer("gradscale")()]
+    progress = Trainer(model, features, TRAIN, VAL, CONFIG, balancers=balancers).fit()
+    assert progress.history[-1]["gradscale.a"] == pytest.approx(1.0)
+
+
 def test_class_weights_by_hand(registry):
     features = problem()
     features.targets[TRAIN[:30]] = 0  # 40, 10, 10 of 60

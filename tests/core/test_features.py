@@ -43,8 +43,11 @@ def test_batches_cover_everything_once_and_are_nearly_equal(n, size, seed):
     parts = list(batches(np.arange(n), size, np.random.default_rng(seed)))
     assert sorted(np.concatenate(parts)) == list(range(n))
     lengths = {len(p) for p in parts}
-    assert max(lengths) <= size
+    assert max(lengths) <= max(size, 3)
+    assert min(lengths) >= min(n, 2)  # batch normalisation knows no variance of one
     assert max(lengths) - min(lengths) <= 1
+    unshuffled = [len(p) for p in batches(np.arange(n), size, None)]
+    assert sum(unshuffled) == n and max(unshuffled) <= size
 
 
 def test_a_batch_is_aligned_with_its_classes():

@@ -67,6 +67,9 @@ def test_standardise_by_hand():
     x = torch.tensor([[[3.0, 1.0]], [[2.0, 5.0]]])[None]
     # The second channel never varied in training: centred, not divided by nearly nothing.
     assert module(x).tolist() == [[[[1.0, 0.0]], [[0.0, 3.0]]]]
+    # A feature in small units is a feature all the same.
+    module.set(torch.zeros(2, 1, 1), torch.full((2, 1, 1), 1e-7))
+    assert module(1e-7 * x)[0, 0, 0, 0].item() == pytest.approx(3.0, rel=1e-4)
 
 
 def test_the_first_branch_that_accepts_the_shape_serves(registry):
@@ -79,6 +82,37 @@ def test_a_branch_that_can_not_take_the_shape_says_so(registry):
     bad = ModelSpec((BranchSpec(Modality("t", (40,)), "cnn"),), 3, 5)
     with pytest.raises(ParameterError, match=r"'cnn' can't take modality 't' of shape \(40,\)"):
         build_model(bad, registry)
+
+
+@pytest.mark.parametrize("fault", ["classes", "raises", "weights", "dim"])
+def test_a_plugins_mistake_shows_before_the_long_work(fault):
+    from fusion import Strategy
+    from fusion.core.errors import PluginError
+    from fusion.core.model import check_model
+
+    class Odd(Strategy):
+        name = "odd"
+
+        def __init__(self, dims, num_classes):
+            super().__init__()  # a plugin may pass the arguments on or not
+            self.head = torch.nn.Linear(sum(dims.values()), num_classes + (fault == "classes"))
+
+        def forward(self, inputs):
+            if fault == "raises":
+                raise KeyError("video")
+            return self.head(torch.cat(list(inputs.values()), dim=1))
+
+        def modality_weights(self, inputs):
+            return torch.ones(2, 3) if fault == "weights" else None
+
+    branches = {m: _Maps((2, 8, 8)) for m in "ab"}
+    strategy = Odd(dict.fromkeys("ab", 5), 3)
+    if fault == "dim":
+        branches["a"].dim = 7
+    words = {"classes": r"Odd returns \(2, 4\)", "raises": "Odd fails .* KeyError: 'video'",
+             "weights": r"modality_weights returns \(2, 3\)", "dim": "branch of 'a'"}  # fmt: skip
+    with pytest.raises(PluginError, match=words[fault]):
+        check_model(FusionModel(branches, strategy, 3))
 
 
 class _Maps(Branch):
