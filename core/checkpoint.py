@@ -55,13 +55,14 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors as safetensors, whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # Copies: safetensors refuses tensors that share memory, as tied weights do.
+        # Written by us, as safetensors' own file is readable by its owner only; and copied, as
+        # it refuses tensors that share memory (tied weights).
         plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
-        save_file(plain, temporary, metadata=dict(metadata))
+        temporary.write_bytes(save(plain, metadata=dict(metadata)))
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -82,4 +83,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"The weights {path} can't be read: {error}") from error
+        raise RunError(
+            f"The weights {path} can't be read: {error}",
+            hint=f"Delete {path.parent / 'training.json'} or, in the run directory itself, "
+            f"{path.name}; then fusion run --resume makes them again.",
+        ) from error

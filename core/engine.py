@@ -116,7 +116,7 @@ class Trainer:
             balancer.setup(model, model.modalities)
         if config.compile:
             for branch in model.branches.values():
-                branch.maps = torch.compile(branch.maps)
+                branch.maps = torch.compile(branch.maps)  # type: ignore[arg-type,assignment]
         groups = parameter_groups(model, config, self.balancers)
         self.optimizer = Optimizer(groups, config, config.epochs * self.steps_per_epoch)
         self.average = WeightAverage(model, config.average)

@@ -16,6 +16,7 @@ import numpy as np
 from ..cache.builder import BuildReport, Progress
 from .bundle import Member, write_bundle
 from .config import RunConfig
+from .contracts import Tracker
 from .errors import RunError
 from .extraction import failure_text
 from .prepare import Extracted, Plan, extract, make_plan, make_trackers
@@ -55,6 +56,9 @@ class Observer:
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
         """One training is done."""
+
+    def warned(self, message: str) -> None:
+        """Something is wrong that does not stop the run."""
 
     def evaluating(self) -> None:
         """All is trained; selection and test follow."""
@@ -150,21 +154,26 @@ def load_result(path: Path) -> RunResult:
 def _finish(
     run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer
 ) -> RunResult:
-    info = run.info()
-    if "handed_out" in info:
+    if run.is_complete():
         return load_result(run.path)
+    with run.locked():
+        return _train_and_conclude(run, registry, jobs, observer)
+
+
+def _train_and_conclude(
+    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer
+) -> RunResult:
+    info = run.info()
     config = RunConfig.from_json(info["config"])
     workers = jobs if jobs is not None else default_jobs(config.device)
     started = time.perf_counter()
     observer.training(run.path, trainings_of(run), config.train.epochs)
-    trackers = make_trackers(config, registry)
-    for tracker in trackers:
-        tracker.start(run.path, info["config"])
+    trackers = _Trackers(make_trackers(config, registry), observer)
+    trackers.call("start", run.path, info["config"])
 
     def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
         observer.epoch(training, record)
-        for tracker in trackers:
-            tracker.epoch({"training": training.name, **record})
+        trackers.call("epoch", {"training": training.name, **record})
 
     train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
     observer.evaluating()
@@ -173,9 +182,27 @@ def _finish(
     info["seconds"]["training"] = round(time.perf_counter() - started, 1)
     run.write_json("results.json", results.to_json())
     run.write_json("run.json", info)  # last: this is what makes the run finished
-    for tracker in trackers:
-        tracker.finish(results.to_json())
+    trackers.call("finish", results.to_json())
     return RunResult(run.path, results, info)
+
+
+class _Trackers:
+    """Calls every tracker; one that fails is left out from then on, and the run goes on."""
+
+    def __init__(self, trackers: list[Tracker], observer: Observer) -> None:
+        self._trackers = trackers
+        self._observer = observer
+
+    def call(self, method: str, *args: Any) -> None:
+        for tracker in list(self._trackers):
+            try:
+                getattr(tracker, method)(*args)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                self._observer.warned(
+                    f"The tracker {tracker.name!r} failed in {method} and is left out: "
+                    f"{type(error).__name__}: {error}"
+                )
 
 
 def _conclude(run: RunDirectory, config: RunConfig, workers: int) -> tuple[Results, list[Member]]:

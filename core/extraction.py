@@ -17,7 +17,7 @@ from ..cache.builder import Failure
 from ..cache.fingerprint import Fingerprint
 from .contracts import Extractor, Recording
 from .errors import PluginError, RecordingError
-from .parameters import bind
+from .parameters import bind, make
 from .registry import file_of, load_file
 
 
@@ -29,9 +29,8 @@ def make_extractor(cls: type[Extractor], given: Mapping[str, Any]) -> Extractor:
     UserError
         For a parameter that does not exist or does not fit.
     """
-    parameters = bind(cls, given, owner=cls.name)
-    extractor = cls(**parameters)
-    extractor.parameters = parameters
+    extractor = make(cls, given=given, owner=cls.name)
+    extractor.parameters = bind(cls, given, owner=cls.name)
     if not getattr(extractor, "shape", None):
         raise PluginError(
             f"Extractor {cls.name!r} declares no shape.",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .contracts import Branch, Modality, Strategy
 from .errors import ParameterError, PluginError
-from .parameters import bind
+from .parameters import make
 
 if TYPE_CHECKING:
     from .registry import Registry
@@ -205,15 +205,13 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
                 hint=f"Choose another: --branch {part.modality.name}=NAME "
                 "(fusion plugins list shows them).",
             )
-        parameters = bind(cls, part.parameters, owner=f"branch.{part.modality.name}")
-        branches[part.modality.name] = cls(
-            part.modality.shape, **{"dim": spec.dim, **_without_dim(parameters)}
+        branches[part.modality.name] = make(
+            cls,
+            part.modality.shape,
+            given={**part.parameters, "dim": spec.dim},
+            owner=f"branch.{part.modality.name}",
         )
     return FusionModel(branches, _build_strategy(spec, branches, registry), spec.num_classes)
-
-
-def _without_dim(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if name != "dim"}
 
 
 def _build_strategy(
@@ -224,7 +222,7 @@ def _build_strategy(
     cls = registry.strategy(spec.strategy)
     maps = cls.takes == "maps"
     dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
-    return cls(dims, spec.num_classes, **bind(cls, spec.parameters, owner=spec.strategy))
+    return make(cls, dims, spec.num_classes, given=spec.parameters, owner=spec.strategy)
 
 
 @torch.no_grad()
@@ -237,9 +235,9 @@ def check_model(model: FusionModel) -> None:
         Naming what failed, or the shape that was wrong.
     """
     model.eval()
-    inputs = {m: torch.zeros(2, *b.shape) for m, b in model.branches.items()}  # type: ignore[misc]
     strategy = type(model.strategy).__name__
     try:
+        inputs = {m: torch.zeros(2, *b.shape) for m, b in model.branches.items()}  # type: ignore[misc]
         encoded = model.encode(model.standardised(inputs))
     except Exception as error:
         raise PluginError(f"A branch fails on a batch of zeros: {_short(error)}") from error

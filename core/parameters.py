@@ -7,14 +7,17 @@ One mechanism serves every kind of plugin and the training settings: an argument
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from .errors import ParameterError, UnknownNameError
+from .errors import FusionError, ParameterError, PluginError, UnknownNameError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,29 @@ def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
     }
 
 
+def make(cls: type[T], *args: Any, given: Mapping[str, Any], owner: str) -> T:
+    """An instance of a plugin class, its parameters bound.
+
+    Raises
+    ------
+    UserError
+        For a parameter that does not exist or does not fit.
+    PluginError
+        If the class can't be made, naming it.
+    """
+    parameters = bind(cls, given, owner=owner)
+    try:
+        return cls(*args, **parameters)
+    except FusionError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{owner} ({cls.__module__}.{cls.__qualname__}) can't be made: "
+            f"{type(error).__name__}: {error}",
+            hint="Every argument of a plugin that fusion does not pass needs a default.",
+        ) from error
+
+
 def convert(value: Any, annotation: Any, label: str) -> Any:
     """Turn `value`, often text from the command line, into what `annotation` asks for."""
     for candidate in _alternatives(annotation):
@@ -187,7 +213,7 @@ def _convert_one(value: Any, annotation: Any) -> Any:
             raise ValueError
         return int(value)
     if annotation is float:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or not math.isfinite(float(value)):
             raise ValueError
         return float(value)
     if annotation is str:

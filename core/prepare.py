@@ -18,11 +18,18 @@ from .config import RunConfig
 from .contracts import Balancer, Clip, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source
 from .device import choose_device
-from .errors import CorpusError, ParameterError, SplitError, UnknownNameError
+from .errors import (
+    CorpusError,
+    FusionError,
+    ParameterError,
+    PluginError,
+    SplitError,
+    UnknownNameError,
+)
 from .extraction import Extraction, failure_text, fingerprint_of, make_extractor
 from .features import Indices
 from .model import BranchSpec, ModelSpec, build_model, check_model, default_branch
-from .parameters import bind
+from .parameters import bind, make
 from .registry import HOOKS, Registry
 from .run_dir import RunData
 from .splits import Split, check_classes, make_splits
@@ -59,8 +66,15 @@ def make_plan(config: RunConfig, registry: Registry) -> Plan:
     config = replace(config, settings=bound_settings(config, registry, spec))
     model = build_model(spec, registry)
     check_model(model)
-    for balancer in make_balancers(config, registry):
-        balancer.setup(model, model.modalities)
+    for name, balancer in zip(config.balancers, make_balancers(config, registry), strict=True):
+        try:
+            balancer.setup(model, model.modalities)
+        except FusionError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"The balancer {name!r} fails in setup: {type(error).__name__}: {error}"
+            ) from error
     make_trackers(config, registry)
     splits = make_splits(
         dataset.clips, dataset.classes, mode=config.split, folds=config.folds, seed=config.seed
@@ -71,11 +85,17 @@ def make_plan(config: RunConfig, registry: Registry) -> Plan:
 
 def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
     """Fill in what the user left open with the plugins that call themselves default."""
+    strategy = config.strategy or next(iter(registry.defaults("strategy")), "")
+    if not strategy:
+        raise ParameterError(
+            "No strategy is named, and the default one is not there (blocked, or broken).",
+            hint="Name one: --strategy NAME (fusion plugins list shows them).",
+        )
     return replace(
         config,
         data=config.data or tuple(registry.defaults("corpus")[:1]),
         features=config.features or tuple(registry.defaults("extractor")),
-        strategy=config.strategy or next(iter(registry.defaults("strategy")), ""),
+        strategy=strategy,
         balancers=tuple(b for b in config.balancers if b != "none"),
     )
 
@@ -168,7 +188,7 @@ def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
     made: list[Balancer] = []
     for name in config.balancers:
         cls = registry.balancer(name)
-        made.append(cls(**bind(cls, config.settings.get(name, {}), owner=name)))
+        made.append(make(cls, given=config.settings.get(name, {}), owner=name))
     return made
 
 
@@ -177,7 +197,7 @@ def make_trackers(config: RunConfig, registry: Registry) -> list[Tracker]:
     made: list[Tracker] = []
     for name in tracker_names(config, registry):
         cls = registry.tracker(name)
-        made.append(cls(**bind(cls, config.settings.get(name, {}), owner=name)))
+        made.append(make(cls, given=config.settings.get(name, {}), owner=name))
     return made
 
 
@@ -210,10 +230,6 @@ def extract(
     )
     failed = {failure.key for failure in report.failures}
     kept = [i for i, key in enumerate(keys) if key not in failed]
-    if not kept:
-        raise CorpusError(
-            f"No recording could be read. The first: {failure_text(report.failures[0])}"
-        )
     splits = [_keep(split, set(kept)) for split in plan.splits]
     if report.failures:
         for split in splits:
@@ -263,7 +279,15 @@ def build_features(
     items = [Item(key, recording) for key, recording in zip(keys, recordings, strict=True)]
     work = [(Extraction.of(extractor), items) for extractor in extractors.values()]
     cache = FeatureCache(config.cache)
-    return keys, build(cache, work, jobs=jobs, on_progress=on_progress, strict=config.strict)
+    report = build(cache, work, jobs=jobs, on_progress=on_progress, strict=config.strict)
+    for failure in report.failures:
+        if failure.reason.startswith(PluginError.__name__):  # no fault of the recording
+            raise PluginError(failure.reason.partition(": ")[2])
+    if report.failures and len({f.key for f in report.failures}) == len(set(keys)):
+        raise CorpusError(
+            f"No recording could be read. The first: {failure_text(report.failures[0])}"
+        )
+    return keys, report
 
 
 def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:

@@ -20,10 +20,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from .errors import RunError, StorageError
 from .splits import Split
 
 FORMAT = 1
+_REQUIRED = ("config", "classes", "features", "model", "split", "seconds")
 PARTS = ("train", "val", "test")
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
 
@@ -85,7 +87,9 @@ class RunDirectory:
         if path.exists() and not _is_free(path):
             raise RunError(
                 f"The run directory {path} exists already and is not empty.",
-                hint=f"Go on with that run: fusion run --resume {path}; or name another: --out.",
+                hint=f"Go on with that run: fusion run --resume {path}; or name another: --out."
+                if (path / "run.json").exists()
+                else "Name another folder with --out.",
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -111,12 +115,16 @@ class RunDirectory:
                 f"{path} is no run directory: it holds no run.json.",
                 hint="Give a folder that fusion run made (runs/... by default).",
             )
-        found = run.info().get("format")
+        info = run.info()
+        found = info.get("format")
         if not isinstance(found, int) or found > FORMAT:
             raise RunError(
                 f"{path} has run format {found!r}, and this version reads up to {FORMAT}.",
                 hint="Update fusion: pip install -U modal-fusion",
             )
+        missing = [key for key in _REQUIRED if key not in info]
+        if missing:
+            raise RunError(f"{path / 'run.json'} is damaged: it has no {missing[0]!r}.")
         return run
 
     # -- small files -----------------------------------------------------------------
@@ -132,6 +140,11 @@ class RunDirectory:
     def finished(self, name: str) -> bool:
         """Whether that training is done."""
         return (self.training(name) / "training.json").is_file()
+
+    def is_complete(self) -> bool:
+        """Whether the run is finished and nothing of its outcome is missing."""
+        outcome = ("results.json", "model.safetensors")
+        return "handed_out" in self.info() and all((self.path / f).is_file() for f in outcome)
 
     def read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -202,9 +215,32 @@ class RunDirectory:
                 _split(rows, fold, info["split"]["speaker_independent"])
                 for fold in range(info["split"]["folds"])
             )
-        except (OSError, KeyError, ValueError) as error:
-            raise RunError(f"{path} can't be read: {error}") from error
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{path} can't be read: {error!r}") from error
+        if [split.digest(clips) for split in splits] != info["split"]["digests"]:
+            raise RunError(f"{path} is not the split that this run was made with.")
         return RunData(clips, keys, targets, classes, splits)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the run to this process; a lock goes with the process that holds it.
+
+        Raises
+        ------
+        RunError
+            If another process works on the run.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such locks on Windows
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"Another process works on the run {self.path}.") from error
+            yield
 
 
 def _is_free(path: Path) -> bool:

@@ -27,7 +27,7 @@ from .checkpoint import load_weights, save_weights
 from .config import RunConfig
 from .device import choose_device, choose_precision, free_memory
 from .engine import Trainer
-from .errors import FusionError, TrainingError
+from .errors import FusionError, RunError, TrainingError
 from .features import Features, Indices
 from .inference import Predictions, predict
 from .model import FusionModel, ModelSpec, build_model, count_parameters
@@ -314,5 +314,12 @@ class _PredictPart:
 def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:
     """The model of a finished training, with its best epoch's weights, on the CPU."""
     model = build_model(spec_of(run, training), registry)
-    model.load_state_dict(load_weights(run.training(training.name) / "model.safetensors"))
+    path = run.training(training.name) / "model.safetensors"
+    try:
+        model.load_state_dict(load_weights(path))
+    except RuntimeError as error:
+        raise RunError(
+            f"{path} holds the weights of another model.",
+            hint=f"Delete the folder {path.parent}; fusion run --resume then trains it again.",
+        ) from error
     return model

@@ -121,6 +121,9 @@ class Display(Observer):
             f"{summary['seconds']:.0f} s, {summary['parameters']:,} parameters"
         )
 
+    def warned(self, message: str) -> None:
+        self._say(f"[yellow]warning:[/] {escape(message)}")
+
     def evaluating(self) -> None:
         for name in list(self._bars):
             self._progress.remove_task(self._bars.pop(name))
@@ -154,7 +157,7 @@ def print_result(result: RunResult) -> None:
         comparison = results.comparisons[name]
         if name == FUSED or comparison.difference:  # often the best single is handed out itself
             console.print(f"{name} minus {results.best_single}: {escape(_comparison(comparison))}")
-    if results.weights:
+    if len(results.weights) > 1:
         shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
         console.print(f"fusion weights on test: {shares}")
     console.print()

@@ -29,7 +29,7 @@ def command(ctx: click.Context, run: str, files: tuple[str, ...], as_json: bool)
     predictor = Predictor(Path(run), registry)
     for warning in predictor.warnings:
         click.echo(click.style("warning: ", fg="yellow") + warning, err=True)
-    width = max(len(name) for name in files)
+    width = max(len(click.format_filename(name)) for name in files)
     if not as_json:
         click.echo(f"{'file':<{width}}  {'label':<10}  " + "  ".join(
             f"{name:>8}" for name in predictor.classes))  # fmt: skip
@@ -37,12 +37,15 @@ def command(ctx: click.Context, run: str, files: tuple[str, ...], as_json: bool)
     for prediction in predictor.predict(Path(name) for name in files):
         if prediction.error is not None:
             failures += 1
-            click.echo(click.style("error: ", fg="red") + prediction.error, err=True)
+            # A name that is no UTF-8 can be opened, but not printed as it is.
+            text = prediction.error.encode("utf-8", "replace").decode()
+            click.echo(click.style("error: ", fg="red") + text, err=True)
         if as_json:
             click.echo(json.dumps(_plain(prediction)))
         elif prediction.error is None:
             shares = "  ".join(f"{prediction.probabilities[c]:8.3f}" for c in predictor.classes)
-            click.echo(f"{prediction.path!s:<{width}}  {prediction.label:<10}  {shares}")
+            name = click.format_filename(prediction.path)
+            click.echo(f"{name:<{width}}  {prediction.label:<10}  {shares}")
     return 2 if failures else 0
 
 

@@ -98,15 +98,22 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     from ..experiment import new_run_path, resume_experiment, run_experiment
     from .display import Display, print_result
 
+    out = Path(options["resume"] or options["out"] or "")
     with Display(quiet=options["quiet"] or options["as_json"]) as display:
-        if options["resume"]:
-            path = Path(options["resume"])
-            result = resume_experiment(path, jobs=options["jobs"], observer=display)
-        else:
-            registry = registry_from(ctx)
-            config = _config(options, registry)
-            out = Path(options["out"]) if options["out"] else new_run_path(config, Path("runs"))
-            result = run_experiment(config, out, registry, jobs=options["jobs"], observer=display)
+        try:
+            if options["resume"]:
+                result = resume_experiment(out, jobs=options["jobs"], observer=display)
+            else:
+                registry = registry_from(ctx)
+                config = _config(options, registry)
+                out = out if options["out"] else new_run_path(config, Path("runs"))
+                result = run_experiment(
+                    config, out, registry, jobs=options["jobs"], observer=display
+                )
+        except KeyboardInterrupt:
+            if (out / "run.json").is_file():
+                click.echo(f"\nGo on with: fusion run --resume {out}", err=True)
+            raise
     if options["as_json"]:
         click.echo(json.dumps(_as_json(result), indent=1))
     else:

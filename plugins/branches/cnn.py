@@ -52,17 +52,18 @@ class CNN(Branch):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(shape, dim)
-        if blocks < 1 or channels < 1 or growth <= 0 or not 0 <= dropout < 1:
+        if min(blocks, channels, max_channels) < 1 or growth <= 0 or not 0 <= dropout < 1:
             raise ParameterError(
-                f"cnn needs blocks >= 1, channels >= 1, growth > 0 and 0 <= dropout < 1; given "
-                f"blocks={blocks}, channels={channels}, growth={growth}, dropout={dropout}."
+                "cnn needs blocks, channels and max_channels >= 1, growth > 0 and dropout in "
+                f"[0, 1); given blocks={blocks}, channels={channels}, max_channels={max_channels}, "
+                f"growth={growth}, dropout={dropout}."
             )
         if stem_stride not in (1, 2):
             raise ParameterError(f"cnn.stem_stride must be 1 or 2, and is {stem_stride}.")
         wide, height, width = shape
         stack: list[nn.Module] = []
         for index in range(blocks):
-            narrow, wide = wide, min(max_channels, round(channels * growth**index))
+            narrow, wide = wide, max(1, min(max_channels, round(channels * growth**index)))
             stride = stem_stride if index == 0 else 1
             stack.append(nn.Conv2d(narrow, wide, 3, stride=stride, padding=1, bias=False))
             if stride == 2:

@@ -198,6 +198,49 @@ def test_a_killed_run_is_resumed_to_the_same_result(finished, corpus, cache, tmp
     assert len(epochs) == 9
 
 
+def test_lost_outcomes_are_made_again(finished, tmp_path, capsys):
+    """A finished run that lost its results or its model is concluded again by --resume."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / "results.json").unlink()
+    (copy / "model.safetensors").unlink()
+    assert run_cli(["run", "--resume", str(copy), "--quiet"]) == 0
+    for name in ("results.json", "model.safetensors"):
+        assert (copy / name).read_bytes() == (finished / name).read_bytes()
+    (copy / "results.json").unlink()
+    clips = (copy / "clips.csv").read_text()
+    (copy / "clips.csv").write_text(clips.replace(",train", ",test", 1))
+    assert run_cli(["run", "--resume", str(copy), "--quiet"]) == 2
+    assert "not the split" in capsys.readouterr().err
+
+
+TRACKER = """
+from fusion import Tracker, hookimpl
+
+class Bad(Tracker):
+    name = "bad"
+
+    def epoch(self, event):
+        raise RuntimeError("no network")
+
+@hookimpl
+def fusion_trackers():
+    return [Bad]
+"""
+
+
+def test_a_tracker_that_fails_does_not_stop_the_run(corpus, cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(TRACKER)
+    code = run_cli(["run", "-p", "bad.py", "--tracker", "bad", "--data", str(corpus), "--cache",
+                    cache, "--out", "out", "--epochs", "1", *SMALL])  # fmt: skip
+    assert code == 0
+    error = capsys.readouterr().err
+    assert error.count("The tracker 'bad' failed in epoch") == 1 and "no network" in error
+
+
 def test_a_loss_that_explodes_exits_1_and_names_the_cause(corpus, cache, tmp_path, capsys):
     code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(tmp_path / "out"),
                     "--epochs", "2", "--lr", "1e30", "--set", "train.optimizer=sgd", "--set",

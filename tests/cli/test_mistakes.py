@@ -54,6 +54,9 @@ CASES = {
     "set form": (["--set", "mode=fixed"], ["OWNER.PARAMETER=VALUE"]),
     "training setting": (["--set", "train.epoch=3"], ["parameter of train 'epoch'", "'epochs'"]),
     "training value": (["--lr", "-1"], ["train.lr must be above 0"]),
+    "no number": (["--set", "train.clip=inf"], ["train.clip must be float", "'inf'"]),
+    "channels": (["--set", "branch.mel.max_channels=0"], ["max_channels=0"]),
+    "blocked default": (["-p", "no:gated"], ["No strategy is named", "--strategy"]),
     "device": (["--device", "gpu9"], ["--device gpu9", "auto, cpu, cuda"]),
     "twice the same feature": (["--features", "mel,mel"], ["named twice"]),
     "tracker": (["--tracker", "tensorbord"], ["no tracker 'tensorbord'"]),
@@ -78,8 +81,32 @@ def test_a_run_directory_that_exists(capsys, table, tmp_path):
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     error = mistake(capsys, "--data", table(), "--out", str(out))
-    assert "exists already" in error and "--resume" in error
+    assert "exists already" in error and "--out" in error
     assert (out / "notes.txt").read_text() == "mine"
+    (out / "run.json").write_text('{"format": 1}')
+    error = mistake(capsys, "--data", table(), "--out", str(out))
+    assert f"--resume {out}" in error
+    assert "damaged: it has no 'config'" in mistake(capsys, "--resume", str(out))
+
+
+def test_a_run_that_failed_before_it_began_is_in_nobodys_way(table, tmp_path):
+    from fusion.core.run_dir import RunDirectory
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "clips.csv").write_text("name")
+    assert RunDirectory.create(tmp_path / "out").path.is_dir()
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path):
+    from fusion.core.errors import RunError
+    from fusion.core.run_dir import RunDirectory
+
+    run = RunDirectory(tmp_path)
+    refused = pytest.raises(RunError, match="Another process")
+    with run.locked(), refused, RunDirectory(tmp_path).locked():
+        pass
+    with RunDirectory(tmp_path).locked():
+        pass
 
 
 def test_a_run_directory_that_can_not_be_made(capsys, table, tmp_path):

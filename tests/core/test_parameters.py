@@ -78,7 +78,8 @@ def test_an_unknown_parameter_says_what_was_probably_meant():
 
 @pytest.mark.parametrize(
     ("value", "annotation"),
-    [("x", float), ("1.5", int), (1.5, int), ("c", Literal["a", "b"]), ("maybe", bool),
+    [("x", float), ("inf", float), ("nan", float),
+     ("1.5", int), (1.5, int), ("c", Literal["a", "b"]), ("maybe", bool),
      ("1,2,3", tuple[int, int]), (True, float), (3, str)],
 )  # fmt: skip
 def test_what_does_not_fit_is_an_error_that_names_the_parameter(value, annotation):
@@ -86,7 +87,11 @@ def test_what_does_not_fit_is_an_error_that_names_the_parameter(value, annotatio
         convert(value, annotation, "thing.x")
 
 
-@given(st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.none()))
+@given(
+    st.one_of(
+        st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()
+    )
+)
 def test_text_and_value_convert_alike(value):
     annotation = type(value) | None if value is not None else int | None
     assert convert(str(value), annotation, "x") == convert(value, annotation, "x") == value
