@@ -134,7 +134,7 @@ class Display(Observer):
 
     def _bar(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._bars:
-            self._bars[name] = self._progress.add_task(name, total=total, note=note)
+            self._bars[name] = self._progress.add_task(name, total=total, completed=done, note=note)
         self._progress.update(self._bars[name], completed=done, note=note)
 
 
