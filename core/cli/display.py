@@ -21,6 +21,7 @@ from ..extraction import failure_text
 from ..prepare import Plan
 from ..results import CHOSEN, SIGNIFICANT, p_text, points, smallest_p
 from ..run_dir import PARTS
+from ..splits import Split
 from ..statistics import Comparison, Interval
 from ..trainings import FUSED, Training
 
@@ -80,6 +81,14 @@ class Display(Observer):
         )
         of = f"{len(plan.splits)} folds; the first: " if len(plan.splits) > 1 else ""
         self._say(f"[bold]split[/]     {of}{sizes}")
+        for part in ("val", "test"):
+            lacking = [
+                c for c in data.classes if any(_lacks(plan, c, s, part) for s in plan.splits)
+            ]
+            if lacking:
+                where = f"{part} of some fold" if of else part
+                names = escape(", ".join(lacking))
+                self._say(f"[yellow]          no clip in {where}:[/] {names}")
         if not plan.splits[0].speaker_independent:
             self._say("[yellow]          speaker-dependent: speakers in several parts[/]")
 
@@ -136,6 +145,10 @@ class Display(Observer):
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=total, completed=done, note=note)
         self._progress.update(self._bars[name], completed=done, note=note)
+
+
+def _lacks(plan: Plan, label: str, split: Split, part: str) -> bool:
+    return all(plan.dataset.clips[i].label != label for i in getattr(split, part))
 
 
 def _console() -> Console:

@@ -144,6 +144,19 @@ def test_one_class(capsys, table):
     assert "class" in mistake(capsys, "--data", table(labels=("happy",)))
 
 
+def test_a_class_that_is_tested_nowhere_is_said(capsys, tmp_path):
+    rows = [("path", "label", "speaker")]
+    rows += [(f"{s}-{c}.wav", c, str(s)) for s in range(6) for c in ("happy", "sad")]
+    rows.append(("0-angry.wav", "angry", "0"))
+    for name, _, _ in rows[1:]:
+        (tmp_path / name).touch()
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    error = mistake(capsys, "--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"),
+                    "--cache", str(tmp_path / "cache"), "--jobs", "1")  # fmt: skip
+    assert "no clip in val: angry" in error and "no clip in test: angry" in error
+
+
 def test_nothing_readable(capsys, table, tmp_path):
     error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "out"), "--cache",
                     str(tmp_path / "cache"), "--jobs", "1")  # fmt: skip
