@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -25,11 +24,9 @@ from .device import choose_precision
 from .errors import TrainingError
 from .features import Features, Indices, batches, kept_axes, number_of_batches
 from .inference import autocast, predict
-from .metrics import confusion_by_group, uar
+from .metrics import confusion_matrix, uar
 from .model import FusionModel
 from .optim import Optimizer, parameter_groups
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass
@@ -278,12 +275,8 @@ class Trainer:
         return record
 
     def _uar(self, scores: Tensor, labels: Tensor) -> float:
-        classes = scores.argmax(dim=1).cpu().numpy()
-        truth = labels.cpu().numpy()
-        together = np.zeros(len(truth), dtype=np.int64)
-        return round(
-            float(uar(confusion_by_group(truth, classes, together, self.num_classes)[0])), 5
-        )
+        said = scores.argmax(dim=1).cpu().numpy()
+        return round(float(uar(confusion_matrix(labels.cpu().numpy(), said, self.num_classes))), 5)
 
     def _keep_best(self, record: Mapping[str, Any]) -> None:
         # A single epoch's score on a few speakers is mostly luck, and the highest of many the

@@ -64,6 +64,17 @@ def confusion_by_group(
     return counts.astype(np.int64).reshape(len(names), num_classes, num_classes)
 
 
+def confusion_matrix(
+    targets: npt.NDArray[np.integer], predictions: npt.NDArray[np.integer], num_classes: int
+) -> npt.NDArray[np.int64]:
+    """Confusion matrix of all clips together, (C, C) int64; see :func:`confusion_by_group`."""
+    together = np.zeros(len(targets), dtype=np.int64)
+    matrix: npt.NDArray[np.int64] = confusion_by_group(targets, predictions, together, num_classes)[
+        0
+    ]
+    return matrix
+
+
 def uar(confusion: npt.NDArray[Any]) -> Floats:
     """Unweighted average recall, which is balanced accuracy.
 

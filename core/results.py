@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .inference import Predictions
 from .metrics import accuracy, confusion_by_group, macro_f1, uar
 from .run_dir import RunData
-from .selection import ENSEMBLE, Selection, candidate_probabilities
+from .selection import ENSEMBLE, Selection, candidate_probabilities, uar_of
 from .statistics import Comparison, Interval, bootstrap_interval, paired_comparison
 from .trainings import FUSED, Training
 
@@ -147,13 +147,10 @@ def _model_result(
     data: RunData,
 ) -> ModelResult:
     val = [f.val_uar[f.chosen if name == CHOSEN else name] for f in selection.folds]
-    folds = []
-    for split, probabilities in zip(data.splits, parts, strict=True):
-        together = np.zeros(len(split.test), dtype=np.int64)
-        matrix = confusion_by_group(
-            data.targets[split.test], probabilities.argmax(axis=1), together, len(data.classes)
-        )
-        folds.append(round(float(uar(matrix[0])), 6))
+    folds = [
+        uar_of(probabilities, data.targets[split.test], len(data.classes))
+        for split, probabilities in zip(data.splits, parts, strict=True)
+    ]
     return ModelResult(
         name,
         bootstrap_interval(confusion, uar),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .ensemble import ensemble_weights, mix
 from .inference import Predictions
-from .metrics import confusion_by_group, uar
+from .metrics import confusion_matrix, uar
 from .run_dir import RunData
 from .trainings import FUSED, Training
 
@@ -109,9 +109,8 @@ def uar_of(
     probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.int64], num_classes: int
 ) -> float:
     """UAR of the most probable class."""
-    together = np.zeros(len(targets), dtype=np.int64)
-    confusion = confusion_by_group(targets, probabilities.argmax(axis=1), together, num_classes)
-    return round(float(uar(confusion[0])), 6)
+    confusion = confusion_matrix(targets, probabilities.argmax(axis=1), num_classes)
+    return round(float(uar(confusion)), 6)
 
 
 def candidate_probabilities(

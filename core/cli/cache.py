@@ -37,21 +37,18 @@ def build(ctx: click.Context, /, **options: Any) -> None:
     from ...cache import FeatureCache
     from ..config import RunConfig
     from ..parameters import parse_settings
-    from ..prepare import build_cache, with_defaults
+    from ..prepare import build_cache
     from .display import Display, print_build
 
     registry = registry_from(ctx)
-    config = with_defaults(
-        RunConfig(
-            data=options["data"],
-            labels=options["labels"],
-            features=tuple(f.strip() for f in options["features"].split(",") if f.strip()),
-            settings=parse_settings(options["settings"]),
-            plugins=registry.requests,
-            cache=options["cache"],
-            strict=options["strict"],
-        ),
-        registry,
+    config = RunConfig(
+        data=options["data"],
+        labels=options["labels"],
+        features=tuple(f.strip() for f in options["features"].split(",") if f.strip()),
+        settings=parse_settings(options["settings"]),
+        plugins=registry.requests,
+        cache=options["cache"],
+        strict=options["strict"],
     )
     with Display(quiet=options["quiet"]) as display:
         report = build_cache(config, registry, jobs=options["jobs"], on_progress=display.extracting)
