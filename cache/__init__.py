@@ -14,29 +14,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .array import FeatureArray
     from .builder import BuildReport, Item, build
+    from .executors import Workers, open_workers
     from .fingerprint import Fingerprint, digest_many, digest_recording
+    from .shard import Entry
     from .store import FeatureCache
 
 _HOME = {
     "BuildReport": "builder",
+    "Entry": "shard",
     "FeatureArray": "array",
     "FeatureCache": "store",
     "Fingerprint": "fingerprint",
     "Item": "builder",
+    "Workers": "executors",
     "build": "builder",
     "digest_many": "fingerprint",
     "digest_recording": "fingerprint",
+    "open_workers": "executors",
 }
 
 __all__ = [
     "BuildReport",
+    "Entry",
     "FeatureArray",
     "FeatureCache",
     "Fingerprint",
     "Item",
+    "Workers",
     "build",
     "digest_many",
     "digest_recording",
+    "open_workers",
 ]
 
 

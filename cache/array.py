@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import CacheError
 from .fingerprint import Fingerprint
-from .shard import Array, Shard, checksum
+from .shard import Array, PackedRows, ShardFile, checksum
 
 Verify = Literal["open", "always"]
+VERIFY: tuple[str, ...] = get_args(Verify)
 
 
 class FeatureArray:
     """One feature of a list of keys, read from memory-mapped shards. Made by
     :meth:`FeatureCache.open`.
 
-    It can be pickled (files are mapped when first read, in each process anew) and used by
-    several threads at once.
+    It can be pickled and used by several threads at once. Files are opened when first read, in
+    each process anew, after a fork too: it serves as the data set of a
+    :class:`torch.utils.data.DataLoader` with any number of workers.
 
     Attributes
     ----------
@@ -38,19 +42,22 @@ class FeatureArray:
         self,
         fingerprint: Fingerprint,
         keys: tuple[str, ...],
-        shards: tuple[Shard, ...],
-        shard_of: npt.NDArray[np.int64],
+        files: tuple[ShardFile, ...],
+        file_of: npt.NDArray[np.int64],
         row_of: npt.NDArray[np.int64],
+        checksums: npt.NDArray[np.uint64],
         verify: Verify,
     ) -> None:
         self.keys = keys
         self.shape = (len(keys), *fingerprint.shape)
         self.dtype = np.dtype(fingerprint.dtype)
-        self._shards = shards
-        self._shard_of = shard_of  # (n,)
+        self._files = files
+        self._file_of = file_of  # (n,)
         self._row_of = row_of  # (n,)
+        self._checksums = checksums  # (n,)
         self._verify = verify
-        self._maps: dict[int, Array] = {}
+        self._opened: dict[int, Array | PackedRows] = {}
+        self._process = os.getpid()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -64,7 +71,16 @@ class FeatureArray:
         return f"FeatureArray(shape={self.shape}, dtype={self.dtype.name})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}
+        return {**self.__dict__, "_opened": {}}
+
+    def __getitem__(self, index: int) -> Array:
+        """The array of one row: (...), a copy."""
+        row: Array = self.take([index])[0]
+        return row
+
+    def __getitems__(self, indices: Sequence[int]) -> Array:
+        """What a DataLoader asks for: a whole batch at once."""
+        return self.take(list(indices))
 
     def take(self, indices: npt.ArrayLike, out: Array | None = None) -> Array:
         """Gather rows, like ``numpy.take(self, indices, axis=0)``.
@@ -121,46 +137,47 @@ class FeatureArray:
         return np.where(index < 0, index + len(self), index)
 
     def _gather(self, index: npt.NDArray[np.int64], out: Array) -> None:
-        shards, rows = self._shard_of[index], self._row_of[index]  # (B,)
-        if len(index) and (shards == shards[0]).all():
+        files, rows = self._file_of[index], self._row_of[index]  # (B,)
+        opened = {number: self._open(number) for number in np.unique(files).tolist()}
+        if len(opened) == 1 and isinstance(whole := next(iter(opened.values())), np.ndarray):
             # mode="clip" because "raise" would copy through a buffer; rows are in range.
-            np.take(self._map(int(shards[0])), rows, axis=0, out=out, mode="clip")
+            np.take(whole, rows, axis=0, out=out, mode="clip")
             return
         # Copying row by row straight into place is as fast as one take from one file;
-        # fancy indexing by shard copies everything twice.
-        maps = {number: self._map(number) for number in np.unique(shards).tolist()}
-        for place, (number, row) in enumerate(zip(shards.tolist(), rows.tolist(), strict=True)):
-            out[place] = maps[number][row]
+        # fancy indexing by file copies everything twice.
+        for place, (number, row) in enumerate(zip(files.tolist(), rows.tolist(), strict=True)):
+            out[place] = opened[number][row]
 
-    def _map(self, number: int) -> Array:
-        # Two threads may both map a shard; that costs nothing but the second map.
-        if number not in self._maps:
-            self._maps[number] = _map_shard(self._shards[number])
-        return self._maps[number]
+    def _open(self, number: int) -> Array | PackedRows:
+        if self._process != os.getpid():  # forked: handles of HDF5 belong to the parent
+            self._opened, self._process = {}, os.getpid()
+        # Two threads may both open a file; that costs nothing but the second time.
+        if number not in self._opened:
+            self._opened[number] = _rows(self._files[number])
+        return self._opened[number]
 
     def _check(self, index: npt.NDArray[np.int64], rows: Array) -> None:
         for i, row in zip(index.tolist(), rows, strict=True):
-            shard = self._shards[self._shard_of[i]]
-            if checksum(row) != int(shard.checksums[self._row_of[i]]):
+            if checksum(row) != int(self._checksums[i]):
                 raise CacheError(
-                    f"The array of {self.keys[i]!r} in {shard.path} does not fit its checksum: "
-                    "it was changed after it was written.",
-                    hint="Delete that file and build again; and look after the disk.",
+                    f"The array of {self.keys[i]!r} in {self._files[self._file_of[i]].path} does "
+                    "not fit its checksum: it was changed after it was written.",
+                    hint="fusion cache verify --repair computes it again; and look after the disk.",
                 )
 
 
-def _map_shard(shard: Shard) -> Array:
+def _rows(file: ShardFile) -> Array | PackedRows:
     try:
         try:
-            return shard.map()
+            return file.rows()
         except OSError as error:
             if error.errno != errno.EMFILE:
                 raise
             _allow_more_files()
-            return shard.map()
+            return file.rows()
     except OSError as error:
         raise CacheError(
-            f"Can't map {shard.path}: {error.strerror or error}.",
+            f"Can't map {file.path}: {error.strerror or error}.",
             hint="Each shard takes one open file; `ulimit -n` shows and sets how many may be.",
         ) from None
 

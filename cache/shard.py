@@ -3,56 +3,174 @@
 ====================  ====================  ================================================
 in the file           type                  meaning
 ====================  ====================  ================================================
-``data``              (n, ...)              the arrays, contiguous, so that they can be mapped
-``keys``              (n,) bytes            ASCII, padded with zeros
+``data``              (n, ...)              the arrays: contiguous, so that they can be mapped,
+                                            or packed, a compressed chunk for each
+``keys``              (n,) bytes            ASCII
 ``checksums``         (n,) uint64           BLAKE2b (8 bytes, little-endian) of each array
 ``seconds``           (n,) float64          what computing each array took
+``origins``           (n,) bytes            UTF-8: where each array's source was found
+``groups``            (n,) bytes            UTF-8: what each belongs to, e.g. a corpus
 ``format``            attribute, text       ``fusion feature shard``
-``format_version``    attribute, integer    1
+``format_version``    attribute, integer    2
 ``fingerprint``       attribute, text       canonical JSON
 ``checksum``          attribute, text       BLAKE2b (16 bytes, hexadecimal) of fingerprint, keys,
-                                            checksums and seconds, one after the other
+                                            checksums, seconds, origins and groups, one after
+                                            the other
 ``created``           attribute, text       ISO 8601, UTC
 ====================  ====================  ================================================
 
-All numbers are little-endian, all texts ASCII of fixed length. The shard's checksum covers the
-arrays by way of their own checksums: it is checked whenever a shard is opened, without reading
-the arrays.
+All numbers are little-endian, all texts of fixed length, padded with zeros. The shard's
+checksum covers the arrays by way of their own checksums: it is checked whenever a shard is
+opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
-import os
-import re
-import socket
-import time
+import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CacheError, ShardError, StorageError
+from .codecs import Codec, codec_options, missing_codec
+from .errors import CacheError, ShardError
+from .files import written_whole
 from .fingerprint import Fingerprint
 
 FORMAT = "fusion feature shard"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = ".h5"
 
 _PAGE = 4096
-_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "unknown"
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp")
-_ABANDONED_SECONDS = 3600.0
+_COLUMNS = ("keys", "checksums", "seconds", "origins", "groups")
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One array to store, and what is known of it.
+
+    Attributes
+    ----------
+    key : str
+        ASCII.
+    array : array
+        Of the fingerprint's shape and dtype.
+    seconds : float
+        What computing it took.
+    origin : str
+        Where its source was found, for people and for computing it again.
+    group : str
+        What it belongs to, e.g. the name of a corpus.
+    """
+
+    key: str
+    array: Array
+    seconds: float = 0.0
+    origin: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """Where the arrays of a shard lie.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    fingerprint : Fingerprint
+        Of all its arrays.
+    count : int
+        Arrays in it.
+    offset : int or None
+        Byte at which they begin; None where they are packed.
+    size : int
+        Bytes of the whole file.
+    """
+
+    path: Path
+    fingerprint: Fingerprint
+    count: int
+    offset: int | None
+    size: int
+
+    @property
+    def packed(self) -> bool:
+        """Whether the arrays are compressed."""
+        return self.offset is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, *shape)."""
+        return (self.count, *self.fingerprint.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As stored: little-endian."""
+        return stored_dtype(self.fingerprint)
+
+    def rows(self) -> Array | PackedRows:
+        """The arrays, read when they are indexed: (n, ...), read-only.
+
+        Raises
+        ------
+        CacheError
+            If the file has gone, is not the one that was opened, or is packed by a codec that
+            is not installed.
+        """
+        try:
+            size = self.path.stat().st_size
+            if size != self.size:
+                raise ShardError(
+                    f"{self.path} had {self.size} bytes and now has {size}; shards never change.",
+                    hint=RECOMPUTE,
+                )
+            if self.offset is None:
+                return PackedRows(self)
+            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        except FileNotFoundError:
+            raise CacheError(
+                f"{self.path} was there and has gone: something deletes files of this cache.",
+                hint="Start again; what is missing is then computed again.",
+            ) from None
+        return mapped.view(np.ndarray)
+
+
+class PackedRows:
+    """The compressed arrays of a shard; each is unpacked when it is read.
+
+    It holds the file open. HDF5 handles do not survive a fork, so each process needs its own
+    (:class:`FeatureArray` sees to that).
+    """
+
+    def __init__(self, file: ShardFile) -> None:
+        self._path = file.path
+        self._file = h5py.File(file.path, "r", locking=False)
+        missing = missing_codec(self._file["data"])
+        if missing:
+            self._file.close()
+            raise CacheError(f"{file.path} is packed: {missing.message}", hint=missing.hint)
+        self._data = self._file["data"]
+        self._lock = threading.Lock()
+
+    def __getitem__(self, row: int) -> Array:
+        try:
+            with self._lock:
+                array: Array = self._data[row]
+        except OSError as error:
+            raise ShardError(
+                f"{self._path}: array {row} can't be unpacked: {error}.", hint=RECOMPUTE
+            ) from None
+        return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,43 +179,60 @@ class Shard:
 
     Attributes
     ----------
-    path : Path
-        The file.
-    fingerprint : Fingerprint
-        Of all its arrays.
-    keys : tuple of str
-        Key of each row.
+    file : ShardFile
+        Where the arrays are.
+    raw_keys : array
+        (n,) bytes, key of each row.
     checksums : array
         (n,) uint64.
     seconds : array
         (n,) float64, what computing each array took.
-    offset : int
-        Byte at which the arrays begin.
-    size : int
-        Bytes of the whole file.
+    origins, groups : array
+        (n,) bytes, UTF-8.
     """
 
-    path: Path
-    fingerprint: Fingerprint
-    keys: tuple[str, ...]
+    file: ShardFile
+    raw_keys: npt.NDArray[np.bytes_]
     checksums: npt.NDArray[np.uint64]
     seconds: npt.NDArray[np.float64]
-    offset: int
-    size: int
+    origins: npt.NDArray[np.bytes_]
+    groups: npt.NDArray[np.bytes_]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, *shape)."""
-        return (len(self.keys), *self.fingerprint.shape)
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """As stored: little-endian."""
-        return stored_dtype(self.fingerprint)
+    def fingerprint(self) -> Fingerprint:
+        """Of all its arrays."""
+        return self.file.fingerprint
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Key of each row."""
+        return tuple(key.decode("ascii") for key in self.raw_keys.tolist())
+
+    def entries(self, rows: Sequence[int]) -> Iterator[Entry]:
+        """Some rows, to be written elsewhere. Nothing is checked."""
+        arrays = self.file.rows()
+        for row in rows:
+            yield Entry(
+                self.raw_keys[row].decode("ascii"),
+                arrays[row],
+                float(self.seconds[row]),
+                self.origins[row].decode("utf-8", "replace"),
+                self.groups[row].decode("utf-8", "replace"),
+            )
 
     @classmethod
-    def open(cls, path: Path) -> Shard:
+    def open(cls, path: Path, stream: BinaryIO | None = None) -> Shard:
         """Read and check everything but the arrays.
+
+        Parameters
+        ----------
+        stream : seekable binary file, optional
+            Where to read the file's bytes, if they do not lie at `path`.
 
         Raises
         ------
@@ -108,48 +243,25 @@ class Shard:
             If there is no such file.
         """
         try:
-            size = path.stat().st_size
+            size = path.stat().st_size if stream is None else stream.seek(0, 2)
             # A shard never changes, so it needs no lock, which network file systems may lack.
-            with h5py.File(path, "r", locking=False) as file:
+            with h5py.File(path if stream is None else stream, "r", locking=False) as file:
                 _check_format(path, file)
-                shard = _read(cls, path, file, size)
+                shard = _read(path, file, size)
         except (FileNotFoundError, ShardError):
             raise
         except PermissionError:
             raise ShardError(f"{path} may not be read: permission denied.") from None
         except OSError as error:
             raise ShardError(
-                f"{path} is no HDF5 file, or was cut short: {error}.", hint=_RECOMPUTE
+                f"{path} is no HDF5 file, or was cut short: {error}.", hint=RECOMPUTE
             ) from None
         except (CacheError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise ShardError(f"{path} is damaged: {error}", hint=_RECOMPUTE) from None
+            raise ShardError(f"{path} is damaged: {error}", hint=RECOMPUTE) from None
         return shard
 
-    def map(self) -> Array:
-        """Map the arrays into memory: (n, ...), read-only.
 
-        Raises
-        ------
-        CacheError
-            If the file has gone or is not the one that was opened.
-        """
-        try:
-            size = self.path.stat().st_size
-            if size != self.size:
-                raise ShardError(
-                    f"{self.path} had {self.size} bytes and now has {size}; shards never change.",
-                    hint=_RECOMPUTE,
-                )
-            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
-        except FileNotFoundError:
-            raise CacheError(
-                f"{self.path} was there and has gone: something deletes files of this cache.",
-                hint="Start again; what is missing is then computed again.",
-            ) from None
-        return mapped.view(np.ndarray)
-
-
-_RECOMPUTE = "Delete the file; what was in it is then missing and computed again."
+RECOMPUTE = "fusion cache verify --repair removes what is damaged and computes it again."
 
 
 def stored_dtype(fingerprint: Fingerprint) -> np.dtype[Any]:
@@ -169,33 +281,54 @@ def _check_format(path: Path, file: h5py.File) -> None:
         raise ShardError(f"{path} is an HDF5 file, but no shard of a feature cache.")
     version = int(file.attrs["format_version"])
     if version > FORMAT_VERSION:
-        raise ShardError(
+        raise NewerShardError(
             f"{path} has format version {version}; this program reads up to {FORMAT_VERSION}.",
             hint="It was written by a newer fusion: update (pip install -U modal-fusion).",
         )
 
 
-def _read(cls: type[Shard], path: Path, file: h5py.File, size: int) -> Shard:
+class NewerShardError(ShardError):
+    """A shard that a newer version wrote: nothing is wrong with it, so nobody may delete it."""
+
+
+def _read(path: Path, file: h5py.File, size: int) -> Shard:
     fingerprint = Fingerprint.from_json(_text(file, "fingerprint"))
-    raw_keys = file["keys"][:]
-    checksums = file["checksums"][:]
-    seconds = file["seconds"][:]
-    if _shard_checksum(fingerprint, raw_keys, checksums, seconds) != _text(file, "checksum"):
+    count = len(file["keys"])
+    named = _COLUMNS if int(file.attrs["format_version"]) > 1 else _COLUMNS[:3]
+    columns = {name: file[name][:] for name in named}
+    if _shard_checksum(fingerprint, *columns.values()) != _text(file, "checksum"):
         raise ValueError("its checksum does not fit its contents.")
+    if any(len(column) != count for column in columns.values()):
+        raise ValueError("its columns differ in length.")
     data = file["data"]
-    shape = (len(raw_keys), *fingerprint.shape)
+    shape = (count, *fingerprint.shape)
     if data.shape != shape or data.dtype != stored_dtype(fingerprint):
         raise ValueError(
             f"it holds {data.dtype} arrays of {data.shape}, "
             f"but its fingerprint says {fingerprint.dtype} of {shape}."
         )
-    offset = data.id.get_offset()
+    nothing = np.zeros(count, "S1")
+    return Shard(
+        ShardFile(path, fingerprint, count, _offset(data, size), size),
+        columns["keys"],
+        columns["checksums"],
+        columns["seconds"],
+        columns.get("origins", nothing),
+        columns.get("groups", nothing),
+    )
+
+
+def _offset(data: h5py.Dataset, size: int) -> int | None:
+    if data.chunks is not None:
+        if data.chunks != (1, *data.shape[1:]):
+            raise ValueError("its arrays are neither contiguous nor a chunk each.")
+        return None
+    offset: int | None = data.id.get_offset()
     if offset is None:
         raise ValueError("its arrays are not contiguous.")
     if offset + data.nbytes > size:
         raise ValueError(f"its arrays end at byte {offset + data.nbytes} of {size}.")
-    keys = tuple(key.decode("ascii") for key in raw_keys.tolist())
-    return cls(path, fingerprint, keys, checksums, seconds, offset, size)
+    return offset
 
 
 def _text(file: h5py.File, name: str) -> str:
@@ -204,11 +337,7 @@ def _text(file: h5py.File, name: str) -> str:
 
 
 def write_shard(
-    folder: Path,
-    fingerprint: Fingerprint,
-    keys: Sequence[str],
-    arrays: Sequence[Array],
-    seconds: Sequence[float],
+    folder: Path, fingerprint: Fingerprint, entries: Sequence[Entry], codec: Codec | None = None
 ) -> Path:
     """Write arrays as one new shard of `folder`, which must exist.
 
@@ -216,12 +345,10 @@ def write_shard(
 
     Parameters
     ----------
-    keys : sequence of str
-        At least one; ASCII.
-    arrays : sequence of array
-        One per key, of the fingerprint's shape and dtype.
-    seconds : sequence of float
-        What computing each array took.
+    entries : sequence of Entry
+        At least one.
+    codec : str, optional
+        Pack the arrays with it.
 
     Returns
     -------
@@ -231,84 +358,61 @@ def write_shard(
     Raises
     ------
     CacheError
-        If keys or arrays do not fit.
+        If keys or arrays do not fit, or the codec is not installed.
     StorageError
         If the folder can't be written to or is full.
     """
-    if not len(keys) == len(arrays) == len(seconds) > 0:
-        raise CacheError(
-            "A shard needs as many arrays as keys, and at least one: "
-            f"given {len(keys)} keys, {len(arrays)} arrays, {len(seconds)} times."
-        )
-    raw_keys = np.array([_raw_key(key) for key in keys])
-    stored = [_stored(key, array, fingerprint) for key, array in zip(keys, arrays, strict=True)]
+    if not entries:
+        raise CacheError("A shard needs at least one array.")
+    arrays = [_stored(entry, fingerprint) for entry in entries]
+    columns: list[Array] = [
+        np.array([_raw_key(entry.key) for entry in entries]),
+        np.array([checksum(array) for array in arrays], dtype="<u8"),
+        np.array([entry.seconds for entry in entries], dtype="<f8"),
+        _texts(entry.origin for entry in entries),
+        _texts(entry.group for entry in entries),
+    ]
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+    options = codec_options(codec, fingerprint) if codec else {}
     with written_whole(path) as temporary:
-        _write(temporary, fingerprint, raw_keys, stored, np.array(seconds, dtype="<f8"))
+        _write(temporary, fingerprint, arrays, dict(zip(_COLUMNS, columns, strict=True)), options)
     return path
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; it becomes `path` when that went well.
-
-    After a kill at any moment `path` is there whole or not at all, and what was left under
-    the temporary name says whose it was (see :func:`find_debris`).
-
-    Raises
-    ------
-    StorageError
-        If the folder can't be written to or is full.
-    """
-    folder = path.parent
-    temporary = folder / f".{uuid.uuid4().hex}.{_HOST}.{os.getpid()}.tmp"
-    try:
-        try:
-            yield temporary
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error) from None
 
 
 def _write(
     path: Path,
     fingerprint: Fingerprint,
-    keys: npt.NDArray[np.bytes_],
     arrays: Sequence[Array],
-    seconds: npt.NDArray[np.float64],
+    columns: dict[str, Array],
+    options: dict[str, Any],
 ) -> None:
-    checksums = np.array([checksum(array) for array in arrays], dtype="<u8")
     # Arrays that begin on a page need as few pages as possible when they are mapped.
-    alignment = {"alignment_threshold": _PAGE, "alignment_interval": _PAGE}
+    alignment = {} if options else {"alignment_threshold": _PAGE, "alignment_interval": _PAGE}
     # From 1.8 on HDF5 keeps checksums of its own structures. Without them, and with texts in
     # its heap (of variable length), one flipped bit crashes the process that opens the file.
     with h5py.File(path, "w", libver=("v108", "v108"), locking=False, **alignment) as file:
         shape = (len(arrays), *fingerprint.shape)
-        data = file.create_dataset("data", shape, stored_dtype(fingerprint), track_times=False)
+        dtype = stored_dtype(fingerprint)
+        data = file.create_dataset("data", shape, dtype, track_times=False, **options)
         for row, array in enumerate(arrays):
             data[row] = array
-        file.create_dataset("keys", data=keys, track_times=False)
-        file.create_dataset("checksums", data=checksums, track_times=False)
-        file.create_dataset("seconds", data=seconds, track_times=False)
+        for name, column in columns.items():
+            file.create_dataset(name, data=column, track_times=False)
         file.attrs["format_version"] = FORMAT_VERSION
         texts = {
             "format": FORMAT,
             "fingerprint": fingerprint.canonical(),
-            "checksum": _shard_checksum(fingerprint, keys, checksums, seconds),
+            "checksum": _shard_checksum(fingerprint, *columns.values()),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         for name, text in texts.items():
             file.attrs[name] = np.bytes_(text.encode("ascii"))
 
 
-def _shard_checksum(fingerprint: Fingerprint, *datasets: Array) -> str:
+def _shard_checksum(fingerprint: Fingerprint, *columns: Array) -> str:
     digest = hashlib.blake2b(fingerprint.canonical().encode("ascii"), digest_size=16)
-    for dataset in datasets:
-        digest.update(dataset.tobytes())
+    for column in columns:
+        digest.update(column.tobytes())
     return digest.hexdigest()
 
 
@@ -318,11 +422,19 @@ def _raw_key(key: str) -> bytes:
     return key.encode("ascii")
 
 
-def _stored(key: str, array: Array, fingerprint: Fingerprint) -> Array:
-    problem = misfit(array, fingerprint)
+def _texts(texts: Iterator[str]) -> npt.NDArray[np.bytes_]:
+    # surrogateescape would keep names that are no UTF-8, but not for other readers.
+    raw = np.array([text.replace("\0", "").encode("utf-8", "replace") for text in texts])
+    return raw if raw.dtype.itemsize else raw.astype("S1")
+
+
+def _stored(entry: Entry, fingerprint: Fingerprint) -> Array:
+    problem = misfit(entry.array, fingerprint)
     if problem:
-        raise CacheError(f"The array of key {key!r} does not fit {fingerprint.name!r}: {problem}")
-    return np.asarray(array).astype(stored_dtype(fingerprint), copy=False)
+        raise CacheError(
+            f"The array of key {entry.key!r} does not fit {fingerprint.name!r}: {problem}"
+        )
+    return np.asarray(entry.array).astype(stored_dtype(fingerprint), copy=False)
 
 
 def misfit(array: Array, fingerprint: Fingerprint) -> str | None:
@@ -334,69 +446,3 @@ def misfit(array: Array, fingerprint: Fingerprint) -> str | None:
         f"declared are {fingerprint.dtype} arrays of shape {fingerprint.shape}, "
         f"this one is {array.dtype.name} of shape {array.shape}."
     )
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file's contents, or a folder's names, are on the disk."""
-    if path.is_dir() and os.name == "nt":  # which can't open folders
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def storage_error(folder: Path, error: OSError) -> StorageError:
-    """What the operating system said about writing to `folder`, and what to do."""
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "Free some space and start again: what is finished stays."
-    else:
-        hint = "Choose a folder that you may write to; FUSION_CACHE sets the default."
-    return StorageError(f"Can't write to the cache in {folder}: {reason}.", hint=hint)
-
-
-# -- debris --------------------------------------------------------------------------
-
-
-def find_debris(folder: Path) -> list[Path]:
-    """Temporary files that nobody is writing any more.
-
-    A file of a process of this machine is debris when that process is dead; any file when it
-    has not changed for an hour.
-    """
-    found = []
-    for path in sorted(folder.glob(".*.tmp")):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and (_dead(match["host"], int(match["pid"])) or _old(path)):
-            found.append(path)
-    return found
-
-
-def remove_debris(folders: Iterable[Path], pids: Iterable[int]) -> None:
-    """Remove what these processes of this machine, known to be dead, left unfinished."""
-    for folder in folders:
-        for pid in pids:
-            for path in folder.glob(f".*.{_HOST}.{pid}.tmp"):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-
-def _old(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
-    except FileNotFoundError:
-        return False  # finished in the meantime
-
-
-def _dead(host: str, pid: int) -> bool:
-    if host != _HOST or os.name != "posix":  # elsewhere signal 0 is not harmless
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

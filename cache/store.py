@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .array import FeatureArray, Verify
-from .errors import CacheError, ShardError
+from .array import VERIFY, FeatureArray, Verify
+from .catalogue import Catalogue, Listed, load_catalogue
+from .claims import find_dead_claims
+from .errors import CacheError, ShardError, StorageError
+from .files import find_debris, storage_error, written_whole
 from .fingerprint import Fingerprint
-from .shard import (
-    SUFFIX,
-    Array,
-    Shard,
-    find_debris,
-    storage_error,
-    write_shard,
-    written_whole,
-)
+from .shard import SUFFIX, Array, Entry, Shard, write_shard
 
 _FOLDER = re.compile(r"(?P<name>.+)-(?P<id>[0-9a-f]{32})")
-_FINGERPRINT_FILE = "fingerprint.json"
+FINGERPRINT_FILE = "fingerprint.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +50,25 @@ class FeatureInfo:
         Name, version, parameters, shape, dtype and libraries.
     items : int
         Different keys.
+    groups : mapping of str to int
+        Different keys by what they belong to (corpora, say); "" where nothing was said.
     shards : int
         Readable files.
+    packed : int
+        Those of them whose arrays are compressed.
     bytes : int
         Of these files.
     seconds : float
         What computing the items took, on one core.
     debris : int
-        Temporary files that a killed process left.
+        Temporary files and claims that a killed process left.
     """
 
     fingerprint: Fingerprint
     items: int
+    groups: Mapping[str, int]
     shards: int
+    packed: int
     bytes: int
     seconds: float
     debris: int
@@ -76,8 +78,8 @@ class FeatureCache:
     """A folder of computed arrays, found by key and by fingerprint.
 
     A fingerprint has a folder of its own, ``<root>/<name>-<fingerprint id>``, with
-    ``fingerprint.json`` for people and any number of shards. Any number of processes may
-    read and write at once: shards appear whole and never change.
+    ``fingerprint.json`` for people, any number of shards, and an index of them. Any number of
+    processes may read and write at once: shards appear whole and never change.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ class FeatureCache:
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.root = Path(root).expanduser().absolute() if root is not None else _default_root()
-        self._shards: dict[Path, Shard] = {}  # all that were opened; a shard never changes
+        self._shards: dict[Path, tuple[Listed, Shard]] = {}  # all that were opened one by one
         self._problems: dict[Path, Problem] = {}
 
     @property
@@ -109,7 +111,7 @@ class FeatureCache:
             If the folder can't be made or written to.
         """
         folder = self.folder(fingerprint)
-        readable = folder / _FINGERPRINT_FILE
+        readable = folder / FINGERPRINT_FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not readable.exists():
@@ -121,8 +123,9 @@ class FeatureCache:
 
     def missing(self, fingerprint: Fingerprint, keys: Iterable[str]) -> list[str]:
         """The keys that have no array yet, each once, in the order given."""
-        present = {key for shard in self._open_shards(fingerprint) for key in shard.keys}
-        return [key for key in dict.fromkeys(keys) if key not in present]
+        unique = list(dict.fromkeys(keys))
+        found = self.catalogue(fingerprint).find(unique)
+        return [key for key, position in zip(unique, found.tolist(), strict=True) if position < 0]
 
     def open(
         self, fingerprint: Fingerprint, keys: Sequence[str], *, verify: Verify = "open"
@@ -139,28 +142,26 @@ class FeatureCache:
         CacheError
             If there is no array for a key.
         """
-        if verify not in ("open", "always"):
+        if verify not in VERIFY:
             raise CacheError(f"verify must be 'open' or 'always', not {verify!r}.")
-        shards = self._open_shards(fingerprint)
-        places: dict[str, tuple[int, int]] = {}
-        for number, shard in enumerate(shards):
-            for row, key in enumerate(shard.keys):
-                places.setdefault(key, (number, row))
-        missing = [key for key in keys if key not in places]
+        catalogue = self.catalogue(fingerprint)
+        found = catalogue.find(keys)  # (n,)
+        missing = [key for key, position in zip(keys, found.tolist(), strict=True) if position < 0]
         if missing:
             raise CacheError(
                 f"The cache in {self.root} lacks {len(missing)} of {len(keys)} arrays of "
                 f"{fingerprint.name!r} ({fingerprint.id}); the first key is {missing[0]!r}.",
                 hint="Compute them first: `fusion cache build`, or fusion.cache.build.",
             )
-        found = np.array([places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-        used, shard_of = np.unique(found[:, 0], return_inverse=True)
+        numbers, rows = catalogue.place(found)
+        used, file_of = np.unique(numbers, return_inverse=True)
         return FeatureArray(
             fingerprint,
             tuple(keys),
-            tuple(shards[number] for number in used),
-            shard_of.reshape(-1),
-            np.ascontiguousarray(found[:, 1]),
+            tuple(catalogue.files[number] for number in used),
+            file_of.reshape(-1),
+            rows,
+            catalogue.checksums[found],
             verify,
         )
 
@@ -170,6 +171,9 @@ class FeatureCache:
         keys: Sequence[str],
         arrays: Sequence[Array],
         seconds: Sequence[float] | None = None,
+        *,
+        origins: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> None:
         """Store arrays as one new shard. Where a key has an array already, either may be read.
 
@@ -181,6 +185,8 @@ class FeatureCache:
             Of the fingerprint's shape and dtype.
         seconds : sequence of float, optional
             What computing each took; 0 by default.
+        origins, groups : sequence of str, optional
+            Where each source was found, and what it belongs to; empty by default.
 
         Raises
         ------
@@ -189,34 +195,45 @@ class FeatureCache:
         StorageError
             If the cache can't be written to or is full.
         """
+        columns = [keys, arrays, seconds or [0.0] * len(keys)]
+        columns += [texts or [""] * len(keys) for texts in (origins, groups)]
+        if len({len(column) for column in columns}) > 1:
+            raise CacheError(
+                "A shard needs as many arrays as keys: "
+                f"given {len(keys)} keys and {len(arrays)} arrays."
+            )
         if len(keys):
-            times = [0.0] * len(keys) if seconds is None else seconds
-            write_shard(self.prepare(fingerprint), fingerprint, keys, arrays, times)
+            entries = [Entry(*row) for row in zip(*columns, strict=True)]
+            write_shard(self.prepare(fingerprint), fingerprint, entries)
+
+    def features(self) -> list[Fingerprint]:
+        """All features that have a folder here, sorted by name."""
+        found = (self._read_fingerprint(folder) for folder in _listed(self.root))
+        return [fingerprint for fingerprint in found if fingerprint is not None]
 
     def info(self) -> list[FeatureInfo]:
         """What is there, by feature, sorted by name."""
-        found = (self._info(folder) for folder in _listed(self.root) if folder.is_dir())
-        return [info for info in found if info is not None]
+        return [self._info(fingerprint) for fingerprint in self.features()]
 
-    def _info(self, folder: Path) -> FeatureInfo | None:
-        fingerprint = self._read_fingerprint(folder)
-        if fingerprint is None:
-            return None
-        shards = self._open_shards(fingerprint)
+    def _info(self, fingerprint: Fingerprint) -> FeatureInfo:
+        catalogue = self.catalogue(fingerprint)
+        folder = self.folder(fingerprint)
         return FeatureInfo(
             fingerprint,
-            items=len({key for shard in shards for key in shard.keys}),
-            shards=len(shards),
-            bytes=sum(shard.size for shard in shards),
-            seconds=float(sum(shard.seconds.sum() for shard in shards)),
-            debris=len(find_debris(folder)),
+            items=len(catalogue.unique),
+            groups=catalogue.group_counts(),
+            shards=len(catalogue.files),
+            packed=sum(file.packed for file in catalogue.files),
+            bytes=sum(file.size for file in catalogue.files),
+            seconds=float(catalogue.seconds.sum()),
+            debris=len(find_debris(folder)) + len(find_dead_claims(folder)),
         )
 
     def _read_fingerprint(self, folder: Path) -> Fingerprint | None:
         match = _FOLDER.fullmatch(folder.name)
-        if match is None:
+        if match is None or not folder.is_dir():
             return None  # not ours
-        path = folder / _FINGERPRINT_FILE
+        path = folder / FINGERPRINT_FILE
         try:
             fingerprint = Fingerprint.from_json(path.read_text(encoding="ascii"))
             if fingerprint.id != match["id"]:
@@ -226,15 +243,58 @@ class FeatureCache:
             return None
         return fingerprint
 
-    def _open_shards(self, fingerprint: Fingerprint) -> list[Shard]:
-        """The readable shards of a feature, by name: with two of one key the first counts."""
-        paths = [p for p in _listed(self.folder(fingerprint)) if p.suffix == SUFFIX]
-        shards = (self._open_shard(path, fingerprint) for path in paths)
-        return [shard for shard in shards if shard is not None]
+    # -- shards ----------------------------------------------------------------------
 
-    def _open_shard(self, path: Path, fingerprint: Fingerprint) -> Shard | None:
-        if path in self._shards:
-            return self._shards[path]
+    def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
+        """Every stored item of a feature, as the folder is now."""
+        folder = self.folder(fingerprint)
+        listing = _shards_in(folder)
+
+        def open_shard(path: Path) -> Shard | None:
+            return self.open_shard(path, fingerprint, listing[path.name])
+
+        catalogue = load_catalogue(folder, fingerprint, listing, open_shard)
+        catalogue.save_if_worth_it(folder)
+        return catalogue
+
+    def index(self, fingerprint: Fingerprint) -> None:
+        """Bring a feature's index file up to date, where one may write.
+
+        Without it everything is found too, but every shard has to be opened.
+        """
+        catalogue = self.catalogue(fingerprint)
+        if catalogue.fresh:
+            with contextlib.suppress(StorageError):
+                catalogue.save(self.folder(fingerprint))
+
+    def newest(self, fingerprint: Fingerprint) -> int:
+        """Time of change of the feature's newest shard in nanoseconds; 0 if there is none."""
+        return max((one.time for one in _shards_in(self.folder(fingerprint)).values()), default=0)
+
+    def keys_since(self, fingerprint: Fingerprint, time: int) -> set[str]:
+        """Keys in the shards that are as new as `time` (see :meth:`newest`) or newer."""
+        folder = self.folder(fingerprint)
+        newer = ((name, one) for name, one in _shards_in(folder).items() if one.time >= time)
+        shards = (self.open_shard(folder / name, fingerprint, one) for name, one in newer)
+        return {key for shard in shards if shard for key in shard.keys}
+
+    def fetch(self, fingerprint: Fingerprint, keys: Sequence[str]) -> int:
+        """Copy what another cache has of `keys`; returns how many items that were."""
+        return 0
+
+    def shards(self, fingerprint: Fingerprint) -> Iterator[Shard]:
+        """The readable shards of a feature, each opened and checked, by name."""
+        folder = self.folder(fingerprint)
+        for name, listed in sorted(_shards_in(folder).items()):
+            shard = self.open_shard(folder / name, fingerprint, listed)
+            if shard is not None:
+                yield shard
+
+    def open_shard(self, path: Path, fingerprint: Fingerprint, listed: Listed) -> Shard | None:
+        """One shard; None, and a problem more, where the file can't be used."""
+        before, shard = self._shards.get(path, (None, None))
+        if before == listed:
+            return shard
         try:
             shard = Shard.open(path)
             if shard.fingerprint != fingerprint:
@@ -245,8 +305,25 @@ class FeatureCache:
             self._problems[path] = Problem(path, str(error))
             return None
         self._problems.pop(path, None)
-        self._shards[path] = shard
+        self._shards[path] = (listed, shard)
         return shard
+
+
+def _shards_in(folder: Path) -> dict[str, Listed]:
+    """The shards of a folder as it lists them."""
+    found: dict[str, Listed] = {}
+    try:
+        with os.scandir(folder) as listing:
+            for entry in listing:
+                if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
+                    with contextlib.suppress(FileNotFoundError):  # deleted since
+                        status = entry.stat()
+                        found[entry.name] = Listed(status.st_size, status.st_mtime_ns)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    return found
 
 
 def _indented(fingerprint: Fingerprint) -> str:
@@ -268,7 +345,11 @@ def _listed(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise CacheError(
-            f"Can't read the cache folder {folder}: {error.strerror or error}.",
-            hint="Choose another folder; FUSION_CACHE sets the default.",
-        ) from None
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(folder: Path, error: OSError) -> CacheError:
+    return CacheError(
+        f"Can't read the cache folder {folder}: {error.strerror or error}.",
+        hint="Choose another folder; FUSION_CACHE sets the default.",
+    )

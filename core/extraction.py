@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,6 +61,28 @@ def _source(extractor: Extractor) -> dict[str, str]:
         return {}
     content = Path(file).read_bytes()
     return {Path(file).name: hashlib.blake2b(content, digest_size=8).hexdigest()}
+
+
+def origin_of(recording: Recording) -> str:
+    """Where a recording lies, as the cache keeps it beside the array: its absolute path, and
+    for a part of it the seconds as a media fragment (W3C, 2012), ``/speech.wav#t=1.5,3.0``."""
+    path = str(recording.path.absolute())
+    if not recording.start and recording.end is None and not _FRAGMENT.search(path):
+        return path
+    end = "" if recording.end is None else repr(float(recording.end))
+    return f"{path}#t={float(recording.start)!r},{end}"
+
+
+def recording_at(origin: str) -> Recording:
+    """The inverse of :func:`origin_of`."""
+    match = _FRAGMENT.search(origin)
+    if match is None:
+        return Recording(Path(origin))
+    end = float(match["end"]) if match["end"] else None
+    return Recording(Path(origin[: match.start()]), float(match["start"]), end)
+
+
+_FRAGMENT = re.compile(r"#t=(?P<start>[0-9.e+-]+),(?P<end>[0-9.e+-]*)$")
 
 
 def failure_text(failure: Failure) -> str:

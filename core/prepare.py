@@ -26,7 +26,7 @@ from .errors import (
     SplitError,
     UnknownNameError,
 )
-from .extraction import Extraction, failure_text, fingerprint_of, make_extractor
+from .extraction import Extraction, failure_text, fingerprint_of, make_extractor, origin_of
 from .features import Indices
 from .model import BranchSpec, ModelSpec, build_model, check_model, default_branch
 from .parameters import bind, make
@@ -276,7 +276,10 @@ def build_features(
     """Compute what is missing in the cache. Returns each clip's key, and the report."""
     recordings = [clip.recording for clip in clips]
     keys = digest_many([(r.path, r.start, r.end) for r in recordings])
-    items = [Item(key, recording) for key, recording in zip(keys, recordings, strict=True)]
+    items = [
+        Item(key, clip.recording, origin_of(clip.recording), clip.corpus)
+        for key, clip in zip(keys, clips, strict=True)
+    ]
     work = [(Extraction.of(extractor), items) for extractor in extractors.values()]
     cache = FeatureCache(config.cache)
     report = build(cache, work, jobs=jobs, on_progress=on_progress, strict=config.strict)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, registry_from
+from . import plugin_options, registry_from, serving, transfer, upkeep
 from .run import data_options
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 @click.group("cache")
 def command() -> None:
     """Precompute features, and look at what is stored."""
+
+
+for _module in (upkeep, transfer, serving):
+    for _command in _module.COMMANDS:
+        command.add_command(_command)
 
 
 @command.command("build")

@@ -14,7 +14,7 @@ from cache_computations import Ramp, array_of, fingerprint, items
 
 from fusion.cache import FeatureCache, Fingerprint, Item, build
 from fusion.cache import builder as builder_module
-from fusion.cache import shard as shard_module
+from fusion.cache import files as files_module
 from fusion.cache.builder import Progress
 from fusion.cache.shard import Shard
 from fusion.core.errors import CacheError, StorageError
@@ -155,7 +155,7 @@ def test_a_full_disk_stops_the_build(cache: FeatureCache, monkeypatch: pytest.Mo
         if len(written) > 3:
             raise OSError(28, "full")
 
-    monkeypatch.setattr(shard_module, "_sync", sync)
+    monkeypatch.setattr(files_module, "sync", sync)
     with pytest.raises(StorageError, match="No space left"):
         build(cache, [(Ramp(fingerprint()), items(100))], jobs=1)
     monkeypatch.undo()

@@ -15,18 +15,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion.cache import FeatureCache, Fingerprint
-from fusion.cache import shard as shard_module
-from fusion.cache.shard import Shard, find_debris, remove_debris, write_shard
+from fusion.cache import files as files_module
+from fusion.cache.files import find_debris, remove_debris
+from fusion.cache.shard import Entry, Shard, write_shard
 from fusion.core.errors import CacheError, ShardError, StorageError
 
 KEYS = [f"key{n}" for n in range(10)]
 ARRAYS = [array_of(n) for n in range(10)]
 SECONDS = [n / 8 for n in range(10)]
+ENTRIES = [Entry(*row) for row in zip(KEYS, ARRAYS, SECONDS, strict=True)]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return write_shard(tmp_path, fingerprint(), KEYS, ARRAYS, SECONDS)
+    return write_shard(tmp_path, fingerprint(), ENTRIES)
 
 
 def test_what_goes_in_comes_out(path: Path) -> None:
@@ -34,8 +36,8 @@ def test_what_goes_in_comes_out(path: Path) -> None:
     assert shard.keys == tuple(KEYS)
     assert shard.fingerprint == fingerprint()
     assert shard.seconds.tolist() == SECONDS
-    assert shard.shape == (10, *SHAPE)
-    np.testing.assert_array_equal(shard.map(), ARRAYS)
+    assert shard.file.shape == (10, *SHAPE)
+    np.testing.assert_array_equal(shard.file.rows(), ARRAYS)
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -51,10 +53,13 @@ def test_others_can_read_it(path: Path) -> None:
             digest = hashlib.blake2b(array.tobytes(), digest_size=8).digest()
             assert int.from_bytes(digest, "little") == found
         assert file.attrs["format"] == b"fusion feature shard"
-        assert file.attrs["format_version"] == 1
+        assert file.attrs["format_version"] == 2
         text = file.attrs["fingerprint"]
         assert text.decode() == fingerprint().canonical()
-        parts = [file[name][:].tobytes() for name in ("keys", "checksums", "seconds")]
+        parts = [
+            file[name][:].tobytes()
+            for name in ("keys", "checksums", "seconds", "origins", "groups")
+        ]
         whole = hashlib.blake2b(text + b"".join(parts), digest_size=16)
         assert file.attrs["checksum"].decode() == whole.hexdigest()
 
@@ -64,8 +69,8 @@ def test_others_can_read_it(path: Path) -> None:
 def test_every_dtype_and_shape(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
     arrays = [np.asarray(np.random.default_rng(n).random(shape) * 9).astype(dtype) for n in (1, 2)]
     kind = Fingerprint("x", "1", {}, dtype, shape, {})
-    shard = Shard.open(write_shard(tmp_path, kind, ["a", "b"], arrays, [0, 0]))
-    mapped = shard.map()
+    shard = Shard.open(write_shard(tmp_path, kind, [Entry("a", arrays[0]), Entry("b", arrays[1])]))
+    mapped = shard.file.rows()
     assert mapped.dtype == np.dtype(dtype)
     assert mapped.flags.aligned
     np.testing.assert_array_equal(mapped, arrays)
@@ -76,7 +81,6 @@ def test_every_dtype_and_shape(tmp_path: Path, dtype: str, shape: tuple[int, ...
     ("keys", "arrays"),
     [
         ([], []),
-        (["a"], ARRAYS[:2]),
         (["a"], [np.zeros(SHAPE)]),
         (["a"], [np.zeros((5, 3), np.float32)]),
         (["ä"], ARRAYS[:1]),
@@ -86,7 +90,9 @@ def test_every_dtype_and_shape(tmp_path: Path, dtype: str, shape: tuple[int, ...
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, keys: list[str], arrays: list[Any]) -> None:
     with pytest.raises(CacheError):
-        write_shard(tmp_path, fingerprint(), keys, arrays, [0.0] * len(keys))
+        write_shard(
+            tmp_path, fingerprint(), [Entry(*row) for row in zip(keys, arrays, strict=True)]
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +112,7 @@ def damaged(path: Path, how: str) -> None:
     else:
         with h5py.File(path, "r+") as file:
             if how == "newer":
-                file.attrs["format_version"] = 2
+                file.attrs["format_version"] = 3
             elif how == "no data":
                 del file["data"]
             elif how == "dtype":
@@ -114,7 +120,7 @@ def damaged(path: Path, how: str) -> None:
                 file["data"] = np.zeros((10, *SHAPE), "<f8")
             elif how == "chunked":
                 del file["data"]
-                file.create_dataset("data", data=np.stack(ARRAYS), chunks=(1, *SHAPE))
+                file.create_dataset("data", data=np.stack(ARRAYS), chunks=(2, *SHAPE))
             elif how == "key":
                 file["keys"][3] = b"key9"
             elif how == "fingerprint":
@@ -131,10 +137,10 @@ def damaged(path: Path, how: str) -> None:
         ("truncated", "no HDF5 file, or was cut short"),
         ("half", "no HDF5 file, or was cut short"),
         ("foreign", "no shard of a feature cache"),
-        ("newer", "format version 2; this program reads up to 1"),
+        ("newer", "format version 3; this program reads up to 2"),
         ("no data", "is damaged"),
         ("dtype", "holds float64 arrays"),
-        ("chunked", "not contiguous"),
+        ("chunked", "neither contiguous nor a chunk each"),
         ("key", "checksum does not fit"),
         ("fingerprint", "checksum does not fit"),
     ],
@@ -160,10 +166,10 @@ def test_a_shard_that_changes_after_it_was_opened(path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"more")
     with pytest.raises(ShardError, match="shards never change"):
-        shard.map()
+        shard.file.rows()
     path.unlink()
     with pytest.raises(CacheError, match="has gone"):
-        shard.map()
+        shard.file.rows()
     with pytest.raises(FileNotFoundError):
         Shard.open(path)
 
@@ -195,7 +201,7 @@ def test_a_flipped_bit_is_never_read_as_data(path: Path, data: st.DataObject) ->
 def test_verify_names_the_item(path: Path) -> None:
     shard = Shard.open(path)
     with path.open("r+b") as file:
-        file.seek(shard.offset + 6 * ARRAYS[0].nbytes + 17)
+        file.seek(shard.file.offset + 6 * ARRAYS[0].nbytes + 17)
         file.write(b"\xff")
     cache = FeatureCache(path.parent / "cache")
     shutil.move(path, cache.prepare(fingerprint()) / "0.h5")
@@ -269,7 +275,7 @@ def test_no_permission(forbidden: Path, nobody: None) -> None:
     with pytest.raises(StorageError, match="Permission denied"):
         FeatureCache(forbidden / "cache").add(fingerprint(), KEYS, ARRAYS)
     with pytest.raises(StorageError, match="Permission denied"):
-        write_shard(forbidden, fingerprint(), KEYS, ARRAYS, SECONDS)
+        write_shard(forbidden, fingerprint(), ENTRIES)
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
@@ -290,9 +296,9 @@ def test_any_failure_to_write_leaves_nothing(
     def fail(path: Path) -> None:
         raise OSError(code, "whatever h5py makes of it")
 
-    monkeypatch.setattr(shard_module, "_sync", fail)
+    monkeypatch.setattr(files_module, "sync", fail)
     with pytest.raises(StorageError) as caught:
-        write_shard(tmp_path, fingerprint(), KEYS, ARRAYS, SECONDS)
+        write_shard(tmp_path, fingerprint(), ENTRIES)
     assert os.strerror(code) in caught.value.message
     assert hint in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -302,7 +308,7 @@ def test_any_failure_to_write_leaves_nothing(
 
 
 def test_debris_is_what_nobody_writes_any_more(tmp_path: Path) -> None:
-    host, name = shard_module._HOST, "0" * 32
+    host, name = files_module.HOST, "0" * 32
     dead = 2**22 + 1  # above the largest process id of Linux
     ours = tmp_path / f".{name}.{host}.{os.getpid()}.tmp"
     gone = tmp_path / f".{name}.{host}.{dead}.tmp"

@@ -1,0 +1,143 @@
+"""Who is computing what, so that builders beside each other do not do the same work twice.
+
+A claim is a file that is made before an item is computed and removed when its shard is
+written. Making a file that must not exist yet is one step on every file system, also a
+network one, so of two builders only one gets the item; the other comes back to it at the end.
+Claims are advice: a claim whose process is dead, or that nobody has renewed for ten minutes,
+counts for nothing. The worst that can happen is that an item is computed twice, and is there
+twice, the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from .files import ABANDONED_SECONDS, HOST, is_dead, storage_error
+
+_FOLDER = "claims"
+_RENEW_SECONDS = 60.0
+_LEASE_SECONDS = 600.0  # for processes of other machines, which can't be asked whether they live
+
+
+class Claims:
+    """The claims of one process on items of one feature; a context that releases them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / _FOLDER
+        self._held: list[Path] = []
+        self._renewed = time.monotonic()
+
+    def __enter__(self) -> Claims:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for path in self._held:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self._held = []
+
+    def take(self, key: str) -> bool:
+        """Claim an item; False where a living builder has it."""
+        path = _path(self._folder, key)
+        try:
+            if not _make(path) and (_alive(path) or not _take_over(path)):
+                return False
+        except OSError as error:
+            raise storage_error(self._folder, error) from None
+        self._held.append(path)
+        return True
+
+    def renew(self) -> None:
+        """Say that the work goes on. Costs nothing unless a minute has gone by."""
+        if time.monotonic() - self._renewed < _RENEW_SECONDS:
+            return
+        self._renewed = time.monotonic()
+        for path in self._held:
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+
+def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
+    """Those of `keys` on which a living builder works."""
+    return {key for key in keys if _alive(_path(folder / _FOLDER, key))}
+
+
+def claimed_by(folder: Path, keys: Iterable[str], pids: set[int]) -> bool:
+    """Whether one of these processes of this machine has claimed one of `keys`."""
+    owners = (_owner(_path(folder / _FOLDER, key)) for key in keys)
+    return any(owner is not None and owner[0] == HOST and owner[1] in pids for owner in owners)
+
+
+def remove_claims(folders: Iterable[Path], pids: set[int]) -> None:
+    """Remove the claims of processes of this machine, known to be dead."""
+    for folder in folders:
+        for path in _listed(folder):
+            owner = _owner(path)
+            if owner is not None and owner[0] == HOST and owner[1] in pids:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def find_dead_claims(folder: Path) -> list[Path]:
+    """Claims that count for nothing any more."""
+    return [path for path in _listed(folder) if not _alive(path)]
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted((folder / _FOLDER).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _make(path: Path) -> bool:
+    for _ in range(2):
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            path.parent.mkdir(exist_ok=True)
+            continue
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{HOST} {os.getpid()}\n")
+        return True
+    return False
+
+
+def _take_over(path: Path) -> bool:
+    """Replace a dead claim. Two builders that do so at once may both get the item."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return _make(path)
+
+
+def _owner(path: Path) -> tuple[str, int] | None:
+    try:
+        host, pid = path.read_text().split()
+        return host, int(pid)
+    except (OSError, ValueError):
+        return None
+
+
+def _alive(path: Path) -> bool:
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return False
+    owner = _owner(path)
+    if owner is None:  # just being written, or nobody's
+        return age < _RENEW_SECONDS and path.exists()
+    if owner[0] == HOST:
+        # The hour: a number can have gone to another process.
+        return not is_dead(*owner) and age < ABANDONED_SECONDS
+    return age < _LEASE_SECONDS

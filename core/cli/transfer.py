@@ -1,0 +1,7 @@
+"""``fusion cache export`` and ``import``."""
+
+from __future__ import annotations
+
+import click
+
+COMMANDS: list[click.Command] = []
