@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .array import FeatureArray
-    from .builder import BuildReport, Item, build
+    from .builder import BuildReport, build
     from .executors import Workers, open_workers
     from .fingerprint import Fingerprint, digest_many, digest_recording
     from .shard import Entry
     from .store import FeatureCache
+    from .work import Item
 
 _HOME = {
     "BuildReport": "builder",
@@ -25,7 +26,7 @@ _HOME = {
     "FeatureArray": "array",
     "FeatureCache": "store",
     "Fingerprint": "fingerprint",
-    "Item": "builder",
+    "Item": "work",
     "Workers": "executors",
     "build": "builder",
     "digest_many": "fingerprint",

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cache.builder import BuildReport, Progress
+from ..cache.builder import BuildReport
+from ..cache.progress import Progress
 from .bundle import Member, write_bundle
 from .config import RunConfig
 from .contracts import Tracker

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..cache.builder import Failure
 from ..cache.fingerprint import Fingerprint
+from ..cache.progress import Failure
 from .contracts import Extractor, Recording
 from .errors import PluginError, RecordingError
 from .parameters import bind, make

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..cache import FeatureCache
-from ..cache.builder import BuildReport, Item, Progress, build
+from ..cache.builder import BuildReport, build
 from ..cache.fingerprint import Fingerprint, digest_many
+from ..cache.progress import Progress
+from ..cache.work import Item
 from .config import RunConfig
 from .contracts import Balancer, Clip, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...cache.builder import BuildReport
-from ...cache.builder import Progress as BuildProgress
+from ...cache.progress import Progress as BuildProgress
 from ..experiment import Observer, RunResult
 from ..extraction import failure_text
 from ..prepare import Plan

@@ -7,7 +7,7 @@ import sys
 from cache_computations import Ramp, fingerprint, items
 
 from fusion.cache import FeatureCache, build
-from fusion.cache.builder import Progress
+from fusion.cache.progress import Progress
 
 
 def show(progress: Progress) -> None:

@@ -13,10 +13,11 @@ import pytest
 from cache_computations import Ramp, array_of, fingerprint, items
 
 from fusion.cache import FeatureCache, Fingerprint, Item, build
-from fusion.cache import builder as builder_module
+from fusion.cache import dispatch as dispatch_module
 from fusion.cache import files as files_module
-from fusion.cache.builder import Progress
+from fusion.cache.progress import Progress
 from fusion.cache.shard import Shard
+from fusion.cache.work import chunk_size
 from fusion.core.errors import CacheError, StorageError
 
 both = pytest.mark.parametrize("jobs", [1, 2])
@@ -118,7 +119,7 @@ def test_progress(cache: FeatureCache, jobs: int) -> None:
 )
 def test_chunk_size(missing: int, shape: tuple[int, ...], jobs: int, size: int) -> None:
     feature = Fingerprint("x", "1", {}, "float32", shape, {})
-    assert builder_module._chunk_size(missing, feature, jobs) == size
+    assert chunk_size(missing, feature, jobs) == size
 
 
 def test_what_an_item_took_is_kept(cache: FeatureCache) -> None:
@@ -196,7 +197,7 @@ def test_an_item_that_kills_its_worker(cache: FeatureCache) -> None:
 def test_workers_that_keep_dying_end_the_build(
     cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builder_module, "_MAX_DEATHS", 2)
+    monkeypatch.setattr(dispatch_module, "_MAX_DEATHS", 2)
     with pytest.raises(CacheError, match="died 3 times") as caught:
         build(cache, [(Ramp(fingerprint(), deadly=tuple(range(60))), items(60))], jobs=2)
     assert "fewer jobs" in str(caught.value)
