@@ -128,6 +128,16 @@ class Catalogue:
         """What an item belongs to."""
         return str(self._columns["groups"][position].decode("utf-8", "replace"))
 
+    def from_origin(self, origin: str) -> npt.NDArray[np.int64]:
+        """Positions of the items whose source was found there."""
+        wanted = np.bytes_(origin.encode("utf-8", "replace"))
+        return np.flatnonzero(self._columns["origins"] == wanted)
+
+    def file_of(self, position: int) -> ShardFile:
+        """The shard of an item."""
+        number, _ = self.place(np.array([position]))
+        return self.files[int(number[0])]
+
     @cached_property
     def unique(self) -> npt.NDArray[np.int64]:
         """Positions of all items, a key that lies in several shards only once."""
@@ -269,6 +279,11 @@ def _merged(
 
 
 # -- the index file ------------------------------------------------------------------
+
+
+def index_is_sound(folder: Path) -> bool:
+    """Whether the index file of a folder can be used."""
+    return _read_index(folder / INDEX) is not None
 
 
 @dataclass(frozen=True)

@@ -143,9 +143,13 @@ class RunConfig:
     trackers : tuple of str
         Trackers besides those that are always on.
     cache : str or None
-        Cache folder; None means the user's.
+        Cache folder, or the URL of another machine's; None means the user's.
     strict : bool
         Whether one unreadable recording stops the run.
+    dtypes : mapping
+        Feature -> what it is stored as, where that was chosen; ``"*"`` for all others.
+    verify : {"open", "always"}
+        Whether training compares every array it reads with its checksum.
     """
 
     data: tuple[str, ...]
@@ -163,6 +167,8 @@ class RunConfig:
     trackers: tuple[str, ...] = ()
     cache: str | None = None
     strict: bool = False
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    verify: Literal["open", "always"] = "open"
 
     @property
     def train(self) -> TrainConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,15 +14,25 @@ from typing import Any
 import numpy.typing as npt
 
 from ..cache.fingerprint import Fingerprint
+from ..cache.origins import origin_text, parse_origin
 from ..cache.progress import Failure
+from ..cache.work import Computation
 from .contracts import Extractor, Recording
-from .errors import PluginError, RecordingError
+from .errors import ParameterError, PluginError, RecordingError
+from .imported import Imported
 from .parameters import bind, make
 from .registry import file_of, load_file
 
 
-def make_extractor(cls: type[Extractor], given: Mapping[str, Any]) -> Extractor:
+def make_extractor(
+    cls: type[Extractor], given: Mapping[str, Any], dtype: str | None = None
+) -> Extractor:
     """An extractor that remembers the parameters it was made with.
+
+    Parameters
+    ----------
+    dtype : str, optional
+        What its arrays are stored as, instead of the extractor's own choice.
 
     Raises
     ------
@@ -32,6 +41,8 @@ def make_extractor(cls: type[Extractor], given: Mapping[str, Any]) -> Extractor:
     """
     extractor = make(cls, given=given, owner=cls.name)
     extractor.parameters = bind(cls, given, owner=cls.name)
+    if dtype is not None:
+        extractor.dtype = _storage_dtype(extractor, dtype)
     if not getattr(extractor, "shape", None):
         raise PluginError(
             f"Extractor {cls.name!r} declares no shape.",
@@ -40,8 +51,24 @@ def make_extractor(cls: type[Extractor], given: Mapping[str, Any]) -> Extractor:
     return extractor
 
 
+def _storage_dtype(extractor: Extractor, dtype: str) -> str:
+    if dtype not in STORAGE_DTYPES:
+        raise ParameterError(
+            f"Features can be stored as {', '.join(STORAGE_DTYPES)}, not as {dtype!r}."
+        )
+    if extractor.dtype not in STORAGE_DTYPES:
+        raise ParameterError(
+            f"The feature {extractor.name!r} holds {extractor.dtype}, for which there is no "
+            "choice of a storage dtype.",
+            hint="Name the features to store otherwise: --dtype FEATURE=float16",
+        )
+    return dtype
+
+
 def fingerprint_of(extractor: Extractor) -> Fingerprint:
     """What decides this extractor's numbers: name, version, parameters, libraries."""
+    if isinstance(extractor, Imported):
+        return extractor.fingerprint
     return Fingerprint(
         name=extractor.name,
         version=extractor.version,
@@ -66,23 +93,13 @@ def _source(extractor: Extractor) -> dict[str, str]:
 def origin_of(recording: Recording) -> str:
     """Where a recording lies, as the cache keeps it beside the array: its absolute path, and
     for a part of it the seconds as a media fragment (W3C, 2012), ``/speech.wav#t=1.5,3.0``."""
-    path = str(recording.path.absolute())
-    if not recording.start and recording.end is None and not _FRAGMENT.search(path):
-        return path
-    end = "" if recording.end is None else repr(float(recording.end))
-    return f"{path}#t={float(recording.start)!r},{end}"
+    return origin_text(recording.path.absolute(), recording.start, recording.end)
 
 
 def recording_at(origin: str) -> Recording:
     """The inverse of :func:`origin_of`."""
-    match = _FRAGMENT.search(origin)
-    if match is None:
-        return Recording(Path(origin))
-    end = float(match["end"]) if match["end"] else None
-    return Recording(Path(origin[: match.start()]), float(match["start"]), end)
-
-
-_FRAGMENT = re.compile(r"#t=(?P<start>[0-9.e+-]+),(?P<end>[0-9.e+-]*)$")
+    path, start, end = parse_origin(origin)
+    return Recording(Path(path), start, end)
 
 
 def failure_text(failure: Failure) -> str:
@@ -100,6 +117,14 @@ def _version(distribution: str, extractor: Extractor) -> str:
             f"Extractor {extractor.name!r} needs {distribution!r}, which is not installed.",
             hint=f"pip install {distribution}",
         ) from None
+
+
+STORAGE_DTYPES = ("float16", "float32", "float64")
+
+
+def computation_of(extractor: Extractor) -> Computation:
+    """What a build is to do for this extractor, in any process."""
+    return extractor if isinstance(extractor, Imported) else Extraction.of(extractor)
 
 
 @dataclass(frozen=True)
@@ -139,4 +164,5 @@ class Extraction:
         for part in self.cls.split("."):
             found = getattr(found, part)
         extractor: Extractor = found(**self.parameters)
+        extractor.dtype = self.fingerprint.dtype
         return extractor

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cache import FeatureCache
+from ..cache import FeatureCache, Workers, open_workers
 from ..cache.builder import BuildReport, build
+from ..cache.executors import Kind
 from ..cache.fingerprint import Fingerprint, digest_many
 from ..cache.progress import Progress
 from ..cache.work import Item
@@ -28,8 +29,9 @@ from .errors import (
     SplitError,
     UnknownNameError,
 )
-from .extraction import Extraction, failure_text, fingerprint_of, make_extractor, origin_of
+from .extraction import computation_of, failure_text, fingerprint_of, make_extractor, origin_of
 from .features import Indices
+from .imported import find_imported
 from .model import BranchSpec, ModelSpec, build_model, check_model, default_branch
 from .parameters import bind, make
 from .registry import HOOKS, Registry
@@ -37,6 +39,7 @@ from .run_dir import RunData
 from .splits import Split, check_classes, make_splits
 
 OnProgress = Callable[[Progress], None]
+EVERY = "*"  # in RunConfig.dtypes: all features that are not named
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def make_plan(config: RunConfig, registry: Registry) -> Plan:
     extractors = make_extractors(config, registry)
     dataset = read_dataset(config, registry)
     spec = make_spec(config, registry, extractors, len(dataset.classes))
-    config = replace(config, settings=bound_settings(config, registry, spec))
+    config = replace(config, settings=bound_settings(config, registry, extractors, spec))
     model = build_model(spec, registry)
     check_model(model)
     for name, balancer in zip(config.balancers, make_balancers(config, registry), strict=True):
@@ -118,6 +121,9 @@ def check_owners(config: RunConfig, registry: Registry) -> None:
                 f"--set {owner}.…: {owner!r} takes no part in this run.",
                 hint=f"This run uses: {', '.join(sorted(used))}.",
             )
+    for feature in config.dtypes:
+        if feature not in (EVERY, *config.features):
+            raise UnknownNameError("feature to choose a dtype for", feature, config.features)
     for modality in config.branches:
         if modality not in config.features:
             raise UnknownNameError("modality to choose a branch for", modality, config.features)
@@ -127,10 +133,29 @@ def make_extractors(config: RunConfig, registry: Registry) -> dict[str, Extracto
     """One extractor per modality, parameters bound."""
     if len(set(config.features)) != len(config.features):
         raise ParameterError(f"A feature is named twice: {', '.join(config.features)}.")
-    return {
-        name: make_extractor(registry.extractor(name), config.settings.get(name, {}))
-        for name in config.features
-    }
+    return {name: _make_extractor(name, config, registry) for name in config.features}
+
+
+def _make_extractor(name: str, config: RunConfig, registry: Registry) -> Extractor:
+    """The plugin of that name, or the stand-in for a feature that was imported."""
+    given = config.settings.get(name, {})
+    try:
+        cls = registry.extractor(name)
+    except UnknownNameError as unknown:
+        imported = find_imported(unknown, name, given, registry, config.cache)
+        if name in config.dtypes:
+            raise ParameterError(
+                f"The feature {name!r} was imported as {imported.dtype}: it stays as it is.",
+                hint=f"Import it again: fusion cache import {name} SOURCE --version NAME "
+                f"--dtype {config.dtypes[name]}",
+            ) from None
+        return imported
+    return make_extractor(cls, given, storage_dtype(config, name))
+
+
+def storage_dtype(config: RunConfig, feature: str) -> str | None:
+    """What the user wants a feature to be stored as; None leaves it to the extractor."""
+    return config.dtypes.get(feature, config.dtypes.get(EVERY))
 
 
 def read_dataset(config: RunConfig, registry: Registry) -> Dataset:
@@ -165,7 +190,10 @@ def make_spec(
 
 
 def bound_settings(
-    config: RunConfig, registry: Registry, spec: ModelSpec
+    config: RunConfig,
+    registry: Registry,
+    extractors: Mapping[str, Extractor],
+    spec: ModelSpec,
 ) -> dict[str, dict[str, Any]]:
     """Every parameter of everything in use, defaults filled in.
 
@@ -173,12 +201,12 @@ def bound_settings(
     still is what it was.
     """
     classes: list[tuple[str, type]] = [
-        *((name, registry.extractor(name)) for name in config.features),
         (config.strategy, registry.strategy(config.strategy)),
         *((name, registry.balancer(name)) for name in config.balancers),
         *((name, registry.tracker(name)) for name in tracker_names(config, registry)),
     ]
     bound = {name: bind(cls, config.settings.get(name, {}), owner=name) for name, cls in classes}
+    bound |= {name: dict(extractor.parameters) for name, extractor in extractors.items()}
     bound |= {f"branch.{b.modality.name}": dict(b.parameters) for b in spec.branches}
     bound["train"] = asdict(config.train)
     corpora = {name: dict(given) for name, given in config.settings.items() if name not in bound}
@@ -227,9 +255,10 @@ def extract(
         If no clip is left, or one failed and the configuration is strict.
     """
     clips = plan.dataset.clips
-    keys, report = build_features(
-        plan.config, plan.extractors, clips, jobs=jobs, on_progress=on_progress
-    )
+    with open_workers(jobs=jobs) as on:
+        keys, report = build_features(
+            plan.config, plan.extractors, clips, on=on, on_progress=on_progress
+        )
     failed = {failure.key for failure in report.failures}
     kept = [i for i, key in enumerate(keys) if key not in failed]
     splits = [_keep(split, set(kept)) for split in plan.splits]
@@ -251,9 +280,19 @@ def build_cache(
     registry: Registry,
     *,
     jobs: int | None = None,
+    executor: Kind = "processes",
+    scheduler: str | None = None,
+    part: tuple[int, int] = (1, 1),
     on_progress: OnProgress | None = None,
 ) -> BuildReport:
     """Precompute the features of a corpus; needs no split and no model.
+
+    Parameters
+    ----------
+    jobs, executor, scheduler
+        Where to compute: see :func:`fusion.cache.open_workers`.
+    part : (int, int)
+        The i-th of n parts of the corpus, i from 1.
 
     Raises
     ------
@@ -264,7 +303,10 @@ def build_cache(
     check_owners(config, registry)
     extractors = make_extractors(config, registry)
     clips = read_dataset(config, registry).clips
-    return build_features(config, extractors, clips, jobs=jobs, on_progress=on_progress)[1]
+    with open_workers(executor, jobs=jobs, scheduler=scheduler) as on:
+        return build_features(config, extractors, clips, on=on, part=part, on_progress=on_progress)[
+            1
+        ]
 
 
 def build_features(
@@ -272,7 +314,8 @@ def build_features(
     extractors: Mapping[str, Extractor],
     clips: Sequence[Clip],
     *,
-    jobs: int | None,
+    on: Workers,
+    part: tuple[int, int] = (1, 1),
     on_progress: OnProgress | None,
 ) -> tuple[list[str], BuildReport]:
     """Compute what is missing in the cache. Returns each clip's key, and the report."""
@@ -282,9 +325,9 @@ def build_features(
         Item(key, clip.recording, origin_of(clip.recording), clip.corpus)
         for key, clip in zip(keys, clips, strict=True)
     ]
-    work = [(Extraction.of(extractor), items) for extractor in extractors.values()]
+    work = [(computation_of(extractor), items) for extractor in extractors.values()]
     cache = FeatureCache(config.cache)
-    report = build(cache, work, jobs=jobs, on_progress=on_progress, strict=config.strict)
+    report = build(cache, work, on=on, part=part, on_progress=on_progress, strict=config.strict)
     for failure in report.failures:
         if failure.reason.startswith(PluginError.__name__):  # no fault of the recording
             raise PluginError(failure.reason.partition(": ")[2])

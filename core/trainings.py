@@ -242,7 +242,12 @@ def _features(context: _Context, spec: ModelSpec, *, resident_bytes: int) -> Fea
     cache = FeatureCache(context.config.cache)
     extractors = make_extractors(context.config, context.registry)
     modalities = {b.modality.name: b.modality for b in spec.branches}
-    arrays = {m: cache.open(fingerprint_of(extractors[m]), context.data.keys) for m in modalities}
+    arrays = {
+        m: cache.open(
+            fingerprint_of(extractors[m]), context.data.keys, verify=context.config.verify
+        )
+        for m in modalities
+    }
     device = choose_device(context.config.device)
     return Features(modalities, arrays, context.data.targets, device, resident_bytes=resident_bytes)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, registry_from, serving, transfer, upkeep
-from .run import data_options
+from . import plugin_options, registry_from, serving, transfer, upkeep, why
+from .run import data_options, parse_dtypes
 
 if TYPE_CHECKING:
     from ...cache.store import FeatureInfo
@@ -22,10 +22,21 @@ def command() -> None:
 for _module in (upkeep, transfer, serving):
     for _command in _module.COMMANDS:
         command.add_command(_command)
+command.add_command(why.command)
 
 
 @command.command("build")
 @data_options
+@click.option(
+    "--executor",
+    type=click.Choice(["processes", "dask", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where to compute.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Of the Dask scheduler or Ray cluster.")
+@click.option("--shard", "part", metavar="I/N", default="1/1",
+              help="Compute the I-th of N parts (1 to N) of the corpus only.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress, only the summary.")
 @plugin_options
 @click.pass_context
@@ -38,6 +49,8 @@ def build(ctx: click.Context, /, **options: Any) -> None:
     \b
     fusion cache build --data PATH
     fusion cache build --data ravdess=PATH --features mel --set mel.hop=160 --jobs 8
+    fusion cache build --data PATH --executor dask --scheduler tcp://HOST:8786
+    fusion cache build --data PATH --shard $SLURM_ARRAY_TASK_ID/8      (--array=1-8)
     """
     from ...cache import FeatureCache
     from ..config import RunConfig
@@ -54,10 +67,36 @@ def build(ctx: click.Context, /, **options: Any) -> None:
         plugins=registry.requests,
         cache=options["cache"],
         strict=options["strict"],
+        dtypes=parse_dtypes(options["dtypes"]),
     )
+    part = _part(options["part"])
     with Display(quiet=options["quiet"]) as display:
-        report = build_cache(config, registry, jobs=options["jobs"], on_progress=display.extracting)
+        report = build_cache(
+            config,
+            registry,
+            jobs=options["jobs"],
+            executor=options["executor"],
+            scheduler=options["scheduler"],
+            part=part,
+            on_progress=display.extracting,
+        )
     print_build(report, FeatureCache(config.cache).root)
+
+
+def _part(text: str) -> tuple[int, int]:
+    from ..errors import ParameterError
+
+    number, slash, parts = text.partition("/")
+    try:
+        part = int(number), int(parts)
+    except ValueError:
+        part = 0, 0
+    if not slash or not 1 <= part[0] <= part[1]:
+        raise ParameterError(
+            f"--shard takes I/N with I from 1 to N, and was given {text!r}.",
+            hint="For example --shard 1/8 ... --shard 8/8, in eight jobs.",
+        )
+    return part
 
 
 @command.command("info")

@@ -36,7 +36,14 @@ def data_options(function: Any) -> Any:
             "--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",
             help="A parameter of a plugin, of branch.MODALITY or of train.",
         ),
-        click.option("--cache", metavar="DIR", help="Cache folder. [default: the user's]"),
+        click.option(
+            "--cache", metavar="DIR|URL",
+            help="Cache folder, or another machine's cache to read from. [default: the user's]",
+        ),
+        click.option(
+            "--dtype", "dtypes", multiple=True, metavar="[FEATURE=]DTYPE",
+            help="Store features as float16 (half the bytes), float32 or float64.",
+        ),
         click.option(
             "--jobs", type=click.IntRange(min=1), metavar="N",
             help="Processes at a time. [default: one per core]",
@@ -74,6 +81,8 @@ def data_options(function: Any) -> Any:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--tracker", "trackers", multiple=True, metavar="NAME",
               help="One more place for the run's events.")  # fmt: skip
+@click.option("--verify", type=click.Choice(["open", "always"]), default="open",
+              show_default=True, help="always checks every feature that is read.")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Run directory. [default: runs/DATE-METHODS]")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
 @click.option("--require-gain", is_flag=True,
@@ -175,8 +184,18 @@ def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
         trackers=options["trackers"],
         cache=options["cache"],
         strict=options["strict"],
+        dtypes=parse_dtypes(options["dtypes"]),
+        verify=options["verify"],
     )
     return with_defaults(config, registry)
+
+
+def parse_dtypes(given: tuple[str, ...]) -> dict[str, str]:
+    """``("float32", "mel=float16")`` -> dtype by feature, the one for all under ``"*"``."""
+    from ..prepare import EVERY
+
+    split = (choice.rpartition("=") for choice in given)
+    return {feature or EVERY: dtype for feature, _, dtype in split}
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:

@@ -197,12 +197,19 @@ class Extractor(Plugin):
                 f"and returned one of shape {array.shape}.",
                 hint="Set self.shape in __init__ to what extract() returns.",
             )
-        array = array.astype(self.dtype, copy=False)
         if not np.isfinite(array).all():
             raise PluginError(
                 f"Extractor {self.name!r} returned an array with NaN or infinite values."
             )
-        return array
+        with np.errstate(over="ignore"):
+            stored = array.astype(self.dtype, copy=False)
+        if not np.isfinite(stored).all():
+            raise PluginError(
+                f"Extractor {self.name!r} returned values up to {np.abs(array).max():.3g}, which "
+                f"{self.dtype} can't hold.",
+                hint="Store this feature as float32: --dtype FEATURE=float32",
+            )
+        return stored
 
 
 @dataclass(frozen=True, slots=True)

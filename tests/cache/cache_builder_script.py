@@ -1,4 +1,4 @@
-"""A builder to be killed: ROOT COUNT DELAY JOBS. Says when it starts and how it ended."""
+"""A builder to be killed: ROOT COUNT DELAY JOBS [LOG]. Says when it starts and how it ended."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def show(progress: Progress) -> None:
 
 
 def main() -> None:
-    root, count, delay, jobs = sys.argv[1:]
-    work = [(Ramp(fingerprint(), float(delay)), items(int(count)))]
+    root, count, delay, jobs, *log = sys.argv[1:]
+    work = [(Ramp(fingerprint(), float(delay), log="".join(log)), items(int(count)))]
     try:
         build(FeatureCache(root), work, jobs=int(jobs), on_progress=show)
     except KeyboardInterrupt:

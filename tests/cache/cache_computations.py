@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,12 @@ class Ramp:
     bad: tuple[int, ...] = ()  # these raise
     deadly: tuple[int, ...] = ()  # these kill their process
     misshapen: tuple[int, ...] = ()
+    log: str = ""  # a file that gets a line for each computation
 
     def compute(self, source: int) -> npt.NDArray[np.float32]:
+        if self.log:
+            with Path(self.log).open("a") as file:
+                file.write(f"{source}\n")
         if source in self.bad:
             raise ValueError(f"number {source} is bad")
         if source in self.deadly:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cache_computations import Ramp, array_of, fingerprint, items
 from fusion.cache import FeatureCache, Fingerprint, Item, build
 from fusion.cache import dispatch as dispatch_module
 from fusion.cache import files as files_module
+from fusion.cache.claims import Claims
 from fusion.cache.progress import Progress
 from fusion.cache.shard import Shard
 from fusion.cache.work import chunk_size
@@ -180,6 +182,105 @@ def test_workers_pass_storage_errors_on(cache: FeatureCache) -> None:
     assert "FUSION_CACHE" in str(caught.value)
 
 
+def test_what_is_known_of_an_item_is_stored(cache: FeatureCache) -> None:
+    item = Item("a", 3, origin="/speech/3.wav", group="talks")
+    build(cache, [(Ramp(fingerprint()), [item])], jobs=1)
+    (shard,) = shards(cache, fingerprint())
+    (entry,) = shard.entries([0])
+    assert (entry.key, entry.origin, entry.group) == ("a", "/speech/3.wav", "talks")
+    assert cache.info()[0].groups == {"talks": 1}
+
+
+# -- beside each other ---------------------------------------------------------------
+
+
+def test_parts_are_everything_once(tmp_path: Path) -> None:
+    seen: list[str] = []
+    for number in (1, 2, 3):
+        cache = FeatureCache(tmp_path / str(number))
+        # In another order: the parts depend on the keys alone.
+        report = build(cache, [(Ramp(fingerprint()), items(50)[::-1])], jobs=1, part=(number, 3))
+        keys = [key for shard in shards(cache, fingerprint()) for key in shard.keys]
+        assert report.computed == len(keys) in (16, 17)
+        seen += keys
+    assert sorted(seen) == [item.key for item in items(50)]
+
+
+def test_parts_of_what_is_half_there(cache: FeatureCache) -> None:
+    build(cache, [(Ramp(fingerprint()), items(20))], jobs=1)
+    reports = [
+        build(cache, [(Ramp(fingerprint()), items(50))], jobs=1, part=(n, 2)) for n in (1, 2)
+    ]
+    assert sum(report.computed for report in reports) == 30
+    assert sum(report.present for report in reports) == 20
+
+
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (0, 0), (-1, 1)])
+def test_parts_that_do_not_exist(cache: FeatureCache, part: tuple[int, int]) -> None:
+    with pytest.raises(CacheError, match="count from 1 to n"):
+        build(cache, [], part=part)
+
+
+@several
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_two_builders_do_nothing_twice(tmp_path: Path, jobs: int) -> None:
+    cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
+    running = [start_builder(cache.root, jobs=jobs, log=log) for _ in range(2)]
+    for process in running:
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 0, errors
+    computed = Counter(map(int, log.read_text().split()))
+    assert computed == Counter(range(COUNT))
+    stored(cache, fingerprint(), list(range(COUNT)))
+    assert list((cache.folder(fingerprint()) / "claims").iterdir()) == []
+
+
+@several
+def test_the_claims_of_a_killed_builder_do_not_hold_the_next(tmp_path: Path) -> None:
+    cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
+    process = start_builder(cache.root, jobs=1)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.kill()
+    process.communicate(timeout=60)
+    there = check_after_kill(cache)
+    build(cache, [(Ramp(fingerprint(), log=str(log)), items(COUNT))], jobs=1)
+    assert len(log.read_text().split()) == COUNT - there
+    stored(cache, fingerprint(), list(range(COUNT)))
+
+
+def test_what_another_machine_computes_is_waited_for(cache: FeatureCache) -> None:
+    """It claims an item, and writes it while we are done with the rest."""
+    cache.prepare(fingerprint())
+    with Claims(cache.folder(fingerprint())) as theirs:
+        theirs.take("key0005")
+        for path in (cache.folder(fingerprint()) / "claims").iterdir():
+            path.write_text("elsewhere 1\n")
+
+        def finish() -> None:
+            time.sleep(0.5)
+            FeatureCache(cache.root).add(fingerprint(), ["key0005"], [array_of(5)])
+
+        with ThreadPoolExecutor() as pool:
+            done = pool.submit(finish)
+            report = build(cache, [(Ramp(fingerprint(), bad=(5,)), items(20))], jobs=1)
+            done.result()
+    assert (report.computed, report.present, report.failures) == (19, 1, [])
+    stored(cache, fingerprint(), list(range(20)))
+
+
+def test_what_another_builder_gives_up_is_ours(cache: FeatureCache) -> None:
+    cache.prepare(fingerprint())
+    theirs = Claims(cache.folder(fingerprint()))
+    theirs.take("key0005")
+    with ThreadPoolExecutor() as pool:
+        pool.submit(lambda: (time.sleep(0.3), theirs.__exit__()))
+        report = build(cache, [(Ramp(fingerprint()), items(20))], jobs=1)
+    assert (report.computed, report.present) == (20, 0)
+    stored(cache, fingerprint(), list(range(20)))
+
+
 # -- deaths --------------------------------------------------------------------------
 
 
@@ -240,9 +341,12 @@ BUILDER = Path(__file__).parent / "cache_builder_script.py"
 COUNT = 120
 
 
-def start_builder(root: Path, *, jobs: int, delay: float = 0.01) -> subprocess.Popen[str]:
+def start_builder(
+    root: Path, *, jobs: int, delay: float = 0.01, log: Path | None = None
+) -> subprocess.Popen[str]:
+    arguments = [str(root), str(COUNT), str(delay), str(jobs), *([str(log)] if log else [])]
     return subprocess.Popen(
-        [sys.executable, str(BUILDER), str(root), str(COUNT), str(delay), str(jobs)],
+        [sys.executable, str(BUILDER), *arguments],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

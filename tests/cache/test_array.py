@@ -1,0 +1,126 @@
+"""What data loaders do with cached arrays: processes forked and spawned, threads, batches."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cache_computations import SHAPE, array_of, fingerprint
+
+from fusion.cache import FeatureArray, FeatureCache
+from fusion.cache.shard import Entry, write_shard
+from fusion.core.errors import CacheError
+
+N = 40
+KEYS = [f"key{n:02d}" for n in range(N)]
+ARRAYS = np.stack([array_of(n) for n in range(N)])
+KINDS = ["contiguous", "zstd", "blosc2", "mixed"]
+
+
+def fill(root: Path, kind: str) -> FeatureCache:
+    """Four shards, round robin, so that neighbours lie in different ones."""
+    cache = FeatureCache(root)
+    folder = cache.prepare(fingerprint())
+    codecs: list[Any] = {
+        "contiguous": [None] * 4,
+        "zstd": ["zstd"] * 4,
+        "blosc2": ["blosc2"] * 4,
+        "mixed": [None, "zstd", "blosc2", None],
+    }[kind]
+    if kind != "contiguous":
+        pytest.importorskip("hdf5plugin")
+    for first, codec in enumerate(codecs):
+        entries = [Entry(KEYS[n], ARRAYS[n]) for n in range(first, N, 4)]
+        write_shard(folder, fingerprint(), entries, codec)
+    return cache
+
+
+@pytest.fixture(params=KINDS)
+def array(tmp_path: Path, request: pytest.FixtureRequest) -> FeatureArray:
+    return fill(tmp_path, request.param).open(fingerprint(), KEYS, verify="always")
+
+
+def test_it_is_a_data_set(array: FeatureArray) -> None:
+    np.testing.assert_array_equal(array[3], ARRAYS[3])
+    np.testing.assert_array_equal(array[-1], ARRAYS[-1])
+    np.testing.assert_array_equal(array.__getitems__([5, 2]), ARRAYS[[5, 2]])
+    np.testing.assert_array_equal(array.load(), ARRAYS)
+    with pytest.raises(IndexError):
+        array[N]
+    np.testing.assert_array_equal(np.stack(list(array)), ARRAYS)  # it ends where it ends
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("opened", [False, True])
+def test_data_loader_workers(array: FeatureArray, start: str, opened: bool) -> None:
+    """Two workers, in batches; with and without files that the parent has open already."""
+    if start not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system can't {start}")
+    torch = pytest.importorskip("torch")
+    if opened:
+        array.load()
+    loader = torch.utils.data.DataLoader(
+        array, batch_size=8, num_workers=2, multiprocessing_context=start,
+        collate_fn=torch.from_numpy,
+    )  # fmt: skip
+    np.testing.assert_array_equal(torch.cat(list(loader)).numpy(), ARRAYS)
+    np.testing.assert_array_equal(array.load(), ARRAYS)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_processes_read_beside_their_parent(array: FeatureArray) -> None:
+    array.load()
+    rng = np.random.default_rng(0)
+    children = []
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            good = all(
+                np.array_equal(array.take(rows), ARRAYS[rows])
+                for rows in np.random.default_rng(os.getpid()).integers(0, N, (50, 8))
+            )
+            os._exit(0 if good else 1)
+        children.append(pid)
+    for rows in rng.integers(0, N, (50, 8)):
+        np.testing.assert_array_equal(array.take(rows), ARRAYS[rows])
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+
+
+def test_threads(array: FeatureArray) -> None:
+    batches = [np.random.default_rng(n).integers(0, N, 16) for n in range(100)]
+    with ThreadPoolExecutor(8) as pool:
+        for rows, found in zip(batches, pool.map(array.take, batches), strict=True):
+            np.testing.assert_array_equal(found, ARRAYS[rows])
+
+
+def test_pickled_with_files_open(array: FeatureArray) -> None:
+    array.load()
+    again = pickle.loads(pickle.dumps(array))
+    assert again.shape == (N, *SHAPE)
+    np.testing.assert_array_equal(again.load(), ARRAYS)
+
+
+def test_packed_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = fill(tmp_path, "zstd").open(fingerprint(), KEYS)
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    with pytest.raises(CacheError, match=r"pip install 'modal-fusion\[pack\]'"):
+        write_shard(tmp_path, fingerprint(), [Entry("a", ARRAYS[0])], "zstd")
+    # Reading needs it too, unless something else has registered the filter already.
+    from fusion.cache import codecs
+
+    monkeypatch.setattr(codecs, "_readable", lambda data: False)
+    with pytest.raises(CacheError, match=r"is packed: .*hdf5plugin") as caught:
+        array.load()
+    assert "pip install 'modal-fusion[pack]'" in str(caught.value)
+
+
+def test_unknown_codec(tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match="no codec 'rar'. Known: zstd, blosc2"):
+        write_shard(tmp_path, fingerprint(), [Entry("a", ARRAYS[0])], "rar")  # type: ignore[arg-type]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fusion.cache import claims as claims_module
+from fusion.cache.claims import Claims, claimed, claimed_by, find_dead_claims, remove_claims
+from fusion.cache.files import HOST
+
+DEAD = 2**22 + 1  # above the largest process id of Linux
+
+
+def put(folder: Path, key: str, owner: str, age: float = 0.0) -> Path:
+    """A claim as somebody else would leave it."""
+    path = claims_module._path(folder / "claims", key)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(owner)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_one_gets_it_and_lets_it_go(tmp_path: Path) -> None:
+    with Claims(tmp_path) as mine, Claims(tmp_path) as yours:
+        assert mine.take("a")
+        assert not yours.take("a")
+        assert yours.take("b")
+        assert claimed(tmp_path, ["a", "b", "c"]) == {"a", "b"}
+        assert claimed_by(tmp_path, ["a"], {os.getpid()})
+        assert not claimed_by(tmp_path, ["a"], {DEAD})
+        assert not claimed_by(tmp_path, ["c"], {os.getpid()})
+    assert claimed(tmp_path, ["a", "b"]) == set()
+    assert list((tmp_path / "claims").iterdir()) == []
+    with Claims(tmp_path) as again:
+        assert again.take("a")
+
+
+def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+    keys = [f"key{n}" for n in range(50)]
+    everyone = [Claims(tmp_path) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        took = list(pool.map(lambda one: [one.take(key) for key in keys], everyone))
+    assert [sum(column) for column in zip(*took, strict=True)] == [1] * 50
+
+
+@pytest.mark.parametrize(
+    ("owner", "age", "alive"),
+    [
+        (f"{HOST} {os.getpid()}", 0, True),
+        (f"{HOST} {os.getpid()}", 3500, True),  # one long computation
+        (f"{HOST} {os.getpid()}", 3700, False),  # that number is another process by now
+        (f"{HOST} {DEAD}", 0, False),
+        ("elsewhere 1", 0, True),
+        ("elsewhere 1", 590, True),
+        ("elsewhere 1", 610, False),
+        ("", 0, True),  # being written
+        ("", 61, False),
+        ("no claim at all", 61, False),
+    ],
+)
+def test_who_counts(tmp_path: Path, owner: str, age: float, alive: bool) -> None:
+    path = put(tmp_path, "a", owner, age)
+    assert claimed(tmp_path, ["a"]) == ({"a"} if alive else set())
+    assert find_dead_claims(tmp_path) == ([] if alive else [path])
+    with Claims(tmp_path) as mine:
+        assert mine.take("a") != alive
+    assert path.exists() == alive
+
+
+def test_renewing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Claims(tmp_path) as mine:
+        mine.take("a")
+        path = claims_module._path(tmp_path / "claims", "a")
+        os.utime(path, (1000, 1000))
+        mine.renew()
+        assert path.stat().st_mtime == 1000  # not yet a minute
+        mine._renewed -= 61
+        mine.renew()
+        assert path.stat().st_mtime > time.time() - 10
+
+
+def test_claims_of_the_dead_are_removed(tmp_path: Path) -> None:
+    dead, alive = put(tmp_path, "a", f"{HOST} {DEAD}"), put(tmp_path, "b", f"{HOST} {os.getpid()}")
+    remove_claims([tmp_path, tmp_path / "none"], {DEAD})
+    assert not dead.exists()
+    assert alive.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> None:
+    code = (
+        "import sys, os, signal; from pathlib import Path; from fusion.cache.claims import Claims;"
+        "Claims(Path(sys.argv[1])).take('a'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(find_dead_claims(tmp_path)) == 1
+    with Claims(tmp_path) as mine:
+        assert mine.take("a")
