@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -56,7 +56,8 @@ class FeatureArray:
         self._row_of = row_of  # (n,)
         self._checksums = checksums  # (n,)
         self._verify = verify
-        self._opened: dict[int, Array | PackedRows] = {}
+        self._opened: dict[int, _Rows] = {}
+        self._raw: dict[int, memoryview] = {}
         self._process = os.getpid()
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class FeatureArray:
         return f"FeatureArray(shape={self.shape}, dtype={self.dtype.name})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}}
+        return {**self.__dict__, "_opened": {}, "_raw": {}}
 
     def __getitem__(self, index: int) -> Array:
         """The array of one row: (...), a copy."""
@@ -132,29 +133,62 @@ class FeatureArray:
                 f"{index.shape}."
             )
         index = index.astype(np.int64, copy=False)
-        if len(index) and not -len(self) <= index.min() <= index.max() < len(self):
+        if not len(index):
+            return index
+        lowest, highest = int(index.min()), int(index.max())
+        if lowest < -len(self) or highest >= len(self):
             raise IndexError(f"Row out of range: there are {len(self)} rows.")
-        return np.where(index < 0, index + len(self), index)
+        return np.where(index < 0, index + len(self), index) if lowest < 0 else index
 
     def _gather(self, index: npt.NDArray[np.int64], out: Array) -> None:
-        files, rows = self._file_of[index], self._row_of[index]  # (B,)
-        opened = {number: self._open(number) for number in np.unique(files).tolist()}
-        if len(opened) == 1 and isinstance(whole := next(iter(opened.values())), np.ndarray):
+        files, rows = self._file_of[index].tolist(), self._row_of[index]  # (B,)
+        opened, raw = self._open(files)
+        if len(self._files) == 1 and isinstance(whole := opened.get(0), np.ndarray):
             # mode="clip" because "raise" would copy through a buffer; rows are in range.
             np.take(whole, rows, axis=0, out=out, mode="clip")
-            return
-        # Copying row by row straight into place is as fast as one take from one file;
-        # fancy indexing by file copies everything twice.
-        for place, (number, row) in enumerate(zip(files.tolist(), rows.tolist(), strict=True)):
-            out[place] = opened[number][row]
+        elif len(raw) == len(opened) and out.size and out.flags.c_contiguous:
+            _copy_bytes(raw, files, rows, out)
+        else:
+            for place, (number, row) in enumerate(zip(files, rows.tolist(), strict=True)):
+                out[place] = opened[number][row]
 
-    def _open(self, number: int) -> Array | PackedRows:
+    def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
+        """The rows of at least these files, by number, and of those that are mapped the bytes."""
         if self._process != os.getpid():  # forked: handles of HDF5 belong to the parent
-            self._opened, self._process = {}, os.getpid()
-        # Two threads may both open a file; that costs nothing but the second time.
-        if number not in self._opened:
-            self._opened[number] = _rows(self._files[number])
-        return self._opened[number]
+            self._opened, self._raw, self._process = {}, {}, os.getpid()
+        # Two threads may both open a file; that costs nothing but the second time. In this order,
+        # so that no other thread takes a packed one for mapped.
+        for number in set(files) - self._opened.keys():
+            rows = self._opened[number] = self._open_one(number)
+            if isinstance(rows, np.ndarray):
+                self._raw[number] = rows.reshape(-1).view(np.uint8).data
+        return self._opened, self._raw
+
+    def _open_one(self, number: int) -> _Rows:
+        try:
+            return _rows(self._files[number])
+        except CacheError:
+            if self._files[number].path.exists():
+                raise
+            return self._elsewhere(number)
+
+    def _elsewhere(self, number: int) -> _Elsewhere:
+        """The rows of a shard that has gone, where the cache has them now."""
+        from .store import FeatureCache
+
+        file = self._files[number]
+        mine = np.flatnonzero(self._file_of == number)
+        keys = dict(zip(self._row_of[mine].tolist(), (self.keys[i] for i in mine), strict=True))
+        cache = FeatureCache(file.path.parent.parent)
+        missing = cache.missing(file.fingerprint, keys.values())
+        if missing:
+            raise CacheError(
+                f"{file.path} was there and has gone, and with it {len(missing)} arrays: "
+                "something deletes files of this cache.",
+                hint="Start again; what is missing is then computed again.",
+            )
+        found = cache.open(file.fingerprint, list(keys.values()))
+        return _Elsewhere(found, {row: i for i, row in enumerate(keys)})
 
     def _check(self, index: npt.NDArray[np.int64], rows: Array) -> None:
         for i, row in zip(index.tolist(), rows, strict=True):
@@ -164,6 +198,36 @@ class FeatureArray:
                     "not fit its checksum: it was changed after it was written.",
                     hint="fusion cache verify --repair computes it again; and look after the disk.",
                 )
+
+
+class _Elsewhere:
+    """Rows of a shard that was rewritten (packed, unpacked, tidied) after it was found."""
+
+    def __init__(self, found: FeatureArray, place: dict[int, int]) -> None:
+        self._found = found
+        self._place = place
+
+    def __getitem__(self, row: int) -> Array:
+        return self._found[self._place[row]]
+
+
+_Rows = Array | PackedRows | _Elsewhere
+
+
+def _copy_bytes(
+    sources: Mapping[int, memoryview],
+    files: Sequence[int],
+    rows: npt.NDArray[np.int64],
+    out: Array,
+) -> None:
+    """Copy rows from several files. Row by row straight into place: fancy indexing by file
+    would copy everything twice. And as bytes, because views of arrays take longer to make."""
+    size = out.nbytes // len(out)
+    target = out.reshape(-1).view(np.uint8).data
+    place = 0
+    for number, start in zip(files, (rows * size).tolist(), strict=True):
+        target[place : place + size] = sources[number][start : start + size]
+        place += size
 
 
 def _rows(file: ShardFile) -> Array | PackedRows:

@@ -41,8 +41,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CacheError, StorageError
-from .files import written_whole
 from .fingerprint import Fingerprint
+from .hdf5 import hdf5_written_whole
 from .shard import Shard, ShardFile
 
 INDEX = "shards.idx"
@@ -55,7 +55,6 @@ _PER_ITEM = ("keys", "checksums", "seconds", "origins", "groups")
 _UNCHECKED = ("origins", "groups")
 _FEW = 32  # shards that may be opened one by one before the index is worth writing again
 
-_ALIGNED: dict[str, Any] = {"locking": False, "alignment_threshold": 1, "alignment_interval": 8}
 
 Column = npt.NDArray[Any]
 
@@ -189,10 +188,7 @@ class Catalogue:
             "counts": np.array([file.count for file in self.files], "<i8"),
             **self._columns,
         }
-        with (
-            written_whole(folder / INDEX) as temporary,
-            h5py.File(temporary, "w", libver=("v108", "v108"), **_ALIGNED) as file,
-        ):
+        with hdf5_written_whole(folder / INDEX) as file:
             file.attrs["format"] = np.bytes_(_FORMAT.encode())
             file.attrs["format_version"] = _VERSION
             for name, column in columns.items():

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .files import ABANDONED_SECONDS, HOST, is_dead, storage_error
 
-_FOLDER = "claims"
+CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
 _LEASE_SECONDS = 600.0  # for processes of other machines, which can't be asked whether they live
 
@@ -28,7 +28,7 @@ class Claims:
     """The claims of one process on items of one feature; a context that releases them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / _FOLDER
+        self._folder = folder / CLAIMS
         self._held: list[Path] = []
         self._renewed = time.monotonic()
 
@@ -64,12 +64,12 @@ class Claims:
 
 def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
     """Those of `keys` on which a living builder works."""
-    return {key for key in keys if _alive(_path(folder / _FOLDER, key))}
+    return {key for key in keys if _alive(_path(folder / CLAIMS, key))}
 
 
 def claimed_by(folder: Path, keys: Iterable[str], pids: set[int]) -> bool:
     """Whether one of these processes of this machine has claimed one of `keys`."""
-    owners = (_owner(_path(folder / _FOLDER, key)) for key in keys)
+    owners = (_owner(_path(folder / CLAIMS, key)) for key in keys)
     return any(owner is not None and owner[0] == HOST and owner[1] in pids for owner in owners)
 
 
@@ -83,6 +83,11 @@ def remove_claims(folders: Iterable[Path], pids: set[int]) -> None:
                     path.unlink()
 
 
+def any_claimed(folder: Path) -> bool:
+    """Whether a living builder works on anything of this feature."""
+    return any(_alive(path) for path in _listed(folder))
+
+
 def find_dead_claims(folder: Path) -> list[Path]:
     """Claims that count for nothing any more."""
     return [path for path in _listed(folder) if not _alive(path)]
@@ -94,7 +99,7 @@ def _path(folder: Path, key: str) -> Path:
 
 def _listed(folder: Path) -> list[Path]:
     try:
-        return sorted((folder / _FOLDER).iterdir())
+        return sorted((folder / CLAIMS).iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -108,8 +113,12 @@ def _make(path: Path) -> bool:
         except FileNotFoundError:
             path.parent.mkdir(exist_ok=True)
             continue
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{HOST} {os.getpid()}\n")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{HOST} {os.getpid()}\n")
+        except OSError:  # full: an empty claim would be in everybody's way
+            path.unlink(missing_ok=True)
+            raise
         return True
     return False
 

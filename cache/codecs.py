@@ -38,6 +38,16 @@ def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
     return {"chunks": chunks, "compression": blosc}
 
 
+_FILTERS: dict[int, Codec] = {32015: "zstd", 32026: "blosc2"}  # as registered with HDF5
+
+
+def codec_of(data: h5py.Dataset) -> Codec | None:
+    """What a dataset is packed with; None if nothing known here."""
+    filters = data.id.get_create_plist()
+    numbers = (filters.get_filter(n)[0] for n in range(filters.get_nfilters()))
+    return next((_FILTERS[number] for number in numbers if number in _FILTERS), None)
+
+
 def missing_codec(data: h5py.Dataset) -> CacheError | None:
     """What keeps a dataset from being unpacked here, or None."""
     if _readable(data):

@@ -41,14 +41,13 @@ import numpy.typing as npt
 
 from .codecs import Codec, codec_options, missing_codec
 from .errors import CacheError, ShardError
-from .files import written_whole
 from .fingerprint import Fingerprint
+from .hdf5 import hdf5_written_whole
 
 FORMAT = "fusion feature shard"
 FORMAT_VERSION = 2
 SUFFIX = ".h5"
 
-_PAGE = 4096
 _COLUMNS = ("keys", "checksums", "seconds", "origins", "groups")
 
 Array = npt.NDArray[Any]
@@ -278,7 +277,7 @@ def checksum(array: Array) -> int:
 
 def _check_format(path: Path, file: h5py.File) -> None:
     if _text(file, "format") != FORMAT:
-        raise ShardError(f"{path} is an HDF5 file, but no shard of a feature cache.")
+        raise ForeignShardError(f"{path} is an HDF5 file, but no shard of a feature cache.")
     version = int(file.attrs["format_version"])
     if version > FORMAT_VERSION:
         raise NewerShardError(
@@ -289,6 +288,10 @@ def _check_format(path: Path, file: h5py.File) -> None:
 
 class NewerShardError(ShardError):
     """A shard that a newer version wrote: nothing is wrong with it, so nobody may delete it."""
+
+
+class ForeignShardError(ShardError):
+    """A sound HDF5 file that is not ours, so that nobody may delete it."""
 
 
 def _read(path: Path, file: h5py.File, size: int) -> Shard:
@@ -374,39 +377,35 @@ def write_shard(
     ]
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
     options = codec_options(codec, fingerprint) if codec else {}
-    with written_whole(path) as temporary:
-        _write(temporary, fingerprint, arrays, dict(zip(_COLUMNS, columns, strict=True)), options)
+    mapped = 0 if codec else sum(array.nbytes for array in arrays)
+    with hdf5_written_whole(path, large=mapped) as file:
+        _fill(file, fingerprint, arrays, dict(zip(_COLUMNS, columns, strict=True)), options)
     return path
 
 
-def _write(
-    path: Path,
+def _fill(
+    file: h5py.File,
     fingerprint: Fingerprint,
     arrays: Sequence[Array],
     columns: dict[str, Array],
     options: dict[str, Any],
 ) -> None:
-    # Arrays that begin on a page need as few pages as possible when they are mapped.
-    alignment = {} if options else {"alignment_threshold": _PAGE, "alignment_interval": _PAGE}
-    # From 1.8 on HDF5 keeps checksums of its own structures. Without them, and with texts in
-    # its heap (of variable length), one flipped bit crashes the process that opens the file.
-    with h5py.File(path, "w", libver=("v108", "v108"), locking=False, **alignment) as file:
-        shape = (len(arrays), *fingerprint.shape)
-        dtype = stored_dtype(fingerprint)
-        data = file.create_dataset("data", shape, dtype, track_times=False, **options)
-        for row, array in enumerate(arrays):
-            data[row] = array
-        for name, column in columns.items():
-            file.create_dataset(name, data=column, track_times=False)
-        file.attrs["format_version"] = FORMAT_VERSION
-        texts = {
-            "format": FORMAT,
-            "fingerprint": fingerprint.canonical(),
-            "checksum": _shard_checksum(fingerprint, *columns.values()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        for name, text in texts.items():
-            file.attrs[name] = np.bytes_(text.encode("ascii"))
+    shape = (len(arrays), *fingerprint.shape)
+    dtype = stored_dtype(fingerprint)
+    data = file.create_dataset("data", shape, dtype, track_times=False, **options)
+    for row, array in enumerate(arrays):
+        data[row] = array
+    for name, column in columns.items():
+        file.create_dataset(name, data=column, track_times=False)
+    file.attrs["format_version"] = FORMAT_VERSION
+    texts = {
+        "format": FORMAT,
+        "fingerprint": fingerprint.canonical(),
+        "checksum": _shard_checksum(fingerprint, *columns.values()),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    for name, text in texts.items():
+        file.attrs[name] = np.bytes_(text.encode("ascii"))
 
 
 def _shard_checksum(fingerprint: Fingerprint, *columns: Array) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from .array import VERIFY, FeatureArray, Verify
 from .catalogue import Catalogue, Listed, load_catalogue
@@ -18,10 +19,13 @@ from .claims import find_dead_claims
 from .errors import CacheError, ShardError, StorageError
 from .files import find_debris, storage_error, written_whole
 from .fingerprint import Fingerprint
+from .layout import FEATURE_FOLDER
+from .layout import FINGERPRINT_FILE as FINGERPRINT_FILE
 from .shard import SUFFIX, Array, Entry, Shard, write_shard
+from .usage import Marks, undisturbed
 
-_FOLDER = re.compile(r"(?P<name>.+)-(?P<id>[0-9a-f]{32})")
-FINGERPRINT_FILE = "fingerprint.json"
+if TYPE_CHECKING:
+    from .upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +87,35 @@ class FeatureCache:
 
     Parameters
     ----------
-    root : path, optional
+    root : path or URL, optional
         Made when first written to. By default the environment's ``FUSION_CACHE``, else
-        ``features`` in the user's cache folder.
+        ``features`` in the user's cache folder. A URL is another machine's cache, see
+        :class:`fusion.cache.upstream.Upstream`; what is read there is copied to the default
+        folder first.
+
+    Attributes
+    ----------
+    root : Path
+        The folder.
+    upstream : Upstream or None
+        The other machine's cache. It is asked by :meth:`fetch`, by :meth:`open` for arrays
+        that are not here, and by :meth:`info`.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self.root = Path(root).expanduser().absolute() if root is not None else _default_root()
+        given = os.fspath(root) if root is not None else os.environ.get("FUSION_CACHE", "")
+        self.upstream = _open_upstream(given) if "://" in given else None
+        here = root is not None and self.upstream is None
+        self.root = Path(given).expanduser().absolute() if here else _default_root()
         self._shards: dict[Path, tuple[Listed, Shard]] = {}  # all that were opened one by one
         self._problems: dict[Path, Problem] = {}
+        self._marks = Marks()
 
     @property
     def problems(self) -> list[Problem]:
         """Files that could not be used in what was asked of this cache so far."""
-        return [problem for problem in self._problems.values() if problem.path.exists()]
+        here = [problem for problem in self._problems.values() if problem.path.exists()]
+        return here + (self.upstream.problems if self.upstream else [])
 
     def folder(self, fingerprint: Fingerprint) -> Path:
         """Where the shards of a feature lie; it need not exist."""
@@ -124,7 +143,9 @@ class FeatureCache:
     def missing(self, fingerprint: Fingerprint, keys: Iterable[str]) -> list[str]:
         """The keys that have no array yet, each once, in the order given."""
         unique = list(dict.fromkeys(keys))
-        found = self.catalogue(fingerprint).find(unique)
+        catalogue = self.catalogue(fingerprint)
+        found = catalogue.find(unique)
+        self._mark(catalogue, found[found >= 0])
         return [key for key, position in zip(unique, found.tolist(), strict=True) if position < 0]
 
     def open(
@@ -147,12 +168,17 @@ class FeatureCache:
         catalogue = self.catalogue(fingerprint)
         found = catalogue.find(keys)  # (n,)
         missing = [key for key, position in zip(keys, found.tolist(), strict=True) if position < 0]
+        if missing and self.fetch(fingerprint, missing):
+            catalogue = self.catalogue(fingerprint)
+            found = catalogue.find(keys)
+            missing = [key for key, at in zip(keys, found.tolist(), strict=True) if at < 0]
         if missing:
             raise CacheError(
                 f"The cache in {self.root} lacks {len(missing)} of {len(keys)} arrays of "
                 f"{fingerprint.name!r} ({fingerprint.id}); the first key is {missing[0]!r}.",
                 hint="Compute them first: `fusion cache build`, or fusion.cache.build.",
             )
+        self._mark(catalogue, found)
         numbers, rows = catalogue.place(found)
         used, file_of = np.unique(numbers, return_inverse=True)
         return FeatureArray(
@@ -206,31 +232,29 @@ class FeatureCache:
             entries = [Entry(*row) for row in zip(*columns, strict=True)]
             write_shard(self.prepare(fingerprint), fingerprint, entries)
 
+    def folders(self) -> list[tuple[Path, str]]:
+        """Folders that are named like a feature's, sorted, each with the fingerprint's id."""
+        named = ((folder, FEATURE_FOLDER.fullmatch(folder.name)) for folder in _listed(self.root))
+        return [(folder, match["id"]) for folder, match in named if match and folder.is_dir()]
+
     def features(self) -> list[Fingerprint]:
         """All features that have a folder here, sorted by name."""
         found = (self._read_fingerprint(folder) for folder in _listed(self.root))
         return [fingerprint for fingerprint in found if fingerprint is not None]
 
     def info(self) -> list[FeatureInfo]:
-        """What is there, by feature, sorted by name."""
-        return [self._info(fingerprint) for fingerprint in self.features()]
+        """What is there, by feature, sorted by name; on the other machine, if there is one."""
+        there = self.upstream
+        if there is not None:
+            return [_info(made, there.catalogue(made), 0) for made in there.features()]
+        return [_info(made, self.catalogue(made), self._debris(made)) for made in self.features()]
 
-    def _info(self, fingerprint: Fingerprint) -> FeatureInfo:
-        catalogue = self.catalogue(fingerprint)
+    def _debris(self, fingerprint: Fingerprint) -> int:
         folder = self.folder(fingerprint)
-        return FeatureInfo(
-            fingerprint,
-            items=len(catalogue.unique),
-            groups=catalogue.group_counts(),
-            shards=len(catalogue.files),
-            packed=sum(file.packed for file in catalogue.files),
-            bytes=sum(file.size for file in catalogue.files),
-            seconds=float(catalogue.seconds.sum()),
-            debris=len(find_debris(folder)) + len(find_dead_claims(folder)),
-        )
+        return len(find_debris(folder)) + len(find_dead_claims(folder))
 
     def _read_fingerprint(self, folder: Path) -> Fingerprint | None:
-        match = _FOLDER.fullmatch(folder.name)
+        match = FEATURE_FOLDER.fullmatch(folder.name)
         if match is None or not folder.is_dir():
             return None  # not ours
         path = folder / FINGERPRINT_FILE
@@ -248,7 +272,7 @@ class FeatureCache:
     def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
         """Every stored item of a feature, as the folder is now."""
         folder = self.folder(fingerprint)
-        listing = _shards_in(folder)
+        listing = shards_in(folder)
 
         def open_shard(path: Path) -> Shard | None:
             return self.open_shard(path, fingerprint, listing[path.name])
@@ -267,25 +291,30 @@ class FeatureCache:
             with contextlib.suppress(StorageError):
                 catalogue.save(self.folder(fingerprint))
 
+    def _mark(self, catalogue: Catalogue, positions: npt.NDArray[np.int64]) -> None:
+        """Mark the shards of these items as used, for the garbage collector."""
+        numbers = np.unique(catalogue.place(positions)[0])
+        self._marks.mark(catalogue.files[number].path for number in numbers)
+
     def newest(self, fingerprint: Fingerprint) -> int:
         """Time of change of the feature's newest shard in nanoseconds; 0 if there is none."""
-        return max((one.time for one in _shards_in(self.folder(fingerprint)).values()), default=0)
+        return max((one.time for one in shards_in(self.folder(fingerprint)).values()), default=0)
 
     def keys_since(self, fingerprint: Fingerprint, time: int) -> set[str]:
         """Keys in the shards that are as new as `time` (see :meth:`newest`) or newer."""
         folder = self.folder(fingerprint)
-        newer = ((name, one) for name, one in _shards_in(folder).items() if one.time >= time)
+        newer = ((name, one) for name, one in shards_in(folder).items() if one.time >= time)
         shards = (self.open_shard(folder / name, fingerprint, one) for name, one in newer)
         return {key for shard in shards if shard for key in shard.keys}
 
     def fetch(self, fingerprint: Fingerprint, keys: Sequence[str]) -> int:
-        """Copy what another cache has of `keys`; returns how many items that were."""
-        return 0
+        """Copy what the other machine's cache has of `keys`; returns how many items that were."""
+        return self.upstream.fetch(fingerprint, keys, self) if self.upstream else 0
 
     def shards(self, fingerprint: Fingerprint) -> Iterator[Shard]:
         """The readable shards of a feature, each opened and checked, by name."""
         folder = self.folder(fingerprint)
-        for name, listed in sorted(_shards_in(folder).items()):
+        for name, listed in sorted(shards_in(folder).items()):
             shard = self.open_shard(folder / name, fingerprint, listed)
             if shard is not None:
                 yield shard
@@ -296,7 +325,8 @@ class FeatureCache:
         if before == listed:
             return shard
         try:
-            shard = Shard.open(path)
+            with undisturbed(path):  # to look is not to use
+                shard = Shard.open(path)
             if shard.fingerprint != fingerprint:
                 raise ShardError(f"{path} holds another feature: {shard.fingerprint.canonical()}")
         except FileNotFoundError:
@@ -309,7 +339,7 @@ class FeatureCache:
         return shard
 
 
-def _shards_in(folder: Path) -> dict[str, Listed]:
+def shards_in(folder: Path) -> dict[str, Listed]:
     """The shards of a folder as it lists them."""
     found: dict[str, Listed] = {}
     try:
@@ -326,13 +356,32 @@ def _shards_in(folder: Path) -> dict[str, Listed]:
     return found
 
 
+def _info(fingerprint: Fingerprint, catalogue: Catalogue, debris: int) -> FeatureInfo:
+    return FeatureInfo(
+        fingerprint,
+        items=len(catalogue.unique),
+        groups=catalogue.group_counts(),
+        shards=len(catalogue.files),
+        packed=sum(file.packed for file in catalogue.files),
+        bytes=sum(file.size for file in catalogue.files),
+        seconds=float(catalogue.seconds.sum()),
+        debris=debris,
+    )
+
+
 def _indented(fingerprint: Fingerprint) -> str:
     return json.dumps(json.loads(fingerprint.canonical()), indent=2) + "\n"
 
 
+def _open_upstream(url: str) -> Upstream:
+    from .upstream import Upstream  # which needs this module
+
+    return Upstream(url)
+
+
 def _default_root() -> Path:
     given = os.environ.get("FUSION_CACHE")
-    if given:
+    if given and "://" not in given:
         return Path(given).expanduser().absolute()
     import platformdirs
 

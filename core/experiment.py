@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..cache import FeatureCache
 from ..cache.builder import BuildReport
+from ..cache.journal import register_run
 from ..cache.progress import Progress
 from .bundle import Member, write_bundle
 from .config import RunConfig
@@ -124,6 +126,7 @@ def run_experiment(
     plan = make_plan(config, registry)
     observer.planned(plan)
     run = RunDirectory.create(out)
+    register_run(FeatureCache(config.cache), run.path)
     extracted = extract(plan, jobs=jobs, on_progress=observer.extracting)
     observer.extracted(extracted.report)
     run.write_clips(extracted.data)
@@ -143,6 +146,7 @@ def resume_experiment(
     """
     run = RunDirectory.existing(path)
     config = RunConfig.from_json(run.info()["config"])
+    register_run(FeatureCache(config.cache), path)  # it may have been moved
     return _finish(run, Registry(config.plugins), jobs, observer or Observer())
 
 

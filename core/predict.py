@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,9 @@ class Predictor:
         info = directory.info()
         config = RunConfig.from_json(info["config"])
         self._bundle = Bundle(directory, registry)
-        extractors = make_extractors(config, registry)
-        self._extractors = {m: extractors[m] for m in self._bundle.modalities}
+        # Only what the model takes: of the others, an imported one may have gone.
+        used = replace(config, features=tuple(self._bundle.modalities))
+        self._extractors = make_extractors(used, registry)
         self.warnings = _changed(self._extractors, info["features"])
 
     @property

@@ -205,8 +205,8 @@ def bound_settings(
         *((name, registry.balancer(name)) for name in config.balancers),
         *((name, registry.tracker(name)) for name in tracker_names(config, registry)),
     ]
-    bound = {name: bind(cls, config.settings.get(name, {}), owner=name) for name, cls in classes}
-    bound |= {name: dict(extractor.parameters) for name, extractor in extractors.items()}
+    bound = {name: dict(extractor.parameters) for name, extractor in extractors.items()}
+    bound |= {name: bind(cls, config.settings.get(name, {}), owner=name) for name, cls in classes}
     bound |= {f"branch.{b.modality.name}": dict(b.parameters) for b in spec.branches}
     bound["train"] = asdict(config.train)
     corpora = {name: dict(given) for name, given in config.settings.items() if name not in bound}

@@ -9,8 +9,10 @@ import click
 
 from . import plugin_options, registry_from, serving, transfer, upkeep, why
 from .run import data_options, parse_dtypes
+from .units import count, size
 
 if TYPE_CHECKING:
+    from ...cache import FeatureCache
     from ...cache.store import FeatureInfo
 
 
@@ -80,7 +82,7 @@ def build(ctx: click.Context, /, **options: Any) -> None:
             part=part,
             on_progress=display.extracting,
         )
-    print_build(report, FeatureCache(config.cache).root)
+    print_build(report, FeatureCache(config.cache))
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -100,7 +102,10 @@ def _part(text: str) -> tuple[int, int]:
 
 
 @command.command("info")
-@click.option("--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]")
+@click.option(
+    "--cache", "root", metavar="DIR|URL",
+    help="Cache folder, or another machine's cache. [default: the user's]",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def info(root: str | None, as_json: bool) -> None:
     """What is stored: features, their parameters, items, sizes, what they cost."""
@@ -108,23 +113,31 @@ def info(root: str | None, as_json: bool) -> None:
 
     cache = FeatureCache(root)
     features = cache.info()
+    where = str(cache.upstream or cache.root)
     if as_json:
         listing = [_plain(feature) for feature in features]
-        click.echo(json.dumps({"root": str(cache.root), "features": listing}, indent=1))
+        summary = {"root": where, **_in_all(cache, features)}
+        click.echo(json.dumps({**summary, "features": listing}, indent=1))
         return
-    click.echo(f"{cache.root}")
+    click.echo(where)
     if not features:
         click.echo("  nothing stored yet (fusion cache build)")
     for feature in features:
         made = feature.fingerprint
         click.echo(
             f"  {made.name} {made.id[:8]}: {feature.items} items of shape {made.shape} in "
-            f"{feature.shards} shards, {size(feature.bytes)}, {feature.seconds:.1f} s to compute"
+            f"{feature.shards} shards, {size(feature.bytes)}, {_cost(feature)}"
         )
         parameters = ", ".join(f"{k}={v}" for k, v in made.parameters.items())
         click.echo(f"      version {made.version}; {parameters}")
+        groups = ", ".join(f"{name or 'unnamed'} {n}" for name, n in feature.groups.items())
+        packed = f"{count(feature.packed, 'shard')} packed" if feature.packed else ""
+        if groups or packed:
+            click.echo(f"      {'; '.join(filter(None, (groups, packed)))}")
         if feature.debris:
             click.echo(f"      {feature.debris} temporary files of killed builds")
+    if features:
+        click.echo(_in_all_text(_in_all(cache, features)))
     for problem in cache.problems:
         click.echo(click.style("warning: ", fg="yellow") + problem.reason, err=True)
 
@@ -137,14 +150,33 @@ def _plain(feature: FeatureInfo) -> dict[str, Any]:
         "shards": feature.shards,
         "bytes": feature.bytes,
         "seconds": round(feature.seconds, 3),
+        "groups": dict(feature.groups),
+        "packed": feature.packed,
         "debris": feature.debris,
     }
 
 
-def size(count: float) -> str:
-    """Bytes for people: ``104.9 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+def _cost(feature: FeatureInfo) -> str:
+    each = f", {feature.seconds / feature.items:.2g} s each" if feature.items else ""
+    return f"{feature.seconds:.1f} s to compute{each}"
+
+
+def _in_all(cache: FeatureCache, features: list[FeatureInfo]) -> dict[str, Any]:
+    from ...cache.journal import hit_rate, registered_runs
+
+    return {
+        "items": sum(feature.items for feature in features),
+        "bytes": sum(feature.bytes for feature in features),
+        "seconds": round(sum(feature.seconds for feature in features), 3),
+        "runs": len(registered_runs(cache)),
+        "hit_rate": hit_rate(cache),
+    }
+
+
+def _in_all_text(total: dict[str, Any]) -> str:
+    rate = total["hit_rate"]
+    hits = "" if rate is None else f"; the last runs found {100 * rate:.0f} % of theirs here"
+    return (
+        f"in all {count(total['items'], 'item')}, {size(total['bytes'])}, "
+        f"{total['seconds']:.1f} s to compute; {count(total['runs'], 'run')} registered{hits}"
+    )

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from ...cache import FeatureCache
 from ...cache.builder import BuildReport
 from ...cache.progress import Progress as BuildProgress
 from ..experiment import Observer, RunResult
@@ -48,6 +49,7 @@ class Display(Observer):
         self._bars: dict[str, TaskID] = {}
         self._epochs = 0
         self._best: dict[Training, float] = {}
+        self._upstream: object = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -62,6 +64,7 @@ class Display(Observer):
         self._progress.stop()
 
     def planned(self, plan: Plan) -> None:
+        self._upstream = FeatureCache(plan.config.cache).upstream
         data = plan.dataset
         speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
         counts = Counter(clip.label for clip in data.clips)
@@ -101,6 +104,7 @@ class Display(Observer):
         if _EXTRACT in self._bars:
             self._progress.remove_task(self._bars.pop(_EXTRACT))
         done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
+        done += _fetched(report, self._upstream)
         self._say(f"[bold]features[/]  {done}{report.present} found in the cache")
         for failure in report.failures[:_FAILURES_SHOWN]:
             self._say(f"[yellow]          left out:[/] {escape(failure_text(failure))}")
@@ -235,13 +239,18 @@ def _comparison(c: Comparison) -> str:
     )
 
 
-def print_build(report: BuildReport, root: Path) -> None:
+def _fetched(report: BuildReport, upstream: object) -> str:
+    return f"{report.fetched} fetched from {escape(str(upstream))}, " if report.fetched else ""
+
+
+def print_build(report: BuildReport, cache: FeatureCache) -> None:
     """What a build did."""
     console = _console()
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
     console.print(
-        f"{report.computed} computed, {report.present} present already, "
+        f"{report.computed} computed, {_fetched(report, cache.upstream)}"
+        f"{report.present} present already, "
         f"{len(report.failures)} failed, in {report.seconds:.1f} s"
     )
-    console.print(f"cache: {escape(str(root))}")
+    console.print(f"cache: {escape(str(cache.root))}")

@@ -167,6 +167,36 @@ def test_a_full_disk_stops_the_build(cache: FeatureCache, monkeypatch: pytest.Mo
     assert (report.computed, report.present) == (100 - 26, 26)
 
 
+@both
+def test_a_disk_that_is_full_for_real(small_disk: Path, jobs: int) -> None:
+    """1 MiB for 40 arrays of 64 KiB: some shards fit, then an error; with room the rest follows."""
+    big = Fingerprint("big", "1", {}, "float32", (128, 128), {})
+    cache = FeatureCache(small_disk)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        build(cache, [(Ramp(big), items(40))], jobs=jobs)
+    assert "what is finished stays" in str(caught.value)
+    there = 40 - len(cache.missing(big, [item.key for item in items(40)]))
+    assert there in (8, 16)  # shards of 8
+    folder = cache.folder(big)
+    assert list(folder.glob(".*")) == list((folder / "claims").iterdir()) == []
+    if os.system(f"mount -o remount,size=8m '{small_disk}'") == 0:
+        report = build(cache, [(Ramp(big), items(40))], jobs=jobs)
+        assert (report.computed, report.present) == (40 - there, there)
+        stored(cache, big, list(range(40)))
+
+
+def test_a_folder_that_may_only_be_read(small_disk: Path) -> None:
+    """What is there can be used, what is missing says why it can't be computed."""
+    cache = FeatureCache(small_disk)
+    build(cache, [(Ramp(fingerprint()), items(10))], jobs=1)
+    assert os.system(f"mount -o remount,ro '{small_disk}'") == 0
+    report = build(cache, [(Ramp(fingerprint()), items(10))], jobs=1)
+    assert (report.computed, report.present) == (0, 10)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        build(cache, [(Ramp(fingerprint()), items(12))], jobs=1)
+    stored(cache, fingerprint(), list(range(10)))
+
+
 def test_workers_pass_storage_errors_on(cache: FeatureCache) -> None:
     folder = cache.prepare(fingerprint())
 
@@ -219,35 +249,6 @@ def test_parts_of_what_is_half_there(cache: FeatureCache) -> None:
 def test_parts_that_do_not_exist(cache: FeatureCache, part: tuple[int, int]) -> None:
     with pytest.raises(CacheError, match="count from 1 to n"):
         build(cache, [], part=part)
-
-
-@several
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_two_builders_do_nothing_twice(tmp_path: Path, jobs: int) -> None:
-    cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
-    running = [start_builder(cache.root, jobs=jobs, log=log) for _ in range(2)]
-    for process in running:
-        _, errors = process.communicate(timeout=100)
-        assert process.returncode == 0, errors
-    computed = Counter(map(int, log.read_text().split()))
-    assert computed == Counter(range(COUNT))
-    stored(cache, fingerprint(), list(range(COUNT)))
-    assert list((cache.folder(fingerprint()) / "claims").iterdir()) == []
-
-
-@several
-def test_the_claims_of_a_killed_builder_do_not_hold_the_next(tmp_path: Path) -> None:
-    cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
-    process = start_builder(cache.root, jobs=1)
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(0.2)
-    process.kill()
-    process.communicate(timeout=60)
-    there = check_after_kill(cache)
-    build(cache, [(Ramp(fingerprint(), log=str(log)), items(COUNT))], jobs=1)
-    assert len(log.read_text().split()) == COUNT - there
-    stored(cache, fingerprint(), list(range(COUNT)))
 
 
 def test_what_another_machine_computes_is_waited_for(cache: FeatureCache) -> None:
@@ -333,83 +334,3 @@ def run_script(script: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-
-
-# -- kills ---------------------------------------------------------------------------
-
-BUILDER = Path(__file__).parent / "cache_builder_script.py"
-COUNT = 120
-
-
-def start_builder(
-    root: Path, *, jobs: int, delay: float = 0.01, log: Path | None = None
-) -> subprocess.Popen[str]:
-    arguments = [str(root), str(COUNT), str(delay), str(jobs), *([str(log)] if log else [])]
-    return subprocess.Popen(
-        [sys.executable, str(BUILDER), *arguments],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def check_after_kill(cache: FeatureCache) -> int:
-    """Every finished shard is whole and right; returns how many items are there."""
-    keys = [key for shard in shards(cache, fingerprint()) for key in shard.keys]
-    if keys:
-        stored(cache, fingerprint(), sorted(int(key[3:]) for key in set(keys)))
-    assert cache.problems == []
-    return len(set(keys))
-
-
-def kill_at(cache: FeatureCache, moment: float, builders: int, jobs: int) -> None:
-    running = [start_builder(cache.root, jobs=jobs) for _ in range(builders)]
-    for process in running:
-        assert process.stdout is not None
-        process.stdout.readline()  # it has started to compute
-    time.sleep(moment)
-    running[0].kill()
-    for process in running:
-        process.communicate(timeout=60)
-    if cache.folder(fingerprint()).exists():
-        there = check_after_kill(cache)
-        if builders > 1:
-            assert there == COUNT  # the other one finished undisturbed
-    build(cache, [(Ramp(fingerprint()), items(COUNT))], jobs=1)
-    stored(cache, fingerprint(), list(range(COUNT)))
-
-
-@several
-@pytest.mark.parametrize(("moment", "builders", "jobs"), [(0.4, 1, 1), (0.9, 2, 1)])
-def test_a_kill_loses_nothing_finished(
-    tmp_path: Path, moment: float, builders: int, jobs: int
-) -> None:
-    kill_at(FeatureCache(tmp_path), moment, builders, jobs)
-
-
-@several
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(8))
-def test_a_kill_at_any_moment_loses_nothing_finished(tmp_path: Path, number: int) -> None:
-    moment = float(np.random.default_rng().uniform(0, 1.5))
-    print(f"killed after {moment:.4f} s")  # shown when the test fails
-    kill_at(FeatureCache(tmp_path), moment, builders=1 + number % 2, jobs=1 + number // 4)
-
-
-@several
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_stops_cleanly(tmp_path: Path, jobs: int) -> None:
-    builder = start_builder(tmp_path, jobs=jobs, delay=0.02)
-    assert builder.stdout is not None
-    builder.stdout.readline()
-    builder.stdout.readline()  # one shard is finished
-    os.killpg(builder.pid, 2)  # as a terminal does: all processes of the group
-    out, err = builder.communicate(timeout=60)
-    assert builder.returncode == 0
-    assert out.splitlines()[-1] == "interrupted"
-    assert err == ""
-    cache = FeatureCache(tmp_path)
-    assert 0 < check_after_kill(cache) < COUNT
-    assert list(cache.folder(fingerprint()).glob(".*")) == []

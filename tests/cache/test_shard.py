@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,17 +214,6 @@ def test_verify_names_the_item(path: Path) -> None:
 # -- storage -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, where we may make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.system(f"mount -t tmpfs -o size=1m tmpfs '{folder}' 2>/dev/null") != 0:
-        pytest.skip("making a small file system takes root on Linux")
-    yield folder
-    os.system(f"umount '{folder}'")
-
-
 def test_disk_full(small_disk: Path) -> None:
     big = Fingerprint("big", "1", {}, "float32", (128, 256), {})
     cache = FeatureCache(small_disk)
@@ -251,18 +239,6 @@ def test_read_only(small_disk: Path) -> None:
             cache.add(feature, KEYS, ARRAYS)
         assert "FUSION_CACHE" in str(caught.value)
     np.testing.assert_array_equal(FeatureCache(small_disk).open(fingerprint(), KEYS).load(), ARRAYS)
-
-
-@pytest.fixture
-def nobody() -> Iterator[None]:
-    """Root may write anywhere, so it becomes somebody else."""
-    if os.name != "posix":
-        pytest.skip("needs permissions as POSIX has them")
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    yield
-    os.seteuid(user)
 
 
 @pytest.fixture

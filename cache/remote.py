@@ -1,0 +1,277 @@
+"""A folder that lies elsewhere, through fsspec; what its many libraries raise, told in one way."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import IO, Any, BinaryIO, cast
+
+from .errors import CacheError, FusionError
+from .tokens import TOKEN, TOKEN_FILE, token_from_environment
+
+_REQUESTS = 16  # at a time
+_CONNECT_SECONDS = 10.0
+_SILENT_SECONDS = 60.0  # without a byte, before a server is given up
+_BLOCK = 2**16
+
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+_KEPT = "Start again when it answers: what was fetched is kept."
+
+
+class RemoteFolder:
+    """Files by their path in a folder that fsspec can reach. Connects when first used.
+
+    Its methods raise ``FileNotFoundError`` where there is no such file or folder, and
+    CacheError for everything else that goes wrong.
+
+    Parameters
+    ----------
+    url : str
+        Any that fsspec knows: ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``, ``file:///FOLDER``.
+    token : str, optional
+        For http and https; by default the environment's (see :mod:`fusion.cache.tokens`).
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._url = url
+        self._token = token
+        self._http = url.startswith(("http://", "https://"))
+        self._sends_parts = True
+        self._whole: tuple[str, IO[bytes]] | None = None
+
+    def __str__(self) -> str:
+        return _without_user(self._url)
+
+    def names(self, folder: str = "") -> dict[str, int]:
+        """What is in a folder: sizes in bytes by name, -1 where the listing has no sizes."""
+        with self._explained():
+            self._files.invalidate_cache()
+            # The slash: without it many web servers redirect, some to another port.
+            entries = self._files.ls(f"{self._path(folder)}/", detail=True)
+        found = {}
+        for entry in entries:
+            size = entry.get("size") if entry.get("type") == "file" else None
+            found[entry["name"].rstrip("/").rpartition("/")[2]] = -1 if size is None else int(size)
+        return found
+
+    def read(self, path: str) -> bytes:
+        """A whole file."""
+        with self._explained():
+            return bytes(self._files.cat_file(self._path(path)))
+
+    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
+        """Parts of files, given as (path, start, end), several at a time.
+
+        Where one can't be read there is the error instead: a FileNotFoundError or CacheError.
+        """
+        found: list[bytes | Exception] = []
+        for first in range(0, len(ranges), _REQUESTS):
+            found += self._read_some(ranges[first : first + _REQUESTS])
+            broken = [one for one in found if isinstance(one, CacheError)]
+            if broken:  # no need to wait until the others break as well
+                return found + broken[:1] * (len(ranges) - len(found))
+        return found
+
+    def _read_some(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
+        if not self._sends_parts:
+            return [self._part_of_whole(*one) for one in ranges]
+        with self._explained():
+            found = self._files.cat_ranges(
+                [self._path(path) for path, _, _ in ranges],
+                [start for _, start, _ in ranges],
+                [end for _, _, end in ranges],
+                on_error="return",
+            )
+        return [self._explain(one) if isinstance(one, Exception) else bytes(one) for one in found]
+
+    @contextlib.contextmanager
+    def open(self, path: str, block: int = _BLOCK) -> Iterator[BinaryIO]:
+        """A file to seek and read in, by way of a cache of some blocks.
+
+        It is made for h5py, which crashes on a stream that raises: the error of a read that
+        failed is raised when the context ends.
+        """
+        stream: Any
+        if self._sends_parts:
+            with self._explained():
+                stream = self._files.open(
+                    self._path(path), "rb", block_size=block, cache_type="blockcache"
+                )
+        else:
+            stream = contextlib.nullcontext(self._fetch_whole(path))
+        with stream as opened:
+            quiet = _Quiet(opened)
+            try:
+                yield cast(BinaryIO, quiet)
+            finally:
+                if quiet.error:
+                    raise self._explain(quiet.error) from quiet.error
+
+    # -- web servers that send whole files only --------------------------------------
+
+    def probe(self, path: str) -> None:
+        """Find out with this file, of 3 bytes or more, whether parts of files can be had.
+
+        Where they can't, whole files are fetched, and the last one is kept.
+        """
+        if self._http:
+            with self._explained():
+                part = self._files.cat_file(self._path(path), start=1, end=3)
+            self._sends_parts = len(part) == 2
+
+    def forget(self) -> None:
+        """Drop the whole file that was kept."""
+        self._whole = None
+
+    def _fetch_whole(self, path: str) -> IO[bytes]:
+        if self._whole is None or self._whole[0] != path:
+            stream = tempfile.TemporaryFile()  # noqa: SIM115 - it is kept
+            with self._explained():
+                self._files.get_file(self._path(path), stream)
+            self._whole = path, stream
+        return self._whole[1]
+
+    def _part_of_whole(self, path: str, start: int, end: int) -> bytes | Exception:
+        try:
+            stream = self._fetch_whole(path)
+        except (FileNotFoundError, CacheError) as error:
+            return error
+        stream.seek(start)
+        return stream.read(end - start)
+
+    # -- the connection --------------------------------------------------------------
+
+    def _path(self, path: str) -> str:
+        root = self._connection[1].rstrip("/")
+        return f"{root}/{path}" if path else root
+
+    @property
+    def _files(self) -> Any:
+        return self._connection[0]
+
+    @cached_property
+    def _connection(self) -> tuple[Any, str]:
+        """fsspec's file system, and this folder's path in it. Connects to nothing yet."""
+        try:
+            core = importlib.import_module("fsspec.core")
+            options = self._http_options() if self._http else {}
+            files, root = core.url_to_fs(self._url, **options)
+        except ImportError as error:
+            package = error.name or getattr(error.__cause__, "name", None)
+            raise CacheError(
+                f"Reading {self} needs a package that is not installed: {error}",
+                hint="pip install 'modal-fusion[remote]'"
+                if self._http or package == "fsspec"
+                else f"pip install {package or 'it'}",
+            ) from error
+        except ValueError as error:
+            raise CacheError(
+                f"Can't read a cache at {self}: {error}",
+                hint="Possible are http://HOST:PORT, s3://BUCKET/FOLDER and all else that "
+                "fsspec knows.",
+            ) from error
+        return files, str(root)
+
+    def _http_options(self) -> dict[str, Any]:
+        aiohttp = importlib.import_module("aiohttp")
+        headers = {"Accept-Encoding": "identity"}  # what is compressed has no parts
+        if (token := self._known_token()) is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS
+        )
+        return {"client_kwargs": {"headers": headers, "timeout": timeout}}
+
+    def _known_token(self) -> str | None:
+        if _USER.search(self._url):  # HTTP has one way to say who asks
+            return None
+        return self._token or token_from_environment()
+
+    # -- errors ----------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except FusionError:
+            raise
+        except Exception as error:  # each of fsspec's libraries has a tree of its own
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> FileNotFoundError | CacheError:
+        """The same in our words; FileNotFoundError stays what it is."""
+        if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
+            error = cast(Exception, error.__cause__)  # so says fsspec whatever went wrong
+        status = getattr(error, "status", None)
+        if status == 404 or isinstance(error, FileNotFoundError):
+            return FileNotFoundError(str(self))
+        if status == 401:
+            what = "does not accept this token" if self._known_token() else "asks for a token"
+            return CacheError(
+                f"{self} {what}.",
+                hint=f"Set {TOKEN_FILE} to a file that holds the server's token, or {TOKEN} to it.",
+            )
+        if status == 403 or isinstance(error, PermissionError):
+            return CacheError(
+                f"{self} refuses access: {_told(error)}.",
+                hint="Check the credentials; and the server must list its folders.",
+            )
+        if isinstance(error, TimeoutError):
+            return CacheError(f"{self} does not answer.", hint=f"Check host and port. {_KEPT}")
+        return CacheError(
+            f"Can't read {self}: {_told(error)}.",
+            hint=f"Check the address, and that the server runs. {_KEPT}",
+        )
+
+
+class _Quiet(io.RawIOBase):
+    """A stream whose reads never raise: after an error they give zeros."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = b""
+        if self.error is None:
+            try:
+                data = self._stream.read(len(view))
+            except Exception as error:
+                self.error = error
+        view[: len(data)] = data
+        view[len(data) :] = bytes(len(view) - len(data))
+        return len(data)
+
+
+def _told(error: Exception) -> str:
+    if status := getattr(error, "status", None):
+        return f"{status} {getattr(error, 'message', '')}".strip()
+    system = getattr(error, "os_error", None)  # below aiohttp's
+    if isinstance(system, OSError) and system.errno:
+        # The numbers of name look-ups are below 0, and not the system's.
+        return os.strerror(system.errno) if system.errno > 0 else str(system.strerror)
+    text = _without_user(str(error)).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _without_user(text: str) -> str:
+    return _USER.sub("", text)

@@ -1,0 +1,101 @@
+"""What the tests of upkeep share: a filled cache, everything in it, and processes to kill."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cache_computations import array_of, fingerprint
+
+from fusion.cache import FeatureCache, Fingerprint
+
+Row = tuple[bytes, float, str, str]
+
+
+def fill(cache: FeatureCache, shards: int = 4, size: int = 10, name: str = "ramp") -> Fingerprint:
+    """`shards` shards of `size` items, numbered through, with all that can be known of them."""
+    feature = fingerprint(name)
+    for first in range(0, shards * size, size):
+        numbers = range(first, first + size)
+        cache.add(
+            feature,
+            [f"key{n:04d}" for n in numbers],
+            [array_of(n) for n in numbers],
+            [n / 8 for n in numbers],
+            origins=[f"/speech/{n}.wav" for n in numbers],
+            groups=[f"group{n % 3}" for n in numbers],
+        )
+    cache.index(feature)
+    return feature
+
+
+def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
+    """Everything that can be found, each array compared with its checksum."""
+    fresh = FeatureCache(cache.root)
+    catalogue = fresh.catalogue(feature)
+    assert fresh.problems == []
+    keys = sorted({key.decode() for key in catalogue.keys.tolist()})
+    arrays = fresh.open(feature, keys, verify="always").load()
+    return {
+        key: (
+            array.tobytes(),
+            float(catalogue.seconds[at]),
+            catalogue.origin(at),
+            catalogue.group(at),
+        )
+        for key, array, at in zip(keys, arrays, catalogue.find(keys).tolist(), strict=True)
+    }
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a file look as if it was written and used so long ago."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def killed_after(seconds: float | None, action: Callable[[], object]) -> bool:
+    """Run `action` in a process of its own that is killed after so long, if at all.
+
+    Returns whether it had ended by then.
+    """
+    pid = os.fork()
+    if pid == 0:  # nothing of pytest may run in here
+        try:
+            action()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFEXITED(status)
+
+
+def duration(action: Callable[[], object]) -> float:
+    """Seconds that `action` takes."""
+    started = time.perf_counter()
+    assert killed_after(None, action)
+    return time.perf_counter() - started
+
+
+def moments(seed: int, count: int, longest: float) -> list[float]:
+    """Random moments up to a little after the end."""
+    random_ = random.Random(seed)
+    return [random_.uniform(0, 1.1 * longest) for _ in range(count)]

@@ -1,0 +1,32 @@
+"""File systems that refuse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB, where we may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.system(f"mount -t tmpfs -o size=1m tmpfs '{folder}' 2>/dev/null") != 0:
+        pytest.skip("making a small file system takes root on Linux")
+    yield folder
+    os.system(f"umount -l '{folder}'")  # lazily: arrays can still be mapped
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Root may write anywhere, so it becomes somebody else."""
+    if os.name != "posix":
+        pytest.skip("needs permissions as POSIX has them")
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)

@@ -1,0 +1,216 @@
+"""``fusion cache serve``, and reading what it serves: processes and real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from small_runs import SMALL
+
+from fusion.core.cli import run_cli
+
+TOKEN = "0123456789abcdef-XYZ"
+FEATURES = [*SMALL[:6], "--jobs", "1"]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
+    monkeypatch.delenv("FUSION_CACHE_TOKEN", raising=False)
+    monkeypatch.delenv("FUSION_CACHE_TOKEN_FILE", raising=False)
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text(f"{TOKEN}\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("built")
+    command = ["cache", "build", "--data", str(corpus), "--cache", str(root), "--quiet"]
+    assert run_cli([*command, *FEATURES]) == 0
+    return root
+
+
+@contextmanager
+def serving(root: Path, *options: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+    """The two lines that the command prints, and its process."""
+    command = [sys.executable, "-m", "fusion", "cache", "serve", "--cache", str(root), *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline(), process.stdout.readline(), process
+        finally:
+            process.kill()
+
+
+def url_of(line: str) -> str:
+    return line.split(" at ")[1].split()[0]
+
+
+def build(corpus: Path, cache: str, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    command = ["cache", "build", "--data", str(corpus), "--cache", cache, "--quiet"]
+    assert run_cli([*command, *FEATURES]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_build_reads_what_another_has_computed(
+    built: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(built) as (first, second, _):
+        url = url_of(first)
+        assert first == f"serving {built} at {url} (Ctrl-C ends it)\n"
+        assert second == f"to read it: fusion run --cache {url}\n"
+        said = build(corpus, url, capsys)
+        assert f"0 computed, 108 fetched from {url}, 0 present already, 0 failed" in said
+        assert f"cache: {tmp_path / 'local'}" in said
+        assert "0 computed, 108 present already" in build(corpus, url, capsys)
+    # The other machine is no longer needed.
+    assert "0 computed, 108 present already" in build(corpus, url, capsys)
+    assert bytes_of(tmp_path / "local") == bytes_of(built)
+
+
+def bytes_of(root: Path) -> list[tuple[str, int]]:
+    from fusion.cache import FeatureCache
+
+    cache = FeatureCache(root)
+    catalogues = [cache.catalogue(made) for made in cache.features()]
+    return sorted(
+        (key.decode(), int(checksum))
+        for found in catalogues
+        for key, checksum in zip(found.keys.tolist(), found.checksums.tolist(), strict=True)
+    )
+
+
+@pytest.mark.slow
+def test_a_run_on_another_machines_features(
+    built: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(built) as (first, _, _):
+        url = url_of(first)
+        out = tmp_path / "run"
+        command = ["run", "--data", str(corpus), "--cache", url, "--out", str(out)]
+        assert run_cli([*command, "--epochs", "2", *SMALL]) == 0
+    assert f"features  108 fetched from {url}, 0 found in the cache" in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text())["config"]["cache"] == url
+
+
+def test_info_of_another_machine(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(built) as (first, _, _):
+        url = url_of(first)
+        assert run_cli(["cache", "info", "--cache", url]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"{url}\n")
+        assert "54 items of shape (1, 16, 32)" in said
+        assert run_cli(["cache", "info", "--cache", url, "--json"]) == 0
+        listing = json.loads(capsys.readouterr().out)
+        assert listing["root"] == url
+        assert [feature["items"] for feature in listing["features"]] == [54, 54]
+
+
+def test_small_answers_come_at_once(built: Path) -> None:
+    """Not 40 ms later, which is how long two ends can wait for each other's packets."""
+    with serving(built) as (first, _, _):
+        connection = http.client.HTTPConnection(url_of(first).removeprefix("http://"), timeout=20)
+        path = f"/{next(built.glob('mel-*')).name}/fingerprint.json"
+        started = time.monotonic()
+        for _ in range(50):
+            connection.request("GET", path)
+            assert connection.getresponse().read().startswith(b"{")
+        assert time.monotonic() - started < 1.0
+        connection.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_ctrl_c_is_a_good_end(built: Path) -> None:
+    with serving(built) as (first, _, process):
+        host, _, port = url_of(first).removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))):  # that nobody closes
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_with_a_token(
+    built: Path, corpus: Path, token_file: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with serving(built, "--token-file", str(token_file), "--host", "0.0.0.0") as lines:
+        first, second, process = lines
+        port = url_of(first).rpartition(":")[2]
+        assert url_of(first) == f"http://{socket.gethostname()}:{port}"
+        assert (
+            second
+            == f"to read it: FUSION_CACHE_TOKEN_FILE=FILE fusion run --cache {url_of(first)}\n"
+        )
+        url = f"http://127.0.0.1:{port}"
+        assert run_cli(["cache", "info", "--cache", url]) == 2
+        assert f"error: {url} asks for a token." in capsys.readouterr().err
+        monkeypatch.setenv("FUSION_CACHE_TOKEN", TOKEN + "x")
+        assert run_cli(["cache", "info", "--cache", url]) == 2
+        assert f"error: {url} does not accept this token." in capsys.readouterr().err
+        monkeypatch.delenv("FUSION_CACHE_TOKEN")
+        monkeypatch.setenv("FUSION_CACHE_TOKEN_FILE", str(token_file))
+        assert "0 computed, 108 fetched" in build(corpus, url, capsys)
+        process.terminate()
+        assert TOKEN not in "".join([first, second, *process.communicate(timeout=30)])
+
+
+# -- mistakes ------------------------------------------------------------------------
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Exit code 2 and no traceback; what was said."""
+    assert run_cli(["cache", "serve", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def test_mistakes(tmp_path: Path, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = str(tmp_path)
+    none = tmp_path / "none"
+    assert f"no cache folder {none}" in mistake(capsys, "--cache", str(none))
+    assert f"no cache folder {tmp_path / 'local'}" in mistake(capsys)
+    assert "no port 70000" in mistake(capsys, "--cache", root, "--port", "70000")
+    assert "not a valid integer" in mistake(capsys, "--cache", root, "--port", "x")
+    assert "--token-file FILE" in mistake(capsys, "--cache", root, "--host", "0.0.0.0")
+    assert "Only a folder" in mistake(capsys, "--cache", "http://127.0.0.1:9")
+    assert "No such file" in mistake(capsys, "--cache", root, "--token-file", str(none))
+    token_file.chmod(0o644)
+    said = mistake(capsys, "--cache", root, "--token-file", str(token_file))
+    assert "mode 644" in said
+    assert f"chmod 600 {token_file}" in said
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"127.0.0.1:{port}: Address already in use" in mistake(
+            capsys, "--cache", root, "--port", port
+        )
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys; from fusion.core.cli import run_cli; run_cli(['cache', 'serve', '--help']);"
+        "sys.exit(len({'starlette', 'uvicorn', 'fsspec', 'h5py', 'numpy'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "--token-file FILE" in found.stdout
