@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .array import FeatureArray
     from .builder import BuildReport, build
     from .executors import Workers, open_workers
+    from .export import export_feature
     from .fingerprint import Fingerprint, digest_many, digest_recording
+    from .imports import ImportReport, import_feature
     from .shard import Entry
     from .store import FeatureCache
     from .work import Item
@@ -27,10 +29,13 @@ _HOME = {
     "FeatureCache": "store",
     "Fingerprint": "fingerprint",
     "Item": "work",
+    "ImportReport": "imports",
     "Workers": "executors",
     "build": "builder",
     "digest_many": "fingerprint",
     "digest_recording": "fingerprint",
+    "export_feature": "export",
+    "import_feature": "imports",
     "open_workers": "executors",
 }
 
@@ -40,11 +45,14 @@ __all__ = [
     "FeatureArray",
     "FeatureCache",
     "Fingerprint",
+    "ImportReport",
     "Item",
     "Workers",
     "build",
     "digest_many",
     "digest_recording",
+    "export_feature",
+    "import_feature",
     "open_workers",
 ]
 

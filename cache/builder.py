@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .dispatch import compute_all, wait_for_others
 from .errors import CacheError
 from .executors import Workers, open_workers
 from .fingerprint import Fingerprint
+from .journal import Purpose, record_build
 from .progress import Failure, Progress, Tally
-from .store import FeatureCache
+from .store import FeatureCache, Problem
 from .work import Chunk, Computation, Item, chunk_size
 
 
@@ -27,6 +28,8 @@ class BuildReport:
         Items that were there before, or that another build has computed in the meantime.
     fetched : int
         Items that were copied from another machine's cache.
+    problems : list of Problem
+        Files that were left aside on the way; what they held counted as missing.
     failures : list of Failure
         Items that could not be computed.
     seconds : float
@@ -38,6 +41,7 @@ class BuildReport:
     failures: list[Failure]
     seconds: float
     fetched: int = 0
+    problems: list[Problem] = field(default_factory=list)
 
 
 def build(
@@ -49,6 +53,7 @@ def build(
     part: tuple[int, int] = (1, 1),
     on_progress: Callable[[Progress], None] | None = None,
     strict: bool = False,
+    purpose: Purpose = "build",
 ) -> BuildReport:
     """Compute every array that `cache` lacks.
 
@@ -75,6 +80,8 @@ def build(
         Receives a :class:`Progress` at the start and after each chunk.
     strict : bool
         Stop at the first item that fails.
+    purpose : {"build", "run"}
+        For the journal: whether this is for its own sake or what a run asks for.
 
     Returns
     -------
@@ -91,8 +98,8 @@ def build(
         raise CacheError(f"There is no part {part[0]} of {part[1]}: they count from 1 to n.")
     if on is None:
         with open_workers(jobs=jobs) as here:
-            return _build(cache, work, here, part, on_progress, strict)
-    return _build(cache, work, on, part, on_progress, strict)
+            return _build(cache, work, here, part, on_progress, strict, purpose)
+    return _build(cache, work, on, part, on_progress, strict, purpose)
 
 
 def _build(
@@ -102,6 +109,7 @@ def _build(
     part: tuple[int, int],
     on_progress: Callable[[Progress], None] | None,
     strict: bool,
+    purpose: Purpose,
 ) -> BuildReport:
     started = time.perf_counter()
     plan = _plan(cache, _unique(work, part), on.size)
@@ -112,10 +120,16 @@ def _build(
         chunks = wait_for_others(cache, tally.take_deferred(), tally)
     for fingerprint in plan.features:
         cache.index(fingerprint)
-    seconds = time.perf_counter() - started
-    return BuildReport(
-        tally.computed, plan.present + tally.present, tally.failures, seconds, plan.fetched
+    report = BuildReport(
+        tally.computed,
+        plan.present + tally.present,
+        tally.failures,
+        time.perf_counter() - started,
+        plan.fetched,
+        cache.problems,
     )
+    record_build(cache, report, plan.wanted, purpose)
+    return report
 
 
 # -- planning ------------------------------------------------------------------------
@@ -127,6 +141,7 @@ class _Plan:
     present: int
     fetched: int
     features: list[Fingerprint]
+    wanted: dict[str, int]
 
 
 _Wanted = dict[Fingerprint, tuple[Computation, list[Item]]]
@@ -168,4 +183,5 @@ def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
             chunks += (
                 whole.of(range(i, min(i + step, len(todo)))) for i in range(0, len(todo), step)
             )
-    return _Plan(chunks, present - fetched, fetched, list(wanted))
+    counts = {cache.folder(f).name: len(items) for f, (_, items) in wanted.items()}
+    return _Plan(chunks, present - fetched, fetched, list(wanted), counts)

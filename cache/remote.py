@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import io
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -14,13 +13,13 @@ from typing import IO, Any, BinaryIO, cast
 
 from .errors import CacheError, FusionError
 from .tokens import TOKEN, TOKEN_FILE, token_from_environment
+from .urls import names_user, without_user
 
 _REQUESTS = 16  # at a time
 _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 60.0  # without a byte, before a server is given up
 _BLOCK = 2**16
 
-_USER = re.compile(r"(?<=://)[^/\s]*@")
 _KEPT = "Start again when it answers: what was fetched is kept."
 
 
@@ -46,7 +45,7 @@ class RemoteFolder:
         self._whole: tuple[str, IO[bytes]] | None = None
 
     def __str__(self) -> str:
-        return _without_user(self._url)
+        return without_user(self._url)
 
     def names(self, folder: str = "") -> dict[str, int]:
         """What is in a folder: sizes in bytes by name, -1 where the listing has no sizes."""
@@ -189,7 +188,7 @@ class RemoteFolder:
         return {"client_kwargs": {"headers": headers, "timeout": timeout}}
 
     def _known_token(self) -> str | None:
-        if _USER.search(self._url):  # HTTP has one way to say who asks
+        if names_user(self._url):  # HTTP has one way to say who asks
             return None
         return self._token or token_from_environment()
 
@@ -269,9 +268,5 @@ def _told(error: Exception) -> str:
     if isinstance(system, OSError) and system.errno:
         # The numbers of name look-ups are below 0, and not the system's.
         return os.strerror(system.errno) if system.errno > 0 else str(system.strerror)
-    text = _without_user(str(error)).rstrip(".")
+    text = without_user(str(error)).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _without_user(text: str) -> str:
-    return _USER.sub("", text)

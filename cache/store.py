@@ -339,6 +339,23 @@ class FeatureCache:
         return shard
 
 
+def local_cache(root: str | os.PathLike[str] | None = None) -> FeatureCache:
+    """A cache to work on, not only to read from.
+
+    Raises
+    ------
+    CacheError
+        If `root`, or the environment's ``FUSION_CACHE``, is the URL of another machine's.
+    """
+    cache = FeatureCache(root)
+    if cache.upstream is not None:
+        raise CacheError(
+            f"The cache at {cache.upstream} can be read from here, and nothing else.",
+            hint="Do this on the machine that holds it, or name a folder with --cache.",
+        )
+    return cache
+
+
 def shards_in(folder: Path) -> dict[str, Listed]:
     """The shards of a folder as it lists them."""
     found: dict[str, Listed] = {}

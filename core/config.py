@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from ..cache.urls import without_user
 from .errors import ParameterError
 from .parameters import bind
 
@@ -176,8 +177,11 @@ class RunConfig:
         return TrainConfig(**bind(TrainConfig, self.settings.get("train", {}), owner="train"))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, dicts, strings and numbers."""
-        return asdict(self)
+        """Plain lists, dicts, strings and numbers; of a URL neither user nor password."""
+        data = asdict(self)
+        if self.cache is not None:
+            data["cache"] = without_user(self.cache)
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunConfig:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..cache import FeatureCache, Workers, open_workers
 from ..cache.builder import BuildReport, build
 from ..cache.executors import Kind
 from ..cache.fingerprint import Fingerprint, digest_many
+from ..cache.journal import Purpose
 from ..cache.progress import Progress
 from ..cache.work import Item
 from .config import RunConfig
@@ -101,8 +103,16 @@ def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
         data=config.data or tuple(registry.defaults("corpus")[:1]),
         features=config.features or tuple(registry.defaults("extractor")),
         strategy=strategy,
+        cache=_absolute(config.cache),
         balancers=tuple(b for b in config.balancers if b != "none"),
     )
+
+
+def _absolute(cache: str | None) -> str | None:
+    """So that a run finds its features from any folder."""
+    if cache is None or "://" in cache:
+        return cache
+    return str(Path(cache).expanduser().absolute())
 
 
 def check_owners(config: RunConfig, registry: Registry) -> None:
@@ -257,7 +267,12 @@ def extract(
     clips = plan.dataset.clips
     with open_workers(jobs=jobs) as on:
         keys, report = build_features(
-            plan.config, plan.extractors, clips, on=on, on_progress=on_progress
+            plan.config,
+            plan.extractors,
+            clips,
+            on=on,
+            purpose="run",
+            on_progress=on_progress,
         )
     failed = {failure.key for failure in report.failures}
     kept = [i for i, key in enumerate(keys) if key not in failed]
@@ -316,6 +331,7 @@ def build_features(
     *,
     on: Workers,
     part: tuple[int, int] = (1, 1),
+    purpose: Purpose = "build",
     on_progress: OnProgress | None,
 ) -> tuple[list[str], BuildReport]:
     """Compute what is missing in the cache. Returns each clip's key, and the report."""
@@ -327,7 +343,15 @@ def build_features(
     ]
     work = [(computation_of(extractor), items) for extractor in extractors.values()]
     cache = FeatureCache(config.cache)
-    report = build(cache, work, on=on, part=part, on_progress=on_progress, strict=config.strict)
+    report = build(
+        cache,
+        work,
+        on=on,
+        part=part,
+        purpose=purpose,
+        on_progress=on_progress,
+        strict=config.strict,
+    )
     for failure in report.failures:
         if failure.reason.startswith(PluginError.__name__):  # no fault of the recording
             raise PluginError(failure.reason.partition(": ")[2])

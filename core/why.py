@@ -96,11 +96,13 @@ def why_run(path: Path, registry: Registry, cache: str | None = None) -> RunReas
     run = RunDirectory.existing(path)
     info = run.info()
     config = RunConfig.from_json(info["config"])
-    store = FeatureCache(config.cache if cache is None else cache)
+    if cache is not None:
+        config = replace(config, cache=cache)
+    store = FeatureCache(config.cache)
     data = run.read_clips()
     reasons: list[Reason] = []
     changed: dict[str, tuple[Difference, ...]] = {}
-    for name, extractor in make_extractors(replace(config, cache=cache), registry).items():
+    for name, extractor in make_extractors(config, registry).items():
         now = fingerprint_of(extractor)
         then = Fingerprint.from_json(_stored_text(name, info["features"][name]))
         if now != then:

@@ -111,6 +111,8 @@ class Display(Observer):
         more = len(report.failures) - _FAILURES_SHOWN
         if more > 0:
             self._say(f"          and {more} more, all listed in run.json")
+        for line in _problems(report):
+            self._say(line)
 
     def training(self, run: Path, trainings: Sequence[Training], epochs: int) -> None:
         self._epochs = epochs
@@ -243,11 +245,20 @@ def _fetched(report: BuildReport, upstream: object) -> str:
     return f"{report.fetched} fetched from {escape(str(upstream))}, " if report.fetched else ""
 
 
+def _problems(report: BuildReport) -> list[str]:
+    """Files of the cache that could not be used, for people."""
+    shown = [f"[yellow]warning:[/] {escape(p.reason)}" for p in report.problems[:_FAILURES_SHOWN]]
+    more = len(report.problems) - len(shown)
+    return [*shown, f"and {more} more: fusion cache verify"] if more > 0 else shown
+
+
 def print_build(report: BuildReport, cache: FeatureCache) -> None:
     """What a build did."""
     console = _console()
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
+    for line in _problems(report):
+        console.print(line)
     console.print(
         f"{report.computed} computed, {_fetched(report, cache.upstream)}"
         f"{report.present} present already, "

@@ -26,17 +26,11 @@ def serve(root: str | None, port: int, host: str, token_file: str | None) -> Non
     fusion cache serve --port 8300
     fusion cache serve --port 8300 --host 0.0.0.0 --token-file ~/.fusion-token
     """
-    from ...cache import FeatureCache
     from ...cache.server import serve as serve_folder
+    from ...cache.store import local_cache
     from ...cache.tokens import TOKEN_FILE, read_token
-    from ..errors import UserError
 
-    cache = FeatureCache(root)
-    if cache.upstream is not None:
-        raise UserError(
-            f"Only a folder of this machine can be served, not {cache.upstream}.",
-            hint="--cache DIR names the folder.",
-        )
+    cache = local_cache(root)
     token = read_token(Path(token_file).expanduser()) if token_file else None
 
     def started(url: str) -> None:

@@ -37,9 +37,9 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
     fusion cache export mel mel.h5
     fusion cache export mel-3f2a mel.npy
     """
-    from ...cache import FeatureCache
     from ...cache.export import export_feature, files_of, form_of
     from ...cache.naming import find_feature
+    from ...cache.store import local_cache
     from ..errors import ParameterError
     from .units import size
 
@@ -49,7 +49,7 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
         raise ParameterError(
             f"{out} ends in none of .h5, .hdf5 and .npy.", hint="Say --format hdf5 or npy."
         )
-    cache = FeatureCache(root)
+    cache = local_cache(root)
     fingerprint = find_feature(cache, feature)
     count = export_feature(cache, fingerprint, path, form=form, overwrite=overwrite)
     files = files_of(path, form)
@@ -97,12 +97,12 @@ def import_(
     All arrays must have one shape. Everything is checked before anything is stored; may be
     killed at any moment and called again.
     """
-    from ...cache import FeatureCache
     from ...cache.imports import import_feature
+    from ...cache.store import local_cache
 
     _check_name(name, registry_from(ctx))
     report = import_feature(
-        FeatureCache(cache_root),
+        local_cache(cache_root),
         name,
         source,
         version=version,

@@ -43,11 +43,11 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
     With --repair an item is computed again where its recording lies unchanged where it was, by
     the same version of its extractor; otherwise it is dropped, and counts as missing.
     """
-    from ...cache import FeatureCache
+    from ...cache.store import local_cache
     from ...cache.verify import verify as verify_cache
     from .progress import bar
 
-    cache = FeatureCache(root)
+    cache = local_cache(root)
     with bar("reading", of_bytes=True) as advance:
         report = verify_cache(cache, on_progress=advance)
     _print_verified(cache, report)
@@ -138,14 +138,14 @@ def gc(
     fusion cache gc --dry-run --older-than 30d
     fusion cache gc --max-size 10GB --runs ~/experiments
     """
-    from ...cache import FeatureCache
+    from ...cache.store import local_cache
     from ..upkeep import collect_garbage
     from .progress import bar
     from .units import parse_duration, parse_size
 
     age = None if older_than is None else parse_duration(older_than, "--older-than")
     budget = None if max_size is None else parse_size(max_size, "--max-size")
-    cache = FeatureCache(root)
+    cache = local_cache(root)
     with bar("removing", of_bytes=True) as advance:
         garbage = collect_garbage(
             cache,
@@ -232,11 +232,11 @@ def pack(codec: Codec, features: tuple[str, ...], root: str | None) -> int:
 
     Needs hdf5plugin, also to read what is packed: pip install 'modal-fusion[pack]'.
     """
-    from ...cache import FeatureCache
     from ...cache.rewrite import pack as pack_cache
+    from ...cache.store import local_cache
     from .progress import bar
 
-    cache = FeatureCache(root)
+    cache = local_cache(root)
     with bar("packing", of_bytes=True) as advance:
         report = pack_cache(cache, codec, _chosen(cache, features), advance)
     return _print_packed(cache, report, "packed")
@@ -247,11 +247,11 @@ def pack(codec: Codec, features: tuple[str, ...], root: str | None) -> int:
 @_CACHE
 def unpack(features: tuple[str, ...], root: str | None) -> int:
     """Make packed features fast again."""
-    from ...cache import FeatureCache
     from ...cache.rewrite import unpack as unpack_cache
+    from ...cache.store import local_cache
     from .progress import bar
 
-    cache = FeatureCache(root)
+    cache = local_cache(root)
     with bar("unpacking", of_bytes=True) as advance:
         report = unpack_cache(cache, _chosen(cache, features), advance)
     return _print_packed(cache, report, "unpacked")

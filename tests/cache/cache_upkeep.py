@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from cache_computations import array_of, fingerprint
 
 from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.usage import undisturbed
 
 Row = tuple[bytes, float, str, str]
 
@@ -35,21 +37,20 @@ def fill(cache: FeatureCache, shards: int = 4, size: int = 10, name: str = "ramp
 
 
 def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
-    """Everything that can be found, each array compared with its checksum."""
+    """Everything that can be found, each array compared with its checksum; counts as no use."""
     fresh = FeatureCache(cache.root)
-    catalogue = fresh.catalogue(feature)
-    assert fresh.problems == []
-    keys = sorted({key.decode() for key in catalogue.keys.tolist()})
-    arrays = fresh.open(feature, keys, verify="always").load()
-    return {
-        key: (
-            array.tobytes(),
-            float(catalogue.seconds[at]),
-            catalogue.origin(at),
-            catalogue.group(at),
-        )
-        for key, array, at in zip(keys, arrays, catalogue.find(keys).tolist(), strict=True)
-    }
+    with contextlib.ExitStack() as stack:
+        for path in cache.folder(feature).glob("*.h5"):
+            stack.enter_context(undisturbed(path))
+        found = fresh.catalogue(feature)
+        assert fresh.problems == []
+        keys = sorted({key.decode() for key in found.keys.tolist()})
+        arrays = fresh.open(feature, keys, verify="always").load()
+        places = found.find(keys).tolist()
+        return {
+            key: (array.tobytes(), float(found.seconds[at]), found.origin(at), found.group(at))
+            for key, array, at in zip(keys, arrays, places, strict=True)
+        }
 
 
 def files(folder: Path) -> dict[str, bytes]:
