@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from .errors import CacheError
 from .fingerprint import Fingerprint
-from .shard import Array, PackedRows, ShardFile, checksum
+from .rows import Array, PackedRows, ShardFile
+from .shard import checksum
 
 Verify = Literal["open", "always"]
 VERIFY: tuple[str, ...] = get_args(Verify)

@@ -10,9 +10,10 @@ from .dispatch import compute_all, wait_for_others
 from .errors import CacheError
 from .executors import Workers, open_workers
 from .fingerprint import Fingerprint
+from .info import Problem
 from .journal import Purpose, record_build
 from .progress import Failure, Progress, Tally
-from .store import FeatureCache, Problem
+from .store import FeatureCache
 from .work import Chunk, Computation, Item, chunk_size
 
 

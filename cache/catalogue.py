@@ -43,7 +43,8 @@ import numpy.typing as npt
 from .errors import CacheError, StorageError
 from .fingerprint import Fingerprint
 from .hdf5 import hdf5_written_whole
-from .shard import Shard, ShardFile
+from .rows import ShardFile
+from .shard import Shard
 
 INDEX = "shards.idx"
 

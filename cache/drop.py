@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import ShardError, StorageError
+from .info import Problem
 from .rewrite import codec_used, look_into, rewrite, working_alone
 from .shard import Shard
-from .store import FeatureCache, Problem
+from .store import FeatureCache
 from .verify import BadFile, VerifyReport
 
 

@@ -21,7 +21,7 @@ from .errors import CacheError, StorageError
 from .files import HOST, find_debris, sync
 from .fingerprint import Fingerprint
 from .origins import parse_origin
-from .shard import stored_dtype
+from .rows import stored_dtype
 from .store import FeatureCache
 
 Form = Literal["hdf5", "npy"]

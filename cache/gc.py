@@ -19,8 +19,9 @@ from .claims import CLAIMS, Claims
 from .errors import CacheError, StorageError
 from .fingerprint import Fingerprint
 from .gc_plan import Bounds, Looked, Plan, References, make_plan
+from .info import Problem
 from .rewrite import OnBytes, codec_used, look_into, rewrite, working_alone
-from .store import FINGERPRINT_FILE, FeatureCache, Problem
+from .store import FINGERPRINT_FILE, FeatureCache
 from .usage import last_used
 
 

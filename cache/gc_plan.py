@@ -20,9 +20,10 @@ from .codecs import missing_codec
 from .errors import ShardError
 from .files import ABANDONED_SECONDS, find_debris
 from .fingerprint import Fingerprint
+from .info import Problem
 from .journal import RUNS, registered_runs
 from .shard import Shard
-from .store import FINGERPRINT_FILE, FeatureCache, Problem, shards_in
+from .store import FINGERPRINT_FILE, FeatureCache, shards_in
 from .usage import last_used, undisturbed
 
 SPARED = timedelta(hours=1)  # used so lately, an item is spared by a budget
@@ -153,7 +154,7 @@ def _removing(shard: Shard, kept: list[int]) -> tuple[int, str | None]:
     if not kept:
         return file.size, None
     rest = sorted(set(range(file.count)) - set(kept))
-    if not file.packed:
+    if not file.packed or not rest:
         return len(rest) * math.prod(file.shape[1:]) * file.dtype.itemsize, None
     with h5py.File(file.path, "r", locking=False) as opened:
         data = opened["data"]

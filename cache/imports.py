@@ -17,7 +17,8 @@ import numpy as np
 
 from .errors import CacheError
 from .fingerprint import Fingerprint
-from .shard import Array, checksum
+from .rows import Array
+from .shard import checksum
 from .source_hdf5 import from_hdf5
 from .source_tables import from_array, from_table
 from .sources import Place, Source, keys_of

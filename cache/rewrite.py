@@ -20,8 +20,10 @@ from .codecs import Codec, codec_of, codec_options
 from .errors import CacheError, ShardError
 from .files import storage_error
 from .fingerprint import Fingerprint
-from .shard import RECOMPUTE, Entry, Shard, ShardFile, checksum, write_shard
-from .store import FeatureCache, Problem
+from .info import Problem
+from .rows import RECOMPUTE, ShardFile
+from .shard import Entry, Shard, checksum, write_shard
+from .store import FeatureCache
 from .usage import set_times, undisturbed
 
 OnBytes = Callable[[int, int], None]

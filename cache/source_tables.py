@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import CacheError
-from .shard import Array
+from .rows import Array
 from .sources import Place, Source, Stack, place_of, root_hint
 from .tables import SUFFIXES, Table, TableRow, read_table
 

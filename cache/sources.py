@@ -13,7 +13,7 @@ import numpy as np
 from .errors import CacheError
 from .fingerprint import digest_many
 from .origins import origin_text
-from .shard import Array
+from .rows import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,63 +18,15 @@ from .claims import find_dead_claims
 from .errors import CacheError, ShardError, StorageError
 from .files import find_debris, storage_error, written_whole
 from .fingerprint import Fingerprint
+from .info import FeatureInfo, Problem
 from .layout import FEATURE_FOLDER
 from .layout import FINGERPRINT_FILE as FINGERPRINT_FILE
-from .shard import SUFFIX, Array, Entry, Shard, write_shard
+from .rows import Array
+from .shard import SUFFIX, Entry, Shard, write_shard
 from .usage import Marks, undisturbed
 
 if TYPE_CHECKING:
     from .upstream import Upstream
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A file of the cache that was left aside; what it held counts as missing.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    reason : str
-        What is wrong with it, and what to do.
-    """
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureInfo:
-    """What the cache holds of one feature.
-
-    Attributes
-    ----------
-    fingerprint : Fingerprint
-        Name, version, parameters, shape, dtype and libraries.
-    items : int
-        Different keys.
-    groups : mapping of str to int
-        Different keys by what they belong to (corpora, say); "" where nothing was said.
-    shards : int
-        Readable files.
-    packed : int
-        Those of them whose arrays are compressed.
-    bytes : int
-        Of these files.
-    seconds : float
-        What computing the items took, on one core.
-    debris : int
-        Temporary files and claims that a killed process left.
-    """
-
-    fingerprint: Fingerprint
-    items: int
-    groups: Mapping[str, int]
-    shards: int
-    packed: int
-    bytes: int
-    seconds: float
-    debris: int
 
 
 class FeatureCache:

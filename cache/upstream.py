@@ -23,10 +23,11 @@ from .catalogue import INDEX, Catalogue, Listed, load_catalogue
 from .codecs import missing_codec
 from .errors import CacheError, ShardError
 from .fingerprint import Fingerprint
+from .info import Problem
 from .layout import FEATURE_FOLDER, FINGERPRINT_FILE, is_shard
 from .remote import RemoteFolder
-from .shard import Array, Entry, Shard, ShardFile, checksum, write_shard
-from .store import Problem
+from .rows import Array, ShardFile
+from .shard import Entry, Shard, checksum, write_shard
 
 if TYPE_CHECKING:
     from .store import FeatureCache

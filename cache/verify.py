@@ -19,9 +19,11 @@ import numpy as np
 from .catalogue import INDEX, Catalogue, Listed, index_is_sound, load_catalogue
 from .errors import CacheError, ShardError
 from .fingerprint import Fingerprint
+from .info import Problem
 from .rewrite import OnBytes, look_into
-from .shard import Array, ForeignShardError, NewerShardError, Shard, ShardFile, checksum
-from .store import FINGERPRINT_FILE, FeatureCache, Problem, shards_in
+from .rows import Array, ShardFile
+from .shard import ForeignShardError, NewerShardError, Shard, checksum
+from .store import FINGERPRINT_FILE, FeatureCache, shards_in
 from .usage import undisturbed
 
 
@@ -266,7 +268,7 @@ class _Folder:
         items = [
             BadItem(
                 file.fingerprint, told.keys[at].decode("ascii"), told.origin(at), told.group(at),
-                self.folder / name, None, f"Its shard {reason}",
+                self.folder / name, None, "Its shard can't be read.",
             )
             for number, file in enumerate(told.files)
             for at in told.positions(number).tolist()

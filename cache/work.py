@@ -128,10 +128,12 @@ def compute(chunk: Chunk, strict: bool) -> Result:
     result = Result()
     fingerprint = chunk.computation.fingerprint
     entries: list[Entry] = []
-    with Claims(chunk.folder) as claims:
+    cache = _cache(chunk.root)
+    # Again, hours after the plan: an empty folder may have been tidied away.
+    with Claims(cache.prepare(fingerprint)) as claims:
         mine = [claims.take(item.key) for item in chunk.items]
         # Looked at after claiming: who had an item before has written it before letting go.
-        finished = _cache(chunk.root).keys_since(fingerprint, chunk.newest)
+        finished = cache.keys_since(fingerprint, chunk.newest)
         for position, item in enumerate(chunk.items):
             if item.key in finished:
                 result.present += 1
@@ -148,7 +150,7 @@ def compute(chunk: Chunk, strict: bool) -> Result:
             if strict:
                 break
         if entries:
-            write_shard(chunk.folder, fingerprint, entries)
+            write_shard(cache.folder(fingerprint), fingerprint, entries)
     result.computed = len(entries)
     return result
 

@@ -20,7 +20,7 @@ from ..errors import FusionError
 COMMANDS = {
     "run": ("run", "Train baselines, fused model and ensemble; say which is best."),
     "predict": ("predict", "Label recordings with the model that a run handed out."),
-    "cache": ("cache", "Precompute features, and look at what is stored."),
+    "cache": ("cache", "Precompute features, keep them sound and in bounds, share them."),
     "plugins": ("plugins", "List plugins, show their parameters."),
 }
 

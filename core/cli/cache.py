@@ -13,12 +13,12 @@ from .units import count, size
 
 if TYPE_CHECKING:
     from ...cache import FeatureCache
-    from ...cache.store import FeatureInfo
+    from ...cache.info import FeatureInfo
 
 
 @click.group("cache")
 def command() -> None:
-    """Precompute features, and look at what is stored."""
+    """Precompute features, keep them sound and in bounds, share them."""
 
 
 for _module in (upkeep, transfer, serving):
@@ -27,7 +27,7 @@ for _module in (upkeep, transfer, serving):
 command.add_command(why.command)
 
 
-@command.command("build")
+@command.command("build", short_help="Compute the features of a corpus that are missing.")
 @data_options
 @click.option(
     "--executor",
@@ -101,7 +101,7 @@ def _part(text: str) -> tuple[int, int]:
     return part
 
 
-@command.command("info")
+@command.command("info", short_help="What is stored: sizes, corpora, cost, hit rate.")
 @click.option(
     "--cache", "root", metavar="DIR|URL",
     help="Cache folder, or another machine's cache. [default: the user's]",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command("serve")
+@click.command("serve", short_help="Let other machines read it over HTTP.")
 @click.option("--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]")
 @click.option("--port", type=int, default=0, metavar="P", help="Port. [default: a free one]")
 @click.option(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
-@click.command("export")
+@click.command("export", short_help="Write a feature to plain files.")
 @click.argument("feature", metavar="FEATURE")
 @click.argument("out", metavar="OUT")
 @click.option("--format", "form", type=click.Choice(["hdf5", "npy"]),
@@ -59,7 +59,7 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
     )
 
 
-@click.command("import")
+@click.command("import", short_help="Store features that another tool made.")
 @click.argument("name", metavar="NAME")
 @click.argument("source", metavar="SOURCE")
 @click.option("--version", default="1", show_default=True, metavar="V",

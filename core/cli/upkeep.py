@@ -27,7 +27,7 @@ _FEATURES = click.option(
 # -- verify --------------------------------------------------------------------------
 
 
-@click.command("verify")
+@click.command("verify", short_help="Read everything, name and mend what is damaged.")
 @click.option("--repair", is_flag=True, help="Drop what is damaged, and compute it again.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
               help="Processes that compute. [default: one per core]")  # fmt: skip
@@ -107,7 +107,7 @@ def _item(item: BadItem) -> str:
 # -- gc ------------------------------------------------------------------------------
 
 
-@click.command("gc")
+@click.command("gc", short_help="Remove what no run needs, by age or to a budget.")
 @click.option("--older-than", metavar="TIME",
               help="Remove what was last used longer ago: 12h, 30d, 2w; 0 for all.")  # fmt: skip
 @click.option("--max-size", metavar="SIZE",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 3  # names of clips
 
 
-@click.command("why")
+@click.command("why", short_help="Why something is found in it or not.")
 @click.argument("target", metavar="CLIP|RUN")
 @click.option("--features", default="", metavar="A,B,...", help="[default: as fusion run]")
 @click.option("--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",

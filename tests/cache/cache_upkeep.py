@@ -54,12 +54,12 @@ def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    """Every file below a folder; counts as no use."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with undisturbed(path):
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
 
 
 def age(path: Path, seconds: float) -> None:

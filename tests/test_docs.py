@@ -1,0 +1,51 @@
+"""What the documentation shows works as shown."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def test_the_cache_on_its_own(tmp_path: Path) -> None:
+    """The first example of cache.md, without torch and the rest of fusion."""
+    for name in ("a.raw", "b.raw"):
+        np.random.default_rng(len(name)).integers(-9, 9, 100).astype(np.int16).tofile(
+            tmp_path / name
+        )
+    (tmp_path / "b.raw").write_bytes((tmp_path / "b.raw").read_bytes()[:50])
+    code = python_blocks("cache.md")[0] + (
+        "\nprint(report.computed, array.take([1, 0, 1]).shape)"
+        "\nimport sys; print(sorted({'torch', 'librosa', 'click'} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines() == ["2 (3, 1)", "[]"]
+
+
+@pytest.mark.parametrize("page", ["cache.md", "design.md"])
+def test_the_files_that_are_named_exist(page: str) -> None:
+    root = DOCS.parent
+    for path in re.findall(
+        r"`((?:tests|cache|core|benchmarks)/[\w/]+\.py)`", (DOCS / page).read_text()
+    ):
+        assert (root / path).is_file(), path
+
+
+def test_every_module_of_the_cache_is_in_the_layout() -> None:
+    layout = (DOCS / "design.md").read_text()
+    listed = set(re.findall(r"[a-z_0-9]+", layout[layout.index("\ncache/") :].split("```")[0]))
+    modules = {path.stem for path in (DOCS.parent / "cache").glob("*.py")} - {"__init__", "errors"}
+    assert modules <= listed, modules - listed
