@@ -57,9 +57,7 @@ class FeatureArray:
         self._row_of = row_of  # (n,)
         self._checksums = checksums  # (n,)
         self._verify = verify
-        self._opened: dict[int, _Rows] = {}
-        self._raw: dict[int, memoryview] = {}
-        self._process = os.getpid()
+        self._opened = _Opened()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -73,7 +71,7 @@ class FeatureArray:
         return f"FeatureArray(shape={self.shape}, dtype={self.dtype.name})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}, "_raw": {}}
+        return {**self.__dict__, "_opened": _Opened()}
 
     def __getitem__(self, index: int) -> Array:
         """The array of one row: (...), a copy."""
@@ -155,15 +153,16 @@ class FeatureArray:
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
         """The rows of at least these files, by number, and of those that are mapped the bytes."""
-        if self._process != os.getpid():  # forked: handles of HDF5 belong to the parent
-            self._opened, self._raw, self._process = {}, {}, os.getpid()
+        here = self._opened
+        if here.process != os.getpid():  # forked: handles of HDF5 belong to the parent
+            here = self._opened = _Opened()
         # Two threads may both open a file; that costs nothing but the second time. In this order,
         # so that no other thread takes a packed one for mapped.
-        for number in set(files) - self._opened.keys():
-            rows = self._opened[number] = self._open_one(number)
+        for number in set(files) - here.rows.keys():
+            rows = here.rows[number] = self._open_one(number)
             if isinstance(rows, np.ndarray):
-                self._raw[number] = rows.reshape(-1).view(np.uint8).data
-        return self._opened, self._raw
+                here.raw[number] = rows.reshape(-1).view(np.uint8).data
+        return here.rows, here.raw
 
     def _open_one(self, number: int) -> _Rows:
         try:
@@ -199,6 +198,15 @@ class FeatureArray:
                     "not fit its checksum: it was changed after it was written.",
                     hint="fusion cache verify --repair computes it again; and look after the disk.",
                 )
+
+
+class _Opened:
+    """The files that a process has opened, by number: rows, and the bytes of mapped ones."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.rows: dict[int, _Rows] = {}
+        self.raw: dict[int, memoryview] = {}
 
 
 class _Elsewhere:

@@ -179,7 +179,7 @@ def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
         if missing:
             cache.prepare(fingerprint)
             todo = tuple(item for item in items if item.key in missing)
-            whole = Chunk(cache.root, computation, todo, cache.newest(fingerprint))
+            whole = Chunk(cache.root, computation, todo)
             step = chunk_size(len(todo), fingerprint, size)
             chunks += (
                 whole.of(range(i, min(i + step, len(todo)))) for i in range(0, len(todo), step)

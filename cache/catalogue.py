@@ -8,7 +8,7 @@ is opened, and an index that is damaged or of another version is not looked at.
 ====================  ====================  ================================================
 in ``shards.idx``     type                  meaning, for S shards of N items in all
 ====================  ====================  ================================================
-``names``             (S,) bytes            file names, sorted
+``names``             (S,) bytes            file names
 ``sizes``             (S,) int64            bytes
 ``times``             (S,) int64            time of change, nanoseconds
 ``offsets``           (S,) int64            where the arrays begin; -1 where they are packed
@@ -28,6 +28,7 @@ Attributes: ``format`` (``fusion shard index``), ``format_version`` (2), and for
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import mmap
 from collections.abc import Callable, Mapping, Sequence
@@ -52,8 +53,8 @@ _FORMAT = "fusion shard index"
 _VERSION = 2
 _PER_SHARD = ("names", "sizes", "times", "offsets", "counts")
 _PER_ITEM = ("keys", "checksums", "seconds", "origins", "groups")
-# Long, seldom asked for, and nothing but texts for people: not read whole at every opening.
-_UNCHECKED = ("origins", "groups")
+# Long, seldom asked for, and for people: not read whole at every opening.
+_TEXTS = ("origins", "groups")
 _FEW = 32  # shards that may be opened one by one before the index is worth writing again
 
 
@@ -82,7 +83,7 @@ class Catalogue:
     Attributes
     ----------
     files : list of ShardFile
-        By name. A key that lies in several shards is found in the first.
+        A key that lies in several of them is found in the first.
     keys : array
         (N,) bytes.
     checksums : array
@@ -94,16 +95,20 @@ class Catalogue:
     """
 
     def __init__(
-        self, files: Sequence[ShardFile], times: Column, columns: Mapping[str, Column], fresh: int
+        self,
+        files: Sequence[ShardFile],
+        times: Column,
+        columns: Mapping[str, Column],
+        texts: Mapping[str, Callable[[], Column]],
+        fresh: int,
     ) -> None:
         self.files = list(files)
         self.fresh = fresh
         self._times = times  # (S,)
         self._columns = dict(columns)  # (N,) each
+        self._texts = dict(texts)  # (N,) each, when asked for
         counts = [file.count for file in self.files]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # (S + 1,)
-        if "order" not in self._columns:
-            self._columns["order"] = np.argsort(self.keys, kind="stable")
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -120,18 +125,23 @@ class Catalogue:
     def seconds(self) -> npt.NDArray[np.float64]:
         return self._columns["seconds"]
 
+    def _text(self, name: str) -> npt.NDArray[np.bytes_]:
+        if name not in self._columns:
+            self._columns[name] = self._texts[name]()
+        return self._columns[name]
+
     def origin(self, position: int) -> str:
         """Where the source of an item was found."""
-        return str(self._columns["origins"][position].decode("utf-8", "replace"))
+        return str(self._text("origins")[position].decode("utf-8", "replace"))
 
     def group(self, position: int) -> str:
         """What an item belongs to."""
-        return str(self._columns["groups"][position].decode("utf-8", "replace"))
+        return str(self._text("groups")[position].decode("utf-8", "replace"))
 
     def from_origin(self, origin: str) -> npt.NDArray[np.int64]:
         """Positions of the items whose source was found there."""
         wanted = np.bytes_(origin.encode("utf-8", "replace"))
-        return np.flatnonzero(self._columns["origins"] == wanted)
+        return np.flatnonzero(self._text("origins") == wanted)
 
     def file_of(self, position: int) -> ShardFile:
         """The shard of an item."""
@@ -149,7 +159,7 @@ class Catalogue:
 
     def group_counts(self) -> dict[str, int]:
         """Different items of each group."""
-        groups, counts = np.unique(self._columns["groups"][self.unique], return_counts=True)
+        groups, counts = np.unique(self._text("groups")[self.unique], return_counts=True)
         return {g.decode("utf-8", "replace"): int(n) for g, n in zip(groups, counts, strict=True)}
 
     def find(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -188,6 +198,7 @@ class Catalogue:
             ),
             "counts": np.array([file.count for file in self.files], "<i8"),
             **self._columns,
+            **{name: self._text(name) for name in _TEXTS},
         }
         with hdf5_written_whole(folder / INDEX) as file:
             file.attrs["format"] = np.bytes_(_FORMAT.encode())
@@ -198,7 +209,7 @@ class Catalogue:
 
     def save_if_worth_it(self, folder: Path) -> None:
         """Write the index file if many shards had to be opened, where one may write."""
-        if self.fresh >= _FEW:
+        if self.fresh >= max(_FEW, len(self.files) // 100):
             with contextlib.suppress(StorageError):
                 self.save(folder)
 
@@ -239,7 +250,7 @@ def load_catalogue(
     ]
     changes = len(fresh) + len(valid) - len(files)
     if not changes:
-        return Catalogue(files, known.columns["times"], known.items(), 0)
+        return Catalogue(files, known.columns["times"], known.items(), {}, 0)
     return _merged(known, np.array(valid, bool), files, fresh, listing, changes)
 
 
@@ -251,28 +262,37 @@ def _merged(
     listing: Mapping[str, Listed],
     changes: int,
 ) -> Catalogue:
+    """What the index says of the shards that are still there, and behind it the new ones."""
     kept = np.repeat(valid, known.columns["counts"]) if len(valid) else np.zeros(0, bool)
-    parts: list[dict[str, Column]] = []
-    start = 0
-    old = {name: known.columns[name][kept] for name in _PER_ITEM}
-    for file in files:
-        parts.append({name: old[name][start : start + file.count] for name in _PER_ITEM})
-        start += file.count
-    parts += [
+    new = [
         {"keys": s.raw_keys, "checksums": s.checksums, "seconds": s.seconds,
          "origins": s.origins, "groups": s.groups}
         for s in fresh
     ]  # fmt: skip
+
+    def joined(name: str) -> Column:
+        old = known.columns[name] if kept.all() else known.columns[name][kept]
+        parts = [old, *(columns[name] for columns in new)]
+        parts = [part for part in parts if len(part)]
+        return np.concatenate(parts) if parts else np.zeros(0, _Index.DTYPES[name])
+
+    columns: dict[str, Column] = {name: joined(name) for name in _PER_ITEM if name not in _TEXTS}
+    columns["order"] = _merged_order(known.columns["order"], kept, columns["keys"])
     every = [*files, *(shard.file for shard in fresh)]
-    order = sorted(range(len(every)), key=lambda n: every[n].path.name)
-    columns = {
-        name: np.concatenate([parts[n][name] for n in order])
-        if order
-        else np.zeros(0, _Index.DTYPES[name])
-        for name in _PER_ITEM
-    }
-    times = np.array([listing[every[n].path.name].time for n in order], np.int64)
-    return Catalogue([every[n] for n in order], times, columns, changes)
+    times = np.array([listing[file.path.name].time for file in every], np.int64)
+    texts = {name: functools.partial(joined, name) for name in _TEXTS}
+    return Catalogue(every, times, columns, texts, changes)
+
+
+def _merged_order(order: Column, kept: npt.NDArray[np.bool_], keys: Column) -> Column:
+    """Positions that sort `keys`, from those that sorted the known ones: only what is new has
+    to be sorted."""
+    old = order[kept[order]]
+    old = (np.cumsum(kept) - 1)[old]  # positions among those that are kept
+    first = len(old)
+    new = first + np.argsort(keys[first:], kind="stable")
+    at = np.searchsorted(keys[:first], keys[new], side="right", sorter=old)
+    return np.insert(old, at, new)
 
 
 # -- the index file ------------------------------------------------------------------
@@ -327,7 +347,7 @@ def _read_index(path: Path) -> _Index | None:
             whole = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             columns = {name: _mapped(whole, file[name]) for name in _Index.DTYPES}
             for name, column in columns.items():
-                if name not in _UNCHECKED and _digest(column) != _attribute(file, name):
+                if name not in _TEXTS and _digest(column) != _attribute(file, name):
                     return None
         _check_lengths(columns)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, CacheError):

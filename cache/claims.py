@@ -3,9 +3,10 @@
 A claim is a file that is made before an item is computed and removed when its shard is
 written. Making a file that must not exist yet is one step on every file system, also a
 network one, so of two builders only one gets the item; the other comes back to it at the end.
-Claims are advice: a claim whose process is dead, or that nobody has renewed for ten minutes,
-counts for nothing. The worst that can happen is that an item is computed twice, and is there
-twice, the same.
+Claims are advice: a claim counts for nothing when its process is dead, or, where that can't be
+known, when nobody has renewed it: for ten minutes on another machine, for an hour on this one,
+where its number may have gone to another process. The worst that can happen is that an item is
+computed twice, and is there twice, the same.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from .files import ABANDONED_SECONDS, HOST, is_dead, storage_error
+from .files import ABANDONED_SECONDS, SYSTEM, is_dead, storage_error
 
 CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
@@ -37,8 +39,9 @@ class Claims:
 
     def __exit__(self, *_: object) -> None:
         for path in self._held:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            if _is_mine(path):  # and not taken over by somebody, who thought us dead
+                with contextlib.suppress(OSError):
+                    path.unlink()
         self._held = []
 
     def take(self, key: str) -> bool:
@@ -58,8 +61,9 @@ class Claims:
             return
         self._renewed = time.monotonic()
         for path in self._held:
-            with contextlib.suppress(OSError):
-                os.utime(path)
+            if _is_mine(path):
+                with contextlib.suppress(OSError):
+                    os.utime(path)
 
 
 def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
@@ -67,20 +71,22 @@ def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
     return {key for key in keys if _alive(_path(folder / CLAIMS, key))}
 
 
-def claimed_by(folder: Path, keys: Iterable[str], pids: set[int]) -> bool:
-    """Whether one of these processes of this machine has claimed one of `keys`."""
-    owners = (_owner(_path(folder / CLAIMS, key)) for key in keys)
-    return any(owner is not None and owner[0] == HOST and owner[1] in pids for owner in owners)
+def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
+    """The claims of these processes of this machine."""
+    owners = ((path, _owner(path)) for path in _listed(folder))
+    return [path for path, owner in owners if owner and owner[0] == SYSTEM and owner[1] in pids]
 
 
-def remove_claims(folders: Iterable[Path], pids: set[int]) -> None:
+def claim_name(key: str) -> str:
+    """What the claim on an item is called."""
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def remove_claims(folders: Iterable[Path], pids: Collection[int]) -> None:
     """Remove the claims of processes of this machine, known to be dead."""
     for folder in folders:
-        for path in _listed(folder):
-            owner = _owner(path)
-            if owner is not None and owner[0] == HOST and owner[1] in pids:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        for path in claims_of(folder, pids):
+            remove_dead_claim(path)
 
 
 def any_claimed(folder: Path) -> bool:
@@ -93,13 +99,38 @@ def find_dead_claims(folder: Path) -> list[Path]:
     return [path for path in _listed(folder) if not _alive(path)]
 
 
+def remove_dead_claim(path: Path) -> bool:
+    """Remove a claim that counts for nothing; False if somebody living has it by now.
+
+    Raises
+    ------
+    OSError
+        If it can't be removed.
+    """
+    # Renamed first, so that of several who do this one gets it, and looked at only then: in
+    # the meantime it may have been taken over.
+    aside = path.with_name(f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return True
+    if not _alive(aside):
+        aside.unlink(missing_ok=True)
+        return True
+    with contextlib.suppress(OSError):
+        os.link(aside, path)  # not rename, which would replace a third one's
+    aside.unlink(missing_ok=True)
+    return False
+
+
 def _path(folder: Path, key: str) -> Path:
-    return folder / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    return folder / claim_name(key)
 
 
 def _listed(folder: Path) -> list[Path]:
     try:
-        return sorted((folder / CLAIMS).iterdir())
+        found = (folder / CLAIMS).iterdir()
+        return sorted(path for path in found if not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -115,7 +146,7 @@ def _make(path: Path) -> bool:
             continue
         try:
             with os.fdopen(descriptor, "w") as file:
-                file.write(f"{HOST} {os.getpid()}\n")
+                file.write(f"{SYSTEM} {os.getpid()}\n")
         except OSError:  # full: an empty claim would be in everybody's way
             path.unlink(missing_ok=True)
             raise
@@ -124,10 +155,12 @@ def _make(path: Path) -> bool:
 
 
 def _take_over(path: Path) -> bool:
-    """Replace a dead claim. Two builders that do so at once may both get the item."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    return _make(path)
+    """Replace a dead claim by one of ours, if nobody else does."""
+    return remove_dead_claim(path) and _make(path)
+
+
+def _is_mine(path: Path) -> bool:
+    return _owner(path) == (SYSTEM, os.getpid())
 
 
 def _owner(path: Path) -> tuple[str, int] | None:
@@ -146,7 +179,7 @@ def _alive(path: Path) -> bool:
     owner = _owner(path)
     if owner is None:  # just being written, or nobody's
         return age < _RENEW_SECONDS and path.exists()
-    if owner[0] == HOST:
+    if owner[0] == SYSTEM:
         # The hour: a number can have gone to another process.
         return not is_dead(*owner) and age < ABANDONED_SECONDS
     return age < _LEASE_SECONDS

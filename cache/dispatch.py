@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import replace
 
-from .claims import claimed, claimed_by, remove_claims
+from .claims import claimed, claims_of, remove_claims
 from .errors import CacheError, FusionError
 from .executors import Workers
 from .files import remove_debris
@@ -18,6 +18,8 @@ from .workers import WorkerPool
 
 _MAX_DEATHS = 20
 _POLL_SECONDS = (0.05, 2.0)  # first and longest pause in looking for what others do
+
+_LISTEN_SECONDS = 10.0  # without a result, before the cluster is asked whether it is there
 
 _DIED = "the process that computed it died, twice (killed, out of memory or crashed)."
 
@@ -34,49 +36,50 @@ def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
         while chunks:
             chunks, lost = _compute_round(chunks, on, tally)
             deaths += bool(lost)
-            if retry:
-                for chunk in lost:
-                    tally.add(chunk, Result(failures=[(0, _DIED)]))
-            else:
-                suspects += lost
+            for chunk, error in lost:
+                if retry:
+                    said = "" if error is None else f" {type(error).__name__}: {error}"
+                    tally.add(chunk, Result(failures=[(0, _DIED + said)]))
+                else:
+                    suspects.append(chunk)
             if deaths > _MAX_DEATHS:
+                last = lost[-1][0]
                 raise CacheError(
                     f"Worker processes died {deaths} times; the last one in computing "
-                    f"{lost[-1].feature!r} of {lost[-1].items[0].source}.",
+                    f"{last.feature!r} of {last.items[0].source}.",
                     hint="Give each more memory by fewer jobs; with 1 job the reason is seen best.",
                 )
 
 
 def _compute_round(
     chunks: Sequence[Chunk], on: Workers, tally: Tally
-) -> tuple[list[Chunk], list[Chunk]]:
+) -> tuple[list[Chunk], list[tuple[Chunk, Exception | None]]]:
     """Compute chunks until all are done or the executor breaks.
 
     Returns the chunks that were not finished through no fault of theirs, and those in which
-    a worker died.
+    a worker died, with the error where there is one.
     """
     unfinished = dict(enumerate(chunks))
-    lost: list[int] = []
-    error: Exception | None = None
+    lost: dict[int, Exception | None] = {}
     executor = None
     try:
         with on.open() as executor:
-            for number, result in _results(executor, chunks, on.width, tally.strict):
+            for number, result in _results(executor, chunks, on, tally.strict):
                 if isinstance(result, Result):
                     tally.add(unfinished.pop(number), result)
                 elif not on.remote:  # no death: of these the pool itself tells
                     raise result
                 else:
-                    lost.append(number)
-                    error = result
+                    lost[number] = result
         if isinstance(executor, WorkerPool):
-            lost = _lost(executor, unfinished)
+            lost = dict.fromkeys(_lost(executor, unfinished))
     finally:
         if isinstance(executor, WorkerPool):
             folders = {chunk.folder for chunk in chunks}
             remove_debris(folders, executor.pids())
             remove_claims(folders, executor.pids())
-    if error is not None and len(lost) == len(chunks) > 1:
+    if on.remote and len(lost) == len(chunks) > 1:
+        error = lost[max(lost)]
         raise CacheError(
             f"No worker finished anything. The last error: {type(error).__name__}: {error}",
             hint="Every worker needs the same packages and plugins as this process, and the "
@@ -84,12 +87,12 @@ def _compute_round(
         )
     return (
         [chunk for n, chunk in unfinished.items() if n not in lost],
-        [chunks[n] for n in lost],
+        [(chunks[n], error) for n, error in lost.items()],
     )
 
 
 def _results(
-    executor: Executor, chunks: Sequence[Chunk], width: float, strict: bool
+    executor: Executor, chunks: Sequence[Chunk], on: Workers, strict: bool
 ) -> Iterator[tuple[int, Result | Exception]]:
     """Results as they come, by the chunk's number; for a chunk whose worker died, the error.
 
@@ -100,7 +103,7 @@ def _results(
     broken = False
     try:
         while True:
-            while not broken and len(pending) < width:
+            while not broken and len(pending) < on.width:
                 number = next(numbers, None)
                 if number is None:
                     break
@@ -110,7 +113,13 @@ def _results(
                     broken = True
             if not pending:
                 return
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+            done = wait(pending, _LISTEN_SECONDS, return_when=FIRST_COMPLETED).done
+            if not done and not on.alive():
+                raise CacheError(
+                    "The cluster that computes does not answer any more.",
+                    hint="What is finished stays: build again when it is back.",
+                )
+            for future in done:
                 number = pending.pop(future)
                 try:
                     result: Result | Exception = future.result()
@@ -132,11 +141,11 @@ def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
     if not unfinished:
         return []
 
+    folders = {chunk.folder for chunk in unfinished.values()}
+
     def of(pids: set[int]) -> list[int]:
-        return [
-            n for n, chunk in unfinished.items()
-            if claimed_by(chunk.folder, (item.key for item in chunk.items), pids)
-        ]  # fmt: skip
+        claims = {path for folder in folders for path in claims_of(folder, pids)}
+        return [n for n, chunk in unfinished.items() if claims & set(chunk.claims())]
 
     lost = of(pool.crashed()) or of(pool.pids())
     if not lost:

@@ -36,12 +36,15 @@ class Workers:
         Opens the executor; a new one each time, so that a broken one can be replaced.
     remote : bool
         Whether a worker's death shows as the error of what it computed.
+    alive : callable
+        Whether results can still come.
     """
 
     size: int
     width: float
     open: Callable[[], AbstractContextManager[Executor]]
     remote: bool = False
+    alive: Callable[[], bool] = lambda: True
 
 
 @contextlib.contextmanager
@@ -132,7 +135,11 @@ def _dask(scheduler: str | None) -> Iterator[Workers]:
                 hint=f"Start some: dask worker {scheduler} --nthreads 1",
             )
         # An executor does not shut its client down; that is for the one who made it.
-        yield _remote(threads, lambda: client.get_executor(pure=False))
+        yield _remote(
+            threads,
+            lambda: client.get_executor(pure=False),
+            lambda: client.status in ("running", "connecting"),
+        )
 
 
 @contextlib.contextmanager
@@ -149,27 +156,32 @@ def _ray(scheduler: str | None) -> Iterator[Workers]:
         ) from None
     try:
         cores = int(ray.cluster_resources().get("CPU", 1))
-        yield _remote(cores, lambda: _RayExecutor(ray))
+        yield _remote(cores, lambda: _RayExecutor(ray), ray.is_initialized)
     finally:
         if started:
             ray.shutdown()
 
 
-def _remote(size: int, executor: Callable[[], Executor]) -> Workers:
-    return Workers(size, math.inf, lambda: contextlib.nullcontext(executor()), remote=True)
+def _remote(size: int, executor: Callable[[], Executor], alive: Callable[[], bool]) -> Workers:
+    return Workers(
+        size, math.inf, lambda: contextlib.nullcontext(executor()), remote=True, alive=alive
+    )
 
 
 class _RayExecutor(Executor):
     """Ray's tasks under the interface of :mod:`concurrent.futures`."""
 
     def __init__(self, ray: Any) -> None:
-        self._ray = ray
+        # Not retried by Ray: the builder does so, item by item.
+        self._call = ray.remote(max_retries=0)(_call)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        # Not retried by Ray: the builder does so, item by item.
-        task = self._ray.remote(max_retries=0)(fn)
-        future: Future[Any] = task.remote(*args, **kwargs).future()
+        future: Future[Any] = self._call.remote(fn, *args, **kwargs).future()
         return future
+
+
+def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs)
 
 
 def _package(name: str, extra: str) -> Any:

@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from .array import FeatureArray
 from .errors import CacheError, StorageError
-from .files import HOST, find_debris, sync
+from .files import SYSTEM, find_debris, sync
 from .fingerprint import Fingerprint
+from .hdf5 import text_column
 from .origins import parse_origin
 from .rows import stored_dtype
 from .store import FeatureCache
@@ -154,7 +154,7 @@ def _write_hdf5(
             [line.group for line in lines],
         )
         for name, texts in zip(_BESIDE, columns, strict=True):
-            file.create_dataset(name, data=_bytes(texts), track_times=False)
+            file.create_dataset(name, data=text_column(texts), track_times=False)
         file.attrs["fingerprint"] = np.bytes_(fingerprint.canonical().encode("ascii"))
 
 
@@ -190,11 +190,6 @@ class _Output(io.FileIO):
         self.close()
         if self.error is not None:
             raise self.error
-
-
-def _bytes(texts: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    raw = np.array([text.encode("utf-8", "replace") for text in texts])
-    return raw if raw.dtype.itemsize else raw.astype("S1")
 
 
 def _write_npy(
@@ -240,7 +235,7 @@ def _refuse_existing(files: Sequence[Path], overwrite: bool) -> None:
 def _written_whole(files: Sequence[Path]) -> Iterator[list[Path]]:
     """Give a temporary name for each file. The first one appears last: where it is, all are."""
     folder = files[0].parent
-    temporary = [folder / f".{uuid.uuid4().hex}.{HOST}.{os.getpid()}.tmp" for _ in files]
+    temporary = [folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp" for _ in files]
     try:
         try:
             for debris in find_debris(folder):  # of an export that was killed

@@ -15,6 +15,19 @@ from pathlib import Path
 from .errors import StorageError
 
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "unknown"
+_FIRST_NAMESPACE = 0xEFFFFFFC  # of process numbers, on any Linux; others are containers'
+
+
+def _system() -> str:
+    """Where process numbers mean the same: a machine, or a container with numbers of its own."""
+    with contextlib.suppress(OSError):
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+        if namespace != _FIRST_NAMESPACE:
+            return f"{HOST}-{namespace}"
+    return HOST
+
+
+SYSTEM = _system()
 ABANDONED_SECONDS = 3600.0  # what has not changed for this long, nobody is writing any more
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp")
@@ -33,7 +46,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         If the folder can't be written to or is full.
     """
     folder = path.parent
-    temporary = folder / f".{uuid.uuid4().hex}.{HOST}.{os.getpid()}.tmp"
+    temporary = folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
     try:
         try:
             yield temporary
@@ -53,6 +66,10 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems (CIFS, some of FUSE) can't do that for a folder.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EBADF)):
+            raise
     finally:
         os.close(descriptor)
 
@@ -88,18 +105,18 @@ def remove_debris(folders: Iterable[Path], pids: Iterable[int]) -> None:
     """Remove what these processes of this machine, known to be dead, left unfinished."""
     for folder in folders:
         for pid in pids:
-            for path in folder.glob(f".*.{HOST}.{pid}.tmp"):
+            for path in folder.glob(f".*.{SYSTEM}.{pid}.tmp"):
                 with contextlib.suppress(OSError):
                     path.unlink()
 
 
-def is_dead(host: str, pid: int) -> bool:
+def is_dead(system: str, pid: int) -> bool:
     """Whether that process is known to be gone; of another machine's nothing is known."""
-    if host != HOST or os.name != "posix":  # elsewhere signal 0 is not harmless
+    if system != SYSTEM or os.name != "posix":  # elsewhere signal 0 is not harmless
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
         return False

@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from .catalogue import INDEX
-from .claims import CLAIMS, Claims
+from .claims import CLAIMS, Claims, remove_dead_claim
 from .errors import CacheError, StorageError
 from .fingerprint import Fingerprint
 from .gc_plan import Bounds, Looked, Plan, References, make_plan
@@ -237,6 +237,8 @@ def _remove(shard: Looked, plan: Plan) -> bool:
 
 def _unlink(path: Path, plan: Plan) -> bool:
     try:
+        if path.parent.name == CLAIMS:  # which a builder can have taken over since
+            return remove_dead_claim(path)
         path.unlink(missing_ok=True)
     except OSError as error:
         plan.left.append(Problem(path, f"It can't be removed: {error.strerror or error}."))

@@ -22,8 +22,9 @@ from .files import ABANDONED_SECONDS, find_debris
 from .fingerprint import Fingerprint
 from .info import Problem
 from .journal import RUNS, registered_runs
+from .layout import FINGERPRINT_FILE
 from .shard import Shard
-from .store import FINGERPRINT_FILE, FeatureCache, shards_in
+from .store import FeatureCache, shards_in
 from .usage import last_used, undisturbed
 
 SPARED = timedelta(hours=1)  # used so lately, an item is spared by a budget
@@ -179,12 +180,12 @@ def _choose(shards: list[Looked], before: int, bounds: Bounds) -> None:
 def _debris(cache: FeatureCache) -> list[Path]:
     folders = [folder for folder, _ in cache.folders()]
     found = [path for folder in [cache.root, cache.root / RUNS, *folders]
-             for path in find_debris(folder)]  # fmt: skip
+             for path in (*find_debris(folder), *find_debris(folder / CLAIMS))]  # fmt: skip
     return found + [path for folder in folders for path in find_dead_claims(folder)]
 
 
 def _gone(cache: FeatureCache) -> list[Path]:
-    return [run.file for run in registered_runs(cache) if run.here and not run.exists]
+    return [run.file for run in registered_runs(cache) if run.gone]
 
 
 def _is_emptied(folder: Path, shards: Iterable[Looked], debris: Collection[Path]) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 
 from .files import written_whole
 
@@ -47,3 +49,10 @@ def hdf5_written_whole(path: Path, *, large: int = 0) -> Iterator[h5py.File]:
         yield file
     with written_whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def text_column(texts: Iterable[str]) -> npt.NDArray[np.bytes_]:
+    """Texts as a dataset holds them: (n,) bytes of one length, UTF-8."""
+    # surrogateescape would keep names that are no UTF-8, but not for other readers.
+    raw = np.array([text.replace("\0", "").encode("utf-8", "replace") for text in texts])
+    return raw if raw.dtype.itemsize else raw.astype("S1")

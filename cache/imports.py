@@ -62,14 +62,17 @@ def is_imported(fingerprint: Fingerprint) -> bool:
     return dict(fingerprint.parameters) == _IMPORTED
 
 
-def imported_features(cache: FeatureCache) -> list[Fingerprint]:
+def imported_features(cache: FeatureCache, *, elsewhere: bool = True) -> list[Fingerprint]:
     """Features that were imported and have arrays, by name and version.
 
-    Those of the other machine's cache, if there is one, too.
+    Parameters
+    ----------
+    elsewhere : bool
+        Those of the other machine's cache, if there is one, too.
     """
     found = {f for f in cache.features() if is_imported(f) and len(cache.catalogue(f))}
     there = cache.upstream
-    if there is not None:
+    if elsewhere and there is not None:
         found |= {f for f in there.features() if is_imported(f) and len(there.catalogue(f))}
     return sorted(found, key=lambda f: (f.name, f.version, f.id))
 

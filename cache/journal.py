@@ -186,6 +186,14 @@ class RegisteredRun:
         return True
 
     @property
+    def gone(self) -> bool:
+        """Whether the run directory is known to be removed.
+
+        Where its parent folder is not there either, its file system may just not be mounted.
+        """
+        return self.here and not self.exists and self.path.parent.is_dir()
+
+    @property
     def dead(self) -> bool:
         """Whether the process that registered it is known to be gone."""
         return is_dead(self.host, self.pid)

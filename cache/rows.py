@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +100,10 @@ class PackedRows:
             self._file.close()
             raise CacheError(f"{file.path} is packed: {missing.message}", hint=missing.hint)
         self._data = self._file["data"]
-        self._lock = threading.Lock()
 
     def __getitem__(self, row: int) -> Array:
         try:
-            with self._lock:
-                array: Array = self._data[row]
+            array: Array = self._data[row]
         except OSError as error:
             raise ShardError(
                 f"{self._path}: array {row} can't be unpacked: {error}.", hint=RECOMPUTE

@@ -41,7 +41,7 @@ import numpy.typing as npt
 from .codecs import Codec, codec_options
 from .errors import CacheError, ShardError
 from .fingerprint import Fingerprint
-from .hdf5 import hdf5_written_whole
+from .hdf5 import hdf5_written_whole, text_column
 from .rows import RECOMPUTE, Array, ShardFile, stored_dtype
 
 FORMAT = "fusion feature shard"
@@ -265,11 +265,11 @@ def write_shard(
         raise CacheError("A shard needs at least one array.")
     arrays = [_stored(entry, fingerprint) for entry in entries]
     columns: list[Array] = [
-        np.array([_raw_key(entry.key) for entry in entries]),
+        np.array([raw_key(entry.key) for entry in entries]),
         np.array([checksum(array) for array in arrays], dtype="<u8"),
         np.array([entry.seconds for entry in entries], dtype="<f8"),
-        _texts(entry.origin for entry in entries),
-        _texts(entry.group for entry in entries),
+        text_column(entry.origin for entry in entries),
+        text_column(entry.group for entry in entries),
     ]
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
     options = codec_options(codec, fingerprint) if codec else {}
@@ -311,16 +311,17 @@ def _shard_checksum(fingerprint: Fingerprint, *columns: Array) -> str:
     return digest.hexdigest()
 
 
-def _raw_key(key: str) -> bytes:
-    if not key or not key.isascii() or "\0" in key:
+def raw_key(key: str) -> bytes:
+    """A key as shards hold it.
+
+    Raises
+    ------
+    CacheError
+        If it can't be one.
+    """
+    if not isinstance(key, str) or not key or not key.isascii() or "\0" in key:
         raise CacheError(f"A key must be ASCII text and not empty, not {key!r}.")
     return key.encode("ascii")
-
-
-def _texts(texts: Iterator[str]) -> npt.NDArray[np.bytes_]:
-    # surrogateescape would keep names that are no UTF-8, but not for other readers.
-    raw = np.array([text.replace("\0", "").encode("utf-8", "replace") for text in texts])
-    return raw if raw.dtype.itemsize else raw.astype("S1")
 
 
 def _stored(entry: Entry, fingerprint: Fingerprint) -> Array:

@@ -48,7 +48,7 @@ class Place:
 
 
 class Source(Protocol):
-    """Rows of arrays. Made by :func:`fusion.cache.transfer.open_source`."""
+    """Rows of arrays. Made by :func:`from_table`, :func:`from_array` and :func:`from_hdf5`."""
 
     @property
     def places(self) -> Sequence[Place]:

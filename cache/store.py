@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,9 @@ from .usage import Marks, undisturbed
 
 if TYPE_CHECKING:
     from .upstream import Upstream
+
+
+_TRIES = 3  # listing a folder of which something rewrites the shards at that moment
 
 
 class FeatureCache:
@@ -119,7 +122,8 @@ class FeatureCache:
         catalogue = self.catalogue(fingerprint)
         found = catalogue.find(keys)  # (n,)
         missing = [key for key, position in zip(keys, found.tolist(), strict=True) if position < 0]
-        if missing and self.fetch(fingerprint, missing):
+        if missing:  # to be fetched, or just moved to a new shard while the folder was listed
+            self.fetch(fingerprint, missing)
             catalogue = self.catalogue(fingerprint)
             found = catalogue.find(keys)
             missing = [key for key, at in zip(keys, found.tolist(), strict=True) if at < 0]
@@ -172,8 +176,8 @@ class FeatureCache:
         StorageError
             If the cache can't be written to or is full.
         """
-        columns = [keys, arrays, seconds or [0.0] * len(keys)]
-        columns += [texts or [""] * len(keys) for texts in (origins, groups)]
+        columns = [keys, arrays, [0.0] * len(keys) if seconds is None else seconds]
+        columns += [[""] * len(keys) if t is None else t for t in (origins, groups)]
         if len({len(column) for column in columns}) > 1:
             raise CacheError(
                 "A shard needs as many arrays as keys: "
@@ -223,12 +227,21 @@ class FeatureCache:
     def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
         """Every stored item of a feature, as the folder is now."""
         folder = self.folder(fingerprint)
-        listing = shards_in(folder)
+        for _ in range(_TRIES):
+            listing = shards_in(folder)
+            vanished: list[Path] = []
 
-        def open_shard(path: Path) -> Shard | None:
-            return self.open_shard(path, fingerprint, listing[path.name])
+            def open_shard(
+                path: Path, listing: Mapping[str, Listed] = listing, gone: list[Path] = vanished
+            ) -> Shard | None:
+                shard = self.open_shard(path, fingerprint, listing[path.name])
+                if shard is None and not path.exists():
+                    gone.append(path)
+                return shard
 
-        catalogue = load_catalogue(folder, fingerprint, listing, open_shard)
+            catalogue = load_catalogue(folder, fingerprint, listing, open_shard)
+            if not vanished:
+                break
         catalogue.save_if_worth_it(folder)
         return catalogue
 
@@ -247,17 +260,6 @@ class FeatureCache:
         numbers = np.unique(catalogue.place(positions)[0])
         self._marks.mark(catalogue.files[number].path for number in numbers)
 
-    def newest(self, fingerprint: Fingerprint) -> int:
-        """Time of change of the feature's newest shard in nanoseconds; 0 if there is none."""
-        return max((one.time for one in shards_in(self.folder(fingerprint)).values()), default=0)
-
-    def keys_since(self, fingerprint: Fingerprint, time: int) -> set[str]:
-        """Keys in the shards that are as new as `time` (see :meth:`newest`) or newer."""
-        folder = self.folder(fingerprint)
-        newer = ((name, one) for name, one in shards_in(folder).items() if one.time >= time)
-        shards = (self.open_shard(folder / name, fingerprint, one) for name, one in newer)
-        return {key for shard in shards if shard for key in shard.keys}
-
     def fetch(self, fingerprint: Fingerprint, keys: Sequence[str]) -> int:
         """Copy what the other machine's cache has of `keys`; returns how many items that were."""
         return self.upstream.fetch(fingerprint, keys, self) if self.upstream else 0
@@ -270,10 +272,13 @@ class FeatureCache:
             if shard is not None:
                 yield shard
 
-    def open_shard(self, path: Path, fingerprint: Fingerprint, listed: Listed) -> Shard | None:
-        """One shard; None, and a problem more, where the file can't be used."""
+    def open_shard(
+        self, path: Path, fingerprint: Fingerprint, listed: Listed | None = None
+    ) -> Shard | None:
+        """One shard; None, and a problem more, where the file can't be used. As it is `listed`
+        it is kept, and not opened again."""
         before, shard = self._shards.get(path, (None, None))
-        if before == listed:
+        if listed is not None and before == listed:
             return shard
         try:
             with undisturbed(path):  # to look is not to use
@@ -286,7 +291,8 @@ class FeatureCache:
             self._problems[path] = Problem(path, str(error))
             return None
         self._problems.pop(path, None)
-        self._shards[path] = (listed, shard)
+        if listed is not None:
+            self._shards[path] = (listed, shard)
         return shard
 
 
@@ -309,18 +315,21 @@ def local_cache(root: str | os.PathLike[str] | None = None) -> FeatureCache:
 
 def shards_in(folder: Path) -> dict[str, Listed]:
     """The shards of a folder as it lists them."""
-    found: dict[str, Listed] = {}
-    try:
-        with os.scandir(folder) as listing:
-            for entry in listing:
-                if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
-                    with contextlib.suppress(FileNotFoundError):  # deleted since
+    for _ in range(_TRIES):
+        found: dict[str, Listed] = {}
+        try:
+            with os.scandir(folder) as listing:
+                for entry in listing:
+                    if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
                         status = entry.stat()
                         found[entry.name] = Listed(status.st_size, status.st_mtime_ns)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise _unreadable(folder, error) from None
+        except FileNotFoundError:
+            if not folder.exists():
+                return {}
+            continue  # a shard has gone since, and what it held may be in a new one
+        except OSError as error:
+            raise _unreadable(folder, error) from None
+        break
     return found
 
 

@@ -105,8 +105,10 @@ class Upstream:
     def fetch(self, fingerprint: Fingerprint, keys: Sequence[str], into: FeatureCache) -> int:
         """Copy the arrays of `keys`, as far as they are there, into a local cache.
 
-        An array that does not fit its checksum, twice, is left out and reported in
-        `problems`. What was copied before an error stays.
+        What can't be read as the catalogue says is looked for once more: the other machine may
+        have packed or rewritten its shard. An array that does not fit its checksum then either
+        is left out and reported in `problems`. What was copied before an error stays. Where
+        two processes copy the same at once, both copies are right, and either is read.
 
         Returns
         -------
@@ -122,14 +124,25 @@ class Upstream:
             If the local cache can't be written to or is full.
         """
         catalogue = self.catalogue(fingerprint)
-        found = catalogue.find(keys)
-        positions = np.unique(found[found >= 0])  # by shard and row
-        if not len(positions):
+        wanted = [key.decode("ascii") for key in catalogue.keys[_positions(catalogue, keys)]]
+        if not wanted:
             return 0
         into.prepare(fingerprint)
         step = max(1, min(_MAX_ITEMS, _MAX_BYTES // _array_bytes(fingerprint)))
-        pieces = (positions[n : n + step] for n in range(0, len(positions), step))
-        return sum(self._copy(fingerprint, catalogue, piece, into) for piece in pieces)
+        copied = 0
+        for start in range(0, len(wanted), step):
+            piece = wanted[start : start + step]
+            lacking, error = self._copy(catalogue, piece, into)
+            if lacking:
+                self._remote.forget()
+                catalogue = self.catalogue(fingerprint)
+                lacking, error = self._copy(catalogue, lacking, into)
+            if error is not None:
+                raise error
+            for position in _positions(catalogue, lacking).tolist():
+                self._report_bad(catalogue, position)
+            copied += len(piece) - len(lacking)
+        return copied
 
     # -- what is there ---------------------------------------------------------------
 
@@ -190,28 +203,16 @@ class Upstream:
     # -- copying ---------------------------------------------------------------------
 
     def _copy(
-        self,
-        fingerprint: Fingerprint,
-        catalogue: Catalogue,
-        positions: _Positions,
-        into: FeatureCache,
-    ) -> int:
-        """Copy items as one shard; the number of those that could be read."""
-        good, error = self._read(catalogue, positions)
-        bad = np.array([p for p in positions.tolist() if p not in good], np.int64)
-        if len(bad):
-            self._remote.forget()
-            again, error = self._read(catalogue, bad)
-            good.update(again)
-        if good:
-            entries = [_entry(catalogue, p, array) for p, array in sorted(good.items())]
+        self, catalogue: Catalogue, keys: Sequence[str], into: FeatureCache
+    ) -> tuple[list[str], CacheError | None]:
+        """Copy items as one shard; the keys of those that could not be read, and why."""
+        good, error = self._read(catalogue, _positions(catalogue, keys))
+        entries = [_entry(catalogue, p, array) for p, array in sorted(good.items())]
+        if entries:
+            fingerprint = catalogue.files[0].fingerprint
             write_shard(into.folder(fingerprint), fingerprint, entries)
-        if error is not None:
-            raise error
-        for position in bad.tolist():
-            if position not in good:
-                self._report_bad(catalogue, position)
-        return len(good)
+        copied = {entry.key for entry in entries}
+        return [key for key in keys if key not in copied], error
 
     def _report_bad(self, catalogue: Catalogue, position: int) -> None:
         (number,), (row,) = catalogue.place(np.array([position]))
@@ -315,6 +316,12 @@ class _Part:
             start = (row - self.rows[0]) * size
             if len(raw := data[start : start + size]) == size:
                 yield position, np.frombuffer(raw, self.file.dtype).reshape(shape)
+
+
+def _positions(catalogue: Catalogue, keys: Sequence[str]) -> _Positions:
+    """Of those keys that are there, each once, by shard and row."""
+    found = catalogue.find(keys)
+    return np.unique(found[found >= 0])
 
 
 def _entry(catalogue: Catalogue, position: int, array: Array) -> Entry:

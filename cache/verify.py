@@ -20,10 +20,11 @@ from .catalogue import INDEX, Catalogue, Listed, index_is_sound, load_catalogue
 from .errors import CacheError, ShardError
 from .fingerprint import Fingerprint
 from .info import Problem
+from .layout import FINGERPRINT_FILE
 from .rewrite import OnBytes, look_into
 from .rows import Array, ShardFile
 from .shard import ForeignShardError, NewerShardError, Shard, checksum
-from .store import FINGERPRINT_FILE, FeatureCache, shards_in
+from .store import FeatureCache, shards_in
 from .usage import undisturbed
 
 

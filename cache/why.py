@@ -5,15 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from .catalogue import Catalogue
 from .fingerprint import JSON, Fingerprint
 from .store import FeatureCache
 
+if TYPE_CHECKING:
+    from .upstream import Upstream
+
 Kind = Literal["found", "fingerprint", "content", "recording", "feature"]
 
-ABSENT = "nothing"  # the value of a field that one of two fingerprints does not have
+
+class Absent(Enum):
+    """Stands where one of two fingerprints does not have a field; no value equals it."""
+
+    ABSENT = "absent"
+
+    def __str__(self) -> str:
+        return f"({self.value})"
+
+
+ABSENT = Absent.ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +39,13 @@ class Difference:
     ----------
     field : str
         Where it stands, e.g. ``"parameters.hop"`` or ``"libraries.librosa"``.
-    stored, wanted : JSON value
+    stored, wanted : JSON value, or ABSENT
         What the array in the cache was made with, and what is asked for.
     """
 
     field: str
-    stored: JSON
-    wanted: JSON
+    stored: JSON | Absent
+    wanted: JSON | Absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,8 @@ class Answer:
         Where the stored array's source was found.
     key : str
         Of the stored array; another than the one asked for if the content has changed.
+    url : str
+        Of the other machine's cache, if `place` is there.
     """
 
     kind: Kind
@@ -60,6 +77,7 @@ class Answer:
     place: str = ""
     origin: str = ""
     key: str = ""
+    url: str = ""
 
 
 class Explainer:
@@ -68,56 +86,90 @@ class Explainer:
     Parameters
     ----------
     cache : FeatureCache
-        Where to look.
+        Where to look. The other machine's, if there is one, is asked about what is not here.
     fingerprint : Fingerprint
         What is asked for.
     """
 
     def __init__(self, cache: FeatureCache, fingerprint: Fingerprint) -> None:
-        self._own = cache.catalogue(fingerprint)
-        others = [
-            (differences(other, fingerprint), cache.folder(other).name, cache.catalogue(other))
-            for other in cache.features()
-            if other.name == fingerprint.name and other != fingerprint
-        ]
-        others = [other for other in others if len(other[2])]
-        self._others = sorted(others, key=lambda other: (len(other[0]), other[1]))
+        self._cache = cache
+        self._wanted = fingerprint
+        self._own = _Stored(fingerprint, cache.catalogue(fingerprint), ())
 
     def explain(self, key: str, origin: str = "") -> Answer:
-        """Why there is, or is no, array under `key`, whose source lies at `origin`."""
-        position = int(self._own.find([key])[0])
-        if position >= 0:
-            return self._answer("found", self._own, position)
-        for found, _, catalogue in self._others:
-            position = int(catalogue.find([key])[0])
-            if position >= 0:
-                return self._answer("fingerprint", catalogue, position, found)
-        if origin:
-            for found, _, catalogue in [((), "", self._own), *self._others]:
-                here = catalogue.from_origin(origin)
-                if len(here):
-                    return self._answer("content", catalogue, int(here[0]), found)
-        if len(self._own):
-            return Answer("recording")
-        if self._others:
-            found, name, _ = self._others[0]
-            return Answer("recording", found, name)
-        return Answer("feature")
+        """Why there is, or is no, array under `key`, whose source lies at `origin`.
 
-    def _answer(
-        self,
-        kind: Kind,
-        catalogue: Catalogue,
-        position: int,
-        found: tuple[Difference, ...] = (),
-    ) -> Answer:
-        path = catalogue.file_of(position).path
+        Raises
+        ------
+        CacheError
+            If the other machine has to be asked, and can't be.
+        """
+        position = self._own.find(key)
+        if position is not None:
+            return self._own.answer("found", position)
+        for stored in self._stored:
+            position = stored.find(key)
+            if position is not None:
+                return stored.answer("fingerprint" if stored.differences else "found", position)
+        for stored in self._stored if origin else ():
+            position = stored.origins.get(origin)
+            if position is not None:
+                return stored.answer("content", position)
+        if not self._stored:
+            return Answer("feature")
+        nearest = self._stored[0]
+        if not nearest.differences:
+            return Answer("recording")
+        return Answer("recording", nearest.differences, nearest.folder, url=nearest.url)
+
+    @cached_property
+    def _stored(self) -> list[_Stored]:
+        """All that has this name, here and on the other machine, the nearest first."""
+        there = self._cache.upstream
+        found = [self._own, *self._others(self._cache)]
+        if there is not None:
+            own = _Stored(self._wanted, there.catalogue(self._wanted), (), str(there))
+            found += [own, *self._others(there, str(there))]
+        found = [stored for stored in found if len(stored.catalogue)]
+        return sorted(found, key=lambda stored: (len(stored.differences), stored.folder))
+
+    def _others(self, place: FeatureCache | Upstream, url: str = "") -> Iterator[_Stored]:
+        for other in place.features():
+            if other.name == self._wanted.name and other != self._wanted:
+                found = differences(other, self._wanted)
+                yield _Stored(other, place.catalogue(other), found, url)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A feature in one place, and how it differs from what is asked for."""
+
+    fingerprint: Fingerprint
+    catalogue: Catalogue
+    differences: tuple[Difference, ...]
+    url: str = ""
+
+    @property
+    def folder(self) -> str:
+        return f"{self.fingerprint.name}-{self.fingerprint.id}"
+
+    @cached_property
+    def origins(self) -> Mapping[str, int]:
+        """Position of an item by where its source was found."""
+        return {self.catalogue.origin(at): at for at in range(len(self.catalogue))}
+
+    def find(self, key: str) -> int | None:
+        position = int(self.catalogue.find([key])[0])
+        return None if position < 0 else position
+
+    def answer(self, kind: Kind, position: int) -> Answer:
         return Answer(
             kind,
-            found,
-            f"{path.parent.name}/{path.name}",
-            catalogue.origin(position),
-            catalogue.keys[position].decode("ascii"),
+            self.differences,
+            f"{self.folder}/{self.catalogue.file_of(position).path.name}",
+            self.catalogue.origin(position),
+            self.catalogue.keys[position].decode("ascii"),
+            self.url,
         )
 
 

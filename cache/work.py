@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,14 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .claims import Claims
+from .claims import CLAIMS, Claims, claim_name
 from .fingerprint import Fingerprint
-from .shard import Entry, misfit, write_shard
+from .shard import SUFFIX, Entry, misfit, raw_key, write_shard
 from .store import FeatureCache
 
 _MAX_ITEMS = 256  # per shard
 _MAX_BYTES = 64 * 2**20
 _MIN_ITEMS = 8
+_MAX_SECONDS = 300.0  # of computing that a kill can lose
 _CHUNKS_PER_WORKER = 8  # so that workers end together, progress shows, and a kill loses little
 
 
@@ -38,12 +39,37 @@ class Item:
         Where the source can be found again; stored with the array.
     group : str
         What it belongs to, e.g. the name of a corpus; stored with the array.
+    file : FileState, optional
+        The file that the key was made of, as it was then. If it is another when the array has
+        been computed, that is a failure: nobody knows what the array is of.
     """
 
     key: str
     source: Any
     origin: str = ""
     group: str = ""
+    file: FileState | None = None
+
+    def __post_init__(self) -> None:
+        raw_key(self.key)  # now, and not when it has been computed
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file as it was at some time: path, bytes, and time of change in nanoseconds."""
+
+    path: Path
+    size: int
+    time: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState | None:
+        """As it is now; None if it can't be looked at."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(path, status.st_size, status.st_mtime_ns)
 
 
 class Computation(Protocol):
@@ -70,15 +96,11 @@ class Chunk:
     ----------
     root : Path
         Of the cache.
-    newest : int
-        Time of change, in nanoseconds by the file system's clock, of the newest shard that
-        was there when these items were missing.
     """
 
     root: Path
     computation: Computation
     items: tuple[Item, ...]
-    newest: int
 
     @property
     def feature(self) -> str:
@@ -87,6 +109,11 @@ class Chunk:
     @property
     def folder(self) -> Path:
         return FeatureCache(self.root).folder(self.computation.fingerprint)
+
+    def claims(self) -> list[Path]:
+        """Where the claims on its items lie."""
+        folder = self.folder / CLAIMS
+        return [folder / claim_name(item.key) for item in self.items]
 
     def of(self, positions: Iterable[int]) -> Chunk:
         return replace(self, items=tuple(self.items[p] for p in positions))
@@ -124,16 +151,20 @@ class Result:
 
 
 def compute(chunk: Chunk, strict: bool) -> Result:
-    """Compute a chunk and write its shard; in strict mode up to the first failure."""
+    """Compute a chunk and write it; in strict mode up to the first failure.
+
+    It becomes one shard, or several where that takes long, so that a kill loses little.
+    """
     result = Result()
     fingerprint = chunk.computation.fingerprint
+    shards = _shards(chunk.root, fingerprint)
     entries: list[Entry] = []
-    cache = _cache(chunk.root)
     # Again, hours after the plan: an empty folder may have been tidied away.
-    with Claims(cache.prepare(fingerprint)) as claims:
+    with Claims(FeatureCache(chunk.root).prepare(fingerprint)) as claims:
         mine = [claims.take(item.key) for item in chunk.items]
         # Looked at after claiming: who had an item before has written it before letting go.
-        finished = cache.keys_since(fingerprint, chunk.newest)
+        finished = shards.found(chunk.items)
+        written = time.monotonic()
         for position, item in enumerate(chunk.items):
             if item.key in finished:
                 result.present += 1
@@ -145,20 +176,55 @@ def compute(chunk: Chunk, strict: bool) -> Result:
             claims.renew()
             if isinstance(entry, Entry):
                 entries.append(entry)
-                continue
-            result.failures.append((position, entry))
-            if strict:
-                break
+            else:
+                result.failures.append((position, entry))
+                if strict:
+                    break
+            if entries and time.monotonic() - written > _MAX_SECONDS:
+                result.computed += shards.write(entries)
+                entries, written = [], time.monotonic()
         if entries:
-            write_shard(cache.folder(fingerprint), fingerprint, entries)
-    result.computed = len(entries)
+            result.computed += shards.write(entries)
     return result
 
 
-@functools.lru_cache(maxsize=4)
-def _cache(root: Path) -> FeatureCache:
-    """A process's own view of a cache: it opens each shard of other builders once."""
-    return FeatureCache(root)
+class _Shards:
+    """A process's own view of a feature: what is finished, each new shard opened once."""
+
+    def __init__(self, root: Path, fingerprint: Fingerprint) -> None:
+        self._cache = FeatureCache(root)
+        self._fingerprint = fingerprint
+        self._names: set[str] | None = None
+        self._newer: set[str] = set()  # keys of the shards since
+
+    def found(self, items: Sequence[Item]) -> set[str]:
+        """The keys of `items` that have an array."""
+        folder = self._cache.folder(self._fingerprint)
+        names = {path.name for path in folder.iterdir() if path.suffix == SUFFIX}
+        if self._names is None or self._names - names:  # the first time, or some have gone
+            self._catalogue = self._cache.catalogue(self._fingerprint)
+            self._newer.clear()
+        else:
+            for name in names - self._names:
+                shard = self._cache.open_shard(folder / name, self._fingerprint)
+                self._newer.update(shard.keys if shard else ())
+        self._names = names
+        keys = [item.key for item in items]
+        at = self._catalogue.find(keys).tolist()
+        return {k for k, place in zip(keys, at, strict=True) if place >= 0 or k in self._newer}
+
+    def write(self, entries: Sequence[Entry]) -> int:
+        """One shard more. Returns how many items that were."""
+        path = write_shard(self._cache.folder(self._fingerprint), self._fingerprint, entries)
+        self._newer.update(entry.key for entry in entries)
+        if self._names is not None:
+            self._names.add(path.name)  # no need to open it
+        return len(entries)
+
+
+@functools.lru_cache(maxsize=16)
+def _shards(root: Path, fingerprint: Fingerprint) -> _Shards:
+    return _Shards(root, fingerprint)
 
 
 def _entry(computation: Computation, item: Item) -> Entry | str:
@@ -166,8 +232,10 @@ def _entry(computation: Computation, item: Item) -> Entry | str:
     started = time.perf_counter()
     try:
         array = np.asarray(computation.compute(item.source))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
+    if item.file is not None and FileState.of(item.file.path) != item.file:
+        return f"{item.file.path} was changed while this build went on; build again."
     seconds = time.perf_counter() - started
     problem = misfit(array, computation.fingerprint)
     return problem or Entry(item.key, array, seconds, item.origin, item.group)

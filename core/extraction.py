@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +15,13 @@ import numpy.typing as npt
 from ..cache.fingerprint import Fingerprint
 from ..cache.origins import origin_text, parse_origin
 from ..cache.progress import Failure
+from ..cache.why import differences
 from ..cache.work import Computation
 from .contracts import Extractor, Recording
 from .errors import ParameterError, PluginError, RecordingError
 from .imported import Imported
 from .parameters import bind, make
-from .registry import file_of, load_file
+from .registry import content_of, file_of, load_file
 
 
 def make_extractor(
@@ -86,8 +86,7 @@ def _source(extractor: Extractor) -> dict[str, str]:
     file = file_of(type(extractor).__module__)
     if file is None:
         return {}
-    content = Path(file).read_bytes()
-    return {Path(file).name: hashlib.blake2b(content, digest_size=8).hexdigest()}
+    return {Path(file).name: content_of(type(extractor).__module__)}
 
 
 def origin_of(recording: Recording) -> str:
@@ -127,6 +126,20 @@ def computation_of(extractor: Extractor) -> Computation:
     return extractor if isinstance(extractor, Imported) else Extraction.of(extractor)
 
 
+def _check_same(extractor: Extractor, wanted: Fingerprint) -> None:
+    """A worker may have other versions than who asks it, or code that was edited since: what
+    it makes must not be stored under the fingerprint of something else."""
+    made = fingerprint_of(extractor)
+    if made != wanted:
+        fields = ", ".join(
+            f"{d.field} {d.stored} instead of {d.wanted}" for d in differences(made, wanted)
+        )
+        raise PluginError(
+            f"The process that computes has another {wanted.name!r} than was asked for: {fields}.",
+            hint="Give every worker the same packages and plugins; after an edit build again.",
+        )
+
+
 @dataclass(frozen=True)
 class Extraction:
     """Computes one feature of one recording, in any process.
@@ -164,5 +177,7 @@ class Extraction:
         for part in self.cls.split("."):
             found = getattr(found, part)
         extractor: Extractor = found(**self.parameters)
+        extractor.parameters = dict(self.parameters)
         extractor.dtype = self.fingerprint.dtype
+        _check_same(extractor, self.fingerprint)
         return extractor

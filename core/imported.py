@@ -45,12 +45,15 @@ class Imported(Extractor):
             raise RecordingError(error.message) from None
         missing = cache.missing(self.fingerprint, [key])
         if missing and not cache.fetch(self.fingerprint, missing):
-            raise RecordingError(f"no array of {self.name!r} was imported for {recording}")
+            raise self._lacks(recording)
         return cache.open(self.fingerprint, [key], verify="always")[0]
 
     def compute(self, recording: Recording) -> npt.NDArray[Any]:
-        """What a build asks for where the cache has no array: mostly an error that says so."""
-        return self.check(self.extract(recording))
+        """What a build asks for where neither cache has an array: an error that says so."""
+        raise self._lacks(recording)
+
+    def _lacks(self, recording: Recording) -> RecordingError:
+        return RecordingError(f"no array of {self.name!r} was imported for {recording}")
 
 
 @dataclass
@@ -90,7 +93,7 @@ def find_imported(
     """
     if unknown.hint is not None:  # a plugin of that name is there, and broken
         raise unknown
-    features = imported_features(FeatureCache(cache))
+    features = _candidates(name, given, FeatureCache(cache))
     own = [feature for feature in features if feature.name == name]
     if not own:
         known = {entry.name for entry in registry.entries("extractor")}
@@ -108,6 +111,15 @@ def find_imported(
         )
     choice = _Choice(**bind(_Choice, given, owner=name))
     return Imported(_chosen(name, choice.version, own), cache)
+
+
+def _candidates(name: str, given: Mapping[str, Any], cache: FeatureCache) -> list[Fingerprint]:
+    """Imported features; the other machine is asked only if the one that is meant is not here."""
+    here = imported_features(cache, elsewhere=False)
+    meant = (name, given.get("version"))
+    if any((feature.name, feature.version) == meant for feature in here):
+        return here
+    return imported_features(cache)
 
 
 def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerprint:

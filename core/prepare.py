@@ -18,7 +18,7 @@ from ..cache.executors import Kind
 from ..cache.fingerprint import Fingerprint, digest_many
 from ..cache.journal import Purpose
 from ..cache.progress import Progress
-from ..cache.work import Item
+from ..cache.work import FileState, Item
 from .config import RunConfig
 from .contracts import Balancer, Clip, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source
@@ -110,6 +110,11 @@ def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
 
 def _absolute(cache: str | None) -> str | None:
     """So that a run finds its features from any folder."""
+    if cache == "":
+        raise ParameterError(
+            "The name of the cache folder is empty.",
+            hint="Name one: --cache DIR; or leave --cache out for the user's cache.",
+        )
     if cache is None or "://" in cache:
         return cache
     return str(Path(cache).expanduser().absolute())
@@ -336,10 +341,11 @@ def build_features(
 ) -> tuple[list[str], BuildReport]:
     """Compute what is missing in the cache. Returns each clip's key, and the report."""
     recordings = [clip.recording for clip in clips]
+    states = [FileState.of(r.path) for r in recordings]  # before they are read
     keys = digest_many([(r.path, r.start, r.end) for r in recordings])
     items = [
-        Item(key, clip.recording, origin_of(clip.recording), clip.corpus)
-        for key, clip in zip(keys, clips, strict=True)
+        Item(key, clip.recording, origin_of(clip.recording), clip.corpus, state)
+        for key, clip, state in zip(keys, clips, states, strict=True)
     ]
     work = [(computation_of(extractor), items) for extractor in extractors.values()]
     cache = FeatureCache(config.cache)

@@ -281,7 +281,8 @@ def load_file(file: str) -> ModuleType:
     # The name depends on the path alone: two files called my.py may be loaded side by side,
     # and every process gives the same name.
     name = f"{_FILE_PREFIX}{path.stem}_{hashlib.blake2b(bytes(path), digest_size=4).hexdigest()}"
-    if name in sys.modules:
+    content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    if name in sys.modules and _CONTENT[name] == content:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -293,7 +294,16 @@ def load_file(file: str) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise PluginError(f"-p {file}: it can't be imported: {_describe(error)}") from error
+    _CONTENT[name] = content
     return module
+
+
+_CONTENT: dict[str, str] = {}  # digest of what was executed, by module
+
+
+def content_of(module: str) -> str:
+    """Digest of the file behind a module of :func:`load_file`, as it was when it was loaded."""
+    return _CONTENT[module]
 
 
 def file_of(module: str) -> str | None:

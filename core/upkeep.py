@@ -206,7 +206,8 @@ def collect_garbage(
         Treat imported features like others. By default they are kept: nothing here can compute
         them again.
     forget : bool
-        Take runs for gone that were registered on other machines and are not to be seen here.
+        Take runs for gone that are not to be seen here: those of other machines, and those
+        whose parent folder is not there either.
 
     Raises
     ------
@@ -216,7 +217,7 @@ def collect_garbage(
         If another process rewrites this cache.
     """
     registered = registered_runs(cache)
-    gone = [run for run in registered if not run.exists and (run.here or forget)]
+    gone = [run for run in registered if run.gone or (forget and not run.exists)]
     here = [run for run in registered if run not in gone]
     runs = list(dict.fromkeys([*_readable(here), *find_runs(folders)]))
     needed: dict[str, set[str]] = {}
@@ -304,11 +305,7 @@ def _readable(registered: Iterable[RegisteredRun]) -> Iterator[Path]:
     """Those that say what they need; those that will never need anything are left out."""
     for run in registered:
         if not run.exists:
-            raise RunError(
-                f"The run {run.path} was registered on {run.host!r} and is not to be seen here. "
-                f"{_NOTHING_REMOVED}",
-                hint="Call this on that machine; or with --forget, if that run is gone.",
-            )
+            raise _not_seen(run)
         if (run.path / "run.json").exists():
             yield run.path
         elif not run.dead:
@@ -317,6 +314,20 @@ def _readable(registered: Iterable[RegisteredRun]) -> Iterator[Path]:
                 f"{_NOTHING_REMOVED}",
                 hint="Wait until it trains; or remove that folder, if its process is gone.",
             )
+
+
+def _not_seen(run: RegisteredRun) -> RunError:
+    if run.here:
+        return RunError(
+            f"The run {run.path} is not there, nor is the folder {run.path.parent}: it may lie on "
+            f"a file system that is not mounted. {_NOTHING_REMOVED}",
+            hint="Mount it; or call this with --forget, if that run is gone.",
+        )
+    return RunError(
+        f"The run {run.path} was registered on {run.host!r} and is not to be seen here. "
+        f"{_NOTHING_REMOVED}",
+        hint="Call this on that machine; or with --forget, if that run is gone.",
+    )
 
 
 def _mend(path: Path) -> str:

@@ -118,9 +118,11 @@ def why_run(path: Path, registry: Registry, cache: str | None = None) -> RunReas
 
 def _grouped(feature: str, answers: Sequence[Answer], names: Sequence[str]) -> list[Reason]:
     """Equal answers together, the most frequent first."""
-    groups: dict[tuple[str, tuple[Difference, ...]], list[int]] = {}
+    groups: dict[str, list[int]] = {}
     for number, answer in enumerate(answers):
-        groups.setdefault((answer.kind, answer.differences), []).append(number)
+        # As text: values may be lists, and 1, 1.0 and true are three of them.
+        same = repr((answer.kind, answer.differences, answer.url))
+        groups.setdefault(same, []).append(number)
     return [
         Reason(feature, answers[members[0]], tuple(names[n] for n in members))
         for members in sorted(groups.values(), key=len, reverse=True)

@@ -20,3 +20,11 @@ def ravdess() -> Path:
     if not any(folder.glob("Actor_*/*")):
         pytest.skip(f"no RAVDESS recordings in {folder}; FUSION_TEST_DATA names another folder")
     return folder
+
+
+@pytest.fixture
+def local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read from other machines is copied to ``tmp_path/local``, without a token."""
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
+    monkeypatch.delenv("FUSION_CACHE_TOKEN", raising=False)
+    monkeypatch.delenv("FUSION_CACHE_TOKEN_FILE", raising=False)

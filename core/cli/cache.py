@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import plugin_options, registry_from, serving, transfer, upkeep, why
-from .run import data_options, parse_dtypes
+from .run import data_options, parse_dtypes, parse_features
 from .units import count, size
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def build(ctx: click.Context, /, **options: Any) -> None:
     config = RunConfig(
         data=options["data"],
         labels=options["labels"],
-        features=tuple(f.strip() for f in options["features"].split(",") if f.strip()),
+        features=parse_features(options["features"]),
         settings=parse_settings(options["settings"]),
         plugins=registry.requests,
         cache=options["cache"],

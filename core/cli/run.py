@@ -171,7 +171,7 @@ def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
     config = RunConfig(
         data=options["data"],
         labels=options["labels"],
-        features=tuple(f.strip() for f in options["features"].split(",") if f.strip()),
+        features=parse_features(options["features"]),
         branches=branches,
         strategy=options["strategy"],
         balancers=options["balancers"],
@@ -188,6 +188,11 @@ def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
         verify=options["verify"],
     )
     return with_defaults(config, registry)
+
+
+def parse_features(given: str) -> tuple[str, ...]:
+    """``"mel, prosody"`` -> the names in it."""
+    return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
 def parse_dtypes(given: tuple[str, ...]) -> dict[str, str]:

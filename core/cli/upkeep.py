@@ -116,7 +116,7 @@ def _item(item: BadItem) -> str:
               help="Keep what run directories in and below DIR need, too.")  # fmt: skip
 @click.option("--imported", is_flag=True, help="Remove imported features, too.")
 @click.option("--forget", is_flag=True,
-              help="Forget runs of other machines that can't be seen from here.")  # fmt: skip
+              help="Forget runs that can't be seen: of other machines, not mounted.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @_CACHE
 def gc(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ import click
 from . import plugin_options, registry_from
 
 if TYPE_CHECKING:
-    from ...cache.why import Difference
+    from ...cache.fingerprint import JSON
+    from ...cache.why import Absent, Difference
     from ..why import Reason
 
 _SHOWN = 3  # names of clips
@@ -24,7 +26,9 @@ _SHOWN = 3  # names of clips
               help="A parameter of an extractor.")  # fmt: skip
 @click.option("--dtype", "dtypes", multiple=True, metavar="[FEATURE=]DTYPE",
               help="As in fusion run.")  # fmt: skip
-@click.option("--cache", metavar="DIR", help="Cache folder. [default: the user's, or the run's]")
+@click.option("--cache", metavar="DIR|URL",
+              help="Cache folder, or another machine's cache to look in, too. "
+              "[default: the user's, or the run's]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @plugin_options
 @click.pass_context
@@ -58,12 +62,12 @@ def _of_clip(ctx: click.Context, target: str, options: dict[str, Any]) -> list[R
     from ..config import RunConfig
     from ..parameters import parse_settings
     from ..why import why_clip
-    from .run import parse_dtypes
+    from .run import parse_dtypes, parse_features
 
     registry = registry_from(ctx)
     config = RunConfig(
         data=(),
-        features=tuple(f.strip() for f in options["features"].split(",") if f.strip()),
+        features=parse_features(options["features"]),
         settings=parse_settings(options["settings"]),
         plugins=registry.requests,
         cache=options["cache"],
@@ -94,7 +98,8 @@ def _echo(reason: Reason) -> None:
     answer = reason.answer
     color = "green" if answer.kind == "found" else "yellow"
     title = click.style(reason.feature, bold=True) + " of " + _listed(reason.names) + ": "
-    click.echo(title + click.style(_SAID[answer.kind], fg=color))
+    where = f", at {answer.url}" if answer.url else ""
+    click.echo(title + click.style(_SAID[answer.kind] + where, fg=color))
     if answer.kind == "content":
         click.echo(f"    stored for {answer.origin}: {answer.key}")
     elif answer.kind == "recording" and answer.differences:
@@ -117,9 +122,13 @@ _SAID = {
 
 def _echo_differences(fields: tuple[Difference, ...], stored: str, wanted: str) -> None:
     for one in fields:
-        click.echo(
-            f"    {one.field}: {stored} {json.dumps(one.stored)}, {wanted} {json.dumps(one.wanted)}"
-        )
+        click.echo(f"    {one.field}: {stored} {_value(one.stored)}, {wanted} {_value(one.wanted)}")
+
+
+def _value(value: JSON | Absent) -> str:
+    from ...cache.why import ABSENT
+
+    return str(value) if value is ABSENT else json.dumps(value)
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -130,11 +139,22 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _plain(reasons: list[Reason], changed: dict[str, tuple[Difference, ...]]) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         "reasons": [
-            {"feature": r.feature, "clips": list(r.names), **asdict(r.answer)} for r in reasons
+            {
+                "feature": reason.feature,
+                "clips": list(reason.names),
+                **asdict(reason.answer),
+                "differences": _plain_differences(reason.answer.differences),
+            }
+            for reason in reasons
         ],
-        "changed": {name: [asdict(d) for d in fields] for name, fields in changed.items()},
+        "changed": {name: _plain_differences(fields) for name, fields in changed.items()},
     }
+
+
+def _plain_differences(fields: tuple[Difference, ...]) -> list[dict[str, Any]]:
+    """A side that does not have the field is left out: null is a value."""
+    from ...cache.why import ABSENT
+
+    return [{k: v for k, v in asdict(one).items() if v is not ABSENT} for one in fields]

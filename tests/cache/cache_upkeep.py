@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cache_computations import array_of, fingerprint
@@ -62,6 +63,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def copy_over(template: FeatureCache, cache: FeatureCache) -> None:
+    """Make one cache what the other is."""
+    shutil.rmtree(cache.root, ignore_errors=True)
+    shutil.copytree(template.root, cache.root)
+
+
 def age(path: Path, seconds: float) -> None:
     """Make a file look as if it was written and used so long ago."""
     then = time.time() - seconds
@@ -89,14 +96,21 @@ def killed_after(seconds: float | None, action: Callable[[], object]) -> bool:
     return os.WIFEXITED(status)
 
 
-def duration(action: Callable[[], object]) -> float:
-    """Seconds that `action` takes."""
+def kills(
+    action: Callable[[], object], restore: Callable[[], object], count: int, seed: int
+) -> Iterator[None]:
+    """Run `action` `count` times from the state that `restore` makes, killed at random moments.
+
+    Gives control after each kill; some come a little after the end.
+    """
+    restore()
     started = time.perf_counter()
     assert killed_after(None, action)
-    return time.perf_counter() - started
-
-
-def moments(seed: int, count: int, longest: float) -> list[float]:
-    """Random moments up to a little after the end."""
-    random_ = random.Random(seed)
-    return [random_.uniform(0, 1.1 * longest) for _ in range(count)]
+    longest = time.perf_counter() - started
+    chance = random.Random(seed)
+    interrupted = 0
+    for _ in range(count):
+        restore()
+        interrupted += not killed_after(chance.uniform(0, 1.1 * longest), action)
+        yield
+    assert interrupted  # how many depends on how busy the machine is

@@ -1,4 +1,4 @@
-"""File systems that refuse."""
+"""Caches empty and filled, here and elsewhere; and file systems that refuse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,29 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cache_elsewhere
+import cache_upkeep
 import pytest
+
+from fusion.cache import FeatureCache, Fingerprint
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FeatureCache:
+    """An empty one."""
+    return FeatureCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def feature(cache: FeatureCache) -> Fingerprint:
+    """Four shards of ten items in `cache`."""
+    return cache_upkeep.fill(cache)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> FeatureCache:
+    """Another machine's: thirty arrays in three shards."""
+    return cache_elsewhere.filled(tmp_path / "there")
 
 
 @pytest.fixture

@@ -16,19 +16,15 @@ from cache_computations import Ramp, array_of, fingerprint, items
 from fusion.cache import FeatureCache, Fingerprint, Item, build
 from fusion.cache import dispatch as dispatch_module
 from fusion.cache import files as files_module
+from fusion.cache import work as work_module
 from fusion.cache.claims import Claims
 from fusion.cache.progress import Progress
 from fusion.cache.shard import Shard
-from fusion.cache.work import chunk_size
+from fusion.cache.work import FileState, chunk_size
 from fusion.core.errors import CacheError, StorageError
 
 both = pytest.mark.parametrize("jobs", [1, 2])
 several = pytest.mark.skipif(os.name != "posix", reason="kills processes")
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> FeatureCache:
-    return FeatureCache(tmp_path / "cache")
 
 
 def stored(cache: FeatureCache, feature: Fingerprint, numbers: list[int]) -> None:
@@ -219,6 +215,82 @@ def test_what_is_known_of_an_item_is_stored(cache: FeatureCache) -> None:
     (entry,) = shard.entries([0])
     assert (entry.key, entry.origin, entry.group) == ("a", "/speech/3.wav", "talks")
     assert cache.info()[0].groups == {"talks": 1}
+
+
+def test_what_was_removed_between_two_builds_is_computed_again(cache: FeatureCache) -> None:
+    for _ in range(3):
+        report = build(cache, [(Ramp(fingerprint()), items(30))], jobs=1)
+        assert report.computed == 30
+        for shard in shards(cache, fingerprint()):
+            shard.path.unlink()
+
+
+def test_a_shard_that_was_long_in_writing_is_seen(cache: FeatureCache) -> None:
+    """Another builder began it before our plan and finished it after: its time is older than
+    that of shards which were there."""
+    done = []
+
+    def finish(progress: Progress) -> None:
+        if progress.done == 0:
+            cache.add(fingerprint(), ["key0005"], [array_of(5)])
+            for shard in shards(cache, fingerprint()):
+                os.utime(shard.path, (1000, 1000))
+            done.append(progress)
+
+    build(cache, [(Ramp(fingerprint()), items(10, first=50))], jobs=1)
+    report = build(cache, [(Ramp(fingerprint()), items(20))], jobs=1, on_progress=finish)
+    assert done
+    assert (report.computed, report.present) == (19, 1)
+
+
+def test_a_file_that_changes_during_the_build_is_a_failure(
+    cache: FeatureCache, tmp_path: Path
+) -> None:
+    source = tmp_path / "speech.wav"
+    source.write_bytes(b"before")
+    state = FileState.of(source)
+
+    class Reads:
+        fingerprint = Fingerprint("size", "1", {}, "int64", (), {})
+
+        def compute(self, path: Path) -> Any:
+            if path.name == "speech.wav":
+                path.write_bytes(b"after that")
+            return np.int64(path.stat().st_size)
+
+    other = Item("b", Path(__file__), file=FileState.of(Path(__file__)))
+    report = build(cache, [(Reads(), [Item("a", source, file=state), other])], jobs=1)
+    assert report.computed == 1
+    assert "was changed while this build went on" in report.failures[0].reason
+    assert cache.missing(Reads.fingerprint, ["a", "b"]) == ["a"]
+    assert FileState.of(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("key", ["é", "", "a\0", 1])
+def test_a_key_that_is_none_is_refused_before_anything_is_computed(key: Any) -> None:
+    with pytest.raises(CacheError, match="ASCII"):
+        Item(key, 1)
+
+
+def test_a_long_chunk_is_written_in_parts(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_module, "_MAX_SECONDS", 0.05)
+    report = build(cache, [(Ramp(fingerprint(), delay=0.02), items(8))], jobs=1)
+    assert report.computed == 8
+    assert 2 <= len(shards(cache, fingerprint())) <= 4
+    stored(cache, fingerprint(), list(range(8)))
+
+
+def test_a_computation_that_wants_to_end_the_process_is_a_failure(cache: FeatureCache) -> None:
+    class Exits:
+        fingerprint = Fingerprint("x", "1", {}, "int64", (), {})
+
+        def compute(self, source: Any) -> Any:
+            raise SystemExit(3)
+
+    report = build(cache, [(Exits(), [Item("a", 1)])], jobs=1)
+    assert report.failures[0].reason == "SystemExit: 3"
 
 
 # -- beside each other ---------------------------------------------------------------

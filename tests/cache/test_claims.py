@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 from fusion.cache import claims as claims_module
-from fusion.cache.claims import Claims, claimed, claimed_by, find_dead_claims, remove_claims
-from fusion.cache.files import HOST
+from fusion.cache.claims import (
+    Claims,
+    claim_name,
+    claimed,
+    claims_of,
+    find_dead_claims,
+    remove_claims,
+    remove_dead_claim,
+)
+from fusion.cache.files import SYSTEM
+from fusion.cache.workers import process_pool
 
 DEAD = 2**22 + 1  # above the largest process id of Linux
 
@@ -31,9 +40,9 @@ def test_one_gets_it_and_lets_it_go(tmp_path: Path) -> None:
         assert not yours.take("a")
         assert yours.take("b")
         assert claimed(tmp_path, ["a", "b", "c"]) == {"a", "b"}
-        assert claimed_by(tmp_path, ["a"], {os.getpid()})
-        assert not claimed_by(tmp_path, ["a"], {DEAD})
-        assert not claimed_by(tmp_path, ["c"], {os.getpid()})
+        own = {path.name for path in claims_of(tmp_path, {os.getpid()})}
+        assert own == {claim_name("a"), claim_name("b")}
+        assert claims_of(tmp_path, {DEAD}) == []
     assert claimed(tmp_path, ["a", "b"]) == set()
     assert list((tmp_path / "claims").iterdir()) == []
     with Claims(tmp_path) as again:
@@ -64,7 +73,7 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
     ],
 )
 def test_who_counts(tmp_path: Path, owner: str, age: float, alive: bool) -> None:
-    names = {"here": HOST, "self": str(os.getpid()), "dead": str(DEAD)}
+    names = {"here": SYSTEM, "self": str(os.getpid()), "dead": str(DEAD)}
     path = put(tmp_path, "a", " ".join(names.get(word, word) for word in owner.split(" ")), age)
     assert claimed(tmp_path, ["a"]) == ({"a"} if alive else set())
     assert find_dead_claims(tmp_path) == ([] if alive else [path])
@@ -86,7 +95,10 @@ def test_renewing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_claims_of_the_dead_are_removed(tmp_path: Path) -> None:
-    dead, alive = put(tmp_path, "a", f"{HOST} {DEAD}"), put(tmp_path, "b", f"{HOST} {os.getpid()}")
+    dead, alive = (
+        put(tmp_path, "a", f"{SYSTEM} {DEAD}"),
+        put(tmp_path, "b", f"{SYSTEM} {os.getpid()}"),
+    )
     remove_claims([tmp_path, tmp_path / "none"], {DEAD})
     assert not dead.exists()
     assert alive.exists()
@@ -102,3 +114,48 @@ def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> Non
     assert len(find_dead_claims(tmp_path)) == 1
     with Claims(tmp_path) as mine:
         assert mine.take("a")
+
+
+def take_over_all(folder: Path, start: Path, keys: list[str]) -> list[str]:
+    """In a process of its own: everything that can be had, from a common start."""
+    claims = Claims(folder)
+    while not start.exists():
+        time.sleep(0.001)
+    return [key for key in keys if claims.take(key)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+def test_of_several_that_take_over_dead_claims_one_gets_each(tmp_path: Path) -> None:
+    """Two builders that are started again on what a killed one left."""
+    keys = [f"key{n}" for n in range(300)]
+    for key in keys:
+        put(tmp_path, key, f"{SYSTEM} {DEAD}")
+    with process_pool(2) as pool:
+        futures = [pool.submit(take_over_all, tmp_path, tmp_path / "go", keys) for _ in range(2)]
+        time.sleep(1)
+        (tmp_path / "go").touch()
+        took = [future.result() for future in futures]
+        assert sorted([*took[0], *took[1]]) == sorted(keys)
+    assert not list((tmp_path / "claims").glob(".*"))
+
+
+def test_a_claim_that_somebody_else_has_by_now_is_let_be(tmp_path: Path) -> None:
+    mine = Claims(tmp_path)
+    mine.take("a")
+    theirs = put(tmp_path, "a", "elsewhere 1", age=100)
+    mine._renewed -= 61
+    mine.renew()
+    assert time.time() - theirs.stat().st_mtime > 90
+    mine.__exit__()
+    assert theirs.read_text() == "elsewhere 1"
+
+
+def test_what_was_taken_over_is_not_removed(tmp_path: Path) -> None:
+    """Found dead, and alive again when it shall go."""
+    path = put(tmp_path, "a", f"{SYSTEM} {DEAD}")
+    assert find_dead_claims(tmp_path) == [path]
+    with Claims(tmp_path) as mine:
+        mine.take("a")
+        assert not remove_dead_claim(path)
+        assert claimed(tmp_path, ["a"]) == {"a"}
+    assert remove_dead_claim(path)

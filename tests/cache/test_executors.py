@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,7 @@ import pytest
 from cache_computations import Ramp, array_of, fingerprint, items
 
 from fusion.cache import FeatureCache, Workers, build, open_workers
+from fusion.cache import dispatch as dispatch_module
 from fusion.cache.progress import Progress
 from fusion.core.errors import CacheError
 
@@ -127,6 +131,7 @@ def test_an_item_that_kills_dask_workers_is_one_failure(cluster: Any, tmp_path: 
         report = build(cache, [(Ramp(fingerprint(), deadly=(5,)), items(40))], on=dask)
     assert [failure.source for failure in report.failures] == [5]
     assert "died" in report.failures[0].reason
+    assert "KilledWorker" in report.failures[0].reason
     stored(cache, [n for n in range(40) if n != 5])
 
 
@@ -162,3 +167,49 @@ def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         report = build(cache, [(Ramp(fingerprint(), bad=(3,), deadly=(20,)), items(40))], on=ray)
     assert sorted(failure.source for failure in report.failures) == [3, 20]
     stored(cache, [n for n in range(40) if n not in (3, 20)])
+
+
+@pytest.mark.slow
+def test_a_dask_scheduler_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error, and not a wait for results that can't come; what was finished is there."""
+    pytest.importorskip("distributed")
+    dask = pytest.importorskip("dask")
+    monkeypatch.setattr(dispatch_module, "_LISTEN_SECONDS", 1.0)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port",
+         "0", "--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (tmp_path / "scheduler.json").exists():
+        time.sleep(0.1)
+    address = json.loads((tmp_path / "scheduler.json").read_text())["address"]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
+         "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path / "worker")],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def kill(progress: Progress) -> None:
+        if progress.done >= 20:
+            scheduler.kill()
+
+    cache = FeatureCache(tmp_path / "cache")
+    try:
+        with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+            while True:  # until the worker has registered
+                try:
+                    with open_workers("dask", scheduler=address) as found:
+                        work = [(Ramp(fingerprint(), delay=0.05), items(400))]
+                        with pytest.raises(CacheError, match="does not answer any more") as caught:
+                            build(cache, work, on=found, on_progress=kill)
+                    break
+                except CacheError as error:
+                    assert "has no workers" in str(error)
+                    time.sleep(0.2)
+    finally:
+        scheduler.kill()
+        worker.kill()
+    assert "What is finished stays" in str(caught.value)
+    there = 400 - len(cache.missing(fingerprint(), [item.key for item in items(400)]))
+    assert there >= 20

@@ -135,6 +135,18 @@ def test_runs_are_registered_once(cache: FeatureCache, tmp_path: Path) -> None:
     assert len(list((cache.root / "runs").iterdir())) == 2
 
 
+def test_a_run_whose_parent_is_not_there_may_only_not_be_mounted(
+    cache: FeatureCache, tmp_path: Path
+) -> None:
+    register_run(cache, tmp_path / "mounted" / "run")
+    (run,) = registered_runs(cache)
+    assert (run.exists, run.gone) == (False, False)
+    (tmp_path / "mounted").mkdir()
+    assert run.gone
+    run.path.mkdir()
+    assert not run.gone
+
+
 def test_a_relative_path_is_stored_whole(
     cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +170,8 @@ def test_of_other_machines_nothing_is_known(cache: FeatureCache, tmp_path: Path)
     file.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
     (run,) = registered_runs(cache)
     assert (run.here, run.dead, run.exists, run.file) == (False, False, False, file)
+    file.write_text(json.dumps({"path": str(tmp_path / "run"), "host": "elsewhere", "pid": 1}))
+    assert not registered_runs(cache)[0].gone
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"path": 3, "host": "x", "pid": 1}', "[]"])

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from cache_computations import array_of, fingerprint
-from cache_elsewhere import KEYS, N, entries_of, entry, filled, number, shards_of
+from cache_elsewhere import KEYS, N, entries_of, entry, number, shards_of
 from cache_http import served
 
-from fusion.cache import FeatureCache
+from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache import remote as remote_module
 from fusion.cache import upstream as upstream_module
+from fusion.cache.catalogue import Catalogue
+from fusion.cache.rewrite import pack
 from fusion.cache.shard import write_shard
 from fusion.cache.upstream import Upstream
 from fusion.core.errors import CacheError, StorageError
@@ -25,16 +27,7 @@ from fusion.core.errors import CacheError, StorageError
 TOKEN = "0123456789abcdef-XYZ"
 
 
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
-    monkeypatch.delenv("FUSION_CACHE_TOKEN", raising=False)
-    monkeypatch.delenv("FUSION_CACHE_TOKEN_FILE", raising=False)
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> FeatureCache:
-    return filled(tmp_path / "there")
+pytestmark = pytest.mark.usefixtures("local_cache")
 
 
 # -- tokens --------------------------------------------------------------------------
@@ -211,6 +204,43 @@ def test_a_shard_that_goes_after_the_listing(
         gone.unlink()
         monkeypatch.setattr(cache.upstream, "catalogue", lambda _: catalogue)
         assert cache.fetch(fingerprint(), KEYS) == 20
+
+
+@pytest.mark.parametrize("change", ["packed", "rewritten"])
+def test_shards_that_are_replaced_after_the_listing(there: FeatureCache, change: str) -> None:
+    """Their arrays are found where they are now, and nothing is wrong with them."""
+    pytest.importorskip("hdf5plugin")
+    with served(there.root) as (url, _):
+        cache = FeatureCache(url)
+        assert cache.upstream is not None
+        read = cache.upstream.catalogue
+        calls = 0
+
+        def catalogue(made: Fingerprint) -> Catalogue:
+            nonlocal calls
+            calls += 1
+            found = read(made)
+            if calls == 1:
+                if change == "packed":
+                    pack(there, "zstd")
+                else:
+                    swap_rows(there)
+            return found
+
+        cache.upstream.catalogue = catalogue  # type: ignore[method-assign]
+        assert cache.fetch(fingerprint(), KEYS) == N
+    assert (calls, cache.problems) == (2, [])
+    assert {key: row[0] for key, row in entries_of(cache).items()} == {
+        f"key{n:04d}": array_of(n).tobytes() for n in range(N)
+    }
+
+
+def swap_rows(cache: FeatureCache) -> None:
+    """Put other rows under the name of a shard."""
+    path = shards_of(cache)[10]
+    rest = [entry(n, fingerprint()) for n in reversed(range(10, 20))]
+    write_shard(path.parent, fingerprint(), rest).replace(path)
+    cache.index(fingerprint())
 
 
 def test_the_local_folder_can_not_be_written(

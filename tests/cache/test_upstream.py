@@ -17,7 +17,7 @@ import fsspec
 import numpy as np
 import pytest
 from cache_computations import Ramp, array_of, fingerprint, items
-from cache_elsewhere import KEYS, ROW, N, entries_of, entry, fill, filled, shards_of
+from cache_elsewhere import KEYS, ROW, N, entries_of, entry, fill, shards_of
 from cache_http import asked_of_plain_web_server, plain_web_server, served
 
 from fusion.cache import FeatureCache, Fingerprint, build
@@ -26,17 +26,7 @@ from fusion.cache.shard import Shard, write_shard
 from fusion.cache.upstream import Upstream
 from fusion.core.errors import CacheError
 
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
-    monkeypatch.delenv("FUSION_CACHE_TOKEN", raising=False)
-    monkeypatch.delenv("FUSION_CACHE_TOKEN_FILE", raising=False)
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> FeatureCache:
-    return filled(tmp_path / "there")
+pytestmark = pytest.mark.usefixtures("local_cache")
 
 
 # -- every kind of place -------------------------------------------------------------

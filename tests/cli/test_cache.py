@@ -69,6 +69,7 @@ def test_half_the_bytes(corpus, tmp_path, capsys):
         (["--dtype", "mell=float16"], "Did you mean 'mel'"),
         (["--executor", "dask"], "needs the address of a scheduler"),
         (["--scheduler", "tcp://x:1"], "have no scheduler"),
+        (["--cache", ""], "The name of the cache folder is empty"),
     ],
 )
 def test_mistakes_in_build(corpus, tmp_path, capsys, options, message):
@@ -194,6 +195,38 @@ def test_why_of_a_run_made_by_another_version(finished, tmp_path, capsys):
     assert code == 0
     assert "mel would be made another way today" in out
     assert 'libraries.librosa: then "0.9.1", today "' in out
+
+
+def test_why_of_a_run_of_another_shape(finished, tmp_path, capsys):
+    """Shapes are lists, and what a run has may be absent today."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    info = json.loads((run / "run.json").read_text())
+    info["config"]["settings"]["mel"]["frames"] = 64
+    info["features"]["mel"]["parameters"]["window"] = None
+    (run / "run.json").write_text(json.dumps(info))
+    code, out, _ = said(capsys, "cache", "why", run)
+    assert code == 1
+    assert "parameters.window: then null, today (absent)" in out
+    assert "shape: stored [1, 16, 32], asked for [1, 16, 64]" in out
+    _, out, _ = said(capsys, "cache", "why", run, "--json")
+    changed = json.loads(out)["changed"]["mel"]
+    assert {"field": "parameters.window", "stored": None} in changed
+    assert {"field": "parameters.frames", "stored": 32, "wanted": 64} in changed
+
+
+def test_why_of_another_machines(corpus, cache, finished, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
+    wav, url = corpus.parent / "s0-sad-0.wav", cache.as_uri()
+    code, out, _ = said(capsys, "cache", "why", wav, "--cache", url, *MEL)
+    assert code == 0
+    assert f"mel of {wav}: found, at {url}\n" in out
+    monkeypatch.setenv("FUSION_CACHE", url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    code, out, _ = said(capsys, "cache", "why", wav, *MEL, "--set", "mel.hop=160")
+    assert code == 1
+    assert f"this recording's was made another way, at {url}\n" in out
 
 
 def test_mistakes_in_why(finished, tmp_path, capsys):

@@ -23,11 +23,7 @@ TOKEN = "0123456789abcdef-XYZ"
 FEATURES = [*SMALL[:6], "--jobs", "1"]
 
 
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
-    monkeypatch.delenv("FUSION_CACHE_TOKEN", raising=False)
-    monkeypatch.delenv("FUSION_CACHE_TOKEN_FILE", raising=False)
+pytestmark = pytest.mark.usefixtures("local_cache")
 
 
 @pytest.fixture

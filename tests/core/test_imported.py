@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from fusion.cache import FeatureCache, Fingerprint, Item, build, digest_recordin
 from fusion.cache.imports import import_feature
 from fusion.core.config import RunConfig
 from fusion.core.contracts import Recording
-from fusion.core.errors import ParameterError, RecordingError, UnknownNameError
+from fusion.core.errors import CacheError, ParameterError, RecordingError, UnknownNameError
 from fusion.core.extraction import computation_of, fingerprint_of
 from fusion.core.imported import Imported, name_problem
 from fusion.core.prepare import make_extractors
@@ -176,6 +177,36 @@ def test_on_another_machine(
     ) == [digest_recording(root / "0.wav")]  # what was asked for is here now
     with pytest.raises(RecordingError, match="no array of 'video' was imported"):
         found.extract(Recording(root / "2.wav"))
+
+
+def test_a_version_that_is_here_needs_no_other_machine(
+    root: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
+    there = RunConfig(("demo",), features=("video",), cache=(root / "cache").as_uri())
+    with_version = replace(there, settings={"video": {"version": "1"}})
+    make_extractors(with_version, registry)["video"].extract(Recording(root / "1.wav"))
+    (root / "cache").rename(tmp_path / "off")
+    found = make_extractors(with_version, registry)["video"]
+    np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5))
+    another = replace(there, settings={"video": {"version": "2"}})
+    for asks in (there, another):  # what is meant may be there only
+        with pytest.raises(CacheError, match="There is no cache at"):
+            make_extractors(asks, registry)
+
+
+def test_a_build_has_looked_already(
+    root: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = video(root, registry)
+
+    def look(*_: Any) -> None:
+        raise AssertionError("read a catalogue")
+
+    monkeypatch.setattr(FeatureCache, "catalogue", look)
+    with pytest.raises(RecordingError, match="no array of 'video' was imported for .*2.wav$"):
+        found.compute(Recording(root / "2.wav"))
 
 
 def test_names_that_can_be(registry: Registry) -> None:

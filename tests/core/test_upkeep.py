@@ -356,6 +356,24 @@ def test_a_run_of_another_machine(cache: FeatureCache, feature: Fingerprint, run
     assert not note.exists() and cache.missing(feature, KEYS) == KEYS
 
 
+def test_a_run_that_may_only_not_be_mounted(
+    cache: FeatureCache, feature: Fingerprint, run: Path, tmp_path: Path
+) -> None:
+    (note,) = (cache.root / "runs").iterdir()
+    disk = tmp_path / "disk"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"path": str(disk / "run")}))
+    with pytest.raises(RunError, match=f"nor is the folder {disk}: .*not mounted") as caught:
+        collect_garbage(cache, older_than=ANY)
+    assert "--forget" in str(caught.value)
+    assert cache.missing(feature, KEYS) == [] and note.exists()
+    disk.mkdir()
+    run.rename(disk / "run")
+    assert collect_garbage(cache, older_than=ANY).users[feature.id] == 1
+    shutil.rmtree(disk)
+    collect_garbage(cache, older_than=ANY, forget=True)
+    assert not note.exists() and cache.missing(feature, KEYS) == KEYS
+
+
 def test_imported_features_are_kept(cache: FeatureCache, tmp_path: Path) -> None:
     for n in range(3):
         (tmp_path / f"{n}.wav").write_bytes(b"sound %d" % n)
