@@ -161,7 +161,8 @@ class FusionModel(nn.Module):
             branch = self.branches[m]
             if self.strategy.takes == "maps":
                 maps[m] = branch.maps(inputs[m])  # type: ignore[operator]
-                embeddings[m] = branch.pool(maps[m])  # type: ignore[operator]
+                # Nothing but the probe reads them, and trains the pooling with itself.
+                embeddings[m] = branch.pool(maps[m].detach())  # type: ignore[operator]
             else:
                 embeddings[m] = branch(inputs[m])  # (B, D)
         return Encoded(embeddings, maps)
@@ -176,9 +177,14 @@ class FusionModel(nn.Module):
         return encoded.maps if self.strategy.takes == "maps" else encoded.embeddings
 
     def probe(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Class scores of each modality alone, (B, C); no gradient reaches the branches."""
+        """Class scores of each modality alone, (B, C).
+
+        No gradient reaches what the strategy reads: the embeddings, or the feature maps.
+        """
         if not self.has_probes:
             return {}
+        if encoded.maps:
+            return {m: self.probes[m](z) for m, z in encoded.embeddings.items()}
         return {m: self.probes[m](z.detach()) for m, z in encoded.embeddings.items()}
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:

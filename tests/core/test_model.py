@@ -152,3 +152,10 @@ def test_a_strategy_may_take_maps():
     assert model(inputs).shape == (4, 3)
     assert set(model.probe(model.encode(inputs))) == {"a", "b"}
     assert count_parameters(model) == 2 * (2 * 5 + 5) + 2 * (5 * 3 + 3) + (4 * 3 + 3)
+    # The probe trains the pooling, which nothing else does, and stops at the maps.
+    encoded = model.encode({m: x.requires_grad_() for m, x in inputs.items()})
+    assert all(maps.requires_grad for maps in encoded.maps.values())
+    sum(p.sum() for p in model.probe(encoded).values()).backward()
+    for m in "ab":
+        assert model.branches[m].linear.weight.grad is not None
+        assert inputs[m].grad is None

@@ -1,0 +1,137 @@
+"""Convolution blocks and a recurrent network over time."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Branch, hookimpl
+from ...core.errors import ParameterError
+
+
+class CRNN(Branch):
+    """embed(mean over time of biGRU(convolutions(x))).
+
+    The convolutional recurrent network of Shi et al. (2015), for sound Cakir et al. (2017):
+    convolution blocks make local features, a bidirectional gated recurrent unit (Cho et al.
+    2014) reads them along time.
+
+    A block is convolution, max pooling, batch normalisation, ReLU, as in `cnn`; the first
+    one's convolution has stride 2 in place of its pooling. Every block halves the
+    frequencies, and only the first `time_halvings` halve time, so that a sequence is left to
+    read. By default what is left of the frequency axis is flattened into the features, as in
+    both papers: where the energy lies is what tells voices and vowels apart. Its mean
+    (`frequency=mean`) does not know, and makes the recurrent network smaller.
+
+    Time is the last axis. Of an array that has no time axis (a persistence image) the last
+    axis is read as if it were; that works, but `cnn` or `resnet` suit it better.
+
+    When to use it: spectrograms of speech; the best single view of the reference system was
+    one of these. Cost: the recurrent network takes its time / 2^time_halvings steps one after
+    the other, so on a GPU it is slower than `cnn` at equal arithmetic.
+
+    The maps it offers are the recurrent states, (B, 2 * hidden, time).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (channels, frequency, time).
+    dim : int
+        Size of the embedding.
+    blocks : int
+        Number of convolution blocks, >= 1. Axes stop halving where they have one cell left.
+    channels : int
+        Channels of the first block's output, >= 1; each block after it has twice as many.
+    max_channels : int
+        No block has more channels than this, >= 1.
+    time_halvings : int
+        How many blocks, from the first on, halve the time axis, >= 0.
+    frequency : {"flatten", "mean"}
+        What becomes of the frequencies that are left.
+    hidden : int
+        Size of the recurrent state in each direction, >= 1.
+    layers : int
+        Recurrent layers, >= 1.
+    dropout : float
+        Dropout before the recurrent network and on the pooled features, in [0, 1).
+    """
+
+    name = "crnn"
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dim: int = 64,
+        *,
+        blocks: int = 4,
+        channels: int = 32,
+        max_channels: int = 64,
+        time_halvings: int = 2,
+        frequency: Literal["flatten", "mean"] = "flatten",
+        hidden: int = 64,
+        layers: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(shape, dim)
+        if min(blocks, channels, max_channels, hidden, layers) < 1 or time_halvings < 0:
+            raise ParameterError(
+                "crnn needs blocks, channels, max_channels, hidden and layers >= 1 and "
+                f"time_halvings >= 0; given blocks={blocks}, channels={channels}, "
+                f"max_channels={max_channels}, hidden={hidden}, layers={layers}, "
+                f"time_halvings={time_halvings}."
+            )
+        if not 0 <= dropout < 1:
+            raise ParameterError(f"crnn.dropout must be in [0, 1), and is {dropout}.")
+        self.flatten = frequency == "flatten"
+        wide, height, width = shape
+        stack: list[nn.Module] = []
+        for index in range(blocks):
+            narrow, wide = wide, min(max_channels, channels * 2**index)
+            if index == 0:
+                stride = (2, 2 if time_halvings else 1)
+                stack.append(nn.Conv2d(narrow, wide, 3, stride=stride, padding=1, bias=False))
+                height, width = -(-height // stride[0]), -(-width // stride[1])
+            else:
+                window = (min(2, height), min(2, width) if index < time_halvings else 1)
+                stack.append(nn.Conv2d(narrow, wide, 3, padding=1, bias=False))
+                stack.append(nn.MaxPool2d(window))
+                height, width = height // window[0], width // window[1]
+            stack += [nn.BatchNorm2d(wide), nn.ReLU()]
+        self.blocks = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.before = nn.Dropout(dropout)
+        self.recurrent = nn.GRU(
+            wide * height if self.flatten else wide,
+            hidden,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+        )
+        self.map_channels = 2 * hidden
+        self.dropout = nn.Dropout(dropout)
+        self.embed = nn.Linear(2 * hidden, dim)
+
+    @classmethod
+    def accepts(cls, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 3 and min(shape) > 0
+
+    def maps(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        local = self.blocks(x)  # (B, C, F, T)
+        if self.flatten:
+            sequence = local.flatten(1, 2).transpose(1, 2)  # (B, T, C * F)
+        else:
+            sequence = local.mean(dim=2).transpose(1, 2)  # (B, T, C)
+        states: Tensor = self.recurrent(self.before(sequence))[0]  # (B, T, 2 * hidden)
+        return states.transpose(1, 2)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        pooled = self.dropout(maps.mean(dim=2))  # (B, 2 * hidden)
+        embedding: Tensor = self.embed(pooled).relu()  # (B, D)
+        return embedding
+
+
+@hookimpl
+def fusion_branches() -> list[type[Branch]]:
+    return [CRNN]

@@ -1,0 +1,139 @@
+"""ResNet-18, trained from scratch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Branch, hookimpl
+from ...core.errors import ParameterError
+
+_SMALL = 64  # pixels along the shorter side, below which the small stem serves
+
+
+class ResNet(Branch):
+    """Stem, four stages of two residual blocks each, then mean pooling and a linear layer.
+
+    ResNet-18 (He et al. 2016). A block is relu(x + f(x)) with f two 3 x 3 convolutions, each
+    with batch normalisation; where a stage halves the grid and doubles the channels, x
+    passes a 1 x 1 convolution of stride 2. At width 64, with 3 channels, it is the published
+    network of 11.2 million weights, head apart.
+
+    The stem. "large" is the one for photographs: a 7 x 7 convolution of stride 2 and 3 x 3
+    max pooling of stride 2, which together leave a sixteenth of the cells. "small" is the
+    one that the paper uses on 32 x 32 images: a 3 x 3 convolution, nothing halved. "auto"
+    takes the small one where the shorter side of the input is below 64.
+
+    When to use it: images and spectrograms, with thousands of clips to fit its millions of
+    weights; start with `cnn`. Cost: at width 64 about 1.1e9 multiplications for a clip of
+    shape (1, 128, 256) and half that for (6, 32, 32), growing with the square of the width:
+    on a CPU set width=16.
+
+    The maps it offers are (B, 8 * width, H, W), 1/32 of a large input's sides and 1/8 of a
+    small one's.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (channels, height, width).
+    dim : int
+        Size of the embedding.
+    width : int
+        Channels of the first stage, >= 1; the last has eight times as many.
+    stem : {"auto", "large", "small"}
+        How the input is taken in.
+    dropout : float
+        Dropout on the pooled features, in [0, 1).
+    """
+
+    name = "resnet"
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dim: int = 64,
+        *,
+        width: int = 64,
+        stem: Literal["auto", "large", "small"] = "auto",
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(shape, dim)
+        if width < 1:
+            raise ParameterError(f"resnet.width must be 1 or more, and is {width}.")
+        if not 0 <= dropout < 1:
+            raise ParameterError(f"resnet.dropout must be in [0, 1), and is {dropout}.")
+        if stem == "auto":
+            stem = "small" if min(shape[1:]) < _SMALL else "large"
+        self.stem = _stem(shape[0], width, large=stem == "large")
+        self.stages = nn.Sequential(
+            _stage(width, width, 1),
+            _stage(width, 2 * width, 2),
+            _stage(2 * width, 4 * width, 2),
+            _stage(4 * width, 8 * width, 2),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.map_channels = 8 * width
+        self.dropout = nn.Dropout(dropout)
+        self.embed = nn.Linear(8 * width, dim)
+
+    @classmethod
+    def accepts(cls, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 3 and min(shape) > 0
+
+    def maps(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps: Tensor = self.stages(self.stem(x))  # (B, 8 * width, H, W)
+        return maps
+
+    def pool(self, maps: Tensor) -> Tensor:
+        pooled = self.dropout(maps.mean(dim=(2, 3)))  # (B, 8 * width)
+        embedding: Tensor = self.embed(pooled).relu()  # (B, D)
+        return embedding
+
+
+class _Block(nn.Module):
+    """relu(x + f(x))."""
+
+    def __init__(self, narrow: int, wide: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(narrow, wide, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, padding=1, bias=False),
+            nn.BatchNorm2d(wide),
+        )
+        self.shortcut = nn.Sequential()
+        if stride != 1 or narrow != wide:
+            self.shortcut.append(nn.Conv2d(narrow, wide, 1, stride=stride, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(wide))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = (self.body(x) + self.shortcut(x)).relu()
+        return out
+
+
+def _stage(narrow: int, wide: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(_Block(narrow, wide, stride), _Block(wide, wide, 1))
+
+
+def _stem(channels: int, width: int, *, large: bool) -> nn.Sequential:
+    kernel, stride = (7, 2) if large else (3, 1)
+    stem = nn.Sequential(
+        nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    )
+    if large:
+        stem.append(nn.MaxPool2d(3, stride=2, padding=1))
+    return stem
+
+
+@hookimpl
+def fusion_branches() -> list[type[Branch]]:
+    return [ResNet]

@@ -1,0 +1,151 @@
+"""A small transformer over patches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...core.contracts import Branch, hookimpl
+from ...core.errors import ParameterError
+
+_AUTO_TOKENS = 128  # the patch size chosen by itself leaves at most so many tokens
+_MOST_TOKENS = 4096  # attention is quadratic: beyond this a batch fits nowhere
+
+
+class Transformer(Branch):
+    """embed(pool(transformer(patches + positions))).
+
+    The audio spectrogram transformer (Gong et al. 2021), small and from scratch: the input is
+    cut into square patches, each projected to a token, with a learned position for every
+    place; then pre-norm transformer layers. An input that patches don't divide is filled up
+    with zeros, the mean of standardised features, after its last row and column.
+
+    Departures: patches don't overlap (the paper's by 6 of 16); and a class token, where one is
+    asked for, attends to the finished tokens in one layer of its own (as in CaiT, Touvron et
+    al. 2021) instead of travelling with them, so that the tokens on their grid, (B, width,
+    rows, columns), are all there is to pool and strategies on maps see the same.
+
+    When to use it: many clips (the paper starts from weights trained on ImageNet; from
+    scratch a transformer has to learn from the clips what a convolution knows beforehand),
+    or as tokens for `bottleneck` and `cross_attention`. Cost: attention has T^2 * heads
+    values per clip and layer for T tokens; about 8 * width^2 weights per layer.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (channels, height, width).
+    dim : int
+        Size of the embedding.
+    patch : int or None
+        Side of a patch, >= 1. None takes the smallest power of two that leaves at most 128
+        tokens: 16 for (1, 128, 256), 4 for (6, 32, 32).
+    width : int
+        Size of a token; a multiple of `heads`.
+    heads : int
+        Attention heads, >= 1.
+    layers : int
+        Transformer layers, >= 1.
+    pooling : {"mean", "class"}
+        The mean of the tokens, or a class token that attends to them.
+    dropout : float
+        Dropout in the layers and on the pooled features, in [0, 1).
+    """
+
+    name = "transformer"
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dim: int = 64,
+        *,
+        patch: int | None = None,
+        width: int = 64,
+        heads: int = 4,
+        layers: int = 2,
+        pooling: Literal["mean", "class"] = "mean",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(shape, dim)
+        self.patch = _fitting_patch(shape) if patch is None else patch
+        self._check(width, heads, layers, dropout)
+        rows, columns = _grid(shape, self.patch)
+        self.map_channels = width
+        self.project = nn.Conv2d(shape[0], width, self.patch, stride=self.patch)
+        self.position = nn.Parameter(0.02 * torch.randn(1, rows * columns, width))
+        self.layers = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True
+                )
+                for _ in range(layers)
+            ),
+            nn.LayerNorm(width),
+        )
+        self.class_token: nn.Parameter | None = None
+        if pooling == "class":
+            self.class_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+            self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.embed = nn.Linear(width, dim)
+
+    def _check(self, width: int, heads: int, layers: int, dropout: float) -> None:
+        if min(self.patch, width, heads, layers) < 1 or not 0 <= dropout < 1:
+            raise ParameterError(
+                "transformer needs patch, width, heads and layers >= 1 and dropout in [0, 1); "
+                f"given patch={self.patch}, width={width}, heads={heads}, layers={layers}, "
+                f"dropout={dropout}."
+            )
+        if width % heads:
+            raise ParameterError(
+                "transformer.width must be a multiple of transformer.heads, and is "
+                f"{width} with {heads} heads."
+            )
+        rows, columns = _grid(self.shape, self.patch)
+        if rows * columns > _MOST_TOKENS:
+            raise ParameterError(
+                f"transformer.patch={self.patch} cuts {self.shape} into {rows * columns} tokens, "
+                f"and at most {_MOST_TOKENS} can be.",
+                hint=f"Leave patch out, which takes {_fitting_patch(self.shape)}.",
+            )
+
+    @classmethod
+    def accepts(cls, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 3 and min(shape) > 0
+
+    def maps(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        x = functional.pad(x, (0, -width % self.patch, 0, -height % self.patch))
+        patches = self.project(x)  # (B, width, rows, columns)
+        tokens = patches.flatten(2).transpose(1, 2) + self.position  # (B, T, width)
+        after: Tensor = self.layers(tokens).transpose(1, 2)  # (B, width, T)
+        return after.reshape(patches.shape)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        tokens = maps.flatten(2).transpose(1, 2)  # (B, T, width)
+        if self.class_token is None:
+            pooled = tokens.mean(dim=1)  # (B, width)
+        else:
+            query = self.class_token.expand(len(tokens), -1, -1)  # (B, 1, width)
+            pooled = self.attention(query, tokens, tokens, need_weights=False)[0][:, 0]
+        embedding: Tensor = self.embed(self.dropout(pooled)).relu()  # (B, D)
+        return embedding
+
+
+def _grid(shape: tuple[int, ...], patch: int) -> tuple[int, int]:
+    """Rows and columns of patches, the filled-up ones included."""
+    return -(-shape[1] // patch), -(-shape[2] // patch)
+
+
+def _fitting_patch(shape: tuple[int, ...]) -> int:
+    patch = 1
+    while (grid := _grid(shape, patch))[0] * grid[1] > _AUTO_TOKENS:
+        patch *= 2
+    return patch
+
+
+@hookimpl
+def fusion_branches() -> list[type[Branch]]:
+    return [Transformer]

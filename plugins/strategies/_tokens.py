@@ -1,0 +1,150 @@
+"""What strategies on feature maps share: grids to one size, grid cells to tokens.
+
+All of it works for any number of grid axes and is a handful of matrix products, which are
+the same to the bit each time on every device. (The gradients of torch's own adaptive
+pooling and interpolation are not, on a GPU.)
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import ParameterError
+
+
+def with_grid(maps: Tensor) -> Tensor:
+    """A map without a grid, (B, C), is one of a single cell: (B, C, 1)."""
+    return maps[:, :, None] if maps.dim() == 2 else maps
+
+
+def capped(grid: tuple[int, ...], cells: int) -> tuple[int, ...]:
+    """The grid with its longest axis halved, rounding up, until it has at most `cells` cells.
+
+    Among equally long axes the first is halved. ``capped((64, 128), 64) == (8, 8)``.
+    """
+    sizes = list(grid)
+    while math.prod(sizes) > cells:
+        longest = sizes.index(max(sizes))
+        sizes[longest] = (sizes[longest] + 1) // 2
+    return tuple(sizes)
+
+
+def resize(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """(B, C, *old) -> (B, C, *grid), axis by axis.
+
+    An axis that shrinks is averaged as in adaptive average pooling, so that every cell
+    counts; one that grows is interpolated linearly.
+    """
+    for axis, size in enumerate(grid, start=2):
+        if maps.shape[axis] != size:
+            weights = _weights(maps.shape[axis], size, maps.device).to(maps.dtype)  # (new, old)
+            maps = (maps.movedim(axis, -1) @ weights.T).movedim(-1, axis)
+    return maps
+
+
+def _weights(old: int, new: int, device: torch.device) -> Tensor:
+    """How much of each old cell is in each new one, (new, old); rows sum to 1."""
+    cells = torch.arange(old, device=device)
+    rows = torch.arange(new, device=device)[:, None]
+    if new < old:
+        start = rows * old // new
+        end = ((rows + 1) * old + new - 1) // new
+        inside = (start <= cells) & (cells < end)
+        return inside.float() / (end - start)
+    centre = ((rows + 0.5) * old / new - 0.5).clamp(0, old - 1)
+    return (1 - (cells - centre).abs()).clamp_min(0)
+
+
+def positions(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor:
+    """Sinusoidal positions of the cells of a grid, (cells, width), in the cells' order.
+
+    Each axis of more than one cell has an equal share of the width: sines, then cosines of
+    the cell's index at geometric wavelengths from 2 pi to 10000 * 2 pi (Vaswani et al.
+    2017). What does not divide stays 0.
+
+    Raises
+    ------
+    ParameterError
+        If the width has no room for one sine and one cosine per axis.
+    """
+    axes = [axis for axis, size in enumerate(grid) if size > 1]
+    found = torch.zeros(*grid, width, device=device)
+    if not axes:
+        return found.reshape(-1, width)
+    waves = width // (2 * len(axes))
+    if waves < 1:
+        raise ParameterError(
+            f"Positions on a grid of {grid} need a width of {2 * len(axes)} or more; given {width}."
+        )
+    steps = torch.arange(waves, device=device) / max(1, waves - 1)
+    for share, axis in enumerate(axes):
+        shape = [-1 if other == axis else 1 for other in range(len(grid))]
+        angle = torch.arange(grid[axis], device=device)[:, None] * 10000.0**-steps  # (n, waves)
+        both = torch.cat([angle.sin(), angle.cos()], dim=1)  # (n, 2 * waves)
+        start = share * 2 * waves
+        found[..., start : start + 2 * waves] = both.view(*shape, 2 * waves)
+    return found.reshape(-1, width)
+
+
+class Tokens(nn.Module):
+    """(B, C, *grid) -> tokens (B, T, width): pooled cells, projected, with their positions.
+
+    Positions are sinusoidal and not learned, because a strategy is made before it has seen
+    a grid.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the map, C.
+    width : int
+        Size of a token.
+    max_tokens : int
+        The grid is averaged down, longest axis first, until it has at most so many cells.
+    """
+
+    def __init__(self, channels: int, width: int, max_tokens: int) -> None:
+        super().__init__()
+        self.width = width
+        self.max_tokens = max_tokens
+        self.project = nn.Linear(channels, width)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = with_grid(maps)
+        grid = capped(tuple(maps.shape[2:]), self.max_tokens)
+        cells = resize(maps, grid).flatten(2).transpose(1, 2)  # (B, T, C)
+        tokens: Tensor = self.project(cells) + positions(grid, self.width, maps.device)
+        return tokens  # (B, T, width)
+
+
+def encoder_layer(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
+    """Self-attention and a feed-forward layer of twice the width, normalised beforehand."""
+    return nn.TransformerEncoderLayer(
+        width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True
+    )
+
+
+def check_sizes(name: str, *, width: int, heads: int, dropout: float, **sizes: int) -> None:
+    """Refuse widths that heads don't divide, and sizes below 1.
+
+    Raises
+    ------
+    ParameterError
+        Naming the strategy `name` and the parameter.
+    """
+    for parameter, value in {"width": width, "heads": heads, **sizes}.items():
+        if value < 1:
+            raise ParameterError(f"{name}.{parameter} must be 1 or more, and is {value}.")
+    if width % heads:
+        raise ParameterError(
+            f"{name}.width must be a multiple of {name}.heads, and is {width} with {heads} heads."
+        )
+    check_dropout(name, dropout)
+
+
+def check_dropout(name: str, dropout: float) -> None:
+    """Refuse a dropout outside [0, 1)."""
+    if not 0 <= dropout < 1:
+        raise ParameterError(f"{name}.dropout must be in [0, 1), and is {dropout}.")

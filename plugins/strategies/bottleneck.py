@@ -1,0 +1,154 @@
+"""Bottleneck fusion: modalities exchange through a few shared tokens."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Strategy, hookimpl
+from ...core.errors import ParameterError
+from ._tokens import Tokens, check_sizes, encoder_layer
+
+
+class Bottleneck(Strategy):
+    """[x_m, s_m] = layer_m([x_m, s]), then s = mean of s_m; scores = mean of head(class token_m).
+
+    The multimodal bottleneck transformer (Nagrani et al. 2021). x_m are a class token and
+    the tokens of modality m (the cells of its feature map, projected, with sinusoidal
+    positions), s are a few shared bottleneck tokens. Each modality's layer attends over its
+    own tokens and s only, and its copy of s is averaged with the others' after each layer:
+    all that modalities know of each other has gone through s. One linear head reads every
+    modality's class token, and the scores are averaged.
+
+    What a layer writes into s is read by the next, so an exchange takes two layers: of
+    `layers` layers the last ``exchanges + 1`` have the bottleneck (the paper's fusion layer
+    L_f is ``layers - 1 - exchanges``), and at most ``layers - 1`` exchanges are possible.
+    With ``exchanges=0`` there is no bottleneck: transformers apart, scores averaged.
+
+    When to use it: maps of many cells with much redundancy, where full attention between
+    all tokens overfits or costs too much. It needs maps that still have a grid (`cnn` with 7
+    blocks leaves 2 cells of a spectrogram: give it fewer, or use `transformer`).
+
+    Cost: attention in each of M * layers layers is quadratic in its tokens: at most
+    (max_tokens + bottlenecks + 1)^2 * heads values per clip. Weights: about
+    8 * width^2 * layers per modality.
+
+    Parameters
+    ----------
+    dims : dict of str to int
+        Modality -> channels of its feature map.
+    num_classes : int
+        Number of classes.
+    width : int
+        Size of a token; a multiple of `heads`.
+    heads : int
+        Attention heads, >= 1.
+    layers : int
+        Transformer layers of each modality, >= 1.
+    exchanges : int
+        How often modalities exchange, from 0 to ``layers - 1``.
+    bottlenecks : int
+        Shared tokens, >= 1.
+    max_tokens : int
+        A larger grid is averaged down to at most so many cells, >= 1.
+    dropout : float
+        Dropout in the layers, in [0, 1).
+    """
+
+    name = "bottleneck"
+    takes = "maps"
+
+    def __init__(
+        self,
+        dims: dict[str, int],
+        num_classes: int,
+        *,
+        width: int = 64,
+        heads: int = 4,
+        layers: int = 2,
+        exchanges: int = 1,
+        bottlenecks: int = 4,
+        max_tokens: int = 64,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(dims, num_classes)
+        check_sizes(
+            self.name,
+            width=width,
+            heads=heads,
+            dropout=dropout,
+            layers=layers,
+            bottlenecks=bottlenecks,
+            max_tokens=max_tokens,
+        )
+        if not 0 <= exchanges < layers:
+            raise ParameterError(
+                f"bottleneck.exchanges must be from 0 to layers - 1, and is {exchanges} with "
+                f"{layers} layers: what one layer writes, the next reads."
+            )
+        self.order = list(dims)
+        self.layers = layers
+        self.first = layers - 1 - exchanges if exchanges else layers  # layer with bottlenecks
+        self.streams = nn.ModuleDict(
+            {m: _Stream(c, width, heads, layers, max_tokens, dropout) for m, c in dims.items()}
+        )
+        # Registered only where it is used, so that every parameter is trained.
+        self.shared = _small(bottlenecks, width) if exchanges else None
+        self.head = nn.Linear(width, num_classes)
+
+    def exchange(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Maps -> tokens after the last layer, (B, 1 + T_m, width); the class token first."""
+        streams = {m: cast(_Stream, self.streams[m]) for m in self.order}
+        own = {m: stream.start(inputs[m]) for m, stream in streams.items()}
+        shared: Tensor | None = None
+        for index in range(self.layers):
+            if index == self.first and self.shared is not None:
+                batch = len(own[self.order[0]])
+                shared = self.shared.expand(batch, -1, -1)  # (B, bottlenecks, width)
+            copies: list[Tensor] = []
+            for m, stream in streams.items():
+                own[m], copy = stream.layer(index, own[m], shared)
+                copies.append(copy)
+            if shared is not None:
+                shared = torch.stack(copies).mean(dim=0)
+        return own
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        own = self.exchange(inputs)
+        scores = [self.head(cast(_Stream, self.streams[m]).norm(own[m][:, 0])) for m in self.order]
+        return torch.stack(scores).mean(dim=0)  # (B, num_classes)
+
+
+class _Stream(nn.Module):
+    """One modality: its tokens, class token and layers."""
+
+    def __init__(
+        self, channels: int, width: int, heads: int, layers: int, max_tokens: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.tokens = Tokens(channels, width, max_tokens)
+        self.class_token = _small(1, width)
+        self.layers = nn.ModuleList([encoder_layer(width, heads, dropout) for _ in range(layers)])
+        self.norm = nn.LayerNorm(width)
+
+    def start(self, maps: Tensor) -> Tensor:
+        tokens = self.tokens(maps)  # (B, T, width)
+        return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+
+    def layer(self, index: int, own: Tensor, shared: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One layer over the own and the shared tokens -> both, apart again."""
+        count = own.shape[1]
+        both = own if shared is None else torch.cat([own, shared], dim=1)
+        after: Tensor = self.layers[index](both)
+        return after[:, :count], after[:, count:]
+
+
+def _small(count: int, width: int) -> nn.Parameter:
+    return nn.Parameter(0.02 * torch.randn(1, count, width))
+
+
+@hookimpl
+def fusion_strategies() -> list[type[Strategy]]:
+    return [Bottleneck]

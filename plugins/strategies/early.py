@@ -1,0 +1,110 @@
+"""Early fusion: feature maps on one grid, convolved together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Strategy, hookimpl
+from ...core.errors import ParameterError
+from ._tokens import capped, check_dropout, resize, with_grid
+
+
+class Early(Strategy):
+    """head(mean over cells of shared([resize(block_m(map_m)) for each m])).
+
+    One convolution block per modality on its feature map, the maps resized to a common
+    grid and concatenated on channels, shared convolution blocks, global average pooling.
+    The early end of the scale from early to late fusion (Snoek et al. 2005), on features
+    that were learned.
+
+    The common grid. Maps are made two-dimensional first: one with a single axis (time,
+    tokens) is a single row, of more than two axes the leading ones are laid end to end, and
+    a map without a grid is one cell. Along each of the two axes the common grid is as long
+    as the longest map, so that no modality loses detail to another, and is then halved
+    along its longer axis until it has at most `max_cells` cells. An axis that shrinks is
+    averaged, one that grows is interpolated linearly; a single row or cell is repeated. A
+    sequence thus stands beside every frequency of a spectrogram with its time axis along
+    the spectrogram's.
+
+    When to use it: where cells of the maps correspond (spectrograms and sequences of the
+    same clip over time), so that a convolution can see what coincides. Where the axes mean
+    different things, as in a spectrogram and a persistence image, cells at one place have
+    nothing in common and `bottleneck` or `cross_attention` fit better.
+
+    Cost: 9 * channels * (sum of map channels + (M + blocks - 1) * channels) weights; each
+    modality's block runs on its own whole map. A branch whose map has few cells left
+    (`cnn` with 7 blocks) leaves little to fuse: give it fewer blocks.
+
+    Parameters
+    ----------
+    dims : dict of str to int
+        Modality -> channels of its feature map.
+    num_classes : int
+        Number of classes.
+    channels : int
+        Channels of every block's output, >= 1.
+    blocks : int
+        Shared convolution blocks, >= 1.
+    max_cells : int
+        The common grid has at most so many cells, >= 1.
+    dropout : float
+        Dropout before the linear head, in [0, 1).
+    """
+
+    name = "early"
+    takes = "maps"
+
+    def __init__(
+        self,
+        dims: dict[str, int],
+        num_classes: int,
+        *,
+        channels: int = 64,
+        blocks: int = 2,
+        max_cells: int = 256,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(dims, num_classes)
+        for parameter, value in (
+            ("channels", channels),
+            ("blocks", blocks),
+            ("max_cells", max_cells),
+        ):
+            if value < 1:
+                raise ParameterError(f"early.{parameter} must be 1 or more, and is {value}.")
+        check_dropout(self.name, dropout)
+        self.order = list(dims)
+        self.max_cells = max_cells
+        self.own = nn.ModuleDict({m: _block(wide, channels) for m, wide in dims.items()})
+        first = _block(len(dims) * channels, channels)
+        rest = [_block(channels, channels) for _ in range(blocks - 1)]
+        self.shared = nn.Sequential(first, *rest)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        own = [self.own[m](_two_axes(inputs[m])) for m in self.order]  # (B, C, H_m, W_m) each
+        longest = tuple(max(map_.shape[axis] for map_ in own) for axis in (2, 3))
+        grid = capped(longest, self.max_cells)
+        joined = torch.cat([resize(map_, grid) for map_ in own], dim=1)  # (B, M * C, H, W)
+        pooled = self.shared(joined).mean(dim=(2, 3))  # (B, C)
+        scores: Tensor = self.head(self.dropout(pooled))  # (B, num_classes)
+        return scores
+
+
+def _two_axes(maps: Tensor) -> Tensor:
+    """(B, C, *grid) -> (B, C, H, W); W is the grid's last axis."""
+    maps = with_grid(maps)
+    return maps[:, :, None] if maps.dim() == 3 else maps.flatten(2, -2)
+
+
+def _block(narrow: int, wide: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(narrow, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()
+    )
+
+
+@hookimpl
+def fusion_strategies() -> list[type[Strategy]]:
+    return [Early]
