@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,7 +219,7 @@ def test_why_of_a_run_of_another_shape(finished, tmp_path, capsys):
 def test_why_of_another_machines(corpus, cache, finished, tmp_path, capsys, monkeypatch):
     pytest.importorskip("fsspec")
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
-    wav, url = corpus.parent / "s0-sad-0.wav", cache.as_uri()
+    wav, url = corpus.parent / "s0-sad-0.wav", Path(cache).as_uri()
     code, out, _ = said(capsys, "cache", "why", wav, "--cache", url, *MEL)
     assert code == 0
     assert f"mel of {wav}: found, at {url}\n" in out
