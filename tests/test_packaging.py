@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import fusion
+from fusion import testing
 
 ROOT = Path(__file__).parents[1]
+ROOT_FILES = {"__init__.py", "__main__.py", "testing.py", "py.typed"}
 
 
 def listed_packages():
@@ -62,9 +64,34 @@ def test_every_public_name_is_there(name):
     assert getattr(fusion, name) is not None
 
 
-def test_import_fusion_is_light():
-    code = "import sys, fusion; sys.exit(len({'torch', 'numpy', 'click'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+@pytest.mark.parametrize("name", testing.__all__)
+def test_every_suite_is_there(name):
+    assert getattr(testing, name).__doc__
+    assert name in dir(testing)
+
+
+@pytest.mark.parametrize("module", ["fusion", "fusion.testing"])
+def test_the_public_modules_are_light(module):
+    heavy = "{'torch', 'numpy', 'click', 'pytest', 'pluggy'}"
+    code = f"import sys, {module}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+
+
+def test_only_tests_need_pytest():
+    """It is no dependency: nothing but the suites may import it."""
+    users = {
+        str(path.relative_to(ROOT))
+        for top in ("core", "plugins", "cache")
+        for path in (ROOT / top).rglob("*.py")
+        if "import pytest" in path.read_text()
+    }
+    assert all(user.startswith("core/testing/") for user in users), users
+
+
+def test_the_root_holds_the_public_modules_alone():
+    """Every .py file in the root goes into the wheel as a module of fusion."""
+    assert {p.name for p in ROOT.glob("*.py")} == ROOT_FILES - {"py.typed"}
 
 
 def test_imports_go_down():
@@ -101,5 +128,5 @@ def test_the_wheel_holds_everything(tmp_path):
         for top in ("core", "plugins", "cache")
         for p in (ROOT / top).rglob("*.py")
     }
-    assert own | {"fusion/__init__.py", "fusion/__main__.py", "fusion/py.typed"} <= names
+    assert own | {f"fusion/{file}" for file in ROOT_FILES} <= names
     assert {n.split("/")[0] for n in names} <= {"fusion", "modal_fusion-0.1.0.dist-info"}

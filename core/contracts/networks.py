@@ -62,7 +62,7 @@ class Strategy(Plugin, nn.Module):
     """Joins the modalities into class scores.
 
     Works for any number of modalities, one included. `forward` receives a dict by
-    modality, always in the order of `dims`.
+    modality: take them by name, in the order of `dims`, since the dict may have another.
 
     Parameters
     ----------

@@ -34,13 +34,20 @@ class Gated(Strategy):
             raise ParameterError(f"gated.hidden must be 1 or more, and is {hidden}.")
         dim = equal_dims(dims, self.name)
         self.order = list(dims)
-        self.gate = nn.Sequential(
-            nn.Linear(dim * len(dims), hidden), nn.ReLU(), nn.Linear(hidden, len(dims))
+        # The share of a single modality is 1 whatever a gate says: it would never learn.
+        self.gate = (
+            nn.Sequential(
+                nn.Linear(dim * len(dims), hidden), nn.ReLU(), nn.Linear(hidden, len(dims))
+            )
+            if len(dims) > 1
+            else None
         )
         self.head = nn.Linear(dim, num_classes)
 
     def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor:
         joined = torch.cat([inputs[m] for m in self.order], dim=1)  # (B, M * D)
+        if self.gate is None:
+            return joined.new_ones(len(joined), 1)
         weights: Tensor = self.gate(joined).softmax(dim=1)  # (B, M)
         return weights
 

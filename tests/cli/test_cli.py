@@ -226,9 +226,9 @@ PLUGIN = """
 import torch
 from fusion import Strategy, hookimpl
 
-class Sum(Strategy):
+class Total(Strategy):
     '''Adds the embeddings.'''
-    name = "sum"
+    name = "total"
 
     def __init__(self, dims: dict[str, int], num_classes: int) -> None:
         super().__init__(dims, num_classes)
@@ -239,17 +239,18 @@ class Sum(Strategy):
 
 @hookimpl
 def fusion_strategies():
-    return [Sum]
+    return [Total]
 """
 
 
 def test_a_strategy_from_one_file(corpus, cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(PLUGIN)
-    code = run_cli(["run", "-p", "./mine.py", "--strategy", "sum", "--data", str(corpus), "--cache",
-                    cache, "--out", "out", "--epochs", "1", "--quiet", *SMALL])  # fmt: skip
+    code = run_cli(["run", "-p", "./mine.py", "--strategy", "total", "--data", str(corpus),
+                    "--cache", cache, "--out", "out", "--epochs", "1", "--quiet",
+                    *SMALL])  # fmt: skip
     assert code == 0
-    assert json.loads((tmp_path / "out/run.json").read_text())["model"]["strategy"] == "sum"
+    assert json.loads((tmp_path / "out/run.json").read_text())["model"]["strategy"] == "total"
 
 
 EXTRACTOR = """

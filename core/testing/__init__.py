@@ -1,0 +1,1 @@
+"""Conformance suites for plugins, for ``fusion.testing``, which is their public face."""

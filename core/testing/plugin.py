@@ -1,0 +1,136 @@
+"""Checks that hold for a plugin of any kind: its name, version, text and parameters."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..contracts import Plugin
+from ..errors import FusionError
+from ..parameters import convert, parameters_of
+from ..registry import RESERVED
+from .report import fail, require, running
+
+
+class PluginSuite:
+    """What every plugin declares. Base of the suites for each kind.
+
+    Attributes
+    ----------
+    plugin : type
+        The class under test. The one line that a subclass must have.
+    parameters : mapping
+        Parameters to make it with, where its defaults are not what should be tested.
+    """
+
+    plugin: ClassVar[type[Any]]
+    parameters: ClassVar[Mapping[str, Any]] = {}
+    kind: ClassVar[type[Plugin]]
+    passed: ClassVar[tuple[str, ...]] = ()  # what fusion itself passes to __init__
+
+    @property
+    def where(self) -> str:
+        """How messages name the plugin."""
+        plugin = self._plugin()
+        return f"{plugin.__name__} ({self.kind.__name__.lower()} {getattr(plugin, 'name', '?')!r})"
+
+    def _plugin(self) -> type[Any]:
+        suite = type(self).__name__
+        plugin = getattr(self, "plugin", None)
+        if not (isinstance(plugin, type) and issubclass(plugin, self.kind)):
+            fail(
+                f"{suite}.plugin is {plugin!r}",
+                f"there is no {self.kind.__name__} class to test",
+                expected=f"a subclass of fusion.{self.kind.__name__}",
+                cause=f"the line is missing: class {suite}(...): plugin = MyClass",
+            )
+        return plugin
+
+    def test_name_and_version(self) -> None:
+        plugin = self._plugin()
+        name = getattr(plugin, "name", None)
+        require(
+            isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None,
+            self.where,
+            f"its name is {name!r}",
+            expected='name = "..." in the class: lower case letters, digits and underscores',
+            cause="the line is missing, or has capitals, blanks or dashes",
+        )
+        require(
+            name not in RESERVED,
+            self.where,
+            f"its name {name!r} is reserved",
+            expected=f"any name but {', '.join(sorted(RESERVED))}",
+            cause="these are rows of a run's table or owners of settings",
+        )
+        version = plugin.version
+        require(
+            isinstance(version, str) and bool(version),
+            self.where,
+            f"its version is {version!r}",
+            expected='text, as in version = "1"',
+            cause="a number instead of text: version = 1",
+        )
+
+    def test_description(self) -> None:
+        text = self._plugin().__doc__ or ""
+        require(
+            bool(text.strip()),
+            self.where,
+            "it has no docstring",
+            expected="one whose first line says what the plugin does",
+            cause="it is easily forgotten; `fusion plugins list` prints that line, `show` all",
+        )
+
+    def test_parameters(self) -> None:
+        plugin = self._plugin()
+        with running(
+            self.where,
+            "reading its parameters",
+            cause="an argument of __init__ has a default and no annotation",
+        ):
+            declared = parameters_of(plugin)
+        self._check_arguments(plugin)
+        for parameter in declared.values():
+            own = f"{self.where}, parameter {parameter.name!r}"
+            require(
+                bool(parameter.doc),
+                own,
+                "the docstring says nothing about it",
+                expected=f"in its Parameters section:\n{parameter.name} : "
+                f"{parameter.type_name}\n    What it does, its range.".replace(
+                    "\n", "\n" + 20 * " "
+                ),
+                cause="the section is missing, or the name is spelt differently there",
+            )
+            try:
+                convert(parameter.default, parameter.type, parameter.name)
+            except FusionError:
+                fail(
+                    own,
+                    f"its default {parameter.default!r} is no {parameter.type_name}",
+                    expected="a default that fits the annotation",
+                    cause="= None with the annotation float; write float | None",
+                )
+        for name in self.parameters:
+            require(
+                name in declared,
+                type(self).__name__,
+                f"`parameters` names {name!r}, which {plugin.__name__} does not have",
+                expected=f"some of: {', '.join(declared) or 'none'}",
+                cause="a parameter that was renamed, or one without annotation and default",
+            )
+
+    def _check_arguments(self, plugin: type[Any]) -> None:
+        arguments = list(inspect.signature(plugin).parameters.values())
+        for argument in arguments[len(self.passed) :]:
+            collects = argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+            require(
+                collects or argument.default is not argument.empty,
+                self.where,
+                f"__init__ takes {argument.name!r}, which has no default",
+                expected=f"({', '.join(self.passed)}, *, parameter: type = default, ...)",
+                cause="fusion passes these, and parameters that a user set; the rest need defaults",
+            )

@@ -1,0 +1,77 @@
+"""FiLM: modalities condition each other by a scale and a shift."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Strategy, hookimpl
+from ...core.errors import ParameterError
+
+
+class Film(Strategy):
+    """f_t = gamma_t(z_c) * z_t + beta_t(z_c): others scale and shift each entry of a target.
+
+    Feature-wise linear modulation (Perez et al. 2018). gamma_t and beta_t are linear in the
+    embeddings of the target's conditions: all other modalities, side by side. gamma is
+    learned as its difference from 1, so training starts near f_t = z_t.
+
+    By default every modality is the target once, and scores = head([f_1 .. f_M]): no modality
+    is special. With `target` that one alone is conditioned by the others, scores =
+    head(f_t); for two modalities this is the paper's form. A single modality has no
+    condition: f = z.
+
+    When to use: where one modality tells how to read another (who speaks, how loud).
+    Cost: for each target 2 x D_t x (sum of the others' D) weights, quadratic in the number of
+    modalities; little time.
+
+    Parameters
+    ----------
+    dims : dict of str to int
+        Modality -> size of its embedding.
+    num_classes : int
+        Number of classes.
+    target : str or None
+        The modality that all others condition; None takes each in turn.
+    """
+
+    name = "film"
+
+    def __init__(
+        self, dims: dict[str, int], num_classes: int, *, target: str | None = None
+    ) -> None:
+        super().__init__(dims, num_classes)
+        if target is not None and target not in dims:
+            raise ParameterError(
+                f"film.target is {target!r}, which is no modality here. "
+                f"Possible: {', '.join(dims)}, or none for each in turn."
+            )
+        self.order = list(dims)
+        self.targets = [target] if target is not None else list(dims)
+        joined = sum(dims.values())
+        # One modality has no others to condition it, and then there is nothing to learn here.
+        conditioned = self.targets if len(dims) > 1 else []
+        self.modulation = nn.ModuleDict(
+            {t: nn.Linear(joined - dims[t], 2 * dims[t]) for t in conditioned}
+        )
+        self.head = nn.Linear(sum(dims[t] for t in self.targets), num_classes)
+
+    def modulated(self, target: str, inputs: dict[str, Tensor]) -> Tensor:
+        """gamma(z_c) * z_t + beta(z_c), (B, D_t)."""
+        z = inputs[target]
+        if target not in self.modulation:
+            return z
+        conditions = torch.cat([inputs[m] for m in self.order if m != target], dim=1)
+        gamma, beta = self.modulation[target](conditions).chunk(2, dim=1)  # (B, D_t) each
+        result: Tensor = (1 + gamma) * z + beta
+        return result
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        joined = torch.cat([self.modulated(t, inputs) for t in self.targets], dim=1)
+        scores: Tensor = self.head(joined)  # (B, sum of the targets' D) -> (B, C)
+        return scores
+
+
+@hookimpl
+def fusion_strategies() -> list[type[Strategy]]:
+    return [Film]

@@ -1,0 +1,67 @@
+"""Normalised fusion: embeddings on one scale, and a head that resists over-fitting."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Strategy, hookimpl
+from ...core.errors import ParameterError
+
+
+class Normalised(Strategy):
+    """scores = W2 dropout(relu(BN(W1 [BN(z_1) .. BN(z_M)]))).
+
+    Batch normalisation (Ioffe and Szegedy 2015) brings each modality's embedding to mean 0
+    and variance 1 before they are joined, so that none outweighs the others by its scale
+    alone; batch normalisation and dropout (Srivastava et al. 2014) between the head's two
+    layers keep the head from over-fitting.
+
+    The inner normalisations learn no scale and shift of their own: W1 holds the scale, and a
+    shift would be taken out again by the normalisation after W1 and never get a gradient.
+
+    When to use: where embeddings or their gradients differ by an order of magnitude between
+    modalities, or the fused head over-fits. In training it needs two clips in a batch.
+    Cost: (sum of D_m) x hidden + hidden x C weights; little time.
+
+    Parameters
+    ----------
+    dims : dict of str to int
+        Modality -> size of its embedding.
+    num_classes : int
+        Number of classes.
+    hidden : int
+        Width of the head's hidden layer, >= 1.
+    dropout : float
+        Dropout after the hidden layer, in [0, 1).
+    """
+
+    name = "normalised"
+
+    def __init__(
+        self, dims: dict[str, int], num_classes: int, *, hidden: int = 64, dropout: float = 0.3
+    ) -> None:
+        super().__init__(dims, num_classes)
+        if hidden < 1 or not 0 <= dropout < 1:
+            raise ParameterError(
+                f"normalised needs hidden >= 1 and 0 <= dropout < 1; given hidden={hidden}, "
+                f"dropout={dropout}."
+            )
+        self.norms = nn.ModuleDict({m: nn.BatchNorm1d(d, affine=False) for m, d in dims.items()})
+        self.head = nn.Sequential(
+            nn.Linear(sum(dims.values()), hidden, bias=False),  # the normalisation has one
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        joined = torch.cat([norm(inputs[m]) for m, norm in self.norms.items()], dim=1)
+        scores: Tensor = self.head(joined)  # (B, sum D_m) -> (B, C)
+        return scores
+
+
+@hookimpl
+def fusion_strategies() -> list[type[Strategy]]:
+    return [Normalised]

@@ -1,0 +1,44 @@
+"""Sum: the embeddings added up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...core.contracts import Strategy, equal_dims, hookimpl
+
+
+class Sum(Strategy):
+    """scores = head(sum over m of z_m): the embeddings added, and a linear head over them.
+
+    The other plain baseline of fusion papers, beside concat. It is concat with the head's
+    weights shared between the modalities, so the branches must agree on what each entry of
+    an embedding means. Every branch receives the same gradient, whichever modality earned it.
+
+    When to use: as a baseline; with many modalities, since the head does not grow with them.
+    Cost: D x C + C weights, and next to no time.
+
+    Parameters
+    ----------
+    dims : dict of str to int
+        Modality -> size of its embedding; all equal.
+    num_classes : int
+        Number of classes.
+    """
+
+    name = "sum"
+
+    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(dims, num_classes)
+        self.order = list(dims)
+        self.head = nn.Linear(equal_dims(dims, self.name), num_classes)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        stacked = torch.stack([inputs[m] for m in self.order])  # (M, B, D)
+        scores: Tensor = self.head(stacked.sum(dim=0))  # (B, C)
+        return scores
+
+
+@hookimpl
+def fusion_strategies() -> list[type[Strategy]]:
+    return [Sum]

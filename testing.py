@@ -1,0 +1,36 @@
+"""Conformance suites: a plugin's author subclasses one in three lines, and pytest does the rest.
+
+>>> from fusion.testing import StrategySuite
+>>> class TestSum(StrategySuite):
+...     plugin = Sum
+
+The class goes into a test file. Each check is a test of its own, whose message says what
+failed, what was expected, and what usually causes it. Loaded when first used: importing this
+module imports neither torch nor pytest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core.testing.branches import BranchSuite
+    from .core.testing.strategies import StrategySuite
+
+__all__ = ["BranchSuite", "StrategySuite"]
+
+_HOME = {"BranchSuite": "branches", "StrategySuite": "strategies"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f".core.testing.{_HOME[name]}", __package__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
