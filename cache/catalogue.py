@@ -138,11 +138,6 @@ class Catalogue:
         """What an item belongs to."""
         return str(self._text("groups")[position].decode("utf-8", "replace"))
 
-    def from_origin(self, origin: str) -> npt.NDArray[np.int64]:
-        """Positions of the items whose source was found there."""
-        wanted = np.bytes_(origin.encode("utf-8", "replace"))
-        return np.flatnonzero(self._text("origins") == wanted)
-
     def file_of(self, position: int) -> ShardFile:
         """The shard of an item."""
         number, _ = self.place(np.array([position]))

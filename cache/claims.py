@@ -1,8 +1,9 @@
 """Who is computing what, so that builders beside each other do not do the same work twice.
 
-A claim is a file that is made before an item is computed and removed when its shard is
-written. Making a file that must not exist yet is one step on every file system, also a
-network one, so of two builders only one gets the item; the other comes back to it at the end.
+A claim is a name that is given before an item is computed and removed when its shard is
+written, a link to a file that says whose it is. Making a link whose name must not exist yet is
+one step on every file system, also a network one, so of two builders only one gets the item;
+the other comes back to it at the end.
 Claims are advice: a claim counts for nothing when its process is dead, or, where that can't be
 known, when nobody has renewed it: for ten minutes on another machine, for an hour on this one,
 where its number may have gone to another process. The worst that can happen is that an item is
@@ -12,6 +13,7 @@ computed twice, and is there twice, the same.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import time
@@ -19,10 +21,11 @@ import uuid
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from .files import ABANDONED_SECONDS, SYSTEM, is_dead, storage_error
+from .files import ABANDONED_SECONDS, SYSTEM, is_dead, remove_debris, storage_error
 
 CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 _LEASE_SECONDS = 600.0  # for processes of other machines, which can't be asked whether they live
 
 
@@ -31,6 +34,7 @@ class Claims:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / CLAIMS
+        self._name: Path | None = None  # the file that says who we are, to which claims are links
         self._held: list[Path] = []
         self._renewed = time.monotonic()
 
@@ -42,13 +46,16 @@ class Claims:
             if _is_mine(path):  # and not taken over by somebody, who thought us dead
                 with contextlib.suppress(OSError):
                     path.unlink()
-        self._held = []
+        if self._name is not None:
+            with contextlib.suppress(OSError):
+                self._name.unlink()
+        self._held, self._name = [], None
 
     def take(self, key: str) -> bool:
         """Claim an item; False where a living builder has it."""
         path = _path(self._folder, key)
         try:
-            if not _make(path) and (_alive(path) or not _take_over(path)):
+            if not self._make(path) and (_alive(path) or not self._take_over(path)):
                 return False
         except OSError as error:
             raise storage_error(self._folder, error) from None
@@ -64,6 +71,34 @@ class Claims:
             if _is_mine(path):
                 with contextlib.suppress(OSError):
                     os.utime(path)
+
+    def _take_over(self, path: Path) -> bool:
+        """Replace a dead claim by one of ours, if nobody else does."""
+        return remove_dead_claim(path) and self._make(path)
+
+    def _make(self, path: Path) -> bool:
+        try:
+            os.link(self._own_name(), path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _make_file(path)
+        return True
+
+    def _own_name(self) -> Path:
+        if self._name is None:
+            self._folder.mkdir(exist_ok=True)
+            self._name = _aside(self._folder)
+            try:
+                self._name.write_text(_owned())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._name.unlink()
+                self._name = None
+                raise
+        return self._name
 
 
 def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
@@ -87,6 +122,7 @@ def remove_claims(folders: Iterable[Path], pids: Collection[int]) -> None:
     for folder in folders:
         for path in claims_of(folder, pids):
             remove_dead_claim(path)
+        remove_debris([folder / CLAIMS], pids)
 
 
 def any_claimed(folder: Path) -> bool:
@@ -109,7 +145,7 @@ def remove_dead_claim(path: Path) -> bool:
     """
     # Renamed first, so that of several who do this one gets it, and looked at only then: in
     # the meantime it may have been taken over.
-    aside = path.with_name(f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp")
+    aside = _aside(path.parent)
     try:
         path.rename(aside)
     except FileNotFoundError:
@@ -135,28 +171,28 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _make(path: Path) -> bool:
-    for _ in range(2):
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return False
-        except FileNotFoundError:
-            path.parent.mkdir(exist_ok=True)
-            continue
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{SYSTEM} {os.getpid()}\n")
-        except OSError:  # full: an empty claim would be in everybody's way
-            path.unlink(missing_ok=True)
-            raise
-        return True
-    return False
+def _make_file(path: Path) -> bool:
+    """A claim where there are no links. A kill between its two steps leaves one that is
+    nobody's, and that counts for a minute."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(_owned())
+    except OSError:  # full: an empty claim would be in everybody's way
+        path.unlink(missing_ok=True)
+        raise
+    return True
 
 
-def _take_over(path: Path) -> bool:
-    """Replace a dead claim by one of ours, if nobody else does."""
-    return remove_dead_claim(path) and _make(path)
+def _owned() -> str:
+    return f"{SYSTEM} {os.getpid()}\n"
+
+
+def _aside(folder: Path) -> Path:
+    return folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
 
 
 def _is_mine(path: Path) -> bool:

@@ -20,8 +20,9 @@ from .errors import CacheError, StorageError
 from .fingerprint import Fingerprint
 from .gc_plan import Bounds, Looked, Plan, References, make_plan
 from .info import Problem
+from .layout import FINGERPRINT_FILE
 from .rewrite import OnBytes, codec_used, look_into, rewrite, working_alone
-from .store import FINGERPRINT_FILE, FeatureCache
+from .store import FeatureCache
 from .usage import last_used
 
 

@@ -19,8 +19,7 @@ from .errors import CacheError, ShardError, StorageError
 from .files import find_debris, storage_error, written_whole
 from .fingerprint import Fingerprint
 from .info import FeatureInfo, Problem
-from .layout import FEATURE_FOLDER
-from .layout import FINGERPRINT_FILE as FINGERPRINT_FILE
+from .layout import FEATURE_FOLDER, FINGERPRINT_FILE
 from .rows import Array
 from .shard import SUFFIX, Entry, Shard, write_shard
 from .usage import Marks, undisturbed
@@ -57,6 +56,8 @@ class FeatureCache:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        if root is not None and not os.fspath(root):
+            raise CacheError("The name of the cache folder is empty.", hint="Name one: --cache DIR")
         given = os.fspath(root) if root is not None else os.environ.get("FUSION_CACHE", "")
         self.upstream = _open_upstream(given) if "://" in given else None
         here = root is not None and self.upstream is None

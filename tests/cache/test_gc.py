@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion.cache import FeatureCache, Fingerprint
-from fusion.cache.claims import Claims
+from fusion.cache.claims import Claims, claims_of
 from fusion.cache.files import HOST
 from fusion.cache.gc import GcReport, collect
 from fusion.cache.journal import register_run, registered_runs
@@ -213,7 +213,7 @@ def test_debris_goes_and_what_lives_stays(cache: FeatureCache, feature: Fingerpr
     living = [folder / f".{'1' * 32}.{HOST}.{os.getpid()}.tmp", folder / "notes.tmp"]
     with Claims(folder) as claims:
         claims.take("mine")
-        (claim,) = (folder / "claims").iterdir()
+        (claim,) = claims_of(folder, {os.getpid()})
         stale = claim.with_name("0" * 32)
         stale.write_text(f"{HOST} {DEAD}\n")
         for path in (*dead, *living):

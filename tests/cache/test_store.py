@@ -168,6 +168,12 @@ def test_info_names_a_folder_whose_fingerprint_is_damaged(tmp_path: Path) -> Non
     np.testing.assert_array_equal(cache.open(fingerprint(), KEYS).load(), ARRAYS)
 
 
+def test_a_name_that_is_empty() -> None:
+    """As of a variable that nobody set: not the folder one happens to be in."""
+    with pytest.raises(CacheError, match="is empty"):
+        FeatureCache("")
+
+
 def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "mine"))
     assert FeatureCache().root == tmp_path / "mine"
