@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from .errors import CacheError
 from .fingerprint import Fingerprint
-from .rows import Array, PackedRows, ShardFile
+from .rows import Array, PackedRows, ShardFile, stored_dtype
 from .shard import checksum
 
 Verify = Literal["open", "always"]
@@ -58,6 +59,8 @@ class FeatureArray:
         self._checksums = checksums  # (n,)
         self._verify = verify
         self._opened = _Opened()
+        self._stored = stored_dtype(fingerprint)
+        self._row_bytes = math.prod(fingerprint.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -105,15 +108,21 @@ class FeatureArray:
         IndexError
             If an index is out of range.
         """
-        index = self._checked(indices)
-        if out is None:
-            out = np.empty((len(index), *self.shape[1:]), self.dtype)
-        elif out.shape != (len(index), *self.shape[1:]) or out.dtype != self.dtype:
+        index = _integers(indices)
+        shape = (len(index), *self.shape[1:])
+        if out is not None and (out.shape != shape or out.dtype != self.dtype):
             raise ValueError(
-                f"out must be {self.dtype.name} of shape {(len(index), *self.shape[1:])}, "
+                f"out must be {self.dtype.name} of shape {shape}, "
                 f"not {out.dtype.name} of shape {out.shape}."
             )
-        self._gather(index, out)
+        files, rows = self._places(index)
+        opened, raw = self._open(files)
+        if out is None and len(raw) == len(opened) and len(self._files) > 1 and len(index):
+            out = _joined(raw, files, rows * self._row_bytes, self._row_bytes)
+            out = out.view(self._stored).astype(self.dtype, copy=False).reshape(shape)
+        else:
+            out = np.empty(shape, self.dtype) if out is None else out
+            _fill(out, opened, files, rows)
         if self._verify == "always":
             self._check(index, out)
         return out
@@ -122,34 +131,12 @@ class FeatureArray:
         """All rows in memory: (n, ...), a copy."""
         return self.take(np.arange(len(self)))
 
-    def _checked(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        index = np.asarray(indices)
-        if index.size == 0:
-            index = index.astype(np.int64)
-        if index.ndim != 1 or index.dtype.kind not in "iu":
-            raise IndexError(
-                f"Rows are chosen by a list of integers, not by {index.dtype} of shape "
-                f"{index.shape}."
-            )
-        index = index.astype(np.int64, copy=False)
-        if not len(index):
-            return index
-        lowest, highest = int(index.min()), int(index.max())
-        if lowest < -len(self) or highest >= len(self):
-            raise IndexError(f"Row out of range: there are {len(self)} rows.")
-        return np.where(index < 0, index + len(self), index) if lowest < 0 else index
-
-    def _gather(self, index: npt.NDArray[np.int64], out: Array) -> None:
-        files, rows = self._file_of[index].tolist(), self._row_of[index]  # (B,)
-        opened, raw = self._open(files)
-        if len(self._files) == 1 and isinstance(whole := opened.get(0), np.ndarray):
-            # mode="clip" because "raise" would copy through a buffer; rows are in range.
-            np.take(whole, rows, axis=0, out=out, mode="clip")
-        elif len(raw) == len(opened) and out.size and out.flags.c_contiguous:
-            _copy_bytes(raw, files, rows, out)
-        else:
-            for place, (number, row) in enumerate(zip(files, rows.tolist(), strict=True)):
-                out[place] = opened[number][row]
+    def _places(self, index: npt.NDArray[np.int64]) -> tuple[list[int], npt.NDArray[np.int64]]:
+        """File and row of each, (B,)."""
+        try:
+            return self._file_of[index].tolist(), self._row_of[index]
+        except IndexError:
+            raise IndexError(f"Row out of range: there are {len(self)} rows.") from None
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
         """The rows of at least these files, by number, and of those that are mapped the bytes."""
@@ -223,20 +210,39 @@ class _Elsewhere:
 _Rows = Array | PackedRows | _Elsewhere
 
 
-def _copy_bytes(
+def _integers(indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    index = np.asarray(indices)
+    if index.size == 0:
+        index = index.astype(np.int64)
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        raise IndexError(
+            f"Rows are chosen by a list of integers, not by {index.dtype} of shape {index.shape}."
+        )
+    return index.astype(np.int64, copy=False)
+
+
+def _joined(
     sources: Mapping[int, memoryview],
     files: Sequence[int],
-    rows: npt.NDArray[np.int64],
-    out: Array,
+    starts: npt.NDArray[np.int64],
+    size: int,
+) -> npt.NDArray[np.uint8]:
+    """Rows of several mapped files, one after the other. As bytes, which are joined in one go:
+    fancy indexing by file copies everything twice, and views of arrays take longer to make."""
+    places = zip(files, starts.tolist(), strict=True)
+    parts = [sources[number][at : at + size] for number, at in places]
+    return np.frombuffer(bytearray().join(parts), np.uint8)
+
+
+def _fill(
+    out: Array, opened: Mapping[int, _Rows], files: Sequence[int], rows: npt.NDArray[np.int64]
 ) -> None:
-    """Copy rows from several files. Row by row straight into place: fancy indexing by file
-    would copy everything twice. And as bytes, because views of arrays take longer to make."""
-    size = out.nbytes // len(out)
-    target = out.reshape(-1).view(np.uint8).data
-    place = 0
-    for number, start in zip(files, (rows * size).tolist(), strict=True):
-        target[place : place + size] = sources[number][start : start + size]
-        place += size
+    if len(opened) == 1 and isinstance(whole := next(iter(opened.values())), np.ndarray):
+        # mode="clip" because "raise" would copy through a buffer; rows are in range.
+        np.take(whole, rows, axis=0, out=out, mode="clip")
+        return
+    for place, (number, row) in enumerate(zip(files, rows.tolist(), strict=True)):
+        out[place] = opened[number][row]
 
 
 def _rows(file: ShardFile) -> Array | PackedRows:
@@ -249,10 +255,10 @@ def _rows(file: ShardFile) -> Array | PackedRows:
             _allow_more_files()
             return file.rows()
     except OSError as error:
-        raise CacheError(
-            f"Can't map {file.path}: {error.strerror or error}.",
-            hint="Each shard takes one open file; `ulimit -n` shows and sets how many may be.",
-        ) from None
+        hint = "Check that the file may be read."
+        if error.errno == errno.EMFILE:
+            hint = "Each shard takes one open file; `ulimit -n` shows and sets how many may be."
+        raise CacheError(f"Can't map {file.path}: {error.strerror or error}.", hint=hint) from None
 
 
 def _allow_more_files() -> None:

@@ -240,6 +240,7 @@ def load_catalogue(
             int(known.columns["counts"][n]),
             offset if (offset := int(known.columns["offsets"][n])) >= 0 else None,
             int(known.columns["sizes"][n]),
+            listing[known.names[n]].time,
         )
         for n in np.flatnonzero(valid).tolist()
     ]

@@ -167,7 +167,7 @@ def _listed(folder: Path) -> list[Path]:
     try:
         found = (folder / CLAIMS).iterdir()
         return sorted(path for path in found if not path.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 

@@ -20,7 +20,7 @@ from .codecs import missing_codec
 from .errors import ShardError
 from .files import ABANDONED_SECONDS, find_debris
 from .fingerprint import Fingerprint
-from .info import Problem
+from .info import Problem, closed_folder
 from .journal import RUNS, registered_runs
 from .layout import FINGERPRINT_FILE
 from .shard import Shard
@@ -37,6 +37,7 @@ References = Mapping[str, Collection[str]]
 class Bounds:
     """Until when something may have been used to go: by age, and for the budget."""
 
+    now: float
     by_age: float
     for_budget: float
     max_bytes: float
@@ -46,10 +47,16 @@ class Bounds:
         now = time.time()
         spared = SPARED if older_than is None else min(SPARED, older_than)
         return cls(
+            now,
             -math.inf if older_than is None else now - older_than.total_seconds(),
             now - spared.total_seconds(),
             math.inf if max_bytes is None else max_bytes,
         )
+
+    def counted(self, used: float) -> float:
+        """What counts as the last use: a time that is still to come, of a clock that is or was
+        wrong, counts as now."""
+        return self.now if used > time.time() else used
 
 
 @dataclass
@@ -167,18 +174,18 @@ def _removing(shard: Shard, kept: list[int]) -> tuple[int, str | None]:
 
 def _choose(shards: list[Looked], before: int, bounds: Bounds) -> None:
     for shard in shards:
-        shard.going = shard.removable and shard.used <= bounds.by_age
+        shard.going = shard.removable and bounds.counted(shard.used) <= bounds.by_age
     total = before - sum(shard.free for shard in shards if shard.going)
-    for shard in sorted(shards, key=lambda shard: shard.used):
+    for shard in sorted(shards, key=lambda shard: bounds.counted(shard.used)):
         if total <= bounds.max_bytes:
             return
-        if shard.removable and shard.used <= bounds.for_budget:
+        if shard.removable and bounds.counted(shard.used) <= bounds.for_budget:
             shard.going = True
             total -= shard.free
 
 
 def _debris(cache: FeatureCache) -> list[Path]:
-    folders = [folder for folder, _ in cache.folders()]
+    folders = [folder for folder, _ in cache.folders() if closed_folder(folder) is None]
     found = [path for folder in [cache.root, cache.root / RUNS, *folders]
              for path in (*find_debris(folder), *find_debris(folder / CLAIMS))]  # fmt: skip
     return found + [path for folder in folders for path in find_dead_claims(folder)]
@@ -198,4 +205,6 @@ def _is_emptied(folder: Path, shards: Iterable[Looked], debris: Collection[Path]
         abandoned = bool(going) or time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
     except OSError:
         return False
-    return not left and abandoned and not any_claimed(folder)
+    if left or not abandoned or closed_folder(folder / CLAIMS):
+        return False
+    return not any_claimed(folder)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .claims import Claims
 from .errors import CacheError
+from .files import storage_error
 from .fingerprint import Fingerprint
 from .rows import Array
 from .shard import checksum
@@ -132,10 +134,11 @@ def import_feature(
     start = path.parent if root is None else Path(root).expanduser()
     with _opened(path, name, dataset, start) as found:
         fingerprint = _fingerprint(found, name, version, dtype)
-        _check_version(cache, fingerprint)
         rows = _Rows(found, fingerprint)
-        survey = _survey(cache, rows)
-        _store(cache, rows, survey)
+        with _alone(cache, name, version) as turn:
+            _check_version(cache, fingerprint)
+            survey = _survey(cache, rows, turn)
+            _store(cache, rows, survey, turn)
     return ImportReport(
         fingerprint,
         stored=len(survey.new),
@@ -144,6 +147,23 @@ def import_feature(
         unused=tuple(found.unused),
         first_key=rows.keys[0],
     )
+
+
+@contextlib.contextmanager
+def _alone(cache: FeatureCache, name: str, version: str) -> Iterator[Claims]:
+    """Two imports of one feature at once could both find nothing, and store different arrays."""
+    try:
+        cache.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(cache.root, error) from None
+    with Claims(cache.root) as turn:
+        if not turn.take(f"import {name} {version}"):
+            raise CacheError(
+                f"Another process is importing version {version} of {name!r} into {cache.root}.",
+                hint="Wait until it has ended. One that was killed counts for nothing; one of "
+                "another machine for ten minutes.",
+            )
+        yield turn
 
 
 @contextlib.contextmanager
@@ -281,11 +301,12 @@ class _Survey:
     repeated: int
 
 
-def _survey(cache: FeatureCache, rows: _Rows) -> _Survey:
+def _survey(cache: FeatureCache, rows: _Rows, turn: Claims) -> _Survey:
     stored = _checksums(cache, rows)
     first: dict[str, tuple[int, int]] = {}  # key -> row and checksum
     repeated = 0
     for row, key in enumerate(rows.keys):
+        turn.renew()
         found = checksum(rows.array(row))
         place = rows.places[row]
         earlier, before = first.setdefault(key, (row, found))
@@ -322,9 +343,10 @@ def _checksums(cache: FeatureCache, rows: _Rows) -> dict[str, int]:
     }
 
 
-def _store(cache: FeatureCache, rows: _Rows, survey: _Survey) -> None:
+def _store(cache: FeatureCache, rows: _Rows, survey: _Survey, turn: Claims) -> None:
     step = chunk_size(len(survey.new), rows.fingerprint, 1)
     for start in range(0, len(survey.new), step):
+        turn.renew()
         part = survey.new[start : start + step]
         arrays: list[Array] = []
         for row, expected in zip(part, survey.checksums[start : start + step], strict=True):

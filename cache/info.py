@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .fingerprint import Fingerprint
+
+# What HDF5 adds to its words in parentheses: numbers and addresses, and the system's reason.
+_HDF5 = re.compile(r"\((?P<words>[^():]+): [^()]*? = [^()]*\)", re.DOTALL)
+_SYSTEM = re.compile(r"error message = '(?P<words>[^']*)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,36 @@ class Problem:
 
     path: Path
     reason: str
+
+    @property
+    def line(self) -> str:
+        """Path and reason, the path once, in one line."""
+        reason = in_one_line(self.reason)
+        return reason if str(self.path) in reason else f"{self.path}: {reason}"
+
+
+def in_one_line(reason: str) -> str:
+    """A reason with its hint in one line, without the addresses that HDF5 tells."""
+    text, hint, what = _HDF5.sub(_words, reason).partition("\n  hint: ")
+    stop = "" if not hint or text.endswith((".", "!", "?")) else "."
+    return " ".join(f"{text}{stop} {what}".split())
+
+
+def _words(match: re.Match[str]) -> str:
+    system = _SYSTEM.search(match[0])
+    return f"({match['words']}: {system['words']})" if system else f"({match['words']})"
+
+
+def closed_folder(folder: Path) -> Problem | None:
+    """Why one can't look into a folder; None if one can, or there is none."""
+    try:
+        with os.scandir(folder):
+            os.stat(os.path.join(folder, os.curdir))  # to enter is a right of its own
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Problem(folder, f"{folder} can't be read: {error.strerror or error}.")
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def find_feature(cache: FeatureCache, text: str) -> Fingerprint:
 
 def _fits(fingerprint: Fingerprint, text: str) -> bool:
     prefix = f"{fingerprint.name}-"
-    return text.startswith(prefix) and f"{prefix}{fingerprint.id}".startswith(text)
+    return text.startswith(prefix) and text != prefix and f"{prefix}{fingerprint.id}".startswith(text)
 
 
 def _short(fingerprint: Fingerprint) -> str:
@@ -54,5 +54,6 @@ def _listed(cache: FeatureCache, features: Sequence[Fingerprint]) -> list[str]:
     for feature, ds in zip(features, found, strict=True):
         fields = {**first, **{d.field: d.wanted for d in ds}}
         said = ", ".join(f"{field}={value}" for field, value in sorted(fields.items()))
-        lines.append(f"  {_short(feature)}  {len(cache.catalogue(feature).unique)} items, {said}")
+        count = len(cache.catalogue(feature).unique)
+        lines.append(f"  {_short(feature)}  {count} item{'' if count == 1 else 's'}, {said}")
     return lines

@@ -6,19 +6,29 @@ import contextlib
 import importlib
 import io
 import os
+import re
+import ssl
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from .errors import CacheError, FusionError
 from .tokens import TOKEN, TOKEN_FILE, token_from_environment
-from .urls import names_user, without_user
+from .urls import check_no_query, names_user, without_user
 
 _REQUESTS = 16  # at a time
 _CONNECT_SECONDS = 10.0
-_SILENT_SECONDS = 60.0  # without a byte, before a server is given up
+_SILENT_SECONDS = 30.0  # without a byte, before a server is given up
 _BLOCK = 2**16
+# Of an answer that is kept in memory and not asked for by size: a page of a million names.
+_MAX_ANSWER = 64 * 2**20
+_MAX_UNANNOUNCED = 2**30  # of a file whose size nobody says
+
+_EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3"}
+
+_BEYOND_THE_END = 416  # in HTTP
 
 _KEPT = "Start again when it answers: what was fetched is kept."
 
@@ -35,9 +45,15 @@ class RemoteFolder:
         Any that fsspec knows: ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``, ``file:///FOLDER``.
     token : str, optional
         For http and https; by default the environment's (see :mod:`fusion.cache.tokens`).
+
+    Raises
+    ------
+    CacheError
+        If a web address has a query or a fragment.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
+        check_no_query(url)
         self._url = url
         self._token = token
         self._http = url.startswith(("http://", "https://"))
@@ -64,10 +80,19 @@ class RemoteFolder:
         with self._explained():
             return bytes(self._files.cat_file(self._path(path)))
 
+    def download(self, path: str, target: Path) -> None:
+        """Copy a whole file to this machine."""
+        with self._explained():
+            self._get_file(path, str(target))
+
+    def _get_file(self, path: str, target: str | IO[bytes]) -> None:
+        self._files.get_file(self._path(path), target, callback=_limit(self._too_much()))
+
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
         """Parts of files, given as (path, start, end), several at a time.
 
         Where one can't be read there is the error instead: a FileNotFoundError or CacheError.
+        A file that ends before a part's end gives what there is.
         """
         found: list[bytes | Exception] = []
         for first in range(0, len(ranges), _REQUESTS):
@@ -87,7 +112,12 @@ class RemoteFolder:
                 [end for _, _, end in ranges],
                 on_error="return",
             )
-        return [self._explain(one) if isinstance(one, Exception) else bytes(one) for one in found]
+        return [self._part(one) for one in found]
+
+    def _part(self, found: bytes | Exception) -> bytes | Exception:
+        if not isinstance(found, Exception):
+            return bytes(found)
+        return b"" if _status(found) == _BEYOND_THE_END else self._explain(found)
 
     @contextlib.contextmanager
     def open(self, path: str, block: int = _BLOCK) -> Iterator[BinaryIO]:
@@ -121,7 +151,12 @@ class RemoteFolder:
         """
         if self._http:
             with self._explained():
-                part = self._files.cat_file(self._path(path), start=1, end=3)
+                try:
+                    part = self._files.cat_file(self._path(path), start=1, end=3)
+                except Exception as error:  # an empty file has none, but the server knows parts
+                    if _status(error) != _BEYOND_THE_END:
+                        raise
+                    return
             self._sends_parts = len(part) == 2
 
     def forget(self) -> None:
@@ -132,7 +167,7 @@ class RemoteFolder:
         if self._whole is None or self._whole[0] != path:
             stream = tempfile.TemporaryFile()  # noqa: SIM115 - it is kept
             with self._explained():
-                self._files.get_file(self._path(path), stream)
+                self._get_file(path, stream)
             self._whole = path, stream
         return self._whole[1]
 
@@ -165,9 +200,7 @@ class RemoteFolder:
             package = error.name or getattr(error.__cause__, "name", None)
             raise CacheError(
                 f"Reading {self} needs a package that is not installed: {error}",
-                hint="pip install 'modal-fusion[remote]'"
-                if self._http or package == "fsspec"
-                else f"pip install {package or 'it'}",
+                hint=f"pip install {self._distribution(package)}",
             ) from error
         except ValueError as error:
             raise CacheError(
@@ -177,6 +210,12 @@ class RemoteFolder:
             ) from error
         return files, str(root)
 
+    def _distribution(self, package: str | None) -> str:
+        extra = _EXTRAS.get(self._url.partition("://")[0])
+        if extra is None and package == "fsspec":
+            extra = "remote"
+        return f"'modal-fusion[{extra}]'" if extra else package or "it"
+
     def _http_options(self) -> dict[str, Any]:
         aiohttp = importlib.import_module("aiohttp")
         headers = {"Accept-Encoding": "identity"}  # what is compressed has no parts
@@ -185,7 +224,10 @@ class RemoteFolder:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS
         )
-        return {"client_kwargs": {"headers": headers, "timeout": timeout}}
+        limited = _limited_response(self._too_much())
+        return {
+            "client_kwargs": {"headers": headers, "timeout": timeout, "response_class": limited}
+        }
 
     def _known_token(self) -> str | None:
         if names_user(self._url):  # HTTP has one way to say who asks
@@ -207,7 +249,9 @@ class RemoteFolder:
         """The same in our words; FileNotFoundError stays what it is."""
         if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
             error = cast(Exception, error.__cause__)  # so says fsspec whatever went wrong
-        status = getattr(error, "status", None)
+        if isinstance(error, FusionError):
+            return cast(CacheError, error)
+        status = _status(error)
         if status == 404 or isinstance(error, FileNotFoundError):
             return FileNotFoundError(str(self))
         if status == 401:
@@ -223,10 +267,75 @@ class RemoteFolder:
             )
         if isinstance(error, TimeoutError):
             return CacheError(f"{self} does not answer.", hint=f"Check host and port. {_KEPT}")
+        if isinstance(problem := getattr(error, "os_error", None), ssl.SSLError):
+            return self._no_tls(problem)
+        if type(error).__name__ == "TooManyRedirects":
+            return CacheError(
+                f"{self} sends from one address to the next without end.",
+                hint="Give the address that the server itself has. fusion cache serve and web "
+                "servers that list their folders send nobody elsewhere.",
+            )
         return CacheError(
             f"Can't read {self}: {_told(error)}.",
             hint=f"Check the address, and that the server runs. {_KEPT}",
         )
+
+
+    def _no_tls(self, error: ssl.SSLError) -> CacheError:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return CacheError(
+                f"The certificate of {self} is not trusted: {error.verify_message}.",
+                hint="Check the name of the host. For a certificate of your own, set "
+                "SSL_CERT_FILE to its file.",
+            )
+        return CacheError(
+            f"{self} does not speak TLS, which https:// asks for.",
+            hint="Try http://, which is what fusion cache serve speaks, or the port that has TLS.",
+        )
+
+    def _too_much(self) -> CacheError:
+        return CacheError(
+            f"{self} sends more than a feature cache could hold in one answer; it was cut off.",
+            hint="Check the address: is a feature cache there?",
+        )
+
+
+def _limit(error: CacheError) -> Any:
+    """Watches a download, and ends one that announced no size and does not end."""
+    from fsspec.callbacks import Callback
+
+    class Limit(Callback):  # type: ignore[misc]
+        def call(self, *_: Any, **__: Any) -> None:
+            if self.size is None and self.value > _MAX_UNANNOUNCED:
+                raise error
+
+    return Limit()
+
+
+def _limited_response(error: CacheError) -> type:
+    """aiohttp's answers, but none that fill the memory."""
+    import aiohttp
+
+    class Limited(aiohttp.ClientResponse):
+        async def read(self) -> bytes:
+            limit = _wanted(self.request_info.headers.get("Range", ""))
+            found = bytearray()
+            async for chunk in self.content.iter_chunked(_BLOCK):
+                found += chunk
+                if len(found) > limit:
+                    raise error
+            return bytes(found)
+
+        async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
+            return (await self.read()).decode(encoding or self.get_encoding(), errors)
+
+    return Limited
+
+
+def _wanted(header: str) -> int:
+    """Bytes that an answer to this Range may have."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d+)", header)
+    return max(_MAX_ANSWER, int(match[2]) - int(match[1]) + 1 if match else 0)
 
 
 class _Quiet(io.RawIOBase):
@@ -259,6 +368,12 @@ class _Quiet(io.RawIOBase):
         view[: len(data)] = data
         view[len(data) :] = bytes(len(view) - len(data))
         return len(data)
+
+
+def _status(error: Exception) -> int | None:
+    """Of HTTP, where an answer was the error."""
+    found = getattr(error, "status", None) or getattr(error.__cause__, "status", None)
+    return found if isinstance(found, int) else None
 
 
 def _told(error: Exception) -> str:

@@ -35,6 +35,8 @@ class ShardFile:
         Byte at which they begin; None where they are packed.
     size : int
         Bytes of the whole file.
+    time : int
+        When it was changed last, in nanoseconds; -1 where that is not known.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class ShardFile:
     count: int
     offset: int | None
     size: int
+    time: int = -1
 
     @property
     def packed(self) -> bool:
@@ -68,10 +71,11 @@ class ShardFile:
             is not installed.
         """
         try:
-            size = self.path.stat().st_size
-            if size != self.size:
+            now = self.path.stat()
+            if now.st_size != self.size or self.time not in (-1, now.st_mtime_ns):
                 raise ShardError(
-                    f"{self.path} had {self.size} bytes and now has {size}; shards never change.",
+                    f"{self.path} was changed after it was opened ({self.size} bytes then, "
+                    f"{now.st_size} now); shards never change.",
                     hint=RECOMPUTE,
                 )
             if self.offset is None:

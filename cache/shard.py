@@ -146,11 +146,15 @@ class Shard:
             If there is no such file.
         """
         try:
-            size = path.stat().st_size if stream is None else stream.seek(0, 2)
+            if stream is None:
+                status = path.stat()
+                size, time = status.st_size, status.st_mtime_ns
+            else:
+                size, time = stream.seek(0, 2), -1
             # A shard never changes, so it needs no lock, which network file systems may lack.
             with h5py.File(path if stream is None else stream, "r", locking=False) as file:
                 _check_format(path, file)
-                shard = _read(path, file, size)
+                shard = _read(path, file, size, time)
         except (FileNotFoundError, ShardError):
             raise
         except PermissionError:
@@ -190,7 +194,7 @@ class ForeignShardError(ShardError):
     """A sound HDF5 file that is not ours, so that nobody may delete it."""
 
 
-def _read(path: Path, file: h5py.File, size: int) -> Shard:
+def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
     fingerprint = Fingerprint.from_json(_text(file, "fingerprint"))
     count = len(file["keys"])
     named = _COLUMNS if int(file.attrs["format_version"]) > 1 else _COLUMNS[:3]
@@ -208,7 +212,7 @@ def _read(path: Path, file: h5py.File, size: int) -> Shard:
         )
     nothing = np.zeros(count, "S1")
     return Shard(
-        ShardFile(path, fingerprint, count, _offset(data, size), size),
+        ShardFile(path, fingerprint, count, _offset(data, size), size, time),
         columns["keys"],
         columns["checksums"],
         columns["seconds"],

@@ -18,7 +18,7 @@ from .claims import find_dead_claims
 from .errors import CacheError, ShardError, StorageError
 from .files import find_debris, storage_error, written_whole
 from .fingerprint import Fingerprint
-from .info import FeatureInfo, Problem
+from .info import FeatureInfo, Problem, closed_folder
 from .layout import FEATURE_FOLDER, FINGERPRINT_FILE
 from .rows import Array
 from .shard import SUFFIX, Entry, Shard, write_shard
@@ -213,14 +213,21 @@ class FeatureCache:
         match = FEATURE_FOLDER.fullmatch(folder.name)
         if match is None or not folder.is_dir():
             return None  # not ours
+        closed = closed_folder(folder)
+        if closed is not None:
+            self._problems[folder] = closed
+            return None
         path = folder / FINGERPRINT_FILE
         try:
             fingerprint = Fingerprint.from_json(path.read_text(encoding="ascii"))
             if fingerprint.id != match["id"]:
                 raise CacheError(f"It belongs to {fingerprint.id}, not into this folder.")
         except (OSError, UnicodeDecodeError, CacheError) as error:
-            self._problems[path] = Problem(path, str(error))
-            return None
+            reason = error.message if isinstance(error, CacheError) else str(error)
+            hint = "`fusion cache verify --repair` writes it anew."
+            self._problems[path] = Problem(path, f"{path} can't be used: {reason}\n  hint: {hint}")
+            return _told_by_shards(folder, match["id"])
+        self._problems.pop(path, None)
         return fingerprint
 
     # -- shards ----------------------------------------------------------------------
@@ -297,13 +304,16 @@ class FeatureCache:
         return shard
 
 
-def local_cache(root: str | os.PathLike[str] | None = None) -> FeatureCache:
+def local_cache(
+    root: str | os.PathLike[str] | None = None, *, must_exist: bool = True
+) -> FeatureCache:
     """A cache to work on, not only to read from.
 
     Raises
     ------
     CacheError
-        If `root`, or the environment's ``FUSION_CACHE``, is the URL of another machine's.
+        If `root`, or the environment's ``FUSION_CACHE``, is the URL of another machine's; or if
+        there is no such folder, though it `must_exist`.
     """
     cache = FeatureCache(root)
     if cache.upstream is not None:
@@ -311,7 +321,22 @@ def local_cache(root: str | os.PathLike[str] | None = None) -> FeatureCache:
             f"The cache at {cache.upstream} can be read from here, and nothing else.",
             hint="Do this on the machine that holds it, or name a folder with --cache.",
         )
+    if must_exist and not cache.root.is_dir():
+        raise CacheError(
+            f"There is no cache in {cache.root}: that is no folder.",
+            hint="Name another with --cache or FUSION_CACHE; `fusion cache build` makes one.",
+        )
     return cache
+
+
+def _told_by_shards(folder: Path, id: str) -> Fingerprint | None:
+    """The fingerprint in the first readable shard that belongs into this folder."""
+    for name in sorted(shards_in(folder)):
+        with contextlib.suppress(OSError, ShardError), undisturbed(folder / name):
+            fingerprint = Shard.open(folder / name).fingerprint
+            if fingerprint.id == id:
+                return fingerprint
+    return None
 
 
 def shards_in(folder: Path) -> dict[str, Listed]:

@@ -18,10 +18,16 @@ _HOW = (
     'Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))" > FILE; '
     "chmod 600 FILE"
 )
+_WHOSE = "It must be the server's: the first line of the file that serves as its --token-file."
 
 
-def read_token(path: Path) -> str:
+def read_token(path: Path, hint: str = _HOW) -> str:
     """The first line of a token file, without spaces around it.
+
+    Parameters
+    ----------
+    hint : str
+        What to do where there is no token; by default how to make one.
 
     Raises
     ------
@@ -35,14 +41,14 @@ def read_token(path: Path) -> str:
             line = file.readline(4096)
     except OSError as error:
         raise CacheError(
-            f"Can't read the token file {path}: {error.strerror or error}.", hint=_HOW
+            f"Can't read the token file {path}: {error.strerror or error}.", hint=hint
         ) from None
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         raise CacheError(
             f"The token file {path} may be read by others (mode {stat.S_IMODE(mode):o}).",
             hint=f"chmod 600 {path}",
         )
-    return _checked(line.decode("utf-8", "replace"), f"The first line of {path}")
+    return _checked(line.decode("utf-8", "replace"), f"The first line of {path}", hint)
 
 
 def token_from_environment() -> str | None:
@@ -55,21 +61,21 @@ def token_from_environment() -> str | None:
         As :func:`read_token`.
     """
     if given := os.environ.get(TOKEN):
-        return _checked(given, f"The environment variable {TOKEN}")
+        return _checked(given, f"The environment variable {TOKEN}", _WHOSE)
     if path := os.environ.get(TOKEN_FILE):
-        return read_token(Path(path).expanduser())
+        return read_token(Path(path).expanduser(), _WHOSE)
     return None
 
 
-def _checked(text: str, where: str) -> str:
+def _checked(text: str, where: str, hint: str) -> str:
     token = text.strip()
     if len(token) < MIN_LENGTH:
         raise CacheError(
-            f"{where} holds {len(token)} characters; a token has at least {MIN_LENGTH}.", hint=_HOW
+            f"{where} holds {len(token)} characters; a token has at least {MIN_LENGTH}.", hint=hint
         )
     if not _VISIBLE.fullmatch(token):
         raise CacheError(
             f"{where} is no token: possible are ASCII letters, digits and signs, without spaces.",
-            hint=_HOW,
+            hint=hint,
         )
     return token

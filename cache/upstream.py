@@ -95,7 +95,7 @@ class Upstream:
                 self._remote.probe(f"{folder}/{FINGERPRINT_FILE}")
                 # Without an index the shards are opened one by one.
                 with contextlib.suppress(FileNotFoundError):
-                    index.write_bytes(self._remote.read(f"{folder}/{INDEX}"))
+                    self._remote.download(f"{folder}/{INDEX}", index)
 
             def open_shard(path: Path) -> Shard | None:
                 return self._open_shard(path, fingerprint)
@@ -148,12 +148,20 @@ class Upstream:
 
     def _root(self) -> dict[str, int]:
         try:
-            return self._remote.names()
+            names = self._remote.names()
         except FileNotFoundError:
             raise CacheError(
                 f"There is no cache at {self}: nothing is found there.",
                 hint="Check the address. A web server must list its folders.",
             ) from None
+        if not any(map(FEATURE_FOLDER.fullmatch, names)):
+            self._add_problem(
+                ".",
+                f"There is no feature cache at {self}: it lists no folder of a feature "
+                "(NAME-ID). Give the URL that fusion cache serve prints, or that of the folder "
+                "which holds them.",
+            )
+        return names
 
     def _shards_in(self, folder: str) -> dict[str, Listed]:
         try:
@@ -162,6 +170,7 @@ class Upstream:
             self._root()  # a wrong address is worth an error, a feature that is missing is not
             return {}
         if FINGERPRINT_FILE not in names:
+            self._root()  # of a server that answers to every address
             return {}
         return {name: Listed(size) for name, size in names.items() if is_shard(name)}
 
@@ -197,7 +206,9 @@ class Upstream:
         return shard
 
     def _report(self, path: str, reason: str) -> None:
-        text = f"{self}: {reason}"
+        self._add_problem(path, f"{self}: {reason}")
+
+    def _add_problem(self, path: str, text: str) -> None:
         self._problems[text] = Problem(Path(path), text)
 
     # -- copying ---------------------------------------------------------------------
@@ -220,8 +231,8 @@ class Upstream:
         key = catalogue.keys[position].decode()
         self._report(
             path,
-            f"the array of {key!r}, number {row} in {path}, does not fit its checksum; it was "
-            "not taken. There, fusion cache verify --repair computes it again.",
+            f"the array of {key!r}, number {row} in {path}, is cut off or does not fit its "
+            "checksum; it was not taken. There, fusion cache verify --repair computes it again.",
         )
 
     def _read(

@@ -19,7 +19,7 @@ import numpy as np
 from .catalogue import INDEX, Catalogue, Listed, index_is_sound, load_catalogue
 from .errors import CacheError, ShardError
 from .fingerprint import Fingerprint
-from .info import Problem
+from .info import Problem, closed_folder, in_one_line
 from .layout import FINGERPRINT_FILE
 from .rewrite import OnBytes, look_into
 from .rows import Array, ShardFile
@@ -66,7 +66,7 @@ class BadFile:
     Attributes
     ----------
     path : Path
-        The file.
+        The file, or a feature's folder that can't be looked into.
     kind : {"shard", "index", "fingerprint", "unreadable"}
         A damaged shard goes; index and fingerprint are written anew from the shards; what the
         system does not let us read stays.
@@ -119,6 +119,11 @@ class VerifyReport:
         """Whether nothing is damaged."""
         return not self.bad_items and not self.bad_files
 
+    @property
+    def mendable(self) -> bool:
+        """Whether there is anything that :func:`fusion.cache.drop.drop` would remove."""
+        return bool(self.bad_items) or any(file.kind != "unreadable" for file in self.bad_files)
+
 
 def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyReport:
     """Read every array of every shard and compare it with its checksum.
@@ -133,7 +138,14 @@ def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyRep
     """
     started = time.perf_counter()
     report = VerifyReport()
-    folders = [(folder, id, shards_in(folder)) for folder, id in cache.folders()]
+    folders = []
+    for folder, id in cache.folders():
+        closed = closed_folder(folder)
+        if closed is None:
+            folders.append((folder, id, shards_in(folder)))
+        else:
+            reason = f"It {closed.reason.removeprefix(f'{folder} ')}"
+            report.bad_files.append(BadFile(folder, "unreadable", None, reason))
     total = sum(listed.size for _, _, listing in folders for listed in listing.values())
 
     def advance(size: int) -> None:
@@ -247,7 +259,7 @@ class _Folder:
         except (NewerShardError, ForeignShardError) as error:
             self.report.aside.append(Problem(path, str(error)))
         except ShardError as error:
-            self._bad_shard(name, error.message.removeprefix(f"{path} "))
+            self._bad_shard(name, in_one_line(error.message.removeprefix(f"{path} ")))
         else:
             if index is not None:
                 self._compare_index(shard, index)

@@ -5,6 +5,7 @@ The cache itself knows neither: it finds what is damaged, and is told what to ke
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,7 +78,7 @@ def repair(
         If the cache can't be written to or is full.
     """
     report = RepairReport()
-    report.left += [f"{problem.path}: {problem.reason}" for problem in drop(cache, found)]
+    report.left += [problem.line for problem in drop(cache, found)]
     report.left += [
         f"{file.path}: nothing tells which items it held. They are computed when a run asks for "
         "them."
@@ -257,7 +258,9 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
             keys = run.read_clips().keys
             ids = [str(feature["id"]) for feature in run.info()["features"].values()]
         except RunError as error:
-            raise RunError(f"{error.message} {_NOTHING_REMOVED}", hint=_mend(path)) from None
+            text = _where_cut(path / "clips.csv") or error.message
+            stop = "" if text.endswith(".") else "."
+            raise RunError(f"{text}{stop} {_NOTHING_REMOVED}", hint=_mend(path)) from None
         except (AttributeError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path / 'run.json'} is damaged: {error!r}. {_NOTHING_REMOVED}", hint=_mend(path)
@@ -265,6 +268,23 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
         for id in ids:
             needed.setdefault(id, set()).update(keys)
     return needed
+
+
+def _where_cut(clips: Path) -> str | None:
+    """What is wrong with a table whose lines differ in length; None if they do not."""
+    try:
+        with clips.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            lines = csv.reader(file)
+            columns = len(next(lines, ()))
+            for line in lines:
+                if line and len(line) != columns:
+                    return (
+                        f"{clips} is cut or damaged at line {lines.line_num}: it has {len(line)} "
+                        f"of {columns} columns."
+                    )
+    except (OSError, csv.Error):
+        return None
+    return None
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -95,7 +96,16 @@ def cli(ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool) -> N
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: turns errors into messages and exit codes."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run_cli(args))
+
+
+class _Terminated(KeyboardInterrupt):
+    """A scheduler ends us (scancel, a time limit): as orderly as Ctrl-C."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def run_cli(args: list[str] | None = None) -> int:
@@ -108,10 +118,8 @@ def run_cli(args: list[str] | None = None) -> int:
             raise
         _say_error(error.message, error.hint)
         return error.exit_code
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        return _interrupted(error)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -133,9 +141,10 @@ def _say_error(message: str, hint: str | None) -> None:
         click.echo(click.style("hint:  ", fg="cyan") + hint, err=True)
 
 
-def _interrupted() -> int:
+def _interrupted(error: BaseException) -> int:
     click.echo("\nInterrupted. What was finished is kept.", err=True)
-    return 130
+    terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
+    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
 def registry_from(ctx: click.Context, more: tuple[str, ...] = ()) -> Any:

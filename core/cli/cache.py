@@ -125,21 +125,22 @@ def info(root: str | None, as_json: bool) -> None:
     for feature in features:
         made = feature.fingerprint
         click.echo(
-            f"  {made.name} {made.id[:8]}: {feature.items} items of shape {made.shape} in "
-            f"{feature.shards} shards, {size(feature.bytes)}, {_cost(feature)}"
+            f"  {made.name} {made.id[:8]}: {count(feature.items, 'item')} of shape "
+            f"{made.shape} in {count(feature.shards, 'shard')}, {size(feature.bytes)}, {_cost(feature)}"
         )
         parameters = ", ".join(f"{k}={v}" for k, v in made.parameters.items())
-        click.echo(f"      version {made.version}; {parameters}")
+        click.echo(f"      {'; '.join(filter(None, (f'version {made.version}', parameters)))}")
         groups = ", ".join(f"{name or 'unnamed'} {n}" for name, n in feature.groups.items())
         packed = f"{count(feature.packed, 'shard')} packed" if feature.packed else ""
         if groups or packed:
             click.echo(f"      {'; '.join(filter(None, (groups, packed)))}")
         if feature.debris:
-            click.echo(f"      {feature.debris} temporary files of killed builds")
+            files = count(feature.debris, "temporary file")
+            click.echo(f"      {files} of killed builds")
     if features:
         click.echo(_in_all_text(_in_all(cache, features)))
     for problem in cache.problems:
-        click.echo(click.style("warning: ", fg="yellow") + problem.reason, err=True)
+        click.echo(click.style("warning: ", fg="yellow") + problem.line, err=True)
 
 
 def _plain(feature: FeatureInfo) -> dict[str, Any]:

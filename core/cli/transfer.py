@@ -99,10 +99,11 @@ def import_(
     """
     from ...cache.imports import import_feature
     from ...cache.store import local_cache
+    from .units import shortened
 
     _check_name(name, registry_from(ctx))
     report = import_feature(
-        local_cache(cache_root),
+        local_cache(cache_root, must_exist=False),
         name,
         source,
         version=version,
@@ -116,7 +117,7 @@ def import_(
     if not _KEY.fullmatch(report.first_key):
         click.echo(
             click.style("warning: ", fg="yellow")
-            + f"The keys, such as {report.first_key!r}, are no digests of recordings: fusion run "
+            + f"The keys, such as {shortened(report.first_key)!r}, are no digests of recordings: fusion run "
             "will not find these arrays. Leave the keys out, and give the paths.",
             err=True,
         )
@@ -135,12 +136,15 @@ def _check_name(name: str, registry: Registry) -> None:
 
 
 def _summary(report: ImportReport) -> str:
+    from .units import count
+
     made = report.fingerprint
     text = f"{_arrays(report.stored, made)} stored as {made.name!r} version {made.version}"
     if report.present:
         text += f"; {report.present} were there already"
     if report.repeated:
-        text += f"; {report.repeated} rows repeat a recording"
+        rows = count(report.repeated, "row repeats", "rows repeat")
+        text += f"; {rows} a recording"
     return text
 
 

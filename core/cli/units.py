@@ -67,6 +67,12 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def shortened(text: str, length: int = 40) -> str:
+    """A text of any length, for a line: what is more is counted."""
+    more = len(text) - length
+    return text if more <= 0 else f"{text[:length]}... ({more} more)"
+
+
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """``1 item``, ``3 items``."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

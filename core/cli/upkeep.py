@@ -53,8 +53,9 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
     _print_verified(cache, report)
     if report.fine:
         return 0
-    if not repair:
+    if not repair and report.mendable:
         click.echo("fusion cache verify --repair drops what is damaged and computes it again.")
+    if not repair:
         return 1
     from ..upkeep import repair as repair_cache
 
@@ -71,7 +72,7 @@ def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
     from .units import count, size
 
     for problem in report.aside:
-        _warn(f"left alone: {problem.reason}")
+        _warn(f"left alone: {problem.line}")
     for file in report.bad_files:
         click.echo(f"{_file(cache, file.path)}: {file.reason}")
     for item in report.bad_items:
@@ -100,7 +101,9 @@ def _print_repaired(report: VerifyReport, repaired: RepairReport) -> None:
 
 
 def _item(item: BadItem) -> str:
-    recording = item.origin or f"key {item.key}"
+    from .units import shortened
+
+    recording = item.origin or f"key {shortened(item.key)}"
     return f"{_feature(item.fingerprint)}, {recording}, in {item.path.name}"
 
 
@@ -127,12 +130,13 @@ def gc(
     forget: bool,
     dry_run: bool,
     root: str | None,
-) -> None:
+) -> int:
     """Remove what no run needs, by age or to a budget.
 
     What run directories need is kept always: of the runs that used this cache, finished or not,
     and of those below --runs. Without --older-than and --max-size only the debris of killed
-    builds goes, and you are told what no run needs.
+    builds goes, and you are told what no run needs. Exits with 1 if the cache stays larger than
+    --max-size.
 
     \b
     fusion cache gc --dry-run --older-than 30d
@@ -158,8 +162,9 @@ def gc(
             on_progress=advance,
         )
     for problem in garbage.report.left:
-        _warn(f"left alone: {problem.path}: {problem.reason}")
+        _warn(f"left alone: {problem.line}")
     _print_garbage(cache, garbage, dry_run, bounded=age is not None or budget is not None)
+    return 1 if garbage.report.missed else 0
 
 
 def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, bounded: bool) -> None:
@@ -267,7 +272,7 @@ def _print_packed(cache: FeatureCache, report: PackReport, done: str) -> int:
     from .units import count, size
 
     for problem in report.left:
-        _warn(f"left alone: {problem.reason}")
+        _warn(f"left alone: {problem.line}")
     sizes = f": {size(report.before)} before, {size(report.after)} now" if report.shards else ""
     click.echo(f"{cache.root}: {count(report.shards, 'shard')} {done}{sizes}")
     return 1 if report.left else 0

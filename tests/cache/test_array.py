@@ -124,3 +124,15 @@ def test_packed_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_unknown_codec(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="no codec 'rar'. Known: zstd, blosc2"):
         write_shard(tmp_path, fingerprint(), [Entry("a", ARRAYS[0])], "rar")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["contiguous", "zstd"])
+def test_a_shard_that_was_overwritten_in_place(tmp_path: Path, kind: str) -> None:
+    """Of the same size: seen by its time of change, without looking at every array."""
+    cache = fill(tmp_path, kind)
+    cache.index(fingerprint())
+    array = FeatureCache(tmp_path).open(fingerprint(), KEYS)
+    path = next(cache.folder(fingerprint()).glob("*.h5"))
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(CacheError, match="changed after it was opened"):
+        array.load()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from fusion.cache import FeatureCache, Fingerprint, digest_recording, imports
 from fusion.cache.export import export_feature
 from fusion.cache.imports import import_feature, imported_features
+from fusion.cache.workers import process_pool
 from fusion.core.errors import CacheError
 
 VIDEO = Fingerprint("video", "1", {"imported": True}, "float32", (3, 5), {})
@@ -486,3 +488,35 @@ def test_what_changes_meanwhile_is_not_stored(
     with pytest.raises(CacheError, match="line 4: Its array was changed while it was imported"):
         import_feature(cache, "video", plain(folder))
     assert imported_features(cache) == []
+
+
+def import_it(root: Path, source: Path, start: Path) -> str:
+    """In a process of its own, from a common start."""
+    while not start.exists():
+        time.sleep(0.001)
+    try:
+        return str(import_feature(FeatureCache(root), "video", source).stored)
+    except CacheError as error:
+        return error.message
+
+
+def test_two_imports_at_once_never_mix(tmp_path: Path) -> None:
+    """Of the same recordings, with different arrays: one goes in, the other is told."""
+    keys = [f"{n:032x}" for n in range(300)]
+    for name, value in (("one", 1.0), ("two", 2.0)):
+        np.save(tmp_path / f"{name}.npy", np.full((300, 4), value, np.float32))
+        (tmp_path / f"{name}.csv").write_text("key\n" + "\n".join(keys) + "\n")
+    with process_pool(2) as pool:
+        said = [
+            pool.submit(import_it, tmp_path / "cache", tmp_path / f"{name}.npy", tmp_path / "go")
+            for name in ("one", "two")
+        ]
+        time.sleep(1.5)
+        (tmp_path / "go").touch()
+        answers = sorted(future.result() for future in said)
+    assert answers[0] == "300"
+    assert "Another process is importing" in answers[1] or "has another array" in answers[1]
+    cache = FeatureCache(tmp_path / "cache")
+    (feature,) = imported_features(cache)
+    assert len(cache.catalogue(feature)) == 300
+    assert len(np.unique(cache.open(feature, keys).load())) == 1

@@ -1,9 +1,11 @@
 """``fusion cache build``, ``info`` and ``why``, as typed."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,25 @@ def test_parts_of_a_corpus(corpus, tmp_path, capsys):
         assert "0 present already" in out
     code, out, _ = said(capsys, "cache", "build", "--data", corpus, *MEL, "--cache", tmp_path)
     assert "0 computed, 54 present already" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_scheduler_that_ends_a_build(corpus, tmp_path):
+    """SIGTERM, as scancel and time limits send it: nothing is left behind, what is done stays."""
+    build = subprocess.Popen(
+        [sys.executable, "-m", "fusion", "cache", "build", "--data", corpus, "--cache", tmp_path,
+         "--features", "persistence", "--jobs", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(tmp_path.glob("persistence-*/claims/*")):
+        time.sleep(0.01)
+    build.terminate()
+    _, err = build.communicate(timeout=60)
+    assert build.returncode == 143, err
+    assert "Interrupted. What was finished is kept." in err
+    assert "Traceback" not in err
+    assert "leaked" not in err
+    assert not list(tmp_path.glob("persistence-*/claims/*"))
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b", "1/0", ""])
