@@ -220,7 +220,7 @@ def _carry_out(cache: FeatureCache, plan: Plan, advance: OnBytes) -> None:
 
 def _remove(shard: Looked, plan: Plan) -> bool:
     try:
-        if last_used(shard.path) != shard.used:
+        if last_used(shard.path) != shard.seen:
             plan.left.append(Problem(shard.path, "It was used meanwhile."))
             return False
         if not shard.kept:

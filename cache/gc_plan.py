@@ -69,6 +69,8 @@ class Looked:
         Bytes of the file.
     used : float
         When it was last used.
+    seen : float
+        What its file said of that afterwards: a look at another user's file counts as a use.
     kept : list of int
         Rows that are referenced.
     count : int
@@ -84,6 +86,7 @@ class Looked:
     path: Path
     size: int
     used: float
+    seen: float
     kept: list[int]
     count: int
     free: int
@@ -145,6 +148,7 @@ def _look(
                 raise ShardError(f"{path} holds another feature.")
             kept = [row for row, key in enumerate(shard.keys) if key in needed]
             free, stuck = _removing(shard, kept)
+        seen = last_used(path)
     except FileNotFoundError:
         return None  # removed since it was listed
     except (ShardError, OSError) as error:
@@ -153,7 +157,7 @@ def _look(
     if stuck:
         left.append(Problem(path, f"{len(kept)} of its items stay, so that it has to be "
                                   f"rewritten: {stuck}"))  # fmt: skip
-    return Looked(path, shard.file.size, used, kept, shard.file.count, free, bool(stuck))
+    return Looked(path, shard.file.size, used, seen, kept, shard.file.count, free, bool(stuck))
 
 
 def _removing(shard: Shard, kept: list[int]) -> tuple[int, str | None]:

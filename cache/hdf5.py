@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ _PAGE = 4096
 
 
 @contextlib.contextmanager
-def hdf5_written_whole(path: Path, *, large: int = 0) -> Iterator[h5py.File]:
+def hdf5_written_whole(
+    path: Path, *, large: int = 0, times: tuple[int, int] | None = None
+) -> Iterator[h5py.File]:
     """Give an HDF5 file to fill in memory; it is written to `path` when that went well.
 
     HDF5 never writes to the disk itself: when that is full it raises errors of several kinds,
@@ -29,6 +32,8 @@ def hdf5_written_whole(path: Path, *, large: int = 0) -> Iterator[h5py.File]:
         Bytes of the largest dataset. Where that is a page or more, it begins at a page, so that
         it needs as few as possible when it is mapped; in smaller files all begin at a
         multiple of 8.
+    times : (int, int), optional
+        Of last access and change that the file shall have, in nanoseconds.
 
     Raises
     ------
@@ -49,6 +54,8 @@ def hdf5_written_whole(path: Path, *, large: int = 0) -> Iterator[h5py.File]:
         yield file
     with written_whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+        if times is not None:  # before anybody can see it: a change of time is a change
+            os.utime(temporary, ns=times)
 
 
 def text_column(texts: Iterable[str]) -> npt.NDArray[np.bytes_]:

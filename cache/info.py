@@ -12,6 +12,9 @@ from .fingerprint import Fingerprint
 
 # What HDF5 adds to its words in parentheses: numbers and addresses, and the system's reason.
 _HDF5 = re.compile(r"\((?P<words>[^():]+): [^()]*? = [^()]*\)", re.DOTALL)
+_OPENING = re.compile(
+    r"(\[Errno \d+\] )?Unable to (synchronously )?open file \((?P<words>[^()]*)\)"
+)
 _SYSTEM = re.compile(r"error message = '(?P<words>[^']*)'")
 
 
@@ -39,7 +42,8 @@ class Problem:
 
 def in_one_line(reason: str) -> str:
     """A reason with its hint in one line, without the addresses that HDF5 tells."""
-    text, hint, what = _HDF5.sub(_words, reason).partition("\n  hint: ")
+    cut = _OPENING.sub(r"\g<words>", _HDF5.sub(_words, reason))
+    text, hint, what = cut.partition("\n  hint: ")
     stop = "" if not hint or text.endswith((".", "!", "?")) else "."
     return " ".join(f"{text}{stop} {what}".split())
 
@@ -53,7 +57,7 @@ def closed_folder(folder: Path) -> Problem | None:
     """Why one can't look into a folder; None if one can, or there is none."""
     try:
         with os.scandir(folder):
-            os.stat(os.path.join(folder, os.curdir))  # to enter is a right of its own
+            (folder / os.pardir).stat()  # to enter is a right of its own
     except FileNotFoundError:
         return None
     except OSError as error:

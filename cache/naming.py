@@ -40,7 +40,9 @@ def find_feature(cache: FeatureCache, text: str) -> Fingerprint:
 
 def _fits(fingerprint: Fingerprint, text: str) -> bool:
     prefix = f"{fingerprint.name}-"
-    return text.startswith(prefix) and text != prefix and f"{prefix}{fingerprint.id}".startswith(text)
+    return (
+        text.startswith(prefix) and text != prefix and f"{prefix}{fingerprint.id}".startswith(text)
+    )
 
 
 def _short(fingerprint: Fingerprint) -> str:

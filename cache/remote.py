@@ -20,7 +20,7 @@ from .urls import check_no_query, names_user, without_user
 
 _REQUESTS = 16  # at a time
 _CONNECT_SECONDS = 10.0
-_SILENT_SECONDS = 30.0  # without a byte, before a server is given up
+_SILENT_SECONDS = 15.0  # without a byte, before a server is given up; it is asked twice
 _BLOCK = 2**16
 # Of an answer that is kept in memory and not asked for by size: a page of a million names.
 _MAX_ANSWER = 64 * 2**20
@@ -86,7 +86,7 @@ class RemoteFolder:
             self._get_file(path, str(target))
 
     def _get_file(self, path: str, target: str | IO[bytes]) -> None:
-        self._files.get_file(self._path(path), target, callback=_limit(self._too_much()))
+        self._files.get_file(self._path(path), target, callback=_limit())
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
         """Parts of files, given as (path, start, end), several at a time.
@@ -95,8 +95,9 @@ class RemoteFolder:
         A file that ends before a part's end gives what there is.
         """
         found: list[bytes | Exception] = []
-        for first in range(0, len(ranges), _REQUESTS):
-            found += self._read_some(ranges[first : first + _REQUESTS])
+        step = _REQUESTS if self._sends_parts else 1
+        for first in range(0, len(ranges), step):
+            found += self._read_some(ranges[first : first + step])
             broken = [one for one in found if isinstance(one, CacheError)]
             if broken:  # no need to wait until the others break as well
                 return found + broken[:1] * (len(ranges) - len(found))
@@ -224,7 +225,7 @@ class RemoteFolder:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS
         )
-        limited = _limited_response(self._too_much())
+        limited = _limited_response()
         return {
             "client_kwargs": {"headers": headers, "timeout": timeout, "response_class": limited}
         }
@@ -249,8 +250,11 @@ class RemoteFolder:
         """The same in our words; FileNotFoundError stays what it is."""
         if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
             error = cast(Exception, error.__cause__)  # so says fsspec whatever went wrong
-        if isinstance(error, FusionError):
-            return cast(CacheError, error)
+        if isinstance(error, _TooMuchError):
+            return CacheError(
+                f"{self} sends more than a feature cache could hold in one answer; it was cut off.",
+                hint="Check the address: is a feature cache there?",
+            )
         status = _status(error)
         if status == 404 or isinstance(error, FileNotFoundError):
             return FileNotFoundError(str(self))
@@ -280,7 +284,6 @@ class RemoteFolder:
             hint=f"Check the address, and that the server runs. {_KEPT}",
         )
 
-
     def _no_tls(self, error: ssl.SSLError) -> CacheError:
         if isinstance(error, ssl.SSLCertVerificationError):
             return CacheError(
@@ -293,26 +296,24 @@ class RemoteFolder:
             hint="Try http://, which is what fusion cache serve speaks, or the port that has TLS.",
         )
 
-    def _too_much(self) -> CacheError:
-        return CacheError(
-            f"{self} sends more than a feature cache could hold in one answer; it was cut off.",
-            hint="Check the address: is a feature cache there?",
-        )
+
+class _TooMuchError(Exception):
+    """An answer went beyond what is taken."""
 
 
-def _limit(error: CacheError) -> Any:
+def _limit() -> Any:
     """Watches a download, and ends one that announced no size and does not end."""
-    from fsspec.callbacks import Callback
+    callbacks: Any = importlib.import_module("fsspec.callbacks")
 
-    class Limit(Callback):  # type: ignore[misc]
+    class Limit(callbacks.Callback):  # type: ignore[misc]
         def call(self, *_: Any, **__: Any) -> None:
             if self.size is None and self.value > _MAX_UNANNOUNCED:
-                raise error
+                raise _TooMuchError
 
     return Limit()
 
 
-def _limited_response(error: CacheError) -> type:
+def _limited_response() -> type:
     """aiohttp's answers, but none that fill the memory."""
     import aiohttp
 
@@ -323,11 +324,11 @@ def _limited_response(error: CacheError) -> type:
             async for chunk in self.content.iter_chunked(_BLOCK):
                 found += chunk
                 if len(found) > limit:
-                    raise error
+                    raise _TooMuchError
             return bytes(found)
 
         async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
-            return (await self.read()).decode(encoding or self.get_encoding(), errors)
+            return (await self.read()).decode(encoding or self.charset or "utf-8", errors)
 
     return Limited
 

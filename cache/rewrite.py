@@ -24,7 +24,7 @@ from .info import Problem
 from .rows import RECOMPUTE, ShardFile
 from .shard import Entry, Shard, checksum, write_shard
 from .store import FeatureCache
-from .usage import set_times, undisturbed
+from .usage import undisturbed
 
 OnBytes = Callable[[int, int], None]
 """Receives how many bytes are done, and how many there are."""
@@ -108,9 +108,9 @@ def codec_used(file: ShardFile) -> Codec | None:
 def _copy(shard: Shard, rows: Sequence[int], codec: Codec | None) -> Path:
     before = shard.path.stat()
     # The list ends with this function: mapped files can't be removed everywhere.
-    new = write_shard(shard.path.parent, shard.fingerprint, list(_checked(shard, rows)), codec)
-    set_times(new, before.st_atime_ns, before.st_mtime_ns)
-    return new
+    times = before.st_atime_ns, before.st_mtime_ns
+    entries = list(_checked(shard, rows))
+    return write_shard(shard.path.parent, shard.fingerprint, entries, codec, times)
 
 
 def _checked(shard: Shard, rows: Sequence[int]) -> Iterator[Entry]:

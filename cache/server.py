@@ -11,6 +11,7 @@ import contextlib
 import hmac
 import importlib
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 5  # for answers that are on their way at Ctrl-C
+_IDLE_SECONDS = 10.0  # for a connection to ask something
+_MAX_CONNECTIONS = 512
+_OWN_FILES = 16  # open ones, besides those of connections
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 def serve(
@@ -76,19 +82,33 @@ def serve(
         )
     # Without a token, pages of other sites must not get in by giving their name our address.
     hosts = None if token else [LOOPBACK, "localhost", "[::1]", _in_url(host)]
+    most = _max_connections()
     config = uvicorn.Config(
         make_app(root, token=token, hosts=hosts),
-        log_level="warning",
+        http=_protocol(2 * most),
+        loop="asyncio",
+        limit_concurrency=most,  # what is above asks in vain: 503
+        backlog=most,
+        log_level="error",  # its warnings are about what strangers send
         access_log=False,
         server_header=False,
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    with _listening(host, address) as listener, contextlib.suppress(KeyboardInterrupt):
-        if on_start:
-            on_start(_url(host, listener))
-        uvicorn.Server(config).run(sockets=[listener])
+    with (
+        _listening(host, address) as listener,
+        _told_once("socket.accept() out of system resource"),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                if on_start:  # not before: only now is Ctrl-C a good end
+                    on_start(_url(host, listener))
+
+        Server(config).run(sockets=[listener])
 
 
 def make_app(root: Path, *, token: str | None = None, hosts: list[str] | None = None) -> Starlette:
@@ -212,6 +232,86 @@ def _not_found() -> Exception:
     from starlette.exceptions import HTTPException
 
     return HTTPException(404)
+
+
+# -- connections ---------------------------------------------------------------------
+
+
+def _max_connections() -> int:
+    """So many that neither they, nor as many files, nor those in line lack a file descriptor."""
+    try:
+        import resource
+    except ImportError:  # not POSIX
+        return _MAX_CONNECTIONS
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return max(4, min(_MAX_CONNECTIONS, (files - _OWN_FILES) // 3))
+
+
+def _protocol(most: int) -> type[H11Protocol]:
+    """HTTP for at most so many connections, none of them idle for long.
+
+    uvicorn alone waits without end for a first request, and accepts whoever comes.
+    """
+    import asyncio
+
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        _idle: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > most:
+                transport.write(_FULL)  # without waiting for what it asks
+                transport.close()
+            else:
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._stop_waiting()
+
+        def on_response_complete(self) -> None:
+            self._stop_waiting()
+            self._wait()
+            super().on_response_complete()
+
+        def _wait(self) -> None:
+            self._idle = self.loop.call_later(_IDLE_SECONDS, self.transport.abort)
+
+        def _stop_waiting(self) -> None:
+            if self._idle is not None:
+                self._idle.cancel()
+
+    return Protocol
+
+
+@contextlib.contextmanager
+def _told_once(start: str) -> Iterator[None]:
+    """Of asyncio's messages that start so, let the first through: it makes thousands."""
+    told = False
+
+    def is_new(record: logging.LogRecord) -> bool:
+        nonlocal told
+        if not record.getMessage().startswith(start):
+            return True
+        first, told = not told, True
+        record.exc_info = None
+        return first
+
+    logger = logging.getLogger("asyncio")
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 # -- the socket ----------------------------------------------------------------------

@@ -240,7 +240,11 @@ def _text(file: h5py.File, name: str) -> str:
 
 
 def write_shard(
-    folder: Path, fingerprint: Fingerprint, entries: Sequence[Entry], codec: Codec | None = None
+    folder: Path,
+    fingerprint: Fingerprint,
+    entries: Sequence[Entry],
+    codec: Codec | None = None,
+    times: tuple[int, int] | None = None,
 ) -> Path:
     """Write arrays as one new shard of `folder`, which must exist.
 
@@ -252,6 +256,8 @@ def write_shard(
         At least one.
     codec : str, optional
         Pack the arrays with it.
+    times : (int, int), optional
+        Of last access and change that the file shall have, in nanoseconds; now by default.
 
     Returns
     -------
@@ -278,7 +284,7 @@ def write_shard(
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
     options = codec_options(codec, fingerprint) if codec else {}
     mapped = 0 if codec else sum(array.nbytes for array in arrays)
-    with hdf5_written_whole(path, large=mapped) as file:
+    with hdf5_written_whole(path, large=mapped, times=times) as file:
         _fill(file, fingerprint, arrays, dict(zip(_COLUMNS, columns, strict=True)), options)
     return path
 

@@ -254,11 +254,14 @@ class Upstream:
         """Each array, or the error of the request that it was part of."""
         shards, rows = catalogue.place(positions)
         parts: list[_Part] = []
+        broken = False  # no need to wait until the others break as well
         for number in np.unique(shards).tolist():
             mine = shards == number
             whole = _Part(catalogue.files[number], rows[mine].tolist(), positions[mine].tolist())
             if whole.file.packed:
-                yield from self._unpacked(whole)
+                for position, array in [] if broken else self._unpacked(whole):
+                    broken = isinstance(array, CacheError)
+                    yield position, array
             else:
                 parts += whole.split()
         found = self._remote.read_ranges([part.range() for part in parts])

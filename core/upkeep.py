@@ -258,7 +258,9 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
             keys = run.read_clips().keys
             ids = [str(feature["id"]) for feature in run.info()["features"].values()]
         except RunError as error:
-            text = _where_cut(path / "clips.csv") or error.message
+            clips = path / "clips.csv"
+            cut = _where_cut(clips) if error.message.startswith(str(clips)) else None
+            text = cut or error.message
             stop = "" if text.endswith(".") else "."
             raise RunError(f"{text}{stop} {_NOTHING_REMOVED}", hint=_mend(path)) from None
         except (AttributeError, KeyError, TypeError) as error:

@@ -126,7 +126,8 @@ def info(root: str | None, as_json: bool) -> None:
         made = feature.fingerprint
         click.echo(
             f"  {made.name} {made.id[:8]}: {count(feature.items, 'item')} of shape "
-            f"{made.shape} in {count(feature.shards, 'shard')}, {size(feature.bytes)}, {_cost(feature)}"
+            f"{made.shape} in {count(feature.shards, 'shard')}, {size(feature.bytes)}, "
+            f"{_cost(feature)}"
         )
         parameters = ", ".join(f"{k}={v}" for k, v in made.parameters.items())
         click.echo(f"      {'; '.join(filter(None, (f'version {made.version}', parameters)))}")

@@ -247,7 +247,7 @@ def _fetched(report: BuildReport, upstream: object) -> str:
 
 def _problems(report: BuildReport) -> list[str]:
     """Files of the cache that could not be used, for people."""
-    shown = [f"[yellow]warning:[/] {escape(p.reason)}" for p in report.problems[:_FAILURES_SHOWN]]
+    shown = [f"[yellow]warning:[/] {escape(p.line)}" for p in report.problems[:_FAILURES_SHOWN]]
     more = len(report.problems) - len(shown)
     return [*shown, f"and {more} more: fusion cache verify"] if more > 0 else shown
 

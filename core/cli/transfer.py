@@ -117,8 +117,9 @@ def import_(
     if not _KEY.fullmatch(report.first_key):
         click.echo(
             click.style("warning: ", fg="yellow")
-            + f"The keys, such as {shortened(report.first_key)!r}, are no digests of recordings: fusion run "
-            "will not find these arrays. Leave the keys out, and give the paths.",
+            + f"The keys, such as {shortened(report.first_key)!r}, are no digests of "
+            "recordings: fusion run will not find these arrays. Leave the keys out, and give the "
+            "paths.",
             err=True,
         )
 

@@ -178,15 +178,75 @@ def test_what_is_damaged_is_left_to_verify(cache: FeatureCache, feature: Fingerp
     assert report.features[0].removed == 20
 
 
-def test_a_feature_without_a_readable_fingerprint_is_left(
+def test_a_feature_that_only_its_shards_describe(cache: FeatureCache, feature: Fingerprint) -> None:
+    described = cache.folder(feature) / "fingerprint.json"
+    described.write_text("{")
+    before = size(cache)
+    report = collect(FeatureCache(cache.root), {feature.id: KEYS[:10]}, older_than=ANY)
+    assert [problem.path for problem in report.left] == [described]
+    assert (report.before, report.features[0].removed) == (before, 30)
+    assert sorted(path.name for path in cache.root.rglob("*.h5")) == [
+        by_age(cache, feature)[0].path.name
+    ]
+
+
+def test_a_feature_that_nothing_describes_is_left(
     cache: FeatureCache, feature: Fingerprint
 ) -> None:
     described = cache.folder(feature) / "fingerprint.json"
-    described.write_text("{")
+    for path in (described, *described.parent.glob("*.h5")):
+        path.write_text("{")
     before = files(cache.root)
     report = collect(FeatureCache(cache.root), {}, older_than=ANY)
     assert [problem.path for problem in report.left] == [described]
     assert files(cache.root) == before
+
+
+def closing(cache: FeatureCache) -> None:
+    """Let somebody else work in the cache, once what is not his has been closed."""
+    for folder in [*cache.root.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    for folder in (cache.root, *(folder for folder, _ in cache.folders())):
+        folder.chmod(0o777)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_can_not_be_looked_into_stays(
+    cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest, dry_run: bool
+) -> None:
+    closed = cache.folder(fill(cache, name="a_closed"))
+    closing(cache)
+    closed.chmod(0o700)
+    request.getfixturevalue("nobody")
+    report = collect(FeatureCache(cache.root), {}, older_than=ANY, dry_run=dry_run)
+    assert [problem.line for problem in report.left] == [
+        f"{closed} can't be read: Permission denied."
+    ]
+    assert [(one.fingerprint, one.removed) for one in report.features] == [(feature, 40)]
+    assert closed.exists()
+
+
+def test_claims_that_can_not_be_looked_into_keep_a_folder(
+    cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest
+) -> None:
+    claims = cache.folder(feature) / "claims"
+    claims.mkdir()
+    closing(cache)
+    claims.chmod(0o700)
+    request.getfixturevalue("nobody")
+    report = collect(FeatureCache(cache.root), {}, older_than=ANY)
+    assert report.folders == [] and report.features[0].removed == 40
+    assert (cache.folder(feature) / "fingerprint.json").exists()
+
+
+def test_a_use_that_is_still_to_come_counts_as_now(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    for shard in by_age(cache, feature)[:2]:
+        age(shard.path, -DAY)
+    assert collect(cache, {}, older_than=timedelta(seconds=1)).features[0].removed == 20
+    assert collect(cache, {}, max_bytes=0).features[0].removed == 0  # used within the hour
+    assert collect(cache, {}, older_than=ANY).features[0].removed == 20
 
 
 def test_used_between_plan_and_deed(cache: FeatureCache, feature: Fingerprint) -> None:

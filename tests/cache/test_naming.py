@@ -32,7 +32,8 @@ def test_several_are_listed_with_what_differs(cache: FeatureCache) -> None:
         find_feature(cache, "mel")
     for hop, count in ((128, 1), (256, 2)):
         id = fingerprint("mel", hop=hop).id[:8]
-        assert f"\n  mel-{id}  {count} items, parameters.hop={hop}" in error.value.message
+        items = f"{count} item{'s' if count > 1 else ''}"
+        assert f"\n  mel-{id}  {items}, parameters.hop={hop}" in error.value.message
     assert "dtype" not in error.value.message
 
 
@@ -43,6 +44,5 @@ def test_an_empty_folder_is_not_meant(cache: FeatureCache) -> None:
 
 @pytest.mark.parametrize("text", ["me", "mel-", "mel-g", ""])
 def test_none(cache: FeatureCache, text: str) -> None:
-    match = "2 features" if text == "mel-" else "no feature .* It has: mel, mel-2"
-    with pytest.raises(CacheError, match=match):
+    with pytest.raises(CacheError, match="no feature .* It has: mel, mel-2"):
         find_feature(cache, text)

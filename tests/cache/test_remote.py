@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cache_computations import array_of, fingerprint
 from cache_elsewhere import KEYS, N, entries_of, entry, number, shards_of
-from cache_http import served
+from cache_http import answering, served
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache import remote as remote_module
 from fusion.cache import upstream as upstream_module
 from fusion.cache.catalogue import Catalogue
+from fusion.cache.remote import RemoteFolder
 from fusion.cache.rewrite import pack
 from fusion.cache.shard import write_shard
 from fusion.cache.upstream import Upstream
@@ -100,6 +104,140 @@ def test_a_package_is_missing(missing: str, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(CacheError, match="package that is not installed") as caught:
         FeatureCache("http://127.0.0.1:9").info()
     assert caught.value.hint == "pip install 'modal-fusion[remote]'"
+
+
+def test_s3fs_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(CacheError, match="package that is not installed") as caught:
+        FeatureCache("s3://bucket/cache").info()
+    assert caught.value.hint == "pip install 'modal-fusion[s3]'"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h/?token=SECRET", "https://h/a#SECRET", "HTTP://h?SECRET", "http://u:a#SECRET@h/",
+     "http://h?token=a@SECRET", "http://h/?SECRET\n"],
+)  # fmt: skip
+def test_secrets_in_the_address(url: str) -> None:
+    with pytest.raises(CacheError, match="can't hold") as caught:
+        FeatureCache(url)
+    assert "SECRET" not in str(caught.value)
+    assert "FUSION_CACHE_TOKEN_FILE" in str(caught.value)
+
+
+def test_no_tls_there(there: FeatureCache) -> None:
+    with served(there.root) as (url, _):
+        secure = url.replace("http", "https")
+        with pytest.raises(CacheError, match=f"{secure} does not speak TLS") as caught:
+            FeatureCache(secure).info()
+    assert "Try http://" in str(caught.value)
+
+
+def test_a_certificate_that_nobody_knows() -> None:
+    error = RuntimeError()
+    error.os_error = ssl.SSLCertVerificationError()  # type: ignore[attr-defined]
+    error.os_error.verify_message = "self-signed certificate"  # type: ignore[attr-defined]
+    told = str(RemoteFolder("https://h")._explain(error))
+    assert "The certificate of https://h is not trusted: self-signed certificate." in told
+    assert "SSL_CERT_FILE" in told
+
+
+def test_from_one_address_to_the_next() -> None:
+    def redirect(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", request.path)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    with (
+        answering(redirect) as url,
+        pytest.raises(CacheError, match="from one address to the next") as caught,
+    ):
+        FeatureCache(url).info()
+    assert "TooManyRedirects" not in str(caught.value)
+
+
+def page(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Type", "text/html")
+    request.end_headers()
+    request.wfile.write(b"<html><a href='imprint.html'>Welcome</a></html>")
+
+
+def test_a_page_for_every_address() -> None:
+    with answering(page) as url:
+        cache = FeatureCache(url)
+        assert cache.fetch(fingerprint(), KEYS) == 0
+        (problem,) = cache.problems
+    assert f"There is no feature cache at {url}: " in problem.reason
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    page(request)
+    for _ in range(200):  # MiB: enough to fail the test, not the machine
+        request.wfile.write(b" " * 2**20)
+
+
+def test_a_listing_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_module, "_MAX_ANSWER", 2**20)
+    with answering(endless) as url:
+        with pytest.raises(CacheError, match=f"{url} sends more than"):
+            FeatureCache(url).info()
+        with pytest.raises(CacheError, match=f"{url} sends more than"):
+            (found,) = RemoteFolder(url).read_ranges([("a", 0, 10)])
+            raise found  # type: ignore[misc]
+
+
+def test_a_file_without_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 2**20)
+    with answering(endless) as url, pytest.raises(CacheError, match=f"{url} sends more than"):
+        RemoteFolder(url).download("shards.idx", tmp_path / "index")
+    assert (tmp_path / "index").stat().st_size < 2**24
+
+
+def test_announced_files_may_be_large(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 10)
+    with served(there.root) as (url, _):
+        assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
+
+
+@pytest.mark.parametrize("shards", ["plain", "packed"])
+def test_a_server_that_falls_silent(
+    there: FeatureCache, shards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle: it is asked twice, and half a minute is enough for both."""
+    if shards == "packed":
+        pytest.importorskip("hdf5plugin")
+        pack(there, "zstd")
+        for numbers in (range(30, 35), range(35, 40)):
+            rest = [entry(n, fingerprint()) for n in numbers]
+            write_shard(there.folder(fingerprint()), fingerprint(), rest, "zstd")
+        there.index(fingerprint())
+    assert 2 * remote_module._SILENT_SECONDS <= 30
+    monkeypatch.setattr(remote_module, "_SILENT_SECONDS", 0.5)
+
+    def stop_at_shards(request: BaseHTTPRequestHandler) -> None:
+        if request.path.endswith(".h5"):
+            time.sleep(3)
+            return
+        path = there.root / request.path.strip("/")
+        if path.is_file():
+            request.send_response(200)
+            request.end_headers()
+            request.wfile.write(path.read_bytes())
+            return
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.end_headers()
+        for one in path.iterdir():
+            slash = "/" if one.is_dir() else ""
+            request.wfile.write(f"<a href='{one.name}{slash}'>x</a>".encode())
+
+    with answering(stop_at_shards) as url:
+        started = time.monotonic()
+        with pytest.raises(CacheError, match="does not answer"):
+            FeatureCache(url).fetch(fingerprint(), [*KEYS, "key0031", "key0036"])
+        assert 0.9 < time.monotonic() - started < 2.5
 
 
 def test_the_codec_is_missing(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ def test_some_rows_are_kept_as_they_were(cache: FeatureCache, feature: Fingerpri
     before = content(cache, feature)
     old = first(cache, feature)
     age(old.path, 5000)
+    old = Shard.open(old.path)
     used = old.path.stat()
     new = rewrite(old, [7, 2], codec)
     assert new is not None and new.parent == old.path.parent
@@ -69,6 +70,7 @@ def test_a_damaged_array_is_not_passed_on(cache: FeatureCache, feature: Fingerpr
     old = first(cache, feature)
     assert old.file.offset is not None
     flip(old.path, old.file.offset + 3 * array_of(0).nbytes)
+    old = Shard.open(old.path)
     names = sorted(old.path.parent.glob("*.h5"))
     with pytest.raises(ShardError, match="'key0003' does not fit its checksum") as caught:
         rewrite(old, [2, 3, 4])

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion.cache import FeatureArray, FeatureCache
+from fusion.cache.store import local_cache
 from fusion.cache.workers import process_pool
 from fusion.core.errors import CacheError
 
@@ -163,9 +164,69 @@ def test_info_names_a_folder_whose_fingerprint_is_damaged(tmp_path: Path) -> Non
     cache = fill(tmp_path, shards=1)
     readable = cache.folder(fingerprint()) / "fingerprint.json"
     readable.write_text(readable.read_text().replace('"1"', '"2"'))
-    assert cache.info() == []
-    assert "not into this folder" in cache.problems[0].reason
+    assert [found.items for found in cache.info()] == [len(KEYS)]  # the shards tell whose it is
+    (problem,) = cache.problems
+    assert problem.path == readable and "not into this folder" in problem.reason
     np.testing.assert_array_equal(cache.open(fingerprint(), KEYS).load(), ARRAYS)
+
+
+@pytest.mark.parametrize("damage", ["{", "", "\xff"])
+def test_a_damaged_fingerprint_hides_nothing(tmp_path: Path, damage: str) -> None:
+    cache = fill(tmp_path, shards=2)
+    readable = cache.folder(fingerprint()) / "fingerprint.json"
+    sound = readable.read_text()
+    readable.write_text(damage, encoding="latin-1")
+    first = sorted(readable.parent.glob("*.h5"))[0]
+    first.write_bytes(b"no shard")  # the other one tells it too
+    assert cache.features() == [fingerprint()]
+    (problem,) = cache.problems
+    assert problem.line.startswith(f"{readable} can't be used: ")
+    assert problem.line.endswith("`fusion cache verify --repair` writes it anew.")
+    assert problem.line.count(str(readable)) == 1 and "\n" not in problem.line
+    readable.write_text(sound)
+    assert cache.features() == [fingerprint()] and cache.problems == []
+
+
+def test_a_damaged_fingerprint_and_only_strange_shards(tmp_path: Path) -> None:
+    cache = fill(tmp_path, shards=1)
+    other = fingerprint("other")
+    cache.add(other, ["k"], [np.zeros(other.shape, other.dtype)])
+    folder = cache.folder(fingerprint())
+    for shard in folder.glob("*.h5"):
+        shard.unlink()
+    for shard in cache.folder(other).glob("*.h5"):
+        shard.rename(folder / shard.name)
+    (folder / "fingerprint.json").write_text("{")
+    assert cache.features() == [other]
+    assert [problem.path for problem in cache.problems] == [folder / "fingerprint.json"]
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o744])
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, mode: int, request) -> None:  # type: ignore[no-untyped-def]
+    cache = fill(tmp_path, shards=1)
+    other = fingerprint("other")
+    cache.add(other, ["k"], [np.zeros(other.shape, other.dtype)])
+    cache.root.chmod(0o755)
+    for folder in [*tmp_path.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    folder = cache.folder(fingerprint())
+    folder.chmod(mode)
+    request.getfixturevalue("nobody")
+    cache = FeatureCache(cache.root)
+    assert [found.fingerprint for found in cache.info()] == [other]
+    (problem,) = cache.problems
+    assert problem.line == f"{folder} can't be read: Permission denied."
+
+
+def test_a_cache_that_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match=r"no cache in .*tpyo: that is no folder\.") as caught:
+        local_cache(tmp_path / "tpyo")
+    assert "--cache" in str(caught.value.hint)
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="that is no folder"):
+        local_cache(tmp_path / "file")
+    assert local_cache(tmp_path / "new", must_exist=False).root == tmp_path / "new"
+    assert local_cache(tmp_path).features() == []
 
 
 def test_a_name_that_is_empty() -> None:

@@ -71,5 +71,26 @@ def test_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUSION_CACHE_TOKEN", "another-token-of-20")
     assert token_from_environment() == "another-token-of-20"
     monkeypatch.setenv("FUSION_CACHE_TOKEN", "short")
-    with pytest.raises(CacheError, match="FUSION_CACHE_TOKEN holds 5 characters"):
+    with pytest.raises(CacheError, match="FUSION_CACHE_TOKEN holds 5 characters") as caught:
         token_from_environment()
+    assert_it_asks_for_the_servers(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_client_needs_the_servers_token(
+    tmp_path: Path, content: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To make one would be of no use."""
+    path = tmp_path / "token"
+    if content is not None:
+        path.touch(0o600)
+    monkeypatch.delenv("FUSION_CACHE_TOKEN", raising=False)
+    monkeypatch.setenv("FUSION_CACHE_TOKEN_FILE", str(path))
+    with pytest.raises(CacheError, match="No such file|holds 0 characters") as caught:
+        token_from_environment()
+    assert_it_asks_for_the_servers(caught.value)
+
+
+def assert_it_asks_for_the_servers(error: CacheError) -> None:
+    assert "It must be the server's" in str(error.hint)
+    assert "Make one" not in str(error.hint)

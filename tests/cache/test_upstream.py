@@ -170,6 +170,40 @@ def test_a_damaged_array_is_not_taken(there: FeatureCache, place: Place) -> None
     assert set(entries_of(cache)) == set(KEYS) - {"key0014"}
 
 
+@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize("index", ["with", "without"])
+def test_a_shard_that_was_cut(there: FeatureCache, place: Place, size: int, index: str) -> None:
+    """What it held counts as not there; the rest arrives."""
+    path = shards_of(there)[10]
+    os.truncate(path, size)
+    if index == "without":
+        (there.folder(fingerprint()) / "shards.idx").unlink()
+    with place(there.root) as url:
+        report = build(FeatureCache(url), [(Ramp(fingerprint()), items(N))], jobs=1)
+    assert (report.fetched, report.computed, report.failures) == (N - 10, 10, [])
+    assert report.problems
+    assert all(path.name in problem.reason for problem in report.problems)
+
+
+def test_a_packed_shard_that_was_cut(there: FeatureCache, place: Place) -> None:
+    pytest.importorskip("hdf5plugin")
+    made = fingerprint()
+    path = write_shard(there.folder(made), made, [entry(n, made) for n in range(50, 60)], "zstd")
+    there.index(made)
+    os.truncate(path, 0)
+    with place(there.root) as url:
+        cache = FeatureCache(url)
+        assert cache.fetch(made, [*KEYS, "key0055"]) == N
+        assert path.name in cache.problems[0].reason
+
+
+def test_an_empty_fingerprint_file(there: FeatureCache, place: Place) -> None:
+    """It is for people; what the shards say counts."""
+    os.truncate(there.folder(fingerprint()) / "fingerprint.json", 0)
+    with place(there.root) as url:
+        assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
+
+
 def test_files_that_are_no_shards(there: FeatureCache, place: Place) -> None:
     folder = there.folder(fingerprint())
     (folder / "shards.idx").unlink()
@@ -213,6 +247,29 @@ def test_a_fingerprint_in_the_wrong_folder(there: FeatureCache, place: Place) ->
     assert len(reasons) == 2
     assert "not into this folder" in reasons[0]
     assert "no fingerprint" in reasons[1]
+
+
+@pytest.mark.parametrize("what", ["empty", "foreign", "above"])
+def test_a_place_that_is_no_cache(there: FeatureCache, place: Place, what: str) -> None:
+    root = there.root.parent / "served"
+    root.mkdir()
+    (root / "notes").mkdir()
+    (root / "notes" / "text.txt").touch()
+    if what == "above":
+        shutil.copytree(there.root, root / "features")
+    elif what == "empty":
+        shutil.rmtree(root / "notes")
+        if place is by_memory or place is by_s3:
+            pytest.skip("there are no empty folders")
+    with place(root) as url:
+        report = build(FeatureCache(url), [(Ramp(fingerprint()), items(2))], jobs=1)
+        cache = FeatureCache(url)
+        assert cache.info() == []
+    for problems in (report.problems, cache.problems):
+        (problem,) = problems
+        assert f"There is no feature cache at {url}: it lists no folder" in problem.reason
+        assert "Give the URL" in problem.reason
+    assert report.computed == 2
 
 
 # -- as a cache ----------------------------------------------------------------------

@@ -160,6 +160,26 @@ def test_what_may_not_be_read_is_said_and_kept(cache: FeatureCache, feature: Fin
     assert folder.exists()
 
 
+def test_a_folder_that_may_not_be_read_stops_nothing(
+    cache: FeatureCache,
+    feature: Fingerprint,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    closed = cache.folder(fill(cache, shards=1, name="a_closed"))
+    cache.root.chmod(0o777)
+    for folder in [*cache.root.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    closed.chmod(0o700)
+    request.getfixturevalue("nobody")
+    report = verify(cache)
+    (bad,) = report.bad_files
+    assert (bad.path, bad.kind) == (closed, "unreadable")
+    assert bad.reason == "It can't be read: Permission denied."
+    assert (report.items, report.features, report.mendable) == (40, 1, False)
+    assert [problem.path for problem in drop(cache, report)] == [closed]
+
+
 def test_a_codec_that_is_not_installed(
     cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

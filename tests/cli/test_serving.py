@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -169,6 +169,69 @@ def test_with_a_token(
         assert TOKEN not in "".join([first, second, *process.communicate(timeout=30)])
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of open files are POSIX")
+def test_silent_connections_do_not_fill_it(built: Path) -> None:
+    """With 40 open files allowed, 60 that ask nothing: refused, and forgotten soon."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40));"
+        "from fusion.cache import server; server._IDLE_SECONDS = 2.0; from pathlib import Path;"
+        "server.serve(Path(sys.argv[1]), on_start=lambda url: print(url, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(built)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process, ExitStack() as stack:  # fmt: skip
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
+        first = [stack.enter_context(connection(host, port)) for _ in range(10)]
+        time.sleep(0.2)
+        assert status(host, port) == 503
+        for _ in range(50):
+            stack.enter_context(connection(host, port))
+        deadline = time.monotonic() + 20
+        while status(host, port) != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert all(one.recv(1) == b"" for one in first)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert "Traceback" not in err
+    assert err.count("socket.accept() out of system resource") <= 1
+
+
+def connection(host: str, port: str) -> socket.socket:
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def status(host: str, port: str) -> int | None:
+    """Of a request for the features; None where the connection breaks."""
+    client = http.client.HTTPConnection(host, int(port), timeout=10)
+    try:
+        client.request("GET", "/")
+        return client.getresponse().status
+    except OSError:
+        return None
+    finally:
+        client.close()
+
+
+def test_odd_requests_leave_no_traces(built: Path) -> None:
+    odd = [
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"\x16\x03\x01\x00\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ]
+    with serving(built) as (first, _, process):
+        host, _, port = url_of(first).removeprefix("http://").partition(":")
+        for request in odd:
+            with connection(host, port) as one:
+                one.sendall(request)
+                assert one.recv(100).startswith(b"HTTP/1.1 ")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("", "")
+
+
 # -- mistakes ------------------------------------------------------------------------
 
 
@@ -184,8 +247,8 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_mistakes(tmp_path: Path, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = str(tmp_path)
     none = tmp_path / "none"
-    assert f"no cache folder {none}" in mistake(capsys, "--cache", str(none))
-    assert f"no cache folder {tmp_path / 'local'}" in mistake(capsys)
+    assert f"no cache in {none}" in mistake(capsys, "--cache", str(none))
+    assert f"no cache in {tmp_path / 'local'}" in mistake(capsys)
     assert "no port 70000" in mistake(capsys, "--cache", root, "--port", "70000")
     assert "not a valid integer" in mistake(capsys, "--cache", root, "--port", "x")
     assert "--token-file FILE" in mistake(capsys, "--cache", root, "--host", "0.0.0.0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -232,6 +233,25 @@ def test_keys_that_no_run_would_find(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr()
     assert said.out == "1 array of shape (1,), float64, stored as 'x' version 1\n"
     assert "'utterance 7'" in said.err and "will not find" in said.err
+
+
+def test_one_and_none_in_words(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    np.save(tmp_path / "1.npy", np.zeros(1))
+    table, cache = tmp_path / "a.csv", tmp_path / "c"
+    key = "k" * 500
+    table.write_text(f"key,feature\n{key},1.npy\n{key},1.npy\n")
+    assert run_cli(["cache", "import", "x", str(table), "--cache", str(cache)]) == 0
+    said = capsys.readouterr()
+    assert "; 1 row repeats a recording" in said.out
+    assert f"such as '{'k' * 40}... (460 more)', are" in said.err and key not in said.err
+    debris = next(cache.glob("x-*")) / f".{'0' * 32}.elsewhere.1.tmp"
+    debris.touch()
+    os.utime(debris, (0, 0))
+    assert run_cli(["cache", "info", "--cache", str(cache)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "1 item of shape (1,) in 1 shard, " in lines[1]
+    assert "      1 temporary file of killed builds" in lines
+    assert not any(line.rstrip().endswith(";") for line in lines)
 
 
 def test_an_export_replaces_on_demand(cache: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from fusion.core.cli.units import count, parse_duration, parse_size, size
+from fusion.core.cli.units import count, parse_duration, parse_size, shortened, size
 from fusion.core.errors import ParameterError
 
 
@@ -50,3 +50,8 @@ def test_for_people() -> None:
     assert (count(1, "item"), count(0, "item"), count(2, "index", "indices")) == (
         "1 item", "0 items", "2 indices",
     )  # fmt: skip
+
+
+def test_long_texts_are_cut() -> None:
+    assert shortened("k" * 40) == "k" * 40
+    assert shortened("k" * 500) == "k" * 40 + "... (460 more)"

@@ -200,8 +200,54 @@ def test_a_killed_repair_loses_nothing_good(built, corpus, tmp_path, capsys):
     assert killed > 3
 
 
+def test_what_repair_can_not_mend_is_not_promised(root, capsys):
+    (shards(root)[0].path.parent / "folder.h5").mkdir()
+    code, out, _ = said(capsys, "cache", "verify", "--cache", root)
+    assert code == 1 and "1 bad file" in out and "--repair" not in out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["verify"], ["gc"], ["pack"], ["unpack"], ["export", "mel", "mel.h5"], ["serve"]],
+    ids=lambda command: command[0],
+)
+def test_a_cache_that_is_not_there(tmp_path, capsys, command):
+    missing = tmp_path / "tpyo"
+    code, out, err = said(capsys, "cache", *command, "--cache", missing)
+    assert (code, out) == (2, "")
+    assert f"no cache in {missing}" in err and "--cache" in err
+    assert not missing.exists()
+
+
+def test_a_damaged_fingerprint_hides_nothing(root, tmp_path, capsys):
+    described = next(root.rglob("fingerprint.json"))
+    described.write_text("{")
+    code, out, err = said(capsys, "cache", "info", "--cache", root)
+    assert code == 0 and "54 items of shape" in out
+    assert err.count(str(described)) == 1 and "verify --repair" in err
+    code, out, err = said(capsys, "cache", "export", "mel", tmp_path / "mel.h5", "--cache", root)
+    assert code == 0 and "54 arrays" in out
+    code, out, err = said(capsys, "cache", "gc", "--cache", root)
+    assert code == 0 and "54 items" in out
+    assert err.count(str(described)) == 1 and len(err.splitlines()) == 1
+    assert said(capsys, "cache", "verify", "--repair", "--cache", root)[0] == 0
+    assert said(capsys, "cache", "info", "--cache", root)[2] == ""
+
+
+def test_a_warning_is_one_line(root, capsys):
+    shard = shards(root)[0].path
+    shard.write_bytes(shard.read_bytes()[:3000])
+    (shard.parent / "folder.h5").mkdir()
+    code, _, err = said(capsys, "cache", "gc", "--cache", root)
+    lines = sorted(err.splitlines())
+    assert code == 0 and len(lines) == 2
+    for line in lines:
+        assert line.startswith("warning: left alone: ") and line.count(str(shard.parent)) == 1
+        assert " = " not in line and "0x" not in line
+
+
 def test_an_empty_cache(tmp_path, capsys):
-    code, out, err = said(capsys, "cache", "verify", "--cache", tmp_path / "nowhere")
+    code, out, err = said(capsys, "cache", "verify", "--cache", tmp_path)
     assert (code, err) == (0, "")
     assert "0 items in 0 shards of 0 features" in out
 
@@ -237,7 +283,7 @@ def test_by_age(root, capsys):
 
 def test_a_budget_that_is_missed(root, capsys):
     code, out, err = said(capsys, "cache", "gc", "--max-size", "10kB", "--cache", root)
-    assert code == 0 and "removed: nothing" in out
+    assert code == 1 and "removed: nothing" in out
     assert "The budget is missed by" in err and "were used lately (--older-than 0" in err
     code, out, err = said(capsys, "cache", "gc", "--max-size", "10kB", "--older-than", 0,
                           "--cache", root)  # fmt: skip

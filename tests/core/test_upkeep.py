@@ -273,6 +273,24 @@ def test_a_run_that_can_not_be_read_stops_everything(
     assert cache.missing(feature, [*KEYS, "unneeded"]) == []
 
 
+def test_what_is_wrong_with_a_run_is_said_in_sentences(
+    cache: FeatureCache, feature: Fingerprint, run: Path
+) -> None:
+    clips = run / "clips.csv"
+    lines = clips.read_text().splitlines()
+    clips.write_text("\n".join([*lines[:3], lines[3][: lines[3].index(",") + 1]]))
+    with pytest.raises(RunError) as caught:
+        collect_garbage(cache, older_than=ANY)
+    columns = len(lines[0].split(","))
+    assert caught.value.message == (
+        f"{clips} is cut or damaged at line 4: it has 2 of {columns} columns. Nothing was "
+        "removed: what that run needs is not known."
+    )
+    (run / "run.json").write_text("{")
+    with pytest.raises(RunError, match=r"\(char 1\)\. Nothing was removed"):
+        collect_garbage(cache, older_than=ANY)
+
+
 def test_features_of_a_run_that_are_no_features(
     cache: FeatureCache, feature: Fingerprint, run: Path
 ) -> None:
