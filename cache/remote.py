@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import os
 import re
 import ssl
@@ -120,28 +119,15 @@ class RemoteFolder:
             return bytes(found)
         return b"" if _status(found) == _BEYOND_THE_END else self._explain(found)
 
-    @contextlib.contextmanager
-    def open(self, path: str, block: int = _BLOCK) -> Iterator[BinaryIO]:
-        """A file to seek and read in, by way of a cache of some blocks.
+    def open(self, path: str) -> BinaryIO:
+        """A file to seek and read in, copied here first; it is good until the next one.
 
-        It is made for h5py, which crashes on a stream that raises: the error of a read that
-        failed is raised when the context ends.
+        It is made for h5py: with a stream whose reads can fail, HDF5 crashes the process, at
+        once or when it ends.
         """
-        stream: Any
-        if self._sends_parts:
-            with self._explained():
-                stream = self._files.open(
-                    self._path(path), "rb", block_size=block, cache_type="blockcache"
-                )
-        else:
-            stream = contextlib.nullcontext(self._fetch_whole(path))
-        with stream as opened:
-            quiet = _Quiet(opened)
-            try:
-                yield cast(BinaryIO, quiet)
-            finally:
-                if quiet.error:
-                    raise self._explain(quiet.error) from quiet.error
+        stream = self._fetch_whole(path)
+        stream.seek(0)
+        return cast(BinaryIO, stream)
 
     # -- web servers that send whole files only --------------------------------------
 
@@ -337,38 +323,6 @@ def _wanted(header: str) -> int:
     """Bytes that an answer to this Range may have."""
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", header)
     return max(_MAX_ANSWER, int(match[2]) - int(match[1]) + 1 if match else 0)
-
-
-class _Quiet(io.RawIOBase):
-    """A stream whose reads never raise: after an error they give zeros."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.error: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = b""
-        if self.error is None:
-            try:
-                data = self._stream.read(len(view))
-            except Exception as error:
-                self.error = error
-        view[: len(data)] = data
-        view[len(data) :] = bytes(len(view) - len(data))
-        return len(data)
 
 
 def _status(error: Exception) -> int | None:

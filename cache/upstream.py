@@ -36,7 +36,6 @@ _MAX_ITEMS = 256  # in a local shard: a kill loses no more than one of these
 _MAX_BYTES = 64 * 2**20
 _MAX_GAP = 2**16  # bytes between two arrays that cost less than another request
 _MAX_REQUEST = 8 * 2**20
-_PACKED_BLOCK = 2**20
 
 _Positions = npt.NDArray[np.int64]
 
@@ -194,8 +193,7 @@ class Upstream:
 
     def _open_shard(self, path: Path, fingerprint: Fingerprint) -> Shard | None:
         try:
-            with self._remote.open(path.as_posix()) as stream:
-                shard = Shard.open(path, stream)
+            shard = Shard.open(path, self._remote.open(path.as_posix()))
             if shard.fingerprint != fingerprint:
                 raise ShardError(f"{path} holds another feature: {shard.fingerprint.canonical()}")
         except FileNotFoundError:
@@ -274,17 +272,14 @@ class Upstream:
     def _unpacked(self, part: _Part) -> Iterator[tuple[int, Array | CacheError]]:
         arrays: list[tuple[int, Array | CacheError]] = []
         try:
-            with (
-                self._remote.open(part.file.path.as_posix(), _PACKED_BLOCK) as stream,
-                h5py.File(stream, "r") as file,
-            ):
+            with h5py.File(self._remote.open(part.file.path.as_posix()), "r") as file:
                 data: h5py.Dataset = file["data"]
                 if missing := missing_codec(data):
                     raise missing
                 for row, position in zip(part.rows, part.positions, strict=True):
                     try:
                         arrays.append((position, data[row]))
-                    except OSError:  # damaged, or the connection broke, which `open` raises
+                    except OSError:  # damaged
                         continue
         except CacheError as error:
             arrays.append((part.positions[0], error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from cache_computations import Ramp, fingerprint, items
@@ -15,6 +16,8 @@ def show(progress: Progress) -> None:
 
 
 def main() -> None:
+    # A shell that starts things in the background has them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     root, count, delay, jobs, *log = sys.argv[1:]
     work = [(Ramp(fingerprint(), float(delay), log="".join(log)), items(int(count)))]
     try:
