@@ -84,7 +84,7 @@ class RemoteFolder:
         with self._explained():
             self._get_file(path, str(target))
 
-    def _get_file(self, path: str, target: str | IO[bytes]) -> None:
+    def _get_file(self, path: str, target: str) -> None:
         self._files.get_file(self._path(path), target, callback=_limit())
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
@@ -152,9 +152,10 @@ class RemoteFolder:
 
     def _fetch_whole(self, path: str) -> IO[bytes]:
         if self._whole is None or self._whole[0] != path:
-            stream = tempfile.TemporaryFile()  # noqa: SIM115 - it is kept
+            # With a name, because not every file system of fsspec copies into an open file.
+            stream = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it is kept
             with self._explained():
-                self._get_file(path, stream)
+                self._get_file(path, stream.name)
             self._whole = path, stream
         return self._whole[1]
 
