@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -60,7 +59,7 @@ class FeatureArray:
         self._verify = verify
         self._opened = _Opened()
         self._stored = stored_dtype(fingerprint)
-        self._row_bytes = math.prod(fingerprint.shape) * self.dtype.itemsize
+        self._row_bytes = fingerprint.array_bytes
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -184,5 +184,5 @@ def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
             chunks += (
                 whole.of(range(i, min(i + step, len(todo)))) for i in range(0, len(todo), step)
             )
-    counts = {cache.folder(f).name: len(items) for f, (_, items) in wanted.items()}
+    counts = {f.folder_name: len(items) for f, (_, items) in wanted.items()}
     return _Plan(chunks, present - fetched, fetched, list(wanted), counts)

@@ -18,7 +18,6 @@ from .workers import WorkerPool
 
 _MAX_DEATHS = 20
 _POLL_SECONDS = (0.05, 2.0)  # first and longest pause in looking for what others do
-
 _LISTEN_SECONDS = 10.0  # without a result, before the cluster is asked whether it is there
 
 _DIED = "the process that computed it died, twice (killed, out of memory or crashed)."

@@ -97,6 +97,16 @@ class Fingerprint:
         """32 hexadecimal characters: BLAKE2b of the canonical text."""
         return hashlib.blake2b(self._canonical.encode("ascii"), digest_size=16).hexdigest()
 
+    @property
+    def array_bytes(self) -> int:
+        """Bytes of one array."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def folder_name(self) -> str:
+        """What a cache calls the folder of this feature."""
+        return f"{self.name}-{self.id}"
+
     @classmethod
     def from_json(cls, text: str) -> Fingerprint:
         """Read what :meth:`canonical` wrote.

@@ -167,7 +167,7 @@ def _removing(shard: Shard, kept: list[int]) -> tuple[int, str | None]:
         return file.size, None
     rest = sorted(set(range(file.count)) - set(kept))
     if not file.packed or not rest:
-        return len(rest) * math.prod(file.shape[1:]) * file.dtype.itemsize, None
+        return len(rest) * file.fingerprint.array_bytes, None
     with h5py.File(file.path, "r", locking=False) as opened:
         data = opened["data"]
         missing = missing_codec(data)

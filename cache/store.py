@@ -74,7 +74,7 @@ class FeatureCache:
 
     def folder(self, fingerprint: Fingerprint) -> Path:
         """Where the shards of a feature lie; it need not exist."""
-        return self.root / f"{fingerprint.name}-{fingerprint.id}"
+        return self.root / fingerprint.folder_name
 
     def prepare(self, fingerprint: Fingerprint) -> Path:
         """Make a feature's folder, ready for shards, and return it.

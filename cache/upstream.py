@@ -8,7 +8,6 @@ checksum.
 from __future__ import annotations
 
 import contextlib
-import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ from .layout import FEATURE_FOLDER, FINGERPRINT_FILE, is_shard
 from .remote import RemoteFolder
 from .rows import Array, ShardFile
 from .shard import Entry, Shard, checksum, write_shard
+from .work import most_items
 
 if TYPE_CHECKING:
     from .store import FeatureCache
 
-_MAX_ITEMS = 256  # in a local shard: a kill loses no more than one of these
-_MAX_BYTES = 64 * 2**20
 _MAX_GAP = 2**16  # bytes between two arrays that cost less than another request
 _MAX_REQUEST = 8 * 2**20
 
@@ -86,7 +84,7 @@ class Upstream:
         CacheError
             As :meth:`features`.
         """
-        folder = _folder(fingerprint)
+        folder = fingerprint.folder_name
         listing = self._shards_in(folder)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
             index = Path(temporary, INDEX)
@@ -127,7 +125,7 @@ class Upstream:
         if not wanted:
             return 0
         into.prepare(fingerprint)
-        step = max(1, min(_MAX_ITEMS, _MAX_BYTES // _array_bytes(fingerprint)))
+        step = most_items(fingerprint)
         copied = 0
         for start in range(0, len(wanted), step):
             piece = wanted[start : start + step]
@@ -298,7 +296,7 @@ class _Part:
 
     def split(self) -> list[_Part]:
         """Such that each is worth one request: near each other, and not too much."""
-        size = _array_bytes(self.file.fingerprint)
+        size = self.file.fingerprint.array_bytes
         parts: list[_Part] = []
         for row, position in zip(self.rows, self.positions, strict=True):
             last = parts[-1].rows if parts else []
@@ -312,7 +310,7 @@ class _Part:
 
     def range(self) -> tuple[str, int, int]:
         """(path, start, end) of the bytes from the first row to the last."""
-        size = _array_bytes(self.file.fingerprint)
+        size = self.file.fingerprint.array_bytes
         offset = self.file.offset or 0
         start, end = offset + self.rows[0] * size, offset + (self.rows[-1] + 1) * size
         return self.file.path.as_posix(), start, end
@@ -320,7 +318,7 @@ class _Part:
     def arrays(self, data: bytes) -> Iterator[tuple[int, Array]]:
         """Each array in the bytes of :meth:`range`; none where some are lacking."""
         shape = self.file.fingerprint.shape
-        size = _array_bytes(self.file.fingerprint)
+        size = self.file.fingerprint.array_bytes
         for row, position in zip(self.rows, self.positions, strict=True):
             start = (row - self.rows[0]) * size
             if len(raw := data[start : start + size]) == size:
@@ -341,11 +339,3 @@ def _entry(catalogue: Catalogue, position: int, array: Array) -> Entry:
         catalogue.origin(position),
         catalogue.group(position),
     )
-
-
-def _folder(fingerprint: Fingerprint) -> str:
-    return f"{fingerprint.name}-{fingerprint.id}"
-
-
-def _array_bytes(fingerprint: Fingerprint) -> int:
-    return math.prod(fingerprint.shape) * np.dtype(fingerprint.dtype).itemsize

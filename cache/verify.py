@@ -329,7 +329,7 @@ def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
 
 def _contiguous(file: ShardFile) -> Iterator[Array | str]:
     """The bytes of each array in turn, in one buffer; or why they can't be read."""
-    size = int(np.prod(file.shape[1:], dtype=np.int64)) * file.dtype.itemsize
+    size = file.fingerprint.array_bytes
     array = np.empty(size, np.uint8)
     assert file.offset is not None
     with file.path.open("rb") as stream:

@@ -122,10 +122,15 @@ class Chunk:
         return (self.of([position]) for position in range(len(self.items)))
 
 
+def most_items(fingerprint: Fingerprint) -> int:
+    """How many items become one shard at the most."""
+    return max(1, min(_MAX_ITEMS, _MAX_BYTES // fingerprint.array_bytes))
+
+
 def chunk_size(missing: int, fingerprint: Fingerprint, workers: int) -> int:
-    array_bytes = math.prod(fingerprint.shape) * np.dtype(fingerprint.dtype).itemsize
+    """How many items each of several workers takes at a time."""
     fair = max(_MIN_ITEMS, math.ceil(missing / (workers * _CHUNKS_PER_WORKER)))
-    return max(1, min(fair, _MAX_ITEMS, _MAX_BYTES // array_bytes))
+    return min(fair, most_items(fingerprint))
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from cache_http import answering, served
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache import remote as remote_module
 from fusion.cache import upstream as upstream_module
+from fusion.cache import work as work_module
 from fusion.cache.catalogue import Catalogue
 from fusion.cache.remote import RemoteFolder
 from fusion.cache.rewrite import pack
@@ -268,7 +269,7 @@ def test_a_server_that_dies_in_the_middle(
     killable: tuple[str, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, process = killable
-    monkeypatch.setattr(upstream_module, "_MAX_ITEMS", 8)
+    monkeypatch.setattr(work_module, "_MAX_ITEMS", 8)
 
     def write(*args: Any) -> Path:
         process.kill()

@@ -21,7 +21,7 @@ from cache_elsewhere import KEYS, ROW, N, entries_of, entry, fill, shards_of
 from cache_http import asked_of_plain_web_server, plain_web_server, served
 
 from fusion.cache import FeatureCache, Fingerprint, build
-from fusion.cache import upstream as upstream_module
+from fusion.cache import work as work_module
 from fusion.cache.shard import Shard, write_shard
 from fusion.cache.upstream import Upstream
 from fusion.core.errors import CacheError
@@ -372,7 +372,7 @@ def test_a_shard_that_the_index_lacks_is_copied_once(tmp_path: Path) -> None:
 
 def test_whole_files_are_fetched_once(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a web server that knows no ranges, also when a shard is copied in pieces."""
-    monkeypatch.setattr(upstream_module, "_MAX_ITEMS", 3)
+    monkeypatch.setattr(work_module, "_MAX_ITEMS", 3)
     with plain_web_server(there.root) as url:
         assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
     shards = [path for path in asked_of_plain_web_server() if path.endswith(".h5")]
@@ -380,11 +380,11 @@ def test_whole_files_are_fetched_once(there: FeatureCache, monkeypatch: pytest.M
 
 
 def test_copies_are_written_in_pieces(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_module, "_MAX_ITEMS", 7)
+    monkeypatch.setattr(work_module, "_MAX_ITEMS", 7)
     assert FeatureCache(there.root.as_uri()).fetch(fingerprint(), KEYS) == N
     counts = [shard.file.count for shard in FeatureCache().shards(fingerprint())]
     assert sorted(counts) == [2, 7, 7, 7, 7]
-    monkeypatch.setattr(upstream_module, "_MAX_BYTES", 4 * ROW)
+    monkeypatch.setattr(work_module, "_MAX_BYTES", 4 * ROW)
     made = fingerprint("slope")
     fill(there, range(9), made=made)
     assert FeatureCache(there.root.as_uri()).fetch(made, KEYS) == 9
