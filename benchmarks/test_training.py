@@ -5,6 +5,7 @@ pytest benchmarks/test_training.py -s
 
 import statistics
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,6 +126,6 @@ def test_ratio_to_the_plain_network(capsys):
 def test_cost_of_probes_and_balancers_is_small(benchmark):
     """Gradient norms and factors of one step, alone."""
     balancer = Registry().balancer("gradscale")()
-    balancer.setup(None, ["a", "b"])
+    balancer.setup(SimpleNamespace(modalities=["a", "b"]))
     grads = {m: [torch.randn(64, 64) for _ in range(20)] for m in "ab"}
     benchmark(lambda: balancer.gradients(Gradients(grads), None))

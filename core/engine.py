@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .augment import augment
 from .averaging import WeightAverage
+from .baselines import adopt
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
-from .contracts import Balancer, Gradients, Step
-from .device import choose_precision
-from .errors import TrainingError
-from .features import Features, Indices, batches, kept_axes, number_of_batches
-from .inference import autocast, predict
+from .context import TrainingContext
+from .contracts import Balancer, Baseline, Clips, Stage
+from .features import Features, Indices, batches, kept_axes
+from .inference import calibrate, predict
 from .metrics import confusion_matrix, uar
 from .model import FusionModel
 from .optim import Optimizer, parameter_groups
+from .stepping import Stepper
 
 
 @dataclass
@@ -65,6 +64,8 @@ class Trainer:
         Budget and settings.
     balancers : sequence of Balancer
         Called in this order.
+    baselines : mapping of str to Baseline
+        The modalities trained alone, for strategies and balancers that need them.
     seed : int
         Of the order of clips, masks and dropout.
     checkpoint : Path, optional
@@ -88,6 +89,7 @@ class Trainer:
         config: TrainConfig,
         *,
         balancers: Sequence[Balancer] = (),
+        baselines: Mapping[str, Baseline] | None = None,
         seed: int = 0,
         checkpoint: Path | None = None,
         on_epoch: Callable[[Mapping[str, Any]], None] | None = None,
@@ -101,22 +103,25 @@ class Trainer:
         self.seed = seed
         self.checkpoint = checkpoint
         self.on_epoch = on_epoch
-        self.precision = choose_precision(config.precision, features.device)
         self.num_classes = model.num_classes
-        self.steps_per_epoch = number_of_batches(len(train), config.batch_size)
-        self.class_weights = self._class_weights().to(features.device)
         self.progress = Progress()
         self._best_weights: dict[str, Tensor] = {}
-        self._finite: list[Tensor] = []
+        self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._fit_statistics()
+        parts = {"train": train, "val": val}
+        self.context = TrainingContext(model, config, features, parts, baselines)
+        self.precision = self.context.precision
+        adopt(model, self.context.baselines)
         for balancer in self.balancers:
-            balancer.setup(model, model.modalities)
+            balancer.setup(self.context)
         if config.compile:
             for branch in model.branches.values():
                 branch.maps = torch.compile(branch.maps)  # type: ignore[arg-type,assignment]
         groups = parameter_groups(model, config, self.balancers)
-        self.optimizer = Optimizer(groups, config, config.epochs * self.steps_per_epoch)
+        steps = config.epochs * self.context.steps_per_epoch
+        self.optimizer = Optimizer(groups, config, steps)
         self.average = WeightAverage(model, config.average)
+        self.stepper = Stepper(self.context, features, self.balancers, self.optimizer, self.average)
 
     def fit(self) -> Progress:
         """Train to the end of the budget, or until validation has stopped improving."""
@@ -142,19 +147,23 @@ class Trainer:
         torch_seed, order_seed = (int(s) for s in sequence.generate_state(2))
         torch.manual_seed(torch_seed)
         generator = torch.Generator().manual_seed(torch_seed)
-        self.model.train()
+        stage = self._enter(self._stage(epoch))
+        for balancer in self.balancers:
+            balancer.epoch_start(epoch)
         losses: list[Tensor] = []
         seen: list[tuple[Tensor, dict[str, Tensor]]] = []
-        order = np.random.default_rng(order_seed)
-        for indices in batches(self.train, self.config.batch_size, order):
-            step = self._step(epoch, indices, generator)
+        for clips in self._batches(epoch, np.random.default_rng(order_seed)):
+            step = self.stepper.step(epoch, self.progress.step, clips, generator)
+            self.progress.step += 1
             assert step.logits is not None and step.fused_loss is not None
             losses.append(step.fused_loss.detach())
             seen.append((step.labels, {"": step.logits.detach(), **_detached(step.unimodal)}))
-        self._check_noted(epoch)
+        self.stepper.finite.epoch(epoch, self.model.modalities)
         loss = round(float(torch.stack(losses).mean()), 5)
         record: dict[str, Any] = {"epoch": epoch, "train_loss": loss}
         record |= self._train_metrics(seen)
+        if stage.name:
+            record |= {"stage": stage.name, "candidate": stage.candidate}
         with self.average.applied():
             record |= self._validate()
             self._keep_best(record)
@@ -163,92 +172,40 @@ class Trainer:
         self.progress.epoch = epoch
         for balancer in self.balancers:
             balancer.epoch_end(epoch, record)
+        self.context.changed()
         return record
 
-    def _step(self, epoch: int, indices: Indices, generator: torch.Generator) -> Step:
-        raw, labels = self.features.batch(indices)
-        step = Step(epoch, self.config.epochs, self.progress.step, labels, self.model, generator)
-        loss = self._forward(step, raw)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradients = Gradients(self._branch_gradients())
+    def _stage(self, epoch: int) -> Stage:
+        found = [stage for b in self.balancers if (stage := b.stage(epoch)) is not None]
+        stage = found[0] if found else Stage("")
+        # Something must be handed out in the end.
+        return replace(stage, candidate=True) if epoch == self.config.epochs else stage
+
+    def _enter(self, stage: Stage) -> Stage:
+        """Put everything in training mode, but for what stands still in this stage."""
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+        self.model.train()
+        still = [
+            branch
+            for m, branch in self.model.branches.items()
+            if stage.branches is not None and m not in stage.branches
+        ]
+        for module in [*still, *([] if stage.head else [self.model.strategy])]:
+            module.requires_grad_(False).eval()
+        return stage
+
+    def _batches(self, epoch: int, rng: np.random.Generator) -> Iterator[Clips]:
+        """The clips of an epoch, shuffled; as many steps as ever."""
+        clips = Clips(self.train)
         for balancer in self.balancers:
-            balancer.gradients(gradients, step)
-        self.optimizer.step(self.progress.step, gradients)
-        self.average.update(self.progress.step)
-        self.progress.step += 1
-        for balancer in self.balancers:
-            balancer.step_end(step)
-        return step
-
-    def _branch_gradients(self) -> dict[str, list[Tensor]]:
-        """By modality; one that gets no gradient (frozen, or not looked at) is left out."""
-        found = {
-            m: [p.grad for p in self.model.branches[m].parameters() if p.grad is not None]
-            for m in self.model.modalities
-        }
-        return {m: tensors for m, tensors in found.items() if tensors}
-
-    def _forward(self, step: Step, raw: Mapping[str, Tensor]) -> Tensor:
-        """Fill in `step` and return the loss to differentiate."""
-        model, config = self.model, self.config
-        with torch.no_grad():
-            inputs = model.standardised(raw)
-            for m, modality in self.features.modalities.items():
-                inputs[m] = augment(inputs[m], modality, config, step.generator)
-        for balancer in self.balancers:
-            inputs = balancer.inputs(inputs, step)
-        step.inputs = inputs
-        with self._autocast():
-            encoded = model.encode(inputs)
-            if model.strategy.takes == "embeddings":
-                for balancer in self.balancers:
-                    encoded.embeddings = balancer.embeddings(encoded.embeddings, step)
-            step.embeddings = encoded.embeddings
-            step.logits = model.fuse(encoded).float()
-            step.unimodal = {m: p.float() for m, p in model.probe(encoded).items()}
-        step.fused_loss = self._cross_entropy(step.logits, step.labels)
-        step.unimodal_losses = {
-            m: self._cross_entropy(logits, step.labels) for m, logits in step.unimodal.items()
-        }
-        loss = step.fused_loss
-        for balancer in self.balancers:
-            loss = balancer.loss(loss, step)
-        self._check_finite(step, loss)
-        return loss + sum(step.unimodal_losses.values())
-
-    def _check_finite(self, step: Step, loss: Tensor) -> None:
-        """On a CPU stop now; elsewhere a look would wait for the device, so note it for later."""
-        with torch.no_grad():
-            seen = (*step.embeddings.values(), loss)
-            finite = torch.stack([torch.isfinite(t).all() for t in seen])  # (M + 1,)
-        if self.features.device.type != "cpu":
-            self._finite.append(finite)
-        elif not finite.all():
-            raise TrainingError(_explain(step, self.config))
-
-    def _check_noted(self, epoch: int) -> None:
-        """Stop at the first step of the epoch that was not finite, if there was one."""
-        if not self._finite:
-            return
-        finite = torch.stack(self._finite).cpu()  # (steps, M + 1)
-        self._finite.clear()
-        bad = (~finite).any(dim=1).nonzero().flatten()
-        if len(bad):
-            first = int(bad[0])
-            at = (epoch - 1) * self.steps_per_epoch + first
-            names = [
-                m for m, ok in zip(self.model.modalities, finite[first], strict=False) if not ok
-            ]
-            raise TrainingError(_not_finite(at, epoch, names, self.config))
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            logits, labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
-        )
-
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        return autocast(self.features.device, self.precision)
+            clips = balancer.clips(clips, epoch)
+        rows = np.arange(len(clips.indices))
+        if len(rows) > len(self.train):
+            rows = np.sort(rng.choice(rows, size=len(self.train), replace=False))
+        for chosen in batches(rows, self.config.batch_size, rng):
+            present = None if clips.present is None else clips.present[chosen]
+            yield Clips(clips.indices[chosen], present)
 
     # -- what an epoch brought -------------------------------------------------------
 
@@ -263,6 +220,7 @@ class Trainer:
         }
 
     def _validate(self) -> dict[str, float]:
+        calibrate(self.model, self.features, self.val, self.precision)
         predictions = predict(self.model, self.features, self.val, self.precision)
         labels = self.features.targets[torch.from_numpy(self.val).to(self.features.device)]
         fused = torch.from_numpy(predictions.probabilities)
@@ -281,7 +239,10 @@ class Trainer:
     def _keep_best(self, record: Mapping[str, Any]) -> None:
         # A single epoch's score on a few speakers is mostly luck, and the highest of many the
         # luckiest: averaged over some epochs, it says more about speakers still to come.
-        seen = [*(r["val_uar"] for r in self.progress.history), record["val_uar"]]
+        if not record.get("candidate", True):
+            return
+        candidates = [r for r in self.progress.history if r.get("candidate", True)]
+        seen = [*(r["val_uar"] for r in candidates), record["val_uar"]]
         recent = seen[-self.config.smooth :]
         score = sum(recent) / len(recent)
         if (score, -record["val_loss"]) > (self.progress.best_score, -self.progress.best_loss):
@@ -292,7 +253,9 @@ class Trainer:
             self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def _out_of_patience(self) -> bool:
-        waited = self.progress.epoch - self.progress.best_epoch
+        history = self.progress.history
+        others = [int(r["epoch"]) for r in history if not r.get("candidate", True)]
+        waited = self.progress.epoch - max([self.progress.best_epoch, *others])
         return 0 < self.config.patience <= waited
 
     def _report(self, record: Mapping[str, Any]) -> None:
@@ -312,12 +275,6 @@ class Trainer:
                 statistics.mean.to(self.features.device),
                 statistics.deviation.to(self.features.device),
             )
-
-    def _class_weights(self) -> Tensor:
-        labels = self.features.targets.cpu()[torch.from_numpy(self.train)]
-        counts = torch.bincount(labels, minlength=self.num_classes).clamp_min(1)
-        power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[self.config.class_weights]
-        return (counts.sum() / (self.num_classes * counts)) ** power
 
     def _save(self) -> None:
         if self.checkpoint is not None:
@@ -350,30 +307,3 @@ def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _key(metric: str, modality: str) -> str:
     return f"{metric}.{modality}" if modality else metric
-
-
-def _explain(step: Step, config: TrainConfig) -> str:
-    """Say at which step, in which modality and probably why something is no longer finite."""
-    for m, x in step.inputs.items():
-        if not torch.isfinite(x).all():
-            return (
-                f"The loss was no longer finite at step {step.index} (epoch {step.epoch}): the "
-                f"inputs of modality {m!r} hold NaN or infinite values after standardising. Its "
-                "features are damaged, or a balancer damages them."
-            )
-    names = [m for m, z in step.embeddings.items() if not torch.isfinite(z).all()]
-    return _not_finite(step.index, step.epoch, names, config)
-
-
-def _not_finite(index: int, epoch: int, modalities: Sequence[str], config: TrainConfig) -> str:
-    where = f"The loss was no longer finite at step {index} (epoch {epoch})"
-    rate = f"a learning rate that is too high (train.lr={config.lr})"
-    if modalities:
-        return (
-            f"{where}: the embedding of modality {modalities[0]!r} is not finite. Likely cause: "
-            f"{rate}, or inputs on a very different scale (train.normalise={config.normalise})."
-        )
-    return (
-        f"{where}: every embedding is finite, so the fusion strategy or a balancer's loss "
-        f"overflows. Likely cause: {rate}."
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ class BranchSpec:
 class ModelSpec:
     """Everything needed to build a model, weights apart.
 
-    `strategy` None means a single modality with a linear head: a baseline.
+    `strategy` None means a single modality with a linear head: a baseline. `adapters` are the
+    balancers that change the strategy, with their parameters, in the order in which they do.
     """
 
     branches: tuple[BranchSpec, ...]
@@ -38,6 +40,7 @@ class ModelSpec:
     dim: int
     strategy: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    adapters: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
     def single(self, modality: str) -> ModelSpec:
         """The baseline of one modality: the same branch, alone, with a linear head."""
@@ -61,7 +64,15 @@ class ModelSpec:
             )
             for b in data["branches"]
         )
-        return cls(branches, data["num_classes"], data["dim"], data["strategy"], data["parameters"])
+        adapters = tuple((name, given) for name, given in data.get("adapters", ()))
+        return cls(
+            branches,
+            data["num_classes"],
+            data["dim"],
+            data["strategy"],
+            data["parameters"],
+            adapters,
+        )
 
 
 class LinearHead(Strategy):
@@ -167,9 +178,31 @@ class FusionModel(nn.Module):
                 embeddings[m] = branch(inputs[m])  # (B, D)
         return Encoded(embeddings, maps)
 
-    def fuse(self, encoded: Encoded) -> Tensor:
-        """-> class scores (B, C)."""
-        scores: Tensor = self.strategy(self.strategy_inputs(encoded))
+    def fuse(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        """What the strategy takes, by modality -> class scores (B, C).
+
+        Parameters
+        ----------
+        inputs : dict of Tensor
+            As :meth:`strategy_inputs` returns them.
+        present : Tensor, optional
+            (B, M) bool: which modalities each clip has. An absent one is blank (zero), and a
+            strategy that knows absence is told.
+        """
+        scores: Tensor
+        if present is None:
+            scores = self.strategy(inputs)
+            return scores
+        inputs = {
+            m: inputs[m].masked_fill(_along(~present[:, i], inputs[m]), 0.0)
+            for i, m in enumerate(self.modalities)
+        }
+        if self.strategy.accepts_missing:
+            # Of a clip without any modality, all is blank.
+            present = present | ~present.any(dim=1, keepdim=True)
+            scores = self.strategy(inputs, present)
+        else:
+            scores = self.strategy(inputs)
         return scores
 
     def strategy_inputs(self, encoded: Encoded) -> dict[str, Tensor]:
@@ -189,7 +222,43 @@ class FusionModel(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Raw features, modality -> (B, *shape) -> class scores (B, C)."""
-        return self.fuse(self.encode(self.standardised(inputs)))
+        encoded = self.encode(self.standardised(inputs))
+        return self.fuse(self.strategy_inputs(encoded))
+
+
+def _along(clips: Tensor, x: Tensor) -> Tensor:
+    """(B,) -> the shape that broadcasts over `x`, (B, ...)."""
+    return clips.view(-1, *[1] * (x.dim() - 1))
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` is in evaluation mode for a while; each of its parts goes back to its own."""
+    training = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextlib.contextmanager
+def quiet_statistics(module: nn.Module) -> Iterator[None]:
+    """Normalisations inside `module` keep their running statistics for a while."""
+    norms = [n for n in module.modules() if isinstance(n, nn.modules.batchnorm._BatchNorm)]
+    kept = [n.momentum for n in norms]
+    counts = [None if n.num_batches_tracked is None else n.num_batches_tracked.clone()
+              for n in norms]  # fmt: skip
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, kept, counts, strict=True):
+            norm.momentum = momentum
+            if count is not None:
+                norm.num_batches_tracked.copy_(count)  # type: ignore[union-attr]
 
 
 def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionModel:
@@ -228,7 +297,11 @@ def _build_strategy(
     cls = registry.strategy(spec.strategy)
     maps = cls.takes == "maps"
     dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
-    return make(cls, dims, spec.num_classes, given=spec.parameters, owner=spec.strategy)
+    strategy = make(cls, dims, spec.num_classes, given=spec.parameters, owner=spec.strategy)
+    for name, given in spec.adapters:
+        balancer = make(registry.balancer(name), given=given, owner=name)
+        strategy = balancer.adapt(strategy, dims)
+    return strategy
 
 
 @torch.no_grad()
@@ -250,7 +323,7 @@ def check_model(model: FusionModel) -> None:
     for m, embedding in encoded.embeddings.items():
         _check_shape(f"The branch of {m!r}", embedding, (2, model.branches[m].dim))
     try:
-        logits = model.fuse(encoded)
+        logits = model.fuse(model.strategy_inputs(encoded))
         weights = model.strategy.modality_weights(model.strategy_inputs(encoded))
     except Exception as error:
         raise PluginError(

@@ -19,13 +19,13 @@ from ..cache.fingerprint import Fingerprint, digest_many
 from ..cache.journal import Purpose
 from ..cache.progress import Progress
 from ..cache.work import FileState, Item
+from .balancing import check_training
 from .config import RunConfig
 from .contracts import Balancer, Clip, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source
 from .device import choose_device
 from .errors import (
     CorpusError,
-    FusionError,
     ParameterError,
     PluginError,
     SplitError,
@@ -34,7 +34,7 @@ from .errors import (
 from .extraction import computation_of, failure_text, fingerprint_of, make_extractor, origin_of
 from .features import Indices
 from .imported import find_imported
-from .model import BranchSpec, ModelSpec, build_model, check_model, default_branch
+from .model import BranchSpec, ModelSpec, default_branch
 from .parameters import bind, make
 from .registry import HOOKS, Registry
 from .run_dir import RunData
@@ -71,17 +71,7 @@ def make_plan(config: RunConfig, registry: Registry) -> Plan:
     dataset = read_dataset(config, registry)
     spec = make_spec(config, registry, extractors, len(dataset.classes))
     config = replace(config, settings=bound_settings(config, registry, extractors, spec))
-    model = build_model(spec, registry)
-    check_model(model)
-    for name, balancer in zip(config.balancers, make_balancers(config, registry), strict=True):
-        try:
-            balancer.setup(model, model.modalities)
-        except FusionError:
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"The balancer {name!r} fails in setup: {type(error).__name__}: {error}"
-            ) from error
+    check_training(config, registry, spec)
     make_trackers(config, registry)
     splits = make_splits(
         dataset.clips, dataset.classes, mode=config.split, folds=config.folds, seed=config.seed
@@ -201,7 +191,19 @@ def make_spec(
         branches.append(BranchSpec(modality, branch, bound))
     cls = registry.strategy(config.strategy)
     parameters = bind(cls, config.settings.get(config.strategy, {}), owner=config.strategy)
-    return ModelSpec(tuple(branches), num_classes, config.train.dim, config.strategy, parameters)
+    adapters: list[tuple[str, Mapping[str, Any]]] = []
+    for name in config.balancers:
+        balancer = registry.balancer(name)
+        if balancer.adapt is not Balancer.adapt:
+            adapters.append((name, bind(balancer, config.settings.get(name, {}), owner=name)))
+    return ModelSpec(
+        tuple(branches),
+        num_classes,
+        config.train.dim,
+        config.strategy,
+        parameters,
+        tuple(adapters),
+    )
 
 
 def bound_settings(
@@ -226,15 +228,6 @@ def bound_settings(
     bound["train"] = asdict(config.train)
     corpora = {name: dict(given) for name, given in config.settings.items() if name not in bound}
     return {**corpora, **bound}
-
-
-def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
-    """The balancers in the order given, parameters bound."""
-    made: list[Balancer] = []
-    for name in config.balancers:
-        cls = registry.balancer(name)
-        made.append(make(cls, given=config.settings.get(name, {}), owner=name))
-    return made
 
 
 def make_trackers(config: RunConfig, registry: Registry) -> list[Tracker]:

@@ -23,15 +23,18 @@ import torch
 
 from ..cache import FeatureCache
 from ..cache.workers import available_cores, process_pool
+from .balancing import make_balancers, needs_baselines
+from .baselines import frozen
 from .checkpoint import load_weights, save_weights
 from .config import RunConfig
+from .contracts import Baseline
 from .device import choose_device, choose_precision, free_memory
 from .engine import Trainer
 from .errors import FusionError, RunError, TrainingError
 from .features import Features, Indices
 from .inference import Predictions, predict
 from .model import FusionModel, ModelSpec, build_model, count_parameters
-from .prepare import make_balancers, make_extractors
+from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunData, RunDirectory
 
@@ -110,9 +113,19 @@ def train_all(
         (run.training(training.name) / "epochs.jsonl").unlink(missing_ok=True)
     follower = _Follower(run, trainings, on_epoch, on_done)
     follower.poll()
-    if todo:
-        _in_processes(_train_one, run, todo, jobs, follower.poll)
+    for phase in phases_of(run, todo):
+        _in_processes(_train_one, run, phase, jobs, follower.poll)
     follower.poll()
+
+
+def phases_of(run: RunDirectory, todo: Sequence[Training]) -> list[list[Training]]:
+    """What can be trained at a time: the fused models may have to wait for the baselines."""
+    config = RunConfig.from_json(run.info()["config"])
+    if not needs_baselines(config, Registry(config.plugins)):
+        return [list(todo)] if todo else []
+    baselines = [t for t in todo if t.model != FUSED]
+    fused = [t for t in todo if t.model == FUSED]
+    return [phase for phase in (baselines, fused) if phase]
 
 
 def test_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
@@ -278,6 +291,7 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
             split.val,
             config.train,
             balancers=make_balancers(config, context.registry) if fused else (),
+            baselines=_baselines(context, training, features.device) if fused else None,
             seed=seed,
             checkpoint=folder / "checkpoint.pt",
             on_epoch=lambda record: _write_line(epochs, record),
@@ -292,6 +306,20 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
     summary["precision"] = str(trainer.precision).removeprefix("torch.")
     run.write_json(f"{training.name}/training.json", summary)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _baselines(context: _Context, training: Training, device: torch.device) -> dict[str, Baseline]:
+    """The fold's single-modality models, where the fused one needs them."""
+    if not needs_baselines(context.config, context.registry):
+        return {}
+    found: dict[str, Baseline] = {}
+    for branch in spec_of(context.run, training).branches:
+        m = branch.modality.name
+        single = Training(training.fold, m)
+        uar = context.run.read_json(f"{single.name}/training.json")["best_uar"]
+        model = trained_model(context.run, single, context.registry).to(device)
+        found[m] = frozen(m, model, uar)
+    return found
 
 
 def _write_line(file: Any, record: Mapping[str, Any]) -> None:

@@ -11,47 +11,67 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data import Clip, Corpus, Extractor, Modality, Plugin, Recording
+    from .gradients import Gradients, ParameterGroup, inner, norm_of
     from .hooks import hookimpl, hookspec
     from .networks import Branch, Strategy, equal_dims
+    from .step import Clips, Pass, Stage, Step, right_probability
     from .tracking import Tracker
-    from .training import Balancer, Gradients, ParameterGroup, Step
+    from .training import Balancer, Baseline, Context, Outputs
 
 _HOME = {
     "Balancer": "training",
+    "Baseline": "training",
     "Branch": "networks",
     "Clip": "data",
+    "Clips": "step",
+    "Context": "training",
     "Corpus": "data",
     "Extractor": "data",
-    "Gradients": "training",
+    "Gradients": "gradients",
     "Modality": "data",
-    "ParameterGroup": "training",
+    "Outputs": "training",
+    "ParameterGroup": "gradients",
+    "Pass": "step",
     "Plugin": "data",
     "Recording": "data",
-    "Step": "training",
+    "Stage": "step",
+    "Step": "step",
     "Strategy": "networks",
     "Tracker": "tracking",
     "equal_dims": "networks",
     "hookimpl": "hooks",
     "hookspec": "hooks",
+    "inner": "gradients",
+    "norm_of": "gradients",
+    "right_probability": "step",
 }
 
 __all__ = [
     "Balancer",
+    "Baseline",
     "Branch",
     "Clip",
+    "Clips",
+    "Context",
     "Corpus",
     "Extractor",
     "Gradients",
     "Modality",
+    "Outputs",
     "ParameterGroup",
+    "Pass",
     "Plugin",
     "Recording",
+    "Stage",
     "Step",
     "Strategy",
     "Tracker",
     "equal_dims",
     "hookimpl",
     "hookspec",
+    "inner",
+    "norm_of",
+    "right_probability",
 ]
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from .data import Plugin
+
+if TYPE_CHECKING:
+    from .training import Baseline
 
 
 class Branch(Plugin, nn.Module):
@@ -76,17 +80,42 @@ class Strategy(Plugin, nn.Module):
     ----------
     takes : {"embeddings", "maps"}
         What `forward` receives: embeddings (B, D_m), or feature maps (B, C_m, *grid_m).
+    accepts_missing : bool
+        Whether `forward` takes `present` and works without the modalities that a clip lacks.
+        Where not, an absent modality is blank: all zeros.
+    needs_baselines : bool
+        Whether the strategy starts from the modalities trained alone: its branches then start
+        with their weights, and :meth:`adopt` is called.
     """
 
     takes: ClassVar[Literal["embeddings", "maps"]] = "embeddings"
+    accepts_missing: ClassVar[bool] = False
+    needs_baselines: ClassVar[bool] = False
 
     def __init__(self, *_: object) -> None:
         # Subclasses take (dims, num_classes, **parameters); they may pass them on or not.
         super().__init__()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """dict of (B, D_m) -> class scores (B, num_classes)."""
+        """dict of (B, D_m) -> class scores (B, num_classes).
+
+        A strategy that `accepts_missing` has a second argument, ``present: Tensor | None =
+        None``: (B, M) bool, columns in the order of `dims`, at least one True in each row.
+        What is absent is zero in `inputs`, and may not change the scores.
+        """
         raise NotImplementedError
+
+    def adopt(self, baselines: Mapping[str, Baseline]) -> None:
+        """Start from the modalities trained alone; called before training, with all of them."""
+
+    @torch.no_grad()
+    def calibrate(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
+        """Choose what can't be trained, such as weights, on the validation clips.
+
+        Called before every validation, in evaluation mode, with what `forward` receives of all
+        validation clips, (n, D_m) or (n, C_m, *grid_m), and their classes (n,). Keep what was
+        chosen in a buffer. The default chooses nothing, and then nothing is gathered.
+        """
 
     def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor | None:
         """How much each modality counts for each clip, (B, M), rows summing to 1.

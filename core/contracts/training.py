@@ -3,166 +3,245 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from .data import Plugin
+from .gradients import Gradients, ParameterGroup
+from .step import Clips, Pass, Stage, Step
 
 if TYPE_CHECKING:
+    from ..config import TrainConfig
     from ..model import FusionModel
+    from .networks import Strategy
+
+Part = Literal["train", "val"]
+
+# What two balancers can't both decide.
+Domain = Literal[
+    "clips",  # which clips an epoch has
+    "stages",  # what is trained when
+    "passes",  # how often a batch is gone through, with which modalities
+    "representations",  # what the strategy receives of the modalities
+    "logits",  # the fused scores in training
+    "fused_loss",  # what the fused scores are trained with
+    "unimodal_losses",  # whether and how the single-modality losses reach the branches
+    "gradients",  # how several losses become one gradient
+    "head",  # another network in place of the strategy, or inside it
+]
 
 
-@dataclass
-class ParameterGroup:
-    """Parameters that share a learning rate.
-
-    Attributes
-    ----------
-    role : {"branch", "probe", "head"}
-        What the parameters belong to.
-    modality : str or None
-        The modality of a branch or probe; None for the fusion head.
-    parameters : list of Tensor
-        The parameters themselves.
-    lr : float > 0
-        Peak learning rate; the schedule multiplies it.
-    weight_decay : float >= 0
-        As in the training settings.
-    """
-
-    role: Literal["branch", "probe", "head"]
-    modality: str | None
-    parameters: list[torch.nn.Parameter]
-    lr: float
-    weight_decay: float
-
-
-@dataclass
-class Step:
-    """One training step. Filled in as the step goes on; later fields exist only then.
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says about the clips of a part, in their order.
 
     Attributes
     ----------
-    epoch : int
-        From 1 to `epochs`.
-    epochs : int
-        The budget.
-    index : int
-        Steps taken since the start of the training.
+    indices : array
+        (n,) int64, numbers of the clips.
     labels : Tensor
-        (B,) int64.
-    model : FusionModel
-        Branches, probes and strategy.
-    generator : torch.Generator
-        For anything random; seeded per epoch, on the CPU.
-    inputs, embeddings : dict of Tensor
-        By modality: (B, *shape) and (B, D).
+        (n,) int64.
+    embeddings : dict of Tensor
+        (n, D) float32, by modality.
     logits : Tensor
-        Fused class scores, (B, C).
+        (n, C) float32, fused.
     unimodal : dict of Tensor
-        Class scores of the probes, (B, C), by modality. Their gradient stops at the
-        embedding: they tell what a modality knows, and change nothing in its branch.
-    fused_loss : Tensor
-        Cross-entropy of `logits`, a scalar.
-    unimodal_losses : dict of Tensor
-        Cross-entropy of each probe, a scalar, by modality.
+        (n, C) float32, scores of the probes, by modality; empty for a baseline.
     """
 
-    epoch: int
-    epochs: int
-    index: int
+    indices: Any
     labels: Tensor
-    model: FusionModel
-    generator: torch.Generator
-    inputs: dict[str, Tensor] = field(default_factory=dict)
-    embeddings: dict[str, Tensor] = field(default_factory=dict)
-    logits: Tensor | None = None
-    unimodal: dict[str, Tensor] = field(default_factory=dict)
-    fused_loss: Tensor | None = None
-    unimodal_losses: dict[str, Tensor] = field(default_factory=dict)
-
-    def scores(self) -> dict[str, Tensor]:
-        """Sum over the batch of the probe's probability of the right class, by modality."""
-        rows = torch.arange(len(self.labels), device=self.labels.device)
-        return {
-            name: logits.detach().float().softmax(dim=1)[rows, self.labels].sum()
-            for name, logits in self.unimodal.items()
-        }
+    embeddings: dict[str, Tensor]
+    logits: Tensor
+    unimodal: dict[str, Tensor]
 
 
-class Gradients:
-    """The gradients of the branches after backward, by modality.
+@dataclass(frozen=True)
+class Baseline:
+    """A modality trained alone on the same split: the run's own baseline, frozen.
 
-    ``gradients[modality]`` lists the gradient tensors of that branch: change them in place
-    for anything but a factor. For a factor call :meth:`scale`, which makes it count
-    whatever the optimiser: SGD takes the scaled gradient, while Adam's update does not
-    depend on the scale of its gradient at all, so there the step is scaled instead. (Under
-    Adam most published gradient-scaling code changes next to nothing.)
+    Attributes
+    ----------
+    modality : str
+        Its name.
+    model : FusionModel
+        Of that one modality, with the weights of its best epoch, in evaluation mode.
+    val_uar : float
+        UAR on validation, in [0, 1].
     """
 
-    def __init__(self, by_modality: Mapping[str, list[Tensor]]) -> None:
-        self._tensors = dict(by_modality)
-        self.factors: dict[str, Tensor] = {}
+    modality: str
+    model: FusionModel
+    val_uar: float
 
-    @property
-    def modalities(self) -> list[str]:
-        return list(self._tensors)
+    @torch.no_grad()
+    def embedding(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Standardised inputs -> embedding (B, D)."""
+        return self.model.encode(inputs).embeddings[self.modality].float()
 
-    def __getitem__(self, modality: str) -> list[Tensor]:
-        return self._tensors[modality]
+    @torch.no_grad()
+    def logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Standardised inputs -> class scores (B, C)."""
+        encoded = self.model.encode(inputs)
+        return self.model.fuse(self.model.strategy_inputs(encoded)).float()
 
-    def norm(self, modality: str) -> Tensor:
-        """Euclidean norm over all of the branch's gradients, times the factor so far. Scalar."""
-        tensors = self._tensors[modality]
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
-        factor = self.factors.get(modality)
-        return norm if factor is None else norm * factor
 
-    def scale(self, modality: str, factor: float | Tensor) -> None:
-        """Multiply what this step does to the branch by `factor` (>= 0). Factors compose."""
-        factor = torch.as_tensor(
-            factor, dtype=torch.float32, device=self._tensors[modality][0].device
-        )
-        before = self.factors.get(modality)
-        self.factors[modality] = factor if before is None else before * factor
+class Context(Protocol):
+    """The training that a balancer takes part in.
+
+    While a request is checked, before the long work starts, :meth:`Balancer.setup` receives
+    one without clips, whose baselines are untrained.
+    """
+
+    model: FusionModel
+    modalities: list[str]
+    config: TrainConfig
+    steps_per_epoch: int
+    device: torch.device
+    baselines: Mapping[str, Baseline]  # by modality; empty unless `needs_baselines`
+    checking: bool  # no clips yet: nothing below but cross_entropy can be called
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar loss of class scores (B, C), with the class weights and label smoothing."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The arithmetic that the networks are trained in."""
+        ...
+
+    def outputs(self, part: Part) -> Outputs:
+        """What the model says now: in evaluation mode, unaugmented, without gradients.
+
+        One pass over the part; asked again before the next step, the same tensors.
+        """
+        ...
+
+    def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
+        """A step on `size` random clips, up to and with `fused_loss`, with gradients.
+
+        In evaluation mode, unaugmented, no balancer called.
+        """
+        ...
 
 
 class Balancer(Plugin):
     """Changes how the branches are trained together. Every method is optional.
 
-    The engine calls, in this order: :meth:`setup` and :meth:`parameter_groups` once;
-    in every step :meth:`inputs`, :meth:`embeddings`, :meth:`loss`, :meth:`gradients`,
-    :meth:`step_end`; then :meth:`epoch_end` after each epoch. Several balancers are called
-    in the order in which they were named, each seeing what the one before it left.
+    The engine calls
+
+    - :meth:`adapt` when the model is made,
+    - :meth:`setup` and :meth:`parameter_groups` before the first epoch,
+    - :meth:`stage`, :meth:`clips` and :meth:`epoch_start` before every epoch,
+    - in every step :meth:`inputs`, :meth:`present` and :meth:`passes`, and in every pass of it
+      (mostly one) :meth:`representations`, :meth:`logits`, :meth:`losses`,
+      :meth:`gradients`; then :meth:`step_end`,
+    - :meth:`epoch_end` and :meth:`metrics` after every epoch.
+
+    Several balancers are called in the order in which they were named, each seeing what the one
+    before it left. What only one can decide, a balancer names in `takes_over`.
+
+    Attributes
+    ----------
+    takes_over : tuple of str
+        Domains that this balancer decides alone: ``"clips"``, ``"stages"``, ``"passes"``,
+        ``"representations"``, ``"logits"``, ``"fused_loss"``, ``"unimodal_losses"``,
+        ``"gradients"``, ``"head"``. Two balancers that name the same one are refused before
+        training.
+    separate : bool
+        Whether it reads the gradient of each loss (:meth:`Gradients.part`). The forward pass is
+        shared; every loss has a backward pass of its own.
+    needs_baselines : bool
+        Whether it reads the trained single-modality models; they are then trained first.
     """
 
-    def setup(self, model: FusionModel, modalities: list[str]) -> None:
-        """Before anything: check that this balancer can work here, or raise ParameterError."""
+    takes_over: ClassVar[tuple[Domain, ...]] = ()
+    separate: ClassVar[bool] = False
+    needs_baselines: ClassVar[bool] = False
+
+    # -- before training ---------------------------------------------------------------
+
+    def adapt(self, strategy: Strategy, dims: Mapping[str, int]) -> Strategy:
+        """Change the strategy, or wrap it: what is trained, stored and handed out.
+
+        Called whenever the model is made, for predictions too. `dims` is what the strategy was
+        made with: modality -> size of its embedding or channels of its maps.
+
+        Raises
+        ------
+        ParameterError
+            If this strategy can't be adapted.
+        """
+        return strategy
+
+    def setup(self, context: Context) -> None:
+        """Check that this balancer can work here (or raise ParameterError), and start afresh.
+
+        Called once on an untrained model before the long work starts, and once in training,
+        before a checkpoint's state is loaded.
+        """
 
     def parameter_groups(self, groups: list[ParameterGroup]) -> list[ParameterGroup]:
         """Change learning rates or weight decay, or split groups."""
         return groups
 
+    # -- before an epoch ---------------------------------------------------------------
+
+    def stage(self, epoch: int) -> Stage | None:
+        """What is trained in this epoch (from 1); None leaves it open."""
+        return None
+
+    def clips(self, clips: Clips, epoch: int) -> Clips:
+        """Change which clips the epoch goes through.
+
+        It takes as many steps as ever: of more clips than there were, a random part is taken.
+        """
+        return clips
+
+    def epoch_start(self, epoch: int) -> None:
+        """Before the first step of an epoch."""
+
+    # -- a step ------------------------------------------------------------------------
+
     def inputs(self, inputs: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         """Change the batch, modality -> (B, *shape), before the branches."""
         return inputs
 
-    def embeddings(self, embeddings: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        """Change the embeddings, modality -> (B, D), before the strategy.
+    def present(self, present: Tensor, step: Step) -> Tensor:
+        """Change which modalities of each clip the strategy sees: (B, M) bool."""
+        return present
 
-        Not called for strategies that take feature maps.
+    def passes(self, step: Step) -> list[Pass] | None:
+        """Go through the batch several times, with other modalities; None leaves it at once.
+
+        Each pass has its own loss, backward pass and step of the optimiser, which leaves what
+        got no gradient as it was.
         """
-        return embeddings
+        return None
 
-    def loss(self, loss: Tensor, step: Step) -> Tensor:
-        """Change the scalar loss of the branches and the head; it starts as `step.fused_loss`.
+    def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Change what the strategy receives, by modality: detach, mask, replace, add to it.
 
-        The probes are trained on losses of their own, which no balancer changes.
+        Embeddings (B, D), or maps (B, C_m, *grid_m) where the strategy takes those. The probes
+        and :attr:`Step.embeddings` have what the branches made.
         """
-        return loss
+        return representations
+
+    def logits(self, logits: Tensor, step: Step) -> Tensor:
+        """Change the fused scores (B, C) in training."""
+        return logits
+
+    def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Change the losses of the branches and the head: name -> scalar; their sum counts.
+
+        It starts with ``{"fused": step.fused_loss}``. A single-modality loss is called
+        ``"unimodal.<modality>"``; anything else starts with the balancer's name. The probes are
+        trained on losses of their own, which no balancer changes.
+        """
+        return losses
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         """Change the gradients of the branches, after backward and before clipping."""
@@ -170,7 +249,9 @@ class Balancer(Plugin):
     def step_end(self, step: Step) -> None:
         """After the optimiser's step."""
 
-    def epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    # -- after an epoch ----------------------------------------------------------------
+
+    def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
         """After validation; `metrics` are the epoch's, as written to the run directory."""
 
     def metrics(self) -> dict[str, float]:
@@ -182,4 +263,4 @@ class Balancer(Plugin):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`state_dict` returned."""
+        """Take up what :meth:`state_dict` returned, after :meth:`setup`."""

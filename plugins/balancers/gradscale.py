@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ...core.contracts import Balancer, Gradients, Step, hookimpl
+from ...core.contracts import Balancer, Context, Gradients, Step, hookimpl
 from ...core.errors import ParameterError
-
-if TYPE_CHECKING:
-    from ...core.model import FusionModel
 
 
 class GradScale(Balancer):
@@ -64,9 +61,9 @@ class GradScale(Balancer):
         self._norms: dict[str, Tensor] = {}
         self._factors: dict[str, Tensor] = {}
 
-    def setup(self, model: FusionModel, modalities: list[str]) -> None:
+    def setup(self, context: Context) -> None:
         self._norms.clear()
-        self._factors = {m: torch.ones(()) for m in modalities}
+        self._factors = {m: torch.ones(()) for m in context.modalities}
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         self._factors = (

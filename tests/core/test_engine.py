@@ -163,29 +163,55 @@ class Recorder(Balancer):
     def __init__(self):
         self.calls = []
 
-    def setup(self, model, modalities):
+    def setup(self, context):
+        assert not context.checking and context.modalities == ["a", "b"]
         self.calls.append("setup")
 
     def parameter_groups(self, groups):
         self.calls.append("parameter_groups")
         return groups
 
+    def stage(self, epoch):
+        self.calls.append("stage")
+
+    def clips(self, clips, epoch):
+        assert clips.indices.tolist() == TRAIN.tolist() and clips.present is None
+        self.calls.append("clips")
+        return clips
+
+    def epoch_start(self, epoch):
+        self.calls.append("epoch_start")
+
+    def present(self, present, step):
+        assert present.shape == (60, 2) and present.all()
+        self.calls.append("present")
+        return present
+
+    def passes(self, step):
+        assert set(step.unimodal) == {"a", "b"}
+        self.calls.append("passes")
+
     def inputs(self, inputs, step):
         self.calls.append("inputs")
         return inputs
 
-    def embeddings(self, embeddings, step):
+    def representations(self, representations, step):
         assert set(step.inputs) == {"a", "b"}
-        self.calls.append("embeddings")
-        return embeddings
+        self.calls.append("representations")
+        return representations
 
-    def loss(self, loss, step):
-        assert loss is step.fused_loss
+    def logits(self, logits, step):
+        assert logits.shape == (60, 3)
+        self.calls.append("logits")
+        return logits
+
+    def losses(self, losses, step):
+        assert losses == {"fused": step.fused_loss}
         assert set(step.unimodal_losses) == set(step.unimodal) == {"a", "b"}
         scores = step.scores()
         assert all(0 < float(s) < len(step.labels) for s in scores.values())
-        self.calls.append("loss")
-        return loss
+        self.calls.append("losses")
+        return losses
 
     def gradients(self, gradients, step):
         assert gradients.modalities == ["a", "b"]
@@ -208,18 +234,18 @@ def test_balancers_are_called_at_the_fixed_points_in_order(registry):
     config = TrainConfig(epochs=1, batch_size=60, dim=6)
     progress = trainer(registry, config=config, balancers=[recorder]).fit()
     assert recorder.calls == [
-        "setup", "parameter_groups", "inputs", "embeddings", "loss", "gradients", "step_end",
-        "epoch_end",
+        "setup", "parameter_groups", "stage", "epoch_start", "clips", "inputs", "present",
+        "passes", "representations", "logits", "losses", "gradients", "step_end", "epoch_end",
     ]  # fmt: skip
-    assert progress.history[0]["recorder.calls"] == 7
+    assert progress.history[0]["recorder.calls"] == 13
 
 
-def test_a_balancers_loss_and_embeddings_count(registry):
+def test_a_balancers_representations_count(registry):
     class Zero(Balancer):
         name = "zero"
 
-        def embeddings(self, embeddings, step):
-            return {**embeddings, "b": torch.zeros_like(embeddings["b"])}
+        def representations(self, representations, step):
+            return {**representations, "b": torch.zeros_like(representations["b"])}
 
     one = trainer(registry, balancers=[Zero()])
     before = weights(one.model)
@@ -266,7 +292,7 @@ def test_class_weights_by_hand(registry):
     one = Trainer(model_of(features, registry), features, TRAIN, VAL,
                   TrainConfig(class_weights="balanced", dim=6))  # fmt: skip
     counts = np.bincount(features.targets.numpy()[TRAIN], minlength=3)
-    assert one.class_weights.tolist() == pytest.approx((60 / (3 * counts)).tolist())
+    assert one.context.class_weights.tolist() == pytest.approx((60 / (3 * counts)).tolist())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

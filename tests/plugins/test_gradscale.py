@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from fusion.plugins.balancers.gradscale import GradScale
 
 def factors(balancer, norms, steps=1):
     names = list(norms)
-    balancer.setup(None, names)
+    balancer.setup(SimpleNamespace(modalities=names))
     for _ in range(steps):
         gradients = Gradients({m: [torch.tensor([float(n)])] for m, n in norms.items()})
         balancer.gradients(gradients, None)

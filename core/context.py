@@ -1,0 +1,118 @@
+"""The training that a balancer takes part in, as it sees it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .config import TrainConfig
+from .contracts import Baseline, Outputs, Step
+from .contracts.training import Part
+from .device import choose_precision
+from .features import Features, Indices, number_of_batches
+from .inference import autocast, outputs
+from .model import FusionModel, evaluating
+
+
+class TrainingContext:
+    """Implements :class:`~fusion.core.contracts.Context`.
+
+    Parameters
+    ----------
+    model : FusionModel
+        On the features' device.
+    config : TrainConfig
+        Budget and settings.
+    features : Features, optional
+        The clips; without them, a request is only being checked.
+    parts : mapping of str to array of int64
+        Indices of the clips of ``"train"`` and ``"val"``.
+    baselines : mapping of str to Baseline
+        The modalities trained alone, where someone asked for them.
+    """
+
+    def __init__(
+        self,
+        model: FusionModel,
+        config: TrainConfig,
+        features: Features | None = None,
+        parts: Mapping[str, Indices] | None = None,
+        baselines: Mapping[str, Baseline] | None = None,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.modalities = model.modalities
+        self.baselines: Mapping[str, Baseline] = dict(baselines or {})
+        self.checking = features is None
+        self.device = torch.device("cpu") if features is None else features.device
+        self.precision = choose_precision(config.precision, self.device)
+        self._features = features
+        self._parts = dict(parts or {})
+        clips = len(self._parts.get("train", ()))
+        self.steps_per_epoch = number_of_batches(clips, config.batch_size)
+        self.class_weights = self._class_weights().to(self.device)
+        self._outputs: dict[str, Outputs] = {}
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
+        )
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        return autocast(self.device, self.precision)
+
+    def outputs(self, part: Part) -> Outputs:
+        if part not in self._outputs:
+            features, indices = self._clips(part)
+            self._outputs[part] = outputs(self.model, features, indices, self.precision)
+        return self._outputs[part]
+
+    def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
+        features, indices = self._clips(part)
+        chosen = torch.randperm(len(indices), generator=generator)[:size].numpy()
+        raw, labels = features.batch(indices[chosen])
+        model = self.model
+        step = Step(self, 0, 0, labels, generator, everything(labels, len(self.modalities)))
+        step.inputs = model.standardised(raw)
+        with evaluating(model), self.autocast():
+            step.encoded = model.encode(step.inputs)
+            step.representations = model.strategy_inputs(step.encoded)
+            step.logits = model.fuse(step.representations).float()
+            step.unimodal = {m: p.float() for m, p in model.probe(step.encoded).items()}
+        step.fused_loss = step.cross_entropy(step.logits)
+        return step
+
+    def changed(self) -> None:
+        """The weights are others now: what the model said is no longer what it says."""
+        self._outputs.clear()
+
+    def _clips(self, part: Part) -> tuple[Features, Indices]:
+        assert self._features is not None, "a balancer may not ask for clips in setup"
+        return self._features, self._parts[part]
+
+    def _class_weights(self) -> Tensor:
+        classes = self.model.num_classes
+        if self._features is None:
+            return torch.ones(classes)
+        labels = self._features.targets.cpu()[torch.from_numpy(self._parts["train"])]
+        counts = torch.bincount(labels, minlength=classes).clamp_min(1)
+        power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[self.config.class_weights]
+        return (counts.sum() / (classes * counts)) ** power
+
+
+def everything(labels: Tensor, modalities: int) -> Tensor:
+    """(B, M) bool: every clip has every modality."""
+    return torch.ones(len(labels), modalities, dtype=torch.bool, device=labels.device)
+
+
+def shown(present: npt.NDArray[np.bool_] | None, labels: Tensor, modalities: int) -> Tensor:
+    """What clips show, as a tensor beside their labels."""
+    if present is None:
+        return everything(labels, modalities)
+    return torch.from_numpy(np.ascontiguousarray(present)).to(labels.device)

@@ -1,0 +1,227 @@
+"""One step of a training, as balancers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from ..model import Encoded, FusionModel
+    from .training import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """The clips of one epoch, before they are shuffled.
+
+    Attributes
+    ----------
+    indices : array
+        (n,) int64, numbers of clips of the training part; one may occur several times.
+    present : array or None
+        (n, M) bool: which modalities each of them shows, columns in the order of the
+        modalities. None means all.
+    """
+
+    indices: npt.NDArray[np.int64]
+    present: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a training in which some of the model stands still.
+
+    Attributes
+    ----------
+    name : str
+        Written to the run directory with each epoch.
+    branches : tuple of str or None
+        Modalities whose branches are trained; None means all.
+    head : bool
+        Whether the fusion strategy is trained.
+    candidate : bool
+        Whether the model of such an epoch may be chosen. While it may not, a training does
+        not run out of patience either.
+    """
+
+    name: str
+    branches: tuple[str, ...] | None = None
+    head: bool = True
+    candidate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward and backward pass, and one step of the optimiser, on a batch.
+
+    Attributes
+    ----------
+    modalities : tuple of str or None
+        What the strategy is shown; no gradient reaches the branches of the others. None
+        means all.
+    """
+
+    modalities: tuple[str, ...] | None = None
+
+
+@dataclass
+class Step:
+    """One training step. Filled in as the step goes on; later fields exist only then.
+
+    Attributes
+    ----------
+    context : Context
+        The training that the step belongs to.
+    epoch : int
+        From 1 to `context.config.epochs`.
+    index : int
+        Steps taken since the start of the training.
+    labels : Tensor
+        (B,) int64.
+    generator : torch.Generator
+        For anything random; seeded per epoch, on the CPU.
+    present : Tensor
+        (B, M) bool: which modalities of each clip the strategy may see, columns in the order
+        of the modalities.
+    inputs : dict of Tensor
+        By modality, (B, *shape), standardised.
+    encoded : Encoded
+        What the branches made of them.
+    unimodal : dict of Tensor
+        Class scores of the probes, (B, C), by modality. Their gradient stops at the
+        embedding: they tell what a modality knows, and change nothing in its branch. Empty
+        where the model is a baseline.
+    current : Pass
+        The pass that is under way.
+    representations : dict of Tensor
+        What the strategy received, by modality: embeddings (B, D) or maps (B, C_m, *grid_m).
+    logits : Tensor
+        Fused class scores, (B, C).
+    fused_loss : Tensor
+        Cross-entropy of `logits`, a scalar.
+    """
+
+    context: Context
+    epoch: int
+    index: int
+    labels: Tensor
+    generator: torch.Generator
+    present: Tensor
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    encoded: Encoded | None = None
+    unimodal: dict[str, Tensor] = field(default_factory=dict)
+    current: Pass = field(default_factory=Pass)
+    representations: dict[str, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+    fused_loss: Tensor | None = None
+
+    @property
+    def model(self) -> FusionModel:
+        """Branches, probes and strategy."""
+        return self.context.model
+
+    @property
+    def epochs(self) -> int:
+        """The budget."""
+        return self.context.config.epochs
+
+    @property
+    def modalities(self) -> list[str]:
+        return self.context.modalities
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Loss of class scores (B, C), with the training's class weights and smoothing."""
+        return self.context.cross_entropy(logits, self.labels)
+
+    # -- what each modality knows ------------------------------------------------------
+
+    @cached_property
+    def unimodal_losses(self) -> dict[str, Tensor]:
+        """Cross-entropy of each probe, a scalar, by modality; no gradient into the branches."""
+        return {m: self.cross_entropy(logits) for m, logits in self.unimodal.items()}
+
+    @cached_property
+    def right(self) -> dict[str, Tensor]:
+        """Probability that the probe of each modality gives to the right class, (B,)."""
+        return {m: right_probability(s, self.labels) for m, s in self.unimodal.items()}
+
+    def scores(self) -> dict[str, Tensor]:
+        """Sum of :attr:`right` over the batch, a scalar, by modality."""
+        return {m: right.sum() for m, right in self.right.items()}
+
+    # -- the same, for losses that teach the branches ----------------------------------
+
+    @cached_property
+    def embeddings(self) -> dict[str, Tensor]:
+        """Embedding of each modality, (B, D): a loss on it reaches the branch.
+
+        Whatever the strategy takes, and whatever balancers made of its representations.
+        """
+        assert self.encoded is not None
+        if not self.encoded.maps:
+            return self.encoded.embeddings
+        with self.context.autocast():
+            branches = self.model.branches
+            return {m: branches[m].pool(x) for m, x in self.encoded.maps.items()}  # type: ignore[operator]
+
+    @cached_property
+    def unimodal_logits(self) -> dict[str, Tensor]:
+        """Scores of the probes, (B, C), by modality: a loss on them reaches the branch.
+
+        It does not reach the probe, which learns from its own loss alone.
+        """
+        return {
+            m: functional.linear(
+                z.float(),
+                self.model.probes[m].weight.detach(),  # type: ignore[operator]
+                self.model.probes[m].bias.detach(),  # type: ignore[operator]
+            )
+            for m, z in self.embeddings.items()
+        }
+
+    def unimodal_loss(self, modality: str) -> Tensor:
+        """Cross-entropy of :attr:`unimodal_logits`: a scalar whose gradient reaches the branch."""
+        return self.cross_entropy(self.unimodal_logits[modality])
+
+    # -- what the strategy makes of a part of the modalities ---------------------------
+
+    def fuse(self, modalities: Collection[str]) -> Tensor:
+        """Class scores (B, C) of the strategy when it sees no more than `modalities`.
+
+        The others are absent for it, or blank (zero) where it knows no absence. Neither the
+        running statistics of normalisations nor the branches of the others notice.
+        """
+        from ..model import quiet_statistics
+
+        seen = {
+            m: x if m in modalities else torch.zeros_like(x)
+            for m, x in self.representations.items()
+        }
+        there = torch.tensor([m in modalities for m in self.modalities], device=self.present.device)
+        with self.context.autocast(), quiet_statistics(self.model.strategy):
+            return self.model.fuse(seen, self.present & there).float()
+
+    @cached_property
+    def contributions(self) -> dict[str, Tensor]:
+        """Shapley value of each modality for the fused scores, (B, C), by modality.
+
+        They sum to the scores with all modalities minus the scores with none; 2**M passes
+        through the strategy (Shapley 1953).
+        """
+        from ..shapley import shapley_values
+
+        return shapley_values(self.fuse, self.modalities)
+
+
+def right_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """Probability of the right class for class scores (B, C): (B,), without gradient."""
+    probabilities = logits.detach().float().softmax(dim=1)
+    return probabilities.gather(1, labels[:, None])[:, 0]

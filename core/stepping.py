@@ -1,0 +1,211 @@
+"""One step of training: forward, losses, gradients, the optimiser, and the balancers between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .augment import augment
+from .averaging import WeightAverage
+from .context import TrainingContext, shown
+from .contracts import Balancer, Clips, Gradients, Pass, Step
+from .features import Features
+from .finite import FiniteCheck
+from .optim import Optimizer
+
+FUSED = "fused"  # the name of the loss of the fused scores
+
+
+class Stepper:
+    """Carries out the steps of one training.
+
+    Parameters
+    ----------
+    context : TrainingContext
+        Model and settings.
+    features : Features
+        Where the clips are taken from.
+    balancers : sequence of Balancer
+        Called in this order.
+    optimizer, average
+        Moved on with every step.
+    """
+
+    def __init__(
+        self,
+        context: TrainingContext,
+        features: Features,
+        balancers: Sequence[Balancer],
+        optimizer: Optimizer,
+        average: WeightAverage,
+    ) -> None:
+        self.context = context
+        self.model = context.model
+        self.features = features
+        self.balancers = balancers
+        self.optimizer = optimizer
+        self.average = average
+        self.finite = FiniteCheck(context.config, features.device)
+        self.separate = any(b.separate for b in balancers)
+        # A look at the tensor would wait for the device: asked of the classes instead.
+        self.absences = any(
+            type(b).present is not Balancer.present or type(b).clips is not Balancer.clips
+            for b in balancers
+        )
+
+    def step(self, epoch: int, index: int, clips: Clips, generator: torch.Generator) -> Step:
+        """Step `index` (from 0) of the training. Returns it; its `logits` are the passes' mean."""
+        raw, labels = self.features.batch(clips.indices)
+        present = shown(clips.present, labels, len(self.model.modalities))
+        step = Step(self.context, epoch, index, labels, generator, present)
+        self._see(step, raw)
+        self._encode(step)
+        with self.context.autocast():
+            assert step.encoded is not None
+            step.unimodal = {m: p.float() for m, p in self.model.probe(step.encoded).items()}
+        logits: list[Tensor] = []
+        reached: set[str] = set()  # branches that an earlier pass of this step has changed
+        passes = self._passes(step)
+        for one in passes:
+            reached |= self._pass(step, one, reached, first=not logits)
+            assert step.logits is not None
+            logits.append(step.logits.detach())
+        step.logits = torch.stack(logits).mean(dim=0) if len(logits) > 1 else logits[0]
+        self.average.update(index)
+        self.context.changed()
+        for balancer in self.balancers:
+            balancer.step_end(step)
+        return step
+
+    # -- forward -----------------------------------------------------------------------
+
+    def _see(self, step: Step, raw: Mapping[str, Tensor]) -> None:
+        """Inputs as the branches receive them, and what the strategy may see of them."""
+        with torch.no_grad():
+            inputs = self.model.standardised(raw)
+            for m, modality in self.features.modalities.items():
+                inputs[m] = augment(inputs[m], modality, self.context.config, step.generator)
+        for balancer in self.balancers:
+            inputs = balancer.inputs(inputs, step)
+        step.inputs = inputs
+        for balancer in self.balancers:
+            step.present = balancer.present(step.present, step)
+
+    def _encode(self, step: Step) -> None:
+        with self.context.autocast():
+            step.encoded = self.model.encode(step.inputs)
+        for known in ("embeddings", "unimodal_logits"):  # of the branches as they were
+            step.__dict__.pop(known, None)
+
+    def _passes(self, step: Step) -> list[Pass]:
+        for balancer in self.balancers:
+            passes = balancer.passes(step)
+            if passes:
+                return passes
+        return [Pass()]
+
+    def _pass(self, step: Step, one: Pass, reached: set[str], *, first: bool) -> set[str]:
+        """Go through the batch once. Returns the modalities whose branches it may have changed."""
+        names = set(self.model.modalities if one.modalities is None else one.modalities)
+        if names & reached:
+            self._encode(step)
+        step.current = one
+        losses = self._losses(step, names)
+        # The probes learn once per step, whatever the passes.
+        probes = list(step.unimodal_losses.values()) if first else []
+        total = torch.stack([*losses.values()]).sum()
+        self.finite.step(step, total)
+        self.optimizer.zero_grad()
+        gradients = self._backward(losses, probes)
+        for balancer in self.balancers:
+            balancer.gradients(gradients, step)
+        self.optimizer.step(step.index, gradients)
+        return names if set(losses) == {FUSED} else set(self.model.modalities)
+
+    def _losses(self, step: Step, names: set[str]) -> dict[str, Tensor]:
+        """Let the strategy see `names`, and fill in `step`."""
+        assert step.encoded is not None
+        given = self.model.strategy_inputs(step.encoded)
+        for balancer in self.balancers:
+            given = balancer.representations(given, step)
+        present = step.present if self.absences else None
+        if len(names) < len(given):
+            # Without a graph: nothing reaches the branches that this pass leaves out.
+            given = {m: x if m in names else torch.zeros_like(x) for m, x in given.items()}
+            there = torch.tensor([m in names for m in given], device=step.present.device)
+            present = step.present & there
+        step.representations = given
+        step.__dict__.pop("contributions", None)
+        with self.context.autocast():
+            logits = self.model.fuse(given, present).float()
+        step.logits = logits
+        for balancer in self.balancers:
+            step.logits = balancer.logits(step.logits, step)
+        step.fused_loss = step.cross_entropy(step.logits)
+        losses = {FUSED: step.fused_loss}
+        for balancer in self.balancers:
+            losses = balancer.losses(losses, step)
+        return losses
+
+    # -- backward ----------------------------------------------------------------------
+
+    def _backward(self, losses: Mapping[str, Tensor], probes: Sequence[Tensor]) -> Gradients:
+        branches = {
+            m: [p for p in self.model.branches[m].parameters() if p.requires_grad]
+            for m in self.model.modalities
+        }
+        parts = self._separately(losses, branches) if self.separate else None
+        together = [*probes] if self.separate else [*probes, *losses.values()]
+        reaching = [loss for loss in together if loss.requires_grad]
+        if reaching:
+            torch.stack(reaching).sum().backward()  # type: ignore[no-untyped-call]
+        reached = {m: [p for p in own if p.grad is not None] for m, own in branches.items()}
+        reached = {m: own for m, own in reached.items() if own}
+        return Gradients(
+            {m: [p.grad for p in own if p.grad is not None] for m, own in reached.items()},
+            reached,
+            None if parts is None else self._aligned(parts, branches, reached),
+        )
+
+    def _separately(
+        self, losses: Mapping[str, Tensor], branches: Mapping[str, list[nn.Parameter]]
+    ) -> dict[str, dict[int, Tensor]]:
+        """A backward pass per loss. Returns loss -> id of a parameter -> its gradient.
+
+        The sum of all goes to ``.grad``, as one backward pass would leave it.
+        """
+        head = [p for p in self.model.strategy.parameters() if p.requires_grad]
+        wanted = [*(p for own in branches.values() for p in own), *head]
+        found: dict[str, dict[int, Tensor]] = {}
+        for name, loss in losses.items():
+            if not loss.requires_grad:
+                continue
+            # The graph is kept: the probes' losses and other passes may need parts of it.
+            grads = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
+            found[name] = {}
+            for parameter, grad in zip(wanted, grads, strict=True):
+                if grad is not None:
+                    found[name][id(parameter)] = grad
+        for parameter in wanted:
+            own = [grads[id(parameter)] for grads in found.values() if id(parameter) in grads]
+            if own:
+                parameter.grad = torch.stack(own).sum(dim=0)
+        return found
+
+    def _aligned(
+        self,
+        parts: Mapping[str, Mapping[int, Tensor]],
+        branches: Mapping[str, list[nn.Parameter]],
+        reached: Mapping[str, list[nn.Parameter]],
+    ) -> dict[str, dict[str, list[Tensor]]]:
+        """The parts by loss and modality, tensor for tensor beside the whole gradient."""
+        return {
+            loss: {
+                m: [own.get(id(p), torch.zeros_like(p)) for p in reached[m]]
+                for m in reached
+                if any(id(p) in own for p in branches[m])
+            }
+            for loss, own in parts.items()
+        }
