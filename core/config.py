@@ -137,6 +137,8 @@ class RunConfig:
         Cross-validation folds; None means one split.
     seed : int
         Of the split, the weights, the order of clips.
+    split_seed : int or None
+        Of the split, where it is not `seed`: other seeds then train on the same clips.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     plugins : tuple of str
@@ -163,6 +165,7 @@ class RunConfig:
     split: Literal["speaker", "random"] = "speaker"
     folds: int | None = None
     seed: int = 0
+    split_seed: int | None = None
     device: str = "auto"
     plugins: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from ..cache import FeatureCache
 from ..cache.builder import BuildReport
 from ..cache.journal import register_run
 from ..cache.progress import Progress
-from .bundle import Member, write_bundle
+from .bundle import write_bundle
 from .config import RunConfig
 from .contracts import Tracker
 from .errors import RunError
@@ -130,7 +130,7 @@ def run_experiment(
     extracted = extract(plan, jobs=jobs, on_progress=observer.extracting)
     observer.extracted(extracted.report)
     run.write_clips(extracted.data)
-    run.write_json("run.json", _describe(plan, extracted, _is_synthetic(plan, registry)))
+    run.write_json("run.json", describe(plan, extracted, registry))
     return _finish(run, registry, jobs, observer)
 
 
@@ -182,13 +182,9 @@ def _train_and_conclude(
 
     train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
     observer.evaluating()
-    results, members = _conclude(run, config, workers)
-    info["handed_out"] = [member.to_json() for member in members]
-    info["seconds"]["training"] = round(time.perf_counter() - started, 1)
-    run.write_json("results.json", results.to_json())
-    run.write_json("run.json", info)  # last: this is what makes the run finished
-    trackers.call("finish", results.to_json())
-    return RunResult(run.path, results, info)
+    result = conclude(run, workers, seconds=time.perf_counter() - started)
+    trackers.call("finish", result.results.to_json())
+    return result
 
 
 class _Trackers:
@@ -210,17 +206,30 @@ class _Trackers:
                 )
 
 
-def _conclude(run: RunDirectory, config: RunConfig, workers: int) -> tuple[Results, list[Member]]:
-    """Choose on validation, write the choice down, and only then read test."""
-    data = run.read_clips()
-    modalities = [b["modality"]["name"] for b in run.info()["model"]["branches"]]
+def conclude(run: RunDirectory, workers: int, *, seconds: float) -> RunResult:
+    """Choose on validation, write the choice down, and only then read test.
+
+    Parameters
+    ----------
+    workers : int
+        Processes at a time; 0 means this one.
+    seconds : float
+        What training took, for run.json.
+    """
+    info, data = run.info(), run.read_clips()
+    config = RunConfig.from_json(info["config"])
+    modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
     selection = select(data, modalities, validate_all(run, jobs=workers))
     run.write_json("selection.json", selection.to_json())
     test = test_all(run, jobs=workers)
     results, scores = evaluate(data, selection, test, fused_label(config))
     run.write_csv("predictions.csv", _prediction_rows(data, scores))
     run.write_csv("confusion.csv", _confusion_rows(data, results))
-    return results, write_bundle(run, selection)
+    info["handed_out"] = [member.to_json() for member in write_bundle(run, selection)]
+    info["seconds"]["training"] = round(seconds, 1)
+    run.write_json("results.json", results.to_json())
+    run.write_json("run.json", info)  # last: this is what makes the run finished
+    return RunResult(run.path, results, info)
 
 
 def fused_label(config: RunConfig) -> str:
@@ -236,7 +245,7 @@ def _is_synthetic(plan: Plan, registry: Registry) -> bool:
     return any(corpora[name].synthetic for name in plan.dataset.corpora)
 
 
-def _describe(plan: Plan, extracted: Extracted, synthetic: bool) -> dict[str, Any]:
+def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, Any]:
     """run.json as it stands before training."""
     data, report = extracted.data, extracted.report
     splits = data.splits
@@ -248,7 +257,7 @@ def _describe(plan: Plan, extracted: Extracted, synthetic: bool) -> dict[str, An
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {"processor": platform.processor() or platform.machine()},
         "classes": list(data.classes),
-        "synthetic": synthetic,
+        "synthetic": _is_synthetic(plan, registry),
         "corpora": list(plan.dataset.corpora),
         "dropped_labels": {c: dict(counts) for c, counts in plan.dataset.dropped.items()},
         "failures": [

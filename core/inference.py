@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .contracts import Outputs, Strategy
+from .errors import RunError, StorageError
 from .features import Features, Indices, batches
 from .model import Encoded, FusionModel, evaluating
 
@@ -35,6 +40,46 @@ class Predictions:
     probabilities: FloatArray
     unimodal: dict[str, FloatArray]
     weights: dict[str, FloatArray]
+
+    def save(self, path: Path) -> None:
+        """Write a file of numpy's, whole or not at all."""
+        arrays = {"fused": self.probabilities}
+        arrays |= {f"unimodal.{m}": rows for m, rows in self.unimodal.items()}
+        arrays |= {f"weight.{m}": rows for m, rows in self.weights.items()}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StorageError(
+                f"{path} could not be written: {error.strerror or error}.",
+                hint="Free some space, then go on with --resume.",
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        RunError
+            When the file is damaged.
+        """
+        try:
+            with np.load(path) as file:
+                arrays = dict(file)
+            by_name = {
+                kind: {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(kind)}
+                for kind in ("unimodal.", "weight.")
+            }
+            return cls(arrays["fused"], by_name["unimodal."], by_name["weight."])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"{path} can't be read: {error!r}",
+                hint="Delete it; fusion run --resume makes it again.",
+            ) from error
 
 
 def autocast(
@@ -98,25 +143,38 @@ def predict(
 
 @torch.no_grad()
 def outputs(
-    model: FusionModel, features: Features, indices: Indices, precision: torch.dtype
+    model: FusionModel,
+    features: Features,
+    indices: Indices,
+    precision: torch.dtype,
+    *,
+    subsets: bool = False,
 ) -> Outputs:
     """Everything the model makes of the clips `indices`, in evaluation mode, on the device."""
+    names = model.modalities
+    sets = [s for size in range(len(names) + 1) for s in combinations(names, size)]
+    sets = sets if subsets else []
     rows: list[dict[str, Tensor]] = []
     labels: list[Tensor] = []
     for found, classes in encoded(model, features, indices, precision):
         with evaluating(model), autocast(features.device, precision):
-            row = {"": model.fuse(model.strategy_inputs(found))}
+            inputs = model.strategy_inputs(found)
+            row = {"": model.fuse(inputs)}
             row |= {f"z.{m}": z for m, z in found.embeddings.items()}
             row |= {f"p.{m}": scores for m, scores in model.probe(found).items()}
+            for index, shown in enumerate(sets):
+                there = torch.tensor([m in shown for m in names], device=classes.device)
+                row[f"s.{index}"] = model.fuse(inputs, there.expand(len(classes), -1))
         rows.append(row)
         labels.append(classes)
     joined = {key: torch.cat([row[key] for row in rows]).float() for key in rows[0]}
     return Outputs(
         indices,
         torch.cat(labels),
-        {m: joined[f"z.{m}"] for m in model.modalities},
+        {m: joined[f"z.{m}"] for m in names},
         joined[""],
-        {m: joined[f"p.{m}"] for m in model.modalities if f"p.{m}" in joined},
+        {m: joined[f"p.{m}"] for m in names if f"p.{m}" in joined},
+        {shown: joined[f"s.{index}"] for index, shown in enumerate(sets)},
     )
 
 

@@ -56,8 +56,13 @@ class Plan:
     spec: ModelSpec
 
 
-def make_plan(config: RunConfig, registry: Registry) -> Plan:
+def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None) -> Plan:
     """Check everything about `config` that can be checked without computing anything.
+
+    Parameters
+    ----------
+    like : Plan, optional
+        One of the same clips, features and split, whose answers to these hold here too.
 
     Raises
     ------
@@ -68,13 +73,19 @@ def make_plan(config: RunConfig, registry: Registry) -> Plan:
     check_owners(config, registry)
     choose_device(config.device)
     extractors = make_extractors(config, registry)
-    dataset = read_dataset(config, registry)
+    dataset = read_dataset(config, registry) if like is None else like.dataset
     spec = make_spec(config, registry, extractors, len(dataset.classes))
     config = replace(config, settings=bound_settings(config, registry, extractors, spec))
     check_training(config, registry, spec)
     make_trackers(config, registry)
+    if like is not None:
+        return replace(like, config=config, spec=spec)
     splits = make_splits(
-        dataset.clips, dataset.classes, mode=config.split, folds=config.folds, seed=config.seed
+        dataset.clips,
+        dataset.classes,
+        mode=config.split,
+        folds=config.folds,
+        seed=config.seed if config.split_seed is None else config.split_seed,
     )
     fingerprints = {m: fingerprint_of(e) for m, e in extractors.items()}
     return Plan(config, dataset, extractors, fingerprints, tuple(splits), spec)

@@ -79,7 +79,7 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined figure is None."""
-        plain = _finite(asdict(self))
+        plain = finite(asdict(self))
         assert isinstance(plain, dict)
         return plain
 
@@ -228,11 +228,12 @@ def p_text(p: float) -> str:
 # -- JSON ----------------------------------------------------------------------------
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain values, as JSON has them: an undefined figure is None."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float | np.floating):
         return None if np.isnan(value) else round(float(value), 6)
     return value

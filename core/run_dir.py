@@ -11,6 +11,7 @@
         checkpoint.pt     while it trains
         model.safetensors when it is done
         training.json     when it is done: best epoch, seconds, parameters
+        val.npz, test.npz what it says about the fold's clips, once it was asked
       selection.json      what validation chose, written before test is read
       predictions.csv     per clip and model: predicted class and probabilities, on test
       confusion.csv       confusion matrix of each model, on test

@@ -33,6 +33,7 @@ from .engine import Trainer
 from .errors import FusionError, RunError, TrainingError
 from .features import Features, Indices
 from .inference import Predictions, predict
+from .memory import PeakMemory
 from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_extractors
 from .registry import Registry
@@ -114,7 +115,7 @@ def train_all(
     follower = _Follower(run, trainings, on_epoch, on_done)
     follower.poll()
     for phase in phases_of(run, todo):
-        _in_processes(_train_one, run, phase, jobs, follower.poll)
+        _in_processes(train_one, run, phase, jobs, follower.poll)
     follower.poll()
 
 
@@ -139,8 +140,12 @@ def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]
 
 
 def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Predictions]:
+    """`jobs` processes at a time; with 0, one after the other in this one."""
     trainings = trainings_of(run)
-    found = _in_processes(_PredictPart(part), run, trainings, jobs, lambda: None)
+    predict_part = _PredictPart(part)
+    if jobs == 0:
+        return {training: predict_part(run.path, training, 1) for training in trainings}
+    found = _in_processes(predict_part, run, trainings, jobs, lambda: None)
     return dict(zip(trainings, found, strict=True))
 
 
@@ -161,11 +166,11 @@ def _in_processes(
             done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
             meanwhile()
             for future in done:
-                _raise_failure(future, futures[future], run)
+                raise_failure(future, futures[future], run)
         return [future.result() for future in futures]
 
 
-def _raise_failure(future: Future[Any], training: Training, run: RunDirectory) -> None:
+def raise_failure(future: Future[Any], training: Training, run: RunDirectory) -> None:
     """Raise what a training raised, if it did."""
     try:
         future.result()
@@ -243,7 +248,8 @@ class _Context:
 
 
 @lru_cache(maxsize=1)
-def _context(path: Path) -> _Context:
+def training_context(path: Path) -> _Context:
+    """What the trainings of the run at `path` share; remembered, one at a time."""
     run = RunDirectory.existing(path)
     config = RunConfig.from_json(run.info()["config"])
     return _Context(run, config, Registry(config.plugins), run.read_clips())
@@ -270,11 +276,14 @@ def _seed(context: _Context, training: Training) -> int:
     return context.config.seed * 1000 + training.fold
 
 
-def _train_one(path: Path, training: Training, workers: int) -> None:
-    context = _context(path)
+def train_one(path: Path, training: Training, workers: int) -> None:
+    """Train one model of a run, in this process, beside `workers` - 1 others."""
+    context = training_context(path)
     run, config = context.run, context.config
     folder = run.training(training.name)
     folder.mkdir(parents=True, exist_ok=True)
+    for part in ("val", "test"):  # said by weights that are made again
+        (folder / f"{part}.npz").unlink(missing_ok=True)
     spec = spec_of(run, training)
     # Half of what is free, shared by the trainings that run beside each other.
     budget = free_memory(choose_device(config.device)) // (2 * workers)
@@ -297,12 +306,14 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
             on_epoch=lambda record: _write_line(epochs, record),
         )
         started = time.perf_counter()
+        memory = PeakMemory(features.device)
         progress = trainer.fit()
     save_weights(folder / "model.safetensors", model.state_dict(), {"training": training.name})
     summary = asdict(progress)
     del summary["history"]  # epochs.jsonl has it
     summary["parameters"] = count_parameters(model)
     summary["wall_seconds"] = round(time.perf_counter() - started, 3)
+    summary["peak_bytes"] = memory.bytes()
     summary["precision"] = str(trainer.precision).removeprefix("torch.")
     run.write_json(f"{training.name}/training.json", summary)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -335,13 +346,24 @@ class _PredictPart:
     part: str
 
     def __call__(self, path: Path, training: Training, _: int) -> Predictions:
-        context = _context(path)
-        spec = spec_of(context.run, training)
-        features = _features(context, spec, resident_bytes=0)  # one pass over one part
-        model = trained_model(context.run, training, context.registry).to(features.device)
+        context = training_context(path)
+        file = context.run.training(training.name) / f"{self.part}.npz"
+        if file.is_file():  # said before: by the same weights, which do not change
+            return Predictions.load(file)
+        model, features = fold_features(context, training)
         indices: Indices = getattr(context.data.splits[training.fold], self.part)
         precision = choose_precision(context.config.train.precision, features.device)
-        return predict(model, features, indices, precision)
+        predictions = predict(model, features, indices, precision)
+        predictions.save(file)
+        return predictions
+
+
+def fold_features(context: _Context, training: Training) -> tuple[FusionModel, Features]:
+    """A trained model, and the features it reads: not held in memory, for one pass."""
+    spec = spec_of(context.run, training)
+    features = _features(context, spec, resident_bytes=0)
+    model = trained_model(context.run, training, context.registry).to(features.device)
+    return model, features
 
 
 def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:

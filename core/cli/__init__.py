@@ -20,6 +20,7 @@ from ..errors import FusionError
 # Command -> module and its line in `fusion --help`.
 COMMANDS = {
     "run": ("run", "Train baselines, fused model and ensemble; say which is best."),
+    "compare": ("compare", "Compare strategies and balancers on equal terms."),
     "predict": ("predict", "Label recordings with the model that a run handed out."),
     "cache": ("cache", "Precompute features, keep them sound and in bounds, share them."),
     "plugins": ("plugins", "List plugins, show their parameters."),

@@ -157,7 +157,7 @@ def _lacks(plan: Plan, label: str, split: Split, part: str) -> bool:
     return all(plan.dataset.clips[i].label != label for i in getattr(split, part))
 
 
-def _console() -> Console:
+def new_console() -> Console:
     """Standard output; a file or pipe gets wide tables instead of folded ones."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
@@ -167,7 +167,7 @@ def _console() -> Console:
 
 def print_result(result: RunResult) -> None:
     """The table, the comparisons, the verdict, and what to do next."""
-    console = _console()
+    console = new_console()
     results, info = result.results, result.info
     console.print()
     console.print(_table(result))
@@ -254,7 +254,7 @@ def _problems(report: BuildReport) -> list[str]:
 
 def print_build(report: BuildReport, cache: FeatureCache) -> None:
     """What a build did."""
-    console = _console()
+    console = new_console()
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
     for line in _problems(report):

@@ -154,7 +154,6 @@ def _refuse_with_resume(ctx: click.Context) -> None:
 
 def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
     from ..config import RunConfig
-    from ..errors import ParameterError
     from ..parameters import parse_settings
     from ..prepare import with_defaults
 
@@ -162,17 +161,11 @@ def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
     for name in ("epochs", "batch_size", "lr"):
         if options[name] is not None:
             settings.setdefault("train", {}).setdefault(name, str(options[name]))
-    branches: dict[str, str] = {}
-    for choice in options["branches"]:
-        modality, equals, branch = choice.partition("=")
-        if not equals:
-            raise ParameterError(f"--branch takes MODALITY=NAME, and was given {choice!r}.")
-        branches[modality] = branch
     config = RunConfig(
         data=options["data"],
         labels=options["labels"],
         features=parse_features(options["features"]),
-        branches=branches,
+        branches=parse_branches(options["branches"]),
         strategy=options["strategy"],
         balancers=options["balancers"],
         settings=settings,
@@ -193,6 +186,19 @@ def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
 def parse_features(given: str) -> tuple[str, ...]:
     """``"mel, prosody"`` -> the names in it."""
     return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+def parse_branches(given: tuple[str, ...]) -> dict[str, str]:
+    """``("mel=crnn",)`` -> branch by modality."""
+    from ..errors import ParameterError
+
+    branches: dict[str, str] = {}
+    for choice in given:
+        modality, equals, branch = choice.partition("=")
+        if not equals:
+            raise ParameterError(f"--branch takes MODALITY=NAME, and was given {choice!r}.")
+        branches[modality] = branch
+    return branches
 
 
 def parse_dtypes(given: tuple[str, ...]) -> dict[str, str]:

@@ -1,0 +1,140 @@
+"""``fusion compare``."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import plugin_options, registry_from
+from .run import data_options, parse_branches, parse_dtypes, parse_features
+
+if TYPE_CHECKING:
+    from ..grid import Request
+    from ..registry import Registry
+
+
+@click.command("compare")
+@data_options
+@click.option("--branch", "branches", multiple=True, metavar="MODALITY=NAME",
+              help="The branch network of a modality.")  # fmt: skip
+@click.option("--strategies", default="", metavar="A,B,...|all",
+              help="Fusion strategies. [default: the starred one]")  # fmt: skip
+@click.option("--balancers", default="none", show_default=True, metavar="A,B+C,...|all",
+              help="Balancers, none among them; a plus composes several.")  # fmt: skip
+@click.option("--no-controls", is_flag=True,
+              help="Leave out the controls: plain, 3 times the learning rate, and the balancers "
+              "that are controls.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+              help="Trainings of every cell, on one split.")  # fmt: skip
+@click.option("--folds", type=click.IntRange(min=2), metavar="K",
+              help="Speaker-disjoint cross-validation. [default: one split]")  # fmt: skip
+@click.option("--split", type=click.Choice(["speaker", "random"]), default="speaker",
+              show_default=True, help="random puts a speaker into several parts.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the split, and the first of training.")  # fmt: skip
+@click.option("--budget", metavar="STEPS|TIME",
+              help="Of every training, as in 600 (steps), or of the whole comparison, as in 30min "
+              "or 2h. [default: train.epochs]")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--devices", default="", metavar="A,B,...",
+              help="Several, as in cuda:0,cuda:1: cells are dealt out to them.")  # fmt: skip
+@click.option("--out", metavar="DIR", help="Where the runs go. [default: compare/DATE]")
+@click.option("--resume", metavar="DIR", help="Go on with a comparison that was interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only the results.")
+@plugin_options
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> int:
+    """Compare strategies and balancers on equal terms: same clips, same budget, same baselines.
+
+    Every cell is a run of its own; the single modalities are trained once per seed and shared.
+    With the controls that papers leave out: the ensemble, the plain training, the same with
+    three times the learning rate, and single-modality losses.
+
+    \b
+    fusion compare --strategies concat,gated,lmf --balancers none,ogm_ge,mmpareto --folds 6
+    fusion compare --strategies all --balancers all --budget 2h --data PATH
+    """
+    from ..compare import read_request, run_comparison
+    from .compare_display import CompareDisplay, print_comparisons
+
+    if options["resume"]:
+        _refuse_with_resume(ctx)
+        out = Path(options["resume"])
+        request = read_request(out)
+        registry = registry_from(ctx, request.config.plugins)
+    else:
+        registry = registry_from(ctx)
+        request = _request(options, registry)
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        out = Path(options["out"]) if options["out"] else Path("compare") / stamp
+    with CompareDisplay(quiet=options["quiet"] or options["as_json"]) as display:
+        try:
+            found = run_comparison(request, out, registry, jobs=options["jobs"], observer=display)
+        except KeyboardInterrupt:
+            if (out / "compare.json").is_file():
+                click.echo(f"\nGo on with: fusion compare --resume {out}", err=True)
+            raise
+    if options["as_json"]:
+        click.echo(json.dumps({"comparison": str(out), **found.to_json()}, indent=1))
+    else:
+        print_comparisons(found, out)
+    return 1 if display.failures else 0
+
+
+_WITH_RESUME = {"resume", "jobs", "as_json", "quiet"}
+
+
+def _refuse_with_resume(ctx: click.Context) -> None:
+    from ..errors import UserError
+
+    command_line = click.core.ParameterSource.COMMANDLINE
+    given = [f"--{n.replace('_', '-')}" for n in ctx.params
+             if n not in _WITH_RESUME and ctx.get_parameter_source(n) is command_line]  # fmt: skip
+    if given:
+        raise UserError(
+            f"--resume goes on with a comparison as it was asked for; {given[0]} would change it.",
+            hint="Leave it out, or start a new comparison without --resume.",
+        )
+
+
+def _request(options: dict[str, Any], registry: Registry) -> Request:
+    from ..config import RunConfig
+    from ..grid import Budget, Request, make_cells
+    from ..parameters import parse_settings
+    from ..prepare import with_defaults
+
+    config = RunConfig(
+        data=options["data"],
+        labels=options["labels"],
+        features=parse_features(options["features"]),
+        branches=parse_branches(options["branches"]),
+        settings=parse_settings(options["settings"]),
+        split=options["split"],
+        folds=options["folds"],
+        seed=options["seed"],
+        device=options["device"],
+        plugins=registry.requests,
+        cache=options["cache"],
+        strict=options["strict"],
+        dtypes=parse_dtypes(options["dtypes"]),
+    )
+    config = with_defaults(config, registry)
+    strategies = _names(options["strategies"], "strategy", registry) or [config.strategy]
+    balancers = _names(options["balancers"], "balancer", registry)
+    cells = make_cells(strategies, balancers, registry, controls=not options["no_controls"])
+    seeds = tuple(range(config.seed, config.seed + options["seeds"]))
+    budget = Budget.parse(options["budget"]) if options["budget"] else Budget()
+    return Request(config, cells, seeds, budget, parse_features(options["devices"]))
+
+
+def _names(given: str, kind: str, registry: Registry) -> list[str]:
+    """``"a, b"`` -> its names; ``"all"`` -> every plugin of that kind."""
+    names = list(parse_features(given))
+    if names == ["all"]:
+        names = [entry.name for entry in registry.entries(kind)]
+    return names

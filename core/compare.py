@@ -1,0 +1,388 @@
+"""A comparison: every cell of a grid is an ordinary run that shares its baselines.
+
+::
+
+    OUT/
+      compare.json            what was asked, and how many epochs that makes
+      seed0/baselines/        a run directory in which only the baselines are trained
+      seed0/gated+ogm_ge/     one run directory per cell: fusion predict works on each
+      results.json, table.md, table.csv
+
+A cell's folder has the baselines as hard links, so each is trained once per seed. Whatever was
+finished stays: the same comparison started again goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..cache import FeatureCache
+from ..cache.journal import register_run
+from ..cache.workers import WorkerPool, process_pool
+from .attribution import FILE as CONTRIBUTIONS
+from .attribution import write_contributions
+from .comparison import Comparisons, summarise
+from .errors import FusionError, RunError
+from .experiment import Observer, conclude, describe
+from .features import number_of_batches
+from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid
+from .prepare import Extracted, extract
+from .registry import Registry
+from .run_dir import RunDirectory
+from .trainings import (
+    FUSED,
+    Training,
+    default_jobs,
+    raise_failure,
+    train_one,
+    trainings_of,
+)
+
+FILE = "compare.json"
+_BASELINES = "baselines"
+_PROBE = "probe"
+_PROBE_EPOCHS = 2  # the first is slower than those that follow
+_SLACK = 0.85  # of the minutes: reading test, and methods that take longer than plain training
+
+
+class CompareObserver(Observer):
+    """Follows a comparison."""
+
+    def gridded(self, grid: PlannedGrid, request: Request) -> None:
+        """Every cell was checked."""
+
+    def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
+        """Training begins: so many epochs each, so many trainings in all."""
+
+    def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:
+        """One more training is done, of a cell or of the baselines."""
+
+    def concluded(self, cell: Cell, seed: int, run: RunDirectory) -> None:
+        """One cell is finished."""
+
+    def failed(self, cell: Cell, seed: int, reason: str) -> None:
+        """One cell could not be trained; the others go on."""
+
+
+def run_comparison(
+    request: Request,
+    out: Path,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: CompareObserver | None = None,
+) -> Comparisons:
+    """Train every cell of a grid that `out` does not hold yet, and compare them.
+
+    Parameters
+    ----------
+    request : Request
+        Cells, seeds, budget.
+    out : Path
+        A new folder, or one in which the same comparison was started.
+    jobs : int, optional
+        Processes at a time; by default one per core, or one per accelerator.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the request, before the long work starts.
+    TrainingError
+        When a baseline fails. A cell that fails is reported and left out.
+    """
+    observer = observer or CompareObserver()
+    grid = plan_grid(request, registry)
+    observer.planned(grid.first)
+    observer.gridded(grid, request)
+    workers = jobs or max(default_jobs(request.config.device), len(request.devices))
+    folder = _folder(out, request)
+    with folder.locked():
+        extracted = extract(grid.first, jobs=jobs, on_progress=observer.extracting)
+        observer.extracted(extracted.report)
+        work = _Work(request, grid, extracted, folder, registry, observer)
+        with process_pool(workers) as pool:
+            work.settle_budget(pool, workers)
+            work.lay_out()
+            work.train_baselines(pool, workers)
+            work.train_cells(pool, workers)
+        comparisons = summarise(folder.path, request, grid.refused, work.failures)
+    comparisons.write(folder)
+    return comparisons
+
+
+def read_request(out: Path) -> Request:
+    """What the comparison in `out` was asked for.
+
+    Raises
+    ------
+    RunError
+        If there is none.
+    """
+    if not (out / FILE).is_file():
+        raise RunError(
+            f"{out} holds no comparison: it has no {FILE}.",
+            hint="Give a folder that fusion compare made (compare/... by default).",
+        )
+    return Request.from_json(RunDirectory(out).read_json(FILE)["request"])
+
+
+def _folder(out: Path, request: Request) -> RunDirectory:
+    if (out / FILE).is_file():
+        if read_request(out).to_json() != request.to_json():
+            raise RunError(
+                f"{out} holds another comparison.",
+                hint=f"Go on with that one: fusion compare --resume {out}; or name another: --out.",
+            )
+        return RunDirectory(out)
+    folder = RunDirectory.create(out)
+    folder.write_json(FILE, {"format": 1, "request": request.to_json()})
+    return folder
+
+
+class _Work:
+    """The trainings of a comparison that are still to be done."""
+
+    def __init__(
+        self,
+        request: Request,
+        grid: PlannedGrid,
+        extracted: Extracted,
+        folder: RunDirectory,
+        registry: Registry,
+        observer: CompareObserver,
+    ) -> None:
+        self.request = request
+        self.grid = grid
+        self.extracted = extracted
+        self.folder = folder
+        self.registry = registry
+        self.observer = observer
+        self.failures: dict[tuple[Cell, int], str] = {}
+        self.cells = {
+            (cell, seed): RunDirectory(folder.path / f"seed{seed}" / cell.folder)
+            for seed in request.seeds
+            for cell in grid.plans
+        }
+        self.baselines = {
+            seed: RunDirectory(folder.path / f"seed{seed}" / _BASELINES) for seed in request.seeds
+        }
+
+    # -- the budget --------------------------------------------------------------------
+
+    def settle_budget(self, pool: WorkerPool, workers: int) -> None:
+        """Decide once how many epochs every training gets, and write it down."""
+        known = self.folder.read_json(FILE)
+        if "epochs" not in known:
+            known["epochs"] = self._epochs(self.request.budget, pool, workers)
+            self.folder.write_json(FILE, known)
+        self.epochs = int(known["epochs"])
+
+    def _epochs(self, budget: Budget, pool: WorkerPool, workers: int) -> int:
+        train = self.request.config.train
+        if budget.steps is not None:
+            split = self.extracted.data.splits[0]
+            per_epoch = number_of_batches(len(split.train), train.batch_size)
+            return max(1, round(budget.steps / per_epoch))
+        if budget.minutes is None:
+            return train.epochs
+        seconds = self._seconds_per_epoch(pool)
+        all_folds = len(self.request.seeds) * len(self.extracted.data.splits)
+        single = sum(s for model, s in seconds.items() if model != FUSED)
+        whole = all_folds * (single + len(self.grid.plans) * seconds[FUSED])
+        epochs = int(_SLACK * budget.minutes * 60 * workers / whole)
+        if epochs < 1:
+            raise RunError(
+                f"One epoch of everything takes some {whole / workers / 60:.0f} minutes here, and "
+                f"the budget is {budget.minutes:g}.",
+                hint="Give more minutes, or compare fewer methods, folds or seeds.",
+            )
+        return epochs
+
+    def _seconds_per_epoch(self, pool: WorkerPool) -> dict[str, float]:
+        """A short training of each baseline and of one plain fused model."""
+        run = RunDirectory(self.folder.path / _PROBE)
+        shutil.rmtree(run.path, ignore_errors=True)
+        cell = next(iter(self.grid.plans))
+        self._describe(run, cell, self.request.seeds[0], _PROBE_EPOCHS)
+        trainings = [t for t in trainings_of(run) if t.fold == 0]
+        # The fused one last: it may need the baselines.
+        for training in sorted(trainings, key=lambda t: t.model == FUSED):
+            future = pool.submit(train_one, run.path, training, 1)
+            wait([future])
+            raise_failure(future, training, run)
+        seconds = {
+            t.model: float(run.read_json(f"{t.name}/training.json")["seconds"]) / _PROBE_EPOCHS
+            for t in trainings
+        }
+        shutil.rmtree(run.path, ignore_errors=True)
+        return seconds
+
+    # -- folders -----------------------------------------------------------------------
+
+    def lay_out(self) -> None:
+        """Make the run directories of all cells and baselines that are not there yet."""
+        first = next(iter(self.grid.plans))
+        for seed, run in self.baselines.items():
+            self._describe(run, first, seed, self.epochs)
+        for (cell, seed), run in self.cells.items():
+            self._describe(run, cell, seed, self.epochs)
+        todo = sum(not run.finished(t.name) for run, t in self._everything())
+        everything = sum(1 for _ in self._everything())
+        self.observer.budgeted(self.epochs, everything, everything - todo)
+
+    def _everything(self) -> Iterator[tuple[RunDirectory, Training]]:
+        for run in self.baselines.values():
+            yield from ((run, t) for t in trainings_of(run) if t.model != FUSED)
+        for run in self.cells.values():
+            yield from ((run, t) for t in trainings_of(run) if t.model == FUSED)
+
+    def _describe(self, run: RunDirectory, cell: Cell, seed: int, epochs: int) -> None:
+        if (run.path / "run.json").is_file():
+            return
+        plan = self.grid.plans[cell]
+        number = self.request.cells.index(cell)
+        config = cell_config(self.request, cell, number, seed)
+        settings = {**plan.config.settings}
+        settings["train"] = {**settings["train"], "epochs": epochs}
+        config = replace(
+            plan.config,
+            settings=settings,
+            seed=seed,
+            split_seed=config.split_seed,
+            device=config.device,
+        )
+        run.path.mkdir(parents=True, exist_ok=True)
+        register_run(FeatureCache(config.cache), run.path)
+        run.write_clips(self.extracted.data)
+        described = describe(replace(plan, config=config), self.extracted, self.registry)
+        run.write_json("run.json", described)
+
+    # -- training ----------------------------------------------------------------------
+
+    def train_baselines(self, pool: WorkerPool, workers: int) -> None:
+        """Every modality alone, on every fold and seed."""
+        futures: dict[Future[Any], tuple[RunDirectory, Training]] = {}
+        for run in self.baselines.values():
+            for training in trainings_of(run):
+                if training.model != FUSED and not run.finished(training.name):
+                    future = pool.submit(train_one, run.path, training, workers)
+                    futures[future] = (run, training)
+        for future in _as_they_come(futures):
+            run, training = futures[future]
+            raise_failure(future, training, run)
+            self._tell("alone", run, training)
+
+    def train_cells(self, pool: WorkerPool, workers: int) -> None:
+        """Every cell's fused models; a cell whose last one is done is concluded at once."""
+        left: dict[tuple[Cell, int], set[Training]] = {}
+        futures: dict[Future[Any], tuple[Cell, int, Training | None]] = {}
+        for (cell, seed), run in self.cells.items():
+            if run.is_complete() and (run.path / CONTRIBUTIONS).is_file():
+                continue
+            share_baselines(self.baselines[seed], run)
+            todo = {t for t in trainings_of(run) if not run.finished(t.name)}
+            left[cell, seed] = todo
+            for training in sorted(todo, key=lambda t: t.fold):
+                future = pool.submit(train_one, run.path, training, workers)
+                futures[future] = (cell, seed, training)
+            if not todo:
+                futures[pool.submit(conclude_cell, run.path)] = (cell, seed, None)
+        for future in _as_they_come(futures):
+            cell, seed, trained = futures[future]
+            run = self.cells[cell, seed]
+            if not self._went_well(future, cell, seed, trained):
+                continue
+            if trained is None:
+                self.observer.concluded(cell, seed, run)
+                continue
+            self._tell(cell.name, run, trained)
+            left[cell, seed].discard(trained)
+            if not left[cell, seed] and (cell, seed) not in self.failures:
+                futures[pool.submit(conclude_cell, run.path)] = (cell, seed, None)
+
+    def _went_well(
+        self, future: Future[Any], cell: Cell, seed: int, training: Training | None
+    ) -> bool:
+        """Whether it did; a cell that fails is noted, and the others go on."""
+        run = self.cells[cell, seed]
+        try:
+            raise_failure(future, training or Training(0, FUSED), run)
+        except FusionError as error:
+            if isinstance(future.exception(), BrokenProcessPool | OSError):
+                raise  # the machine's fault, not the cell's
+            if (cell, seed) not in self.failures:
+                self.failures[cell, seed] = error.message
+                self.observer.failed(cell, seed, error.message)
+            return False
+        return True
+
+    def _tell(self, name: str, run: RunDirectory, training: Training) -> None:
+        self.observer.cell_training(name, run.read_json(f"{training.name}/training.json"))
+
+
+def _as_they_come(futures: dict[Future[Any], Any]) -> Iterator[Future[Any]]:
+    """Futures as they are done; more may be added to `futures` meanwhile."""
+    seen: set[Future[Any]] = set()
+    while pending := set(futures) - seen:
+        done, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
+        seen |= done
+        yield from sorted(done, key=list(futures).index)
+
+
+def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
+    """Give `target` the finished baselines of `source`: hard links, or copies where none can be."""
+    for training in trainings_of(source):
+        if training.model == FUSED or target.finished(training.name):
+            continue
+        folder = target.training(training.name)
+        shutil.rmtree(folder, ignore_errors=True)  # half linked
+        folder.mkdir(parents=True)
+        files = sorted(source.training(training.name).iterdir())
+        # Last what makes it finished.
+        for file in sorted(files, key=lambda f: f.name == "training.json"):
+            _link(file, folder / file.name)
+
+
+def share_predictions(source: RunDirectory, target: RunDirectory) -> None:
+    """Give `target` what baselines said already, so that each is asked once per seed."""
+    for training in trainings_of(source):
+        if training.model == FUSED:
+            continue
+        for file in source.training(training.name).glob("*.npz"):
+            there = target.training(training.name) / file.name
+            if not there.exists():
+                with contextlib.suppress(FileExistsError):  # another cell was quicker
+                    _link(file, there)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def conclude_cell(path: Path) -> None:
+    """Choose, test and attribute one cell, in this process."""
+    run = RunDirectory.existing(path)
+    shared = RunDirectory(path.parent / _BASELINES)
+    share_predictions(shared, run)
+    seconds = sum(
+        float(run.read_json(f"{t.name}/training.json")["seconds"])
+        for t in trainings_of(run)
+        if t.model == FUSED
+    )
+    if not run.is_complete():
+        conclude(run, 0, seconds=seconds)
+    share_predictions(run, shared)
+    write_contributions(run)  # what test says of the modalities: after everything was chosen

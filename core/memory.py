@@ -1,0 +1,42 @@
+"""The most memory that a training takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # see proc(5)
+
+
+class PeakMemory:
+    """Measures from its making on: of the device where it has memory of its own, else of this
+    process.
+
+    Linux can forget a process's peak; on other systems the figure of a process is unknown,
+    because earlier trainings of the same process would show in it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._known = True
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            try:
+                _CLEAR.write_text(_RESET_PEAK)
+            except OSError:
+                self._known = False
+
+    def bytes(self) -> int | None:
+        """The peak so far; None where it can't be known."""
+        if not self._known:
+            return None
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        return None
