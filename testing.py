@@ -14,12 +14,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.testing.balancers import BalancerSuite
     from .core.testing.branches import BranchSuite
+    from .core.testing.known_answer import KnownAnswer
     from .core.testing.strategies import StrategySuite
 
-__all__ = ["BranchSuite", "StrategySuite"]
+__all__ = ["BalancerSuite", "BranchSuite", "KnownAnswer", "StrategySuite"]
 
-_HOME = {"BranchSuite": "branches", "StrategySuite": "strategies"}
+_HOME = {
+    "BalancerSuite": "balancers",
+    "BranchSuite": "branches",
+    "KnownAnswer": "known_answer",
+    "StrategySuite": "strategies",
+}
 
 
 def __getattr__(name: str) -> Any:

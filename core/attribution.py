@@ -6,11 +6,9 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import torch
 
 from .device import choose_precision
-from .inference import autocast, encoded
-from .model import evaluating
+from .inference import outputs
 from .run_dir import RunDirectory
 from .selection import uar_of
 from .shapley import shapley_values
@@ -44,21 +42,13 @@ def write_contributions(run: RunDirectory) -> dict[str, float]:
     return values
 
 
-@torch.no_grad()
 def _by_subset(run: RunDirectory, training: Training, indices: Any) -> dict[frozenset[str], Any]:
-    """Probabilities of a trained model for every set of modalities it may see but the empty one."""
+    """Probabilities of a trained model for every set of modalities it may see."""
     context = training_context(run.path)
     model, features = fold_features(context, training)
     precision = choose_precision(context.config.train.precision, features.device)
-    names = model.modalities
-    found: dict[frozenset[str], list[Any]] = {}
-    for batch, _ in encoded(model, features, indices, precision):
-        inputs = model.strategy_inputs(batch)
-        for bits in range(1, 2 ** len(names)):
-            subset = frozenset(m for i, m in enumerate(names) if bits >> i & 1)
-            there = torch.tensor([m in subset for m in names], device=features.device)
-            rows = len(next(iter(inputs.values())))
-            with evaluating(model), autocast(features.device, precision):
-                scores = model.fuse(inputs, there.expand(rows, -1))
-            found.setdefault(subset, []).append(scores.float().softmax(1).cpu().numpy())
-    return {subset: np.concatenate(rows) for subset, rows in found.items()}
+    said = outputs(model, features, indices, precision, subsets=True)
+    return {
+        frozenset(names): scores.softmax(dim=1).cpu().numpy()
+        for names, scores in said.subsets.items()
+    }

@@ -46,6 +46,8 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
     context = TrainingContext(model, config.train, baselines=baselines)
     try:
         adopt(model, baselines)
+    except FusionError:
+        raise
     except Exception as error:
         raise PluginError(
             f"The strategy {config.strategy!r} fails to start from the baselines: "

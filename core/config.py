@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ..cache.urls import without_user
+from .contracts.space import LogUniform, Space, Uniform
 from .errors import ParameterError
+from .modes import ModeName
 from .parameters import bind
 
 
@@ -86,6 +88,13 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
 
+    # Neither epochs nor batch_size: every trial has the same budget.
+    space: ClassVar[Mapping[str, Space]] = {
+        "lr": LogUniform(3e-4, 3e-2),
+        "weight_decay": LogUniform(1e-4, 1e-1),
+        "label_smoothing": Uniform(0.0, 0.3),
+    }
+
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "lr", "dim", "smooth")
         if self.batch_size < 2:
@@ -131,8 +140,8 @@ class RunConfig:
     settings : mapping
         Owner -> parameter -> value, as text; owners are plugins, ``branch.<modality>`` and
         ``train``.
-    split : {"speaker", "random"}
-        How clips are divided.
+    split : {"speaker", "sentence", "corpus", "random"}
+        What no two parts share.
     folds : int or None
         Cross-validation folds; None means one split.
     seed : int
@@ -153,6 +162,12 @@ class RunConfig:
         Feature -> what it is stored as, where that was chosen; ``"*"`` for all others.
     verify : {"open", "always"}
         Whether training compares every array it reads with its checksum.
+    tune : int
+        Trials of every training, the first of them with the settings as given; 0 means no
+        tuning.
+    space : mapping or None
+        Owner -> parameter -> the range that trials choose from (a Space, or its JSON). None
+        means what the plugins declare, but for what `settings` fix; a run stores which it was.
     """
 
     data: tuple[str, ...]
@@ -162,7 +177,7 @@ class RunConfig:
     strategy: str = ""
     balancers: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    split: Literal["speaker", "random"] = "speaker"
+    split: ModeName = "speaker"
     folds: int | None = None
     seed: int = 0
     split_seed: int | None = None
@@ -173,6 +188,8 @@ class RunConfig:
     strict: bool = False
     dtypes: Mapping[str, str] = field(default_factory=dict)
     verify: Literal["open", "always"] = "open"
+    tune: int = 0
+    space: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def train(self) -> TrainConfig:
@@ -184,6 +201,11 @@ class RunConfig:
         data = asdict(self)
         if self.cache is not None:
             data["cache"] = without_user(self.cache)
+        if self.space is not None:
+            data["space"] = {
+                owner: {n: v.to_json() if isinstance(v, Space) else v for n, v in ranges.items()}
+                for owner, ranges in self.space.items()
+            }
         return data
 
     @classmethod

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from .baselines import warm_start
 from .config import TrainConfig
 from .contracts import Baseline, Outputs, Step
 from .contracts.training import Part
@@ -67,11 +68,13 @@ class TrainingContext:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         return autocast(self.device, self.precision)
 
-    def outputs(self, part: Part) -> Outputs:
-        if part not in self._outputs:
+    def outputs(self, part: Part, *, subsets: bool = False) -> Outputs:
+        known = self._outputs.get(part)
+        if known is None or (subsets and not known.subsets):
             features, indices = self._clips(part)
-            self._outputs[part] = outputs(self.model, features, indices, self.precision)
-        return self._outputs[part]
+            known = outputs(self.model, features, indices, self.precision, subsets=subsets)
+            self._outputs[part] = known
+        return known
 
     def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
         features, indices = self._clips(part)
@@ -80,13 +83,19 @@ class TrainingContext:
         model = self.model
         step = Step(self, 0, 0, labels, generator, everything(labels, len(self.modalities)))
         step.inputs = model.standardised(raw)
-        with evaluating(model), self.autocast():
+        # In evaluation mode cuDNN's recurrent layers have no backward pass; torch's own have.
+        with evaluating(model), self.autocast(), torch.backends.cudnn.flags(
+            enabled=not any(isinstance(part, nn.RNNBase) for part in model.modules())
+        ):  # fmt: skip
             step.encoded = model.encode(step.inputs)
             step.representations = model.strategy_inputs(step.encoded)
             step.logits = model.fuse(step.representations).float()
             step.unimodal = {m: p.float() for m, p in model.probe(step.encoded).items()}
         step.fused_loss = step.cross_entropy(step.logits)
         return step
+
+    def warm_start(self) -> None:
+        warm_start(self.model, self.baselines)
 
     def changed(self) -> None:
         """The weights are others now: what the model said is no longer what it says."""

@@ -162,7 +162,7 @@ class Trainer:
         loss = round(float(torch.stack(losses).mean()), 5)
         record: dict[str, Any] = {"epoch": epoch, "train_loss": loss}
         record |= self._train_metrics(seen)
-        if stage.name:
+        if stage != Stage(""):
             record |= {"stage": stage.name, "candidate": stage.candidate}
         with self.average.applied():
             record |= self._validate()
@@ -297,6 +297,7 @@ class Trainer:
         self._best_weights = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
+        self.context.changed()  # a balancer may have asked in setup, of other weights
         for balancer, saved in zip(self.balancers, state["balancers"], strict=True):
             balancer.load_state_dict(saved)
 

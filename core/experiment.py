@@ -35,6 +35,7 @@ from .trainings import (
     trainings_of,
     validate_all,
 )
+from .tuning import check_installed
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "ripser", "h5py")
 
@@ -51,11 +52,13 @@ class Observer:
     def extracted(self, report: BuildReport) -> None:
         """Every clip has its features, but for the failures in `report`."""
 
-    def training(self, run: Path, trainings: Sequence[Training], epochs: int) -> None:
-        """Training begins."""
+    def training(
+        self, run: Path, trainings: Sequence[Training], epochs: int, trials: int = 1
+    ) -> None:
+        """Training begins: every training in so many trials, of so many epochs each."""
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
-        """One more epoch of one training."""
+        """One more epoch of one training; of its trial ``record["trial"]`` where it is tuned."""
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
         """One training is done."""
@@ -122,11 +125,22 @@ def run_experiment(
     TrainingError
         When a training fails; the run can be resumed.
     """
+    return run_plan(make_plan(config, registry), out, registry, jobs=jobs, observer=observer)
+
+
+def run_plan(
+    plan: Plan,
+    out: Path,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+) -> RunResult:
+    """:func:`run_experiment` for a request that was checked already."""
     observer = observer or Observer()
-    plan = make_plan(config, registry)
     observer.planned(plan)
     run = RunDirectory.create(out)
-    register_run(FeatureCache(config.cache), run.path)
+    register_run(FeatureCache(plan.config.cache), run.path)
     extracted = extract(plan, jobs=jobs, on_progress=observer.extracting)
     observer.extracted(extracted.report)
     run.write_clips(extracted.data)
@@ -170,9 +184,11 @@ def _train_and_conclude(
 ) -> RunResult:
     info = run.info()
     config = RunConfig.from_json(info["config"])
+    if config.tune:
+        check_installed()
     workers = jobs if jobs is not None else default_jobs(config.device)
     started = time.perf_counter()
-    observer.training(run.path, trainings_of(run), config.train.epochs)
+    observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
     trackers = _Trackers(make_trackers(config, registry), observer)
     trackers.call("start", run.path, info["config"])
 
@@ -254,7 +270,7 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": plan.config.to_json(),
         "training": asdict(plan.config.train),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **_versions(plan.config)},
         "machine": {"processor": platform.processor() or platform.machine()},
         "classes": list(data.classes),
         "synthetic": _is_synthetic(plan, registry),
@@ -273,6 +289,8 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
             "digests": [split.digest(data.clips) for split in splits],
             "parts": [split.describe(data.clips) for split in splits],
         },
+        # What it costs: each model on each fold, in each of its trials.
+        "trainings": (len(plan.spec.branches) + 1) * len(splits) * max(1, plan.config.tune),
         "seconds": {"extraction": round(report.seconds, 1)},
     }
 
@@ -289,8 +307,9 @@ def _fingerprint(plan: Plan, modality: str) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _LIBRARIES}
+def _versions(config: RunConfig) -> dict[str, str]:
+    libraries = (*_LIBRARIES, "optuna") if config.tune else _LIBRARIES
+    return {name: version(name) for name in libraries}
 
 
 def _prediction_rows(data: RunData, scores: Probabilities) -> Iterator[Sequence[Any]]:

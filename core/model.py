@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .contracts import Branch, Modality, Strategy
-from .errors import ParameterError, PluginError
+from .errors import FusionError, ParameterError, PluginError
 from .parameters import make
 
 if TYPE_CHECKING:
@@ -300,7 +300,15 @@ def _build_strategy(
     strategy = make(cls, dims, spec.num_classes, given=spec.parameters, owner=spec.strategy)
     for name, given in spec.adapters:
         balancer = make(registry.balancer(name), given=given, owner=name)
-        strategy = balancer.adapt(strategy, dims)
+        try:
+            strategy = balancer.adapt(strategy, dims)
+        except FusionError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"The balancer {name!r} fails to adapt the strategy {spec.strategy!r}: "
+                f"{_short(error)}"
+            ) from error
     return strategy
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from .contracts.space import Space
 from .errors import FusionError, ParameterError, PluginError, UnknownNameError
 
 T = TypeVar("T")
@@ -144,6 +145,56 @@ def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
         else parameter.default
         for name, parameter in parameters.items()
     }
+
+
+def space_of(cls: type) -> dict[str, Space]:
+    """The values that tuning may try for the parameters of `cls`, as the class declares them.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that is no parameter.
+    ParameterError
+        For what is no range, or a range of values that the parameter can't have.
+    """
+    space: Mapping[str, Space] = getattr(cls, "space", {})
+    return check_space(cls, space, owner=f"{cls.__name__}.space") if space else {}
+
+
+def check_space(cls: type, space: Mapping[str, Space], *, owner: str) -> dict[str, Space]:
+    """`space`, where it fits the parameters of `cls`; raises as :func:`space_of` does."""
+    parameters = parameters_of(cls)
+    for name, values in space.items():
+        label = f"{owner}[{name!r}]"
+        if name not in parameters:
+            raise UnknownNameError(
+                f"parameter of {cls.__name__}", name, parameters, hint=f"{owner} names it."
+            )
+        if not isinstance(values, Space):
+            raise ParameterError(
+                f"{label} is {values!r}, which is no range.",
+                hint="For example: Uniform(0.0, 0.5), Integer(1, 8), Choice('sum', 'mean')",
+            )
+        if not _can_have(parameters[name].type, values):
+            raise ParameterError(
+                f"{label} is {values!r}, and {name} is {parameters[name].type_name}.",
+                hint="Uniform and LogUniform are for float, Integer and LogInteger for int, "
+                "Choice for values that the annotation allows.",
+            )
+    return dict(space)
+
+
+def _can_have(annotation: Any, values: Space) -> bool:
+    if values.value_type is not None:
+        return values.value_type in _alternatives(annotation)
+    for option in values.ends():
+        try:
+            found = convert(option, annotation, "")
+        except ParameterError:
+            return False
+        if type(found) is not type(option) or found != option:  # "8" is no int
+            return False
+    return True
 
 
 def make(cls: type[T], *args: Any, given: Mapping[str, Any], owner: str) -> T:

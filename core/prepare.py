@@ -39,6 +39,7 @@ from .parameters import bind, make
 from .registry import HOOKS, Registry
 from .run_dir import RunData
 from .splits import Split, check_classes, make_splits
+from .tuning import search_space
 
 OnProgress = Callable[[Progress], None]
 EVERY = "*"  # in RunConfig.dtypes: all features that are not named
@@ -69,17 +70,38 @@ def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None
     UserError
         Naming the option that is wrong.
     """
+    plan = plan_without_split(config, registry, like=like)
+    return divide(plan) if like is None else plan
+
+
+def plan_without_split(config: RunConfig, registry: Registry, *, like: Plan | None = None) -> Plan:
+    """:func:`make_plan`, but for the split: that of `like`, or none yet."""
     config = with_defaults(config, registry)
     check_owners(config, registry)
     choose_device(config.device)
     extractors = make_extractors(config, registry)
     dataset = read_dataset(config, registry) if like is None else like.dataset
     spec = make_spec(config, registry, extractors, len(dataset.classes))
-    config = replace(config, settings=bound_settings(config, registry, extractors, spec))
+    space = search_space(config, registry, spec)
+    settings = bound_settings(config, registry, extractors, spec)
+    config = replace(config, settings=settings, space=space)
     check_training(config, registry, spec)
     make_trackers(config, registry)
     if like is not None:
         return replace(like, config=config, spec=spec)
+    fingerprints = {m: fingerprint_of(e) for m, e in extractors.items()}
+    return Plan(config, dataset, extractors, fingerprints, (), spec)
+
+
+def divide(plan: Plan) -> Plan:
+    """The plan with the split that its configuration asks for.
+
+    Raises
+    ------
+    SplitError
+        If the clips can't be divided so.
+    """
+    config, dataset = plan.config, plan.dataset
     splits = make_splits(
         dataset.clips,
         dataset.classes,
@@ -87,8 +109,7 @@ def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None
         folds=config.folds,
         seed=config.seed if config.split_seed is None else config.split_seed,
     )
-    fingerprints = {m: fingerprint_of(e) for m, e in extractors.items()}
-    return Plan(config, dataset, extractors, fingerprints, tuple(splits), spec)
+    return replace(plan, splits=tuple(splits))
 
 
 def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:

@@ -19,7 +19,8 @@ import pluggy
 
 from .contracts import hooks
 from .contracts.data import Corpus, Extractor, Plugin
-from .errors import PluginError, UnknownNameError
+from .errors import FusionError, PluginError, UnknownNameError
+from .parameters import space_of
 
 if TYPE_CHECKING:
     from .contracts import Balancer, Branch, Strategy, Tracker
@@ -31,6 +32,12 @@ _FILE_PREFIX = "fusion_plugin_"  # of the modules made from files given to -p
 
 # Names of rows in a run's table, and of owners of settings, that a plugin may not take.
 RESERVED = {"fused", "ensemble", "chosen", "train", "none"}
+
+
+def reserved(kind: str) -> set[str]:
+    """Names that no plugin of `kind` may take. A strategy, which is no row, may be an ensemble."""
+    return RESERVED - {"ensemble"} if kind == "strategy" else RESERVED
+
 
 # Kind of plugin -> the hook that registers it.
 HOOKS = {
@@ -128,7 +135,8 @@ class Registry:
         for request in self.requests:
             if not request.startswith("no:"):
                 module, source = _load_request(request)
-                self._register(module, source, requested=True)
+                if not self._manager.is_registered(module):  # a built-in one, asked for again
+                    self._register(module, source, requested=True)
 
     def _is_blocked(self, *names: str) -> bool:
         hit = self._blocked.intersection(names)
@@ -323,10 +331,11 @@ def _check(cls: Any, kind: str, hook: str, source: Source) -> Entry:
             f"its class {cls.__name__} is called {name!r}; names are lower case letters, digits "
             "and underscores."
         )
-    if name in RESERVED or (kind == "extractor" and _is_module_attribute(name)):
+    if name in reserved(kind) or (kind == "extractor" and _is_module_attribute(name)):
         raise PluginError(
             f"its class {cls.__name__} can't be called {name!r}: {name!r} is reserved."
         )
+    space_of(cls)
     return Entry(kind, name, cls, source)
 
 
@@ -346,4 +355,4 @@ def _base(kind: str) -> type[Plugin]:
 
 def _describe(error: BaseException) -> str:
     text = str(error).strip() or "no message"
-    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, FusionError) else f"{type(error).__name__}: {text}"

@@ -211,7 +211,7 @@ def _on_choice(selection: Selection) -> str:
     parts = ", ".join(f"{name} in {n}" for name, n in counts.items())
     return (
         f"Handed out: the mean of {len(chosen)} models, one per fold, each the best on its "
-        f"fold's validation speakers ({parts})."
+        f"fold's validation clips ({parts})."
     )
 
 

@@ -8,7 +8,8 @@
       metrics.jsonl       one line per epoch of each training
       fold0/mel/          one folder per training
         epochs.jsonl      its epochs
-        checkpoint.pt     while it trains
+        checkpoint.pt     while it trains; trial3.pt where it is tuned
+        trials.jsonl      where it is tuned: what was tried, and how it went
         model.safetensors when it is done
         training.json     when it is done: best epoch, seconds, parameters
         val.npz, test.npz what it says about the fold's clips, once it was asked

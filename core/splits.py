@@ -1,7 +1,8 @@
-"""Who is trained on, who chooses and who is tested: splits by speaker.
+"""Who is trained on, who chooses and who is tested: splits by speaker, and others for comparison.
 
-A split is drawn so that no speaker lies in two parts, each corpus's speakers are spread over
-all parts, and each part holds its share of every class of every corpus.
+A split is drawn so that no group (no speaker, no sentence, no corpus) lies in two parts, each
+corpus's groups are spread over all parts, and each part holds its share of every class of every
+corpus. What a group is, the mode says: :mod:`fusion.core.modes`.
 """
 
 from __future__ import annotations
@@ -9,19 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from .allocation import Floats, Indices, apportion, balance
 from .contracts import Clip
 from .errors import ParameterError, SplitError
+from .modes import (
+    MODES,
+    PARTS,
+    Group,
+    Mode,
+    ModeName,
+    check_known,
+    count_groups,
+    mode_of,
+    speaker_of,
+)
+from .prescribed import follow_folds, follow_split, prescribed_column
 
-PARTS = ("train", "val", "test")
-_MIN_FOLDS = 3  # one to test, one to validate, the rest to train
+_TRAIN, _VAL, _TEST = range(len(PARTS))
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Split:
         return {
             part: {
                 "clips": len(getattr(self, part)),
-                "speakers": len({_speaker(clips[i]) for i in getattr(self, part)}),
+                "speakers": len({speaker_of(clips[i]) for i in getattr(self, part)}),
             }
             for part in PARTS
         }
@@ -67,7 +77,7 @@ def make_splits(
     clips: Sequence[Clip],
     classes: Sequence[str],
     *,
-    mode: Literal["speaker", "random"] = "speaker",
+    mode: ModeName = "speaker",
     folds: int | None = None,
     test_share: float = 0.2,
     val_share: float = 0.2,
@@ -76,8 +86,13 @@ def make_splits(
     """Divide clips into train, validation and test, once or for cross-validation.
 
     Where the corpus prescribes a split (`Clip.split`) or folds (`Clip.fold`), mode
-    ``"speaker"`` follows it; of the two, the folds if `folds` is given and the split if not. A
-    prescribed split without validation gets it from the training speakers.
+    ``"speaker"`` follows it; of the two, the folds if `folds` is given and the split if not.
+    The other modes ignore what is prescribed.
+
+    Where no group is left to validate, speakers are taken out of the training clips for it: in
+    a prescribed split without validation, by corpus, and by sentence where there are only two
+    sentences or folds. Training and validation then share no speaker, but sentences and
+    corpora; test shares with neither what the mode keeps apart.
 
     Parameters
     ----------
@@ -85,17 +100,20 @@ def make_splits(
         Labels are among `classes`.
     classes : sequence of str
         The classes of the run.
-    mode : {"speaker", "random"}
-        ``"speaker"``: no speaker lies in two parts; stratified by class and corpus.
-        ``"random"``: clips are drawn whoever speaks, stratified by class and corpus, and what
-        the corpus prescribes is ignored. Scores are then speaker-dependent.
-    folds : int >= 3 or None
+    mode : {"speaker", "sentence", "corpus", "random"}
+        ``"speaker"``: no speaker lies in two parts. ``"sentence"``: no sentence does (the
+        attribute ``sentence`` of every clip), and speakers may. ``"corpus"``: one corpus is
+        tested by models that never heard it. These are stratified by class, and all but
+        ``"corpus"`` by corpus. ``"random"``: clips are drawn whoever speaks, stratified by
+        class and corpus. By sentence and at random, scores are speaker-dependent.
+    folds : int or None
         Cross-validation: fold k is tested, fold (k + 1) % `folds` validates, the rest is for
-        training; every clip is tested exactly once. None: one split, or as many as the corpus
-        prescribes folds.
+        training; every clip is tested exactly once. At least 3; by sentence or corpus at least
+        2, since speakers may validate. None: one split, or as many as the corpus prescribes
+        folds.
     test_share, val_share : float
-        Shares of each corpus's speakers (of its clips where `mode` is ``"random"``), > 0, their
-        sum < 1. Without meaning for folds.
+        Shares of each corpus's groups, > 0, their sum < 1. Without meaning for folds, and by
+        corpus, where one is tested; `val_share` then is a share of training speakers.
     seed : int >= 0
         The same seed and clips give the same splits, in whatever order the clips come.
 
@@ -107,197 +125,132 @@ def make_splits(
     Raises
     ------
     SplitError
-        If there are too few speakers; a prescribed part or fold has speakers of another or is
-        known for some clips only; training lacks a class; or validation or test has fewer than
-        two classes.
+        If there are too few groups, or clips whose sentence is not known; a prescribed part or
+        fold has speakers of another or is known for some clips only; training lacks a class; or
+        validation or test has fewer than two classes.
     ParameterError
         If a share is out of range.
     """
+    kind = mode_of(mode)
+    _check_request(kind, folds, test_share, val_share)
+    check_known(clips, kind)
+    order = sorted(range(len(clips)), key=lambda i: (clips[i].corpus, clips[i].name))
+    ordered = [clips[i] for i in order]
+    prescribed = prescribed_column(ordered, folds) if mode == "speaker" else None
+    if prescribed == "fold":
+        drawn = _rotate(follow_folds(ordered, folds), validate=True)
+    elif prescribed == "split":
+        drawn = [follow_split(ordered)]
+    elif folds is not None:
+        drawn = _draw_folds(ordered, kind, folds, seed)
+    else:
+        drawn = [_draw_parts(ordered, kind, test_share, val_share, seed)]
+    cross = folds is not None or prescribed == "fold"
+    positions = np.array(order, dtype=np.int64)
+    splits: list[Split] = []
+    for fold, parts in enumerate(drawn):
+        _add_validation(parts, ordered, val_share, seed)
+        train, val, test = (np.sort(positions[parts == part]) for part in range(len(PARTS)))
+        splits.append(Split(train, val, test, fold if cross else None, kind.speaker_independent))
+    for split in splits:
+        check_classes(split, clips, classes, units=kind.units)
+    return splits
+
+
+def _check_request(mode: Mode, folds: int | None, test_share: float, val_share: float) -> None:
     if test_share <= 0 or val_share <= 0 or test_share + val_share >= 1:
         raise ParameterError(
             f"test_share={test_share} and val_share={val_share} must be above 0, "
             "and their sum below 1."
         )
-    if folds is not None and folds < _MIN_FOLDS:
+    if folds is not None and folds < mode.min_folds:
+        needs = "one to test, one to validate, the rest to train"
+        if mode.min_folds == 2:
+            needs = "one to test, the rest to train"
         raise SplitError(
-            f"Cross-validation needs at least {_MIN_FOLDS} folds (one to test, one to validate, "
-            f"the rest to train); {folds} were asked for."
+            f"Cross-validation needs at least {mode.min_folds} folds ({needs}); "
+            f"{folds} were asked for."
         )
-    order = sorted(range(len(clips)), key=lambda i: (clips[i].corpus, clips[i].name))
-    ordered = [clips[i] for i in order]
-    prescribed = _prescribed(ordered, folds) if mode == "speaker" else None
-    if prescribed == "fold":
-        assigned = _follow_folds(ordered, folds)
-    elif prescribed == "split":
-        assigned = _follow_split(ordered, val_share, seed)
-    else:
-        shares = _shares(folds, test_share, val_share)
-        assigned = _draw(ordered, shares, mode, seed)
-    cross = folds is not None or prescribed == "fold"
-    positions = np.array(order, dtype=np.int64)
-    splits = _splits(assigned, positions, cross, speaker_independent=mode == "speaker")
-    for split in splits:
-        check_classes(split, clips, classes)
-    return splits
 
 
-def _shares(folds: int | None, test_share: float, val_share: float) -> Floats:
-    """Share of each fold, or of train, val and test."""
-    if folds is None:
-        return np.array([1 - test_share - val_share, val_share, test_share])
-    return np.full(folds, 1 / folds)
+# -- parts: (n,) for each clip 0, 1 or 2, the index into PARTS ------------------------
 
 
-def _splits(
-    assigned: Indices, positions: Indices, cross: bool, *, speaker_independent: bool
-) -> list[Split]:
-    """Splits from the fold (`cross`) or the part of each clip, whose index is in `positions`."""
-
-    def where(chosen: npt.NDArray[np.bool_]) -> Indices:
-        return np.sort(positions[chosen])
-
-    if not cross:
-        train, val, test = (where(assigned == part) for part in range(len(PARTS)))
-        return [Split(train, val, test, None, speaker_independent)]
+def _rotate(assigned: Indices, *, validate: bool) -> list[Indices]:
+    """Parts of each fold, from the fold of each clip; the next fold may validate."""
     folds = int(assigned.max()) + 1
-    splits = []
+    found: list[Indices] = []
     for fold in range(folds):
-        test, val = assigned == fold, assigned == (fold + 1) % folds
-        parts = (where(~test & ~val), where(val), where(test))
-        splits.append(Split(*parts, fold, speaker_independent))
-    return splits
+        parts = np.full(len(assigned), _TRAIN, dtype=np.int64)
+        if validate:
+            parts[assigned == (fold + 1) % folds] = _VAL
+        parts[assigned == fold] = _TEST
+        found.append(parts)
+    return found
 
 
-def _speaker(clip: Clip) -> tuple[str, str]:
-    return clip.corpus, clip.speaker
+def _draw_folds(clips: Sequence[Clip], mode: Mode, folds: int, seed: int) -> list[Indices]:
+    """Parts of each fold."""
+    assigned = _draw(clips, np.full(folds, 1 / folds), mode, seed)
+    return _rotate(assigned, validate=mode.group_validates and folds >= len(PARTS))
 
 
-# -- what the corpus prescribes ------------------------------------------------------
+def _draw_parts(
+    clips: Sequence[Clip], mode: Mode, test_share: float, val_share: float, seed: int
+) -> Indices:
+    """Parts of one split; none validates where groups are too few, or are whole corpora."""
+    groups = count_groups(clips, mode)
+    if not mode.group_validates:  # one group is tested, by the seed
+        _check_number(groups, mode, mode.min_folds)
+        names = sorted({mode.group(clip) for clip in clips})
+        tested = names[np.random.default_rng(seed).integers(groups)]
+        chosen = np.array([mode.group(clip) == tested for clip in clips])
+        return np.where(chosen, _TEST, _TRAIN)
+    if groups < len(PARTS) and mode.min_folds < len(PARTS):
+        return np.where(_draw(clips, np.array([0.5, 0.5]), mode, seed) == 0, _TRAIN, _TEST)
+    return _draw(clips, np.array([1 - test_share - val_share, val_share, test_share]), mode, seed)
 
 
-def _prescribed(clips: Sequence[Clip], folds: int | None) -> Literal["split", "fold"] | None:
-    """Which column to follow, after checking that it is complete."""
-    counts = {
-        "split": sum(clip.split is not None for clip in clips),
-        "fold": sum(clip.fold is not None for clip in clips),
-    }
-    for column, count in counts.items():
-        if 0 < count < len(clips):
-            missing = next(c for c in clips if getattr(c, column) is None)
-            raise SplitError(
-                f"{count} of {len(clips)} clips have a prescribed {column}; "
-                f"{missing.corpus}/{missing.name} is the first without.",
-                hint=f"Give every clip a {column}, or none; corpora that prescribe a {column} "
-                "can't be pooled with corpora that don't.",
-            )
-    if folds is not None and counts["split"] and not counts["fold"]:
-        raise SplitError(
-            f"{folds} folds were asked for, but the corpus prescribes one train/val/test split.",
-            hint="Leave out --folds, or take the split column out of the table.",
-        )
-    if counts["fold"] and (folds is not None or not counts["split"]):
-        return "fold"
-    return "split" if counts["split"] else None
-
-
-def _follow_folds(clips: Sequence[Clip], folds: int | None) -> Indices:
-    """Fold of each clip; folds are numbered in the order of their names."""
-    names = sorted({str(clip.fold) for clip in clips}, key=_natural)
-    if len(names) < _MIN_FOLDS or folds not in (None, len(names)):
-        asked = f"{folds} were asked for" if folds else f"at least {_MIN_FOLDS} are needed"
-        raise SplitError(
-            f"The corpus prescribes {len(names)} folds ({', '.join(names[:12])}) and {asked}.",
-            hint="Leave out --folds to follow the corpus."
-            if len(names) >= _MIN_FOLDS
-            else "Take the fold column out of the table to have a split drawn by speaker.",
-        )
-    assigned = [names.index(str(clip.fold)) for clip in clips]
-    _check_speakers(clips, [str(clip.fold) for clip in clips], "fold")
-    return np.array(assigned, dtype=np.int64)
-
-
-def _natural(name: str) -> tuple[int, str]:
-    """Sort key that puts fold 10 behind fold 9."""
-    return (int(name) if name.isdecimal() else -1), name
-
-
-def _follow_split(clips: Sequence[Clip], val_share: float, seed: int) -> Indices:
-    """Part of each clip; a missing validation part is taken from the training speakers."""
-    counts = Counter(clip.split for clip in clips)
-    unknown = [str(part) for part in counts if part not in PARTS]
-    if unknown:
-        raise SplitError(
-            f"Prescribed split {unknown[0]!r} is unknown; possible are {', '.join(PARTS)}."
-        )
-    for part in ("train", "test"):
-        if not counts[part]:
-            raise SplitError(
-                f"The prescribed split has no clips for {part}.",
-                hint="Take the split column out of the table to have a split drawn by speaker.",
-            )
-    parts = [str(clip.split) for clip in clips]
-    _check_speakers(clips, parts, "split")
-    assigned = np.array([PARTS.index(part) for part in parts], dtype=np.int64)
-    if not counts["val"]:
-        train = np.flatnonzero(assigned == 0)
-        if len({_speaker(clips[i]) for i in train.tolist()}) < 2:
-            raise SplitError(
-                "The prescribed split has no clips for val, and only one training speaker: "
-                "none can be taken from training to validate.",
-                hint="Name the clips that validate in the split column, or take the column out.",
-            )
-        shares = np.array([1 - val_share, val_share])
-        assigned[train] = _draw([clips[i] for i in train.tolist()], shares, "speaker", seed)
-    return assigned
-
-
-def _check_speakers(clips: Sequence[Clip], parts: Sequence[str], column: str) -> None:
-    """Raise SplitError if a speaker lies in two parts."""
-    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for clip, part in zip(clips, parts, strict=True):
-        seen[_speaker(clip)].add(part)
-    shared = sorted(speaker for speaker, found in seen.items() if len(found) > 1)
-    if not shared:
+def _add_validation(parts: Indices, clips: Sequence[Clip], val_share: float, seed: int) -> None:
+    """Where no clip validates, take speakers out of training for it, in place."""
+    if (parts == _VAL).any():
         return
-    named = "; ".join(
-        f"{corpus}/{speaker} in {', '.join(sorted(seen[corpus, speaker], key=_natural))}"
-        for corpus, speaker in shared[:5]
-    )
-    more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
-    raise SplitError(
-        f"In the prescribed {column}, {len(shared)} of {len(seen)} speakers lie in more than one "
-        f"part: {named}{more}.",
-        hint=f"Correct the {column} column, or take it out to have a split drawn by speaker. "
-        "--split random ignores it and draws clips; its scores are speaker-dependent.",
-    )
+    train = np.flatnonzero(parts == _TRAIN)
+    heard = [clips[i] for i in train.tolist()]
+    if count_groups(heard, MODES["speaker"]) < 2:
+        raise SplitError(
+            "There are no clips for validation, and only one training speaker: none can be taken "
+            "from training to validate.",
+            hint="Add recordings of more speakers; a table's column split may name the clips that "
+            "validate.",
+        )
+    shares = np.array([1 - val_share, val_share])
+    parts[train] = _draw(heard, shares, MODES["speaker"], seed)
 
 
 # -- drawing a split -----------------------------------------------------------------
 
 
-def _draw(clips: Sequence[Clip], shares: Floats, mode: str, seed: int) -> Indices:
+def _draw(clips: Sequence[Clip], shares: Floats, mode: Mode, seed: int) -> Indices:
     """Part of each clip, (n,); parts are numbered as in `shares`, (P,)."""
     rng = np.random.default_rng(seed)
-    if mode == "random":
-        _check_number(len(clips), "clip", len(shares))
+    _check_number(count_groups(clips, mode), mode, len(shares))
+    if mode.name == "random":
         return _draw_clips(clips, shares, rng)
-    _check_number(len({_speaker(clip) for clip in clips}), "speaker", len(shares))
-    return _draw_speakers(clips, shares, rng)
+    return _draw_groups(clips, mode.group, shares, rng)
 
 
-def _check_number(given: int, unit: str, needed: int) -> None:
-    """Raise SplitError if there are fewer speakers (or clips) than parts."""
+def _check_number(given: int, mode: Mode, needed: int) -> None:
+    """Raise SplitError if there are fewer groups than parts."""
     if given >= needed:
         return
-    hint = f"Add recordings of more {unit}s"
-    if given >= _MIN_FOLDS:  # so more folds than these were asked for
-        hint = f"Use --folds {given} or fewer. {hint}"
-    if unit == "speaker":
-        hint += ", or use --split random, which mixes speakers: its scores are speaker-dependent"
+    fewer = ""
+    if given >= mode.min_folds:  # so more folds than these were asked for
+        fewer = f"Use --folds {given}{' or fewer' if given > mode.min_folds else ''}. "
     raise SplitError(
-        f"{needed} parts that share no {unit} need at least {needed} {unit}s; there "
+        f"{needed} parts that share no {mode.unit} need at least {needed} {mode.units}; there "
         f"{'is' if given == 1 else 'are'} {given}.",
-        hint=f"{hint}.",
+        hint=f"{fewer}{mode.more}",
     )
 
 
@@ -313,26 +266,33 @@ def _draw_clips(clips: Sequence[Clip], shares: Floats, rng: np.random.Generator)
     return part
 
 
-def _draw_speakers(clips: Sequence[Clip], shares: Floats, rng: np.random.Generator) -> Indices:
-    """Share out each corpus's speakers, classes in proportion: part of each clip, (n,)."""
-    speakers = sorted({_speaker(clip) for clip in clips})
-    number = {speaker: i for i, speaker in enumerate(speakers)}
+def _draw_groups(
+    clips: Sequence[Clip],
+    group: Callable[[Clip], Group],
+    shares: Floats,
+    rng: np.random.Generator,
+) -> Indices:
+    """Share out the groups of each kind, classes in proportion: part of each clip, (n,)."""
+    groups = sorted({group(clip) for clip in clips})
+    number = {name: i for i, name in enumerate(groups)}
     column = {label: i for i, label in enumerate(sorted({clip.label for clip in clips}))}
-    histograms = np.zeros((len(speakers), len(column)))
+    histograms = np.zeros((len(groups), len(column)))
     for clip in clips:
-        histograms[number[_speaker(clip)], column[clip.label]] += 1
-    corpora = np.array([corpus for corpus, _ in speakers])
-    part = np.zeros(len(speakers), dtype=np.int64)
-    for corpus, counts in apportion(Counter(corpora.tolist()), shares).items():
-        members = np.flatnonzero(corpora == corpus)
+        histograms[number[group(clip)], column[clip.label]] += 1
+    kinds = np.array([kind for kind, _ in groups])
+    part = np.zeros(len(groups), dtype=np.int64)
+    for kind, counts in apportion(Counter(kinds.tolist()), shares).items():
+        members = np.flatnonzero(kinds == kind)
         part[members] = balance(histograms[members], counts, rng)
-    return part[[number[_speaker(clip)] for clip in clips]]
+    return part[[number[group(clip)] for clip in clips]]
 
 
 # -- what every split must hold ------------------------------------------------------
 
 
-def check_classes(split: Split, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+def check_classes(
+    split: Split, clips: Sequence[Clip], classes: Sequence[str], *, units: str = "speakers"
+) -> None:
     """Raise SplitError if training lacks a class, or validation or test has fewer than two."""
     for part in PARTS:
         held = {clips[i].label for i in getattr(split, part)}
@@ -343,6 +303,6 @@ def check_classes(split: Split, clips: Sequence[Clip], classes: Sequence[str]) -
             raise SplitError(
                 f"The part {where} needs clips of {needs}. It has clips of: "
                 f"{', '.join(sorted(held)) or 'no class'}; of none of: {', '.join(missing)}.",
-                hint="Too few speakers have these classes. Use fewer folds, another --seed, or "
+                hint=f"Too few {units} have these classes. Use fewer folds, another --seed, or "
                 "--labels to leave classes out.",
             )

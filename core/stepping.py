@@ -56,7 +56,10 @@ class Stepper:
         )
 
     def step(self, epoch: int, index: int, clips: Clips, generator: torch.Generator) -> Step:
-        """Step `index` (from 0) of the training. Returns it; its `logits` are the passes' mean."""
+        """Step `index` (from 0) of the training.
+
+        Returns it; its `logits` and `fused_loss` are the mean of the passes'.
+        """
         raw, labels = self.features.batch(clips.indices)
         present = shown(clips.present, labels, len(self.model.modalities))
         step = Step(self.context, epoch, index, labels, generator, present)
@@ -65,14 +68,15 @@ class Stepper:
         with self.context.autocast():
             assert step.encoded is not None
             step.unimodal = {m: p.float() for m, p in self.model.probe(step.encoded).items()}
-        logits: list[Tensor] = []
+        said: list[tuple[Tensor, Tensor]] = []
         reached: set[str] = set()  # branches that an earlier pass of this step has changed
-        passes = self._passes(step)
-        for one in passes:
-            reached |= self._pass(step, one, reached, first=not logits)
-            assert step.logits is not None
-            logits.append(step.logits.detach())
-        step.logits = torch.stack(logits).mean(dim=0) if len(logits) > 1 else logits[0]
+        for one in self._passes(step):
+            reached |= self._pass(step, one, reached, first=not said)
+            assert step.logits is not None and step.fused_loss is not None
+            said.append((step.logits.detach(), step.fused_loss.detach()))
+        step.logits, step.fused_loss = (
+            torch.stack(parts).mean(dim=0) for parts in zip(*said, strict=True)
+        )
         self.average.update(index)
         self.context.changed()
         for balancer in self.balancers:
@@ -111,18 +115,26 @@ class Stepper:
         names = set(self.model.modalities if one.modalities is None else one.modalities)
         if names & reached:
             self._encode(step)
+        step.__dict__.pop("unimodal_logits", None)  # of the probes before the last pass
         step.current = one
         losses = self._losses(step, names)
         # The probes learn once per step, whatever the passes.
         probes = list(step.unimodal_losses.values()) if first else []
-        total = torch.stack([*losses.values()]).sum()
-        self.finite.step(step, total)
+        self.finite.step(step, torch.stack([*losses.values()]).sum())
         self.optimizer.zero_grad()
-        gradients = self._backward(losses, probes)
-        for balancer in self.balancers:
+        # Where balancers replace whole gradients, what the probes teach a pooling comes after.
+        later = self._probe_gradients(probes) if self.separate else []
+        gradients = self._backward(losses, () if self.separate else probes)
+        # Without a branch that got any there is nothing to change: all stand still, say.
+        for balancer in self.balancers if gradients.modalities else ():
             balancer.gradients(gradients, step)
+        for parameter, gradient in later:
+            if parameter.grad is None:
+                parameter.grad = gradient
+            else:
+                parameter.grad += gradient  # in place: a factor still finds it
         self.optimizer.step(step.index, gradients)
-        return names if set(losses) == {FUSED} else set(self.model.modalities)
+        return set(gradients.modalities)
 
     def _losses(self, step: Step, names: set[str]) -> dict[str, Tensor]:
         """Let the strategy see `names`, and fill in `step`."""
@@ -157,9 +169,8 @@ class Stepper:
             for m in self.model.modalities
         }
         parts = self._separately(losses, branches) if self.separate else None
-        together = [*probes] if self.separate else [*probes, *losses.values()]
-        reaching = [loss for loss in together if loss.requires_grad]
-        if reaching:
+        reaching = [loss for loss in (*probes, *losses.values()) if loss.requires_grad]
+        if reaching and not self.separate:
             torch.stack(reaching).sum().backward()  # type: ignore[no-untyped-call]
         reached = {m: [p for p in own if p.grad is not None] for m, own in branches.items()}
         reached = {m: own for m, own in reached.items() if own}
@@ -168,6 +179,20 @@ class Stepper:
             reached,
             None if parts is None else self._aligned(parts, branches, reached),
         )
+
+    def _probe_gradients(self, losses: Sequence[Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
+        """Let the probes have their gradients; returns those of the branches (of poolings)."""
+        if not losses:
+            return []
+        probes = list(self.model.probes.parameters())
+        branches = [p for p in self.model.branches.parameters() if p.requires_grad]
+        found = torch.autograd.grad(
+            torch.stack([*losses]).sum(), [*probes, *branches], retain_graph=True, allow_unused=True
+        )
+        for probe, gradient in zip(probes, found, strict=False):
+            probe.grad = gradient
+        rest = zip(branches, found[len(probes) :], strict=True)
+        return [(p, gradient) for p, gradient in rest if gradient is not None]
 
     def _separately(
         self, losses: Mapping[str, Tensor], branches: Mapping[str, list[nn.Parameter]]

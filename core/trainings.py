@@ -38,6 +38,7 @@ from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunData, RunDirectory
+from .tuning import Settings, rewind, search_of, tune, tuned_config, tuned_spec
 
 FUSED = "fused"
 
@@ -71,9 +72,18 @@ def trainings_of(run: RunDirectory) -> list[Training]:
 
 
 def spec_of(run: RunDirectory, training: Training) -> ModelSpec:
-    """Description of the model that `training` trains."""
+    """Description of the model that `training` trains, or has trained: with its own settings."""
     spec = ModelSpec.from_json(run.info()["model"])
-    return spec if training.model == FUSED else spec.single(training.model)
+    own = spec if training.model == FUSED else spec.single(training.model)
+    return tuned_spec(own, settings_of(run, training))
+
+
+def settings_of(run: RunDirectory, training: Training) -> Settings:
+    """What tuning chose for a finished training, in place of the run's settings."""
+    if not run.finished(training.name):
+        return {}
+    found: Settings = run.read_json(f"{training.name}/training.json").get("settings", {})
+    return found
 
 
 # -- in the parent -------------------------------------------------------------------
@@ -110,8 +120,7 @@ def train_all(
     trainings = trainings_of(run)
     todo = [t for t in trainings if not run.finished(t.name)]
     for training in todo:
-        # A resumed training writes its past epochs again.
-        (run.training(training.name) / "epochs.jsonl").unlink(missing_ok=True)
+        rewind(run, training.name)  # a resumed training writes its past epochs again
     follower = _Follower(run, trainings, on_epoch, on_done)
     follower.poll()
     for phase in phases_of(run, todo):
@@ -284,39 +293,85 @@ def train_one(path: Path, training: Training, workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("val", "test"):  # said by weights that are made again
         (folder / f"{part}.npz").unlink(missing_ok=True)
+    rewind(run, training.name)
     spec = spec_of(run, training)
     # Half of what is free, shared by the trainings that run beside each other.
     budget = free_memory(choose_device(config.device)) // (2 * workers)
     features = _features(context, spec, resident_bytes=budget)
+    with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
+        if config.tune:
+
+            def fit(number: int, settings: Settings, checkpoint: Path) -> Fitted:
+                def report(record: Mapping[str, Any]) -> None:
+                    _write_line(epochs, {"trial": number, **record})
+
+                return _fit(context, training, features, checkpoint, report, settings)
+
+            base = _adopted(context, training)
+            search = search_of(config, spec, seed=_seed(context, training), base=base)
+            summary = tune(run, training.name, search, fit)
+        else:
+            checkpoint = folder / "checkpoint.pt"
+            weights, summary = _fit(
+                context, training, features, checkpoint, lambda record: _write_line(epochs, record)
+            )
+            save_weights(folder / "model.safetensors", weights, {"training": training.name})
+    run.write_json(f"{training.name}/training.json", summary)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+Fitted = tuple[Mapping[str, torch.Tensor], dict[str, Any]]
+"""Weights, and what training.json says of them."""
+
+
+def _fit(
+    context: _Context,
+    training: Training,
+    features: Features,
+    checkpoint: Path,
+    on_epoch: Callable[[Mapping[str, Any]], None],
+    settings: Settings | None = None,
+) -> Fitted:
+    """Train once; with `settings` in place of the run's."""
+    config = tuned_config(context.config, settings or {})
+    spec = tuned_spec(spec_of(context.run, training), settings or {})
     seed = _seed(context, training)
     model = build_model(spec, context.registry, seed).to(features.device)
     split = context.data.splits[training.fold]
     fused = training.model == FUSED
-    with (folder / "epochs.jsonl").open("w", encoding="utf-8", buffering=1) as epochs:
-        trainer = Trainer(
-            model,
-            features,
-            split.train,
-            split.val,
-            config.train,
-            balancers=make_balancers(config, context.registry) if fused else (),
-            baselines=_baselines(context, training, features.device) if fused else None,
-            seed=seed,
-            checkpoint=folder / "checkpoint.pt",
-            on_epoch=lambda record: _write_line(epochs, record),
-        )
-        started = time.perf_counter()
-        memory = PeakMemory(features.device)
-        progress = trainer.fit()
-    save_weights(folder / "model.safetensors", model.state_dict(), {"training": training.name})
+    trainer = Trainer(
+        model,
+        features,
+        split.train,
+        split.val,
+        config.train,
+        balancers=make_balancers(config, context.registry) if fused else (),
+        baselines=_baselines(context, training, features.device) if fused else None,
+        seed=seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    started = time.perf_counter()
+    memory = PeakMemory(features.device)
+    parameters = count_parameters(model)  # a stage may leave some of them standing still
+    progress = trainer.fit()
     summary = asdict(progress)
     del summary["history"]  # epochs.jsonl has it
-    summary["parameters"] = count_parameters(model)
+    summary["parameters"] = parameters
     summary["wall_seconds"] = round(time.perf_counter() - started, 3)
     summary["peak_bytes"] = memory.bytes()
     summary["precision"] = str(trainer.precision).removeprefix("torch.")
-    run.write_json(f"{training.name}/training.json", summary)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return model.state_dict(), summary
+
+
+def _adopted(context: _Context, training: Training) -> Settings:
+    """Settings of the branches that a fused model starts from: those of the tuned baselines."""
+    config = context.config
+    strategy = context.registry.strategy(config.strategy)
+    if training.model != FUSED or not strategy.needs_baselines:
+        return {}
+    owners = {f"branch.{m}": Training(training.fold, m) for m in config.features}
+    return {o: dict(settings_of(context.run, t).get(o, {})) for o, t in owners.items()}
 
 
 def _baselines(context: _Context, training: Training, device: torch.device) -> dict[str, Baseline]:

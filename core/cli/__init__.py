@@ -21,6 +21,7 @@ from ..errors import FusionError
 COMMANDS = {
     "run": ("run", "Train baselines, fused model and ensemble; say which is best."),
     "compare": ("compare", "Compare strategies and balancers on equal terms."),
+    "audit": ("audit", "The same model under several splits: what a leak is worth."),
     "predict": ("predict", "Label recordings with the model that a run handed out."),
     "cache": ("cache", "Precompute features, keep them sound and in bounds, share them."),
     "plugins": ("plugins", "List plugins, show their parameters."),

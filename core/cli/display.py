@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,8 +17,11 @@ from rich.text import Text
 from ...cache import FeatureCache
 from ...cache.builder import BuildReport
 from ...cache.progress import Progress as BuildProgress
+from ..contracts import Clip
 from ..experiment import Observer, RunResult
 from ..extraction import failure_text
+from ..features import Indices
+from ..modes import MODES, Group, speaker_of
 from ..prepare import Plan
 from ..results import CHOSEN, SIGNIFICANT, p_text, points, smallest_p
 from ..run_dir import PARTS
@@ -48,6 +51,7 @@ class Display(Observer):
         )
         self._bars: dict[str, TaskID] = {}
         self._epochs = 0
+        self._trials = 1
         self._best: dict[Training, float] = {}
         self._upstream: object = None
 
@@ -65,6 +69,11 @@ class Display(Observer):
 
     def planned(self, plan: Plan) -> None:
         self._upstream = FeatureCache(plan.config.cache).upstream
+        self.say_corpora(plan)
+        self.say_split(plan)
+
+    def say_corpora(self, plan: Plan) -> None:
+        """What the corpora hold."""
         data = plan.dataset
         speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
         counts = Counter(clip.label for clip in data.clips)
@@ -77,6 +86,10 @@ class Display(Observer):
             if dropped:
                 listed = ", ".join(f"{label} {n}" for label, n in dropped.items())
                 self._say(f"          {corpus}: left out {sum(dropped.values())}: {escape(listed)}")
+
+    def say_split(self, plan: Plan) -> None:
+        """Who is in which part, and what has to be known about it."""
+        data = plan.dataset
         parts = plan.splits[0].describe(data.clips)
         sizes = ", ".join(
             f"{part} {parts[part]['clips']} clips of {parts[part]['speakers']} speakers"
@@ -92,8 +105,8 @@ class Display(Observer):
                 where = f"{part} of some fold" if of else part
                 names = escape(", ".join(lacking))
                 self._say(f"[yellow]          no clip in {where}:[/] {names}")
-        if not plan.splits[0].speaker_independent:
-            self._say("[yellow]          speaker-dependent: speakers in several parts[/]")
+        for line in _about_split(plan):
+            self._say(f"[yellow]          {line}[/]")
 
     def extracting(self, progress: BuildProgress) -> None:
         if progress.total:
@@ -114,16 +127,24 @@ class Display(Observer):
         for line in _problems(report):
             self._say(line)
 
-    def training(self, run: Path, trainings: Sequence[Training], epochs: int) -> None:
+    def training(
+        self, run: Path, trainings: Sequence[Training], epochs: int, trials: int = 1
+    ) -> None:
         self._epochs = epochs
-        self._say(f"[bold]training[/]  {len(trainings)} models, {epochs} epochs each")
+        self._trials = trials
+        tuned = f", in {trials} trials each" if trials > 1 else ""
+        self._say(f"[bold]training[/]  {len(trainings)} models, {epochs} epochs each{tuned}")
         self._bar("models", 0, len(trainings), "")
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
         best = max(self._best.get(training, 0.0), record["val_uar"])
         self._best[training] = best
         note = f"val UAR {100 * record['val_uar']:.1f}, best {100 * best:.1f}"
-        self._bar(training.name, record["epoch"], self._epochs, note)
+        before = record.get("trial", 0)
+        if self._trials > 1:
+            note = f"trial {before + 1} of {self._trials}, {note}"
+        done = before * self._epochs + record["epoch"]
+        self._bar(training.name, done, self._trials * self._epochs, note)
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
         if training.name in self._bars:
@@ -134,6 +155,7 @@ class Display(Observer):
             f"          {training.name:<18} best validation UAR {100 * summary['best_uar']:.1f} "
             f"at epoch {summary['best_epoch']} of {summary['epoch']}, "
             f"{summary['seconds']:.0f} s, {summary['parameters']:,} parameters"
+            f"{escape(_tuned(summary))}"
         )
 
     def warned(self, message: str) -> None:
@@ -153,8 +175,44 @@ class Display(Observer):
         self._progress.update(self._bars[name], completed=done, note=note)
 
 
+def _tuned(summary: Mapping[str, Any]) -> str:
+    """What the best trial had tried."""
+    if "trial" not in summary:
+        return ""
+    if summary["trial"] == 0:
+        return f"; best of {summary['trials']} trials: the settings as given"
+    chosen = ", ".join(
+        f"{owner}.{name} {value:.3g}" if isinstance(value, float) else f"{owner}.{name} {value}"
+        for owner, values in summary["settings"].items()
+        for name, value in values.items()
+    )
+    return f"; best of {summary['trials']} trials: {chosen}"
+
+
 def _lacks(plan: Plan, label: str, split: Split, part: str) -> bool:
     return all(plan.dataset.clips[i].label != label for i in getattr(split, part))
+
+
+def _about_split(plan: Plan) -> list[str]:
+    """What sets this split apart: which corpus is tested, who validates, who was heard."""
+    clips, mode = plan.dataset.clips, MODES[plan.config.split]
+    lines: list[str] = []
+    if mode.name == "corpus":
+        tested = [", ".join(sorted({clips[i].corpus for i in s.test})) for s in plan.splits]
+        lines.append(f"tested: {escape('; then '.join(tested))}")
+    if any(_in_both(clips, s.val, s.train, mode.group) for s in plan.splits):
+        lines.append(f"validation: other speakers, of {mode.units} that are trained on")
+    if not plan.splits[0].speaker_independent:
+        number = sum(len({speaker_of(clips[i]) for i in s.test}) for s in plan.splits)
+        heard = sum(len(_in_both(clips, s.test, s.train, speaker_of)) for s in plan.splits)
+        lines.append(f"speaker-dependent: {heard} of {number} test speakers are trained on, too")
+    return lines
+
+
+def _in_both(
+    clips: Sequence[Clip], one: Indices, other: Indices, group: Callable[[Clip], Group]
+) -> set[Group]:
+    return {group(clips[i]) for i in one} & {group(clips[i]) for i in other}
 
 
 def new_console() -> Console:
@@ -181,10 +239,16 @@ def print_result(result: RunResult) -> None:
         console.print(f"fusion weights on test: {shares}")
     console.print()
     console.print(Text(results.verdict, style="bold"))
-    if not info["split"]["speaker_independent"]:
-        console.print("[yellow]Speaker-dependent: test speakers were heard in training.[/]")
+    if info["config"].get("tune"):
+        console.print(
+            f"Each model was tuned on validation in {info['config']['tune']} trials: "
+            f"{info['trainings']} trainings."
+        )
+    mode = MODES[info["split"]["mode"]]
+    if mode.warning:
+        console.print(f"[yellow]{mode.warning}[/]")
     elif smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
-        console.print("[yellow]With --folds K every speaker is tested.[/]")
+        console.print(f"[yellow]With --folds K every {mode.unit} is tested.[/]")
     if info["synthetic"]:
         console.print(
             "[yellow]Generated voices: for trying the tool. "
@@ -196,10 +260,8 @@ def print_result(result: RunResult) -> None:
 
 def _table(result: RunResult) -> Table:
     results, folds = result.results, result.info["split"]["folds"]
-    title = "on speakers never heard" if result.info["split"]["speaker_independent"] else (
-        "SPEAKER-DEPENDENT"
-    )  # fmt: skip
-    table = Table(title=f"Test, {title} (%, with 95 % intervals)", title_justify="left", box=None,
+    tested = MODES[result.info["split"]["mode"]].tested
+    table = Table(title=f"Test, {tested} (%, with 95 % intervals)", title_justify="left", box=None,
                   pad_edge=False, header_style="bold", title_style="")  # fmt: skip
     table.add_column("model")
     for column in ("UAR", "WA", "macro-F1", "validation UAR"):

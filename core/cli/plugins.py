@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +36,8 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ..reference import summary
+
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("kind", "name", "version", "from", "what it is"):
@@ -64,11 +66,12 @@ def show(ctx: click.Context, name: str) -> None:
     """
     from ..config import TrainConfig
     from ..errors import UnknownNameError
+    from ..reference import owner_of, sections
 
     registry = registry_from(ctx)
     found = [entry for entry in registry.entries() if entry.name == name]
     if name == "train":
-        click.echo(_prose(TrainConfig) + "\n")
+        click.echo(sections(TrainConfig)[0][1] + "\n")
         _echo_parameters(TrainConfig, "train")
     elif not found:
         known = {entry.name for entry in registry.entries()} | {"train"}
@@ -76,33 +79,26 @@ def show(ctx: click.Context, name: str) -> None:
     for entry in found:
         click.echo(click.style(f"{entry.name}", bold=True) + f" · {entry.kind}, version "
                    f"{entry.cls.version}, from {_origin(entry)}\n")  # fmt: skip
-        click.echo(_prose(entry.cls) + "\n")
-        _echo_parameters(entry.cls, "branch.MODALITY" if entry.kind == "branch" else entry.name)
+        first, *others = sections(entry.cls)
+        click.echo((first[1] or "No description.") + "\n")
+        _echo_parameters(entry.cls, owner_of(entry))
+        for title, text in others:
+            if title not in ("Parameters", "Attributes"):
+                click.echo(f"\n{title}\n{textwrap.indent(text, '  ')}")
 
 
 def _echo_parameters(cls: type, owner: str) -> None:
-    from ..parameters import parameters_of
+    from ..parameters import parameters_of, space_of
 
-    parameters = parameters_of(cls)
+    parameters, space = parameters_of(cls), space_of(cls)
     click.echo("Parameters" if parameters else "No parameters.")
     for parameter in parameters.values():
-        click.echo(f"  {owner}.{parameter.name}: {parameter.type_name} = {parameter.default!r}")
+        tuned = f"  [--tune: {space[parameter.name]}]" if parameter.name in space else ""
+        click.echo(
+            f"  {owner}.{parameter.name}: {parameter.type_name} = {parameter.default!r}{tuned}"
+        )
         if parameter.doc:
             click.echo(f"      {parameter.doc}")
-
-
-def summary(cls: type) -> str:
-    """First line of the docstring."""
-    return (inspect.getdoc(cls) or "").split("\n", 1)[0]
-
-
-def _prose(cls: type) -> str:
-    """The docstring up to its first section."""
-    lines = (inspect.getdoc(cls) or "No description.").splitlines()
-    for index, line in enumerate(lines[1:], start=1):
-        if line.strip() and not line.strip("-"):
-            return "\n".join(lines[: index - 1]).rstrip()
-    return "\n".join(lines)
 
 
 def _origin(entry: Entry) -> str:
@@ -110,6 +106,8 @@ def _origin(entry: Entry) -> str:
 
 
 def _listing(registry: Registry) -> dict[str, Any]:
+    from ..reference import summary
+
     return {
         "plugins": [
             {

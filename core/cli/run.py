@@ -65,9 +65,10 @@ def data_options(function: Any) -> Any:
 @click.option("--balance", "balancers", multiple=True, metavar="NAME",
               help="Balancer; repeat it to compose several. [default: none]")  # fmt: skip
 @click.option("--folds", type=click.IntRange(min=2), metavar="K",
-              help="Speaker-disjoint cross-validation. [default: one split]")  # fmt: skip
-@click.option("--split", type=click.Choice(["speaker", "random"]), default="speaker",
-              show_default=True, help="random puts a speaker into several parts.")  # fmt: skip
+              help="Cross-validation: every clip is tested once. [default: one split]")  # fmt: skip
+@click.option("--split", type=click.Choice(["speaker", "sentence", "corpus", "random"]),
+              default="speaker", show_default=True,
+              help="What no two parts share; sentence and random do share speakers.")  # fmt: skip
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -78,6 +79,8 @@ def data_options(function: Any) -> Any:
 @click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs.")
 @click.option("--batch-size", type=click.IntRange(min=2), help="The same as train.batch_size.")
 @click.option("--lr", type=float, help="Peak learning rate; the same as train.lr.")
+@click.option("--tune", type=click.IntRange(min=2), default=None, metavar="N",
+              help="Try N settings for each model, by validation. [default: none]")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--tracker", "trackers", multiple=True, metavar="NAME",
               help="One more place for the run's events.")  # fmt: skip
@@ -179,6 +182,7 @@ def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
         strict=options["strict"],
         dtypes=parse_dtypes(options["dtypes"]),
         verify=options["verify"],
+        tune=options["tune"] or 0,
     )
     return with_defaults(config, registry)
 
@@ -213,6 +217,9 @@ def _as_json(result: RunResult) -> dict[str, Any]:
     return {
         "run": str(result.path),
         "synthetic": result.info["synthetic"],
+        "split": result.info["split"]["mode"],
+        "tune": result.info["config"].get("tune", 0),
+        "trainings": result.info.get("trainings"),
         "speaker_independent": result.info["split"]["speaker_independent"],
         **result.results.to_json(),
     }

@@ -10,10 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..ensemble import ensemble_weights
     from .data import Clip, Corpus, Extractor, Modality, Plugin, Recording
     from .gradients import Gradients, ParameterGroup, inner, norm_of
     from .hooks import hookimpl, hookspec
     from .networks import Branch, Strategy, equal_dims
+    from .space import Choice, Integer, LogInteger, LogUniform, Space, Uniform
     from .step import Clips, Pass, Stage, Step, right_probability
     from .tracking import Tracker
     from .training import Balancer, Baseline, Context, Outputs
@@ -22,22 +24,29 @@ _HOME = {
     "Balancer": "training",
     "Baseline": "training",
     "Branch": "networks",
+    "Choice": "space",
     "Clip": "data",
     "Clips": "step",
     "Context": "training",
     "Corpus": "data",
     "Extractor": "data",
     "Gradients": "gradients",
+    "Integer": "space",
+    "LogInteger": "space",
+    "LogUniform": "space",
     "Modality": "data",
     "Outputs": "training",
     "ParameterGroup": "gradients",
     "Pass": "step",
     "Plugin": "data",
     "Recording": "data",
+    "Space": "space",
     "Stage": "step",
     "Step": "step",
     "Strategy": "networks",
     "Tracker": "tracking",
+    "Uniform": "space",
+    "ensemble_weights": ".ensemble",  # of core: loaded when used, as all here
     "equal_dims": "networks",
     "hookimpl": "hooks",
     "hookspec": "hooks",
@@ -50,22 +59,29 @@ __all__ = [
     "Balancer",
     "Baseline",
     "Branch",
+    "Choice",
     "Clip",
     "Clips",
     "Context",
     "Corpus",
     "Extractor",
     "Gradients",
+    "Integer",
+    "LogInteger",
+    "LogUniform",
     "Modality",
     "Outputs",
     "ParameterGroup",
     "Pass",
     "Plugin",
     "Recording",
+    "Space",
     "Stage",
     "Step",
     "Strategy",
     "Tracker",
+    "Uniform",
+    "ensemble_weights",
     "equal_dims",
     "hookimpl",
     "hookspec",

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from .space import Space
+
 
 class Plugin:
     """What every pluggable class has: a name, a version, and parameters.
@@ -29,11 +31,15 @@ class Plugin:
         Raise it whenever the numbers that the plugin makes change.
     default : bool
         Whether a run uses it when the user names none of its kind.
+    space : mapping of str to Space
+        Parameter -> the values that ``fusion run --tune`` may try; of branches, strategies
+        and balancers. What is not in it keeps its default.
     """
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     default: ClassVar[bool] = False
+    space: ClassVar[Mapping[str, Space]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,12 @@ class Step:
     def modalities(self) -> list[str]:
         return self.context.modalities
 
+    @property
+    def shown(self) -> list[str]:
+        """Modalities that the strategy sees in the pass that is under way."""
+        names = self.current.modalities
+        return self.modalities if names is None else [m for m in self.modalities if m in names]
+
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Loss of class scores (B, C), with the training's class weights and smoothing."""
         return self.context.cross_entropy(logits, self.labels)
@@ -201,11 +207,11 @@ class Step:
         """
         from ..model import quiet_statistics
 
+        names = {m for m in modalities if m in self.shown}
         seen = {
-            m: x if m in modalities else torch.zeros_like(x)
-            for m, x in self.representations.items()
+            m: x if m in names else torch.zeros_like(x) for m, x in self.representations.items()
         }
-        there = torch.tensor([m in modalities for m in self.modalities], device=self.present.device)
+        there = torch.tensor([m in names for m in self.modalities], device=self.present.device)
         with self.context.autocast(), quiet_statistics(self.model.strategy):
             return self.model.fuse(seen, self.present & there).float()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
@@ -51,6 +51,9 @@ class Outputs:
         (n, C) float32, fused.
     unimodal : dict of Tensor
         (n, C) float32, scores of the probes, by modality; empty for a baseline.
+    subsets : dict of Tensor
+        (n, C) float32, fused, by what the strategy was shown: a tuple of modalities in their
+        order, from none to all. Empty unless asked for.
     """
 
     indices: Any
@@ -58,6 +61,7 @@ class Outputs:
     embeddings: dict[str, Tensor]
     logits: Tensor
     unimodal: dict[str, Tensor]
+    subsets: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,11 @@ class Context(Protocol):
         """The arithmetic that the networks are trained in."""
         ...
 
-    def outputs(self, part: Part) -> Outputs:
+    def outputs(self, part: Part, *, subsets: bool = False) -> Outputs:
         """What the model says now: in evaluation mode, unaugmented, without gradients.
 
-        One pass over the part; asked again before the next step, the same tensors.
+        One pass over the part; asked again before the next step, the same tensors. With
+        `subsets` the strategy goes over each of the 2**M sets of modalities as well.
         """
         ...
 
@@ -124,6 +129,13 @@ class Context(Protocol):
         """A step on `size` random clips, up to and with `fused_loss`, with gradients.
 
         In evaluation mode, unaugmented, no balancer called.
+        """
+        ...
+
+    def warm_start(self) -> None:
+        """Give every branch, and its probe, the weights it has when trained alone.
+
+        In :meth:`Balancer.setup`, for a balancer that `needs_baselines`.
         """
         ...
 
@@ -139,7 +151,7 @@ class Balancer(Plugin):
     - in every step :meth:`inputs`, :meth:`present` and :meth:`passes`, and in every pass of it
       (mostly one) :meth:`representations`, :meth:`logits`, :meth:`losses`,
       :meth:`gradients`; then :meth:`step_end`,
-    - :meth:`epoch_end` and :meth:`metrics` after every epoch.
+    - :meth:`metrics` and :meth:`epoch_end` after every epoch.
 
     Several balancers are called in the order in which they were named, each seeing what the one
     before it left. What only one can decide, a balancer names in `takes_over`.
@@ -156,11 +168,14 @@ class Balancer(Plugin):
         shared; every loss has a backward pass of its own.
     needs_baselines : bool
         Whether it reads the trained single-modality models; they are then trained first.
+    control : bool
+        Whether every comparison includes it, because what does not beat it is worth little.
     """
 
     takes_over: ClassVar[tuple[Domain, ...]] = ()
     separate: ClassVar[bool] = False
     needs_baselines: ClassVar[bool] = False
+    control: ClassVar[bool] = False
 
     # -- before training ---------------------------------------------------------------
 
@@ -197,7 +212,7 @@ class Balancer(Plugin):
     def clips(self, clips: Clips, epoch: int) -> Clips:
         """Change which clips the epoch goes through.
 
-        It takes as many steps as ever: of more clips than there were, a random part is taken.
+        It takes no more steps than ever: of more clips than there were, a random part is taken.
         """
         return clips
 
@@ -244,7 +259,11 @@ class Balancer(Plugin):
         return losses
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        """Change the gradients of the branches, after backward and before clipping."""
+        """Change the gradients of the branches, after backward and before clipping.
+
+        Not called where no branch has any; a branch that has none is not among
+        ``gradients.modalities``.
+        """
 
     def step_end(self, step: Step) -> None:
         """After the optimiser's step."""

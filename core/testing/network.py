@@ -97,6 +97,9 @@ class NetworkSuite(PluginSuite):
             plugin, *args, given={**self.parameters, **given}, owner=getattr(plugin, "name", "?")
         )
 
+    def example(self) -> nn.Module:
+        return self.make(self.cases()[0])
+
     def build(self, case: Case, *, seed: int = 0) -> nn.Module:
         with (
             seeded(seed),

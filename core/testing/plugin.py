@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Mapping
@@ -9,8 +10,8 @@ from typing import Any, ClassVar
 
 from ..contracts import Plugin
 from ..errors import FusionError
-from ..parameters import convert, parameters_of
-from ..registry import RESERVED
+from ..parameters import convert, make, parameters_of, space_of
+from ..registry import reserved
 from .report import fail, require, running
 
 
@@ -58,11 +59,12 @@ class PluginSuite:
             expected='name = "..." in the class: lower case letters, digits and underscores',
             cause="the line is missing, or has capitals, blanks or dashes",
         )
+        taken = reserved(self.kind.__name__.lower())
         require(
-            name not in RESERVED,
+            name not in taken,
             self.where,
             f"its name {name!r} is reserved",
-            expected=f"any name but {', '.join(sorted(RESERVED))}",
+            expected=f"any name but {', '.join(sorted(taken))}",
             cause="these are rows of a run's table or owners of settings",
         )
         version = plugin.version
@@ -122,6 +124,35 @@ class PluginSuite:
                 expected=f"some of: {', '.join(declared) or 'none'}",
                 cause="a parameter that was renamed, or one without annotation and default",
             )
+
+    def test_space(self) -> None:
+        """What tuning may try is a range of a parameter, and the plugin takes its ends."""
+        plugin = self._plugin()
+        try:
+            space = space_of(plugin)
+        except FusionError as error:
+            fail(
+                self.where,
+                f"its space is wrong: {error.message}",
+                expected="parameter -> Uniform, LogUniform, Integer, LogInteger or Choice, of the "
+                "parameter's own type",
+                cause="a parameter that was renamed, or Uniform for an int: use Integer",
+            )
+        for name, values in space.items():
+            for value in values.ends():
+                other = copy.copy(self)
+                other.parameters = {**self.parameters, name: value}  # type: ignore[misc]
+                with running(
+                    f"{self.where}, {name}={value!r}",
+                    "making it with a value that its space allows",
+                    cause="a range that is wider than what __init__ takes, or a value that does "
+                    "not go with the defaults of the others",
+                ):
+                    other.example()
+
+    def example(self) -> Any:
+        """The plugin, made once with `parameters`, by the road that fusion takes."""
+        return make(self._plugin(), given=self.parameters, owner=self.where)
 
     def _check_arguments(self, plugin: type[Any]) -> None:
         arguments = list(inspect.signature(plugin).parameters.values())

@@ -77,7 +77,38 @@ class SmallMaps(Strategy):
         return scores
 
 
-class _Rows:
+class ByName(Strategy):
+    """scores = head(tanh(sum of W_m z_m)): alike for every modality, whatever their order.
+
+    Its weights are kept by modality, so that :func:`small_model` can make the same model with
+    the modalities in another order; and the modalities' shares in the scores are not additive.
+    """
+
+    name = "by_name"
+
+    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(dims, num_classes)
+        self.order = list(dims)
+        self.mix = nn.ModuleDict({m: nn.Linear(d, 8, bias=False) for m, d in dims.items()})
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        mixed = torch.stack([self.mix[m](inputs[m]) for m in self.order])  # (M, B, 8)
+        scores: Tensor = self.head(mixed.sum(dim=0).tanh())
+        return scores
+
+
+class ByNameMaps(ByName):
+    """The same on the means of feature maps."""
+
+    name = "by_name_maps"
+    takes = "maps"
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return super().forward({m: x.flatten(2).mean(dim=2) for m, x in inputs.items()})
+
+
+class Rows:
     """Arrays in memory, as the cache offers them."""
 
     def __init__(self, array: npt.NDArray[np.float32]) -> None:
@@ -95,19 +126,30 @@ class _Rows:
         return rows
 
 
+def names_of(modalities: int | Sequence[str]) -> list[str]:
+    """So many of `NAMES`, or the names themselves."""
+    return list(NAMES[:modalities] if isinstance(modalities, int) else modalities)
+
+
+def _usual(names: Sequence[str]) -> list[str]:
+    return [m for m in NAMES if m in names]
+
+
 def small_features(
-    modalities: int = 2, *, clips: int = 48, classes: int = 3, seed: int = 0
+    modalities: int | Sequence[str] = 2, *, clips: int = 48, classes: int = 3, seed: int = 0
 ) -> Features:
-    """Clips whose class shows in every modality, most clearly in the first."""
+    """Clips whose class shows in every modality, most clearly in the first of `NAMES`."""
+    names = names_of(modalities)
     rng = np.random.default_rng(seed)
     targets = np.arange(clips) % classes
-    arrays = {
+    made = {
         m: (rng.normal(size=(clips, 4)) + targets[:, None] * 2.0 / (i + 1)).astype(np.float32)
-        for i, m in enumerate(NAMES[:modalities])
+        for i, m in enumerate(NAMES)
     }
+    arrays = {m: made[m] for m in names}
     return Features(
         {m: Modality(m, (4,)) for m in arrays},
-        {m: _Rows(array) for m, array in arrays.items()},
+        {m: Rows(array) for m, array in arrays.items()},
         targets,
         torch.device("cpu"),
         resident_bytes=10**9,
@@ -115,7 +157,7 @@ def small_features(
 
 
 def small_model(
-    modalities: int = 2,
+    modalities: int | Sequence[str] = 2,
     *,
     strategy: type[Strategy] = SmallStrategy,
     parameters: Mapping[str, Any] | None = None,
@@ -123,22 +165,41 @@ def small_model(
     classes: int = 3,
     seed: int = 0,
 ) -> FusionModel:
-    """A model of small branches; `strategy` may be any, made with `parameters`."""
+    """A model of small branches; `strategy` may be any, made with `parameters`.
+
+    The same names in another order give a model with the same weights, name for name: what a
+    strategy keeps by modality then belongs to the same modality.
+    """
+    names = names_of(modalities)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        branches: dict[str, Branch] = {m: SmallBranch((4,)) for m in NAMES[:modalities]}
+        branches: dict[str, Branch] = {m: SmallBranch((4,)) for m in names}
         maps = strategy.takes == "maps"
         dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
         made: Strategy = strategy(dims, classes, **(parameters or {}))
         for balancer in balancers:
             made = balancer.adapt(made, dims)
-        return FusionModel(branches, made, classes)
+        model = FusionModel(branches, made, classes)
+    if names != _usual(names):
+        usual = small_model(
+            _usual(names),
+            strategy=strategy,
+            parameters=parameters,
+            balancers=balancers,
+            classes=classes,
+            seed=seed,
+        )
+        model.load_state_dict(usual.state_dict())
+    return model
 
 
-def small_baselines(modalities: int = 2, *, classes: int = 3) -> dict[str, Baseline]:
+def small_baselines(
+    modalities: int | Sequence[str] = 2, *, classes: int = 3
+) -> dict[str, Baseline]:
     """Baselines as if they had been trained: random weights, and UARs that fall."""
     found: dict[str, Baseline] = {}
-    for i, m in enumerate(NAMES[:modalities]):
+    for m in names_of(modalities):
+        i = NAMES.index(m)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(50 + i)
             branch = SmallBranch((4,))
@@ -149,7 +210,7 @@ def small_baselines(modalities: int = 2, *, classes: int = 3) -> dict[str, Basel
 
 def small_trainer(
     balancers: Sequence[Balancer] = (),
-    modalities: int = 2,
+    modalities: int | Sequence[str] = 2,
     *,
     strategy: type[Strategy] = SmallStrategy,
     parameters: Mapping[str, Any] | None = None,
@@ -159,11 +220,35 @@ def small_trainer(
     **settings: Any,
 ) -> Trainer:
     """A training on 36 clips with 12 to validate; `settings` change those of training."""
-    features = small_features(modalities)
     model = small_model(
         modalities, strategy=strategy, parameters=parameters, balancers=balancers, seed=seed
     )
+    return trainer_of(
+        model,
+        small_features(modalities),
+        balancers,
+        seed=seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        **settings,
+    )
+
+
+def trainer_of(
+    model: FusionModel,
+    features: Features,
+    balancers: Sequence[Balancer] = (),
+    *,
+    baselines: Mapping[str, Baseline] | None = None,
+    seed: int = 0,
+    checkpoint: Any = None,
+    on_epoch: Any = None,
+    **settings: Any,
+) -> Trainer:
+    """The same for a model and features already made; baselines where something needs them."""
     needs = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
+    if needs and baselines is None:
+        baselines = small_baselines(model.modalities, classes=model.num_classes)
     return Trainer(
         model,
         features,
@@ -171,7 +256,7 @@ def small_trainer(
         np.arange(36, 48),
         replace(CONFIG, **settings),
         balancers=balancers,
-        baselines=small_baselines(modalities) if needs else None,
+        baselines=baselines,
         seed=seed,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
@@ -195,7 +280,7 @@ def small_step(
     question, since `right` and `scores` are computed once.
     """
     model = model or small_model()
-    features = small_features(len(model.modalities))
+    features = small_features(model.modalities)
     parts = {"train": np.arange(36), "val": np.arange(36, 48)}
     training = TrainingContext(model, CONFIG, features, parts, context.get("baselines"))
     return training.batch("train", clips, torch.Generator().manual_seed(seed))

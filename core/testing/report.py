@@ -21,6 +21,13 @@ def require(condition: bool, where: str, failed: str, *, expected: str, cause: s
         fail(where, failed, expected=expected, cause=cause)
 
 
+def skip(reason: str) -> NoReturn:
+    """End the test: there is nothing to check, and pytest shows why."""
+    import pytest
+
+    pytest.skip(reason)
+
+
 @contextlib.contextmanager
 def running(where: str, doing: str, *, cause: str) -> Iterator[None]:
     """Turn an exception of the plugin into a failed check; its traceback stays."""

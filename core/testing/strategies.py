@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from ..contracts import Strategy
 from ..errors import ParameterError
-from .network import Case, Inputs, NetworkSuite
+from .network import Case, Inputs
+from .presence import PresenceChecks
 from .report import fail, require, running
 
 # Not in alphabetical order: a plugin that sorts them finds out.
 _NAMES = ("voice", "face", "text")
 
 
-class StrategySuite(NetworkSuite):
+class StrategySuite(PresenceChecks):
     """Checks a strategy for one, two and three modalities, of equal and unequal sizes.
 
     Subclass it in a test file; pytest finds the checks::

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ...core.contracts import Balancer, Context, Gradients, Step, hookimpl
+from ...core.contracts import Balancer, Context, Gradients, LogUniform, Step, Uniform, hookimpl
 from ...core.errors import ParameterError
 
 
@@ -38,6 +38,7 @@ class GradScale(Balancer):
     """
 
     name = "gradscale"
+    space: ClassVar = {"alpha": Uniform(0.0, 1.0), "limit": LogUniform(1.5, 10.0)}
 
     def __init__(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Branch, hookimpl
+from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.errors import ParameterError
 
 
@@ -38,6 +40,7 @@ class CNN(Branch):
     """
 
     name = "cnn"
+    space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(
         self,

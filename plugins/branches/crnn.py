@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Branch, hookimpl
+from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.errors import ParameterError
 
 
@@ -59,6 +59,7 @@ class CRNN(Branch):
     """
 
     name = "crnn"
+    space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(
         self,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ...core.contracts import Branch, hookimpl
+from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.errors import ParameterError
 
 
@@ -26,6 +27,7 @@ class MLP(Branch):
     """
 
     name = "mlp"
+    space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(
         self, shape: tuple[int, ...], dim: int = 64, *, hidden: int = 256, dropout: float = 0.3

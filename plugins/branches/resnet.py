@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Branch, hookimpl
+from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.errors import ParameterError
 
 _SMALL = 64  # pixels along the shorter side, below which the small stem serves
@@ -49,6 +49,7 @@ class ResNet(Branch):
     """
 
     name = "resnet"
+    space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(
         self,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...core.contracts import Branch, hookimpl
+from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.errors import ParameterError
 
 _AUTO_TOKENS = 128  # the patch size chosen by itself leaves at most so many tokens
@@ -55,6 +55,7 @@ class Transformer(Branch):
     """
 
     name = "transformer"
+    space: ClassVar = {"dropout": Uniform(0.0, 0.4)}
 
     def __init__(
         self,

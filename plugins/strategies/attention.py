@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...core.contracts import Strategy, equal_dims, hookimpl
+from ...core.contracts import LogInteger, Strategy, Uniform, equal_dims, hookimpl
 from ...core.errors import ParameterError
 
 
@@ -24,6 +24,8 @@ class Attention(Strategy):
     Reported as weights of the modalities: the class token's attention to them in the last
     layer, over the modalities alone, mean over the heads. It tells where the class token
     looks, not how much what it finds there changes the scores.
+
+    What a clip lacks is no token of it: nothing attends to its place.
 
     When to use: three modalities or more that should be read in the light of each other,
     and clips enough: it has more to learn than gated.
@@ -47,6 +49,8 @@ class Attention(Strategy):
     """
 
     name = "attention"
+    accepts_missing = True
+    space: ClassVar = {"hidden": LogInteger(32, 512), "dropout": Uniform(0.0, 0.5)}
 
     def __init__(
         self,
@@ -90,20 +94,23 @@ class Attention(Strategy):
         own = [inputs[m] + self.origins[m] for m in self.order]  # (B, D) each
         return torch.stack([self.token.expand_as(own[0]), *own], dim=1)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         tokens = self.tokens(inputs)
+        absent = _padding(present)
         for layer in self.layers:
-            tokens = layer(tokens)  # (B, 1 + M, D)
+            tokens = layer(tokens, src_key_padding_mask=absent)  # (B, 1 + M, D)
         scores: Tensor = self.head(self.norm(tokens[:, 0]))  # (B, C)
         return scores
 
-    def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor:
+    def modality_weights(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         *before, last = self.layers
         tokens = self.tokens(inputs)
         for layer in before:
-            tokens = layer(tokens)
+            tokens = layer(tokens, src_key_padding_mask=_padding(present))
         queries, keys = self._project(last, tokens)  # (B, 1 + M, H, D / H) each
         looks = torch.einsum("bhd,bmhd->bhm", queries[:, 0], keys[:, 1:])  # (B, H, M)
+        if present is not None:
+            looks = looks.masked_fill(~present[:, None], -math.inf)
         shares = (looks.float() / math.sqrt(queries.shape[-1])).softmax(dim=2)
         return shares.mean(dim=1)  # (B, M)
 
@@ -114,6 +121,11 @@ class Attention(Strategy):
         queries, keys, _ = three.chunk(3, dim=2)  # (B, 1 + M, D) each
         shape = (*tokens.shape[:2], self.heads, -1)
         return queries.reshape(shape), keys.reshape(shape)
+
+
+def _padding(present: Tensor | None) -> Tensor | None:
+    """Tokens that nothing may attend to, (B, 1 + M); the class token is always there."""
+    return None if present is None else functional.pad(~present, (1, 0), value=False)
 
 
 @hookimpl

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Strategy, hookimpl
+from ...core.contracts import Strategy, Uniform, hookimpl
 from ...core.errors import ParameterError
+from ._presence import shares
 from ._tokens import Tokens, check_sizes, encoder_layer
 
 
@@ -26,6 +28,8 @@ class Bottleneck(Strategy):
     `layers` layers the last ``exchanges + 1`` have the bottleneck (the paper's fusion layer
     L_f is ``layers - 1 - exchanges``), and at most ``layers - 1`` exchanges are possible.
     With ``exchanges=0`` there is no bottleneck: transformers apart, scores averaged.
+
+    Of a clip that lacks modalities, s and the scores are averaged over those it has.
 
     When to use it: maps of many cells with much redundancy, where full attention between
     all tokens overfits or costs too much. It needs maps that still have a grid (`cnn` with 7
@@ -59,6 +63,8 @@ class Bottleneck(Strategy):
 
     name = "bottleneck"
     takes = "maps"
+    accepts_missing = True
+    space: ClassVar = {"dropout": Uniform(0.0, 0.5)}
 
     def __init__(
         self,
@@ -98,7 +104,9 @@ class Bottleneck(Strategy):
         self.shared = _small(bottlenecks, width) if exchanges else None
         self.head = nn.Linear(width, num_classes)
 
-    def exchange(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def exchange(
+        self, inputs: dict[str, Tensor], present: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Maps -> tokens after the last layer, (B, 1 + T_m, width); the class token first."""
         streams = {m: cast(_Stream, self.streams[m]) for m in self.order}
         own = {m: stream.start(inputs[m]) for m, stream in streams.items()}
@@ -112,13 +120,13 @@ class Bottleneck(Strategy):
                 own[m], copy = stream.layer(index, own[m], shared)
                 copies.append(copy)
             if shared is not None:
-                shared = torch.stack(copies).mean(dim=0)
+                shared = _mean(copies, present)
         return own
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        own = self.exchange(inputs)
+    def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        own = self.exchange(inputs, present)
         scores = [self.head(cast(_Stream, self.streams[m]).norm(own[m][:, 0])) for m in self.order]
-        return torch.stack(scores).mean(dim=0)  # (B, num_classes)
+        return _mean(scores, present)  # (B, num_classes)
 
 
 class _Stream(nn.Module):
@@ -143,6 +151,15 @@ class _Stream(nn.Module):
         both = own if shared is None else torch.cat([own, shared], dim=1)
         after: Tensor = self.layers[index](both)
         return after[:, :count], after[:, count:]
+
+
+def _mean(parts: Sequence[Tensor], present: Tensor | None) -> Tensor:
+    """Mean of (B, ...) over the modalities, or over those that a clip has."""
+    together = torch.stack(list(parts))  # (M, B, ...)
+    if present is None:
+        return together.mean(dim=0)
+    weights = shares(present).T.to(together.dtype)  # (M, B)
+    return (together * weights.view(*weights.shape, *[1] * (together.dim() - 2))).sum(dim=0)
 
 
 def _small(count: int, width: int) -> nn.Parameter:

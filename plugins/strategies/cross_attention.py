@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Strategy, hookimpl
+from ...core.contracts import Strategy, Uniform, hookimpl
 from ._tokens import Tokens, check_sizes, encoder_layer
 
 
@@ -28,6 +29,8 @@ class CrossAttention(Strategy):
     does not have; the head is linear. With one modality there is nothing to cross, and a
     plain transformer over its tokens remains. A modality of one token (`mlp`) leaves the
     others no choice of where to look: it is read alike by all their tokens.
+
+    Of a clip that lacks modality j, the attention to j is zero in every layer, and so is y_j.
 
     When to use it: where something in one view says where to look in another, and there are
     clips enough to learn it; the modalities need not be aligned. For more than two or three
@@ -57,6 +60,8 @@ class CrossAttention(Strategy):
 
     name = "cross_attention"
     takes = "maps"
+    accepts_missing = True
+    space: ClassVar = {"dropout": Uniform(0.0, 0.5)}
 
     def __init__(
         self,
@@ -87,9 +92,12 @@ class CrossAttention(Strategy):
         joined = width * max(1, len(dims) - 1)
         self.head = nn.Linear(len(dims) * joined, num_classes)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         tokens = {m: self.tokens[m](inputs[m]) for m in self.order}  # (B, T_m, width) each
-        pooled = [self.targets[m](tokens[m], tokens) for m in self.order]
+        absent = {} if present is None else dict(zip(self.order, ~present.T, strict=True))
+        pooled = [self.targets[m](tokens[m], tokens, absent) for m in self.order]
+        if present is not None:
+            pooled = [_without(y, absent[m]) for m, y in zip(self.order, pooled, strict=True)]
         joined = torch.cat(pooled, dim=1)  # (B, M * max(1, M - 1) * width)
         scores: Tensor = self.head(self.dropout(joined))  # (B, num_classes)
         return scores
@@ -108,9 +116,18 @@ class _Target(nn.Module):
             *(encoder_layer(joined, heads, dropout) for _ in range(layers)), nn.LayerNorm(joined)
         )
 
-    def forward(self, own: Tensor, tokens: Mapping[str, Tensor]) -> Tensor:
-        """(B, T, width) and the tokens of all -> (B, max(1, M - 1) * width)."""
-        crossed = [stack(own, tokens[j]) for j, stack in self.cross.items()]
+    def forward(
+        self,
+        own: Tensor,
+        tokens: Mapping[str, Tensor],
+        absent: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """(B, T, width) and the tokens of all -> (B, max(1, M - 1) * width).
+
+        `absent` has a (B,) bool for each modality, or is None where all are there.
+        """
+        absent = absent or {}
+        crossed = [stack(own, tokens[j], absent.get(j)) for j, stack in self.cross.items()]
         joined = torch.cat(crossed, dim=2) if crossed else own  # (B, T, (M - 1) * width)
         pooled: Tensor = self.layers(joined).mean(dim=1)
         return pooled
@@ -124,9 +141,9 @@ class _Stack(nn.Module):
         self.layers = nn.ModuleList([_CrossLayer(width, heads, dropout) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+    def forward(self, target: Tensor, source: Tensor, absent: Tensor | None = None) -> Tensor:
         for layer in self.layers:
-            target = layer(target, source)
+            target = layer(target, source, absent)
         out: Tensor = self.norm(target)  # (B, T_target, width)
         return out
 
@@ -149,13 +166,20 @@ class _CrossLayer(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+    def forward(self, target: Tensor, source: Tensor, absent: Tensor | None = None) -> Tensor:
         keys = self.norm_source(source)  # (B, T_source, width)
         queries = self.norm_target(target)  # (B, T_target, width)
         seen, _ = self.attention(queries, keys, keys, need_weights=False)
+        if absent is not None:
+            seen = _without(seen, absent)
         target = target + self.dropout(seen)
         out: Tensor = target + self.feed_forward(target)
         return out
+
+
+def _without(x: Tensor, absent: Tensor) -> Tensor:
+    """(B, ...) with zeros for the clips (B,) that lack what it comes from."""
+    return x.masked_fill(absent.view(-1, *[1] * (x.dim() - 1)), 0.0)
 
 
 @hookimpl

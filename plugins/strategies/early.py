@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Strategy, hookimpl
+from ...core.contracts import Strategy, Uniform, hookimpl
 from ...core.errors import ParameterError
 from ._tokens import capped, check_dropout, resize, with_grid
 
@@ -54,6 +56,7 @@ class Early(Strategy):
 
     name = "early"
     takes = "maps"
+    space: ClassVar = {"dropout": Uniform(0.0, 0.5)}
 
     def __init__(
         self,

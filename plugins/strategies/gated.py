@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import torch
+import math
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from ...core.contracts import Strategy, equal_dims, hookimpl
+from ...core.contracts import LogInteger, Strategy, equal_dims, hookimpl
 from ...core.errors import ParameterError
+from ._presence import stacked
 
 
 class Gated(Strategy):
     """w = softmax(MLP([z_1 .. z_M])), scores = head(sum of w_m z_m).
 
     After the gated multimodal unit (Arevalo et al. 2017), with weights that sum to one
-    over the modalities, so that they can be read and reported.
+    over the modalities, so that they can be read and reported. Of a clip that lacks
+    modalities, the gate sees zeros in their place, and the softmax is over those it has.
 
     Parameters
     ----------
@@ -27,6 +31,8 @@ class Gated(Strategy):
 
     name = "gated"
     default = True
+    accepts_missing = True
+    space: ClassVar = {"hidden": LogInteger(8, 128)}
 
     def __init__(self, dims: dict[str, int], num_classes: int, *, hidden: int = 32) -> None:
         super().__init__(dims, num_classes)
@@ -44,17 +50,22 @@ class Gated(Strategy):
         )
         self.head = nn.Linear(dim, num_classes)
 
-    def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor:
-        joined = torch.cat([inputs[m] for m in self.order], dim=1)  # (B, M * D)
-        if self.gate is None:
-            return joined.new_ones(len(joined), 1)
-        weights: Tensor = self.gate(joined).softmax(dim=1)  # (B, M)
-        return weights
+    def modality_weights(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        return self._weights(stacked(inputs, self.order, present), present)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        weights = self.modality_weights(inputs)
-        stacked = torch.stack([inputs[m] for m in self.order], dim=1)  # (B, M, D)
-        scores: Tensor = self.head((weights[:, :, None] * stacked).sum(dim=1))  # (B, C)
+    def _weights(self, embeddings: Tensor, present: Tensor | None) -> Tensor:
+        """(B, M, D) -> (B, M), rows summing to 1."""
+        if self.gate is None:
+            return embeddings.new_ones(len(embeddings), 1)
+        gates: Tensor = self.gate(embeddings.flatten(1))  # (B, M)
+        if present is not None:
+            gates = gates.masked_fill(~present, -math.inf)
+        return gates.softmax(dim=1)
+
+    def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        embeddings = stacked(inputs, self.order, present)  # (B, M, D)
+        weights = self._weights(embeddings, present)
+        scores: Tensor = self.head((weights[:, :, None] * embeddings).sum(dim=1))  # (B, C)
         return scores
 
 

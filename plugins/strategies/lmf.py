@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Strategy, hookimpl
+from ...core.contracts import LogInteger, Strategy, hookimpl
 from ...core.errors import ParameterError
 
 
@@ -34,6 +34,7 @@ class LMF(Strategy):
     """
 
     name = "lmf"
+    space: ClassVar = {"rank": LogInteger(1, 16)}
 
     def __init__(self, dims: dict[str, int], num_classes: int, *, rank: int = 4) -> None:
         super().__init__(dims, num_classes)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, equal_dims, hookimpl
+from ._presence import stacked
 
 
 class Mean(Strategy):
@@ -15,7 +15,10 @@ class Mean(Strategy):
     training: what the head sees keeps its size, and the gradient of each branch is M times
     smaller, however many modalities there are.
 
-    When to use: instead of sum where the number of modalities varies between experiments.
+    Of a clip that lacks modalities, those it has are averaged.
+
+    When to use: instead of sum where the number of modalities varies, between experiments or
+    from clip to clip.
     Cost: D x C + C weights, and next to no time.
 
     Parameters
@@ -27,15 +30,17 @@ class Mean(Strategy):
     """
 
     name = "mean"
+    accepts_missing = True
 
     def __init__(self, dims: dict[str, int], num_classes: int) -> None:
         super().__init__(dims, num_classes)
         self.order = list(dims)
         self.head = nn.Linear(equal_dims(dims, self.name), num_classes)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        stacked = torch.stack([inputs[m] for m in self.order])  # (M, B, D)
-        scores: Tensor = self.head(stacked.mean(dim=0))  # (B, C)
+    def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        total = stacked(inputs, self.order, present).sum(dim=1)  # (B, D)
+        count = len(self.order) if present is None else present.sum(dim=1, keepdim=True)
+        scores: Tensor = self.head(total / count)  # (B, C)
         return scores
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Strategy, hookimpl
+from ...core.contracts import LogInteger, Strategy, Uniform, hookimpl
 from ...core.errors import ParameterError
 
 
@@ -37,6 +39,7 @@ class Normalised(Strategy):
     """
 
     name = "normalised"
+    space: ClassVar = {"hidden": LogInteger(16, 256), "dropout": Uniform(0.0, 0.6)}
 
     def __init__(
         self, dims: dict[str, int], num_classes: int, *, hidden: int = 64, dropout: float = 0.3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, equal_dims, hookimpl
+from ._presence import stacked
 
 
 class Sum(Strategy):
@@ -14,6 +14,8 @@ class Sum(Strategy):
     The other plain baseline of fusion papers, beside concat. It is concat with the head's
     weights shared between the modalities, so the branches must agree on what each entry of
     an embedding means. Every branch receives the same gradient, whichever modality earned it.
+
+    Of a clip that lacks modalities, those it has are added.
 
     When to use: as a baseline; with many modalities, since the head does not grow with them.
     Cost: D x C + C weights, and next to no time.
@@ -27,15 +29,16 @@ class Sum(Strategy):
     """
 
     name = "sum"
+    accepts_missing = True
 
     def __init__(self, dims: dict[str, int], num_classes: int) -> None:
         super().__init__(dims, num_classes)
         self.order = list(dims)
         self.head = nn.Linear(equal_dims(dims, self.name), num_classes)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        stacked = torch.stack([inputs[m] for m in self.order])  # (M, B, D)
-        scores: Tensor = self.head(stacked.sum(dim=0))  # (B, C)
+    def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        total = stacked(inputs, self.order, present).sum(dim=1)  # (B, D)
+        scores: Tensor = self.head(total)  # (B, C)
         return scores
 
 

@@ -4,6 +4,7 @@ import itertools
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from sklearn.model_selection import LeaveOneGroupOut
 from fusion import Clip
 from fusion.core.allocation import apportion, balance
 from fusion.core.contracts import Recording
-from fusion.core.errors import ParameterError, SplitError
-from fusion.core.splits import PARTS, Split, make_splits
+from fusion.core.errors import ParameterError, SplitError, UnknownNameError
+from fusion.core.modes import MODES, PARTS, count_groups
+from fusion.core.splits import Split, make_splits
 
 SIX = ("neutral", "happy", "sad", "angry", "fearful", "disgust")
 
 
-def clip(corpus: str, speaker: str, label: str, take: int = 0, **prescribed: str) -> Clip:
+def clip(corpus: str, speaker: str, label: str, take: int = 0, **prescribed: Any) -> Clip:
     name = f"{speaker}/{label}-{take}.wav"
     return Clip(Recording(Path(corpus, name)), name, label, speaker, corpus, **prescribed)
 
@@ -222,6 +224,208 @@ def test_random_ignores_what_is_prescribed():
     (split,) = make_splits(clips, SIX, mode="random")
     assert_sound([split], clips, by_speaker=False)
     assert len(split.test) == 12
+
+
+# -- by sentence and by corpus -------------------------------------------------------
+
+
+def said(corpus: str, speakers: int, sentences: int, classes: tuple[str, ...] = SIX) -> list[Clip]:
+    """Every speaker says every sentence in every class."""
+    return [
+        clip(corpus, f"{s:02d}", label, number, attributes={"sentence": f"{number:02d}"})
+        for s in range(speakers)
+        for label in classes
+        for number in range(sentences)
+    ]
+
+
+def assert_kept_apart(splits: list[Split], clips: list[Clip], mode: str) -> None:
+    """Complete, disjoint; no group in test and elsewhere; what validates shares no speaker, if
+    it shares groups; each clip tested once by folds."""
+    group = MODES[mode].group
+    for split in splits:
+        parts = [getattr(split, part) for part in PARTS]
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(clips)))
+        assert all(len(part) for part in parts)
+        train, val, test = ({group(clips[i]) for i in part} for part in parts)
+        assert not test & (train | val)
+        if train & val:
+            assert not speakers_of(clips, split.train) & speakers_of(clips, split.val)
+        if split.speaker_independent:
+            spoken = [speakers_of(clips, part) for part in parts]
+            assert sum(map(len, spoken)) == len(set.union(*spoken))
+    if splits[0].fold is not None:
+        tested = np.concatenate([split.test for split in splits])
+        np.testing.assert_array_equal(np.sort(tested), np.arange(len(clips)))
+
+
+@st.composite
+def spoken_pools(draw: st.DrawFn) -> list[Clip]:
+    """Two to four corpora whose speakers say some of 2 to 9 sentences, some of them twice."""
+    rng = random.Random(draw(st.integers(0, 2**32 - 1)))
+    clips = []
+    for name in "abcd"[: draw(st.integers(2, 4))]:
+        sentences = draw(st.integers(2, 9))
+        for speaker in range(draw(st.integers(3, 6))):
+            for number in range(sentences):
+                for label in ("happy", "sad"):
+                    clips += [
+                        clip(
+                            name,
+                            f"{speaker}",
+                            label,
+                            10 * number + take,
+                            attributes={"sentence": f"{number}"},
+                        )
+                        for take in range(rng.randint(1, 2))
+                    ]
+    return clips
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    spoken_pools(),
+    st.sampled_from(["sentence", "corpus", "speaker"]),
+    st.integers(0, 99),
+    st.sampled_from([None, 2, 3, 4]),
+    st.randoms(use_true_random=False),
+)
+def test_no_group_in_two_parts_whatever_the_mode(clips, mode, seed, folds, rng):
+    if folds is not None:
+        folds = max(min(folds, count_groups(clips, MODES[mode])), MODES[mode].min_folds)
+    splits = make_splits(clips, ("happy", "sad"), mode=mode, folds=folds, seed=seed)
+    assert len(splits) == (folds or 1)
+    assert [s.fold for s in splits] == (list(range(folds)) if folds else [None])
+    assert_kept_apart(splits, clips, mode)
+    shuffled = rng.sample(clips, len(clips))
+    again = make_splits(shuffled, ("happy", "sad"), mode=mode, folds=folds, seed=seed)
+    assert [s.digest(clips) for s in splits] == [s.digest(shuffled) for s in again]
+
+
+def test_two_sentences_are_one_to_train_and_one_to_test():
+    clips = said("ravdess", 10, 2)
+    tested = set()
+    for seed in range(8):
+        (split,) = make_splits(clips, SIX, mode="sentence", seed=seed)
+        assert_kept_apart([split], clips, "sentence")
+        assert not split.speaker_independent
+        # 60 clips of the one sentence; of the 10 speakers of the other 2 validate (0.2).
+        assert split.describe(clips) == {
+            "train": {"clips": 48, "speakers": 8},
+            "val": {"clips": 12, "speakers": 2},
+            "test": {"clips": 60, "speakers": 10},
+        }
+        tested |= {clips[i].attributes["sentence"] for i in split.test}
+    assert tested == {"00", "01"}
+
+
+def test_two_folds_of_two_sentences():
+    clips = said("ravdess", 5, 2)
+    splits = make_splits(clips, SIX, mode="sentence", folds=2)
+    assert_kept_apart(splits, clips, "sentence")
+    with pytest.raises(SplitError, match="at least 6 sentences; there are 2") as error:
+        make_splits(clips, SIX, mode="sentence", folds=6)
+    assert "Use --folds 2. " in str(error.value)
+
+
+def test_whole_sentences_validate_where_there_are_enough():
+    clips = said("crema", 4, 12)
+    (split,) = make_splits(clips, SIX, mode="sentence")
+    parts = [{clips[i].attributes["sentence"] for i in getattr(split, p)} for p in PARTS]
+    # 12 * 0.2 = 2.4 and 7.2: whole numbers 2, 2, 7, and the last to test, whose remainder is
+    # as large as that of val and comes first.
+    assert [len(part) for part in parts] == [7, 2, 3]
+    assert len(set.union(*parts)) == 12
+    assert speakers_of(clips, split.train) == speakers_of(clips, split.test)
+
+
+def test_sentences_of_one_number_in_two_corpora_are_two():
+    clips = said("a", 3, 2) + said("b", 3, 2)
+    assert count_groups(clips, MODES["sentence"]) == 4
+    upper = [clip("c", "1", label, 0, attributes={"sentence": s}) for s in "Aa" for label in SIX]
+    assert count_groups(upper, MODES["sentence"]) == 1
+
+
+def test_clips_that_do_not_say_their_sentence():
+    clips = [
+        *said("a", 3, 3),
+        *corpus("b", 3, 1),
+        clip("c", "1", "sad", attributes={"sentence": ""}),
+    ]
+    with pytest.raises(SplitError, match=r"nothing says it of 19 of 73; b/00/neutral-0.wav") as e:
+        make_splits(clips, SIX, mode="sentence")
+    assert "(corpora without: b, c)" in str(e.value) and "column called sentence" in str(e.value)
+
+
+def test_one_sentence_is_too_few():
+    with pytest.raises(SplitError, match="share no sentence need at least 2 sentences; there is 1"):
+        make_splits(said("a", 6, 1), SIX, mode="sentence")
+
+
+def test_a_class_with_a_sentence_of_its_own_can_not_be_trained():
+    clips = said("a", 6, 2, ("happy", "sad"))
+    clips += [clip("a", f"{s:02d}", "angry", 9, attributes={"sentence": "9"}) for s in range(6)]
+    with pytest.raises(SplitError, match="of none of: angry") as error:
+        make_splits(clips, ("happy", "sad", "angry"), mode="sentence", folds=3)
+    assert "Too few sentences have these classes" in str(error.value)
+
+
+def test_one_corpus_is_tested():
+    clips = corpus("a", 5, 2) + corpus("b", 7, 1) + corpus("c", 4, 3)
+    tested = set()
+    for seed in range(12):
+        (split,) = make_splits(clips, SIX, mode="corpus", seed=seed)
+        assert_kept_apart([split], clips, "corpus")
+        assert split.speaker_independent
+        held_out = {clips[i].corpus for i in split.test}
+        assert len(held_out) == 1
+        tested |= held_out
+        # Speakers of both other corpora validate.
+        assert {clips[i].corpus for i in split.val} == set("abc") - held_out
+    assert tested == set("abc")
+
+
+def test_each_corpus_is_tested_once():
+    clips = corpus("a", 5, 2) + corpus("b", 7, 1) + corpus("c", 4, 3)
+    splits = make_splits(clips, SIX, mode="corpus", folds=3)
+    assert_kept_apart(splits, clips, "corpus")
+    assert sorted({clips[i].corpus for i in s.test}.pop() for s in splits) == ["a", "b", "c"]
+
+
+def test_one_corpus_can_not_be_kept_apart():
+    with pytest.raises(
+        SplitError, match="share no corpus need at least 2 corpora; there is 1"
+    ) as e:
+        make_splits(corpus("a", 9, 2), SIX, mode="corpus")
+    assert "repeat --data" in str(e.value)
+    with pytest.raises(SplitError, match="at least 3 corpora; there are 2") as e:
+        make_splits(corpus("a", 3, 2) + corpus("b", 3, 2), SIX, mode="corpus", folds=3)
+    assert "Use --folds 2. " in str(e.value)
+
+
+def test_a_training_corpus_of_one_speaker_can_not_validate():
+    clips = corpus("a", 1, 2) + corpus("b", 1, 2)
+    with pytest.raises(SplitError, match="only one training speaker"):
+        make_splits(clips, SIX, mode="corpus")
+
+
+@pytest.mark.parametrize("mode", ["sentence", "corpus"])
+def test_other_modes_ignore_what_is_prescribed(mode):
+    clips = [
+        clip(name, f"{s}", label, n, split="test", fold="1", attributes={"sentence": f"{n}"})
+        for name in "ab"
+        for s in range(3)
+        for label in SIX
+        for n in range(3)
+    ]
+    assert_kept_apart(make_splits(clips, SIX, mode=mode), clips, mode)
+    with pytest.raises(SplitError, match="at least 2 folds .one to test, the rest to train.; 1"):
+        make_splits(clips, SIX, mode=mode, folds=1)
+
+
+def test_an_unknown_mode():
+    with pytest.raises(UnknownNameError, match="no split 'speakers'.*Did you mean 'speaker'"):
+        make_splits(ravdess_layout(), SIX, mode="speakers")
 
 
 # -- prescribed ----------------------------------------------------------------------

@@ -1,39 +1,20 @@
 """The suites catch what they are for: each broken plugin fails the check meant for it."""
 
-import functools
-import inspect
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from suites import failures
 from torch import nn
 from torch.nn import functional
 
-from fusion import Branch, Strategy
+from fusion import Branch, Strategy, Uniform
 from fusion.core.contracts import equal_dims
 from fusion.core.errors import ParameterError
 from fusion.testing import BranchSuite, StrategySuite
-
-
-def failures(suite_class, plugin, **attributes):
-    """Name of each check that fails -> the first message, as pytest would show it."""
-    suite = type("TestIt", (suite_class,), {"plugin": plugin, **attributes})()
-    found = {}
-    for name in dir(suite):
-        if not name.startswith("test_"):
-            continue
-        check = getattr(suite, name)
-        by_case = "case" in inspect.signature(check).parameters
-        for run in (
-            [functools.partial(check, case) for case in suite.cases()] if by_case else [check]
-        ):
-            try:
-                run()
-            except (AssertionError, pytest.fail.Exception) as error:
-                found.setdefault(name, str(error))
-    return found
 
 
 class Plain(Strategy):
@@ -80,8 +61,39 @@ class Picky(Plain):
         return first.new_full((len(first), len(self.order)), 1 / len(self.order))
 
 
+class Present(Picky):
+    """Right: a mean over the modalities that a clip has.
+
+    Parameters
+    ----------
+    weight : float
+        A factor.
+    """
+
+    accepts_missing = True
+
+    def __init__(self, dims, num_classes, *, weight: float = 1.0):
+        super().__init__(dims, num_classes, weight=weight)
+        self.head = nn.Linear(equal_dims(dims, self.name), num_classes)
+
+    def masks(self, inputs, present):
+        """(M, B, 1) float."""
+        if present is None:
+            first = inputs[self.order[0]]
+            return first.new_ones(len(self.order), len(first), 1)
+        return present.T[:, :, None].float()
+
+    def join(self, inputs, present=None):
+        masks = self.masks(inputs, present)
+        stacked = torch.stack([inputs[m] for m in self.order])
+        return (stacked * masks).sum(dim=0) / masks.sum(dim=0)
+
+    def forward(self, inputs, present=None):
+        return self.head(self.join(inputs, present))
+
+
 def test_plugins_that_are_right_pass():
-    for plugin in (Plain, Maps, Picky):
+    for plugin in (Plain, Maps, Picky, Present):
         assert failures(StrategySuite, plugin) == {}
     assert failures(StrategySuite, Picky, parameters={"weight": 2.0}) == {}
     assert failures(BranchSuite, Fine) == {}
@@ -288,6 +300,84 @@ class WeightsByPosition(Weighted):
         return torch.stack([x.mean(dim=1) for x in inputs.values()], dim=1).softmax(dim=1)
 
 
+class DeclaresAbsence(Plain):
+    """Says it knows absence; forward does not."""
+
+    accepts_missing = True
+
+    def forward(self, inputs):
+        return super().forward(inputs)
+
+
+class SilentOnAbsence(Present):
+    """Knows absence, and nobody will tell it."""
+
+    accepts_missing = False
+    __doc__ += Picky.__doc__
+
+
+class Unmasked(Present):
+    """Takes `present` and reads everything."""
+
+    def join(self, inputs, present=None):
+        return super().join(inputs)
+
+    __doc__ += Picky.__doc__
+
+
+class AnotherMean(Present):
+    """Divides by another number where `present` is given."""
+
+    def join(self, inputs, present=None):
+        joined = super().join(inputs, present)
+        return joined if present is None else 2 * joined
+
+    __doc__ += Picky.__doc__
+
+
+class Spread(Present):
+    """Divides by a spread that one modality does not have."""
+
+    def join(self, inputs, present=None):
+        joined = super().join(inputs, present)
+        if present is None or present.shape[1] == 1:
+            return joined
+        alone = present.sum(dim=1, keepdim=True) == 1
+        return torch.where(alone, joined / 0.0, joined)
+
+    __doc__ += Picky.__doc__
+
+
+class LeakyGradient(Present):
+    """The value of the absent is cut, its gradient not."""
+
+    def join(self, inputs, present=None):
+        leak = sum(x - x.detach() for x in inputs.values())
+        return super().join(inputs, present) + leak
+
+    __doc__ += Picky.__doc__
+
+
+class OneMaskForAll(Present):
+    """What the batch has together, taken for every clip."""
+
+    def masks(self, inputs, present):
+        if present is not None and len(present) > 1:
+            present = present | present.any(dim=0)[None]
+        return super().masks(inputs, present)
+
+    __doc__ += Picky.__doc__
+
+
+class AbsentWeights(Present):
+    """Shares of what is not there."""
+
+    def modality_weights(self, inputs, present=None):
+        return super().modality_weights(inputs)
+
+    __doc__ += Picky.__doc__
+
+
 class NoAnnotation(Plain):
     """A parameter without a type."""
 
@@ -322,6 +412,28 @@ class WrongDefault(Plain):
         super().__init__(dims, num_classes)
 
 
+class Unheard(Plain):
+    """A range for what is no parameter.
+
+    Parameters
+    ----------
+    rate : float
+        A rate.
+    """
+
+    space: ClassVar = {"rates": Uniform(0.0, 1.0)}
+
+    def __init__(self, dims, num_classes, *, rate: float = 0.1):
+        super().__init__(dims, num_classes)
+        if rate >= 1:
+            raise ParameterError("rate must be below 1.")
+
+
+class TooWide(Unheard):
+    __doc__ = Unheard.__doc__
+    space: ClassVar = {"rate": Uniform(0.0, 1.0)}
+
+
 class Named(Plain):
     """Not a name that can be typed."""
 
@@ -337,7 +449,7 @@ class Numbered(Plain):
 class Reserved(Plain):
     """The name of a row in a run's table."""
 
-    name = "ensemble"
+    name = "chosen"
 
 
 class Nameless(Plain):
@@ -376,13 +488,29 @@ WRONG = {
     Sigmoids: ("rows of modality_weights do not sum to 1", "modality_weights"),
     Transposed: ("modality_weights has shape (1, 8)", "modality_weights"),
     WeightsByPosition: ("columns of modality_weights follow", "order_of_the_inputs"),
+    DeclaresAbsence: ("accepts_missing is True, and forward takes (self, inputs)",
+                      "accepts_missing", "all_present", "absent_values_do_not_count",
+                      "one_modality_present", "no_gradient_reaches_the_absent",
+                      "masks_of_a_batch"),
+    SilentOnAbsence: ("forward takes `present`, and accepts_missing is False", "accepts_missing"),
+    Unmasked: ("the scores change with the values of absent", "absent_values_do_not_count",
+               "no_gradient_reaches_the_absent"),
+    AnotherMean: ("a `present` that is all True differ", "all_present"),
+    Spread: ("voice alone present", "one_modality_present", "absent_values_do_not_count",
+             "masks_of_a_batch", "no_gradient_reaches_the_absent"),
+    LeakyGradient: ("reaches face, voice of clips that lack it", "no_gradient_reaches_the_absent"),
+    OneMaskForAll: ("with different modalities influence each other", "masks_of_a_batch",
+                    "absent_values_do_not_count", "no_gradient_reaches_the_absent"),
+    AbsentWeights: ("gives absent modalities a share", "absent_values_do_not_count"),
     NoAnnotation: ("without annotation", "parameters"),
     NoText: ("the docstring says nothing about it", "parameters"),
     NoDefault: ("takes 'rate', which has no default", "parameters"),
     WrongDefault: ("its default None is no float", "parameters"),
+    Unheard: ("no parameter of Unheard 'rates'", "space"),
+    TooWide: ("rate=1.0\n", "space"),
     Named: ("its name is 'My Method'", "name_and_version"),
     Numbered: ("its version is 2", "name_and_version"),
-    Reserved: ("'ensemble' is reserved", "name_and_version"),
+    Reserved: ("'chosen' is reserved", "name_and_version"),
     Nameless: ("it has no docstring", "description"),
     Taking: ("`takes` is 'map'", "takes"),
 }  # fmt: skip

@@ -1,7 +1,8 @@
-"""Every built-in strategy and branch passes the suites that third parties get."""
+"""Every built-in strategy, branch and balancer passes the suites that third parties get."""
 
 from typing import ClassVar
 
+from fusion.plugins.balancers.gradscale import GradScale
 from fusion.plugins.branches.cnn import CNN
 from fusion.plugins.branches.crnn import CRNN
 from fusion.plugins.branches.mlp import MLP
@@ -12,14 +13,16 @@ from fusion.plugins.strategies.bottleneck import Bottleneck
 from fusion.plugins.strategies.concat import Concat
 from fusion.plugins.strategies.cross_attention import CrossAttention
 from fusion.plugins.strategies.early import Early
+from fusion.plugins.strategies.ensemble import Ensemble
 from fusion.plugins.strategies.film import Film
 from fusion.plugins.strategies.gated import Gated
 from fusion.plugins.strategies.lmf import LMF
 from fusion.plugins.strategies.mean import Mean
 from fusion.plugins.strategies.normalised import Normalised
+from fusion.plugins.strategies.residual import Residual
 from fusion.plugins.strategies.sum import Sum
 from fusion.plugins.strategies.tensor import TensorFusion
-from fusion.testing import BranchSuite, StrategySuite
+from fusion.testing import BalancerSuite, BranchSuite, StrategySuite
 
 
 class TestConcat(StrategySuite):
@@ -63,6 +66,19 @@ class TestDeepAttention(StrategySuite):
     parameters: ClassVar = {"layers": 2, "heads": 2, "dropout": 0.0}
 
 
+class TestResidual(StrategySuite):
+    plugin = Residual
+
+
+class TestLinearResidual(StrategySuite):
+    plugin = Residual
+    parameters: ClassVar = {"hidden": 0}
+
+
+class TestEnsemble(StrategySuite):
+    plugin = Ensemble
+
+
 class TestCNN(BranchSuite):
     plugin = CNN
 
@@ -94,3 +110,14 @@ class TestResNet(BranchSuite):
 
 class TestTransformer(BranchSuite):
     plugin = Transformer
+
+
+class TestGradScale(BalancerSuite):
+    plugin = GradScale
+    single_unchanged = True
+    equal_unchanged = True
+
+
+class TestFixedGradScale(BalancerSuite):
+    plugin = GradScale
+    parameters: ClassVar = {"mode": "fixed"}

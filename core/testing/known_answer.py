@@ -1,0 +1,201 @@
+"""A problem of two modalities on which joint training is known to fail.
+
+*fast* is learned in a few epochs and is mediocre: a linear sign of the class that is wrong for
+some clips, and enough noise to know every training clip by heart. *slow* tells the class for
+certain, as parities of signs, which take many epochs to learn. Trained together, fast explains
+the training clips before slow has learned anything, and the loss that is left teaches slow
+nothing: the fused model ends far below slow alone. What a balancer is worth shows in how much
+of that it gives back. A whole training takes a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ..baselines import frozen
+from ..config import TrainConfig
+from ..contracts import Balancer, Baseline, Branch, Modality, Strategy
+from ..engine import Trainer
+from ..features import Features
+from ..inference import predict
+from ..model import FusionModel, LinearHead
+from .problem import Rows, SmallStrategy
+
+FAST, SLOW = "fast", "slow"
+_CLASSES = 4
+_CLIPS = {"train": 600, "val": 300, "test": 1500}
+_RIGHT = 0.6  # share of clips whose fast sign is that of their class for sure
+_SIGN = 4.0  # deviations that the sign stands out of the noise
+_FAST_SIZE, _SLOW_SIZE = 200, 12
+CONFIG = TrainConfig(
+    epochs=30, batch_size=32, lr=3e-3, dim=16, patience=0, precision="float32", label_smoothing=0.0
+)
+
+
+class TwoLayers(Branch):
+    """A vector, by way of two hidden layers."""
+
+    name = "two_layers"
+
+    def __init__(self, shape: tuple[int, ...], dim: int = 16, *, hidden: int = 64) -> None:
+        super().__init__(shape, dim)
+        self.map_channels = hidden
+        self.hidden = nn.Sequential(
+            nn.Linear(shape[0], hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+        self.embed = nn.Linear(hidden, dim)
+
+    def maps(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.hidden(x)
+        return hidden[:, :, None]
+
+    def pool(self, maps: Tensor) -> Tensor:
+        embedding: Tensor = self.embed(maps.flatten(1))
+        return embedding
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Accuracies on 1,500 clips that were in no training, in [0, 1].
+
+    Attributes
+    ----------
+    accuracy : float
+        Of the model.
+    probes : dict
+        Of the probe of each modality: what its branch has learned. Empty for a baseline.
+    seconds : float
+        Of training.
+    """
+
+    accuracy: float
+    probes: dict[str, float]
+    seconds: float
+
+
+@dataclass
+class KnownAnswer:
+    """The problem with one seed, which decides clips, weights and their order.
+
+    >>> problem = KnownAnswer()
+    >>> problem.alone("slow").accuracy, problem.fused().accuracy      # better alone
+    >>> problem.fused([MyBalancer()]).accuracy                        # and with yours?
+
+    Attributes
+    ----------
+    seed : int
+        Same seed, same numbers.
+    config : TrainConfig
+        Of every training.
+    """
+
+    seed: int = 0
+    config: TrainConfig = field(default=CONFIG)
+
+    @cached_property
+    def clips(self) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
+        """Modality -> (n, size), and the classes (n,)."""
+        rng = np.random.default_rng(self.seed)
+        count = sum(_CLIPS.values())
+        classes = rng.permutation(np.arange(count) % _CLASSES)
+        told = np.where(rng.random(count) < _RIGHT, classes, rng.integers(0, _CLASSES, count))
+        fast = rng.normal(size=(count, _FAST_SIZE))
+        fast[np.arange(count), told] += _SIGN
+        slow = rng.normal(size=(count, _SLOW_SIZE))
+        for bit in (0, 1):
+            # The product of two signs is +1 or -1 as the bit of the class is 1 or 0.
+            signs = rng.choice([-1.0, 1.0], size=(count, 2))
+            signs[:, 1] = np.where(classes >> bit & 1, 1.0, -1.0) * signs[:, 0]
+            columns = slice(2 * bit, 2 * bit + 2)
+            slow[:, columns] = signs * (np.abs(slow[:, columns]) + 0.3)
+        return {FAST: fast.astype(np.float32), SLOW: slow.astype(np.float32)}, classes
+
+    def alone(self, modality: str) -> Outcome:
+        """One modality with a linear head."""
+        trainer = self._alone[modality]
+        return self._outcome(trainer, trainer.progress.seconds)
+
+    def fused(
+        self,
+        balancers: Sequence[Balancer] = (),
+        strategy: type[Strategy] = SmallStrategy,
+        parameters: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Outcome:
+        """Both modalities under a strategy; `settings` change those of training."""
+        model = self._model([FAST, SLOW], balancers, strategy, parameters or {})
+        needs = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
+        baselines = self.baselines if needs else None
+        config = replace(self.config, **settings)
+        trainer = self._trainer(model, config, balancers=balancers, baselines=baselines)
+        return self._outcome(trainer, trainer.fit().seconds)
+
+    @cached_property
+    def baselines(self) -> dict[str, Baseline]:
+        """Both modalities trained alone."""
+        return {
+            m: frozen(m, trainer.model, trainer.progress.best_uar)
+            for m, trainer in self._alone.items()
+        }
+
+    @cached_property
+    def _alone(self) -> dict[str, Trainer]:
+        trainers = {m: self._trainer(self._model([m]), self.config) for m in (FAST, SLOW)}
+        for trainer in trainers.values():
+            trainer.fit()
+        return trainers
+
+    def _model(
+        self,
+        names: Sequence[str],
+        balancers: Sequence[Balancer] = (),
+        strategy: type[Strategy] = LinearHead,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> FusionModel:
+        arrays, _ = self.clips
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            branches: dict[str, Branch] = {
+                m: TwoLayers(arrays[m].shape[1:], self.config.dim) for m in names
+            }
+            maps = strategy.takes == "maps"
+            dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
+            made: Strategy = strategy(dims, _CLASSES, **(parameters or {}))
+            for balancer in balancers:
+                made = balancer.adapt(made, dims)
+            return FusionModel(branches, made, _CLASSES)
+
+    def _trainer(self, model: FusionModel, config: TrainConfig, **options: Any) -> Trainer:
+        arrays, classes = self.clips
+        features = Features(
+            {m: Modality(m, arrays[m].shape[1:]) for m in model.modalities},
+            {m: Rows(arrays[m]) for m in model.modalities},
+            classes,
+            torch.device("cpu"),
+            resident_bytes=10**9,
+        )
+        train, val, _ = self._parts()
+        return Trainer(model, features, train, val, config, seed=self.seed, **options)
+
+    def _parts(self) -> list[npt.NDArray[np.int64]]:
+        bounds = np.cumsum(list(_CLIPS.values()))
+        return np.split(np.arange(bounds[-1]), bounds[:-1])
+
+    def _outcome(self, trainer: Trainer, seconds: float) -> Outcome:
+        test = self._parts()[2]
+        said = predict(trainer.model, trainer.features, test)
+        truth = self.clips[1][test]
+
+        def accuracy(probabilities: npt.NDArray[np.float32]) -> float:
+            return float((probabilities.argmax(axis=1) == truth).mean())
+
+        probes = {m: accuracy(p) for m, p in said.unimodal.items()}
+        return Outcome(accuracy(said.probabilities), probes, seconds)

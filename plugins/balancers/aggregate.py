@@ -1,0 +1,210 @@
+"""Multi-task aggregators: several losses' gradients become one, by a method of torchjd."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.contracts import Balancer, Context, Gradients, Step, hookimpl
+from ...core.contracts.training import Domain
+from ...core.errors import ParameterError
+
+Method = Literal[
+    "upgrad", "dualproj", "pcgrad", "mgda", "alignedmtl", "imtlg", "config", "cagrad", "nashmtl"
+]
+
+_CLASSES: Mapping[str, str] = {
+    "upgrad": "UPGrad",
+    "dualproj": "DualProj",
+    "pcgrad": "PCGrad",
+    "mgda": "MGDA",
+    "alignedmtl": "AlignedMTL",
+    "imtlg": "IMTLG",
+    "config": "ConFIG",
+    "cagrad": "CAGrad",
+    "nashmtl": "NashMTL",
+}
+
+# Their weights add up to 1 or average the losses; the others' compare with a sum already.
+_MEANS = ("upgrad", "dualproj", "mgda", "alignedmtl", "imtlg", "cagrad")
+_CONVEX = ("cagrad", "nashmtl")  # solve a convex problem in every step, with cvxpy
+
+
+class Aggregate(Balancer):
+    """Joins the gradients of the fused and the single-modality losses by a multi-task method.
+
+    Every branch m learns from l(f) and from l(f_m). With all branches' parameters side by
+    side, the gradients of the losses l(f), l(f_1) .. l(f_M) are the rows of a Jacobian
+    J, (1 + M, P), in which l(f_m) is zero outside branch m. What the branches receive is
+
+        A(J), or (1 + M) A(J) where A averages the losses instead of adding them up
+
+    so that without conflicts every method gives about the plain sum, the same as
+    `unimodal_loss`. The methods:
+
+    - upgrad: each row is projected onto the vectors that oppose no row, then their mean
+    - dualproj: the mean is projected
+    - pcgrad: each row loses its part against every row that it opposes, in random order
+    - mgda: the shortest vector in the convex hull of the rows
+    - alignedmtl: the rows are turned and scaled until they are orthogonal and equally long
+    - imtlg: the vector with equal projections on all rows
+    - config: the vector with equal angles to all rows, as long as its projections add up to
+    - cagrad: near the mean, with the worst-served row served best
+    - nashmtl: the bargaining solution, in which no row gains more than another loses; no
+      longer than 1
+
+    The losses of other balancers are rows of their own; what others did to the gradient
+    before stays beside the result as it was. The head learns from the fused loss alone.
+
+    The methods are those of the library torchjd, in its default settings. Of what they do to
+    the gradient Adam cancels the overall size, so that the factor 1 + M matters for SGD only.
+    PCGrad's random order comes from the step's own random numbers, so that a resumed training
+    goes on the same. A single modality is left alone: nothing is added to its loss.
+
+    Parameters
+    ----------
+    method : {"upgrad", "dualproj", "pcgrad", "mgda", "alignedmtl", "imtlg", "config", \
+"cagrad", "nashmtl"}
+        Which aggregator; upgrad is torchjd's own and its recommendation.
+    c : float
+        Of cagrad: radius around the mean as a share of its length, >= 0; 0 is the mean. 0.4 in
+        the paper.
+
+    When to use
+    -----------
+    To see whether conflicts between the losses are what hurts. Where the gradients agree, the
+    cheaper `unimodal_loss` does the same. mgda stops as soon as one loss is at its minimum.
+
+    Cost
+    ----
+    One backward pass more per modality, 1 + M copies of the branches' gradients, and a small
+    problem solved on the CPU in each step: 1 ms, or 5 to 20 with cagrad, nashmtl and config.
+
+    References
+    ----------
+    P. Quinton, V. Rey: Jacobian Descent for Multi-Objective Optimization. arXiv 2406.16232,
+    2024 (upgrad, torchjd); D. Lopez-Paz, M. Ranzato 2017 (dualproj); T. Yu et al. 2020
+    (pcgrad); J.-A. Desideri 2012, O. Sener, V. Koltun 2018 (mgda); D. Senushkin et al. 2023
+    (alignedmtl); L. Liu et al. 2021 (imtlg); Q. Liu et al. 2024 (config); B. Liu et al. 2021
+    (cagrad); A. Navon et al. 2022 (nashmtl).
+    """
+
+    name = "aggregate"
+    takes_over: ClassVar[tuple[Domain, ...]] = ("unimodal_losses", "gradients")
+    separate: ClassVar[bool] = True
+
+    def __init__(self, *, method: Method = "upgrad", c: float = 0.4) -> None:
+        if method not in _CLASSES:
+            raise ParameterError(
+                f"aggregate.method must be one of {', '.join(_CLASSES)}, and is {method!r}."
+            )
+        if c < 0:
+            raise ParameterError(f"aggregate.c must be 0 or more, and is {c}.")
+        self.method = method
+        self.c = c
+        self._made: dict[int, Any] = {}  # by the number of losses
+        self._bargains: dict[int, list[float]] = {}  # of nashmtl: where its next search starts
+
+    def setup(self, context: Context) -> None:
+        self._made.clear()
+        self._bargains.clear()
+        self._aggregator(1 + len(context.modalities))  # what is missing shows here
+
+    def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        if len(step.modalities) < 2:
+            return losses
+        return losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
+
+    def gradients(self, gradients: Gradients, step: Step) -> None:
+        if len(gradients.losses) < 2 or not gradients.modalities:
+            return
+        jacobian = torch.stack([_row(gradients, loss) for loss in gradients.losses])  # (L, P)
+        joined = self.joined(jacobian, step)  # (P,)
+        tensors = [g for m in gradients.modalities for g in gradients[m]]
+        sizes = [g.numel() for g in tensors]
+        change = torch.split(joined - jacobian.sum(dim=0), sizes)
+        # As a change, so that what others added stays.
+        torch._foreach_add_(tensors, [c.view_as(g) for c, g in zip(change, tensors, strict=True)])
+
+    def joined(self, jacobian: Tensor, step: Step) -> Tensor:
+        """Gradients of the losses, (L, P) -> the one gradient to follow, (P,)."""
+        count = len(jacobian)
+        aggregator = self._aggregator(count)
+        with self._random_order(step), self._quietly():
+            result: Tensor = aggregator(jacobian)
+        if self.method == "nashmtl":
+            self._bargains[count] = [float(a) for a in aggregator.weighting.prvs_alpha]
+        return result * count if self.method in _MEANS else result
+
+    @contextlib.contextmanager
+    def _random_order(self, step: Step) -> Iterator[None]:
+        """The library draws from the global generator: give it a seed of the step's own."""
+        if self.method != "pcgrad":
+            yield
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=step.generator)))
+            yield
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Without nashmtl's remark, in every training, that its problem is not a DPP."""
+        with warnings.catch_warnings():
+            if self.method == "nashmtl":
+                warnings.simplefilter("ignore", UserWarning)
+            yield
+
+    def _aggregator(self, losses: int) -> Any:
+        if losses not in self._made:
+            self._made[losses] = self._make(losses)
+        return self._made[losses]
+
+    def _make(self, losses: int) -> Any:
+        arguments: dict[str, Any] = {}
+        if self.method == "nashmtl":
+            arguments["n_tasks"] = losses
+        elif self.method == "cagrad":
+            arguments["c"] = self.c
+        try:
+            library = importlib.import_module("torchjd.aggregation")
+            made = getattr(library, _CLASSES[self.method])(**arguments)
+        except ImportError as error:
+            raise _not_installed(self.method) from error
+        if losses in self._bargains:
+            made.weighting.prvs_alpha = np.array(self._bargains[losses])
+        return made
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"bargains": {str(losses): a for losses, a in self._bargains.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._bargains = {int(losses): list(a) for losses, a in state["bargains"].items()}
+        self._made.clear()
+
+
+def _row(gradients: Gradients, loss: str) -> Tensor:
+    """Gradient of one loss over all branches, (P,)."""
+    parts: Sequence[Tensor] = [g for m in gradients.modalities for g in gradients.part(loss, m)]
+    return torch.cat([g.flatten() for g in parts])
+
+
+def _not_installed(method: str) -> ParameterError:
+    extras, packages = ("aggregate,cvxpy", "torchjd, cvxpy and ecos") if method in _CONVEX else (
+        "aggregate", "torchjd and quadprog")  # fmt: skip
+    return ParameterError(
+        f"The balancer 'aggregate' needs the packages {packages} for method {method!r}, and not "
+        "all of them are installed.",
+        hint=f"pip install 'modal-fusion[{extras}]'",
+    )
+
+
+@hookimpl
+def fusion_balancers() -> list[type[Balancer]]:
+    return [Aggregate]

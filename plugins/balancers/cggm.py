@@ -1,0 +1,155 @@
+"""CGGM: classifiers of single modalities guide the size and direction of gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...core.contracts import Balancer, Context, Gradients, LogUniform, Space, Step, hookimpl
+from ...core.errors import ParameterError
+from ._curves import EpochMeans
+
+
+class CGGM(Balancer):
+    """Slows the modality that improves fastest, and turns the fused scores to the slower ones.
+
+    ::
+
+        d_m  = max(0, change of the probe's training accuracy between the last two epochs)
+        B_m  = (sum over j != m of d_j + (M - 1) epsilon) / (sum over j of d_j + M epsilon)
+        g_m <- rho * M / (M - 1) * B_m * g_m
+        L    = l(f) + lam * mean over m of B_m * (1 - cos(p - y, p_m - y))
+
+    p are the fused probabilities, p_m those of the probe of m (constant here), y the classes as
+    0 and 1; cos is over all values of the batch. The probes are the paper's auxiliary
+    classifiers on the detached embedding.
+
+    Size: the paper compares the accuracies of two consecutive batches, whose sum of changes
+    crosses zero all the time, and divides by it: factors may be anything, and negative. Here the
+    changes are of whole epochs, a fall counts as none, and epsilon keeps the ratio away from
+    0 / 0: of no progress anywhere all B_m are equal. M / (M - 1) makes equal modalities keep
+    their pace; the paper's rho is rho * M / (M - 1) here. In the first two epochs no change is
+    known, and all count as equal. The factor goes to the step of the branch, since the Adam of
+    the published code divides it out again.
+
+    Direction: the paper wants the gradient of the fusion head to point where the classifiers of
+    the modalities with large B_m point. Its code compares gradients of weights that are
+    constants for the optimiser, and carries the number over to the next batch: the term changes
+    nothing. The gradient of cross-entropy with respect to the scores is p - y, known without a
+    backward pass and differentiable in p, so the term is written with it and does what was
+    meant, for any strategy, without second derivatives.
+
+    Parameters
+    ----------
+    rho : float
+        Factor of all branches, > 0.
+    lam : float
+        Weight of the direction term, >= 0; 0 leaves it out. The authors'.
+    epsilon : float
+        Change of accuracy that counts as little, > 0.
+
+    When to use
+    -----------
+    When one modality is learned much faster than another. With few training clips the changes
+    of accuracy are mostly luck, and so are the factors.
+
+    Cost
+    ----
+    None to speak of.
+
+    References
+    ----------
+    Guo et al. (2024), "Classifier-guided Gradient Modulation for Enhanced Multimodal Learning",
+    NeurIPS.
+    """
+
+    name = "cggm"
+    space: ClassVar[Mapping[str, Space]] = {
+        "rho": LogUniform(0.5, 2.0),
+        "lam": LogUniform(0.01, 1.0),
+    }
+
+    def __init__(self, *, rho: float = 1.0, lam: float = 0.2, epsilon: float = 0.01) -> None:
+        if not (0 < rho < math.inf and 0 <= lam < math.inf and 0 < epsilon < math.inf):
+            raise ParameterError(
+                "cggm needs rho > 0, lam >= 0 and epsilon > 0; given "
+                f"rho={rho}, lam={lam}, epsilon={epsilon}."
+            )
+        self.rho = rho
+        self.lam = lam
+        self.epsilon = epsilon
+        self._shares: dict[str, float] = {}  # B_m of this epoch
+        self._accuracy: dict[str, float] = {}  # of the epoch before
+        self._running = EpochMeans("accuracy")
+
+    def setup(self, context: Context) -> None:
+        self._shares = self.shares(dict.fromkeys(context.modalities, 0.0))
+        self._accuracy = {}
+
+    def epoch_start(self, epoch: int) -> None:
+        self._running.restart()
+
+    def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        if len(self._shares) < 2 or self.lam == 0:
+            return losses
+        return losses | {"cggm.direction": self.lam * self._direction(step)}
+
+    def _direction(self, step: Step) -> Tensor:
+        assert step.logits is not None
+        right = functional.one_hot(step.labels, step.logits.shape[1])
+        fused = (step.logits.softmax(dim=1) - right).flatten()  # (B * C,)
+        terms = []
+        for m, share in self._shares.items():
+            own = (step.unimodal[m].detach().softmax(dim=1) - right).flatten()
+            terms.append(share * (1 - functional.cosine_similarity(fused, own, dim=0)))
+        return torch.stack(terms).mean()
+
+    def gradients(self, gradients: Gradients, step: Step) -> None:
+        for m in gradients.modalities:
+            gradients.scale(m, self._factor(m))
+
+    def _factor(self, modality: str) -> float:
+        total = len(self._shares)
+        if total < 2:
+            return 1.0
+        return self.rho * total / (total - 1) * self._shares[modality]
+
+    def step_end(self, step: Step) -> None:
+        self._running.add(
+            {m: (f.argmax(dim=1) == step.labels).float().mean() for m, f in step.unimodal.items()}
+        )
+
+    def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        accuracy = self._running.means()
+        if self._accuracy:
+            self._shares = self.shares({m: a - self._accuracy[m] for m, a in accuracy.items()})
+        self._accuracy = accuracy
+
+    def shares(self, changes: Mapping[str, float]) -> dict[str, float]:
+        """B_m for given changes of accuracy, by modality."""
+        gained = {m: max(0.0, change) for m, change in changes.items()}
+        total = sum(gained.values())
+        below = total + len(gained) * self.epsilon
+        return {
+            m: (total - own + (len(gained) - 1) * self.epsilon) / below for m, own in gained.items()
+        }
+
+    def metrics(self) -> dict[str, float]:
+        return {f"cggm.{m}": self._factor(m) for m in self._shares}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"shares": dict(self._shares), "accuracy": dict(self._accuracy)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._shares = dict(state["shares"])
+        self._accuracy = dict(state["accuracy"])
+
+
+@hookimpl
+def fusion_balancers() -> list[type[Balancer]]:
+    return [CGGM]

@@ -1,0 +1,139 @@
+"""InfoReg: while it learns most, the leading modality is held near where it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...core.contracts import (
+    Balancer,
+    Context,
+    Gradients,
+    LogUniform,
+    Space,
+    Step,
+    hookimpl,
+    norm_of,
+)
+from ...core.errors import ParameterError
+from ._curves import EpochMeans
+from ._scores import AHEAD, ratios
+
+
+class InfoReg(Balancer):
+    """Holds the leading modality back in the window in which it takes in most.
+
+    ::
+
+        T_m(e) = mean over the steps of epoch e of ||g_m||^2
+        window of m:  (T_m(e-1) - T_m(e-2)) / T_m(e-2) > growth, and the first two epochs
+        m leads a step:  s_m > mean over j != m of s_j,  s_m = sum of p_m(right class)
+        g_m <- g_m + beta * (theta_m - theta_m at the start of the epoch)
+                                               in steps that m leads, within its window
+
+    T_m is the trace of the branch's empirical Fisher information, taken from the gradients of
+    the batches as they come; while it grows the branch acquires information fast.
+
+    The paper is for two modalities; leading the mean of the others is this project's
+    generalisation. Its code has beta * exp(tanh(gap of scores)), watches the trace of the audio
+    branch alone, and its rule for a leading visual branch can never run (the comparison of
+    scores is the same one twice). What is added goes into the gradient; under Adam its strength
+    is therefore relative to the size of the gradient, and steps get no smaller by it: they turn.
+
+    Parameters
+    ----------
+    beta : float
+        Strength, >= 0. The authors'.
+    growth : float
+        Relative growth of the trace that counts as fast, > -1. The paper's.
+
+    When to use
+    -----------
+    When one modality is learned in the first epochs and the others never after. It changes less
+    than methods that scale: with short epochs theta hardly moves within one.
+
+    Cost
+    ----
+    A copy of the branches' weights and, in a step, a few operations on them.
+
+    References
+    ----------
+    Huang et al. (2025), "Adaptive Unimodal Regulation for Balanced Multimodal Information
+    Acquisition", CVPR.
+    """
+
+    name = "inforeg"
+    space: ClassVar[Mapping[str, Space]] = {"beta": LogUniform(0.1, 10.0)}
+
+    def __init__(self, *, beta: float = 0.95, growth: float = 0.05) -> None:
+        if not 0 <= beta < math.inf or not -1 < growth < math.inf:
+            raise ParameterError(
+                f"inforeg needs beta >= 0 and growth > -1; given beta={beta}, growth={growth}."
+            )
+        self.beta = beta
+        self.growth = growth
+        self._context: Context | None = None
+        self._traces: dict[str, list[float]] = {}  # of the last two epochs, by modality
+        self._running = EpochMeans("trace")
+        self._curve = EpochMeans(self.name)
+        self._started: dict[int, Tensor] = {}  # id of a parameter -> where its epoch began
+
+    def setup(self, context: Context) -> None:
+        self._context = context
+        self._traces = {m: [] for m in context.modalities}
+
+    def epoch_start(self, epoch: int) -> None:
+        assert self._context is not None
+        self._running.restart()
+        self._curve.restart()
+        self._started = {
+            id(p): p.detach().clone()
+            for m in self._traces
+            if self.in_window(m)
+            for p in self._context.model.branches[m].parameters()
+        }
+
+    def in_window(self, modality: str) -> bool:
+        """Whether the branch takes in information fast."""
+        traces = self._traces[modality]
+        if len(traces) < 2:
+            return True
+        return traces[1] - traces[0] > self.growth * traces[0]
+
+    @torch.no_grad()
+    def gradients(self, gradients: Gradients, step: Step) -> None:
+        self._running.add({m: norm_of(gradients[m]).square() for m in gradients.modalities})
+        strengths = {
+            m: torch.where(ratio > AHEAD, self.beta, 0.0) * self.in_window(m)
+            for m, ratio in ratios(step.scores()).items()
+        }
+        self._curve.add(strengths)
+        for m in gradients.modalities:
+            if self.in_window(m):
+                now: list[Tensor] = list(gradients.parameters(m))
+                began = [self._started[id(p)] for p in now]
+                moved = torch._foreach_sub(now, began)
+                torch._foreach_mul_(moved, strengths[m])
+                torch._foreach_add_(gradients[m], moved)
+
+    def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        for m, trace in self._running.means().items():
+            self._traces[m] = [*self._traces[m], trace][-2:]
+
+    def metrics(self) -> dict[str, float]:
+        return self._curve.metrics()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"traces": {m: list(traces) for m, traces in self._traces.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._traces = {m: list(traces) for m, traces in state["traces"].items()}
+
+
+@hookimpl
+def fusion_balancers() -> list[type[Balancer]]:
+    return [InfoReg]

@@ -1,0 +1,145 @@
+"""Learned modality gap: how closely the modalities must agree is learned on validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...core.contracts import Balancer, Context, Gradients, Space, Step, Uniform, hookimpl, inner
+from ...core.contracts.training import Domain
+from ...core.errors import ParameterError
+
+_GAP = "lfm.gap"
+
+
+class LFM(Balancer):
+    """Classification and agreement of the modalities, weighed by what helps on validation.
+
+        L = 2 (a0 * l(f) + a1 * JS(p_1, .. p_M)),    a0 = 1 - a1,
+
+    with p_m the softmax of the probes' scores (the gradient reaches the branch, not the probe)
+    and JS the Jensen-Shannon divergence of all modalities, mean over the batch:
+
+        JS = 1/M * sum over m of KL(p_m || p),    p = 1/M * sum of p_m.
+
+    a1 is learned. A step changes the branches by -lr * g(a1), so one step ahead
+
+        d l_val(theta - lr g) / d a1 = -lr * <grad l_val, d g / d a1>,
+        d g / d a1 = 2 (grad JS - grad l(f)),
+
+    and every `every` steps, with l_val the fused loss of a random batch of validation clips in
+    evaluation mode, a1 <- clip(a1 + rate * lr * <grad l_val, d g / d a1>, 0.05, 0.95).
+
+    Learning to facilitate multimodal learning by the modality gap (Yang et al. 2024, NeurIPS).
+    Departures: the paper's l is that of the mean of single-modality scores, which is its
+    fusion; here l(f) takes its place, whatever the strategy. The gradients are of the branches
+    alone: JS reaches nothing else. grad l_val is taken at theta, not one step ahead, and the
+    step is taken as a plain gradient step at the peak rate: Adam's divides each entry
+    of g by its running size, which is positive, so the sign of every entry's share in the
+    inner product is right and its size is not. Public code differentiates the loss of a
+    validation batch twice and takes the mean over the entries of the first parameter, which is
+    not the derivative by a1; it also has the arguments of KL turned round.
+
+    With the published rate of 1e-4 and lr around 1e-3, a1 moves by less than 0.001 in a whole
+    training: it is then a fixed weight. It learns visibly with ``rate`` around 1; see the
+    curve ``lfm.gap``.
+
+    Parameters
+    ----------
+    start : float
+        First value of a1, in [0.05, 0.95]; 0.5 makes L = l(f) + JS.
+    rate : float
+        Learning rate of a1, >= 0; 0 keeps it.
+    every : int
+        Steps from one change of a1 to the next, >= 1.
+
+    When to use
+    -----------
+    Where the modalities should say the same of a clip and one of them lags. Where they are
+    right on different clips, agreement costs what fusion could gain.
+
+    Cost
+    ----
+    A backward pass for each of the losses instead of one for their sum; every `every` steps a
+    forward and backward pass of a validation batch.
+
+    References
+    ----------
+    Yang, Y., Wan, F., Jiang, Q.-Y., Xu, Y. (2024). Facilitating multimodal classification via
+    dynamically learning modality gap. NeurIPS.
+    """
+
+    name = "lfm"
+    space: ClassVar[Mapping[str, Space]] = {"start": Uniform(0.05, 0.95)}
+    takes_over: ClassVar[tuple[Domain, ...]] = ("fused_loss",)
+    separate: ClassVar[bool] = True
+
+    def __init__(self, *, start: float = 0.5, rate: float = 1e-4, every: int = 10) -> None:
+        if not 0.05 <= start <= 0.95 or rate < 0 or every < 1:
+            raise ParameterError(
+                "lfm needs 0.05 <= start <= 0.95, rate >= 0 and every >= 1; given "
+                f"start={start}, rate={rate}, every={every}."
+            )
+        self.start = start
+        self.rate = rate
+        self.every = every
+        self._gap = torch.tensor(start)
+
+    def setup(self, context: Context) -> None:
+        self._gap = torch.tensor(self.start, device=context.device)
+
+    def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        if len(step.modalities) < 2 or "fused" not in losses:
+            return losses
+        gap = jensen_shannon(step.unimodal_logits)
+        return {
+            **losses,
+            "fused": 2 * (1 - self._gap) * losses["fused"],
+            _GAP: 2 * self._gap * gap,
+        }
+
+    def gradients(self, gradients: Gradients, step: Step) -> None:
+        due = self.rate > 0 and step.index % self.every == 0
+        if due and {"fused", _GAP} <= set(gradients.losses):
+            slope = self._slope(gradients, step)
+            self._gap = (self._gap + self.rate * step.context.config.lr * slope).clamp(0.05, 0.95)
+
+    def _slope(self, gradients: Gradients, step: Step) -> Tensor:
+        """<grad l_val, d g / d a1> over the branches, a scalar."""
+        size = step.context.config.batch_size
+        validation = step.context.batch("val", size, step.generator).fused_loss
+        assert validation is not None
+        names = gradients.modalities
+        wanted = [p for m in names for p in gradients.parameters(m)]
+        found = torch.autograd.grad(validation, wanted, allow_unused=True)
+        towards = [
+            torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True)
+        ]
+        agree = [t / self._gap for m in names for t in gradients.part(_GAP, m)]
+        classify = [t / (1 - self._gap) for m in names for t in gradients.part("fused", m)]
+        return inner(towards, agree) - inner(towards, classify)
+
+    def metrics(self) -> dict[str, float]:
+        return {"lfm.gap": float(self._gap)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"gap": self._gap}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._gap = state["gap"]
+
+
+def jensen_shannon(logits: Mapping[str, Tensor]) -> Tensor:
+    """Class scores by modality, (B, C) -> their divergence in nats, mean over the batch."""
+    logs = torch.stack(list(logits.values())).log_softmax(dim=2)  # (M, B, C)
+    middle = logs.logsumexp(dim=0) - math.log(len(logs))  # (B, C), log of the mean
+    return (logs.exp() * (logs - middle)).sum(dim=2).mean()
+
+
+@hookimpl
+def fusion_balancers() -> list[type[Balancer]]:
+    return [LFM]

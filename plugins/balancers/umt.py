@@ -1,0 +1,71 @@
+"""UMT: each branch is taught by a single-modality model of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from ...core.contracts import Balancer, LogUniform, Space, Step, hookimpl
+from ...core.errors import ParameterError
+from ._unimodal import shown
+
+
+class UMT(Balancer):
+    """Pulls each embedding to the one that its modality makes when trained alone.
+
+    ::
+
+        L = l(f) + weight * sum over m of MSE(z_m, z_m of the teacher)
+
+    The teachers are the run's own single-modality baselines, frozen, in evaluation mode, on the
+    same augmented inputs; MSE is the mean over clips and dimensions. A teacher is the same kind
+    of branch, so its embedding has the size of the student's. In a step of several passes m's
+    term counts in the passes that show m.
+
+    Parameters
+    ----------
+    weight : float
+        Weight of each distance, >= 0. This project's choice: the right one depends on the size of
+        the embeddings.
+
+    When to use
+    -----------
+    When modalities alone are good and fusion loses what they know. Where the best features need
+    both modalities at once it holds the branches back.
+
+    Cost
+    ----
+    One forward pass of each teacher per step, and the memory of their weights; the baselines
+    are trained first, as in every run.
+
+    References
+    ----------
+    Du et al. (2023), "On Uni-Modal Feature Learning in Supervised Multi-Modal Learning", ICML
+    (uni-modal teacher).
+    """
+
+    name = "umt"
+    needs_baselines = True
+    space: ClassVar[Mapping[str, Space]] = {"weight": LogUniform(0.01, 100.0)}
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        if not 0 <= weight < math.inf:
+            raise ParameterError(f"umt needs weight >= 0; given weight={weight}.")
+        self.weight = weight
+
+    def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        return losses | {f"umt.{m}": self.weight * self._distance(step, m) for m in shown(step)}
+
+    def _distance(self, step: Step, modality: str) -> Tensor:
+        with step.context.autocast():
+            teacher = step.context.baselines[modality].embedding(step.inputs)  # (B, D)
+        return functional.mse_loss(step.embeddings[modality].float(), teacher)
+
+
+@hookimpl
+def fusion_balancers() -> list[type[Balancer]]:
+    return [UMT]

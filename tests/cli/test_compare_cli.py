@@ -1,0 +1,197 @@
+"""Whole comparisons through the command line, on the small corpus of tones."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import SMALL
+
+from fusion.core.cli import run_cli
+
+FAILS = """
+import torch
+from fusion import Balancer, hookimpl
+
+class Explodes(Balancer):
+    '''Makes the loss infinite.'''
+    name = "explodes"
+    def losses(self, losses, step):
+        return {**losses, "explodes": losses["fused"] * float("inf")}
+
+class Picky(Balancer):
+    '''Works with nothing.'''
+    name = "picky"
+    def setup(self, context):
+        from fusion.core.errors import ParameterError
+        raise ParameterError("picky wants three modalities.")
+
+@hookimpl
+def fusion_balancers():
+    return [Explodes, Picky]
+"""
+
+
+def options(corpus, cache, *more):
+    return ["compare", "--data", str(corpus), "--cache", cache, *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def compared(corpus, cache, tmp_path_factory):
+    """Two strategies, one that starts from the baselines, by two balancers; and the controls."""
+    out = tmp_path_factory.mktemp("compared") / "grid"
+    code = run_cli(options(corpus, cache, "--strategies", "concat,residual", "--balancers",
+                           "none,dropout+gradscale", "--folds", "3", "--budget", "10",
+                           "--out", str(out), "--quiet"))  # fmt: skip
+    assert code == 0
+    return out
+
+
+def test_a_cell_is_an_ordinary_run(compared, corpus, capsys):
+    cells = sorted(path.name for path in (compared / "seed0").iterdir())
+    balances = ["3x_lr", "dropout+gradscale", "none", "unimodal_loss"]
+    assert cells == ["baselines", *(f"concat+{b}" for b in balances),
+                     *(f"residual+{b}" for b in balances)]  # fmt: skip
+    cell = compared / "seed0" / "concat+dropout+gradscale"
+    info = json.loads((cell / "run.json").read_text())
+    assert info["config"]["balancers"] == ["dropout", "gradscale"]
+    # 10 steps of 16 clips, 18 to train on in each of three folds: 2 steps an epoch.
+    assert info["config"]["settings"]["train"]["epochs"] == info["training"]["epochs"] == 5
+    assert run_cli(["predict", str(cell), str(corpus.parent / "s0-sad-0.wav")]) == 0
+    assert "s0-sad-0.wav" in capsys.readouterr().out
+
+
+def test_baselines_are_trained_once_and_shared(compared):
+    one = compared / "seed0/baselines/fold1/mel/model.safetensors"
+    for cell in ("concat+none", "residual+3x_lr"):
+        assert (compared / "seed0" / cell / "fold1/mel/model.safetensors").samefile(one)
+    assert not (compared / "seed0/baselines/fold0/fused").exists()
+    said = compared / "seed0/baselines/fold1/mel/test.npz"
+    assert (compared / "seed0/residual+none/fold1/mel/test.npz").samefile(said)
+
+
+def test_the_tables_agree(compared):
+    results = json.loads((compared / "results.json").read_text())
+    with (compared / "table.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(results["rows"]) == 8
+    for row, cell in zip(table, results["rows"], strict=True):
+        own = json.loads((compared / "seed0" / _folder(cell["cell"]) / "results.json").read_text())
+        fused = next(m for m in own["models"] if m["name"] == "fused")
+        assert float(row["uar"]) == pytest.approx(fused["uar"]["value"], abs=1e-6)
+        assert cell["val_uar"] == pytest.approx(fused["val_uar"], abs=1e-5)
+        assert cell["gate"] is True
+        shares = sum(cell["contributions"].values())
+        assert shares == pytest.approx(fused["uar"]["value"] - 0.5, abs=1e-4)  # two classes
+        assert cell["parameters"] > 0
+    assert [row["control"] for row in table] == ["0", "0", "1", "1"] * 2
+    assert "| concat + dropout+gradscale |" in (compared / "table.md").read_text()
+
+
+def _folder(cell):
+    rate = [] if cell["rate"] == 1 else [f"{cell['rate']:g}x_lr"]
+    return f"{cell['strategy']}+" + ("+".join([*cell["balancers"], *rate]) or "none")
+
+
+def test_started_again_nothing_is_trained_twice(compared, capsys):
+    before = {p: p.stat().st_mtime_ns for p in compared.rglob("model.safetensors")}
+    assert run_cli(["compare", "--resume", str(compared), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["comparison"] == str(compared)
+    assert {p: p.stat().st_mtime_ns for p in compared.rglob("model.safetensors")} == before
+
+
+def test_what_is_printed(compared, capsys):
+    assert run_cli(["compare", "--resume", str(compared), "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "Test UAR (%) by balancer and strategy" in out
+    assert "The gate holds in 8 of 8 cells" in out
+    assert str(compared) in out
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_and_ends_the_same(compared, corpus, cache, tmp_path):
+    out = tmp_path / "grid"
+    command = [sys.executable, "-m", "fusion",
+               *options(corpus, cache, "--strategies", "concat,residual", "--balancers",
+                        "none,dropout+gradscale", "--folds", "3", "--budget", "10",
+                        "--out", str(out), "--quiet")]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("seed0/concat*/fold*/fused/training.json")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {p: p.stat().st_mtime_ns for p in out.rglob("fused/training.json")}
+    assert done
+    assert run_cli(["compare", "--resume", str(out), "--quiet"]) == 0
+    assert all(p.stat().st_mtime_ns == at for p, at in done.items())
+    for cell in (compared / "seed0").glob("*/predictions.csv"):
+        again = out / cell.relative_to(compared)
+        assert again.read_bytes() == cell.read_bytes()
+
+
+def test_a_cell_that_fails_or_refuses_does_not_stop_the_others(corpus, cache, tmp_path, capsys):
+    plugin = tmp_path / "fails.py"
+    plugin.write_text(FAILS)
+    out = tmp_path / "grid"
+    code = run_cli(["-p", str(plugin),
+                    *options(corpus, cache, "--strategies", "concat", "--balancers",
+                             "none,explodes,picky", "--no-controls", "--budget", "4",
+                             "--out", str(out))])  # fmt: skip
+    assert code == 1
+    seen = capsys.readouterr()
+    assert "left out concat + picky: picky wants three modalities." in seen.err
+    assert "failed concat + explodes, seed 0" in seen.err and "not finite" not in seen.out[:50]
+    assert "not trained: concat + explodes" in seen.out
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [row["cell"]["name"] for row in rows] == ["concat"]
+
+
+def test_minutes_become_epochs(corpus, cache, tmp_path):
+    out = tmp_path / "grid"
+    assert run_cli(options(corpus, cache, "--budget", "0.2min", "--no-controls", "--out", str(out),
+                           "--quiet")) == 0  # fmt: skip
+    epochs = json.loads((out / "compare.json").read_text())["epochs"]
+    assert epochs >= 1
+    info = json.loads((out / "seed0/gated+none/run.json").read_text())
+    assert info["training"]["epochs"] == epochs
+    assert not (out / "probe").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--strategies", "nope"], "There is no strategy 'nope'"),
+        (["--balancers", "ogm"], "There is no balancer 'ogm'"),
+        (["--budget", "soon"], "--budget takes steps per training or minutes"),
+        (["--budget", "0.00001min"], "One epoch of everything takes"),
+        (["--set", "gradscale.alpha=1"], "takes no part"),
+        (["--set", "train.lr=fast"], "train.lr must be float"),
+        (["--device", "gpu9"], "--device gpu9 can't be used here"),
+    ],
+)
+def test_mistakes_before_the_long_work(corpus, cache, tmp_path, capsys, more, message):
+    out = tmp_path / "grid"
+    assert run_cli(options(corpus, cache, "--out", str(out), *more)) == 2
+    assert message in capsys.readouterr().err
+    assert not list(out.rglob("fused/model.safetensors"))
+
+
+def test_folders_that_hold_something_else(compared, corpus, cache, tmp_path, capsys):
+    assert run_cli(options(corpus, cache, "--out", str(compared))) == 2
+    assert f"{compared} holds another comparison" in capsys.readouterr().err
+    assert run_cli(["compare", "--resume", str(tmp_path)]) == 2
+    assert "holds no comparison" in capsys.readouterr().err
+    assert run_cli(["compare", "--resume", str(compared), "--folds", "4"]) == 2
+    assert "--folds would change it" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run_cli(options(corpus, cache, "--out", str(tmp_path))) == 2
+    assert "exists already and is not empty" in capsys.readouterr().err
+    assert Path(tmp_path / "file").exists()

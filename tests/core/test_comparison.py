@@ -1,0 +1,148 @@
+"""What is computed from the predictions of a grid, by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fusion.core.comparison import mean_uar, summarise
+from fusion.core.comparison_text import csv_rows, markdown, matrix, sentences
+from fusion.core.config import RunConfig
+from fusion.core.grid import Cell, Request
+
+CLASSES = ["calm", "loud"]
+SPEAKERS = [f"s{i}" for i in range(8)]  # four clips each, two of each class
+PLAIN, GOOD = Cell("concat"), Cell("concat", ("helper",))
+
+
+def write_run(path, right, val, chosen, parameters=10, peak=None):
+    """A finished cell in which each model is right on the given clips of every speaker."""
+    path.mkdir(parents=True)
+    models = [{"modality": {"name": m}} for m in ("mel", "persistence")]
+    info = {"format": 1, "config": {}, "classes": CLASSES, "features": {}, "synthetic": False,
+            "training": {"epochs": 3}, "seconds": {}, "model": {"branches": models},
+            "split": {"folds": 2, "speaker_independent": True}}  # fmt: skip
+    (path / "run.json").write_text(json.dumps(info))
+    folds = [{"val_uar": dict(val), "weights": {"mel": 1.0, "persistence": 0.0}, "chosen": chosen}
+             for _ in range(2)]  # fmt: skip
+    (path / "selection.json").write_text(json.dumps({"folds": folds, "best_single": "mel"}))
+    (path / "contributions.json").write_text(json.dumps({"mel": 0.2, "persistence": 0.1}))
+    for fold in (0, 1):
+        folder = path / f"fold{fold}/fused"
+        folder.mkdir(parents=True)
+        summary = {"seconds": 2.0 + 2 * fold, "parameters": parameters, "peak_bytes": peak}
+        (folder / "training.json").write_text(json.dumps(summary))
+    with (path / "predictions.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["fold", "clip", "corpus", "speaker", "label", "model", "predicted"])
+        for number, speaker in enumerate(SPEAKERS):
+            for clip in range(4):
+                truth = clip % 2
+                for model, clips in right.items():
+                    said = truth if clip in clips(number) else 1 - truth
+                    out.writerow([number % 2, f"{speaker}-{clip}", "c", speaker, CLASSES[truth],
+                                  model, CLASSES[said]])  # fmt: skip
+
+
+def grid(tmp_path, seeds=(0,)):
+    """mel right on clips 0 1 2, persistence on 3; plain on 0 1; the helped model on all."""
+    for seed in seeds:
+        base = {"mel": lambda n: (0, 1, 2), "persistence": lambda n: (3,),
+                "ensemble": lambda n: (0, 1, 2)}  # fmt: skip
+        val = {"mel": 0.7, "persistence": 0.4, "ensemble": 0.7}
+        write_run(tmp_path / f"seed{seed}/concat+none", {**base, "fused": lambda n: (0, 1)},
+                  {**val, "fused": 0.5}, "mel")  # fmt: skip
+        write_run(tmp_path / f"seed{seed}/concat+helper",
+                  {**base, "fused": lambda n: (0, 1, 2, 3)}, {**val, "fused": 0.9}, "fused",
+                  parameters=12, peak=5_000_000)  # fmt: skip
+    return Request(RunConfig(("x",)), (PLAIN, GOOD), tuple(seeds))
+
+
+def test_scores_ranks_tests_and_costs(tmp_path):
+    found = summarise(tmp_path, grid(tmp_path), {}, {})
+    plain, good = found.rows
+    # Clips 0, 2 are calm, 1, 3 loud. Plain: recalls 1/2 and 1/2. mel: 1 and 1/2. Good: 1 and 1.
+    assert plain.uar.value == pytest.approx(0.5)
+    assert good.uar.value == pytest.approx(1.0)
+    assert found.others["mel"].value == pytest.approx(0.75)
+    assert found.others["persistence"].value == pytest.approx(0.25)
+    assert found.others["oracle"].value == pytest.approx(1.0)  # one of the two is always right
+    assert (found.best_single, found.best.cell) == ("mel", GOOD)
+    assert (good.rank, plain.rank) == (1.0, 2.0)
+    assert (good.val_uar, plain.val_uar) == (pytest.approx(0.9), pytest.approx(0.5))
+    against = good.against["single"]
+    assert against.comparison.difference == pytest.approx(0.25)
+    # All 8 speakers are better: of 2**8 swaps only none and all are as extreme.
+    assert against.comparison.p_value == pytest.approx(2 / 256)
+    assert against.p_holm == pytest.approx(4 / 256)  # of two cells
+    assert plain.against["single"].comparison.difference == pytest.approx(-0.25)
+    assert "plain" not in plain.against
+    assert good.against["plain"].comparison.difference == pytest.approx(0.5)
+    assert good.against["plain"].p_holm == pytest.approx(2 / 256)  # a family of one
+    assert good.gate and plain.gate
+    assert (good.fused_chosen, plain.fused_chosen) == (1.0, 0.0)
+    assert (good.seconds, good.parameters, good.peak_bytes) == (3.0, 12, 5_000_000)
+    assert plain.peak_bytes is None
+    # Validation chooses the helped model in both folds.
+    assert found.handed_out.value == pytest.approx(1.0)
+    assert found.handed_out_against.difference == pytest.approx(0.25)
+
+
+def test_seeds_are_averaged_and_not_pooled(tmp_path):
+    request = grid(tmp_path, seeds=(0, 1))
+    # In the second seed the helped model is right on clips 0 and 1 only.
+    path = tmp_path / "seed1/concat+helper/predictions.csv"
+    rows = list(csv.reader(path.open(newline="")))
+    for row in rows[1:]:
+        if row[5] == "fused" and row[1][-1] in "23":
+            row[6] = CLASSES[1 - CLASSES.index(row[4])]
+    csv.writer(path.open("w", newline="")).writerows(rows)
+    found = summarise(tmp_path, request, {}, {})
+    assert found.rows[1].uar.value == pytest.approx(0.75)  # (1.0 + 0.5) / 2
+    assert found.seeds == 2
+
+
+def test_mean_uar_by_hand():
+    confusions = np.array([[[[1, 1], [0, 2]], [[2, 0], [2, 0]]]])  # one resample of two seeds
+    assert mean_uar(confusions).tolist() == [pytest.approx((0.75 + 0.5) / 2)]
+
+
+def test_a_gate_that_does_not_hold_shows(tmp_path):
+    request = grid(tmp_path)
+    path = tmp_path / "seed0/concat+none/selection.json"
+    selection = json.loads(path.read_text())
+    selection["folds"][1]["chosen"] = "fused"  # 0.5 on validation, where mel has 0.7
+    path.write_text(json.dumps(selection))
+    found = summarise(tmp_path, request, {}, {})
+    assert [row.gate for row in found.rows] == [False, True]
+    assert "The gate holds in 1 of 2 cells" in " ".join(sentences(found))
+
+
+def test_what_could_not_be_trained_is_listed(tmp_path):
+    request = grid(tmp_path)
+    broken = Cell("film", ("helper",))
+    request = Request(request.config, (*request.cells, broken), request.seeds)
+    found = summarise(tmp_path, request, {broken: "needs two of a size"}, {})
+    assert found.missing == {"film + helper": "needs two of a size"}
+    assert len(found.rows) == 2
+    assert "- film + helper: needs two of a size" in markdown(found)
+
+
+def test_words_and_tables(tmp_path):
+    found = summarise(tmp_path, grid(tmp_path), {}, {})
+    told = " ".join(sentences(found))
+    assert "Validation finds concat + helper best of 2 fused models" in told
+    assert "reaches 100.0 [100.0, 100.0] UAR, +25.0 points [+25.0, +25.0] against mel" in told
+    assert "1 of 2 fused models are better than mel alone and 1 worse" in told
+    assert "1 of 1 better than the plain training of their own strategy" in told
+    assert "right would reach 100.0" in told
+    assert matrix(found) == [["balancer", "concat"], ["none", "50.0"], ["helper", "100.0"]]
+    header, *rows = csv_rows(found)
+    assert {len(row) for row in rows} == {len(header)}
+    good = dict(zip(header, rows[1], strict=True))
+    assert good["balancers"] == "helper" and good["single_difference"] == pytest.approx(0.25)
+    text = markdown(found)
+    lines = [line for line in text.splitlines() if line.startswith("| concat + helper")]
+    assert len(lines) == 1 and "+25.0 (0.016)" in lines[0]
+    json.dumps(found.to_json(), allow_nan=False)

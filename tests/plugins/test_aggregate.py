@@ -1,0 +1,211 @@
+import sys
+from types import SimpleNamespace
+from typing import ClassVar, get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from loss_gradients import flat, loss_gradients, of_step, probe_gradients
+
+from fusion import Gradients
+from fusion.core.errors import ParameterError
+from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.plugins.balancers.aggregate import Aggregate, Method
+from fusion.testing import BalancerSuite
+
+
+def missing(*packages):
+    def there(package):
+        try:
+            __import__(package)
+        except ImportError:
+            return False
+        return True
+
+    return [p for p in packages if not there(p)]
+
+
+def needs(extra, *packages):
+    lacking = missing(*packages)
+    reason = f"{', '.join(lacking)} not installed: pip install 'modal-fusion[{extra}]'"
+    return pytest.mark.skipif(bool(lacking), reason=reason)
+
+
+TORCHJD = needs("aggregate", "torchjd", "quadprog", "qpsolvers")
+CVXPY = needs("aggregate,cvxpy", "torchjd", "cvxpy", "ecos")
+LIGHT = [m for m in get_args(Method) if m not in ("cagrad", "nashmtl")]
+
+
+@TORCHJD
+class TestAggregate(BalancerSuite):
+    plugin = Aggregate
+    single_unchanged = True
+
+
+@TORCHJD
+class TestPCGrad(BalancerSuite):
+    plugin = Aggregate
+    parameters: ClassVar = {"method": "pcgrad"}
+    single_unchanged = True
+    order_matters = "the losses are gone through in random order"
+
+
+@CVXPY
+@pytest.mark.slow
+class TestNashMTL(BalancerSuite):
+    plugin = Aggregate
+    parameters: ClassVar = {"method": "nashmtl"}
+    single_unchanged = True
+    # Its search stops at a tolerance, and takes another road with the losses in another order.
+    order_matters = "its solver's tolerance"
+
+
+def joined(method, rows, **parameters):
+    """Rows of a Jacobian -> the gradient to follow, as a list."""
+    balancer = Aggregate(method=method, **parameters)
+    balancer.setup(SimpleNamespace(modalities=[f"m{i}" for i in range(len(rows) - 1)]))
+    step = SimpleNamespace(generator=torch.Generator().manual_seed(0))
+    return balancer.joined(torch.tensor(rows), step)
+
+
+# g = (1, 0) and u = (-2, 1) oppose each other: <g, u> = -2, |g|^2 = 1, |u|^2 = 5.
+ROWS = [[1.0, 0.0], [-2.0, 1.0]]
+
+
+@TORCHJD
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        # g + 2/5 u = (0.2, 0.4) and u + 2 g = (0, 1), added up.
+        ("pcgrad", [0.2, 1.4]),
+        # For two rows the projection onto the cone is the same; twice the mean is the sum.
+        ("upgrad", [0.2, 1.4]),
+        # The mean (-0.5, 0.5) opposes g: without that part (0, 0.5), times two.
+        ("dualproj", [0.0, 1.0]),
+        # 0.7 g + 0.3 u = (0.1, 0.3) is the shortest between them, times two.
+        ("mgda", [0.2, 0.6]),
+    ],
+)
+def test_a_conflict_by_hand(method, expected):
+    assert joined(method, ROWS).tolist() == pytest.approx(expected, abs=2e-3)
+
+
+@TORCHJD
+def test_the_others_in_numpy():
+    rows = np.array(ROWS)
+    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    # Rows made orthogonal, all as long as the smallest singular value; their sum.
+    aligned = (s.min() * u @ vt).sum(axis=0)
+    assert joined("alignedmtl", ROWS).numpy() == pytest.approx(aligned, abs=1e-4)
+    # Equal projections on the directions of both rows, weights that add up to 1, times two.
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    found = joined("imtlg", ROWS).numpy()
+    assert units[0] @ found == pytest.approx(units[1] @ found, abs=1e-4)
+    assert np.linalg.solve(rows.T, found).sum() == pytest.approx(2.0, abs=1e-4)
+    # Equal angles, too; as long as the sum of the projections.
+    found = joined("config", ROWS).numpy()
+    assert units[0] @ found == pytest.approx(units[1] @ found, abs=1e-4)
+    assert np.linalg.norm(found) == pytest.approx(
+        (rows @ found).sum() / np.linalg.norm(found), abs=1e-4
+    )
+
+
+@CVXPY
+def test_the_convex_ones():
+    assert joined("cagrad", ROWS, c=0.0).tolist() == pytest.approx([-1.0, 1.0], abs=1e-3)
+    # A wider radius serves g, which the mean opposes, better.
+    served = [float(joined("cagrad", ROWS, c=c)[0]) for c in (0.0, 0.4, 0.8)]
+    assert served == sorted(served) and served[-1] > served[0]
+    # For orthogonal rows of length 1 the bargain is their sum, cut to length 1.
+    half = 0.5**0.5
+    found = joined("nashmtl", [[1.0, 0.0], [0.0, 1.0]]).tolist()
+    assert found == pytest.approx([half, half], abs=1e-3)
+
+
+@TORCHJD
+@pytest.mark.parametrize("method", LIGHT)
+def test_rows_that_agree_give_about_the_plain_sum(method):
+    row = [1.0, -2.0, 0.5]
+    assert joined(method, [row] * 3).tolist() == pytest.approx([3.0, -6.0, 1.5], rel=1e-3)
+
+
+@TORCHJD
+@pytest.mark.parametrize("method", LIGHT)
+def test_a_row_of_zeros_and_nothing_but_zeros(method):
+    for rows in ([[1.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]):
+        assert bool(torch.isfinite(joined(method, rows)).all())
+
+
+@TORCHJD
+@given(st.lists(st.lists(st.floats(-5, 5, width=32), min_size=4, max_size=4), min_size=2,
+                max_size=4))  # fmt: skip
+def test_upgrad_opposes_no_row(rows):
+    found = joined("upgrad", rows)
+    jacobian = torch.tensor(rows)
+    # 1e-2: torchjd solves a slightly regularised problem.
+    assert bool(((jacobian @ found) >= -1e-2 * (1 + jacobian.norm() ** 2)).all())
+
+
+@TORCHJD
+def test_what_others_sent_stays():
+    parts = {"fused": {"a": [torch.tensor([1.0, 0.0])]},
+             "unimodal.a": {"a": [torch.tensor([-2.0, 1.0])]}}  # fmt: skip
+    gradients = Gradients({"a": [torch.tensor([-1.0, 1.0]) + 10.0]}, parts=parts)
+    balancer = Aggregate(method="pcgrad")
+    balancer.setup(SimpleNamespace(modalities=["a", "b"]))
+    balancer.gradients(gradients, SimpleNamespace(generator=torch.Generator()))
+    assert gradients["a"][0].tolist() == pytest.approx([10.2, 11.4])
+
+
+@TORCHJD
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_in_a_step(strategy):
+    trainer = small_trainer(
+        [Aggregate(method="mgda")], 3, strategy=strategy, optimizer="sgd", clip=0.0
+    )
+    alone, probes = loss_gradients(trainer), probe_gradients(trainer)
+    one_step(trainer)
+    names = trainer.model.modalities
+    # The loss of one modality is zero in the columns of the others.
+    jacobian = torch.stack([torch.cat([flat(grads[m]) for m in names]) for grads in alone.values()])
+    assert bool((jacobian[1, -len(flat(alone["fused"]["text"])) :] == 0).all())
+    found = torch.cat([of_step(trainer, m) - flat(probes[m]) for m in names])
+    assert torch.allclose(found, joined("mgda", jacobian.tolist()), rtol=1e-3, atol=1e-5)
+    assert torch.allclose(of_step(trainer, "head"), flat(alone["fused"]["head"]), atol=1e-6)
+
+
+@CVXPY
+def test_the_bargain_goes_on_where_it_was():
+    first, second = Aggregate(method="nashmtl"), Aggregate(method="nashmtl")
+    for balancer in (first, second):
+        balancer.setup(SimpleNamespace(modalities=["a"]))
+    first.joined(torch.tensor(ROWS), None)
+    assert len(first.state_dict()["bargains"]["2"]) == 2
+    second.load_state_dict(first.state_dict())
+    rows = torch.tensor([[1.0, 1.0], [-1.0, 2.0]])
+    assert torch.equal(second.joined(rows, None), first.joined(rows, None))
+
+
+@pytest.mark.parametrize(
+    ("method", "package", "extras"),
+    [
+        ("upgrad", "torchjd.aggregation", "aggregate"),
+        ("nashmtl", "torchjd.aggregation", "aggregate,cvxpy"),
+        pytest.param("upgrad", "quadprog", "aggregate", marks=TORCHJD),
+        pytest.param("cagrad", "cvxpy", "aggregate,cvxpy", marks=CVXPY),
+    ],
+)
+def test_what_is_missing_is_named(monkeypatch, method, package, extras):
+    monkeypatch.setitem(sys.modules, package, None)
+    balancer = Aggregate(method=method)
+    with pytest.raises(ParameterError, match="torchjd") as caught:
+        balancer.setup(SimpleNamespace(modalities=["a", "b"]))
+    assert caught.value.hint == f"pip install 'modal-fusion[{extras}]'"
+
+
+@pytest.mark.parametrize("bad", [{"c": -0.1}, {"method": "sum"}])
+def test_parameters_out_of_range(bad):
+    with pytest.raises(ParameterError, match=f"aggregate.{next(iter(bad))} must be"):
+        Aggregate(**bad)

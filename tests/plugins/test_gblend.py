@@ -1,0 +1,129 @@
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from loss_gradients import flat, loss_gradients, of_step, probe_gradients
+from torch.nn import functional
+
+from fusion.core.contracts import Outputs
+from fusion.core.errors import ParameterError
+from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.plugins.balancers.gblend import GBlend, blended
+from fusion.testing import BalancerSuite
+
+
+class TestGBlend(BalancerSuite):
+    plugin = GBlend
+    parameters: ClassVar = {"epochs": 1}
+    epochs = 3
+    single_unchanged = True
+
+
+def test_the_weights_by_hand():
+    before = {"fused": [1.0, 1.2], "unimodal.a": [1.0, 1.1], "unimodal.b": [1.0, 1.0]}
+    after = {"fused": [0.6, 1.0], "unimodal.a": [0.5, 1.0], "unimodal.b": [0.2, 1.1]}
+    # fused: G = 0.2, O = 0.4 - 0.2 = 0.2, G / O^2 = 5.  a: G = 0.1, O = 0.5 - 0.1 = 0.4, 0.625.
+    # b: validation got worse, 0.  They sum to 5.625, and count three.
+    found = blended(before, after, floor=0.05)
+    assert found == pytest.approx(
+        {"fused": 3 * 5 / 5.625, "unimodal.a": 3 * 0.625 / 5.625, "unimodal.b": 0.0}
+    )
+
+
+def test_a_gap_that_has_not_grown():
+    before = {"fused": [1.0, 1.0], "unimodal.a": [1.0, 1.0]}
+    after = {"fused": [0.9, 0.9], "unimodal.a": [0.8, 0.9]}
+    # G = 0.1 for both; O = 0 counts as the floor 0.05: 40. O = 0.1: 10.
+    assert blended(before, after, floor=0.05) == pytest.approx({"fused": 1.6, "unimodal.a": 0.4})
+    # A gap that shrinks counts by its size.
+    after["unimodal.a"] = [1.0, 0.9]
+    assert blended(before, after, floor=0.05) == pytest.approx({"fused": 1.6, "unimodal.a": 0.4})
+    worse = {"fused": [0.9, 1.1], "unimodal.a": [0.8, 1.0]}
+    assert blended(before, worse, floor=0.05) is None
+
+
+losses = st.tuples(*[st.floats(0.01, 5)] * 4)
+
+
+@given(st.lists(losses, min_size=2, max_size=4))
+def test_invariants(numbers):
+    names = [f"l{i}" for i in range(len(numbers))]
+    before = {n: list(x[:2]) for n, x in zip(names, numbers, strict=True)}
+    after = {n: list(x[2:]) for n, x in zip(names, numbers, strict=True)}
+    found = blended(before, after, floor=0.05)
+    if found is None:
+        assert all(after[n][1] >= before[n][1] for n in names)
+        return
+    assert sum(found.values()) == pytest.approx(len(names)) and min(found.values()) >= 0
+    turned = blended({n: before[n] for n in reversed(names)}, dict(reversed(after.items())), 0.05)
+    assert turned == pytest.approx(found)
+    if len(set(numbers)) == 1:
+        assert found == pytest.approx(dict.fromkeys(names, 1.0))
+
+
+def outputs(level):
+    """Every loss is that of a margin `level` between two classes: log(1 + e^-level)."""
+    scores = torch.tensor([[level, 0.0]])
+    labels = torch.tensor([0])
+    return Outputs([0], labels, {}, scores, {"a": scores, "b": 2 * scores})
+
+
+def test_super_epochs():
+    asked, levels = [], {"train": 1.0, "val": 0.5}
+
+    def look(part):
+        asked.append(part)
+        return outputs(levels[part])
+
+    balancer = GBlend(epochs=2)
+    balancer.setup(
+        SimpleNamespace(modalities=["a", "b"], outputs=look, cross_entropy=functional.cross_entropy)
+    )
+    balancer.epoch_start(1)
+    assert asked == ["train", "val"]
+    assert balancer.metrics() == {"gblend.fused": 1.0, "gblend.a": 1.0, "gblend.b": 1.0}
+    balancer.epoch_start(2)
+    assert asked == ["train", "val"]
+    first = balancer.state_dict()
+    levels |= {"train": 3.0, "val": 1.0}
+    balancer.epoch_start(3)
+    found = balancer.metrics()
+    assert found["gblend.fused"] == pytest.approx(found["gblend.a"])  # the same losses
+    assert found["gblend.b"] != found["gblend.a"]
+    assert sum(found.values()) == pytest.approx(3.0)
+    # A training resumed after the first super-epoch goes on with what was measured before it.
+    second = GBlend(epochs=2)
+    second.setup(balancer._context)
+    second.load_state_dict(first)
+    second.epoch_start(3)
+    assert second.metrics() == found
+    # Nothing better on validation: the weights stay.
+    levels |= {"train": 4.0, "val": 0.0}
+    second.epoch_start(5)
+    assert second.metrics() == found
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_in_a_step(strategy):
+    balancer = GBlend()
+    trainer = small_trainer([balancer], 3, strategy=strategy, optimizer="sgd", clip=0.0)
+    weights = {"fused": 0.5, "unimodal.voice": 2.0, "unimodal.face": 0.0, "unimodal.text": 1.5}
+    balancer.load_state_dict({"before": {}, "weights": weights})
+    alone, probes = loss_gradients(trainer), probe_gradients(trainer)
+    one_step(trainer)
+    for m in trainer.model.modalities:
+        own = f"unimodal.{m}"
+        expected = 0.5 * flat(alone["fused"][m]) + weights[own] * flat(alone[own][m])
+        found = of_step(trainer, m) - flat(probes[m])  # beside the weights
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
+    head = 0.5 * flat(alone["fused"]["head"])
+    assert torch.allclose(of_step(trainer, "head"), head, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [{"epochs": 0}, {"floor": 0.0}])
+def test_parameters_out_of_range(bad):
+    with pytest.raises(ParameterError, match="gblend needs"):
+        GBlend(**bad)

@@ -1,0 +1,245 @@
+import copy
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fusion.core.contracts import Strategy
+from fusion.core.errors import ParameterError
+from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_model, small_trainer
+from fusion.plugins.balancers.mmcosine import CosineHead, MMCosine
+from fusion.plugins.strategies.attention import Attention
+from fusion.plugins.strategies.bottleneck import Bottleneck
+from fusion.plugins.strategies.concat import Concat
+from fusion.plugins.strategies.cross_attention import CrossAttention
+from fusion.plugins.strategies.early import Early
+from fusion.plugins.strategies.film import Film
+from fusion.plugins.strategies.gated import Gated
+from fusion.plugins.strategies.lmf import LMF
+from fusion.plugins.strategies.mean import Mean
+from fusion.plugins.strategies.normalised import Normalised
+from fusion.plugins.strategies.sum import Sum
+from fusion.plugins.strategies.tensor import TensorFusion
+from fusion.testing import BalancerSuite
+
+DIMS = {"a": 8, "b": 8}
+MAPS = (Bottleneck, CrossAttention, Early)
+
+
+class TestConformance(BalancerSuite):
+    plugin = MMCosine
+
+
+def heads(strategy):
+    return {n: x for n, x in strategy.named_modules() if isinstance(x, CosineHead)}
+
+
+def inputs(strategy, dims=DIMS, clips=3):
+    grid = (4, 4) if strategy.takes == "maps" else ()
+    return {m: torch.randn(clips, d, *grid) for m, d in dims.items()}
+
+
+def test_concat_by_hand():
+    strategy = MMCosine(scale=10).adapt(Concat({"a": 2, "b": 1}, 2), {"a": 2, "b": 1})
+    with torch.no_grad():
+        strategy.head.weight.copy_(torch.tensor([[1.0, 0.0, 2.0], [3.0, 4.0, -5.0]]))
+    scores = strategy({"a": torch.tensor([[3.0, 4.0]]), "b": torch.tensor([[0.5]])})
+    # Class 0: 3/5 and 1; class 1: 25/25 and -1.
+    assert scores[0].tolist() == pytest.approx([10 * (0.6 + 1), 10 * (1 - 1)], abs=1e-5)
+
+
+def test_one_block_by_hand():
+    strategy = MMCosine(scale=2).adapt(Sum({"a": 2, "b": 2}, 2), {"a": 2, "b": 2})
+    with torch.no_grad():
+        strategy.head.weight.copy_(torch.tensor([[2.0, 0.0], [0.0, -1.0]]))
+    scores = strategy({"a": torch.tensor([[1.0, 1.0]]), "b": torch.tensor([[2.0, 3.0]])})
+    # The sum is (3, 4): 2 * 3/5 and 2 * -4/5.
+    assert scores[0].tolist() == pytest.approx([1.2, -1.6], abs=1e-6)
+
+
+def test_no_modality_gains_by_size():
+    strategy = MMCosine().adapt(Concat(DIMS, 3), DIMS)
+    given = inputs(strategy)
+    plain = strategy(given).detach()
+    assert torch.allclose(strategy({"a": 100 * given["a"], "b": given["b"]}), plain, atol=1e-4)
+    with torch.no_grad():
+        strategy.head.weight[:, :8] *= 7
+    assert torch.allclose(strategy(given), plain, atol=1e-4)
+    assert float(plain.abs().max()) <= 20
+
+
+@pytest.mark.parametrize(
+    ("cls", "layer", "blocks"),
+    [
+        (Concat, "head", (8, 8)),
+        (Sum, "head", (8,)),
+        (Mean, "head", (8,)),
+        (Gated, "head", (8,)),
+        (Film, "head", (16,)),  # as wide as both, and not the embeddings themselves
+        (Attention, "head", (8,)),
+        (Normalised, "head.4", (64,)),
+        (TensorFusion, "head", (81,)),
+        (Early, "head", (64,)),
+        (CrossAttention, "head", (128,)),
+        (Bottleneck, "head", (64,)),  # its scores are a mean over modalities
+    ],
+)
+def test_every_strategy_with_a_last_linear_layer(cls, layer, blocks):
+    torch.manual_seed(0)
+    strategy = cls(DIMS, 5)
+    before = {n: x.clone() for n, x in strategy.state_dict().items()}
+    found = MMCosine().adapt(strategy, DIMS)
+    assert found is strategy
+    assert {n: x.blocks for n, x in heads(found).items()} == {layer: blocks}
+    # Nothing else has changed, and the weights start where they were.
+    after = found.state_dict()
+    assert set(before) - set(after) <= {f"{layer}.bias"}
+    assert all(torch.equal(x, before[n]) for n, x in after.items())
+    given = inputs(found)
+    found.train()
+    scores = found(given)
+    assert scores.shape == (3, 5)
+    scores.square().sum().backward()
+    assert float(heads(found)[layer].weight.grad.abs().max()) > 0
+
+
+def test_as_many_modalities_as_classes_do_not_confuse():
+    # The gate is as wide as the scores.
+    strategy = MMCosine().adapt(Gated(DIMS, 2), DIMS)
+    assert set(heads(strategy)) == {"head"}
+
+
+class Late(Strategy):
+    """A head for each modality, and the mean of their scores."""
+
+    name = "late"
+
+    def __init__(self, dims, num_classes):
+        super().__init__()
+        self.heads = nn.ModuleDict({m: nn.Linear(d, num_classes) for m, d in dims.items()})
+
+    def forward(self, inputs):
+        return torch.stack([head(inputs[m]) for m, head in self.heads.items()]).mean(dim=0)
+
+
+class Shared(Strategy):
+    """One layer under two names."""
+
+    name = "shared"
+
+    def __init__(self, dims, num_classes):
+        super().__init__()
+        self.one = nn.Linear(8, num_classes)
+        self.two = self.one
+
+    def forward(self, inputs):
+        return self.one(inputs["a"]) + self.two(inputs["b"])
+
+
+class Gate(Strategy):
+    """A second part that shows only once its gate has opened."""
+
+    name = "gate"
+
+    def __init__(self, dims, num_classes):
+        super().__init__()
+        self.base = nn.Linear(8, num_classes)
+        self.correction = nn.Linear(16, num_classes)
+        self.opening = nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs):
+        joined = torch.cat([inputs["a"], inputs["b"]], dim=1)
+        return self.base(inputs["a"]) + self.opening * self.correction(joined)
+
+
+class Broken(Strategy):
+    name = "broken"
+
+    def forward(self, inputs):
+        raise RuntimeError("no grid")
+
+
+def test_a_head_for_each_modality():
+    strategy = MMCosine().adapt(Late(DIMS, 3), DIMS)
+    assert {n: x.blocks for n, x in heads(strategy).items()} == {"heads.a": (8,), "heads.b": (8,)}
+
+
+def test_a_shared_layer_is_replaced_wherever_it_is():
+    strategy = MMCosine().adapt(Shared(DIMS, 3), DIMS)
+    assert isinstance(strategy.one, CosineHead)
+    assert strategy.two is strategy.one
+
+
+def test_strategies_without_a_last_linear_layer_are_refused():
+    with pytest.raises(ParameterError, match="can't be used with the strategy 'lmf'") as caught:
+        MMCosine().adapt(LMF(DIMS, 3), DIMS)
+    assert "nn.Linear" in str(caught.value.hint)
+    with pytest.raises(ParameterError, match="can't be used with the strategy 'gate'"):
+        MMCosine().adapt(Gate(DIMS, 3), DIMS)
+    with pytest.raises(ParameterError, match="'broken': it fails on two random clips .*no grid"):
+        MMCosine().adapt(Broken(), DIMS)
+
+
+def test_nothing_is_wrapped_twice():
+    balancer = MMCosine()
+    strategy = balancer.adapt(Concat(DIMS, 3), DIMS)
+    head = strategy.head
+    assert balancer.adapt(strategy, DIMS).head is head
+
+
+@pytest.mark.parametrize("cls", [Concat, Gated, Bottleneck])
+def test_it_can_be_stored_and_copied(cls):
+    made = [MMCosine().adapt(cls(DIMS, 3), DIMS).eval() for _ in range(2)]
+    given = inputs(made[0])
+    expected = made[0](given)
+    file = io.BytesIO()
+    torch.save(made[0].state_dict(), file)
+    file.seek(0)
+    made[1].load_state_dict(torch.load(file, weights_only=True))
+    for again in (made[1], copy.deepcopy(made[0]), pickle.loads(pickle.dumps(made[0]))):
+        assert torch.equal(again(given), expected)
+
+
+def test_no_random_number_is_used_up_and_no_statistic_moved():
+    strategy = Normalised(DIMS, 3)
+    before = copy.deepcopy(strategy.state_dict())
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    adapted = MMCosine().adapt(strategy, DIMS)
+    assert torch.equal(torch.rand(1), expected)
+    assert adapted.training
+    assert all(torch.equal(x, before[n]) for n, x in adapted.state_dict().items())
+
+
+def test_a_blank_modality_counts_nothing_and_has_a_finite_gradient():
+    strategy = MMCosine().adapt(Concat(DIMS, 3), DIMS)
+    given = inputs(strategy)
+    blank = torch.zeros_like(given["b"], requires_grad=True)
+    scores = strategy({"a": given["a"], "b": blank})
+    alone = 10 * torch.nn.functional.cosine_similarity(
+        given["a"][:, None], strategy.head.weight[None, :, :8], dim=2
+    )
+    assert torch.allclose(scores, alone, atol=1e-4)
+    (gradient,) = torch.autograd.grad(scores.sum(), blank)
+    assert bool(torch.isfinite(gradient).all())
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_a_training_hands_out_the_adapted_model(strategy):
+    balancer = MMCosine()
+    trainer = small_trainer([balancer], strategy=strategy)
+    trainer.fit()
+    again = small_model(strategy=strategy, balancers=[balancer], seed=7)
+    again.load_state_dict(trainer.model.state_dict())
+    raw, _ = trainer.features.batch(np.arange(5))
+    assert torch.equal(again.eval()(raw), trainer.model.eval()(raw))
+    assert float(again(raw).detach().abs().max()) <= 20
+
+
+def test_parameters_out_of_range():
+    with pytest.raises(ParameterError, match=r"mmcosine\.scale must be above 0, and is 0"):
+        MMCosine(scale=0)

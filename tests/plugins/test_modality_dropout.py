@@ -1,0 +1,113 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fusion.core.errors import ParameterError
+from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.plugins.balancers.dropout import ModalityDropout, kept
+from fusion.testing import BalancerSuite
+
+
+class TestSuite(BalancerSuite):
+    plugin = ModalityDropout
+    single_unchanged = True
+    order_matters = "random numbers are drawn for one modality after the other"
+
+
+def drawn(present, p, seed=0):
+    step = SimpleNamespace(generator=torch.Generator().manual_seed(seed))
+    return ModalityDropout(p=p).present(present, step)
+
+
+def test_by_hand():
+    numbers = torch.tensor(
+        [
+            [0.5, 0.6, 0.7],  # all at or above 0.5
+            [0.1, 0.9, 0.4],  # the second alone
+            [0.3, 0.2, 0.1],  # none: the largest stays
+        ]
+    )
+    assert kept(numbers, 0.5).tolist() == [
+        [True, True, True],
+        [False, True, False],
+        [True, False, False],
+    ]
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_how_often(modalities):
+    clips, p = 40_000, 0.3
+    there = drawn(torch.ones(clips, modalities, dtype=torch.bool), p)
+    # Dropped by itself with probability p; where all would be (p^M), one of M stays.
+    expected = 1 - p + p**modalities / modalities
+    noise = 4 * math.sqrt(expected * (1 - expected) / clips)
+    assert torch.allclose(there.float().mean(dim=0), torch.tensor(expected), atol=noise)
+    everything = float(there.all(dim=1).float().mean())
+    assert everything == pytest.approx((1 - p) ** modalities, abs=0.01)
+
+
+def test_never_all_of_them():
+    there = drawn(torch.ones(1000, 3, dtype=torch.bool), 0.99)
+    assert there.any(dim=1).all()
+
+
+def test_what_is_hidden_stays_hidden_and_one_of_the_rest_is_left():
+    present = torch.tensor([[True, False, True], [False, True, False]]).repeat(500, 1)
+    there = drawn(present, 0.9)
+    assert not (there & ~present).any()
+    assert there.any(dim=1).all()
+    assert not there[0::2].all(dim=1).any() and 0 < int(there[0::2, 0].sum()) < 500
+
+
+def test_a_clip_without_any_has_none():
+    assert not drawn(torch.zeros(8, 2, dtype=torch.bool), 0.5).any()
+
+
+def test_p_0_changes_nothing():
+    present = torch.tensor([[True, False, True], [True, True, True]])
+    assert torch.equal(drawn(present, 0.0), present)
+
+
+def test_a_single_modality_draws_no_numbers():
+    present = torch.ones(4, 1, dtype=torch.bool)
+    step = SimpleNamespace(generator=torch.Generator().manual_seed(3))
+    before = step.generator.get_state()
+    assert ModalityDropout(p=0.9).present(present, step) is present
+    assert torch.equal(step.generator.get_state(), before)
+
+
+def test_the_generator_decides():
+    present = torch.ones(64, 3, dtype=torch.bool)
+    assert torch.equal(drawn(present, 0.5, seed=1), drawn(present, 0.5, seed=1))
+    assert not torch.equal(drawn(present, 0.5, seed=1), drawn(present, 0.5, seed=2))
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_no_gradient_from_clips_that_lack_the_modality(strategy):
+    trainer = small_trainer([ModalityDropout(p=0.6)], 3, strategy=strategy)
+    step = one_step(trainer)
+    assert step.present.any(dim=1).all() and not step.present.all()
+    seen = step.representations
+    for i, m in enumerate(step.modalities):
+        found = torch.autograd.grad(_again(trainer, step, seen), seen[m], retain_graph=True)[0]
+        by_clip = found.flatten(1).abs().amax(dim=1) > 0
+        assert torch.equal(by_clip, step.present[:, i])
+
+
+def _again(trainer, step, seen):
+    return step.cross_entropy(trainer.model.fuse(seen, step.present))
+
+
+def test_only_in_training():
+    trainer = small_trainer([ModalityDropout(p=0.9)])
+    plain = small_trainer()
+    found, expected = (t.context.outputs("val").logits for t in (trainer, plain))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
+def test_wrong_parameters(p):
+    with pytest.raises(ParameterError, match="needs p from 0 to below 1; given p="):
+        ModalityDropout(p=p)

@@ -1,0 +1,113 @@
+"""What strategies that know absence make of clips that lack modalities."""
+
+import pytest
+import torch
+
+from fusion.plugins.strategies._presence import shares, stacked
+from fusion.plugins.strategies.attention import Attention
+from fusion.plugins.strategies.bottleneck import Bottleneck
+from fusion.plugins.strategies.cross_attention import CrossAttention
+from fusion.plugins.strategies.gated import Gated
+from fusion.plugins.strategies.mean import Mean
+from fusion.plugins.strategies.sum import Sum
+
+# Three clips: both modalities, the first, the second.
+PRESENT = torch.tensor([[True, True], [True, False], [False, True]])
+INPUTS = {"b": torch.tensor([[10.0, 20.0]] * 3), "a": torch.tensor([[1.0, 2.0]] * 3)}
+
+
+def identity(strategy):
+    strategy.head.weight.data = torch.eye(2)
+    strategy.head.bias.data.zero_()
+    return strategy.eval()
+
+
+def test_shares_and_stacked_by_hand():
+    assert shares(PRESENT).tolist() == [[0.5, 0.5], [1, 0], [0, 1]]
+    found = stacked(INPUTS, ["a", "b"], PRESENT)
+    assert found[0].tolist() == [[1, 2], [10, 20]]
+    assert found[1].tolist() == [[1, 2], [0, 0]]
+    assert found[2].tolist() == [[0, 0], [10, 20]]
+    nan = {"a": INPUTS["a"], "b": torch.full((3, 2), float("nan"))}
+    assert torch.isfinite(stacked(nan, ["a", "b"], PRESENT)[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("plugin", "expected"),
+    [
+        (Sum, [[11.0, 22.0], [1.0, 2.0], [10.0, 20.0]]),
+        (Mean, [[5.5, 11.0], [1.0, 2.0], [10.0, 20.0]]),
+    ],
+)
+def test_sum_and_mean_over_what_there_is(plugin, expected):
+    strategy = identity(plugin({"a": 2, "b": 2}, 2))
+    torch.testing.assert_close(strategy(INPUTS, PRESENT), torch.tensor(expected))
+
+
+def test_the_gate_is_a_softmax_over_what_there_is():
+    strategy = identity(Gated({"a": 2, "b": 2, "c": 2}, 2, hidden=1))
+    strategy.gate[0].weight.data.zero_()
+    strategy.gate[2].weight.data.zero_()
+    strategy.gate[2].bias.data = torch.tensor([1.0, 2.0, 4.0]).log()
+    inputs = {**INPUTS, "c": torch.tensor([[100.0, 200.0]] * 3)}
+    present = torch.tensor([[True, True, True], [True, False, True], [False, True, False]])
+    # Shares 1 : 2 : 4 of those that are there.
+    expected = torch.tensor([[1 / 7, 2 / 7, 4 / 7], [1 / 5, 0, 4 / 5], [0, 1, 0]])
+    torch.testing.assert_close(strategy.modality_weights(inputs, present), expected)
+    scores = [[(1 + 20 + 400) / 7, (2 + 40 + 800) / 7], [401 / 5, 802 / 5], [10, 20]]
+    torch.testing.assert_close(strategy(inputs, present), torch.tensor(scores))
+
+
+def test_the_gate_reads_zeros_in_the_place_of_what_is_absent():
+    strategy = identity(Gated({"a": 2, "b": 2}, 2, hidden=1))
+    strategy.gate[0].weight.data = torch.tensor([[0.0, 0.0, 1.0, 0.0]])  # reads b
+    strategy.gate[0].bias.data.zero_()
+    strategy.gate[2].weight.data = torch.tensor([[1.0], [0.0]])
+    strategy.gate[2].bias.data.zero_()
+    found = strategy.modality_weights(INPUTS, PRESENT)
+    torch.testing.assert_close(found[1:], torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    torch.testing.assert_close(found[0, 0], torch.sigmoid(torch.tensor(10.0)))
+
+
+def test_attention_without_a_token_is_attention_over_fewer():
+    torch.manual_seed(0)
+    large = Attention(dict.fromkeys("abc", 8), 3, layers=2, heads=2, dropout=0.0).eval()
+    small = Attention(dict.fromkeys("ac", 8), 3, layers=2, heads=2, dropout=0.0).eval()
+    own = small.state_dict()
+    small.load_state_dict({k: v for k, v in large.state_dict().items() if k in own})
+    inputs = {m: torch.randn(4, 8) for m in "abc"}
+    present = torch.tensor([[True, False, True]] * 4)
+    torch.testing.assert_close(large(inputs, present), small(inputs))
+    weights = large.modality_weights(inputs, present)
+    torch.testing.assert_close(weights[:, [0, 2]], small.modality_weights(inputs))
+    assert not weights[:, 1].any()
+
+
+def test_bottleneck_without_a_modality_is_bottleneck_over_fewer():
+    torch.manual_seed(0)
+    sizes = {"width": 8, "heads": 2, "layers": 3, "exchanges": 2, "dropout": 0.0}
+    large = Bottleneck(dict.fromkeys("abc", 4), 3, **sizes).eval()
+    small = Bottleneck(dict.fromkeys("ac", 4), 3, **sizes).eval()
+    own = small.state_dict()
+    small.load_state_dict({k: v for k, v in large.state_dict().items() if k in own})
+    inputs = {m: torch.randn(5, 4, 3, 2) for m in "abc"}
+    present = torch.tensor([[True, False, True]] * 5)
+    torch.testing.assert_close(large(inputs, present), small(inputs))
+
+
+def test_cross_attention_without_a_source_is_its_own_feed_forward():
+    """Of two modalities, one there: z + 0, then the feed-forward part; the other's y is zero."""
+    torch.manual_seed(0)
+    strategy = CrossAttention({"a": 4, "b": 4}, 3, width=8, heads=2, dropout=0.0).eval()
+    inputs = {m: torch.randn(2, 4, 3) for m in "ab"}
+    present = torch.tensor([[True, False]] * 2)
+    with torch.no_grad():
+        found = strategy(inputs, present)
+        own = strategy.tokens["a"](inputs["a"])
+        target = strategy.targets["a"]
+        stack = target.cross["b"]
+        (layer,) = stack.layers
+        crossed = stack.norm(own + layer.feed_forward(own))
+        pooled = target.layers(crossed).mean(dim=1)
+        expected = strategy.head(torch.cat([pooled, torch.zeros(2, 8)], dim=1))
+    torch.testing.assert_close(found, expected)

@@ -1,0 +1,27 @@
+"""Runs a conformance suite on a plugin, without pytest around it."""
+
+import functools
+import inspect
+
+import pytest
+
+
+def failures(suite_class, plugin, *, only=None, **attributes):
+    """Name of each check that fails -> the first message, as pytest would show it."""
+    suite = type("TestIt", (suite_class,), {"plugin": plugin, **attributes})()
+    found = {}
+    for name in dir(suite):
+        if not name.startswith("test_") or (only is not None and name not in only):
+            continue
+        check = getattr(suite, name)
+        by_case = "case" in inspect.signature(check).parameters
+        for run in (
+            [functools.partial(check, case) for case in suite.cases()] if by_case else [check]
+        ):
+            try:
+                run()
+            except pytest.skip.Exception:
+                continue
+            except (AssertionError, pytest.fail.Exception) as error:
+                found.setdefault(name, str(error))
+    return found
