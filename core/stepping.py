@@ -205,11 +205,11 @@ class Stepper:
         wanted = [*(p for own in branches.values() for p in own), *head]
         found: dict[str, dict[int, Tensor]] = {}
         for name, loss in losses.items():
+            found[name] = {}
             if not loss.requires_grad:
                 continue
             # The graph is kept: the probes' losses and other passes may need parts of it.
             grads = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
-            found[name] = {}
             for parameter, grad in zip(wanted, grads, strict=True):
                 if grad is not None:
                     found[name][id(parameter)] = grad

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.contracts import Balancer, Context, Gradients, Step, hookimpl
+from ...core.contracts import Balancer, Context, Gradients, Space, Step, Uniform, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 
@@ -97,6 +97,7 @@ class Aggregate(Balancer):
     """
 
     name = "aggregate"
+    space: ClassVar[Mapping[str, Space]] = {"c": Uniform(0.1, 0.9)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("unimodal_losses", "gradients")
     separate: ClassVar[bool] = True
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from ...core.contracts import Balancer, Gradients, Step, hookimpl
+from ...core.contracts import Balancer, Gradients, LogUniform, Space, Step, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 
@@ -49,6 +50,7 @@ class DGL(Balancer):
     """
 
     name = "dgl"
+    space: ClassVar[Mapping[str, Space]] = {"alpha": LogUniform(0.5, 16.0)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("representations", "unimodal_losses", "gradients")
 
     def __init__(self, *, alpha: float = 4.0) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ...core.contracts import Balancer, Context, Outputs, Step, hookimpl
+from ...core.contracts import Balancer, Context, Outputs, Space, Step, Uniform, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 
@@ -60,6 +60,7 @@ class GBlend(Balancer):
     """
 
     name = "gblend"
+    space: ClassVar[Mapping[str, Space]] = {"floor": Uniform(0.01, 0.2)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("unimodal_losses",)
 
     def __init__(self, *, epochs: int = 10, floor: float = 0.05) -> None:

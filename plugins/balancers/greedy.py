@@ -8,7 +8,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Balancer, Context, Gradients, Step, hookimpl, norm_of
+from ...core.contracts import (
+    Balancer,
+    Context,
+    Gradients,
+    Integer,
+    LogUniform,
+    Space,
+    Step,
+    hookimpl,
+    norm_of,
+)
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 
@@ -67,6 +77,10 @@ class Greedy(Balancer):
     """
 
     name = "greedy"
+    space: ClassVar[Mapping[str, Space]] = {
+        "epsilon": LogUniform(1e-3, 0.1),
+        "steps": Integer(1, 10),
+    }
     takes_over: ClassVar[tuple[Domain, ...]] = ("representations",)
     separate: ClassVar[bool] = True  # others' losses are no part of the fused loss's gradient
 

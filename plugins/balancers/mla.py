@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ...core.contracts import Balancer, Context, Gradients, Pass, Step, hookimpl
+from ...core.contracts import Balancer, Context, Gradients, LogUniform, Pass, Space, Step, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 
@@ -68,6 +68,7 @@ class MLA(Balancer):
     """
 
     name = "mla"
+    space: ClassVar[Mapping[str, Space]] = {"a": LogUniform(0.01, 1.0)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("passes",)
 
     def __init__(self, *, a: float = 0.1) -> None:

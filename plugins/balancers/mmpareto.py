@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...core.contracts import Balancer, Context, Gradients, Step, hookimpl, inner, norm_of
+from ...core.contracts import (
+    Balancer,
+    Context,
+    Gradients,
+    Space,
+    Step,
+    Uniform,
+    hookimpl,
+    inner,
+    norm_of,
+)
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 
@@ -62,6 +73,7 @@ class MMPareto(Balancer):
     """
 
     name = "mmpareto"
+    space: ClassVar[Mapping[str, Space]] = {"boost": Uniform(1.0, 2.0)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("unimodal_losses", "gradients")
     separate: ClassVar[bool] = True
 

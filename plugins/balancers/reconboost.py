@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...core.contracts import Balancer, Context, Stage, Step, hookimpl
+from ...core.contracts import Balancer, Context, Integer, Space, Stage, Step, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 
@@ -60,6 +61,7 @@ class ReconBoost(Balancer):
     """
 
     name = "reconboost"
+    space: ClassVar[Mapping[str, Space]] = {"turn": Integer(1, 8), "common": Integer(1, 8)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("stages", "fused_loss")
 
     def __init__(self, *, turn: int = 4, common: int = 4) -> None:

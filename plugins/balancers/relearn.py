@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
-from ...core.contracts import Balancer, Context, Outputs, hookimpl
+from ...core.contracts import Balancer, Context, LogInteger, Outputs, Space, Uniform, hookimpl
 from ...core.contracts.training import Part
 from ...core.errors import ParameterError
 
@@ -69,6 +69,10 @@ class Relearn(Balancer):
     """
 
     name = "relearn"
+    space: ClassVar[Mapping[str, Space]] = {
+        "every": LogInteger(5, 40),
+        "strength": Uniform(0.5, 6.0),
+    }
 
     def __init__(
         self, *, every: int = 20, times: int = 3, strength: float = 3.0, seed: int = 0

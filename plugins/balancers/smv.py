@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ...core.contracts import Balancer, Clips, Context, Outputs, hookimpl
+from ...core.contracts import Balancer, Clips, Context, Integer, Outputs, Space, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 from ...core.shapley import shapley_values
@@ -62,6 +62,7 @@ class SMV(Balancer):
     """
 
     name = "smv"
+    space: ClassVar[Mapping[str, Space]] = {"start": Integer(1, 10)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("clips",)
 
     def __init__(self, *, start: int = 5) -> None:
