@@ -197,6 +197,7 @@ class _Work:
         all_folds = len(self.request.seeds) * len(self.extracted.data.splits)
         single = sum(s for model, s in seconds.items() if model != FUSED)
         whole = all_folds * (single + len(self.grid.plans) * seconds[FUSED])
+        whole *= max(1, self.request.config.tune)
         epochs = int(_SLACK * budget.minutes * 60 * workers / whole)
         if epochs < 1:
             raise RunError(
@@ -211,7 +212,7 @@ class _Work:
         run = RunDirectory(self.folder.path / _PROBE)
         shutil.rmtree(run.path, ignore_errors=True)
         cell = next(iter(self.grid.plans))
-        self._describe(run, cell, self.request.seeds[0], _PROBE_EPOCHS)
+        self._describe(run, cell, self.request.seeds[0], _PROBE_EPOCHS, tune=0)
         trainings = [t for t in trainings_of(run) if t.fold == 0]
         # The fused one last: it may need the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
@@ -244,7 +245,9 @@ class _Work:
         for run in self.cells.values():
             yield from ((run, t) for t in trainings_of(run) if t.model == FUSED)
 
-    def _describe(self, run: RunDirectory, cell: Cell, seed: int, epochs: int) -> None:
+    def _describe(
+        self, run: RunDirectory, cell: Cell, seed: int, epochs: int, *, tune: int | None = None
+    ) -> None:
         if (run.path / "run.json").is_file():
             return
         plan = self.grid.plans[cell]
@@ -258,6 +261,7 @@ class _Work:
             seed=seed,
             split_seed=config.split_seed,
             device=config.device,
+            tune=config.tune if tune is None else tune,
         )
         run.path.mkdir(parents=True, exist_ok=True)
         register_run(FeatureCache(config.cache), run.path)

@@ -145,7 +145,12 @@ class Request:
 
 
 def make_cells(
-    strategies: Sequence[str], balancers: Sequence[str], registry: Registry, *, controls: bool
+    strategies: Sequence[str],
+    balancers: Sequence[str],
+    registry: Registry,
+    *,
+    controls: bool,
+    tuned: bool = False,
 ) -> tuple[Cell, ...]:
     """Every strategy with every choice of balancers, and the controls.
 
@@ -158,6 +163,8 @@ def make_cells(
     controls : bool
         Whether to add for each strategy what papers leave out: the plain training, the same
         with three times the learning rate, and the balancers that call themselves controls.
+    tuned : bool
+        Whether learning rates are searched for: then three times the rate is no control.
 
     Raises
     ------
@@ -178,7 +185,8 @@ def make_cells(
     for strategy in strategies:
         registry.strategy(strategy)
         asked = [Cell(strategy, names) for names in chosen]
-        also = [Cell(strategy, control=True), Cell(strategy, rate=RATE_CONTROL, control=True)]
+        also = [Cell(strategy, control=True)]
+        also += [] if tuned else [Cell(strategy, rate=RATE_CONTROL, control=True)]
         also += [
             Cell(strategy, (entry.name,), control=True)
             for entry in registry.entries("balancer")

@@ -32,13 +32,15 @@ if TYPE_CHECKING:
               help="Trainings of every cell, on one split.")  # fmt: skip
 @click.option("--folds", type=click.IntRange(min=2), metavar="K",
               help="Speaker-disjoint cross-validation. [default: one split]")  # fmt: skip
-@click.option("--split", type=click.Choice(["speaker", "random"]), default="speaker",
-              show_default=True, help="random puts a speaker into several parts.")  # fmt: skip
+@click.option("--split", type=click.Choice(["speaker", "sentence", "corpus", "random"]),
+              default="speaker", show_default=True, help="What no two parts share.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of the split, and the first of training.")  # fmt: skip
 @click.option("--budget", metavar="STEPS|TIME",
               help="Of every training, as in 600 (steps), or of the whole comparison, as in 30min "
               "or 2h. [default: train.epochs]")  # fmt: skip
+@click.option("--tune", type=click.IntRange(min=2), metavar="N",
+              help="Try N settings for each model, by validation. [default: none]")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--devices", default="", metavar="A,B,...",
               help="Several, as in cuda:0,cuda:1: cells are dealt out to them.")  # fmt: skip
@@ -122,11 +124,18 @@ def _request(options: dict[str, Any], registry: Registry) -> Request:
         cache=options["cache"],
         strict=options["strict"],
         dtypes=parse_dtypes(options["dtypes"]),
+        tune=options["tune"] or 0,
     )
     config = with_defaults(config, registry)
     strategies = _names(options["strategies"], "strategy", registry) or [config.strategy]
     balancers = _names(options["balancers"], "balancer", registry)
-    cells = make_cells(strategies, balancers, registry, controls=not options["no_controls"])
+    cells = make_cells(
+        strategies,
+        balancers,
+        registry,
+        controls=not options["no_controls"],
+        tuned=bool(options["tune"]),
+    )
     seeds = tuple(range(config.seed, config.seed + options["seeds"]))
     budget = Budget.parse(options["budget"]) if options["budget"] else Budget()
     return Request(config, cells, seeds, budget, parse_features(options["devices"]))

@@ -60,6 +60,11 @@ def test_the_controls_that_were_not_asked_for_are_added(registry):
     assert [cell.balance for cell in again if cell.control] == ["3x lr"]
 
 
+def test_where_rates_are_searched_three_times_the_rate_is_no_control(registry):
+    cells = make_cells(["gated"], ["none"], registry, controls=True, tuned=True)
+    assert [cell.balance for cell in cells] == ["none", "unimodal_loss"]
+
+
 def test_a_control_is_what_calls_itself_one():
     assert Balancer.control is False
     assert Registry().balancer("unimodal_loss").control is True
