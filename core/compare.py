@@ -14,24 +14,23 @@ finished stays: the same comparison started again goes on.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from ..cache import FeatureCache
 from ..cache.journal import register_run
 from ..cache.workers import WorkerPool, process_pool
 from .attribution import FILE as CONTRIBUTIONS
-from .attribution import write_contributions
+from .cells import BASELINES, conclude_cell, share_baselines
 from .comparison import Comparisons, summarise
 from .errors import FusionError, RunError
-from .experiment import Observer, conclude, describe
+from .experiment import Observer, describe
 from .features import number_of_batches
 from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid
 from .prepare import Extracted, extract
@@ -47,7 +46,6 @@ from .trainings import (
 )
 
 FILE = "compare.json"
-_BASELINES = "baselines"
 _PROBE = "probe"
 _PROBE_EPOCHS = 2  # the first is slower than those that follow
 _SLACK = 0.85  # of the minutes: reading test, and methods that take longer than plain training
@@ -147,6 +145,14 @@ def _folder(out: Path, request: Request) -> RunDirectory:
     return folder
 
 
+class _Task(NamedTuple):
+    """A training of a cell, or None: its conclusion."""
+
+    cell: Cell
+    seed: int
+    training: Training | None
+
+
 class _Work:
     """The trainings of a comparison that are still to be done."""
 
@@ -172,7 +178,7 @@ class _Work:
             for cell in grid.plans
         }
         self.baselines = {
-            seed: RunDirectory(folder.path / f"seed{seed}" / _BASELINES) for seed in request.seeds
+            seed: RunDirectory(folder.path / f"seed{seed}" / BASELINES) for seed in request.seeds
         }
 
     # -- the budget --------------------------------------------------------------------
@@ -273,44 +279,52 @@ class _Work:
 
     def train_baselines(self, pool: WorkerPool, workers: int) -> None:
         """Every modality alone, on every fold and seed."""
-        futures: dict[Future[Any], tuple[RunDirectory, Training]] = {}
-        for run in self.baselines.values():
-            for training in trainings_of(run):
-                if training.model != FUSED and not run.finished(training.name):
-                    future = pool.submit(train_one, run.path, training, workers)
-                    futures[future] = (run, training)
-        for future in _as_they_come(futures):
-            run, training = futures[future]
+        todo = deque(
+            (run, training)
+            for run in self.baselines.values()
+            for training in trainings_of(run)
+            if training.model != FUSED and not run.finished(training.name)
+        )
+
+        def submit(task: tuple[RunDirectory, Training]) -> Future[Any]:
+            return pool.submit(train_one, task[0].path, task[1], workers)
+
+        for (run, training), future in carried_out(todo, submit, workers):
             raise_failure(future, training, run)
             self._tell("alone", run, training)
 
     def train_cells(self, pool: WorkerPool, workers: int) -> None:
-        """Every cell's fused models; a cell whose last one is done is concluded at once."""
+        """Every cell's fused models; a cell whose last one is done is concluded next."""
         left: dict[tuple[Cell, int], set[Training]] = {}
-        futures: dict[Future[Any], tuple[Cell, int, Training | None]] = {}
+        todo: deque[_Task] = deque()
         for (cell, seed), run in self.cells.items():
             if run.is_complete() and (run.path / CONTRIBUTIONS).is_file():
                 continue
             share_baselines(self.baselines[seed], run)
-            todo = {t for t in trainings_of(run) if not run.finished(t.name)}
-            left[cell, seed] = todo
-            for training in sorted(todo, key=lambda t: t.fold):
-                future = pool.submit(train_one, run.path, training, workers)
-                futures[future] = (cell, seed, training)
-            if not todo:
-                futures[pool.submit(conclude_cell, run.path)] = (cell, seed, None)
-        for future in _as_they_come(futures):
-            cell, seed, trained = futures[future]
+            trainings = [t for t in trainings_of(run) if not run.finished(t.name)]
+            left[cell, seed] = set(trainings)
+            todo += [_Task(cell, seed, training) for training in trainings]
+            if not trainings:
+                todo.append(_Task(cell, seed, None))
+
+        def submit(task: _Task) -> Future[Any]:
+            path = self.cells[task.cell, task.seed].path
+            if task.training is None:
+                return pool.submit(conclude_cell, path)
+            return pool.submit(train_one, path, task.training, workers)
+
+        for task, future in carried_out(todo, submit, workers):
+            cell, seed, training = task
             run = self.cells[cell, seed]
-            if not self._went_well(future, cell, seed, trained):
+            if not self._went_well(future, cell, seed, training):
                 continue
-            if trained is None:
+            if training is None:
                 self.observer.concluded(cell, seed, run)
                 continue
-            self._tell(cell.name, run, trained)
-            left[cell, seed].discard(trained)
+            self._tell(cell.name, run, training)
+            left[cell, seed].discard(training)
             if not left[cell, seed] and (cell, seed) not in self.failures:
-                futures[pool.submit(conclude_cell, run.path)] = (cell, seed, None)
+                todo.appendleft(_Task(cell, seed, None))
 
     def _went_well(
         self, future: Future[Any], cell: Cell, seed: int, training: Training | None
@@ -332,61 +346,18 @@ class _Work:
         self.observer.cell_training(name, run.read_json(f"{training.name}/training.json"))
 
 
-def _as_they_come(futures: dict[Future[Any], Any]) -> Iterator[Future[Any]]:
-    """Futures as they are done; more may be added to `futures` meanwhile."""
-    seen: set[Future[Any]] = set()
-    while pending := set(futures) - seen:
-        done, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
-        seen |= done
-        yield from sorted(done, key=list(futures).index)
+T = TypeVar("T")
 
 
-def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
-    """Give `target` the finished baselines of `source`: hard links, or copies where none can be."""
-    for training in trainings_of(source):
-        if training.model == FUSED or target.finished(training.name):
-            continue
-        folder = target.training(training.name)
-        shutil.rmtree(folder, ignore_errors=True)  # half linked
-        folder.mkdir(parents=True)
-        files = sorted(source.training(training.name).iterdir())
-        # Last what makes it finished.
-        for file in sorted(files, key=lambda f: f.name == "training.json"):
-            _link(file, folder / file.name)
-
-
-def share_predictions(source: RunDirectory, target: RunDirectory) -> None:
-    """Give `target` what baselines said already, so that each is asked once per seed."""
-    for training in trainings_of(source):
-        if training.model == FUSED:
-            continue
-        for file in source.training(training.name).glob("*.npz"):
-            there = target.training(training.name) / file.name
-            if not there.exists():
-                with contextlib.suppress(FileExistsError):  # another cell was quicker
-                    _link(file, there)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
-
-
-def conclude_cell(path: Path) -> None:
-    """Choose, test and attribute one cell, in this process."""
-    run = RunDirectory.existing(path)
-    shared = RunDirectory(path.parent / _BASELINES)
-    share_predictions(shared, run)
-    seconds = sum(
-        float(run.read_json(f"{t.name}/training.json")["seconds"])
-        for t in trainings_of(run)
-        if t.model == FUSED
-    )
-    if not run.is_complete():
-        conclude(run, 0, seconds=seconds)
-    share_predictions(run, shared)
-    write_contributions(run)  # what test says of the modalities: after everything was chosen
+def carried_out(
+    tasks: deque[T], submit: Callable[[T], Future[Any]], workers: int
+) -> Iterator[tuple[T, Future[Any]]]:
+    """Tasks as they are done. Few are handed out at a time: what is put in front comes next."""
+    running: dict[Future[Any], T] = {}
+    while tasks or running:
+        while tasks and len(running) < 2 * workers:
+            task = tasks.popleft()
+            running[submit(task)] = task
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield running.pop(future), future

@@ -1,0 +1,66 @@
+"""What the cells of a comparison share on disk, and how each is concluded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from .attribution import write_contributions
+from .experiment import conclude
+from .run_dir import RunDirectory
+from .trainings import FUSED, trainings_of
+
+BASELINES = "baselines"  # beside the cells of a seed
+
+
+def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
+    """Give `target` the finished baselines of `source`: hard links, or copies where none can be."""
+    for training in trainings_of(source):
+        if training.model == FUSED or target.finished(training.name):
+            continue
+        folder = target.training(training.name)
+        shutil.rmtree(folder, ignore_errors=True)  # half linked
+        folder.mkdir(parents=True)
+        files = sorted(source.training(training.name).iterdir())
+        # Last what makes it finished.
+        for file in sorted(files, key=lambda f: f.name == "training.json"):
+            _link(file, folder / file.name)
+
+
+def share_predictions(source: RunDirectory, target: RunDirectory) -> None:
+    """Give `target` what baselines said already, so that each is asked once per seed."""
+    for training in trainings_of(source):
+        if training.model == FUSED:
+            continue
+        for file in source.training(training.name).glob("*.npz"):
+            there = target.training(training.name) / file.name
+            if not there.exists():
+                with contextlib.suppress(FileExistsError):  # another cell was quicker
+                    _link(file, there)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def conclude_cell(path: Path) -> None:
+    """Choose, test and attribute one cell, in this process."""
+    run = RunDirectory.existing(path)
+    shared = RunDirectory(path.parent / BASELINES)
+    share_predictions(shared, run)
+    seconds = sum(
+        float(run.read_json(f"{t.name}/training.json")["seconds"])
+        for t in trainings_of(run)
+        if t.model == FUSED
+    )
+    if not run.is_complete():
+        conclude(run, 0, seconds=seconds)
+    share_predictions(run, shared)
+    write_contributions(run)  # what test says of the modalities: after everything was chosen
