@@ -130,7 +130,7 @@ class Stepper:
             balancer.gradients(gradients, step)
         for parameter, gradient in later:
             if parameter.grad is None:
-                parameter.grad = gradient
+                parameter.grad = laid_out(gradient, parameter)
             else:
                 parameter.grad += gradient  # in place: a factor still finds it
         self.optimizer.step(step.index, gradients)
@@ -216,7 +216,7 @@ class Stepper:
         for parameter in wanted:
             own = [grads[id(parameter)] for grads in found.values() if id(parameter) in grads]
             if own:
-                parameter.grad = torch.stack(own).sum(dim=0)
+                parameter.grad = laid_out(torch.stack(own).sum(dim=0), parameter)
         return found
 
     def _aligned(
@@ -234,3 +234,12 @@ class Stepper:
             }
             for loss, own in parts.items()
         }
+
+
+def laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
+    """A copy in the parameter's memory layout, as ``backward`` leaves it.
+
+    ``autograd.grad`` returns convolutions' gradients in their own layout, which fused optimisers
+    read as if it were the parameter's.
+    """
+    return torch.empty_like(parameter).copy_(gradient)

@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from arrays import Rows
 from torch import nn
 from torch.nn import functional
 
-from fusion import Balancer, Clips, Pass, Strategy
+from fusion import Balancer, Clips, Modality, Pass, Strategy
+from fusion.core.config import TrainConfig
+from fusion.core.engine import Trainer
+from fusion.core.features import Features
+from fusion.core.model import BranchSpec, ModelSpec, build_model
+from fusion.core.registry import Registry
+from fusion.core.stepping import laid_out
 from fusion.core.testing.problem import (
     ByName,
     SmallMaps,
@@ -326,6 +333,47 @@ def test_separately_or_at_once_is_the_same_step():
         assert balancer.found.losses == []  # nobody asked
         for a, b in zip(*(model.parameters() for model in models), strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_separate_gradients_are_laid_out_as_their_parameters():
+    """autograd.grad does not do that, and a fused optimiser takes it for granted."""
+    parameter = torch.nn.Parameter(torch.zeros(2, 3, 4, 4))
+    gradient = torch.arange(96.0).view(2, 3, 4, 4)
+    found = laid_out(gradient.contiguous(memory_format=torch.channels_last), parameter)
+    assert found.stride() == parameter.stride()
+    assert torch.equal(found, gradient)
+    lasting = torch.nn.Parameter(parameter.contiguous(memory_format=torch.channels_last))
+    assert laid_out(gradient, lasting).stride() == lasting.stride()
+
+
+class Asks(Balancer):
+    """Asks for separate gradients and does nothing with them."""
+
+    name = "asks"
+    separate = True
+
+
+def test_asking_for_separate_gradients_changes_no_training():
+    """Convolutions, AdamW: the same weights as without, up to rounding."""
+    rng = np.random.default_rng(0)
+    modalities = {m: Modality(m, (1, 16, 16), ("channel", "frequency", "time")) for m in "ab"}
+    targets = np.arange(48) % 3
+    arrays = {m: rng.normal(size=(48, 1, 16, 16)).astype(np.float32) for m in "ab"}
+    for m in "ab":
+        arrays[m][np.arange(48), 0, targets * 4] += 2.0
+    parts = tuple(BranchSpec(m, "cnn", {"blocks": 3, "channels": 8}) for m in modalities.values())
+    found = []
+    for balancers in ([], [Asks()]):
+        features = Features(modalities, {m: Rows(a) for m, a in arrays.items()}, targets,
+                            torch.device("cpu"), resident_bytes=10**9)  # fmt: skip
+        model = build_model(ModelSpec(parts, 3, 8, "concat"), Registry(), 0)
+        config = TrainConfig(epochs=4, batch_size=12, dim=8, precision="float32", patience=0)
+        trainer = Trainer(model, features, np.arange(36), np.arange(36, 48), config,
+                          balancers=balancers)  # fmt: skip
+        trainer.fit()
+        found.append(weights(model))
+    for name, plain in found[0].items():
+        torch.testing.assert_close(found[1][name], plain, rtol=1e-3, atol=1e-4)
 
 
 def test_with_maps_the_probes_train_the_pooling_beside_the_parts():
