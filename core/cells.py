@@ -47,7 +47,9 @@ def _link(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.copy2(source, temporary)
+        temporary.replace(target)  # whole or not at all: another cell may be reading here
 
 
 def conclude_cell(path: Path) -> None:

@@ -29,7 +29,7 @@ from ..cache.workers import WorkerPool, process_pool
 from .attribution import FILE as CONTRIBUTIONS
 from .cells import BASELINES, conclude_cell, share_baselines
 from .comparison import Comparisons, summarise
-from .errors import FusionError, RunError
+from .errors import CacheError, FusionError, RunError
 from .experiment import Observer, describe
 from .features import number_of_batches
 from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid
@@ -214,17 +214,18 @@ class _Work:
         return epochs
 
     def _seconds_per_epoch(self, pool: WorkerPool) -> dict[str, float]:
-        """A short training of each baseline and of one plain fused model."""
+        """A short training of each baseline and of one fused model, a plain one if there is."""
         run = RunDirectory(self.folder.path / _PROBE)
         shutil.rmtree(run.path, ignore_errors=True)
-        cell = next(iter(self.grid.plans))
+        # Others may take more than two epochs to begin with, and refuse fewer.
+        cell = next((c for c in self.grid.plans if c.plain), next(iter(self.grid.plans)))
         self._describe(run, cell, self.request.seeds[0], _PROBE_EPOCHS, tune=0)
         trainings = [t for t in trainings_of(run) if t.fold == 0]
         # The fused one last: it may need the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
             future = pool.submit(train_one, run.path, training, 1)
             wait([future])
-            raise_failure(future, training, run)
+            self._raise_failure(future, training, run)
         seconds = {
             t.model: float(run.read_json(f"{t.name}/training.json")["seconds"]) / _PROBE_EPOCHS
             for t in trainings
@@ -290,7 +291,7 @@ class _Work:
             return pool.submit(train_one, task[0].path, task[1], workers)
 
         for (run, training), future in carried_out(todo, submit, workers):
-            raise_failure(future, training, run)
+            self._raise_failure(future, training, run)
             self._tell("alone", run, training)
 
     def train_cells(self, pool: WorkerPool, workers: int) -> None:
@@ -317,6 +318,8 @@ class _Work:
             cell, seed, training = task
             run = self.cells[cell, seed]
             if not self._went_well(future, cell, seed, training):
+                for other in [t for t in todo if (t.cell, t.seed) == (cell, seed)]:
+                    todo.remove(other)  # nothing will be made of them
                 continue
             if training is None:
                 self.observer.concluded(cell, seed, run)
@@ -332,15 +335,18 @@ class _Work:
         """Whether it did; a cell that fails is noted, and the others go on."""
         run = self.cells[cell, seed]
         try:
-            raise_failure(future, training or Training(0, FUSED), run)
+            self._raise_failure(future, training or Training(0, FUSED), run)
         except FusionError as error:
-            if isinstance(future.exception(), BrokenProcessPool | OSError):
+            if isinstance(future.exception(), BrokenProcessPool | OSError | CacheError):
                 raise  # the machine's fault, not the cell's
             if (cell, seed) not in self.failures:
                 self.failures[cell, seed] = error.message
                 self.observer.failed(cell, seed, error.message)
             return False
         return True
+
+    def _raise_failure(self, future: Future[Any], training: Training, run: RunDirectory) -> None:
+        raise_failure(future, training, run, resume=f"compare --resume {self.folder.path}")
 
     def _tell(self, name: str, run: RunDirectory, training: Training) -> None:
         self.observer.cell_training(name, run.read_json(f"{training.name}/training.json"))

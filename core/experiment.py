@@ -26,6 +26,7 @@ from .prepare import Extracted, Plan, extract, make_plan, make_trackers
 from .registry import Registry
 from .results import Probabilities, Results, evaluate
 from .run_dir import FORMAT, RunData, RunDirectory
+from .search import check_installed
 from .selection import select
 from .trainings import (
     Training,
@@ -35,7 +36,6 @@ from .trainings import (
     trainings_of,
     validate_all,
 )
-from .tuning import check_installed
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "ripser", "h5py")
 

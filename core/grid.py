@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .config import RunConfig
+from .device import choose_device
 from .errors import ParameterError, PluginError, UnknownNameError
+from .parameters import bind, make
 from .prepare import Plan, make_plan
 from .registry import Registry
 
@@ -233,9 +235,10 @@ def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
     UserError
         If the request is wrong for all cells alike, or no cell can be trained.
     """
-    _check_settings(request)
+    _check_settings(request, registry)
     plans: dict[Cell, Plan] = {}
     refused: dict[Cell, str] = {}
+    hint: str | None = None
     for number, cell in enumerate(request.cells):
         config = cell_config(request, cell, number, request.seeds[0])
         first = next(iter(plans.values()), None)
@@ -244,10 +247,13 @@ def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
         except UnknownNameError:
             raise
         except (ParameterError, PluginError) as error:
+            hint = hint if refused else error.hint  # of the first
             refused[cell] = error.message
     if not plans:
         cell, reason = next(iter(refused.items()))
-        raise ParameterError(f"No cell of the comparison can be trained. {cell.name}: {reason}")
+        raise ParameterError(
+            f"No cell of the comparison can be trained. {cell.name}: {reason}", hint=hint
+        )
     return PlannedGrid(plans, refused)
 
 
@@ -283,7 +289,17 @@ def _everyone(cells: Iterable[Cell]) -> set[str]:
     return {owner for cell in cells for owner in _owners(cell)}
 
 
-def _check_settings(request: Request) -> None:
-    """A control's learning rate is a number of its own."""
-    if any(cell.rate != 1 for cell in request.cells):
-        _ = request.config.train  # a mistyped train.lr shows as what it is
+def _check_settings(request: Request, registry: Registry) -> None:
+    """Raise for what is a mistake whatever the cell: it would only leave some of them out."""
+    _ = request.config.train  # a mistyped train.lr shows as what it is
+    given = request.config.settings
+    if request.budget != Budget() and "epochs" in given.get("train", {}):
+        raise ParameterError(
+            "--budget and train.epochs both say how long to train.", hint="Leave one of them out."
+        )
+    for device in request.devices:
+        choose_device(device)
+    for strategy in {cell.strategy for cell in request.cells} & set(given):
+        bind(registry.strategy(strategy), given[strategy], owner=strategy)
+    for balancer in {name for cell in request.cells for name in cell.balancers} & set(given):
+        make(registry.balancer(balancer), given=given[balancer], owner=balancer)

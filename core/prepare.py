@@ -38,8 +38,8 @@ from .model import BranchSpec, ModelSpec, default_branch
 from .parameters import bind, make
 from .registry import HOOKS, Registry
 from .run_dir import RunData
+from .search import search_space
 from .splits import Split, check_classes, make_splits
-from .tuning import search_space
 
 OnProgress = Callable[[Progress], None]
 EVERY = "*"  # in RunConfig.dtypes: all features that are not named

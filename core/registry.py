@@ -31,7 +31,7 @@ ENVIRONMENT = "FUSION_PLUGINS"
 _FILE_PREFIX = "fusion_plugin_"  # of the modules made from files given to -p
 
 # Names of rows in a run's table, and of owners of settings, that a plugin may not take.
-RESERVED = {"fused", "ensemble", "chosen", "train", "none"}
+RESERVED = {"fused", "ensemble", "chosen", "oracle", "train", "none"}
 
 
 def reserved(kind: str) -> set[str]:

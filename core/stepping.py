@@ -190,7 +190,7 @@ class Stepper:
             torch.stack([*losses]).sum(), [*probes, *branches], retain_graph=True, allow_unused=True
         )
         for probe, gradient in zip(probes, found, strict=False):
-            probe.grad = gradient
+            probe.grad = None if gradient is None else laid_out(gradient, probe)
         rest = zip(branches, found[len(probes) :], strict=True)
         return [(p, gradient) for p, gradient in rest if gradient is not None]
 

@@ -38,7 +38,8 @@ from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunData, RunDirectory
-from .tuning import Settings, rewind, search_of, tune, tuned_config, tuned_spec
+from .search import Settings, search_of, tuned_config, tuned_spec
+from .tuning import rewind, tune
 
 FUSED = "fused"
 
@@ -179,14 +180,20 @@ def _in_processes(
         return [future.result() for future in futures]
 
 
-def raise_failure(future: Future[Any], training: Training, run: RunDirectory) -> None:
-    """Raise what a training raised, if it did."""
+def raise_failure(
+    future: Future[Any], training: Training, run: RunDirectory, *, resume: str | None = None
+) -> None:
+    """Raise what a training raised, if it did.
+
+    `resume` is the command, after ``fusion``, that goes on with all of the work.
+    """
+    resume = resume or f"run --resume {run.path}"
     try:
         future.result()
     except BrokenProcessPool:
         raise TrainingError(
             "A training's process was killed from outside, for instance because memory ran out.",
-            hint=f"Fewer at a time need less memory: fusion run --resume {run.path} --jobs 1",
+            hint=f"Fewer at a time need less memory: fusion {resume} --jobs 1",
         ) from None
     except TrainingError as error:
         hint = error.hint or "Other settings need a new run; the features stay in the cache."
@@ -201,7 +208,7 @@ def raise_failure(future: Future[Any], training: Training, run: RunDirectory) ->
     except Exception as error:
         raise TrainingError(
             f"{training.name} failed: {type(error).__name__}: {error}",
-            hint=f"Where: fusion --debug run --resume {run.path}",
+            hint=f"Where: fusion --debug {resume}",
         ) from error
 
 
@@ -389,8 +396,10 @@ def _baselines(context: _Context, training: Training, device: torch.device) -> d
 
 
 def _write_line(file: Any, record: Mapping[str, Any]) -> None:
-    # JSON has no NaN: an undefined figure is null.
-    plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in record.items()}
+    # JSON has neither NaN nor infinity: an undefined figure is null.
+    plain = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
+    }
     file.write(json.dumps(plain) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_the_cache_on_its_own(tmp_path: Path) -> None:
     assert said.stdout.splitlines() == ["2 (3, 1)", "[]"]
 
 
-@pytest.mark.parametrize("page", ["cache.md", "design.md"])
+@pytest.mark.parametrize("page", ["cache.md", "design.md", "methods.md"])
 def test_the_files_that_are_named_exist(page: str) -> None:
     root = DOCS.parent
     for path in re.findall(
@@ -49,3 +50,15 @@ def test_every_module_of_the_cache_is_in_the_layout() -> None:
     listed = set(re.findall(r"[a-z_0-9]+", layout[layout.index("\ncache/") :].split("```")[0]))
     modules = {path.stem for path in (DOCS.parent / "cache").glob("*.py")} - {"__init__", "errors"}
     assert modules <= listed, modules - listed
+
+
+def test_the_pages_of_methods_are_those_of_the_docstrings() -> None:
+    spec = importlib.util.spec_from_file_location("build_methods", DOCS / "build_methods.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = {path.name: path.read_text() for path in (DOCS / "methods").glob("*.md")}
+    made = module.pages()
+    assert set(written) == set(made)
+    stale = [name for name, text in made.items() if written[name] != text]
+    assert not stale, "python docs/build_methods.py writes them again"

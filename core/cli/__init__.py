@@ -163,6 +163,22 @@ def registry_from(ctx: click.Context, more: tuple[str, ...] = ()) -> Any:
     return registry
 
 
+def refuse_with_resume(ctx: click.Context, allowed: set[str], what: str) -> None:
+    """Raise for an option beside --resume that would change the `what` that is gone on with."""
+    from ..errors import UserError
+
+    command_line = click.core.ParameterSource.COMMANDLINE
+    given = [f"--{n.replace('_', '-')}" for n in ctx.params
+             if n not in allowed and ctx.get_parameter_source(n) is command_line]  # fmt: skip
+    options = ctx.find_root().obj
+    given += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
+    if given:
+        raise UserError(
+            f"--resume goes on with a {what} as it was asked for; {given[0]} would change it.",
+            hint=f"Leave it out, or start a new {what} without --resume.",
+        )
+
+
 def plugin_options(function: Any) -> Any:
     """Lets the group's own options stand after the command as well as before it."""
 

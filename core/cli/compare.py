@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, registry_from
+from . import plugin_options, refuse_with_resume, registry_from
 from .run import data_options, parse_branches, parse_dtypes, parse_features
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     from .compare_display import CompareDisplay, print_comparisons
 
     if options["resume"]:
-        _refuse_with_resume(ctx)
+        refuse_with_resume(ctx, _WITH_RESUME, "comparison")
         out = Path(options["resume"])
         request = read_request(out)
         registry = registry_from(ctx, request.config.plugins)
@@ -89,19 +89,6 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 
 _WITH_RESUME = {"resume", "jobs", "as_json", "quiet"}
-
-
-def _refuse_with_resume(ctx: click.Context) -> None:
-    from ..errors import UserError
-
-    command_line = click.core.ParameterSource.COMMANDLINE
-    given = [f"--{n.replace('_', '-')}" for n in ctx.params
-             if n not in _WITH_RESUME and ctx.get_parameter_source(n) is command_line]  # fmt: skip
-    if given:
-        raise UserError(
-            f"--resume goes on with a comparison as it was asked for; {given[0]} would change it.",
-            hint="Leave it out, or start a new comparison without --resume.",
-        )
 
 
 def _request(options: dict[str, Any], registry: Registry) -> Request:

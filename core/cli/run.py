@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, registry_from
+from . import plugin_options, refuse_with_resume, registry_from
 
 if TYPE_CHECKING:
     from ..config import RunConfig
@@ -106,7 +106,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion run --data ravdess=PATH --folds 6 --set train.epochs=120
     """
     if options["resume"]:
-        _refuse_with_resume(ctx)
+        refuse_with_resume(ctx, _WITH_RESUME, "run")
     from ..experiment import new_run_path, resume_experiment, run_experiment
     from .display import Display, print_result
 
@@ -138,21 +138,6 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 # What may be given together with --resume: everything else is in the run directory.
 _WITH_RESUME = {"resume", "jobs", "require_gain", "as_json", "quiet"}
-
-
-def _refuse_with_resume(ctx: click.Context) -> None:
-    from ..errors import UserError
-
-    command_line = click.core.ParameterSource.COMMANDLINE
-    given = [f"--{n.replace('_', '-')}" for n in ctx.params
-             if n not in _WITH_RESUME and ctx.get_parameter_source(n) is command_line]  # fmt: skip
-    options = ctx.find_root().obj
-    given += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
-    if given:
-        raise UserError(
-            f"--resume goes on with a run as it was asked for; {given[0]} would change it.",
-            hint="Leave it out, or start a new run without --resume.",
-        )
 
 
 def _config(options: dict[str, Any], registry: Registry) -> RunConfig:

@@ -14,23 +14,18 @@ from ...core.errors import ParameterError
 class CRNN(Branch):
     """embed(mean over time of biGRU(convolutions(x))).
 
-    The convolutional recurrent network of Shi et al. (2015), for sound Cakir et al. (2017):
-    convolution blocks make local features, a bidirectional gated recurrent unit (Cho et al.
-    2014) reads them along time.
+    The convolutional recurrent network: convolution blocks make local features, a bidirectional
+    gated recurrent unit reads them along time.
 
     A block is convolution, max pooling, batch normalisation, ReLU, as in `cnn`; the first
     one's convolution has stride 2 in place of its pooling. Every block halves the
     frequencies, and only the first `time_halvings` halve time, so that a sequence is left to
     read. By default what is left of the frequency axis is flattened into the features, as in
-    both papers: where the energy lies is what tells voices and vowels apart. Its mean
+    the papers: where the energy lies is what tells voices and vowels apart. Its mean
     (`frequency=mean`) does not know, and makes the recurrent network smaller.
 
     Time is the last axis. Of an array that has no time axis (a persistence image) the last
     axis is read as if it were; that works, but `cnn` or `resnet` suit it better.
-
-    When to use it: spectrograms of speech; the best single view of the reference system was
-    one of these. Cost: the recurrent network takes its time / 2^time_halvings steps one after
-    the other, so on a GPU it is slower than `cnn` at equal arithmetic.
 
     The maps it offers are the recurrent states, (B, 2 * hidden, time).
 
@@ -56,6 +51,23 @@ class CRNN(Branch):
         Recurrent layers, >= 1.
     dropout : float
         Dropout before the recurrent network and on the pooled features, in [0, 1).
+
+    When to use
+    -----------
+    Spectrograms of speech; the best single view of the reference system was one of these.
+
+    Cost
+    ----
+    The recurrent network takes its time / 2^time_halvings steps one after the other, so on a GPU
+    it is slower than `cnn` at equal arithmetic.
+
+    References
+    ----------
+    Shi et al. (2017), "An End-to-End Trainable Neural Network for Image-based Sequence
+    Recognition and Its Application to Scene Text Recognition", TPAMI. For sound: Cakir et al.
+    (2017), "Convolutional Recurrent Neural Networks for Polyphonic Sound Event Detection", TASLP.
+    The recurrent unit: Cho et al. (2014), "Learning Phrase Representations using RNN
+    Encoder-Decoder for Statistical Machine Translation", EMNLP.
     """
 
     name = "crnn"

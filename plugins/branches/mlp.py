@@ -24,6 +24,17 @@ class MLP(Branch):
         Width of the hidden layer.
     dropout : float
         Dropout after the hidden layer, in [0, 1).
+
+    When to use
+    -----------
+    For what has no grid: statistics, pooled embeddings of other networks, tables. On an image or a
+    spectrogram it has to learn every place by itself: take `cnn`. The map it offers has one cell,
+    so a strategy on maps has nothing to attend to.
+
+    Cost
+    ----
+    (product of the shape) x hidden + hidden x D weights; next to no time. A large input makes the
+    first layer large.
     """
 
     name = "mlp"

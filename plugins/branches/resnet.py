@@ -16,7 +16,7 @@ _SMALL = 64  # pixels along the shorter side, below which the small stem serves
 class ResNet(Branch):
     """Stem, four stages of two residual blocks each, then mean pooling and a linear layer.
 
-    ResNet-18 (He et al. 2016). A block is relu(x + f(x)) with f two 3 x 3 convolutions, each
+    ResNet-18. A block is relu(x + f(x)) with f two 3 x 3 convolutions, each
     with batch normalisation; where a stage halves the grid and doubles the channels, x
     passes a 1 x 1 convolution of stride 2. At width 64, with 3 channels, it is the published
     network of 11.2 million weights, head apart.
@@ -25,11 +25,6 @@ class ResNet(Branch):
     max pooling of stride 2, which together leave a sixteenth of the cells. "small" is the
     one that the paper uses on 32 x 32 images: a 3 x 3 convolution, nothing halved. "auto"
     takes the small one where the shorter side of the input is below 64.
-
-    When to use it: images and spectrograms, with thousands of clips to fit its millions of
-    weights; start with `cnn`. Cost: at width 64 about 1.1e9 multiplications for a clip of
-    shape (1, 128, 256) and half that for (6, 32, 32), growing with the square of the width:
-    on a CPU set width=16.
 
     The maps it offers are (B, 8 * width, H, W), 1/32 of a large input's sides and 1/8 of a
     small one's.
@@ -46,6 +41,20 @@ class ResNet(Branch):
         How the input is taken in.
     dropout : float
         Dropout on the pooled features, in [0, 1).
+
+    When to use
+    -----------
+    Images and spectrograms, with thousands of clips to fit its millions of weights; start with
+    `cnn`.
+
+    Cost
+    ----
+    At width 64 about 1.1e9 multiplications for a clip of shape (1, 128, 256) and half that for
+    (6, 32, 32), growing with the square of the width: on a CPU set width=16.
+
+    References
+    ----------
+    He et al. (2016), "Deep Residual Learning for Image Recognition", CVPR.
     """
 
     name = "resnet"

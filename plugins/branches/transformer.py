@@ -18,20 +18,15 @@ _MOST_TOKENS = 4096  # attention is quadratic: beyond this a batch fits nowhere
 class Transformer(Branch):
     """embed(pool(transformer(patches + positions))).
 
-    The audio spectrogram transformer (Gong et al. 2021), small and from scratch: the input is
-    cut into square patches, each projected to a token, with a learned position for every
-    place; then pre-norm transformer layers. An input that patches don't divide is filled up
-    with zeros, the mean of standardised features, after its last row and column.
+    The audio spectrogram transformer, small and from scratch: the input is cut into square
+    patches, each projected to a token, with a learned position for every place; then pre-norm
+    transformer layers. An input that patches don't divide is filled up with zeros, the mean of
+    standardised features, after its last row and column.
 
     Departures: patches don't overlap (the paper's by 6 of 16); and a class token, where one is
-    asked for, attends to the finished tokens in one layer of its own (as in CaiT, Touvron et
-    al. 2021) instead of travelling with them, so that the tokens on their grid, (B, width,
-    rows, columns), are all there is to pool and strategies on maps see the same.
-
-    When to use it: many clips (the paper starts from weights trained on ImageNet; from
-    scratch a transformer has to learn from the clips what a convolution knows beforehand),
-    or as tokens for `bottleneck` and `cross_attention`. Cost: attention has T^2 * heads
-    values per clip and layer for T tokens; about 8 * width^2 weights per layer.
+    asked for, attends to the finished tokens in one layer of its own (as in CaiT) instead of
+    travelling with them, so that the tokens on their grid, (B, width, rows, columns), are all
+    there is to pool and strategies on maps see the same.
 
     Parameters
     ----------
@@ -52,6 +47,22 @@ class Transformer(Branch):
         The mean of the tokens, or a class token that attends to them.
     dropout : float
         Dropout in the layers and on the pooled features, in [0, 1).
+
+    When to use
+    -----------
+    Many clips (the paper starts from weights trained on ImageNet; from scratch a transformer has
+    to learn from the clips what a convolution knows beforehand), or as tokens for `bottleneck`
+    and `cross_attention`.
+
+    Cost
+    ----
+    Attention has T^2 * heads values per clip and layer for T tokens; about 8 * width^2 weights
+    per layer.
+
+    References
+    ----------
+    Gong, Chung and Glass (2021), "AST: Audio Spectrogram Transformer", Interspeech. Class token
+    at the end: Touvron et al. (2021), "Going Deeper with Image Transformers", ICCV.
     """
 
     name = "transformer"

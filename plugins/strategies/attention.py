@@ -16,21 +16,16 @@ from ...core.errors import ParameterError
 class Attention(Strategy):
     """scores = head(LN(first of T([c, z_1 + e_1, .. z_M + e_M]))), T transformer layers.
 
-    The embeddings are tokens of a transformer encoder (Vaswani et al. 2017), normalised
-    before each part (Xiong et al. 2020). A learned class token c goes first and its output is
-    classified (Devlin et al. 2019); a learned e_m says which modality a token comes from.
-    As layers read tokens normalised, the size and mean of an embedding hardly count.
+    The embeddings are tokens of a transformer encoder, normalised before each part. A learned
+    class token c goes first and its output is classified; a learned e_m says which modality a
+    token comes from. As layers read tokens normalised, the size and mean of an embedding
+    hardly count.
 
     Reported as weights of the modalities: the class token's attention to them in the last
     layer, over the modalities alone, mean over the heads. It tells where the class token
     looks, not how much what it finds there changes the scores.
 
     What a clip lacks is no token of it: nothing attends to its place.
-
-    When to use: three modalities or more that should be read in the light of each other,
-    and clips enough: it has more to learn than gated.
-    Cost: about layers x (4 D^2 + 2 D hidden) weights whatever the number of modalities, and
-    several times the time of gated.
 
     Parameters
     ----------
@@ -46,6 +41,23 @@ class Attention(Strategy):
         Width of each layer's feed-forward part, >= 1.
     dropout : float
         Dropout within the layers, in [0, 1).
+
+    When to use
+    -----------
+    Three modalities or more that should be read in the light of each other, and clips enough:
+    it has more to learn than `gated`.
+
+    Cost
+    ----
+    About layers x (4 D^2 + 2 D hidden) weights whatever the number of modalities, and several
+    times the time of `gated`.
+
+    References
+    ----------
+    Vaswani et al. (2017), "Attention Is All You Need", NeurIPS. Normalisation beforehand: Xiong
+    et al. (2020), "On Layer Normalization in the Transformer Architecture", ICML. Class token:
+    Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language
+    Understanding", NAACL.
     """
 
     name = "attention"

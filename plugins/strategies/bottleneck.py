@@ -17,7 +17,7 @@ from ._tokens import Tokens, check_sizes, encoder_layer
 class Bottleneck(Strategy):
     """[x_m, s_m] = layer_m([x_m, s]), then s = mean of s_m; scores = mean of head(class token_m).
 
-    The multimodal bottleneck transformer (Nagrani et al. 2021). x_m are a class token and
+    The multimodal bottleneck transformer. x_m are a class token and
     the tokens of modality m (the cells of its feature map, projected, with sinusoidal
     positions), s are a few shared bottleneck tokens. Each modality's layer attends over its
     own tokens and s only, and its copy of s is averaged with the others' after each layer:
@@ -30,14 +30,6 @@ class Bottleneck(Strategy):
     With ``exchanges=0`` there is no bottleneck: transformers apart, scores averaged.
 
     Of a clip that lacks modalities, s and the scores are averaged over those it has.
-
-    When to use it: maps of many cells with much redundancy, where full attention between
-    all tokens overfits or costs too much. It needs maps that still have a grid (`cnn` with 7
-    blocks leaves 2 cells of a spectrogram: give it fewer, or use `transformer`).
-
-    Cost: attention in each of M * layers layers is quadratic in its tokens: at most
-    (max_tokens + bottlenecks + 1)^2 * heads values per clip. Weights: about
-    8 * width^2 * layers per modality.
 
     Parameters
     ----------
@@ -59,6 +51,22 @@ class Bottleneck(Strategy):
         A larger grid is averaged down to at most so many cells, >= 1.
     dropout : float
         Dropout in the layers, in [0, 1).
+
+    When to use
+    -----------
+    Maps of many cells with much redundancy, where full attention between all tokens overfits or
+    costs too much. It needs maps that still have a grid (`cnn` with 7 blocks leaves 2 cells of a
+    spectrogram: give it fewer, or use `transformer`).
+
+    Cost
+    ----
+    Attention in each of M * layers layers is quadratic in its tokens: at most
+    (max_tokens + bottlenecks + 1)^2 * heads values per clip. Weights: about 8 * width^2 * layers
+    per modality.
+
+    References
+    ----------
+    Nagrani et al. (2021), "Attention Bottlenecks for Multimodal Fusion", NeurIPS.
     """
 
     name = "bottleneck"

@@ -15,7 +15,7 @@ from ._tokens import Tokens, check_sizes, encoder_layer
 class CrossAttention(Strategy):
     """y_m = mean of self_m([cross_jm(x_m, x_j) for j != m]); scores = head([y_1 .. y_M]).
 
-    The multimodal transformer MulT (Tsai et al. 2019). x_m are the tokens of modality m: the
+    The multimodal transformer MulT. x_m are the tokens of modality m: the
     cells of its feature map, projected, with sinusoidal positions. For every ordered pair a
     stack of cross-modal layers turns m's tokens into queries on j's,
 
@@ -31,14 +31,6 @@ class CrossAttention(Strategy):
     others no choice of where to look: it is read alike by all their tokens.
 
     Of a clip that lacks modality j, the attention to j is zero in every layer, and so is y_j.
-
-    When to use it: where something in one view says where to look in another, and there are
-    clips enough to learn it; the modalities need not be aligned. For more than two or three
-    modalities prefer `bottleneck`, whose cost grows with M.
-
-    Cost: M * (M - 1) cross-modal stacks, whose attention has T_m * T_j * heads values per
-    clip and layer, T at most `max_tokens`; about 8 * layers * width^2 * M^2 * (M - 1) weights
-    for M > 1.
 
     Parameters
     ----------
@@ -56,6 +48,22 @@ class CrossAttention(Strategy):
         A larger grid is averaged down to at most so many cells, >= 1.
     dropout : float
         Dropout in the layers and before the head, in [0, 1).
+
+    When to use
+    -----------
+    Where something in one view says where to look in another, and there are clips enough to
+    learn it; the modalities need not be aligned. For more than two or three modalities prefer
+    `bottleneck`, whose cost grows with M.
+
+    Cost
+    ----
+    M * (M - 1) cross-modal stacks, whose attention has T_m * T_j * heads values per clip and
+    layer, T at most `max_tokens`; about 8 * layers * width^2 * M^2 * (M - 1) weights for M > 1.
+
+    References
+    ----------
+    Tsai et al. (2019), "Multimodal Transformer for Unaligned Multimodal Language Sequences",
+    ACL.
     """
 
     name = "cross_attention"

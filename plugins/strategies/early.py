@@ -17,8 +17,7 @@ class Early(Strategy):
 
     One convolution block per modality on its feature map, the maps resized to a common
     grid and concatenated on channels, shared convolution blocks, global average pooling.
-    The early end of the scale from early to late fusion (Snoek et al. 2005), on features
-    that were learned.
+    The early end of the scale from early to late fusion, on features that were learned.
 
     The common grid. Maps are made two-dimensional first: one with a single axis (time,
     tokens) is a single row, of more than two axes the leading ones are laid end to end, and
@@ -28,15 +27,6 @@ class Early(Strategy):
     averaged, one that grows is interpolated linearly; a single row or cell is repeated. A
     sequence thus stands beside every frequency of a spectrogram with its time axis along
     the spectrogram's.
-
-    When to use it: where cells of the maps correspond (spectrograms and sequences of the
-    same clip over time), so that a convolution can see what coincides. Where the axes mean
-    different things, as in a spectrogram and a persistence image, cells at one place have
-    nothing in common and `bottleneck` or `cross_attention` fit better.
-
-    Cost: 9 * channels * (sum of map channels + (M + blocks - 1) * channels) weights; each
-    modality's block runs on its own whole map. A branch whose map has few cells left
-    (`cnn` with 7 blocks) leaves little to fuse: give it fewer blocks.
 
     Parameters
     ----------
@@ -52,6 +42,24 @@ class Early(Strategy):
         The common grid has at most so many cells, >= 1.
     dropout : float
         Dropout before the linear head, in [0, 1).
+
+    When to use
+    -----------
+    Where cells of the maps correspond (spectrograms and sequences of the same clip over time),
+    so that a convolution can see what coincides. Where the axes mean different things, as in a
+    spectrogram and a persistence image, cells at one place have nothing in common and
+    `bottleneck` or `cross_attention` fit better. A branch whose map has few cells left (`cnn`
+    with 7 blocks) leaves little to fuse: give it fewer blocks.
+
+    Cost
+    ----
+    9 * channels * (sum of map channels + (M + blocks - 1) * channels) weights; each modality's
+    block runs on its own whole map.
+
+    References
+    ----------
+    Snoek, Worring and Smeulders (2005), "Early versus Late Fusion in Semantic Video Analysis",
+    ACM Multimedia.
     """
 
     name = "early"

@@ -15,9 +15,9 @@ class Ensemble(Strategy):
     The weights w are not trained. They are chosen on the validation clips before each
     validation: those of the simplex with the smallest negative log-likelihood, a single
     modality alone included, so that with its weights the ensemble is never worse there than
-    its best member (the mixture weights of Dempster, Laird and Rubin 1977, by their EM). Until
-    then they are equal, and while it is trained they always are: one that had a weight of 0
-    after the first epoch would never be trained again.
+    its best member (mixture weights, found by EM). Until then they are equal, and while it is
+    trained they always are: one that had a weight of 0 after the first epoch would never be
+    trained again.
 
     The loss is that of the mean, not the mean of the losses: the gradient that reaches
     modality m is that of its own cross-entropy times p_m(y) / sum over j of p_j(y), so the
@@ -28,15 +28,25 @@ class Ensemble(Strategy):
 
     Of a clip that lacks modalities, the mean is over those it has.
 
-    When to use it: as the reference that fusion has to beat; where modalities come and go.
-    Cost: sum of D_m x C weights, and next to no time.
-
     Parameters
     ----------
     dims : dict of str to int
         Modality -> size of its embedding.
     num_classes : int
         Number of classes.
+
+    When to use
+    -----------
+    As the reference that fusion has to beat; where modalities come and go.
+
+    Cost
+    ----
+    (sum of D_m + M) x C weights, and next to no time.
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM
+    Algorithm", JRSS B.
     """
 
     name = "ensemble"

@@ -12,18 +12,14 @@ from ...core.errors import ParameterError
 class Film(Strategy):
     """f_t = gamma_t(z_c) * z_t + beta_t(z_c): others scale and shift each entry of a target.
 
-    Feature-wise linear modulation (Perez et al. 2018). gamma_t and beta_t are linear in the
-    embeddings of the target's conditions: all other modalities, side by side. gamma is
-    learned as its difference from 1, so training starts near f_t = z_t.
+    Feature-wise linear modulation. gamma_t and beta_t are linear in the embeddings of the
+    target's conditions: all other modalities, side by side. gamma is learned as its difference
+    from 1, so training starts near f_t = z_t.
 
     By default every modality is the target once, and scores = head([f_1 .. f_M]): no modality
     is special. With `target` that one alone is conditioned by the others, scores =
     head(f_t); for two modalities this is the paper's form. A single modality has no
     condition: f = z.
-
-    When to use: where one modality tells how to read another (who speaks, how loud).
-    Cost: for each target 2 x D_t x (sum of the others' D) weights, quadratic in the number of
-    modalities; little time.
 
     Parameters
     ----------
@@ -33,6 +29,19 @@ class Film(Strategy):
         Number of classes.
     target : str or None
         The modality that all others condition; None takes each in turn.
+
+    When to use
+    -----------
+    Where one modality tells how to read another (who speaks, how loud).
+
+    Cost
+    ----
+    For each target 2 x D_t x (sum of the others' D) weights, quadratic in the number of
+    modalities; little time.
+
+    References
+    ----------
+    Perez et al. (2018), "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI.
     """
 
     name = "film"

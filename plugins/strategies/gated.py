@@ -15,9 +15,13 @@ from ._presence import stacked
 class Gated(Strategy):
     """w = softmax(MLP([z_1 .. z_M])), scores = head(sum of w_m z_m).
 
-    After the gated multimodal unit (Arevalo et al. 2017), with weights that sum to one
-    over the modalities, so that they can be read and reported. Of a clip that lacks
-    modalities, the gate sees zeros in their place, and the softmax is over those it has.
+    After the gated multimodal unit, with weights that sum to one over the modalities, so that
+    they can be read and reported. Of a clip that lacks modalities, the gate sees zeros in
+    their place, and the softmax is over those it has.
+
+    The weights tell what the head reads, not what a modality is worth: a branch with larger
+    embeddings counts for more at the same weight. A modality with a small weight gets a small
+    gradient, so one that is behind may stay there.
 
     Parameters
     ----------
@@ -27,6 +31,19 @@ class Gated(Strategy):
         Number of classes.
     hidden : int
         Width of the gate's hidden layer.
+
+    When to use
+    -----------
+    By default. Where the modalities are good on different clips, and where it should be seen
+    which of them counts.
+
+    Cost
+    ----
+    (M x D) x hidden + hidden x M + D x C weights; little time.
+
+    References
+    ----------
+    Arevalo et al. (2017), "Gated Multimodal Units for Information Fusion", ICLR workshop.
     """
 
     name = "gated"

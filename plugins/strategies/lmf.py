@@ -14,14 +14,10 @@ from ...core.errors import ParameterError
 class LMF(Strategy):
     """scores = sum over r of (product over m of W_m^r [z_m; 1]) + b, products entry by entry.
 
-    Low-rank multimodal fusion (Liu et al. 2018): a linear head over the outer product of all
-    [z_m; 1] (strategy tensor), its weights restricted to tensors of rank `rank` and the
-    outer product never built. The weights on the 1s start at 1, so the scores start near a sum
+    Low-rank multimodal fusion: a linear head over the outer product of all [z_m; 1] (strategy
+    `tensor`), its weights restricted to tensors of rank `rank` and the outer product never
+    built. The weights on the 1s start at 1, so the scores start near a sum
     of linear scores of each modality, and gradients do not shrink with every factor.
-
-    When to use: for interactions between modalities, all orders at once, where tensor is too
-    large: always with four modalities or more.
-    Cost: rank x C x (sum of D_m + 1) weights, linear in the number of modalities; little time.
 
     Parameters
     ----------
@@ -31,6 +27,20 @@ class LMF(Strategy):
         Number of classes.
     rank : int
         Number of products that are summed, >= 1.
+
+    When to use
+    -----------
+    For interactions between modalities, all orders at once, where `tensor` is too large: always
+    with four modalities or more.
+
+    Cost
+    ----
+    rank x C x (sum of D_m + M) + C weights, linear in the number of modalities; little time.
+
+    References
+    ----------
+    Liu et al. (2018), "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors",
+    ACL.
     """
 
     name = "lmf"

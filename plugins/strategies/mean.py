@@ -17,16 +17,21 @@ class Mean(Strategy):
 
     Of a clip that lacks modalities, those it has are averaged.
 
-    When to use: instead of sum where the number of modalities varies, between experiments or
-    from clip to clip.
-    Cost: D x C + C weights, and next to no time.
-
     Parameters
     ----------
     dims : dict of str to int
         Modality -> size of its embedding; all equal.
     num_classes : int
         Number of classes.
+
+    When to use
+    -----------
+    Instead of `sum` where the number of modalities varies, between experiments or from clip to
+    clip.
+
+    Cost
+    ----
+    D x C + C weights, and next to no time.
     """
 
     name = "mean"

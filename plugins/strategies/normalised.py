@@ -14,17 +14,13 @@ from ...core.errors import ParameterError
 class Normalised(Strategy):
     """scores = W2 dropout(relu(BN(W1 [BN(z_1) .. BN(z_M)]))).
 
-    Batch normalisation (Ioffe and Szegedy 2015) brings each modality's embedding to mean 0
+    Batch normalisation brings each modality's embedding to mean 0
     and variance 1 before they are joined, so that none outweighs the others by its scale
-    alone; batch normalisation and dropout (Srivastava et al. 2014) between the head's two
-    layers keep the head from over-fitting.
+    alone; batch normalisation and dropout between the head's two layers keep the head from
+    over-fitting.
 
     The inner normalisations learn no scale and shift of their own: W1 holds the scale, and a
     shift would be taken out again by the normalisation after W1 and never get a gradient.
-
-    When to use: where embeddings or their gradients differ by an order of magnitude between
-    modalities, or the fused head over-fits. In training it needs two clips in a batch.
-    Cost: (sum of D_m) x hidden + hidden x C weights; little time.
 
     Parameters
     ----------
@@ -36,6 +32,21 @@ class Normalised(Strategy):
         Width of the head's hidden layer, >= 1.
     dropout : float
         Dropout after the hidden layer, in [0, 1).
+
+    When to use
+    -----------
+    Where embeddings or their gradients differ by an order of magnitude between modalities, or
+    the fused head over-fits. In training it needs two clips in a batch.
+
+    Cost
+    ----
+    (sum of D_m) x hidden + hidden x C weights; little time.
+
+    References
+    ----------
+    Ioffe and Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by
+    Reducing Internal Covariate Shift", ICML. Srivastava et al. (2014), "Dropout: A Simple Way to
+    Prevent Neural Networks from Overfitting", JMLR.
     """
 
     name = "normalised"

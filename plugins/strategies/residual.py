@@ -22,16 +22,11 @@ class Residual(Strategy):
     embeddings (one linear layer with ``hidden=0``), and gate one learned number: as long as it
     is 0 no gradient reaches correction, and none but base's reaches the branches, so that the
     first thing that is learned is whether a correction helps at all. Weight decay pulls the
-    gate back to 0. (A residual branch that starts at zero, as in ReZero, Bachlechner et al.
-    2021, applied to late fusion.)
+    gate back to 0. (A residual branch that starts at zero, as in ReZero, applied to late
+    fusion.)
 
     One gate and not one per class: it is a single answer to a single question, and can be
     read. Which modality is best is kept with the weights.
-
-    When to use it: where fused models end below the best single modality. With a lower
-    learning rate for the branches (`--balance lr`), since they are trained already.
-    Cost: the baselines, which every run trains, are trained first instead of beside it;
-    M D H + H C weights (H `hidden`).
 
     Parameters
     ----------
@@ -41,6 +36,20 @@ class Residual(Strategy):
         Number of classes.
     hidden : int
         Width of the correction's hidden layer, >= 0; 0 for a linear correction.
+
+    When to use
+    -----------
+    Where fused models end below the best single modality. With a lower learning rate for the
+    branches (`--balance lr`), since they are trained already.
+
+    Cost
+    ----
+    The baselines, which every run trains, are trained first instead of beside it;
+    D C + M D H + H C weights (H `hidden`).
+
+    References
+    ----------
+    Bachlechner et al. (2021), "ReZero is All You Need: Fast Convergence at Large Depth", UAI.
     """
 
     name = "residual"

@@ -17,15 +17,20 @@ class Sum(Strategy):
 
     Of a clip that lacks modalities, those it has are added.
 
-    When to use: as a baseline; with many modalities, since the head does not grow with them.
-    Cost: D x C + C weights, and next to no time.
-
     Parameters
     ----------
     dims : dict of str to int
         Modality -> size of its embedding; all equal.
     num_classes : int
         Number of classes.
+
+    When to use
+    -----------
+    As a baseline; with many modalities, since the head does not grow with them.
+
+    Cost
+    ----
+    D x C + C weights, and next to no time.
     """
 
     name = "sum"

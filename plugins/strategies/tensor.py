@@ -14,15 +14,9 @@ from ...core.errors import ParameterError
 class TensorFusion(Strategy):
     """scores = W vec([z_1; 1] x ... x [z_M; 1]), x the outer product.
 
-    Tensor fusion network (Zadeh et al. 2017). The 1 beside each embedding keeps the products
+    Tensor fusion network. The 1 beside each embedding keeps the products
     of fewer modalities, down to each alone, in the outer product. Here a linear head reads
     it (the paper's has two hidden layers), so that lmf is the same with weights of low rank.
-
-    When to use: two modalities, or three small ones, where interactions matter and there are
-    clips enough to learn them.
-    Cost: C x product of (D_m + 1) weights, exponential in the number of modalities: 25,350
-    for two of size 64 and 6 classes, 1.6 million for three, 107 million for four. Sizes
-    over `max_weights` are refused. A batch holds B x product of (D_m + 1) numbers beside.
 
     Parameters
     ----------
@@ -32,6 +26,21 @@ class TensorFusion(Strategy):
         Number of classes.
     max_weights : int
         The most weights that the head may have, >= 1.
+
+    When to use
+    -----------
+    Two modalities, or three small ones, where interactions matter and there are clips enough to
+    learn them.
+
+    Cost
+    ----
+    C x product of (D_m + 1) weights, exponential in the number of modalities: 25,350 for two of
+    size 64 and 6 classes, 1.6 million for three, 107 million for four. Sizes over `max_weights`
+    are refused. A batch holds B x product of (D_m + 1) numbers beside.
+
+    References
+    ----------
+    Zadeh et al. (2017), "Tensor Fusion Network for Multimodal Sentiment Analysis", EMNLP.
     """
 
     name = "tensor"
