@@ -92,6 +92,15 @@ def parse_source(text: str, corpora: Mapping[str, type[Corpus]]) -> Source:
     return Source(None, Path(text).expanduser())
 
 
+def absolute_source(text: str, corpora: Mapping[str, type[Corpus]]) -> str:
+    """The same ``--data``, read from any folder."""
+    source = parse_source(text, corpora)
+    if source.path is None:
+        return text
+    path = str(source.path.absolute())
+    return path if source.corpus is None else f"{source.corpus}={path}"
+
+
 def _takes(corpora: Mapping[str, type[Corpus]]) -> str:
     made = "".join(f", or {name}" for name, cls in corpora.items() if not cls.needs_path)
     return f"--data takes a folder, a table, CORPUS=PATH{made}."

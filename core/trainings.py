@@ -372,10 +372,12 @@ def _fit(
 
 
 def _adopted(context: _Context, training: Training) -> Settings:
-    """Settings of the branches that a fused model starts from: those of the tuned baselines."""
+    """Settings of the branches that a fused model starts from: those of the tuned baselines.
+
+    Their weights fit no other branches; so wherever the baselines are read.
+    """
     config = context.config
-    strategy = context.registry.strategy(config.strategy)
-    if training.model != FUSED or not strategy.needs_baselines:
+    if training.model != FUSED or not needs_baselines(config, context.registry):
         return {}
     owners = {f"branch.{m}": Training(training.fold, m) for m in config.features}
     return {o: dict(settings_of(context.run, t).get(o, {})) for o, t in owners.items()}

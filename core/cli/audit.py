@@ -5,35 +5,24 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from . import plugin_options, registry_from
-from .run import data_options, parse_branches, parse_dtypes, parse_features
-
-if TYPE_CHECKING:
-    from ..config import RunConfig
-    from ..registry import Registry
+from .request import config_from, data_options, parse_features, training_options
 
 
 @click.command("audit")
 @data_options
+@training_options
 @click.option("--splits", default="", metavar="random,speaker,sentence,corpus",
               help="Which splits. [default: all that the clips allow]")  # fmt: skip
-@click.option("--branch", "branches", multiple=True, metavar="MODALITY=NAME",
-              help="The branch network of a modality.")  # fmt: skip
 @click.option("--strategy", default="", metavar="NAME",
               help="Fusion strategy. [default: the starred one]")  # fmt: skip
 @click.option("--balance", "balancers", multiple=True, metavar="NAME",
               help="Balancer; repeat it to compose several. [default: none]")  # fmt: skip
-@click.option("--folds", type=click.IntRange(min=2), metavar="K",
-              help="Cross-validation: under every split every clip is tested once. "
-              "[default: one split]")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of splits and training.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--out", metavar="DIR",
               help="Where the runs go; the same again goes on. [default: audits/DATE]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -61,7 +50,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     from .audit_display import AuditDisplay, print_audit
 
     registry = registry_from(ctx)
-    config = _config(options, registry)
+    config = config_from(options, registry)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = Path(options["out"] or Path("audits") / stamp)
     with AuditDisplay(quiet=options["quiet"] or options["as_json"]) as display:
@@ -83,30 +72,3 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     else:
         print_audit(found, out)
     return 0
-
-
-def _config(options: dict[str, Any], registry: Registry) -> RunConfig:
-    from ..config import RunConfig
-    from ..parameters import parse_settings
-    from ..prepare import with_defaults
-
-    settings = parse_settings(options["settings"])
-    if options["epochs"] is not None:
-        settings.setdefault("train", {}).setdefault("epochs", str(options["epochs"]))
-    config = RunConfig(
-        data=options["data"],
-        labels=options["labels"],
-        features=parse_features(options["features"]),
-        branches=parse_branches(options["branches"]),
-        strategy=options["strategy"],
-        balancers=options["balancers"],
-        settings=settings,
-        folds=options["folds"],
-        seed=options["seed"],
-        device=options["device"],
-        plugins=registry.requests,
-        cache=options["cache"],
-        strict=options["strict"],
-        dtypes=parse_dtypes(options["dtypes"]),
-    )
-    return with_defaults(config, registry)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import plugin_options, registry_from, serving, transfer, upkeep, why
-from .run import data_options, parse_dtypes, parse_features
+from .request import data_options, parse_dtypes, parse_features
 from .units import count, size
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import plugin_options, refuse_with_resume, registry_from
-from .run import data_options, parse_branches, parse_dtypes, parse_features
+from .request import config_from, data_options, parse_features, split_option, training_options
 
 if TYPE_CHECKING:
     from ..grid import Request
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @data_options
-@click.option("--branch", "branches", multiple=True, metavar="MODALITY=NAME",
-              help="The branch network of a modality.")  # fmt: skip
+@training_options
+@split_option
 @click.option("--strategies", default="", metavar="A,B,...|all",
               help="Fusion strategies. [default: the starred one]")  # fmt: skip
 @click.option("--balancers", default="none", show_default=True, metavar="A,B+C,...|all",
@@ -30,18 +30,11 @@ if TYPE_CHECKING:
               "that are controls.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
               help="Trainings of every cell, on one split.")  # fmt: skip
-@click.option("--folds", type=click.IntRange(min=2), metavar="K",
-              help="Speaker-disjoint cross-validation. [default: one split]")  # fmt: skip
-@click.option("--split", type=click.Choice(["speaker", "sentence", "corpus", "random"]),
-              default="speaker", show_default=True, help="What no two parts share.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the split, and the first of training.")  # fmt: skip
 @click.option("--budget", metavar="STEPS|TIME",
               help="Of every training, as in 600 (steps), or of the whole comparison, as in 30min "
               "or 2h. [default: train.epochs]")  # fmt: skip
 @click.option("--tune", type=click.IntRange(min=2), metavar="N",
               help="Try N settings for each model, by validation. [default: none]")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--devices", default="", metavar="A,B,...",
               help="Several, as in cuda:0,cuda:1: cells are dealt out to them.")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where the runs go. [default: compare/DATE]")
@@ -92,28 +85,9 @@ _WITH_RESUME = {"resume", "jobs", "as_json", "quiet"}
 
 
 def _request(options: dict[str, Any], registry: Registry) -> Request:
-    from ..config import RunConfig
     from ..grid import Budget, Request, make_cells
-    from ..parameters import parse_settings
-    from ..prepare import with_defaults
 
-    config = RunConfig(
-        data=options["data"],
-        labels=options["labels"],
-        features=parse_features(options["features"]),
-        branches=parse_branches(options["branches"]),
-        settings=parse_settings(options["settings"]),
-        split=options["split"],
-        folds=options["folds"],
-        seed=options["seed"],
-        device=options["device"],
-        plugins=registry.requests,
-        cache=options["cache"],
-        strict=options["strict"],
-        dtypes=parse_dtypes(options["dtypes"]),
-        tune=options["tune"] or 0,
-    )
-    config = with_defaults(config, registry)
+    config = config_from(options, registry)
     strategies = _names(options["strategies"], "strategy", registry) or [config.strategy]
     balancers = _names(options["balancers"], "balancer", registry)
     cells = make_cells(

@@ -62,7 +62,7 @@ def _of_clip(ctx: click.Context, target: str, options: dict[str, Any]) -> list[R
     from ..config import RunConfig
     from ..parameters import parse_settings
     from ..why import why_clip
-    from .run import parse_dtypes, parse_features
+    from .request import parse_dtypes, parse_features
 
     registry = registry_from(ctx)
     config = RunConfig(

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...core.contracts import Balancer, Context, Gradients, Space, Step, Uniform, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ._unimodal import unimodal_losses
 
 Method = Literal[
     "upgrad", "dualproj", "pcgrad", "mgda", "alignedmtl", "imtlg", "config", "cagrad", "nashmtl"
@@ -66,7 +67,8 @@ class Aggregate(Balancer):
     The methods are those of the library torchjd, in its default settings. Of what they do to
     the gradient Adam cancels the overall size, so that the factor 1 + M matters for SGD only.
     PCGrad's random order comes from the step's own random numbers, so that a resumed training
-    goes on the same. A single modality is left alone: nothing is added to its loss.
+    goes on the same. In a step of several passes a modality's loss is a row in the passes that
+    show it. A single modality is left alone: nothing is added to its loss.
 
     Parameters
     ----------
@@ -89,11 +91,17 @@ class Aggregate(Balancer):
 
     References
     ----------
-    P. Quinton, V. Rey: Jacobian Descent for Multi-Objective Optimization. arXiv 2406.16232,
-    2024 (upgrad, torchjd); D. Lopez-Paz, M. Ranzato 2017 (dualproj); T. Yu et al. 2020
-    (pcgrad); J.-A. Desideri 2012, O. Sener, V. Koltun 2018 (mgda); D. Senushkin et al. 2023
-    (alignedmtl); L. Liu et al. 2021 (imtlg); Q. Liu et al. 2024 (config); B. Liu et al. 2021
-    (cagrad); A. Navon et al. 2022 (nashmtl).
+    upgrad and torchjd: Quinton and Rey (2024), "Jacobian Descent for Multi-Objective
+    Optimization", arXiv 2406.16232. dualproj: Lopez-Paz and Ranzato (2017), "Gradient Episodic
+    Memory for Continual Learning", NeurIPS. pcgrad: Yu et al. (2020), "Gradient Surgery for
+    Multi-Task Learning", NeurIPS. mgda: Desideri (2012), "Multiple-Gradient Descent Algorithm
+    (MGDA) for Multiobjective Optimization", Comptes Rendus Mathematique; Sener and Koltun (2018),
+    "Multi-Task Learning as Multi-Objective Optimization", NeurIPS. alignedmtl: Senushkin et al.
+    (2023), "Independent Component Alignment for Multi-Task Learning", CVPR. imtlg: Liu et al.
+    (2021), "Towards Impartial Multi-Task Learning", ICLR. config: Liu, Chu and Thuerey (2025),
+    "ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks", ICLR. cagrad:
+    Liu et al. (2021), "Conflict-Averse Gradient Descent for Multi-Task Learning", NeurIPS.
+    nashmtl: Navon et al. (2022), "Multi-Task Learning as a Bargaining Game", ICML.
     """
 
     name = "aggregate"
@@ -121,7 +129,7 @@ class Aggregate(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
             return losses
-        return losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
+        return losses | unimodal_losses(step, 1.0)
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         if len(gradients.losses) < 2 or not gradients.modalities:

@@ -45,7 +45,8 @@ class G2D(Balancer):
     the whole model its mistakes. That code compares teachers batch by batch, by their
     probability of the right class on training clips, and stops when they are equal; a teacher's
     training score says how much it has memorised. "Zero gradient" is a factor of 0 on the step:
-    zeros alone would leave Adam's momentum and weight decay going.
+    zeros alone would leave Adam's momentum and weight decay going. (With SGD weight decay is a
+    part of the gradient and goes on.)
 
     Parameters
     ----------

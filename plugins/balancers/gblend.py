@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.contracts import Balancer, Context, Outputs, Space, Step, Uniform, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ._unimodal import unimodal_losses
 
 Measured = dict[str, list[float]]  # loss -> [on the training clips, on the validation clips]
 
@@ -25,8 +26,8 @@ class GBlend(Balancer):
         w_k = (1 + M) * v_k / sum of v,  v_k = max(G_k, 0) / max(|O_k|, floor)^2
 
     So the weights are 1 on average, and the plain sum, all 1, is what `unimodal_loss` does. It
-    is what the first super-epoch has. Where no loss was better on validation the weights stay
-    (Wang, Tran and Feiszli 2020).
+    is what the first super-epoch has. Where no loss was better on validation the weights stay.
+    In a step of several passes a modality's loss counts in the passes that show it.
 
     The paper measures G and O on copies of the model, trained for a super-epoch with each loss
     alone; here they are those of the super-epoch that has just gone by, which costs no
@@ -55,8 +56,8 @@ class GBlend(Balancer):
 
     References
     ----------
-    W. Wang, D. Tran, M. Feiszli: What Makes Training Multi-Modal Classification Networks Hard?
-    CVPR 2020.
+    Wang, Tran and Feiszli (2020), "What Makes Training Multi-Modal Classification Networks
+    Hard?", CVPR.
     """
 
     name = "gblend"
@@ -107,7 +108,7 @@ class GBlend(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if not self._weights:
             return losses
-        own = {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
+        own = unimodal_losses(step, 1.0)
         return {name: loss * self._weights.get(name, 1.0) for name, loss in (losses | own).items()}
 
     def metrics(self) -> dict[str, float]:

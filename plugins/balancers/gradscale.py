@@ -20,8 +20,13 @@ class GradScale(Balancer):
     *Adaptive*: g_m <- clip((G / n_m)^alpha, 1/limit, limit) * g_m, where n_m is the running
     mean of the norm of the branch's gradient and G the geometric mean of the n_m: a branch
     with a large gradient is slowed, one with a small gradient is pushed, and branches with
-    equal gradients are left alone (the idea of GradNorm, Chen et al. 2018, on branches
-    instead of tasks, without its extra backward pass).
+    equal gradients are left alone (the idea of GradNorm, on branches instead of tasks, without
+    its extra backward pass).
+
+    The factor goes to the step of the branch. With SGD steps are as long as gradients, and
+    alpha = 1 evens them out. Adam's steps do not depend on the length of the gradient: branches
+    step alike without this rule, and with it the one with the small gradient takes the longer
+    steps, up to `limit` times those of before.
 
     Parameters
     ----------
@@ -30,11 +35,26 @@ class GradScale(Balancer):
     scale : float
         Factor of the fixed rule, > 0.
     alpha : float
-        Strength of the adaptive rule, >= 0: 0 changes nothing, 1 evens the norms out.
+        Strength of the adaptive rule, >= 0: 0 changes nothing, 1 evens out the norms of what
+        SGD does.
     limit : float
         Largest factor of the adaptive rule, and 1/limit its smallest, >= 1.
     momentum : float
         Share of the past in the running mean of the norms, in [0, 1).
+
+    When to use
+    -----------
+    *Adaptive* where the gradient of one branch is many times that of another and the one with
+    the small gradient learns too little. *Fixed* to slow all branches against the head.
+
+    Cost
+    ----
+    The norm of each branch's gradient in each step.
+
+    References
+    ----------
+    Chen et al. (2018), "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
+    Multitask Networks", ICML.
     """
 
     name = "gradscale"

@@ -44,7 +44,9 @@ class Greedy(Balancer):
     is that of the fastest with the slowest. The logarithm is natural; the published code's is
     decimal, which makes its epsilon 2.3 times as large. Running means are exponential, since
     what a branch says drifts as it learns; the published code keeps the plain mean. Adam lets
-    the branch that waits coast for a few steps on its momentum.
+    the branch that waits coast on its momentum, and has its steps longer for the zeros between:
+    a branch that waits in five of six steps still moves 0.4 times as fast as one that never
+    waits, where with SGD it is 1/6.
 
     A single modality is left alone.
 

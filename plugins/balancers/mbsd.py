@@ -13,6 +13,7 @@ from torch.nn import functional
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ._unimodal import shown, unimodal_losses
 
 
 class MBSD(Balancer):
@@ -28,7 +29,10 @@ class MBSD(Balancer):
     w is a weight, without gradient, and so is p_s in KL: it is a target. The squared difference
     draws both.
 
-    Modality-balanced self-distillation (Liu et al. 2023, WSDM). Departures: KL is between the
+    In a step of several passes a modality's loss counts in the passes that show it, and the pull
+    is between modalities of the same pass: with `mla`, which shows one at a time, there is none.
+
+    Modality-balanced self-distillation. Departures: KL is between the
     two distributions over classes (a public version passes two probabilities of the right
     class to a function that expects log probabilities, which is no divergence: it can be
     negative, and is not 0 for equal ones). More than two modalities: the mean over pairs, of
@@ -51,8 +55,8 @@ class MBSD(Balancer):
 
     References
     ----------
-    Liu, S., Li, L., Song, J., Yang, Y., Zeng, X. (2023). Multimodal pre-training with
-    self-distillation for product understanding in e-commerce. WSDM.
+    Liu et al. (2023), "Multimodal Pre-Training with Self-Distillation for Product Understanding
+    in E-Commerce", WSDM.
     """
 
     name = "mbsd"
@@ -71,10 +75,14 @@ class MBSD(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
             return losses
-        pull = pull_of(step.unimodal_logits, step.labels)
+        losses = losses | unimodal_losses(step, 1.0)
+        logits = step.unimodal_logits
+        pairs = {m: logits[m] for m in shown(step)}
+        if len(pairs) < 2:
+            return losses
+        pull = pull_of(pairs, step.labels)
         self._pull = pull.detach()
-        own = {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
-        return {**losses, **own, "mbsd.pull": self.strength * pull}
+        return losses | {"mbsd.pull": self.strength * pull}
 
     def metrics(self) -> dict[str, float]:
         return {"mbsd.pull": float(self._pull)}

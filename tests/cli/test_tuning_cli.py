@@ -260,15 +260,18 @@ def fusion_strategies():
 """
 
 
-def test_a_strategy_that_starts_from_the_baselines_has_their_tuned_branches(
-    corpus, cache, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    "methods", [["--strategy", "warm"], ["--strategy", "gated", "--balance", "pretrain"]]
+)
+def test_what_starts_from_the_baselines_has_their_tuned_branches(
+    corpus, cache, tmp_path, monkeypatch, methods
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "warm.py").write_text(WARM)
     options = [o for o in SMALL if not o.startswith("branch.mel.channels")]
     options = [o for i, o in enumerate(options) if options[i : i + 2] != ["--set", "--set"]]
-    code = run_cli(["run", "-p", "warm.py", "--branch", "mel=wide", "--strategy", "warm", "--data",
-                    str(corpus), "--cache", cache, "--out", "out", "--epochs", "2", "--tune", "3",
+    code = run_cli(["run", "-p", "warm.py", "--branch", "mel=wide", *methods, "--data", str(corpus),
+                    "--cache", cache, "--out", "out", "--epochs", "2", "--tune", "3",
                     "--quiet", *options])  # fmt: skip
     assert code == 0
     out = tmp_path / "out"

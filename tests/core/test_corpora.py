@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion import Clip, Corpus, Recording
-from fusion.core.corpora import Source, load_dataset, parse_source
+from fusion.core.corpora import Source, absolute_source, load_dataset, parse_source
 from fusion.core.emotions import SHARED
 from fusion.core.errors import CorpusError, ParameterError, PluginError, UnknownNameError
 from fusion.plugins.corpora import crema_d, demo, folder, ravdess, savee
@@ -57,6 +57,16 @@ def test_sources(tmp_path, monkeypatch):
     for name in ("demo", "ravdess=x"):
         (tmp_path / name).mkdir()
         assert parse_source(name, CORPORA).path.name == name  # what exists is a path
+
+
+def test_a_source_that_is_read_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    assert absolute_source("demo", CORPORA) == "demo"
+    for text, path in (("a=b", "a=b"), ("not/there", "not/there"), (str(tmp_path), "")):
+        assert absolute_source(text, CORPORA) == str(tmp_path / path)
+    text = absolute_source("ravdess=x y", CORPORA)
+    assert text == f"ravdess={tmp_path / 'x y'}" and absolute_source(text, CORPORA) == text
 
 
 @pytest.mark.parametrize(
