@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from .device import choose_precision
+from .fold_predictions import fold_features
 from .inference import outputs
 from .run_dir import RunDirectory
 from .selection import uar_of
 from .shapley import shapley_values
-from .trainings import FUSED, Training, fold_features, training_context
+from .trainings import FUSED, Training, training_context
 
 FILE = "contributions.json"
 

@@ -101,6 +101,15 @@ _DOMAINS: Mapping[Domain, str] = {
 }
 
 
+def late_rules(config: RunConfig, registry: Registry, epochs: int) -> list[str]:
+    """What to tell the user of balancers that do nothing in a training of so few epochs."""
+    return [
+        f"{balancer.name} does nothing before epoch {balancer.acts_from}, and there are {epochs}."
+        for balancer in make_balancers(config, registry)
+        if balancer.acts_from > epochs
+    ]
+
+
 def needs_baselines(config: RunConfig, registry: Registry) -> bool:
     """Whether the strategy or a balancer reads the modalities trained alone."""
     balancers = [registry.balancer(name) for name in config.balancers]

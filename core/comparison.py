@@ -59,7 +59,7 @@ class Row:
     contributions : dict
         Modality -> Shapley value for the fused model's test UAR, averaged over seeds.
     seconds : float
-        Of training one fused model, mean.
+        Of training one fused model, all its trials, mean. Of baselines that it starts from, not.
     peak_bytes : int or None
         The most memory that one took.
     parameters : int
@@ -102,8 +102,10 @@ class Comparisons:
         The same minus the best single modality.
     missing : dict
         Cell -> why it could not be trained.
-    classes, speakers, folds, seeds, epochs : int
+    speakers, folds, seeds, epochs : int
         Of the data and the request.
+    trials : int
+        Of every training; 1 without tuning.
     speaker_independent, synthetic : bool
         As in a run.
     """
@@ -120,6 +122,7 @@ class Comparisons:
     folds: int
     seeds: int
     epochs: int
+    trials: int
     speaker_independent: bool
     synthetic: bool
 
@@ -218,6 +221,7 @@ class _Summary:
             self.info["split"]["folds"],
             len(self.seeds),
             self.info["training"]["epochs"],
+            max(1, self.info["config"].get("tune", 0)),
             self.info["split"]["speaker_independent"],
             self.info["synthetic"],
         )

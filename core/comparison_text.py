@@ -140,8 +140,9 @@ def by_score(found: Comparisons) -> list[Row]:
 
 def markdown(found: Comparisons) -> str:
     """Everything, for a README or an issue."""
+    tuned = f" in each of {found.trials} trials" if found.trials > 1 else ""
     parts = [
-        f"{found.folds} fold(s), {found.seeds} seed(s), {found.epochs} epochs each, "
+        f"{found.folds} fold(s), {found.seeds} seed(s), {found.epochs} epochs each{tuned}, "
         f"{found.speakers} test speakers.",
         "\n".join(f"- {sentence}" for sentence in sentences(found)),
         "Test UAR (%) by strategy and balancer:",

@@ -22,6 +22,7 @@ from .config import RunConfig
 from .contracts import Tracker
 from .errors import RunError
 from .extraction import failure_text
+from .fold_predictions import test_all, validate_all
 from .prepare import Extracted, Plan, extract, make_plan, make_trackers
 from .registry import Registry
 from .results import Probabilities, Results, evaluate
@@ -31,10 +32,8 @@ from .selection import select
 from .trainings import (
     Training,
     default_jobs,
-    test_all,
     train_all,
     trainings_of,
-    validate_all,
 )
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "ripser", "h5py")

@@ -123,18 +123,19 @@ class Stepper:
         self.finite.step(step, torch.stack([*losses.values()]).sum())
         self.optimizer.zero_grad()
         # Where balancers replace whole gradients, what the probes teach a pooling comes after.
-        later = self._probe_gradients(probes) if self.separate else []
+        later = self._probe_gradients(probes) if self.separate else {}
         gradients = self._backward(losses, () if self.separate else probes)
         # Without a branch that got any there is nothing to change: all stand still, say.
         for balancer in self.balancers if gradients.modalities else ():
             balancer.gradients(gradients, step)
-        for parameter, gradient in later:
-            if parameter.grad is None:
-                parameter.grad = laid_out(gradient, parameter)
-            else:
-                parameter.grad += gradient  # in place: a factor still finds it
+        for gradients_of_poolings in later.values():
+            for parameter, gradient in gradients_of_poolings:
+                if parameter.grad is None:
+                    parameter.grad = laid_out(gradient, parameter)
+                else:
+                    parameter.grad += gradient  # in place: a factor still finds it
         self.optimizer.step(step.index, gradients)
-        return set(gradients.modalities)
+        return {*gradients.modalities, *later}
 
     def _losses(self, step: Step, names: set[str]) -> dict[str, Tensor]:
         """Let the strategy see `names`, and fill in `step`."""
@@ -180,19 +181,32 @@ class Stepper:
             None if parts is None else self._aligned(parts, branches, reached),
         )
 
-    def _probe_gradients(self, losses: Sequence[Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
-        """Let the probes have their gradients; returns those of the branches (of poolings)."""
+    def _probe_gradients(
+        self, losses: Sequence[Tensor]
+    ) -> dict[str, list[tuple[nn.Parameter, Tensor]]]:
+        """Let the probes have their gradients; returns those of the branches, by modality.
+
+        Of their poolings, that is, where the strategy takes maps: nowhere else is there any.
+        """
         if not losses:
-            return []
+            return {}
         probes = list(self.model.probes.parameters())
-        branches = [p for p in self.model.branches.parameters() if p.requires_grad]
-        found = torch.autograd.grad(
-            torch.stack([*losses]).sum(), [*probes, *branches], retain_graph=True, allow_unused=True
-        )
+        branches = [
+            (m, p)
+            for m in self.model.modalities
+            for p in self.model.branches[m].parameters()
+            if p.requires_grad
+        ]
+        wanted = [*probes, *(p for _, p in branches)]
+        total = torch.stack([*losses]).sum()
+        found = torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True)
         for probe, gradient in zip(probes, found, strict=False):
-            probe.grad = None if gradient is None else laid_out(gradient, probe)
-        rest = zip(branches, found[len(probes) :], strict=True)
-        return [(p, gradient) for p, gradient in rest if gradient is not None]
+            probe.grad = gradient
+        rest: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
+        for (m, parameter), gradient in zip(branches, found[len(probes) :], strict=True):
+            if gradient is not None:
+                rest.setdefault(m, []).append((parameter, gradient))
+        return rest
 
     def _separately(
         self, losses: Mapping[str, Tensor], branches: Mapping[str, list[nn.Parameter]]

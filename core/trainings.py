@@ -28,11 +28,11 @@ from .baselines import frozen
 from .checkpoint import load_weights, save_weights
 from .config import RunConfig
 from .contracts import Baseline
-from .device import choose_device, choose_precision, free_memory
+from .device import choose_device, free_memory
 from .engine import Trainer
 from .errors import FusionError, RunError, TrainingError
-from .features import Features, Indices
-from .inference import Predictions, predict
+from .extraction import fingerprint_of
+from .features import Features
 from .memory import PeakMemory
 from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_extractors
@@ -125,7 +125,7 @@ def train_all(
     follower = _Follower(run, trainings, on_epoch, on_done)
     follower.poll()
     for phase in phases_of(run, todo):
-        _in_processes(train_one, run, phase, jobs, follower.poll)
+        in_processes(train_one, run, phase, jobs, follower.poll)
     follower.poll()
 
 
@@ -139,27 +139,7 @@ def phases_of(run: RunDirectory, todo: Sequence[Training]) -> list[list[Training
     return [phase for phase in (baselines, fused) if phase]
 
 
-def test_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
-    """Let every trained model predict its fold's test clips. Called once, after selection."""
-    return _predict_all(run, "test", jobs)
-
-
-def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
-    """Let every trained model predict its fold's validation clips."""
-    return _predict_all(run, "val", jobs)
-
-
-def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Predictions]:
-    """`jobs` processes at a time; with 0, one after the other in this one."""
-    trainings = trainings_of(run)
-    predict_part = _PredictPart(part)
-    if jobs == 0:
-        return {training: predict_part(run.path, training, 1) for training in trainings}
-    found = _in_processes(predict_part, run, trainings, jobs, lambda: None)
-    return dict(zip(trainings, found, strict=True))
-
-
-def _in_processes(
+def in_processes(
     function: Callable[[Path, Training, int], Any],
     run: RunDirectory,
     trainings: Sequence[Training],
@@ -254,7 +234,7 @@ class _Follower:
 
 
 @dataclass(frozen=True)
-class _Context:
+class RunContext:
     """What all trainings of one run share within a process."""
 
     run: RunDirectory
@@ -264,16 +244,15 @@ class _Context:
 
 
 @lru_cache(maxsize=1)
-def training_context(path: Path) -> _Context:
+def training_context(path: Path) -> RunContext:
     """What the trainings of the run at `path` share; remembered, one at a time."""
     run = RunDirectory.existing(path)
     config = RunConfig.from_json(run.info()["config"])
-    return _Context(run, config, Registry(config.plugins), run.read_clips())
+    return RunContext(run, config, Registry(config.plugins), run.read_clips())
 
 
-def _features(context: _Context, spec: ModelSpec, *, resident_bytes: int) -> Features:
-    from .extraction import fingerprint_of
-
+def features_of(context: RunContext, spec: ModelSpec, *, resident_bytes: int) -> Features:
+    """What the model of `spec` reads, of all clips."""
     cache = FeatureCache(context.config.cache)
     extractors = make_extractors(context.config, context.registry)
     modalities = {b.modality.name: b.modality for b in spec.branches}
@@ -287,7 +266,7 @@ def _features(context: _Context, spec: ModelSpec, *, resident_bytes: int) -> Fea
     return Features(modalities, arrays, context.data.targets, device, resident_bytes=resident_bytes)
 
 
-def _seed(context: _Context, training: Training) -> int:
+def _seed(context: RunContext, training: Training) -> int:
     """The same for all models of a fold: they differ in what they are, not in their luck."""
     return context.config.seed * 1000 + training.fold
 
@@ -304,7 +283,7 @@ def train_one(path: Path, training: Training, workers: int) -> None:
     spec = spec_of(run, training)
     # Half of what is free, shared by the trainings that run beside each other.
     budget = free_memory(choose_device(config.device)) // (2 * workers)
-    features = _features(context, spec, resident_bytes=budget)
+    features = features_of(context, spec, resident_bytes=budget)
     with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
         if config.tune:
 
@@ -332,7 +311,7 @@ Fitted = tuple[Mapping[str, torch.Tensor], dict[str, Any]]
 
 
 def _fit(
-    context: _Context,
+    context: RunContext,
     training: Training,
     features: Features,
     checkpoint: Path,
@@ -371,7 +350,7 @@ def _fit(
     return model.state_dict(), summary
 
 
-def _adopted(context: _Context, training: Training) -> Settings:
+def _adopted(context: RunContext, training: Training) -> Settings:
     """Settings of the branches that a fused model starts from: those of the tuned baselines.
 
     Their weights fit no other branches; so wherever the baselines are read.
@@ -383,7 +362,9 @@ def _adopted(context: _Context, training: Training) -> Settings:
     return {o: dict(settings_of(context.run, t).get(o, {})) for o, t in owners.items()}
 
 
-def _baselines(context: _Context, training: Training, device: torch.device) -> dict[str, Baseline]:
+def _baselines(
+    context: RunContext, training: Training, device: torch.device
+) -> dict[str, Baseline]:
     """The fold's single-modality models, where the fused one needs them."""
     if not needs_baselines(context.config, context.registry):
         return {}
@@ -403,33 +384,6 @@ def _write_line(file: Any, record: Mapping[str, Any]) -> None:
         k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
     }
     file.write(json.dumps(plain) + "\n")
-
-
-@dataclass(frozen=True)
-class _PredictPart:
-    """A trained model's predictions on one part of its fold, as a picklable call."""
-
-    part: str
-
-    def __call__(self, path: Path, training: Training, _: int) -> Predictions:
-        context = training_context(path)
-        file = context.run.training(training.name) / f"{self.part}.npz"
-        if file.is_file():  # said before: by the same weights, which do not change
-            return Predictions.load(file)
-        model, features = fold_features(context, training)
-        indices: Indices = getattr(context.data.splits[training.fold], self.part)
-        precision = choose_precision(context.config.train.precision, features.device)
-        predictions = predict(model, features, indices, precision)
-        predictions.save(file)
-        return predictions
-
-
-def fold_features(context: _Context, training: Training) -> tuple[FusionModel, Features]:
-    """A trained model, and the features it reads: not held in memory, for one pass."""
-    spec = spec_of(context.run, training)
-    features = _features(context, spec, resident_bytes=0)
-    model = trained_model(context.run, training, context.registry).to(features.device)
-    return model, features
 
 
 def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,9 +86,13 @@ _WITH_RESUME = {"resume", "jobs", "as_json", "quiet"}
 
 
 def _request(options: dict[str, Any], registry: Registry) -> Request:
+    from ..corpora import absolute_source
     from ..grid import Budget, Request, make_cells
 
-    config = config_from(options, registry)
+    config = config_from({**options, "balancers": ()}, registry)  # those are the cells'
+    # Gone on with, a comparison reads its clips again, maybe from another folder.
+    corpora = registry.corpora()
+    config = replace(config, data=tuple(absolute_source(text, corpora) for text in config.data))
     strategies = _names(options["strategies"], "strategy", registry) or [config.strategy]
     balancers = _names(options["balancers"], "balancer", registry)
     cells = make_cells(

@@ -33,7 +33,9 @@ class CompareDisplay(Display, CompareObserver):
         asked = sum(not cell.control for cell in request.cells)
         controls = len(request.cells) - asked
         also = f" and {controls} controls" if controls else ""
-        self._say(f"[bold]methods[/]   {asked} cells{also}, {_seeds(request.seeds)}")
+        trials = request.config.tune
+        tuned = f", {trials} trials of every training" if trials else ""
+        self._say(f"[bold]methods[/]   {asked} cells{also}, {_seeds(request.seeds)}{tuned}")
         for cell, reason in grid.refused.items():
             self._say(f"[yellow]          left out[/] {escape(cell.name)}: {escape(reason)}")
 
@@ -120,5 +122,6 @@ def _table(title: str, header: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False,
                   header_style="bold", title_style="")  # fmt: skip
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+        # Folded where a terminal is narrow: a figure that is cut short is another figure.
+        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     return table

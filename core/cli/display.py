@@ -219,7 +219,7 @@ def new_console() -> Console:
     """Standard output; a file or pipe gets wide tables instead of folded ones."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console.width = max(console.width, 120)
+        console.width = max(console.width, 160)
     return console
 
 

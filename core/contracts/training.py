@@ -107,7 +107,7 @@ class Context(Protocol):
     steps_per_epoch: int
     device: torch.device
     baselines: Mapping[str, Baseline]  # by modality; empty unless `needs_baselines`
-    checking: bool  # no clips yet: nothing below but cross_entropy can be called
+    checking: bool  # no clips yet: neither outputs nor batch can be asked for
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scalar loss of class scores (B, C), with the class weights and label smoothing."""
@@ -198,6 +198,11 @@ class Balancer(Plugin):
         Called once on an untrained model before the long work starts, and once in training,
         before a checkpoint's state is loaded.
         """
+
+    @property
+    def acts_from(self) -> int:
+        """First epoch, from 1, in which the rule does anything: a shorter training is warned of."""
+        return 1
 
     def parameter_groups(self, groups: list[ParameterGroup]) -> list[ParameterGroup]:
         """Change learning rates or weight decay, or split groups."""

@@ -67,8 +67,7 @@ class Aggregate(Balancer):
     The methods are those of the library torchjd, in its default settings. Of what they do to
     the gradient Adam cancels the overall size, so that the factor 1 + M matters for SGD only.
     PCGrad's random order comes from the step's own random numbers, so that a resumed training
-    goes on the same. In a step of several passes a modality's loss is a row in the passes that
-    show it. A single modality is left alone: nothing is added to its loss.
+    goes on the same. A single modality is left alone: nothing is added to its loss.
 
     Parameters
     ----------

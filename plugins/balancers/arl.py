@@ -44,8 +44,9 @@ class ARL(Balancer):
 
     The factor is on the gradient of the embedding, through which everything reaches the branch,
     so it goes to the step of the branch: Adam would divide it out of the gradient. A public
-    version computes w and never uses it; the authors' has gamma at 1 up to `start`. Equal modalities all get 1 + 1/M, since w sums to 1; a
-    single one is left alone. M > 2 is this project's generalisation.
+    version computes w and never uses it; the authors' has gamma at 1 up to `start`. Equal
+    modalities all get 1 + 1/M, since w sums to 1; a single one is left alone. M > 2 is this
+    project's generalisation.
 
     Parameters
     ----------

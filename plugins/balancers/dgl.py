@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.contracts import Balancer, Gradients, LogUniform, Space, Step, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ._unimodal import unimodal_losses
 
 
 class DGL(Balancer):
@@ -66,7 +67,7 @@ class DGL(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
             return losses
-        return losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
+        return losses | unimodal_losses(step, 1.0)
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         if len(step.modalities) < 2:

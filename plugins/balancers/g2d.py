@@ -21,7 +21,6 @@ from ...core.contracts import (
     hookimpl,
 )
 from ...core.errors import ParameterError
-from ._unimodal import shown
 
 
 class G2D(Balancer):
@@ -61,8 +60,10 @@ class G2D(Balancer):
 
     When to use
     -----------
-    When the teachers are good, and one modality takes all the learning. With half the epochs
-    gone before the stronger modality moves, give it enough of them.
+    When the teachers are good, and the better modality is the one that takes all the learning:
+    it is the better one that stands still, not the faster one. On the problem of
+    ``KnownAnswer``, where the better one is the slower, plain training is ahead of it. With half
+    the epochs gone before the stronger modality moves, give it enough of them.
 
     Cost
     ----
@@ -72,7 +73,8 @@ class G2D(Balancer):
     References
     ----------
     Rakib and Bagavathi (2025), "G2D: Boosting Multimodal Learning with Gradient-Guided
-    Distillation", ICCV. Distillation of scores: Hinton et al. (2015).
+    Distillation", ICCV. Distillation of scores: Hinton, Vinyals and Dean (2015), "Distilling
+    the Knowledge in a Neural Network", arXiv 1503.02531.
     """
 
     name = "g2d"
@@ -122,7 +124,7 @@ class G2D(Balancer):
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         found = dict(losses)
-        for m in shown(step):
+        for m in step.shown:
             embedding, scores = _taught(step, m)
             divergence = distillation(step.unimodal_logits[m], scores, self.temperature)
             distance = functional.mse_loss(step.embeddings[m].float(), embedding)

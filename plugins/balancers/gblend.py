@@ -48,7 +48,8 @@ class GBlend(Balancer):
     When to use
     -----------
     Where the branches over-fit at different speeds, and validation is large enough to measure
-    a loss to within `floor`. It looks at validation for more than the choice of an epoch.
+    a loss to within `floor`. It looks at validation for more than the choice of an epoch. A
+    training of no more than `epochs` epochs is that of `unimodal_loss`.
 
     Cost
     ----
@@ -74,6 +75,10 @@ class GBlend(Balancer):
         self._context: Context | None = None
         self._before: Measured = {}
         self._weights: dict[str, float] = {}
+
+    @property
+    def acts_from(self) -> int:
+        return self.epochs + 1
 
     def setup(self, context: Context) -> None:
         self._context = context

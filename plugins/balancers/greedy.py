@@ -101,6 +101,10 @@ class Greedy(Balancer):
         self._modalities: list[str] = []
         self._means: dict[str, Tensor] = {}
 
+    @property
+    def acts_from(self) -> int:
+        return self.warmup + 1
+
     def setup(self, context: Context) -> None:
         self._modalities = list(context.modalities)
         count, device = len(self._modalities), context.device

@@ -41,11 +41,11 @@ class InfoReg(Balancer):
     The paper is for two modalities; leading the mean of the others is this project's
     generalisation. Its code has beta * exp(tanh(gap of scores)), watches the trace of the audio
     branch alone, and its rule for a leading visual branch can never run (the comparison of
-    scores is the same one twice); it compares means over ten epochs with a limit of 0.04, so its
-    window closes once, where this one may open again for single epochs. It also trains on the
-    losses of single modalities, which are the balancer `unimodal_loss`. What is added goes into
-    the gradient; under Adam its strength is therefore relative to the size of the gradient, and
-    steps get no smaller by it: they turn.
+    scores is the same one twice); it compares means of the trace over ten epochs, where here the
+    window may open again for a single epoch. It also trains on the losses of single modalities,
+    which are the balancer `unimodal_loss`. What is added goes into the gradient; under Adam its
+    strength is therefore relative to the size of the gradient, and steps get no smaller by it:
+    they turn.
 
     Parameters
     ----------
@@ -57,9 +57,8 @@ class InfoReg(Balancer):
     When to use
     -----------
     When one modality is learned in the first epochs and the others never after. How much it does
-    depends on how far theta moves within an epoch: with SGD at the authors' rate of 0.002 next
-    to nothing (4 % of the gradient on the problem of ``KnownAnswer``), with Adam at 0.003 much
-    (half of it); choose beta by the optimiser.
+    depends on how far theta moves within an epoch: on the problem of ``KnownAnswer``, at a rate
+    of 0.003, the term is 4 % of the gradient with SGD and more than half of it with Adam.
 
     Cost
     ----

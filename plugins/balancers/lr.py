@@ -50,8 +50,9 @@ class LearningRates(Balancer):
     References
     ----------
     Layer-wise rates for fine-tuning: Howard and Ruder (2018), "Universal Language Model
-    Fine-tuning for Text Classification". Rates by modality: Yao and Mihalcea (2022),
-    "Modality-specific Learning Rates for Effective Multimodal Additive Late-fusion".
+    Fine-tuning for Text Classification", ACL. Rates by modality: Yao and Mihalcea (2022),
+    "Modality-specific Learning Rates for Effective Multimodal Additive Late-fusion", Findings
+    of ACL.
     """
 
     name = "lr"

@@ -13,7 +13,7 @@ from torch.nn import functional
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
-from ._unimodal import shown, unimodal_losses
+from ._unimodal import unimodal_losses
 
 
 class MBSD(Balancer):
@@ -77,7 +77,7 @@ class MBSD(Balancer):
             return losses
         losses = losses | unimodal_losses(step, 1.0)
         logits = step.unimodal_logits
-        pairs = {m: logits[m] for m in shown(step)}
+        pairs = {m: logits[m] for m in step.shown}
         if len(pairs) < 2:
             return losses
         pull = pull_of(pairs, step.labels)

@@ -21,6 +21,7 @@ from ...core.contracts import (
 )
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ._unimodal import unimodal_losses
 
 _STATIONARY = 1e-5  # a joined gradient shorter than this share of its parts is rounding error
 
@@ -93,7 +94,7 @@ class MMPareto(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
             return losses
-        return losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
+        return losses | unimodal_losses(step, 1.0)
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         for m in gradients.modalities:

@@ -96,6 +96,10 @@ class OPM(Balancer):
         self.unit = unit
         self._rates: dict[str, Tensor] = {}
 
+    @property
+    def acts_from(self) -> int:
+        return self.warmup + 1
+
     def setup(self, context: Context) -> None:
         self._rates = {m: torch.zeros(()) for m in context.modalities}
 

@@ -45,9 +45,9 @@ class ReconBoost(Balancer):
 
     When to use
     -----------
-    With a budget of several rounds, 2 x 8 epochs each for two modalities as it is set, where
-    one branch is fast and another slow. With `sum` or `concat`, whose scores for all
-    modalities are about the sum of those for each.
+    With a budget of several rounds, 2 x 8 epochs each for two modalities as it is set (in fewer
+    than 9 epochs the second never has its turn), where one branch is fast and another slow.
+    With `sum` or `concat`, whose scores for all modalities are about the sum of those for each.
 
     Cost
     ----

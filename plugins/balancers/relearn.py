@@ -55,7 +55,8 @@ class Relearn(Balancer):
     When to use
     -----------
     In long trainings on few clips, where the branches' training scores run far ahead of their
-    validation scores. It needs the epochs after a diagnosis to recover.
+    validation scores. It needs the epochs after a diagnosis to recover, and changes nothing in a
+    training of no more than `every` epochs.
 
     Cost
     ----
@@ -90,6 +91,10 @@ class Relearn(Balancer):
         self._initial: dict[str, list[Tensor]] = {}
         self._done = 0
         self._weights: dict[str, float] = {}
+
+    @property
+    def acts_from(self) -> int:
+        return self.every + 1
 
     def setup(self, context: Context) -> None:
         self._context = context

@@ -71,6 +71,10 @@ class SMV(Balancer):
         self.start = start
         self._means: dict[str, float] = {}
 
+    @property
+    def acts_from(self) -> int:
+        return self.start + 1
+
     def setup(self, context: Context) -> None:
         self._context = context
         self._means = {}

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from ...core.contracts import Balancer, LogUniform, Space, Step, hookimpl
 from ...core.errors import ParameterError
-from ._unimodal import shown
 
 
 class UMT(Balancer):
@@ -58,7 +57,7 @@ class UMT(Balancer):
         self.weight = weight
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        return losses | {f"umt.{m}": self.weight * self._distance(step, m) for m in shown(step)}
+        return losses | {f"umt.{m}": self.weight * self._distance(step, m) for m in step.shown}
 
     def _distance(self, step: Step, modality: str) -> Tensor:
         with step.context.autocast():

@@ -13,6 +13,8 @@ import pytest
 from small_runs import SMALL
 
 from fusion.core.cli import run_cli
+from fusion.core.cli.compare import _request
+from fusion.core.registry import Registry
 
 FAILS = """
 import torch
@@ -98,6 +100,19 @@ def _folder(cell):
     return f"{cell['strategy']}+" + ("+".join([*cell["balancers"], *rate]) or "none")
 
 
+def test_the_request_is_kept_to_be_gone_on_with_from_any_folder(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(corpus.parent.parent)
+    options = {"data": (f"{corpus.parent.name}/{corpus.name}",), "labels": "shared", "features": "",
+               "settings": (), "cache": None, "dtypes": (), "strict": False, "branches": (),
+               "folds": None, "seed": 0, "device": "cpu", "split": "speaker", "tune": None,
+               "strategies": "concat", "balancers": "none,gradscale", "no_controls": True,
+               "seeds": 1, "budget": None, "devices": ""}  # fmt: skip
+    request = _request(options, Registry())
+    assert request.config.data == (str(corpus),)
+    assert request.config.balancers == ()
+    assert [cell.name for cell in request.cells] == ["concat", "concat + gradscale"]
+
+
 def test_started_again_nothing_is_trained_twice(compared, capsys):
     before = {p: p.stat().st_mtime_ns for p in compared.rglob("model.safetensors")}
     assert run_cli(["compare", "--resume", str(compared), "--json"]) == 0
@@ -111,6 +126,7 @@ def test_what_is_printed(compared, capsys):
     out = capsys.readouterr().out
     assert "Test UAR (%) by balancer and strategy" in out
     assert "The gate holds in 8 of 8 cells" in out
+    assert "…" not in out
     assert str(compared) in out
 
 

@@ -1,6 +1,7 @@
 """Whose fault a failure is, and what is then left undone."""
 
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,3 +48,20 @@ def test_what_to_do_next_goes_on_with_the_comparison(work, tmp_path):
     with pytest.raises(TrainingError) as caught:
         work._raise_failure(failed(ValueError("odd")), Training(0, "mel"), RunDirectory(tmp_path))
     assert caught.value.hint == f"Where: fusion --debug compare --resume {tmp_path}"
+
+
+def test_the_time_of_an_epoch_is_taken_from_a_plain_cell(work):
+    """Others may need more epochs than the two of the probe."""
+    cells = [Cell("gated", ("pretrain",)), Cell("gated", rate=3.0), CELL, Cell("concat")]
+    work.grid = SimpleNamespace(plans=dict.fromkeys(cells))
+    work.request = SimpleNamespace(seeds=(0,))
+    described = []
+
+    def describe(run, cell, *_, **__):
+        described.append(cell)
+        raise KeyboardInterrupt
+
+    work._describe = describe
+    with pytest.raises(KeyboardInterrupt):
+        work._seconds_per_epoch(None)
+    assert described == [CELL]

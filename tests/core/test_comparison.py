@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,8 @@ def test_seeds_are_averaged_and_not_pooled(tmp_path):
             row[6] = CLASSES[1 - CLASSES.index(row[4])]
     csv.writer(path.open("w", newline="")).writerows(rows)
     found = summarise(tmp_path, request, {}, {})
+    assert found.trials == 1 and "3 epochs each, 8 test" in markdown(found)
+    assert "3 epochs each in each of 4 trials, 8 test" in markdown(replace(found, trials=4))
     assert found.rows[1].uar.value == pytest.approx(0.75)  # (1.0 + 0.5) / 2
     assert found.seeds == 2
 

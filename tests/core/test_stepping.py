@@ -376,6 +376,34 @@ def test_asking_for_separate_gradients_changes_no_training():
         torch.testing.assert_close(found[1][name], plain, rtol=1e-3, atol=1e-4)
 
 
+class Turns(Balancer):
+    name = "turns"
+    takes_over = ("passes",)
+
+    def passes(self, step):
+        return [Pass((m,)) for m in step.modalities]
+
+
+class OwnLosses(Balancer):
+    name = "own_losses"
+    separate = True
+
+    def losses(self, losses, step):
+        return losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.shown}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_pooling_that_the_probes_moved_is_gone_through_again(optimizer):
+    """In the first pass the probes train every pooling, also of what that pass leaves out."""
+    trainer = small_trainer([OwnLosses(), Turns()], 3, strategy=SmallMaps, epochs=1,
+                            optimizer=optimizer)  # fmt: skip
+    encodes = []
+    encode = trainer.stepper._encode
+    trainer.stepper._encode = lambda step: (encodes.append(step.current), encode(step))
+    one_step(trainer)
+    assert [one.modalities for one in encodes[1:]] == [("voice",), ("face",)]  # before each other
+
+
 def test_with_maps_the_probes_train_the_pooling_beside_the_parts():
     """What a balancer sees and may replace is the losses' share; the probe's comes after it."""
     balancer = Separate()

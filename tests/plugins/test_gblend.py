@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 from loss_gradients import flat, loss_gradients, of_step, probe_gradients
 from torch.nn import functional
 
+from fusion import Pass
 from fusion.core.contracts import Outputs
 from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.testing.problem import (
+    SmallMaps,
+    SmallStrategy,
+    one_step,
+    small_model,
+    small_step,
+    small_trainer,
+)
 from fusion.plugins.balancers.gblend import GBlend, blended
 from fusion.testing import BalancerSuite
 
@@ -121,6 +129,24 @@ def test_in_a_step(strategy):
         assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
     head = 0.5 * flat(alone["fused"]["head"])
     assert torch.allclose(of_step(trainer, "head"), head, rtol=1e-4, atol=1e-6)
+
+
+def test_in_passes_each_counts_once():
+    step = small_step(small_model(3))
+    balancer = GBlend()
+    balancer.setup(step.context)
+    balancer.load_state_dict({"before": {}, "weights": {"fused": 0.5, "unimodal.face": 3.0}})
+    start = {"fused": torch.tensor(2.0)}
+    found = []
+    for passed in (Pass(("voice",)), Pass(("face", "text"))):
+        step.current = passed
+        found.append(balancer.losses(start, step))
+    assert [list(f) for f in found] == [
+        ["fused", "unimodal.voice"], ["fused", "unimodal.face", "unimodal.text"],
+    ]  # fmt: skip
+    assert [float(f["fused"]) for f in found] == [1.0, 1.0]  # each pass has a fused loss
+    own = 3 * float(step.unimodal_losses["face"].detach())
+    assert float(found[1]["unimodal.face"].detach()) == pytest.approx(own)
 
 
 @pytest.mark.parametrize("bad", [{"epochs": 0}, {"floor": 0.0}])

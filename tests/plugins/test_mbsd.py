@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from fusion import Pass
 from fusion.core.errors import ParameterError
 from fusion.core.testing.problem import (
     SmallMaps,
@@ -99,6 +100,18 @@ def test_losses_reach_the_branches_and_not_the_probes(strategy):
             )
             assert grads[0] is None
             assert float(grads[1].abs().max()) > 0
+
+
+def test_in_passes_each_counts_once():
+    step = small_step(small_model(3))
+    counted = []
+    for passed in (Pass(("voice",)), Pass(("face", "text"))):
+        step.current = passed
+        found = MBSD().losses({}, step)
+        counted.append(list(found))
+    assert counted == [["unimodal.voice"], ["unimodal.face", "unimodal.text", "mbsd.pull"]]
+    shown = {m: step.unimodal_logits[m] for m in ("face", "text")}
+    assert torch.allclose(found["mbsd.pull"], pull_of(shown, step.labels))
 
 
 def test_one_modality_adds_nothing():

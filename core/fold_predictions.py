@@ -1,0 +1,72 @@
+"""What a run's trained models say about their own folds' clips: on validation, then on test.
+
+Said once: the answers are kept beside the weights, and go when those are made again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .device import choose_precision
+from .features import Features, Indices
+from .inference import Predictions, predict
+from .model import FusionModel
+from .run_dir import RunDirectory
+from .trainings import (
+    RunContext,
+    Training,
+    features_of,
+    in_processes,
+    spec_of,
+    trained_model,
+    training_context,
+    trainings_of,
+)
+
+
+def test_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
+    """Let every trained model predict its fold's test clips. Called once, after selection."""
+    return _predict_all(run, "test", jobs)
+
+
+def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
+    """Let every trained model predict its fold's validation clips."""
+    return _predict_all(run, "val", jobs)
+
+
+def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Predictions]:
+    """`jobs` processes at a time; with 0, one after the other in this one."""
+    trainings = trainings_of(run)
+    predict_part = _PredictPart(part)
+    if jobs == 0:
+        return {training: predict_part(run.path, training, 1) for training in trainings}
+    found = in_processes(predict_part, run, trainings, jobs, lambda: None)
+    return dict(zip(trainings, found, strict=True))
+
+
+@dataclass(frozen=True)
+class _PredictPart:
+    """A trained model's predictions on one part of its fold, as a picklable call."""
+
+    part: str
+
+    def __call__(self, path: Path, training: Training, _: int) -> Predictions:
+        context = training_context(path)
+        file = context.run.training(training.name) / f"{self.part}.npz"
+        if file.is_file():  # said before: by the same weights, which do not change
+            return Predictions.load(file)
+        model, features = fold_features(context, training)
+        indices: Indices = getattr(context.data.splits[training.fold], self.part)
+        precision = choose_precision(context.config.train.precision, features.device)
+        predictions = predict(model, features, indices, precision)
+        predictions.save(file)
+        return predictions
+
+
+def fold_features(context: RunContext, training: Training) -> tuple[FusionModel, Features]:
+    """A trained model, and the features it reads: not held in memory, for one pass."""
+    spec = spec_of(context.run, training)
+    features = features_of(context, spec, resident_bytes=0)
+    model = trained_model(context.run, training, context.registry).to(features.device)
+    return model, features
