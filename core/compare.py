@@ -27,13 +27,14 @@ from ..cache import FeatureCache
 from ..cache.journal import register_run
 from ..cache.workers import WorkerPool, process_pool
 from .attribution import FILE as CONTRIBUTIONS
+from .balancing import late_rules
+from .build import Extracted, extract
 from .cells import BASELINES, conclude_cell, share_baselines
 from .comparison import Comparisons, summarise
 from .errors import CacheError, FusionError, RunError
 from .experiment import Observer, describe
 from .features import number_of_batches
-from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid
-from .prepare import Extracted, extract
+from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid, reads_of
 from .registry import Registry
 from .run_dir import RunDirectory
 from .trainings import (
@@ -111,7 +112,13 @@ def run_comparison(
             work.lay_out()
             work.train_baselines(pool, workers)
             work.train_cells(pool, workers)
-        comparisons = summarise(folder.path, request, grid.refused, work.failures)
+        comparisons = summarise(
+            folder.path,
+            request,
+            grid.refused,
+            work.failures,
+            {cell: reads_of(cell, registry) for cell in request.cells},
+        )
     comparisons.write(folder)
     return comparisons
 
@@ -245,6 +252,9 @@ class _Work:
         todo = sum(not run.finished(t.name) for run, t in self._everything())
         everything = sum(1 for _ in self._everything())
         self.observer.budgeted(self.epochs, everything, everything - todo)
+        late = [late_rules(p.config, self.registry, self.epochs) for p in self.grid.plans.values()]
+        for message in dict.fromkeys(message for messages in late for message in messages):
+            self.observer.warned(message)
 
     def _everything(self) -> Iterator[tuple[RunDirectory, Training]]:
         for run in self.baselines.values():
@@ -260,11 +270,12 @@ class _Work:
         plan = self.grid.plans[cell]
         number = self.request.cells.index(cell)
         config = cell_config(self.request, cell, number, seed)
-        settings = {**plan.config.settings}
-        settings["train"] = {**settings["train"], "epochs": epochs}
+        train = {**plan.config.settings["train"], "epochs": epochs}
+        if self.request.budget != Budget():  # the same steps for all: nobody stops early
+            train["patience"] = 0
         config = replace(
             plan.config,
-            settings=settings,
+            settings={**plan.config.settings, "train": train},
             seed=seed,
             split_seed=config.split_seed,
             device=config.device,

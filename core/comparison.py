@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from scipy.stats import rankdata
 from .attribution import FILE as CONTRIBUTIONS
 from .errors import RunError
 from .grid import Cell, Request
-from .metrics import Floats, confusion_by_group, uar
+from .metrics import Floats, uar
 from .results import finite
 from .run_dir import RunDirectory
+from .said import Said
 from .selection import ENSEMBLE, Selection
 from .statistics import Comparison, Interval, bootstrap_interval, holm, paired_comparison
 from .trainings import FUSED, trainings_of
@@ -58,8 +58,14 @@ class Row:
         Share of folds and seeds in which validation chose the fused model itself.
     contributions : dict
         Modality -> Shapley value for the fused model's test UAR, averaged over seeds.
+    reads : tuple of str
+        ``"baselines"`` where it starts from them or learns from them, ``"validation"`` where it
+        looks at more of validation than the choice of an epoch.
     seconds : float
-        Of training one fused model, all its trials, mean. Of baselines that it starts from, not.
+        Of training one fused model, all its trials, mean; with its fold's baselines where it
+        reads them.
+    updates : int or None
+        Steps of the optimiser in training one, mean. A method may take several per batch.
     peak_bytes : int or None
         The most memory that one took.
     parameters : int
@@ -74,7 +80,9 @@ class Row:
     gate: bool
     fused_chosen: float
     contributions: dict[str, float]
+    reads: tuple[str, ...]
     seconds: float
+    updates: int | None
     peak_bytes: int | None
     parameters: int
 
@@ -149,8 +157,16 @@ def summarise(
     request: Request,
     refused: Mapping[Cell, str],
     failed: Mapping[tuple[Cell, int], str],
+    reads: Mapping[Cell, tuple[str, ...]],
 ) -> Comparisons:
     """Read every finished cell of a comparison and compare them.
+
+    Parameters
+    ----------
+    refused, failed
+        Why cells are not there.
+    reads : mapping
+        Cell -> what it reads besides the training clips (:func:`~fusion.core.grid.reads_of`).
 
     Raises
     ------
@@ -168,7 +184,7 @@ def summarise(
         for cell in cells
         for seed in request.seeds
     }
-    return _Summary(request.seeds, cells, runs).comparisons(missing)
+    return _Summary(request.seeds, cells, runs, reads).comparisons(missing)
 
 
 class _Summary:
@@ -179,7 +195,9 @@ class _Summary:
         seeds: Sequence[int],
         cells: Sequence[Cell],
         runs: Mapping[tuple[Cell, int], RunDirectory],
+        reads: Mapping[Cell, tuple[str, ...]],
     ) -> None:
+        self.reads = reads
         self.seeds = seeds
         self.cells = cells
         self.runs = runs
@@ -189,7 +207,7 @@ class _Summary:
         self.selections = {
             key: Selection.from_json(run.read_json("selection.json")) for key, run in runs.items()
         }
-        self.said = {key: _Said.read(run, self.classes) for key, run in runs.items()}
+        self.said = {key: Said.read(run, self.classes) for key, run in runs.items()}
 
     def comparisons(self, missing: dict[str, str]) -> Comparisons:
         first = self.cells[0]
@@ -278,6 +296,8 @@ class _Summary:
             if t.model == FUSED
         ]
         peaks = [t["peak_bytes"] for t in trained if t.get("peak_bytes") is not None]
+        updates = [t["updates"] for t in trained if t.get("updates") is not None]
+        reads = self.reads[cell]
         return Row(
             cell,
             bootstrap_interval(confusions, mean_uar),
@@ -287,10 +307,22 @@ class _Summary:
             gate,
             float(np.mean([fold.chosen == FUSED for fold in folds])),
             {m: float(np.mean([share[m] for share in shares])) for m in self.modalities},
-            float(np.mean([t["seconds"] for t in trained])),
+            reads,
+            self._seconds(cell, with_baselines="baselines" in reads),
+            round(float(np.mean(updates))) if updates else None,
             max(peaks) if peaks else None,
             int(trained[0]["parameters"]),
         )
+
+    def _seconds(self, cell: Cell, *, with_baselines: bool) -> float:
+        """Of one fused model, averaged over folds and seeds."""
+        spent = 0.0
+        for seed in self.seeds:
+            run = self.runs[cell, seed]
+            for training in trainings_of(run):
+                if with_baselines or training.model == FUSED:
+                    spent += float(run.read_json(f"{training.name}/training.json")["seconds"])
+        return spent / (len(self.seeds) * int(self.info["split"]["folds"]))
 
     def _handed_out(self, best_single: str) -> Confusions:
         """What validation chooses in each fold among modalities, ensemble and every cell."""
@@ -318,74 +350,3 @@ def mean_uar(confusions: npt.NDArray[Any]) -> Floats:
     """(R, K, C, C) -> (R,): UAR of each seed's models, averaged over the seeds."""
     means: Floats = uar(confusions).mean(axis=-1)
     return means
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What the models of one run said about the test clips.
-
-    Attributes
-    ----------
-    fold, targets : array
-        (n,) int64.
-    speakers : array
-        (n,) of text.
-    predicted : dict
-        Model -> (n,) int64.
-    classes : int
-        C.
-    """
-
-    fold: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
-    speakers: npt.NDArray[np.str_]
-    predicted: dict[str, npt.NDArray[np.int64]]
-    classes: int
-
-    @classmethod
-    def read(cls, run: RunDirectory, classes: Sequence[str]) -> _Said:
-        number = {name: i for i, name in enumerate(classes)}
-        rows: dict[str, dict[tuple[int, str], tuple[int, int, str]]] = {}
-        path = run.path / "predictions.csv"
-        try:
-            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-                for row in csv.DictReader(file):
-                    clip = (int(row["fold"]), f"{row['corpus']}/{row['clip']}")
-                    speaker = f"{row['corpus']}/{row['speaker']}"
-                    told = (number[row["label"]], number[row["predicted"]], speaker)
-                    rows.setdefault(row["model"], {})[clip] = told
-        except (OSError, KeyError, ValueError) as error:
-            raise RunError(f"{path} can't be read: {error!r}") from error
-        clips = sorted(next(iter(rows.values())))
-        some = next(iter(rows.values()))
-        return cls(
-            np.array([fold for fold, _ in clips], dtype=np.int64),
-            np.array([some[c][0] for c in clips], dtype=np.int64),
-            np.array([some[c][2] for c in clips]),
-            {m: np.array([told[c][1] for c in clips], dtype=np.int64) for m, told in rows.items()},
-            len(classes),
-        )
-
-    def confusions(self, name: str, *, fold: int | None = None) -> npt.NDArray[np.int64]:
-        """(S, C, C), of all folds or of one; a speaker of another has zeros."""
-        return self._counted(self.predicted[name], fold)
-
-    def oracle(self, modalities: Sequence[str]) -> npt.NDArray[np.int64]:
-        """(S, C, C), where a clip is right as soon as one modality alone is."""
-        best = self.predicted[modalities[0]].copy()
-        for m in modalities[1:]:
-            best = np.where(self.predicted[m] == self.targets, self.predicted[m], best)
-        return self._counted(best, None)
-
-    def fold_uar(self, name: str) -> list[float]:
-        folds = np.unique(self.fold)
-        return [float(uar(self.confusions(name, fold=int(f)).sum(axis=0))) for f in folds]
-
-    def _counted(self, predicted: npt.NDArray[np.int64], fold: int | None) -> npt.NDArray[np.int64]:
-        speakers = np.unique(self.speakers)
-        there = np.ones(len(self.fold), dtype=bool) if fold is None else self.fold == fold
-        counted = np.zeros((len(speakers), self.classes, self.classes), dtype=np.int64)
-        counted[np.searchsorted(speakers, np.unique(self.speakers[there]))] = confusion_by_group(
-            self.targets[there], predicted[there], self.speakers[there], self.classes
-        )
-        return counted

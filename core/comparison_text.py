@@ -37,8 +37,17 @@ def _on_best(found: Comparisons) -> str:
         f"reaches {percent(best.uar)} UAR, {points(c.difference)} points [{points(c.low)}, "
         f"{points(c.high)}] against {found.best_single} alone (p = {p_text(c.p_value)}, "
         f"{p_text(test.p_holm)} corrected for the {len(found.rows)} comparisons; "
-        f"{c.groups} test speakers)."
+        f"{c.groups} test speakers).{_on_reading(best)}"
     )
+
+
+def _on_reading(best: Row) -> str:
+    """What the comparison with others of one budget leaves out."""
+    told = {
+        "baselines": " It reads the baselines: their training came before its own.",
+        "validation": " It learns from validation: its score there is flattered.",
+    }
+    return "".join(told[what] for what in best.reads)
 
 
 def _on_all(found: Comparisons) -> str:
@@ -106,7 +115,7 @@ def matrix(found: Comparisons) -> list[list[str]]:
 
 HEADER = (
     "method", "UAR % [95 %]", "val UAR", "rank", "vs single (p Holm)", "vs ensemble (p Holm)",
-    "vs plain (p Holm)", "Shapley", "s", "MB", "parameters",
+    "vs plain (p Holm)", "Shapley", "reads", "s", "updates", "MB", "parameters",
 )  # fmt: skip
 
 
@@ -120,7 +129,9 @@ def line(row: Row) -> list[str]:
         f"{row.rank:.1f}",
         *(tested(row.against.get(family)) for family in ("single", "ensemble", "plain")),
         shares,
+        ", ".join(row.reads),
         f"{row.seconds:.0f}",
+        "" if row.updates is None else f"{row.updates:,}",
         "" if row.peak_bytes is None else f"{row.peak_bytes / _MB:.0f}",
         f"{row.parameters:,}",
     ]
@@ -168,8 +179,8 @@ def csv_rows(found: Comparisons) -> Iterator[Sequence[Any]]:
     figures = ("difference", "low", "high", "p", "p_holm")
     yield ["strategy", "balancers", "rate", "control", "uar", "low", "high", "val_uar", "rank",
            *(f"{family}_{figure}" for family in families for figure in figures), "gate",
-           "fused_chosen", *(f"shapley_{m}" for m in modalities), "seconds", "peak_bytes",
-           "parameters"]  # fmt: skip
+           "fused_chosen", *(f"shapley_{m}" for m in modalities), "reads", "seconds",
+           "updates", "peak_bytes", "parameters"]  # fmt: skip
     for row in found.rows:
         tests: list[Any] = []
         for family in families:
@@ -182,5 +193,6 @@ def csv_rows(found: Comparisons) -> Iterator[Sequence[Any]]:
         yield [row.cell.strategy, "+".join(row.cell.balancers), row.cell.rate,
                int(row.cell.control), row.uar.value, row.uar.low, row.uar.high, row.val_uar,
                row.rank, *tests, int(row.gate), row.fused_chosen,
-               *(row.contributions[m] for m in modalities), row.seconds,
+               *(row.contributions[m] for m in modalities), " ".join(row.reads), row.seconds,
+               "" if row.updates is None else row.updates,
                "" if row.peak_bytes is None else row.peak_bytes, row.parameters]  # fmt: skip

@@ -32,11 +32,13 @@ from .stepping import Stepper
 class Progress:
     """How far a training is: everything but weights that a checkpoint holds.
 
+    `step` counts batches and `updates` steps of the optimiser, of which a batch may have several.
     `best_score` is what the best epoch was chosen by, `best_uar` its own validation UAR.
     """
 
     epoch: int = 0
     step: int = 0
+    updates: int = 0
     best_epoch: int = 0
     best_score: float = -1.0
     best_loss: float = math.inf
@@ -155,6 +157,7 @@ class Trainer:
         for clips in self._batches(epoch, np.random.default_rng(order_seed)):
             step = self.stepper.step(epoch, self.progress.step, clips, generator)
             self.progress.step += 1
+            self.progress.updates += step.passes
             assert step.logits is not None and step.fused_loss is not None
             losses.append(step.fused_loss.detach())
             seen.append((step.labels, {"": step.logits.detach(), **_detached(step.unimodal)}))

@@ -17,13 +17,15 @@ from ..cache import FeatureCache
 from ..cache.builder import BuildReport
 from ..cache.journal import register_run
 from ..cache.progress import Progress
+from .balancing import late_rules
+from .build import Extracted, extract
 from .bundle import write_bundle
 from .config import RunConfig
 from .contracts import Tracker
 from .errors import RunError
 from .extraction import failure_text
 from .fold_predictions import test_all, validate_all
-from .prepare import Extracted, Plan, extract, make_plan, make_trackers
+from .prepare import Plan, make_plan, make_trackers
 from .registry import Registry
 from .results import Probabilities, Results, evaluate
 from .run_dir import FORMAT, RunData, RunDirectory
@@ -138,6 +140,8 @@ def run_plan(
     """:func:`run_experiment` for a request that was checked already."""
     observer = observer or Observer()
     observer.planned(plan)
+    for message in late_rules(plan.config, registry, plan.config.train.epochs):
+        observer.warned(message)
     run = RunDirectory.create(out)
     register_run(FeatureCache(plan.config.cache), run.path)
     extracted = extract(plan, jobs=jobs, on_progress=observer.extracting)

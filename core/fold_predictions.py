@@ -1,14 +1,16 @@
 """What a run's trained models say about their own folds' clips: on validation, then on test.
 
-Said once: the answers are kept beside the weights, and go when those are made again.
+Said once: the answers are kept beside the weights, with a digest of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from .device import choose_precision
+from .errors import RunError
 from .features import Features, Indices
 from .inference import Predictions, predict
 from .model import FusionModel
@@ -23,6 +25,7 @@ from .trainings import (
     training_context,
     trainings_of,
 )
+from .tuning import WEIGHTS
 
 
 def test_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
@@ -53,15 +56,28 @@ class _PredictPart:
 
     def __call__(self, path: Path, training: Training, _: int) -> Predictions:
         context = training_context(path)
-        file = context.run.training(training.name) / f"{self.part}.npz"
-        if file.is_file():  # said before: by the same weights, which do not change
-            return Predictions.load(file)
+        folder = context.run.training(training.name)
+        file, weights = folder / f"{self.part}.npz", digest_of_weights(folder)
+        if file.is_file() and (known := Predictions.load(file, weights)) is not None:
+            return known
         model, features = fold_features(context, training)
         indices: Indices = getattr(context.data.splits[training.fold], self.part)
         precision = choose_precision(context.config.train.precision, features.device)
         predictions = predict(model, features, indices, precision)
-        predictions.save(file)
+        predictions.save(file, weights)
         return predictions
+
+
+def digest_of_weights(folder: Path) -> str:
+    """Which weights a training has: what they said is theirs alone."""
+    path = folder / WEIGHTS
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    except OSError as error:
+        raise RunError(
+            f"The weights {path} can't be read: {error}",
+            hint=f"Delete {folder}; fusion run --resume then trains it again.",
+        ) from error
 
 
 def fold_features(context: RunContext, training: Training) -> tuple[FusionModel, Features]:

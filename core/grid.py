@@ -281,6 +281,21 @@ def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConf
     )
 
 
+def reads_of(cell: Cell, registry: Registry) -> tuple[str, ...]:
+    """What a method reads besides the training clips: ``"baselines"``, ``"validation"``.
+
+    Started from baselines it has had their training too; having looked at validation, its score
+    there is flattered.
+    """
+    strategy = registry.strategy(cell.strategy)
+    balancers = [registry.balancer(name) for name in cell.balancers]
+    found = {
+        "baselines": strategy.needs_baselines or any(b.needs_baselines for b in balancers),
+        "validation": strategy.reads_validation or any(b.reads_validation for b in balancers),
+    }
+    return tuple(name for name, reads in found.items() if reads)
+
+
 def _owners(cell: Cell) -> set[str]:
     return {cell.strategy, *cell.balancers}
 

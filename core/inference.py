@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,15 +42,18 @@ class Predictions:
     unimodal: dict[str, FloatArray]
     weights: dict[str, FloatArray]
 
-    def save(self, path: Path) -> None:
-        """Write a file of numpy's, whole or not at all."""
-        arrays = {"fused": self.probabilities}
+    def save(self, path: Path, weights: str) -> None:
+        """Write a file of numpy's, whole or not at all.
+
+        `weights` names those that said it: a digest of their file.
+        """
+        arrays: dict[str, Any] = {"fused": self.probabilities, "weights": np.array(weights)}
         arrays |= {f"unimodal.{m}": rows for m, rows in self.unimodal.items()}
         arrays |= {f"weight.{m}": rows for m, rows in self.weights.items()}
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with temporary.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
+                np.savez(file, **arrays)
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -59,8 +63,8 @@ class Predictions:
             ) from error
 
     @classmethod
-    def load(cls, path: Path) -> Predictions:
-        """Read what :meth:`save` wrote.
+    def load(cls, path: Path, weights: str) -> Predictions | None:
+        """Read what :meth:`save` wrote; None where other weights said it.
 
         Raises
         ------
@@ -70,6 +74,8 @@ class Predictions:
         try:
             with np.load(path) as file:
                 arrays = dict(file)
+            if str(arrays.get("weights")) != weights:
+                return None
             by_name = {
                 kind: {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(kind)}
                 for kind in ("unimodal.", "weight.")

@@ -5,43 +5,29 @@ Whatever can be wrong with a request is found here, before the long work starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..cache import FeatureCache, Workers, open_workers
-from ..cache.builder import BuildReport, build
-from ..cache.executors import Kind
-from ..cache.fingerprint import Fingerprint, digest_many
-from ..cache.journal import Purpose
-from ..cache.progress import Progress
-from ..cache.work import FileState, Item
+from ..cache.fingerprint import Fingerprint
 from .balancing import check_training
 from .config import RunConfig
-from .contracts import Balancer, Clip, Extractor, Modality, Tracker
+from .contracts import Balancer, Extractor, Modality, Tracker
 from .corpora import Dataset, load_dataset, parse_source
 from .device import choose_device
 from .errors import (
-    CorpusError,
     ParameterError,
-    PluginError,
-    SplitError,
     UnknownNameError,
 )
-from .extraction import computation_of, failure_text, fingerprint_of, make_extractor, origin_of
-from .features import Indices
+from .extraction import fingerprint_of, make_extractor
 from .imported import find_imported
 from .model import BranchSpec, ModelSpec, default_branch
 from .parameters import bind, make
 from .registry import HOOKS, Registry
-from .run_dir import RunData
 from .search import search_space
-from .splits import Split, check_classes, make_splits
+from .splits import Split, make_splits
 
-OnProgress = Callable[[Progress], None]
 EVERY = "*"  # in RunConfig.dtypes: all features that are not named
 
 
@@ -274,150 +260,3 @@ def make_trackers(config: RunConfig, registry: Registry) -> list[Tracker]:
 def tracker_names(config: RunConfig, registry: Registry) -> list[str]:
     """Trackers of a run, each once."""
     return list(dict.fromkeys([*registry.defaults("tracker"), *config.trackers]))
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What extraction left: the clips that have every feature, and what went wrong."""
-
-    data: RunData
-    report: BuildReport
-
-
-def extract(
-    plan: Plan, *, jobs: int | None = None, on_progress: OnProgress | None = None
-) -> Extracted:
-    """Make sure that every clip has every feature in the cache; leave out clips that can't.
-
-    Raises
-    ------
-    CorpusError
-        If no clip is left, or one failed and the configuration is strict.
-    """
-    clips = plan.dataset.clips
-    with open_workers(jobs=jobs) as on:
-        keys, report = build_features(
-            plan.config,
-            plan.extractors,
-            clips,
-            on=on,
-            purpose="run",
-            on_progress=on_progress,
-        )
-    failed = {failure.key for failure in report.failures}
-    kept = [i for i, key in enumerate(keys) if key not in failed]
-    splits = [_keep(split, set(kept)) for split in plan.splits]
-    if report.failures:
-        for split in splits:
-            _check_parts(split, plan.dataset, report)
-    data = RunData(
-        tuple(clips[i] for i in kept),
-        tuple(keys[i] for i in kept),
-        plan.dataset.targets()[kept],
-        plan.dataset.classes,
-        tuple(_renumber(split, kept) for split in splits),
-    )
-    return Extracted(data, report)
-
-
-def build_cache(
-    config: RunConfig,
-    registry: Registry,
-    *,
-    jobs: int | None = None,
-    executor: Kind = "processes",
-    scheduler: str | None = None,
-    part: tuple[int, int] = (1, 1),
-    on_progress: OnProgress | None = None,
-) -> BuildReport:
-    """Precompute the features of a corpus; needs no split and no model.
-
-    Parameters
-    ----------
-    jobs, executor, scheduler
-        Where to compute: see :func:`fusion.cache.open_workers`.
-    part : (int, int)
-        The i-th of n parts of the corpus, i from 1.
-
-    Raises
-    ------
-    UserError
-        For anything wrong with the request.
-    """
-    config = with_defaults(config, registry)
-    check_owners(config, registry)
-    extractors = make_extractors(config, registry)
-    clips = read_dataset(config, registry).clips
-    with open_workers(executor, jobs=jobs, scheduler=scheduler) as on:
-        return build_features(config, extractors, clips, on=on, part=part, on_progress=on_progress)[
-            1
-        ]
-
-
-def build_features(
-    config: RunConfig,
-    extractors: Mapping[str, Extractor],
-    clips: Sequence[Clip],
-    *,
-    on: Workers,
-    part: tuple[int, int] = (1, 1),
-    purpose: Purpose = "build",
-    on_progress: OnProgress | None,
-) -> tuple[list[str], BuildReport]:
-    """Compute what is missing in the cache. Returns each clip's key, and the report."""
-    recordings = [clip.recording for clip in clips]
-    states = [FileState.of(r.path) for r in recordings]  # before they are read
-    keys = digest_many([(r.path, r.start, r.end) for r in recordings])
-    items = [
-        Item(key, clip.recording, origin_of(clip.recording), clip.corpus, state)
-        for key, clip, state in zip(keys, clips, states, strict=True)
-    ]
-    work = [(computation_of(extractor), items) for extractor in extractors.values()]
-    cache = FeatureCache(config.cache)
-    report = build(
-        cache,
-        work,
-        on=on,
-        part=part,
-        purpose=purpose,
-        on_progress=on_progress,
-        strict=config.strict,
-    )
-    for failure in report.failures:
-        if failure.reason.startswith(PluginError.__name__):  # no fault of the recording
-            raise PluginError(failure.reason.partition(": ")[2])
-    if report.failures and len({f.key for f in report.failures}) == len(set(keys)):
-        raise CorpusError(
-            f"No recording could be read. The first: {failure_text(report.failures[0])}"
-        )
-    return keys, report
-
-
-def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
-    """A split that was fine can lose what it needs with the recordings that can't be read."""
-    try:
-        check_classes(split, dataset.clips, dataset.classes)
-    except SplitError as error:
-        raise SplitError(
-            f"{len(report.failures)} recordings can't be read, and without them: {error.message}",
-            hint=f"The first: {failure_text(report.failures[0])}",
-        ) from error
-
-
-def _keep(split: Split, kept: set[int]) -> Split:
-    """The split without the clips that are not in `kept`."""
-
-    def part(indices: Indices) -> Indices:
-        return np.array([i for i in indices if int(i) in kept], dtype=np.int64)
-
-    return replace(split, train=part(split.train), val=part(split.val), test=part(split.test))
-
-
-def _renumber(split: Split, kept: Sequence[int]) -> Split:
-    """The split over the clips `kept` alone, by their position there."""
-    number = {clip: position for position, clip in enumerate(kept)}
-
-    def part(indices: Indices) -> Indices:
-        return np.array([number[int(i)] for i in indices], dtype=np.int64)
-
-    return replace(split, train=part(split.train), val=part(split.val), test=part(split.test))

@@ -135,6 +135,7 @@ class Stepper:
                 else:
                     parameter.grad += gradient  # in place: a factor still finds it
         self.optimizer.step(step.index, gradients)
+        step.passes += 1
         return {*gradients.modalities, *later}
 
     def _losses(self, step: Step, names: set[str]) -> dict[str, Tensor]:

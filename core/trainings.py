@@ -39,7 +39,7 @@ from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunData, RunDirectory
 from .search import Settings, search_of, tuned_config, tuned_spec
-from .tuning import rewind, tune
+from .tuning import WEIGHTS, rewind, tune
 
 FUSED = "fused"
 
@@ -277,8 +277,6 @@ def train_one(path: Path, training: Training, workers: int) -> None:
     run, config = context.run, context.config
     folder = run.training(training.name)
     folder.mkdir(parents=True, exist_ok=True)
-    for part in ("val", "test"):  # said by weights that are made again
-        (folder / f"{part}.npz").unlink(missing_ok=True)
     rewind(run, training.name)
     spec = spec_of(run, training)
     # Half of what is free, shared by the trainings that run beside each other.
@@ -301,7 +299,7 @@ def train_one(path: Path, training: Training, workers: int) -> None:
             weights, summary = _fit(
                 context, training, features, checkpoint, lambda record: _write_line(epochs, record)
             )
-            save_weights(folder / "model.safetensors", weights, {"training": training.name})
+            save_weights(folder / WEIGHTS, weights, {"training": training.name})
     run.write_json(f"{training.name}/training.json", summary)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
 
@@ -389,7 +387,7 @@ def _write_line(file: Any, record: Mapping[str, Any]) -> None:
 def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:
     """The model of a finished training, with its best epoch's weights, on the CPU."""
     model = build_model(spec_of(run, training), registry)
-    path = run.training(training.name) / "model.safetensors"
+    path = run.training(training.name) / WEIGHTS
     try:
         model.load_state_dict(load_weights(path))
     except RuntimeError as error:

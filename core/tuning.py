@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .checkpoint import load_weights, save_weights
-from .errors import ParameterError, PluginError, RunError, TrainingError
+from .errors import CacheError, FusionError, RunError
 from .run_dir import RunDirectory
 from .search import Search, Settings, Trial, propose
 
@@ -59,10 +60,13 @@ def tune(run: RunDirectory, training: str, search: Search, fit: Fit) -> dict[str
         checkpoint = folder / f"trial{number}.pt"
         try:
             weights, summary = fit(number, settings, checkpoint)
-        except (TrainingError, ParameterError, PluginError) as error:
+        except (OSError, MemoryError, torch.OutOfMemoryError, CacheError):
+            raise  # the machine's fault, not the settings'
+        except Exception as error:
             if number == 0:
                 raise
-            trials.append(Trial(number, settings, error=error.message))
+            told = error.message if isinstance(error, FusionError) else repr(error)
+            trials.append(Trial(number, settings, error=told))
         else:
             trials.append(Trial(number, settings, summary))
             if _best(trials) is trials[-1]:

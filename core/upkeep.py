@@ -22,10 +22,10 @@ from ..cache.rewrite import OnBytes
 from ..cache.verify import BadItem, VerifyReport
 from ..cache.why import differences
 from ..cache.work import Item
+from .build import OnProgress
 from .contracts import Extractor
 from .errors import CacheError, FusionError, RunError, UnknownNameError
 from .extraction import computation_of, failure_text, fingerprint_of, make_extractor, recording_at
-from .prepare import OnProgress
 from .registry import Registry
 from .run_dir import RunDirectory
 

@@ -55,9 +55,9 @@ def build(ctx: click.Context, /, **options: Any) -> None:
     fusion cache build --data PATH --shard $SLURM_ARRAY_TASK_ID/8      (--array=1-8)
     """
     from ...cache import FeatureCache
+    from ..build import build_cache
     from ..config import RunConfig
     from ..parameters import parse_settings
-    from ..prepare import build_cache
     from .display import Display, print_build
 
     registry = registry_from(ctx)

@@ -93,7 +93,7 @@ def print_comparisons(found: Comparisons, out: Path) -> None:
 
 
 _COLUMNS = ("method", "UAR [95 %]", "validation", "rank", "vs single (p)", "vs ensemble (p)",
-            "vs plain (p)", "seconds")  # fmt: skip
+            "vs plain (p)", "reads", "seconds")  # fmt: skip
 
 
 def _detail(found: Comparisons, rows: list[Row]) -> Table:
@@ -107,6 +107,7 @@ def _detail(found: Comparisons, rows: list[Row]) -> Table:
             f"{100 * row.val_uar:.1f}",
             f"{row.rank:.1f}",
             *(tested(row.against.get(family)) for family in ("single", "ensemble", "plain")),
+            ", ".join(row.reads),
             f"{row.seconds:.0f}",
             style="dim" if row.cell.control else "",
         )

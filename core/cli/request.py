@@ -104,13 +104,18 @@ def config_from(options: dict[str, Any], registry: Registry) -> RunConfig:
         Naming the option that is wrong.
     """
     from ..config import RunConfig
+    from ..errors import ParameterError
     from ..parameters import parse_settings
     from ..prepare import with_defaults
 
     settings = parse_settings(options["settings"])
     for name in _TRAIN:
         if options.get(name) is not None:
-            settings.setdefault("train", {}).setdefault(name, str(options[name]))
+            train = settings.setdefault("train", {})
+            if name in train:
+                option = f"--{name.replace('_', '-')}"
+                raise ParameterError(f"{option} and --set train.{name} are the same: give one.")
+            train[name] = str(options[name])
     config = RunConfig(
         **{name: options[name] for name in _PLAIN if name in options},
         features=parse_features(options["features"]),
@@ -137,6 +142,8 @@ def parse_branches(given: tuple[str, ...]) -> dict[str, str]:
         modality, equals, branch = choice.partition("=")
         if not equals:
             raise ParameterError(f"--branch takes MODALITY=NAME, and was given {choice!r}.")
+        if modality in branches:
+            raise ParameterError(f"--branch names the branch of {modality!r} twice.")
         branches[modality] = branch
     return branches
 

@@ -86,9 +86,12 @@ class Strategy(Plugin, nn.Module):
     needs_baselines : bool
         Whether the strategy starts from the modalities trained alone: its branches then start
         with their weights, and :meth:`adopt` is called.
+    reads_validation : bool
+        Whether it chooses something by the validation clips: comparisons mark it.
     """
 
     takes: ClassVar[Literal["embeddings", "maps"]] = "embeddings"
+    reads_validation: ClassVar[bool] = False
     accepts_missing: ClassVar[bool] = False
     needs_baselines: ClassVar[bool] = False
 

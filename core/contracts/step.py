@@ -107,6 +107,8 @@ class Step:
         Fused class scores, (B, C).
     fused_loss : Tensor
         Cross-entropy of `logits`, a scalar.
+    passes : int
+        Passes done so far, each with a step of the optimiser.
     """
 
     context: Context
@@ -122,6 +124,7 @@ class Step:
     representations: dict[str, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None
     fused_loss: Tensor | None = None
+    passes: int = 0
 
     @property
     def model(self) -> FusionModel:

@@ -168,6 +168,9 @@ class Balancer(Plugin):
         shared; every loss has a backward pass of its own.
     needs_baselines : bool
         Whether it reads the trained single-modality models; they are then trained first.
+    reads_validation : bool
+        Whether it learns from the labels of the validation clips, or from scores on them: its
+        validation score is then flattered. Comparisons mark it.
     control : bool
         Whether every comparison includes it, because what does not beat it is worth little.
     """
@@ -175,6 +178,7 @@ class Balancer(Plugin):
     takes_over: ClassVar[tuple[Domain, ...]] = ()
     separate: ClassVar[bool] = False
     needs_baselines: ClassVar[bool] = False
+    reads_validation: ClassVar[bool] = False
     control: ClassVar[bool] = False
 
     # -- before training ---------------------------------------------------------------

@@ -78,6 +78,7 @@ class G2D(Balancer):
     """
 
     name = "g2d"
+    reads_validation = True
     needs_baselines = True
     space: ClassVar[Mapping[str, Space]] = {
         "embeddings": LogUniform(0.01, 100.0),

@@ -62,6 +62,7 @@ class GBlend(Balancer):
     """
 
     name = "gblend"
+    reads_validation = True
     space: ClassVar[Mapping[str, Space]] = {"floor": Uniform(0.01, 0.2)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("unimodal_losses",)
 

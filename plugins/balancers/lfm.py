@@ -90,6 +90,7 @@ class LFM(Balancer):
     """
 
     name = "lfm"
+    reads_validation = True
     space: ClassVar[Mapping[str, Space]] = {
         "start": Uniform(0.05, 0.95),
         "rate": LogUniform(0.002, 0.2),

@@ -70,6 +70,7 @@ class Relearn(Balancer):
     """
 
     name = "relearn"
+    reads_validation = True
     space: ClassVar[Mapping[str, Space]] = {
         "every": LogInteger(5, 40),
         "strength": Uniform(0.5, 6.0),

@@ -50,6 +50,7 @@ class Ensemble(Strategy):
     """
 
     name = "ensemble"
+    reads_validation = True
     accepts_missing = True
 
     weights: Tensor

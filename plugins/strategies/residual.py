@@ -53,6 +53,7 @@ class Residual(Strategy):
     """
 
     name = "residual"
+    reads_validation = True
     needs_baselines = True
     space: ClassVar = {"hidden": LogInteger(16, 256)}
 

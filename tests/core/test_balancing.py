@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from fusion import Balancer, Clips, Stage, Strategy
-from fusion.core.balancing import _DOMAINS, check_composition, check_training, make_balancers
+from fusion.core.balancing import (
+    _DOMAINS,
+    check_composition,
+    check_training,
+    late_rules,
+    make_balancers,
+)
 from fusion.core.config import RunConfig, TrainConfig
 from fusion.core.contracts import Modality
 from fusion.core.contracts.training import Domain
@@ -402,3 +408,15 @@ def test_masks_stay_with_copies_that_are_cut():
     first, _ = run_with(masked)
     assert sum(len(labels) for labels, _ in first) == 36
     assert all(present == rows[labels].tolist() for labels, present in first)
+
+
+def test_a_rule_that_starts_after_the_last_epoch_is_told():
+    registry = Registry()
+    config = RunConfig(("demo",), balancers=("relearn", "gradscale", "opm"))
+    assert late_rules(config, registry, 30) == []
+    assert late_rules(config, registry, 20) == [
+        "relearn does nothing before epoch 21, and there are 20."
+    ]
+    assert [message.split()[0] for message in late_rules(config, registry, 3)] == [
+        "relearn", "opm",
+    ]  # fmt: skip

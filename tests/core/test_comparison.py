@@ -15,6 +15,7 @@ from fusion.core.grid import Cell, Request
 CLASSES = ["calm", "loud"]
 SPEAKERS = [f"s{i}" for i in range(8)]  # four clips each, two of each class
 PLAIN, GOOD = Cell("concat"), Cell("concat", ("helper",))
+READS = {PLAIN: (), GOOD: ("baselines", "validation")}
 
 
 def write_run(path, right, val, chosen, parameters=10, peak=None):
@@ -32,8 +33,12 @@ def write_run(path, right, val, chosen, parameters=10, peak=None):
     for fold in (0, 1):
         folder = path / f"fold{fold}/fused"
         folder.mkdir(parents=True)
-        summary = {"seconds": 2.0 + 2 * fold, "parameters": parameters, "peak_bytes": peak}
+        summary = {"seconds": 2.0 + 2 * fold, "parameters": parameters, "peak_bytes": peak,
+                   "updates": 30}  # fmt: skip
         (folder / "training.json").write_text(json.dumps(summary))
+        for modality in ("mel", "persistence"):
+            (path / f"fold{fold}/{modality}").mkdir()
+            (path / f"fold{fold}/{modality}/training.json").write_text('{"seconds": 5.0}')
     with (path / "predictions.csv").open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["fold", "clip", "corpus", "speaker", "label", "model", "predicted"])
@@ -61,7 +66,7 @@ def grid(tmp_path, seeds=(0,)):
 
 
 def test_scores_ranks_tests_and_costs(tmp_path):
-    found = summarise(tmp_path, grid(tmp_path), {}, {})
+    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     plain, good = found.rows
     # Clips 0, 2 are calm, 1, 3 loud. Plain: recalls 1/2 and 1/2. mel: 1 and 1/2. Good: 1 and 1.
     assert plain.uar.value == pytest.approx(0.5)
@@ -83,7 +88,9 @@ def test_scores_ranks_tests_and_costs(tmp_path):
     assert good.against["plain"].p_holm == pytest.approx(2 / 256)  # a family of one
     assert good.gate and plain.gate
     assert (good.fused_chosen, plain.fused_chosen) == (1.0, 0.0)
-    assert (good.seconds, good.parameters, good.peak_bytes) == (3.0, 12, 5_000_000)
+    # Trained in 2 and 4 seconds; what starts from the baselines has their 10 as well.
+    assert (good.seconds, good.parameters, good.peak_bytes) == (13.0, 12, 5_000_000)
+    assert (plain.seconds, plain.updates, plain.reads) == (3.0, 30, ())
     assert plain.peak_bytes is None
     # Validation chooses the helped model in both folds.
     assert found.handed_out.value == pytest.approx(1.0)
@@ -99,7 +106,7 @@ def test_seeds_are_averaged_and_not_pooled(tmp_path):
         if row[5] == "fused" and row[1][-1] in "23":
             row[6] = CLASSES[1 - CLASSES.index(row[4])]
     csv.writer(path.open("w", newline="")).writerows(rows)
-    found = summarise(tmp_path, request, {}, {})
+    found = summarise(tmp_path, request, {}, {}, READS)
     assert found.trials == 1 and "3 epochs each, 8 test" in markdown(found)
     assert "3 epochs each in each of 4 trials, 8 test" in markdown(replace(found, trials=4))
     assert found.rows[1].uar.value == pytest.approx(0.75)  # (1.0 + 0.5) / 2
@@ -117,7 +124,7 @@ def test_a_gate_that_does_not_hold_shows(tmp_path):
     selection = json.loads(path.read_text())
     selection["folds"][1]["chosen"] = "fused"  # 0.5 on validation, where mel has 0.7
     path.write_text(json.dumps(selection))
-    found = summarise(tmp_path, request, {}, {})
+    found = summarise(tmp_path, request, {}, {}, READS)
     assert [row.gate for row in found.rows] == [False, True]
     assert "The gate holds in 1 of 2 cells" in " ".join(sentences(found))
 
@@ -126,14 +133,14 @@ def test_what_could_not_be_trained_is_listed(tmp_path):
     request = grid(tmp_path)
     broken = Cell("film", ("helper",))
     request = Request(request.config, (*request.cells, broken), request.seeds)
-    found = summarise(tmp_path, request, {broken: "needs two of a size"}, {})
+    found = summarise(tmp_path, request, {broken: "needs two of a size"}, {}, READS)
     assert found.missing == {"film + helper": "needs two of a size"}
     assert len(found.rows) == 2
     assert "- film + helper: needs two of a size" in markdown(found)
 
 
 def test_words_and_tables(tmp_path):
-    found = summarise(tmp_path, grid(tmp_path), {}, {})
+    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     told = " ".join(sentences(found))
     assert "Validation finds concat + helper best of 2 fused models" in told
     assert "reaches 100.0 [100.0, 100.0] UAR, +25.0 points [+25.0, +25.0] against mel" in told
