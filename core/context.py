@@ -18,7 +18,8 @@ from .contracts.training import Part
 from .device import choose_precision
 from .features import Features, Indices, number_of_batches
 from .inference import autocast, outputs
-from .model import FusionModel, evaluating
+from .model import FusionModel
+from .modules import evaluating
 
 
 class TrainingContext:

@@ -19,7 +19,8 @@ from torch import Tensor
 from .contracts import Outputs, Strategy
 from .errors import RunError, StorageError
 from .features import Features, Indices, batches
-from .model import Encoded, FusionModel, evaluating
+from .model import Encoded, FusionModel
+from .modules import evaluating
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -208,7 +208,7 @@ class Step:
         The others are absent for it, or blank (zero) where it knows no absence. Neither the
         running statistics of normalisations nor the branches of the others notice.
         """
-        from ..model import quiet_statistics
+        from ..modules import quiet_statistics
 
         names = {m for m in modalities if m in self.shown}
         seen = {
