@@ -21,6 +21,12 @@ MEL = ["--features", "mel", *SMALL[:4], "--set", "train.dim=8", "--set", "branch
 
 
 @pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Its own: these corpora have the recordings of the shared one under other names."""
+    return str(tmp_path_factory.mktemp("audited-features"))
+
+
+@pytest.fixture(scope="module")
 def spoken(corpus, tmp_path_factory):
     """The tones, each take a sentence."""
     folder = tmp_path_factory.mktemp("spoken")
