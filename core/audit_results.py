@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .contracts import Clip
 from .corpora import Dataset
 from .errors import RunError
 from .experiment import RunResult
-from .metrics import confusion_by_group
 from .modes import MODES, corpus_of, sentence_of, speaker_of
 from .results import ModelResult, finite
 from .run_dir import RunData, RunDirectory
+from .said import Said
 from .statistics import Comparison, Interval, paired_comparison
 
 
@@ -185,7 +183,7 @@ def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Aud
     random, speaker = audit.column("random"), audit.column("speaker")
     if random is None or speaker is None:
         return audit
-    one, other = _Tested.read(random.run), _Tested.read(speaker.run)
+    one, other = _said(random), _said(speaker)
     same = one.clips == other.clips
     names = [model.name for model in speaker.models]
     if same:
@@ -199,39 +197,15 @@ def _synthetic(column: Column) -> bool:
     return bool(RunDirectory(column.run).info()["synthetic"])
 
 
-@dataclass(frozen=True)
-class _Tested:
-    """A run's predictions.csv."""
-
-    classes: list[str]
-    rows: list[dict[str, str]]
-
-    @classmethod
-    def read(cls, run: Path) -> _Tested:
-        path = run / "predictions.csv"
-        try:
-            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except OSError as error:
-            raise RunError(
-                f"{path} can't be read: {error.strerror or error}.",
-                hint=f"Delete the folder {run} and call fusion audit again: it is made anew.",
-            ) from error
-        return cls(list(RunDirectory(run).info()["classes"]), rows)
-
-    @property
-    def clips(self) -> set[tuple[str, str]]:
-        return {(row["corpus"], row["clip"]) for row in self.rows}
-
-    def confusions(self, model: str) -> npt.NDArray[np.int64]:
-        """One matrix per speaker, speakers sorted, (S, C, C)."""
-        own = [row for row in self.rows if row["model"] == model]
-        truth, said = (
-            np.array([self.classes.index(row[column]) for row in own])
-            for column in ("label", "predicted")
-        )
-        speakers = np.array([f"{row['corpus']}/{row['speaker']}" for row in own])
-        return confusion_by_group(truth, said, speakers, len(self.classes))
+def _said(column: Column) -> Said:
+    run = RunDirectory(column.run)
+    try:
+        return Said.read(run, run.info()["classes"])
+    except RunError as error:
+        raise RunError(
+            error.message,
+            hint=f"Delete the folder {run.path} and call fusion audit again: it is made anew.",
+        ) from error
 
 
 def independent(a: Interval, b: Interval) -> Comparison:

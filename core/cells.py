@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from ..cache.files import written_whole
 from .attribution import write_contributions
 from .experiment import conclude
 from .run_dir import RunDirectory
@@ -47,9 +48,8 @@ def _link(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # another file system, or one without links
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copy2(source, temporary)
-        temporary.replace(target)  # whole or not at all: another cell may be reading here
+        with written_whole(target) as temporary:  # another cell may be reading here
+            shutil.copy2(source, temporary)
 
 
 def conclude_cell(path: Path) -> None:

@@ -225,8 +225,7 @@ class _Work:
         run = RunDirectory(self.folder.path / _PROBE)
         shutil.rmtree(run.path, ignore_errors=True)
         # Others may take more than two epochs to begin with, and refuse fewer.
-        cell = next((c for c in self.grid.plans if c.plain), next(iter(self.grid.plans)))
-        self._describe(run, cell, self.request.seeds[0], _PROBE_EPOCHS, tune=0)
+        self._describe(run, self.grid.plainest, self.request.seeds[0], _PROBE_EPOCHS, tune=0)
         trainings = [t for t in trainings_of(run) if t.fold == 0]
         # The fused one last: it may need the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
@@ -244,9 +243,8 @@ class _Work:
 
     def lay_out(self) -> None:
         """Make the run directories of all cells and baselines that are not there yet."""
-        first = next(iter(self.grid.plans))
         for seed, run in self.baselines.items():
-            self._describe(run, first, seed, self.epochs)
+            self._describe(run, self.grid.plainest, seed, self.epochs)
         for (cell, seed), run in self.cells.items():
             self._describe(run, cell, seed, self.epochs)
         todo = sum(not run.finished(t.name) for run, t in self._everything())

@@ -226,6 +226,11 @@ class PlannedGrid:
     def first(self) -> Plan:
         return next(iter(self.plans.values()))
 
+    @property
+    def plainest(self) -> Cell:
+        """Stands for what all cells share: one without any method, if there is."""
+        return next((cell for cell in self.plans if cell.plain), next(iter(self.plans)))
+
 
 def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
     """Check every cell before the long work starts.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..cache.files import written_whole
 from .contracts import Outputs, Strategy
-from .errors import RunError, StorageError
+from .errors import RunError
 from .features import Features, Indices, batches
 from .model import Encoded, FusionModel
 from .modules import evaluating
@@ -47,21 +47,18 @@ class Predictions:
         """Write a file of numpy's, whole or not at all.
 
         `weights` names those that said it: a digest of their file.
+
+        Raises
+        ------
+        StorageError
+            When the disk is full or the folder can't be written.
         """
         arrays: dict[str, Any] = {"fused": self.probabilities, "weights": np.array(weights)}
         arrays |= {f"unimodal.{m}": rows for m, rows in self.unimodal.items()}
         arrays |= {f"weight.{m}": rows for m, rows in self.weights.items()}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, **arrays)
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StorageError(
-                f"{path} could not be written: {error.strerror or error}.",
-                hint="Free some space, then go on with --resume.",
-            ) from error
+        # Through a file: given a name, numpy appends its own ending.
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: Path, weights: str) -> Predictions | None:
@@ -128,27 +125,15 @@ def predict(
     batch_size: int = 64,
 ) -> Predictions:
     """Probabilities of the model for the clips `indices`, in evaluation mode."""
-    fused: list[Tensor] = []
-    unimodal: dict[str, list[Tensor]] = {}
-    weights: list[Tensor] = []
-    for found, _ in encoded(model, features, indices, precision, batch_size=batch_size):
-        inputs = model.strategy_inputs(found)
-        with evaluating(model), autocast(features.device, precision):
-            fused.append(model.fuse(inputs).float().softmax(dim=1))
-            for m, logits in model.probe(found).items():
-                unimodal.setdefault(m, []).append(logits.float().softmax(dim=1))
-            weight = model.strategy.modality_weights(inputs)
-        if weight is not None:
-            weights.append(weight.float())
-    by_modality = torch.cat(weights).T.cpu().numpy() if weights else ()  # (M, n)
+    said, weights = _said(model, features, indices, precision, batch_size=batch_size)
+    by_modality = () if weights is None else weights.T.cpu().numpy()  # (M, n)
     return Predictions(
-        torch.cat(fused).cpu().numpy(),
-        {m: torch.cat(parts).cpu().numpy() for m, parts in unimodal.items()},
+        said.logits.softmax(dim=1).cpu().numpy(),
+        {m: scores.softmax(dim=1).cpu().numpy() for m, scores in said.unimodal.items()},
         dict(zip(model.modalities, by_modality, strict=False)),
     )
 
 
-@torch.no_grad()
 def outputs(
     model: FusionModel,
     features: Features,
@@ -158,12 +143,26 @@ def outputs(
     subsets: bool = False,
 ) -> Outputs:
     """Everything the model makes of the clips `indices`, in evaluation mode, on the device."""
+    return _said(model, features, indices, precision, subsets=subsets)[0]
+
+
+@torch.no_grad()
+def _said(
+    model: FusionModel,
+    features: Features,
+    indices: Indices,
+    precision: torch.dtype,
+    *,
+    subsets: bool = False,
+    batch_size: int = 64,
+) -> tuple[Outputs, Tensor | None]:
+    """The outputs, and the weight of each modality for each clip where there are any, (n, M)."""
     names = model.modalities
     sets = [s for size in range(len(names) + 1) for s in combinations(names, size)]
     sets = sets if subsets else []
     rows: list[dict[str, Tensor]] = []
     labels: list[Tensor] = []
-    for found, classes in encoded(model, features, indices, precision):
+    for found, classes in encoded(model, features, indices, precision, batch_size=batch_size):
         with evaluating(model), autocast(features.device, precision):
             inputs = model.strategy_inputs(found)
             row = {"": model.fuse(inputs)}
@@ -172,10 +171,12 @@ def outputs(
             for index, shown in enumerate(sets):
                 there = torch.tensor([m in shown for m in names], device=classes.device)
                 row[f"s.{index}"] = model.fuse(inputs, there.expand(len(classes), -1))
+            weights = model.strategy.modality_weights(inputs)
+            row |= {} if weights is None else {"w": weights}
         rows.append(row)
         labels.append(classes)
     joined = {key: torch.cat([row[key] for row in rows]).float() for key in rows[0]}
-    return Outputs(
+    said = Outputs(
         indices,
         torch.cat(labels),
         {m: joined[f"z.{m}"] for m in names},
@@ -183,6 +184,7 @@ def outputs(
         {m: joined[f"p.{m}"] for m in names if f"p.{m}" in joined},
         {shown: joined[f"s.{index}"] for index, shown in enumerate(sets)},
     )
+    return said, joined.get("w")
 
 
 @torch.no_grad()

@@ -258,14 +258,19 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
     return FusionModel(branches, _build_strategy(spec, branches, registry), spec.num_classes)
 
 
+def dims_for(strategy: type[Strategy], branches: Mapping[str, Branch]) -> dict[str, int]:
+    """What a strategy is made with: size of each embedding, or channels of each map."""
+    maps = strategy.takes == "maps"
+    return {m: b.map_channels if maps else b.dim for m, b in branches.items()}
+
+
 def _build_strategy(
     spec: ModelSpec, branches: Mapping[str, Branch], registry: Registry
 ) -> Strategy:
     if spec.strategy is None:
         return LinearHead({m: b.dim for m, b in branches.items()}, spec.num_classes)
     cls = registry.strategy(spec.strategy)
-    maps = cls.takes == "maps"
-    dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
+    dims = dims_for(cls, branches)
     strategy = make(cls, dims, spec.num_classes, given=spec.parameters, owner=spec.strategy)
     for name, given in spec.adapters:
         balancer = make(registry.balancer(name), given=given, owner=name)

@@ -28,6 +28,8 @@ class Said:
         Model -> (n,) int64.
     classes : int
         C.
+    clips : frozenset of (str, str)
+        Corpus and name of each, whatever the fold.
     """
 
     fold: npt.NDArray[np.int64]
@@ -35,16 +37,17 @@ class Said:
     speakers: npt.NDArray[np.str_]
     predicted: dict[str, npt.NDArray[np.int64]]
     classes: int
+    clips: frozenset[tuple[str, str]]
 
     @classmethod
     def read(cls, run: RunDirectory, classes: Sequence[str]) -> Said:
         number = {name: i for i, name in enumerate(classes)}
-        rows: dict[str, dict[tuple[int, str], tuple[int, int, str]]] = {}
+        rows: dict[str, dict[tuple[int, str, str], tuple[int, int, str]]] = {}
         path = run.path / "predictions.csv"
         try:
             with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 for row in csv.DictReader(file):
-                    clip = (int(row["fold"]), f"{row['corpus']}/{row['clip']}")
+                    clip = (int(row["fold"]), row["corpus"], row["clip"])
                     speaker = f"{row['corpus']}/{row['speaker']}"
                     told = (number[row["label"]], number[row["predicted"]], speaker)
                     rows.setdefault(row["model"], {})[clip] = told
@@ -53,11 +56,12 @@ class Said:
         clips = sorted(next(iter(rows.values())))
         some = next(iter(rows.values()))
         return cls(
-            np.array([fold for fold, _ in clips], dtype=np.int64),
+            np.array([fold for fold, _, _ in clips], dtype=np.int64),
             np.array([some[c][0] for c in clips], dtype=np.int64),
             np.array([some[c][2] for c in clips]),
             {m: np.array([told[c][1] for c in clips], dtype=np.int64) for m, told in rows.items()},
             len(classes),
+            frozenset((corpus, name) for _, corpus, name in clips),
         )
 
     def confusions(self, name: str, *, fold: int | None = None) -> npt.NDArray[np.int64]:

@@ -243,7 +243,7 @@ class Stepper:
         """The parts by loss and modality, tensor for tensor beside the whole gradient."""
         return {
             loss: {
-                m: [own.get(id(p), torch.zeros_like(p)) for p in reached[m]]
+                m: [own[id(p)] if id(p) in own else torch.zeros_like(p) for p in reached[m]]
                 for m in reached
                 if any(id(p) in own for p in branches[m])
             }

@@ -10,19 +10,15 @@ from typing import Any
 import click
 
 from . import plugin_options, registry_from
-from .request import config_from, data_options, parse_features, training_options
+from .request import config_from, data_options, method_options, parse_features, training_options
 
 
 @click.command("audit")
 @data_options
 @training_options
+@method_options
 @click.option("--splits", default="", metavar="random,speaker,sentence,corpus",
               help="Which splits. [default: all that the clips allow]")  # fmt: skip
-@click.option("--strategy", default="", metavar="NAME",
-              help="Fusion strategy. [default: the starred one]")  # fmt: skip
-@click.option("--balance", "balancers", multiple=True, metavar="NAME",
-              help="Balancer; repeat it to compose several. [default: none]")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs.")
 @click.option("--out", metavar="DIR",
               help="Where the runs go; the same again goes on. [default: audits/DATE]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")

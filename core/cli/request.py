@@ -73,6 +73,24 @@ def training_options(function: Any) -> Any:
     return _decorated(function, options)
 
 
+def method_options(function: Any) -> Any:
+    """Which one method: shared by the commands that train one."""
+    options = [
+        click.option(
+            "--strategy", default="", metavar="NAME",
+            help="Fusion strategy. [default: the starred one]",
+        ),
+        click.option(
+            "--balance", "balancers", multiple=True, metavar="NAME",
+            help="Balancer; repeat it to compose several. [default: none]",
+        ),
+        click.option(
+            "--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs."
+        ),
+    ]  # fmt: skip
+    return _decorated(function, options)
+
+
 def split_option(function: Any) -> Any:
     """By what clips are divided."""
     option = click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import plugin_options, refuse_with_resume, registry_from
-from .request import config_from, data_options, split_option, training_options
+from .request import config_from, data_options, method_options, split_option, training_options
 
 if TYPE_CHECKING:
     from ..experiment import RunResult
@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 @click.command("run")
 @data_options
 @training_options
+@method_options
 @split_option
-@click.option(
-    "--strategy", default="", metavar="NAME", help="Fusion strategy. [default: the starred one]"
-)
-@click.option("--balance", "balancers", multiple=True, metavar="NAME",
-              help="Balancer; repeat it to compose several. [default: none]")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs.")
 @click.option("--batch-size", type=click.IntRange(min=2), help="The same as train.batch_size.")
 @click.option("--lr", type=float, help="Peak learning rate; the same as train.lr.")
 @click.option("--tune", type=click.IntRange(min=2), default=None, metavar="N",

@@ -27,7 +27,7 @@ from ..engine import Trainer
 from ..features import Features
 from ..inference import predict
 from ..model import FusionModel, LinearHead
-from .problem import Rows, SmallStrategy
+from .problem import Rows, SmallStrategy, assembled
 
 FAST, SLOW = "fast", "slow"
 _CLASSES = 4
@@ -166,12 +166,7 @@ class KnownAnswer:
             branches: dict[str, Branch] = {
                 m: TwoLayers(arrays[m].shape[1:], self.config.dim) for m in names
             }
-            maps = strategy.takes == "maps"
-            dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
-            made: Strategy = strategy(dims, _CLASSES, **(parameters or {}))
-            for balancer in balancers:
-                made = balancer.adapt(made, dims)
-            return FusionModel(branches, made, _CLASSES)
+            return assembled(branches, strategy, parameters or {}, balancers, _CLASSES)
 
     def _trainer(self, model: FusionModel, config: TrainConfig, **options: Any) -> Trainer:
         arrays, classes = self.clips

@@ -17,7 +17,7 @@ from ..context import TrainingContext
 from ..contracts import Balancer, Baseline, Branch, Clips, Modality, Step, Strategy
 from ..engine import Trainer
 from ..features import Features
-from ..model import FusionModel, LinearHead
+from ..model import FusionModel, LinearHead, dims_for
 
 NAMES = ("voice", "face", "text")  # not in alphabetical order: who sorts them finds out
 CONFIG = TrainConfig(
@@ -174,12 +174,7 @@ def small_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         branches: dict[str, Branch] = {m: SmallBranch((4,)) for m in names}
-        maps = strategy.takes == "maps"
-        dims = {m: b.map_channels if maps else b.dim for m, b in branches.items()}
-        made: Strategy = strategy(dims, classes, **(parameters or {}))
-        for balancer in balancers:
-            made = balancer.adapt(made, dims)
-        model = FusionModel(branches, made, classes)
+        model = assembled(branches, strategy, parameters or {}, balancers, classes)
     if names != _usual(names):
         usual = small_model(
             _usual(names),
@@ -191,6 +186,21 @@ def small_model(
         )
         model.load_state_dict(usual.state_dict())
     return model
+
+
+def assembled(
+    branches: dict[str, Branch],
+    strategy: type[Strategy],
+    parameters: Mapping[str, Any],
+    balancers: Sequence[Balancer],
+    classes: int,
+) -> FusionModel:
+    """A model of branches that are there, and a strategy that balancers may adapt."""
+    dims = dims_for(strategy, branches)
+    made: Strategy = strategy(dims, classes, **parameters)
+    for balancer in balancers:
+        made = balancer.adapt(made, dims)
+    return FusionModel(branches, made, classes)
 
 
 def small_baselines(

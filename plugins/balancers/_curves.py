@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ...core.contracts import Balancer, Context
+
 
 class EpochMeans:
     """Mean over the steps of an epoch of one number per modality, as curves.
@@ -41,3 +43,19 @@ class EpochMeans:
     def metrics(self) -> dict[str, float]:
         """The same, named as curves are."""
         return {f"{self.name}.{m}": mean for m, mean in self.means().items()}
+
+
+class Curved(Balancer):
+    """A balancer whose curve is the mean over each epoch of one number per modality."""
+
+    def __init__(self) -> None:
+        self.curve = EpochMeans(self.name)
+
+    def setup(self, context: Context) -> None:
+        self.curve.restart()
+
+    def epoch_start(self, epoch: int) -> None:
+        self.curve.restart()
+
+    def metrics(self) -> dict[str, float]:
+        return self.curve.metrics()

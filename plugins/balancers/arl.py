@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...core.contracts import (
     Balancer,
-    Context,
     Gradients,
     LogUniform,
     Space,
@@ -20,11 +19,11 @@ from ...core.contracts import (
     hookimpl,
 )
 from ...core.errors import ParameterError
-from ._curves import EpochMeans
+from ._curves import Curved
 from ._unimodal import unimodal_losses
 
 
-class ARL(Balancer):
+class ARL(Curved):
     """Pushes the modalities that are sure of what they say and yet are little relied upon.
 
     ::
@@ -84,16 +83,10 @@ class ARL(Balancer):
                 "arl needs gamma >= 0, temperature >= 0 and start >= 0; given "
                 f"gamma={gamma}, temperature={temperature}, start={start}."
             )
+        super().__init__()
         self.gamma = gamma
         self.temperature = temperature
         self.start = start
-        self._curve = EpochMeans(self.name)
-
-    def setup(self, context: Context) -> None:
-        self._curve.restart()
-
-    def epoch_start(self, epoch: int) -> None:
-        self._curve.restart()
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         return losses | unimodal_losses(step, self.gamma)
@@ -102,7 +95,7 @@ class ARL(Balancer):
         if len(step.unimodal) < 2 or step.epoch <= self.start:
             return
         weights = self.weights(step.unimodal)
-        self._curve.add(weights)
+        self.curve.add(weights)
         for m in gradients.modalities:
             gradients.scale(m, 1 + weights[m])
 
@@ -119,9 +112,6 @@ class ARL(Balancer):
         sureness = sureness / sureness.sum()
         weights = torch.softmax(self.temperature * share * sureness, dim=0)
         return dict(zip(unimodal, weights, strict=True))
-
-    def metrics(self) -> dict[str, float]:
-        return self._curve.metrics()
 
 
 @hookimpl

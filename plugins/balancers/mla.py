@@ -12,9 +12,10 @@ from torch.utils.hooks import RemovableHandle
 from ...core.contracts import Balancer, Context, Gradients, LogUniform, Pass, Space, Step, hookimpl
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ._curves import Curved
 
 
-class MLA(Balancer):
+class MLA(Curved):
     """Shows the strategy one modality after the other, and keeps the head from forgetting.
 
     Every batch is gone through M times, each time with one modality alone, its own loss, its
@@ -74,21 +75,20 @@ class MLA(Balancer):
     def __init__(self, *, a: float = 0.1) -> None:
         if not 0 < a <= 1:
             raise ParameterError(f"mla.a must be above 0 and at most 1, and is {a}.")
+        super().__init__()
         self.a = a
         self._projectors: dict[str, Tensor] = {}  # layer -> (in, in)
         self._inputs: dict[str, list[Tensor]] = {}  # layer -> means of its inputs, (in)
         self._hooks: list[RemovableHandle] = []
-        self._kept: dict[str, list[Tensor]] = {}
 
     def setup(self, context: Context) -> None:
         self._projectors.clear()
         self._inputs.clear()
-        self._kept = {m: [] for m in context.modalities}
+        super().setup(context)
 
     def epoch_start(self, epoch: int) -> None:
         self._projectors.clear()
-        for kept in self._kept.values():
-            kept.clear()
+        super().epoch_start(epoch)
 
     def passes(self, step: Step) -> list[Pass] | None:
         if len(step.modalities) < 2:
@@ -137,13 +137,8 @@ class MLA(Balancer):
             self._projectors[name] = projector_after(before, r, a)
         if sizes and step.current.modalities is not None:
             total, left = torch.stack(sizes).sum(dim=0)
-            self._kept[step.current.modalities[0]].append((left / total.clamp_min(1e-30)).sqrt())
-
-    def metrics(self) -> dict[str, float]:
-        """Mean share of the length of the head's gradient that the projection leaves."""
-        return {
-            f"mla.{m}": float(torch.stack(kept).mean()) for m, kept in self._kept.items() if kept
-        }
+            # The curve: share of the length of the head's gradient that the projection leaves.
+            self.curve.add({step.current.modalities[0]: (left / total.clamp_min(1e-30)).sqrt()})
 
 
 def projector_after(before: Tensor, r: Tensor, a: float) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...core.contracts import (
     Balancer,
-    Context,
     Gradients,
     LogUniform,
     Space,
@@ -20,12 +19,12 @@ from ...core.contracts import (
     hookimpl,
 )
 from ...core.errors import ParameterError
-from ._curves import EpochMeans
+from ._curves import Curved
 from ._scores import ratios
 from ._unimodal import unimodal_losses
 
 
-class MLB(Balancer):
+class MLB(Curved):
     """Slows the modality that is ahead, pushes the one behind, and teaches each by itself.
 
     ::
@@ -80,23 +79,17 @@ class MLB(Balancer):
                 "mlb needs alpha >= 0, boost >= 1 and gamma >= 0; given "
                 f"alpha={alpha}, boost={boost}, gamma={gamma}."
             )
+        super().__init__()
         self.alpha = alpha
         self.boost = boost
         self.gamma = gamma
-        self._curve = EpochMeans(self.name)
-
-    def setup(self, context: Context) -> None:
-        self._curve.restart()
-
-    def epoch_start(self, epoch: int) -> None:
-        self._curve.restart()
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         return losses | unimodal_losses(step, self.gamma)
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         factors = self.factors(step.scores())
-        self._curve.add(factors)
+        self.curve.add(factors)
         for m in gradients.modalities:
             gradients.scale(m, factors[m])
 
@@ -107,9 +100,6 @@ class MLB(Balancer):
             gap = torch.tanh(self.alpha * (1 / ratio - 1))
             found[m] = 1 + torch.where(gap > 0, (self.boost - 1) * gap, gap)
         return found
-
-    def metrics(self) -> dict[str, float]:
-        return self._curve.metrics()
 
 
 @hookimpl

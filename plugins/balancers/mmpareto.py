@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ...core.contracts import (
     Balancer,
-    Context,
     Gradients,
     Space,
     Step,
@@ -21,12 +20,13 @@ from ...core.contracts import (
 )
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ._curves import Curved
 from ._unimodal import unimodal_losses
 
 _STATIONARY = 1e-5  # a joined gradient shorter than this share of its parts is rounding error
 
 
-class MMPareto(Balancer):
+class MMPareto(Curved):
     """Joins each branch's gradients of the fused and of its own loss, minding their conflicts.
 
     Every branch m learns from l(f) and from l(f_m); their gradients g and u are joined as
@@ -81,15 +81,8 @@ class MMPareto(Balancer):
     def __init__(self, *, boost: float = 1.5) -> None:
         if boost <= 0:
             raise ParameterError(f"mmpareto.boost must be above 0, and is {boost}.")
+        super().__init__()  # the curve: weight of the fused loss, 0.5 while nothing conflicts
         self.boost = boost
-        self._weights: dict[str, list[Tensor]] = {}
-
-    def setup(self, context: Context) -> None:
-        self._weights = {m: [] for m in context.modalities}
-
-    def epoch_start(self, epoch: int) -> None:
-        for weights in self._weights.values():
-            weights.clear()
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
@@ -112,15 +105,7 @@ class MMPareto(Balancer):
         # As a change, so that what others added stays; without a conflict it is zero exactly.
         torch._foreach_add_(gradients[m], torch._foreach_sub(joined, plain))
         gradients.scale(m, self.boost)
-        self._weights[m].append(w)
-
-    def metrics(self) -> dict[str, float]:
-        """Mean weight of the fused loss over the epoch: 0.5 as long as nothing conflicts."""
-        return {
-            f"mmpareto.{m}": float(torch.stack(weights).mean())
-            for m, weights in self._weights.items()
-            if weights
-        }
+        self.curve.add({m: w})
 
 
 def fused_weight(fused: Tensor, own: Tensor, product: Tensor) -> Tensor:

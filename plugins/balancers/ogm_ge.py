@@ -9,15 +9,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...core.contracts import Balancer, Context, Gradients, Space, Step, Uniform, hookimpl
+from ...core.contracts import Balancer, Gradients, Space, Step, Uniform, hookimpl
 from ...core.errors import ParameterError
-from ._curves import EpochMeans
+from ._curves import Curved
 from ._scores import AHEAD, ratios
 
 _LEAST = 0.1  # what the noise is divided by, at least
 
 
-class OGMGE(Balancer):
+class OGMGE(Curved):
     """Slows the branch of the modality that is ahead on the batch, and adds noise.
 
     ::
@@ -76,24 +76,18 @@ class OGMGE(Balancer):
                 "ogm_ge needs alpha >= 0, start >= 1, and end 0 or not before start; given "
                 f"alpha={alpha}, start={start}, end={end}."
             )
+        super().__init__()
         self.alpha = alpha
         self.start = start
         self.end = end
         self.noise = noise
-        self._curve = EpochMeans(self.name)
-
-    def setup(self, context: Context) -> None:
-        self._curve.restart()
-
-    def epoch_start(self, epoch: int) -> None:
-        self._curve.restart()
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         scores = step.scores()
         if len(scores) < 2 or not self._acts(step.epoch):
             return
         factors = self.factors(scores)
-        self._curve.add(factors)
+        self.curve.add(factors)
         for m in gradients.modalities:
             if self.noise:
                 _add_noise(gradients[m], factors[m], step.generator)
@@ -108,9 +102,6 @@ class OGMGE(Balancer):
 
     def _acts(self, epoch: int) -> bool:
         return self.start <= epoch and (self.end == 0 or epoch <= self.end)
-
-    def metrics(self) -> dict[str, float]:
-        return self._curve.metrics()
 
 
 def _add_noise(tensors: list[Tensor], factor: Tensor, generator: torch.Generator) -> None:

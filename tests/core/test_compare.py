@@ -7,7 +7,7 @@ import pytest
 
 from fusion.core.compare import CompareObserver, _Work
 from fusion.core.errors import StorageError, TrainingError
-from fusion.core.grid import Cell
+from fusion.core.grid import Cell, PlannedGrid
 from fusion.core.run_dir import RunDirectory
 from fusion.core.trainings import FUSED, Training
 
@@ -53,7 +53,7 @@ def test_what_to_do_next_goes_on_with_the_comparison(work, tmp_path):
 def test_the_time_of_an_epoch_is_taken_from_a_plain_cell(work):
     """Others may need more epochs than the two of the probe."""
     cells = [Cell("gated", ("pretrain",)), Cell("gated", rate=3.0), CELL, Cell("concat")]
-    work.grid = SimpleNamespace(plans=dict.fromkeys(cells))
+    work.grid = PlannedGrid(dict.fromkeys(cells), {})
     work.request = SimpleNamespace(seeds=(0,))
     described = []
 
