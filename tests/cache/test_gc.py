@@ -431,7 +431,8 @@ def test_properties(fresh, shards, hours, share, packed) -> None:  # type: ignor
     older = None if hours is None else timedelta(hours=hours)
     pristine = files(cache.root)
     # One moment for what is foretold and what is done: an age may lie a blink from the limit.
-    clock = SimpleNamespace(time=lambda now=time.time(): now)
+    moment = time.time()
+    clock = SimpleNamespace(time=lambda: moment)
 
     def go(dry_run: bool) -> GcReport:
         with mock.patch("fusion.cache.gc_plan.time", clock):
