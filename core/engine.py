@@ -21,10 +21,11 @@ from .config import TrainConfig
 from .context import TrainingContext
 from .contracts import Balancer, Baseline, Clips, Stage
 from .features import Features, Indices, batches, kept_axes
-from .inference import calibrate, predict
+from .inference import calibrate, said_of
 from .metrics import confusion_matrix, uar
 from .model import FusionModel
 from .optim import Optimizer, parameter_groups
+from .recorder import Recorder, validation_record
 from .stepping import Stepper
 
 
@@ -123,7 +124,10 @@ class Trainer:
         steps = config.epochs * self.context.steps_per_epoch
         self.optimizer = Optimizer(groups, config, steps)
         self.average = WeightAverage(model, config.average)
-        self.stepper = Stepper(self.context, features, self.balancers, self.optimizer, self.average)
+        self.recorder = Recorder(model, self.context.steps_per_epoch)
+        self.stepper = Stepper(
+            self.context, features, self.balancers, self.optimizer, self.average, self.recorder
+        )
 
     def fit(self) -> Progress:
         """Train to the end of the budget, or until validation has stopped improving."""
@@ -167,6 +171,7 @@ class Trainer:
         record |= self._train_metrics(seen)
         if stage != Stage(""):
             record |= {"stage": stage.name, "candidate": stage.candidate}
+        record |= self.recorder.epoch(epoch, last=epoch == self.config.epochs)
         with self.average.applied():
             record |= self._validate()
             self._keep_best(record)
@@ -215,25 +220,28 @@ class Trainer:
     def _train_metrics(self, seen: list[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, float]:
         """UAR on the training clips as they were seen: augmented, with dropout."""
         labels = torch.cat([labels for labels, _ in seen])
-        return {
-            _key("train_uar", name): self._uar(
-                torch.cat([logits[name] for _, logits in seen]).softmax(1), labels
-            )
-            for name in seen[0][1]
-        }
+        record: dict[str, float] = {}
+        for name in seen[0][1]:
+            scores = torch.cat([logits[name] for _, logits in seen])
+            record[_key("train_uar", name)] = self._uar(scores.softmax(1), labels)
+            if name:  # that of the fused scores is known
+                loss = float(functional.cross_entropy(scores, labels))
+                record[_key("train_loss", name)] = round(loss, 5)
+        return record
 
     def _validate(self) -> dict[str, float]:
         calibrate(self.model, self.features, self.val, self.precision)
-        predictions = predict(self.model, self.features, self.val, self.precision)
-        labels = self.features.targets[torch.from_numpy(self.val).to(self.features.device)]
-        fused = torch.from_numpy(predictions.probabilities)
-        loss = functional.nll_loss(fused.clamp_min(1e-12).log(), labels.cpu())
+        said, weights = said_of(self.model, self.features, self.val, self.precision)
+        fused, labels = said.logits.softmax(dim=1).cpu(), said.labels.cpu()
+        loss = functional.nll_loss(fused.clamp_min(1e-12).log(), labels)
         record = {"val_uar": self._uar(fused, labels), "val_loss": round(float(loss), 5)}
-        for m, probabilities in predictions.unimodal.items():
-            record[_key("val_uar", m)] = self._uar(torch.from_numpy(probabilities), labels)
-        for m, weights in predictions.weights.items():
-            record[_key("weight", m)] = round(float(weights.mean()), 4)
-        return record
+        for m, scores in said.unimodal.items():
+            record[_key("val_uar", m)] = self._uar(scores.softmax(dim=1), labels)
+        if weights is not None:
+            means = weights.mean(dim=0).tolist()  # (n, M) -> (M,)
+            for m, mean in zip(self.model.modalities, means, strict=True):
+                record[_key("weight", m)] = round(mean, 4)
+        return record | validation_record(said)
 
     def _uar(self, scores: Tensor, labels: Tensor) -> float:
         said = scores.argmax(dim=1).cpu().numpy()

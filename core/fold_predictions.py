@@ -42,8 +42,6 @@ def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Pred
     """`jobs` processes at a time; with 0, one after the other in this one."""
     trainings = trainings_of(run)
     predict_part = _PredictPart(part)
-    if jobs == 0:
-        return {training: predict_part(run.path, training, 1) for training in trainings}
     found = in_processes(predict_part, run, trainings, jobs, lambda: None)
     return dict(zip(trainings, found, strict=True))
 

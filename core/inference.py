@@ -125,7 +125,7 @@ def predict(
     batch_size: int = 64,
 ) -> Predictions:
     """Probabilities of the model for the clips `indices`, in evaluation mode."""
-    said, weights = _said(model, features, indices, precision, batch_size=batch_size)
+    said, weights = said_of(model, features, indices, precision, batch_size=batch_size)
     by_modality = () if weights is None else weights.T.cpu().numpy()  # (M, n)
     return Predictions(
         said.logits.softmax(dim=1).cpu().numpy(),
@@ -143,11 +143,11 @@ def outputs(
     subsets: bool = False,
 ) -> Outputs:
     """Everything the model makes of the clips `indices`, in evaluation mode, on the device."""
-    return _said(model, features, indices, precision, subsets=subsets)[0]
+    return said_of(model, features, indices, precision, subsets=subsets)[0]
 
 
 @torch.no_grad()
-def _said(
+def said_of(
     model: FusionModel,
     features: Features,
     indices: Indices,

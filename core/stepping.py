@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,6 +15,7 @@ from .contracts import Balancer, Clips, Gradients, Pass, Step
 from .features import Features
 from .finite import FiniteCheck
 from .optim import Optimizer
+from .recorder import Recorder
 
 FUSED = "fused"  # the name of the loss of the fused scores
 
@@ -31,6 +33,8 @@ class Stepper:
         Called in this order.
     optimizer, average
         Moved on with every step.
+    recorder : Recorder, optional
+        Shown every step of the optimiser.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Stepper:
         balancers: Sequence[Balancer],
         optimizer: Optimizer,
         average: WeightAverage,
+        recorder: Recorder | None = None,
     ) -> None:
         self.context = context
         self.model = context.model
@@ -47,6 +52,7 @@ class Stepper:
         self.balancers = balancers
         self.optimizer = optimizer
         self.average = average
+        self.recorder = recorder
         self.finite = FiniteCheck(context.config, features.device)
         self.separate = any(b.separate for b in balancers)
         # A look at the tensor would wait for the device: asked of the classes instead.
@@ -134,7 +140,8 @@ class Stepper:
                     parameter.grad = laid_out(gradient, parameter)
                 else:
                     parameter.grad += gradient  # in place: a factor still finds it
-        self.optimizer.step(step.index, gradients)
+        with self.recorder.step(step.index) if self.recorder else contextlib.nullcontext():
+            self.optimizer.step(step.index, gradients)
         step.passes += 1
         return {*gradients.modalities, *later}
 

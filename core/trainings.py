@@ -33,6 +33,7 @@ from .engine import Trainer
 from .errors import FusionError, RunError, TrainingError
 from .extraction import fingerprint_of
 from .features import Features
+from .inputs import input_statistics
 from .memory import PeakMemory
 from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_extractors
@@ -107,7 +108,7 @@ def train_all(
     Parameters
     ----------
     jobs : int
-        Processes at a time.
+        Processes at a time; 0 means this one.
     on_epoch : callable
         Receives every epoch of every training; those of a resumed run's past first.
     on_done : callable
@@ -146,6 +147,13 @@ def in_processes(
     jobs: int,
     meanwhile: Callable[[], None],
 ) -> list[Any]:
+    """What `function` returns for each training, `jobs` at a time; 0 means in this process."""
+    if jobs == 0:
+        found: list[Any] = []
+        for training in trainings:
+            found.append(function(run.path, training, 1))
+            meanwhile()
+        return found
     workers = min(jobs, len(trainings))
     with process_pool(workers) as pool:
         futures: dict[Future[Any], Training] = {
@@ -345,6 +353,8 @@ def _fit(
     summary["wall_seconds"] = round(time.perf_counter() - started, 3)
     summary["peak_bytes"] = memory.bytes()
     summary["precision"] = str(trainer.precision).removeprefix("torch.")
+    if fused:  # it has every modality
+        summary["inputs"] = input_statistics(features, split.train, model)
     return model.state_dict(), summary
 
 
