@@ -23,7 +23,7 @@ from .errors import FusionError, PluginError, UnknownNameError
 from .parameters import space_of
 
 if TYPE_CHECKING:
-    from .contracts import Balancer, Branch, Strategy, Tracker
+    from .contracts import Balancer, Branch, Remedy, Strategy, Tracker
 
 ENTRY_POINT_GROUP = hooks.PROJECT
 ENVIRONMENT = "FUSION_PLUGINS"
@@ -31,7 +31,7 @@ ENVIRONMENT = "FUSION_PLUGINS"
 _FILE_PREFIX = "fusion_plugin_"  # of the modules made from files given to -p
 
 # Names of rows in a run's table, and of owners of settings, that a plugin may not take.
-RESERVED = {"fused", "ensemble", "chosen", "oracle", "train", "none"}
+RESERVED = {"fused", "ensemble", "chosen", "oracle", "train", "none", "diagnosis"}
 
 
 def reserved(kind: str) -> set[str]:
@@ -47,6 +47,7 @@ HOOKS = {
     "strategy": "fusion_strategies",
     "balancer": "fusion_balancers",
     "tracker": "fusion_trackers",
+    "remedy": "fusion_remedies",
 }
 
 
@@ -240,6 +241,9 @@ class Registry:
 
     def tracker(self, name: str) -> type[Tracker]:
         return self.get("tracker", name)
+
+    def remedy(self, name: str) -> type[Remedy]:
+        return self.get("remedy", name)
 
 
 def _entry_points() -> list[tuple[EntryPoint, Source]]:

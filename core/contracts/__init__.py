@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..ensemble import ensemble_weights
-    from .data import Clip, Corpus, Extractor, Modality, Plugin, Recording
+    from .data import Clip, Corpus, Extractor, Modality, Panel, Plugin, Recording
     from .gradients import Gradients, ParameterGroup, inner, norm_of
     from .hooks import hookimpl, hookspec
     from .networks import Branch, Strategy, equal_dims
+    from .remedy import Fault, Patient, Prescription, Remedy
     from .space import Choice, Integer, LogInteger, LogUniform, Space, Uniform
     from .step import Clips, Pass, Stage, Step, right_probability
     from .tracking import Tracker
@@ -30,16 +31,21 @@ _HOME = {
     "Context": "training",
     "Corpus": "data",
     "Extractor": "data",
+    "Fault": "remedy",
     "Gradients": "gradients",
     "Integer": "space",
     "LogInteger": "space",
     "LogUniform": "space",
     "Modality": "data",
     "Outputs": "training",
+    "Panel": "data",
     "ParameterGroup": "gradients",
     "Pass": "step",
+    "Patient": "remedy",
     "Plugin": "data",
+    "Prescription": "remedy",
     "Recording": "data",
+    "Remedy": "remedy",
     "Space": "space",
     "Stage": "step",
     "Step": "step",
@@ -65,16 +71,21 @@ __all__ = [
     "Context",
     "Corpus",
     "Extractor",
+    "Fault",
     "Gradients",
     "Integer",
     "LogInteger",
     "LogUniform",
     "Modality",
     "Outputs",
+    "Panel",
     "ParameterGroup",
     "Pass",
+    "Patient",
     "Plugin",
+    "Prescription",
     "Recording",
+    "Remedy",
     "Space",
     "Stage",
     "Step",

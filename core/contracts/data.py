@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -148,6 +148,50 @@ class Corpus(Plugin):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture of a clip's feature, as plain numbers that a report draws.
+
+    Attributes
+    ----------
+    title : str
+        What it shows, in a few words; may be empty.
+    kind : {"image", "points", "curve"}
+        An image (rows, columns), drawn with row 0 at the bottom; points (n, 2), each an x and a
+        y; or a curve (n,) over its index.
+    data : mapping of str to array
+        What is drawn over each other, by the name that the legend gives it. An image is alone.
+    x, y : str
+        What the axes mean, with the unit; may be empty.
+    diagonal : bool
+        Whether to draw the line x = y under points.
+    """
+
+    title: str
+    kind: Literal["image", "points", "curve"]
+    data: Mapping[str, npt.NDArray[Any]]
+    x: str = ""
+    y: str = ""
+    diagonal: bool = False
+
+    def __post_init__(self) -> None:
+        axes = {"image": 2, "points": 2, "curve": 1}.get(self.kind)
+        shapes = [np.shape(array) for array in self.data.values()]
+        fits = all(len(shape) == axes for shape in shapes) and (
+            len(shapes) == 1 if self.kind == "image" else True
+        )
+        if self.kind == "points":
+            fits = fits and all(shape[1] == 2 for shape in shapes)
+        if not fits:
+            from ..errors import PluginError
+
+            raise PluginError(
+                f"A panel {self.title!r} of kind {self.kind!r} can't hold arrays of the shapes "
+                f"{shapes}.",
+                hint="An image is one array (rows, columns), points are (n, 2), a curve is (n,).",
+            )
+
+
 class Extractor(Plugin):
     """Turns a recording into one array of a declared shape and dtype: a modality.
 
@@ -164,6 +208,10 @@ class Extractor(Plugin):
     axes : tuple of str
         What each axis means, e.g. ``("channel", "frequency", "time")``. Masking during
         training applies to axes called ``"frequency"`` and ``"time"`` only.
+    channels : tuple of str
+        What each entry of the axis called ``"channel"`` holds, for people; may be empty. Words
+        that several names share make groups: ``("Euclidean H0", "Euclidean H1", ...)`` are
+        explained by metric and by homology as well. It decides no numbers.
     libraries : tuple of str
         Distributions whose versions decide the numbers.
     default_branch : str or None
@@ -177,6 +225,7 @@ class Extractor(Plugin):
     shape: tuple[int, ...]
     parameters: Mapping[str, Any] = {}
     dtype: str = "float32"
+    channels: tuple[str, ...] = ()
     axes: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ()
     default_branch: ClassVar[str | None] = None
@@ -191,6 +240,22 @@ class Extractor(Plugin):
             If the recording can't be read. The clip is then left out, counted and listed.
         """
         raise NotImplementedError
+
+    def panels(self, array: npt.NDArray[Any], recording: Recording | None = None) -> list[Panel]:
+        """Pictures of one clip for a report: what the networks see of it, and what explains it.
+
+        By default a curve for an array of one axis, an image for two, and for three an image
+        for each index of the first. Override it to say more.
+
+        Parameters
+        ----------
+        array : array
+            What :meth:`extract` returned for the clip.
+        recording : Recording or None
+            Where the signal is, for pictures that need more than `array`; None where it can't
+            be read any more.
+        """
+        return default_panels(self, array)
 
     def check(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return `array` in the declared dtype, or say how it breaks the declaration."""
@@ -216,6 +281,25 @@ class Extractor(Plugin):
                 hint="Store this feature as float32: --dtype FEATURE=float32",
             )
         return stored
+
+
+def default_panels(extractor: Extractor, array: npt.NDArray[Any]) -> list[Panel]:
+    """A curve, an image, or an image for each index of the first of three axes."""
+    if array.ndim not in (1, 2, 3):
+        return []
+    axes = (*extractor.axes, *[""] * array.ndim)[: array.ndim]
+    if array.ndim == 1:
+        return [Panel("", "curve", {"": array}, x=axes[0])]
+    if array.ndim == 2 or len(array) == 1:
+        image = array.reshape(array.shape[-2:])
+        return [Panel("", "image", {"": image}, x=axes[-1], y=axes[-2])]
+    names = extractor.channels
+    if len(names) != len(array):
+        names = tuple(f"{axes[0] or 'channel'} {index}" for index in range(len(array)))
+    return [
+        Panel(name, "image", {"": image}, x=axes[-1], y=axes[-2])
+        for name, image in zip(names, array, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

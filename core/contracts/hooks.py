@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from .data import Corpus, Extractor
     from .networks import Branch, Strategy
+    from .remedy import Remedy
     from .tracking import Tracker
     from .training import Balancer
 
@@ -50,3 +51,8 @@ def fusion_balancers() -> Sequence[type[Balancer]]:  # type: ignore[empty-body]
 @hookspec
 def fusion_trackers() -> Sequence[type[Tracker]]:  # type: ignore[empty-body]
     """Return tracker classes: where the events of a run are written."""
+
+
+@hookspec
+def fusion_remedies() -> Sequence[type[Remedy]]:  # type: ignore[empty-body]
+    """Return remedy classes: changes of a configuration that mend certain faults."""

@@ -1,0 +1,110 @@
+"""``fusion diagnose``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import plugin_options, refuse_with_run, registry_from
+from .request import config_from, data_options, method_options, split_option, training_options
+
+if TYPE_CHECKING:
+    from ..diagnosis import Thresholds
+    from ..registry import Registry
+    from ..run_dir import RunDirectory
+    from .display import Display
+
+OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
+
+
+@click.command("diagnose")
+@click.argument("run", required=False, metavar="[RUN]")
+@data_options
+@training_options
+@method_options
+@split_option
+@click.option("--out", metavar="DIR", help="Run directory of a new run. [default: runs/...]")
+@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, only the diagnosis.")
+@plugin_options
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> int:
+    """Find out why a fusion fails: what its training shows, judged by rules.
+
+    Of a finished or unfinished RUN, or of a new one with the options of fusion run. Looks at
+    training and validation clips, never at test. --set diagnosis.NAME=VALUE moves a threshold
+    (docs/diagnosis.md lists them).
+
+    \b
+    fusion diagnose runs/20261124-101530-concat
+    fusion diagnose --data PATH --strategy concat
+    """
+    from ..diagnosis import diagnose
+    from .display import Display, new_console
+    from .findings import print_diagnosis
+
+    options["settings"], thresholds = thresholds_from(options["settings"])
+    with Display(quiet=options["quiet"] or options["as_json"]) as display:
+        run, registry = trained(ctx, options, display)
+        found = diagnose(run.path, thresholds, registry)
+    if options["as_json"]:
+        click.echo(json.dumps({"run": str(run.path), **found.to_json()}, indent=1))
+        return 0
+    console = new_console()
+    print_diagnosis(found, console)
+    console.print(f"run directory: {run.path}", markup=False)
+    if not run.is_complete():
+        console.print(f"test it: fusion run --resume {run.path}", markup=False)
+    console.print(f"mend it: fusion repair {run.path}", markup=False)
+    return 0
+
+
+# What may be given together with RUN: everything else is in the run directory.
+WITH_RUN = {"run", "jobs", "as_json", "quiet", "settings"}
+
+
+def thresholds_from(given: tuple[str, ...]) -> tuple[tuple[str, ...], Thresholds]:
+    """Take the thresholds out of what was given to ``--set``.
+
+    Raises
+    ------
+    ParameterError
+        For a threshold that does not exist, or a value that is none.
+    """
+    from ..diagnosis import Thresholds
+    from ..parameters import bind, parse_settings
+
+    own = tuple(text for text in given if text.partition(".")[0].strip() == OWNER)
+    rest = tuple(text for text in given if text not in own)
+    bound = bind(Thresholds, parse_settings(own).get(OWNER, {}), owner=OWNER)
+    return rest, Thresholds(**bound)
+
+
+def trained(
+    ctx: click.Context, options: dict[str, Any], display: Display
+) -> tuple[RunDirectory, Registry]:
+    """The run that was named, or a new one as the options ask for, trained but not tested."""
+    from ..config import RunConfig
+    from ..experiment import new_run_path, prepare_run, train_run
+    from ..prepare import make_plan
+    from ..run_dir import RunDirectory
+
+    if options["run"]:
+        refuse_with_run(ctx, WITH_RUN, options["settings"])
+        run = RunDirectory.existing(Path(options["run"]))
+        registry = registry_from(ctx, RunConfig.from_json(run.info()["config"]).plugins)
+    else:
+        registry = registry_from(ctx)
+        plan = make_plan(config_from(options, registry), registry)
+        out = Path(options["out"]) if options["out"] else new_run_path(plan.config, Path("runs"))
+        display.planned(plan)
+        run = prepare_run(plan, out, registry, jobs=options["jobs"], observer=display)
+    try:
+        train_run(run, registry, jobs=options["jobs"], observer=display)
+    except KeyboardInterrupt:
+        click.echo(f"\nGo on with: fusion diagnose {run.path}", err=True)
+        raise
+    return run, registry

@@ -1,0 +1,119 @@
+"""Why a fusion fails: what trainings left behind, judged by rules with thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ..config import RunConfig
+from ..registry import Registry
+from ..run_dir import RunDirectory
+from . import data_rules, training_rules
+from .evidence import Evidence, gather
+from .findings import SEVERITIES, Diagnosis, Finding
+from .remedies import with_remedies
+from .thresholds import Thresholds
+
+__all__ = ["FILE", "Diagnosis", "Evidence", "Finding", "Thresholds", "diagnose", "judge"]
+
+FILE = "diagnosis.json"
+
+Rule = Callable[[Evidence, Thresholds], Iterable[Finding]]
+DATA_RULES: tuple[Rule, ...] = (
+    data_rules.not_finite,
+    data_rules.leaked_speakers,
+    data_rules.duplicates,
+    data_rules.mispaired,
+)
+TRAINING_RULES: tuple[Rule, ...] = (
+    data_rules.architecture_imbalance,
+    data_rules.label_noise,
+    training_rules.dead_branch,
+    training_rules.frozen_branch,
+    training_rules.swamping_bias,
+    training_rules.scale_mismatch,
+    training_rules.cold_start,
+    training_rules.branch_imbalance,
+    training_rules.overfitting_head,
+)
+# What is wrong with a modality itself explains what else is seen of it.
+_CAUSES = {"not_finite", "dead_branch", "frozen_branch", "mispaired", "swamping_bias",
+           "scale_mismatch"}  # fmt: skip
+_EFFECTS = {"cold_start", "branch_imbalance", "architecture_imbalance", "overfitting_head",
+            "label_noise"}  # fmt: skip
+
+
+def diagnose(
+    path: Path,
+    thresholds: Thresholds | None = None,
+    registry: Registry | None = None,
+    *,
+    jobs: int = 0,
+) -> Diagnosis:
+    """Judge a run whose trainings are done, and write ``diagnosis.json`` into it.
+
+    Validation and training clips are looked at, test never is: a run may be diagnosed and
+    mended as often as one likes.
+
+    Parameters
+    ----------
+    path : Path
+        The run directory.
+    thresholds : Thresholds, optional
+        Where the rules draw their lines.
+    registry : Registry, optional
+        Plugins; those of the run by default.
+    jobs : int
+        Processes for predictions on validation that were not made yet; 0 means this one.
+
+    Raises
+    ------
+    RunError
+        If `path` is no run directory, or a training is not finished.
+    """
+    run = RunDirectory.existing(path)
+    config = RunConfig.from_json(run.info()["config"])
+    registry = registry or Registry(config.plugins)
+    evidence = gather(run, registry, jobs=jobs)
+    found = judge(evidence, thresholds or Thresholds())
+    found = replace(
+        found, findings=with_remedies(found.findings, str(path), config, evidence.spec, registry)
+    )
+    run.write_json(FILE, found.to_json())
+    return found
+
+
+def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
+    """What the rules say of the evidence, the most important first; without remedies."""
+    rules, caveats = [*DATA_RULES, *TRAINING_RULES], []
+    steps = evidence.mean([float(fold.fused.summary.get("step", 0)) for fold in evidence.folds])
+    if steps < thresholds.fewest_steps:
+        rules = [*DATA_RULES]
+        caveats.append(
+            f"The trainings took {steps:.0f} steps: too few to judge the branches by "
+            f"(diagnosis.fewest_steps = {thresholds.fewest_steps:g})."
+        )
+    if evidence.missing:
+        caveats.append(
+            f"The features can't be read, so that nothing was judged by them: {evidence.missing}"
+        )
+    findings = [f for rule in rules for f in rule(evidence, thresholds)]
+    causes = {f.modality for f in findings if f.fault in _CAUSES and f.severity != "mild"}
+    # The fault of all modalities together may come from any one of them.
+    findings = [
+        _milder(f) if f.fault in _EFFECTS and causes and f.modality in {None, *causes} else f
+        for f in findings
+    ]
+    return Diagnosis(
+        tuple(sorted(findings, key=lambda finding: finding.rank)),
+        training_rules.measured(evidence),
+        asdict(thresholds),
+        tuple(caveats),
+    )
+
+
+def _milder(finding: Finding) -> Finding:
+    severity = SEVERITIES[min(SEVERITIES.index(finding.severity) + 1, len(SEVERITIES) - 1)]
+    says = finding.says + " This may follow from the fault above."
+    return replace(finding, severity=severity, says=says)

@@ -1,0 +1,206 @@
+"""Rules on the clips and on what the features themselves show, whatever the networks do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from ..modes import MODES
+from .evidence import Evidence, Fold
+from .findings import Finding, Severity
+from .thresholds import Thresholds
+from .views import linear_predictions, retrieval_ranks, standardised
+
+_SHOWN = 5  # clips
+_FEWEST = 100  # clips to judge pairs or confident predictions by
+_CONFIDENT = 0.2  # share of the clips
+
+
+def not_finite(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Values that are no numbers."""
+    for m in e.modalities:
+        share = e.inputs(m, "raw", "nan")
+        if share > 0:
+            yield Finding(
+                "not_finite",
+                "severe",
+                f"{share:.2%} of the values of {m} are NaN or infinite.",
+                "any value that is no finite number",
+                m,
+                {"share": share},
+            )
+
+
+def leaked_speakers(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Speakers that are heard in training and tested on."""
+    clips = e.data.clips
+    leaked: set[str] = set()
+    tested: set[str] = set()
+    for fold in e.folds:
+        speakers = [
+            {f"{clips[i].corpus}/{clips[i].speaker}" for i in part}
+            for part in (fold.split.train, np.concatenate([fold.split.val, fold.split.test]))
+        ]
+        leaked |= speakers[0] & speakers[1]
+        tested |= speakers[1]
+    if leaked:
+        names = tuple(sorted(leaked)[:_SHOWN])
+        yield Finding(
+            "leaked_speakers",
+            "severe",
+            f"{len(leaked)} of {len(tested)} speakers of validation and test are in training "
+            f"too: what is measured is how well known voices are told apart. The split is "
+            f"{MODES[e.config.split].name!r}.",
+            "a speaker in training and in validation or test of one fold",
+            None,
+            {"leaked": len(leaked), "speakers": len(tested)},
+            names,
+        )
+
+
+def duplicates(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """The same recording more than once."""
+    by_key: dict[tuple[str, float, float | None], list[int]] = {}
+    for i, (clip, key) in enumerate(zip(e.data.clips, e.data.keys, strict=True)):
+        by_key.setdefault((key, clip.recording.start, clip.recording.end), []).append(i)
+    groups = [group for group in by_key.values() if len(group) > 1]
+    if not groups:
+        return
+    more = sum(len(group) - 1 for group in groups)
+    share = more / len(e.data.clips)
+    apart = sum(any(_apart(group, fold) for fold in e.folds) for group in groups)
+    conflicting = sum(len({e.data.targets[i] for i in group}) > 1 for group in groups)
+    severity: Severity = "mild"
+    if apart or conflicting:
+        severity = "moderate"
+    if share > t.duplicate_share:
+        severity = "severe"
+    names = tuple(" = ".join(e.data.clips[i].name for i in group) for group in groups[:_SHOWN])
+    yield Finding(
+        "duplicates",
+        severity,
+        f"{more} clips ({share:.1%}) are copies of others, byte for byte; {apart} recordings lie "
+        f"in training and in validation or test at once, {conflicting} have two labels.",
+        f"equal content digests; severe above {t.duplicate_share:.0%} of the clips, moderate when "
+        "copies lie on both sides of a split or have other labels",
+        None,
+        {"copies": more, "share": share, "across": apart, "conflicting": conflicting},
+        names,
+    )
+
+
+def _apart(group: list[int], fold: Fold) -> bool:
+    heard = np.isin(group, fold.split.train)
+    judged = np.isin(group, fold.split.val) | np.isin(group, fold.split.test)
+    return bool(heard.any() and judged.any())
+
+
+def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Modalities whose arrays do not belong to the same clips."""
+    train = e.folds[0].split.train
+    if len(train) < _FEWEST:
+        return
+    views = {m: standardised(v, train)[train] for m, v in e.views.items()}
+    for a, b in combinations(views, 2):
+        share, worst = _random_share(views[a], views[b])
+        if share <= t.paired_share:
+            continue
+        alone = {m: e.val_uar(m) for m in (a, b)}
+        m = min(alone, key=alone.__getitem__)
+        weak = alone[m] < 1 / e.classes + 0.1 * (1 - 1 / e.classes)
+        # Views that have nothing in common look the same; a shuffled one knows nothing either.
+        if share >= 0.9 and not weak:
+            continue
+        names = tuple(e.data.clips[train[i]].name for i in np.argsort(-worst)[:_SHOWN])
+        yield Finding(
+            "mispaired",
+            "severe" if weak or share >= 0.5 else "moderate",
+            f"Of about {share:.0%} of the clips, {a} and {b} fit each other no better than those "
+            f"of two clips taken at random; {m} alone reaches {100 * alone[m]:.1f} UAR on "
+            "validation.",
+            f"more than {t.paired_share:.0%} of the clips whose view in one modality can't be "
+            "found again from the other (by ridge regression, five-fold, on training clips)",
+            m,
+            {"share": share, f"alone.{m}": alone[m]},
+            names,
+        )
+
+
+def _random_share(
+    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
+) -> tuple[float, npt.NDArray[np.float64]]:
+    """Estimated share of random pairs, and how ill each clip fits.
+
+    Of clips paired at random half have a rank above one half, of others next to none.
+    """
+    both = [retrieval_ranks(x, y, np.random.default_rng(0)) for x, y in ((a, b), (b, a))]
+    shares = [float(2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()) for ranks in both]
+    return min(1.0, *shares), np.minimum(*both)
+
+
+def architecture_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """A branch that, alone, does not reach what a linear classifier reads from its features."""
+    for m, view in e.views.items():
+        won = lost = 0
+        linear: list[float] = []
+        alone: list[float] = []
+        for fold in e.folds:
+            split, truth = fold.split, e.data.targets[fold.split.val]
+            said = linear_predictions(view, e.data.targets, e.classes, split.train, split.val)
+            own = fold.said[m].probabilities.argmax(axis=1)
+            won += int(((said == truth) & (own != truth)).sum())
+            lost += int(((said != truth) & (own == truth)).sum())
+            linear.append(100 * e.uar(said, fold))
+            alone.append(100 * e.uar(own, fold))
+        below = e.mean(linear) - e.mean(alone)
+        p = binomtest(won, won + lost, alternative="greater").pvalue if won + lost else 1.0
+        if below < t.linear_points or p >= t.linear_p:
+            continue
+        yield Finding(
+            "architecture_imbalance",
+            "severe" if below >= 20 else "moderate" if below >= 12 else "mild",
+            f"{m} alone reaches {e.mean(alone):.1f} UAR on validation; a linear classifier on "
+            f"averages of the same features {e.mean(linear):.1f}.",
+            f"{t.linear_points:g} points or more below it, and p < {t.linear_p:g} (sign test)",
+            m,
+            {"alone": e.mean(alone), "linear": e.mean(linear), "p": float(p)},
+        )
+
+
+def label_noise(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Confident predictions of speakers never heard that are wrong too often."""
+    best = max(e.modalities, key=e.val_uar)
+    wrong: list[tuple[float, int]] = []
+    looked = 0
+    for fold in e.folds:
+        probabilities = fold.said[best].probabilities
+        truth = e.data.targets[fold.split.val]
+        confidence = probabilities.max(axis=1)
+        first = np.argsort(-confidence, kind="stable")[: max(1, round(_CONFIDENT * len(truth)))]
+        looked += len(first)
+        missed = first[probabilities[first].argmax(axis=1) != truth[first]]
+        wrong += [(float(confidence[i]), int(fold.split.val[i])) for i in missed]
+    share = len(wrong) / max(1, looked)
+    known = e.val_uar(best) - 1 / e.classes
+    if looked * 5 < _FEWEST or share < t.noise_share or known < 0.2 * (1 - 1 / e.classes):
+        return
+    sure = binomtest(len(wrong), looked, t.noise_share / 2, alternative="greater").pvalue < 0.01
+    if not sure:
+        return
+    names = tuple(e.data.clips[i].name for _, i in sorted(wrong, reverse=True)[:_SHOWN])
+    yield Finding(
+        "label_noise",
+        "moderate" if share < 0.5 else "severe",
+        f"Of the {looked} most confident predictions of {best} on validation, {share:.0%} are "
+        f"wrong, though it reaches {100 * e.val_uar(best):.1f} UAR: labels may be wrong, or "
+        "the classes can't be told apart.",
+        f"at least {t.noise_share:.0%} of the most confident fifth, in a modality that knows "
+        "something",
+        best,
+        {"share": share, "looked": looked},
+        names,
+    )

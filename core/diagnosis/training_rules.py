@@ -1,0 +1,264 @@
+"""Rules on how a training went: the five faults of fusion, and branches that do not work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from .evidence import Evidence
+from .findings import Finding, Severity
+from .signs import signs_of
+from .thresholds import Thresholds
+
+_ONE_CLASS = 0.9  # of the predictions on validation
+
+
+def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Embeddings that hardly differ between clips, or never get a gradient."""
+    for m in e.modalities:
+        rank, size = e.late(f"rank.{m}"), float(e.spec.dim)
+        limit = max(1.0, t.dead_rank * size)
+        if math.isfinite(rank) and rank <= limit:
+            yield Finding(
+                "dead_branch",
+                "severe",
+                f"The embeddings of {m} fill {rank:.1f} of {size:.0f} directions: the branch says "
+                f"nearly the same of every clip.",
+                f"effective rank <= {limit:.1f} ({t.dead_rank:g} of the embedding's size)",
+                m,
+                {"rank": rank, "dim": size, "spread": e.late(f"spread.{m}")},
+            )
+
+
+def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Weights that never move."""
+    for m in e.modalities:
+        still: dict[str, int] = {}
+        layers: dict[str, float] = {}
+        for fold in e.folds:
+            layers = fold.fused.layers.get(m, {})
+            for layer, update in layers.items():
+                still[layer] = still.get(layer, 0) + (update < t.still_update)
+        names = tuple(layer for layer, folds in still.items() if folds == len(e.folds))
+        share = len(names) / len(layers) if layers else 0.0
+        if share >= t.still_share:
+            yield Finding(
+                "frozen_branch",
+                "severe" if share >= 0.9 else "moderate",
+                f"{len(names)} of {len(layers)} layers of {m} never moved in the joint training.",
+                f"a relative change per step below {t.still_update:g} in at least "
+                f"{t.still_share:.0%} of the layers, at every epoch that was looked at",
+                m,
+                {"still": len(names), "layers": len(layers)},
+                names[:5],
+            )
+
+
+def swamping_bias(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """A constant part that outweighs what differs between clips."""
+    offsets = {m: _offset(e, m) for m in e.modalities}
+    for m, ratio in offsets.items():
+        if ratio >= t.bias_ratio:
+            yield Finding(
+                "swamping_bias",
+                "severe",
+                f"What all embeddings of {m} have in common is {ratio:.0f} times as large as what "
+                f"they differ in.",
+                f"mean of the embeddings >= {t.bias_ratio:g} times their spread around it",
+                m,
+                {"ratio": ratio, "norm": e.late(f"norm.{m}"), "spread": e.late(f"spread.{m}")},
+            )
+    share = e.mean([_commonest(f.said["fused"].probabilities) for f in e.folds])
+    probes = e.mean([_commonest(p) for f in e.folds for p in f.said["fused"].unimodal.values()])
+    if share >= _ONE_CLASS and probes < _ONE_CLASS and e.classes > 1:
+        yield Finding(
+            "swamping_bias",
+            "severe",
+            f"The fused model says one and the same class of {share:.0%} of the clips, the "
+            f"probes of {probes:.0%}.",
+            f"one class for at least {_ONE_CLASS:.0%} of the validation clips, in the fused "
+            f"scores alone",
+            None,
+            {"share": share, "probes": probes},
+        )
+
+
+def _offset(e: Evidence, m: str) -> float:
+    norm, spread = e.late(f"norm.{m}"), e.late(f"spread.{m}")
+    if not (math.isfinite(norm) and spread > 0):
+        return 0.0
+    return math.sqrt(max(0.0, norm * norm - spread * spread)) / spread
+
+
+def _commonest(probabilities: np.ndarray) -> float:
+    counts = np.bincount(probabilities.argmax(axis=1))
+    return float(counts.max() / counts.sum())
+
+
+def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Inputs or embeddings of two modalities an order of magnitude apart."""
+    inputs = {
+        m: math.hypot(e.inputs(m, "seen", "mean"), e.inputs(m, "seen", "std")) for m in e.modalities
+    }
+    # A constant part is another fault; and what is too large may be dead by the end.
+    at_first = {m: e.first(f"norm.{m}") for m in e.modalities if _offset(e, m) < t.bias_ratio}
+    late = {m: e.late(f"spread.{m}") for m in e.modalities}
+    for what, sizes in (
+        ("inputs as the networks see them", inputs),
+        ("embeddings after the first epoch", at_first),
+        ("embeddings in the end", late),
+    ):
+        there = {m: s for m, s in sizes.items() if math.isfinite(s) and s > 0}
+        ratio = max(there.values()) / min(there.values()) if len(there) > 1 else 1.0
+        if ratio < t.scale_ratio:
+            continue
+        largest = max(there, key=there.__getitem__)
+        smallest = min(there, key=there.__getitem__)
+        yield Finding(
+            "scale_mismatch",
+            "severe" if ratio >= 3 * t.scale_ratio else "moderate",
+            f"The {what} are {ratio:.3g} times as large in {largest} as in {smallest} "
+            f"({there[largest]:.3g} against {there[smallest]:.3g}).",
+            f"the size of the {what} differs by {t.scale_ratio:g} or more",
+            _outlier(there),
+            {"ratio": ratio, **{f"size.{m}": s for m, s in there.items()}},
+        )
+        return
+
+
+def _outlier(sizes: Mapping[str, float]) -> str:
+    """The one farthest from the median, on a logarithmic scale; of two the larger."""
+    logs = {m: math.log(s) for m, s in sizes.items()}
+    middle = float(np.median(list(logs.values())))
+    return max(sizes, key=lambda m: (round(abs(logs[m] - middle), 9), logs[m]))
+
+
+def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """No branch has learned in the joint training what it learns alone."""
+    learned = _learned(e)
+    if not learned or max(learned.values()) >= t.learned_share:
+        return
+    best = max(learned, key=learned.__getitem__)
+    yield Finding(
+        "cold_start",
+        "severe" if max(learned.values()) < t.learned_share / 2 else "moderate",
+        f"In the joint training no branch gets far: {best} learns {learned[best]:.0%} of what it "
+        f"learns alone, and the fused loss has made nine tenths of its way after "
+        f"{_flat_after(e):.0%} of the epochs.",
+        f"every probe's training UAR above chance is below {t.learned_share:.0%} of that of the "
+        "modality trained alone",
+        None,
+        {f"learned.{m}": x for m, x in learned.items()} | {"flat_after": _flat_after(e)},
+    )
+
+
+def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """One branch gets the gradient, or the learning; another stands still."""
+    learned = _learned(e)
+    norms = {m: e.mean([_median(f.fused.values(f"gradient.{m}")) for f in e.folds])
+             for m in e.modalities}  # fmt: skip
+    norms = {m: g for m, g in norms.items() if math.isfinite(g) and g > 0}
+    ratio = max(norms.values()) / min(norms.values()) if len(norms) > 1 else 1.0
+    slow = min(learned, key=learned.__getitem__) if learned else ""
+    behind = bool(slow) and learned[slow] < t.learned_share <= max(learned.values())
+    if not behind and ratio < t.gradient_ratio:
+        return
+    m = slow if behind else min(norms, key=norms.__getitem__)
+    says: list[str] = []
+    if behind:
+        others = ", ".join(f"{o} {x:.0%}" for o, x in learned.items() if o != m)
+        says.append(
+            f"In the joint training {m} learns {learned[m]:.0%} of what it learns alone, {others}."
+        )
+    if ratio >= t.gradient_ratio:
+        least, most = (f(norms, key=norms.__getitem__) for f in (min, max))
+        says.append(
+            f"The gradient of {least} is {ratio:.3g} times smaller than that of {most} "
+            f"({norms[least]:.2g} against {norms[most]:.2g})."
+        )
+    far = behind and learned[m] < t.learned_share / 2
+    yield Finding(
+        "branch_imbalance",
+        "severe" if far or ratio >= 10 * t.gradient_ratio else "moderate",
+        " ".join(says),
+        f"a probe's training UAR above chance is below {t.learned_share:.0%} of that of the "
+        "modality trained alone and another's is not, or the median gradient norms of two "
+        f"branches differ by {t.gradient_ratio:g} or more",
+        m,
+        {"ratio": ratio}
+        | {f"learned.{o}": x for o, x in learned.items()}
+        | {f"gradient.{o}": g for o, g in norms.items()},
+    )
+
+
+def _learned(e: Evidence) -> dict[str, float]:
+    """Modality -> training UAR above chance in the joint training, over that alone.
+
+    A modality that learns nothing alone is not in it: there is nothing to compare with.
+    """
+    chance = 1 / e.classes
+    found: dict[str, float] = {}
+    for m in e.modalities:
+        joint, alone = e.late(f"train_uar.{m}") - chance, e.late_single(m, "train_uar") - chance
+        if math.isfinite(joint) and alone > 0.1:
+            found[m] = max(0.0, joint / alone)
+    return found
+
+
+def _flat_after(e: Evidence) -> float:
+    """Share of the epochs after which the fused loss has made nine tenths of its way down."""
+    shares: list[float] = []
+    for fold in e.folds:
+        losses = fold.fused.values("train_loss")
+        if len(losses) > 1 and losses[0] > losses[-1]:
+            level = losses[0] - 0.9 * (losses[0] - losses[-1])
+            first = next(i for i, loss in enumerate(losses, start=1) if loss <= level)
+            shares.append(first / len(losses))
+    return e.mean(shares) if shares else 0.0
+
+
+def _median(values: list[float]) -> float:
+    return float(np.median(values)) if values else math.nan
+
+
+def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """The fused scores fit the training clips, and not the speakers of validation."""
+    probes = {m: 100 * e.late(f"val_uar.{m}") for m in e.modalities}
+    probes = {m: x for m, x in probes.items() if math.isfinite(x)}
+    if len(probes) < 2:
+        return
+    train, val = 100 * e.late("train_uar"), 100 * e.late("val_uar")
+    best = max(probes, key=probes.__getitem__)
+    own_gap = 100 * e.late(f"train_uar.{best}") - probes[best]
+    singles = {m: 100 * e.late_single(m, "val_uar") for m in e.modalities}
+    known = max(max(probes.values()), *singles.values())
+    gap, lost = train - val, known - val
+    if gap - own_gap < t.gap_points or lost < t.loss_points:
+        return
+    yield Finding(
+        "overfitting_head",
+        _by_size(lost, severe=10, moderate=6),
+        f"The fused scores reach {train:.1f} UAR on the training clips and {val:.1f} on "
+        f"validation, a gap of {gap:.1f} points; that of the best probe ({best}) is "
+        f"{own_gap:.1f}. {known:.1f} is known to be possible on validation.",
+        f"a gap at least {t.gap_points:g} points above the best probe's, and at least "
+        f"{t.loss_points:g} points lost on validation against the best probe or single modality",
+        None,
+        {"train": train, "val": val, "gap": gap, "probe_gap": own_gap, "lost": lost},
+    )
+
+
+def _by_size(points: float, *, severe: float, moderate: float) -> Severity:
+    return "severe" if points >= severe else "moderate" if points >= moderate else "mild"
+
+
+def measured(e: Evidence) -> dict[str, dict[str, float]]:
+    """What was measured of each modality, and of the fused model under ``""``."""
+    found = signs_of(e)
+    for m, share in _learned(e).items():
+        found[m]["learned"] = share
+    for m in e.modalities:
+        found[m]["bias_ratio"] = _offset(e, m)
+    return found

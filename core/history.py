@@ -1,0 +1,40 @@
+"""How the trainings of a run went, epoch by epoch, as they wrote it down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .run_dir import RunDirectory
+from .trainings import FUSED, Training, trainings_of
+
+
+def read_history(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
+    """Name of a training -> its epochs in order; of a run that goes on, those until now.
+
+    Names are folders of the run directory, fold by fold, the baselines before the fused model.
+    A tuned training has the epochs of all its trials, told apart by ``trial``.
+    """
+    ordered = sorted(trainings_of(run), key=lambda t: (t.fold, t.model == FUSED))
+    return {training.name: read_epochs(run, training) for training in ordered}
+
+
+def read_epochs(run: RunDirectory, training: Training) -> list[dict[str, Any]]:
+    """What one training wrote after each epoch; empty before it began."""
+    path = run.training(training.name) / "epochs.jsonl"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    whole = text[: text.rfind("\n") + 1]  # the last line may be half written
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def kept_epochs(run: RunDirectory, training: Training, summary: Mapping[str, Any]) -> list[Any]:
+    """The epochs of a training; of a tuned one those of the trial that was chosen.
+
+    `summary` is its training.json.
+    """
+    records = read_epochs(run, training)
+    return [record for record in records if record.get("trial") == summary.get("trial")]
