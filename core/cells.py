@@ -19,15 +19,21 @@ BASELINES = "baselines"  # beside the cells of a seed
 def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
     """Give `target` the finished baselines of `source`: hard links, or copies where none can be."""
     for training in trainings_of(source):
-        if training.model == FUSED or target.finished(training.name):
-            continue
-        folder = target.training(training.name)
-        shutil.rmtree(folder, ignore_errors=True)  # half linked
-        folder.mkdir(parents=True)
-        files = sorted(source.training(training.name).iterdir())
-        # Last what makes it finished.
-        for file in sorted(files, key=lambda f: f.name == "training.json"):
-            _link(file, folder / file.name)
+        if training.model != FUSED:
+            share_training(source, target, training.name)
+
+
+def share_training(source: RunDirectory, target: RunDirectory, name: str) -> None:
+    """Give `target` one finished training of `source`, where it has not its own."""
+    if target.finished(name):
+        return
+    folder = target.training(name)
+    shutil.rmtree(folder, ignore_errors=True)  # half linked
+    folder.mkdir(parents=True)
+    files = sorted(source.training(name).iterdir())
+    # Last what makes it finished.
+    for file in sorted(files, key=lambda f: f.name == "training.json"):
+        _link(file, folder / file.name)
 
 
 def share_predictions(source: RunDirectory, target: RunDirectory) -> None:
