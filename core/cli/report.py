@@ -1,0 +1,50 @@
+"""``fusion report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import plugin_options, registry_from
+
+
+@click.command("report")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", metavar="FILE",
+              help="The HTML file. [default: RUN/report.html; of several runs "
+              "report-comparison.html]")  # fmt: skip
+@plugin_options
+@click.pass_context
+def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> int:
+    """Show a finished run on one page, or several side by side.
+
+    The page is one HTML file that needs no network: verdict, scores, diagnosis, learning curves,
+    who is right where the modalities disagree, and everything to repeat the run. Every finished
+    run writes its own; this makes it again.
+
+    \b
+    fusion report runs/DATE-METHODS
+    fusion report runs/A runs/B --out both.html
+    """
+    from ..config import RunConfig
+    from ..errors import FusionError
+    from ..report import compare_reports, write_report
+    from ..run_dir import RunDirectory
+
+    paths = [Path(run) for run in runs]
+    file = Path(out) if out else None
+    if len(paths) > 1:
+        written = compare_reports(paths, file or Path("report-comparison.html"))
+    else:
+        config = RunConfig.from_json(RunDirectory.existing(paths[0]).info()["config"])
+        try:
+            registry = registry_from(ctx, config.plugins)
+        except FusionError as error:
+            if ctx.find_root().obj["plugins"]:
+                raise
+            click.echo(f"{click.style('warning: ', fg='yellow')}{error.message}", err=True)
+            registry = None
+        written = write_report(paths[0], file, registry)
+    click.echo(f"report: {written}")
+    return 0

@@ -1,0 +1,143 @@
+"""``fusion report``, and the report that every run ends with."""
+
+import json
+import shlex
+import shutil
+
+import click
+import pytest
+from small_runs import SMALL
+
+from fusion.core.cli import cli, run_cli
+from fusion.core.registry import Registry
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def test_a_finished_run_has_its_report(finished):
+    html = (finished / "report.html").read_text()
+    results = json.loads((finished / "results.json").read_text())
+    for model in results["models"]:
+        assert f"{100 * model['uar']['value']:.1f} [" in html
+    # Arrays come from the cache: an image of one modality, six and three diagrams of the other.
+    assert html.count("data:image/png;base64,") == 2 * (1 + 6)
+    assert html.count("Euclidean diagram</h4>") == 2
+    assert "no longer in the cache" not in html and "not where they were" not in html
+    assert len(html) < 1_000_000
+
+
+def test_the_command_writes_it_again(copied, finished, capsys):
+    before = (copied / "report.html").read_text()
+    (copied / "report.html").unlink()
+    assert run_cli(["report", str(copied)]) == 0
+    assert capsys.readouterr().out == f"report: {copied / 'report.html'}\n"
+    # In another folder the same page but for its name.
+    again = (copied / "report.html").read_text().replace(str(copied), str(finished))
+    assert again.replace("report: copy", "report: run") == before
+
+
+def test_another_file(finished, tmp_path, capsys):
+    out = tmp_path / "new" / "page.html"
+    assert run_cli(["report", str(finished), "--out", str(out)]) == 0
+    assert out.read_bytes() == (finished / "report.html").read_bytes()
+
+
+def test_several_runs(finished, copied, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(["report", str(finished), str(copied)]) == 0
+    assert capsys.readouterr().out == "report: report-comparison.html\n"
+    html = (tmp_path / "report-comparison.html").read_text()
+    assert "copy minus run: fused</th><td>+0.0</td>" in html
+    assert "Every setting is the same." in html
+
+
+def test_without_cache_and_recordings_the_rest_stands(copied, tmp_path):
+    info = json.loads((copied / "run.json").read_text())
+    info["config"]["cache"] = str(tmp_path / "empty")
+    (copied / "run.json").write_text(json.dumps(info))
+    clips = (copied / "clips.csv").read_text()
+    (copied / "clips.csv").write_text(clips.replace(".wav,0.0", "gone.wav,0.0"))
+    assert run_cli(["report", str(copied)]) == 0
+    html = (copied / "report.html").read_text()
+    assert html.count("no longer in the cache") == 2 and "not where they were" in html
+    assert "data:image/png" not in html and 'id="calibration"' in html
+
+
+@pytest.mark.parametrize("runs", [["nowhere"], []])
+def test_no_run(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(["report", *runs]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written(finished, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "x.html", tmp_path):
+        assert run_cli(["report", str(finished), "--out", str(out)]) == 2
+        seen = capsys.readouterr().err
+        assert f"The report {out} could not be written" in seen and "--out" in seen
+    assert [f.name for f in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_extractor_that_cannot_draw(finished, monkeypatch, tmp_path):
+    """What it would have drawn is drawn by default, and the page says why."""
+    from fusion.core.contracts.data import Panel
+    from fusion.core.report import write_report
+    from fusion.plugins.extractors.mel import Mel
+
+    monkeypatch.setattr(Mel, "panels", lambda self, array, _: [Panel("", "image", {"": array})])
+    html = write_report(finished, tmp_path / "x.html").read_text()
+    assert html.count("Its own pictures could not be made: PluginError") == 1
+    assert html.count("data:image/png;base64,") == 2 * (1 + 6)
+
+
+def test_an_unfinished_run(copied, capsys):
+    (copied / "results.json").unlink()
+    assert run_cli(["report", str(copied)]) == 2
+    assert "fusion run --resume" in capsys.readouterr().err
+
+
+def test_a_report_that_fails_does_not_fail_the_run(copied, monkeypatch, capsys):
+    (copied / "report.html").unlink()
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("by hand")
+
+    monkeypatch.setattr("fusion.core.experiment.write_report", broken)
+    assert run_cli(["run", "--resume", str(copied)]) == 0
+    seen = capsys.readouterr()
+    assert "could not be made (ZeroDivisionError: by hand)" in seen.err
+    assert f"fusion report {copied}" in seen.err and "report:" not in seen.out
+
+
+def test_no_report_is_made_unless_wanted(copied, capsys):
+    (copied / "report.html").unlink()
+    assert run_cli(["run", "--resume", str(copied), "--no-report"]) == 0
+    assert not (copied / "report.html").exists() and "report:" not in capsys.readouterr().out
+    assert run_cli(["run", "--resume", str(copied)]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"report: {copied / 'report.html'}")
+
+
+def test_the_command_line_asks_for_the_same_run(finished, corpus):
+    """Parsed again and bound again it is the configuration that the run stored."""
+    from fusion.core.cli.run import command
+    from fusion.core.prepare import plan_without_split
+    from fusion.core.report.read import read_run
+    from fusion.core.report.repeat import command_line
+    from fusion.core.request import config_from
+
+    run = read_run(finished)
+    registry = Registry()
+    group = click.Context(cli, obj={"plugins": (), "strict": False})
+    for known in (registry, None):
+        line = command_line(run, known)
+        parsed = command.make_context("run", shlex.split(line)[2:], parent=group)
+        config = plan_without_split(config_from(parsed.params, registry), registry).config
+        assert config.to_json() == run.config.to_json()
+    short = command_line(run, registry)
+    assert "--epochs 3" in short and "mel.n_mels=16" in short and "optimizer" not in short
+    assert all(option in short for option in SMALL if option.startswith("train."))

@@ -1,0 +1,43 @@
+"""What a report shows of a clip's persistence: its images, and its diagrams if it can be read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fusion import Recording
+from fusion.plugins.extractors.persistence import CHANNELS, Persistence
+
+
+@pytest.fixture
+def recording(tmp_path):
+    samples = np.random.default_rng(0).normal(size=4000) * np.linspace(0, 0.3, 4000)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    return Recording(tmp_path / "a.wav")
+
+
+def test_images_and_diagrams(recording):
+    extractor = Persistence(n_mels=16, resolution=8)
+    array = extractor.extract(recording)
+    panels = extractor.panels(array, recording)
+    images, diagrams = panels[:6], panels[6:]
+    assert [panel.title for panel in images] == list(CHANNELS)
+    # Drawn with row 0 at the bottom: persistence upwards, birth to the right.
+    assert images[1].data[""].tolist() == array[1].T.tolist()
+    assert {(p.kind, p.x, p.y) for p in images} == {("image", "birth", "persistence")}
+    assert [p.title for p in diagrams] == [
+        "Euclidean diagram", "temporal diagram", "Wasserstein diagram"]  # fmt: skip
+    for panel, h0, h1 in zip(
+        diagrams, *[extractor.diagrams(recording)[i::2] for i in (0, 1)], strict=True
+    ):
+        assert (panel.kind, panel.x, panel.y, panel.diagonal) == ("points", "birth", "death", True)
+        assert panel.data["H0"].tolist() == h0.tolist() and len(h0)
+        assert panel.data["H1"].tolist() == h1.tolist()
+
+
+@pytest.mark.parametrize("gone", [None, Recording(Path("/nowhere/a.wav"))])
+def test_images_alone_where_the_recording_is_gone(gone):
+    extractor = Persistence(resolution=8)
+    panels = extractor.panels(np.zeros(extractor.shape, np.float32), gone)
+    assert [panel.kind for panel in panels] == ["image"] * 6
