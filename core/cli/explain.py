@@ -1,0 +1,163 @@
+"""``fusion explain``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import plugin_options, registry_from
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+
+
+@click.command("explain")
+@click.argument("run", metavar="RUN")
+@click.option("--clip", "clips", multiple=True, metavar="FILE",
+              help="A recording whose label is explained; may be repeated.")  # fmt: skip
+@click.option("--model", default="fused", show_default=True, metavar="fused|MODALITY",
+              help="Which of the run's models.")  # fmt: skip
+@click.option("--part", type=click.Choice(["test", "val"]), default="test", show_default=True,
+              help="Which clips of each fold.")  # fmt: skip
+@click.option("--axis", "axes", multiple=True, metavar="MODALITY=AXIS",
+              help="Part a modality along another axis than channel.")  # fmt: skip
+@click.option("--permutations", type=click.IntRange(min=1), default=10, show_default=True,
+              metavar="N", help="How often each part is taken from other clips.")  # fmt: skip
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N, mps. [default: the run's]")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N",
+              help="Folds at a time. [default: one per core, or one on a GPU]")  # fmt: skip
+@click.option("--out", metavar="FILE",
+              help="Where the figures go, as JSON. [default: RUN/explain.json; "
+              "with --clip, nowhere]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@plugin_options
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> int:
+    """Say what each modality, and each channel of it, brings to the models of RUN.
+
+    Each fold's model explains that fold's test clips, in three ways: Shapley values of the
+    modalities; what is lost when a part is at its training mean, or another clip's; integrated
+    gradients. Nothing is trained.
+
+    \b
+    fusion explain runs/mine
+    fusion explain runs/mine --model mel --axis mel=frequency
+    fusion explain runs/mine --clip speech.wav
+    """
+    from ..predict import plugins_of
+
+    registry = registry_from(ctx, plugins_of(Path(options["run"])))
+    axes = _axes(options["axes"])
+    return _clips(ctx, options, registry, axes) if options["clips"] else _run(ctx, options, axes)
+
+
+def _axes(given: Sequence[str]) -> dict[str, str]:
+    from ..errors import ParameterError
+
+    found: dict[str, str] = {}
+    for text in given:
+        modality, equals, axis = text.partition("=")
+        if not (modality and equals and axis):
+            raise ParameterError(
+                f"--axis takes MODALITY=AXIS, and was given {text!r}.",
+                hint="For example: --axis mel=frequency",
+            )
+        if modality in found:
+            raise ParameterError(f"--axis names {modality} twice: one axis at a time.")
+        found[modality] = axis
+    return found
+
+
+def _run(ctx: click.Context, options: dict[str, Any], axes: dict[str, str]) -> int:
+    from ..explain import FILE, explain, finished_run
+    from ..trainings import default_jobs
+    from .explain_display import print_explanation
+
+    path = Path(options["run"])
+    device = options["device"] or finished_run(path).info()["config"]["device"]
+    out = Path(options["out"]) if options["out"] else path / FILE
+    _check_folder(out)
+    found = explain(
+        options["run"],
+        model=options["model"],
+        part=options["part"],
+        axes=axes,
+        device=options["device"],
+        permutations=options["permutations"],
+        jobs=options["jobs"] or default_jobs(device),
+        plugins=ctx.find_root().obj["plugins"],
+    )
+    _write(out, found.to_json())
+    if options["as_json"]:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        print_explanation(found, out)
+    return 0
+
+
+# What --clip leaves nothing to choose of: it is about the model handed out, and one clip.
+_RUN_ONLY = ("model", "part", "permutations", "jobs")
+
+
+def _clips(
+    ctx: click.Context, options: dict[str, Any], registry: Registry, axes: dict[str, str]
+) -> int:
+    from ..errors import UserError
+    from ..explain.clips import ClipExplainer
+    from .explain_display import print_clip, print_clip_notes
+
+    command_line = click.core.ParameterSource.COMMANDLINE
+    for name in _RUN_ONLY:
+        if ctx.get_parameter_source(name) is command_line:
+            raise UserError(
+                f"--clip explains a recording by the model that the run handed out; "
+                f"--{name} says nothing there.",
+                hint=f"Leave out --{name}, or --clip.",
+            )
+    if options["out"]:
+        _check_folder(Path(options["out"]))
+    device = options["device"] or "auto"
+    explainer = ClipExplainer(Path(options["run"]), registry, axes=axes, device=device)
+    for warning in explainer.warnings:
+        click.echo(click.style("warning: ", fg="yellow") + warning, err=True)
+    rows: list[dict[str, Any]] = []
+    for found in explainer.explain(Path(name) for name in options["clips"]):
+        rows.append(found.to_json())
+        if found.error is not None:
+            # A name that is no UTF-8 can be opened, but not printed as it is.
+            text = found.error.encode("utf-8", "replace").decode()
+            click.echo(click.style("error: ", fg="red") + text, err=True)
+        elif not options["as_json"]:
+            print_clip(found)
+    plain = {"run": options["run"], "notes": explainer.notes, "clips": rows}
+    if options["as_json"]:
+        click.echo(json.dumps(plain, indent=1))
+    elif any(row["error"] is None for row in rows):
+        print_clip_notes(explainer.notes)
+    if options["out"]:
+        _write(Path(options["out"]), plain)
+    return 2 if any(row["error"] is not None for row in rows) else 0
+
+
+def _check_folder(out: Path) -> None:
+    """Before the long work."""
+    from ..errors import UserError
+
+    if not out.parent.is_dir() or out.is_dir():
+        raise UserError(
+            f"The figures can't be written to {out}: "
+            + ("that is a folder." if out.is_dir() else f"there is no folder {out.parent}."),
+            hint="Name a file in a folder that is there: --out FILE",
+        )
+
+
+def _write(path: Path, plain: dict[str, Any]) -> None:
+    from ...cache.files import written_whole
+
+    with written_whole(path) as temporary:
+        text = json.dumps(plain, indent=1, allow_nan=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
