@@ -6,27 +6,35 @@
 
 The class goes into a test file. Each check is a test of its own, whose message says what
 failed, what was expected, and what usually causes it. Loaded when first used: importing this
-module imports neither torch nor pytest.
+module imports neither torch nor pytest. `faults` makes plugins that are broken on purpose.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from .core.testing import faults
 
 if TYPE_CHECKING:
     from .core.testing.balancers import BalancerSuite
     from .core.testing.branches import BranchSuite
     from .core.testing.known_answer import KnownAnswer
     from .core.testing.strategies import StrategySuite
+    from .core.testing.trackers import TrackerSuite
 
-__all__ = ["BalancerSuite", "BranchSuite", "KnownAnswer", "StrategySuite"]
+__all__ = ["BalancerSuite", "BranchSuite", "KnownAnswer", "StrategySuite", "TrackerSuite", "faults"]
 
 _HOME = {
     "BalancerSuite": "balancers",
     "BranchSuite": "branches",
     "KnownAnswer": "known_answer",
     "StrategySuite": "strategies",
+    "TrackerSuite": "trackers",
 }
+
+# This module is no package, and `import fusion.testing.faults` is to find its part all the same.
+sys.modules[f"{__name__}.faults"] = faults
 
 
 def __getattr__(name: str) -> Any:

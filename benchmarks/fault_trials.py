@@ -1,0 +1,297 @@
+"""Which faults `faults.py` tries at which strengths, and the run that each trial is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fusion import Extractor
+from fusion.core.config import RunConfig
+from fusion.core.contracts import Modality
+from fusion.core.corpora import load_dataset, parse_source
+from fusion.core.extraction import make_extractor
+from fusion.core.model import default_branch
+from fusion.core.prepare import with_defaults
+from fusion.core.registry import HOOKS, Registry
+
+HEALTHY = "healthy"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault on purpose.
+
+    Attributes
+    ----------
+    expected : str
+        What the diagnosis should call it.
+    kind : str
+        What is broken: ``"branch"``, ``"strategy"``, ``"extractor"``, ``"corpus"``, or
+        ``"settings"`` where the run itself is at fault.
+    call : str
+        How it is made: of the class ``{cls}``, at the strength ``{x}``, in the modality
+        ``{modality}``, with the trial's ``{seed}``.
+    strengths : tuple
+        The strongest first. Of `late` a share of all steps.
+    train : mapping
+        Settings of training that the fault needs to do harm.
+    """
+
+    expected: str
+    kind: str
+    call: str
+    strengths: tuple[float, ...]
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Against clips that look different in every epoch no head can over-fit, however big.
+_SAME_CLIPS = {"masks": 0, "shift_time": 0, "shift_frequency": 0, "label_smoothing": 0}
+
+FAULTS = {
+    "scaled": Fault("scale_mismatch", "branch", "scaled({cls}, {x:g})", (1000, 100, 30)),
+    "dead": Fault("dead_branch", "branch", "dead({cls}, {x:g})", (1.0, 0.98, 0.95)),
+    "frozen": Fault("frozen_branch", "branch", "frozen({cls}, {x:g})", (1.0, 0.9, 0.7)),
+    "biased": Fault("swamping_bias", "branch", "biased({cls}, {x:g})", (100, 30, 10)),
+    "shuffled": Fault("mispaired", "extractor", "shuffled({cls}, {x:g}, {seed})", (1.0, 0.8, 0.6)),
+    "starved": Fault(
+        "branch_imbalance",
+        "strategy",
+        "starved({cls}, {x:g}, modality={modality!r})",
+        (1e-9, 1e-8, 1e-7),
+    ),
+    "oversized": Fault(
+        "overfitting_head",
+        "strategy",
+        "oversized({cls}, {x:g})",
+        (2048, 1024, 512),
+        _SAME_CLIPS,
+    ),
+    "narrow": Fault("architecture_imbalance", "branch", "narrow({cls}, {x:g})", (1, 2, 4)),
+    "late": Fault("cold_start", "strategy", "late({cls}, {steps}, modality='*')", (0.95, 0.9, 0.8)),
+    "mislabelled": Fault(
+        "label_noise", "corpus", "mislabelled({cls}, {x:g}, {seed})", (0.5, 0.4, 0.3)
+    ),
+    "duplicated": Fault(
+        "duplicates", "corpus", "duplicated({cls}, {x:g}, {seed})", (0.3, 0.2, 0.1)
+    ),
+    "leaked": Fault("leaked_speakers", "settings", "", (1,)),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run, and what its diagnosis should say.
+
+    Attributes
+    ----------
+    key : str
+        Its folder.
+    fault, strength, expected : str
+        What is broken, how much, and what the diagnosis should say first.
+    modality : str or None
+        Where the fault is, as the run calls it; None where it is nowhere in particular.
+    label : str
+        Strategy and balancers.
+    seed : int
+        Of the trial.
+    shared : tuple of str
+        Modalities whose baselines are those of the healthy run.
+    config : callable
+        Makes the run from the steps that a training of this seed has.
+    """
+
+    key: str
+    fault: str
+    strength: str
+    expected: str
+    modality: str | None
+    label: str
+    seed: int
+    shared: tuple[str, ...]
+    config: Callable[[int], RunConfig]
+
+
+class Maker:
+    """Makes the trials.
+
+    Parameters
+    ----------
+    registry : Registry
+        Healthy plugins.
+    data : str or None
+        As given to ``--data``.
+    cache : str
+        Where features lie.
+    settings : mapping
+        Owner -> parameter -> value, of every run.
+    strategies : sequence of str
+        In turn, trial by trial.
+    folder : Path
+        Where plugin files go.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        data: str | None,
+        cache: str,
+        settings: Mapping[str, Mapping[str, Any]],
+        strategies: Sequence[str],
+        folder: Path,
+    ) -> None:
+        self.registry = registry
+        self.strategies = list(strategies)
+        self.folder = folder
+        given = RunConfig(data=(data,) if data else (), cache=cache, settings=settings)
+        self.plain = with_defaults(given, registry)
+        self.modalities = list(self.plain.features)
+
+    def base(self, seed: int) -> Trial:
+        """The healthy run whose baselines others of the seed share."""
+        return next(self.healthy(seed))
+
+    def healthy(self, seed: int) -> Iterator[Trial]:
+        """Every strategy plainly, the usual one in turn balanced, and one more."""
+        for strategy in self.strategies:
+            yield self._healthy(seed, strategy, ())
+        turn = self.strategies[seed % len(self.strategies)]
+        yield self._healthy(seed, turn, ("gradscale",))
+        for strategy in ("sum", "normalised"):
+            yield self._healthy(seed, strategy, ())
+
+    def _healthy(self, seed: int, strategy: str, balancers: tuple[str, ...]) -> Trial:
+        config = replace(self.plain, seed=seed, strategy=strategy, balancers=balancers)
+        label = "+".join([strategy, *balancers])
+        shared = tuple(self.modalities)
+        return Trial(
+            f"{HEALTHY}-{label}-{seed}", HEALTHY, label, "nothing", None, label, seed, shared,
+            lambda steps: config,
+        )  # fmt: skip
+
+    def faulty(self, name: str, x: float, seed: int) -> Trial:
+        """The run with that fault at that strength."""
+        fault = FAULTS[name]
+        modality = self.modalities[seed % len(self.modalities)]
+        # Not in step with the modalities: each meets each.
+        strategy = self.strategies[seed // len(self.modalities) % len(self.strategies)]
+        struck = {
+            "branch": modality,
+            "strategy": modality if "modality={" in fault.call else None,
+            "extractor": f"{modality}_{name}",
+        }.get(fault.kind)
+        spoilt = {"branch": {modality}, "extractor": {modality}}.get(fault.kind, set())
+        same = fault.kind not in ("corpus", "settings") and not fault.train
+        key = f"{name}-{x:g}-{seed}"
+
+        def config(steps: int) -> RunConfig:
+            settings = {**self.plain.settings}
+            settings["train"] = {**settings.get("train", {}), **fault.train}
+            plain = replace(self.plain, seed=seed, strategy=strategy, settings=settings)
+            if fault.kind == "settings":
+                return replace(plain, split="random")
+            return self._with_plugin(plain, name, key, modality, x, steps)
+
+        return Trial(
+            key, name, f"{x:g}", fault.expected, struck, strategy, seed,
+            tuple(m for m in self.modalities if same and m not in spoilt), config,
+        )  # fmt: skip
+
+    def _with_plugin(
+        self, plain: RunConfig, name: str, key: str, modality: str, x: float, steps: int
+    ) -> RunConfig:
+        """Write the plugin file, and ask for what it registers."""
+        fault = FAULTS[name]
+        healthy = self._healthy_name(fault.kind, plain, modality)
+        given = {"x": x, "modality": modality, "seed": plain.seed, "steps": round(x * steps)}
+        file = self.folder / "plugins" / f"{key.replace('.', '_').replace('-', '_')}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self._plugin(fault, healthy, given), encoding="utf-8")
+        asked = replace(plain, plugins=(str(file),))
+        return self._asking(asked, fault.kind, modality, healthy, f"{healthy}_{name}")
+
+    def _healthy_name(self, kind: str, plain: RunConfig, modality: str) -> str:
+        """What the run would use in place of the faulty class."""
+        if kind == "corpus":
+            corpora = self.registry.corpora()
+            source = parse_source(plain.data[0], corpora)
+            return source.corpus or load_dataset([source], corpora).corpora[0]
+        if kind == "branch":
+            extractor = self._extractor(plain, modality)
+            shown = Modality(modality, extractor.shape, extractor.axes)
+            return default_branch(shown, extractor.default_branch, self.registry)
+        return plain.strategy if kind == "strategy" else modality
+
+    def _extractor(self, plain: RunConfig, modality: str) -> Extractor:
+        given = plain.settings.get(modality, {})
+        return make_extractor(self.registry.extractor(modality), given)
+
+    def _asking(
+        self, plain: RunConfig, kind: str, modality: str, healthy: str, new: str
+    ) -> RunConfig:
+        """The run with the faulty class in place of the healthy one, under the same settings."""
+        settings = {owner: dict(values) for owner, values in plain.settings.items()}
+        if kind == "branch":
+            owner = f"branch.{modality}"
+            advice = self._extractor(plain, modality).default_branch_parameters
+            settings[owner] = {**advice, **settings.get(owner, {})}
+            return replace(plain, branches={modality: new}, settings=settings)
+        renamed = {healthy: new, f"branch.{healthy}": f"branch.{new}"}
+        settings = {renamed.get(owner, owner): values for owner, values in settings.items()}
+        made = replace(plain, settings=settings)
+        if kind == "strategy":
+            return replace(made, strategy=new)
+        if kind == "extractor":
+            features = tuple(new if m == healthy else m for m in plain.features)
+            return replace(made, features=features)
+        path = plain.data[0].partition("=")[2] or plain.data[0]
+        return replace(made, data=(new if path == healthy else f"{new}={path}",))
+
+    def _plugin(self, fault: Fault, healthy: str, given: Mapping[str, Any]) -> str:
+        """The text of a plugin file."""
+        cls = self.registry.get(fault.kind, healthy)
+        lines = [
+            '"""Written by benchmarks/faults.py."""',
+            "",
+            "from fusion import hookimpl",
+            f"from {cls.__module__} import {cls.__qualname__}",
+            "from fusion.testing import faults",
+            "",
+        ]
+        name = cls.__qualname__
+        if fault.kind == "extractor":
+            lines += _KEPT.format(cls=name, cache=self.plain.cache).splitlines()
+            name = "Kept"
+        lines += [
+            f"Faulty = faults.{fault.call.format(cls=name, **given)}",
+            "",
+            "",
+            "@hookimpl",
+            f"def {HOOKS[fault.kind]}():",
+            "    return [Faulty]",
+            "",
+        ]
+        return "\n".join(lines)
+
+
+_KEPT = '''
+from fusion.cache import FeatureCache, digest_recording
+from fusion.core.extraction import fingerprint_of, make_extractor
+
+CACHE = FeatureCache({cache!r})
+
+
+class Kept({cls}):
+    """{cls}, looked up where it is in the cache: to exchange arrays takes no second extraction."""
+
+    def extract(self, recording):
+        healthy = fingerprint_of(make_extractor({cls}, self.parameters))
+        key = digest_recording(recording.path, recording.start, recording.end)
+        if CACHE.missing(healthy, [key]):
+            return super().extract(recording)
+        return CACHE.open(healthy, [key])[0]
+
+
+'''

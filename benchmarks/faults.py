@@ -1,0 +1,348 @@
+"""Is each fault on purpose diagnosed as itself, and a healthy run as healthy?
+
+python benchmarks/faults.py [--data PATH] [--faults a,b] [--strengths 3] [--trials 4] [--out DIR]
+
+Every trial is a run directory in --out. A trial has a seed of its own: other speakers on each
+side of the split, other weights, and in turn another modality and another strategy. Stopped, it
+goes on where it was; --judge-only reads the runs again and trains nothing; --repair has each
+faulty run mended as well, up to its best single modality. The tables go to the screen and to
+OUT/faults.md, every trial to OUT/faults.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from fault_trials import FAULTS, HEALTHY, Maker, Trial
+
+from fusion.cache.workers import WorkerPool, available_cores, process_pool
+from fusion.core.cells import share_training
+from fusion.core.config import RunConfig
+from fusion.core.diagnosis import diagnose
+from fusion.core.experiment import prepare_run, resume_experiment
+from fusion.core.parameters import parse_settings
+from fusion.core.prepare import make_plan
+from fusion.core.registry import Registry
+from fusion.core.repair import RepairRequest, Target, repair
+from fusion.core.run_dir import RunDirectory
+from fusion.core.selection import Selection
+
+# A smaller image makes a training four times as fast and costs a few points.
+SETTINGS = ("mel.n_mels=64", "mel.frames=128")
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair handed out, and the best single modality of the same run: UAR in percent."""
+
+    step: str
+    val: float
+    val_single: float
+    test: float
+    test_single: float
+
+
+@dataclass
+class Outcome:
+    """What one trial brought.
+
+    `findings` are those of the diagnosis in their order, ``(fault, severity, modality)``; UARs
+    are of validation, in percent.
+    """
+
+    key: str
+    fault: str
+    strength: str
+    expected: str
+    modality: str | None
+    strategy: str
+    seed: int
+    best_single: float
+    fused: float
+    findings: list[tuple[str, str, str | None]] = field(default_factory=list)
+    repaired: Repaired | None = None
+
+    @property
+    def serious(self) -> list[tuple[str, str, str | None]]:
+        return [finding for finding in self.findings if finding[1] != "mild"]
+
+    @property
+    def first(self) -> str:
+        return self.serious[0][0] if self.serious else NOTHING
+
+    @property
+    def right(self) -> bool:
+        return self.first == self.expected
+
+    @property
+    def among(self) -> bool:
+        found = {name for name, _, _ in self.findings}
+        return self.expected in found if self.expected != NOTHING else self.right
+
+    @property
+    def located(self) -> bool:
+        """Whether the finding that was expected names the modality that has the fault."""
+        named = [m for name, _, m in self.findings if name == self.expected]
+        return bool(named) and (self.modality is None or self.modality in named)
+
+
+def main() -> None:
+    options = arguments()
+    registry = Registry()
+    maker = Maker(
+        registry,
+        data=options.data,
+        cache=str(options.out / "cache") if options.cache is None else options.cache,
+        settings=parse_settings([*SETTINGS, f"train.epochs={options.epochs}", *options.set]),
+        strategies=options.strategies.split(","),
+        folder=options.out.absolute(),
+    )
+    outcomes: list[Outcome] = []
+    with process_pool(options.jobs or available_cores()) as pool:
+        for seed in range(options.trials):
+            outcomes += judged(list(trials(options, maker, seed)), maker, options, pool)
+    text = "\n".join([*confusion(outcomes), "", *effects(outcomes), "", *repairs(outcomes)])
+    print(f"\n{text}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "faults.md").write_text(text + "\n", encoding="utf-8")
+    every = [{**asdict(o), "first": o.first, "right": o.right} for o in outcomes]
+    (options.out / "faults.json").write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", help="as for fusion run; default: the demo corpus")
+    parser.add_argument("--faults", help=f"some of {','.join(FAULTS)},{HEALTHY}; default: all")
+    parser.add_argument("--strengths", type=int, default=3, help="of each fault, strongest first")
+    parser.add_argument("--trials", type=int, default=4, help="seeds; each its own split")
+    parser.add_argument("--strategies", default="concat,gated", help="in turn, trial by trial")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--set", action="append", default=[], metavar="OWNER.PARAMETER=VALUE")
+    parser.add_argument("--cache", help="default: OUT/cache")
+    parser.add_argument("--jobs", type=int, help="trials at a time; default: one per core")
+    parser.add_argument("--judge-only", action="store_true", help="train nothing, diagnose again")
+    parser.add_argument("--out", type=Path, default=Path("fault_trials"))
+    parser.add_argument("--repair", action="store_true", help="have faulty runs mended")
+    options = parser.parse_args()
+    if options.repair and options.judge_only:
+        parser.error("--repair trains, and --judge-only does not: give one of them")
+    names = [*FAULTS, HEALTHY] if options.faults is None else options.faults.split(",")
+    for name in names:
+        if name not in (*FAULTS, HEALTHY):
+            parser.error(f"--faults: there is no {name!r}; known: {', '.join(FAULTS)}, {HEALTHY}")
+    options.faults = names
+    return options
+
+
+def trials(options: argparse.Namespace, maker: Maker, seed: int) -> Iterator[Trial]:
+    """The trials of a seed, the healthy ones first: others take baselines from them."""
+    if HEALTHY in options.faults:
+        yield from maker.healthy(seed)
+    else:
+        yield maker.base(seed)
+    for name in options.faults:
+        if name != HEALTHY:
+            for strength in FAULTS[name].strengths[: options.strengths]:
+                yield maker.faulty(name, strength, seed)
+
+
+# -- a trial ---------------------------------------------------------------------------
+
+
+def judged(
+    every: list[Trial], maker: Maker, options: argparse.Namespace, pool: WorkerPool
+) -> list[Outcome]:
+    """The trials of one seed, several at a time, each of them in one process."""
+    runs = options.out.absolute() / "runs"
+    outcomes: list[Outcome] = []
+    futures: dict[str, Future[Repaired | None]] = {}
+    for trial in every:
+        if options.judge_only:
+            continue
+        prepare(trial, maker, runs / trial.key)
+        mend = options.repair and trial.expected != NOTHING
+        repairs = options.out.absolute() / "repairs" / trial.key if mend else None
+        futures[trial.key] = pool.submit(carry_out, runs / trial.key, repairs)
+        if trial is every[0]:
+            futures[trial.key].result()  # the others take its baselines
+    for trial in every:
+        repaired = futures[trial.key].result() if trial.key in futures else None
+        if (runs / trial.key / "results.json").is_file():
+            outcomes.append(outcome_of(trial, runs / trial.key, again=options.judge_only))
+            outcomes[-1].repaired = repaired
+            print(line_of(outcomes[-1]), flush=True)
+    return outcomes
+
+
+def prepare(trial: Trial, maker: Maker, path: Path) -> None:
+    """Make the trial's run directory, with the baselines that it shares."""
+    base = path.parent / maker.base(trial.seed).key
+    if (path / "run.json").is_file():
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    config = trial.config(steps_of(base) if base != path else 0)
+    registry = Registry(config.plugins)
+    run = prepare_run(make_plan(config, registry), path, registry, jobs=1)
+    # What the fault leaves as it is; the base itself shares nothing.
+    for modality in trial.shared if base != path else ():
+        share_training(RunDirectory(base), run, f"fold0/{modality}")
+
+
+def carry_out(path: Path, repairs: Path | None) -> Repaired | None:
+    """Train a trial's run, or what is left of it, in this process; mend it where asked to."""
+    resume_experiment(path, jobs=0, report=False)
+    return None if repairs is None else repaired(path, repairs)
+
+
+def steps_of(base: Path) -> int:
+    """Steps of a training of this seed."""
+    return int(json.loads((base / "fold0/fused/training.json").read_text())["step"])
+
+
+def outcome_of(trial: Trial, path: Path, *, again: bool) -> Outcome:
+    """Read a finished run, and what the diagnosis says of it."""
+    selection = Selection.from_json(RunDirectory.existing(path).read_json("selection.json"))
+    return Outcome(
+        trial.key,
+        trial.fault,
+        trial.strength,
+        trial.expected,
+        trial.modality,
+        trial.label,
+        trial.seed,
+        round(100 * selection.mean_val_uar(selection.best_single), 1),
+        round(100 * selection.mean_val_uar("fused"), 1),
+        findings_of(path, again=again),
+    )
+
+
+def findings_of(path: Path, *, again: bool) -> list[tuple[str, str, str | None]]:
+    file = path / "diagnosis.json"
+    if again or not file.is_file():
+        diagnose(path)
+    findings: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["findings"]
+    return [(f["fault"], f["severity"], f["modality"]) for f in findings]
+
+
+def repaired(path: Path, folder: Path) -> Repaired:
+    """Mend a run; once it is mended, this reads what came of it."""
+    run = RunDirectory.existing(path)
+    registry = Registry(RunConfig.from_json(run.info()["config"]).plugins)
+    done = repair(run, folder, registry, RepairRequest(Target("minimum")), jobs=0)
+    test = {row["name"]: row["uar"]["value"] for row in done.result.results.to_json()["models"]}
+    values = done.chosen.best, done.steps[0].single, test["chosen"], test[done.best_single]
+    return Repaired(done.chosen.name, *(round(100 * value, 1) for value in values))
+
+
+# -- tables ----------------------------------------------------------------------------
+
+
+def line_of(outcome: Outcome) -> str:
+    found = ", ".join(
+        f"{severity} {name}" + (f" ({m})" if m else "") for name, severity, m in outcome.findings
+    )
+    mark = "ok  " if outcome.right else "MISS" if outcome.expected != NOTHING else "FALSE ALARM"
+    gain = f"fused {outcome.fused:.1f} (best single {outcome.best_single:.1f})"
+    return f"{mark} {outcome.key}: {found or NOTHING}; {gain}"
+
+
+def grouped(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    """Trials of one fault at one strength, in the order of the faults."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    order = [HEALTHY, *FAULTS]
+    for outcome in sorted(outcomes, key=lambda o: order.index(o.fault)):
+        groups.setdefault((outcome.fault, outcome.strength), []).append(outcome)
+    return groups
+
+
+def confusion(outcomes: list[Outcome]) -> list[str]:
+    """Rows: the fault on purpose. Columns: what is diagnosed first, in percent of the trials.
+
+    Then the share that is right, that has it among its findings, and there names the modality.
+    """
+    known = [NOTHING, *dict.fromkeys(fault.expected for fault in FAULTS.values())]
+    columns = [*known, *sorted({o.first for o in outcomes} - set(known))]
+    lines = [
+        f"| fault on purpose | {' | '.join(columns)} | trials | right | among | modality |",
+        "|" + "---|" * (len(columns) + 5),
+    ]
+    for (fault, strength), group in grouped(outcomes).items():
+        first = Counter(o.first for o in group)
+        cells = [f"{100 * first[c] / len(group):.0f}" if first[c] else "" for c in columns]
+        lines.append(
+            f"| {fault} {strength} | {' | '.join(cells)} | {len(group)} | "
+            f"{percent(o.right for o in group)} | {percent(o.among for o in group)} | "
+            f"{percent(o.located for o in group) if fault != HEALTHY else ''} |"
+        )
+    for name, group in (
+        ("all faults", [o for o in outcomes if o.expected != NOTHING]),
+        ("all healthy", [o for o in outcomes if o.expected == NOTHING]),
+    ):
+        if group:
+            lines += ["", f"{name}: {percent(o.right for o in group)} % of {len(group)} right"]
+    return lines
+
+
+def effects(outcomes: list[Outcome]) -> list[str]:
+    """What each fault costs: UAR on validation beside that of healthy runs of the same seeds."""
+    healthy = {(o.seed, o.strategy): o.fused for o in outcomes if o.expected == NOTHING}
+    lines = [
+        "| UAR % on validation | best single | fused | fused when healthy |",
+        "|---|---|---|---|",
+    ]
+    for (fault, strength), group in grouped(outcomes).items():
+        same = [healthy[o.seed, o.strategy] for o in group if (o.seed, o.strategy) in healthy]
+        lines.append(
+            f"| {fault} {strength} | {fmean(o.best_single for o in group):.1f} | "
+            f"{fmean(o.fused for o in group):.1f} | {f'{fmean(same):.1f}' if same else ''} |"
+        )
+    return lines
+
+
+def repairs(outcomes: list[Outcome]) -> list[str]:
+    """What the repair made of each fault; nothing where none was asked for."""
+    lines = [
+        "| fault on purpose | handed out, validation | best single | test | best single | by |",
+        "|---|---|---|---|---|---|",
+    ]
+    every: list[Repaired] = []
+    for (fault, strength), group in grouped(outcomes).items():
+        found = [o.repaired for o in group if o.repaired is not None]
+        every += found
+        if found:
+            steps = Counter(r.step for r in found)
+            lines.append(
+                f"| {fault} {strength} | {fmean(r.val for r in found):.1f} | "
+                f"{fmean(r.val_single for r in found):.1f} | {fmean(r.test for r in found):.1f} | "
+                f"{fmean(r.test_single for r in found):.1f} | "
+                f"{', '.join(f'{step} {n}' for step, n in steps.most_common())} |"
+            )
+    if not every:
+        return []
+    gain = fmean(r.test - r.test_single for r in every)
+    return [
+        *lines,
+        "",
+        f"at least the best single on validation: {percent(r.val >= r.val_single for r in every)} "
+        f"% of {len(every)}; on test {gain:+.1f} points on average",
+    ]
+
+
+def percent(hits: Iterable[bool]) -> str:
+    return f"{100 * fmean(map(float, hits)):.0f}"
+
+
+if __name__ == "__main__":
+    main()
