@@ -3,6 +3,7 @@
 The public names, loaded when first used: ``import fusion`` imports nothing heavy.
 
 >>> from fusion import Strategy, hookimpl
+>>> result = fusion.run(strategy="gated", balance=["gradscale"])
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import FeatureCache
+    from .core.api import load, resume, run
+    from .core.api_repair import diagnose, repair
     from .core.contracts import (
         Balancer,
         Baseline,
@@ -26,10 +29,14 @@ if TYPE_CHECKING:
         LogInteger,
         LogUniform,
         Modality,
+        Panel,
         ParameterGroup,
         Pass,
+        Patient,
         Plugin,
+        Prescription,
         Recording,
+        Remedy,
         Space,
         Stage,
         Step,
@@ -39,6 +46,8 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from .core.errors import FusionError, UserError
+    from .core.explain import explain
+    from .core.run_result import RunResult
 
 __all__ = [
     "Balancer",
@@ -57,10 +66,15 @@ __all__ = [
     "LogInteger",
     "LogUniform",
     "Modality",
+    "Panel",
     "ParameterGroup",
     "Pass",
+    "Patient",
     "Plugin",
+    "Prescription",
     "Recording",
+    "Remedy",
+    "RunResult",
     "Space",
     "Stage",
     "Step",
@@ -69,13 +83,26 @@ __all__ = [
     "Uniform",
     "UserError",
     "__version__",
+    "diagnose",
+    "explain",
     "hookimpl",
+    "load",
+    "repair",
+    "resume",
+    "run",
 ]
 
 _ELSEWHERE = {
     "FeatureCache": ".cache",
     "FusionError": ".core.errors",
+    "RunResult": ".core.run_result",
     "UserError": ".core.errors",
+    "diagnose": ".core.api_repair",
+    "explain": ".core.explain",
+    "load": ".core.api",
+    "repair": ".core.api_repair",
+    "resume": ".core.api",
+    "run": ".core.api",
 }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,13 +23,17 @@ from .build import Extracted, extract
 from .bundle import write_bundle
 from .config import RunConfig
 from .contracts import Tracker
+from .diagnosis import FILE as DIAGNOSIS
+from .diagnosis import diagnose
 from .errors import RunError
 from .extraction import failure_text
 from .fold_predictions import test_all, validate_all
 from .prepare import Plan, make_plan, make_trackers
 from .registry import Registry
+from .report import REPORT, write_report
 from .results import Probabilities, Results, evaluate
 from .run_dir import FORMAT, RunData, RunDirectory
+from .run_result import RunResult as RunResult
 from .search import check_installed
 from .selection import select
 from .trainings import (
@@ -71,30 +76,6 @@ class Observer:
         """All is trained; selection and test follow."""
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What :func:`run_experiment` returns.
-
-    Attributes
-    ----------
-    path : Path
-        The run directory.
-    results : Results
-        Table, comparisons, verdict.
-    info : dict
-        run.json.
-    """
-
-    path: Path
-    results: Results
-    info: dict[str, Any]
-
-    @property
-    def gain(self) -> float:
-        """Test UAR of the fused model minus that of the best single modality."""
-        return self.results.comparisons["fused"].difference
-
-
 def run_experiment(
     config: RunConfig,
     out: Path,
@@ -102,6 +83,7 @@ def run_experiment(
     *,
     jobs: int | None = None,
     observer: Observer | None = None,
+    report: bool = True,
 ) -> RunResult:
     """Carry out a whole experiment in a new run directory.
 
@@ -118,6 +100,8 @@ def run_experiment(
         on an accelerator: one).
     observer : Observer, optional
         Told what happens.
+    report : bool
+        Whether to end with ``report.html`` (:func:`fusion.core.report.write_report`).
 
     Raises
     ------
@@ -126,7 +110,8 @@ def run_experiment(
     TrainingError
         When a training fails; the run can be resumed.
     """
-    return run_plan(make_plan(config, registry), out, registry, jobs=jobs, observer=observer)
+    plan = make_plan(config, registry)
+    return run_plan(plan, out, registry, jobs=jobs, observer=observer, report=report)
 
 
 def run_plan(
@@ -136,23 +121,68 @@ def run_plan(
     *,
     jobs: int | None = None,
     observer: Observer | None = None,
+    report: bool = True,
 ) -> RunResult:
     """:func:`run_experiment` for a request that was checked already."""
     observer = observer or Observer()
     observer.planned(plan)
     for message in late_rules(plan.config, registry, plan.config.train.epochs):
         observer.warned(message)
+    run = prepare_run(plan, out, registry, jobs=jobs, observer=observer)
+    return _finish(run, registry, jobs, observer, report=report)
+
+
+def prepare_run(
+    plan: Plan,
+    out: Path,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+) -> RunDirectory:
+    """Make a run directory for a request that was checked, features and all; train nothing."""
+    observer = observer or Observer()
     run = RunDirectory.create(out)
     register_run(FeatureCache(plan.config.cache), run.path)
-    extracted = extract(plan, jobs=jobs, on_progress=observer.extracting)
+    workers = None if jobs is None else max(1, jobs)
+    extracted = extract(plan, jobs=workers, on_progress=observer.extracting)
     observer.extracted(extracted.report)
     run.write_clips(extracted.data)
     run.write_json("run.json", describe(plan, extracted, registry))
-    return _finish(run, registry, jobs, observer)
+    return run
+
+
+def train_run(
+    run: RunDirectory,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+) -> None:
+    """Carry out the trainings that a run still lacks, and stop there: test is not read."""
+    observer = observer or Observer()
+    trainings = trainings_of(run)
+    if all(run.finished(training.name) for training in trainings):
+        return
+    config = RunConfig.from_json(run.info()["config"])
+    if config.tune:
+        check_installed()
+    with run.locked():
+        observer.training(run.path, trainings, config.train.epochs, max(1, config.tune))
+        train_all(
+            run,
+            jobs=jobs if jobs is not None else default_jobs(config.device),
+            on_epoch=observer.epoch,
+            on_done=observer.trained,
+        )
 
 
 def resume_experiment(
-    path: Path, *, jobs: int | None = None, observer: Observer | None = None
+    path: Path,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+    report: bool = True,
 ) -> RunResult:
     """Take up a run where it stopped: finished trainings stay, others go on from their epoch.
 
@@ -164,7 +194,7 @@ def resume_experiment(
     run = RunDirectory.existing(path)
     config = RunConfig.from_json(run.info()["config"])
     register_run(FeatureCache(config.cache), path)  # it may have been moved
-    return _finish(run, Registry(config.plugins), jobs, observer or Observer())
+    return _finish(run, Registry(config.plugins), jobs, observer or Observer(), report=report)
 
 
 def load_result(path: Path) -> RunResult:
@@ -174,12 +204,37 @@ def load_result(path: Path) -> RunResult:
 
 
 def _finish(
-    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer
+    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer, *, report: bool
 ) -> RunResult:
     if run.is_complete():
-        return load_result(run.path)
-    with run.locked():
-        return _train_and_conclude(run, registry, jobs, observer)
+        result = load_result(run.path)
+    else:
+        with run.locked():
+            result = _train_and_conclude(run, registry, jobs, observer)
+    _explained(run, registry, observer, report=report)
+    return result
+
+
+def _explained(run: RunDirectory, registry: Registry, observer: Observer, *, report: bool) -> None:
+    """Diagnosis and report, where they are not there yet.
+
+    The run is finished: whatever is wrong with these is no reason to say that it failed.
+    """
+    wanted: list[tuple[str, str, Callable[[], object]]] = [
+        ("diagnose", DIAGNOSIS, lambda: diagnose(run.path, registry=registry)),
+    ]
+    if report:
+        wanted.append(("report", REPORT, lambda: write_report(run.path, registry=registry)))
+    for command, file, make in wanted:
+        if (run.path / file).is_file():
+            continue
+        try:
+            make()
+        except Exception as error:
+            observer.warned(
+                f"{file} could not be made ({type(error).__name__}: {error}). All else is there; "
+                f"try again: fusion {command} {run.path}"
+            )
 
 
 def _train_and_conclude(
@@ -192,17 +247,17 @@ def _train_and_conclude(
     workers = jobs if jobs is not None else default_jobs(config.device)
     started = time.perf_counter()
     observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
-    trackers = _Trackers(make_trackers(config, registry), observer)
-    trackers.call("start", run.path, info["config"])
+    with closing(_Trackers(make_trackers(config, registry), observer)) as trackers:
+        trackers.call("start", run.path, info["config"])
 
-    def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
-        observer.epoch(training, record)
-        trackers.call("epoch", {"training": training.name, **record})
+        def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
+            observer.epoch(training, record)
+            trackers.call("epoch", {"training": training.name, **record})
 
-    train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
-    observer.evaluating()
-    result = conclude(run, workers, seconds=time.perf_counter() - started)
-    trackers.call("finish", result.results.to_json())
+        train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
+        observer.evaluating()
+        result = conclude(run, workers, seconds=time.perf_counter() - started)
+        trackers.call("finish", result.results.to_json())
     return result
 
 
@@ -211,6 +266,7 @@ class _Trackers:
 
     def __init__(self, trackers: list[Tracker], observer: Observer) -> None:
         self._trackers = trackers
+        self._all = tuple(trackers)
         self._observer = observer
 
     def call(self, method: str, *args: Any) -> None:
@@ -223,6 +279,13 @@ class _Trackers:
                     f"The tracker {tracker.name!r} failed in {method} and is left out: "
                     f"{type(error).__name__}: {error}"
                 )
+
+    def close(self) -> None:
+        left_out = [tracker for tracker in self._all if tracker not in self._trackers]
+        self.call("close")
+        for tracker in left_out:
+            with suppress(Exception):  # it was said that it fails
+                tracker.close()
 
 
 def conclude(run: RunDirectory, workers: int, *, seconds: float) -> RunResult:

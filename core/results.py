@@ -228,6 +228,13 @@ def p_text(p: float) -> str:
 # -- JSON ----------------------------------------------------------------------------
 
 
+def interval_text(interval: Interval) -> str:
+    """A share as ``43.2 [38.0, 48.1]``, in percent; of one speaker there is no interval."""
+    if interval.groups < 2:
+        return f"{100 * interval.value:.1f} (one speaker)"
+    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
 def finite(value: Any) -> Any:
     """Plain values, as JSON has them: an undefined figure is None."""
     if isinstance(value, dict):

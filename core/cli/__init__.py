@@ -22,7 +22,11 @@ COMMANDS = {
     "run": ("run", "Train baselines, fused model and ensemble; say which is best."),
     "compare": ("compare", "Compare strategies and balancers on equal terms."),
     "audit": ("audit", "The same model under several splits: what a leak is worth."),
+    "diagnose": ("diagnose", "Find out why a fusion fails."),
+    "repair": ("repair", "Mend a fusion, step by step."),
+    "report": ("report", "A run on one page, or several runs side by side."),
     "predict": ("predict", "Label recordings with the model that a run handed out."),
+    "explain": ("explain", "What each modality and channel brings to a run's models."),
     "cache": ("cache", "Precompute features, keep them sound and in bounds, share them."),
     "plugins": ("plugins", "List plugins, show their parameters."),
 }
@@ -167,9 +171,7 @@ def refuse_with_resume(ctx: click.Context, allowed: set[str], what: str) -> None
     """Raise for an option beside --resume that would change the `what` that is gone on with."""
     from ..errors import UserError
 
-    command_line = click.core.ParameterSource.COMMANDLINE
-    given = [f"--{n.replace('_', '-')}" for n in ctx.params
-             if n not in allowed and ctx.get_parameter_source(n) is command_line]  # fmt: skip
+    given = _given(ctx, allowed)
     options = ctx.find_root().obj
     given += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
     if given:
@@ -177,6 +179,33 @@ def refuse_with_resume(ctx: click.Context, allowed: set[str], what: str) -> None
             f"--resume goes on with a {what} as it was asked for; {given[0]} would change it.",
             hint=f"Leave it out, or start a new {what} without --resume.",
         )
+
+
+def refuse_with_run(ctx: click.Context, allowed: set[str], settings: tuple[str, ...]) -> None:
+    """Raise for an option beside RUN that says what to train: the run has its own.
+
+    `settings` are those of ``--set`` that are none of the command's own.
+    """
+    from ..errors import UserError
+
+    given = _given(ctx, allowed) + ["--set"] * bool(settings)
+    if given:
+        raise UserError(
+            f"RUN has settings of its own; {given[0]} is for a new run.",
+            hint="Leave it out, or leave RUN out and give the options of fusion run.",
+        )
+
+
+def _given(ctx: click.Context, allowed: set[str]) -> list[str]:
+    """Options of the command line that are not in `allowed`, as they are typed."""
+    command_line = click.core.ParameterSource.COMMANDLINE
+    return [
+        max(parameter.opts, key=len)
+        for parameter in ctx.command.params
+        if parameter.name in ctx.params
+        and parameter.name not in allowed
+        and ctx.get_parameter_source(parameter.name) is command_line
+    ]
 
 
 def plugin_options(function: Any) -> Any:

@@ -14,7 +14,7 @@ from ..audit import AuditObserver, PlannedAudit
 from ..audit_results import Audit, Column, flattery_sentence, remarks
 from ..modes import MODES
 from ..prepare import Plan
-from ..statistics import Interval
+from ..results import interval_text
 from .display import Display, new_console
 
 
@@ -75,7 +75,7 @@ def _table(audit: Audit) -> Table:
     table.add_section()
     add("test, with 95 % intervals", lambda _: "", "bold")
     for name in _models(audit):
-        add(f"  {name}", lambda c, name=name: _interval(c.model(name).uar))  # type: ignore[misc]
+        add(f"  {name}", lambda c, name=name: interval_text(c.model(name).uar))  # type: ignore[misc]
     add("validation", lambda _: "", "bold")
     for name in _models(audit):
         add(f"  {name}", lambda c, name=name: f"{100 * c.model(name).val_uar:.1f}")  # type: ignore[misc]
@@ -98,12 +98,6 @@ def _models(audit: Audit) -> list[str]:
 
 def _speakers(column: Column) -> str:
     return "kept apart" if MODES[column.split].speaker_independent else "not kept apart"
-
-
-def _interval(interval: Interval) -> str:
-    if interval.groups < 2:
-        return f"{100 * interval.value:.1f} (one speaker)"
-    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def _share(count: int, clips: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,16 +19,22 @@ from ...cache import FeatureCache
 from ...cache.builder import BuildReport
 from ...cache.progress import Progress as BuildProgress
 from ..contracts import Clip
+from ..diagnosis import FILE as DIAGNOSIS
+from ..diagnosis import Diagnosis, Finding
 from ..experiment import Observer, RunResult
 from ..extraction import failure_text
 from ..features import Indices
 from ..modes import MODES, Group, speaker_of
 from ..prepare import Plan
-from ..results import CHOSEN, SIGNIFICANT, p_text, points, smallest_p
+from ..report import REPORT, cautions
+from ..result_table import result_table
+from ..results import CHOSEN, p_text, points
 from ..run_dir import PARTS
+from ..selection import ENSEMBLE
 from ..splits import Split
-from ..statistics import Comparison, Interval
+from ..statistics import Comparison
 from ..trainings import FUSED, Training
+from .findings import one_line
 
 _FAILURES_SHOWN = 5
 _EXTRACT = "extracting"
@@ -244,56 +251,37 @@ def print_result(result: RunResult) -> None:
             f"Each model was tuned on validation in {info['config']['tune']} trials: "
             f"{info['trainings']} trainings."
         )
-    mode = MODES[info["split"]["mode"]]
-    if mode.warning:
-        console.print(f"[yellow]{mode.warning}[/]")
-    elif smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
-        console.print(f"[yellow]With --folds K every {mode.unit} is tested.[/]")
-    if info["synthetic"]:
-        console.print(
-            "[yellow]Generated voices: for trying the tool. "
-            "These figures are evidence of nothing.[/]"
-        )
+    for caution in cautions(info, results):
+        console.print(f"[yellow]{caution}[/]")
+    findings = _findings(result)
+    if findings:
+        console.print(f"diagnosis: {one_line(findings)}")
+        console.print(f"what they mean: fusion diagnose {escape(str(result.path))}")
     console.print(f"\nrun directory: {escape(str(result.path))}")
     console.print(f"label new recordings: fusion predict {escape(str(result.path))} FILE...")
+    if (result.path / REPORT).is_file():
+        console.print(f"report: {escape(str(result.path / REPORT))}")
+
+
+def _findings(result: RunResult) -> Sequence[Finding]:
+    """What the diagnosis found, but for what is mild; nothing where there was none."""
+    path = result.path / DIAGNOSIS
+    if not path.is_file():
+        return ()
+    found = Diagnosis.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return [finding for finding in found.findings if finding.severity != "mild"]
 
 
 def _table(result: RunResult) -> Table:
-    results, folds = result.results, result.info["split"]["folds"]
-    tested = MODES[result.info["split"]["mode"]].tested
-    table = Table(title=f"Test, {tested} (%, with 95 % intervals)", title_justify="left", box=None,
-                  pad_edge=False, header_style="bold", title_style="")  # fmt: skip
-    table.add_column("model")
-    for column in ("UAR", "WA", "macro-F1", "validation UAR"):
-        table.add_column(column, justify="right")
-    if folds > 1:
-        table.add_column("UAR by fold, mean ± sd", justify="right")
-    top = max(m.uar.value for m in results.models if m.name != CHOSEN)
-    for model in results.models:
-        row = [
-            model.name,
-            _interval(model.uar),
-            _interval(model.accuracy),
-            f"{100 * model.macro_f1:.1f}",
-            f"{100 * model.val_uar:.1f}",
-        ]
-        if folds > 1:
-            row.append(_mean_sd(model.fold_uar))
-        style = "bold" if model.uar.value == top else ""
-        table.add_row(*row, style=style, end_section=model.name == "ensemble")
+    found = result_table(result)
+    table = Table(title=found.title, title_justify="left", box=None, pad_edge=False,
+                  header_style="bold", title_style="")  # fmt: skip
+    for number, name in enumerate(found.header):
+        table.add_column(name, justify="right" if number else "left")
+    for number, row in enumerate(found.rows):
+        style = "bold" if number in found.best else ""
+        table.add_row(*row, style=style, end_section=row[0] == ENSEMBLE)
     return table
-
-
-def _mean_sd(values: Sequence[float]) -> str:
-    mean = sum(values) / len(values)
-    spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    return f"{100 * mean:.1f} ± {100 * spread:.1f}"
-
-
-def _interval(interval: Interval) -> str:
-    if interval.groups < 2:
-        return f"{100 * interval.value:.1f} (one speaker)"
-    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def _comparison(c: Comparison) -> str:

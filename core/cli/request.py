@@ -1,15 +1,18 @@
-"""What the commands that train have in common: options, and the configuration made of them."""
+"""What the commands that train have in common: their options.
+
+The configuration is made of them in :mod:`fusion.core.request`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from ..config import RunConfig
-    from ..registry import Registry
+from ..request import config_from as config_from
+from ..request import parse_dtypes as parse_dtypes
+from ..request import parse_features as parse_features
 
 Decorator = Callable[[Any], Any]
 
@@ -105,70 +108,3 @@ def _decorated(function: Any, options: list[Decorator]) -> Any:
     for option in reversed(options):
         function = option(function)
     return function
-
-
-# Options that are fields of the configuration as they are, in the commands that have them.
-_PLAIN = ("data", "labels", "strategy", "balancers", "split", "folds", "seed", "device", "trackers",
-          "cache", "strict", "verify")  # fmt: skip
-_TRAIN = ("epochs", "batch_size", "lr")  # short for --set train.NAME
-
-
-def config_from(options: dict[str, Any], registry: Registry) -> RunConfig:
-    """The configuration that a command's options ask for, defaults filled in.
-
-    Raises
-    ------
-    UserError
-        Naming the option that is wrong.
-    """
-    from ..config import RunConfig
-    from ..errors import ParameterError
-    from ..parameters import parse_settings
-    from ..prepare import with_defaults
-
-    settings = parse_settings(options["settings"])
-    for name in _TRAIN:
-        if options.get(name) is not None:
-            train = settings.setdefault("train", {})
-            if name in train:
-                option = f"--{name.replace('_', '-')}"
-                raise ParameterError(f"{option} and --set train.{name} are the same: give one.")
-            train[name] = str(options[name])
-    config = RunConfig(
-        **{name: options[name] for name in _PLAIN if name in options},
-        features=parse_features(options["features"]),
-        branches=parse_branches(options["branches"]),
-        settings=settings,
-        plugins=registry.requests,
-        dtypes=parse_dtypes(options["dtypes"]),
-        tune=options.get("tune") or 0,
-    )
-    return with_defaults(config, registry)
-
-
-def parse_features(given: str) -> tuple[str, ...]:
-    """``"mel, prosody"`` -> the names in it."""
-    return tuple(name.strip() for name in given.split(",") if name.strip())
-
-
-def parse_branches(given: tuple[str, ...]) -> dict[str, str]:
-    """``("mel=crnn",)`` -> branch by modality."""
-    from ..errors import ParameterError
-
-    branches: dict[str, str] = {}
-    for choice in given:
-        modality, equals, branch = choice.partition("=")
-        if not equals:
-            raise ParameterError(f"--branch takes MODALITY=NAME, and was given {choice!r}.")
-        if modality in branches:
-            raise ParameterError(f"--branch names the branch of {modality!r} twice.")
-        branches[modality] = branch
-    return branches
-
-
-def parse_dtypes(given: tuple[str, ...]) -> dict[str, str]:
-    """``("float32", "mel=float16")`` -> dtype by feature, the one for all under ``"*"``."""
-    from ..prepare import EVERY
-
-    split = (choice.rpartition("=") for choice in given)
-    return {feature or EVERY: dtype for feature, _, dtype in split}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
 @click.option("--require-gain", is_flag=True,
               help="Exit 1 when fused is below the best single modality on test.")  # fmt: skip
+@click.option("--no-report", is_flag=True, help="Write no report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress, only the results.")
 @plugin_options
@@ -56,13 +57,23 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     with Display(quiet=options["quiet"] or options["as_json"]) as display:
         try:
             if options["resume"]:
-                result = resume_experiment(out, jobs=options["jobs"], observer=display)
+                result = resume_experiment(
+                    out,
+                    jobs=options["jobs"],
+                    observer=display,
+                    report=not options["no_report"],
+                )
             else:
                 registry = registry_from(ctx)
                 config = config_from(options, registry)
                 out = out if options["out"] else new_run_path(config, Path("runs"))
                 result = run_experiment(
-                    config, out, registry, jobs=options["jobs"], observer=display
+                    config,
+                    out,
+                    registry,
+                    jobs=options["jobs"],
+                    observer=display,
+                    report=not options["no_report"],
                 )
         except KeyboardInterrupt:
             if (out / "run.json").is_file():
@@ -79,7 +90,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 
 # What may be given together with --resume: everything else is in the run directory.
-_WITH_RESUME = {"resume", "jobs", "require_gain", "as_json", "quiet"}
+_WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet"}
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:

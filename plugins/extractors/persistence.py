@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ...core.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
-from ...core.contracts.data import Extractor, Recording
+from ...core.contracts.data import Extractor, Panel, Recording, default_panels
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import ParameterError
+from ...core.errors import ParameterError, RecordingError
 
 Floats = npt.NDArray[np.float64]
 Range = tuple[float, float]
+
+CHANNELS = ("Euclidean H0", "Euclidean H1", "temporal H0", "temporal H1", "Wasserstein H0",
+            "Wasserstein H1")  # fmt: skip
 
 # Birth and persistence range of each channel's image. Fixed, so that images compare across
 # clips: each holds 97 to 99 % of the bars, weighted by persistence, in the speech of twelve
@@ -128,6 +132,7 @@ class Persistence(Extractor):
         self.max_points = max_points
         self.sigma = sigma
         self.shape = (6, resolution, resolution)
+        self.channels = CHANNELS
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
         return self.images(self.diagrams(recording))
@@ -148,6 +153,25 @@ class Persistence(Extractor):
             # clips would divide by a variance of 0.
             images[channel] = np.where(image > 1e-7 * image.max(), image, 0)
         return images
+
+    def panels(
+        self, array: npt.NDArray[np.float32], recording: Recording | None = None
+    ) -> list[Panel]:
+        """The images as they are usually drawn, birth to the right, and the diagrams of each
+        metric where the recording can be read."""
+        _, birth, persistence = self.axes
+        panels = [
+            replace(panel, data={"": panel.data[""].T}, x=birth, y=persistence)
+            for panel in default_panels(self, array)
+        ]
+        try:
+            diagrams = self.diagrams(recording) if recording else []
+        except RecordingError:
+            diagrams = []
+        for name, h0, h1 in zip(CHANNELS[::2], diagrams[::2], diagrams[1::2], strict=False):
+            title = f"{name.removesuffix(' H0')} diagram"
+            panels.append(Panel(title, "points", {"H0": h0, "H1": h1}, "birth", "death", True))
+        return panels
 
     def frames(self, recording: Recording) -> Floats:
         """The points, (t, bands) float64: at least 0, where 0 is the floor. Silence has none."""

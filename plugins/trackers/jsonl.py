@@ -27,7 +27,7 @@ class JSONL(Tracker):
         if self._file is not None:
             self._file.write(json.dumps(event) + "\n")
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

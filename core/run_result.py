@@ -1,0 +1,106 @@
+"""What a run returns: figures to compute with, and what a person wants of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .results import Results, points
+from .run_dir import RunDirectory
+from .trainings import FUSED
+
+if TYPE_CHECKING:
+    from .predict import Prediction
+
+
+@dataclass(frozen=True, repr=False)
+class RunResult:
+    """A finished run. ``print(result)`` shows its table; a notebook does so by itself.
+
+    Attributes
+    ----------
+    path : Path
+        The run directory.
+    results : Results
+        Table, comparisons, verdict.
+    info : dict
+        run.json.
+    """
+
+    path: Path
+    results: Results
+    info: dict[str, Any]
+
+    @property
+    def gain(self) -> float:
+        """Test UAR of the fused model minus that of the best single modality, -1 to 1."""
+        return self.results.comparisons[FUSED].difference
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on fusion, one on the model that is handed out and why."""
+        return self.results.verdict
+
+    @property
+    def report(self) -> Path:
+        """The run's report, an HTML file; ``fusion report RUN`` writes it where it is missing."""
+        return self.path / "report.html"
+
+    def history(self) -> dict[str, list[dict[str, Any]]]:
+        """Every epoch of every training.
+
+        Returns
+        -------
+        dict
+            Training (``"fold0/mel"``, ``"fold0/fused"``) -> a dict per epoch, in order:
+            ``epoch`` from 1, ``train_loss``, ``val_uar`` (0 to 1), and what else was measured.
+            What is of one modality ends in its name: ``val_uar.mel``. An undefined figure is
+            None. A list of dicts is what ``pandas.DataFrame`` takes.
+        """
+        from .history import read_history
+
+        return read_history(RunDirectory(self.path))
+
+    def predict(self, recordings: str | Path | Iterable[str | Path]) -> list[Prediction]:
+        """Label recordings with the model that validation chose.
+
+        Parameters
+        ----------
+        recordings : path or iterable of paths
+            Audio files, each one clip.
+
+        Returns
+        -------
+        list of Prediction
+            One per recording, in the order given: ``label``, ``probabilities``; of one that
+            can't be read ``error`` says why.
+
+        Raises
+        ------
+        RunError
+            If an installed extractor is not the one that the model was trained with.
+        """
+        from .predict import Predictor, plugins_of
+        from .registry import Registry
+
+        paths = [recordings] if isinstance(recordings, str | Path) else recordings
+        predictor = Predictor(self.path, Registry(plugins_of(self.path)))
+        return list(predictor.predict(Path(path) for path in paths))
+
+    def __repr__(self) -> str:
+        best = self.results.best_single
+        figures = {name: self.results.model(name).uar.value for name in (FUSED, best)}
+        said = ", ".join(f"{name} {100 * uar:.1f}" for name, uar in figures.items())
+        return f"RunResult({str(self.path)!r}: UAR {said}, gain {points(self.gain)})"
+
+    def __str__(self) -> str:
+        from .result_table import result_table
+
+        return result_table(self).text()
+
+    def _repr_html_(self) -> str:
+        from .result_table import result_table
+
+        return result_table(self).html()

@@ -1,0 +1,302 @@
+"""``fusion.run`` and what it returns: the same road as the command line, from Python."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fusion
+from fusion.core import api, experiment
+from fusion.core.cli import run_cli
+from fusion.core.result_table import result_table
+
+SMALL = {
+    "demo.speakers": 6, "demo.clips": 2, "mel.n_mels": 16, "mel.frames": 32, "train.dim": 8,
+    "persistence.n_mels": 16, "branch.mel.blocks": 2, "branch.mel.channels": 4,
+    "branch.persistence.blocks": 2, "branch.persistence.channels": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="module")
+def result(cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return fusion.run(balance="gradscale", epochs=2, set=SMALL, cache=cache, out=out, jobs=2,
+                      quiet=True, report=False)  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What an experiment would be made of, in place of making it."""
+    monkeypatch.chdir(tmp_path)
+
+    class Asked(fusion.FusionError):
+        pass
+
+    def ask(config, out, registry, **_):
+        error = Asked("asked")
+        error.config = config.to_json()
+        raise error
+
+    monkeypatch.setattr(experiment, "run_experiment", ask)
+
+    def of_python(**arguments):
+        with pytest.raises(Asked) as caught:
+            fusion.run(**arguments)
+        return caught.value.config
+
+    def of_command_line(*arguments):
+        with pytest.raises(Asked) as caught:
+            run_cli(["--debug", "run", *arguments])
+        return caught.value.config
+
+    return of_python, of_command_line
+
+
+def test_the_arguments_are_the_options(asked):
+    of_python, of_command_line = asked
+    assert of_python() == of_command_line()
+    assert of_python(
+        data=["demo", Path("ravdess=a/b")], strategy="gated", balance=["gradscale", "ogm_ge"],
+        features=["mel", "mfcc"], branch={"mel": "crnn"}, labels=["happy", "sad"], split="random",
+        folds=3, epochs=5, batch_size=8, lr=1e-4, tune=4, seed=7, device="cpu", tracker="jsonl",
+        cache=Path("/features"), dtype={"mel": "float16"}, verify="always", strict=True,
+        set={"train.weight_decay": 1e-3, "branch.mel.blocks": 4, "train.compile": False,
+             "gradscale.mode": "adaptive"},
+    ) == of_command_line(
+        "--data", "demo", "--data", "ravdess=a/b", "--strategy", "gated", "--balance", "gradscale",
+        "--balance", "ogm_ge", "--features", "mel,mfcc", "--branch", "mel=crnn", "--labels",
+        "happy,sad", "--split", "random", "--folds", "3", "--epochs", "5", "--batch-size", "8",
+        "--lr", "0.0001", "--tune", "4", "--seed", "7", "--device", "cpu", "--tracker", "jsonl",
+        "--cache", "/features", "--dtype", "mel=float16", "--verify", "always", "--strict",
+        "--set", "train.weight_decay=0.001", "--set", "branch.mel.blocks=4",
+        "--set", "train.compile=False", "--set", "gradscale.mode=adaptive",
+    )  # fmt: skip
+
+
+def test_every_option_of_the_command_line_is_there():
+    from fusion.core.cli.run import command
+
+    names = {o.lstrip("-").replace("-", "_") for p in command.params for o in p.opts}
+    for_terminals = {"json", "debug", "p", "require_gain", "resume", "no_report"}
+    ours = set(api.run.__annotations__) - {"unknown", "return", "plugins", "report"}
+    assert names - for_terminals == ours
+    assert for_terminals - {"debug"} <= set(api._INSTEAD)
+
+
+def test_every_argument_is_documented():
+    for function in (api.run, api.resume, api.load):
+        for name in set(function.__annotations__) - {"unknown", "return"}:
+            assert f"\n    {name} : " in function.__doc__, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"stratgy": "gated"}, "Did you mean 'strategy'"),
+        ({"resume": "runs/x"}, "fusion.resume(RUN)"),
+        ({"balancers": ["gradscale"]}, "It is called balance"),
+        ({"strategy": "gatd"}, "Did you mean 'gated'"),
+        ({"set": {"train": {"lr": 1}}}, 'set={"train.lr": ...}'),
+        ({"set": {"lr": 1}}, 'set={"OWNER.lr": ...}'),
+        ({"set": {"train.lrr": 1}}, "Did you mean 'lr'"),
+        ({"epochs": 0}, "epochs must be a whole number of 1 or more, and was given 0"),
+        ({"folds": True}, "folds must be a whole number of 2 or more"),
+        ({"seed": None}, "seed must be a whole number of 0 or more"),
+        ({"epochs": 2, "set": {"train.epochs": 3}}, "are the same: give one"),
+        ({"data": 3}, "data takes text or a path, or several of them, and was given 3"),
+        ({"split": "speakers"}, "Did you mean 'speaker'"),
+        ({"verify": "never"}, "There is no choice for verify 'never'"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_what_was_meant(arguments, said, tmp_path):
+    with pytest.raises(fusion.UserError) as caught:
+        fusion.run(**arguments, out=tmp_path / "run", quiet=True)
+    assert said in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_plugin_is_a_warning(tmp_path, monkeypatch):
+    from fusion.core.registry import Problem, Registry, Source
+
+    class WithProblem(Registry):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            self.problems.append(Problem(Source("bad", "bad-plugin", "1"), "its import failed"))
+
+    monkeypatch.setattr("fusion.core.registry.Registry", WithProblem)
+    with (
+        pytest.warns(UserWarning, match="was skipped: its import failed"),
+        pytest.raises(fusion.UserError),
+    ):
+        fusion.run(strategy="gatd", quiet=True)
+
+
+# -- a finished run ------------------------------------------------------------------
+
+
+def test_figures(result):
+    assert result.gain == result.results.comparisons["fused"].difference
+    assert result.verdict == result.results.verdict
+    assert result.report == result.path / "report.html"
+
+
+def test_history_is_what_every_training_wrote(result):
+    history = result.history()
+    assert list(history) == ["fold0/mel", "fold0/persistence", "fold0/fused"]
+    for name, epochs in history.items():
+        lines = (result.path / name / "epochs.jsonl").read_text().splitlines()
+        assert epochs == [json.loads(line) for line in lines]
+        assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    assert "val_uar.mel" in history["fold0/fused"][0]
+
+
+def test_history_of_a_training_that_did_not_begin_or_is_writing(result, tmp_path):
+    import shutil
+
+    from fusion.core.history import read_history
+    from fusion.core.run_dir import RunDirectory
+
+    copy = tmp_path / "copy"
+    shutil.copytree(result.path, copy)
+    (copy / "fold0/mel/epochs.jsonl").unlink()
+    with (copy / "fold0/fused/epochs.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "val')
+    found = read_history(RunDirectory(copy))
+    assert found["fold0/mel"] == [] and len(found["fold0/fused"]) == 2
+
+
+def test_the_table_as_text_and_for_a_notebook(result):
+    text, html = str(result), result._repr_html_()
+    rows = [line.split()[0] for line in text.splitlines()[1:7]]
+    assert rows == ["model", "mel", "persistence", "fused", "ensemble", "chosen"]
+    fused = f"{100 * result.results.model('fused').uar.value:.1f}"
+    for shown in (text, html):
+        assert fused in shown and "evidence of nothing" in shown
+    assert result.verdict in text and html.count("<tr") == 6
+    assert "bold" in html
+    assert repr(result).startswith(f"RunResult({str(result.path)!r}: UAR fused {fused}, ")
+
+
+def test_names_are_escaped_in_html(result):
+    table = result_table(result)
+    from dataclasses import replace
+
+    shown = replace(table, title="<b>", lines=("a & b",)).html()
+    assert "&lt;b&gt;" in shown and "a &amp; b" in shown
+
+
+def test_predict(result):
+    from fusion.core.parameters import make
+    from fusion.plugins.corpora.demo import Demo
+
+    corpus = make(Demo, None, given={"speakers": 6, "clips": 2}, owner="demo")
+    paths = [clip.recording.path for clip in list(corpus.clips())[:2]]
+    found = result.predict(paths)
+    assert [p.path for p in found] == paths
+    for prediction in found:
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+    (alone,) = result.predict(str(paths[0]))
+    assert alone.probabilities == pytest.approx(found[0].probabilities, abs=1e-6)
+    assert "no.wav" in result.predict("no.wav")[0].error
+
+
+def test_load_and_resume_read_a_finished_run(result):
+    for again in (fusion.load(result.path), fusion.resume(str(result.path), quiet=True)):
+        assert isinstance(again, fusion.RunResult)
+        assert again.results.to_json() == result.results.to_json()
+
+
+def test_load_refuses_what_is_no_finished_run(result, tmp_path):
+    with pytest.raises(fusion.UserError, match="is no run directory"):
+        fusion.load(tmp_path)
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(result.path, copy)
+    (copy / "results.json").unlink()
+    with pytest.raises(fusion.UserError, match="is not finished") as caught:
+        fusion.load(copy)
+    assert f"fusion.resume({str(copy)!r})" in caught.value.hint
+    assert (
+        fusion.resume(copy, quiet=True, report=False).results.to_json() == result.results.to_json()
+    )
+
+
+def test_ctrl_c_says_how_to_go_on(result, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "resume_experiment", stop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fusion.resume(result.path, quiet=True)
+    assert caught.value.__notes__ == [f"Go on with: fusion.resume({str(result.path)!r})"]
+
+
+# -- the script that calls it ----------------------------------------------------------
+
+
+SCRIPT = """
+print("once")
+import fusion, sys
+result = fusion.run(epochs=1, set={small!r}, cache={cache!r}, out="run", jobs=2, quiet=True,
+                    report=False)
+print(len(result.history()), __file__, __spec__)
+"""
+
+POOL = """
+print("once")
+from fusion.cache.workers import process_pool
+from fusion.core.main_module import main_left_out
+with main_left_out(), process_pool(2) as pool:
+    print(list(pool.map(abs, [-1, -2])))
+"""
+
+
+def said_by(script):
+    return subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
+                          check=False, cwd=script.parent)  # fmt: skip
+
+
+def test_workers_leave_the_script_alone_that_started_them(tmp_path):
+    """Without a guard it would run again in each of them, and fail there."""
+    script = tmp_path / "script.py"
+    script.write_text(POOL)
+    said = said_by(script)
+    assert said.stdout.splitlines() == ["once", "[1, 2]"], said.stderr
+    script.write_text(POOL.replace("main_left_out(), ", ""))
+    assert said_by(script).returncode != 0
+
+
+@pytest.mark.slow
+def test_a_script_needs_no_guard(tmp_path):
+    """Extraction, trainings and evaluation, each in processes of its own."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(small=SMALL, cache=str(tmp_path / "cache")))
+    said = said_by(script)
+    assert said.stdout.splitlines() == ["once", f"3 {script} None"], said.stderr
+
+
+def test_main_is_as_it_was():
+    from fusion.core.main_module import main_left_out
+
+    main = sys.modules["__main__"]
+    before = dict(vars(main))
+    with pytest.raises(OSError, match="no"), main_left_out():
+        assert main.__spec__ is None and not hasattr(main, "__file__")
+        raise OSError("no")
+    assert vars(main) == before
+
+
+def test_import_fusion_is_light():
+    code = ("import sys, fusion; dir(fusion); heavy = {'torch', 'numpy', 'click', 'pluggy'}; "
+            "print(sorted(heavy & set(sys.modules)))")  # fmt: skip
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"

@@ -1,0 +1,78 @@
+"""The suite for trackers catches what it is for."""
+
+import pytest
+from suites import failures
+
+from fusion import Tracker
+from fusion.testing import TrackerSuite
+
+
+class Quiet(Tracker):
+    """Does nothing."""
+
+    name = "quiet"
+
+
+class Prints(Quiet):
+    """Prints."""
+
+    def finish(self, summary):
+        print(summary["verdict"])
+
+
+class Changes(Quiet):
+    """Takes the event apart."""
+
+    def epoch(self, event):
+        event.pop("training")
+
+
+class Rounds(Quiet):
+    """Takes every value for a number."""
+
+    def epoch(self, event):
+        [round(value, 3) for name, value in event.items() if name != "training"]
+
+
+class Opens(Quiet):
+    """Has a file only after start."""
+
+    def start(self, run, config):
+        self.file = (run / "mine.txt").open("w")
+
+    def close(self):
+        self.file.close()
+
+
+class Overwrites(Quiet):
+    """Writes where the run has its own file."""
+
+    def start(self, run, config):
+        (run / "run.json").write_text("{}")
+
+
+class Refuses(Quiet):
+    """Can't be started twice in one directory."""
+
+    def start(self, run, config):
+        (run / "mine").mkdir()
+
+
+def test_one_that_does_nothing_passes():
+    assert failures(TrackerSuite, Quiet) == {}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "check", "said"),
+    [
+        (Prints, "test_prints_nothing", "it printed 'No reliable difference"),
+        (Changes, "test_changes_nothing_that_it_is_given", "it changed what it was given"),
+        (Rounds, "test_whole_run", "raises TypeError"),
+        (Opens, "test_close_in_any_case", "close before start"),
+        (Overwrites, "test_leaves_the_run_as_it_is", "it changed, moved or deleted a file"),
+        (Refuses, "test_resumed_run", "start raises FileExistsError"),
+    ],
+)
+def test_each_mistake_is_found(plugin, check, said):
+    found = failures(TrackerSuite, plugin)
+    assert said in found[check], found

@@ -1,0 +1,34 @@
+"""The examples run as they are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.slow
+def test_quickstart(tmp_path):
+    said = subprocess.run(
+        [sys.executable, str(EXAMPLES / "quickstart.py"), "--quick", "--out", "run", "--cache",
+         "cache"], capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    verdict = json.loads((tmp_path / "run/results.json").read_text())["verdict"]
+    assert verdict in said.stdout
+    assert [line.split()[0] for line in said.stdout.splitlines()[-3:]] == [
+        "fold0/mel", "fold0/persistence", "fold0/fused",
+    ]  # fmt: skip
+
+
+def test_wrong_input_is_refused_in_words(tmp_path):
+    said = subprocess.run(
+        [sys.executable, str(EXAMPLES / "quickstart.py"), "--data", "nowhere"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert said.returncode != 0
+    assert "There is no such path: nowhere" in said.stderr
+    assert not (tmp_path / "runs").exists()
