@@ -68,7 +68,7 @@ FAULTS = {
         (2048, 1024, 512),
         _SAME_CLIPS,
     ),
-    "narrow": Fault("architecture_imbalance", "branch", "narrow({cls}, {x:g})", (1, 2, 4)),
+    "narrow": Fault("architecture_imbalance", "branch", "narrow({cls}, {x:g})", (1, 2, 3)),
     "late": Fault("cold_start", "strategy", "late({cls}, {steps}, modality='*')", (0.95, 0.9, 0.8)),
     "mislabelled": Fault(
         "label_noise", "corpus", "mislabelled({cls}, {x:g}, {seed})", (0.5, 0.4, 0.3)

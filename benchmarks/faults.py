@@ -39,6 +39,8 @@ from fusion.core.selection import Selection
 # A smaller image makes a training four times as fast and costs a few points.
 SETTINGS = ("mel.n_mels=64", "mel.frames=128")
 NOTHING = "nothing"
+FAILING = "failing by itself"
+MARGIN = 2.0  # points of UAR on validation
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class Outcome:
     @property
     def right(self) -> bool:
         return self.first == self.expected
+
+    @property
+    def group(self) -> str:
+        """What it is counted as: a plain fusion may fail by itself, and is not healthy then."""
+        fails = self.expected == NOTHING and self.fused < self.best_single - MARGIN
+        return FAILING if fails else self.fault
 
     @property
     def among(self) -> bool:
@@ -261,9 +269,9 @@ def line_of(outcome: Outcome) -> str:
 def grouped(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
     """Trials of one fault at one strength, in the order of the faults."""
     groups: dict[tuple[str, str], list[Outcome]] = {}
-    order = [HEALTHY, *FAULTS]
-    for outcome in sorted(outcomes, key=lambda o: order.index(o.fault)):
-        groups.setdefault((outcome.fault, outcome.strength), []).append(outcome)
+    order = [HEALTHY, FAILING, *FAULTS]
+    for outcome in sorted(outcomes, key=lambda o: order.index(o.group)):
+        groups.setdefault((outcome.group, outcome.strength), []).append(outcome)
     return groups
 
 
@@ -284,14 +292,22 @@ def confusion(outcomes: list[Outcome]) -> list[str]:
         lines.append(
             f"| {fault} {strength} | {' | '.join(cells)} | {len(group)} | "
             f"{percent(o.right for o in group)} | {percent(o.among for o in group)} | "
-            f"{percent(o.located for o in group) if fault != HEALTHY else ''} |"
+            f"{percent(o.located for o in group) if fault in FAULTS else ''} |"
         )
     for name, group in (
         ("all faults", [o for o in outcomes if o.expected != NOTHING]),
-        ("all healthy", [o for o in outcomes if o.expected == NOTHING]),
+        ("all healthy", [o for o in outcomes if o.group == HEALTHY]),
     ):
         if group:
             lines += ["", f"{name}: {percent(o.right for o in group)} % of {len(group)} right"]
+    failing = [o for o in outcomes if o.group == FAILING]
+    if failing:
+        told = percent(o.first != NOTHING for o in failing)
+        lines += [
+            "",
+            f"{len(failing)} runs without a fault on purpose end {MARGIN:g} points or more below "
+            f"their best single modality on validation; of {told} % something is found.",
+        ]
     return lines
 
 

@@ -17,7 +17,10 @@ from fusion.core.config import TrainConfig
 from fusion.core.device import choose_precision
 from fusion.core.engine import Trainer
 from fusion.core.features import Features
+from fusion.core.inference import said_of
+from fusion.core.inputs import input_statistics
 from fusion.core.model import BranchSpec, ModelSpec, build_model
+from fusion.core.recorder import validation_record
 from fusion.core.registry import Registry
 
 BATCH, CLASSES, CLIPS = 16, 6, 64
@@ -63,8 +66,7 @@ def plain_step():
     return step
 
 
-def our_step(modalities, strategy, balancers=(), precision="auto"):
-    """A whole step of the engine: gather, standardise, augment, probes, balancer, average."""
+def our_trainer(modalities, strategy, balancers=(), precision="auto"):
     registry = Registry()
     rng = np.random.default_rng(0)
     arrays = {
@@ -75,11 +77,19 @@ def our_step(modalities, strategy, balancers=(), precision="auto"):
     branches = tuple(BranchSpec(m, "cnn", {"blocks": 7 if m is MEL else 3}) for m in modalities)
     model = build_model(ModelSpec(branches, CLASSES, 64, strategy), registry)
     train = np.arange(CLIPS)
-    trainer = Trainer(model, features, train, train, TrainConfig(precision=precision),
-                      balancers=[registry.balancer(b)() for b in balancers])  # fmt: skip
+    return Trainer(model, features, train, train, TrainConfig(precision=precision),
+                   balancers=[registry.balancer(b)() for b in balancers])  # fmt: skip
+
+
+def our_step(modalities, strategy, balancers=(), precision="auto", recorded=False):
+    """A whole step of the engine: gather, standardise, augment, probes, balancer, average."""
+    trainer = our_trainer(modalities, strategy, balancers, precision)
+    if not recorded:  # as most steps are
+        trainer.stepper.recorder = None
     generator = torch.Generator().manual_seed(0)
-    model.train()
-    return lambda: trainer.stepper.step(1, 0, Clips(train[:BATCH]), generator)
+    trainer.model.train()
+    clips = Clips(trainer.train[:BATCH])
+    return lambda: trainer.stepper.step(1, 0, clips, generator)
 
 
 def median_seconds(step, rounds=7):
@@ -128,6 +138,34 @@ def test_ratio_to_the_plain_network(capsys):
             )
     # Not a time limit: the point of the order, format and precision of the blocks.
     assert times["mel"] < times["plain mel"]
+
+
+def test_recording_costs_less_than_a_twentieth(capsys):
+    """What a training records of itself, beside an epoch of the reference system's size."""
+    steps, looked = 36, 4  # 576 clips; of each epoch so many steps are looked at
+    plain, watched = (
+        our_step([MEL, IMAGES], "gated"),
+        our_step([MEL, IMAGES], "gated", recorded=True),
+    )
+    extra = statistics.median(
+        median_seconds(watched, 3) - median_seconds(plain, 3) for _ in range(5)
+    )
+    trainer = our_trainer([MEL, IMAGES], "gated")
+    said, _ = said_of(trainer.model, trainer.features, trainer.val, torch.float32)
+    end = median_seconds(lambda: validation_record(said))
+    inputs = median_seconds(
+        lambda: input_statistics(trainer.features, trainer.train, trainer.model), 3
+    ) * 576 / CLIPS  # fmt: skip
+    epoch = steps * median_seconds(plain)
+    share = (looked * max(0.0, extra) + end) / epoch
+    once = inputs / (80 * epoch)
+    with capsys.disabled():
+        print(
+            f"\nrecording: {1e3 * extra:.2f} ms on {looked} of {steps} steps and "
+            f"{1e3 * end:.2f} ms per epoch: {share:.2%} of training; statistics of the inputs, "
+            f"once: {once:.2%} of 80 epochs"
+        )
+    assert share + once < 0.05
 
 
 def test_cost_of_probes_and_balancers_is_small(benchmark):

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from ...cache import FeatureCache
 from ..config import RunConfig
 from ..extraction import fingerprint_of
-from ..features import Arrays
+from ..features import Arrays, Indices
 from ..fold_predictions import validate_all
 from ..history import kept_epochs
 from ..inference import Predictions
 from ..metrics import confusion_matrix, uar
-from ..model import ModelSpec
+from ..model import ModelSpec, build_model, count_parameters
 from ..prepare import make_extractors
 from ..registry import Registry
 from ..run_dir import RunData, RunDirectory
@@ -78,7 +78,7 @@ class Evidence:
     data: RunData
     folds: Sequence[Fold]
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
-    speaker_independent: bool = True
+    sizes: Mapping[str, int] = field(default_factory=dict)  # weights by modality; "" the head
     missing: str = ""  # why there are no arrays
 
     @property
@@ -115,13 +115,22 @@ class Evidence:
 
     def val_uar(self, model: str) -> float:
         """UAR on validation of what is handed out of a model, mean over folds."""
-        return self.mean(
-            [self.uar(fold.said[model].probabilities.argmax(axis=1), fold) for fold in self.folds]
-        )
+        said = [(f.said[model].probabilities.argmax(axis=1), f.split.val) for f in self.folds]
+        return self.mean([self.uar(answers, clips) for answers, clips in said])
 
-    def uar(self, said: npt.NDArray[Any], fold: Fold) -> float:
-        """Of predicted classes of the validation clips of a fold."""
-        return float(uar(confusion_matrix(self.data.targets[fold.split.val], said, self.classes)))
+    def uar(self, said: npt.NDArray[Any], clips: Indices) -> float:
+        """Of predicted classes of some clips."""
+        return float(uar(confusion_matrix(self.data.targets[clips], said, self.classes)))
+
+    @property
+    def lost(self) -> float:
+        """Points of UAR, late on validation, that fused scores are below the best known ones.
+
+        Of a single modality or a probe.
+        """
+        known = [self.late(f"val_uar.{m}") for m in self.modalities]
+        known += [self.late_single(m, "val_uar") for m in self.modalities]
+        return 100 * (max([x for x in known if np.isfinite(x)], default=0.0) - self.late("val_uar"))
 
     @cached_property
     def views(self) -> dict[str, Floats]:
@@ -164,8 +173,10 @@ def gather(run: RunDirectory, registry: Registry, *, jobs: int = 0) -> Evidence:
         for number, split in enumerate(data.splits)
     ]
     arrays, missing = _arrays(config, registry, data)
-    independent = bool(info["split"]["speaker_independent"])
-    return Evidence(config, spec, data, folds, arrays, independent, missing)
+    model = build_model(spec, registry)
+    sizes = {m: count_parameters(branch) for m, branch in model.branches.items()}
+    sizes[""] = count_parameters(model.strategy)
+    return Evidence(config, spec, data, folds, arrays, sizes, missing)
 
 
 def _curve(run: RunDirectory, training: Training) -> Curve:

@@ -19,9 +19,9 @@ TITLES = {
     "frozen_branch": "Frozen branch",
     "mispaired": "Mispaired modalities",
     "cold_start": "Cold start",
+    "overfitting_head": "Over-fitting fusion head",
     "branch_imbalance": "Branch imbalance",
     "architecture_imbalance": "Architecture imbalance",
-    "overfitting_head": "Over-fitting fusion head",
     "label_noise": "Label noise",
 }
 """Every fault there is a rule for. Causes stand before what they lead to."""

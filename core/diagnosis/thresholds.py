@@ -37,9 +37,15 @@ class Thresholds:
     loss_points : float
         Over-fitting head: and on validation they are so many points below the best single
         modality or the best probe.
+    head_ratio : float
+        Over-fitting head: or, with a gap twice as large, the head has so many times the weights
+        of all branches together.
     linear_points : float
         Architecture imbalance: a modality alone is so many points below a linear classifier on
         the same features, on validation.
+    unfitted_points : float
+        Or its branch fits its training clips so many points less well than a linear classifier
+        does clips that it has not seen.
     linear_p : float
         And with a p-value below this (exact sign test on the clips on which they differ).
     paired_share : float
@@ -61,7 +67,9 @@ class Thresholds:
     learned_share: float = 0.5
     gap_points: float = 10.0
     loss_points: float = 3.0
+    head_ratio: float = 10.0
     linear_points: float = 8.0
+    unfitted_points: float = 3.0
     linear_p: float = 0.01
     paired_share: float = 0.3
     noise_share: float = 0.3

@@ -143,7 +143,7 @@ def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     best = max(learned, key=learned.__getitem__)
     yield Finding(
         "cold_start",
-        "severe" if max(learned.values()) < t.learned_share / 2 else "moderate",
+        _by_harm(e, max(learned.values()) < t.learned_share / 2),
         f"In the joint training no branch gets far: {best} learns {learned[best]:.0%} of what it "
         f"learns alone, and the fused loss has made nine tenths of its way after "
         f"{_flat_after(e):.0%} of the epochs.",
@@ -179,9 +179,10 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
             f"({norms[least]:.2g} against {norms[most]:.2g})."
         )
     far = behind and learned[m] < t.learned_share / 2
+    far = far or ratio >= 10 * t.gradient_ratio
     yield Finding(
         "branch_imbalance",
-        "severe" if far or ratio >= 10 * t.gradient_ratio else "moderate",
+        _by_harm(e, far),
         " ".join(says),
         f"a probe's training UAR above chance is below {t.learned_share:.0%} of that of the "
         "modality trained alone and another's is not, or the median gradient norms of two "
@@ -232,22 +233,38 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     train, val = 100 * e.late("train_uar"), 100 * e.late("val_uar")
     best = max(probes, key=probes.__getitem__)
     own_gap = 100 * e.late(f"train_uar.{best}") - probes[best]
-    singles = {m: 100 * e.late_single(m, "val_uar") for m in e.modalities}
-    known = max(max(probes.values()), *singles.values())
-    gap, lost = train - val, known - val
-    if gap - own_gap < t.gap_points or lost < t.loss_points:
+    gap, lost = train - val, e.lost
+    size = e.sizes.get("", 0) / max(1, sum(x for m, x in e.sizes.items() if m))
+    costs = gap - own_gap >= t.gap_points and lost >= t.loss_points
+    too_large = gap >= 2 * t.gap_points and size >= t.head_ratio
+    if not costs and not too_large:
         return
+    says = (
+        f"The fused scores reach {train:.1f} UAR on the training clips and {val:.1f} on "
+        f"validation, a gap of {gap:.1f} points; that of the best probe ({best}) is {own_gap:.1f}."
+    )
+    if lost > 0:
+        says += f" {val + lost:.1f} is known to be possible on validation."
+    if too_large:
+        says += f" The head has {size:.0f} times as many weights as all branches together."
     yield Finding(
         "overfitting_head",
-        _by_size(lost, severe=10, moderate=6),
-        f"The fused scores reach {train:.1f} UAR on the training clips and {val:.1f} on "
-        f"validation, a gap of {gap:.1f} points; that of the best probe ({best}) is "
-        f"{own_gap:.1f}. {known:.1f} is known to be possible on validation.",
+        "moderate" if too_large and lost < 10 else _by_size(lost, severe=10, moderate=6),
+        says,
         f"a gap at least {t.gap_points:g} points above the best probe's, and at least "
-        f"{t.loss_points:g} points lost on validation against the best probe or single modality",
+        f"{t.loss_points:g} points lost on validation against the best probe or single modality; "
+        f"or a gap of {2 * t.gap_points:g} points with a head of {t.head_ratio:g} times the "
+        "branches' weights",
         None,
-        {"train": train, "val": val, "gap": gap, "probe_gap": own_gap, "lost": lost},
+        {"train": train, "val": val, "gap": gap, "probe_gap": own_gap, "lost": lost, "size": size},
     )
+
+
+def _by_harm(e: Evidence, far: bool) -> Severity:
+    """Mild where the fused scores lose nothing by it."""
+    if e.lost <= 0:
+        return "mild"
+    return "severe" if far else "moderate"
 
 
 def _by_size(points: float, *, severe: float, moderate: float) -> Severity:

@@ -14,6 +14,7 @@ _BINS = {"channel": None, "frequency": 32, "coefficient": 32}  # of an axis; Non
 _OTHER_BINS = 8
 _LARGEST = 4096  # values of a view
 _CHUNK = 64
+_FOLDS = 5
 _RIDGES = 10.0 ** np.arange(-1, 6)
 
 
@@ -97,6 +98,18 @@ def linear_predictions(
     return said
 
 
+def cross_validated(
+    x: Floats, targets: npt.NDArray[np.int64], classes: int, indices: Indices
+) -> npt.NDArray[np.int64]:
+    """What linear classifiers say about the clips `indices`, each by one that has not seen it."""
+    folds = np.random.default_rng(0).permutation(len(indices)) % _FOLDS
+    said = np.empty(len(indices), np.int64)
+    for fold in range(_FOLDS):
+        test = folds == fold
+        said[test] = linear_predictions(x, targets, classes, indices[~test], indices[test])
+    return said
+
+
 def retrieval_ranks(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
     """How well the clips of view `b` are found again from view `a`, (n,), each in [0, 1].
 
@@ -111,7 +124,7 @@ def retrieval_ranks(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
         (n, P) and (n, Q), standardised.
     """
     n = len(a)
-    folds = rng.permutation(n) % 5
+    folds = rng.permutation(n) % _FOLDS
     _, sizes, components = np.linalg.svd(b - b.mean(axis=0), full_matrices=False)
     kept = components[: min(16, int((sizes > 1e-9).sum()))]
     if not len(kept):
@@ -119,7 +132,7 @@ def retrieval_ranks(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
     wanted = (b - b.mean(axis=0)) @ kept.T
     wanted /= wanted.std(axis=0)
     ranks = np.full(n, 0.5)
-    for fold in range(5):
+    for fold in range(_FOLDS):
         test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         predicted = ridge(a[train], wanted[train], a[test])  # (k, 16)
         error = ((wanted[test] - predicted) ** 2).mean(axis=0)
