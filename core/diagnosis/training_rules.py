@@ -17,10 +17,11 @@ _ONE_CLASS = 0.9  # of the predictions on validation
 
 def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     """Embeddings that hardly differ between clips, or never get a gradient."""
+    size = float(e.spec.dim)
+    limit = max(1.0, t.dead_rank * size)
     for m in e.modalities:
-        rank, size = e.late(f"rank.{m}"), float(e.spec.dim)
-        limit = max(1.0, t.dead_rank * size)
-        if math.isfinite(rank) and rank <= limit:
+        rank = e.late(f"rank.{m}")
+        if _is_dead(e, t, m):
             yield Finding(
                 "dead_branch",
                 "severe",
@@ -30,6 +31,11 @@ def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
                 m,
                 {"rank": rank, "dim": size, "spread": e.late(f"spread.{m}")},
             )
+
+
+def _is_dead(e: Evidence, t: Thresholds, m: str) -> bool:
+    rank = e.late(f"rank.{m}")
+    return math.isfinite(rank) and rank <= max(1.0, t.dead_rank * e.spec.dim)
 
 
 def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
@@ -86,10 +92,16 @@ def swamping_bias(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _offset(e: Evidence, m: str) -> float:
-    norm, spread = e.late(f"norm.{m}"), e.late(f"spread.{m}")
-    if not (math.isfinite(norm) and spread > 0):
-        return 0.0
-    return math.sqrt(max(0.0, norm * norm - spread * spread)) / spread
+    """Mean of the embeddings over their spread, at the epoch at which it is smallest.
+
+    A constant is there at all times; what only grew too large was not one from the start.
+    """
+    ratios: list[float] = []
+    for fold in e.folds:
+        pairs = zip(fold.fused.values(f"norm.{m}"), fold.fused.values(f"spread.{m}"), strict=True)
+        own = [math.sqrt(max(0.0, n * n - s * s)) / s for n, s in pairs if s > 0]
+        ratios.append(min(own, default=0.0))
+    return e.mean(ratios)
 
 
 def _commonest(probabilities: np.ndarray) -> float:
@@ -111,6 +123,10 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         ("embeddings in the end", late),
     ):
         there = {m: s for m, s in sizes.items() if math.isfinite(s) and s > 0}
+        # A branch that is dead is small because of it; one that was too large is dead by the end.
+        there = {
+            m: s for m, s in there.items() if s == max(there.values()) or not _is_dead(e, t, m)
+        }
         ratio = max(there.values()) / min(there.values()) if len(there) > 1 else 1.0
         if ratio < t.scale_ratio:
             continue
@@ -232,7 +248,7 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         return
     train, val = 100 * e.late("train_uar"), 100 * e.late("val_uar")
     best = max(probes, key=probes.__getitem__)
-    own_gap = 100 * e.late(f"train_uar.{best}") - probes[best]
+    own_gap = max(0.0, 100 * e.late(f"train_uar.{best}") - probes[best])
     gap, lost = train - val, e.lost
     size = e.sizes.get("", 0) / max(1, sum(x for m, x in e.sizes.items() if m))
     costs = gap - own_gap >= t.gap_points and lost >= t.loss_points

@@ -86,12 +86,25 @@ def test_views_with_nothing_in_common_are_right_where_both_know_something() -> N
 
 def test_a_branch_below_a_linear_classifier() -> None:
     flat = np.full((60, CLASSES), 0.25, np.float32)
-    e = evidence(said={"b": flat})
+    e = evidence(said={"b": flat}, alone=dict.fromkeys("ab", {"train_uar": 1.0}))
     x = np.eye(CLASSES)[e.data.targets] + 0.1 * np.random.default_rng(0).normal(size=(240, 4))
     e.__dict__["views"] = {"a": x, "b": x}
     (found,) = architecture_imbalance(e, T)
     assert (found.modality, found.severity) == ("b", "severe")
     assert found.numbers["linear"] == 100 and found.numbers["alone"] == 25
+
+
+@pytest.mark.parametrize(
+    ("trained", "severity"), [(0.98, None), (0.9, "moderate"), (0.5, "severe")]
+)
+def test_a_branch_that_does_not_even_fit_its_training_clips(
+    trained: float, severity: str | None
+) -> None:
+    e = evidence(alone={"a": {"train_uar": 1.0}, "b": {"train_uar": trained}})
+    x = np.eye(CLASSES)[e.data.targets] + 0.1 * np.random.default_rng(0).normal(size=(240, 4))
+    e.__dict__["views"] = {"a": x, "b": x}
+    found = [(f.modality, f.severity) for f in architecture_imbalance(e, T)]
+    assert found == ([] if severity is None else [("b", severity)])
 
 
 @pytest.mark.parametrize(("wrong", "found"), [(0, False), (12, True)])
