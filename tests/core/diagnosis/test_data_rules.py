@@ -86,7 +86,7 @@ def test_views_with_nothing_in_common_are_right_where_both_know_something() -> N
 
 def test_a_branch_below_a_linear_classifier() -> None:
     flat = np.full((60, CLASSES), 0.25, np.float32)
-    e = evidence(said={"b": flat}, alone=dict.fromkeys("ab", {"train_uar": 1.0}))
+    e = evidence(said={"b": flat}, alone={m: {"train_uar": 1.0} for m in "ab"})
     x = np.eye(CLASSES)[e.data.targets] + 0.1 * np.random.default_rng(0).normal(size=(240, 4))
     e.__dict__["views"] = {"a": x, "b": x}
     (found,) = architecture_imbalance(e, T)
