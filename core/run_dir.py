@@ -17,6 +17,9 @@
       predictions.csv     per clip and model: predicted class and probabilities, on test
       confusion.csv       confusion matrix of each model, on test
       results.json        the table, the comparison and the verdict
+      diagnosis.json      what may be wrong: findings, rules, numbers
+      report.html         all of it, for people
+      explain.json        what fusion explain found, where it was asked
       model.safetensors   the model handed out
 """
 
