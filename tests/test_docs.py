@@ -36,13 +36,37 @@ def test_the_cache_on_its_own(tmp_path: Path) -> None:
     assert said.stdout.splitlines() == ["2 (3, 1)", "[]"]
 
 
-@pytest.mark.parametrize("page", ["cache.md", "design.md", "methods.md"])
+@pytest.mark.parametrize("page", ["cache.md", "design.md", "diagnosis.md", "methods.md"])
 def test_the_files_that_are_named_exist(page: str) -> None:
     root = DOCS.parent
     for path in re.findall(
         r"`((?:tests|cache|core|benchmarks)/[\w/]+\.py)`", (DOCS / page).read_text()
     ):
         assert (root / path).is_file(), path
+
+
+def test_every_fault_threshold_and_remedy_is_described_as_it_is(tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    from fusion.core.diagnosis import Thresholds
+    from fusion.core.diagnosis.findings import TITLES
+    from fusion.core.registry import Registry
+    from fusion.testing import faults
+
+    text = (DOCS / "diagnosis.md").read_text()
+    for title in TITLES.values():
+        assert f"| {title} |" in text
+    for name, value in asdict(Thresholds()).items():
+        assert f"`{name}` {value:g}" in text or f"`{name}` ({value:g})" in text, name
+    for entry in Registry().entries("remedy"):
+        assert f"| `{entry.name}` |" in text
+    for name in faults.__all__:
+        assert f"`{name}(" in text, name
+    plugin = tmp_path / "bilinear.py"
+    (shown,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+                if "fusion_remedies" in block]  # fmt: skip
+    plugin.write_text(shown)
+    assert Registry([str(plugin)]).remedy("bilinear").strategy == "lmf"
 
 
 def test_every_module_of_the_cache_is_in_the_layout() -> None:

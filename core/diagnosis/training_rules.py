@@ -194,11 +194,11 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
             f"The gradient of {least} is {ratio:.3g} times smaller than that of {most} "
             f"({norms[least]:.2g} against {norms[most]:.2g})."
         )
-    far = behind and learned[m] < t.learned_share / 2
-    far = far or ratio >= 10 * t.gradient_ratio
+    cut_off = ratio >= 10 * t.gradient_ratio
+    severity = _by_harm(e, cut_off or (behind and learned[m] < t.learned_share / 2))
     yield Finding(
         "branch_imbalance",
-        _by_harm(e, far),
+        "moderate" if cut_off and severity == "mild" else severity,
         " ".join(says),
         f"a probe's training UAR above chance is below {t.learned_share:.0%} of that of the "
         "modality trained alone and another's is not, or the median gradient norms of two "

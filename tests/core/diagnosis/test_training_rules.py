@@ -89,6 +89,8 @@ def test_a_modality_that_learns_nothing_alone_is_not_behind() -> None:
 def test_gradients_far_apart() -> None:
     assert faults(changes={"gradient.b": 0.03, **HARM}) == [("branch_imbalance", "b", "moderate")]
     assert faults(changes={"gradient.b": 0.003, **HARM}) == [("branch_imbalance", "b", "severe")]
+    assert faults(changes={"gradient.b": 0.003}) == [("branch_imbalance", "b", "moderate")]
+    assert faults(changes={"gradient.b": 0.03}) == [("branch_imbalance", "b", "mild")]
     assert faults(changes={"gradient.b": 0.04}) == []
 
 
