@@ -62,27 +62,29 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
 def show(ctx: click.Context, name: str) -> None:
     """What a plugin does, and its parameters with types and defaults.
 
-    NAME may also be train: the settings of every training.
+    NAME may also be train, the settings of every training, or diagnosis, its thresholds.
     """
     from ..config import TrainConfig
+    from ..diagnosis import Thresholds
     from ..errors import UnknownNameError
     from ..reference import owner_of, sections
 
     registry = registry_from(ctx)
     found = [entry for entry in registry.entries() if entry.name == name]
-    if name == "train":
-        click.echo(sections(TrainConfig)[0][1] + "\n")
-        _echo_parameters(TrainConfig, "train")
+    others = {"train": TrainConfig, "diagnosis": Thresholds}
+    if name in others:
+        click.echo(sections(others[name])[0][1] + "\n")
+        _echo_parameters(others[name], name)
     elif not found:
-        known = {entry.name for entry in registry.entries()} | {"train"}
+        known = {entry.name for entry in registry.entries()} | set(others)
         raise UnknownNameError("plugin", name, known)
     for entry in found:
         click.echo(click.style(f"{entry.name}", bold=True) + f" · {entry.kind}, version "
                    f"{entry.cls.version}, from {_origin(entry)}\n")  # fmt: skip
-        first, *others = sections(entry.cls)
+        first, *rest = sections(entry.cls)
         click.echo((first[1] or "No description.") + "\n")
         _echo_parameters(entry.cls, owner_of(entry))
-        for title, text in others:
+        for title, text in rest:
             if title not in ("Parameters", "Attributes"):
                 click.echo(f"\n{title}\n{textwrap.indent(text, '  ')}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from ..config import RunConfig
@@ -36,7 +37,7 @@ def with_remedies(
         steps = [name for name in offers if finding.fault in registry.remedy(name).mends]
         texts = [_BY_HAND.get(finding.fault, "")]
         texts += [_first_line(registry.remedy(name)) for name in steps[:1]]
-        command = f"fusion repair {run} --steps {','.join(steps)}" if steps else None
+        command = f"fusion repair {shlex.quote(run)} --steps {','.join(steps)}" if steps else None
         completed.append(finding.with_remedy(" ".join(t for t in texts if t), command))
     return tuple(completed)
 

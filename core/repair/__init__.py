@@ -16,12 +16,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from ...cache import FeatureCache
+from ...cache.builder import BuildReport
+from ...cache.journal import register_run
+from ..build import Extracted
 from ..config import RunConfig
 from ..contracts import Prescription
+from ..corpora import Dataset
 from ..diagnosis import Diagnosis, Thresholds, diagnose
 from ..diagnosis.remedies import patient_of, prescriptions
 from ..errors import (
@@ -31,149 +35,27 @@ from ..errors import (
     TrainingError,
     UnknownNameError,
 )
-from ..experiment import Observer, RunResult, prepare_run, resume_experiment, train_run
+from ..experiment import (
+    describe,
+    prepare_run,
+    resume_experiment,
+    train_run,
+)
+from ..extraction import fingerprint_of
 from ..fold_predictions import validate_all
 from ..model import ModelSpec
-from ..prepare import Plan, make_plan
+from ..prepare import Plan, make_extractors, make_plan
 from ..registry import Registry
-from ..results import finite
 from ..run_dir import RunDirectory
-from ..selection import ENSEMBLE, select
-from ..trainings import FUSED
+from ..selection import select
 from .changes import changed, share_alike, words_for
+from .outcome import Repair, RepairObserver, RepairRequest, Step
 from .target import Target
 
 __all__ = ["FILE", "Repair", "RepairObserver", "RepairRequest", "Step", "Target", "repair"]
 
 FILE = "repair.json"
 BASE = "base"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One configuration that was trained, or why it was not.
-
-    Attributes
-    ----------
-    name : str
-        The remedy, or ``"base"``.
-    path : str
-        Its run directory; empty where there is none.
-    words : tuple of str
-        What it changed, as options of ``fusion run``.
-    val_uar : dict
-        Candidate -> UAR on validation, mean over folds: modalities, ensemble, fused.
-    best : float
-        The same of what would be handed out: in every fold the best candidate.
-    gain : float
-        Fused on validation less the base's.
-    kept : bool
-        Whether later steps build on it.
-    refused : str
-        Why it could not be trained; empty where it was.
-    seconds : float
-        What it took.
-    """
-
-    name: str
-    path: str = ""
-    words: tuple[str, ...] = ()
-    val_uar: Mapping[str, float] = field(default_factory=dict)
-    best: float = 0.0
-    gain: float = 0.0
-    kept: bool = False
-    refused: str = ""
-    seconds: float = 0.0
-
-    @property
-    def fused(self) -> float:
-        return self.val_uar.get(FUSED, float("-inf"))
-
-    @property
-    def single(self) -> float:
-        """UAR on validation of its best single modality."""
-        singles = [x for name, x in self.val_uar.items() if name not in (FUSED, ENSEMBLE)]
-        return max(singles, default=float("-inf"))
-
-
-@dataclass(frozen=True)
-class RepairRequest:
-    """What a repair was asked for.
-
-    Attributes
-    ----------
-    target : Target
-        When to stop.
-    steps : tuple of str
-        Remedies to try, in this order; empty for those that the diagnosis points to, then the
-        rest of the ladder.
-    minutes : float or None
-        Begin no further step after so long.
-    """
-
-    target: Target = field(default_factory=Target)
-    steps: tuple[str, ...] = ()
-    minutes: float | None = None
-
-
-@dataclass(frozen=True)
-class Repair:
-    """What a repair came to.
-
-    Attributes
-    ----------
-    path : Path
-        Where it lies.
-    diagnosis : Diagnosis
-        Of the base.
-    steps : tuple of Step
-        The base first.
-    best_single : str
-        The base's best modality on validation.
-    goal : float
-        UAR on validation at which it stops: of the best single modality of any step.
-    reached : bool
-        Whether the fused model of a step got there.
-    chosen : Step
-        Whose models are handed out.
-    result : RunResult
-        Of the chosen step, test read.
-    """
-
-    path: Path
-    diagnosis: Diagnosis
-    steps: tuple[Step, ...]
-    best_single: str
-    goal: float
-    reached: bool
-    chosen: Step
-    result: RunResult
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "steps": [finite(asdict(step)) for step in self.steps],
-            "best_single": self.best_single,
-            "goal": self.goal,
-            "reached": self.reached,
-            "chosen": self.chosen.name,
-            "handed_out": self.chosen.path,
-            "findings": [finding.to_json() for finding in self.diagnosis.findings],
-            "verdict": self.result.results.verdict,
-        }
-
-
-class RepairObserver(Observer):
-    """Follows a repair; and the runs that it makes."""
-
-    def diagnosed(self, diagnosis: Diagnosis, base: Step, goal: float) -> None:
-        """The base is trained and judged."""
-
-    def trying(self, name: str, words: Sequence[str]) -> None:
-        """A step begins."""
-
-    def stepped(self, step: Step, best: Step) -> None:
-        """A step is over; `best` is the best so far."""
 
 
 def repair(
@@ -243,12 +125,21 @@ class _Work:
         if isinstance(source, RunDirectory):
             self.base_run = source
         else:
-            self.base_run = self._run_of(source, f"0-{BASE}")
+            self.base_run = self._base_of(source)
         train_run(self.base_run, registry, jobs=jobs, observer=observer)
         self.config = RunConfig.from_json(self.base_run.info()["config"])
         self.spec = ModelSpec.from_json(self.base_run.info()["model"])
+        self.data = self.base_run.read_clips()
         self.runs = {BASE: self.base_run}
-        self.plan: Plan | None = source if isinstance(source, Plan) else None
+        self.plan: Plan | None = None
+
+    def _base_of(self, plan: Plan) -> RunDirectory:
+        """The run to be mended, where it was not given; made where it is not there yet."""
+        path = self.folder.path / f"0-{BASE}"
+        if (path / "run.json").is_file():
+            return RunDirectory.existing(path)
+        self.observer.planned(plan)
+        return prepare_run(plan, path, self.registry, jobs=self.jobs, observer=self.observer)
 
     def climb(self, diagnosis: Diagnosis) -> Repair:
         base = self._concluded(Step(BASE, str(self.base_run.path), kept=True), self.base_run)
@@ -313,7 +204,7 @@ class _Work:
                 reason = reason or error.message
                 continue
             self.observer.trying(name, words)
-            run = self._run_of(plan, f"{number}-{name}")
+            run = self._step_run(plan, f"{number}-{name}")
             try:
                 train_run(run, self.registry, jobs=self.jobs, observer=self.observer)
             except TrainingError as error:
@@ -327,29 +218,36 @@ class _Work:
     def _like(self) -> Plan:
         """The base's plan: its clips and its split hold for all steps."""
         if self.plan is None:
-            plan = make_plan(self.config, self.registry)
-            data = self.base_run.read_clips()
-            if [clip.name for clip in plan.dataset.clips] != [clip.name for clip in data.clips]:
-                # Clips that could not be read were left out of the run.
-                kept = {(clip.corpus, clip.name) for clip in data.clips}
-                clips = tuple(c for c in plan.dataset.clips if (c.corpus, c.name) in kept)
-                plan = replace(plan, dataset=replace(plan.dataset, clips=clips))
-            self.plan = replace(plan, splits=data.splits)
+            info, data = self.base_run.info(), self.data
+            extractors = make_extractors(self.config, self.registry)
+            self.plan = Plan(
+                self.config,
+                Dataset(data.clips, data.classes, info["dropped_labels"], tuple(info["corpora"])),
+                extractors,
+                {m: fingerprint_of(extractor) for m, extractor in extractors.items()},
+                data.splits,
+                self.spec,
+            )
         return self.plan
 
-    def _run_of(self, plan: Plan, name: str) -> RunDirectory:
-        """The run directory of a step, made where it is not there yet."""
+    def _step_run(self, plan: Plan, name: str) -> RunDirectory:
+        """The run directory of a step, of the base's clips; made where it is not there yet."""
         path = self.folder.path / name
         if (path / "run.json").is_file():
             run = RunDirectory.existing(path)
         else:
-            run = prepare_run(plan, path, self.registry, jobs=self.jobs, observer=self.observer)
-        share_alike(run, list(getattr(self, "runs", {}).values()))
+            run = RunDirectory.create(path)
+            register_run(FeatureCache(plan.config.cache), path)
+            nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)
+            run.write_clips(self.data)
+            described = describe(plan, Extracted(self.data, nothing_new), self.registry)
+            run.write_json("run.json", described)
+        share_alike(run, list(self.runs.values()))
         return run
 
     def _concluded(self, step: Step, run: RunDirectory) -> Step:
         """With what validation says of the step's models."""
-        selection = select(run.read_clips(), self._modalities, validate_all(run, jobs=0))
+        selection = select(self.data, self._modalities, validate_all(run, jobs=0))
         best = [fold.val_uar[fold.chosen] for fold in selection.folds]
         val_uar = {name: selection.mean_val_uar(name) for name in selection.candidates}
         return replace(step, val_uar=val_uar, best=sum(best) / len(best))

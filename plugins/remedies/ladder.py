@@ -9,6 +9,10 @@ class Rebuilt(Remedy):
     """Another branch for a modality whose own does not work: the one that its extractor names.
 
     Its baseline is trained again. Nothing to offer where the branch already is that one.
+
+    When to use
+    -----------
+    A dead, frozen or swamped branch; one that reads less than a linear classifier.
     """
 
     name = "rebuilt"
@@ -26,7 +30,12 @@ class Rebuilt(Remedy):
 
 
 class Pretrained(Remedy):
-    """Branches start where the modalities trained alone ended, and take a tenth of the steps."""
+    """Branches start where the modalities trained alone ended, and take a tenth of the steps.
+
+    When to use
+    -----------
+    Branches that learn less together than alone: a cold start, a branch that is left behind.
+    """
 
     name = "pretrained"
     order = 10
@@ -35,7 +44,12 @@ class Pretrained(Remedy):
 
 
 class Levelled(Remedy):
-    """Normalised inputs and embeddings; a head with batch normalisation and dropout."""
+    """Normalised inputs and embeddings; a head with batch normalisation and dropout.
+
+    When to use
+    -----------
+    Scales far apart, a constant that swamps, a head that over-fits.
+    """
 
     name = "levelled"
     order = 20
@@ -48,7 +62,12 @@ class Levelled(Remedy):
 
 
 class Adaptive(Remedy):
-    """Gated fusion: each clip decides how much each modality counts."""
+    """Gated fusion: each clip decides how much each modality counts.
+
+    When to use
+    -----------
+    One modality reads less than it could; wrong labels.
+    """
 
     name = "adaptive"
     order = 30
@@ -57,7 +76,12 @@ class Adaptive(Remedy):
 
 
 class Balanced(Remedy):
-    """Gradient balancing: the branches take steps by how far each has come."""
+    """Gradient balancing: the branches take steps by how far each has come.
+
+    When to use
+    -----------
+    One branch learns and another stands still.
+    """
 
     name = "balanced"
     order = 40
@@ -66,7 +90,12 @@ class Balanced(Remedy):
 
 
 class Joined(Remedy):
-    """Early fusion: feature maps are joined, not embeddings."""
+    """Early fusion: feature maps are joined, not embeddings.
+
+    When to use
+    -----------
+    Where what matters lies in how the modalities go together in time and place.
+    """
 
     name = "joined"
     order = 50
@@ -74,7 +103,12 @@ class Joined(Remedy):
 
 
 class Corrected(Remedy):
-    """Residual fusion: the best single modality, and a correction that starts at nothing."""
+    """Residual fusion: the best single modality, and a correction that starts at nothing.
+
+    When to use
+    -----------
+    A head that over-fits, a branch that is broken, modalities that do not belong together.
+    """
 
     name = "corrected"
     order = 60
@@ -85,7 +119,12 @@ class Corrected(Remedy):
 
 
 class Averaged(Remedy):
-    """The ensemble of the modalities trained alone, weighted on validation."""
+    """Late fusion: each modality classifies, weighted on validation.
+
+    When to use
+    -----------
+    Where one modality is of no use, and as the last step.
+    """
 
     name = "averaged"
     order = 70
