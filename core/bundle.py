@@ -87,18 +87,18 @@ class Bundle:
             )
         self.classes: tuple[str, ...] = tuple(info["classes"])
         weights = load_weights(run.path / WEIGHTS)
-        self._members: list[tuple[float, FusionModel]] = []
+        self.members: list[tuple[float, FusionModel]] = []
         for entry in info["handed_out"]:
             prefix = entry["training"] + "/"
             own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
             model = build_model(ModelSpec.from_json(entry["spec"]), registry)
             model.load_state_dict(own)
-            self._members.append((entry["weight"], model.eval()))
+            self.members.append((entry["weight"], model.eval()))
 
     @property
     def modalities(self) -> list[str]:
         """Features that the members need."""
-        names = [m for _, model in self._members for m in model.modalities]
+        names = [m for _, model in self.members for m in model.modalities]
         return list(dict.fromkeys(names))
 
     @torch.no_grad()
@@ -107,6 +107,6 @@ class Bundle:
     ) -> npt.NDArray[np.float64]:
         """Modality -> one array per recording; returns (n, C) float64, rows summing to 1."""
         inputs = {m: torch.from_numpy(np.stack(list(rows))) for m, rows in features.items()}
-        parts = [w * model(inputs).double().softmax(dim=1) for w, model in self._members]
+        parts = [w * model(inputs).double().softmax(dim=1) for w, model in self.members]
         mean: npt.NDArray[np.float64] = torch.stack(parts).sum(dim=0).numpy()
         return mean

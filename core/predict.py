@@ -70,16 +70,16 @@ class Predictor:
         directory = RunDirectory.existing(run)
         info = directory.info()
         config = RunConfig.from_json(info["config"])
-        self._bundle = Bundle(directory, registry)
+        self.bundle = Bundle(directory, registry)
         # Only what the model takes: of the others, an imported one may have gone.
-        used = replace(config, features=tuple(self._bundle.modalities))
-        self._extractors = make_extractors(used, registry)
-        self.warnings = _changed(self._extractors, info["features"])
+        used = replace(config, features=tuple(self.bundle.modalities))
+        self.extractors = make_extractors(used, registry)
+        self.warnings = _changed(self.extractors, info["features"])
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the probabilities."""
-        return self._bundle.classes
+        return self.bundle.classes
 
     def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
         """Label recordings, in the order given; one that can't be read has its `error` set."""
@@ -94,25 +94,28 @@ class Predictor:
 
     def _batch(self, paths: list[Path]) -> list[Prediction]:
         found: list[Prediction] = []
-        features: dict[str, list[npt.NDArray[Any]]] = {m: [] for m in self._extractors}
+        features: dict[str, list[npt.NDArray[Any]]] = {m: [] for m in self.extractors}
         for path in paths:
-            try:
-                arrays = self._extract(Recording(path))
-            except Exception as error:  # as in a run: one bad recording is one failure
-                reason = error.message if isinstance(error, FusionError) else repr(error)
-                text = reason if str(path) in reason else f"{path}: {reason}"
-                found.append(Prediction(path, None, {}, text))
+            arrays, reason = self.extracted(path)
+            if reason is not None:
+                found.append(Prediction(path, None, {}, reason))
                 continue
             found.append(Prediction(path, "", {}))
             for m, array in arrays.items():
                 features[m].append(array)
         if not any(p.error is None for p in found):
             return found
-        rows = iter(self._bundle.probabilities(features))
+        rows = iter(self.bundle.probabilities(features))
         return [p if p.error else self._labelled(p.path, next(rows)) for p in found]
 
-    def _extract(self, recording: Recording) -> dict[str, npt.NDArray[Any]]:
-        return {m: e.check(e.extract(recording)) for m, e in self._extractors.items()}
+    def extracted(self, path: Path) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
+        """Modality -> the array of a recording; or none, and the reason."""
+        recording = Recording(path)
+        try:
+            return {m: e.check(e.extract(recording)) for m, e in self.extractors.items()}, None
+        except Exception as error:  # as in a run: one bad recording is one failure
+            reason = error.message if isinstance(error, FusionError) else repr(error)
+            return {}, reason if str(path) in reason else f"{path}: {reason}"
 
     def _labelled(self, path: Path, row: npt.NDArray[Any]) -> Prediction:
         by_class = {name: float(p) for name, p in zip(self.classes, row, strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -99,18 +99,26 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
             f"The features can't be read, so that nothing was judged by them: {evidence.missing}"
         )
     findings = [f for rule in rules for f in rule(evidence, thresholds)]
-    causes = {f.modality for f in findings if f.fault in _CAUSES and f.severity != "mild"}
-    # The fault of all modalities together may come from any one of them.
-    findings = [
-        _milder(f) if f.fault in _EFFECTS and causes and f.modality in {None, *causes} else f
-        for f in findings
-    ]
+    findings = [_milder(f) if _follows(f, findings) else f for f in findings]
     return Diagnosis(
         tuple(sorted(findings, key=lambda finding: finding.rank)),
         training_rules.measured(evidence),
         asdict(thresholds),
         tuple(caveats),
     )
+
+
+def _follows(finding: Finding, others: Sequence[Finding]) -> bool:
+    """Whether a finding may be the effect of another one.
+
+    What is wrong with a modality explains what else is seen of it, and what is seen of all
+    together; a head far too large explains what the branches did not learn.
+    """
+    causes = {f.modality for f in others if f.fault in _CAUSES and f.severity != "mild"}
+    if finding.fault in _EFFECTS and causes and finding.modality in {None, *causes}:
+        return True
+    too_large = any(f.fault == "overfitting_head" and f.numbers["too_large"] for f in others)
+    return too_large and finding.fault in {"cold_start", "branch_imbalance"}
 
 
 def _milder(finding: Finding) -> Finding:

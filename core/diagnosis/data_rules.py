@@ -19,6 +19,7 @@ from .views import cross_validated, linear_predictions, retrieval_ranks, standar
 _SHOWN = 5  # clips
 _FEWEST = 100  # clips to judge pairs or confident predictions by
 _CONFIDENT = 0.2  # share of the clips
+_KNOWN = 0.4  # of the way from chance to 1, that a modality knows to judge labels by it
 
 
 def not_finite(e: Evidence, t: Thresholds) -> Iterable[Finding]:
@@ -222,7 +223,7 @@ def label_noise(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         wrong += [(float(confidence[i]), int(fold.split.val[i])) for i in missed]
     share = len(wrong) / max(1, looked)
     known = e.val_uar(best) - 1 / e.classes
-    if looked * 5 < _FEWEST or share < t.noise_share or known < 0.2 * (1 - 1 / e.classes):
+    if looked * 5 < _FEWEST or share < t.noise_share or known < _KNOWN * (1 - 1 / e.classes):
         return
     sure = binomtest(len(wrong), looked, t.noise_share / 2, alternative="greater").pvalue < 0.01
     if not sure:
@@ -230,7 +231,7 @@ def label_noise(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     names = tuple(e.data.clips[i].name for _, i in sorted(wrong, reverse=True)[:_SHOWN])
     yield Finding(
         "label_noise",
-        "moderate" if share < 0.5 else "severe",
+        "moderate",
         f"Of the {looked} most confident predictions of {best} on validation, {share:.0%} are "
         f"wrong, though it reaches {100 * e.val_uar(best):.1f} UAR: labels may be wrong, or "
         "the classes can't be told apart.",

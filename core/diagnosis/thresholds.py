@@ -67,7 +67,7 @@ class Thresholds:
     learned_share: float = 0.5
     gap_points: float = 10.0
     loss_points: float = 3.0
-    head_ratio: float = 10.0
+    head_ratio: float = 5.0
     linear_points: float = 8.0
     unfitted_points: float = 3.0
     linear_p: float = 0.01

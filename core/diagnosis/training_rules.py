@@ -265,15 +265,18 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         says += f" The head has {size:.0f} times as many weights as all branches together."
     yield Finding(
         "overfitting_head",
-        "moderate" if too_large and lost < 10 else _by_size(lost, severe=10, moderate=6),
+        ("severe" if lost >= t.loss_points else "moderate")
+        if too_large
+        else _by_size(lost, severe=10, moderate=6),
         says,
         f"a gap at least {t.gap_points:g} points above the best probe's, and at least "
         f"{t.loss_points:g} points lost on validation against the best probe or single modality; "
         f"or a gap of {2 * t.gap_points:g} points with a head of {t.head_ratio:g} times the "
         "branches' weights",
         None,
-        {"train": train, "val": val, "gap": gap, "probe_gap": own_gap, "lost": lost, "size": size},
-    )
+        {"train": train, "val": val, "gap": gap, "probe_gap": own_gap, "lost": lost, "size": size,
+         "too_large": float(too_large)},
+    )  # fmt: skip
 
 
 def _by_harm(e: Evidence, far: bool) -> Severity:

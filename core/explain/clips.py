@@ -10,15 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..bundle import Bundle
-from ..contracts import Modality, Recording
+from ..contracts import Modality
 from ..device import choose_device
-from ..errors import FusionError
-from ..model import FusionModel
 from ..predict import Predictor
 from ..registry import Registry
 from ..results import finite
-from ..run_dir import RunDirectory
 from . import absence_notes
 from .evidence import Evidence, gather
 from .groups import Group, groups_of
@@ -134,12 +130,12 @@ class ClipExplainer(Predictor):
     ) -> None:
         super().__init__(run, registry)
         self._device = choose_device(device)
-        members = _Members(RunDirectory.existing(run), registry).on(self._device)
+        members = [(weight, model.to(self._device)) for weight, model in self.bundle.members]
         self._model = Explained(members)
         modalities = [
-            Modality(m, tuple(e.shape), tuple(e.axes)) for m, e in self._extractors.items()
+            Modality(m, tuple(e.shape), tuple(e.axes)) for m, e in self.extractors.items()
         ]
-        channels = {m: e.channels for m, e in self._extractors.items()}
+        channels = {m: e.channels for m, e in self.extractors.items()}
         self._groups = groups_of(modalities, channels, axes)
 
     @property
@@ -157,13 +153,10 @@ class ClipExplainer(Predictor):
     def explain(self, paths: Iterable[Path]) -> Iterator[ClipExplanation]:
         """Explain recordings, in the order given; one that can't be read has its `error` set."""
         for path in paths:
-            try:
-                arrays = self._extract(Recording(path))
-            except Exception as error:  # as in a run: one bad recording is one failure
-                reason = error.message if isinstance(error, FusionError) else repr(error)
-                text = reason if str(path) in reason else f"{path}: {reason}"
+            arrays, reason = self.extracted(path)
+            if reason is not None:
                 nan = float("nan")
-                yield ClipExplanation(path, None, {}, {}, nan, (), nan, nan, text)
+                yield ClipExplanation(path, None, {}, {}, nan, (), nan, nan, reason)
                 continue
             raw = {m: torch.from_numpy(array)[None].to(self._device) for m, array in arrays.items()}
             nobody = np.zeros((0, 1), np.int64)  # one clip can't be permuted
@@ -191,10 +184,3 @@ class ClipExplainer(Predictor):
             float(answers.difference[0]),
             float(answers.gap[0]),
         )
-
-
-class _Members(Bundle):
-    """The models of a bundle one by one."""
-
-    def on(self, device: torch.device) -> list[tuple[float, FusionModel]]:
-        return [(weight, model.to(device)) for weight, model in self._members]
