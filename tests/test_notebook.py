@@ -1,0 +1,92 @@
+"""The notebook runs as it is, its claims hold, and what is committed is what it printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("ipykernel")
+nbclient = pytest.importorskip("nbclient")
+
+NOTEBOOK = Path(__file__).parents[1] / "examples/repair_a_failing_fusion.ipynb"
+LARGEST = 400_000  # bytes
+
+# Run in the notebook's kernel when all cells are done.
+CHECK = """
+import json
+print(json.dumps({
+    "single_before": single_before,
+    "fused_before": fused_before,
+    "handed_out": handed_out,
+    "single_after": repair.chosen.single,
+    "faults": diagnosis.faults,
+    "steps": [step.name for step in repair.steps],
+    "reports": [r.is_file() for r in (broken.report, repair.result.report)],
+    "shapley": sum(explanation.uar_shapley.values()),
+    "uar": explanation.uar.value,
+    "classes": len(explanation.classes),
+}))
+"""
+
+
+def committed() -> Any:
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_what_is_committed_is_valid_and_small() -> None:
+    notebook = committed()
+    nbformat.validate(notebook)
+    assert NOTEBOOK.stat().st_size < LARGEST
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+
+
+def test_every_cell_was_executed_in_order() -> None:
+    cells = code_cells(committed())
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+def test_outputs_have_figures_and_neither_errors_nor_warnings() -> None:
+    outputs = [output for cell in code_cells(committed()) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
+
+
+def test_no_path_of_a_machine_is_shown() -> None:
+    for cell in code_cells(committed()):
+        for output in cell.outputs:
+            shown = {k: v for k, v in output.get("data", {}).items() if k.startswith("text/")}
+            text = "\n".join([output.get("text", ""), *shown.values()])
+            assert not re.search(r"(?<![\w.<])/(?:home|root|tmp|usr|work|Users|var|opt)\b", text)
+            assert not re.search(r"\b[A-Z]:\\", text)
+
+
+@pytest.mark.slow
+def test_it_runs_and_its_claims_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    notebook = committed()
+    notebook.cells.append(nbformat.v4.new_code_cell(CHECK))
+    # A cell that fails raises here, with its traceback.
+    nbclient.NotebookClient(
+        notebook, timeout=1200, kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()  # fmt: skip
+    found = json.loads(notebook.cells[-1].outputs[0].text)
+    # Well below: one clip of validation is a point of UAR.
+    assert found["fused_before"] < found["single_before"] - 0.05
+    assert "scale_mismatch" in found["faults"]
+    assert found["steps"][0] == "base" and len(found["steps"]) > 1
+    assert found["handed_out"] >= max(found["single_before"], found["single_after"])
+    assert found["reports"] == [True, True]
+    assert found["shapley"] == pytest.approx(found["uar"] - 1 / found["classes"], abs=1e-6)
+    assert (tmp_path / "runs/repair_a_failing_fusion/repaired/repair.json").is_file()
