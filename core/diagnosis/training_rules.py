@@ -16,7 +16,7 @@ _ONE_CLASS = 0.9  # of the predictions on validation
 
 
 def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Embeddings that hardly differ between clips, or never get a gradient."""
+    """Embeddings that hardly differ between clips."""
     size = float(e.spec.dim)
     limit = max(1.0, t.dead_rank * size)
     for m in e.modalities:
