@@ -240,7 +240,9 @@ def print_result(result: RunResult) -> None:
     for name in (FUSED, CHOSEN):
         comparison = results.comparisons[name]
         if name == FUSED or comparison.difference:  # often the best single is handed out itself
-            console.print(f"{name} minus {results.best_single}: {escape(_comparison(comparison))}")
+            console.print(
+                f"{name} minus {results.best_single}: {escape(comparison_text(comparison))}"
+            )
     if len(results.weights) > 1:
         shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
         console.print(f"fusion weights on test: {shares}")
@@ -284,7 +286,8 @@ def _table(result: RunResult) -> Table:
     return table
 
 
-def _comparison(c: Comparison) -> str:
+def comparison_text(c: Comparison) -> str:
+    """A difference in UAR with its interval and its p-value."""
     return (
         f"{points(c.difference)} points of UAR, 95 % interval "
         f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}"

@@ -73,7 +73,7 @@ def _print_finding(finding: Finding, console: Console) -> None:
 
 def _signs(diagnosis: Diagnosis) -> Table:
     table = Table(
-        title="Late in the joint training, means over folds", title_justify="left", box=None,
+        title="Means over the last fifth of the epochs, and over folds", title_justify="left", box=None,
         pad_edge=False, header_style="bold", title_style="",
     )  # fmt: skip
     table.add_column("")

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from ..diagnosis import Diagnosis
 from ..repair import Repair, RepairObserver, Step
+from ..results import interval_text
 from ..trainings import FUSED, Training
-from .display import Display, new_console, print_result
+from .display import Display, comparison_text, new_console, print_result
 from .findings import one_line
 
 
@@ -78,6 +79,15 @@ def print_repair(done: Repair) -> None:
     console.print()
     console.print(Text(_sentence(done), style="bold"))
     print_result(done.result)
+    before = done.before.results
+    fused, single = before.model(FUSED).uar, before.model(done.best_single).uar
+    console.print(
+        f"\nbefore, on the same test clips: fused {interval_text(fused)}, {done.best_single} "
+        f"{interval_text(single)}"
+    )
+    console.print(
+        f"handed out minus {done.best_single} as it was: {comparison_text(done.against_base)}"
+    )
 
 
 def _sentence(done: Repair) -> str:

@@ -46,8 +46,11 @@ from ..fold_predictions import validate_all
 from ..model import ModelSpec
 from ..prepare import Plan, make_extractors, make_plan
 from ..registry import Registry
+from ..results import CHOSEN
 from ..run_dir import RunDirectory
+from ..said import Said
 from ..selection import select
+from ..statistics import Comparison, paired_comparison
 from .changes import changed, share_alike, words_for
 from .outcome import Repair, RepairObserver, RepairRequest, Step
 from .target import Target
@@ -158,14 +161,30 @@ class _Work:
         reached = best.fused >= goal
         chosen = best if reached else max(steps, key=lambda step: (step.best, step.fused))
         self.observer.evaluating()
-        result = resume_experiment(self.runs[chosen.name].path, jobs=self.jobs)
+        before, result = (
+            resume_experiment(self.runs[name].path, jobs=self.jobs) for name in (BASE, chosen.name)
+        )
         single = max(self._modalities, key=lambda m: base.val_uar[m])
         done = Repair(
-            self.folder.path, diagnosis, tuple(steps), single, goal, reached, chosen, result
+            self.folder.path,
+            diagnosis,
+            tuple(steps),
+            single,
+            goal,
+            reached,
+            chosen,
+            result,
+            before,
+            self._against_base(chosen, single),
         )
         known = self.folder.read_json(FILE)
         self.folder.write_json(FILE, {**known, **done.to_json()})
         return done
+
+    def _against_base(self, chosen: Step, single: str) -> Comparison:
+        """On test, paired: what is handed out, and the base's best single modality."""
+        said = [Said.read(self.runs[name], self.data.classes) for name in (chosen.name, BASE)]
+        return paired_comparison(said[0].confusions(CHOSEN), said[1].confusions(single))
 
     def _goal(self, steps: Sequence[Step]) -> float:
         return self.request.target.goal(max(step.single for step in steps))

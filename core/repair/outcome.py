@@ -11,6 +11,7 @@ from ..diagnosis import Diagnosis
 from ..experiment import Observer, RunResult
 from ..results import finite
 from ..selection import ENSEMBLE
+from ..statistics import Comparison
 from ..trainings import FUSED
 from .target import Target
 
@@ -104,6 +105,11 @@ class Repair:
         Whose models are handed out.
     result : RunResult
         Of the chosen step, test read.
+    before : RunResult
+        Of the base, its test read when everything was chosen.
+    against_base : Comparison
+        On test: what is handed out minus the base's best single modality. A step may have
+        changed the single modalities too, and its own result knows only those.
     """
 
     path: Path
@@ -114,6 +120,8 @@ class Repair:
     reached: bool
     chosen: Step
     result: RunResult
+    before: RunResult
+    against_base: Comparison
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -126,6 +134,7 @@ class Repair:
             "handed_out": self.chosen.path,
             "findings": [finding.to_json() for finding in self.diagnosis.findings],
             "verdict": self.result.results.verdict,
+            "against_base": finite(asdict(self.against_base)),
         }
 
 

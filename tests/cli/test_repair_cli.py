@@ -113,11 +113,21 @@ def test_what_is_handed_out_is_never_below_the_best_single_modality(mended) -> N
     assert chosen["best"] >= max(base["mel"], base["persistence"])
 
 
-def test_test_is_read_once_of_what_is_handed_out(mended) -> None:
+def test_test_is_read_of_what_is_handed_out_and_of_the_base_alone(mended) -> None:
     out, _ = mended
     data = json.loads((out / "repair.json").read_text())
     tested = {path.parents[2].name for path in out.rglob("fused/test.npz")}
-    assert tested == {Path(data["handed_out"]).name}
+    assert tested == {Path(data["handed_out"]).name, "0-base"}
+
+
+def test_what_is_handed_out_is_compared_with_the_single_modality_that_there_was(mended) -> None:
+    out, _ = mended
+    data = json.loads((out / "repair.json").read_text())
+    results = [json.loads((Path(p) / "results.json").read_text())
+               for p in (data["handed_out"], data["steps"][0]["path"])]  # fmt: skip
+    uar = [{m["name"]: m["uar"]["value"] for m in r["models"]} for r in results]
+    expected = uar[0]["chosen"] - uar[1][data["best_single"]]
+    assert data["against_base"]["difference"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_same_again_trains_nothing(mended) -> None:
