@@ -73,8 +73,8 @@ def _print_finding(finding: Finding, console: Console) -> None:
 
 def _signs(diagnosis: Diagnosis) -> Table:
     table = Table(
-        title="Means over the last fifth of the epochs, and over folds", title_justify="left", box=None,
-        pad_edge=False, header_style="bold", title_style="",
+        title="Means over the last fifth of the epochs, and over folds", title_justify="left",
+        box=None, pad_edge=False, header_style="bold", title_style="",
     )  # fmt: skip
     table.add_column("")
     shown = [key for key in _SIGNS if any(key in signs for signs in diagnosis.signs.values())]
