@@ -363,7 +363,9 @@ def test_an_item_that_kills_its_worker(cache: FeatureCache) -> None:
     report = build(cache, [(computation, items(60))], jobs=2)
     assert sorted(failure.source for failure in report.failures) == [7, 30]
     assert "died, twice" in report.failures[0].reason
-    assert report.computed == 58
+    # A chunk may be written by a worker that goes with the pool before it could say so: looked
+    # for again, it is there.
+    assert report.computed + report.present == 58
     stored(cache, fingerprint(), [n for n in range(60) if n not in (7, 30)])
 
 
