@@ -26,10 +26,10 @@ from fault_trials import FAULTS, HEALTHY, Maker, Trial
 
 from fusion.cache.workers import WorkerPool, available_cores, process_pool
 from fusion.core.cells import share_training
-from fusion.core.config import RunConfig
 from fusion.core.diagnosis import diagnose
 from fusion.core.experiment import prepare_run, resume_experiment
 from fusion.core.parameters import parse_settings
+from fusion.core.predict import plugins_of
 from fusion.core.prepare import make_plan
 from fusion.core.registry import Registry
 from fusion.core.repair import RepairRequest, Target, repair
@@ -247,7 +247,7 @@ def findings_of(path: Path, *, again: bool) -> list[tuple[str, str, str | None]]
 def repaired(path: Path, folder: Path) -> Repaired:
     """Mend a run; once it is mended, this reads what came of it."""
     run = RunDirectory.existing(path)
-    registry = Registry(RunConfig.from_json(run.info()["config"]).plugins)
+    registry = Registry(plugins_of(path))
     done = repair(run, folder, registry, RepairRequest(Target("minimum")), jobs=0)
     test = {row["name"]: row["uar"]["value"] for row in done.result.results.to_json()["models"]}
     values = done.chosen.best, done.steps[0].single, test["chosen"], test[done.best_single]

@@ -97,7 +97,7 @@ def repair(
         When the base can't be trained.
     """
     from .cli.repair_display import RepairDisplay
-    from .config import RunConfig
+    from .predict import plugins_of
     from .registry import Registry
     from .repair import RepairRequest, Target
     from .repair import repair as mend
@@ -110,7 +110,7 @@ def repair(
         minutes,
     )
     folder = Path(out) if out else Path("repairs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-    registry = Registry(RunConfig.from_json(source.info()["config"]).plugins)
+    registry = Registry(plugins_of(source.path))
     with main_left_out(), RepairDisplay(quiet=quiet) as display:
         return mend(
             source,
@@ -133,13 +133,13 @@ def _thresholds(given: Mapping[str, float] | None) -> Thresholds:
 def _trained(path: Path) -> RunDirectory:
     """The run at `path`, if its trainings are done."""
     from .run_dir import RunDirectory
-    from .trainings import trainings_of
+    from .trainings import unfinished
 
     run = RunDirectory.existing(path)
-    left = [t.name for t in trainings_of(run) if not run.finished(t.name)]
+    left = unfinished(run)
     if left:
         raise RunError(
-            f"The run {path} is not trained to the end: {left[0]} is missing.",
+            f"The run {path} is not trained to the end: {left[0].name} is missing.",
             hint=f"Go on with it: fusion.resume({str(path)!r}), or fusion diagnose {path}",
         )
     return run

@@ -23,8 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..cache import FeatureCache
-from ..cache.journal import register_run
 from ..cache.workers import WorkerPool, process_pool
 from .attribution import FILE as CONTRIBUTIONS
 from .balancing import late_rules
@@ -32,7 +30,7 @@ from .build import Extracted, extract
 from .cells import BASELINES, conclude_cell, share_baselines
 from .comparison import Comparisons, summarise
 from .errors import CacheError, FusionError, RunError
-from .experiment import Observer, describe
+from .experiment import Observer, lay_out
 from .features import number_of_batches
 from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid, reads_of
 from .registry import Registry
@@ -280,10 +278,7 @@ class _Work:
             tune=config.tune if tune is None else tune,
         )
         run.path.mkdir(parents=True, exist_ok=True)
-        register_run(FeatureCache(config.cache), run.path)
-        run.write_clips(self.extracted.data)
-        described = describe(replace(plan, config=config), self.extracted, self.registry)
-        run.write_json("run.json", described)
+        lay_out(run, replace(plan, config=config), self.extracted, self.registry)
 
     # -- training ----------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from .trainings import (
     default_jobs,
     train_all,
     trainings_of,
+    unfinished,
 )
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "ripser", "h5py")
@@ -147,9 +148,15 @@ def prepare_run(
     workers = None if jobs is None else max(1, jobs)
     extracted = extract(plan, jobs=workers, on_progress=observer.extracting)
     observer.extracted(extracted.report)
+    lay_out(run, plan, extracted, registry)
+    return run
+
+
+def lay_out(run: RunDirectory, plan: Plan, extracted: Extracted, registry: Registry) -> None:
+    """Write what trainings read: the clips, and run.json as it stands before them."""
+    register_run(FeatureCache(plan.config.cache), run.path)
     run.write_clips(extracted.data)
     run.write_json("run.json", describe(plan, extracted, registry))
-    return run
 
 
 def train_run(
@@ -161,14 +168,13 @@ def train_run(
 ) -> None:
     """Carry out the trainings that a run still lacks, and stop there: test is not read."""
     observer = observer or Observer()
-    trainings = trainings_of(run)
-    if all(run.finished(training.name) for training in trainings):
+    if not unfinished(run):
         return
     config = RunConfig.from_json(run.info()["config"])
     if config.tune:
         check_installed()
     with run.locked():
-        observer.training(run.path, trainings, config.train.epochs, max(1, config.tune))
+        observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
         train_all(
             run,
             jobs=jobs if jobs is not None else default_jobs(config.device),

@@ -9,7 +9,7 @@ from typing import Any
 
 from .config import RunConfig
 from .device import choose_device
-from .errors import ParameterError, PluginError, UnknownNameError
+from .errors import ParameterError, PluginError
 from .parameters import bind, make
 from .prepare import Plan, make_plan
 from .registry import Registry
@@ -249,8 +249,6 @@ def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
         first = next(iter(plans.values()), None)
         try:
             plans[cell] = make_plan(config, registry, like=first)
-        except UnknownNameError:
-            raise
         except (ParameterError, PluginError) as error:
             hint = hint if refused else error.hint  # of the first
             refused[cell] = error.message

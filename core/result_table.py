@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from .modes import MODES
-from .results import CHOSEN, ModelResult, interval_text, p_text, points
+from .results import CHOSEN, ModelResult, comparison_text, interval_text
 from .trainings import FUSED
 
 if TYPE_CHECKING:
@@ -95,11 +95,8 @@ def _row(model: ModelResult, folds: int) -> tuple[str, ...]:
 
 def _lines(result: RunResult, warning: str) -> list[str]:
     results = result.results
-    comparison = results.comparisons[FUSED]
     lines = [
-        f"{FUSED} minus {results.best_single}: {points(comparison.difference)} points of UAR, "
-        f"95 % interval [{points(comparison.low)}, {points(comparison.high)}], "
-        f"p = {p_text(comparison.p_value)}",
+        f"{FUSED} minus {results.best_single}: {comparison_text(results.comparisons[FUSED])}",
         results.verdict,
     ]
     if warning:

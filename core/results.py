@@ -228,6 +228,14 @@ def p_text(p: float) -> str:
 # -- JSON ----------------------------------------------------------------------------
 
 
+def comparison_text(c: Comparison) -> str:
+    """A difference in UAR with its interval and its p-value."""
+    return (
+        f"{points(c.difference)} points of UAR, 95 % interval "
+        f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}"
+    )
+
+
 def interval_text(interval: Interval) -> str:
     """A share as ``43.2 [38.0, 48.1]``, in percent; of one speaker there is no interval."""
     if interval.groups < 2:

@@ -73,6 +73,11 @@ def trainings_of(run: RunDirectory) -> list[Training]:
     return [Training(fold, m) for m in models for fold in range(info["split"]["folds"])]
 
 
+def unfinished(run: RunDirectory) -> list[Training]:
+    """The trainings of a run that are not done, in the same order."""
+    return [training for training in trainings_of(run) if not run.finished(training.name)]
+
+
 def spec_of(run: RunDirectory, training: Training) -> ModelSpec:
     """Description of the model that `training` trains, or has trained: with its own settings."""
     spec = ModelSpec.from_json(run.info()["model"])
@@ -120,7 +125,7 @@ def train_all(
         From the first training that fails. The others keep their checkpoints.
     """
     trainings = trainings_of(run)
-    todo = [t for t in trainings if not run.finished(t.name)]
+    todo = unfinished(run)
     for training in todo:
         rewind(run, training.name)  # a resumed training writes its past epochs again
     follower = _Follower(run, trainings, on_epoch, on_done)

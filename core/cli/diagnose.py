@@ -87,15 +87,15 @@ def trained(
     ctx: click.Context, options: dict[str, Any], display: Display
 ) -> tuple[RunDirectory, Registry]:
     """The run that was named, or a new one as the options ask for, trained but not tested."""
-    from ..config import RunConfig
     from ..experiment import new_run_path, prepare_run, train_run
+    from ..predict import plugins_of
     from ..prepare import make_plan
     from ..run_dir import RunDirectory
 
     if options["run"]:
         refuse_with_run(ctx, WITH_RUN, options["settings"])
         run = RunDirectory.existing(Path(options["run"]))
-        registry = registry_from(ctx, RunConfig.from_json(run.info()["config"]).plugins)
+        registry = registry_from(ctx, plugins_of(run.path))
     else:
         registry = registry_from(ctx)
         plan = make_plan(config_from(options, registry), registry)

@@ -28,11 +28,10 @@ from ..modes import MODES, Group, speaker_of
 from ..prepare import Plan
 from ..report import REPORT, cautions
 from ..result_table import result_table
-from ..results import CHOSEN, p_text, points
+from ..results import CHOSEN, comparison_text
 from ..run_dir import PARTS
 from ..selection import ENSEMBLE
 from ..splits import Split
-from ..statistics import Comparison
 from ..trainings import FUSED, Training
 from .findings import one_line
 
@@ -284,14 +283,6 @@ def _table(result: RunResult) -> Table:
         style = "bold" if number in found.best else ""
         table.add_row(*row, style=style, end_section=row[0] == ENSEMBLE)
     return table
-
-
-def comparison_text(c: Comparison) -> str:
-    """A difference in UAR with its interval and its p-value."""
-    return (
-        f"{points(c.difference)} points of UAR, 95 % interval "
-        f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}"
-    )
 
 
 def _fetched(report: BuildReport, upstream: object) -> str:

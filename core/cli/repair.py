@@ -96,13 +96,13 @@ def _request(options: dict[str, Any]) -> RepairRequest:
 
 
 def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[RunDirectory | Plan, Registry]:
-    from ..config import RunConfig
+    from ..predict import plugins_of
     from ..prepare import make_plan
     from ..run_dir import RunDirectory
 
     if options["run"]:
         refuse_with_run(ctx, {*WITH_RUN, "target", "steps", "budget", "out"}, options["settings"])
         run = RunDirectory.existing(Path(options["run"]))
-        return run, registry_from(ctx, RunConfig.from_json(run.info()["config"]).plugins)
+        return run, registry_from(ctx, plugins_of(run.path))
     registry = registry_from(ctx)
     return make_plan(config_from(options, registry), registry), registry

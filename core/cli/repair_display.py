@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ..diagnosis import Diagnosis
 from ..repair import Repair, RepairObserver, Step
-from ..results import interval_text
+from ..results import comparison_text, interval_text
 from ..trainings import FUSED, Training
-from .display import Display, comparison_text, new_console, print_result
+from .display import Display, new_console, print_result
 from .findings import one_line
 
 

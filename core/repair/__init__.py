@@ -17,11 +17,10 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 
-from ...cache import FeatureCache
 from ...cache.builder import BuildReport
-from ...cache.journal import register_run
 from ..build import Extracted
 from ..config import RunConfig
 from ..contracts import Prescription
@@ -33,10 +32,9 @@ from ..errors import (
     PluginError,
     RunError,
     TrainingError,
-    UnknownNameError,
 )
 from ..experiment import (
-    describe,
+    lay_out,
     prepare_run,
     resume_experiment,
     train_run,
@@ -134,7 +132,6 @@ class _Work:
         self.spec = ModelSpec.from_json(self.base_run.info()["model"])
         self.data = self.base_run.read_clips()
         self.runs = {BASE: self.base_run}
-        self.plan: Plan | None = None
 
     def _base_of(self, plan: Plan) -> RunDirectory:
         """The run to be mended, where it was not given; made where it is not there yet."""
@@ -213,12 +210,10 @@ class _Work:
         started = time.monotonic()
         reason = ""
         for before in (config, self.config):
-            tried = changed(before, _added(offer, before, self.config))
+            tried = changed(before, _added(offer, before))
             words = tuple(words_for(self.config, tried))
             try:
-                plan = make_plan(tried, self.registry, like=self._like())
-            except UnknownNameError:
-                raise
+                plan = make_plan(tried, self.registry, like=self._like)
             except (ParameterError, PluginError) as error:
                 reason = reason or error.message
                 continue
@@ -234,20 +229,19 @@ class _Work:
             return replace(step, gain=step.fused - base.fused, seconds=seconds), tried
         return Step(name, refused=reason), config
 
+    @cached_property
     def _like(self) -> Plan:
         """The base's plan: its clips and its split hold for all steps."""
-        if self.plan is None:
-            info, data = self.base_run.info(), self.data
-            extractors = make_extractors(self.config, self.registry)
-            self.plan = Plan(
-                self.config,
-                Dataset(data.clips, data.classes, info["dropped_labels"], tuple(info["corpora"])),
-                extractors,
-                {m: fingerprint_of(extractor) for m, extractor in extractors.items()},
-                data.splits,
-                self.spec,
-            )
-        return self.plan
+        info, data = self.base_run.info(), self.data
+        extractors = make_extractors(self.config, self.registry)
+        return Plan(
+            self.config,
+            Dataset(data.clips, data.classes, info["dropped_labels"], tuple(info["corpora"])),
+            extractors,
+            {m: fingerprint_of(extractor) for m, extractor in extractors.items()},
+            data.splits,
+            self.spec,
+        )
 
     def _step_run(self, plan: Plan, name: str) -> RunDirectory:
         """The run directory of a step, of the base's clips; made where it is not there yet."""
@@ -256,11 +250,8 @@ class _Work:
             run = RunDirectory.existing(path)
         else:
             run = RunDirectory.create(path)
-            register_run(FeatureCache(plan.config.cache), path)
             nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)
-            run.write_clips(self.data)
-            described = describe(plan, Extracted(self.data, nothing_new), self.registry)
-            run.write_json("run.json", described)
+            lay_out(run, plan, Extracted(self.data, nothing_new), self.registry)
         share_alike(run, list(self.runs.values()))
         return run
 
@@ -272,7 +263,7 @@ class _Work:
         return replace(step, val_uar=val_uar, best=sum(best) / len(best))
 
 
-def _added(offer: Prescription, before: RunConfig, base: RunConfig) -> Prescription:
+def _added(offer: Prescription, before: RunConfig) -> Prescription:
     """The offer, its balancers added to those that an earlier step has brought."""
     if offer.balancers is None:
         return offer
