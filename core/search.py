@@ -21,6 +21,7 @@ from .config import RunConfig, TrainConfig
 from .contracts.space import Choice, Integer, LogInteger, LogUniform, Space, space_from_json
 from .errors import ParameterError, UnknownNameError
 from .model import ModelSpec
+from .optional import required
 from .parameters import check_space, space_of
 
 if TYPE_CHECKING:
@@ -46,13 +47,7 @@ def check_installed() -> None:
 
 
 def _optuna() -> Any:
-    try:
-        return importlib.import_module("optuna")
-    except ImportError:
-        raise ParameterError(
-            "--tune needs the package optuna, which is not installed.",
-            hint="pip install 'modal-fusion[tune]'",
-        ) from None
+    return required("optuna", extra="tune", by="--tune")
 
 
 def search_space(
