@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 
 from .errors import ParameterError, RunError, UnknownNameError
 from .main_module import main_left_out
+from .parameters import as_text
 
 if TYPE_CHECKING:
     from .experiment import Observer
@@ -333,10 +334,4 @@ def _settings(given: Mapping[str, Any]) -> list[str]:
                 hint=f'For example: set={{"{owner}.{inner}": ...}}; owners are train, '
                 "branch.MODALITY and plugins.",
             )
-    return [f"{name}={_text(value)}" for name, value in given.items()]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(_text(item) for item in value)
-    return "none" if value is None else str(value)
+    return [f"{name}={as_text(value)}" for name, value in given.items()]

@@ -172,13 +172,24 @@ def expected_calibration_error(
     """
     if not len(targets):
         return float("nan")
+    confidence, right, index = confidence_bins(probabilities, targets, bins)
+    # Over a bin of n_b clips, n_b * |accuracy - confidence| = |sum of (right - confidence)|.
+    gaps = np.bincount(index, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(targets))
+
+
+def confidence_bins(
+    probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.integer], bins: int
+) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Of each clip: confidence, whether its answer is right, and which bin it falls into, (n,).
+
+    The bins are those of :func:`expected_calibration_error`.
+    """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
     index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    # Over a bin of n_b clips, n_b * |accuracy - confidence| = |sum of (right - confidence)|.
-    gaps = np.bincount(index, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(targets))
+    return confidence, right, index
 
 
 def entropy(probabilities: npt.NDArray[np.floating]) -> Floats:

@@ -310,3 +310,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
             )
         found.setdefault(owner, {})[name] = value.strip()
     return found
+
+
+def as_text(value: Any) -> str:
+    """A value as one would type it after ``--set OWNER.PARAMETER=``."""
+    if isinstance(value, list | tuple):
+        return ",".join(as_text(part) for part in value)
+    return "none" if value is None else str(value)

@@ -9,6 +9,7 @@ from typing import Any
 from ..cells import share_training
 from ..config import RunConfig
 from ..contracts import Prescription
+from ..parameters import as_text
 from ..run_dir import RunDirectory
 from ..trainings import FUSED, trainings_of
 
@@ -51,7 +52,7 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
         known = before.settings.get(owner)
         for name, value in given.items():
             if (known or {}).get(name) != value:
-                words.append(f"--set {owner}.{name}={value}")
+                words.append(f"--set {owner}.{name}={as_text(value)}")
     return words
 
 

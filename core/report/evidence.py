@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from ..metrics import Floats, uar
+from ..metrics import Floats, confidence_bins, uar
 from ..said import Said
 from .read import Answers
 
@@ -85,9 +85,7 @@ def calibration_bins(
     array of float64 [shape=(B, 3)]
         Mean confidence, share of right answers, share of all clips; by rising confidence.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == targets
-    index = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    confidence, right, index = confidence_bins(probabilities, targets, BINS)
     count = np.bincount(index, minlength=BINS)
     there = count > 0
     means = [

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import RunConfig, TrainConfig
 from ..errors import FusionError
-from ..parameters import bind
+from ..parameters import as_text, bind
 from ..registry import HOOKS, Registry
 from .markup import Html, code, details, paragraph, section, table
 from .read import ReadRun
@@ -80,7 +80,7 @@ def command_line(run: ReadRun, registry: Registry | None) -> str:
         default = _defaults(run, owner, registry)
         for name, value in settings.items():
             if name not in default or default[name] != value:
-                given += _setting(owner, name, _as_text(value))
+                given += _setting(owner, name, as_text(value))
     return shlex.join(given)
 
 
@@ -88,13 +88,6 @@ def _setting(owner: str, name: str, value: str) -> list[str]:
     if owner == "train" and name in _SHORT:
         return [_SHORT[name], value]
     return ["--set", f"{owner}.{name}={value}"]
-
-
-def _as_text(value: Any) -> str:
-    """A value as ``--set`` reads it."""
-    if isinstance(value, list | tuple):
-        return ",".join(_as_text(part) for part in value)
-    return "none" if value is None else str(value)
 
 
 def _defaults(run: ReadRun, owner: str, registry: Registry | None) -> Mapping[str, Any]:
