@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from ..modes import MODES
 from .evidence import Evidence, Fold
@@ -207,8 +206,14 @@ def _linear(e: Evidence, m: str, view: npt.NDArray[np.float64]) -> _Linear:
         val.append(100 * e.uar(said, split.val))
         unseen = cross_validated(view, e.data.targets, e.classes, split.train)
         train.append(100 * e.uar(unseen, split.train))
-    p = binomtest(won, won + lost, alternative="greater").pvalue if won + lost else 1.0
-    return _Linear(e.mean(val), e.mean(train), float(p))
+    return _Linear(e.mean(val), e.mean(train), _p_value(won, won + lost, 0.5))
+
+
+def _p_value(hits: int, of: int, share: float) -> float:
+    """Exact binomial test that hits are more frequent than `share`; 1 where there are none."""
+    from scipy.stats import binomtest  # half a second, which a run's start need not wait for
+
+    return float(binomtest(hits, of, share, alternative="greater").pvalue) if of else 1.0
 
 
 def label_noise(e: Evidence, t: Thresholds) -> Iterable[Finding]:
@@ -228,8 +233,7 @@ def label_noise(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     known = e.val_uar(best) - 1 / e.classes
     if looked * 5 < _FEWEST or share < t.noise_share or known < _KNOWN * (1 - 1 / e.classes):
         return
-    sure = binomtest(len(wrong), looked, t.noise_share / 2, alternative="greater").pvalue < 0.01
-    if not sure:
+    if _p_value(len(wrong), looked, t.noise_share / 2) >= 0.01:
         return
     names = tuple(e.data.clips[i].name for _, i in sorted(wrong, reverse=True)[:_SHOWN])
     yield Finding(
