@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .core.api import load, resume, run
     from .core.api_repair import diagnose, repair
     from .core.contracts import (
+        API_VERSION,
         Balancer,
         Baseline,
         Branch,
@@ -45,11 +46,18 @@ if TYPE_CHECKING:
         Uniform,
         hookimpl,
     )
-    from .core.errors import FusionError, UserError
+    from .core.errors import (
+        FusionError,
+        MissingModality,
+        ParameterError,
+        RecordingError,
+        UserError,
+    )
     from .core.explain import explain
     from .core.run_result import RunResult
 
 __all__ = [
+    "API_VERSION",
     "Balancer",
     "Baseline",
     "Branch",
@@ -65,14 +73,17 @@ __all__ = [
     "Integer",
     "LogInteger",
     "LogUniform",
+    "MissingModality",
     "Modality",
     "Panel",
+    "ParameterError",
     "ParameterGroup",
     "Pass",
     "Patient",
     "Plugin",
     "Prescription",
     "Recording",
+    "RecordingError",
     "Remedy",
     "RunResult",
     "Space",
@@ -95,6 +106,9 @@ __all__ = [
 _ELSEWHERE = {
     "FeatureCache": ".cache",
     "FusionError": ".core.errors",
+    "MissingModality": ".core.errors",
+    "ParameterError": ".core.errors",
+    "RecordingError": ".core.errors",
     "RunResult": ".core.run_result",
     "UserError": ".core.errors",
     "diagnose": ".core.api_repair",

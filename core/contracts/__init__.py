@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..ensemble import ensemble_weights
     from .data import Clip, Corpus, Extractor, Modality, Panel, Plugin, Recording
     from .gradients import Gradients, ParameterGroup, inner, norm_of
-    from .hooks import hookimpl, hookspec
+    from .hooks import API_VERSION, hookimpl, hookspec
     from .networks import Branch, Strategy, equal_dims
     from .remedy import Fault, Patient, Prescription, Remedy
     from .space import Choice, Integer, LogInteger, LogUniform, Space, Uniform
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .training import Balancer, Baseline, Context, Outputs
 
 _HOME = {
+    "API_VERSION": "hooks",
     "Balancer": "training",
     "Baseline": "training",
     "Branch": "networks",
@@ -62,6 +63,7 @@ _HOME = {
 }
 
 __all__ = [
+    "API_VERSION",
     "Balancer",
     "Baseline",
     "Branch",

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .training import Balancer
 
 PROJECT = "fusion"
+
+# Version of the contracts: raised when a plugin written for the one before needs a change.
+API_VERSION = 1
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
