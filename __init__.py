@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from .core.errors import (
         FusionError,
-        MissingModality,
+        MissingModalityError,
         ParameterError,
         RecordingError,
         UserError,
@@ -73,7 +73,7 @@ __all__ = [
     "Integer",
     "LogInteger",
     "LogUniform",
-    "MissingModality",
+    "MissingModalityError",
     "Modality",
     "Panel",
     "ParameterError",
@@ -106,7 +106,7 @@ __all__ = [
 _ELSEWHERE = {
     "FeatureCache": ".cache",
     "FusionError": ".core.errors",
-    "MissingModality": ".core.errors",
+    "MissingModalityError": ".core.errors",
     "ParameterError": ".core.errors",
     "RecordingError": ".core.errors",
     "RunResult": ".core.run_result",

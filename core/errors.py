@@ -9,7 +9,7 @@
         ├── ParameterError     a value of the wrong type or out of range
         ├── CorpusError        a corpus that is empty, unreadable or not what it was said to be
         ├── RecordingError     one recording that can't be read
-        │   └── MissingModality  a recording that lacks one modality
+        │   └── MissingModalityError  a recording that lacks one modality
         ├── SplitError         too few speakers or classes, or a speaker in two parts
         ├── PluginError        a plugin broke its contract
         ├── RunError           a run directory that exists, is missing or is damaged
@@ -32,7 +32,7 @@ __all__ = [
     "CacheError",
     "CorpusError",
     "FusionError",
-    "MissingModality",
+    "MissingModalityError",
     "ParameterError",
     "PluginError",
     "RecordingError",
@@ -83,7 +83,7 @@ class RecordingError(UserError):
     """One recording that can't be read or has nothing in it."""
 
 
-class MissingModality(RecordingError):
+class MissingModalityError(RecordingError):
     """A recording that can be read and lacks this one modality: it takes part without it."""
 
 
