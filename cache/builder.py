@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .dispatch import compute_all, wait_for_others
@@ -14,7 +14,7 @@ from .info import Problem
 from .journal import Purpose, record_build
 from .progress import Failure, Progress, Tally
 from .store import FeatureCache
-from .work import Chunk, Computation, Item, chunk_size
+from .work import Chunk, Computation, Item, batch_of, chunk_size, processes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class BuildReport:
         Files that were left aside on the way; what they held counted as missing.
     failures : list of Failure
         Items that could not be computed.
+    absent : list of Failure
+        Items whose source has no such array, which is no failure.
     seconds : float
         Wall time.
     """
@@ -43,6 +45,7 @@ class BuildReport:
     seconds: float
     fetched: int = 0
     problems: list[Problem] = field(default_factory=list)
+    absent: list[Failure] = field(default_factory=list)
 
 
 def build(
@@ -69,8 +72,9 @@ def build(
     work : sequence of (Computation, sequence of Item)
         What is wanted.
     jobs : int >= 1, optional
-        Processes, of one thread each; all cores by default. With 1 everything is computed in
-        this process. With more, a script must guard its start by
+        Processes, of one thread each; all cores by default. A computation that allows fewer
+        (:class:`~fusion.cache.work.BatchComputation`) has fewer, after the others. With 1
+        everything is computed in this process. With more, a script must guard its start by
         ``if __name__ == "__main__"``, as :mod:`multiprocessing` asks.
     on : Workers, optional
         Where to compute instead; see :func:`fusion.cache.open_workers`.
@@ -117,7 +121,8 @@ def _build(
     tally = Tally(sum(len(chunk.items) for chunk in plan.chunks), on_progress, strict)
     chunks = plan.chunks
     while chunks:
-        compute_all(chunks, on, tally)
+        for processes, together in _by_processes(chunks).items():
+            compute_all(together, on.at_most(processes), tally)
         chunks = wait_for_others(cache, tally.take_deferred(), tally)
     for fingerprint in plan.features:
         cache.index(fingerprint)
@@ -128,6 +133,7 @@ def _build(
         time.perf_counter() - started,
         plan.fetched,
         cache.problems,
+        tally.absent,
     )
     record_build(cache, report, plan.wanted, purpose)
     return report
@@ -180,9 +186,18 @@ def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
             cache.prepare(fingerprint)
             todo = tuple(item for item in items if item.key in missing)
             whole = Chunk(cache.root, computation, todo)
-            step = chunk_size(len(todo), fingerprint, size)
+            workers = min(size, processes_of(computation) or size)
+            step = chunk_size(len(todo), fingerprint, workers, batch_of(computation))
             chunks += (
                 whole.of(range(i, min(i + step, len(todo)))) for i in range(0, len(todo), step)
             )
     counts = {f.folder_name: len(items) for f, (_, items) in wanted.items()}
     return _Plan(chunks, present - fetched, fetched, list(wanted), counts)
+
+
+def _by_processes(chunks: Iterable[Chunk]) -> dict[int | None, list[Chunk]]:
+    """Chunks by how many processes may compute them at a time, those without a limit first."""
+    found: dict[int | None, list[Chunk]] = {None: []}
+    for chunk in chunks:
+        found.setdefault(processes_of(chunk.computation), []).append(chunk)
+    return {processes: together for processes, together in found.items() if together}

@@ -49,6 +49,11 @@ class UserError(FusionError):
     exit_code = 2
 
 
+class Absent(Exception):  # noqa: N818  (no error: nothing went wrong)
+    """Raised by a computation whose source has no such array: there is nothing to store, and
+    nothing failed."""
+
+
 class CacheError(UserError):
     """A cache folder or shard that can't be used as asked."""
 

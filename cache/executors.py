@@ -46,6 +46,12 @@ class Workers:
     remote: bool = False
     alive: Callable[[], bool] = lambda: True
 
+    def at_most(self, processes: int | None) -> Workers:
+        """No more than so many processes; None, or a cluster's own choice, leaves all as it is."""
+        if processes is None or processes >= self.size or self.remote:
+            return self
+        return _processes(processes)
+
 
 @contextlib.contextmanager
 def open_workers(
@@ -93,6 +99,10 @@ def _here(jobs: int) -> Workers:
         raise CacheError(f"A build needs at least 1 job, not {jobs}.")
     if jobs == 1:
         return Workers(1, 1, lambda: contextlib.nullcontext(_ThisProcess()))
+    return _processes(jobs)
+
+
+def _processes(jobs: int) -> Workers:
     # Two for each: the next one is there when one is done.
     return Workers(jobs, 2 * jobs, functools.partial(process_pool, jobs))
 

@@ -12,7 +12,7 @@ from .work import Chunk, Result
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One item that could not be computed.
+    """One item that could not be computed, or has no such array.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Progress:
     feature : str
         Name of the feature that was worked on last; empty at the start.
     done : int
-        Items computed or failed so far, of all features.
+        Items computed, failed or absent so far, of all features.
     total : int
         Items that were missing at the start, of all features.
     failed : int
@@ -63,6 +63,7 @@ class Tally:
         self.computed = 0
         self.present = 0
         self.failures: list[Failure] = []
+        self.absent: list[Failure] = []
         self.strict = strict
         self._deferred: list[Chunk] = []
         self._total = total
@@ -77,6 +78,9 @@ class Tally:
         for position, reason in result.failures:
             item = chunk.items[position]
             self.failures.append(Failure(chunk.feature, item.key, item.source, reason))
+        for position, reason in result.absent:
+            item = chunk.items[position]
+            self.absent.append(Failure(chunk.feature, item.key, item.source, reason))
         self._report(chunk.feature)
         if self.strict and result.failures:
             first = self.failures[-len(result.failures)]
@@ -93,5 +97,5 @@ class Tally:
     def _report(self, feature: str) -> None:
         if self._on_progress is not None:
             failed = len(self.failures)
-            done = self.computed + self.present + failed
+            done = self.computed + self.present + failed + len(self.absent)
             self._on_progress(Progress(feature, done, self._total, failed))

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from .claims import CLAIMS, Claims, claim_name
+from .errors import Absent, FusionError
 from .fingerprint import Fingerprint
 from .shard import SUFFIX, Entry, misfit, raw_key, write_shard
 from .store import FeatureCache
@@ -83,9 +84,42 @@ class Computation(Protocol):
     def compute(self, source: Any) -> npt.NDArray[Any]:
         """The array of one source, of the fingerprint's shape and dtype.
 
-        Whatever it raises is that item's failure; the others go on.
+        Whatever it raises is that item's failure; the others go on. :class:`~.errors.Absent` is
+        none: there is no such array for that source.
         """
         ...
+
+
+@runtime_checkable
+class BatchComputation(Computation, Protocol):
+    """A computation that can also work on several sources at a time."""
+
+    @property
+    def batch(self) -> int:
+        """How many sources it takes at a time, at most; >= 1."""
+        ...
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes of one machine may compute it at a time; None leaves it open."""
+        ...
+
+    def compute_many(self, sources: Sequence[Any]) -> Sequence[npt.NDArray[Any] | Exception]:
+        """For each source its array, or what :meth:`compute` would have raised.
+
+        If this itself raises, its sources are computed one at a time.
+        """
+        ...
+
+
+def batch_of(computation: Computation) -> int:
+    """How many sources a computation takes at a time."""
+    return max(1, computation.batch) if isinstance(computation, BatchComputation) else 1
+
+
+def processes_of(computation: Computation) -> int | None:
+    """How many processes of one machine may compute it at a time; None: any number."""
+    return computation.processes if isinstance(computation, BatchComputation) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +161,12 @@ def most_items(fingerprint: Fingerprint) -> int:
     return max(1, min(_MAX_ITEMS, _MAX_BYTES // fingerprint.array_bytes))
 
 
-def chunk_size(missing: int, fingerprint: Fingerprint, workers: int) -> int:
-    """How many items each of several workers takes at a time."""
+def chunk_size(missing: int, fingerprint: Fingerprint, workers: int, batch: int = 1) -> int:
+    """How many items each of several workers takes at a time: whole batches where they fit."""
     fair = max(_MIN_ITEMS, math.ceil(missing / (workers * _CHUNKS_PER_WORKER)))
-    return min(fair, most_items(fingerprint))
+    most = most_items(fingerprint)
+    batch = min(batch, most)
+    return min(math.ceil(fair / batch), most // batch) * batch
 
 
 @dataclass(slots=True)
@@ -147,12 +183,15 @@ class Result:
         Positions of items on which another builder works.
     failures : list of (int, str)
         Positions in the chunk, and reasons.
+    absent : list of (int, str)
+        The same of items whose source has no such array.
     """
 
     computed: int = 0
     present: int = 0
     deferred: list[int] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
+    absent: list[tuple[int, str]] = field(default_factory=list)
 
 
 def compute(chunk: Chunk, strict: bool) -> Result:
@@ -170,21 +209,22 @@ def compute(chunk: Chunk, strict: bool) -> Result:
         # Looked at after claiming: who had an item before has written it before letting go.
         finished = shards.found(chunk.items)
         written = time.monotonic()
+        todo: list[int] = []
         for position, item in enumerate(chunk.items):
             if item.key in finished:
                 result.present += 1
-                continue
-            if not mine[position]:
-                result.deferred.append(position)
-                continue
-            entry = _entry(chunk.computation, item)
-            claims.renew()
-            if isinstance(entry, Entry):
-                entries.append(entry)
+            elif mine[position]:
+                todo.append(position)
             else:
-                result.failures.append((position, entry))
-                if strict:
-                    break
+                result.deferred.append(position)
+        batch = batch_of(chunk.computation)
+        for start in range(0, len(todo), batch):
+            positions = todo[start : start + batch]
+            found = _entries(chunk.computation, [chunk.items[p] for p in positions])
+            claims.renew()
+            entries += _sorted_out(positions, found, result, strict)
+            if strict and result.failures:
+                break
             if entries and time.monotonic() - written > _MAX_SECONDS:
                 result.computed += shards.write(entries)
                 entries, written = [], time.monotonic()
@@ -232,15 +272,71 @@ def _shards(root: Path, fingerprint: Fingerprint) -> _Shards:
     return _Shards(root, fingerprint)
 
 
-def _entry(computation: Computation, item: Item) -> Entry | str:
-    """The array of one item, or why there is none."""
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """An item has no array, and should have none."""
+
+    reason: str
+
+
+Found = Entry | Nothing | str  # of one item: its array, that there is none, or what failed
+
+
+def _sorted_out(
+    positions: Sequence[int], found: Sequence[Found], result: Result, strict: bool
+) -> Iterator[Entry]:
+    """The arrays among `found`, up to the first failure if strict; `result` hears of the rest."""
+    for position, entry in zip(positions, found, strict=True):
+        if isinstance(entry, Entry):
+            yield entry
+        elif isinstance(entry, Nothing):
+            result.absent.append((position, entry.reason))
+        else:
+            result.failures.append((position, entry))
+            if strict:
+                return
+
+
+def _entries(computation: Computation, items: Sequence[Item]) -> list[Found]:
+    """What comes of each item of a batch."""
+    if len(items) == 1 or not isinstance(computation, BatchComputation):
+        return [_entry(computation, item) for item in items]
+    started = time.perf_counter()
+    try:
+        arrays = list(computation.compute_many([item.source for item in items]))
+        each = zip(items, arrays, strict=True)
+        seconds = (time.perf_counter() - started) / len(items)
+        return [_checked(computation, item, array, seconds) for item, array in each]
+    except (Exception, SystemExit):
+        # Which item it was shows one at a time, and its neighbours are not to suffer.
+        return [_entry(computation, item) for item in items]
+
+
+def _entry(computation: Computation, item: Item) -> Found:
+    """What comes of one item."""
     started = time.perf_counter()
     try:
         array = np.asarray(computation.compute(item.source))
     except (Exception, SystemExit) as error:
-        return f"{type(error).__name__}: {error}"
+        return _reason(error)
+    return _checked(computation, item, array, time.perf_counter() - started)
+
+
+def _checked(
+    computation: Computation, item: Item, array: npt.NDArray[Any] | Exception, seconds: float
+) -> Found:
+    if isinstance(array, Exception):
+        return _reason(array)
+    array = np.asarray(array)
     if item.file is not None and FileState.of(item.file.path) != item.file:
         return f"{item.file.path} was changed while this build went on; build again."
-    seconds = time.perf_counter() - started
     problem = misfit(array, computation.fingerprint)
     return problem or Entry(item.key, array, seconds, item.origin, item.group)
+
+
+def _reason(error: BaseException) -> Nothing | str:
+    if isinstance(error, Absent):
+        return Nothing(str(error))
+    # An error of this house says all itself; of another one, notes may say whose it is.
+    notes = () if isinstance(error, FusionError) else getattr(error, "__notes__", ())
+    return ". ".join([f"{type(error).__name__}: {error}", *notes])

@@ -14,6 +14,7 @@ from ..cache.fingerprint import digest_many
 from ..cache.journal import Purpose
 from ..cache.progress import Progress
 from ..cache.work import FileState, Item
+from .absence import absent_of, check_absent
 from .config import RunConfig
 from .contracts import Clip, Extractor
 from .corpora import Dataset
@@ -24,6 +25,7 @@ from .prepare import Plan, check_owners, make_extractors, read_dataset, with_def
 from .registry import Registry
 from .run_dir import RunData
 from .splits import Split, check_classes
+from .trace import during
 
 OnProgress = Callable[[Progress], None]
 
@@ -39,12 +41,17 @@ class Extracted:
 def extract(
     plan: Plan, *, jobs: int | None = None, on_progress: OnProgress | None = None
 ) -> Extracted:
-    """Make sure that every clip has every feature in the cache; leave out clips that can't.
+    """Make sure that every clip has its features in the cache; leave out clips that can't.
+
+    A clip that lacks a modality stays, unless it lacks all of them.
 
     Raises
     ------
     CorpusError
-        If no clip is left, or one failed and the configuration is strict.
+        If no clip is left, or one failed and the configuration is strict; if no clip has a
+        modality.
+    SplitError
+        If what is left, or what has a modality, is too little to train and choose on.
     """
     clips = plan.dataset.clips
     with open_workers(jobs=jobs) as on:
@@ -56,19 +63,25 @@ def extract(
             purpose="run",
             on_progress=on_progress,
         )
+    absent = absent_of(report, keys)
     failed = {failure.key for failure in report.failures}
-    kept = [i for i, key in enumerate(keys) if key not in failed]
-    splits = [_keep(split, set(kept)) for split in plan.splits]
-    if report.failures:
+    usable = np.array([key not in failed for key in keys])
+    if len(absent) == len(plan.extractors):
+        usable &= ~np.logical_and.reduce(list(absent.values()))
+    splits = [split.where(usable) for split in plan.splits]
+    if not usable.all():
         for split in splits:
             _check_parts(split, plan.dataset, report)
+    kept = np.flatnonzero(usable).tolist()
     data = RunData(
         tuple(clips[i] for i in kept),
         tuple(keys[i] for i in kept),
         plan.dataset.targets()[kept],
         plan.dataset.classes,
         tuple(_renumber(split, kept) for split in splits),
+        {m: flags[usable] for m, flags in absent.items() if flags[usable].any()},
     )
+    check_absent(data.absent, data.splits, data.clips, data.classes)
     return Extracted(data, report)
 
 
@@ -106,6 +119,7 @@ def build_cache(
         ]
 
 
+@during("extract")
 def build_features(
     config: RunConfig,
     extractors: Mapping[str, Extractor],
@@ -150,19 +164,12 @@ def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
     try:
         check_classes(split, dataset.clips, dataset.classes)
     except SplitError as error:
+        gone = [*report.failures, *report.absent]
         raise SplitError(
-            f"{len(report.failures)} recordings can't be read, and without them: {error.message}",
-            hint=f"The first: {failure_text(report.failures[0])}",
+            f"{len({item.key for item in gone})} recordings can't be read or lack all features, "
+            f"and without them: {error.message}",
+            hint=f"The first: {failure_text(gone[0])}",
         ) from error
-
-
-def _keep(split: Split, kept: set[int]) -> Split:
-    """The split without the clips that are not in `kept`."""
-
-    def part(indices: Indices) -> Indices:
-        return np.array([i for i in indices if int(i) in kept], dtype=np.int64)
-
-    return replace(split, train=part(split.train), val=part(split.val), test=part(split.test))
 
 
 def _renumber(split: Split, kept: Sequence[int]) -> Split:

@@ -6,7 +6,7 @@ cross-validation there is one choice per fold, and the bundle is their mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from .checkpoint import load_weights, save_weights
 from .errors import RunError
 from .model import FusionModel, ModelSpec, build_model
+from .presence import Presence
 from .registry import Registry
 from .run_dir import RunDirectory
 from .selection import ENSEMBLE, Selection
@@ -101,12 +102,54 @@ class Bundle:
         names = [m for _, model in self.members for m in model.modalities]
         return list(dict.fromkeys(names))
 
+    def lacks(self, modalities: Collection[str]) -> str | None:
+        """Why nothing can be said of a recording that has `modalities` and no others, or None."""
+        if any(set(model.modalities) & set(modalities) for _, model in self.members):
+            return None
+        return (
+            f"it has no {' and no '.join(self.modalities)}, which the model that was handed out "
+            "takes"
+        )
+
     @torch.no_grad()
     def probabilities(
-        self, features: Mapping[str, Sequence[npt.NDArray[Any]]]
+        self, features: Mapping[str, Sequence[npt.NDArray[Any] | None]]
     ) -> npt.NDArray[np.float64]:
-        """Modality -> one array per recording; returns (n, C) float64, rows summing to 1."""
-        inputs = {m: torch.from_numpy(np.stack(list(rows))) for m, rows in features.items()}
-        parts = [w * model(inputs).double().softmax(dim=1) for w, model in self.members]
-        mean: npt.NDArray[np.float64] = torch.stack(parts).sum(dim=0).numpy()
+        """What the model says of n recordings.
+
+        Parameters
+        ----------
+        features : mapping
+            Modality -> one array per recording, None where it lacks the modality. A member that
+            takes none of what a recording has says nothing of it; the others share its weight.
+
+        Returns
+        -------
+        array
+            (n, C) float64, rows summing to 1.
+        """
+        absent = {
+            m: np.array([row is None for row in rows])
+            for m, rows in features.items()
+            if any(row is None for row in rows)
+        }
+        shapes = {m: model.shape_of(m) for _, model in self.members for m in model.modalities}
+        inputs = {m: _stacked(rows, shapes[m]) for m, rows in features.items()}
+        total = weights = torch.zeros(())
+        for weight, model in self.members:
+            first = inputs[model.modalities[0]]
+            clips = np.arange(len(first))
+            presence = Presence.of(absent, model.modalities, clips, first.device)
+            own = torch.full((len(first), 1), weight, dtype=torch.float64)
+            if presence is not None:
+                own = own * presence.table.any(dim=1, keepdim=True)
+            total = total + own * model(inputs, presence).double().softmax(dim=1)
+            weights = weights + own
+        mean: npt.NDArray[np.float64] = (total / weights).numpy()
         return mean
+
+
+def _stacked(rows: Sequence[npt.NDArray[Any] | None], shape: tuple[int, ...]) -> torch.Tensor:
+    """(n, *shape), zero where there is no array."""
+    blank = np.zeros(shape, dtype=np.float32)
+    return torch.from_numpy(np.stack([blank if row is None else row for row in rows]))

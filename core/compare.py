@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..cache.workers import WorkerPool, process_pool
+from .absence import unaware
 from .attribution import FILE as CONTRIBUTIONS
 from .balancing import late_rules
+from .blame import relay
 from .build import Extracted, extract
 from .cells import BASELINES, conclude_cell, share_baselines
 from .comparison import Comparisons, summarise
@@ -104,6 +106,9 @@ def run_comparison(
     with folder.locked():
         extracted = extract(grid.first, jobs=jobs, on_progress=observer.extracting)
         observer.extracted(extracted.report)
+        warning = unaware(extracted.data, [cell.strategy for cell in request.cells], registry)
+        if warning is not None:
+            observer.warned(warning)
         work = _Work(request, grid, extracted, folder, registry, observer)
         with process_pool(workers) as pool:
             work.settle_budget(pool, workers)
@@ -227,7 +232,7 @@ class _Work:
         trainings = [t for t in trainings_of(run) if t.fold == 0]
         # The fused one last: it may need the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
-            future = pool.submit(train_one, run.path, training, 1)
+            future = pool.submit(relay, train_one, run.path, training, 1)
             wait([future])
             self._raise_failure(future, training, run)
         seconds = {
@@ -292,7 +297,7 @@ class _Work:
         )
 
         def submit(task: tuple[RunDirectory, Training]) -> Future[Any]:
-            return pool.submit(train_one, task[0].path, task[1], workers)
+            return pool.submit(relay, train_one, task[0].path, task[1], workers)
 
         for (run, training), future in carried_out(todo, submit, workers):
             self._raise_failure(future, training, run)
@@ -315,8 +320,8 @@ class _Work:
         def submit(task: _Task) -> Future[Any]:
             path = self.cells[task.cell, task.seed].path
             if task.training is None:
-                return pool.submit(conclude_cell, path)
-            return pool.submit(train_one, path, task.training, workers)
+                return pool.submit(relay, conclude_cell, path)
+            return pool.submit(relay, train_one, path, task.training, workers)
 
         for task, future in carried_out(todo, submit, workers):
             cell, seed, training = task

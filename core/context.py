@@ -20,6 +20,7 @@ from .features import Features, Indices, number_of_batches
 from .inference import autocast, outputs
 from .model import FusionModel
 from .modules import evaluating
+from .presence import Presence
 
 
 class TrainingContext:
@@ -82,15 +83,19 @@ class TrainingContext:
         chosen = torch.randperm(len(indices), generator=generator)[:size].numpy()
         raw, labels = features.batch(indices[chosen])
         model = self.model
-        step = Step(self, 0, 0, labels, generator, everything(labels, len(self.modalities)))
+        presence = features.presence(indices[chosen])
+        present = shown(None, labels, len(self.modalities), presence)
+        step = Step(self, 0, 0, labels, generator, present, presence)
         step.inputs = model.standardised(raw)
         # In evaluation mode cuDNN's recurrent layers have no backward pass; torch's own have.
         with evaluating(model), self.autocast(), torch.backends.cudnn.flags(
             enabled=not any(isinstance(part, nn.RNNBase) for part in model.modules())
         ):  # fmt: skip
-            step.encoded = model.encode(step.inputs)
+            step.encoded = model.encode(step.inputs, presence)
             step.representations = model.strategy_inputs(step.encoded)
-            step.logits = model.fuse(step.representations).float()
+            step.logits = model.fuse(
+                step.representations, None if presence is None else present
+            ).float()
             step.unimodal = {m: p.float() for m, p in model.probe(step.encoded).items()}
         step.fused_loss = step.cross_entropy(step.logits)
         return step
@@ -116,13 +121,15 @@ class TrainingContext:
         return (counts.sum() / (classes * counts)) ** power
 
 
-def everything(labels: Tensor, modalities: int) -> Tensor:
-    """(B, M) bool: every clip has every modality."""
-    return torch.ones(len(labels), modalities, dtype=torch.bool, device=labels.device)
-
-
-def shown(present: npt.NDArray[np.bool_] | None, labels: Tensor, modalities: int) -> Tensor:
-    """What clips show, as a tensor beside their labels."""
+def shown(
+    present: npt.NDArray[np.bool_] | None,
+    labels: Tensor,
+    modalities: int,
+    presence: Presence | None = None,
+) -> Tensor:
+    """What clips show of what they have, (B, M) bool beside their labels."""
     if present is None:
-        return everything(labels, modalities)
-    return torch.from_numpy(np.ascontiguousarray(present)).to(labels.device)
+        table = torch.ones(len(labels), modalities, dtype=torch.bool, device=labels.device)
+    else:
+        table = torch.from_numpy(np.ascontiguousarray(present)).to(labels.device)
+    return table if presence is None else table & presence.table

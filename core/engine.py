@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from . import returned
 from .averaging import WeightAverage
 from .baselines import adopt
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -25,8 +26,10 @@ from .inference import calibrate, said_of
 from .metrics import confusion_matrix, uar
 from .model import FusionModel
 from .optim import Optimizer, parameter_groups
+from .presence import Presence
 from .recorder import Recorder, validation_record
 from .stepping import Stepper
+from .trace import clock_outside
 
 
 @dataclass
@@ -119,7 +122,7 @@ class Trainer:
             balancer.setup(self.context)
         if config.compile:
             for branch in model.branches.values():
-                branch.maps = torch.compile(branch.maps)  # type: ignore[arg-type,assignment]
+                branch.maps = clock_outside(torch.compile, branch.maps)
         groups = parameter_groups(model, config, self.balancers)
         steps = config.epochs * self.context.steps_per_epoch
         self.optimizer = Optimizer(groups, config, steps)
@@ -157,14 +160,15 @@ class Trainer:
         for balancer in self.balancers:
             balancer.epoch_start(epoch)
         losses: list[Tensor] = []
-        seen: list[tuple[Tensor, dict[str, Tensor]]] = []
+        seen: list[Seen] = []
         for clips in self._batches(epoch, np.random.default_rng(order_seed)):
             step = self.stepper.step(epoch, self.progress.step, clips, generator)
             self.progress.step += 1
             self.progress.updates += step.passes
             assert step.logits is not None and step.fused_loss is not None
             losses.append(step.fused_loss.detach())
-            seen.append((step.labels, {"": step.logits.detach(), **_detached(step.unimodal)}))
+            scores = {"": step.logits.detach(), **_detached(step.unimodal)}
+            seen.append((step.labels, scores, step.presence))
         self.stepper.finite.epoch(epoch, self.model.modalities)
         loss = round(float(torch.stack(losses).mean()), 5)
         record: dict[str, Any] = {"epoch": epoch, "train_loss": loss}
@@ -176,7 +180,7 @@ class Trainer:
             record |= self._validate()
             self._keep_best(record)
         for balancer in self.balancers:
-            record |= balancer.metrics()
+            record |= returned.numbers(balancer, "metrics", balancer.metrics())
         self.progress.epoch = epoch
         for balancer in self.balancers:
             balancer.epoch_end(epoch, record)
@@ -184,8 +188,8 @@ class Trainer:
         return record
 
     def _stage(self, epoch: int) -> Stage:
-        found = [stage for b in self.balancers if (stage := b.stage(epoch)) is not None]
-        stage = found[0] if found else Stage("")
+        asked = [returned.optional(b, "stage", b.stage(epoch), Stage) for b in self.balancers]
+        stage = next((stage for stage in asked if stage is not None), Stage(""))
         # Something must be handed out in the end.
         return replace(stage, candidate=True) if epoch == self.config.epochs else stage
 
@@ -207,7 +211,9 @@ class Trainer:
         """The clips of an epoch, shuffled; as many steps as ever."""
         clips = Clips(self.train)
         for balancer in self.balancers:
-            clips = balancer.clips(clips, epoch)
+            clips = returned.clips(
+                balancer, "clips", balancer.clips(clips, epoch), len(self.model.modalities)
+            )
         rows = np.arange(len(clips.indices))
         if len(rows) > len(self.train):
             rows = np.sort(rng.choice(rows, size=len(self.train), replace=False))
@@ -217,12 +223,14 @@ class Trainer:
 
     # -- what an epoch brought -------------------------------------------------------
 
-    def _train_metrics(self, seen: list[tuple[Tensor, dict[str, Tensor]]]) -> dict[str, float]:
+    def _train_metrics(self, seen: list[Seen]) -> dict[str, float]:
         """UAR on the training clips as they were seen: augmented, with dropout."""
-        labels = torch.cat([labels for labels, _ in seen])
         record: dict[str, float] = {}
         for name in seen[0][1]:
-            scores = torch.cat([logits[name] for _, logits in seen])
+            # Of a modality, over the clips that have it.
+            rows = [None if p is None else p.rows.get(name) for _, _, p in seen]
+            labels = torch.cat([_at(y, r) for (y, _, _), r in zip(seen, rows, strict=True)])
+            scores = torch.cat([_at(s[name], r) for (_, s, _), r in zip(seen, rows, strict=True)])
             record[_key("train_uar", name)] = self._uar(scores.softmax(1), labels)
             if name:  # that of the fused scores is known
                 loss = float(functional.cross_entropy(scores, labels))
@@ -236,7 +244,8 @@ class Trainer:
         loss = functional.nll_loss(fused.clamp_min(1e-12).log(), labels)
         record = {"val_uar": self._uar(fused, labels), "val_loss": round(float(loss), 5)}
         for m, scores in said.unimodal.items():
-            record[_key("val_uar", m)] = self._uar(scores.softmax(dim=1), labels)
+            own = said.rows(m, scores).softmax(dim=1)
+            record[_key("val_uar", m)] = self._uar(own, said.rows(m, said.labels))
         if weights is not None:
             means = weights.mean(dim=0).tolist()  # (n, M) -> (M,)
             for m, mean in zip(self.model.modalities, means, strict=True):
@@ -296,7 +305,9 @@ class Trainer:
                 best=self._best_weights,
                 optimizer=self.optimizer.state_dict(),
                 average=self.average.state_dict(),
-                balancers=[b.state_dict() for b in self.balancers],
+                balancers=[
+                    returned.instance(b, "state_dict", b.state_dict(), dict) for b in self.balancers
+                ],
             )
 
     def _resume(self) -> None:
@@ -311,6 +322,14 @@ class Trainer:
         self.context.changed()  # a balancer may have asked in setup, of other weights
         for balancer, saved in zip(self.balancers, state["balancers"], strict=True):
             balancer.load_state_dict(saved)
+
+
+Seen = tuple[Tensor, dict[str, Tensor], Presence | None]
+"""Of a batch: labels, class scores by modality ("" for the fused ones), what the clips have."""
+
+
+def _at(x: Tensor, rows: Tensor | None) -> Tensor:
+    return x if rows is None else x[rows]
 
 
 def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

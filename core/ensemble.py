@@ -13,7 +13,11 @@ FloatArray = npt.NDArray[np.floating]
 
 
 def ensemble_weights(
-    probabilities: Sequence[FloatArray], targets: npt.NDArray[np.int64], *, iterations: int = 500
+    probabilities: Sequence[FloatArray],
+    targets: npt.NDArray[np.int64],
+    present: npt.NDArray[np.bool_] | None = None,
+    *,
+    iterations: int = 500,
 ) -> npt.NDArray[np.float64]:
     """Weights on the simplex that minimise the NLL of the weighted mean of probabilities.
 
@@ -27,6 +31,11 @@ def ensemble_weights(
         One (n, C) per member.
     targets : array
         (n,) int64.
+    present : array, optional
+        (n, M) bool: which members can say something of a clip, at least one. Of the others the
+        weights of a clip are shared out among these, in proportion; the problem is then no longer
+        convex, and each iteration still lowers the NLL (minorisation: Hunter and Lange 2004, "A
+        Tutorial on MM Algorithms").
 
     Returns
     -------
@@ -37,22 +46,40 @@ def ensemble_weights(
     # (M, n): what each member gives to the right class.
     right = np.stack([p[rows, targets] for p in probabilities]).astype(np.float64)
     right = np.maximum(right, 1e-12)
+    there = np.ones(right.shape) if present is None else present.T.astype(np.float64)  # (M, n)
+    right = right * there
     weights = np.full(len(right), 1.0 / len(right))
     for _ in range(iterations):
         shares = weights[:, None] * right
-        weights = (shares / shares.sum(axis=0)).mean(axis=1)
+        known = np.maximum(weights @ there, 1e-12)  # (n,), 1 where every member is there
+        gained = (shares / np.maximum(shares.sum(axis=0), 1e-300)).sum(axis=1)
+        weights = gained / np.maximum((there / known).sum(axis=1), 1e-12)
+        weights /= weights.sum()
     # EM only nears a corner; below a thousandth a member is out.
     weights = np.where(weights < 1e-3, 0.0, weights)
     weights /= weights.sum()
     candidates = [weights, *np.eye(len(right))]
-    losses = [nll(mix(probabilities, w), targets) for w in candidates]
+    losses = [nll(mix(probabilities, w, present), targets) for w in candidates]
     best: npt.NDArray[np.float64] = candidates[int(np.argmin(losses))]
     return best
 
 
 def mix(
-    probabilities: Sequence[FloatArray], weights: npt.NDArray[np.float64]
+    probabilities: Sequence[FloatArray],
+    weights: npt.NDArray[np.float64],
+    present: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Weighted mean of the members' probabilities, (n, C)."""
-    mixed: npt.NDArray[np.float64] = np.tensordot(weights, np.stack(list(probabilities)), axes=1)
+    """Weighted mean of the members' probabilities, (n, C).
+
+    With `present`, (n, M) bool, of the members that can say something of a clip; where all of
+    those have no weight, they count alike.
+    """
+    members = np.stack(list(probabilities))  # (M, n, C)
+    mixed: npt.NDArray[np.float64]
+    if present is None:
+        mixed = np.tensordot(weights, members, axes=1)
+        return mixed
+    own = weights * present  # (n, M)
+    own = np.where(own.sum(axis=1, keepdims=True) > 0, own, present)
+    mixed = np.einsum("nm,mnc->nc", own / own.sum(axis=1, keepdims=True), members)
     return mixed

@@ -26,7 +26,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from ..cache.errors import CacheError, FusionError, ShardError, StorageError, UserError
+from ..cache.errors import Absent, CacheError, FusionError, ShardError, StorageError, UserError
 
 __all__ = [
     "CacheError",
@@ -83,8 +83,11 @@ class RecordingError(UserError):
     """One recording that can't be read or has nothing in it."""
 
 
-class MissingModalityError(RecordingError):
-    """A recording that can be read and lacks this one modality: it takes part without it."""
+class MissingModalityError(RecordingError, Absent):
+    """Raised by an extractor for a recording that lacks this one modality, and is no fault.
+
+    The clip takes part in a run with its other modalities.
+    """
 
 
 class SplitError(UserError):

@@ -18,9 +18,12 @@ from ..cache import FeatureCache
 from ..cache.builder import BuildReport
 from ..cache.journal import register_run
 from ..cache.progress import Progress
+from .absence import unaware
 from .balancing import late_rules
+from .blame import told
 from .build import Extracted, extract
 from .bundle import write_bundle
+from .compat import call
 from .config import RunConfig
 from .contracts import Tracker
 from .diagnosis import FILE as DIAGNOSIS
@@ -36,6 +39,7 @@ from .run_dir import FORMAT, RunData, RunDirectory
 from .run_result import RunResult as RunResult
 from .search import check_installed
 from .selection import select
+from .trace import during
 from .trainings import (
     Training,
     default_jobs,
@@ -148,6 +152,9 @@ def prepare_run(
     workers = None if jobs is None else max(1, jobs)
     extracted = extract(plan, jobs=workers, on_progress=observer.extracting)
     observer.extracted(extracted.report)
+    warning = unaware(extracted.data, [plan.config.strategy], registry)
+    if warning is not None:
+        observer.warned(warning)
     lay_out(run, plan, extracted, registry)
     return run
 
@@ -235,7 +242,8 @@ def _explained(run: RunDirectory, registry: Registry, observer: Observer, *, rep
         if (run.path / file).is_file():
             continue
         try:
-            make()
+            with during(command):
+                make()
         except Exception as error:
             observer.warned(
                 f"{file} could not be made ({type(error).__name__}: {error}). All else is there; "
@@ -278,12 +286,12 @@ class _Trackers:
     def call(self, method: str, *args: Any) -> None:
         for tracker in list(self._trackers):
             try:
-                getattr(tracker, method)(*args)
+                call(getattr(tracker, method), *args)
             except Exception as error:
                 self._trackers.remove(tracker)
                 self._observer.warned(
                     f"The tracker {tracker.name!r} failed in {method} and is left out: "
-                    f"{type(error).__name__}: {error}"
+                    f"{told(error)}"
                 )
 
     def close(self) -> None:
@@ -352,6 +360,7 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
             {"feature": f.feature, "recording": str(f.source), "reason": failure_text(f)}
             for f in report.failures
         ],
+        "absent": {m: int(flags.sum()) for m, flags in data.absent.items()},
         "features": {m: _fingerprint(plan, m) for m in plan.fingerprints},
         "model": plan.spec.to_json(),
         "split": {

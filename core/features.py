@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .contracts import Modality
+from .presence import Flags, Presence
 
 Indices = npt.NDArray[np.int64]
 
@@ -55,6 +56,8 @@ class Features:
     resident_bytes : int
         Arrays are held on the device whole when together they take no more than this;
         otherwise every batch is gathered from the memory maps.
+    absent : mapping of str to array, optional
+        Modality -> (n,) bool, True for the clips that lack it; their rows are blank.
     """
 
     def __init__(
@@ -65,11 +68,14 @@ class Features:
         device: torch.device,
         *,
         resident_bytes: int,
+        absent: Mapping[str, Flags] | None = None,
     ) -> None:
         self.modalities = dict(modalities)
         self.arrays = {m: arrays[m] for m in self.modalities}
         self.targets = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
         self.device = device
+        flags = absent or {}
+        self.absent = {m: flags[m] for m in self.modalities if m in flags and flags[m].any()}
         self._resident: dict[str, Tensor] = {}
         if sum(array.nbytes for array in self.arrays.values()) <= resident_bytes:
             self._resident = {m: self._upload(m) for m in self.modalities}
@@ -90,14 +96,29 @@ class Features:
         inputs = {m: self._to_device(array.take(indices)) for m, array in self.arrays.items()}
         return inputs, self.targets[index]
 
+    def presence(self, indices: Indices) -> Presence | None:
+        """Which modalities the clips `indices` have; None where they have all."""
+        return Presence.of(self.absent, list(self.modalities), indices, self.device)
+
+    def known(self, indices: Indices, modality: str | None = None) -> Indices:
+        """Those of the clips `indices` that have `modality`, or any where None is named."""
+        names = list(self.modalities) if modality is None else [modality]
+        if any(m not in self.absent for m in names):
+            return indices
+        known: Indices = indices[~np.all([self.absent[m][indices] for m in names], axis=0)]
+        return known
+
     def statistics(self, modality: str, indices: Indices, keep: tuple[int, ...]) -> Statistics:
         """Mean and deviation over the clips `indices` (the training split, and nothing else).
+
+        Of those that have the modality.
 
         Parameters
         ----------
         keep : tuple of int
             Axes of one clip's array that keep their own statistics; the others are pooled.
         """
+        indices = self.known(indices, modality)
         shape = self.modalities[modality].shape
         pooled = (0, *(axis + 1 for axis in range(len(shape)) if axis not in keep))
         count = 0

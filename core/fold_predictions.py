@@ -9,12 +9,16 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from .device import choose_precision
 from .errors import RunError
 from .features import Features, Indices
 from .inference import Predictions, predict
 from .model import FusionModel
-from .run_dir import RunDirectory
+from .run_dir import RunData, RunDirectory
+from .trace import during
 from .trainings import (
     RunContext,
     Training,
@@ -53,6 +57,10 @@ class _PredictPart:
     part: str
 
     def __call__(self, path: Path, training: Training, _: int) -> Predictions:
+        with during(f"{self.part} {training.name}"):
+            return self._predictions(path, training)
+
+    def _predictions(self, path: Path, training: Training) -> Predictions:
         context = training_context(path)
         folder = context.run.training(training.name)
         file, weights = folder / f"{self.part}.npz", digest_of_weights(folder)
@@ -61,9 +69,18 @@ class _PredictPart:
         model, features = fold_features(context, training)
         indices: Indices = getattr(context.data.splits[training.fold], self.part)
         precision = choose_precision(context.config.train.precision, features.device)
-        predictions = predict(model, features, indices, precision)
+        prior = class_shares(context.data, training.fold)
+        predictions = predict(model, features, indices, precision, prior=prior)
         predictions.save(file, weights)
         return predictions
+
+
+def class_shares(data: RunData, fold: int) -> npt.NDArray[np.float32]:
+    """(C,): how often each class occurs in a fold's training part. All that can be said of a
+    clip that has none of a model's modalities."""
+    counts = np.bincount(data.targets[data.splits[fold].train], minlength=len(data.classes))
+    shares: npt.NDArray[np.float32] = (counts / counts.sum()).astype(np.float32)
+    return shares
 
 
 def digest_of_weights(folder: Path) -> str:

@@ -12,7 +12,13 @@ import numpy.typing as npt
 from ..cache import FeatureCache, Fingerprint, digest_recording
 from ..cache.imports import imported_features
 from .contracts import Extractor, Recording
-from .errors import CacheError, ParameterError, RecordingError, UnknownNameError
+from .errors import (
+    CacheError,
+    MissingModalityError,
+    ParameterError,
+    RecordingError,
+    UnknownNameError,
+)
 from .parameters import bind
 from .registry import RESERVED, Registry
 
@@ -52,8 +58,8 @@ class Imported(Extractor):
         """What a build asks for where neither cache has an array: an error that says so."""
         raise self._lacks(recording)
 
-    def _lacks(self, recording: Recording) -> RecordingError:
-        return RecordingError(f"no array of {self.name!r} was imported for {recording}")
+    def _lacks(self, recording: Recording) -> MissingModalityError:
+        return MissingModalityError(f"no array of {self.name!r} was imported for {recording}")
 
 
 @dataclass

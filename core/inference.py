@@ -21,6 +21,7 @@ from .errors import RunError
 from .features import Features, Indices, batches
 from .model import Encoded, FusionModel
 from .modules import evaluating
+from .presence import Presence
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -102,17 +103,19 @@ def encoded(
     precision: torch.dtype = torch.float32,
     *,
     batch_size: int = 64,
-) -> Iterator[tuple[Encoded, Tensor]]:
-    """What the branches make of the clips `indices`, and their classes, batch by batch.
+) -> Iterator[tuple[Encoded, Tensor, Presence | None]]:
+    """What the branches make of the clips `indices`, their classes, and which modalities they
+    have, batch by batch.
 
     In evaluation mode while it goes on; the networks may be used under the same arithmetic.
     """
     for part in batches(indices, batch_size, None):
         inputs, labels = features.batch(part)
+        presence = features.presence(part)
         # A generator holds no mode over a yield: whoever consumes it may train in between.
         with evaluating(model), autocast(features.device, precision), torch.no_grad():
-            found = model.encode(model.standardised(inputs))
-        yield found, labels
+            found = model.encode(model.standardised(inputs), presence)
+        yield found, labels, presence
 
 
 @torch.no_grad()
@@ -123,12 +126,23 @@ def predict(
     precision: torch.dtype = torch.float32,
     *,
     batch_size: int = 64,
+    prior: FloatArray | None = None,
 ) -> Predictions:
-    """Probabilities of the model for the clips `indices`, in evaluation mode."""
+    """Probabilities of the model for the clips `indices`, in evaluation mode.
+
+    Parameters
+    ----------
+    prior : array, optional
+        (C,): what is said of a clip that has none of the model's modalities.
+    """
     said, weights = said_of(model, features, indices, precision, batch_size=batch_size)
     by_modality = () if weights is None else weights.T.cpu().numpy()  # (M, n)
+    probabilities = said.logits.softmax(dim=1).cpu().numpy()
+    unknown = ~np.isin(indices, features.known(indices))
+    if prior is not None and unknown.any():
+        probabilities[unknown] = prior
     return Predictions(
-        said.logits.softmax(dim=1).cpu().numpy(),
+        probabilities,
         {m: scores.softmax(dim=1).cpu().numpy() for m, scores in said.unimodal.items()},
         dict(zip(model.modalities, by_modality, strict=False)),
     )
@@ -162,17 +176,20 @@ def said_of(
     sets = sets if subsets else []
     rows: list[dict[str, Tensor]] = []
     labels: list[Tensor] = []
-    for found, classes in encoded(model, features, indices, precision, batch_size=batch_size):
+    every_batch = encoded(model, features, indices, precision, batch_size=batch_size)
+    for found, classes, presence in every_batch:
+        has = None if presence is None else presence.table
         with evaluating(model), autocast(features.device, precision):
             inputs = model.strategy_inputs(found)
-            row = {"": model.fuse(inputs)}
+            row = {"": model.fuse(inputs, has)}
             row |= {f"z.{m}": z for m, z in found.embeddings.items()}
             row |= {f"p.{m}": scores for m, scores in model.probe(found).items()}
             for index, shown in enumerate(sets):
                 there = torch.tensor([m in shown for m in names], device=classes.device)
-                row[f"s.{index}"] = model.fuse(inputs, there.expand(len(classes), -1))
+                there = there.expand(len(classes), -1)
+                row[f"s.{index}"] = model.fuse(inputs, there if has is None else there & has)
             weights = model.strategy.modality_weights(inputs)
-            row |= {} if weights is None else {"w": weights}
+            row |= {} if weights is None else {"w": _of_those_there(weights, has)}
         rows.append(row)
         labels.append(classes)
     joined = {key: torch.cat([row[key] for row in rows]).float() for key in rows[0]}
@@ -183,20 +200,38 @@ def said_of(
         joined[""],
         {m: joined[f"p.{m}"] for m in names if f"p.{m}" in joined},
         {shown: joined[f"s.{index}"] for index, shown in enumerate(sets)},
+        {
+            m: torch.from_numpy(~flags[indices]).to(features.device)
+            for m, flags in features.absent.items()
+        },
     )
     return said, joined.get("w")
+
+
+def _of_those_there(weights: Tensor, present: Tensor | None) -> Tensor:
+    """Weights (B, M) of the modalities that a clip has, summing to 1."""
+    if present is None:
+        return weights
+    weights = weights.float() * present
+    return weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 @torch.no_grad()
 def calibrate(
     model: FusionModel, features: Features, indices: Indices, precision: torch.dtype
 ) -> None:
-    """Let a strategy that chooses something on validation do so."""
+    """Let a strategy that chooses something on validation do so.
+
+    On the clips that have every modality, where there are any.
+    """
     if type(model.strategy).calibrate is Strategy.calibrate:
         return
-    found = list(encoded(model, features, indices, precision))
+    whole = indices
+    for m in features.modalities:
+        whole = features.known(whole, m)
+    found = list(encoded(model, features, whole if len(whole) else indices, precision))
     inputs = {
-        m: torch.cat([model.strategy_inputs(e)[m] for e, _ in found]) for m in model.modalities
+        m: torch.cat([model.strategy_inputs(e)[m] for e, *_ in found]) for m in model.modalities
     }
     with evaluating(model), autocast(features.device, precision):
-        model.strategy.calibrate(inputs, torch.cat([labels for _, labels in found]))
+        model.strategy.calibrate(inputs, torch.cat([labels for _, labels, _ in found]))

@@ -97,8 +97,9 @@ def input_statistics(
         axis = modality.axes.index("channel") if "channel" in modality.axes else None
         channels = 1 if axis is None else modality.shape[axis]
         sums = {"raw": _Sums.empty(channels), "seen": _Sums.empty(channels)}
-        for start in range(0, len(indices), _CHUNK):
-            rows = features.arrays[m].take(indices[start : start + _CHUNK])
+        known = features.known(indices, m)
+        for start in range(0, len(known), _CHUNK):
+            rows = features.arrays[m].take(known[start : start + _CHUNK])
             seen = model.standardise[m](torch.from_numpy(rows).to(features.device)).cpu().numpy()
             for name, values in (("raw", rows), ("seen", seen)):
                 sums[name].add(_by_channel(values, axis))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from . import returned
+from .blame import told
 from .contracts import Branch, Modality, Strategy
 from .errors import FusionError, ParameterError, PluginError
+from .modules import quiet_statistics
 from .parameters import make
+from .presence import Presence, along
 
 if TYPE_CHECKING:
     from .registry import Registry
@@ -159,23 +163,64 @@ class FusionModel(nn.Module):
         """A baseline's head already is its probe."""
         return not isinstance(self.strategy, LinearHead)
 
+    def shape_of(self, modality: str) -> tuple[int, ...]:
+        """Shape of one clip's array."""
+        shape: tuple[int, ...] = self.branches[modality].shape  # type: ignore[assignment]
+        return shape
+
     def standardised(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Raw features -> standardised float32, modality -> (B, *shape)."""
         return {m: self.standardise[m](inputs[m]) for m in self.modalities}
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
-        """Standardised inputs -> embeddings, and maps where the strategy takes them."""
+    def encode(self, inputs: Mapping[str, Tensor], presence: Presence | None = None) -> Encoded:
+        """Standardised inputs -> embeddings, and maps where the strategy takes them.
+
+        A branch sees the clips that have its modality and no others; of the others, what it
+        would have made is zero.
+        """
         embeddings: dict[str, Tensor] = {}
         maps: dict[str, Tensor] = {}
         for m in self.modalities:
-            branch = self.branches[m]
-            if self.strategy.takes == "maps":
-                maps[m] = branch.maps(inputs[m])  # type: ignore[operator]
-                # Nothing but the probe reads them, and trains the pooling with itself.
-                embeddings[m] = branch.pool(maps[m].detach())  # type: ignore[operator]
+            rows = None if presence is None else presence.rows.get(m)
+            if rows is None:
+                embedding, own = self._branch(m, inputs[m])
             else:
-                embeddings[m] = branch(inputs[m])  # (B, D)
+                embedding, own = self._branch_on(m, inputs[m], rows)
+            embeddings[m] = embedding  # (B, D)
+            if own is not None:
+                maps[m] = own
         return Encoded(embeddings, maps)
+
+    def _branch(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embedding, and map where the strategy takes maps."""
+        branch = cast(Branch, self.branches[modality])
+        embedding = (len(x), branch.dim)
+        axes, of = returned.EMBEDDINGS, f" for {modality!r}"
+        if self.strategy.takes != "maps":
+            return returned.tensor(branch, "forward", branch(x), embedding, axes, of=of), None
+        channels = (len(x), branch.map_channels)
+        maps = returned.feature_map(branch, "maps", branch.maps(x), channels, of=of)
+        # Nothing but the probe reads it, and trains the pooling with itself.
+        pooled = branch.pool(maps.detach())
+        return returned.tensor(branch, "pool", pooled, embedding, axes, of=of), maps
+
+    def _branch_on(self, modality: str, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same of the clips `rows` alone, zero for the others."""
+        count = len(rows)
+        if count > 1:
+            found = self._branch(modality, x[rows])
+        else:
+            # Batch normalisation knows no variance of one clip: twice the same, or of none
+            # any, only for the shape.
+            pair = rows.repeat(2) if count else rows.new_zeros(2)
+            with quiet_statistics(self.branches[modality]):
+                found = self._branch(modality, x[pair])
+        embedding, maps = (
+            None if z is None else z.new_zeros(len(x), *z.shape[1:]).index_copy(0, rows, z[:count])
+            for z in found
+        )
+        assert embedding is not None
+        return embedding, maps
 
     def fuse(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         """What the strategy takes, by modality -> class scores (B, C).
@@ -188,21 +233,22 @@ class FusionModel(nn.Module):
             (B, M) bool: which modalities each clip has. An absent one is blank (zero), and a
             strategy that knows absence is told.
         """
-        scores: Tensor
+        clips = len(next(iter(inputs.values())))
         if present is None:
-            scores = self.strategy(inputs)
-            return scores
+            return self._scores(self.strategy(inputs), clips)
         inputs = {
-            m: inputs[m].masked_fill(_along(~present[:, i], inputs[m]), 0.0)
+            m: inputs[m].masked_fill(along(~present[:, i], inputs[m]), 0.0)
             for i, m in enumerate(self.modalities)
         }
         if self.strategy.accepts_missing:
             # Of a clip without any modality, all is blank.
             present = present | ~present.any(dim=1, keepdim=True)
-            scores = self.strategy(inputs, present)
-        else:
-            scores = self.strategy(inputs)
-        return scores
+            return self._scores(self.strategy(inputs, present), clips)
+        return self._scores(self.strategy(inputs), clips)
+
+    def _scores(self, found: Any, clips: int) -> Tensor:
+        shape = (clips, self.num_classes)
+        return returned.tensor(self.strategy, "forward", found, shape, returned.SCORES)
 
     def strategy_inputs(self, encoded: Encoded) -> dict[str, Tensor]:
         """What the strategy takes: embeddings or maps."""
@@ -219,15 +265,11 @@ class FusionModel(nn.Module):
             return {m: self.probes[m](z) for m, z in encoded.embeddings.items()}
         return {m: self.probes[m](z.detach()) for m, z in encoded.embeddings.items()}
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, inputs: Mapping[str, Tensor], presence: Presence | None = None) -> Tensor:
         """Raw features, modality -> (B, *shape) -> class scores (B, C)."""
-        encoded = self.encode(self.standardised(inputs))
-        return self.fuse(self.strategy_inputs(encoded))
-
-
-def _along(clips: Tensor, x: Tensor) -> Tensor:
-    """(B,) -> the shape that broadcasts over `x`, (B, ...)."""
-    return clips.view(-1, *[1] * (x.dim() - 1))
+        encoded = self.encode(self.standardised(inputs), presence)
+        present = None if presence is None else presence.table
+        return self.fuse(self.strategy_inputs(encoded), present)
 
 
 def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionModel:
@@ -275,13 +317,15 @@ def _build_strategy(
     for name, given in spec.adapters:
         balancer = make(registry.balancer(name), given=given, owner=name)
         try:
-            strategy = balancer.adapt(strategy, dims)
+            strategy = returned.instance(
+                balancer, "adapt", balancer.adapt(strategy, dims), Strategy
+            )
         except FusionError:
             raise
         except Exception as error:
             raise PluginError(
                 f"The balancer {name!r} fails to adapt the strategy {spec.strategy!r}: "
-                f"{_short(error)}"
+                f"{told(error)}"
             ) from error
     return strategy
 
@@ -300,30 +344,22 @@ def check_model(model: FusionModel) -> None:
     try:
         inputs = {m: torch.zeros(2, *b.shape) for m, b in model.branches.items()}  # type: ignore[misc]
         encoded = model.encode(model.standardised(inputs))
+    except FusionError:
+        raise
     except Exception as error:
-        raise PluginError(f"A branch fails on a batch of zeros: {_short(error)}") from error
-    for m, embedding in encoded.embeddings.items():
-        _check_shape(f"The branch of {m!r}", embedding, (2, model.branches[m].dim))
+        raise PluginError(f"A branch fails on a batch of zeros: {told(error)}") from error
     try:
-        logits = model.fuse(model.strategy_inputs(encoded))
+        model.fuse(model.strategy_inputs(encoded))
         weights = model.strategy.modality_weights(model.strategy_inputs(encoded))
+    except FusionError:
+        raise
     except Exception as error:
         raise PluginError(
-            f"The strategy {strategy} fails on a batch of two clips: {_short(error)}"
+            f"The strategy {strategy} fails on a batch of two clips: {told(error)}"
         ) from error
-    _check_shape(f"The strategy {strategy}", logits, (2, model.num_classes))
     if weights is not None:
-        _check_shape(f"{strategy}.modality_weights", weights, (2, len(model.modalities)))
-
-
-def _check_shape(who: str, found: Any, expected: tuple[object, ...]) -> None:
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    if shape != expected:
-        raise PluginError(f"{who} returns {shape} for two clips, where {expected} is expected.")
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+        shape = (2, len(model.modalities))
+        returned.tensor(model.strategy, "modality_weights", weights, shape, "(clips, modalities)")
 
 
 def default_branch(modality: Modality, preferred: str | None, registry: Registry) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from .blame import told
 from .bundle import Bundle
 from .config import RunConfig
 from .contracts import Extractor, Recording
-from .errors import FusionError, RunError
-from .extraction import fingerprint_of
+from .errors import MissingModalityError, RecordingError, RunError
+from .extraction import extract_all, fingerprint_of
 from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunDirectory
@@ -94,32 +95,54 @@ class Predictor:
 
     def _batch(self, paths: list[Path]) -> list[Prediction]:
         found: list[Prediction] = []
-        features: dict[str, list[npt.NDArray[Any]]] = {m: [] for m in self.extractors}
-        for path in paths:
-            arrays, reason = self.extracted(path)
+        features: dict[str, list[npt.NDArray[Any] | None]] = {m: [] for m in self.extractors}
+        for path, (arrays, reason) in zip(paths, self.extracted_all(paths), strict=True):
             if reason is not None:
                 found.append(Prediction(path, None, {}, reason))
                 continue
             found.append(Prediction(path, "", {}))
-            for m, array in arrays.items():
-                features[m].append(array)
+            for m, rows_of in features.items():
+                rows_of.append(arrays.get(m))
         if not any(p.error is None for p in found):
             return found
         rows = iter(self.bundle.probabilities(features))
         return [p if p.error else self._labelled(p.path, next(rows)) for p in found]
 
     def extracted(self, path: Path) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
-        """Modality -> the array of a recording; or none, and the reason."""
-        recording = Recording(path)
-        try:
-            return {m: e.check(e.extract(recording)) for m, e in self.extractors.items()}, None
-        except Exception as error:  # as in a run: one bad recording is one failure
-            reason = error.message if isinstance(error, FusionError) else repr(error)
-            return {}, reason if str(path) in reason else f"{path}: {reason}"
+        """Modality -> the array of a recording, without those that it lacks; or none of them,
+        and the reason."""
+        return self.extracted_all([path])[0]
+
+    def extracted_all(
+        self, paths: Sequence[Path]
+    ) -> list[tuple[dict[str, npt.NDArray[Any]], str | None]]:
+        """:meth:`extracted` of each, in batches where an extractor works so."""
+        arrays: list[dict[str, npt.NDArray[Any]]] = [{} for _ in paths]
+        reasons: dict[int, str] = {}  # as in a run: one bad recording is one failure
+        for m, extractor in self.extractors.items():
+            left = [i for i in range(len(paths)) if i not in reasons]
+            made = extract_all(extractor, [Recording(paths[i]) for i in left])
+            for i, array in zip(left, made, strict=True):
+                if not isinstance(array, Exception):
+                    arrays[i][m] = array
+                elif not isinstance(array, MissingModalityError):
+                    fault = not isinstance(array, RecordingError)  # of a plugin, that is
+                    reasons[i] = told(array) if fault else array.message
+        for i, found in enumerate(arrays):
+            if i not in reasons and (lacks := self.bundle.lacks(found)):
+                reasons[i] = lacks
+        return [
+            ({}, _at(path, reasons[i])) if i in reasons else (arrays[i], None)
+            for i, path in enumerate(paths)
+        ]
 
     def _labelled(self, path: Path, row: npt.NDArray[Any]) -> Prediction:
         by_class = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
         return Prediction(path, max(by_class, key=by_class.__getitem__), by_class)
+
+
+def _at(path: Path, reason: str) -> str:
+    return reason if str(path) in reason else f"{path}: {reason}"
 
 
 def _changed(

@@ -122,16 +122,20 @@ def validation_record(said: Outputs) -> dict[str, float]:
     ``entropy`` of the predictions in nats, ``val_loss.m`` of the probes, ``norm.m``, ``spread.m``
     and ``rank.m`` of the embeddings, ``agreement`` of the probes.
     """
-    labels = said.labels.cpu()
     record = {"entropy": _entropy(said.logits.cpu())}
     probes = {m: scores.cpu() for m, scores in said.unimodal.items()}
-    for m, scores in probes.items():
-        record[f"entropy.{m}"] = _entropy(scores)
-        record[f"val_loss.{m}"] = float(functional.cross_entropy(scores, labels))
+    for m, scores in said.unimodal.items():
+        own, labels = said.rows(m, scores).cpu(), said.rows(m, said.labels).cpu()
+        record[f"entropy.{m}"] = _entropy(own)
+        record[f"val_loss.{m}"] = float(functional.cross_entropy(own, labels))
     for m, embeddings in said.embeddings.items():
-        record |= {f"{k}.{m}": v for k, v in embedding_sizes(embeddings.cpu()).items()}
+        sizes = embedding_sizes(said.rows(m, embeddings).cpu())
+        record |= {f"{k}.{m}": v for k, v in sizes.items()}
     if len(probes) > 1:
-        answers = [scores.argmax(dim=1) for scores in probes.values()]
+        whole = torch.ones(len(said.labels), dtype=torch.bool)
+        for flags in said.present.values():
+            whole &= flags.cpu()
+        answers = [scores[whole].argmax(dim=1) for scores in probes.values()]
         same = [(a == b).double().mean() for a, b in combinations(answers, 2)]
         record["agreement"] = float(torch.stack(same).mean())
     return {k: _short(v) for k, v in record.items()}

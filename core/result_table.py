@@ -7,6 +7,7 @@ from html import escape
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from .absence import absence_text
 from .modes import MODES
 from .results import CHOSEN, ModelResult, comparison_text, interval_text
 from .trainings import FUSED
@@ -99,6 +100,7 @@ def _lines(result: RunResult, warning: str) -> list[str]:
         f"{FUSED} minus {results.best_single}: {comparison_text(results.comparisons[FUSED])}",
         results.verdict,
     ]
+    lines += absence_text(result.info)
     if warning:
         lines.append(warning)
     if result.info["synthetic"]:

@@ -20,6 +20,7 @@
       diagnosis.json      what may be wrong: findings, rules, numbers
       report.html         all of it, for people
       explain.json        what fusion explain found, where it was asked
+      trace.jsonl         with --trace-hooks: what plugins' hooks took
       model.safetensors   the model handed out
 """
 
@@ -30,7 +31,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,17 @@ import numpy.typing as npt
 from .contracts import Clip, Recording
 from .errors import RunError, StorageError
 from .splits import Split
+from .trace import FILE as TRACE
+from .trace import about
 
 FORMAT = 1
 _REQUIRED = ("config", "classes", "features", "model", "split", "seconds")
 PARTS = ("train", "val", "test")
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
+_ABSENT = "absent"  # a column that is there where some clip lacks a modality: their names
+
+
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,9 @@ class RunData:
         Names of the classes.
     splits : tuple of Split
         One, or one per fold.
+    absent : mapping of str to array
+        Modality -> (n,) bool, True for the clips that lack it; only of modalities that some clip
+        lacks.
     """
 
     clips: tuple[Clip, ...]
@@ -70,6 +80,21 @@ class RunData:
     targets: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     splits: tuple[Split, ...]
+    absent: Mapping[str, Flags] = field(default_factory=dict)
+
+    def present(self, modalities: Sequence[str], indices: npt.NDArray[np.int64]) -> Flags | None:
+        """(len(indices), M): which of the clips have which modality; None where they have all."""
+        if not any(m in self.absent for m in modalities):
+            return None
+        nobody = np.zeros(len(self.clips), dtype=np.bool_)
+        return np.stack([~self.absent.get(m, nobody)[indices] for m in modalities], axis=1)
+
+    def keys_of(self, modality: str) -> list[str]:
+        """Keys of the clips that have a modality, in order."""
+        flags = self.absent.get(modality)
+        if flags is None:
+            return list(self.keys)
+        return [key for key, gone in zip(self.keys, flags, strict=True) if not gone]
 
 
 class RunDirectory:
@@ -103,6 +128,7 @@ class RunDirectory:
                 f"The run directory {path} can't be made: {error.strerror or error}.",
                 hint="Name a folder that you may write to with --out.",
             ) from error
+        about(path)
         return cls(path)
 
     @classmethod
@@ -193,15 +219,17 @@ class RunDirectory:
         for fold, split in enumerate(data.splits):
             for part in PARTS:
                 parts[getattr(split, part), fold] = part
+        lacking = [_ABSENT] if data.absent else []
         rows: list[Sequence[Any]] = [
-            [*_CLIP_COLUMNS, *(f"fold{fold}" for fold in range(len(data.splits)))]
+            [*_CLIP_COLUMNS, *lacking, *(f"fold{fold}" for fold in range(len(data.splits)))]
         ]
-        for clip, key, row in zip(data.clips, data.keys, parts, strict=True):
+        for index, (clip, key, row) in enumerate(zip(data.clips, data.keys, parts, strict=True)):
             place = clip.recording
             end = "" if place.end is None else place.end
+            gone = [" ".join(m for m, flags in data.absent.items() if flags[index])]
             rows.append(
                 [clip.name, clip.corpus, clip.speaker, clip.label, key, place.path, place.start,
-                 end, *row]
+                 end, *gone[: len(lacking)], *row]
             )  # fmt: skip
         self.write_csv("clips.csv", rows)
 
@@ -224,7 +252,7 @@ class RunDirectory:
             raise RunError(f"{path} can't be read: {error!r}") from error
         if [split.digest(clips) for split in splits] != info["split"]["digests"]:
             raise RunError(f"{path} is not the split that this run was made with.")
-        return RunData(clips, keys, targets, classes, splits)
+        return RunData(clips, keys, targets, classes, splits, _absent(rows))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -235,6 +263,7 @@ class RunDirectory:
         RunError
             If another process works on the run.
         """
+        about(self.path)
         try:
             import fcntl
         except ImportError:  # no such locks on Windows
@@ -250,7 +279,7 @@ class RunDirectory:
 
 def _is_free(path: Path) -> bool:
     """A folder that is empty, or in which a run failed before it began."""
-    return path.is_dir() and {file.name for file in path.iterdir()} <= {"clips.csv"}
+    return path.is_dir() and {file.name for file in path.iterdir()} <= {"clips.csv", TRACE}
 
 
 class _Lines:
@@ -267,6 +296,12 @@ def _clip(row: Mapping[str, str]) -> Clip:
     end = float(row["end"]) if row["end"] else None
     recording = Recording(Path(row["path"]), float(row["start"]), end)
     return Clip(recording, row["name"], row["label"], row["speaker"], row["corpus"])
+
+
+def _absent(rows: Sequence[Mapping[str, str]]) -> dict[str, Flags]:
+    lacking = [row.get(_ABSENT, "").split() for row in rows]
+    names = dict.fromkeys(name for each in lacking for name in each)
+    return {m: np.array([m in each for each in lacking], dtype=np.bool_) for m in names}
 
 
 def _split(rows: Sequence[Mapping[str, str]], fold: int, speaker_independent: bool) -> Split:

@@ -86,9 +86,10 @@ def select(
     for index, split in enumerate(data.splits):
         targets = data.targets[split.val]
         singles = [validation[Training(index, m)].probabilities for m in modalities]
-        weights = ensemble_weights(singles, targets)
+        present = data.present(modalities, split.val)
+        weights = ensemble_weights(singles, targets, present)
         scores = dict(zip(modalities, singles, strict=True))
-        scores[ENSEMBLE] = mix(singles, weights).astype(np.float32)
+        scores[ENSEMBLE] = mix(singles, weights, present).astype(np.float32)
         scores[FUSED] = validation[Training(index, FUSED)].probabilities
         val_uar = {
             name: uar_of(probabilities, targets, len(data.classes))
@@ -116,12 +117,14 @@ def uar_of(
 def candidate_probabilities(
     data: RunData, selection: Selection, predictions: Mapping[Training, Predictions]
 ) -> dict[str, list[npt.NDArray[np.float32]]]:
-    """Candidate -> probabilities of each fold's clips, (n_fold, C), ensemble included."""
+    """Candidate -> probabilities of each fold's test clips, (n_fold, C), ensemble included."""
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selection.candidates}
-    for index in range(len(data.splits)):
+    for index, split in enumerate(data.splits):
         for name in (*selection.modalities, FUSED):
             found[name].append(predictions[Training(index, name)].probabilities)
         singles = [found[m][index] for m in selection.modalities]
         weights = np.array([selection.folds[index].weights[m] for m in selection.modalities])
-        found[ENSEMBLE].append(mix(singles, weights / weights.sum()).astype(np.float32))
+        present = data.present(selection.modalities, split.test)
+        mixed = mix(singles, weights / weights.sum(), present)
+        found[ENSEMBLE].append(mixed.astype(np.float32))
     return found

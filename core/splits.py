@@ -11,9 +11,10 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from .allocation import Floats, Indices, apportion, balance
 from .contracts import Clip
@@ -61,6 +62,12 @@ class Split:
             for part in PARTS
         }
         return hashlib.blake2b(json.dumps(names).encode(), digest_size=8).hexdigest()
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> Split:
+        """The split without the clips that are False in `kept`, (n,)."""
+        return replace(
+            self, **{part: getattr(self, part)[kept[getattr(self, part)]] for part in PARTS}
+        )
 
     def describe(self, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
         """Part -> how many ``"clips"`` and ``"speakers"`` it holds."""
@@ -291,10 +298,15 @@ def _draw_groups(
 
 
 def check_classes(
-    split: Split, clips: Sequence[Clip], classes: Sequence[str], *, units: str = "speakers"
+    split: Split,
+    clips: Sequence[Clip],
+    classes: Sequence[str],
+    *,
+    units: str = "speakers",
+    parts: Sequence[str] = PARTS,
 ) -> None:
     """Raise SplitError if training lacks a class, or validation or test has fewer than two."""
-    for part in PARTS:
+    for part in parts:
         held = {clips[i].label for i in getattr(split, part)}
         missing = [name for name in classes if name not in held]
         if (missing and part == "train") or len(classes) - len(missing) < 2:

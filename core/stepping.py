@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from . import returned
 from .augment import augment
 from .averaging import WeightAverage
 from .context import TrainingContext, shown
@@ -67,8 +68,9 @@ class Stepper:
         Returns it; its `logits` and `fused_loss` are the mean of the passes'.
         """
         raw, labels = self.features.batch(clips.indices)
-        present = shown(clips.present, labels, len(self.model.modalities))
-        step = Step(self.context, epoch, index, labels, generator, present)
+        presence = self.features.presence(clips.indices)
+        present = shown(clips.present, labels, len(self.model.modalities), presence)
+        step = Step(self.context, epoch, index, labels, generator, present, presence)
         self._see(step, raw)
         self._encode(step)
         with self.context.autocast():
@@ -97,21 +99,29 @@ class Stepper:
             inputs = self.model.standardised(raw)
             for m, modality in self.features.modalities.items():
                 inputs[m] = augment(inputs[m], modality, self.context.config, step.generator)
+            if step.presence is not None:
+                inputs = step.presence.blanked(inputs)
         for balancer in self.balancers:
-            inputs = balancer.inputs(inputs, step)
+            inputs = returned.by_modality(
+                balancer, "inputs", balancer.inputs(inputs, step), like=inputs
+            )
         step.inputs = inputs
         for balancer in self.balancers:
-            step.present = balancer.present(step.present, step)
+            step.present = returned.mask(
+                balancer, "present", balancer.present(step.present, step), like=step.present
+            )
+        if step.presence is not None:
+            step.present = step.present & step.presence.table
 
     def _encode(self, step: Step) -> None:
         with self.context.autocast():
-            step.encoded = self.model.encode(step.inputs)
+            step.encoded = self.model.encode(step.inputs, step.presence)
         for known in ("embeddings", "unimodal_logits"):  # of the branches as they were
             step.__dict__.pop(known, None)
 
     def _passes(self, step: Step) -> list[Pass]:
         for balancer in self.balancers:
-            passes = balancer.passes(step)
+            passes = returned.passes(balancer, "passes", balancer.passes(step))
             if passes:
                 return passes
         return [Pass()]
@@ -150,8 +160,14 @@ class Stepper:
         assert step.encoded is not None
         given = self.model.strategy_inputs(step.encoded)
         for balancer in self.balancers:
-            given = balancer.representations(given, step)
-        present = step.present if self.absences else None
+            given = returned.by_modality(
+                balancer,
+                "representations",
+                balancer.representations(given, step),
+                like=given,
+                axes=2,  # a map may get another grid
+            )
+        present = step.present if self.absences or step.presence is not None else None
         if len(names) < len(given):
             # Without a graph: nothing reaches the branches that this pass leaves out.
             given = {m: x if m in names else torch.zeros_like(x) for m, x in given.items()}
@@ -163,11 +179,13 @@ class Stepper:
             logits = self.model.fuse(given, present).float()
         step.logits = logits
         for balancer in self.balancers:
-            step.logits = balancer.logits(step.logits, step)
+            changed = balancer.logits(step.logits, step)
+            shape = step.logits.shape
+            step.logits = returned.tensor(balancer, "logits", changed, shape, returned.SCORES)
         step.fused_loss = step.cross_entropy(step.logits)
         losses = {FUSED: step.fused_loss}
         for balancer in self.balancers:
-            losses = balancer.losses(losses, step)
+            losses = returned.losses(balancer, "losses", balancer.losses(losses, step))
         return losses
 
     # -- backward ----------------------------------------------------------------------

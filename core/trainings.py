@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-from ..cache import FeatureCache
+from ..cache import FeatureCache, Fingerprint
 from ..cache.workers import available_cores, process_pool
 from .balancing import make_balancers, needs_baselines
 from .baselines import frozen
+from .blame import guilt_of, relay, told
 from .checkpoint import load_weights, save_weights
 from .config import RunConfig
 from .contracts import Baseline
@@ -32,14 +33,16 @@ from .device import choose_device, free_memory
 from .engine import Trainer
 from .errors import FusionError, RunError, TrainingError
 from .extraction import fingerprint_of
-from .features import Features
+from .features import Arrays, Features
 from .inputs import input_statistics
 from .memory import PeakMemory
 from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_extractors
+from .presence import Gapped
 from .registry import Registry
 from .run_dir import RunData, RunDirectory
 from .search import Settings, search_of, tuned_config, tuned_spec
+from .trace import during
 from .tuning import WEIGHTS, rewind, tune
 
 FUSED = "fused"
@@ -101,6 +104,7 @@ def default_jobs(device: str) -> int:
     return available_cores() if choose_device(device).type == "cpu" else 1
 
 
+@during("train")
 def train_all(
     run: RunDirectory,
     *,
@@ -162,7 +166,8 @@ def in_processes(
     workers = min(jobs, len(trainings))
     with process_pool(workers) as pool:
         futures: dict[Future[Any], Training] = {
-            pool.submit(function, run.path, training, workers): training for training in trainings
+            pool.submit(relay, function, run.path, training, workers): training
+            for training in trainings
         }
         pending = set(futures)
         while pending:
@@ -199,9 +204,11 @@ def raise_failure(
             hint="A new run with a smaller --batch-size needs less.",
         ) from error
     except Exception as error:
+        guilt = guilt_of(error)
+        where = f"Where: fusion --debug {resume}"
         raise TrainingError(
-            f"{training.name} failed: {type(error).__name__}: {error}",
-            hint=f"Where: fusion --debug {resume}",
+            f"{training.name} failed: {told(error)}",
+            hint=f"{where}. {guilt.source.remedy()}" if guilt else where,
         ) from error
 
 
@@ -270,13 +277,27 @@ def features_of(context: RunContext, spec: ModelSpec, *, resident_bytes: int) ->
     extractors = make_extractors(context.config, context.registry)
     modalities = {b.modality.name: b.modality for b in spec.branches}
     arrays = {
-        m: cache.open(
-            fingerprint_of(extractors[m]), context.data.keys, verify=context.config.verify
-        )
+        m: stored_arrays(cache, fingerprint_of(extractors[m]), m, context.data, context.config)
         for m in modalities
     }
     device = choose_device(context.config.device)
-    return Features(modalities, arrays, context.data.targets, device, resident_bytes=resident_bytes)
+    return Features(
+        modalities,
+        arrays,
+        context.data.targets,
+        device,
+        resident_bytes=resident_bytes,
+        absent=context.data.absent,
+    )
+
+
+def stored_arrays(
+    cache: FeatureCache, fingerprint: Fingerprint, modality: str, data: RunData, config: RunConfig
+) -> Arrays:
+    """A modality of all clips, blank for those that lack it."""
+    arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
+    absent = data.absent.get(modality)
+    return arrays if absent is None else Gapped(arrays, absent)
 
 
 def _seed(context: RunContext, training: Training) -> int:
@@ -286,6 +307,11 @@ def _seed(context: RunContext, training: Training) -> int:
 
 def train_one(path: Path, training: Training, workers: int) -> None:
     """Train one model of a run, in this process, beside `workers` - 1 others."""
+    with during(f"train {training.name}"):
+        _train_one(path, training, workers)
+
+
+def _train_one(path: Path, training: Training, workers: int) -> None:
     context = training_context(path)
     run, config = context.run, context.config
     folder = run.training(training.name)
@@ -339,8 +365,9 @@ def _fit(
     trainer = Trainer(
         model,
         features,
-        split.train,
-        split.val,
+        # Of clips that have none of its modalities it can learn nothing.
+        features.known(split.train),
+        features.known(split.val),
         config.train,
         balancers=make_balancers(config, context.registry) if fused else (),
         baselines=_baselines(context, training, features.device) if fused else None,

@@ -101,7 +101,9 @@ def repair(
         jobs=jobs,
         on_progress=on_progress,
     )
-    failures = {(failure.feature, failure.key): failure for failure in built.failures}
+    failures = {
+        (failure.feature, failure.key): failure for failure in [*built.failures, *built.absent]
+    }
     for bad in found.bad_items:
         if bad.fingerprint in work and (bad.fingerprint.name, bad.key) in failures:
             failure = failures[bad.fingerprint.name, bad.key]

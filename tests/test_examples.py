@@ -32,3 +32,17 @@ def test_wrong_input_is_refused_in_words(tmp_path):
     assert said.returncode != 0
     assert "There is no such path: nowhere" in said.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_three_modalities(tmp_path):
+    said = subprocess.run(
+        [sys.executable, str(EXAMPLES / "three_modalities.py"), "--quick", "--out", "run",
+         "--cache", "cache"], capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    info = json.loads((tmp_path / "run/run.json").read_text())
+    assert 0 < info["absent"]["precomputed"] < 72 and list(info["absent"]) == ["precomputed"]
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert list(results["weights"]) == ["mel", "persistence", "precomputed"]
+    assert results["verdict"] in said.stdout

@@ -18,6 +18,7 @@ from rich.text import Text
 from ...cache import FeatureCache
 from ...cache.builder import BuildReport
 from ...cache.progress import Progress as BuildProgress
+from ..absence import absence_text
 from ..contracts import Clip
 from ..diagnosis import FILE as DIAGNOSIS
 from ..diagnosis import Diagnosis, Finding
@@ -125,6 +126,8 @@ class Display(Observer):
         done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
         done += _fetched(report, self._upstream)
         self._say(f"[bold]features[/]  {done}{report.present} found in the cache")
+        for line in _absent(report):
+            self._say(f"[yellow]          {escape(line)}[/]")
         for failure in report.failures[:_FAILURES_SHOWN]:
             self._say(f"[yellow]          left out:[/] {escape(failure_text(failure))}")
         more = len(report.failures) - _FAILURES_SHOWN
@@ -245,6 +248,8 @@ def print_result(result: RunResult) -> None:
     if len(results.weights) > 1:
         shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
         console.print(f"fusion weights on test: {shares}")
+    for line in absence_text(info):
+        console.print(line)
     console.print()
     console.print(Text(results.verdict, style="bold"))
     if info["config"].get("tune"):
@@ -289,6 +294,14 @@ def _fetched(report: BuildReport, upstream: object) -> str:
     return f"{report.fetched} fetched from {escape(str(upstream))}, " if report.fetched else ""
 
 
+def _absent(report: BuildReport) -> list[str]:
+    """How many recordings lack which feature, for people."""
+    counts: dict[str, set[str]] = {}
+    for item in report.absent:
+        counts.setdefault(item.feature, set()).add(item.key)
+    return [f"{len(keys)} recordings have no {feature}" for feature, keys in counts.items()]
+
+
 def _problems(report: BuildReport) -> list[str]:
     """Files of the cache that could not be used, for people."""
     shown = [f"[yellow]warning:[/] {escape(p.line)}" for p in report.problems[:_FAILURES_SHOWN]]
@@ -302,6 +315,8 @@ def print_build(report: BuildReport, cache: FeatureCache) -> None:
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
     for line in _problems(report):
+        console.print(line)
+    for line in _absent(report):
         console.print(line)
     console.print(
         f"{report.computed} computed, {_fetched(report, cache.upstream)}"

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from ..model import Encoded, FusionModel
+    from ..presence import Presence
     from .training import Context
 
 
@@ -91,6 +92,9 @@ class Step:
     present : Tensor
         (B, M) bool: which modalities of each clip the strategy may see, columns in the order
         of the modalities.
+    presence : Presence or None
+        Which modalities the clips have at all, whatever the strategy may see; None where they
+        have all. What a clip lacks is zero in `inputs`, and its branch never sees the clip.
     inputs : dict of Tensor
         By modality, (B, *shape), standardised.
     encoded : Encoded
@@ -117,6 +121,7 @@ class Step:
     labels: Tensor
     generator: torch.Generator
     present: Tensor
+    presence: Presence | None = None
     inputs: dict[str, Tensor] = field(default_factory=dict)
     encoded: Encoded | None = None
     unimodal: dict[str, Tensor] = field(default_factory=dict)
@@ -150,17 +155,33 @@ class Step:
         """Loss of class scores (B, C), with the training's class weights and smoothing."""
         return self.context.cross_entropy(logits, self.labels)
 
+    def _own_loss(self, modality: str, logits: Tensor) -> Tensor:
+        """The same over the clips that have the modality; 0 where none has."""
+        rows = None if self.presence is None else self.presence.rows.get(modality)
+        if rows is None:
+            return self.cross_entropy(logits)
+        if not len(rows):
+            return 0.0 * logits.sum()
+        return self.context.cross_entropy(logits[rows], self.labels[rows])
+
     # -- what each modality knows ------------------------------------------------------
 
     @cached_property
     def unimodal_losses(self) -> dict[str, Tensor]:
-        """Cross-entropy of each probe, a scalar, by modality; no gradient into the branches."""
-        return {m: self.cross_entropy(logits) for m, logits in self.unimodal.items()}
+        """Cross-entropy of each probe, a scalar, by modality; no gradient into the branches.
+
+        Over the clips that have the modality; 0 where none of the batch has it.
+        """
+        return {m: self._own_loss(m, logits) for m, logits in self.unimodal.items()}
 
     @cached_property
     def right(self) -> dict[str, Tensor]:
-        """Probability that the probe of each modality gives to the right class, (B,)."""
-        return {m: right_probability(s, self.labels) for m, s in self.unimodal.items()}
+        """Probability that the probe of each modality gives to the right class, (B,).
+
+        0 for a clip that lacks the modality.
+        """
+        right = {m: right_probability(s, self.labels) for m, s in self.unimodal.items()}
+        return right if self.presence is None else self.presence.blanked(right)
 
     def scores(self) -> dict[str, Tensor]:
         """Sum of :attr:`right` over the batch, a scalar, by modality."""
@@ -198,7 +219,7 @@ class Step:
 
     def unimodal_loss(self, modality: str) -> Tensor:
         """Cross-entropy of :attr:`unimodal_logits`: a scalar whose gradient reaches the branch."""
-        return self.cross_entropy(self.unimodal_logits[modality])
+        return self._own_loss(modality, self.unimodal_logits[modality])
 
     # -- what the strategy makes of a part of the modalities ---------------------------
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .data import Plugin
 from .gradients import Gradients, ParameterGroup
+from .renamed import renamed
 from .step import Clips, Pass, Stage, Step
 
 if TYPE_CHECKING:
@@ -50,10 +51,13 @@ class Outputs:
     logits : Tensor
         (n, C) float32, fused.
     unimodal : dict of Tensor
-        (n, C) float32, scores of the probes, by modality; empty for a baseline.
+        (n, C) float32, scores of the probes, by modality; empty for a baseline. Of a clip that
+        lacks the modality, those of a probe that sees nothing.
     subsets : dict of Tensor
         (n, C) float32, fused, by what the strategy was shown: a tuple of modalities in their
         order, from none to all. Empty unless asked for.
+    present : dict of Tensor
+        (n,) bool, by modality: which clips have it; only of modalities that some clip lacks.
     """
 
     indices: Any
@@ -62,6 +66,11 @@ class Outputs:
     logits: Tensor
     unimodal: dict[str, Tensor]
     subsets: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
+    present: dict[str, Tensor] = field(default_factory=dict)
+
+    def rows(self, modality: str, of: Tensor) -> Tensor:
+        """The rows of `of`, (n, ...), of the clips that have the modality."""
+        return of[self.present[modality]] if modality in self.present else of
 
 
 @dataclass(frozen=True)
@@ -253,6 +262,8 @@ class Balancer(Plugin):
         and :attr:`Step.embeddings` have what the branches made.
         """
         return representations
+
+    embeddings = renamed("representations", gone_in=2)  # when strategies took nothing else
 
     def logits(self, logits: Tensor, step: Step) -> Tensor:
         """Change the fused scores (B, C) in training."""

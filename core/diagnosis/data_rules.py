@@ -103,14 +103,13 @@ def _apart(group: list[int], fold: Fold) -> bool:
 
 def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     """Modalities whose arrays do not belong to the same clips."""
-    train = e.folds[0].split.train
-    if len(train) < _FEWEST:
-        return
-    if len(train) > _MOST:  # each is compared with a fifth of them
-        train = np.sort(np.random.default_rng(0).choice(train, _MOST, replace=False))
-    views = {m: standardised(v, train)[train] for m, v in e.views.items()}
-    for a, b in combinations(views, 2):
-        share, worst = _random_share(views[a], views[b])
+    for a, b in combinations(e.views, 2):
+        train = e.known(e.folds[0].split.train, a, b)
+        if len(train) < _FEWEST:
+            continue
+        if len(train) > _MOST:  # each is compared with a fifth of them
+            train = np.sort(np.random.default_rng(0).choice(train, _MOST, replace=False))
+        share, worst = _random_share(*(standardised(e.views[m], train)[train] for m in (a, b)))
         if share <= t.paired_share:
             continue
         alone = {m: e.val_uar(m) for m in (a, b)}
@@ -198,14 +197,15 @@ def _linear(e: Evidence, m: str, view: npt.NDArray[np.float64]) -> _Linear:
     val: list[float] = []
     train: list[float] = []
     for fold in e.folds:
-        split, truth = fold.split, e.data.targets[fold.split.val]
-        said = linear_predictions(view, e.data.targets, e.classes, split.train, split.val)
-        own = fold.said[m].probabilities.argmax(axis=1)
+        heard, judged = e.known(fold.split.train, m), e.known(fold.split.val, m)
+        truth = e.data.targets[judged]
+        said = linear_predictions(view, e.data.targets, e.classes, heard, judged)
+        own = fold.said[m].probabilities.argmax(axis=1)[np.isin(fold.split.val, judged)]
         won += int(((said == truth) & (own != truth)).sum())
         lost += int(((said != truth) & (own == truth)).sum())
-        val.append(100 * e.uar(said, split.val))
-        unseen = cross_validated(view, e.data.targets, e.classes, split.train)
-        train.append(100 * e.uar(unseen, split.train))
+        val.append(100 * e.uar(said, judged))
+        unseen = cross_validated(view, e.data.targets, e.classes, heard)
+        train.append(100 * e.uar(unseen, heard))
     return _Linear(e.mean(val), e.mean(train), _p_value(won, won + lost, 0.5))
 
 

@@ -23,7 +23,7 @@ from ..prepare import make_extractors
 from ..registry import Registry
 from ..run_dir import RunData, RunDirectory
 from ..splits import Split
-from ..trainings import FUSED, Training
+from ..trainings import FUSED, Training, stored_arrays
 from .views import Floats, pooled
 
 Record = Mapping[str, Any]
@@ -114,9 +114,16 @@ class Evidence:
         return self.mean([float("nan") if x is None else float(x) for x in found])
 
     def val_uar(self, model: str) -> float:
-        """UAR on validation of what is handed out of a model, mean over folds."""
-        said = [(f.said[model].probabilities.argmax(axis=1), f.split.val) for f in self.folds]
-        return self.mean([self.uar(answers, clips) for answers, clips in said])
+        """UAR on validation of what is handed out of a model, mean over folds.
+
+        Of a modality, over the clips that have it.
+        """
+        uars: list[float] = []
+        for fold in self.folds:
+            known = self.known(fold.split.val, model)
+            said = fold.said[model].probabilities.argmax(axis=1)
+            uars.append(self.uar(said[np.isin(fold.split.val, known)], known))
+        return self.mean(uars)
 
     def uar(self, said: npt.NDArray[Any], clips: Indices) -> float:
         """Of predicted classes of some clips."""
@@ -131,6 +138,13 @@ class Evidence:
         known = [self.late(f"val_uar.{m}") for m in self.modalities]
         known += [self.late_single(m, "val_uar") for m in self.modalities]
         return 100 * (max([x for x in known if np.isfinite(x)], default=0.0) - self.late("val_uar"))
+
+    def known(self, clips: Indices, *modalities: str) -> Indices:
+        """Those of the clips that have all of the modalities; the fused model is none."""
+        for m in modalities:
+            if m in self.data.absent:
+                clips = clips[~self.data.absent[m][clips]]
+        return clips
 
     @cached_property
     def views(self) -> dict[str, Floats]:
@@ -191,6 +205,10 @@ def _arrays(config: RunConfig, registry: Registry, data: RunData) -> tuple[dict[
     try:
         cache = FeatureCache(config.cache)
         extractors = make_extractors(config, registry)
-        return {m: cache.open(fingerprint_of(e), data.keys) for m, e in extractors.items()}, ""
+        found = {
+            m: stored_arrays(cache, fingerprint_of(e), m, data, config)
+            for m, e in extractors.items()
+        }
+        return found, ""
     except (FusionError, OSError) as error:
         return {}, getattr(error, "message", str(error))

@@ -177,6 +177,14 @@ class _ExplainFold:
         context = _context(path, self.device, self.plugins)
         model, features = fold_features(context, training)
         indices: Indices = getattr(context.data.splits[training.fold], self.part)
+        for m in features.modalities:
+            indices = features.known(indices, m)
+        if not len(indices):
+            raise RunError(
+                f"No {self.part} clip of fold {training.fold} has every modality: there is nothing "
+                "to explain.",
+                hint="Explain one of them alone: --model MODALITY",
+            )
         explained = Explained([(1.0, model)])
         inputs = explained.standardised(features.batch(indices)[0])
         others = permuted(len(indices), self.permutations, training.fold)
@@ -200,6 +208,9 @@ def _notes(
         notes += absence_notes(
             all(e.knows_absence for e in evidence), f"The strategy {spec.strategy}"
         )
+    if any(m.modality.name in context.data.absent for m in spec.branches):
+        told = sum(len(e.indices) for e in evidence)
+        notes.append(f"Some clips lack a modality: these are the {told} clips that have all.")
     device = choose_device(context.config.device)
     if choose_precision(context.config.train.precision, device) is not torch.float32:
         notes.append(

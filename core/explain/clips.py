@@ -154,6 +154,11 @@ class ClipExplainer(Predictor):
         """Explain recordings, in the order given; one that can't be read has its `error` set."""
         for path in paths:
             arrays, reason = self.extracted(path)
+            if reason is None and (lacking := [m for m in self.modalities if m not in arrays]):
+                reason = (
+                    f"{path}: it has no {' and no '.join(lacking)}; clips that have all "
+                    "modalities can be explained"
+                )
             if reason is not None:
                 nan = float("nan")
                 yield ClipExplanation(path, None, {}, {}, nan, (), nan, nan, reason)

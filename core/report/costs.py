@@ -81,6 +81,16 @@ def clips(run: ReadRun) -> Html:
     ]
     if dropped:
         parts.append(paragraph(f"Left out for their label: {'; '.join(dropped)}."))
+    absent = run.info.get("absent", {})
+    if absent:
+        counts = "; ".join(f"{n} have no {m}" for m, n in absent.items())
+        parts.append(
+            paragraph(
+                f"Some clips lack a modality: {counts}. They take part with the others. Alone, a "
+                "modality is trained on the clips that have it, and says of the others how "
+                "frequent each class is in training."
+            )
+        )
     failures = run.info.get("failures", [])
     if failures:
         listed = [[f["recording"], f["feature"], f["reason"]] for f in failures[:_MOST_FAILURES]]

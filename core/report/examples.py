@@ -78,6 +78,11 @@ def _modality(
     run: ReadRun, modality: str, extractor: Extractor | None, chosen: Sequence[int]
 ) -> Html:
     head = element("h3", modality)
+    assert run.data is not None
+    absent = run.data.absent.get(modality)
+    chosen = [index for index in chosen if absent is None or not absent[index]]
+    if not chosen:
+        return join([head, missing("The clips shown here do not have it.")])
     try:
         arrays = _arrays(run, modality, chosen)
     except (FusionError, OSError) as error:

@@ -47,3 +47,38 @@ def test_a_useless_member_gets_no_weight():
     right = 0.97 * np.eye(3)[targets] + 0.01
     weights = ensemble_weights([np.full((15, 3), 1 / 3), right], targets)
     np.testing.assert_allclose(weights, [0, 1], atol=1e-3)
+
+
+# -- members that say nothing of some clips ------------------------------------------
+
+
+def test_mix_of_those_that_can_say_something_by_hand():
+    a, b = np.array([[1.0, 0.0]] * 3), np.array([[0.0, 1.0]] * 3)
+    present = np.array([[True, True], [True, False], [False, True]])
+    found = mix([a, b], np.array([0.25, 0.75]), present)
+    np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0], [0, 1]])
+    # The only one there has no weight: it is all there is.
+    np.testing.assert_allclose(mix([a, b], np.array([1.0, 0.0]), present)[2], [0, 1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_absent_members_the_minimum_that_scipy_finds(seed):
+    (a, b), targets = members(seed, 2)
+    present = np.ones((len(targets), 2), bool)
+    present[::3, 1] = False
+    present[1::5, 0] = False
+    present[~present.any(axis=1)] = True
+    best = minimize_scalar(
+        lambda w: nll(mix([a, b], np.array([w, 1 - w]), present), targets),
+        bounds=(0, 1), method="bounded",
+    )  # fmt: skip
+    weights = ensemble_weights([a, b], targets, present)
+    assert nll(mix([a, b], weights, present), targets) <= best.fun + 1e-4
+
+
+def test_everybody_present_is_the_ordinary_ensemble():
+    found, targets = members(3, 3)
+    everybody = np.ones((len(targets), 3), bool)
+    np.testing.assert_allclose(
+        ensemble_weights(found, targets, everybody), ensemble_weights(found, targets), atol=1e-12
+    )

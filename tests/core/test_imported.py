@@ -77,9 +77,10 @@ def test_a_build_finds_what_is_there_and_names_what_is_not(
     items = [Item(digest_recording(path), Recording(path)) for path in paths]
     report = build(FeatureCache(root / "cache"), [(computation, items)], jobs=jobs)
     assert (report.computed, report.present) == (0, 2)
-    (failure,) = report.failures
-    assert failure.source == Recording(paths[2])
-    assert failure.reason.startswith("RecordingError: no array of 'video' was imported for")
+    assert not report.failures
+    (item,) = report.absent
+    assert item.source == Recording(paths[2])
+    assert item.reason.startswith("no array of 'video' was imported for")
 
 
 def test_several_versions(root: Path, registry: Registry) -> None:

@@ -26,8 +26,11 @@ EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relear
          "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
 
 
-def clips(device):
-    """48 clips of three classes; two images of one size and a vector."""
+def clips(device, absent=False):
+    """48 clips of three classes; two images of one size and a vector.
+
+    Where it is `absent`, every third clip lacks the vector, and what stands there is no number.
+    """
     rng = np.random.default_rng(0)
     targets = np.arange(48) % 3
     axes = ("channel", "frequency", "time")
@@ -36,8 +39,12 @@ def clips(device):
     arrays = {m: rng.normal(size=(48, *x.shape)).astype(np.float32) for m, x in modalities.items()}
     for array in arrays.values():
         array.reshape(48, -1)[np.arange(48), targets] += 3.0
+    flags = np.arange(48) % 3 == np.arange(48) // 3 % 3
+    if absent:
+        arrays["c"][flags] = np.nan
     return Features(modalities, {m: Rows(a) for m, a in arrays.items()}, targets,
-                    torch.device(device), resident_bytes=10**9)  # fmt: skip
+                    torch.device(device), resident_bytes=10**9,
+                    absent={"c": flags} if absent else None)  # fmt: skip
 
 
 def spec(features, strategy, adapters=()):
@@ -48,8 +55,8 @@ def spec(features, strategy, adapters=()):
     return ModelSpec(branches, 3, CONFIG.dim, strategy, {}, adapters)
 
 
-def trained(name, strategy, device):
-    features = clips(device)
+def trained(name, strategy, device, absent=False):
+    features = clips(device, absent)
     cls = REGISTRY.balancer(name)
     balancer = cls(**EARLY.get(name, {}))
     adapters = ((name, {}),) if cls.adapt is not Balancer.adapt else ()
@@ -62,6 +69,7 @@ def trained(name, strategy, device):
     return Trainer(model, features, TRAIN, VAL, CONFIG, balancers=[balancer], baselines=baselines)
 
 
+@pytest.mark.parametrize("absent", [False, True])
 @pytest.mark.parametrize("strategy", ["concat", "gated"])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
@@ -69,9 +77,9 @@ def trained(name, strategy, device):
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(
         not torch.cuda.is_available(), reason="needs a CUDA device"))],
 )  # fmt: skip
-def test_a_whole_training(name, strategy, device):
+def test_a_whole_training(name, strategy, device, absent):
     try:
-        trainer = trained(name, strategy, device)
+        trainer = trained(name, strategy, device, absent)
     except UserError as error:
         assert error.hint and "pip install" in error.hint
         pytest.skip(f"{name}: {error.message}")

@@ -1,0 +1,111 @@
+"""Which modalities clips have: of some recordings there is no video, of some no transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Which modalities the clips of a batch have.
+
+    Attributes
+    ----------
+    modalities : tuple of str
+        In the order of the columns.
+    table : Tensor
+        (B, M) bool.
+    rows : dict of Tensor
+        Modality -> (k,) int64, the clips of the batch that have it; only of modalities that some
+        clip lacks.
+    """
+
+    modalities: tuple[str, ...]
+    table: Tensor
+    rows: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        absent: Mapping[str, Flags],
+        modalities: Sequence[str],
+        indices: npt.NDArray[np.int64],
+        device: torch.device,
+    ) -> Presence | None:
+        """That of the clips `indices`; None where they have everything.
+
+        Parameters
+        ----------
+        absent : mapping
+            Modality -> (n,) bool, True for the clips that lack it.
+        """
+        # Found out on the CPU: on the device, counting would wait for it.
+        lacking = {m: absent[m][indices] for m in modalities if m in absent}
+        lacking = {m: flags for m, flags in lacking.items() if flags.any()}
+        if not lacking:
+            return None
+        everybody = np.ones(len(indices), dtype=np.bool_)
+        columns = [~lacking[m] if m in lacking else everybody for m in modalities]
+        table = torch.from_numpy(np.stack(columns, axis=1)).to(device)
+        rows = {m: torch.from_numpy(np.flatnonzero(~f)).to(device) for m, f in lacking.items()}
+        return cls(tuple(modalities), table, rows)
+
+    def blanked(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`inputs`, (B, ...) by modality, zero where a clip lacks the modality."""
+        return {
+            m: x.masked_fill(along(~self.table[:, self.modalities.index(m)], x), 0.0)
+            if m in self.rows
+            else x
+            for m, x in inputs.items()
+        }
+
+
+def along(clips: Tensor, x: Tensor) -> Tensor:
+    """(B,) -> the shape that broadcasts over `x`, (B, ...)."""
+    return clips.view(-1, *[1] * (x.dim() - 1))
+
+
+class Gapped:
+    """Arrays of the clips that have a modality, as arrays of all clips: blank for the others.
+
+    Parameters
+    ----------
+    arrays : Arrays
+        Row i belonging to the i-th clip that has the modality.
+    absent : array
+        (n,) bool, True for the clips that lack it.
+    """
+
+    def __init__(self, arrays: Any, absent: Flags) -> None:
+        self._arrays = arrays
+        self._absent = absent
+        self._row = np.cumsum(~absent) - 1  # of each clip that has it
+
+    @property
+    def nbytes(self) -> int:
+        stored = len(self) - int(self._absent.sum())
+        return int(self._arrays.nbytes) // max(1, stored) * len(self)
+
+    def __len__(self) -> int:
+        return len(self._absent)
+
+    def take(self, indices: Any) -> npt.NDArray[Any]:
+        """Rows `indices`, (B, *shape)."""
+        index = np.asarray(indices, dtype=np.int64)
+        there = ~self._absent[index]
+        found = self._arrays.take(self._row[index[there]])
+        if there.all():
+            whole: npt.NDArray[Any] = found
+            return whole
+        rows = np.zeros((len(index), *found.shape[1:]), dtype=found.dtype)
+        rows[there] = found
+        return rows

@@ -1,0 +1,118 @@
+"""Features from a table."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from fusion import MissingModalityError, Recording
+from fusion.core.errors import ParameterError
+from fusion.core.extraction import fingerprint_of, make_extractor
+from fusion.core.registry import Registry
+
+CLS = Registry().extractor("precomputed")
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(*rows, name="text.csv", header=("path", "a", "b")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+        return str(path)
+
+    return write
+
+
+def made(table, **given):
+    return make_extractor(CLS, {"table": table, **given})
+
+
+def test_a_row_is_the_array_of_its_recording(table, tmp_path):
+    extractor = made(table(("x.wav", 1.5, -2), ("sub/y.wav", 3, 4)))
+    assert extractor.shape == (2,) and extractor.channels == ("a", "b")
+    found = extractor.extract(Recording(tmp_path / "x.wav"))
+    assert found.dtype == np.float32 and found.tolist() == [1.5, -2]
+    assert extractor.extract(Recording(tmp_path / "sub" / "y.wav")).tolist() == [3, 4]
+    found[:] = 0  # a copy
+    assert extractor.extract(Recording(tmp_path / "x.wav")).tolist() == [1.5, -2]
+
+
+def test_no_row_and_an_empty_one_are_a_missing_modality(table, tmp_path):
+    extractor = made(table(("x.wav", 1, 2), ("y.wav", "", "")))
+    for name in ("y.wav", "z.wav"):
+        with pytest.raises(MissingModalityError, match=f"text.csv has no row for .*{name}"):
+            extractor.extract(Recording(tmp_path / name))
+
+
+def test_parts_of_a_recording(table, tmp_path):
+    header = ("path", "start", "end", "v")
+    extractor = made(table(("x.wav", "", 1.5, 7), ("x.wav", 1.5, "", 8), header=header))
+    assert extractor.extract(Recording(tmp_path / "x.wav", 0.0, 1.5)).tolist() == [7]
+    assert extractor.extract(Recording(tmp_path / "x.wav", 1.5)).tolist() == [8]
+    with pytest.raises(MissingModalityError):
+        extractor.extract(Recording(tmp_path / "x.wav"))
+
+
+def test_columns_of_numbers_are_taken_and_others_left(table):
+    path = table(("x.wav", "hello", 1, 2, "1;2"), header=("file", "words", "t_0", "t_1", "list"))
+    assert made(path).channels == ("t_0", "t_1")
+    assert made(path, columns="t_1").channels == ("t_1",)
+    assert made(path, columns="t_*").channels == ("t_0", "t_1")
+
+
+def test_root(table, tmp_path):
+    (tmp_path / "audio").mkdir()
+    extractor = made(table(("x.wav", 1, 2)), root=str(tmp_path / "audio"))
+    assert extractor.extract(Recording(tmp_path / "audio" / "x.wav")).tolist() == [1, 2]
+
+
+def test_the_content_of_the_table_makes_the_fingerprint_and_not_its_place(table):
+    first = fingerprint_of(made(table(("x.wav", 1, 2))))
+    moved = fingerprint_of(made(table(("x.wav", 1, 2), name="sub/other.csv")))
+    other = fingerprint_of(made(table(("x.wav", 1, 3), name="sub/third.csv")))
+    fewer = fingerprint_of(made(table(("x.wav", 1, 2), name="sub/4.csv"), columns="a"))
+    assert moved == first
+    assert len({first.id, other.id, fewer.id}) == 3
+
+
+def test_a_table_that_was_edited_is_read_again(table, tmp_path):
+    path = table(("x.wav", 1, 2))
+    before = fingerprint_of(made(path))
+    table(("x.wav", 1, 9))
+    extractor = made(path)
+    assert fingerprint_of(extractor) != before
+    assert extractor.extract(Recording(tmp_path / "x.wav")).tolist() == [1, 9]
+
+
+WRONG = {
+    "no table": ({}, "precomputed needs a table"),
+    "missing": ({"table": "nowhere.csv"}, "nowhere.csv can't be read"),
+    "twice": ([("x.wav", 1, 2), ("x.wav", 1, 2)], "line 3: a second row for .*x.wav"),
+    "half empty": (
+        [("x.wav", 1, ""), ("y.wav", 1, 2)],
+        "line 2: b empty, and other columns are not",
+    ),
+    "a typo": (
+        [("x.wav", 1, 2), ("y.wav", 1, "3,0"), ("z.wav", 2, 2)],
+        "line 3: b is '3,0', and a",
+    ),
+    "no numbers": ([("x.wav", "u", "v")], "no column of numbers"),
+    "no path": ([("", 1, 2)], "line 2: there is no path"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_tables_are_refused_in_words(table, case):
+    given, message = WRONG[case]
+    with pytest.raises(ParameterError, match=message):
+        make_extractor(CLS, given if isinstance(given, dict) else {"table": table(*given)})
+
+
+def test_an_unknown_column_and_one_without_numbers(table):
+    path = table(("x.wav", 1, "u"))
+    with pytest.raises(ParameterError, match=r"no column 'c'; it has: a, b\."):
+        made(path, columns="c")
+    with pytest.raises(ParameterError, match="The b 'u' is no number"):
+        made(path, columns="b")
