@@ -15,23 +15,31 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .core.testing import faults
+from .core.testing.suites import SUITES
 
 if TYPE_CHECKING:
     from .core.testing.balancers import BalancerSuite
     from .core.testing.branches import BranchSuite
+    from .core.testing.corpora import CorpusSuite
+    from .core.testing.extractors import ExtractorSuite
     from .core.testing.known_answer import KnownAnswer
+    from .core.testing.remedies import RemedySuite
     from .core.testing.strategies import StrategySuite
     from .core.testing.trackers import TrackerSuite
 
-__all__ = ["BalancerSuite", "BranchSuite", "KnownAnswer", "StrategySuite", "TrackerSuite", "faults"]
+__all__ = [
+    "BalancerSuite",
+    "BranchSuite",
+    "CorpusSuite",
+    "ExtractorSuite",
+    "KnownAnswer",
+    "RemedySuite",
+    "StrategySuite",
+    "TrackerSuite",
+    "faults",
+]
 
-_HOME = {
-    "BalancerSuite": "balancers",
-    "BranchSuite": "branches",
-    "KnownAnswer": "known_answer",
-    "StrategySuite": "strategies",
-    "TrackerSuite": "trackers",
-}
+_HOME = {suite: module for module, suite in SUITES.values()} | {"KnownAnswer": "known_answer"}
 
 # This module is no package, and `import fusion.testing.faults` is to find its part all the same.
 sys.modules[f"{__name__}.faults"] = faults

@@ -242,11 +242,13 @@ def load(run: PathLike) -> RunResult:
 
 def _followed(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> RunResult:
     """Do the work and show it; without this process's script in its workers."""
+    from .blame import noted
     from .cli.display import Display
 
     with main_left_out(), Display(quiet=quiet) as display:
         try:
-            return work(display)
+            with noted():
+                return work(display)
         except KeyboardInterrupt as stopped:
             if (path / "run.json").is_file():
                 stopped.add_note(f"Go on with: fusion.resume({str(path)!r})")
@@ -258,7 +260,9 @@ def _registry(plugins: Sequence[str], strict: bool) -> Registry:
 
     registry = Registry(plugins, strict=strict)
     for problem in registry.problems:
-        warnings.warn(str(problem), stacklevel=3)
+        warnings.warn(f"{problem}\n{problem.remedy}", stacklevel=3)
+    for deprecation in registry.deprecations:
+        warnings.warn(str(deprecation), DeprecationWarning, stacklevel=3)
     return registry
 
 

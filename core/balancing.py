@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .baselines import adopt, frozen
+from .blame import told
 from .config import RunConfig
 from .context import TrainingContext
 from .contracts import Balancer
@@ -50,8 +51,7 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
         raise
     except Exception as error:
         raise PluginError(
-            f"The strategy {config.strategy!r} fails to start from the baselines: "
-            f"{type(error).__name__}: {error}"
+            f"The strategy {config.strategy!r} fails to start from the baselines: {told(error)}"
         ) from error
     for balancer in balancers:
         try:
@@ -60,7 +60,7 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
             raise
         except Exception as error:
             raise PluginError(
-                f"The balancer {balancer.name!r} fails in setup: {type(error).__name__}: {error}"
+                f"The balancer {balancer.name!r} fails in setup: {told(error)}"
             ) from error
 
 

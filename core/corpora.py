@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .blame import name_of, told
 from .contracts.data import Clip, Corpus
 from .emotions import SHARED, to_shared
-from .errors import CorpusError, PluginError, UnknownNameError
-from .parameters import bind
+from .errors import CorpusError, FusionError, PluginError, UnknownNameError
+from .parameters import make
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,21 +203,54 @@ def _recognises(name: str, cls: type[Corpus], path: Path) -> bool:
         return cls.detect(path)
     except Exception as error:
         raise PluginError(
-            f"The corpus {name!r} failed to look at {path}: {type(error).__name__}: {error}",
-            hint=f"Name the corpus (--data CORPUS={path}), or leave this plugin out (-p no:...).",
+            f"The corpus {name!r} failed to look at {path}: {told(error)}",
+            hint=f"Name the corpus (--data CORPUS={path}), or leave this one out: -p no:{name}",
         ) from error
 
 
 def _read(name: str, cls: type[Corpus], path: Path | None, given: Mapping[str, Any]) -> list[Clip]:
     if path is not None and not path.exists():
         raise CorpusError(f"There is no such path: {path}.")
-    clips = list(cls(path, **bind(cls, given, owner=name)).clips())
+    reader = make(cls, path, given=given, owner=name)
+    try:
+        found = reader.clips()
+        clips = None if found is None else list(found)
+    except FusionError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The corpus {name!r} failed to read {path or 'its clips'}: {told(error)}",
+            hint="Is this its data? If so, its author should know of this.",
+        ) from error
+    clips = _checked(reader, clips)
     if not clips:
         raise CorpusError(
             f"{path or name} holds no recordings of the corpus {name!r}.",
             hint=f"fusion plugins show {name} says what it looks for, and its parameters.",
         )
     return clips
+
+
+def _checked(reader: Corpus, clips: Any) -> list[Clip]:
+    """The clips, if that is what they are, and the reader's own."""
+    where = f"{type(reader).__name__}.clips"
+    who = name_of(reader, capital=True)
+    if clips is None:
+        hint = f"Is there a `yield` in {where}?"
+        raise PluginError(f"{who} returned None from clips.", hint=hint)
+    for clip in clips:
+        if not isinstance(clip, Clip):
+            raise PluginError(
+                f"{who} yielded a {type(clip).__name__} from clips, where a Clip is expected.",
+                hint=f"Look at {where}.",
+            )
+        if clip.corpus != reader.name:
+            raise PluginError(
+                f"{who} yielded a clip of the corpus {clip.corpus!r}.",
+                hint=f"Write in {where}: Clip(..., corpus=self.name)",
+            )
+    checked: list[Clip] = clips
+    return checked
 
 
 def _numbered(clips: Iterable[Clip]) -> list[Clip]:

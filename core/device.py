@@ -19,7 +19,8 @@ def choose_device(wanted: str) -> torch.device:
     """
     if wanted == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            local = os.environ.get("LOCAL_RANK")  # of torchrun: a device for each process
+            return torch.device("cuda", int(local)) if local else torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(wanted)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import returned
+from . import parallel, returned
 from .averaging import WeightAverage
 from .baselines import adopt
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -114,6 +114,9 @@ class Trainer:
         self._best_weights: dict[str, Tensor] = {}
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._fit_statistics()
+        if parallel.launched():
+            parallel.alike(model)
+            model.share()
         parts = {"train": train, "val": val}
         self.context = TrainingContext(model, config, features, parts, baselines)
         self.precision = self.context.precision
@@ -161,7 +164,7 @@ class Trainer:
             balancer.epoch_start(epoch)
         losses: list[Tensor] = []
         seen: list[Seen] = []
-        for clips in self._batches(epoch, np.random.default_rng(order_seed)):
+        for clips in self._expected(self._batches(epoch, np.random.default_rng(order_seed))):
             step = self.stepper.step(epoch, self.progress.step, clips, generator)
             self.progress.step += 1
             self.progress.updates += step.passes
@@ -220,6 +223,16 @@ class Trainer:
         for chosen in batches(rows, self.config.batch_size, rng):
             present = None if clips.present is None else clips.present[chosen]
             yield Clips(clips.indices[chosen], present)
+
+    def _expected(self, batches: Iterator[Clips]) -> Iterator[Clips]:
+        """The same, each following batch on its way while one is computed."""
+        clips = next(batches, None)
+        while clips is not None:
+            following = next(batches, None)
+            if following is not None:
+                self.features.expect(following.indices)
+            yield clips
+            clips = following
 
     # -- what an epoch brought -------------------------------------------------------
 
@@ -297,7 +310,7 @@ class Trainer:
             )
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and parallel.leads():
             save_checkpoint(
                 self.checkpoint,
                 self.progress,

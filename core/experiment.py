@@ -48,7 +48,7 @@ from .trainings import (
     unfinished,
 )
 
-_LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "ripser", "h5py")
+_LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
 
 
 class Observer:

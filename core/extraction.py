@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -17,11 +17,14 @@ from ..cache.origins import origin_text, parse_origin
 from ..cache.progress import Failure
 from ..cache.why import differences
 from ..cache.work import Computation
+from .blame import note, noted, own, source_of
 from .contracts import Extractor, Recording
 from .errors import ParameterError, PluginError, RecordingError
 from .imported import Imported
 from .parameters import bind, make
+from .problems import Source
 from .registry import content_of, file_of, load_file
+from .trace import during, watch
 
 
 def make_extractor(
@@ -40,7 +43,7 @@ def make_extractor(
         For a parameter that does not exist or does not fit.
     """
     extractor = make(cls, given=given, owner=cls.name)
-    extractor.parameters = bind(cls, given, owner=cls.name)
+    extractor.parameters = bind(cls, given, owner=cls.name) | dict(extractor.parameters)
     if dtype is not None:
         extractor.dtype = _storage_dtype(extractor, dtype)
     if not getattr(extractor, "shape", None):
@@ -72,7 +75,7 @@ def fingerprint_of(extractor: Extractor) -> Fingerprint:
     return Fingerprint(
         name=extractor.name,
         version=extractor.version,
-        parameters=extractor.parameters,
+        parameters=extractor.identity(),
         dtype=extractor.dtype,
         shape=tuple(extractor.shape),
         libraries={name: _version(name, extractor) for name in extractor.libraries}
@@ -140,9 +143,85 @@ def _check_same(extractor: Extractor, wanted: Fingerprint) -> None:
         )
 
 
+def extract_all(
+    extractor: Extractor, recordings: Sequence[Recording]
+) -> list[npt.NDArray[Any] | Exception]:
+    """The arrays of any number of recordings, checked against the extractor's declaration.
+
+    In batches where the extractor works so. Where a batch fails as a whole, its recordings are
+    extracted one by one, so that only the guilty one fails.
+
+    Returns
+    -------
+    list of array or Exception
+        One for each recording; in place of an array what went wrong.
+    """
+    size = max(1, extractor.batch) if works_in_batches(extractor) else 1
+    found: list[npt.NDArray[Any] | Exception] = []
+    for start in range(0, len(recordings), size):
+        found += _extract_batch(extractor, recordings[start : start + size])
+    return found
+
+
+def works_in_batches(extractor: Extractor) -> bool:
+    """Whether its `extract_many` makes the arrays that its `extract` makes.
+
+    A class derived from one that works in batches may replace `extract` alone, to change the
+    arrays or what they are made of: then the batches of its parent would be something else.
+    """
+    for cls in type(extractor).__mro__:
+        if "extract_many" in vars(cls):
+            return cls is not Extractor
+        if "extract" in vars(cls):
+            return False
+    return False
+
+
+def _extract_batch(
+    extractor: Extractor, recordings: Sequence[Recording]
+) -> list[npt.NDArray[Any] | Exception]:
+    if len(recordings) > 1:
+        try:
+            found = list(extractor.extract_many(recordings))
+        except Exception:  # which recording it was shows below
+            pass
+        else:
+            if len(found) == len(recordings):
+                return [_checked(extractor, array) for array in found]
+            return [_miscounted(extractor, len(recordings), len(found))] * len(recordings)
+    return [_extract_one(extractor, recording) for recording in recordings]
+
+
+def _extract_one(extractor: Extractor, recording: Recording) -> npt.NDArray[Any] | Exception:
+    try:
+        return extractor.check(extractor.extract(recording))
+    except Exception as error:
+        note(error)
+        return error
+
+
+def _checked(
+    extractor: Extractor, found: npt.NDArray[Any] | Exception
+) -> npt.NDArray[Any] | Exception:
+    if isinstance(found, Exception):
+        return found
+    try:
+        return extractor.check(found)
+    except Exception as error:
+        return error
+
+
+def _miscounted(extractor: Extractor, given: int, returned: int) -> PluginError:
+    return PluginError(
+        f"Extractor {extractor.name!r} was given a batch of {given} recordings and returned "
+        f"{returned} arrays.",
+        hint="extract_many() returns one array or RecordingError for each recording, in order.",
+    )
+
+
 @dataclass(frozen=True)
 class Extraction:
-    """Computes one feature of one recording, in any process.
+    """Computes one feature of recordings, in any process.
 
     The class is named, not pickled: a plugin that was loaded from a file has no module that
     a fresh process could import.
@@ -153,6 +232,9 @@ class Extraction:
     cls: str
     parameters: Mapping[str, Any]
     fingerprint: Fingerprint = field(repr=False)
+    batch: int = 1
+    processes: int | None = None
+    source: Source | None = None
 
     @classmethod
     def of(cls, extractor: Extractor) -> Extraction:
@@ -164,11 +246,23 @@ class Extraction:
             kind.__qualname__,
             extractor.parameters,
             fingerprint_of(extractor),
+            max(1, extractor.batch) if works_in_batches(extractor) else 1,
+            extractor.processes,
+            source_of(kind.__module__),
         )
 
+    @during("extract")
     def compute(self, recording: Recording) -> npt.NDArray[Any]:
         """The array of one recording, checked against the extractor's declaration."""
-        return self._extractor.check(self._extractor.extract(recording))
+        with noted():
+            return self._extractor.check(self._extractor.extract(recording))
+
+    @during("extract")
+    def compute_many(
+        self, recordings: Sequence[Recording]
+    ) -> Sequence[npt.NDArray[Any] | Exception]:
+        """For each recording its array, or what went wrong."""
+        return extract_all(self._extractor, recordings)
 
     @cached_property
     def _extractor(self) -> Extractor:
@@ -176,6 +270,9 @@ class Extraction:
         found: Any = module
         for part in self.cls.split("."):
             found = getattr(found, part)
+        if self.source is not None:  # no registry was made here that knows
+            own(self.module, self.source)
+        watch(found, "extractor")
         extractor: Extractor = found(**self.parameters)
         extractor.parameters = dict(self.parameters)
         extractor.dtype = self.fingerprint.dtype

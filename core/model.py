@@ -14,6 +14,7 @@ from .blame import told
 from .contracts import Branch, Modality, Strategy
 from .errors import FusionError, ParameterError, PluginError
 from .modules import quiet_statistics
+from .parallel import Sharing
 from .parameters import make
 from .presence import Presence, along
 
@@ -157,6 +158,7 @@ class FusionModel(nn.Module):
         self.branches = nn.ModuleDict(branches)
         self.probes = nn.ModuleDict({m: nn.Linear(b.dim, num_classes) for m, b in branches.items()})
         self.strategy = strategy
+        self.sharing: Sharing | None = None
 
     @property
     def has_probes(self) -> bool:
@@ -191,8 +193,17 @@ class FusionModel(nn.Module):
                 maps[m] = own
         return Encoded(embeddings, maps)
 
+    def share(self) -> None:
+        """Let the processes that train this model together share its branches' work."""
+        self.sharing = Sharing(list(self.branches.values()))
+
     def _branch(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embedding, and map where the strategy takes maps."""
+        if self.sharing is None:
+            return self._whole(modality, x)
+        return self.sharing.apply(lambda part: self._whole(modality, part), x)
+
+    def _whole(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
         branch = cast(Branch, self.branches[modality])
         embedding = (len(x), branch.dim)
         axes, of = returned.EMBEDDINGS, f" for {modality!r}"

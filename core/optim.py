@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import returned
 from .config import TrainConfig
 from .contracts import Balancer, Gradients, ParameterGroup
 from .model import FusionModel
@@ -30,7 +31,8 @@ def parameter_groups(
             for m in model.modalities
         ]
     for balancer in balancers:
-        groups = balancer.parameter_groups(groups)
+        changed = balancer.parameter_groups(groups)
+        groups = returned.groups(balancer, "parameter_groups", changed)
     return [group for group in groups if group.parameters]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from .blame import name_of, told
 from .contracts.space import Space
 from .errors import FusionError, ParameterError, PluginError, UnknownNameError
 
@@ -214,8 +215,7 @@ def make(cls: type[T], *args: Any, given: Mapping[str, Any], owner: str) -> T:
         raise
     except Exception as error:
         raise PluginError(
-            f"{owner} ({cls.__module__}.{cls.__qualname__}) can't be made: "
-            f"{type(error).__name__}: {error}",
+            f"{owner}: {name_of(cls)} can't be made: {told(error)}",
             hint="Every argument of a plugin that fusion does not pass needs a default.",
         ) from error
 

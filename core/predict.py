@@ -123,11 +123,14 @@ class Predictor:
             left = [i for i in range(len(paths)) if i not in reasons]
             made = extract_all(extractor, [Recording(paths[i]) for i in left])
             for i, array in zip(left, made, strict=True):
-                if not isinstance(array, Exception):
+                if isinstance(array, MissingModalityError):
+                    continue
+                if isinstance(array, RecordingError):  # no plugin's fault
+                    reasons[i] = array.message
+                elif isinstance(array, Exception):
+                    reasons[i] = told(array)
+                else:
                     arrays[i][m] = array
-                elif not isinstance(array, MissingModalityError):
-                    fault = not isinstance(array, RecordingError)  # of a plugin, that is
-                    reasons[i] = told(array) if fault else array.message
         for i, found in enumerate(arrays):
             if i not in reasons and (lacks := self.bundle.lacks(found)):
                 reasons[i] = lacks

@@ -27,6 +27,7 @@ from .parameters import bind, make
 from .registry import HOOKS, Registry
 from .search import search_space
 from .splits import Split, make_splits
+from .trace import during
 
 EVERY = "*"  # in RunConfig.dtypes: all features that are not named
 
@@ -60,6 +61,7 @@ def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None
     return divide(plan) if like is None else plan
 
 
+@during("check")
 def plan_without_split(config: RunConfig, registry: Registry, *, like: Plan | None = None) -> Plan:
     """:func:`make_plan`, but for the split: that of `like`, or none yet."""
     config = with_defaults(config, registry)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import os
-import re
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from . import blame
+from .collecting import HOOKS as HOOKS
+from .collecting import RESERVED as RESERVED
+from .collecting import classes_of, deprecations, implementations
+from .collecting import reserved as reserved
+from .compat import check_version
 from .contracts import hooks
 from .contracts.data import Corpus, Extractor, Plugin
-from .errors import FusionError, PluginError, UnknownNameError
-from .parameters import space_of
+from .errors import UnknownNameError
+from .loading import content_of as content_of
+from .loading import file_of as file_of
+from .loading import import_failure, load, source_of
+from .loading import load_file as load_file
+from .problems import BrokenPluginError, Deprecation, problem_of
+from .problems import Problem as Problem
+from .problems import Source as Source
+from .trace import importing, timed_hook, watch
 
 if TYPE_CHECKING:
     from .contracts import Balancer, Branch, Remedy, Strategy, Tracker
@@ -28,50 +36,8 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = hooks.PROJECT
 ENVIRONMENT = "FUSION_PLUGINS"
 
-_FILE_PREFIX = "fusion_plugin_"  # of the modules made from files given to -p
-
-# Names of rows in a run's table, and of owners of settings, that a plugin may not take.
-RESERVED = {"fused", "ensemble", "chosen", "oracle", "train", "none", "diagnosis"}
-
-
-def reserved(kind: str) -> set[str]:
-    """Names that no plugin of `kind` may take. A strategy, which is no row, may be an ensemble."""
-    return RESERVED - {"ensemble"} if kind == "strategy" else RESERVED
-
-
-# Kind of plugin -> the hook that registers it.
-HOOKS = {
-    "corpus": "fusion_corpora",
-    "extractor": "fusion_extractors",
-    "branch": "fusion_branches",
-    "strategy": "fusion_strategies",
-    "balancer": "fusion_balancers",
-    "tracker": "fusion_trackers",
-    "remedy": "fusion_remedies",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a plugin module came from."""
-
-    plugin: str
-    distribution: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"plugin {self.plugin!r} ({self.distribution} {self.version})".replace(" )", ")")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A plugin that could not be used, and why."""
-
-    source: Source
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.source} was skipped: {self.reason}"
+# What a hook may take, beside nothing: argument -> its value. See contracts/hooks.py.
+ARGUMENTS: dict[str, Callable[[Registry], Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +66,17 @@ class Registry:
     ------
     PluginError
         If a plugin named in `requests` can't be loaded, or any plugin while `strict`.
+
+    Attributes
+    ----------
+    problems : list of Problem
+        What was skipped, and why.
+    deprecations : list of Deprecation
+        Plugins that work and should be updated.
+    sources : list of Source
+        The plugins that are there.
+    blocked : list of Source or Entry
+        The modules that ``no:NAME`` left out, and the classes.
     """
 
     def __init__(self, requests: Sequence[str] = (), *, strict: bool = False) -> None:
@@ -107,7 +84,9 @@ class Registry:
         self.requests = tuple(dict.fromkeys(_absolute(r) for r in [*environment, *requests]))
         self.strict = strict
         self.problems: list[Problem] = []
+        self.deprecations: list[Deprecation] = []
         self.sources: list[Source] = []
+        self.blocked: list[Source | Entry] = []
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in HOOKS}
         self._blocked = {r[3:] for r in self.requests if r.startswith("no:")}
         self._blocked_unused = set(self._blocked)
@@ -124,79 +103,100 @@ class Registry:
     def _load_entry_points(self) -> None:
         for point, source in _entry_points():
             if self._is_blocked(source.plugin):
+                self.blocked.append(source)
                 continue
             try:
-                module = point.load()
-            except Exception as error:
-                self._problem(source, f"its import failed: {_describe(error)}", error)
+                with importing(source, point.value):
+                    module = point.load()
+            except (Exception, SystemExit) as error:
+                self._problem(source, import_failure(error, point.module), self.strict)
             else:
-                self._register(module, source)
+                self._register(module, source, self.strict)
 
     def _load_requested(self) -> None:
         for request in self.requests:
-            if not request.startswith("no:"):
-                module, source = _load_request(request)
-                if not self._manager.is_registered(module):  # a built-in one, asked for again
-                    self._register(module, source, requested=True)
+            source = source_of(request)
+            if request.startswith("no:"):
+                continue
+            if self._is_blocked(source.plugin):
+                self.blocked.append(source)
+                continue
+            try:
+                with importing(source, request):
+                    module = load(request)
+            except BrokenPluginError as error:
+                self._problem(source, error, strict=True)
+                continue
+            if not self._manager.is_registered(module):  # a built-in one, asked for again
+                version = str(getattr(module, "__version__", ""))
+                self._register(module, replace(source, version=version), strict=True)
 
     def _is_blocked(self, *names: str) -> bool:
         hit = self._blocked.intersection(names)
         self._blocked_unused -= hit
         return bool(hit)
 
-    def _register(self, module: ModuleType, source: Source, *, requested: bool = False) -> None:
-        strict, self.strict = self.strict, self.strict or requested
+    def _register(self, module: ModuleType, source: Source, strict: bool) -> None:
         try:
-            self._manager.register(module, name=f"{source.distribution}:{source.plugin}")
-            self._manager.check_pending()
-            entries = list(self._collect(module, source))
+            if not isinstance(module, ModuleType):
+                raise BrokenPluginError(
+                    f"its entry point names a {type(module).__name__}, which is no module.",
+                    remedy="Name the module in pyproject.toml, without a colon.",
+                )
+            blame.own(module.__name__, source)
+            entries = self._collect(module, source)
+            self._manager.register(module, name=_registered_as(source))
         except Exception as error:
-            # Out again, so that its hooks don't break the plugins that follow.
-            if self._manager.is_registered(module):
-                self._manager.unregister(module)
-            self._problem(source, _describe(error), error)
-        else:
-            self.sources.append(source)
-            for entry in entries:
-                self._add(entry)
-        finally:
-            self.strict = strict
+            self._problem(source, error, strict)
+            return
+        self.sources.append(source)
+        for entry in entries:
+            self._add(entry, strict)
 
-    def _collect(self, module: ModuleType, source: Source) -> Iterable[Entry]:
-        callers = self._manager.get_hookcallers(module) or []
-        if not callers:
-            raise PluginError(
-                f"it has no function marked @hookimpl. Possible hooks: {', '.join(HOOKS.values())}."
-            )
-        kinds = {hook: kind for kind, hook in HOOKS.items()}
-        for caller in callers:
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin is module:
-                    # Called one by one, not through the manager: a failure has one name.
-                    classes: Any = implementation.function()
-                    kind = kinds[caller.name]
-                    yield from (_check(cls, kind, caller.name, source) for cls in classes)
+    def _collect(self, module: ModuleType, source: Source) -> list[Entry]:
+        check_version(module)
+        available = {name: value(self) for name, value in ARGUMENTS.items()}
+        entries: list[Entry] = []
+        uses: list[str] = []
+        for one in implementations(module, self._manager):
+            # Called one by one, not through the manager: a failure has one name.
+            one = replace(one, function=timed_hook(one.function, source, one.hook))
+            classes = list(classes_of(one, available))
+            uses += deprecations(one, [cls for _, cls in classes])
+            entries += [Entry(one.kind, name, cls, source) for name, cls in classes]
+        for entry in entries:
+            home = entry.cls.__module__  # may be another module of the plugin's package
+            if blame.source_of(home) is None and not home.startswith(f"{__package__}."):
+                blame.own(home, source)
+        if uses:
+            self.deprecations.append(Deprecation(source, tuple(dict.fromkeys(uses))))
+        return entries
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: Entry, strict: bool) -> None:
         if self._is_blocked(entry.name):
+            self.blocked.append(entry)
             return
         taken = self._entries[entry.kind].get(entry.name)
         if taken is not None:
-            reason = (
-                f"it registers a {entry.kind} named {entry.name!r}, which {taken.source} "
-                f"has already. Rename one, or leave one out with -p no:{taken.source.plugin}."
+            part = f"the {entry.kind} {entry.name!r}"
+            twice = taken.source == entry.source
+            broken = BrokenPluginError(
+                "it has two of that name." if twice else f"{taken.source} has one of that name.",
+                remedy="Rename one."
+                if twice
+                else f"Rename it, or block the other one (-p no:{taken.source.plugin}).",
+                hook=HOOKS[entry.kind],
             )
-            self._problem(entry.source, reason, None)
+            self._problem(entry.source, broken, strict, part=part)
             return
         self._entries[entry.kind][entry.name] = entry
+        watch(entry.cls, entry.kind, entry.source)
 
-    def _problem(self, source: Source, reason: str, error: Exception | None) -> None:
-        if self.strict:
-            raise PluginError(
-                f"{source} can't be used: {reason}",
-                hint=f"Leave it out with -p no:{source.plugin}, or mend it.",
-            ) from error
-        self.problems.append(Problem(source, reason))
+    def _problem(self, source: Source, error: Exception, strict: bool, part: str = "") -> None:
+        problem = replace(problem_of(error, source), part=part)
+        if strict:
+            raise problem.error() from (error.__cause__ or error)
+        self.problems.append(problem)
 
     # -- finding ---------------------------------------------------------------------
 
@@ -219,6 +219,17 @@ class Registry:
             hint = str(broken[0]) if broken else None
             raise UnknownNameError(kind, name, entries, hint=hint)
         return entries[name].cls
+
+    def module_of(self, source: Source) -> ModuleType:
+        """The module of a plugin that is there."""
+        module: Any = self._manager.get_plugin(_registered_as(source))
+        assert isinstance(module, ModuleType)
+        return module
+
+    def api_version(self, source: Source) -> int:
+        """Version of the contract that a plugin that is there was written for."""
+        version: int = getattr(self.module_of(source), "api_version", 1)
+        return version
 
     def defaults(self, kind: str) -> list[str]:
         """Names of the plugins of `kind` that a run uses when the user names none."""
@@ -246,8 +257,12 @@ class Registry:
         return self.get("remedy", name)
 
 
+def _registered_as(source: Source) -> str:
+    return f"{source.distribution}:{source.plugin}"
+
+
 def _entry_points() -> list[tuple[EntryPoint, Source]]:
-    """Entry points of the group: the built-in ones first, the rest by name; no duplicates."""
+    """Entry points of the group: the built-in ones in their order, the rest by name; each once."""
     found: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
     for distribution in distributions():
         for point in distribution.entry_points:
@@ -257,106 +272,11 @@ def _entry_points() -> list[tuple[EntryPoint, Source]]:
                 # A distribution on sys.path twice (an editable install) counts once.
                 found.setdefault((name, point.name), (point, source))
     own = __name__.partition(".")[0] + "."
-    return sorted(found.values(), key=lambda pair: (not pair[0].value.startswith(own),))
+    built_in = [pair for pair in found.values() if pair[0].value.startswith(own)]
+    others = [found[name] for name in sorted(found) if found[name] not in built_in]
+    return [*built_in, *others]
 
 
 def _absolute(request: str) -> str:
     """A file by its whole path: one file is one plugin, in every folder and process."""
     return str(Path(request).expanduser().resolve()) if request.endswith(".py") else request
-
-
-def _load_request(request: str) -> tuple[ModuleType, Source]:
-    if request.endswith(".py"):
-        module = load_file(request)
-        return module, Source(Path(request).stem, request, getattr(module, "__version__", ""))
-    try:
-        module = importlib.import_module(request)
-    except Exception as error:
-        raise PluginError(
-            f"-p {request}: it can't be imported: {_describe(error)}",
-            hint="Give a file (./my.py), an importable module, or no:NAME to block a plugin.",
-        ) from error
-    return module, Source(request, "module", getattr(module, "__version__", ""))
-
-
-def load_file(file: str) -> ModuleType:
-    """Import a plugin file under a name of its own, once per process.
-
-    Raises
-    ------
-    PluginError
-        If it is missing or its import fails.
-    """
-    path = Path(file).expanduser().resolve()
-    if not path.is_file():
-        raise PluginError(f"-p {file}: there is no such file.")
-    # The name depends on the path alone: two files called my.py may be loaded side by side,
-    # and every process gives the same name.
-    name = f"{_FILE_PREFIX}{path.stem}_{hashlib.blake2b(bytes(path), digest_size=4).hexdigest()}"
-    content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-    if name in sys.modules and _CONTENT[name] == content:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"-p {file}: this is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise PluginError(f"-p {file}: it can't be imported: {_describe(error)}") from error
-    _CONTENT[name] = content
-    return module
-
-
-_CONTENT: dict[str, str] = {}  # digest of what was executed, by module
-
-
-def content_of(module: str) -> str:
-    """Digest of the file behind a module of :func:`load_file`, as it was when it was loaded."""
-    return _CONTENT[module]
-
-
-def file_of(module: str) -> str | None:
-    """The file behind a module that :func:`load_file` made; None for any other module."""
-    return sys.modules[module].__file__ if module.startswith(_FILE_PREFIX) else None
-
-
-def _check(cls: Any, kind: str, hook: str, source: Source) -> Entry:
-    base = _base(kind)
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise PluginError(f"its hook {hook} returned {cls!r}, which is no {base.__name__} class.")
-    name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not name:
-        raise PluginError(f'its class {cls.__name__} has no name (write: name = "...").')
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise PluginError(
-            f"its class {cls.__name__} is called {name!r}; names are lower case letters, digits "
-            "and underscores."
-        )
-    if name in reserved(kind) or (kind == "extractor" and _is_module_attribute(name)):
-        raise PluginError(
-            f"its class {cls.__name__} can't be called {name!r}: {name!r} is reserved."
-        )
-    space_of(cls)
-    return Entry(kind, name, cls, source)
-
-
-def _is_module_attribute(name: str) -> bool:
-    """Branches are kept in a ModuleDict by modality, where these names are taken."""
-    from torch.nn import ModuleDict
-
-    return hasattr(ModuleDict(), name)
-
-
-def _base(kind: str) -> type[Plugin]:
-    from . import contracts
-
-    base: type[Plugin] = getattr(contracts, kind.capitalize())
-    return base
-
-
-def _describe(error: BaseException) -> str:
-    text = str(error).strip() or "no message"
-    return text if isinstance(error, FusionError) else f"{type(error).__name__}: {text}"

@@ -23,6 +23,7 @@ import torch
 
 from ..cache import FeatureCache, Fingerprint
 from ..cache.workers import available_cores, process_pool
+from . import parallel
 from .balancing import make_balancers, needs_baselines
 from .baselines import frozen
 from .blame import guilt_of, relay, told
@@ -135,8 +136,27 @@ def train_all(
     follower = _Follower(run, trainings, on_epoch, on_done)
     follower.poll()
     for phase in phases_of(run, todo):
-        in_processes(train_one, run, phase, jobs, follower.poll)
+        if parallel.launched():
+            _train_together(run, phase, follower.poll)
+        else:
+            in_processes(train_one, run, phase, jobs, follower.poll)
     follower.poll()
+
+
+def _train_together(
+    run: RunDirectory, trainings: Sequence[Training], meanwhile: Callable[[], None]
+) -> None:
+    """One after the other, each by all the processes that torchrun started."""
+    for training in trainings:
+        parallel.tell((run.path.absolute(), training))
+        train_one(run.path, training, parallel.beside())
+        meanwhile()
+
+
+def follow() -> None:
+    """Take part in the trainings of a run that another process leads, until it is done."""
+    for path, training in parallel.orders():
+        train_one(path, training, parallel.beside())
 
 
 def phases_of(run: RunDirectory, todo: Sequence[Training]) -> list[list[Training]]:
@@ -315,6 +335,9 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
     context = training_context(path)
     run, config = context.run, context.config
     folder = run.training(training.name)
+    if not parallel.leads():
+        _help_train(context, training, workers)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     rewind(run, training.name)
     spec = spec_of(run, training)
@@ -341,6 +364,14 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
             save_weights(folder / WEIGHTS, weights, {"training": training.name})
     run.write_json(f"{training.name}/training.json", summary)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _help_train(context: RunContext, training: Training, workers: int) -> None:
+    """The same beside the process that leads: nothing is written."""
+    budget = free_memory(choose_device(context.config.device)) // (2 * workers)
+    features = features_of(context, spec_of(context.run, training), resident_bytes=budget)
+    checkpoint = context.run.training(training.name) / "checkpoint.pt"
+    _fit(context, training, features, checkpoint, lambda record: None)
 
 
 Fitted = tuple[Mapping[str, torch.Tensor], dict[str, Any]]

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .blame import told
 from .checkpoint import load_weights, save_weights
-from .errors import CacheError, FusionError, RunError
+from .errors import CacheError, RunError
 from .run_dir import RunDirectory
 from .search import Search, Settings, Trial, propose
 
@@ -65,8 +66,7 @@ def tune(run: RunDirectory, training: str, search: Search, fit: Fit) -> dict[str
         except Exception as error:
             if number == 0:
                 raise
-            told = error.message if isinstance(error, FusionError) else repr(error)
-            trials.append(Trial(number, settings, error=told))
+            trials.append(Trial(number, settings, error=told(error)))
         else:
             trials.append(Trial(number, settings, summary))
             if _best(trials) is trials[-1]:

@@ -11,11 +11,15 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import FusionError
+from . import tracing
+
+if TYPE_CHECKING:
+    from ..blame import Guilt
 
 # Command -> module and its line in `fusion --help`.
 COMMANDS = {
@@ -28,7 +32,7 @@ COMMANDS = {
     "predict": ("predict", "Label recordings with the model that a run handed out."),
     "explain": ("explain", "What each modality and channel brings to a run's models."),
     "cache": ("cache", "Precompute features, keep them sound and in bounds, share them."),
-    "plugins": ("plugins", "List plugins, show their parameters."),
+    "plugins": ("plugins", "List plugins, show what they are, and what they take."),
 }
 
 
@@ -84,13 +88,16 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Load a plugin (./file.py or a module), or block one (no:NAME). May be repeated.",
 )
 @click.option("--strict-plugins", is_flag=True, help="Stop at a broken plugin, don't skip it.")
+@click.option("--trace-hooks", is_flag=True, help="Say what each plugin's calls took.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
     help="Show the version and exit.",
 )  # fmt: skip
 @click.pass_context
-def cli(ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool) -> None:
+def cli(
+    ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool, trace_hooks: bool
+) -> None:
     """Multimodal fusion that works, and proves it on held-out speakers.
 
     \b
@@ -98,6 +105,8 @@ def cli(ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool) -> N
     fusion run --data PATH --strategy gated --balance gradscale
     """
     ctx.obj = {"plugins": plugins, "strict": strict_plugins}
+    if trace_hooks or tracing.asked_for():
+        tracing.start_trace(ctx)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -120,9 +129,12 @@ def run_cli(args: list[str] | None = None) -> int:
     try:
         result = cli.main(given, prog_name="fusion", standalone_mode=False)
     except FusionError as error:
+        from ..blame import note
+
+        guilt = note(error)
         if "--debug" in given:
             raise
-        _say_error(error.message, error.hint)
+        _say_fusion_error(error, guilt)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
@@ -133,18 +145,40 @@ def run_cli(args: list[str] | None = None) -> int:
         # The reader (head, less) has gone; writing to it again at exit would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if "--debug" in given or error.errno not in _STORAGE:
+    except Exception as error:
+        from ..blame import note, told
+
+        guilt = note(error)
+        stored = isinstance(error, OSError) and error.errno in _STORAGE
+        if "--debug" in given or not (stored or guilt):
             raise
-        _say_error(f"{error.filename or 'A file'}: {error.strerror}.", _STORAGE_HINT)
-        return 2
+        if isinstance(error, OSError) and stored:
+            _say_error(f"{error.filename or 'A file'}: {error.strerror}.", _STORAGE_HINT)
+            return 2
+        _say_error(told(error), _where(guilt) if guilt else None)
+        return 1
     return result if isinstance(result, int) else 0
 
 
-def _say_error(message: str, hint: str | None) -> None:
+def _say_error(message: str, hint: str | None, origin: str = "") -> None:
     click.echo(click.style("error: ", fg="red", bold=True, reset=True) + message, err=True)
+    if origin:
+        click.echo(click.style("from:  ", fg="cyan") + origin, err=True)
     if hint:
         click.echo(click.style("hint:  ", fg="cyan") + hint, err=True)
+
+
+def _say_fusion_error(error: FusionError, guilt: Guilt | None) -> None:
+    """What was raised on purpose, and by whom where that is somebody else's plugin."""
+    if guilt is None or guilt.source.built_in:
+        _say_error(error.message, error.hint)
+        return
+    said = str(guilt.source) in error.message
+    _say_error(error.message, error.hint or _where(guilt), "" if said else str(guilt))
+
+
+def _where(guilt: Guilt) -> str:
+    return f"The same with --debug shows the traceback. {guilt.source.remedy()}"
 
 
 def _interrupted(error: BaseException) -> int:
@@ -153,17 +187,22 @@ def _interrupted(error: BaseException) -> int:
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
-def registry_from(ctx: click.Context, more: tuple[str, ...] = ()) -> Any:
+def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: bool = False) -> Any:
     """The registry for this command's plugin options; problems go to standard error.
 
-    `more` are requests that a run was made with.
+    `more` are requests that a run was made with. `silent` leaves the problems to the caller.
     """
     from ..registry import Registry
 
     options = ctx.find_root().obj
     registry = Registry([*more, *options["plugins"]], strict=options["strict"])
+    if silent:
+        return registry
     for problem in registry.problems:
         click.echo(click.style("warning: ", fg="yellow") + str(problem), err=True)
+        click.echo(click.style("hint:    ", fg="cyan") + problem.remedy, err=True)
+    for deprecation in registry.deprecations:
+        click.echo(click.style("warning: ", fg="yellow") + str(deprecation), err=True)
     return registry
 
 
@@ -219,9 +258,17 @@ def plugin_options(function: Any) -> Any:
         root = ctx.find_root().obj
         root["strict"] = root["strict"] or value
 
+    def trace(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            tracing.start_trace(ctx)
+
     function = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(
         function
     )
+    function = click.option(
+        "--trace-hooks", is_flag=True, expose_value=False, callback=trace,
+        help="Say what each plugin's calls took.",
+    )(function)  # fmt: skip
     function = click.option(
         "--strict-plugins", is_flag=True, expose_value=False, callback=strict,
         help="Stop at a broken plugin, don't skip it.",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from . import plugin_options, registry_from
+from .plugins_check import command as check
+from .plugins_list import command as list_plugins
+from .plugins_new import command as new
+from .plugins_trace import command as trace
 
 if TYPE_CHECKING:
     from ..registry import Entry, Registry
@@ -16,43 +20,13 @@ if TYPE_CHECKING:
 
 @click.group("plugins")
 def command() -> None:
-    """List plugins, show their parameters."""
+    """List plugins, show what they are, and what they take."""
 
 
-@command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-@plugin_options
-@click.pass_context
-def list_plugins(ctx: click.Context, as_json: bool) -> None:
-    """Every plugin, by kind: name, version, where it came from, what it is.
-
-    A star marks what a run uses when you name none of its kind.
-    """
-    registry = registry_from(ctx)
-    if as_json:
-        click.echo(json.dumps(_listing(registry), indent=1))
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from ..reference import summary
-
-    console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("kind", "name", "version", "from", "what it is"):
-        table.add_column(title, overflow="fold", no_wrap=title != "what it is")
-    for entry in registry.entries():
-        star = "*" if entry.cls.default else ""
-        table.add_row(
-            entry.kind,
-            entry.name + star,
-            entry.cls.version,
-            _origin(entry),
-            escape(summary(entry.cls)),
-        )
-    console.print(table)
-    console.print("\n* used by default. More on one: fusion plugins show NAME", highlight=False)
+command.add_command(list_plugins)
+command.add_command(new)
+command.add_command(check)
+command.add_command(trace)
 
 
 @command.command("show")
@@ -77,16 +51,39 @@ def show(ctx: click.Context, name: str) -> None:
         _echo_parameters(others[name], name)
     elif not found:
         known = {entry.name for entry in registry.entries()} | set(others)
-        raise UnknownNameError("plugin", name, known)
+        reasons = [str(p) for p in registry.problems if p.source.plugin == name]
+        raise UnknownNameError("plugin", name, known, hint=next(iter(reasons), None))
     for entry in found:
-        click.echo(click.style(f"{entry.name}", bold=True) + f" · {entry.kind}, version "
-                   f"{entry.cls.version}, from {_origin(entry)}\n")  # fmt: skip
+        _echo_origin(entry, registry)
         first, *rest = sections(entry.cls)
         click.echo((first[1] or "No description.") + "\n")
         _echo_parameters(entry.cls, owner_of(entry))
         for title, text in rest:
             if title not in ("Parameters", "Attributes"):
                 click.echo(f"\n{title}\n{textwrap.indent(text, '  ')}")
+
+
+def _echo_origin(entry: Entry, registry: Registry) -> None:
+    """Where a plugin comes from, and what of its contract it has of its own."""
+    from ..collecting import HOOKS
+    from ..surface import own_methods
+
+    origin = f"{entry.source.distribution} {entry.source.version}".strip()
+    click.echo(
+        click.style(entry.name, bold=True)
+        + f" · {entry.kind}, version {entry.cls.version}, from {origin}\n"
+    )
+    module = entry.cls.__module__
+    told = {
+        "module": module,
+        "file": getattr(sys.modules[module], "__file__", None) or "none",
+        "contract": f"version {registry.api_version(entry.source)}",
+        "registered by": f"{HOOKS[entry.kind]}, in the plugin {entry.source.plugin!r}",
+        "hooks used": ", ".join(own_methods(entry.cls, entry.kind)) or "none",
+    }
+    for title, text in told.items():
+        click.echo(f"{title:<15}{text}")
+    click.echo()
 
 
 def _echo_parameters(cls: type, owner: str) -> None:
@@ -101,36 +98,3 @@ def _echo_parameters(cls: type, owner: str) -> None:
         )
         if parameter.doc:
             click.echo(f"      {parameter.doc}")
-
-
-def _origin(entry: Entry) -> str:
-    return f"{entry.source.distribution} {entry.source.version}".strip()
-
-
-def _listing(registry: Registry) -> dict[str, Any]:
-    from ..reference import summary
-
-    return {
-        "plugins": [
-            {
-                "kind": entry.kind,
-                "name": entry.name,
-                "version": entry.cls.version,
-                "default": entry.cls.default,
-                "distribution": entry.source.distribution,
-                "distribution_version": entry.source.version,
-                "plugin": entry.source.plugin,
-                "summary": summary(entry.cls),
-            }
-            for entry in registry.entries()
-        ],
-        "problems": [
-            {
-                "plugin": problem.source.plugin,
-                "distribution": problem.source.distribution,
-                "distribution_version": problem.source.version,
-                "reason": problem.reason,
-            }
-            for problem in registry.problems
-        ],
-    }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UserError
 from . import plugin_options, refuse_with_resume, registry_from
 from .request import config_from, data_options, method_options, split_option, training_options
 
@@ -50,6 +53,30 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     """
     if options["resume"]:
         refuse_with_resume(ctx, _WITH_RESUME, "run")
+    if "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _one_of_several(ctx, options)
+    return _run(ctx, options)
+
+
+def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
+    """Started by torchrun: the first process runs, the others train along."""
+    from .. import parallel
+
+    if options["tune"]:
+        raise UserError(
+            "Trials are not shared between processes: torchrun goes without --tune.",
+            hint="Tune in one process (fusion run --tune N), then train with its settings.",
+        )
+    with parallel.together():
+        if parallel.leads():
+            return _run(ctx, options)
+        from ..trainings import follow
+
+        follow()
+        return 0
+
+
+def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     from ..experiment import new_run_path, resume_experiment, run_experiment
     from .display import Display, print_result
 

@@ -5,15 +5,19 @@ Nothing here imports torch, so corpora and extractors load fast.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from .renamed import take_up
 from .space import Space
+
+if TYPE_CHECKING:
+    from ..errors import RecordingError
 
 
 class Plugin:
@@ -34,12 +38,20 @@ class Plugin:
     space : mapping of str to Space
         Parameter -> the values that ``fusion run --tune`` may try; of branches, strategies
         and balancers. What is not in it keeps its default.
+    conformance : mapping of str to Any
+        What its conformance suite is to know, attributes of the suite by name, for
+        ``fusion plugins check``: ``{"order_matters": "the modalities take turns"}``.
     """
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     default: ClassVar[bool] = False
     space: ClassVar[Mapping[str, Space]] = {}
+    conformance: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        take_up(cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +207,18 @@ class Panel:
 class Extractor(Plugin):
     """Turns a recording into one array of a declared shape and dtype: a modality.
 
-    The extractor's name, version, parameters, shape, dtype and the versions of the
-    `libraries` make its fingerprint: two arrays with one fingerprint and one recording
-    content are the same array.
+    The extractor's name, version, parameters (:meth:`identity`), shape, dtype and the
+    versions of the `libraries` make its fingerprint: two arrays with one fingerprint and one
+    recording content are the same array.
+
+    Write :meth:`extract`, or, where many recordings at a time are quicker than one after the
+    other (a network on a GPU), :meth:`extract_many` and a `batch`. What depends on parameters
+    (`shape`, `axes`, `batch`, `default_branch` ...) is set in ``__init__``.
 
     Attributes
     ----------
     shape : tuple of int
-        Shape of one array. Set in ``__init__`` when it depends on parameters.
+        Shape of one array.
     dtype : str
         numpy name of the dtype, ``"float32"`` by default.
     axes : tuple of str
@@ -214,32 +230,88 @@ class Extractor(Plugin):
         explained by metric and by homology as well. It decides no numbers.
     libraries : tuple of str
         Distributions whose versions decide the numbers.
+    batch : int
+        How many recordings :meth:`extract_many` is given at most. A batch should take well
+        under a minute: progress shows, and a kill loses, no less.
+    processes : int or None
+        How many processes of one machine may work at a time; None leaves it to ``--jobs``. Say 1
+        where the work is done by an accelerator that processes would only share: each of them
+        would load the network once more. A property may look whether there is one.
     default_branch : str or None
         The branch that suits it; None lets the first branch that accepts the shape serve.
     default_branch_parameters : mapping
         Parameters for that branch.
     parameters : mapping
-        What ``__init__`` was called with, defaults included; set by fusion.
+        What ``__init__`` was called with, defaults included; set by fusion. What ``__init__``
+        itself put there stays: a value that it has settled, such as a path made absolute.
     """
 
     shape: tuple[int, ...]
     parameters: Mapping[str, Any] = {}
     dtype: str = "float32"
     channels: tuple[str, ...] = ()
-    axes: ClassVar[tuple[str, ...]] = ()
-    libraries: ClassVar[tuple[str, ...]] = ()
-    default_branch: ClassVar[str | None] = None
-    default_branch_parameters: ClassVar[Mapping[str, Any]] = {}
+    axes: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    batch: int = 1
+    default_branch: str | None = None
+    default_branch_parameters: Mapping[str, Any] = {}
+
+    @property
+    def processes(self) -> int | None:
+        return None
+
+    def identity(self) -> Mapping[str, Any]:
+        """The parameters that decide the numbers, as the fingerprint has them.
+
+        By default all of `parameters`. Leave out those that decide nothing (a batch size, a
+        device), and put the content's digest in place of a path: arrays are then found again
+        when the file has moved, and computed anew when it is another one under the same name.
+
+        Returns
+        -------
+        mapping of str to JSON values
+        """
+        return self.parameters
 
     def extract(self, recording: Recording) -> npt.NDArray[Any]:
-        """Compute the array for one recording.
+        """Compute the array for one recording; by default with :meth:`extract_many`.
 
         Raises
         ------
         RecordingError
             If the recording can't be read. The clip is then left out, counted and listed.
         """
-        raise NotImplementedError
+        if type(self).extract_many is Extractor.extract_many:
+            raise NotImplementedError(f"{type(self).__name__} has no method extract.")
+        found = self.extract_many([recording])[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def extract_many(
+        self, recordings: Sequence[Recording]
+    ) -> Sequence[npt.NDArray[Any] | RecordingError]:
+        """Compute the arrays for up to `batch` recordings; by default one after the other.
+
+        An array may not depend on its neighbours, but for rounding: a batch of one, or another
+        order, makes the same array. Where a recording can't be read, its RecordingError stands
+        in its place. If anything else goes wrong it may be raised: the recordings are then
+        asked for one at a time, so that the guilty one fails alone.
+
+        Returns
+        -------
+        sequence of array or RecordingError
+            One for each recording, in their order.
+        """
+        from ..errors import RecordingError
+
+        found: list[npt.NDArray[Any] | RecordingError] = []
+        for recording in recordings:
+            try:
+                found.append(self.extract(recording))
+            except RecordingError as error:
+                found.append(error)
+        return found
 
     def panels(self, array: npt.NDArray[Any], recording: Recording | None = None) -> list[Panel]:
         """Pictures of one clip for a report: what the networks see of it, and what explains it.
@@ -259,25 +331,29 @@ class Extractor(Plugin):
 
     def check(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return `array` in the declared dtype, or say how it breaks the declaration."""
+        from ..blame import whose
         from ..errors import PluginError
 
+        who = f"Extractor {self.name!r}{whose(type(self))}"
+        if array is None:
+            raise PluginError(
+                f"{who} returned None.", hint="Is there a `return` at the end of extract()?"
+            )
         array = np.asarray(array)
         if array.shape != self.shape:
             raise PluginError(
-                f"Extractor {self.name!r} declares arrays of shape {self.shape} "
-                f"and returned one of shape {array.shape}.",
+                f"{who} declares arrays of shape {self.shape} and returned one of shape "
+                f"{array.shape}.",
                 hint="Set self.shape in __init__ to what extract() returns.",
             )
         if not np.isfinite(array).all():
-            raise PluginError(
-                f"Extractor {self.name!r} returned an array with NaN or infinite values."
-            )
+            raise PluginError(f"{who} returned an array with NaN or infinite values.")
         with np.errstate(over="ignore"):
             stored = array.astype(self.dtype, copy=False)
         if not np.isfinite(stored).all():
             raise PluginError(
-                f"Extractor {self.name!r} returned values up to {np.abs(array).max():.3g}, which "
-                f"{self.dtype} can't hold.",
+                f"{who} returned values up to {np.abs(array).max():.3g}, which {self.dtype} can't "
+                "hold.",
                 hint="Store this feature as float32: --dtype FEATURE=float32",
             )
         return stored

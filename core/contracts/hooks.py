@@ -2,12 +2,26 @@
 
 A hook returns classes; a class says its own name. A plugin is one module with at
 least one function marked ``@hookimpl``.
+
+How the contract changes without breaking the plugins that are there:
+
+- A hook gets an argument: it is added to the specification here, and its value to
+  :data:`fusion.core.registry.ARGUMENTS`. A plugin is called with those that it names, so
+  that one without it goes on as it was.
+- A method gets an argument: whoever calls it does so by :func:`fusion.core.compat.call`, the
+  new one by keyword: ``call(tracker.epoch, event, seconds=seconds)``. It must have a default in
+  the base class.
+- A method or attribute gets a new name: ``old = renamed("new", gone_in=2)`` stays in its place
+  (:class:`fusion.core.contracts.renamed.renamed`); a hook: a specification of the old name
+  marked :func:`renamed_hook`.
+- Anything else that a plugin for the version before has to follow raises `API_VERSION`. A
+  module that says a later one (``api_version = 2``) is not loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import pluggy
 
@@ -24,6 +38,40 @@ PROJECT = "fusion"
 API_VERSION = 1
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Specification = TypeVar("Specification", bound=Callable[..., object])
+
+
+def renamed_hook(new: str, *, gone_in: int) -> Callable[[Specification], Specification]:
+    """Marks the specification of a hook that is called `new` now, and goes in a later version.
+
+    A plugin that implements the old one is used, and its user is told.
+    """
+
+    def mark(specification: Specification) -> Specification:
+        specification.__dict__[_RENAMED] = (new, gone_in)
+        return hookspec(specification)
+
+    return mark
+
+
+_RENAMED = "_fusion_renamed"
+
+
+def new_name(hook: str) -> str:
+    """What a hook is called now."""
+    new, _ = getattr(globals().get(hook), _RENAMED, (hook, 0))
+    return str(new)
+
+
+def deprecation_of(hook: str) -> str | None:
+    """What to tell of a plugin that implements a hook by its old name."""
+    new, gone_in = getattr(globals().get(hook), _RENAMED, (hook, 0))
+    if new == hook:
+        return None
+    return (
+        f"the hook {hook} is now called {new}, and {hook} goes in version {gone_in} of the contract"
+    )
 
 
 @hookspec

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ..config import RunConfig
 from ..contracts import Fault, Patient, Prescription, Remedy
-from ..errors import UnknownNameError
+from ..errors import FusionError
+from ..extraction import make_extractor
 from ..model import ModelSpec
 from ..registry import Registry
 from .findings import Finding
@@ -52,12 +53,14 @@ def patient_of(
     """What remedies may know of a run."""
     preferred: dict[str, str] = {}
     for branch in spec.branches:
+        modality = branch.modality.name
         try:
-            name = registry.extractor(branch.modality.name).default_branch
-        except UnknownNameError:  # an imported feature: no plugin knows what suits it
+            cls = registry.extractor(modality)
+            name = make_extractor(cls, config.settings.get(modality, {})).default_branch
+        except FusionError:  # an imported feature, or one that can't be made here any more
             name = None
         if name is not None:
-            preferred[branch.modality.name] = name
+            preferred[modality] = name
     return Patient(
         config.strategy,
         config.balancers,

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from ..contracts import Branch
 from ..parameters import parameters_of
-from .network import Case, Inputs, NetworkSuite
+from .devices import DeviceChecks
+from .network import Case, Inputs
 from .report import fail, require, running
 
 # An image, a stack of images, a vector, a sequence.
 _CANDIDATES = ((1, 32, 48), (6, 16, 16), (24,), (12, 20))
 
 
-class BranchSuite(NetworkSuite):
+class BranchSuite(DeviceChecks):
     """Checks a branch on every kind of shape that it accepts.
 
     Subclass it in a test file; pytest finds the checks::

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..parameters import make
+from .costs import Cost, seconds_of, tensor_bytes
 from .plugin import PluginSuite
 from .report import require, running
 from .tools import (
@@ -82,11 +83,6 @@ class NetworkSuite(PluginSuite):
 
     # -- tools -------------------------------------------------------------------------
 
-    def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Every check that takes a `case` becomes one test per case."""
-        if "case" in metafunc.fixturenames:
-            metafunc.parametrize("case", self.cases(), ids=str)
-
     def at(self, case: Case) -> str:
         return f"{self.where}, {case}"
 
@@ -123,7 +119,7 @@ class NetworkSuite(PluginSuite):
     def trained(self, case: Case, *, seed: int = 0) -> nn.Module:
         """A network after some steps, in eval mode: nothing is at its initial value."""
         network = self.build(case, seed=seed)
-        with seeded(200 + seed), running(self.at(case), "a training step", cause=_ANY_BATCH):
+        with seeded(200 + seed), running(self.at(case), "a training step", cause=ANY_BATCH):
             for step in range(3):
                 descend(network, self._loss(network, self.inputs(case, seed=step)))
         return network.eval()
@@ -151,6 +147,26 @@ class NetworkSuite(PluginSuite):
             cause="a division, logarithm or root at zero, or an exponential that overflows",
         )
 
+    def costs(self) -> Sequence[Cost]:
+        """Training and evaluation of 64 clips."""
+        case = self.cases()[-1]
+        network, inputs = self.build(case), self.inputs(case, batch=64)
+        weights = sum(p.numel() for p in network.parameters())
+
+        def step() -> None:
+            network.zero_grad(set_to_none=True)
+            self._loss(network, inputs).backward()  # type: ignore[no-untyped-call]
+
+        def evaluation() -> None:
+            self._evaluate(network, inputs)
+
+        words = f"64 clips, {case}"
+        return [
+            Cost(f"forward and backward, {words}", seconds_of(step), tensor_bytes(step),
+                 f"{weights:,} weights"),
+            Cost(f"evaluation, {words}", seconds_of(evaluation), tensor_bytes(evaluation)),
+        ]  # fmt: skip
+
     # -- checks ------------------------------------------------------------------------
 
     def test_output(self, case: Case) -> None:
@@ -161,7 +177,7 @@ class NetworkSuite(PluginSuite):
             for batch in (2, self.batch):
                 mode = "in training" if training else "in evaluation"
                 where = f"{self.at(case)}, {mode}"
-                with seeded(1), running(where, f"a batch of {batch} clips", cause=_ANY_BATCH):
+                with seeded(1), running(where, f"a batch of {batch} clips", cause=ANY_BATCH):
                     rows = self.run(network, self.inputs(case, batch=batch))
                 self._check_rows(where, rows, batch)
                 require(
@@ -171,27 +187,6 @@ class NetworkSuite(PluginSuite):
                     expected="torch.float32",
                     cause="a tensor made from numpy or a list of Python numbers is float64",
                 )
-
-    def test_bfloat16_autocast(self, case: Case) -> None:
-        """Mixed precision, which is what training on a GPU uses."""
-        network = self.build(case)
-        cause = (
-            "a tensor that is float32 whatever the input (torch.zeros(...) takes no dtype by "
-            "itself), or an operation that bfloat16 does not have: use x.new_zeros, or x.float()"
-        )
-        for dtype in self.autocast_inputs:
-            where = f"{self.at(case)}, under bfloat16 autocast with {dtype} inputs"
-            inputs = {name: x.to(dtype) for name, x in self.inputs(case).items()}
-            with seeded(1), running(where, "a training step", cause=cause):
-                with torch.autocast("cpu", torch.bfloat16):
-                    rows = self.run(network.train(), dict(inputs))
-                rows.float().square().mean().backward()  # type: ignore[no-untyped-call]
-            self._check_rows(where, rows, self.batch)
-            for name, parameter in network.named_parameters():
-                self._check_gradient(f"{where}, gradient of {name}", parameter, cause)
-            with running(where, "evaluation", cause=cause), torch.autocast("cpu", torch.bfloat16):
-                rows = self._evaluate(network, inputs)
-            self._check_rows(where, rows, self.batch)
 
     def test_zeros(self, case: Case) -> None:
         """A batch of zeros: a silent feature, or a branch whose ReLUs are all off."""
@@ -258,7 +253,7 @@ class NetworkSuite(PluginSuite):
         """Nothing takes part in the gradient that the optimiser does not know."""
         network = self.build(case).train()
         known = {id(p) for p in network.parameters()}
-        with running(self.at(case), "a forward pass", cause=_ANY_BATCH):
+        with running(self.at(case), "a forward pass", cause=ANY_BATCH):
             rows = self.run(network, self.inputs(case))
         strangers = [tuple(leaf.shape) for leaf in leaves(rows) if id(leaf) not in known]
         require(
@@ -274,7 +269,7 @@ class NetworkSuite(PluginSuite):
         """In evaluation the result for a clip does not depend on the others in its batch."""
         network = self.trained(case)
         inputs = self.inputs(case, seed=9)
-        with running(self.at(case), "a batch of one clip in evaluation", cause=_ANY_BATCH):
+        with running(self.at(case), "a batch of one clip in evaluation", cause=ANY_BATCH):
             together = self._evaluate(network, inputs)
             alone = torch.cat(
                 [
@@ -295,7 +290,7 @@ class NetworkSuite(PluginSuite):
     def test_evaluation_is_repeatable(self, case: Case) -> None:
         network = self.build(case).eval()
         inputs = self.inputs(case)
-        with running(self.at(case), "evaluation", cause=_ANY_BATCH):
+        with running(self.at(case), "evaluation", cause=ANY_BATCH):
             first, second = self._evaluate(network, inputs), self._evaluate(network, inputs)
         require(
             torch.equal(first, second),
@@ -374,7 +369,7 @@ class NetworkSuite(PluginSuite):
         for training in (True, False):
             inputs = self.inputs(case)
             before = {name: x.clone() for name, x in inputs.items()}
-            with torch.no_grad(), running(self.at(case), "a forward pass", cause=_ANY_BATCH):
+            with torch.no_grad(), running(self.at(case), "a forward pass", cause=ANY_BATCH):
                 self.run(network.train(training), inputs)
             require(
                 list(inputs) == list(before),
@@ -392,32 +387,11 @@ class NetworkSuite(PluginSuite):
                 cause="an operation in place: +=, relu_(), nn.ReLU(inplace=True) on an input",
             )
 
-    def test_moves_to_a_device(self, case: Case) -> None:
-        """All tensors follow `.to(device)`. Torch's device without storage stands for a GPU."""
-        network = self.trained(case).to("meta")
-        inputs = {name: x.to("meta") for name, x in self.inputs(case).items()}
-        try:
-            with torch.no_grad():
-                device = self.run(network, inputs).device.type
-            failed = f"the {self.output} stay on the {device}"
-        except Exception as error:
-            # Other errors come of values that are looked at: here there are none.
-            device = "cpu" if "device" in str(error) else "meta"
-            failed = f"forward mixes devices: {error}"
-        require(
-            device == "meta",
-            self.at(case),
-            failed,
-            expected="all that forward needs on the device that the network was moved to",
-            cause="a tensor made in forward without device=x.device, or one kept as a plain "
-            "attribute instead of register_buffer",
-        )
-
     def _evaluate(self, network: nn.Module, inputs: Inputs) -> Tensor:
         # A dict of its own: one that is emptied fails test_inputs_are_left_alone, no other check.
         with torch.no_grad():
             return self.run(network.eval(), dict(inputs))
 
 
-_ANY_BATCH = "a shape written as a number, .squeeze(), or .view() on a tensor not laid out for it"
+ANY_BATCH = "a shape written as a number, .squeeze(), or .view() on a tensor not laid out for it"
 _IN_PLACE = "an operation in place on a tensor whose value the gradient needs, or a loss cut off"

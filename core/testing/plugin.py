@@ -5,18 +5,23 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..contracts import Plugin
 from ..errors import FusionError
-from ..parameters import convert, make, parameters_of, space_of
+from ..parameters import convert, make, parameter_docs, parameters_of, space_of
 from ..registry import reserved
-from .report import fail, require, running
+from .costs import Cost
+from .report import fail, require, running, skip
 
 
 class PluginSuite:
     """What every plugin declares. Base of the suites for each kind.
+
+    A plugin may say itself what its suite is to know, in a class attribute ``conformance``:
+    a dict of the suite's attributes. It holds for every test class of the plugin that does not
+    say otherwise, and for ``fusion plugins check``.
 
     Attributes
     ----------
@@ -30,6 +35,36 @@ class PluginSuite:
     parameters: ClassVar[Mapping[str, Any]] = {}
     kind: ClassVar[type[Plugin]]
     passed: ClassVar[tuple[str, ...]] = ()  # what fusion itself passes to __init__
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        declared = getattr(vars(cls).get("plugin"), "conformance", {})
+        for name in cls._options() if isinstance(declared, Mapping) else ():
+            if name in declared and name not in vars(cls):
+                setattr(cls, name, declared[name])
+
+    @classmethod
+    def _options(cls) -> list[str]:
+        """What a test class may set: the attributes that the suites' docstrings name."""
+        docs = (parameter_docs(inspect.getdoc(suite) or "") for suite in cls.__mro__)
+        return sorted({name for doc in docs for name in doc} - {"plugin"})
+
+    # -- what the suites for the kinds say ---------------------------------------------
+
+    def cases(self) -> Sequence[Any]:
+        """What the checks that take a `case` go through."""
+        return ()
+
+    def costs(self) -> Sequence[Cost]:
+        """What a call of the plugin takes, for its author to know."""
+        return ()
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """Every check that takes a `case` becomes one test per case."""
+        if "case" in metafunc.fixturenames:
+            metafunc.parametrize("case", self.cases(), ids=str)
+
+    # -- tools -------------------------------------------------------------------------
 
     @property
     def where(self) -> str:
@@ -86,6 +121,25 @@ class PluginSuite:
             cause="it is easily forgotten; `fusion plugins list` prints that line, `show` all",
         )
 
+    def test_conformance_attribute(self) -> None:
+        """What the class declares for this suite is among what can be set."""
+        declared = getattr(self._plugin(), "conformance", {})
+        require(
+            isinstance(declared, Mapping),
+            self.where,
+            f"its `conformance` is {declared!r:.80}",
+            expected="a dict: attribute of the suite -> value",
+            cause="a set or a text where a dict is meant",
+        )
+        unknown = [str(name) for name in declared if name not in self._options()]
+        require(
+            not unknown,
+            self.where,
+            f"its `conformance` names {', '.join(map(repr, unknown))}",
+            expected=f"some of: {', '.join(self._options())}",
+            cause="a misspelling, or an attribute of another kind's suite",
+        )
+
     def test_parameters(self) -> None:
         plugin = self._plugin()
         with running(
@@ -102,9 +156,7 @@ class PluginSuite:
                 own,
                 "the docstring says nothing about it",
                 expected=f"in its Parameters section:\n{parameter.name} : "
-                f"{parameter.type_name}\n    What it does, its range.".replace(
-                    "\n", "\n" + 20 * " "
-                ),
+                f"{parameter.type_name}\n    What it does, its range.",
                 cause="the section is missing, or the name is spelt differently there",
             )
             try:
@@ -138,6 +190,8 @@ class PluginSuite:
                 "parameter's own type",
                 cause="a parameter that was renamed, or Uniform for an int: use Integer",
             )
+        if not space:
+            skip("it declares none")
         for name, values in space.items():
             for value in values.ends():
                 other = copy.copy(self)

@@ -8,13 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .network import Case, Inputs, NetworkSuite
-from .report import require, running
+from .devices import DeviceChecks
+from .network import Case, Inputs
+from .report import require, running, skip
 from .tools import close, difference, listed, seeded
 
 
-class PresenceChecks(NetworkSuite):
-    """For strategies that declare `accepts_missing`; the others pass."""
+class PresenceChecks(DeviceChecks):
+    """For strategies that declare `accepts_missing`; for the others there is nothing to check."""
 
     def test_accepts_missing(self) -> None:
         """What is declared and what `forward` takes agree."""
@@ -41,7 +42,7 @@ class PresenceChecks(NetworkSuite):
     def test_all_present(self, case: Case) -> None:
         """Nothing said, and everything there, is the same."""
         if not self._plugin().accepts_missing:
-            return
+            skip("accepts_missing is False")
         network = self.trained(case)
         inputs = self.inputs(case)
         everything = torch.ones(self.batch, len(case.shapes), dtype=torch.bool)
@@ -59,7 +60,7 @@ class PresenceChecks(NetworkSuite):
     def test_absent_values_do_not_count(self, case: Case) -> None:
         """Whatever stands in the place of what a clip lacks, the scores are the same."""
         if not self._plugin().accepts_missing:
-            return
+            skip("accepts_missing is False")
         network = self.trained(case)
         inputs, present = self.inputs(case), self._some(case)
         other = self.inputs(case, seed=5)
@@ -101,7 +102,7 @@ class PresenceChecks(NetworkSuite):
     def test_one_modality_present(self, case: Case) -> None:
         """Each modality alone gives finite scores; in training, evaluation and autocast."""
         if not self._plugin().accepts_missing:
-            return
+            skip("accepts_missing is False")
         network = self.build(case)
         for i, name in enumerate(case.shapes):
             present = torch.zeros(self.batch, len(case.shapes), dtype=torch.bool)
@@ -117,7 +118,7 @@ class PresenceChecks(NetworkSuite):
 
     def test_no_gradient_reaches_the_absent(self, case: Case) -> None:
         if not self._plugin().accepts_missing:
-            return
+            skip("accepts_missing is False")
         network = self.trained(case).train()  # what starts at zero has opened
         inputs = {m: x.requires_grad_() for m, x in self.inputs(case).items()}
         present = self._some(case)
@@ -140,7 +141,7 @@ class PresenceChecks(NetworkSuite):
     def test_masks_of_a_batch(self, case: Case) -> None:
         """Clips that lack different modalities may share a batch."""
         if not self._plugin().accepts_missing:
-            return
+            skip("accepts_missing is False")
         network = self.trained(case)
         inputs, present = self.inputs(case), self._some(case)
         together = self._with(network, inputs, present)

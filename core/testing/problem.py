@@ -136,7 +136,12 @@ def _usual(names: Sequence[str]) -> list[str]:
 
 
 def small_features(
-    modalities: int | Sequence[str] = 2, *, clips: int = 48, classes: int = 3, seed: int = 0
+    modalities: int | Sequence[str] = 2,
+    *,
+    clips: int = 48,
+    classes: int = 3,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
 ) -> Features:
     """Clips whose class shows in every modality, most clearly in the first of `NAMES`."""
     names = names_of(modalities)
@@ -151,7 +156,7 @@ def small_features(
         {m: Modality(m, (4,)) for m in arrays},
         {m: Rows(array) for m, array in arrays.items()},
         targets,
-        torch.device("cpu"),
+        torch.device(device),
         resident_bytes=10**9,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from ..contracts import Strategy
 from ..errors import ParameterError
 from .network import Case, Inputs
 from .presence import PresenceChecks
-from .report import fail, require, running
+from .problem import small_baselines
+from .report import fail, require, running, said, skip
+from .tools import difference
 
 # Not in alphabetical order: a plugin that sorts them finds out.
 _NAMES = ("voice", "face", "text")
@@ -65,12 +67,12 @@ class StrategySuite(PresenceChecks):
     def _unequal_cases(self) -> list[Case]:
         return [self._case(count, self.unequal[:count]) for count in (2, 3)]
 
-    def _case(self, count: int, sizes: Sequence[int]) -> Case:
+    def _case(self, count: int, sizes: Sequence[int], grids: Any = None) -> Case:
         names = _NAMES[:count]
         noun = "modality" if count == 1 else "modalities"
         kind = "size" if self._plugin().takes == "embeddings" else "channels"
         words = f"{count} {noun} of {kind} {', '.join(str(size) for size in sizes)}"
-        grids = [() if kind == "size" else grid for grid in self.grids[:count]]
+        grids = [() if kind == "size" else grid for grid in (grids or self.grids)[:count]]
         return Case(words, {n: (s, *g) for n, s, g in zip(names, sizes, grids, strict=True)})
 
     def _refuses(self, case: Case) -> bool:
@@ -114,7 +116,7 @@ class StrategySuite(PresenceChecks):
             except Exception as error:
                 fail(
                     self.at(case),
-                    f"it raises {type(error).__name__}: {error}",
+                    f"it raises {said(error)}",
                     expected="to work, or a ParameterError from __init__ that says what it needs",
                     cause="one modality's size used for all: call "
                     "fusion.core.contracts.equal_dims(dims, self.name), which raises it",
@@ -211,6 +213,69 @@ class StrategySuite(PresenceChecks):
             cause="weights without softmax or relu before they are divided by their sum",
         )
 
+    # -- checks: what is taken from elsewhere ----------------------------------------------
+
+    def test_calibrate(self) -> None:
+        """What is chosen on validation clips is chosen alike, kept in the state, and declared."""
+        if self._plugin().calibrate is Strategy.calibrate:
+            skip("no calibrate of its own")
+        require(
+            self._plugin().reads_validation,
+            self.where,
+            "it has `calibrate`, and reads_validation is False",
+            expected="reads_validation = True in the class: comparisons mark such strategies",
+            cause="it is easily forgotten",
+        )
+        for case in self.cases():
+            inputs = self.inputs(case, batch=40, seed=3)
+            labels = torch.arange(40) % self.num_classes
+            one, other = self.trained(case), self.trained(case)
+            for network in (one, other):
+                with running(self.at(case), "calibrate", cause=_CALIBRATE):
+                    cast(Strategy, network).calibrate(dict(inputs), labels)
+            self._check_kept(case, one, other, inputs, "calibrated on the same clips")
+
+    def test_adopt(self) -> None:
+        """It starts from the modalities trained alone, whatever order they are named in."""
+        if not self._plugin().needs_baselines:
+            skip("needs_baselines is False")
+        size = 5 if self._plugin().takes == "maps" else 6
+        for count in (1, 2, 3):
+            case = self._case(count, [size] * count, grids=((2,),) * count)
+            baselines = small_baselines(list(case.shapes), classes=self.num_classes)
+            one, other = self.build(case).eval(), self.build(case).eval()
+            with running(self.at(case), "adopt", cause=_ADOPT):
+                cast(Strategy, one).adopt(baselines)
+                cast(Strategy, other).adopt(dict(reversed(baselines.items())))
+            inputs = self.inputs(case)
+            self._check_kept(case, one, other, inputs, "made to adopt the same baselines")
+
+    def _check_kept(
+        self, case: Case, one: nn.Module, other: nn.Module, inputs: Inputs, words: str
+    ) -> None:
+        """Two networks give the same scores, and a third that is given the state of the first."""
+        with running(self.at(case), "evaluation", cause=_CALIBRATE):
+            expected = self._evaluate(one, inputs)
+            again = self._evaluate(other, inputs)
+            third = self.build(case, seed=1)
+            third.load_state_dict(one.state_dict())
+            loaded = self._evaluate(third, inputs)
+        require(
+            torch.equal(expected, again),
+            self.at(case),
+            f"two networks {words} give scores that differ by {difference(expected, again)}",
+            expected="the same bits",
+            cause="random numbers; or modalities taken in the order in which they come",
+        )
+        require(
+            torch.equal(expected, loaded),
+            self.at(case),
+            f"a network {words} and one that is given its state dict differ by "
+            f"{difference(expected, loaded)}",
+            expected="the same bits: what was chosen is in the state dict",
+            cause="a plain attribute: use register_buffer, and copy into it: self.weights.copy_(w)",
+        )
+
     def _weights(self, network: nn.Module, inputs: Inputs) -> Tensor | None:
         with torch.no_grad():
             return cast(Strategy, network).modality_weights(inputs)
@@ -219,4 +284,6 @@ class StrategySuite(PresenceChecks):
 _BY_NAME = (
     "list(inputs.values()): keep self.order = list(dims), and take inputs[m] for m in self.order"
 )
+_CALIBRATE = "a number of modalities, clips or classes written as a number"
+_ADOPT = "the names of two modalities written down, or a buffer that has another shape in __init__"
 _ANY_MODALITIES = "a number of modalities or classes written as a number"

@@ -18,6 +18,13 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def gpu() -> torch.device | None:
+    """The accelerator that training would use; None where there is none."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps") if torch.backends.mps.is_available() else None
+
+
 def channels_last(x: Tensor) -> Tensor:
     """Images in the layout that convolutions make, where .view() may fail."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

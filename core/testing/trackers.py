@@ -7,11 +7,12 @@ import copy
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from ..contracts import Tracker
+from .costs import Cost, seconds_of
 from .plugin import PluginSuite
 from .report import require, running
 
@@ -126,6 +127,18 @@ class TrackerSuite(PluginSuite):
     def _made(self) -> Tracker:
         with running(self.where, "making it", cause="a package that is not installed"):
             return cast(Tracker, self.example())
+
+    def costs(self) -> Sequence[Cost]:
+        """One epoch of one training."""
+        event = next(iter(self.events()))
+        with self.run_directory() as run:
+            tracker = self._made()
+            try:
+                tracker.start(run, self.config())
+                taken = seconds_of(lambda: tracker.epoch(event))
+            finally:
+                tracker.close()
+        return [Cost("epoch, one event", taken)]
 
     # -- checks ------------------------------------------------------------------------
 

@@ -12,8 +12,18 @@ from ..contracts import Balancer, Strategy
 from ..engine import Trainer
 from ..errors import ParameterError
 from ..parameters import make
+from .costs import Cost, seconds_of, tensor_bytes
 from .plugin import PluginSuite
-from .problem import ByName, ByNameMaps, small_trainer
+from .problem import (
+    CONFIG,
+    ByName,
+    ByNameMaps,
+    small_baselines,
+    small_features,
+    small_model,
+    small_trainer,
+    trainer_of,
+)
 from .report import require, running
 from .tools import listed
 from .trained import Setting, Trained, fitted, usual_numbers
@@ -33,11 +43,6 @@ class TrainingSuite(PluginSuite):
     order_matters: ClassVar[str] = ""
 
     # -- trainings ---------------------------------------------------------------------
-
-    def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Every check that takes a `case` becomes one test per case."""
-        if "case" in metafunc.fixturenames:
-            metafunc.parametrize("case", self.cases(), ids=str)
 
     def cases(self) -> list[Setting]:
         """Numbers of modalities x kinds of strategy x optimisers."""
@@ -86,6 +91,20 @@ class TrainingSuite(PluginSuite):
             **self.settings_for(case, **options),
         )
 
+    def trainer_on(self, device: torch.device, case: Setting, balancer: Balancer) -> Trainer:
+        """The same training with everything on `device`."""
+        model = small_model(case.modalities, strategy=case.strategy, balancers=[balancer])
+        baselines = small_baselines(case.modalities)
+        for baseline in baselines.values():
+            baseline.model.to(device)
+        return trainer_of(
+            model.to(device),
+            small_features(case.modalities, device=device),
+            [balancer],
+            baselines=baselines if balancer.needs_baselines else None,
+            **self.settings_for(case),
+        )
+
     def train(
         self,
         case: Setting,
@@ -117,6 +136,22 @@ class TrainingSuite(PluginSuite):
                 expected="finite numbers",
                 cause=_NOT_FINITE,
             )
+
+    def costs(self) -> Sequence[Cost]:
+        """A step of training, beside one without the balancer."""
+        case = self.pairs()[0]
+
+        def whole(balancers: Sequence[Balancer] | None = None) -> None:
+            with usual_numbers():
+                fitted(self.trainer(case, balancers))
+
+        steps = self.epochs * math.ceil(36 / CONFIG.batch_size)
+        with_it, without = (seconds_of(c, times=3) for c in (whole, lambda: whole([])))
+        bytes_with, bytes_without = tensor_bytes(whole), tensor_bytes(lambda: whole([]))
+        note = f"without it {1000 * without / steps:.1f} ms"
+        if bytes_without:
+            note += f", {bytes_without / 1000:,.0f} kB"
+        return [Cost("a step of 8 clips, small networks", with_it / steps, bytes_with, note)]
 
     def pairs(self) -> list[Setting]:
         """Where one check after the other would take long: two modalities and three."""

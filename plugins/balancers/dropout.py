@@ -46,6 +46,9 @@ class ModalityDropout(Balancer):
 
     name = "dropout"
     space: ClassVar[Mapping[str, Space]] = {"p": Uniform(0.05, 0.5)}
+    conformance = {  # noqa: RUF012
+        "order_matters": "random numbers are drawn for one modality after the other"
+    }
 
     def __init__(self, *, p: float = 0.2) -> None:
         if not 0 <= p < 1:

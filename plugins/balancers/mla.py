@@ -71,6 +71,9 @@ class MLA(Curved):
     name = "mla"
     space: ClassVar[Mapping[str, Space]] = {"a": LogUniform(0.01, 1.0)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("passes",)
+    conformance = {  # noqa: RUF012
+        "order_matters": "the modalities are trained one after the other"
+    }
 
     def __init__(self, *, a: float = 0.1) -> None:
         if not 0 < a <= 1:

@@ -63,6 +63,7 @@ class ReconBoost(Balancer):
     name = "reconboost"
     space: ClassVar[Mapping[str, Space]] = {"turn": Integer(1, 8), "common": Integer(1, 8)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("stages", "fused_loss")
+    conformance = {"order_matters": "the modalities take turns"}  # noqa: RUF012
 
     def __init__(self, *, turn: int = 4, common: int = 4) -> None:
         if turn < 1 or common < 1:

@@ -74,6 +74,7 @@ class Demo(Corpus):
     needs_path = False
     synthetic = True
     labels = {e: e for e in SHARED}  # noqa: RUF012
+    conformance = {"parameters": {"speakers": 3, "clips": 1}}  # noqa: RUF012
 
     def __init__(
         self, path: Path | None, *, speakers: int = 16, clips: int = 5, seed: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -15,6 +15,7 @@ from ...core.contracts.hooks import hookimpl
 from ...core.errors import ParameterError, RecordingError
 
 Floats = npt.NDArray[np.float64]
+Reduction = Literal["gudhi", "ripser"]
 Range = tuple[float, float]
 
 CHANNELS = ("Euclidean H0", "Euclidean H1", "temporal H0", "temporal H1", "Wasserstein H0",
@@ -91,12 +92,14 @@ class Persistence(Extractor):
         Width and height of an image.
     sigma : float
         Standard deviation of the Gaussians, in pixels.
+    reduction : {"gudhi", "ripser"}
+        Which library computes the diagrams. They agree to 1e-6 of a bar's length; gudhi's
+        implementation is some four times faster.
     """
 
     name = "persistence"
     default = True
     axes = ("channel", "birth", "persistence")
-    libraries = ("librosa", "numpy", "ripser", "scipy", "soundfile", "soxr")
     default_branch = "cnn"
     default_branch_parameters = {"blocks": 3, "channels": 16, "stem_stride": 1, "dropout": 0.5}  # noqa: RUF012
 
@@ -114,6 +117,7 @@ class Persistence(Extractor):
         max_points: int = 400,
         resolution: int = 32,
         sigma: float = 1.0,
+        reduction: Reduction = "gudhi",
     ) -> None:
         self.spectrum = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}
         check_spectrum(self.name, self.spectrum)
@@ -131,6 +135,8 @@ class Persistence(Extractor):
         self.n_mfcc = n_mfcc
         self.max_points = max_points
         self.sigma = sigma
+        self.reduction = reduction
+        self.libraries = ("librosa", "numpy", reduction, "scipy", "soundfile", "soxr")
         self.shape = (6, resolution, resolution)
         self.channels = CHANNELS
 
@@ -142,7 +148,8 @@ class Persistence(Extractor):
         frames = self.frames(recording)
         if len(frames) < 2:
             return [np.empty((0, 2))] * 6
-        return [bars for d in distance_matrices(frames) for bars in rips_diagrams(d)]
+        reduce = REDUCTIONS[self.reduction]
+        return [bars for d in distance_matrices(frames) for bars in reduce(d)]
 
     def images(self, diagrams: Sequence[Floats]) -> npt.NDArray[np.float32]:
         """Six diagrams -> (6, resolution, resolution), axes birth and persistence."""
@@ -180,7 +187,9 @@ class Persistence(Extractor):
         if is_silent(decibels):
             return np.empty((0, self.spectrum["n_mels"]))
         decibels = trim_silence(decibels, self.trim_db)
-        frames: Floats = np.maximum(decibels - decibels.max() + self.top_db, 0).T.astype(np.float64)
+        frames: Floats = np.maximum(decibels - decibels.max() + self.top_db, 0).T.astype(
+            np.float64, order="C"
+        )
         if len(frames) > self.max_points:
             frames = frames[np.linspace(0, len(frames) - 1, self.max_points).round().astype(int)]
         if self.points == "mfcc":
@@ -214,24 +223,59 @@ def distance_matrices(frames: Floats) -> list[Floats]:
     # A frame at the floor says nothing about where its energy lies: it is spread evenly.
     share = np.divide(frames, total, out=np.full_like(frames, 1 / frames.shape[1]), where=total > 0)
     return [
-        squareform(pdist(frames)),
-        squareform(0.5 * pdist(time, "cityblock") + 0.5 * pdist(standard)),
+        _euclidean(frames),
+        0.5 * np.abs(time - time.T) + 0.5 * _euclidean(standard),
         # In one dimension Wasserstein-1 is the L1 distance of the cumulative sums.
         squareform(pdist(share.cumsum(axis=1), "cityblock")),
     ]
 
 
-def rips_diagrams(distances: Floats) -> list[Floats]:
+def _euclidean(x: Floats) -> Floats:
+    """(t, t) from one matrix product; equal points are at 0 exactly."""
+    x = x - x.mean(axis=0)
+    size = np.einsum("ij,ij->i", x, x)
+    squares: Floats = size[:, None] + size - 2 * (x @ x.T)
+    squares[squares < 1e-13 * size.max(initial=0.0)] = 0  # rounding
+    np.fill_diagonal(squares, 0)
+    return np.sqrt(squares, out=squares)
+
+
+def gudhi_diagrams(distances: Floats) -> list[Floats]:
     """Finite bars of H0 and H1 of the Vietoris-Rips filtration, (n, 2) birth and death each.
 
-    Bars of no length, which are no features, are left out.
+    Bars of no length, which are no features, are left out. By gudhi's version of Ripser (Bauer
+    2021), which goes no further than the enclosing radius: beyond it the complex is a cone, in
+    which every H1 bar has ended.
     """
+    from gudhi.sklearn import RipsPersistence
+
+    if len(distances) < 4:  # where there is no H1, it offers none
+        return [_minimum_spanning_bars(distances), np.empty((0, 2))]
+    rips = RipsPersistence(
+        homology_dimensions=[0, 1], input_type="full distance matrix", homology_coeff_field=2
+    )
+    return [_finite_bars(diagram) for diagram in rips.fit_transform([distances])[0]]
+
+
+def ripser_diagrams(distances: Floats) -> list[Floats]:
+    """The same by Ripser itself."""
     from ripser import ripser
 
-    # Beyond the enclosing radius the complex is a cone, in which every H1 bar has ended.
     radius = float(distances.max(axis=1).min())
     found = ripser(distances, distance_matrix=True, maxdim=1, thresh=radius)["dgms"]
     return [_finite_bars(diagram) for diagram in found]
+
+
+REDUCTIONS: dict[Reduction, Callable[[Floats], list[Floats]]] = {
+    "gudhi": gudhi_diagrams,
+    "ripser": ripser_diagrams,
+}
+
+
+def _minimum_spanning_bars(distances: Floats) -> Floats:
+    """H0 by Kruskal's algorithm, for two or three points: the shortest edges but the last."""
+    edges = np.sort(distances[np.triu_indices(len(distances), 1)])[: len(distances) - 1]
+    return _finite_bars(np.stack([np.zeros_like(edges), edges], axis=1))
 
 
 def _finite_bars(diagram: Floats) -> Floats:

@@ -46,6 +46,7 @@ class WandB(Tracker):
     """
 
     name = "wandb"
+    conformance = {"parameters": {"mode": "offline"}}  # noqa: RUF012
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion.cache import Fingerprint, Item
+from fusion.cache.errors import Absent
 
 SHAPE = (3, 5)
 
@@ -52,3 +54,38 @@ class Ramp:
             return np.zeros(7, np.float32)
         time.sleep(self.delay)
         return array_of(source, self.fingerprint.shape)
+
+
+@dataclass(frozen=True)
+class Batched(Ramp):
+    """A ramp that is computed many at a time. `log` gets a line for each batch."""
+
+    batch: int = 4
+    processes: int | None = None
+    explosive: tuple[int, ...] = ()  # these raise for their whole batch, and alone for themselves
+    absent: tuple[int, ...] = ()  # these have no array
+    short: bool = False  # a batch gets an array too few
+
+    def compute(self, source: int) -> npt.NDArray[np.float32]:
+        if source in self.explosive:
+            raise MemoryError(f"number {source} is too large")
+        if source in self.absent:
+            raise Absent(f"number {source} has none")
+        return super().compute(source)
+
+    def compute_many(self, sources: Sequence[int]) -> list[npt.NDArray[np.float32] | Exception]:
+        if self.log:
+            with Path(self.log).open("a") as file:
+                file.write(f"{os.getpid()}: {' '.join(map(str, sources))}\n")
+        if set(sources) & set(self.explosive):
+            raise MemoryError("the batch is too large")
+        alone = Ramp(self.fingerprint, self.delay, self.bad, self.deadly, self.misshapen)
+        found: list[npt.NDArray[np.float32] | Exception] = []
+        for source in sources:
+            try:
+                if source in self.absent:
+                    raise Absent(f"number {source} has none")
+                found.append(alone.compute(source))
+            except Exception as error:
+                found.append(error)
+        return found[1:] if self.short else found

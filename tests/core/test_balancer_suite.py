@@ -459,9 +459,9 @@ WRONG = {
     LogOfZero: ("trains", "The loss was no longer finite"),
     Half: ("bfloat16", "training under bfloat16 autocast raises RuntimeError"),
     OddLoss: ("losses", "`losses` returns one called 'aux'"),
-    LossPerClip: ("losses", "the loss 'fine.clips' is no scalar tensor"),
+    LossPerClip: ("trains", "shape (1,) for the loss 'fine.clips' from losses"),
     MetricWithoutName: ("metrics", "`metrics` has the key 'factor'"),
-    MetricTensor: ("metrics", "the metric 'fine.voice' is tensor(1.)"),
+    MetricTensor: ("metrics", "a tensor of shape () for 'fine.voice' from metrics"),
     MetricNan: ("metrics", "the metric 'fine.mean' is nan"),
     Unseeded: ("same_seed_same_result", "two trainings with one seed differ in the weights"),
     KeptInTheClass: ("same_seed_same_result", "kept in the class instead of the instance"),
@@ -482,7 +482,7 @@ WRONG = {
     NobodyIsAbsent: ("absent_modalities", "while clips lack a modality raises AssertionError"),
     NotAStrategy: ("adapt", "is no Strategy"),
     ForgetsMaps: ("adapt", "`adapt` returns Wrapped, which takes embeddings"),
-    OneClassTooMany: ("adapt", "the adapted strategy gives scores of shape (4, 6)"),
+    OneClassTooMany: ("adapt", "returned a tensor of shape (4, 6) from forward"),
     UnsavedScale: ("adapt", "another one gives other scores"),
     Named: ("name_and_version", "its name is 'My Method'"),
     Nameless: ("description", "it has no docstring"),
@@ -515,7 +515,8 @@ def test_what_should_change_nothing(check, words):
 def test_every_check_has_a_balancer_that_fails_it():
     checks = {name for name in dir(BalancerSuite) if name.startswith("test_")}
     optional = {"test_one_modality", "test_equal_modalities"}
-    assert checks - optional == {f"test_{check}" for check, _ in WRONG.values()}
+    elsewhere = {"test_gpu", "test_conformance_attribute"}  # in test_check.py, test_testing.py
+    assert checks - optional - elsewhere == {f"test_{check}" for check, _ in WRONG.values()}
 
 
 def test_an_order_that_matters_is_named():

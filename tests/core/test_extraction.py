@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusion import Recording
+from fusion import Extractor, Recording
+from fusion.cache.work import BatchComputation
 from fusion.cache.workers import process_pool
-from fusion.core.errors import ParameterError, PluginError
+from fusion.core.errors import MissingModalityError, ParameterError, PluginError, RecordingError
 from fusion.core.extraction import (
     Extraction,
+    computation_of,
+    extract_all,
     fingerprint_of,
     make_extractor,
     origin_of,
     recording_at,
+    works_in_batches,
 )
 from fusion.core.registry import load_file
 
@@ -100,3 +104,148 @@ def _written(path: Path, value: float) -> Path:
 def test_origins(recording: Recording, origin: str) -> None:
     assert origin_of(recording) == origin
     assert recording_at(origin) == recording
+
+
+# -- batches -------------------------------------------------------------------------
+
+
+class Length(Extractor):
+    """The length of the file's name, many at a time; `seen` keeps the batches."""
+
+    name = "length"
+    shape = (1,)
+    batch = 3
+
+    def __init__(self) -> None:
+        self.seen: list[list[str]] = []
+
+    def extract_many(self, recordings):
+        names = [recording.path.name for recording in recordings]
+        self.seen.append(names)
+        if "crash" in names:
+            raise ZeroDivisionError("crash")
+        found = [np.float32([len(name)]) for name in names]
+        for index, name in enumerate(names):
+            if name == "bad":
+                found[index] = RecordingError("bad: can't be read")
+            elif name == "none":
+                found[index] = MissingModalityError("none: has no length")
+            elif name == "wide":
+                found[index] = np.float32([1, 2])
+        return found
+
+
+class Twice(Length):
+    """Replaces `extract` alone, as who changes another's arrays does."""
+
+    def extract(self, recording):
+        return 2 * super().extract(recording)
+
+
+class Short(Length):
+    def extract_many(self, recordings):
+        return super().extract_many(recordings)[: max(1, len(recordings) - 1)]
+
+
+def recordings(*names: str) -> list[Recording]:
+    return [Recording(Path(name)) for name in names]
+
+
+def told(found: list[object]) -> list[object]:
+    return [
+        f"{type(one).__name__}: {one}" if isinstance(one, Exception) else one.tolist()
+        for one in found
+    ]
+
+
+def test_who_writes_extract_many_has_extract() -> None:
+    assert Length().extract(Recording(Path("abc"))).tolist() == [3]
+    with pytest.raises(RecordingError, match="bad: can't be read"):
+        Length().extract(Recording(Path("bad")))
+    with pytest.raises(NotImplementedError, match="Extractor has no method extract"):
+        Extractor().extract(Recording(Path("abc")))
+
+
+def test_who_writes_extract_has_extract_many(tmp_path: Path) -> None:
+    class Single(Extractor):
+        shape = (1,)
+
+        def extract(self, recording):
+            if recording.path.name == "bad":
+                raise RecordingError("bad")
+            return np.float32([len(recording.path.name)])
+
+    found = Single().extract_many(recordings("a", "bad", "abc"))
+    assert told(found) == [[1], "RecordingError: bad", [3]]
+    assert not works_in_batches(Single())
+
+
+def test_batches_and_what_fails_in_them() -> None:
+    extractor = Length()
+    found = extract_all(extractor, recordings("a", "bad", "none", "ab", "wide", "abc", "abcd"))
+    assert told(found) == [
+        [1],
+        "RecordingError: bad: can't be read",
+        "MissingModalityError: none: has no length",
+        [2],
+        "PluginError: Extractor 'length' declares arrays of shape (1,) and returned one of shape "
+        "(2,).\n  hint: Set self.shape in __init__ to what extract() returns.",
+        [3],
+        [4],
+    ]
+    assert [len(batch) for batch in extractor.seen] == [3, 3, 1]
+
+
+def test_a_crash_in_a_batch_names_the_guilty_one() -> None:
+    extractor = Length()
+    found = extract_all(extractor, recordings("a", "crash", "abc", "abcd"))
+    assert told(found) == [[1], "ZeroDivisionError: crash", [3], [4]]
+    assert extractor.seen == [["a", "crash", "abc"], ["a"], ["crash"], ["abc"], ["abcd"]]
+
+
+def test_who_replaces_extract_alone_works_one_by_one() -> None:
+    """Else its arrays would be those of the class it is derived from."""
+    assert works_in_batches(Length())
+    assert not works_in_batches(Twice())
+    assert told(extract_all(Twice(), recordings("a", "bad", "abc"))) == [
+        [2],
+        "RecordingError: bad: can't be read",
+        [6],
+    ]
+    assert Extraction.of(Twice()).batch == 1
+
+
+def test_a_batch_of_another_length_is_the_plugins_fault() -> None:
+    found = told(extract_all(Short(), recordings("a", "b", "c", "abcd")))
+    assert found[3] == [4]
+    assert len(set(found[:3])) == 1
+    assert "PluginError: Extractor 'length' was given a batch of 3 recordings" in found[0]
+
+
+def test_the_cache_is_told_of_batches_and_processes() -> None:
+    class Alone(Length):
+        processes = 1
+
+    computation = computation_of(Alone())
+    assert isinstance(computation, BatchComputation)
+    assert (computation.batch, computation.processes) == (3, 1)
+    computation = computation_of(make_extractor(Length, {}))
+    assert (computation.batch, computation.processes) == (3, None)
+    assert told(computation.compute_many(recordings("ab", "bad"))) == [
+        [2],
+        "RecordingError: bad: can't be read",
+    ]
+
+
+def test_identity_decides_the_fingerprint_and_settled_parameters_stay() -> None:
+    class Named(Length):
+        def __init__(self, *, file: str = "x", threads: int = 1) -> None:
+            self.parameters = {"file": f"/absolute/{file}"}
+
+        def identity(self):
+            return {"file": "digest"}
+
+    one, two = (make_extractor(Named, given) for given in ({"file": "a"}, {"threads": "4"}))
+    assert one.parameters == {"file": "/absolute/a", "threads": 1}
+    assert fingerprint_of(one) == fingerprint_of(two)
+    assert fingerprint_of(one).parameters == {"file": "digest"}

@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -56,3 +58,49 @@ def test_a_batch_is_aligned_with_its_classes():
         inputs, targets = features(array, resident=resident).batch(np.array([5, 0, 2]))
         np.testing.assert_array_equal(inputs["m"], array[[5, 0, 2]])
         assert targets.tolist() == [1, 0, 0]
+
+
+class Slow(Rows):
+    """Says when it is read, and by which thread."""
+
+    def __init__(self, array):
+        super().__init__(array)
+        self.reads = []
+
+    def take(self, indices):
+        self.reads.append((list(indices), threading.current_thread() is threading.main_thread()))
+        return super().take(indices)
+
+
+def slow_features(resident_bytes=0):
+    array = Slow(np.arange(12, dtype=np.float32).reshape(6, 2))
+    return array, Features({"a": Modality("a", (2,))}, {"a": array}, np.zeros(6, np.int64),
+                           torch.device("cpu"), resident_bytes=resident_bytes)  # fmt: skip
+
+
+def test_a_batch_that_is_expected_is_gathered_elsewhere_and_once():
+    array, features = slow_features()
+    first, second, third = (np.array(rows) for rows in ([0, 1], [2, 3], [4, 5]))
+    features.expect(second)
+    assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]
+    features.expect(third)
+    assert features.batch(second)[0]["a"].tolist() == [[4, 5], [6, 7]]
+    assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]  # somebody else asks
+    assert features.batch(third)[0]["a"].tolist() == [[8, 9], [10, 11]]
+    assert sorted(array.reads) == [
+        ([0, 1], True), ([0, 1], True), ([2, 3], False), ([4, 5], False),
+    ]  # fmt: skip
+
+
+def test_what_fails_while_it_is_gathered_fails_when_it_is_asked_for():
+    _, features = slow_features()
+    features.expect(np.array([99]))
+    with pytest.raises(IndexError):
+        features.batch(np.array([99]))
+
+
+def test_nothing_is_expected_of_arrays_on_the_device():
+    array, features = slow_features(resident_bytes=10**6)
+    array.reads.clear()
+    features.expect(np.array([0]))
+    assert not array.reads

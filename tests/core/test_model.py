@@ -109,8 +109,12 @@ def test_a_plugins_mistake_shows_before_the_long_work(fault):
     strategy = Odd(dict.fromkeys("ab", 5), 3)
     if fault == "dim":
         branches["a"].dim = 7
-    words = {"classes": r"Odd returns \(2, 4\)", "raises": "Odd fails .* KeyError: 'video'",
-             "weights": r"modality_weights returns \(2, 3\)", "dim": "branch of 'a'"}  # fmt: skip
+    words = {
+        "classes": r"strategy 'odd' returned a tensor of shape \(2, 4\) from forward",
+        "raises": "Odd fails .* KeyError: 'video'",
+        "weights": r"'odd' returned a tensor of shape \(2, 3\) from modality_weights",
+        "dim": r"branch 'maps' returned a tensor of shape \(2, 5\) for 'a' from forward",
+    }
     with pytest.raises(PluginError, match=words[fault]):
         check_model(FusionModel(branches, strategy, 3))
 

@@ -97,7 +97,7 @@ def test_the_environment_adds_requests(monkeypatch, plugin):
 
 
 BROKEN = {
-    "import": ("import not_there_at_all", "it can't be imported: ModuleNotFoundError"),
+    "import": ("import not_there_at_all", "its import failed: ModuleNotFoundError"),
     "syntax": ("def :", "SyntaxError"),
     "no hook": ("x = 1", "no function marked @hookimpl"),
     "unknown hook": (
@@ -119,9 +119,9 @@ BROKEN = {
     "no name": (
         "from fusion import Balancer, hookimpl\nclass B(Balancer): pass\n"
         "@hookimpl\ndef fusion_balancers(): return [B]",
-        "class B has no name",
+        "class B (of fusion_balancers) has no name",
     ),
-    "taken name": (GOOD.format(name="gated"), "registers a strategy named 'gated'"),
+    "taken name": (GOOD.format(name="gated"), "has one of that name"),
     "reserved name": (
         "from fusion import Extractor, hookimpl\nclass E(Extractor):\n    name = 'fused'\n"
         "@hookimpl\ndef fusion_extractors(): return [E]",
@@ -142,7 +142,7 @@ class _Point:
     """An entry point that can't be loaded."""
 
     name = "bad"
-    value = "not_there"
+    module = value = "not_there"
 
     def load(self):
         raise ModuleNotFoundError("No module named 'not_there'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,23 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from persim import PersistenceImager
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import wasserstein_distance
 
 from fusion import Recording
 from fusion.core.errors import ParameterError, RecordingError
 from fusion.plugins.extractors.persistence import (
     RANGES,
+    REDUCTIONS,
     Persistence,
+    Reduction,
     distance_matrices,
+    gudhi_diagrams,
     persistence_image,
-    rips_diagrams,
 )
 
 RATE = 16000
+Reduce = Callable[[np.ndarray], list[np.ndarray]]
 ZERO = np.zeros((6, 32, 32), np.float32)
 
 
@@ -91,7 +96,7 @@ def test_metrics_are_metrics(seed: int, count: int, bands: int) -> None:
 # ---------------------------------------------------------------- diagrams
 
 
-def gudhi_diagrams(distances: np.ndarray) -> list[np.ndarray]:
+def simplex_tree_diagrams(distances: np.ndarray) -> list[np.ndarray]:
     """Finite bars, by another library and without a threshold."""
     tree = gudhi.RipsComplex(distance_matrix=distances).create_simplex_tree(max_dimension=2)
     tree.compute_persistence(homology_coeff_field=2)
@@ -107,47 +112,72 @@ def assert_same_bars(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e
     np.testing.assert_allclose(first, second, atol=tolerance)
 
 
-def test_a_square_has_one_hole() -> None:
+REDUCED = pytest.mark.parametrize("reduce", REDUCTIONS.values(), ids=REDUCTIONS)
+
+
+@REDUCED
+def test_a_square_has_one_hole(reduce: Reduce) -> None:
     corners = np.array([[0, 0], [0, 3], [3, 3], [3, 0.0]])
     distances = np.linalg.norm(corners[:, None] - corners[None], axis=2)
-    connected, holes = rips_diagrams(distances)
+    connected, holes = reduce(distances)
     np.testing.assert_allclose(connected, [[0, 3]] * 3)
     np.testing.assert_allclose(holes, [[3, 18**0.5]], rtol=1e-6)
 
 
-def test_equal_points_make_no_bars() -> None:
+@REDUCED
+def test_equal_points_make_no_bars(reduce: Reduce) -> None:
     for distances in (np.zeros((4, 4)), np.zeros((2, 2))):
-        assert [bars.shape for bars in rips_diagrams(distances)] == [(0, 2), (0, 2)]
+        assert [bars.shape for bars in reduce(distances)] == [(0, 2), (0, 2)]
 
 
+@REDUCED
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 25), bands=st.integers(2, 5))
-def test_diagrams_are_gudhis(seed: int, count: int, bands: int) -> None:
+def test_diagrams_are_those_of_a_simplex_tree(
+    reduce: Reduce, seed: int, count: int, bands: int
+) -> None:
     frames = np.random.default_rng(seed).uniform(size=(count, bands))
     for distances in distance_matrices(frames):
-        for ours, theirs in zip(rips_diagrams(distances), gudhi_diagrams(distances), strict=True):
+        for ours, theirs in zip(reduce(distances), simplex_tree_diagrams(distances), strict=True):
             assert_same_bars(ours, theirs)
 
 
-def test_diagrams_of_speech_are_gudhis(ravdess: Path) -> None:
-    extractor = Persistence(max_points=90)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_diagrams_of_speech_are_those_of_a_simplex_tree(
+    ravdess: Path, reduction: Reduction
+) -> None:
+    extractor = Persistence(max_points=90, reduction=reduction)
     for path in sorted(ravdess.glob("Actor_*/*"))[::200]:
         ours = extractor.diagrams(Recording(path))
         matrices = distance_matrices(extractor.frames(Recording(path)))
-        theirs = [bars for matrix in matrices for bars in gudhi_diagrams(matrix)]
+        theirs = [bars for matrix in matrices for bars in simplex_tree_diagrams(matrix)]
         assert sum(map(len, theirs)) > 100
         for channel, (first, second) in enumerate(zip(ours, theirs, strict=True)):
             assert_same_bars(first, second, 1e-4)
             assert (channel % 2 == 1) or not first[:, 0].any()  # H0 is born at 0
 
 
+def test_both_libraries_make_the_same_image(clip: Recording) -> None:
+    first, second = (Persistence(reduction=name).extract(clip) for name in REDUCTIONS)
+    np.testing.assert_allclose(first, second, atol=1e-5 * first.max())
+
+
+def test_euclidean_distances_are_scipys_and_of_equal_frames_zero() -> None:
+    frames = np.random.default_rng(0).uniform(0, 80, (50, 128))
+    frames[10:20] = frames[0]
+    expected = squareform(pdist(frames))
+    ours = distance_matrices(frames)[0]
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    assert (ours[expected == 0] == 0).all() and (ours == ours.T).all()
+
+
 @pytest.mark.slow
-def test_diagrams_of_whole_clips_are_gudhis(ravdess: Path) -> None:
+def test_diagrams_of_whole_clips_are_those_of_a_simplex_tree(ravdess: Path) -> None:
     extractor = Persistence()
     path = min(ravdess.glob("Actor_*/*"), key=lambda file: file.stat().st_size)
     ours = extractor.diagrams(Recording(path))
     for index, matrix in enumerate(distance_matrices(extractor.frames(Recording(path)))):
-        for first, second in zip(ours[2 * index :], gudhi_diagrams(matrix), strict=False):
+        for first, second in zip(ours[2 * index :], simplex_tree_diagrams(matrix), strict=False):
             assert_same_bars(first, second)
 
 
@@ -249,7 +279,7 @@ def test_direction_of_time_does_not_count(clip: Recording) -> None:
     frames = Persistence().frames(clip)
     both = zip(distance_matrices(frames), distance_matrices(frames[::-1]), strict=True)
     for forwards, backwards in both:
-        for ours, turned in zip(rips_diagrams(forwards), rips_diagrams(backwards), strict=True):
+        for ours, turned in zip(gudhi_diagrams(forwards), gudhi_diagrams(backwards), strict=True):
             assert_same_bars(ours, turned)
 
 

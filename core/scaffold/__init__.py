@@ -1,0 +1,1 @@
+"""``fusion plugins new``: a package around one plugin that works as made."""

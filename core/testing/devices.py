@@ -1,0 +1,88 @@
+"""Checks of networks away from float32 on the CPU: other dtypes, other devices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .network import ANY_BATCH, Case, Inputs, NetworkSuite
+from .report import require, running, skip
+from .tools import descend, difference, gpu, seeded
+
+
+class DeviceChecks(NetworkSuite):
+    """Mixed precision; torch's device without storage, and a GPU where there is one."""
+
+    def test_bfloat16_autocast(self, case: Case) -> None:
+        """Mixed precision, which is what training on a GPU uses."""
+        network = self.build(case)
+        cause = (
+            "a tensor that is float32 whatever the input (torch.zeros(...) takes no dtype by "
+            "itself), or an operation that bfloat16 does not have: use x.new_zeros, or x.float()"
+        )
+        for dtype in self.autocast_inputs:
+            where = f"{self.at(case)}, under bfloat16 autocast with {dtype} inputs"
+            inputs = {name: x.to(dtype) for name, x in self.inputs(case).items()}
+            with seeded(1), running(where, "a training step", cause=cause):
+                with torch.autocast("cpu", torch.bfloat16):
+                    rows = self.run(network.train(), dict(inputs))
+                rows.float().square().mean().backward()  # type: ignore[no-untyped-call]
+            self._check_rows(where, rows, self.batch)
+            for name, parameter in network.named_parameters():
+                self._check_gradient(f"{where}, gradient of {name}", parameter, cause)
+            with running(where, "evaluation", cause=cause), torch.autocast("cpu", torch.bfloat16):
+                rows = self._evaluate(network, inputs)
+            self._check_rows(where, rows, self.batch)
+
+    def test_moves_to_a_device(self, case: Case) -> None:
+        """All tensors follow `.to(device)`. Torch's device without storage stands for a GPU."""
+        network = self.trained(case).to("meta")
+        inputs = {name: x.to("meta") for name, x in self.inputs(case).items()}
+        try:
+            with torch.no_grad():
+                device = self.run(network, inputs).device.type
+            failed = f"the {self.output} stay on the {device}"
+        except Exception as error:
+            # Other errors come of values that are looked at: here there are none.
+            device = "cpu" if "device" in str(error) else "meta"
+            failed = f"forward mixes devices: {error}"
+        require(
+            device == "meta",
+            self.at(case),
+            failed,
+            expected="all that forward needs on the device that the network was moved to",
+            cause="a tensor made in forward without device=x.device, or one kept as a plain "
+            "attribute instead of register_buffer",
+        )
+
+    def test_gpu(self, case: Case) -> None:
+        """On a GPU it trains, and evaluates as on the CPU."""
+        device = gpu()
+        if device is None:
+            skip("no GPU here")
+        network, inputs = self.trained(case), self.inputs(case, seed=9)
+        expected = self._evaluate(network, inputs)
+        there: Inputs = {name: x.to(device) for name, x in inputs.items()}
+        where = f"{self.at(case)}, on {device.type}"
+        with running(where, "moving it and evaluating", cause=_MOVED):
+            found = self._evaluate(network.to(device), there).cpu()
+        size = max(1.0, float(expected.abs().max()))
+        require(
+            found.shape == expected.shape and float((found - expected).abs().max()) <= 0.02 * size,
+            where,
+            f"the {self.output} differ from those on the CPU by {difference(found, expected)}",
+            expected="the same, up to rounding",
+            cause="a tensor without values (torch.empty), or an index that is out of range",
+        )
+        with seeded(1), running(where, "a training step", cause=_MOVED):
+            rows = self.run(network.train(), dict(there))
+            descend(network, rows.float().square().mean())
+        self._check_rows(where, self._on_cpu(rows), self.batch)
+        for name, parameter in network.named_parameters():
+            self._check_gradient(f"{where}, gradient of {name}", parameter, _MOVED)
+
+    def _on_cpu(self, rows: object) -> object:
+        return rows.detach().cpu() if isinstance(rows, Tensor) else rows
+
+
+_MOVED = f"a tensor that stays on the CPU, or an operation that this device lacks; {ANY_BATCH}"

@@ -1,0 +1,67 @@
+"""Writes the signatures in docs/hooks.md as the contracts have them; the text around them stays.
+
+python docs/build_hooks.py
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from fusion.core.collecting import HOOKS, base_of
+from fusion.core.contracts import Plugin, hooks
+from fusion.core.surface import attributes_of, methods_of, signature_text
+
+PAGE = Path(__file__).with_name("hooks.md")
+
+_BLOCK = re.compile(r"(?<=^#### `)([\w.]+)(`\n\n```py\n)(.*?)(```$)", re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> dict[str, str]:
+    """What stands in a heading of the page -> the code that belongs below it."""
+    common = set(inspect.get_annotations(Plugin))
+    every = [a for a in attributes_of("corpus") if a.name in common]
+    found = {"Plugin.attributes": _lines(every)}
+    for kind, hook in HOOKS.items():
+        name = base_of(kind).__name__
+        found[hook] = _lines(["@hookimpl", signature_text(hook, vars(hooks)[hook])])
+        own = [a for a in attributes_of(kind) if a.name not in common]
+        if own:
+            found[f"{name}.attributes"] = _lines(own)
+        for method, value in methods_of(kind).items():
+            found[f"{name}.{method}"] = _lines([signature_text(method, value)])
+    return found
+
+
+def _lines(texts: Iterable[object]) -> str:
+    return "".join(f"{text}\n" for text in texts)
+
+
+def headings(page: str) -> list[str]:
+    """What has a block of code on the page."""
+    return [match[1] for match in _BLOCK.finditer(page)]
+
+
+def written(page: str) -> str:
+    """The page with every block as it is now.
+
+    Raises
+    ------
+    KeyError
+        For a heading that stands for nothing.
+    """
+    found = blocks()
+    return _BLOCK.sub(lambda match: match[1] + match[2] + found[match[1]] + match[4], page)
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(written(page), encoding="utf-8")
+    missing = set(blocks()) - set(headings(page))
+    print(f"{len(headings(page))} blocks; without one: {', '.join(sorted(missing)) or 'nothing'}")
+
+
+if __name__ == "__main__":
+    main()

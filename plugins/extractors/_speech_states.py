@@ -1,0 +1,252 @@
+"""Hidden states of speech models, in batches that give the numbers of one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ...core.errors import PluginError
+from ...core.optional import required
+from ._speech_models import ModelFolder, frames_of, pieces_of, samples_of_one_frame
+
+Waveform = npt.NDArray[np.float32]
+Layer = int | Literal["mean"]  # from 0, the input of the first
+
+MOST_SECONDS = 30.0  # at a time: attention takes memory with the square of it, Whisper no more
+
+
+class SpeechModel:
+    """A model on its device, ready to read.
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        Where it is.
+    device : torch.device
+        Where it computes.
+    precision : torch.dtype
+        Of weights and arithmetic.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In hertz, of the waveforms that it reads.
+
+    Raises
+    ------
+    PluginError
+        If it can't be loaded, or its file does not hold all the weights of it.
+    """
+
+    def __init__(self, folder: ModelFolder, device: torch.device, precision: torch.dtype) -> None:
+        self.layers = folder.layers
+        self.device = device
+        self.precision = precision
+        self.prepare, network = _load(folder)
+        self.sample_rate = int(self.prepare.sampling_rate)
+        self.reader = (_Spectra if folder.family == "whisper" else _Samples)(self.prepare, network)
+        self.reader.network.to(device, precision).eval().requires_grad_(False)
+
+    def states(self, waveforms: Sequence[Waveform], layer: Layer) -> list[Tensor]:
+        """Hidden states (t, D) float32 of each waveform (n,), on the device.
+
+        Recordings of more than 30 s are read in equal pieces, whose states are joined.
+        """
+        most = self.reader.most
+        pieces: list[Waveform] = []
+        counts: list[int] = []
+        for waveform in waveforms:
+            parts = np.array_split(self.reader.normalised(waveform), pieces_of(len(waveform), most))
+            pieces += parts
+            counts.append(len(parts))
+        found = iter(self._in_batches(pieces, layer, len(waveforms)))
+        return [torch.cat([next(found) for _ in range(count)]) for count in counts]
+
+    def _in_batches(self, pieces: Sequence[Waveform], layer: Layer, size: int) -> Iterator[Tensor]:
+        for start in range(0, len(pieces), size):
+            batch = pieces[start : start + size]
+            states = self._read(batch, layer)  # (B, T, D)
+            for own, piece in zip(states, batch, strict=True):
+                yield own[: self.reader.frames(len(piece))]  # (t, D)
+
+    @torch.inference_mode()
+    def _read(self, batch: Sequence[Waveform], layer: Layer) -> Tensor:
+        """Prepared waveforms -> states (B, T, D) float32, with what is to be cut off."""
+        inputs = {
+            name: x.to(self.device, self.precision if x.is_floating_point() else x.dtype)
+            for name, x in self.reader.inputs(batch).items()
+        }
+        with _exact(self.device), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, at how WavLM calls it
+            out = self.reader.network(**inputs, output_hidden_states=layer != self.layers)
+        # The network's own result stands for the last layer: only some models have their final
+        # normalisation among the hidden states as well.
+        last: Tensor = out.last_hidden_state
+        if layer == self.layers:
+            return last.float()
+        if layer != "mean":
+            one: Tensor = out.hidden_states[layer]
+            return one.float()
+        total = last.float()
+        for states in out.hidden_states[: self.layers]:
+            total = total + states.float()
+        return total / (self.layers + 1)
+
+
+# -- what goes in -----------------------------------------------------------------------
+
+
+class _Samples:
+    """wav2vec 2.0, HuBERT, WavLM: convolutions over samples, then a transformer with a mask."""
+
+    def __init__(self, prepare: Any, network: Any) -> None:
+        self.prepare, self.network = prepare, network
+        self.kernels, self.strides = network.config.conv_kernel, network.config.conv_stride
+        self.shortest = samples_of_one_frame(self.kernels, self.strides)
+        self.most = round(MOST_SECONDS * prepare.sampling_rate)
+        self.each: _EachByItself | None = None
+        if network.config.feat_extract_norm == "group":
+            self.each = network.feature_extractor = _EachByItself(network.feature_extractor)
+
+    def normalised(self, waveform: Waveform) -> Waveform:
+        """To mean 0 and deviation 1, where the model was trained so; never shorter than a frame."""
+        rate = self.prepare.sampling_rate
+        found = self.prepare(waveform, sampling_rate=rate, return_attention_mask=False)
+        values = np.asarray(found["input_values"][0], np.float32)
+        return np.pad(values, (0, max(0, self.shortest - len(values))))
+
+    def inputs(self, pieces: Sequence[Waveform]) -> dict[str, Tensor]:
+        lengths = torch.tensor([len(piece) for piece in pieces])
+        values = pad_sequence([torch.from_numpy(p) for p in pieces], batch_first=True)  # (B, n)
+        if self.each is not None:
+            self.each.lengths = lengths.tolist()
+        if int(lengths.min()) == values.shape[1]:
+            return {"input_values": values}
+        mask = torch.arange(values.shape[1]) < lengths[:, None]  # (B, n)
+        return {"input_values": values, "attention_mask": mask.long()}
+
+    def frames(self, samples: int) -> int:
+        return frames_of(samples, self.kernels, self.strides)
+
+
+class _EachByItself(nn.Module):
+    """Convolutions with a group normalisation, whose statistics go over all of a row's time.
+
+    Padding would change them, and such models are trained without a mask ("wav2vec2-base" and
+    others with ``feat_extract_norm: group``). So each row goes through at its own length, and the
+    frames are padded, which the transformer can mask.
+    """
+
+    def __init__(self, convolutions: nn.Module) -> None:
+        super().__init__()
+        self.convolutions = convolutions
+        self.lengths: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n) -> (B, C, T)."""
+        if all(length == x.shape[1] for length in self.lengths):
+            whole: Tensor = self.convolutions(x)
+            return whole
+        rows = [
+            self.convolutions(row[None, :length])[0].T  # (t, C)
+            for row, length in zip(x, self.lengths, strict=True)
+        ]
+        return pad_sequence(rows, batch_first=True).transpose(1, 2)
+
+
+class _Spectra:
+    """Whisper: a log-mel spectrogram of 30 s, silence after the end of what is shorter.
+
+    There is no mask: the model is trained to hear that silence. Its frames are cut off.
+    """
+
+    def __init__(self, prepare: Any, network: Any) -> None:
+        self.prepare, self.network = prepare, network.get_encoder()
+        self.most = int(prepare.n_samples)
+        # Of the two convolutions the second has stride 2.
+        self.step = 2 * int(prepare.hop_length)
+
+    def normalised(self, waveform: Waveform) -> Waveform:
+        return waveform
+
+    def inputs(self, pieces: Sequence[Waveform]) -> dict[str, Tensor]:
+        rate = self.prepare.sampling_rate
+        found = self.prepare(list(pieces), sampling_rate=rate, return_tensors="pt")
+        return {"input_features": found["input_features"]}  # (B, n_mels, 3000)
+
+    def frames(self, samples: int) -> int:
+        return -(-samples // self.step)
+
+
+# -- loading ----------------------------------------------------------------------------
+
+_UNUSED = ("masked_spec_embed",)  # in training only; not every checkpoint has it
+
+
+def _load(folder: ModelFolder) -> tuple[Any, Any]:
+    """The feature extractor and the network of a model, from its folder alone."""
+    transformers = required("transformers", extra="transformers", by="The extractor 'ssl'")
+    try:
+        with _quietly(transformers.utils.logging):
+            prepare = transformers.AutoFeatureExtractor.from_pretrained(
+                folder.path, local_files_only=True
+            )
+            config = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
+            if getattr(config, "add_adapter", False):
+                config.add_adapter = False  # it shortens the sequence, for decoders that follow
+            network, said = transformers.AutoModel.from_pretrained(
+                folder.path, config=config, local_files_only=True, output_loading_info=True
+            )
+    except Exception as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise PluginError(
+            f"The speech model in {folder.path} can't be loaded: {type(error).__name__}: {reason}",
+            hint="Copy or download it again; its files may be of different models.",
+        ) from error
+    # What is missing would be made up at random. A decoder, which whisper has, is not used.
+    lacking = sorted(
+        key
+        for key in said["missing_keys"]
+        if not key.endswith(_UNUSED) and not key.startswith("decoder.")
+    )
+    if lacking:
+        raise PluginError(
+            f"The weights in {folder.path} lack {len(lacking)} of the tensors of a "
+            f"{folder.family} model, {lacking[0]!r} for one.",
+            hint="Copy or download it again; its files may be of different models.",
+        )
+    return prepare, network
+
+
+@contextlib.contextmanager
+def _quietly(logging: Any) -> Iterator[None]:
+    """Without the loading bars and advice of transformers, which nobody asked for."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _exact(device: torch.device) -> Iterator[None]:
+    """float32 is float32: convolutions on CUDA would round to TF32."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+        yield

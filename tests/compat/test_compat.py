@@ -1,0 +1,287 @@
+"""Plugins written against the first version of the contract load, and a run with all of them works.
+
+The files in v1/ are what other people have on their disks. A change that needs one of them edited
+needs another version of the contract instead.
+"""
+
+import hashlib
+import json
+import textwrap
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fusion
+from fusion import API_VERSION, Patient
+from fusion.core.registry import HOOKS, Registry
+
+V1 = Path(__file__).parent / "v1"
+FILES = sorted(str(file) for file in V1.glob("*.py"))
+DIGESTS = {
+    "balancer.py": "dd5cd111c0f5c219",
+    "branch.py": "d07784f617e22a09",
+    "corpus.py": "364e83da52067bc9",
+    "extractor.py": "b19c6c4802dd7b60",
+    "remedy.py": "6c2809062b1721b2",
+    "strategy.py": "01cb5543f10d10c7",
+    "tracker.py": "f278102d2f91046b",
+}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Forty arrays by four speakers; the sign of the mean is the class."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for speaker in range(4):
+        for number in range(10):
+            label, mean = ("glad", 1.0) if number % 2 else ("blue", -1.0)
+            np.save(folder / f"s{speaker}_{label}_{number}.npy", rng.normal(mean, 1.0, size=12))
+    return folder
+
+
+def test_there_is_a_plugin_of_every_kind():
+    assert [Path(file).stem for file in FILES] == sorted(HOOKS)
+
+
+def test_nobody_has_edited_them():
+    found = {Path(f).name: hashlib.sha256(Path(f).read_bytes()).hexdigest()[:16] for f in FILES}
+    assert found == DIGESTS
+
+
+def test_they_load_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        registry = Registry(FILES, strict=True)
+    assert (registry.problems, registry.deprecations) == ([], [])
+    mine = {(e.kind, e.name) for e in registry.entries() if e.source.distribution in FILES}
+    assert mine == {
+        ("corpus", "v1_arrays"), ("extractor", "v1_values"), ("extractor", "v1_sorted"),
+        ("branch", "v1_linear"), ("strategy", "v1_weighted"), ("balancer", "v1_everything"),
+        ("tracker", "v1_lines"), ("remedy", "v1_slower"), ("remedy", "v1_plainer"),
+    }  # fmt: skip
+
+
+def test_a_run_with_all_of_them(data, tmp_path):
+    result = fusion.run(
+        data,
+        features=["v1_values", "v1_sorted"],
+        strategy="v1_weighted",
+        balance="v1_everything",
+        tracker="v1_lines",
+        plugins=FILES,
+        epochs=2,
+        set={"train.dim": 4, "v1_everything.rate": 0.5},
+        cache=tmp_path / "cache",
+        out=tmp_path / "run",
+        jobs=1,
+        report=False,
+        quiet=True,
+    )
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert info["model"]["strategy"] == "v1_weighted"
+    assert [b["branch"] for b in info["model"]["branches"]] == ["v1_linear", "v1_linear"]
+    assert info["config"]["settings"]["branch.v1_values"] == {"hidden": 6}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "lines.jsonl").open()]
+    assert [line[0] for line in lines] == ["start", *["epoch"] * 6, "finish", "close"]
+    fused = (tmp_path / "run" / "fold0" / "fused" / "epochs.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["v1_everything.steps"] for line in fused]
+    assert steps[0] > 0 and steps[1] == 2 * steps[0]
+    first = next(data.iterdir())
+    assert result.predict(first)[0].label in ("happy", "sad")
+
+
+def test_remedies_of_the_first_version_are_asked():
+    registry = Registry(FILES)
+    patient = Patient("gated", ("v1_everything",), {"mel": "cnn"}, {}, ())
+    assert registry.remedy("v1_slower")().prescribe(patient).settings == {"train": {"lr": 1e-4}}
+    assert registry.remedy("v1_plainer")().prescribe(patient).strategy == "concat"
+
+
+@pytest.mark.parametrize("said", ["", "api_version = 1", f"api_version = {API_VERSION}"])
+def test_what_says_no_version_or_a_known_one_is_loaded(said, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"{said}\n" + (V1 / "strategy.py").read_text())
+    assert Registry([str(file)]).strategy("v1_weighted")
+
+
+# -- a hook and a method that gain an argument -------------------------------------------
+
+BOTH = """
+from fusion import Strategy, hookimpl
+
+class {cls}(Strategy):
+    name = "{cls}".lower()
+
+@hookimpl
+def fusion_strategies({argument}):
+    {cls}.told = {told}
+    return [{cls}]
+"""
+
+
+def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
+    """An old plugin is called without it, and a new one with it."""
+    from fusion.core import registry
+    from fusion.core.contracts import hooks
+
+    @hooks.hookspec
+    def fusion_strategies(modalities):
+        """As it will be."""
+
+    monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
+    monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel", "video"))
+    files = []
+    for cls, argument, told in [("Old", "", "None"), ("New", "modalities", "modalities")]:
+        files.append(tmp_path / f"{cls.lower()}.py")
+        files[-1].write_text(BOTH.format(cls=cls, argument=argument, told=told))
+    found = Registry([str(file) for file in files], strict=True)
+    assert found.strategy("old").told is None
+    assert found.strategy("new").told == ("mel", "video")
+    assert found.strategy("gated")  # the built-in ones are as old
+
+
+def test_a_method_gains_an_argument():
+    from fusion.core.compat import call
+
+    class Old:
+        def epoch(self, event):
+            return event
+
+    class New:
+        def epoch(self, event, seconds=0.0):
+            return event, seconds
+
+    class Any:
+        def epoch(self, event, **more):
+            return event, more
+
+    def asked(tracker):
+        return call(tracker.epoch, 1, seconds=2.5, memory=3)
+
+    assert asked(Old()) == 1
+    assert asked(New()) == (1, 2.5)
+    assert asked(Any()) == (1, {"seconds": 2.5, "memory": 3})
+
+
+# -- new names -----------------------------------------------------------------------------
+
+OLD = """
+from fusion import Balancer, hookimpl
+
+class Old(Balancer):
+    '''Named as at first.'''
+    name = "old"
+
+    def embeddings(self, representations, step):
+        return {m: 2 * z for m, z in super().embeddings(representations, step).items()}
+
+@hookimpl
+def fusion_balancers():
+    return [Old]
+"""
+
+
+@pytest.fixture
+def old(tmp_path):
+    file = tmp_path / "old.py"
+    file.write_text(textwrap.dedent(OLD))
+    return str(file)
+
+
+def test_what_overrides_an_old_name_is_called_by_the_new_one(old):
+    with pytest.warns(DeprecationWarning, match="Old.embeddings is now called representations"):
+        registry = Registry([old])
+    balancer = registry.balancer("old")()
+    with pytest.warns(DeprecationWarning, match="Balancer.embeddings is now called"):
+        assert balancer.representations({"mel": 3}, None) == {"mel": 6}
+
+
+def test_an_old_name_is_told_of_once_per_plugin(old):
+    with pytest.warns(DeprecationWarning):
+        (deprecation,) = Registry([old]).deprecations
+    assert str(deprecation) == (
+        f"plugin 'old' ({old}) should be updated: Old.embeddings is now called representations, "
+        "and embeddings goes in version 2 of the contract."
+    )
+
+
+def test_the_command_line_shows_it_in_a_line(old, capsys):
+    from fusion.core.cli import run_cli
+
+    with pytest.warns(DeprecationWarning):
+        assert run_cli(["plugins", "show", "old", "-p", old]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: plugin 'old'") and line.endswith("version 2 of the contract.")
+
+
+def test_reading_an_old_name_gives_what_the_new_one_has():
+    from fusion import Balancer
+
+    class New(Balancer):
+        def representations(self, representations, step):
+            return "new"
+
+    with pytest.warns(DeprecationWarning, match="goes in version 2"):
+        assert New().embeddings({}, None) == "new"
+    with pytest.warns(DeprecationWarning):
+        assert Balancer.embeddings is Balancer.representations
+
+
+def test_a_class_that_has_both_names_is_called_by_the_new_one():
+    from fusion import Balancer
+
+    with pytest.warns(DeprecationWarning):
+
+        class Both(Balancer):
+            def embeddings(self, representations, step):
+                return "old"
+
+            def representations(self, representations, step):
+                return "new"
+
+    assert Both().representations({}, None) == "new"
+    assert Both().embeddings({}, None) == "old"  # its own, and no business of ours
+
+
+def test_a_class_made_from_an_old_one_may_use_either_name():
+    from fusion import Balancer
+
+    with pytest.warns(DeprecationWarning):
+
+        class Old(Balancer):
+            def embeddings(self, representations, step):
+                return ["old"]
+
+        class Older(Old):
+            def embeddings(self, representations, step):
+                return [*super().embeddings(representations, step), "older"]
+
+    class Newer(Old):
+        def representations(self, representations, step):
+            return [*super().representations(representations, step), "newer"]
+
+    assert Older().representations({}, None) == ["old", "older"]
+    assert Newer().representations({}, None) == ["old", "newer"]
+
+
+def test_a_hook_gets_a_new_name(tmp_path, monkeypatch):
+    from fusion.core.contracts import hooks
+
+    @hooks.renamed_hook("fusion_strategies", gone_in=3)
+    def fusion_joiners():
+        """As it was called."""
+
+    monkeypatch.setattr(hooks, "fusion_joiners", fusion_joiners, raising=False)
+    file = tmp_path / "mine.py"
+    text = (V1 / "strategy.py").read_text()
+    file.write_text(text.replace("def fusion_strategies", "def fusion_joiners"))
+    registry = Registry([str(file)])
+    assert registry.strategy("v1_weighted")
+    assert [str(d) for d in registry.deprecations] == [
+        f"plugin 'mine' ({file}) should be updated: the hook fusion_joiners is now "
+        "called fusion_strategies, and fusion_joiners goes in version 3 of the contract."
+    ]

@@ -1,0 +1,151 @@
+"""The suite for remedies catches what it is for: each broken one fails the check meant for it."""
+
+import random
+from typing import ClassVar
+
+import pytest
+from suites import failures
+
+from fusion import Prescription, Remedy
+from fusion.testing import RemedySuite
+
+CHECKS = {name for name in dir(RemedySuite) if name.startswith("test_")}
+
+
+class Fine(Remedy):
+    """Right: another strategy, with settings."""
+
+    name = "fine"
+    mends = ("overfitting_head",)
+    strategy = "normalised"
+    settings: ClassVar = {"train": {"lr": 1e-4}, "normalised": {"dropout": 0.5}}
+
+
+class Branches(Remedy):
+    """Right: the branch that suits, for what is broken."""
+
+    name = "branches"
+    mends = ("dead_branch",)
+
+    def prescribe(self, patient):
+        broken = {f.modality for f in patient.faults if f.fault == "dead_branch"}
+        changed = {
+            m: name
+            for m, name in patient.preferred.items()
+            if m in broken and patient.branches[m] != name
+        }
+        return Prescription(branches=changed) if changed else None
+
+
+def test_remedies_that_are_right_pass():
+    assert failures(RemedySuite, Fine) == {}
+    assert failures(RemedySuite, Branches) == {}
+
+
+class MendsText(Fine):
+    mends = "dead_branch"
+
+
+class MendsNothing(Fine):
+    mends = ("dead_brunch",)
+
+
+class OrderText(Fine):
+    order = "first"
+
+
+class NamesOnly(Fine):
+    def prescribe(self, patient):
+        return "concat"
+
+
+class TwoModalities(Fine):
+    def prescribe(self, patient):
+        _, _ = patient.branches
+        return super().prescribe(patient)
+
+
+class Dice(Fine):
+    def prescribe(self, patient):
+        return Prescription(settings={"train": {"lr": random.random()}})
+
+
+class Treats(Fine):
+    def prescribe(self, patient):
+        patient.branches.update(voice="another")
+        return super().prescribe(patient)
+
+
+class Again(Fine):
+    settings: ClassVar = {}
+
+    def prescribe(self, patient):
+        return Prescription(strategy=self.strategy)
+
+
+class NoStrategy(Fine):
+    strategy = "conct"
+    settings: ClassVar = {}
+
+
+class BalancerText(Fine):
+    def prescribe(self, patient):
+        return Prescription(balancers="gradscale")
+
+
+class OtherModality(Fine):
+    def prescribe(self, patient):
+        return Prescription(branches={"mel": "cnn"})
+
+
+class ForAnother(Fine):
+    settings: ClassVar = {"gated": {"hidden": 8}}
+
+
+class NoParameter(Fine):
+    settings: ClassVar = {"normalised": {"dropuot": 0.5}}
+
+
+class WrongValue(Fine):
+    settings: ClassVar = {"train": {"epochs": "many"}}
+
+
+# Plugin -> the check meant for it, and words of the message.
+WRONG = {
+    MendsText: ("mends", "`mends` is 'dead_branch'"),
+    MendsNothing: ("mends", "names 'dead_brunch', which no diagnosis finds"),
+    OrderText: ("order", "its order is 'first'"),
+    NamesOnly: ("prescribes", "prescribe returns 'concat'"),
+    TwoModalities: ("prescribes", "prescribe raises ValueError"),
+    Dice: ("prescribes", "prescribed twice to one run, it differs"),
+    Treats: ("patient_is_left_alone", "prescribe changes the patient"),
+    Again: ("changes_something", "it prescribes what the run has already"),
+    NoStrategy: ("names", "the strategy 'conct', which is not there"),
+    BalancerText: ("names", "the balancer 'g', which is not there"),
+    OtherModality: ("names", "it prescribes a branch for mel"),
+    ForAnother: ("settings", "it prescribes settings for 'gated'"),
+    NoParameter: ("settings", "no parameter of normalised 'dropuot'"),
+    WrongValue: ("settings", "train.epochs must be int"),
+}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_remedy_fails_the_check_meant_for_it(plugin):
+    meant, words = WRONG[plugin]
+    found = failures(RemedySuite, plugin)
+    assert words in found[f"test_{meant}"], found
+    assert "usual cause:" in found[f"test_{meant}"]
+
+
+@pytest.mark.parametrize("plugin", [MendsNothing, Again, NoStrategy, ForAnother, WrongValue])
+def test_and_no_other_check(plugin):
+    class Documented(plugin):
+        """Has a docstring."""
+
+    meant, _ = WRONG[plugin]
+    assert set(failures(RemedySuite, Documented)) == {f"test_{meant}"}
+
+
+def test_every_check_has_a_remedy_that_fails_it():
+    general = {"name_and_version", "description", "conformance_attribute", "parameters", "space"}
+    assert {f"test_{n}" for n in {meant for meant, _ in WRONG.values()} | general} == CHECKS

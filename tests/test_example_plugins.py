@@ -1,0 +1,126 @@
+"""The example plugins keep their contracts and install; the tutorial shows what works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from fresh_environment import FreshEnvironment
+
+from fusion.core.cli import cli, run_cli
+from fusion.core.parameters import parameters_of, space_of
+from fusion.core.registry import Registry
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TUTORIAL = EXAMPLES.parent / "docs/plugins.md"
+# Kind by name, and what makes the checks quicker without leaving anything out.
+PLUGINS = {
+    "multiplicative": ("strategy", ()),
+    "prosody": ("extractor", ("--set", "prosody.resolution=0.5", "--set", "prosody.frames=40")),
+}
+
+
+def source(name: str) -> Path:
+    return EXAMPLES / name / f"fusion_{name}.py"
+
+
+def test_every_package_among_the_examples_is_tested_here() -> None:
+    assert {path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")} == set(PLUGINS)
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_the_metadata_fits_the_source(name: str) -> None:
+    with (EXAMPLES / name / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)
+    assert project["project"]["name"] == f"fusion-{name}"
+    assert project["project"]["entry-points"]["fusion"] == {name: f"fusion_{name}"}
+    assert project["tool"]["setuptools"]["py-modules"] == [f"fusion_{name}"]
+    assert (EXAMPLES / name / "README.md").read_text().startswith(f"# fusion-{name}\n")
+    registry = Registry([str(source(name))], strict=True)
+    kind, _ = PLUGINS[name]
+    assert registry.get(kind, name).name == name
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_the_source_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, settings = PLUGINS[name]
+    code = run_cli(["plugins", "check", str(source(name)), *settings])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert f"{kind} {name!r}" in said
+    assert " 0 failed" in said
+
+
+# -- the tutorial ----------------------------------------------------------------------
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
+
+
+def test_the_tutorials_first_plugin_conforms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "total.py"
+    file.write_text(blocks("python")[0])
+    code = run_cli(["plugins", "check", str(file)])
+    assert code == 0, capsys.readouterr().out
+
+
+def test_the_tutorials_parameters_are_parameters() -> None:
+    namespace: dict[str, Any] = {}
+    (shown,) = [code for code in blocks("python") if "class Mine" in code]
+    exec(shown, namespace)
+    mine = namespace["Mine"]
+    assert set(space_of(mine)) == {"sharpness", "mode"}
+    assert all(parameter.doc for parameter in parameters_of(mine).values())
+
+
+def commands() -> list[str]:
+    lines = "\n".join(blocks("sh")).splitlines()
+    return [line.partition(" #")[0] for line in lines if line.startswith("fusion ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_tutorials_commands_and_options_exist(line: str) -> None:
+    _, *words = shlex.split(line)
+    group: click.Command = cli
+    while isinstance(group, click.Group):
+        context = click.Context(group)
+        found = group.get_command(context, words.pop(0))
+        assert found is not None, line
+        group = found
+    options = {name for parameter in group.params for name in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= options
+
+
+# -- installed -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
+    return FreshEnvironment(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLUGINS)
+def test_it_installs_and_passes_its_own_tests(
+    name: str, environment: FreshEnvironment, tmp_path: Path
+) -> None:
+    package = tmp_path / name
+    (package / "tests").mkdir(parents=True)
+    # A copy without the module: building leaves files behind, and only what was installed
+    # is to be imported.
+    for path in (EXAMPLES / name).rglob("*"):
+        if path.suffix in (".py", ".toml", ".md"):
+            (package / path.relative_to(EXAMPLES / name)).write_bytes(path.read_bytes())
+    environment.install(package)
+    (package / f"fusion_{name}.py").unlink()
+    said = environment.command("python -m pytest -q -p no:cacheprovider", package)
+    assert " passed" in said
+    assert name in environment.command("fusion plugins list", package)

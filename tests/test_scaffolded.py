@@ -1,0 +1,76 @@
+"""What ``fusion plugins new`` makes: installed elsewhere, tested, checked and run.
+
+Each test makes a package by the command, installs it with pip into a virtual environment that
+was empty, and goes through the commands that were printed, in their order. Two things are not
+as a user has them. The environment borrows this one's packages (fresh_environment.py), so that
+no gigabytes are downloaded: that `modal-fusion` is found on an index is not shown here. And the
+installation is no editable one, so that what was put into the wheel is what is tried.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fresh_environment import FreshEnvironment
+
+from fusion.core.cli import run_cli
+from fusion.core.scaffold.kinds import KINDS
+
+pytestmark = pytest.mark.slow
+
+SMALL = ["--set", "demo.speakers=6", "--set", "demo.clips=1"]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
+    """One for all kinds: so they are installed side by side, too."""
+    return FreshEnvironment(tmp_path_factory.mktemp("fresh"))
+
+
+def printed(said: str) -> list[str]:
+    """The commands that were printed for the user."""
+    return [line.strip() for line in said.partition("Next:")[2].splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_works_as_made(
+    kind: str,
+    environment: FreshEnvironment,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = f"new_{kind}"
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(["plugins", "new", kind, name]) == 0
+    enter, install, *commands = printed(capsys.readouterr().out)
+    package = tmp_path / f"fusion-new-{kind}"
+    assert enter == f"cd {package.name}"
+    assert install == 'python -m pip install -e ".[test]"'
+    environment.install(package)
+    # Gone from here, so that only what was installed can be imported.
+    (package / f"fusion_{name}.py").rename(tmp_path / "moved.py")
+
+    *checks, run = commands
+    said = [environment.command(line, package) for line in checks]
+    assert " passed" in said[0] and "failed" not in said[0]
+    assert f"{kind} {name!r}" in said[-1] and " 0 failed" in said[-1]
+
+    out = tmp_path / "out"
+    more = ["--jobs", "1", "--quiet", "--out", str(out)]
+    environment.command(run, package, *more, *([] if kind == "corpus" else SMALL))
+    assert took_part(kind, name, out), run
+
+
+def took_part(kind: str, name: str, out: Path) -> bool:
+    """Whether the files of the run name the plugin where its kind stands."""
+    if kind == "remedy":
+        return name in (out / "repair.json").read_text()
+    assert (out / "results.json").is_file()
+    if kind == "tracker":
+        table = (out / f"{name}.csv").read_text()
+        return table.startswith("training,epoch,metric,value\n") and "fold0/fused,5," in table
+    config = json.loads((out / "run.json").read_text())["config"]
+    return name in json.dumps(config)
