@@ -5,8 +5,9 @@
 ...     plugin = Sum
 
 The class goes into a test file. Each check is a test of its own, whose message says what
-failed, what was expected, and what usually causes it. Loaded when first used: importing this
-module imports neither torch nor pytest. `faults` makes plugins that are broken on purpose.
+failed, what was expected, and what usually causes it. ``fusion plugins check`` goes through the
+same checks without pytest. Loaded when first used: importing this module imports neither torch
+nor pytest. `faults` makes plugins that are broken on purpose.
 """
 
 from __future__ import annotations

@@ -283,6 +283,7 @@ _INSTEAD = {
     "no_report": "Without a report: report=False",
     "require_gain": "The result says it: result.gain < 0",
     "json": "As plain values: result.results.to_json()",
+    "trace_hooks": "In a program: with fusion.core.trace.tracing() as trace: ...",
     "balancers": "It is called balance, as on the command line.",
     "settings": 'It is called set, as on the command line: set={"train.dim": 32}',
     "p": 'Plugins are given by name: plugins=["./my.py"]',

@@ -215,7 +215,7 @@ def _check(cls: Any, kind: str, hook: str, base: type[Plugin]) -> str:
             remedy="Rename it.",
             hook=hook,
         )
-    if name in reserved(kind) or (kind == "extractor" and _is_module_attribute(name)):
+    if name in reserved(kind) or (kind == "extractor" and is_module_attribute(name)):
         raise BrokenPluginError(
             f"{who} can't be called {name!r}: {name!r} is reserved.",
             remedy="Rename it.",
@@ -271,7 +271,7 @@ def _shown(value: object) -> str:
     return text if plain and len(text) <= 40 else f"a {type(value).__name__}"
 
 
-def _is_module_attribute(name: str) -> bool:
+def is_module_attribute(name: str) -> bool:
     """Branches are kept in a ModuleDict by modality, where these names are taken."""
     from torch.nn import ModuleDict
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..cache import FeatureCache, Fingerprint, digest_recording
 from ..cache.imports import imported_features
+from .collecting import is_module_attribute
 from .contracts import Extractor, Recording
 from .errors import (
     CacheError,
@@ -153,13 +154,6 @@ def name_problem(name: str, registry: Registry) -> str | None:
             return f"{entry.source} gives that name to its {entry.kind}."
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         return "Names are lower case letters, digits and underscores, and begin with a letter."
-    if name in RESERVED or _is_module_attribute(name):
+    if name in RESERVED or is_module_attribute(name):
         return f"{name!r} is reserved."
     return None
-
-
-def _is_module_attribute(name: str) -> bool:
-    """Branches are kept in a ModuleDict by modality, where these names are taken."""
-    from torch.nn import ModuleDict
-
-    return hasattr(ModuleDict(), name)

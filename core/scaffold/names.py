@@ -8,7 +8,7 @@ import keyword
 import re
 from dataclasses import dataclass
 
-from ..collecting import _is_module_attribute
+from ..collecting import is_module_attribute
 from ..errors import ParameterError
 from ..registry import Registry, reserved
 
@@ -83,7 +83,7 @@ def check_name(kind: str, name: str, registry: Registry) -> None:
             f"{name!r} is reserved: it is a row of a run's table or an owner of settings.",
             hint=_longer(name, kind),
         )
-    if kind == "extractor" and _is_module_attribute(name):
+    if kind == "extractor" and is_module_attribute(name):
         raise ParameterError(
             f"{name!r} is reserved: PyTorch's modules have something of that name.",
             hint=_longer(name, kind),

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from ..contracts import Plugin
 from ..errors import ParameterError
 from ..parameters import make
 from .costs import Cost
@@ -210,10 +211,10 @@ def _frames(error: BaseException, plugin: type) -> tuple[str, ...]:
 def _files(plugin: type) -> set[str]:
     """Files of the plugin's class and those that it is made from, but for the contracts."""
     contracts = __name__.partition(".")[0] + ".core."
-    modules = {cls.__module__ for cls in plugin.__mro__ if not cls.__module__.startswith(contracts)}
+    classes = (cls for cls in plugin.__mro__ if issubclass(cls, Plugin))
+    modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(contracts)}
     files = (getattr(sys.modules.get(module), "__file__", None) for module in modules)
-    ours = {file for file in files if file and not file.startswith(sys.base_prefix)}
-    return {file for file in ours if "site-packages/torch/" not in Path(file).as_posix()}
+    return {file for file in files if file}
 
 
 def _walk(traceback: TracebackType | None) -> Iterator[TracebackType]:

@@ -84,7 +84,8 @@ def test_every_option_of_the_command_line_is_there():
     from fusion.core.cli.run import command
 
     names = {o.lstrip("-").replace("-", "_") for p in command.params for o in p.opts}
-    for_terminals = {"json", "debug", "p", "require_gain", "resume", "no_report"}
+    for_terminals = {"json", "debug", "p", "require_gain", "resume", "no_report",
+                     "trace_hooks"}  # fmt: skip
     ours = set(api.run.__annotations__) - {"unknown", "return", "plugins", "report"}
     assert names - for_terminals == ours
     assert for_terminals - {"debug"} <= set(api._INSTEAD)
