@@ -33,7 +33,7 @@ def sections(cls: type) -> list[tuple[str, str]]:
 
 def summary(cls: type) -> str:
     """First line of the docstring."""
-    return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+    return (inspect.getdoc(cls) or "").split("\n", 1)[0].replace("``", "`")
 
 
 def owner_of(entry: Entry) -> str:

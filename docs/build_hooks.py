@@ -36,7 +36,8 @@ def blocks() -> dict[str, str]:
 
 
 def _lines(texts: Iterable[object]) -> str:
-    return "".join(f"{text}\n" for text in texts)
+    # Quotation marks as the formatter wants them, which formats code in pages, too.
+    return "".join(f"{text}\n" for text in texts).replace("'", '"')
 
 
 def headings(page: str) -> list[str]:
