@@ -58,13 +58,13 @@ class Precomputed(Extractor):
         path = Path(table).expanduser().absolute()
         folder = Path(root).expanduser().absolute() if root else path.parent
         self._rows = _read(path, columns, folder, path.stat().st_mtime_ns if path.exists() else 0)
-        self.shape = (len(self._rows.columns),)
-        self.channels = self._rows.columns
+        self.columns = self._rows.columns
+        self.shape = (len(self.columns),)
         self.parameters = {"table": str(path), "columns": columns, "root": str(folder)}
 
     def identity(self) -> Mapping[str, Any]:
         # What stands in the table decides, not where it lies.
-        return {"table": self._rows.digest, "columns": list(self._rows.columns)}
+        return {"table": self._rows.digest, "columns": list(self.columns)}
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
         place = (recording.path.absolute().resolve(), recording.start, recording.end)

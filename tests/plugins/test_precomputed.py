@@ -31,7 +31,7 @@ def made(table, **given):
 
 def test_a_row_is_the_array_of_its_recording(table, tmp_path):
     extractor = made(table(("x.wav", 1.5, -2), ("sub/y.wav", 3, 4)))
-    assert extractor.shape == (2,) and extractor.channels == ("a", "b")
+    assert extractor.shape == (2,) and extractor.columns == ("a", "b")
     found = extractor.extract(Recording(tmp_path / "x.wav"))
     assert found.dtype == np.float32 and found.tolist() == [1.5, -2]
     assert extractor.extract(Recording(tmp_path / "sub" / "y.wav")).tolist() == [3, 4]
@@ -57,9 +57,9 @@ def test_parts_of_a_recording(table, tmp_path):
 
 def test_columns_of_numbers_are_taken_and_others_left(table):
     path = table(("x.wav", "hello", 1, 2, "1;2"), header=("file", "words", "t_0", "t_1", "list"))
-    assert made(path).channels == ("t_0", "t_1")
-    assert made(path, columns="t_1").channels == ("t_1",)
-    assert made(path, columns="t_*").channels == ("t_0", "t_1")
+    assert made(path).columns == ("t_0", "t_1")
+    assert made(path, columns="t_1").columns == ("t_1",)
+    assert made(path, columns="t_*").columns == ("t_0", "t_1")
 
 
 def test_root(table, tmp_path):
