@@ -1,12 +1,15 @@
-"""The features as they are mostly computed today: what extraction is checked against and beats.
+"""The features by other people's libraries: what extraction is checked against and beats.
 
-librosa's log-mel spectrogram, a Python call per pair of frames for each metric, gudhi's Rips
-complex as a simplex tree, a persim image per diagram.
+As they are mostly computed today (:func:`usual`): librosa's log-mel spectrogram, a Python call
+per pair of frames for each metric, gudhi's Rips complex as a simplex tree, a persim image per
+diagram. As one would sensibly compute them (:func:`sensible`): scipy's vectorised metrics and
+ripser in place of the slow two. Both go up to the enclosing radius, beyond which nothing changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +18,76 @@ import librosa
 import numpy as np
 import numpy.typing as npt
 from persim import PersistenceImager
+from ripser import ripser
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import wasserstein_distance
 
 Floats = npt.NDArray[np.floating[Any]]
 Ranges = tuple[tuple[float, float], tuple[float, float]]  # of births, of persistences
 
 
-def decibels(path: Path) -> Floats:
+def decibels(path: Path, hop: int = 256) -> Floats:
     """(128, t), from -80 to 0."""
     waveform, rate = librosa.load(path, sr=16000)
     power = librosa.feature.melspectrogram(
-        y=waveform, sr=rate, n_fft=1024, hop_length=256, n_mels=128
+        y=waveform, sr=rate, n_fft=1024, hop_length=hop, n_mels=128
     )
     return librosa.power_to_db(power, ref=np.max, top_db=80)
 
 
-def mel(path: Path) -> Floats:
+def mel(path: Path, hop: int = 256) -> Floats:
     """(128, t) in [0, 1]."""
-    return (decibels(path) + 80) / 80
+    return (decibels(path, hop) + 80) / 80
 
 
-def diagrams(path: Path) -> list[Floats]:
-    """Finite bars of H0 and H1 in each of the three metrics."""
-    frames = decibels(path).T.astype(np.float64)  # (t, 128)
+def persistence(path: Path, ranges: Sequence[Ranges], hop: int = 256) -> Floats:
+    """(6, 32, 32), the usual way."""
+    return images(usual_diagrams(points_of(decibels(path, hop))), ranges)
+
+
+def sensible_persistence(path: Path, ranges: Sequence[Ranges], hop: int = 256) -> Floats:
+    """(6, 32, 32), the sensible way."""
+    return images(sensible_diagrams(points_of(decibels(path, hop))), ranges)
+
+
+def usual(path: Path, ranges: Sequence[Ranges], hop: int = 256) -> tuple[Floats, Floats]:
+    """Both views, of one spectrogram."""
+    found = decibels(path, hop)
+    return (found + 80) / 80, images(usual_diagrams(points_of(found)), ranges)
+
+
+def sensible(path: Path, ranges: Sequence[Ranges], hop: int = 256) -> tuple[Floats, Floats]:
+    """Both views, of one spectrogram."""
+    found = decibels(path, hop)
+    return (found + 80) / 80, images(sensible_diagrams(points_of(found)), ranges)
+
+
+@dataclass(frozen=True)
+class Points:
+    """The frames of a clip as the three metrics see them: (t, 128), and (t,) instants."""
+
+    frames: Floats
+    standard: Floats
+    weights: Floats
+    instants: Floats
+
+
+def points_of(spectrogram: Floats) -> Points:
+    """Of decibels, (128, t)."""
+    frames = spectrogram.T.astype(np.float64)  # (t, 128)
     deviation = frames.std(axis=0)
     standard = (frames - frames.mean(axis=0)) / np.where(deviation > 1e-9, deviation, np.inf)
-    instants = np.linspace(0, 1, len(frames))
+    loud = (frames > -80).any(axis=1, keepdims=True)
+    weights = np.where(loud, frames + 80, 1.0)
+    return Points(frames, standard, weights, np.linspace(0, 1, len(frames)))
+
+
+def usual_diagrams(points: Points) -> list[Floats]:
+    """Finite bars of H0 and H1 in each of the three metrics."""
+    frames, standard, weights, instants = (
+        points.frames, points.standard, points.weights, points.instants,
+    )  # fmt: skip
     bands = np.arange(frames.shape[1])
-    weights = [frame + 80 if (frame > -80).any() else np.ones_like(frame) for frame in frames]
 
     def euclidean(i: int, j: int) -> float:
         return float(np.linalg.norm(frames[i] - frames[j]))
@@ -58,6 +103,22 @@ def diagrams(path: Path) -> list[Floats]:
     for metric in (euclidean, temporal, wasserstein):
         found += rips(pairwise(len(frames), metric))
     return found
+
+
+def sensible_diagrams(points: Points) -> list[Floats]:
+    """The same bars."""
+    return [bars for matrix in sensible_matrices(points) for bars in rips_by_ripser(matrix)]
+
+
+def sensible_matrices(points: Points) -> list[Floats]:
+    """(t, t) distances in the three metrics."""
+    apart = pdist(points.instants[:, None])
+    shares = points.weights / points.weights.sum(axis=1, keepdims=True)
+    return [
+        squareform(pdist(points.frames)),
+        squareform(0.5 * apart + 0.5 * pdist(points.standard)),
+        squareform(pdist(shares.cumsum(axis=1), "cityblock")),
+    ]
 
 
 def pairwise(count: int, metric: Callable[[int, int], float]) -> Floats:
@@ -80,6 +141,13 @@ def rips(matrix: Floats) -> list[Floats]:
     return [bars[np.isfinite(bars[:, 1])] for bars in found]
 
 
+def rips_by_ripser(matrix: Floats) -> list[Floats]:
+    """The same; of its bars of no length a persistence image shows nothing."""
+    radius = float(matrix.max(axis=1).min())
+    found = ripser(matrix, distance_matrix=True, maxdim=1, thresh=radius)["dgms"]
+    return [bars[np.isfinite(bars[:, 1])] for bars in found]
+
+
 def images(found: Sequence[Floats], ranges: Sequence[Ranges]) -> Floats:
     """(6, 32, 32). persim's pixels are square, so bars are given in pixels of either axis."""
     imager = PersistenceImager(
@@ -93,8 +161,3 @@ def images(found: Sequence[Floats], ranges: Sequence[Ranges]) -> Floats:
         image = imager.transform(np.stack([birth, birth + length], axis=1))
         channels.append(image * high)  # the weight is the length, not in pixels
     return np.stack(channels)
-
-
-def persistence(path: Path, ranges: Sequence[Ranges]) -> Floats:
-    """(6, 32, 32)."""
-    return images(diagrams(path), ranges)

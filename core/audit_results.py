@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .absence import absence_text
 from .contracts import Clip
 from .corpora import Dataset
 from .errors import RunError
@@ -97,6 +98,8 @@ class Audit:
         Whether these two tested the same clips, so that the differences are paired.
     synthetic : bool
         Whether the clips were generated.
+    absent : dict
+        Modality -> how many clips lack it; only of modalities that some clip lacks.
     """
 
     columns: tuple[Column, ...]
@@ -104,6 +107,7 @@ class Audit:
     flattery: dict[str, Comparison]
     same_clips: bool
     synthetic: bool
+    absent: Mapping[str, int] = field(default_factory=dict)
 
     def column(self, split: str) -> Column | None:
         return next((c for c in self.columns if c.split == split), None)
@@ -119,6 +123,7 @@ class Audit:
                     "models": {name: asdict(c) for name, c in self.flattery.items()},
                 },
                 "synthetic": self.synthetic,
+                "absent": dict(self.absent),
                 "sentences": [flattery_sentence(self), *remarks(self)],
             }
         )
@@ -179,7 +184,9 @@ def _in_training(data: RunData, groups: Sequence[Hashable]) -> int:
 
 def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Audit:
     """Compare the random split with the one by speaker, model by model."""
-    audit = Audit(tuple(columns), dict(refused), {}, False, _synthetic(columns[0]))
+    info = RunDirectory(columns[0].run).info()  # of the same clips as the others
+    absent = info.get("absent", {})
+    audit = Audit(tuple(columns), dict(refused), {}, False, bool(info["synthetic"]), absent)
     random, speaker = audit.column("random"), audit.column("speaker")
     if random is None or speaker is None:
         return audit
@@ -191,10 +198,6 @@ def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Aud
     else:
         found = {m: independent(random.model(m).uar, speaker.model(m).uar) for m in names}
     return replace(audit, flattery=found, same_clips=same)
-
-
-def _synthetic(column: Column) -> bool:
-    return bool(RunDirectory(column.run).info()["synthetic"])
 
 
 def _said(column: Column) -> Said:
@@ -264,7 +267,7 @@ def _signed(c: Comparison) -> str:
 
 def remarks(audit: Audit) -> list[str]:
     """What has to be known to read the table rightly."""
-    found: list[str] = []
+    found = absence_text({"absent": audit.absent})
     heard = [
         f"{c.split} ({100 * c.leakage.speaker / c.leakage.clips:.0f} % of the clips)"
         for c in audit.columns

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
 from .config import TrainConfig
 from .contracts import Modality
+from .device import on_device
 
 
 def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Generator) -> Tensor:
@@ -24,22 +27,28 @@ def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Gener
         shift = {"time": config.shift_time, "frequency": config.shift_frequency}.get(meaning, 0.0)
         if shift > 0:
             x = shift_axis(x, axis, shift, circular=meaning == "time", rng=rng)
+    hidden: list[Tensor] = []  # by axis, broadcasting to x
     for axis, meaning in enumerate(modality.axes, start=1):
         width = {"time": config.mask_time, "frequency": config.mask_frequency}.get(meaning, 0.0)
-        for _ in range(config.masks if width > 0 else 0):
-            x = mask_axis(x, axis, width, rng)
-    return x
+        bands = [band(x, axis, width, rng) for _ in range(config.masks if width > 0 else 0)]
+        if bands:
+            hidden.append(on_device(reduce(torch.logical_or, bands), x.device))
+    # Once for all of them: each time, it is a pass over the whole batch.
+    return x.masked_fill(reduce(torch.logical_or, hidden), 0.0) if hidden else x
 
 
-def mask_axis(x: Tensor, axis: int, width: float, rng: torch.Generator) -> Tensor:
-    """Set one band per clip to 0: up to a share `width` of the axis, anywhere on it."""
+def band(x: Tensor, axis: int, width: float, rng: torch.Generator) -> Tensor:
+    """One band of an axis per clip, up to a share `width` of it, anywhere: True, broadcasts to x.
+
+    On the CPU.
+    """
     batch, length = x.shape[0], x.shape[axis]
     widths = torch.rand(batch, generator=rng) * (width * length + 1)  # floor: 0 .. width*length
     widths = widths.floor()
     starts = (torch.rand(batch, generator=rng) * (length - widths + 1)).floor()
     where = torch.arange(length)
     masked = (where >= starts[:, None]) & (where < (starts + widths)[:, None])  # (B, length)
-    return x.masked_fill(_along(masked, x, axis).to(x.device), 0.0)
+    return _along(masked, x, axis)
 
 
 def shift_axis(
@@ -54,7 +63,7 @@ def shift_axis(
     shifts = torch.randint(-most, most + 1, (batch, 1), generator=rng)
     index = torch.arange(length) - shifts  # (B, length)
     index = index % length if circular else index.clamp(0, length - 1)
-    return x.gather(axis, _along(index, x, axis).to(x.device).expand_as(x))
+    return x.gather(axis, on_device(_along(index, x, axis), x.device).expand_as(x))
 
 
 def _along(values: Tensor, x: Tensor, axis: int) -> Tensor:

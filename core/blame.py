@@ -144,7 +144,11 @@ def told(error: BaseException) -> str:
     """What an exception says and, where a plugin raised it, which: for people."""
     guilt = guilt_of(error)
     text = str(error) if isinstance(error, Relayed) else described(error)
-    return f"{text}{'' if text[-1] in '.!?' else '.'} Raised in {guilt}." if guilt else text
+    return (
+        f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} Raised in {guilt}."
+        if guilt
+        else text
+    )
 
 
 _TOLD = "_fusion_guilt"  # attribute of an exception that has its note

@@ -21,6 +21,7 @@ from .corpora import Dataset
 from .errors import CorpusError, PluginError, SplitError
 from .extraction import computation_of, failure_text, origin_of
 from .features import Indices
+from .places import items_by_place
 from .prepare import Plan, check_owners, make_extractors, read_dataset, with_defaults
 from .registry import Registry
 from .run_dir import RunData
@@ -138,7 +139,10 @@ def build_features(
         Item(key, clip.recording, origin_of(clip.recording), clip.corpus, state)
         for key, clip, state in zip(keys, clips, states, strict=True)
     ]
-    work = [(computation_of(extractor), items) for extractor in extractors.values()]
+    work = [
+        (computation_of(extractor), items_by_place(extractor, clips, items))
+        for extractor in extractors.values()
+    ]
     cache = FeatureCache(config.cache)
     report = build(
         cache,

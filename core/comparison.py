@@ -96,8 +96,8 @@ class Comparisons:
     rows : tuple of Row
         Cells in the order of the request.
     others : dict
-        Each modality, the ensemble and the oracle (right where any modality alone is right,
-        the bound of every rule that picks one modality per clip) -> test UAR.
+        Each modality, the ensemble and the oracle (right where any modality alone is right that
+        the clip has, the bound of every rule that picks one modality per clip) -> test UAR.
     others_val : dict
         Validation UAR of the modalities and the ensemble.
     best_single : str
@@ -116,6 +116,8 @@ class Comparisons:
         Of every training; 1 without tuning.
     speaker_independent, synthetic : bool
         As in a run.
+    absent : dict
+        Modality -> how many clips lack it; only of modalities that some clip lacks.
     """
 
     rows: tuple[Row, ...]
@@ -133,6 +135,7 @@ class Comparisons:
     trials: int
     speaker_independent: bool
     synthetic: bool
+    absent: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined figure is None."""
@@ -242,6 +245,7 @@ class _Summary:
             max(1, self.info["config"].get("tune", 0)),
             self.info["split"]["speaker_independent"],
             self.info["synthetic"],
+            dict(self.info.get("absent", {})),
         )
 
     def _val(self, cell: Cell, name: str) -> float:

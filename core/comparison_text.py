@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .absence import absence_text
 from .comparison import ORACLE, Comparisons, Row, Tested
 from .results import SIGNIFICANT, p_text, points, smallest_p
 from .selection import ENSEMBLE
@@ -22,6 +23,7 @@ def sentences(found: Comparisons) -> list[str]:
         f"{percent(found.others[single])}. An oracle that knew for each clip which modality is "
         f"right would reach {percent(found.others[ORACLE])}."
     )
+    told += absence_text({"absent": found.absent})
     if not found.speaker_independent:
         told.append("Speaker-dependent: test speakers were heard in training.")
     if found.synthetic:

@@ -15,7 +15,7 @@ from .baselines import warm_start
 from .config import TrainConfig
 from .contracts import Baseline, Outputs, Step
 from .contracts.training import Part
-from .device import choose_precision
+from .device import choose_precision, on_device
 from .features import Features, Indices, number_of_batches
 from .inference import autocast, outputs
 from .model import FusionModel
@@ -131,5 +131,5 @@ def shown(
     if present is None:
         table = torch.ones(len(labels), modalities, dtype=torch.bool, device=labels.device)
     else:
-        table = torch.from_numpy(np.ascontiguousarray(present)).to(labels.device)
+        table = on_device(torch.from_numpy(np.ascontiguousarray(present)), labels.device)
     return table if presence is None else table & presence.table

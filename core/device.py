@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 import torch
+from torch import Tensor
 
+from . import parallel
 from .errors import ParameterError
 
 
@@ -19,8 +21,7 @@ def choose_device(wanted: str) -> torch.device:
     """
     if wanted == "auto":
         if torch.cuda.is_available():
-            local = os.environ.get("LOCAL_RANK")  # of torchrun: a device for each process
-            return torch.device("cuda", int(local)) if local else torch.device("cuda")
+            return _own_card()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(wanted)
@@ -31,7 +32,14 @@ def choose_device(wanted: str) -> torch.device:
             f"--device {wanted} can't be used here: {reason}",
             hint="Possible: auto, cpu, cuda, cuda:N, mps; auto takes the fastest that is there.",
         ) from error
-    return device
+    return _own_card() if device.type == "cuda" and device.index is None else device
+
+
+def _own_card() -> torch.device:
+    """The first, or among several processes each its own."""
+    if not parallel.launched():
+        return torch.device("cuda")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
@@ -51,11 +59,21 @@ def _native_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on `device`, without a wait for what the device is still doing."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory, a copy waits
+    # Elsewhere the memory that is copied could be written again before it was read.
+    return tensor.to(device, non_blocking=device.type not in ("cpu", "mps"))
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that a training may plan with on `device`."""
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
-        return torch.cuda.mem_get_info(index)[0]
+        # What this process keeps for its next tensors is as free as what nobody has.
+        kept = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
+        return torch.cuda.mem_get_info(index)[0] + kept
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):

@@ -115,7 +115,6 @@ class Trainer:
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._fit_statistics()
         if parallel.launched():
-            parallel.alike(model)
             model.share()
         parts = {"train": train, "val": val}
         self.context = TrainingContext(model, config, features, parts, baselines)
@@ -141,6 +140,8 @@ class Trainer:
         for record in self.progress.history:
             self._report(record)
         while self.progress.epoch < self.config.epochs and not self._out_of_patience():
+            if parallel.launched():
+                parallel.alike(self.model)
             started = time.perf_counter()
             record = self._epoch(self.progress.epoch + 1)
             self.progress.seconds += time.perf_counter() - started
@@ -278,7 +279,11 @@ class Trainer:
         seen = [*(r["val_uar"] for r in candidates), record["val_uar"]]
         recent = seen[-self.config.smooth :]
         score = sum(recent) / len(recent)
-        if (score, -record["val_loss"]) > (self.progress.best_score, -self.progress.best_loss):
+        better = (score, -record["val_loss"]) > (
+            self.progress.best_score,
+            -self.progress.best_loss,
+        )
+        if parallel.agreed(better):
             self.progress.best_score = score
             self.progress.best_uar = record["val_uar"]
             self.progress.best_loss = record["val_loss"]

@@ -71,8 +71,8 @@ def mix(
 ) -> npt.NDArray[np.float64]:
     """Weighted mean of the members' probabilities, (n, C).
 
-    With `present`, (n, M) bool, of the members that can say something of a clip; where all of
-    those have no weight, they count alike.
+    With `present`, (n, M) bool, of the members that can say something of a clip. Where none of
+    these has a weight, of all: they say what is said of a clip that nothing is known of.
     """
     members = np.stack(list(probabilities))  # (M, n, C)
     mixed: npt.NDArray[np.float64]
@@ -80,6 +80,6 @@ def mix(
         mixed = np.tensordot(weights, members, axes=1)
         return mixed
     own = weights * present  # (n, M)
-    own = np.where(own.sum(axis=1, keepdims=True) > 0, own, present)
+    own = np.where(own.sum(axis=1, keepdims=True) > 0, own, weights)
     mixed = np.einsum("nm,mnc->nc", own / own.sum(axis=1, keepdims=True), members)
     return mixed

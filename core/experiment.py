@@ -43,6 +43,7 @@ from .trace import during
 from .trainings import (
     Training,
     default_jobs,
+    same_processes,
     train_all,
     trainings_of,
     unfinished,
@@ -268,9 +269,10 @@ def _train_and_conclude(
             observer.epoch(training, record)
             trackers.call("epoch", {"training": training.name, **record})
 
-        train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
-        observer.evaluating()
-        result = conclude(run, workers, seconds=time.perf_counter() - started)
+        with same_processes():
+            train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
+            observer.evaluating()
+            result = conclude(run, workers, seconds=time.perf_counter() - started)
         trackers.call("finish", result.results.to_json())
     return result
 

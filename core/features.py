@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .contracts import Modality
+from .device import on_device
 from .presence import Flags, Presence
 
 Indices = npt.NDArray[np.int64]
@@ -95,7 +96,7 @@ class Features:
 
     def batch(self, indices: Indices) -> tuple[dict[str, Tensor], Tensor]:
         """Inputs by modality, (B, *shape), and classes (B,), on the device."""
-        index = torch.from_numpy(np.ascontiguousarray(indices)).to(self.device)
+        index = on_device(torch.from_numpy(np.ascontiguousarray(indices)), self.device)
         if self._resident:
             return {m: t[index] for m, t in self._resident.items()}, self.targets[index]
         rows = self._gathered(indices)
@@ -168,10 +169,7 @@ class Features:
         return torch.cat(parts)
 
     def _to_device(self, array: npt.NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(array)
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        return on_device(torch.from_numpy(array), self.device)
 
 
 def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:

@@ -118,7 +118,7 @@ class Standardise(nn.Module):
         self.scale.copy_(scale.expand_as(self.scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.float() - self.mean) * self.scale
+        return (x.float() - self.mean).mul_(self.scale)
 
 
 @dataclass

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -54,11 +56,12 @@ class Optimizer:
         self.config = config
         self.steps = steps
         device = groups[0].parameters[0].device
+        on_gpu = device.type == "cuda"
         given: list[dict[str, Any]] = [
             {
                 "params": group.parameters,
                 # A tensor on the GPU: a factor then changes the rate without a wait.
-                "lr": torch.tensor(group.lr, device=device) if device.type == "cuda" else group.lr,
+                "lr": torch.tensor(group.lr, device=device) if on_gpu else group.lr,
                 "weight_decay": group.weight_decay,
             }
             for group in groups
@@ -66,11 +69,17 @@ class Optimizer:
         self.scale_free = config.optimizer == "adamw"
         self._optimizer: torch.optim.Optimizer
         if self.scale_free:
-            fused = device.type in ("cpu", "cuda")
-            self._optimizer = torch.optim.AdamW(given, lr=config.lr, fused=fused)
+            fused = on_gpu or device.type == "cpu"
+            self._optimizer = _uncompiled(torch.optim.AdamW)(given, lr=config.lr, fused=fused)
         else:
-            self._optimizer = torch.optim.SGD(
-                given, lr=config.lr, momentum=0.9, nesterov=True, foreach=True
+            self._optimizer = _uncompiled(torch.optim.SGD)(
+                given,
+                lr=config.lr,
+                momentum=0.9,
+                nesterov=True,
+                # Not fused, it would read a rate that is on the GPU, and wait for it.
+                foreach=not on_gpu,
+                fused=on_gpu,
             )
 
     def zero_grad(self) -> None:
@@ -91,10 +100,12 @@ class Optimizer:
             rate: float | Tensor = group.lr * schedule
             if self.scale_free and group.role == "branch" and group.modality in gradients.factors:
                 rate = rate * gradients.factors[group.modality]
-            if isinstance(live["lr"], Tensor):
-                live["lr"].copy_(torch.as_tensor(rate))
-            else:
+            if not isinstance(live["lr"], Tensor):
                 live["lr"] = float(rate)
+            elif isinstance(rate, Tensor):
+                live["lr"].copy_(rate)
+            else:  # copied from the CPU, it would wait for the device
+                live["lr"].fill_(rate)
         self._optimizer.step()
 
     def schedule(self, index: int) -> float:
@@ -116,3 +127,16 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._optimizer.load_state_dict(dict(state))
+
+
+@lru_cache
+def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
+    """An optimiser without the wrappers that keep torch's compiler out of its methods.
+
+    They import the compiler for that, which takes most of a second in every process, and ours
+    is never inside of what is compiled.
+    """
+    methods = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    bare: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in methods}
+    bare["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), bare)

@@ -17,27 +17,49 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .errors import UserError
+
+T = TypeVar("T")
+
 Outputs = tuple[Tensor, Tensor | None]
 """Of a branch: embedding, and map where the strategy takes maps."""
 
 _PATIENCE = timedelta(days=7)  # of the others, while the first extracts features
 
+# The group in which orders are given; None while this process is on its own. Variables of the
+# environment, and groups that somebody else has made, say nothing of what fusion is to do.
+_orders: dist.ProcessGroup | None = None
+
+
+def started_by_torchrun() -> bool:
+    """Whether this is one of several processes that ``torchrun`` started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
 
 def launched() -> bool:
-    """Whether this is one of several processes that ``torchrun`` started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    """Whether several processes train together now: inside of :func:`together`."""
+    return _orders is not None
 
 
 def leads() -> bool:
     """Whether this process is the one that writes and speaks: the first, or the only one."""
-    return not launched() or os.environ["RANK"] == "0"
+    return not launched() or dist.get_rank() == 0
+
+
+def refuse_trials(trials: int | None) -> None:
+    """Raise UserError for a run that is tuned: trials are not shared between processes."""
+    if trials:
+        raise UserError(
+            "Trials are not shared between processes: torchrun goes without --tune.",
+            hint="Tune in one process (fusion run --tune N), then train with its settings.",
+        )
 
 
 def beside() -> int:
@@ -48,29 +70,41 @@ def beside() -> int:
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """All processes know each other for a while; the first sends the others home at the end."""
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    global _orders
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _orders = dist.new_group(backend="gloo", timeout=_PATIENCE)
     yield
     # Not after an error: the others may be waiting in the middle of a step, and torchrun, which
     # sees this process fail, ends them.
     if leads():
         tell(None)
+    _orders = None
     dist.destroy_process_group()
 
 
 def tell(message: Any) -> None:
     """Send the others what to do next; None: nothing more."""
-    dist.broadcast_object_list([message], src=0, device=torch.device("cpu"))
+    dist.broadcast_object_list([message], src=0, group=_orders, device=torch.device("cpu"))
 
 
 def orders() -> Iterator[Any]:
     """What the first process tells this one, until there is nothing more."""
     while True:
         message: list[Any] = [None]
-        dist.broadcast_object_list(message, src=0, device=torch.device("cpu"))
+        dist.broadcast_object_list(message, src=0, group=_orders, device=torch.device("cpu"))
         if message[0] is None:
             return
         yield message[0]
+
+
+def agreed(decision: T) -> T:
+    """What the first process decides, in every process: rounding may differ between them."""
+    if not launched():
+        return decision
+    told: list[Any] = [decision]
+    dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
+    found: T = told[0]
+    return found
 
 
 class Sharing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,12 @@ import numpy.typing as npt
 
 from .blame import told
 from .bundle import Bundle
+from .changes import Change, changes
 from .config import RunConfig
 from .contracts import Extractor, Recording
-from .errors import MissingModalityError, RecordingError, RunError
+from .errors import MissingModalityError, ParameterError, RecordingError, RunError
 from .extraction import extract_all, fingerprint_of
+from .parameters import as_text
 from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunDirectory
@@ -42,12 +43,16 @@ class Prediction:
         Class -> probability, summing to 1; empty where the recording could not be read.
     error : str or None
         Why not.
+    lacking : tuple of str
+        Modalities that the model takes and the recording does not have: it was labelled without
+        them.
     """
 
     path: Path
     label: str | None
     probabilities: dict[str, float]
     error: str | None = None
+    lacking: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -59,23 +64,41 @@ class Predictor:
         A finished run directory.
     registry : Registry
         Plugins; those that the run was made with must be there.
+    settings : mapping, optional
+        Extractor -> parameters that are others than in the run: where new recordings are looked
+        up (`Extractor.sources`), a device. What the model reads has to stay the same.
 
     Raises
     ------
     RunError
-        If there is no finished run at that path, or an installed extractor is not the one
-        that the model was trained with.
+        If there is no finished run at that path, or an extractor is not the one that the model
+        was trained with.
+    ParameterError
+        For settings of what is no extractor of the model.
     """
 
-    def __init__(self, run: Path, registry: Registry) -> None:
+    def __init__(
+        self,
+        run: Path,
+        registry: Registry,
+        *,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         directory = RunDirectory.existing(run)
         info = directory.info()
         config = RunConfig.from_json(info["config"])
         self.bundle = Bundle(directory, registry)
         # Only what the model takes: of the others, an imported one may have gone.
         used = replace(config, features=tuple(self.bundle.modalities))
-        self.extractors = make_extractors(used, registry)
+        given = settings or {}
+        _check_owners(given, config, used.features)
+        self.extractors = make_extractors(_with(used, given), registry)
         self.warnings = _changed(self.extractors, info["features"])
+        self.warnings += [
+            f"what was set of {m} decides nothing: the model that was handed out takes no {m}"
+            for m in given
+            if m not in used.features
+        ]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -100,13 +123,14 @@ class Predictor:
             if reason is not None:
                 found.append(Prediction(path, None, {}, reason))
                 continue
-            found.append(Prediction(path, "", {}))
+            lacking = tuple(m for m in self.extractors if m not in arrays)
+            found.append(Prediction(path, "", {}, lacking=lacking))
             for m, rows_of in features.items():
                 rows_of.append(arrays.get(m))
         if not any(p.error is None for p in found):
             return found
         rows = iter(self.bundle.probabilities(features))
-        return [p if p.error else self._labelled(p.path, next(rows)) for p in found]
+        return [p if p.error else self._labelled(p, next(rows)) for p in found]
 
     def extracted(self, path: Path) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
         """Modality -> the array of a recording, without those that it lacks; or none of them,
@@ -139,17 +163,36 @@ class Predictor:
             for i, path in enumerate(paths)
         ]
 
-    def _labelled(self, path: Path, row: npt.NDArray[Any]) -> Prediction:
+    def _labelled(self, of: Prediction, row: npt.NDArray[Any]) -> Prediction:
         by_class = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-        return Prediction(path, max(by_class, key=by_class.__getitem__), by_class)
+        label = max(by_class, key=by_class.__getitem__)
+        return replace(of, label=label, probabilities=by_class)
 
 
 def _at(path: Path, reason: str) -> str:
     return reason if str(path) in reason else f"{path}: {reason}"
 
 
+def _check_owners(given: Mapping[str, Any], config: RunConfig, features: Sequence[str]) -> None:
+    """Only of features can anything be set; of the others what is set decides nothing."""
+    for owner in given:
+        if owner not in config.features:
+            raise ParameterError(
+                f"--set {owner}.…: {owner!r} is no feature of this run, and the model is trained.",
+                hint="What can be set is where new recordings are looked up, of the features "
+                f"that it takes: {', '.join(features)}.",
+            )
+
+
+def _with(config: RunConfig, given: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """The configuration with some parameters of extractors set."""
+    settings = {m: {**config.settings.get(m, {}), **given.get(m, {})} for m in config.features}
+    return replace(config, settings={**config.settings, **settings})
+
+
 def _changed(
-    extractors: Mapping[str, Extractor], trained: Mapping[str, Mapping[str, Any]]
+    extractors: Mapping[str, Extractor],
+    trained: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
     """What differs between the extractors here and those of the training.
 
@@ -158,17 +201,24 @@ def _changed(
     """
     warnings: list[str] = []
     for name, extractor in extractors.items():
-        now, then = fingerprint_of(extractor), trained[name]
-        parameters = json.loads(json.dumps(dict(now.parameters)))  # tuples are lists there
-        made = (now.version, list(now.shape), parameters)
-        if made != (then["version"], then["shape"], then["parameters"]):
+        then = trained[name]
+        if found := changes(extractor, then, skip=extractor.sources):
+            told = "; ".join(change.text for change in found)
             raise RunError(
-                f"The model was trained on {name} version {then['version']} with parameters "
-                f"{then['parameters']}; installed is version {now.version} with {parameters}.",
-                hint="Install the version of the plugin that the run's run.json names.",
+                f"The model was trained on another {name}: {told}.", hint=_remedy(name, found)
             )
-        for library, version in now.libraries.items():
+        for library, version in fingerprint_of(extractor).libraries.items():
             before = then["libraries"].get(library)
             if before != version:
                 warnings.append(f"{name} was trained with {library} {before}, here is {version}")
     return warnings
+
+
+def _remedy(name: str, found: Sequence[Change]) -> str:
+    """What to do about the first change."""
+    first = found[0]
+    if first.content:
+        return f"Put it back as it was, or name one that is: --set {name}.{first.field}=..."
+    if first.setting:
+        return f"As in training: --set {name}.{first.field}={as_text(first.then)}"
+    return "Install the version of the plugin that the run's run.json names."

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .device import on_device
+
 Flags = npt.NDArray[np.bool_]
 
 
@@ -55,8 +57,10 @@ class Presence:
             return None
         everybody = np.ones(len(indices), dtype=np.bool_)
         columns = [~lacking[m] if m in lacking else everybody for m in modalities]
-        table = torch.from_numpy(np.stack(columns, axis=1)).to(device)
-        rows = {m: torch.from_numpy(np.flatnonzero(~f)).to(device) for m, f in lacking.items()}
+        table = on_device(torch.from_numpy(np.stack(columns, axis=1)), device)
+        rows = {
+            m: on_device(torch.from_numpy(np.flatnonzero(~f)), device) for m, f in lacking.items()
+        }
         return cls(tuple(modalities), table, rows)
 
     def blanked(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -131,10 +131,10 @@ def validation_record(said: Outputs) -> dict[str, float]:
     for m, embeddings in said.embeddings.items():
         sizes = embedding_sizes(said.rows(m, embeddings).cpu())
         record |= {f"{k}.{m}": v for k, v in sizes.items()}
-    if len(probes) > 1:
-        whole = torch.ones(len(said.labels), dtype=torch.bool)
-        for flags in said.present.values():
-            whole &= flags.cpu()
+    whole = torch.ones(len(said.labels), dtype=torch.bool)
+    for flags in said.present.values():
+        whole &= flags.cpu()
+    if len(probes) > 1 and whole.any():
         answers = [scores[whole].argmax(dim=1) for scores in probes.values()]
         same = [(a == b).double().mean() for a, b in combinations(answers, 2)]
         record["agreement"] = float(torch.stack(same).mean())

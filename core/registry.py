@@ -265,12 +265,12 @@ def _entry_points() -> list[tuple[EntryPoint, Source]]:
     """Entry points of the group: the built-in ones in their order, the rest by name; each once."""
     found: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
     for distribution in distributions():
-        for point in distribution.entry_points:
-            if point.group == ENTRY_POINT_GROUP:
-                name = distribution.metadata["Name"]
-                source = Source(point.name, name, distribution.version)
-                # A distribution on sys.path twice (an editable install) counts once.
-                found.setdefault((name, point.name), (point, source))
+        points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+        # Asked once for all of them: each question reads and parses the metadata.
+        name, release = (distribution.name, distribution.version) if points else ("", "")
+        for point in points:
+            # A distribution on sys.path twice (an editable install) counts once.
+            found.setdefault((name, point.name), (point, Source(point.name, name, release)))
     own = __name__.partition(".")[0] + "."
     built_in = [pair for pair in found.values() if pair[0].value.startswith(own)]
     others = [found[name] for name in sorted(found) if found[name] not in built_in]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,19 +63,28 @@ class RunResult:
 
         return read_history(RunDirectory(self.path))
 
-    def predict(self, recordings: str | Path | Iterable[str | Path]) -> list[Prediction]:
+    def predict(
+        self,
+        recordings: str | Path | Iterable[str | Path],
+        *,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> list[Prediction]:
         """Label recordings with the model that validation chose.
 
         Parameters
         ----------
         recordings : path or iterable of paths
             Audio files, each one clip.
+        settings : mapping, optional
+            Where extractors look these recordings up, such as another table:
+            ``{"precomputed": {"table": "new.csv"}}``.
 
         Returns
         -------
         list of Prediction
-            One per recording, in the order given: ``label``, ``probabilities``; of one that
-            can't be read ``error`` says why.
+            One per recording, in the order given: ``label``, ``probabilities``, and in
+            ``lacking`` the modalities that it was labelled without; of one that can't be read
+            ``error`` says why.
 
         Raises
         ------
@@ -86,7 +95,8 @@ class RunResult:
         from .registry import Registry
 
         paths = [recordings] if isinstance(recordings, str | Path) else recordings
-        predictor = Predictor(self.path, Registry(plugins_of(self.path)))
+        registry = Registry(plugins_of(self.path))
+        predictor = Predictor(self.path, registry, settings=settings)
         return list(predictor.predict(Path(path) for path in paths))
 
     def __repr__(self) -> str:

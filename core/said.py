@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ class Said:
         C.
     clips : frozenset of (str, str)
         Corpus and name of each, whatever the fold.
+    absent : mapping of str to array
+        Modality -> (n,) bool, True for the clips that lack it; only of modalities that some clip
+        lacks.
     """
 
     fold: npt.NDArray[np.int64]
@@ -38,6 +41,7 @@ class Said:
     predicted: dict[str, npt.NDArray[np.int64]]
     classes: int
     clips: frozenset[tuple[str, str]]
+    absent: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, run: RunDirectory, classes: Sequence[str]) -> Said:
@@ -62,6 +66,7 @@ class Said:
             {m: np.array([told[c][1] for c in clips], dtype=np.int64) for m, told in rows.items()},
             len(classes),
             frozenset((corpus, name) for _, corpus, name in clips),
+            _absent(run, [(corpus, name) for _, corpus, name in clips]),
         )
 
     def confusions(self, name: str, *, fold: int | None = None) -> npt.NDArray[np.int64]:
@@ -69,10 +74,19 @@ class Said:
         return self._counted(self.predicted[name], fold)
 
     def oracle(self, modalities: Sequence[str]) -> npt.NDArray[np.int64]:
-        """(S, C, C), where a clip is right as soon as one modality alone is."""
+        """(S, C, C), where a clip is right as soon as one modality alone is that it has.
+
+        Of a clip that lacks a modality, that modality's answer is how frequent classes are: to be
+        right so is no knowledge.
+        """
+        nobody = np.zeros(len(self.targets), dtype=np.bool_)
         best = self.predicted[modalities[0]].copy()
-        for m in modalities[1:]:
-            best = np.where(self.predicted[m] == self.targets, self.predicted[m], best)
+        unsaid = np.ones(len(best), dtype=np.bool_)
+        for m in modalities:
+            has = ~self.absent.get(m, nobody)
+            taken = has & (unsaid | (self.predicted[m] == self.targets))
+            best = np.where(taken, self.predicted[m], best)
+            unsaid &= ~has
         return self._counted(best, None)
 
     def fold_uar(self, name: str) -> list[float]:
@@ -87,3 +101,15 @@ class Said:
             self.targets[there], predicted[there], self.speakers[there], self.classes
         )
         return counted
+
+
+def _absent(
+    run: RunDirectory, clips: Sequence[tuple[str, str]]
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which of the clips, each a corpus and a name, lack which modality."""
+    if not run.info().get("absent"):
+        return {}
+    data = run.read_clips()
+    number = {(clip.corpus, clip.name): i for i, clip in enumerate(data.clips)}
+    order = [number[clip] for clip in clips]
+    return {m: flags[order] for m, flags in data.absent.items()}

@@ -13,6 +13,7 @@ from .augment import augment
 from .averaging import WeightAverage
 from .context import TrainingContext, shown
 from .contracts import Balancer, Clips, Gradients, Pass, Step
+from .device import on_device
 from .features import Features
 from .finite import FiniteCheck
 from .optim import Optimizer
@@ -171,8 +172,8 @@ class Stepper:
         if len(names) < len(given):
             # Without a graph: nothing reaches the branches that this pass leaves out.
             given = {m: x if m in names else torch.zeros_like(x) for m, x in given.items()}
-            there = torch.tensor([m in names for m in given], device=step.present.device)
-            present = step.present & there
+            there = torch.tensor([m in names for m in given])
+            present = step.present & on_device(there, step.present.device)
         step.representations = given
         step.__dict__.pop("contributions", None)
         with self.context.autocast():

@@ -14,19 +14,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..cache import FeatureCache, Fingerprint
-from ..cache.workers import available_cores, process_pool
+from ..cache.workers import WorkerPool, available_cores, process_pool
 from . import parallel
 from .balancing import make_balancers, needs_baselines
 from .baselines import frozen
 from .blame import guilt_of, relay, told
+from .changes import check_unchanged
 from .checkpoint import load_weights, save_weights
 from .config import RunConfig
 from .contracts import Baseline
@@ -36,7 +40,7 @@ from .errors import FusionError, RunError, TrainingError
 from .extraction import fingerprint_of
 from .features import Arrays, Features
 from .inputs import input_statistics
-from .memory import PeakMemory
+from .memory import PeakMemory, keep_freed_memory
 from .model import FusionModel, ModelSpec, build_model, count_parameters
 from .prepare import make_extractors
 from .presence import Gapped
@@ -146,7 +150,14 @@ def train_all(
 def _train_together(
     run: RunDirectory, trainings: Sequence[Training], meanwhile: Callable[[], None]
 ) -> None:
-    """One after the other, each by all the processes that torchrun started."""
+    """One after the other, each by all the processes that torchrun started.
+
+    Raises
+    ------
+    UserError
+        For a run that is tuned: trials are not shared.
+    """
+    parallel.refuse_trials(RunConfig.from_json(run.info()["config"]).tune)
     for training in trainings:
         parallel.tell((run.path.absolute(), training))
         train_one(run.path, training, parallel.beside())
@@ -184,7 +195,7 @@ def in_processes(
             meanwhile()
         return found
     workers = min(jobs, len(trainings))
-    with process_pool(workers) as pool:
+    with _pool(jobs) as pool:
         futures: dict[Future[Any], Training] = {
             pool.submit(relay, function, run.path, training, workers): training
             for training in trainings
@@ -196,6 +207,34 @@ def in_processes(
             for future in done:
                 raise_failure(future, futures[future], run)
         return [future.result() for future in futures]
+
+
+_kept: ContextVar[tuple[ExitStack, list[WorkerPool]] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def same_processes() -> Iterator[None]:
+    """Within, every call of :func:`in_processes` has the same workers: they take long to start."""
+    with ExitStack() as stack:
+        token = _kept.set((stack, []))
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[WorkerPool]:
+    """Up to `jobs` processes, each started when there is work for it."""
+    kept = _kept.get()
+    if kept is None:
+        with process_pool(jobs) as pool:
+            yield pool
+        return
+    stack, pools = kept
+    if not pools:
+        pools.append(stack.enter_context(process_pool(jobs)))
+    yield pools[0]
 
 
 def raise_failure(
@@ -296,6 +335,8 @@ def features_of(context: RunContext, spec: ModelSpec, *, resident_bytes: int) ->
     cache = FeatureCache(context.config.cache)
     extractors = make_extractors(context.config, context.registry)
     modalities = {b.modality.name: b.modality for b in spec.branches}
+    for m in modalities:
+        check_unchanged(extractors[m], context.run.info()["features"][m], context.run.path)
     arrays = {
         m: stored_arrays(cache, fingerprint_of(extractors[m]), m, context.data, context.config)
         for m in modalities
@@ -334,6 +375,8 @@ def train_one(path: Path, training: Training, workers: int) -> None:
 def _train_one(path: Path, training: Training, workers: int) -> None:
     context = training_context(path)
     run, config = context.run, context.config
+    if parent_process() is not None and choose_device(config.device).type == "cpu":
+        keep_freed_memory()
     folder = run.training(training.name)
     if not parallel.leads():
         _help_train(context, training, workers)

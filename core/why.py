@@ -74,10 +74,14 @@ class RunReasons:
         By feature, what is true of most clips first.
     changed : mapping of str to differences
         Features that would be made another way today than when the run was made.
+    absent : mapping of str to int
+        How many clips lack a feature, and are asked about it no more; only of features that some
+        clip lacks.
     """
 
     reasons: list[Reason]
     changed: dict[str, tuple[Difference, ...]]
+    absent: dict[str, int]
 
 
 def why_run(path: Path, registry: Registry, cache: str | None = None) -> RunReasons:
@@ -108,12 +112,14 @@ def why_run(path: Path, registry: Registry, cache: str | None = None) -> RunReas
         if now != then:
             changed[name] = differences(then, now)
         explainer = Explainer(store, now)
+        gone = data.absent.get(name)
+        clips = [c for i, c in enumerate(data.clips) if gone is None or not gone[i]]
         answers = [
             explainer.explain(key, origin_of(clip.recording))
-            for key, clip in zip(data.keys, data.clips, strict=True)
+            for key, clip in zip(data.keys_of(name), clips, strict=True)
         ]
-        reasons += _grouped(name, answers, [clip.name for clip in data.clips])
-    return RunReasons(reasons, changed)
+        reasons += _grouped(name, answers, [clip.name for clip in clips])
+    return RunReasons(reasons, changed, {m: int(f.sum()) for m, f in data.absent.items()})
 
 
 def _grouped(feature: str, answers: Sequence[Answer], names: Sequence[str]) -> list[Reason]:

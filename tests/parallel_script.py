@@ -1,5 +1,6 @@
 """One of two processes that train together, for test_parallel.py: started with RANK set."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -90,11 +91,11 @@ def all_of(names):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out, *names = sys.argv[1:]
-    if parallel.launched():
+    if "RANK" in os.environ:
         with parallel.together():
             found = all_of(names)
             if not parallel.leads():
                 assert list(parallel.orders()) == []
     else:
         found = all_of(names)
-    torch.save(found, Path(out) / f"{parallel.os.environ.get('RANK', 'alone')}.pt")
+    torch.save(found, Path(out) / f"{os.environ.get('RANK', 'alone')}.pt")

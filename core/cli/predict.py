@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,58 @@ from . import plugin_options, registry_from
 @click.command("predict")
 @click.argument("run", metavar="RUN")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--set", "settings", multiple=True, metavar="FEATURE.NAME=VALUE",
+              help="Where new recordings are looked up: precomputed.table=FILE")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per file and line.")
 @plugin_options
 @click.pass_context
-def command(ctx: click.Context, run: str, files: tuple[str, ...], as_json: bool) -> int:
+def command(
+    ctx: click.Context, run: str, files: tuple[str, ...], settings: tuple[str, ...], as_json: bool
+) -> int:
     """Label recordings with the model that RUN handed out.
 
     Prints a line per file: its name, the most probable class, and every class's probability.
-    A file that can't be read is reported, the others are labelled, and the exit code is 2.
+    A file that can't be read is reported, the others are labelled, and the exit code is 2. What
+    a recording lacks it is labelled without; how many do is said at the end.
+
+    \b
+    fusion predict runs/20260101-120000-gated new.wav --set precomputed.table=new.csv
     """
+    from ..parameters import parse_settings
     from ..predict import Predictor, plugins_of
 
     registry = registry_from(ctx, plugins_of(Path(run)))
-    predictor = Predictor(Path(run), registry)
+    predictor = Predictor(Path(run), registry, settings=parse_settings(settings))
     for warning in predictor.warnings:
-        click.echo(click.style("warning: ", fg="yellow") + warning, err=True)
+        _warn(warning)
     width = max(len(click.format_filename(name)) for name in files)
     if not as_json:
         click.echo(f"{'file':<{width}}  {'label':<10}  " + "  ".join(
             f"{name:>8}" for name in predictor.classes))  # fmt: skip
-    failures = 0
+    failures = labelled = 0
+    lacking: Counter[str] = Counter()
     for prediction in predictor.predict(Path(name) for name in files):
         if prediction.error is not None:
             failures += 1
             # A name that is no UTF-8 can be opened, but not printed as it is.
             text = prediction.error.encode("utf-8", "replace").decode()
             click.echo(click.style("error: ", fg="red") + text, err=True)
+        else:
+            labelled += 1
+            lacking.update(prediction.lacking)
         if as_json:
             click.echo(json.dumps(_plain(prediction)))
         elif prediction.error is None:
             shares = "  ".join(f"{prediction.probabilities[c]:8.3f}" for c in predictor.classes)
             name = click.format_filename(prediction.path)
             click.echo(f"{name:<{width}}  {prediction.label:<10}  {shares}")
+    for modality, count in lacking.items():
+        _warn(f"{count} of {labelled} recordings have no {modality}: labelled without it")
     return 2 if failures else 0
+
+
+def _warn(text: str) -> None:
+    click.echo(click.style("warning: ", fg="yellow") + text, err=True)
 
 
 def _plain(prediction: Any) -> dict[str, Any]:
@@ -54,5 +74,6 @@ def _plain(prediction: Any) -> dict[str, Any]:
         "file": str(prediction.path),
         "label": prediction.label,
         "probabilities": {c: round(p, 6) for c, p in prediction.probabilities.items()},
+        "lacking": list(prediction.lacking),
         "error": prediction.error,
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UserError
+from ..errors import FusionError
 from . import plugin_options, refuse_with_resume, registry_from
 from .request import config_from, data_options, method_options, split_option, training_options
 
@@ -53,7 +54,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     """
     if options["resume"]:
         refuse_with_resume(ctx, _WITH_RESUME, "run")
-    if "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # asked before torch is imported
         return _one_of_several(ctx, options)
     return _run(ctx, options)
 
@@ -62,17 +63,20 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
     """Started by torchrun: the first process runs, the others train along."""
     from .. import parallel
 
-    if options["tune"]:
-        raise UserError(
-            "Trials are not shared between processes: torchrun goes without --tune.",
-            hint="Tune in one process (fusion run --tune N), then train with its settings.",
-        )
+    if not parallel.started_by_torchrun():
+        return _run(ctx, options)
+    parallel.refuse_trials(options["tune"])
     with parallel.together():
         if parallel.leads():
             return _run(ctx, options)
         from ..trainings import follow
 
-        follow()
+        try:
+            follow()
+        except FusionError:
+            # The first process fails alike, and says so: torchrun ends all as soon as one leaves.
+            time.sleep(5)
+            return 1
         return 0
 
 

@@ -14,7 +14,7 @@ from . import plugin_options, registry_from
 if TYPE_CHECKING:
     from ...cache.fingerprint import JSON
     from ...cache.why import Absent, Difference
-    from ..why import Reason
+    from ..why import Reason, RunReasons
 
 _SHOWN = 3  # names of clips
 
@@ -44,17 +44,20 @@ def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -
     fusion cache why runs/20260101-120000-gated
     """
     if (Path(target) / "run.json").is_file():
-        reasons, changed = _of_run(ctx, target, options)
+        found = _of_run(ctx, target, options)
+        reasons, changed, absent = found.reasons, found.changed, found.absent
     else:
-        reasons, changed = _of_clip(ctx, target, options), {}
+        reasons, changed, absent = _of_clip(ctx, target, options), {}, {}
     if as_json:
-        click.echo(json.dumps(_plain(reasons, changed), indent=1))
+        click.echo(json.dumps({**_plain(reasons, changed), "absent": absent}, indent=1))
     else:
         for feature, fields in changed.items():
             click.echo(f"{feature} would be made another way today than when the run was made:")
             _echo_differences(fields, "then", "today")
         for reason in reasons:
             _echo(reason)
+        for feature, count in absent.items():
+            click.echo(f"{click.style(feature, bold=True)}: {_clips(count)} no {feature}")
     return 0 if all(reason.answer.kind == "found" for reason in reasons) else 1
 
 
@@ -76,9 +79,11 @@ def _of_clip(ctx: click.Context, target: str, options: dict[str, Any]) -> list[R
     return why_clip(config, registry, target)
 
 
-def _of_run(
-    ctx: click.Context, target: str, options: dict[str, Any]
-) -> tuple[list[Reason], dict[str, tuple[Difference, ...]]]:
+def _clips(count: int) -> str:
+    return "1 clip has" if count == 1 else f"{count} clips have"
+
+
+def _of_run(ctx: click.Context, target: str, options: dict[str, Any]) -> RunReasons:
     from ..errors import UserError
     from ..predict import plugins_of
     from ..why import why_run
@@ -90,8 +95,7 @@ def _of_run(
             hint="Leave out --features, --set and --dtype, or ask about a recording.",
         )
     registry = registry_from(ctx, plugins_of(Path(target)))
-    found = why_run(Path(target), registry, options["cache"])
-    return found.reasons, found.changed
+    return why_run(Path(target), registry, options["cache"])
 
 
 def _echo(reason: Reason) -> None:

@@ -241,6 +241,15 @@ class Extractor(Plugin):
         The branch that suits it; None lets the first branch that accepts the shape serve.
     default_branch_parameters : mapping
         Parameters for that branch.
+    sources : tuple of str
+        Names in `parameters` and :meth:`identity` that only say where recordings are looked up,
+        such as a table with a row for each. A trained model can't tell one from another: new
+        recordings may be labelled with another (``fusion predict --set NAME.SOURCE=VALUE``). What
+        makes the numbers, such as the weights of a network, is none.
+    by_place : bool
+        Whether arrays depend on where a recording lies: a row under its name, a file beside it.
+        Features are kept by the content of a recording; where two files hold the same, fusion
+        then sees to it that one array is right for both.
     parameters : mapping
         What ``__init__`` was called with, defaults included; set by fusion. What ``__init__``
         itself put there stays: a value that it has settled, such as a path made absolute.
@@ -255,6 +264,8 @@ class Extractor(Plugin):
     batch: int = 1
     default_branch: str | None = None
     default_branch_parameters: Mapping[str, Any] = {}
+    sources: ClassVar[tuple[str, ...]] = ()
+    by_place: ClassVar[bool] = False
 
     @property
     def processes(self) -> int | None:

@@ -101,9 +101,11 @@ class Gradients:
 
     def scale(self, modality: str, factor: float | Tensor) -> None:
         """Multiply what this step does to the branch by `factor` (>= 0). Factors compose."""
-        factor = torch.as_tensor(
-            factor, dtype=torch.float32, device=self._tensors[modality][0].device
-        )
+        device = self._tensors[modality][0].device
+        if isinstance(factor, Tensor):
+            factor = factor.to(device, torch.float32)
+        else:  # made there: copied, it would wait for the device
+            factor = torch.full((), factor, dtype=torch.float32, device=device)
         before = self.factors.get(modality)
         self.factors[modality] = factor if before is None else before * factor
 

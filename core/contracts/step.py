@@ -151,18 +151,61 @@ class Step:
         names = self.current.modalities
         return self.modalities if names is None else [m for m in self.modalities if m in names]
 
-    def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Loss of class scores (B, C), with the training's class weights and smoothing."""
-        return self.context.cross_entropy(logits, self.labels)
+    # -- clips that lack a modality ----------------------------------------------------
+
+    @property
+    def known(self) -> list[str]:
+        """Modalities that some clip of the batch has."""
+        gaps = {} if self.presence is None else self.presence.rows
+        return [m for m in self.modalities if m not in gaps or len(gaps[m])]
+
+    def rows(self, modality: str, of: Tensor) -> Tensor:
+        """The rows of `of`, (B, ...), of the clips that have the modality."""
+        gaps = {} if self.presence is None else self.presence.rows
+        return of[gaps[modality]] if modality in gaps else of
+
+    @property
+    def there(self) -> dict[str, Tensor] | None:
+        """Which clips have each modality, (B,) bool; None where all clips have everything."""
+        if self.presence is None:
+            return None
+        return dict(zip(self.presence.modalities, self.presence.table.unbind(dim=1), strict=True))
+
+    def sees(self, modalities: Collection[str]) -> Tensor | None:
+        """Which clips show one of `modalities` or more, (B,) bool.
+
+        None where all clips have everything: then what a balancer hides is its own affair.
+        """
+        if self.presence is None:
+            return None
+        flags = torch.zeros_like(self.present[:, 0])
+        for i, m in enumerate(self.modalities):
+            if m in modalities:
+                flags = flags | self.present[:, i]
+        return flags
+
+    def cross_entropy(self, logits: Tensor, seen: Collection[str] | None = None) -> Tensor:
+        """Loss of class scores (B, C), with the training's class weights and smoothing.
+
+        Over the clips that have something to show: of a batch in which clips lack modalities,
+        those that show one of `seen`, the modalities that made the scores (by default those of
+        the pass). 0 where none does.
+        """
+        there = self.sees(self.shown if seen is None else seen)
+        if there is None:
+            return self.context.cross_entropy(logits, self.labels)
+        # Which they are is known on the device: rows are marked, not taken out. The mean of
+        # none would be 0 / 0, and its gradient NaN whatever it is multiplied by.
+        counted = there | ~there.any()
+        loss = self.context.cross_entropy(logits, self.labels.where(counted, _IGNORED))
+        return loss * there.any()
 
     def _own_loss(self, modality: str, logits: Tensor) -> Tensor:
         """The same over the clips that have the modality; 0 where none has."""
-        rows = None if self.presence is None else self.presence.rows.get(modality)
-        if rows is None:
-            return self.cross_entropy(logits)
-        if not len(rows):
+        own = self.rows(modality, logits)
+        if not len(own):
             return 0.0 * logits.sum()
-        return self.context.cross_entropy(logits[rows], self.labels[rows])
+        return self.context.cross_entropy(own, self.rows(modality, self.labels))
 
     # -- what each modality knows ------------------------------------------------------
 
@@ -184,8 +227,16 @@ class Step:
         return right if self.presence is None else self.presence.blanked(right)
 
     def scores(self) -> dict[str, Tensor]:
-        """Sum of :attr:`right` over the batch, a scalar, by modality."""
-        return {m: right.sum() for m, right in self.right.items()}
+        """Sum of :attr:`right` over the batch, a scalar, by modality.
+
+        Of a modality that some clips lack, the mean over the clips that have it, times B: so
+        that it is not behind for being seldom there. 0 where none of the batch has it.
+        """
+        return {m: self._score(m, right) for m, right in self.right.items()}
+
+    def _score(self, modality: str, right: Tensor) -> Tensor:
+        own = self.rows(modality, right)
+        return right.sum() * (len(right) / max(1, len(own)))
 
     # -- the same, for losses that teach the branches ----------------------------------
 
@@ -229,13 +280,15 @@ class Step:
         The others are absent for it, or blank (zero) where it knows no absence. Neither the
         running statistics of normalisations nor the branches of the others notice.
         """
+        from ..device import on_device
         from ..modules import quiet_statistics
 
         names = {m for m in modalities if m in self.shown}
         seen = {
             m: x if m in names else torch.zeros_like(x) for m, x in self.representations.items()
         }
-        there = torch.tensor([m in names for m in self.modalities], device=self.present.device)
+        flags = torch.tensor([m in names for m in self.modalities])
+        there = on_device(flags, self.present.device)
         with self.context.autocast(), quiet_statistics(self.model.strategy):
             return self.model.fuse(seen, self.present & there).float()
 
@@ -249,6 +302,9 @@ class Step:
         from ..shapley import shapley_values
 
         return shapley_values(self.fuse, self.modalities)
+
+
+_IGNORED = -100  # a class that torch's cross-entropy leaves out
 
 
 def right_probability(logits: Tensor, labels: Tensor) -> Tensor:

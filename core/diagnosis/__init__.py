@@ -94,6 +94,12 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
             f"The trainings took {steps:.0f} steps: too few to judge the branches by "
             f"(diagnosis.fewest_steps = {thresholds.fewest_steps:g})."
         )
+    if evidence.data.absent:
+        names = " and ".join(evidence.data.absent)
+        caveats.append(
+            f"Some clips have no {names}: its figures here are of the clips that have it, those of "
+            "the fused scores of all."
+        )
     if evidence.missing:
         caveats.append(
             f"The features can't be read, so that nothing was judged by them: {evidence.missing}"

@@ -125,6 +125,11 @@ class Evidence:
             uars.append(self.uar(said[np.isin(fold.split.val, known)], known))
         return self.mean(uars)
 
+    def over_all(self, modality: str) -> float:
+        """UAR on validation of a modality alone over all clips, those that lack it among them."""
+        said = [(f.said[modality].probabilities.argmax(axis=1), f.split.val) for f in self.folds]
+        return self.mean([self.uar(answers, clips) for answers, clips in said])
+
     def uar(self, said: npt.NDArray[Any], clips: Indices) -> float:
         """Of predicted classes of some clips."""
         return float(uar(confusion_matrix(self.data.targets[clips], said, self.classes)))
@@ -135,8 +140,11 @@ class Evidence:
 
         Of a single modality or a probe.
         """
-        known = [self.late(f"val_uar.{m}") for m in self.modalities]
-        known += [self.late_single(m, "val_uar") for m in self.modalities]
+        # Only of modalities that every clip has: the fused scores are of all clips.
+        whole = [m for m in self.modalities if m not in self.data.absent]
+        known = [self.late(f"val_uar.{m}") for m in whole]
+        known += [self.late_single(m, "val_uar") for m in whole]
+        known += [self.over_all(m) for m in self.data.absent if m in self.modalities]
         return 100 * (max([x for x in known if np.isfinite(x)], default=0.0) - self.late("val_uar"))
 
     def known(self, clips: Indices, *modalities: str) -> Indices:

@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ...cache.builder import BuildReport
+from ..absence import unaware
 from ..build import Extracted
 from ..config import RunConfig
 from ..contracts import Prescription
@@ -250,6 +251,9 @@ class _Work:
             run = RunDirectory.existing(path)
         else:
             run = RunDirectory.create(path)
+            warning = unaware(self.data, [plan.config.strategy], self.registry)
+            if warning is not None:
+                self.observer.warned(warning)
             nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)
             lay_out(run, plan, Extracted(self.data, nothing_new), self.registry)
         share_alike(run, list(self.runs.values()))

@@ -7,8 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ...core.contracts import Step
+
 # A ratio above this is above 1: means of equal numbers differ in their last digits.
 AHEAD = 1 + 1e-5
+
+
+def compared(step: Step) -> dict[str, Tensor]:
+    """:meth:`Step.scores` of the modalities that some clip of the batch has.
+
+    Beside one that none has, every other would lead without end.
+    """
+    scores = step.scores()
+    return {m: scores[m] for m in step.known if m in scores}
 
 
 def ratios(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -50,7 +50,8 @@ class AGM(Balancer):
     lets modalities interact, how the parts of one gradient do. With SGD the whole of k_m
     counts.
 
-    In passes that show a part of the modalities only, nothing is changed or remembered.
+    s_m is over the clips that have m. In passes that show a part of the modalities only, and in
+    batches of which no clip has one of them, nothing is changed or remembered.
 
     Parameters
     ----------
@@ -91,11 +92,16 @@ class AGM(Balancer):
 
     def logits(self, logits: Tensor, step: Step) -> Tensor:
         shown = step.shown
-        if len(step.modalities) < 2 or len(shown) < len(step.modalities):
+        count = len(step.modalities)
+        if count < 2 or len(shown) < count or len(step.known) < count:
             return logits
         parts = step.contributions  # (B, C) each
-        y = step.labels
-        self._update({m: functional.cross_entropy(x.detach(), y) for m, x in parts.items()})
+        self._update(
+            {
+                m: functional.cross_entropy(step.rows(m, x.detach()), step.rows(m, step.labels))
+                for m, x in parts.items()
+            }
+        )
         for m, part in parts.items():
             logits = logits + (self._factors[m] - 1) * (part - part.detach())
         return logits

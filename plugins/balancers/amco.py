@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
 from ...core.contracts.training import Domain
+from ...core.device import on_device
 from ...core.errors import ParameterError
 
 _ROUNDING = 1e-5  # equal modalities have a share of one half, but for this
@@ -46,7 +47,8 @@ class AMCo(Balancer):
     and `growth` stretches it. The unimodal losses that public code adds are the balancer
     unimodal_loss.
 
-    In passes that show a part of the modalities only, nothing is masked.
+    share_m is over the clips that have every modality, and a clip that shows no other keeps what
+    a dominant one adds. In passes that show a part of the modalities only, nothing is masked.
 
     Parameters
     ----------
@@ -95,15 +97,17 @@ class AMCo(Balancer):
         shown = step.shown
         if len(step.modalities) < 2 or len(shown) < len(step.modalities):
             return logits
-        self._shares = _shares(step.right)
+        self._shares = _shares(step.right, None if step.presence is None else step.presence.table)
         mask = self._mask(logits.shape[1], step)
         if mask is None:
             return logits
-        mask = mask.to(logits.device)
+        mask = on_device(mask, logits.device)
         for m, part in step.contributions.items():
             dominant = self._shares[m] > self.threshold + _ROUNDING
+            others = step.sees([other for other in step.modalities if other != m])
+            hidden = dominant & mask if others is None else dominant & mask & others[:, None]
             # where, not a product: a part that is not finite would leave NaN behind.
-            logits = logits - torch.where(dominant & mask, part, torch.zeros_like(part))
+            logits = logits - torch.where(hidden, part, torch.zeros_like(part))
         return logits
 
     def _mask(self, classes: int, step: Step) -> Tensor | None:
@@ -120,10 +124,16 @@ class AMCo(Balancer):
         return {f"amco.{m}": float(share) for m, share in self._shares.items()}
 
 
-def _shares(right: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Probabilities of the right class, (B,) -> mean share of each modality, a scalar."""
+def _shares(right: dict[str, Tensor], present: Tensor | None) -> dict[str, Tensor]:
+    """Probabilities of the right class, (B,) -> mean share of each modality, a scalar.
+
+    Where clips lack modalities, (B, M), over those that have all; 0 where none has.
+    """
     total = torch.stack(list(right.values())).sum(dim=0).clamp_min(1e-12)  # (B,)
-    return {m: (p / total).mean() for m, p in right.items()}
+    if present is None:
+        return {m: (p / total).mean() for m, p in right.items()}
+    whole = present.all(dim=1)  # (B,)
+    return {m: (p / total * whole).sum() / whole.sum().clamp_min(1) for m, p in right.items()}
 
 
 @hookimpl

@@ -47,6 +47,9 @@ class ARL(Curved):
     modalities all get 1 + 1/M, since w sums to 1; a single one is left alone. M > 2 is this
     project's generalisation.
 
+    c_m and h_m are means over the clips that have m; a modality that none of a batch has does
+    not take part in it.
+
     Parameters
     ----------
     gamma : float
@@ -94,24 +97,41 @@ class ARL(Curved):
     def gradients(self, gradients: Gradients, step: Step) -> None:
         if len(step.unimodal) < 2 or step.epoch <= self.start:
             return
-        weights = self.weights(step.unimodal)
+        unimodal = {m: step.unimodal[m] for m in step.known}
+        if len(unimodal) < 2:
+            return
+        weights = self.weights(unimodal, step.there)
         self.curve.add(weights)
         for m in gradients.modalities:
-            gradients.scale(m, 1 + weights[m])
+            if m in weights:
+                gradients.scale(m, 1 + weights[m])
 
     @torch.no_grad()
-    def weights(self, unimodal: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """w_m for given scores f_m (B, C) of two or more modalities: scalars that sum to 1."""
+    def weights(
+        self, unimodal: Mapping[str, Tensor], there: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """w_m for given scores f_m (B, C) of two or more modalities: scalars that sum to 1.
+
+        With `there`, (B,) bool by modality, over the clips that have each; each has some.
+        """
         scores = torch.stack(list(unimodal.values())).float()  # (M, B, C)
         total = len(scores)
-        counts = scores.abs().sum(dim=2).mean(dim=1)  # (M,)
+        have = None if there is None else torch.stack([there[m] for m in unimodal])  # (M, B)
+        counts = _means(scores.abs().sum(dim=2), have)  # (M,)
         share = (1 - counts / counts.sum().clamp_min(1e-12)) / (total - 1)
         logs = scores.log_softmax(dim=2)
-        entropy = (-logs.exp() * logs).sum(dim=2).mean(dim=1).clamp_min(1e-12)  # (M,)
+        entropy = _means((-logs.exp() * logs).sum(dim=2), have).clamp_min(1e-12)  # (M,)
         sureness = 1 / (entropy / entropy.sum()).clamp_min(0.6 / total)
         sureness = sureness / sureness.sum()
         weights = torch.softmax(self.temperature * share * sureness, dim=0)
         return dict(zip(unimodal, weights, strict=True))
+
+
+def _means(values: Tensor, have: Tensor | None) -> Tensor:
+    """(M, B) -> (M,), over all clips or those that `have` marks, (M, B)."""
+    if have is None:
+        return values.mean(dim=1)
+    return (values * have).sum(dim=1) / have.sum(dim=1)
 
 
 @hookimpl

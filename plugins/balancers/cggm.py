@@ -26,7 +26,7 @@ class CGGM(Balancer):
         L    = l(f) + lam * mean over m of B_m * (1 - cos(p - y, p_m - y))
 
     p are the fused probabilities, p_m those of the probe of m (constant here), y the classes as
-    0 and 1; cos is over all values of the batch. The probes are the paper's auxiliary
+    0 and 1; cos is over all values of the batch, of the clips that have m. The probes are the paper's auxiliary
     classifiers on the detached embedding.
 
     Size: the paper compares the accuracies of two consecutive batches, whose sum of changes
@@ -95,18 +95,20 @@ class CGGM(Balancer):
         self._running.restart()
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        if len(self._shares) < 2 or self.lam == 0:
+        if len(self._shares) < 2 or self.lam == 0 or not step.known:
             return losses
         return losses | {"cggm.direction": self.lam * self._direction(step)}
 
     def _direction(self, step: Step) -> Tensor:
         assert step.logits is not None
         right = functional.one_hot(step.labels, step.logits.shape[1])
-        fused = (step.logits.softmax(dim=1) - right).flatten()  # (B * C,)
+        fused = step.logits.softmax(dim=1) - right  # (B, C)
         terms = []
-        for m, share in self._shares.items():
-            own = (step.unimodal[m].detach().softmax(dim=1) - right).flatten()
-            terms.append(share * (1 - functional.cosine_similarity(fused, own, dim=0)))
+        for m in step.known:
+            own = step.unimodal[m].detach().softmax(dim=1) - right
+            flat = [step.rows(m, x).flatten() for x in (fused, own)]
+            cosine = functional.cosine_similarity(flat[0], flat[1], dim=0)
+            terms.append(self._shares[m] * (1 - cosine))
         return torch.stack(terms).mean()
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
@@ -120,14 +122,15 @@ class CGGM(Balancer):
         return self.rho * total / (total - 1) * self._shares[modality]
 
     def step_end(self, step: Step) -> None:
-        self._running.add(
-            {m: (f.argmax(dim=1) == step.labels).float().mean() for m, f in step.unimodal.items()}
-        )
+        right = {m: (f.argmax(dim=1) == step.labels).float() for m, f in step.unimodal.items()}
+        there = [m for m in step.known if m in right]
+        self._running.add({m: step.rows(m, right[m]).mean() for m in there})
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        accuracy = self._running.means()
+        accuracy = self._accuracy | self._running.means()  # none of a modality not met
         if self._accuracy:
-            self._shares = self.shares({m: a - self._accuracy[m] for m, a in accuracy.items()})
+            changes = {m: a - self._accuracy.get(m, a) for m, a in accuracy.items()}
+            self._shares = self.shares(dict.fromkeys(self._shares, 0.0) | changes)
         self._accuracy = accuracy
 
     def shares(self, changes: Mapping[str, float]) -> dict[str, float]:

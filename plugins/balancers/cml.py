@@ -32,7 +32,8 @@ class CML(Balancer):
     from the step's generator (public code: once an epoch), so that every subset has its
     turn. Gradients go through both confidences. The smaller sets are shown by leaving the
     others out (absent, or blank where the strategy knows no absence), which works with
-    every strategy; public code subtracts a linear head's parts.
+    every strategy; public code subtracts a linear head's parts. A clip that has nothing of S_k
+    has no part in the means of k.
 
     Parameters
     ----------
@@ -78,8 +79,8 @@ class CML(Balancer):
             left.remove(modality)
             logits = step.fuse(left)
             after = _confidence(logits)
-            subsets.append(step.cross_entropy(logits))
-            rises.append((after - before).relu().mean())
+            subsets.append(step.cross_entropy(logits, left))
+            rises.append(_mean((after - before).relu(), step.sees(left)))
             self._rises[modality] = rises[-1].detach()
             before = after
         return {
@@ -96,6 +97,11 @@ class CML(Balancer):
 def _confidence(logits: Tensor) -> Tensor:
     """Class scores (B, C) -> largest probability, (B,)."""
     return logits.softmax(dim=1).amax(dim=1)
+
+
+def _mean(of: Tensor, clips: Tensor | None) -> Tensor:
+    """Mean of (B,), over all or the marked ones, (B,) bool; 0 where none is."""
+    return of.mean() if clips is None else (of * clips).sum() / clips.sum().clamp_min(1)
 
 
 @hookimpl

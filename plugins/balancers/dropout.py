@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Space, Step, Uniform, hookimpl
+from ...core.device import on_device
 from ...core.errors import ParameterError
 
 
@@ -58,7 +59,7 @@ class ModalityDropout(Balancer):
     def present(self, present: Tensor, step: Step) -> Tensor:
         if present.shape[1] == 1:
             return present
-        drawn = torch.rand(present.shape, generator=step.generator).to(present.device)  # (B, M)
+        drawn = on_device(torch.rand(present.shape, generator=step.generator), present.device)
         return present & kept(drawn.masked_fill(~present, -1.0), self.p)
 
 

@@ -34,7 +34,7 @@ class G2D(Balancer):
         E = floor(share * epochs);  r_m = number of modalities whose teacher is weaker than m's
         g_m <- 0   while epoch <= E * r_m / (M - 1)
 
-    t_m are the teacher's scores. Teachers are the run's own single-modality baselines, frozen;
+    All means are over the clips that have the modality. t_m are the teacher's scores. Teachers are the run's own single-modality baselines, frozen;
     one is stronger than another by its UAR on validation. Of two modalities the stronger one
     stands still for E epochs; of more, they are released from the weakest on, in equal shares
     of E; equally strong ones together, so that with equal teachers none stands still.
@@ -127,8 +127,12 @@ class G2D(Balancer):
         found = dict(losses)
         for m in step.shown:
             embedding, scores = _taught(step, m)
-            divergence = distillation(step.unimodal_logits[m], scores, self.temperature)
-            distance = functional.mse_loss(step.embeddings[m].float(), embedding)
+            if m not in step.known:
+                continue
+            student = step.rows(m, step.unimodal_logits[m])
+            divergence = distillation(student, step.rows(m, scores), self.temperature)
+            own = step.rows(m, step.embeddings[m].float())
+            distance = functional.mse_loss(own, step.rows(m, embedding))
             found[f"g2d.logits.{m}"] = self.logits_weight * divergence
             found[f"g2d.embedding.{m}"] = self.embeddings_weight * distance
         return found

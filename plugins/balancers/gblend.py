@@ -104,12 +104,12 @@ class GBlend(Balancer):
 
     def _losses(self, outputs: Outputs) -> dict[str, float]:
         assert self._context is not None
-        scores = {"fused": outputs.logits}
-        scores |= {f"unimodal.{m}": logits for m, logits in outputs.unimodal.items()}
-        return {
-            name: float(self._context.cross_entropy(logits, outputs.labels))
-            for name, logits in scores.items()
-        }
+        found = {"fused": float(self._context.cross_entropy(outputs.logits, outputs.labels))}
+        for m, logits in outputs.unimodal.items():
+            # As in training: over the clips that have the modality.
+            own, labels = outputs.rows(m, logits), outputs.rows(m, outputs.labels)
+            found[f"unimodal.{m}"] = float(self._context.cross_entropy(own, labels))
+        return found
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if not self._weights:

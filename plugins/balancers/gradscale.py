@@ -88,7 +88,7 @@ class GradScale(Balancer):
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         self._factors = (
-            self._fixed(gradients) if self.mode == "fixed" else self._adaptive(gradients)
+            self._fixed(gradients) if self.mode == "fixed" else self._adaptive(gradients, step)
         )
         for modality, factor in self._factors.items():
             gradients.scale(modality, factor)
@@ -96,12 +96,15 @@ class GradScale(Balancer):
     def _fixed(self, gradients: Gradients) -> dict[str, Tensor]:
         return {m: torch.tensor(self.scale) for m in gradients.modalities}
 
-    def _adaptive(self, gradients: Gradients) -> dict[str, Tensor]:
-        for m in gradients.modalities:
+    def _adaptive(self, gradients: Gradients, step: Step) -> dict[str, Tensor]:
+        there = [m for m in gradients.modalities if m in step.known]
+        for m in there:
             norm = gradients.norm(m).detach().clamp_min(1e-12)
             before = self._norms.get(m, norm)
             self._norms[m] = self.momentum * before + (1 - self.momentum) * norm
-        logs = {m: self._norms[m].log() for m in gradients.modalities}
+        if not there:
+            return {}
+        logs = {m: self._norms[m].log() for m in there}
         middle = torch.stack(list(logs.values())).mean()  # log of the geometric mean
         bound = math.log(self.limit)
         return {

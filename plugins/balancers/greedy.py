@@ -21,6 +21,7 @@ from ...core.contracts import (
 )
 from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
+from ...core.presence import along
 
 
 class Greedy(Balancer):
@@ -121,14 +122,18 @@ class Greedy(Balancer):
         if len(self._modalities) < 2:
             return representations
         waits = self._fastest & (self._left > 0)  # (M,)
-        return {
-            m: torch.where(waits[self._modalities.index(m)], self._mean(m, x), x)
-            for m, x in representations.items()
-        }
+        found = {}
+        for i, m in enumerate(self._modalities):
+            x, instead = representations[m], waits[i]
+            others = step.sees([other for other in self._modalities if other != m])
+            if others is not None:  # a clip keeps what is all that it shows
+                instead = along(instead & others, x)
+            found[m] = torch.where(instead, self._mean(m, x, step), x) if m in step.known else x
+        return found
 
-    def _mean(self, m: str, x: Tensor) -> Tensor:
+    def _mean(self, m: str, x: Tensor, step: Step) -> Tensor:
         """Mean of a modality's representation up to and without `x`, which it takes in."""
-        now = x.detach().float().mean(dim=0)
+        now = step.rows(m, x.detach().float()).mean(dim=0)
         before = self._means.get(m, now)
         self._means[m] = self.momentum * before + (1 - self.momentum) * now
         return before.to(x.dtype)
@@ -147,7 +152,9 @@ class Greedy(Balancer):
             return []
         # Beside the training: nothing reaches .grad, and the graph stays for the losses.
         found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-        return [g for g in found if g is not None]
+        # In the fused loss's mean a clip without the modality counts, and adds nothing.
+        share = len(step.rows(m, step.labels)) / len(step.labels)
+        return [g * share if share < 1 else g for g in found if g is not None]
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         if len(self._modalities) > 1 and "fused" in gradients.losses:

@@ -21,7 +21,7 @@ from ...core.contracts import (
 )
 from ...core.errors import ParameterError
 from ._curves import EpochMeans
-from ._scores import AHEAD, ratios
+from ._scores import AHEAD, compared, ratios
 
 
 class InfoReg(Balancer):
@@ -110,13 +110,14 @@ class InfoReg(Balancer):
 
     @torch.no_grad()
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        self._running.add({m: norm_of(gradients[m]).square() for m in gradients.modalities})
+        there = [m for m in gradients.modalities if m in step.known]
+        self._running.add({m: norm_of(gradients[m]).square() for m in there})
         strengths = {
             m: torch.where(ratio > AHEAD, self.beta, 0.0) * self.in_window(m)
-            for m, ratio in ratios(step.scores()).items()
+            for m, ratio in ratios(compared(step)).items()
         }
         self._curve.add(strengths)
-        for m in gradients.modalities:
+        for m in there:
             if self.in_window(m):
                 now: list[Tensor] = list(gradients.parameters(m))
                 began = [self._started[id(p)] for p in now]

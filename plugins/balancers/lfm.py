@@ -37,6 +37,9 @@ class LFM(Balancer):
 
         JS = 1/M * sum over m of KL(p_m || p),    p = 1/M * sum of p_m.
 
+    Where clips lack modalities, JS of a clip is that of the modalities that it has, and the mean
+    is over the clips that have two or more.
+
     a1 is learned. A step changes the branches by -lr * g(a1), so one step ahead
 
         d l_val(theta - lr g) / d a1 = -lr * <grad l_val, d g / d a1>,
@@ -115,7 +118,7 @@ class LFM(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2 or "fused" not in losses:
             return losses
-        gap = jensen_shannon(step.unimodal_logits)
+        gap = jensen_shannon(step.unimodal_logits, step.there)
         return {
             **losses,
             "fused": 2 * (1 - self._gap) * losses["fused"],
@@ -155,11 +158,31 @@ class LFM(Balancer):
         self._gap = state["gap"]
 
 
-def jensen_shannon(logits: Mapping[str, Tensor]) -> Tensor:
-    """Class scores by modality, (B, C) -> their divergence in nats, mean over the batch."""
+def jensen_shannon(
+    logits: Mapping[str, Tensor], there: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """Class scores by modality, (B, C) -> their divergence in nats, mean over the batch.
+
+    With `there`, (B,) bool by modality, of the modalities that a clip has, over the clips that
+    have two or more; 0 where none has.
+    """
     logs = torch.stack(list(logits.values())).log_softmax(dim=2)  # (M, B, C)
+    if there is not None:
+        return _of_those_there(logs, torch.stack([there[m] for m in logits]))
     middle = logs.logsumexp(dim=0) - math.log(len(logs))  # (B, C), log of the mean
     return (logs.exp() * (logs - middle)).sum(dim=2).mean()
+
+
+def _of_those_there(logs: Tensor, there: Tensor) -> Tensor:
+    """Log probabilities (M, B, C), and which clips have what, (M, B) -> mean divergence."""
+    counted = there.sum(dim=0) > 1  # (B,)
+    # Clips that don't count are given everything: minus infinity alone has no gradient.
+    there = (there | ~counted)[:, :, None]
+    middle = logs.masked_fill(~there, -torch.inf).logsumexp(dim=0)  # (B, C)
+    number = there.sum(dim=0)  # (B, 1)
+    parts = logs.exp() * (logs - (middle - number.log()))  # (M, B, C)
+    divergence = parts.masked_fill(~there, 0.0).sum(dim=(0, 2)) / number[:, 0]  # (B,)
+    return (divergence * counted).sum() / counted.sum().clamp_min(1)
 
 
 @hookimpl

@@ -29,6 +29,8 @@ class MBSD(Balancer):
     w is a weight, without gradient, and so is p_s in KL: it is a target. The squared difference
     draws both.
 
+    The pull of a pair is a mean over the clips that have both.
+
     In a step of several passes a modality's loss counts in the passes that show it, and the pull
     is between modalities of the same pass: with `mla`, which shows one at a time, there is none.
 
@@ -80,7 +82,7 @@ class MBSD(Balancer):
         pairs = {m: logits[m] for m in step.shown}
         if len(pairs) < 2:
             return losses
-        pull = pull_of(pairs, step.labels)
+        pull = pull_of(pairs, step.labels, step.there)
         self._pull = pull.detach()
         return losses | {"mbsd.pull": self.strength * pull}
 
@@ -88,13 +90,27 @@ class MBSD(Balancer):
         return {"mbsd.pull": float(self._pull)}
 
 
-def pull_of(logits: Mapping[str, Tensor], labels: Tensor) -> Tensor:
-    """Class scores by modality, (B, C), and classes (B,) -> the mean pull, a scalar."""
-    pairs = [_pair(a, b, labels) for a, b in combinations(logits.values(), 2)]
+def pull_of(
+    logits: Mapping[str, Tensor], labels: Tensor, there: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """Class scores by modality, (B, C), and classes (B,) -> the mean pull, a scalar.
+
+    With `there`, (B,) bool by modality, over the clips that have both of a pair; 0 where none
+    has.
+    """
+    pairs = []
+    for a, b in combinations(logits, 2):
+        pull = _pair(logits[a], logits[b], labels)  # (B,)
+        if there is None:
+            pairs.append(pull.mean())
+        else:
+            both = there[a] & there[b]
+            pairs.append((pull * both).sum() / both.sum().clamp_min(1))
     return torch.stack(pairs).mean()
 
 
 def _pair(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    """The pull on each clip, (B,)."""
     logs = torch.stack([a, b]).log_softmax(dim=2)  # (2, B, C)
     right = logs.detach().gather(2, labels.expand(2, -1)[:, :, None])[:, :, 0].exp()  # (2, B)
     either = (a.argmax(dim=1) == labels) | (b.argmax(dim=1) == labels)
@@ -104,7 +120,8 @@ def _pair(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     weak = torch.where(first, logs[1], logs[0])
     divergence = functional.kl_div(weak, strong, log_target=True, reduction="none").sum(dim=1)
     apart = (a - b).square().mean(dim=1)
-    return (weight * (apart + divergence)).mean()
+    pull: Tensor = weight * (apart + divergence)
+    return pull
 
 
 @hookimpl

@@ -105,7 +105,7 @@ class MLA(Curved):
         self._inputs.clear()
         if len(step.modalities) > 1:
             self._hooks = [
-                layer.register_forward_hook(self._listen(name))
+                layer.register_forward_hook(self._listen(name, step))
                 for name, layer in _linear_layers(step.model.strategy).items()
             ]
         return representations
@@ -116,10 +116,15 @@ class MLA(Curved):
         self._hooks.clear()
         return logits
 
-    def _listen(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+    def _listen(self, name: str, step: Step) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def hear(layer: nn.Module, given: tuple[Any, ...], result: Any) -> None:
-            mean = given[0].detach().float().flatten(0, -2).mean(dim=0)  # (..., in) -> (in)
-            self._inputs.setdefault(name, []).append(mean)
+            heard = given[0].detach().float()
+            if len(heard) == len(step.labels):  # of the clips that the pass shows something of
+                for m in step.shown if len(step.shown) == 1 else ():
+                    heard = step.rows(m, heard)
+            if len(heard):
+                mean = heard.flatten(0, -2).mean(dim=0)  # (..., in) -> (in)
+                self._inputs.setdefault(name, []).append(mean)
 
         return hear
 

@@ -20,7 +20,7 @@ from ...core.contracts import (
 )
 from ...core.errors import ParameterError
 from ._curves import Curved
-from ._scores import ratios
+from ._scores import compared, ratios
 from ._unimodal import unimodal_losses
 
 
@@ -88,10 +88,11 @@ class MLB(Curved):
         return losses | unimodal_losses(step, self.gamma)
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        factors = self.factors(step.scores())
+        factors = self.factors(compared(step))
         self.curve.add(factors)
         for m in gradients.modalities:
-            gradients.scale(m, factors[m])
+            if m in factors:
+                gradients.scale(m, factors[m])
 
     def factors(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """k_m for given s_m, scalars by modality."""

@@ -101,7 +101,8 @@ class MMPareto(Curved):
         joined = torch._foreach_add(
             torch._foreach_mul(fused, 2 * w), torch._foreach_mul(own, 2 * (1 - w))
         )
-        torch._foreach_mul_(joined, _stretch(norm_of(joined), norm_of(plain), norm_of(fused)))
+        largest = torch.maximum(norm_of(fused), norm_of(own))
+        torch._foreach_mul_(joined, _stretch(norm_of(joined), norm_of(plain), largest))
         # As a change, so that what others added stays; without a conflict it is zero exactly.
         torch._foreach_add_(gradients[m], torch._foreach_sub(joined, plain))
         gradients.scale(m, self.boost)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Gradients, Space, Step, Uniform, hookimpl
+from ...core.device import on_device
 from ...core.errors import ParameterError
 from ._curves import Curved
-from ._scores import AHEAD, ratios
+from ._scores import AHEAD, compared, ratios
 
 _LEAST = 0.1  # what the noise is divided by, at least
 
@@ -83,12 +84,14 @@ class OGMGE(Curved):
         self.noise = noise
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        scores = step.scores()
+        scores = compared(step)
         if len(scores) < 2 or not self._acts(step.epoch):
             return
         factors = self.factors(scores)
         self.curve.add(factors)
         for m in gradients.modalities:
+            if m not in factors:
+                continue
             if self.noise:
                 _add_noise(gradients[m], factors[m], step.generator)
             gradients.scale(m, factors[m])
@@ -108,7 +111,7 @@ def _add_noise(tensors: list[Tensor], factor: Tensor, generator: torch.Generator
     for gradient in tensors:
         if gradient.dim() >= 4:
             drawn = torch.randn(gradient.shape, generator=generator)
-            drawn = drawn.to(gradient.device, gradient.dtype)
+            drawn = on_device(drawn, gradient.device).to(gradient.dtype)
             gradient.add_(drawn * (gradient.std() / factor.clamp_min(_LEAST)))
 
 

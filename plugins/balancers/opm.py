@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Space, Step, Uniform, hookimpl
+from ...core.device import on_device
 from ...core.errors import ParameterError
+from ._scores import compared
 
 _ROUNDING = 1e-5  # a lead this small is none: the rate jumps from 0 to q_base there
 
@@ -32,7 +34,8 @@ class OPM(Balancer):
     of z_m for a clip, which is ``unit=clip`` here, leaves out clips that lost everything, and
     divides all modalities by one factor, 1 less the mean of the q; then the expected size of
     every embedding in training differs from that in evaluation. Here each keeps its own.
-    The modality that lags is never dropped, so no clip loses everything. s_m comes from the
+    The modality that lags is never dropped, and of clips that lack it nothing is, so no clip
+    loses everything. s_m comes from the
     probes, whatever the strategy. Probes and losses of one modality see what was not dropped.
 
     Parameters
@@ -106,7 +109,10 @@ class OPM(Balancer):
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if step.epoch <= self.warmup or len(representations) < 2:
             return representations
-        self._rates = self.rates(step.scores())
+        scores = compared(step)
+        self._rates = {m: step.labels.new_zeros((), dtype=torch.float32) for m in step.modalities}
+        if len(scores) > 1:
+            self._rates |= self.rates(scores)
         if float(torch.rand((), generator=step.generator)) >= self.p_exe:
             return representations
         # By name, so that the numbers drawn do not depend on the order of the modalities.
@@ -126,10 +132,17 @@ class OPM(Balancer):
 
     def _dropped(self, x: Tensor, modality: str, step: Step) -> Tensor:
         shape = (len(x), x.shape[1] if self.unit == "entry" else 1)
-        drawn = torch.rand(shape, generator=step.generator).to(x.device)
+        drawn = on_device(torch.rand(shape, generator=step.generator), x.device)
         rate = self._rates[modality].to(x.device)
         kept = (drawn >= rate) / (1 - rate)  # (B, D) or (B, 1)
+        if step.presence is not None:
+            kept = torch.where(self._spare(step)[:, None], kept, 1.0)
         return x * kept.to(x.dtype).view(*shape, *[1] * (x.dim() - 2))
+
+    def _spare(self, step: Step) -> Tensor:
+        """Which clips show a modality that is not dropped, (B,) bool."""
+        rates = torch.stack([self._rates[m].to(step.present.device) for m in step.modalities])
+        return (step.present & (rates == 0)).any(dim=1)
 
     def metrics(self) -> dict[str, float]:
         return {f"opm.{m}": float(rate) for m, rate in self._rates.items()}

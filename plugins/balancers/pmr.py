@@ -45,6 +45,9 @@ class PMR(Balancer):
     clips for a prototype. The paper also raises the entropy of the stronger modality's
     prototype scores in the first epochs; that term is left out.
 
+    Prototypes, a_m and the loss of m are over the clips that have m; a_m is their mean, times
+    the size of the batch.
+
     Parameters
     ----------
     alpha : float
@@ -92,18 +95,26 @@ class PMR(Balancer):
         known = self._context.outputs("train")
         classes = known.logits.shape[1]
         for m, embeddings in known.embeddings.items():
-            fresh = prototypes(embeddings, known.labels, classes)
+            labels = known.rows(m, known.labels)
+            fresh = prototypes(known.rows(m, embeddings), labels, classes)
             past = self._prototypes.get(m, fresh)
             self._prototypes[m] = self.momentum * past + (1 - self.momentum) * fresh
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
             return losses
-        logits = {m: -_distances(z, self._prototypes[m]) for m, z in step.embeddings.items()}
-        scores = {m: right_probability(x, step.labels).sum() for m, x in logits.items()}
-        self._weights = lags(scores)
+        embeddings = {m: step.rows(m, step.embeddings[m]) for m in step.known}
+        labels = {m: step.rows(m, step.labels) for m in embeddings}
+        logits = {m: -_distances(z, self._prototypes[m]) for m, z in embeddings.items()}
+        batch = len(step.labels)
+        scores = {
+            m: right_probability(x, labels[m]).sum() * (batch / len(x)) for m, x in logits.items()
+        }
+        if not scores:
+            return losses
+        self._weights = self._weights | lags(scores)
         own = {
-            f"pmr.{m}": self.alpha * self._weights[m] * step.cross_entropy(x)
+            f"pmr.{m}": self.alpha * self._weights[m] * step.context.cross_entropy(x, labels[m])
             for m, x in logits.items()
         }
         return {**losses, **own}

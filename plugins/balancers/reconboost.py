@@ -94,7 +94,9 @@ class ReconBoost(Balancer):
             return losses
         with torch.no_grad():
             others = torch.stack([step.fuse((j,)) for j in step.modalities if j != m])
-        return losses | {"fused": step.cross_entropy(step.fuse((m,)) + others.sum(dim=0))}
+        # A clip that lacks the modality has nothing to add to what the others say.
+        scores = step.fuse((m,)) + others.sum(dim=0)
+        return losses | {"fused": step.cross_entropy(scores, (m,))}
 
 
 @hookimpl

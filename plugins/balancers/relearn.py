@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
 from ...core.contracts import Balancer, Context, LogInteger, Outputs, Space, Uniform, hookimpl
@@ -31,7 +30,8 @@ class Relearn(Balancer):
 
     A branch whose clusters are purer on the training clips than on others has learned clips
     instead of classes, and unlearns most; one that has learned little has little to lose (Wei
-    et al. 2024). The clusters are found on each part for itself, on the unaugmented clips. With
+    et al. 2024). The clusters are found on each part for itself, on the unaugmented clips that
+    have the modality. With
     few validation clips their purity is too high by chance: read w with that in mind.
 
     Only what is trained is moved. Running statistics of normalisations stay, and follow within
@@ -124,8 +124,9 @@ class Relearn(Balancer):
     def _purity(self, outputs: Outputs, m: str) -> float:
         assert self._context is not None
         classes = self._context.model.num_classes
-        embeddings = outputs.embeddings[m].cpu().numpy().astype(np.float64)
-        return purity(clusters(embeddings, classes, self.seed), outputs.labels.cpu().numpy())
+        embeddings = outputs.rows(m, outputs.embeddings[m]).cpu().numpy().astype(np.float64)
+        labels = outputs.rows(m, outputs.labels).cpu().numpy()
+        return purity(clusters(embeddings, classes, self.seed), labels)
 
     @torch.no_grad()
     def _move(self, m: str, weight: float) -> None:
@@ -151,6 +152,8 @@ def clusters(embeddings: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDAr
     distinct = len(np.unique(embeddings, axis=0))
     if distinct <= k:  # nothing to search for
         return np.unique(embeddings, axis=0, return_inverse=True)[1].reshape(-1)
+    from scipy.cluster.vq import kmeans2  # which a registry of all plugins need not wait for
+
     _, found = kmeans2(embeddings, k, minit="++", seed=seed)
     return np.asarray(found, dtype=np.int64)
 

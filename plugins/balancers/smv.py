@@ -32,7 +32,8 @@ class SMV(Balancer):
 
     are added to the epoch, that show m alone, the others blanked. For two modalities phi_a =
     (v(a) + v(a, b) - v(b)) / 2 is one of -1/2, 0, 1/2, 1 and 3/2. Measured before every epoch
-    after the first `start`, in evaluation mode.
+    after the first `start`, in evaluation mode. Of a clip that lacks modalities |S| counts those
+    that it has, and no copy shows another.
 
     Sample-level modality valuation (Wei et al. 2024, CVPR). Departures: public code has limits
     at -0.1 and 0.4, which for two modalities separate the same values; with three, values lie
@@ -85,8 +86,10 @@ class SMV(Balancer):
             return clips
         known = self._context.outputs("train", subsets=True)
         values = valued(known, names)  # (n, M)
-        self._means = dict(zip(names, values.mean(axis=0).tolist(), strict=True))
-        counts = copies(values)[_places(clips.indices, known.indices)]
+        there = has(known, names)  # (n, M)
+        means = values.sum(axis=0) / there.sum(axis=0)  # over the clips that have each
+        self._means = dict(zip(names, means.tolist(), strict=True))
+        counts = (copies(values) * there)[_places(clips.indices, known.indices)]
         return with_copies(clips, counts, names)
 
     def metrics(self) -> dict[str, float]:
@@ -94,12 +97,23 @@ class SMV(Balancer):
         return {f"smv.{m}": mean for m, mean in self._means.items()}
 
 
+def has(known: Outputs, names: list[str]) -> npt.NDArray[np.bool_]:
+    """Which modalities each clip has, (n, M)."""
+    everybody = np.ones(len(known.labels), dtype=np.bool_)
+    return np.stack(
+        [known.present[m].cpu().numpy() if m in known.present else everybody for m in names],
+        axis=1,
+    )
+
+
 def valued(known: Outputs, names: list[str]) -> FloatArray:
-    """Shapley value of each modality for each clip, (n, M)."""
+    """Shapley value of each modality for each clip, (n, M); 0 of one that the clip lacks."""
+    there = dict(zip(names, has(known, names).T, strict=True))
 
     def worth(members: Collection[str]) -> FloatArray:
         right = known.subsets[tuple(members)].argmax(dim=1) == known.labels
-        found: FloatArray = len(members) * right.cpu().numpy().astype(np.float64)
+        count = sum((there[m] for m in members), np.zeros(len(right)))  # (n,)
+        found: FloatArray = count * right.cpu().numpy().astype(np.float64)
         return found
 
     found = shapley_values(worth, names)

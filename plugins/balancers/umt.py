@@ -21,7 +21,8 @@ class UMT(Balancer):
         L = l(f) + weight * sum over m of MSE(z_m, z_m of the teacher)
 
     The teachers are the run's own single-modality baselines, frozen, in evaluation mode, on the
-    same augmented inputs; MSE is the mean over clips and dimensions. A teacher is the same kind
+    same augmented inputs; MSE is the mean over dimensions and the
+    clips that have the modality. A teacher is the same kind
     of branch, so its embedding has the size of the student's. In a step of several passes m's
     term counts in the passes that show m.
 
@@ -62,7 +63,10 @@ class UMT(Balancer):
     def _distance(self, step: Step, modality: str) -> Tensor:
         with step.context.autocast():
             teacher = step.context.baselines[modality].embedding(step.inputs)  # (B, D)
-        return functional.mse_loss(step.embeddings[modality].float(), teacher)
+        own = step.rows(modality, step.embeddings[modality].float())
+        if not len(own):
+            return own.sum()  # 0
+        return functional.mse_loss(own, step.rows(modality, teacher))
 
 
 @hookimpl

@@ -85,7 +85,8 @@ class CNN(Branch):
                 window = (2 if height > 1 else 1, 2 if width > 1 else 1)
                 stack.append(nn.MaxPool2d(window))
                 height, width = height // window[0], width // window[1]
-            stack += [nn.BatchNorm2d(wide), nn.ReLU()]
+            # In place: nobody needs the normalised values once more, and memory is what it costs.
+            stack += [nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
         self.blocks = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.map_channels = wide
         self.dropout = nn.Dropout(dropout)

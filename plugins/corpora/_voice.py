@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter, sosfilt
 
 RATE = 16000
 Floats = npt.NDArray[np.float64]
@@ -100,6 +99,8 @@ class Delivery:
 
 def speak(voice: Voice, delivery: Delivery, rng: np.random.Generator) -> Floats:
     """One clip, (n,) float64 within full scale."""
+    from scipy.signal import lfilter  # half a second: only those who make clips wait for it
+
     n = int(delivery.seconds * RATE)
     starts, envelope = _syllables(n, delivery, rng)
     source = _source(n, voice, delivery, envelope, rng)
@@ -130,6 +131,8 @@ def _syllables(
 def _source(
     n: int, voice: Voice, delivery: Delivery, envelope: Floats, rng: np.random.Generator
 ) -> Floats:
+    from scipy.signal import lfilter
+
     t = np.linspace(-0.5, 0.5, n)
     points = rng.standard_normal(8) * delivery.span
     melody = np.interp(t, np.linspace(-0.5, 0.5, len(points)), points) + delivery.slope * t
@@ -158,6 +161,8 @@ def _through_formants(
     source: Floats, starts: npt.NDArray[np.int64], tract: float, rng: np.random.Generator
 ) -> Floats:
     """Each syllable through the resonances of one vowel, the filters' state carried over."""
+    from scipy.signal import sosfilt
+
     out = np.empty_like(source)
     state = np.zeros((_VOWELS.shape[1], 2))
     for first, last in zip(starts, [*starts[1:], len(source)], strict=True):

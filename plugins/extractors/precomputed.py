@@ -49,6 +49,8 @@ class Precomputed(Extractor):
     name = "precomputed"
     libraries = ("numpy",)
     default_branch = "mlp"
+    sources = ("table", "root")
+    by_place = True
 
     def __init__(self, *, table: str = "", columns: tuple[str, ...] = (), root: str = "") -> None:
         if not table:
@@ -60,7 +62,12 @@ class Precomputed(Extractor):
         self._rows = _read(path, columns, folder, path.stat().st_mtime_ns if path.exists() else 0)
         self.columns = self._rows.columns
         self.shape = (len(self.columns),)
-        self.parameters = {"table": str(path), "columns": columns, "root": str(folder)}
+        # No root stays none: another table has its own folder.
+        self.parameters = {
+            "table": str(path),
+            "columns": columns,
+            "root": str(folder) if root else "",
+        }
 
     def identity(self) -> Mapping[str, Any]:
         # What stands in the table decides, not where it lies.
@@ -91,7 +98,10 @@ class _Rows:
         try:
             table = read_table(file, _PATH)
         except CacheError as error:
-            raise ParameterError(f"precomputed.table: {error.message}", hint=error.hint) from None
+            raise ParameterError(
+                f"precomputed.table: {error.message}",
+                hint=error.hint or "Name the table: --set precomputed.table=FILE.csv",
+            ) from None
         self.file = file
         self.columns = _chosen(table, columns)
         self.by_place: dict[Place, npt.NDArray[np.float32]] = {}

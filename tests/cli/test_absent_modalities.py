@@ -2,12 +2,17 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from small_runs import SMALL
 
+import fusion
+from fusion.core.bundle import write_bundle
 from fusion.core.cli import run_cli
+from fusion.core.run_dir import RunDirectory
+from fusion.core.selection import Selection
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +101,6 @@ def test_a_strategy_that_cannot_be_told_says_so_before_training(
 
 def test_a_run_goes_on_as_if_it_had_never_stopped(corpus, cache, words, gated, tmp_path):
     """Which clips lack what is kept in the run directory, not asked again."""
-    import shutil
-
     again = tmp_path / "again"
     shutil.copytree(gated, again)
     for name in ("results.json", "model.safetensors", "selection.json"):
@@ -116,3 +119,115 @@ def test_a_table_of_nobody_is_refused(corpus, cache, tmp_path, capsys):
     assert run_cli(["run", *arguments(corpus, cache, table, tmp_path / "run", "gated")]) == 2
     said = capsys.readouterr().err
     assert "No clip has the feature 'precomputed'" in said and "has no row for" in said
+
+
+# -- labelling -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def ensemble(gated, tmp_path):
+    """The run as if validation had chosen the ensemble, which takes every modality."""
+    out = tmp_path / "ensemble"
+    shutil.copytree(gated, out)
+    run = RunDirectory(out)
+    chosen = run.read_json("selection.json")
+    for fold in chosen["folds"]:
+        fold.update(chosen="ensemble", weights={"mel": 0.5, "precomputed": 0.5})
+    members = write_bundle(run, Selection.from_json(chosen))
+    run.write_json("run.json", {**run.info(), "handed_out": [m.to_json() for m in members]})
+    return out
+
+
+@pytest.fixture
+def new(corpus, tmp_path):
+    """Two new recordings, and a table with a row of the first."""
+    for name in ("n0.wav", "n1.wav"):
+        shutil.copy(corpus.parent / "s0-happy-1.wav", tmp_path / name)
+    (tmp_path / "new.csv").write_text("path,a,b,c\nn0.wav,5,0,0\n")
+    return tmp_path
+
+
+def test_predict_looks_new_recordings_up_in_another_table(ensemble, new, capsys):
+    files = [str(new / name) for name in ("n0.wav", "n1.wav")]
+    assert run_cli(["predict", str(ensemble), *files]) == 0
+    said = capsys.readouterr()
+    assert "2 of 2 recordings have no precomputed: labelled without it" in said.err
+    other = ["--set", f"precomputed.table={new / 'new.csv'}"]
+    assert run_cli(["predict", str(ensemble), *files, "--json", *other]) == 0
+    said = capsys.readouterr()
+    first, second = map(json.loads, said.out.splitlines())
+    assert (first["lacking"], second["lacking"]) == ([], ["precomputed"])
+    assert first["probabilities"] != second["probabilities"]  # of the same sound
+    assert "1 of 2 recordings have no precomputed" in said.err
+    settings = {"precomputed": {"table": str(new / "new.csv")}}
+    again = fusion.load(ensemble).predict(files, settings=settings)
+    assert [p.lacking for p in again] == [(), ("precomputed",)]
+    assert again[0].probabilities == pytest.approx(first["probabilities"], abs=1e-6)
+
+
+def test_a_row_may_be_added_to_the_table_of_a_trained_model(ensemble, new, words, capsys):
+    """Where it lies and what else stands in it decide nothing of the model."""
+    before = words.read_text()
+    words.write_text(f"{before}{new / 'n0.wav'},5,0,0\n")
+    try:
+        assert run_cli(["predict", str(ensemble), str(new / "n0.wav")]) == 0
+        assert not capsys.readouterr().err
+    finally:
+        words.write_text(before)
+
+
+REFUSED = {
+    "mel.hop=100": ("another mel: hop: 256 then, 100 here", "--set mel.hop=256"),
+    "precomputed.columns=a": (
+        'another precomputed: columns: ["a", "b", "c"] then, ["a"] here',
+        "--set precomputed.columns=a,b,c",
+    ),
+    "train.epochs=3": ("'train' is no feature of this run", "it takes: mel, precomputed."),
+    "precomputed.tabel=x": ("no parameter of precomputed 'tabel'", "Did you mean 'table'"),
+    "precomputed.table=no.csv": ("no.csv can't be read", "--set precomputed.table=FILE.csv"),
+}
+
+
+@pytest.mark.parametrize("setting", REFUSED)
+def test_what_a_model_reads_is_not_set_anew(ensemble, new, setting, capsys):
+    assert run_cli(["predict", str(ensemble), str(new / "n0.wav"), "--set", setting]) == 2
+    said = capsys.readouterr().err
+    assert all(part in said for part in REFUSED[setting]), said
+
+
+# -- what is said of it --------------------------------------------------------------
+
+
+def test_the_cache_is_not_asked_for_what_clips_lack(gated, capsys):
+    assert run_cli(["cache", "why", str(gated)]) == 0
+    said = capsys.readouterr().out
+    assert "precomputed: 18 clips have no precomputed" in said
+    assert "(36 clips): found" in said and "(54 clips): found" in said
+    assert run_cli(["cache", "why", str(gated), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["absent"] == {"precomputed": 18}
+
+
+LACK = "18 clips have no precomputed. Alone, a modality says of them how frequent each class"
+
+
+@pytest.mark.slow
+def test_a_comparison_says_how_many_clips_lack_what(corpus, cache, words, tmp_path, capsys):
+    given = arguments(corpus, cache, words, tmp_path / "out", "gated")
+    for option, instead in (
+        ("--strategy", ["--strategies", "gated", "--no-controls"]),
+        ("--epochs", ["--budget", "4"]),
+    ):
+        index = given.index(option)
+        given[index : index + 2] = instead
+    assert run_cli(["compare", *given]) == 0
+    assert LACK in " ".join(capsys.readouterr().out.split())
+    assert LACK in (tmp_path / "out" / "table.md").read_text()
+    assert json.loads((tmp_path / "out/results.json").read_text())["absent"] == {"precomputed": 18}
+
+
+@pytest.mark.slow
+def test_an_audit_says_how_many_clips_lack_what(corpus, cache, words, tmp_path, capsys):
+    given = arguments(corpus, cache, words, tmp_path / "out", "gated")
+    assert run_cli(["audit", *given, "--splits", "speaker"]) == 0
+    assert LACK in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "out/audit.json").read_text())["absent"] == {"precomputed": 18}

@@ -143,8 +143,8 @@ def test_predict(corpus: Path, cache: str, tmp_path: Path, capsys: pytest.Captur
     unknown, labelled = map(json.loads, said.out.splitlines())
     assert labelled["label"] in CLASSES and labelled["error"] is None
     assert unknown["label"] is None
-    assert "was imported for" in unknown["error"] and str(other) in unknown["error"]
-    assert "no array of" in said.err and "Traceback" not in said.err
+    assert "it has no face" in unknown["error"] and str(other) in unknown["error"]
+    assert "which the model that was handed out takes" in said.err and "Traceback" not in said.err
 
 
 @pytest.mark.slow

@@ -251,3 +251,11 @@ def test_more_folds_than_speakers_are_a_mistake(plan):
 def test_no_split_at_all(plan):
     with pytest.raises(SplitError, match=r"allow no split at all. speaker: .* random: .* corpus: "):
         plan(speakers=1, folds=200)
+
+
+def test_how_many_clips_lack_what_is_remarked():
+    audit = replace(audit_of({}, NEW), absent={"video": 3})
+    assert remarks(audit)[0].startswith("3 clips have no video. Alone,")
+    plain = audit.to_json()
+    assert plain["absent"] == {"video": 3} and remarks(audit)[0] in plain["sentences"]
+    assert not any("have no" in remark for remark in remarks(audit_of({}, NEW)))

@@ -57,8 +57,8 @@ def test_mix_of_those_that_can_say_something_by_hand():
     present = np.array([[True, True], [True, False], [False, True]])
     found = mix([a, b], np.array([0.25, 0.75]), present)
     np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0], [0, 1]])
-    # The only one there has no weight: it is all there is.
-    np.testing.assert_allclose(mix([a, b], np.array([1.0, 0.0]), present)[2], [0, 1])
+    # The only one there has no weight: what the others say of clips that they know nothing of.
+    np.testing.assert_allclose(mix([a, b], np.array([1.0, 0.0]), present)[2], [1, 0])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -68,6 +68,13 @@ def test_root(table, tmp_path):
     assert extractor.extract(Recording(tmp_path / "audio" / "x.wav")).tolist() == [1, 2]
 
 
+def test_another_table_has_its_own_folder(table, tmp_path):
+    first = made(table(("x.wav", 1, 2)))
+    assert first.parameters["root"] == ""
+    other = made(**{**first.parameters, "table": table(("y.wav", 3, 4), name="sub/other.csv")})
+    assert other.extract(Recording(tmp_path / "sub" / "y.wav")).tolist() == [3, 4]
+
+
 def test_the_content_of_the_table_makes_the_fingerprint_and_not_its_place(table):
     first = fingerprint_of(made(table(("x.wav", 1, 2))))
     moved = fingerprint_of(made(table(("x.wav", 1, 2), name="sub/other.csv")))

@@ -1,0 +1,177 @@
+"""The plots of docs/performance.md, from the figures that lie beside them.
+
+python benchmarks/plots.py [--reading PYTEST_BENCHMARK.json]
+
+``extraction.py --out`` and ``workers.py --out`` write figures. Those of reading come from
+``pytest benchmarks/test_cache.py -k shuffled --benchmark-json FILE``, of which --reading keeps
+what is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from timing import keep, machine
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs/img"
+OURS, THEIRS, GREY = "#0f6e8c", "#d08a3c", "#9aa5ab"
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "fusion",  # the same file from the same figures
+    "svg.fonttype": "none",
+}
+
+
+def figures(name: str) -> dict[str, Any] | None:
+    """Stored ones, or None."""
+    path = IMAGES / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def save(figure: Any, name: str) -> None:
+    figure.tight_layout()
+    figure.savefig(IMAGES / f"{name}.svg", metadata={"Date": None}, facecolor="white")
+    plt.close(figure)
+    print(IMAGES / f"{name}.svg")
+
+
+def label(case: dict[str, Any]) -> str:
+    return f"{case['name']}, {case['seconds of sound']:.1f} s\n{case['points']} points"
+
+
+def plot_ratios(found: dict[str, Any]) -> None:
+    """How many times as long both pipelines take for mel and persistence of a clip."""
+    cases = found["cases"]
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    for shift, name, colour in ((-0.2, "usual", THEIRS), (0.2, "sensible", GREY)):
+        ratios = [c["pipelines"][name]["both"] / c["pipelines"]["ours"]["both"] for c in cases]
+        places = [n + shift for n in range(len(cases))]
+        bars = axes.bar(places, ratios, 0.38, color=colour, label=f"the {name} pipeline")
+        axes.bar_label(bars, [f"{ratio:.0f} x" for ratio in ratios], padding=2)
+    axes.set_yscale("log")
+    axes.set_ylim(1, 3000)
+    axes.set_xticks(range(len(cases)), [label(c) for c in cases])
+    axes.set_ylabel("times as long as ours")
+    axes.set_title("Mel + persistence of one clip, one core", loc="left")
+    axes.legend(frameon=False, ncols=2, loc="upper left")
+    save(figure, "extraction_ratios")
+
+
+def plot_floor(found: dict[str, Any]) -> None:
+    """Where our time goes, beside what the reductions alone take in each library."""
+    cases = found["cases"][:4]
+    shown = ("decode, log-mel", "distances", "reductions, lunes", "images")
+    colours = ("#b9d7e0", "#6fb0c4", OURS, "#083f52")
+    figure, rows = plt.subplots(len(cases), 1, figsize=(7, 1.15 * len(cases) + 0.6), sharex=False)
+    for axes, case in zip(rows, cases, strict=True):
+        parts, left = case["parts"], 0.0
+        for part, colour in zip(shown, colours, strict=True):
+            named = part.replace("reductions, lunes", "reductions")
+            axes.barh(2, 1e3 * parts[part], left=1e3 * left, color=colour, label=named)
+            left += parts[part]
+        bars = [
+            axes.barh(1, 1e3 * parts["reductions, gudhi"], color=GREY),
+            axes.barh(0, 1e3 * parts["reductions, ripser"], color=THEIRS),
+        ]
+        axes.text(1e3 * left, 2, f" {1e3 * left:.1f} ms", va="center")
+        for bar in bars:
+            axes.bar_label(bar, fmt=" %.0f ms")
+        axes.set_yticks(
+            [2, 1, 0], ["persistence, whole", "reductions alone, gudhi", "reductions alone, ripser"]
+        )
+        axes.margins(x=0.12)
+        axes.set_title(label(case).replace("\n", ", "), loc="left", fontsize=9)
+    handles, names = rows[0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, ncols=4, loc="lower center", fontsize=8)
+    rows[-1].set_xlabel("ms, one core\n")
+    save(figure, "extraction_floor")
+
+
+def plot_reading(found: dict[str, Any]) -> None:
+    """Clips per second of a shuffled batch."""
+    features = list(found["features"])
+    figure, rows = plt.subplots(1, len(features), figsize=(8, 3.4), sharey=True)
+    for axes, feature in zip(rows, features, strict=True):
+        speeds = found["features"][feature]
+        first = found["features"][features[0]]
+        names = sorted(first, key=first.__getitem__)
+        bars = axes.barh(
+            names,
+            [speeds[name] for name in names],
+            color=[OURS if "cache" in n else THEIRS if "memmap" in n else GREY for n in names],
+        )
+        axes.bar_label(bars, [f"{speeds[name]:,.0f}" for name in names], padding=2, fontsize=8)
+        axes.set_xscale("log")
+        axes.margins(x=0.22)
+        axes.set_title(f"{feature}, clips per second", loc="left", fontsize=9)
+    save(figure, "reading")
+
+
+def plot_workers(found: dict[str, Any]) -> None:
+    """Speed by the number of processes, beside what would be perfect."""
+    if len(found["builds"]) < 2:
+        print("A build by one other number of processes: a sentence, and no plot.")
+        return
+    jobs = [1, *(build["jobs"] for build in found["builds"])]
+    ratios = [1.0, *(build["ratio"] for build in found["builds"])]
+    figure, axes = plt.subplots(figsize=(3.6, 2.8))
+    axes.plot(jobs, jobs, "--", color=GREY, label="perfect")
+    axes.plot(jobs, ratios, "o-", color=OURS, label="a build of mel + persistence")
+    for x, y in zip(jobs[1:], ratios[1:], strict=True):
+        axes.annotate(f"{y:.2f}", (x, y), textcoords="offset points", xytext=(0, -13), ha="center")
+    axes.set_xticks(jobs)
+    axes.set_xlabel("processes")
+    axes.set_ylabel("times as fast as one")
+    axes.legend(frameon=False)
+    axes.margins(0.15)
+    save(figure, "workers")
+
+
+PLOTS = {
+    "extraction": (plot_ratios, plot_floor),
+    "workers": (plot_workers,),
+    "reading": (plot_reading,),
+}
+
+
+def keep_reading(path: Path) -> None:
+    """What is drawn, of pytest-benchmark's figures."""
+    benchmarks: Sequence[dict[str, Any]] = json.loads(path.read_text())["benchmarks"]
+    features: dict[str, dict[str, float]] = {}
+    for one in benchmarks:
+        if one["name"].startswith("test_shuffled_batch"):
+            feature = one["group"].split(" of ")[-1]
+            speed = one["extra_info"]["clips"] / one["stats"]["median"]
+            features.setdefault(feature, {})[one["params"]["name"]] = round(speed)
+    # How busy the machine was when they were taken, pytest-benchmark does not say.
+    keep({"machine": {**machine(), "load": None}, "features": features}, IMAGES / "reading.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--reading", type=Path, help="figures of pytest-benchmark")
+    given = parser.parse_args()
+    if given.reading:
+        keep_reading(given.reading)
+    with plt.rc_context(STYLE):
+        for name, drawers in PLOTS.items():
+            found = figures(name)
+            if found is None:
+                print(f"No figures at {IMAGES / name}.json: not drawn.")
+                continue
+            for draw in drawers:
+                draw(found)
+
+
+if __name__ == "__main__":
+    main()

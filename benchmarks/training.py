@@ -1,0 +1,230 @@
+"""One training on a CPU: the loop that people write against ours.
+
+python benchmarks/training.py [--rounds N] [--data PATH --epochs N] [--out FILE.json]
+
+Samples per second: every loop in a process of its own, taking turns, the same clips and batch
+size. With --data, a copy of RAVDESS, also the validation accuracy of each epoch on real clips,
+and the seconds until ours is as good as the plain loop ever was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from elsewhere import Elsewhere
+from networks import (
+    BATCH,
+    CLASSES,
+    MEL,
+    PLAIN_BLOCKS,
+    PlainLoop,
+    our_epoch,
+    our_trainer,
+    random_clips,
+)
+from timing import busy, in_turn, keep
+from torch import nn
+
+from fusion import Clips
+
+CLIPS = 6 * BATCH
+PLAIN = "plain loop, torch's threads"
+CPU = torch.device("cpu")
+STILL = {"masks": 0, "shift_time": 0.0, "shift_frequency": 0.0, "label_smoothing": 0.0,
+         "average": 0.0, "clip": 0.0, "class_weights": "none", "precision": "float32"}  # fmt: skip
+
+# What each column adds to the one before it.
+OURS: Mapping[str, tuple[Mapping[str, Any] | None, str]] = {
+    "ours, the same blocks, float32": (PLAIN_BLOCKS, "float32"),
+    "ours, the same blocks": (PLAIN_BLOCKS, "auto"),
+    "ours, default branch, float32": (None, "float32"),
+    "ours, default branch": (None, "auto"),
+}
+
+
+def make_plain(clips: int) -> Callable[[], object]:
+    inputs = torch.from_numpy(random_clips([MEL], clips)["mel"])
+    return PlainLoop(inputs, torch.arange(clips) % CLASSES, CPU).epoch
+
+
+def make_ours(
+    clips: int, branch: Mapping[str, Any] | None, precision: str
+) -> Callable[[], object]:
+    trainer = our_trainer([MEL], None, clips=clips, branch=branch, precision=precision)
+    return lambda: our_epoch(trainer)
+
+
+def check_equal(steps: int = 4) -> float:
+    """Largest relative difference of the weights after steps of the engine and of a bare loop.
+
+    Of the same network, without what ours adds to it (augmentation, averaging, clipping).
+    """
+    branch = {"blocks": 3, "dropout": 0.0}
+    ours, bare = (our_trainer([MEL], None, branch=branch, epochs=9, **STILL) for _ in range(2))
+    model, config = bare.model.train(), bare.config
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    ours.model.train()
+    generator = torch.Generator().manual_seed(0)
+    for index in range(steps):
+        rows = ours.train[index * BATCH : (index + 1) * BATCH]
+        ours.stepper.step(1, index, Clips(rows), generator)
+        inputs, labels = bare.features.batch(rows)
+        optimizer.param_groups[0]["lr"] = config.lr * bare.optimizer.schedule(index)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    with torch.no_grad():
+        pairs = zip(ours.model.parameters(), model.parameters(), strict=True)
+        found = max(float((a - b).norm() / b.norm().clamp_min(1e-6)) for a, b in pairs)
+    if not found < 1e-4:
+        raise SystemExit(f"A step of the engine is not that of a bare loop: {found:.1e} apart.")
+    return found
+
+
+def samples_per_second(rounds: int, names: list[str] | None = None) -> dict[str, float]:
+    """Of each loop; `names` of ours, or all."""
+    with ExitStack() as stack:
+
+        def started(*given: Any, **settings: Any) -> Elsewhere:
+            process = Elsewhere(*given, **settings)
+            stack.callback(process.close)
+            return process
+
+        calls: dict[str, Callable[[], object]] = {
+            PLAIN: started(make_plain, CLIPS, threads=0),
+            "plain loop, one thread": started(make_plain, CLIPS),
+        }
+        for name, given in OURS.items():
+            if names is None or name in names:
+                calls[name] = started(make_ours, CLIPS, *given, worker=True)
+        return {name: CLIPS / seconds for name, seconds in in_turn(calls, rounds).items()}
+
+
+def table(speeds: Mapping[str, float]) -> str:
+    lines = [f"One training of mel, batch {BATCH}, clips per second:"]
+    for name, speed in speeds.items():
+        lines.append(f"  {name:<32}{speed:8.1f}{speed / speeds[PLAIN]:8.2f} x")
+    return "\n".join(lines)
+
+
+# -- on real clips ---------------------------------------------------------------------
+
+
+def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Mel of all clips, (n, 1, 128, 256), their classes, and the run's own split."""
+    from tempfile import mkdtemp
+
+    from fusion.core.config import RunConfig
+    from fusion.core.experiment import prepare_run
+    from fusion.core.prepare import make_plan
+    from fusion.core.registry import Registry
+    from fusion.core.trainings import Training, features_of, spec_of, training_context
+
+    registry = Registry()
+    config = RunConfig((data,), features=("mel",), strategy="concat")
+    run = prepare_run(make_plan(config, registry), Path(mkdtemp()) / "run", registry)
+    context = training_context(run.path)
+    features = features_of(context, spec_of(run, Training(0, "mel")), resident_bytes=0)
+    split = context.data.splits[0]
+    array = features.arrays["mel"].take(np.arange(len(features))).astype(np.float32)
+    return array, context.data.targets, split
+
+
+def balanced(said: torch.Tensor, truth: torch.Tensor) -> float:
+    """Unweighted average recall."""
+    return float(np.mean([float((said[truth == c] == c).double().mean()) for c in truth.unique()]))
+
+
+def plain_accuracy(array: np.ndarray, targets: np.ndarray, split: Any, epochs: int) -> list[Any]:
+    """(seconds of training so far, validation UAR) after each epoch."""
+    train = array[split.train]
+    array = (array - train.mean()) / train.std()  # which people do
+    loop = PlainLoop(torch.from_numpy(array[split.train]), torch.from_numpy(targets[split.train]),
+                     CPU)  # fmt: skip
+    val, truth = torch.from_numpy(array[split.val]), torch.from_numpy(targets[split.val])
+    found, seconds = [], 0.0
+    for _ in range(epochs):
+        started = time.perf_counter()
+        loop.epoch()
+        seconds += time.perf_counter() - started
+        found.append((seconds, balanced(loop.says(val), truth)))
+    return found
+
+
+def our_accuracy(
+    array: np.ndarray, targets: np.ndarray, split: Any, epochs: int, branch: Any
+) -> list[Any]:
+    found: list[Any] = []
+    trainer = our_trainer([MEL], None, arrays={"mel": array}, targets=targets,
+                          parts=(split.train, split.val), branch=branch, epochs=epochs)  # fmt: skip
+    trainer.on_epoch = lambda record: found.append((trainer.progress.seconds, record["val_uar"]))
+    trainer.fit()
+    return found
+
+
+def accuracy(data: str, plain_epochs: int, our_epochs: int) -> dict[str, Any]:
+    """Epochs of the plain loop, and of ours until it is as good. Seconds of training alone."""
+    from fusion.core.memory import keep_freed_memory
+
+    array, targets, split = real_clips(data)
+    torch.set_num_threads(torch.multiprocessing.cpu_count())
+    found = {"plain": plain_accuracy(array, targets, split, plain_epochs)}
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    for name, branch in (("same blocks", PLAIN_BLOCKS), ("default branch", None)):
+        found[name] = our_accuracy(array, targets, split, our_epochs, branch)
+    return found
+
+
+def reached(epochs: list[Any], goal: float, over: int = 3) -> float | None:
+    """Seconds until the mean UAR of `over` epochs was `goal`; None where it never was."""
+    uars = [uar for _, uar in epochs]
+    for last in range(over, len(epochs) + 1):
+        if np.mean(uars[last - over : last]) >= goal:
+            return float(epochs[last - 1][0])
+    return None
+
+
+def story(found: Mapping[str, list[Any]], over: int = 3) -> str:
+    means = [np.mean([u for _, u in found["plain"][i - over : i]])
+             for i in range(over, len(found["plain"]) + 1)]  # fmt: skip
+    goal = float(max(means))
+    lines = [f"On real clips: seconds of training until the validation UAR, a mean of {over} "
+             f"epochs, is {goal:.3f}, the plain loop's best of {len(found['plain'])} epochs:"]  # fmt: skip
+    first = reached(found["plain"], goal, over)
+    for name, epochs in found.items():
+        seconds = reached(epochs, goal, over)
+        said = "never" if seconds is None else f"{seconds:.1f} s, {first / seconds:.1f} x"
+        best = max(u for _, u in epochs)
+        lines.append(f"  {name:<16}{said:<18} {epochs[-1][0] / len(epochs):.2f} s an epoch, "
+                     f"best epoch {best:.3f}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--data", help="a copy of RAVDESS")
+    parser.add_argument("--epochs", type=int, nargs=2, default=(12, 30),
+                        metavar=("PLAIN", "OURS"))  # fmt: skip
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    print(f"a step is that of a bare loop: weights {check_equal():.0e} apart after 4 steps")
+    figures: dict[str, Any] = {"clips per second": samples_per_second(given.rounds)}
+    print("\n".join(filter(None, [busy(), table(figures["clips per second"])])))
+    if given.data:
+        figures["epochs"] = accuracy(given.data, *given.epochs)
+        print(story(figures["epochs"]))
+    if given.out:
+        keep(figures, given.out)
+
+
+if __name__ == "__main__":
+    main()

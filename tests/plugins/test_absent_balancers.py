@@ -1,0 +1,140 @@
+"""No balancer learns from what stands in the place of a modality that a clip lacks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fusion.core.errors import UserError
+from fusion.core.features import Features
+from fusion.core.model import FusionModel
+from fusion.core.registry import Registry
+from fusion.core.testing.problem import (
+    NAMES,
+    Rows,
+    SmallMaps,
+    SmallStrategy,
+    one_step,
+    small_features,
+    small_model,
+    trainer_of,
+)
+
+REGISTRY = Registry()
+BALANCERS = [entry.name for entry in REGISTRY.entries("balancer")]
+# So that rules that start late act within three epochs.
+EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relearn": {"every": 1},
+         "gblend": {"epochs": 1}, "greedy": {"warmup": 0}, "lfm": {"every": 1},
+         "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
+STRATEGIES = {"blind": SmallStrategy, "maps": SmallMaps, "gated": REGISTRY.strategy("gated")}
+
+
+def made(name):
+    return REGISTRY.balancer(name)(**EARLY.get(name, {}))
+
+
+def lacking(flags):
+    """The small problem of as many modalities as `NAMES`; no face where `flags`, (48,), says so."""
+    features = small_features(len(NAMES))
+    return Features(
+        features.modalities,
+        {m: Rows(rows.array) for m, rows in features.arrays.items()},
+        features.targets.numpy(),
+        torch.device("cpu"),
+        resident_bytes=10**9,
+        absent={"face": flags},
+    )
+
+
+@pytest.fixture
+def place(monkeypatch):
+    """Sets what branches seem to have made of clips that lack a modality."""
+    filled = [0.0]
+    encode = FusionModel.encode
+
+    def filling(self, inputs, presence=None):
+        found = encode(self, inputs, presence)
+        if presence is not None:
+            for m in presence.rows:
+                gone = ~presence.table[:, presence.modalities.index(m)]
+                for made_of in (found.embeddings, found.maps):
+                    if m in made_of:
+                        x = made_of[m]
+                        wide = gone.view(-1, *[1] * (x.dim() - 1))
+                        made_of[m] = x.masked_fill(wide, filled[0])
+        return found
+
+    monkeypatch.setattr(FusionModel, "encode", filling)
+    return lambda value: filled.__setitem__(0, value)
+
+
+def trainer_for(name, strategy, flags):
+    try:
+        balancer = made(name)
+        model = small_model(len(NAMES), strategy=STRATEGIES[strategy], balancers=[balancer])
+        return trainer_of(model, lacking(flags), [balancer], epochs=3)
+    except UserError as error:
+        assert error.hint
+        pytest.skip(f"{name}: {error.message}")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", BALANCERS)
+def test_what_stands_in_absent_rows_changes_no_training(name, strategy, place):
+    """Not of the probes' scores either, nor of prototypes, clusters or copies made of them."""
+    flags = np.arange(48) // 3 % 2 == 0
+    trained = []
+    for value in (0.0, 5.0):
+        place(value)
+        trainer = trainer_for(name, strategy, flags)
+        history = trainer.fit().history
+        assert all(math.isfinite(v) for r in history for v in r.values() if isinstance(v, float))
+        own = [{k: v for k, v in r.items() if k.startswith(f"{name}.")} for r in history]
+        trained.append((trainer.model.state_dict(), own))
+    (first, metrics), (second, others) = trained
+    for key, weights in first.items():
+        torch.testing.assert_close(second[key], weights, rtol=1e-5, atol=1e-6, msg=key)
+    assert others == [pytest.approx(record, rel=1e-4, abs=1e-6) for record in metrics]
+
+
+def gradients_of(name, strategy, bias, poison):
+    """What one step on clips without a face does to the other branches, factors included."""
+    flags = np.arange(48) < 8
+    trainer = trainer_for(name, strategy, flags)
+    found = {}
+
+    class Last(REGISTRY.balancer("unimodal_loss")):
+        takes_over = ()
+
+        def losses(self, losses, step):
+            return losses
+
+        def gradients(self, gradients, step):
+            for m in gradients.modalities:
+                factor = gradients.factors.get(m, torch.tensor(1.0))
+                found[m] = [g.clone() * factor for g in gradients[m]]
+
+    trainer.features.arrays["face"].array[flags] = poison
+    with torch.no_grad():
+        trainer.model.probes["face"].bias.copy_(torch.tensor(bias))
+    trainer.stepper.balancers = [*trainer.stepper.balancers, Last()]
+    for balancer in trainer.stepper.balancers[:-1]:
+        balancer.setup(trainer.context)
+        balancer.epoch_start(1)
+    one_step(trainer)
+    assert all(not g.any() for g in found.pop("face", []))
+    return found
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_modality_that_no_clip_of_a_batch_has_pulls_at_no_other(name, strategy):
+    """Neither by what stands in its place, nor by the bias of its probe."""
+    first = gradients_of(name, strategy, [0.0, 0.0, 0.0], 0.0)
+    second = gradients_of(name, strategy, [3.0, -2.0, 1.0], 9.0)
+    assert first.keys() == second.keys()
+    for m, gradients in first.items():
+        for a, b in zip(gradients, second[m], strict=True):
+            assert a.isfinite().all()
+            torch.testing.assert_close(a, b)

@@ -1,0 +1,115 @@
+"""benchmarks/compare.py: its arithmetic, and what it says where it can't compare."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+@pytest.fixture
+def compare(benchmark_module: Callable[[str], Any]) -> Any:
+    return benchmark_module("compare")
+
+
+def measuring(*seconds: tuple[float, float]) -> Callable[[str, str], dict[str, Any]]:
+    """Pairs of seconds in the order in which they are measured: before, now, before, now."""
+    flat = iter([s for pair in seconds for s in pair])
+    return lambda version, name: {"seconds": next(flat), "result": []}
+
+
+def test_change_is_that_of_the_medians(compare: Any) -> None:
+    found = compare.run(measuring((1, 9), (2, 3), (50, 2)), "a", 3)
+    assert found.before == [1, 2, 50] and found.now == [9, 3, 2]
+    assert found.change == pytest.approx(3 / 2 - 1)
+    assert found.slower(0.4) and not found.slower(0.6)
+
+
+def test_what_looks_slow_is_measured_again_before_it_counts(compare: Any) -> None:
+    chance = compare.compare(measuring((1, 2), *[(1, 1)] * 3), ["a"], 1, 0.2)
+    assert [one.slower(0.2) for one in chance] == [False]
+    truth = compare.compare(measuring(*[(1, 2)] * 4), ["a"], 1, 0.2)
+    assert [one.slower(0.2) for one in truth] == [True]
+    assert truth[0].now == [2, 2, 2]  # of the second time alone
+
+
+def test_what_the_baseline_can_not_run_is_skipped_with_the_reason(compare: Any) -> None:
+    def measure(version: str, name: str) -> dict[str, Any]:
+        return {"reason": "no such module"} if version == "before" else {"seconds": 1.0}
+
+    (found,) = compare.compare(measure, ["a"], 2, 0.2)
+    assert not found.slower(0.2)
+    assert list(compare.table([found], 0.2))[1] == (
+        "a  skipped: the baseline can't run it (no such module)"
+    )
+
+
+def test_what_this_version_can_not_run_is_an_error(compare: Any) -> None:
+    def measure(version: str, name: str) -> dict[str, Any]:
+        return {"reason": "spoilt"} if version == "now" else {"seconds": 1.0, "result": []}
+
+    with pytest.raises(compare.BrokenError, match="a: this version can't run it: spoilt"):
+        compare.run(measure, "a", 1)
+
+
+def test_the_table_says_what_is_slower_and_what_is_another_thing(compare: Any) -> None:
+    slower = compare.Compared("reading", [0.010], [0.013])
+    other = compare.Compared("mel", [0.010], [0.005], differs=True)
+    assert list(compare.table([slower, other], 0.2)) == [
+        "             before         now  change",
+        "reading    10.00 ms    13.00 ms  +30.0%  SLOWER",
+        "mel        10.00 ms     5.00 ms  -50.0%  (they compute something else)",
+    ]
+
+
+def test_results_amount_to_the_same(compare: Any, benchmark_module: Callable[[str], Any]) -> None:
+    summary = benchmark_module("compared").summary
+    assert summary(np.array([[1.0, 3.0]])) == summary([np.ones(1), np.full(1, 3.0)]) == [2, 1]
+    assert summary(None) == []
+    assert compare.same([2.0, 1.0], [2.001, 1.0])
+    assert not compare.same([2.0, 1.0], [2.1, 1.0])
+    assert not compare.same([], [2.0, 1.0])
+
+
+def test_rounds_go_in_turn(benchmark_module: Callable[[str], Any]) -> None:
+    calls: list[str] = []
+    taken = benchmark_module("timing").in_turn(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2
+    )
+    assert calls == ["a", "b"] * 3 and taken.keys() == {"a", "b"}
+
+
+def said_by(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/compare.py"), *arguments],
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_suite_that_is_none() -> None:
+    code, said = said_by("sturt")
+    assert code != 0
+    assert said == ("There is no suite 'sturt'. Known: extraction, cache, training, start.\n")
+
+
+def test_a_baseline_that_is_none() -> None:
+    code, said = said_by("--against", "no-such-tag", "start")
+    assert code == 2
+    assert said.startswith("Not compared: ")
+    assert "Traceback" not in said
