@@ -51,14 +51,15 @@ def acting_epoch(trainer: Trainer) -> int:
 
 
 def passes(balancers: Sequence[str]) -> tuple[float, float]:
-    """Forward and backward passes through the branches per step."""
-    trainer = trainer_with(balancers)
+    """Forward and backward passes through the branches per step, a mean of some steps."""
+    trainer, steps = trainer_with(balancers), 4
     step = our_step(trainer, epoch=acting_epoch(trainer))
-    step()
     with Passes() as count:
-        step()
+        for _ in range(steps):
+            step()
     convolutions = sum(isinstance(m, torch.nn.Conv2d) for m in trainer.model.branches.modules())
-    return count.forward / convolutions, count.backward / convolutions
+    each = steps * convolutions
+    return count.forward / each, count.backward / each
 
 
 def epoch_of(trainer: Trainer) -> Callable[[], object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -157,24 +158,21 @@ def our_trainer(
 def our_step(trainer: Trainer, *, recorded: bool = False, epoch: int = 1) -> Callable[[], object]:
     """A whole step of the engine: gather, standardise, augment, probes, balancers, average.
 
-    Of the training's `epoch`; `recorded` as the few steps are that the recorder looks at.
+    The next of the training each time, of its `epoch`; all are `recorded`, or none is: a run
+    records a few of an epoch.
     """
-    stepper = trainer.stepper
-    recorder, stepper.recorder = stepper.recorder, None
-    assert recorder is not None
-    looked = min(recorder._looked)
-    if recorded:
-        stepper.recorder = recorder
+    stepper, recorder = trainer.stepper, trainer.recorder
+    stepper.recorder = recorder if recorded else None
     trainer._enter(trainer._stage(epoch))
     for balancer in trainer.balancers:
         balancer.epoch_start(epoch)
     generator = torch.Generator().manual_seed(0)
     clips = Clips(trainer.train[: trainer.config.batch_size])
+    numbers = count(min(recorder._looked), recorder._period) if recorded else count()
 
     def step() -> object:
-        if recorded:
-            recorder._sums.clear()
-        return stepper.step(epoch, looked, clips, generator)
+        recorder._sums.clear()  # which the end of an epoch reads
+        return stepper.step(epoch, next(numbers), clips, generator)
 
     return step
 

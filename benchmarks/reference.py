@@ -84,6 +84,11 @@ def points_of(spectrogram: Floats) -> Points:
 
 def usual_diagrams(points: Points) -> list[Floats]:
     """Finite bars of H0 and H1 in each of the three metrics."""
+    return [bars for matrix in usual_matrices(points) for bars in rips(matrix)]
+
+
+def usual_matrices(points: Points) -> list[Floats]:
+    """(t, t) distances in the three metrics, one call per pair of frames."""
     frames, standard, weights, instants = (
         points.frames, points.standard, points.weights, points.instants,
     )  # fmt: skip
@@ -99,10 +104,7 @@ def usual_diagrams(points: Points) -> list[Floats]:
     def wasserstein(i: int, j: int) -> float:
         return float(wasserstein_distance(bands, bands, weights[i], weights[j]))
 
-    found = []
-    for metric in (euclidean, temporal, wasserstein):
-        found += rips(pairwise(len(frames), metric))
-    return found
+    return [pairwise(len(frames), metric) for metric in (euclidean, temporal, wasserstein)]
 
 
 def sensible_diagrams(points: Points) -> list[Floats]:

@@ -29,7 +29,9 @@ def keep_freed_memory() -> None:
     the C library is not GNU's.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    for parameter, value in _KEEP if mallopt is not None else ():
+    if mallopt is None:
+        return
+    for parameter, value in _KEEP:
         mallopt(parameter, value)
 
 

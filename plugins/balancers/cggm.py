@@ -26,7 +26,8 @@ class CGGM(Balancer):
         L    = l(f) + lam * mean over m of B_m * (1 - cos(p - y, p_m - y))
 
     p are the fused probabilities, p_m those of the probe of m (constant here), y the classes as
-    0 and 1; cos is over all values of the batch, of the clips that have m. The probes are the paper's auxiliary
+    0 and 1; cos is over all values of the batch, of the clips that have m. The
+    probes are the paper's auxiliary
     classifiers on the detached embedding.
 
     Size: the paper compares the accuracies of two consecutive batches, whose sum of changes
@@ -103,11 +104,12 @@ class CGGM(Balancer):
         assert step.logits is not None
         right = functional.one_hot(step.labels, step.logits.shape[1])
         fused = step.logits.softmax(dim=1) - right  # (B, C)
+        whole = fused.flatten()  # once: its gradients are then added up in one place
         terms = []
         for m in step.known:
-            own = step.unimodal[m].detach().softmax(dim=1) - right
-            flat = [step.rows(m, x).flatten() for x in (fused, own)]
-            cosine = functional.cosine_similarity(flat[0], flat[1], dim=0)
+            own = step.rows(m, step.unimodal[m].detach().softmax(dim=1) - right)
+            there = whole if len(own) == len(fused) else step.rows(m, fused).flatten()
+            cosine = functional.cosine_similarity(there, own.flatten(), dim=0)
             terms.append(self._shares[m] * (1 - cosine))
         return torch.stack(terms).mean()
 

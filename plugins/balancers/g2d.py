@@ -34,7 +34,9 @@ class G2D(Balancer):
         E = floor(share * epochs);  r_m = number of modalities whose teacher is weaker than m's
         g_m <- 0   while epoch <= E * r_m / (M - 1)
 
-    All means are over the clips that have the modality. t_m are the teacher's scores. Teachers are the run's own single-modality baselines, frozen;
+    All means are over the clips that have the modality.
+
+    t_m are the teacher's scores. Teachers are the run's own single-modality baselines, frozen;
     one is stronger than another by its UAR on validation. Of two modalities the stronger one
     stands still for E epochs; of more, they are released from the weakest on, in equal shares
     of E; equally strong ones together, so that with equal teachers none stands still.

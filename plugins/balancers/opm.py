@@ -110,9 +110,9 @@ class OPM(Balancer):
         if step.epoch <= self.warmup or len(representations) < 2:
             return representations
         scores = compared(step)
-        self._rates = {m: step.labels.new_zeros((), dtype=torch.float32) for m in step.modalities}
-        if len(scores) > 1:
-            self._rates |= self.rates(scores)
+        self._rates = {m: torch.zeros((), device=x.device) for m, x in representations.items()} | (
+            self.rates(scores) if len(scores) > 1 else {}
+        )
         if float(torch.rand((), generator=step.generator)) >= self.p_exe:
             return representations
         # By name, so that the numbers drawn do not depend on the order of the modalities.

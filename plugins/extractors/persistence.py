@@ -95,7 +95,7 @@ class Persistence(Extractor):
     reduction : {"lunes", "gudhi", "ripser"}
         What computes the diagrams: the reduced Vietoris-Rips filtration (Koyama et al. 2023),
         which looks at the lunes of edges, or one of two libraries. They agree to the rounding
-        of float32; the first is some ten times faster than gudhi and thirty times faster than
+        of float32; the first is some six times faster than gudhi and twenty times faster than
         ripser.
     """
 

@@ -138,3 +138,74 @@ def test_a_modality_that_no_clip_of_a_batch_has_pulls_at_no_other(name, strategy
         for a, b in zip(gradients, second[m], strict=True):
             assert a.isfinite().all()
             torch.testing.assert_close(a, b)
+
+
+# -- numbers by hand -----------------------------------------------------------------
+
+
+def a_step(flags):
+    flags = np.concatenate([flags, np.zeros(48 - len(flags), bool)])
+    return one_step(trainer_of(small_model(len(NAMES)), lacking(flags)))
+
+
+def test_a_modality_that_half_of_the_clips_lack_is_not_behind_for_that():
+    step = a_step(np.arange(8) % 2 == 0)
+    right = step.unimodal["face"].softmax(1)[torch.arange(8), step.labels]
+    torch.testing.assert_close(step.scores()["face"], right[1::2].mean() * 8)
+    assert torch.equal(step.scores()["voice"], step.right["voice"].sum())
+    assert step.known == list(NAMES)
+    none = a_step(np.ones(8, bool))
+    assert float(none.scores()["face"]) == 0.0 and none.known == ["voice", "text"]
+
+
+def test_a_loss_is_over_the_clips_that_have_something_to_show():
+    step = a_step(np.arange(8) % 2 == 0)
+    logits = torch.randn(8, 3, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(logits[1::2], step.labels[1::2])
+    torch.testing.assert_close(step.cross_entropy(logits, ["face"]), expected)
+    whole = torch.nn.functional.cross_entropy(logits, step.labels)
+    torch.testing.assert_close(step.cross_entropy(logits, ["face", "text"]), whole)
+    none = a_step(np.ones(8, bool)).cross_entropy(logits, ["face"])
+    none.backward()
+    assert float(none) == 0.0 and not logits.grad.any()
+
+
+def test_agreement_is_of_what_a_clip_has():
+    from fusion.plugins.balancers.lfm import jensen_shannon
+    from fusion.plugins.balancers.mbsd import pull_of
+
+    logits = {m: torch.randn(4, 3, requires_grad=True) for m in "abc"}
+    yes, no = True, False
+    there = {"a": torch.tensor([yes, yes, yes, no]), "b": torch.tensor([yes, no, yes, no]),
+             "c": torch.tensor([yes, no, no, yes])}  # fmt: skip
+    rows = {m: x[:1] for m, x in logits.items()}, {m: logits[m][2:3] for m in "ab"}
+    expected = sum(jensen_shannon(part) for part in rows) / 2  # two clips have one modality
+    torch.testing.assert_close(jensen_shannon(logits, there), expected)
+    labels = torch.tensor([0, 1, 2, 0])
+    both = ("a", "b", [0, 2]), ("a", "c", [0]), ("b", "c", [0])
+    pulls = [pull_of({a: logits[a][i], b: logits[b][i]}, labels[i]) for a, b, i in both]
+    torch.testing.assert_close(pull_of(logits, labels, there), torch.stack(pulls).mean())
+    jensen_shannon(logits, there).backward()
+    assert logits["a"].grad.isfinite().all() and not logits["a"].grad[1].any()
+
+
+@pytest.mark.parametrize("unit", ["entry", "clip"])
+def test_a_clip_keeps_the_only_modality_that_it_has(unit):
+    balancer = REGISTRY.balancer("opm")(warmup=0, p_exe=1.0, unit=unit)
+    step = a_step(np.arange(8) % 2 == 0)
+    step.present[:, NAMES.index("text")] = False
+    step.__dict__["right"] = {m: torch.full((8,), p) for m, p in zip(NAMES, (0.9, 0.1, 0.1))}
+    given = {m: torch.ones(8, 6) for m in NAMES}
+    found = balancer.representations(given, step)
+    assert torch.equal(found["voice"][::2], given["voice"][::2])  # nothing but a voice
+    assert not torch.equal(found["voice"][1::2], given["voice"][1::2])
+
+
+def test_no_copy_shows_what_a_clip_lacks():
+    flags = np.arange(48) % 2 == 0
+    trainer = trainer_for("smv", "blind", flags)
+    clips = trainer.balancers[0].clips(type("", (), {"indices": np.arange(36), "present": None}), 2)
+    shown = clips.present[36:]
+    assert len(shown) and shown.sum(axis=1).tolist() == [1] * len(shown)
+    faces = clips.indices[36:][shown[:, NAMES.index("face")]]
+    assert len(faces) and not flags[faces].any()

@@ -1,8 +1,8 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
+from stand_in import StandIn
 
 from fusion.core.errors import ParameterError
 from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_model, small_step
@@ -23,7 +23,7 @@ def mono(loss):
 
 def seen(losses, shown=None):
     """A step whose mono outputs have these losses."""
-    return SimpleNamespace(
+    return StandIn(
         modalities=list(losses),
         shown=list(shown or losses),
         labels=torch.tensor([0]),
@@ -33,7 +33,7 @@ def seen(losses, shown=None):
 
 def factors(steps, **parameters):
     balancer = AGM(**parameters)
-    balancer.setup(SimpleNamespace(modalities=list(steps[0])))
+    balancer.setup(StandIn(modalities=list(steps[0])))
     for losses in steps:
         balancer.logits(torch.zeros(1, 2), seen(losses))
     return {m.removeprefix("agm."): k for m, k in balancer.metrics().items()}
@@ -71,7 +71,7 @@ def test_far_apart_modalities_leave_no_nan():
 @pytest.mark.parametrize("shown", [["a"], ["b"]])
 def test_a_pass_of_some_modalities_is_left_alone(shown):
     balancer = AGM()
-    balancer.setup(SimpleNamespace(modalities=["a", "b"]))
+    balancer.setup(StandIn(modalities=["a", "b"]))
     logits = torch.zeros(1, 2)
     assert balancer.logits(logits, seen({"a": 1.0, "b": 2.0}, shown)) is logits
     assert balancer.state_dict()["steps"] == 0
@@ -104,7 +104,7 @@ def test_values_stay_and_gradients_are_scaled(strategy):
 def test_state_survives():
     first, second = AGM(), AGM()
     for balancer in (first, second):
-        balancer.setup(SimpleNamespace(modalities=["a", "b"]))
+        balancer.setup(StandIn(modalities=["a", "b"]))
     first.logits(torch.zeros(1, 2), seen({"a": 0.5, "b": 1.5}))
     second.load_state_dict(first.state_dict())
     assert second.metrics() == first.metrics()

@@ -1,8 +1,8 @@
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 import torch
+from stand_in import StandIn
 
 from fusion.core.errors import ParameterError
 from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_model, small_step
@@ -19,7 +19,7 @@ class TestConformance(BalancerSuite):
 
 def masked(right, epoch, *, classes=6, seed=0, shown=None, **parameters):
     """Scores of zero less what is masked: modality i contributes 10^i to every class."""
-    step = SimpleNamespace(
+    step = StandIn(
         modalities=list(right),
         shown=list(shown or right),
         epoch=epoch,
@@ -28,7 +28,7 @@ def masked(right, epoch, *, classes=6, seed=0, shown=None, **parameters):
         generator=torch.Generator().manual_seed(seed),
     )
     balancer = AMCo(**parameters)
-    balancer.setup(SimpleNamespace(modalities=list(right)))
+    balancer.setup(StandIn(modalities=list(right)))
     return balancer.logits(torch.zeros(2, classes), step), balancer.metrics()
 
 

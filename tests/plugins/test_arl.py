@@ -1,10 +1,10 @@
 import math
-from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from stand_in import StandIn
 
 from fusion import Gradients
 from fusion.core.errors import ParameterError
@@ -108,7 +108,7 @@ def test_the_factor_acts_after_the_start():
     expected = weights(balancer, unimodal)
     for epoch in (1, 5, 6):
         gradients = Gradients({"a": [torch.ones(1)]})  # b stands still
-        balancer.gradients(gradients, SimpleNamespace(unimodal=unimodal, epoch=epoch))
+        balancer.gradients(gradients, StandIn(unimodal=unimodal, epoch=epoch))
         found = {m: float(f) for m, f in gradients.factors.items()}
         assert found == ({} if epoch <= 5 else pytest.approx({"a": 1 + expected["a"]}))
 

@@ -1,8 +1,8 @@
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 import torch
+from stand_in import StandIn
 
 from fusion import Gradients
 from fusion.core.errors import ParameterError
@@ -34,7 +34,7 @@ class TestWithoutDirection(BalancerSuite):
 
 def made(*names, **parameters):
     balancer = CGGM(**parameters)
-    balancer.setup(SimpleNamespace(modalities=list(names)))
+    balancer.setup(StandIn(modalities=list(names)))
     return balancer
 
 
@@ -46,7 +46,7 @@ def epoch(balancer, number, accuracies):
         m: torch.nn.functional.one_hot((torch.arange(100) >= right).long(), 2)
         for m, right in accuracies.items()
     }
-    balancer.step_end(SimpleNamespace(unimodal=unimodal, labels=labels))
+    balancer.step_end(StandIn(unimodal=unimodal, labels=labels))
     balancer.epoch_end(number, {})
 
 

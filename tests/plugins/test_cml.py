@@ -1,8 +1,8 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
+from stand_in import StandIn
 
 from fusion.core.errors import ParameterError
 from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_model, small_step
@@ -27,13 +27,15 @@ def fake(fused, subsets, *, seed=0, shown=None, modalities=("a", "b")):
         asked.append(tuple(sorted(names)))
         return subsets[asked[-1]]
 
-    step = SimpleNamespace(
+    step = StandIn(
         modalities=list(modalities),
         shown=list(shown or modalities),
         generator=torch.Generator().manual_seed(seed),
         logits=fused,
         fuse=fuse,
-        cross_entropy=lambda x: torch.nn.functional.cross_entropy(x, torch.zeros(2, dtype=int)),
+        cross_entropy=lambda x, seen: torch.nn.functional.cross_entropy(
+            x, torch.zeros(2, dtype=int)
+        ),
     )
     return step, asked
 

@@ -1,10 +1,10 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_in import StandIn
 
 from fusion import Gradients
 from fusion.core.errors import ParameterError
@@ -13,10 +13,10 @@ from fusion.plugins.balancers.gradscale import GradScale
 
 def factors(balancer, norms, steps=1):
     names = list(norms)
-    balancer.setup(SimpleNamespace(modalities=names))
+    balancer.setup(StandIn(modalities=names))
     for _ in range(steps):
         gradients = Gradients({m: [torch.tensor([float(n)])] for m, n in norms.items()})
-        balancer.gradients(gradients, None)
+        balancer.gradients(gradients, StandIn(modalities=gradients.modalities))
     return {m: float(f) for m, f in gradients.factors.items()}
 
 
@@ -43,7 +43,7 @@ def test_the_norm_is_a_running_mean():
     balancer = GradScale(alpha=1.0, limit=1e9, momentum=0.75)
     factors(balancer, {"a": 1.0, "b": 1.0})
     gradients = Gradients({"a": [torch.tensor([5.0])], "b": [torch.tensor([1.0])]})
-    balancer.gradients(gradients, None)
+    balancer.gradients(gradients, StandIn(modalities=gradients.modalities))
     # a: 0.75 * 1 + 0.25 * 5 = 2; geometric mean of (2, 1) is sqrt 2.
     assert float(gradients.factors["a"]) == pytest.approx(math.sqrt(2) / 2)
 

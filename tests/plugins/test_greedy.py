@@ -1,10 +1,10 @@
 import math
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 import torch
 from loss_gradients import flat, loss_gradients, of_step
+from stand_in import StandIn
 
 from fusion.core.errors import ParameterError
 from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
@@ -21,14 +21,14 @@ class TestGreedy(BalancerSuite):
 
 def made(*modalities, **parameters):
     balancer = Greedy(**parameters)
-    balancer.setup(SimpleNamespace(modalities=list(modalities), device=torch.device("cpu")))
+    balancer.setup(StandIn(modalities=list(modalities), device=torch.device("cpu")))
     return balancer
 
 
 def after(balancer, cross, own, epoch=2):
     """A step's end with such sums; who waits now, and for how long."""
     balancer._cross, balancer._own = torch.tensor(cross), torch.tensor(own)
-    balancer.step_end(SimpleNamespace(epoch=epoch))
+    balancer.step_end(StandIn(epoch=epoch))
     waiting = zip(balancer._modalities, balancer._fastest.tolist(), strict=True)
     return [m for m, waits in waiting if waits], int(balancer._left)
 
@@ -63,7 +63,7 @@ def test_five_steps_and_an_ordinary_one():
 
 def test_the_running_mean_stands_in():
     balancer = made("a", "b", momentum=0.9)
-    step = SimpleNamespace()
+    step = StandIn(modalities=["a", "b"])
     x = {"a": torch.tensor([[1.0, 3.0], [3.0, 5.0]]), "b": torch.ones(2, 2)}
     first = balancer.representations(x, step)
     assert torch.equal(first["a"], x["a"]) and torch.equal(first["b"], x["b"])

@@ -1,7 +1,6 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
+from stand_in import StandIn
 from torch import nn
 
 from fusion import Gradients
@@ -33,8 +32,8 @@ class Tiny:
         self.weights = {m: nn.Parameter(torch.tensor([1.0, 2.0])) for m in names}
         branches = {m: nn.ParameterList([w]) for m, w in self.weights.items()}
         self.balancer = InfoReg(**parameters)
-        model = SimpleNamespace(branches=branches)
-        self.balancer.setup(SimpleNamespace(modalities=list(names), model=model))
+        model = StandIn(branches=branches)
+        self.balancer.setup(StandIn(modalities=list(names), model=model))
 
     def step(self, gradients, scores):
         """Gradients after it, as lists."""
@@ -43,7 +42,7 @@ class Tiny:
             {m: [self.weights[m]] for m in gradients},
         )
         made = {m: torch.tensor(s) for m, s in scores.items()}
-        self.balancer.gradients(given, SimpleNamespace(scores=lambda: made))
+        self.balancer.gradients(given, StandIn(scores=lambda: made))
         return {m: given[m][0].tolist() for m in gradients}
 
     def move(self, name, by):

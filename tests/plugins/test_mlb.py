@@ -1,11 +1,11 @@
 import math
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_in import StandIn
 
 from fusion import Gradients
 from fusion.core.balancing import check_composition
@@ -76,7 +76,7 @@ def test_invariants(scores, alpha, boost):
 def test_the_factor_goes_to_the_branches():
     scores = {"a": torch.tensor(6.0), "b": torch.tensor(4.0)}
     gradients = Gradients({"b": [torch.tensor([2.0])]})  # a stands still
-    MLB().gradients(gradients, SimpleNamespace(scores=lambda: scores))
+    MLB().gradients(gradients, StandIn(scores=lambda: scores))
     assert gradients["b"][0].tolist() == [2.0]
     assert {m: float(k) for m, k in gradients.factors.items()} == pytest.approx({"b": 1.635149})
 

@@ -1,8 +1,8 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
+from stand_in import StandIn
 
 from fusion import Gradients
 from fusion.core.errors import ParameterError
@@ -18,7 +18,7 @@ class TestSuite(BalancerSuite):
 
 
 def scored(scores, epoch=1, seed=0):
-    return SimpleNamespace(
+    return StandIn(
         scores=lambda: {m: torch.tensor(float(s)) for m, s in scores.items()},
         epoch=epoch,
         generator=torch.Generator().manual_seed(seed),

@@ -1,11 +1,11 @@
 import math
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_in import StandIn
 
 from fusion.core.errors import ParameterError
 from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
@@ -56,8 +56,8 @@ def test_invariants(values):
 
 def dropped(representations, scores, *, epoch=6, seed=0, **parameters):
     balancer = OPM(**{"p_exe": 1.0, **parameters})
-    balancer.setup(SimpleNamespace(modalities=list(representations)))
-    step = SimpleNamespace(
+    balancer.setup(StandIn(modalities=list(representations)))
+    step = StandIn(
         epoch=epoch,
         generator=torch.Generator().manual_seed(seed),
         scores=lambda: {m: torch.tensor(float(s)) for m, s in scores.items()},

@@ -1,10 +1,10 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_in import StandIn
 
 from fusion.core.errors import ParameterError
 from fusion.core.testing.problem import (
@@ -56,7 +56,7 @@ def test_weights_invariants(values):
 
 def with_prototypes(by_modality, **parameters):
     balancer = PMR(**parameters)
-    balancer.setup(SimpleNamespace(modalities=list(by_modality)))
+    balancer.setup(StandIn(modalities=list(by_modality)))
     tensors = {m: torch.tensor(c) for m, c in by_modality.items()}
     balancer.load_state_dict({"prototypes": tensors, "weights": {}})
     return balancer
@@ -64,11 +64,11 @@ def with_prototypes(by_modality, **parameters):
 
 def seen(labels, **embeddings):
     labels = torch.tensor(labels)
-    return SimpleNamespace(
+    return StandIn(
         modalities=list(embeddings),
         labels=labels,
         embeddings=embeddings,
-        cross_entropy=lambda x: torch.nn.functional.cross_entropy(x, labels),
+        context=StandIn(cross_entropy=torch.nn.functional.cross_entropy),
     )
 
 

@@ -1,9 +1,9 @@
-from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from stand_in import StandIn
 from torch.nn import functional
 
 from fusion.core.errors import ParameterError
@@ -22,7 +22,7 @@ class TestReconBoost(BalancerSuite):
 
 def made(*modalities, **parameters):
     balancer = ReconBoost(**parameters)
-    balancer.setup(SimpleNamespace(modalities=list(modalities)))
+    balancer.setup(StandIn(modalities=list(modalities)))
     return balancer
 
 
@@ -39,11 +39,11 @@ def test_whose_turn_it_is():
 
 def step_of(scores, labels, epoch):
     """A step in which each modality alone has the given scores."""
-    return SimpleNamespace(
+    return StandIn(
         epoch=epoch,
         modalities=list(scores),
         fuse=lambda seen: scores[seen[0]],
-        cross_entropy=lambda logits: functional.cross_entropy(logits, labels),
+        cross_entropy=lambda logits, seen: functional.cross_entropy(logits, labels),
     )
 
 

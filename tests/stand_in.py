@@ -1,0 +1,21 @@
+"""A step for hand-computed numbers: what a test names, of clips that have every modality."""
+
+from types import SimpleNamespace
+
+
+class StandIn(SimpleNamespace):
+    presence = None
+    there = None
+
+    @property
+    def known(self):
+        for name in ("modalities", "unimodal", "embeddings"):
+            if hasattr(self, name):
+                return list(getattr(self, name))
+        return list(self.scores())
+
+    def rows(self, modality, of):
+        return of
+
+    def sees(self, modalities):
+        return None
