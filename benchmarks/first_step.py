@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 from fusion import Balancer, Step, hookimpl
 
@@ -15,7 +16,7 @@ class FirstStep(Balancer):
     def step_end(self, step: Step) -> None:
         if self.waiting:
             self.waiting = False
-            with open(os.environ["FUSION_FIRST_STEP"], "a", encoding="utf-8") as file:
+            with Path(os.environ["FUSION_FIRST_STEP"]).open("a", encoding="utf-8") as file:
                 file.write(f"{time.time()}\n")
 
 

@@ -129,8 +129,7 @@ def our_trainer(
     )
     made: list[Balancer] = [make(registry.balancer(b), given={}, owner=b) for b in balancers]
     specs = tuple(
-        BranchSpec(m, "cnn", branch_parameters(m) if branch is None else branch)
-        for m in modalities
+        BranchSpec(m, "cnn", branch_parameters(m) if branch is None else branch) for m in modalities
     )
     # Balancers that change the strategy are part of the model's description.
     adapters = tuple((b.name, {}) for b in made if type(b).adapt is not Balancer.adapt)

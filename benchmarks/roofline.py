@@ -58,9 +58,7 @@ class Limits:
         calls["memory"] = lambda: to_large.copy_(large)
         calls["cache"] = lambda: [to_near.copy_(near) for _ in range(16)]
         seconds = in_turn(calls, rounds)
-        found.operations = {
-            d: 2 * size**3 / seconds[d] for d in (torch.float32, torch.bfloat16)
-        }
+        found.operations = {d: 2 * size**3 / seconds[d] for d in (torch.float32, torch.bfloat16)}
         found.memory = 2 * large.nbytes / seconds["memory"]
         found.cache = 16 * 2 * near.nbytes / seconds["cache"]
         return found

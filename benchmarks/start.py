@@ -30,8 +30,8 @@ HEAVY = ("scipy", "librosa", "gudhi", "ripser", "persim", "sklearn", "numba", "m
 def called(
     command: Sequence[str], more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(more or {})},
-                          check=False)  # fmt: skip
+    environment = {**os.environ, **(more or {})}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nfailed: {done.stderr}")
     return done
@@ -50,7 +50,7 @@ def commands(rounds: int, cache: Path) -> dict[str, float]:
 
 
 def run_once(cache: Path, folder: Path) -> dict[str, float]:
-    """Seconds from the start of ``fusion run`` on a warm cache to its first step, and to its end."""
+    """Seconds from the start of ``fusion run`` on a warm cache to its first step, and its end."""
     times = folder / "steps.txt"
     command = [*FUSION, "-p", str(PLUGIN), "run", "--balance", "first_step", *SMALL,
                "--cache", str(cache), "--out", str(folder / "run")]  # fmt: skip

@@ -58,7 +58,7 @@ def test_samples_per_second(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_balancers_reuse_the_forward_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    """One forward pass a step; beside it only teachers, and validation clips that a rule asks for."""
+    """One forward pass a step; beside it only teachers, and validation clips where a rule asks."""
     counted = {name: balancers.passes([name]) for name in balancers.available()}
     more = {name: round(forward, 2) for name, (forward, _) in counted.items() if forward > 1}
     with capsys.disabled():

@@ -23,4 +23,3 @@ def test_two_processes_against_one(tmp_path: Path, capsys: pytest.CaptureFixture
         print("\n" + "\n".join(filter(None, [busy(), workers.line(figures)])))
     # Arrays go from the worker to its shard: 96 mel images alone would be 12 MB.
     assert figures["largest result in bytes"] < 2000
-    assert figures["ratio"] > 1

@@ -54,9 +54,7 @@ def make_plain(clips: int) -> Callable[[], object]:
     return PlainLoop(inputs, torch.arange(clips) % CLASSES, CPU).epoch
 
 
-def make_ours(
-    clips: int, branch: Mapping[str, Any] | None, precision: str
-) -> Callable[[], object]:
+def make_ours(clips: int, branch: Mapping[str, Any] | None, precision: str) -> Callable[[], object]:
     trainer = our_trainer([MEL], None, clips=clips, branch=branch, precision=precision)
     return lambda: our_epoch(trainer)
 
@@ -69,7 +67,7 @@ def check_equal(steps: int = 4) -> float:
     branch = {"blocks": 3, "dropout": 0.0}
     ours, bare = (our_trainer([MEL], None, branch=branch, epochs=9, **STILL) for _ in range(2))
     model, config = bare.model.train(), bare.config
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay)
     ours.model.train()
     generator = torch.Generator().manual_seed(0)
     for index in range(steps):
@@ -196,8 +194,10 @@ def story(found: Mapping[str, list[Any]], over: int = 3) -> str:
     means = [np.mean([u for _, u in found["plain"][i - over : i]])
              for i in range(over, len(found["plain"]) + 1)]  # fmt: skip
     goal = float(max(means))
-    lines = [f"On real clips: seconds of training until the validation UAR, a mean of {over} "
-             f"epochs, is {goal:.3f}, the plain loop's best of {len(found['plain'])} epochs:"]  # fmt: skip
+    lines = [
+        f"On real clips: seconds of training until the validation UAR, a mean of {over} epochs, is "
+        f"{goal:.3f}, the plain loop's best of {len(found['plain'])} epochs:"
+    ]
     first = reached(found["plain"], goal, over)
     for name, epochs in found.items():
         seconds = reached(epochs, goal, over)

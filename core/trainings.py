@@ -52,6 +52,9 @@ from .tuning import WEIGHTS, rewind, tune
 
 FUSED = "fused"
 
+_MOST_ON_GPU = 4
+_ROOM_ON_GPU = 3 * 1024**3  # of a training: the context of its process, features, activations
+
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -105,8 +108,17 @@ def settings_of(run: RunDirectory, training: Training) -> Settings:
 
 
 def default_jobs(device: str) -> int:
-    """Trainings at a time: one per core on a CPU, one on an accelerator."""
-    return available_cores() if choose_device(device).type == "cpu" else 1
+    """Trainings at a time: one per core on a CPU; on a GPU, a few.
+
+    One of these models leaves most of a GPU idle, so up to four share it, each fed by two cores,
+    as far as they have room. How much that brings was not measured yet: benchmarks/gpu.py does.
+    """
+    where = choose_device(device)
+    if where.type == "cpu":
+        return available_cores()
+    if where.type != "cuda":
+        return 1
+    return max(1, min(_MOST_ON_GPU, available_cores() // 2, free_memory(where) // _ROOM_ON_GPU))
 
 
 @during("train")

@@ -194,7 +194,9 @@ def test_a_clip_keeps_the_only_modality_that_it_has(unit):
     balancer = REGISTRY.balancer("opm")(warmup=0, p_exe=1.0, unit=unit)
     step = a_step(np.arange(8) % 2 == 0)
     step.present[:, NAMES.index("text")] = False
-    step.__dict__["right"] = {m: torch.full((8,), p) for m, p in zip(NAMES, (0.9, 0.1, 0.1))}
+    step.__dict__["right"] = {
+        m: torch.full((8,), p) for m, p in zip(NAMES, (0.9, 0.1, 0.1), strict=True)
+    }
     given = {m: torch.ones(8, 6) for m in NAMES}
     found = balancer.representations(given, step)
     assert torch.equal(found["voice"][::2], given["voice"][::2])  # nothing but a voice
