@@ -68,7 +68,9 @@ def extract(
     failed = {failure.key for failure in report.failures}
     usable = np.array([key not in failed for key in keys])
     if len(absent) == len(plan.extractors):
-        usable &= ~np.logical_and.reduce(list(absent.values()))
+        without = np.logical_and.reduce(list(absent.values()))
+        _leave_out({keys[i] for i in np.flatnonzero(without)}, report, strict=plan.config.strict)
+        usable &= ~without
     splits = [split.where(usable) for split in plan.splits]
     if not usable.all():
         for split in splits:
@@ -163,16 +165,28 @@ def build_features(
     return keys, report
 
 
+def _leave_out(keys: set[str], report: BuildReport, *, strict: bool) -> None:
+    """Count clips that have none of the features among the failures: there is nothing of them."""
+    items = {item.key: item for item in report.absent if item.key in keys}
+    report.failures.extend(items.values())
+    if items and strict:
+        first = next(iter(items.values()))
+        raise CorpusError(
+            f"{len(items)} recordings have none of the features. The first: {failure_text(first)}",
+            hint="Without --strict they are left out.",
+        )
+
+
 def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
     """A split that was fine can lose what it needs with the recordings that can't be read."""
     try:
         check_classes(split, dataset.clips, dataset.classes)
     except SplitError as error:
-        gone = [*report.failures, *report.absent]
+        count = len({item.key for item in report.failures})
         raise SplitError(
-            f"{len({item.key for item in gone})} recordings can't be read or lack all features, "
-            f"and without them: {error.message}",
-            hint=f"The first: {failure_text(gone[0])}",
+            f"{count} recordings can't be read or have none of the features, and without them: "
+            f"{error.message}",
+            hint=f"The first: {failure_text(report.failures[0])}",
         ) from error
 
 
