@@ -184,3 +184,10 @@ def our_epoch(trainer: Trainer) -> None:
     for indices in batches(trainer.train, trainer.config.batch_size, order):
         trainer.stepper.step(1, trainer.progress.step, Clips(indices), generator)
         trainer.progress.step += 1
+    wait_for(trainer.features.device)
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -49,23 +49,29 @@ OURS: Mapping[str, tuple[Mapping[str, Any] | None, str]] = {
 }
 
 
-def make_plain(clips: int) -> Callable[[], object]:
+def make_plain(clips: int, device: str = "cpu") -> Callable[[], object]:
     inputs = torch.from_numpy(random_clips([MEL], clips)["mel"])
-    return PlainLoop(inputs, torch.arange(clips) % CLASSES, CPU).epoch
+    return PlainLoop(inputs, torch.arange(clips) % CLASSES, torch.device(device)).epoch
 
 
-def make_ours(clips: int, branch: Mapping[str, Any] | None, precision: str) -> Callable[[], object]:
-    trainer = our_trainer([MEL], None, clips=clips, branch=branch, precision=precision)
+def make_ours(
+    clips: int, branch: Mapping[str, Any] | None, precision: str, device: str = "cpu"
+) -> Callable[[], object]:
+    trainer = our_trainer(
+        [MEL], None, clips=clips, branch=branch, precision=precision, device=device
+    )
     return lambda: our_epoch(trainer)
 
 
-def check_equal(steps: int = 4) -> float:
+def check_equal(steps: int = 4, device: str = "cpu", tolerance: float = 1e-4) -> float:
     """Largest relative difference of the weights after steps of the engine and of a bare loop.
 
     Of the same network, without what ours adds to it (augmentation, averaging, clipping).
     """
     branch = {"blocks": 3, "dropout": 0.0}
-    ours, bare = (our_trainer([MEL], None, branch=branch, epochs=9, **STILL) for _ in range(2))
+    ours, bare = (
+        our_trainer([MEL], None, branch=branch, epochs=9, device=device, **STILL) for _ in range(2)
+    )
     model, config = bare.model.train(), bare.config
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay)
     ours.model.train()
@@ -81,7 +87,7 @@ def check_equal(steps: int = 4) -> float:
     with torch.no_grad():
         pairs = zip(ours.model.parameters(), model.parameters(), strict=True)
         found = max(float((a - b).norm() / b.norm().clamp_min(1e-6)) for a, b in pairs)
-    if not found < 1e-4:
+    if not found < tolerance:
         raise SystemExit(f"A step of the engine is not that of a bare loop: {found:.1e} apart.")
     return found
 

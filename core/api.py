@@ -94,7 +94,7 @@ def run(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     jobs : int >= 1, optional
-        Processes at a time. By default one per core (on an accelerator, one training).
+        Processes at a time. By default one per core (on a GPU, a few trainings).
     tracker : str or sequence of str
         More places for the run's events: ``"tensorboard"``, ``"mlflow"``, ``"wandb"``.
     cache : path or URL, optional

@@ -103,7 +103,7 @@ def run_experiment(
         Plugins.
     jobs : int, optional
         Processes for extraction and trainings at a time; by default one per core (trainings
-        on an accelerator: one).
+        on a GPU: a few).
     observer : Observer, optional
         Told what happens.
     report : bool

@@ -4,7 +4,7 @@ import torch
 from fusion import Balancer, Gradients, Modality
 from fusion.core.config import TrainConfig
 from fusion.core.model import BranchSpec, ModelSpec, build_model
-from fusion.core.optim import Optimizer, parameter_groups
+from fusion.core.optim import Optimizer, _uncompiled, parameter_groups
 from fusion.core.registry import Registry
 
 
@@ -80,3 +80,27 @@ def test_factors_compose_and_the_norm_knows_them():
     gradients.scale("a", 0.5)
     assert float(gradients.factors["a"]) == 0.25
     assert float(gradients.norm("a")) == 1.25
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(torch.optim.AdamW, {"fused": True}), (torch.optim.SGD, {"momentum": 0.9, "foreach": True})],
+)
+def test_without_the_compilers_wrappers_an_optimiser_takes_the_same_steps(kind, settings):
+    generator = torch.Generator().manual_seed(0)
+    start, gradients = (torch.randn(4, 3, 5, generator=generator) for _ in range(2))
+    ends = []
+    for made in (kind, _uncompiled(kind)):
+        parameter = torch.nn.Parameter(start[0].clone())
+        optimizer = made([parameter], lr=0.1, weight_decay=0.01, **settings)
+        for gradient in gradients:
+            optimizer.zero_grad()
+            assert parameter.grad is None
+            parameter.grad = gradient.clone()
+            optimizer.step()
+            assert torch.is_grad_enabled()
+        again = made([parameter], lr=0.5, **settings)
+        again.load_state_dict(optimizer.state_dict())
+        assert again.param_groups[0]["lr"] == 0.1
+        ends.append(parameter.detach().clone())
+    assert torch.equal(*ends)

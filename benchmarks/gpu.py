@@ -1,0 +1,318 @@
+"""Everything that has to be measured on a GPU, in one command on a machine that has one.
+
+python benchmarks/gpu.py [--out docs/img/gpu.json] [--rounds N] [--epochs N]
+
+1. Checks: a step of the engine is that of a bare loop, a model says the same as on the CPU, and
+   no step waits for the device.
+2. One training: clips per second of the loop people write and of ours, on the same GPU.
+3. Probes, recording and a balancer: what they add to a step.
+4. An experiment of 6 folds x 3 seeds x 3 models, one training at a time and several.
+
+Ends with a sentence where there is no GPU. `--rehearse` goes through all of it on the CPU, a few
+clips each: it tests this file, and its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from elsewhere import Elsewhere
+from networks import BATCH, IMAGES, MEL, PLAIN_BLOCKS, our_epoch, our_step, our_trainer, wait_for
+from timing import in_turn, keep
+from training import check_equal, make_ours, make_plain
+
+from fusion.core.engine import Trainer
+from fusion.core.model import FusionModel
+from fusion.core.trainings import default_jobs
+
+PLAIN = "plain loop"
+PARTS = ["mel and persistence", "+ probes", "+ recording", "+ balancer"]
+TARGETS = {"training": 5.0, "parts": 0.10, "experiment": 3.0}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    device: str
+    clips: int
+    rounds: int
+    folds: int
+    seeds: int
+    epochs: int
+    speakers: int
+    takes: int
+
+
+# -- 1: before anything is timed ---------------------------------------------------------
+
+
+def check(size: Size) -> dict[str, float]:
+    """Stops with a sentence where ours computes something else than it should."""
+    torch.backends.cudnn.allow_tf32 = False  # with 10 bits there is little to compare
+    found = {"weights after 4 steps": check_equal(device=size.device, tolerance=1e-3)}
+    here, there = (our_trainer([MEL, IMAGES], "gated", device=d) for d in ("cpu", size.device))
+    said = []
+    for trainer in (here, there):
+        inputs, _ = trainer.features.batch(trainer.val)
+        with torch.no_grad():
+            said.append(trainer.model.eval()(inputs).cpu())
+    found["scores on the CPU"] = float((said[0] - said[1]).abs().max() / said[0].abs().max())
+    if not found["scores on the CPU"] < 1e-3:
+        raise SystemExit(f"The device says something else than the CPU: {found}")
+    torch.backends.cudnn.allow_tf32 = True  # torch's default
+    for balancers in ((), ("gradscale",), ("mmpareto",)):
+        no_waits(our_trainer([MEL, IMAGES], "gated", balancers, device=size.device))
+    return found
+
+
+def no_waits(trainer: Trainer) -> None:
+    step = our_step(trainer)
+    for _ in range(3):
+        step()
+    with refusing_waits(trainer.features.device):
+        for _ in range(3):
+            step()
+
+
+@contextmanager
+def refusing_waits(device: torch.device) -> Iterator[None]:
+    """CUDA raises where something waits for the device."""
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+# -- 2: one training ----------------------------------------------------------------------
+
+
+def make_compiled(clips: int, mode: str | None, device: str) -> Callable[[], object]:
+    """Ours with compiled branches; mode "reduce-overhead" makes CUDA graphs of them."""
+    trainer = our_trainer([MEL], None, clips=clips, device=device)
+    for branch in trainer.model.branches.values():
+        branch.maps = torch.compile(branch.maps, mode=mode)
+    return lambda: our_epoch(trainer)
+
+
+def make_graphed(clips: int, device: str) -> Callable[[], object]:
+    """Ours with each branch's forward and backward pass as a CUDA graph, uncompiled."""
+    trainer = our_trainer([MEL], None, clips=clips, device=device)
+    trainer._enter(trainer._stage(1))
+    example, _ = trainer.features.batch(trainer.train[:BATCH])
+    inputs = trainer.model.standardised(example)
+    precision = trainer.context.precision
+    # Weights that autocast keeps would not be cast again when a graph is replayed.
+    with torch.autocast("cuda", precision, precision != torch.float32, cache_enabled=False):
+        for name, branch in trainer.model.branches.items():
+            branch.blocks = torch.cuda.make_graphed_callables(
+                branch.blocks, (inputs[name].contiguous(memory_format=torch.channels_last),)
+            )
+    return lambda: our_epoch(trainer)
+
+
+def columns(size: Size) -> Mapping[str, tuple[Any, ...]]:
+    """What each adds to the one before it."""
+    found: dict[str, tuple[Any, ...]] = {
+        PLAIN: (make_plain, size.clips, size.device),
+        "ours, the same blocks, tf32": (
+            make_ours, size.clips, PLAIN_BLOCKS, "float32", size.device,
+        ),
+        "ours, the same blocks": (make_ours, size.clips, PLAIN_BLOCKS, "auto", size.device),
+        "ours, default branch": (make_ours, size.clips, None, "auto", size.device),
+    }  # fmt: skip
+    if size.device != "cpu":  # a rehearsal need not wait for a compiler
+        found["... compiled"] = (make_compiled, size.clips, None, size.device)
+        found["... compiled, CUDA graphs"] = (
+            make_compiled, size.clips, "reduce-overhead", size.device,
+        )  # fmt: skip
+        found["... CUDA graphs alone"] = (make_graphed, size.clips, size.device)
+    return found
+
+
+def one_training(size: Size) -> dict[str, float | str]:
+    """Clips per second; where torch can't do it, why."""
+    calls: dict[str, Callable[[], object]] = {}
+    found: dict[str, float | str] = {}
+    with ExitStack() as stack:
+        for name, (make, *given) in columns(size).items():
+            try:
+                process = Elsewhere(make, *given, threads=0 if name == PLAIN else 1)
+                stack.callback(process.close)
+                process()  # compiles, or fails to
+            except (EOFError, OSError):
+                found[name] = "failed; its error is above"
+            else:
+                calls[name] = process
+        seconds = in_turn(calls, size.rounds)
+    return {name: found.get(name) or size.clips / seconds[name] for name in columns(size)}
+
+
+# -- 3: what is added to a step -----------------------------------------------------------
+
+
+def make_parts(parts: int, device: str, steps: int) -> Callable[[], object]:
+    """Steps of a fused model with so many of PARTS.
+
+    As in a training with 36 steps an epoch, one step in nine is recorded.
+    """
+    if parts < 2:
+        FusionModel.has_probes = property(lambda model: False)  # type: ignore[assignment]
+    balancers = ("gradscale",) if parts > 3 else ()
+    trainer = our_trainer([MEL, IMAGES], "gated", balancers, device=device)
+    quiet = our_step(trainer)
+    recorder, stepper = trainer.recorder, trainer.stepper
+
+    def call() -> None:
+        for index in range(steps):
+            stepper.recorder = recorder if parts > 2 and index % 9 == 0 else None
+            quiet()
+        wait_for(trainer.features.device)
+
+    recorder._period, recorder._looked = 1, {0}  # whenever it is asked
+    return call
+
+
+def added_parts(size: Size) -> dict[str, float]:
+    """Milliseconds of a step with more and more of PARTS."""
+    steps = max(9, size.clips // BATCH)
+    with ExitStack() as stack:
+        calls: dict[str, Callable[[], object]] = {}
+        for parts, name in enumerate(PARTS, start=1):
+            calls[name] = process = Elsewhere(make_parts, parts, size.device, steps)
+            stack.callback(process.close)
+        seconds = in_turn(calls, size.rounds)
+    return {name: 1e3 * seconds[name] / steps for name in PARTS}
+
+
+# -- 4: an experiment ---------------------------------------------------------------------
+
+
+def experiment(size: Size) -> dict[str, Any]:
+    """Seconds of all its trainings, by how many go on at a time."""
+    usual = default_jobs(size.device)
+    seconds: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        fusion = [sys.executable, "-m", "fusion"]
+        clips = ["--set", f"demo.speakers={size.speakers}", "--set", f"demo.clips={size.takes}",
+                 "--cache", f"{folder}/cache", "--quiet"]  # fmt: skip
+        command = [
+            *fusion, "compare", "--strategies", "concat", "--balancers", "none", "--no-controls",
+            "--folds", str(size.folds), "--seeds", str(size.seeds), "--device", size.device,
+            "--set", f"train.epochs={size.epochs}", *clips,
+        ]  # fmt: skip
+        _called([*fusion, "cache", "build", *clips])
+        for jobs in dict.fromkeys((1, usual, 2 * usual)):
+            started = time.perf_counter()
+            _called([*command, "--jobs", str(jobs), "--out", f"{folder}/{jobs}"])
+            seconds[jobs] = time.perf_counter() - started
+            _check_trained(Path(folder) / str(jobs), size)
+    return {"trainings": 3 * size.folds * size.seeds, "default": usual, "seconds": seconds}
+
+
+def _called(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\nfailed: {done.stderr}")
+
+
+def _check_trained(folder: Path, size: Size) -> None:
+    """Every training is there, and has had all its epochs."""
+    found = [json.loads(p.read_text()) for p in folder.rglob("fold*/*/training.json")]
+    short = [t for t in found if t["epoch"] != size.epochs]
+    # Baselines are shared: the cells of a seed hold links to them.
+    if len(found) < 3 * size.folds * size.seeds or short:
+        raise SystemExit(f"{folder}: {len(found)} trainings, {len(short)} of them too short.")
+
+
+# -- what is said -------------------------------------------------------------------------
+
+
+def measure(size: Size, say: Callable[[str], None]) -> dict[str, Any]:
+    figures: dict[str, Any] = {"device": device_name(size), "torch": torch.__version__}
+    say(f"{figures['device']}, torch {figures['torch']}")
+    figures["apart"] = check(size)
+    say("  ".join(f"{name}: {apart:.0e} apart" for name, apart in figures["apart"].items()))
+    say("no step waits for the device" if size.device != "cpu" else "waits: not on a CPU")
+    figures["clips per second"] = one_training(size)
+    say(training_table(figures["clips per second"]))
+    figures["ms per step"] = added_parts(size)
+    say(parts_table(figures["ms per step"]))
+    figures["experiment"] = experiment(size)
+    say(experiment_table(figures["experiment"]))
+    return figures
+
+
+def device_name(size: Size) -> str:
+    return torch.cuda.get_device_name(size.device) if size.device != "cpu" else "CPU"
+
+
+def training_table(speeds: Mapping[str, float | str]) -> str:
+    plain = float(speeds[PLAIN])
+    lines = [f"One training of mel, batch {BATCH}, clips per second "
+             f"(target: {TARGETS['training']:g} x):"]  # fmt: skip
+    for name, speed in speeds.items():
+        said = speed if isinstance(speed, str) else f"{speed:10.0f}{speed / plain:8.2f} x"
+        lines.append(f"  {name:<32}{said}")
+    return "\n".join(lines)
+
+
+def parts_table(milliseconds: Mapping[str, float]) -> str:
+    bare = milliseconds[PARTS[0]]
+    lines = [f"A step of mel and persistence, gated (target: at most {TARGETS['parts']:.0%} more):"]
+    for name, taken in milliseconds.items():
+        lines.append(f"  {name:<32}{taken:8.2f} ms{taken / bare - 1:+8.1%}")
+    return "\n".join(lines)
+
+
+def experiment_table(found: Mapping[str, Any]) -> str:
+    seconds = found["seconds"]
+    lines = [f"{found['trainings']} trainings of one experiment, processes started and all "
+             f"(target: {TARGETS['experiment']:g} x):"]  # fmt: skip
+    for jobs, taken in seconds.items():
+        usual = ", the default" if jobs == found["default"] else ""
+        lines.append(f"  {jobs} at a time{usual:<19}{taken:8.1f} s{seconds[1] / taken:8.2f} x")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=20, help="of the experiment")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rehearse", action="store_true", help="on the CPU, to test this file")
+    given = parser.parse_args()
+    if given.rehearse:
+        size = Size("cpu", 2 * BATCH, 1, folds=3, seeds=1, epochs=1, speakers=6, takes=1)
+        print("A rehearsal on the CPU: these figures mean nothing.")
+    elif torch.cuda.is_available():
+        size = Size("cuda", 64 * BATCH, given.rounds, 6, 3, given.epochs, 18, 5)
+    else:
+        raise SystemExit(
+            "This benchmark needs a CUDA device, and torch finds none here. Run the same command "
+            "on a machine that has one; --rehearse goes through it on a CPU."
+        )
+    figures = measure(size, lambda text: print(text, flush=True))
+    if given.out:
+        keep({"rehearsal": given.rehearse, **figures}, given.out)
+    else:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The benchmark of GPUs, where there is none: it says so, and can be rehearsed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu.py"
+
+
+def called(*args):
+    return subprocess.run([sys.executable, str(SCRIPT), *args], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here: it would be measured")
+def test_without_a_gpu_it_ends_with_a_sentence(tmp_path):
+    said = called("--out", str(tmp_path / "gpu.json"))
+    assert said.returncode == 1
+    assert said.stderr.startswith("This benchmark needs a CUDA device, and torch finds none here.")
+    assert "Traceback" not in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_rehearsal_goes_through_all_of_it(tmp_path):
+    said = called("--rehearse", "--out", str(tmp_path / "gpu.json"))
+    assert said.returncode == 0, said.stderr
+    figures = json.loads((tmp_path / "gpu.json").read_text())
+    assert figures["rehearsal"] is True
+    assert figures["clips per second"].keys() >= {"plain loop", "ours, default branch"}
+    assert figures["experiment"]["seconds"].keys() >= {"1"}
+    assert "these figures mean nothing" in said.stdout
+    assert "9 trainings of one experiment" in said.stdout
