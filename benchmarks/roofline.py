@@ -165,7 +165,7 @@ def table(figures: dict[str, Any]) -> str:
         f"{limits['float32'] / 1e9:.0f} Gflop/s in float32, {limits['bfloat16'] / 1e9:.0f} in "
         f"bfloat16; {limits['memory'] / 1e9:.1f} GB/s from memory, {limits['cache'] / 1e9:.1f} "
         "from the cache.",
-        f"{'per clip':<40}{'Mflop':>8}{'MB':>7}{'ms':>7}{'as written':>12}{'if fused':>10}",
+        f"{'per clip':<40}{'Mflop':>8}{'MB':>7}{'ms':>7}{'as written':>12}{'if fused':>12}",
     ]
     for name, step in figures["steps"].items():
         taken, written, fused = (
@@ -173,7 +173,7 @@ def table(figures: dict[str, Any]) -> str:
         )
         lines.append(
             f"{name:<40}{step['operations per clip'] / 1e6:8.0f}{step['bytes per clip'] / 1e6:7.1f}"
-            f"{taken:7.2f}{written:6.2f}{taken / written:5.1f}x{fused:5.2f}{taken / fused:4.1f}x"
+            f"{taken:7.2f}{written:6.2f}{taken / written:5.1f}x{fused:6.2f}{taken / fused:5.1f}x"
         )
     return "\n".join(lines)
 

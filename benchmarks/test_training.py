@@ -20,11 +20,13 @@ from timing import busy, in_turn
 
 from fusion.core.inference import said_of
 from fusion.core.inputs import input_statistics
+from fusion.core.memory import keep_freed_memory
 from fusion.core.recorder import validation_record
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def as_a_worker() -> Iterator[None]:
+    keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -106,7 +108,7 @@ def test_recording_costs_less_than_a_twentieth(capsys: pytest.CaptureFixture[str
     once = inputs / (80 * epoch)
     with capsys.disabled():
         print(
-            f"\nrecording: {1e3 * extra:.2f} ms on {looked} of {steps} steps and "
+            f"\nrecording: {1e3 * extra:+.2f} ms on {looked} of {steps} steps and "
             f"{1e3 * others['end']:.2f} ms per epoch: {share:.2%} of training; statistics of the "
             f"inputs, once: {once:.2%} of 80 epochs"
         )

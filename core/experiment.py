@@ -31,6 +31,7 @@ from .diagnosis import diagnose
 from .errors import RunError
 from .extraction import failure_text
 from .fold_predictions import test_all, validate_all
+from .pools import same_processes
 from .prepare import Plan, make_plan, make_trackers
 from .registry import Registry
 from .report import REPORT, write_report
@@ -43,7 +44,6 @@ from .trace import during
 from .trainings import (
     Training,
     default_jobs,
-    same_processes,
     train_all,
     trainings_of,
     unfinished,

@@ -24,9 +24,9 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for its next step.
 
     A step on a CPU allocates the same large tensors again and again. Handed back to the system
-    in between, every page of them is fetched and cleared anew, which took a third of a step. For
-    processes that only train: what they once had they keep until they end. Does nothing where
-    the C library is not GNU's.
+    in between, every page of them is fetched and cleared anew: up to a fifth of a step, as luck
+    places them. For processes that only train: what they once had they keep until they end. Does
+    nothing where the C library is not GNU's.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -25,7 +23,7 @@ from typing import Any
 import torch
 
 from ..cache import FeatureCache, Fingerprint
-from ..cache.workers import WorkerPool, available_cores, process_pool
+from ..cache.workers import available_cores
 from . import parallel
 from .balancing import make_balancers, needs_baselines
 from .baselines import frozen
@@ -42,6 +40,7 @@ from .features import Arrays, Features
 from .inputs import input_statistics
 from .memory import PeakMemory, keep_freed_memory
 from .model import FusionModel, ModelSpec, build_model, count_parameters
+from .pools import worker_pool
 from .prepare import make_extractors
 from .presence import Gapped
 from .registry import Registry
@@ -207,7 +206,7 @@ def in_processes(
             meanwhile()
         return found
     workers = min(jobs, len(trainings))
-    with _pool(jobs) as pool:
+    with worker_pool(jobs) as pool:
         futures: dict[Future[Any], Training] = {
             pool.submit(relay, function, run.path, training, workers): training
             for training in trainings
@@ -219,34 +218,6 @@ def in_processes(
             for future in done:
                 raise_failure(future, futures[future], run)
         return [future.result() for future in futures]
-
-
-_kept: ContextVar[tuple[ExitStack, list[WorkerPool]] | None] = ContextVar("kept", default=None)
-
-
-@contextmanager
-def same_processes() -> Iterator[None]:
-    """Within, every call of :func:`in_processes` has the same workers: they take long to start."""
-    with ExitStack() as stack:
-        token = _kept.set((stack, []))
-        try:
-            yield
-        finally:
-            _kept.reset(token)
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[WorkerPool]:
-    """Up to `jobs` processes, each started when there is work for it."""
-    kept = _kept.get()
-    if kept is None:
-        with process_pool(jobs) as pool:
-            yield pool
-        return
-    stack, pools = kept
-    if not pools:
-        pools.append(stack.enter_context(process_pool(jobs)))
-    yield pools[0]
 
 
 def raise_failure(
