@@ -34,7 +34,7 @@ from training import check_equal, make_ours, make_plain
 
 from fusion.core.engine import Trainer
 from fusion.core.model import FusionModel
-from fusion.core.trainings import default_jobs
+from fusion.core.side_by_side import default_jobs
 
 PLAIN = "plain loop"
 PARTS = ["mel and persistence", "+ probes", "+ recording", "+ balancer"]

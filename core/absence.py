@@ -18,6 +18,14 @@ from .splits import Split, check_classes
 Flags = npt.NDArray[np.bool_]
 
 
+def lacking(report: BuildReport) -> dict[str, set[str]]:
+    """Modality -> keys of the recordings that lack it."""
+    found: dict[str, set[str]] = {}
+    for item in report.absent:
+        found.setdefault(item.feature, set()).add(item.key)
+    return found
+
+
 def absent_of(report: BuildReport, keys: Sequence[str]) -> dict[str, Flags]:
     """Modality -> which of the clips lack it, (n,) bool; only of modalities that some clip lacks.
 
@@ -26,10 +34,7 @@ def absent_of(report: BuildReport, keys: Sequence[str]) -> dict[str, Flags]:
     CorpusError
         If no clip has a modality.
     """
-    by_feature: dict[str, set[str]] = {}
-    for item in report.absent:
-        by_feature.setdefault(item.feature, set()).add(item.key)
-    found = {m: np.array([key in gone for key in keys]) for m, gone in by_feature.items()}
+    found = {m: np.array([key in gone for key in keys]) for m, gone in lacking(report).items()}
     for m, flags in found.items():
         if flags.all():
             first = next(item for item in report.absent if item.feature == m)

@@ -40,6 +40,11 @@ HOOKS = {
 GIVEN = {"branch": ("dim",)}
 
 
+def well_formed(name: str) -> bool:
+    """Whether a plugin may be called so: lower case letters, digits and underscores."""
+    return re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
+
+
 def reserved(kind: str) -> set[str]:
     """Names that no plugin of `kind` may take. A strategy, which is no row, may be an ensemble."""
     return RESERVED - {"ensemble"} if kind == "strategy" else RESERVED
@@ -209,7 +214,7 @@ def _check(cls: Any, kind: str, hook: str, base: type[Plugin]) -> str:
             remedy=f'Write name = "..." in class {cls.__name__}.',
             hook=hook,
         )
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not well_formed(name):
         raise BrokenPluginError(
             f"{who} is called {name!r}; names are lower case letters, digits and underscores.",
             remedy="Rename it.",

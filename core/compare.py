@@ -37,14 +37,8 @@ from .features import number_of_batches
 from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid, reads_of
 from .registry import Registry
 from .run_dir import RunDirectory
-from .trainings import (
-    FUSED,
-    Training,
-    default_jobs,
-    raise_failure,
-    train_one,
-    trainings_of,
-)
+from .side_by_side import default_jobs, raise_failure
+from .trainings import FUSED, Training, train_one, trainings_of
 
 FILE = "compare.json"
 _PROBE = "probe"

@@ -40,14 +40,9 @@ from .run_dir import FORMAT, RunData, RunDirectory
 from .run_result import RunResult as RunResult
 from .search import check_installed
 from .selection import select
+from .side_by_side import default_jobs, train_all
 from .trace import during
-from .trainings import (
-    Training,
-    default_jobs,
-    train_all,
-    trainings_of,
-    unfinished,
-)
+from .trainings import Training, trainings_of, unfinished
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .contracts import Modality
 from .device import on_device
-from .presence import Flags, Presence
+from .presence import Flags, Presence, having
 
 Indices = npt.NDArray[np.int64]
 
@@ -126,11 +126,17 @@ class Features:
 
     def known(self, indices: Indices, modality: str | None = None) -> Indices:
         """Those of the clips `indices` that have `modality`, or any where None is named."""
-        names = list(self.modalities) if modality is None else [modality]
-        if any(m not in self.absent for m in names):
+        if modality is not None:
+            return having(self.absent, indices, [modality])
+        if any(m not in self.absent for m in self.modalities):
             return indices
-        known: Indices = indices[~np.all([self.absent[m][indices] for m in names], axis=0)]
+        nothing = np.all([flags[indices] for flags in self.absent.values()], axis=0)
+        known: Indices = indices[~nothing]
         return known
+
+    def whole(self, indices: Indices) -> Indices:
+        """Those of the clips `indices` that have every modality."""
+        return having(self.absent, indices, self.modalities)
 
     def statistics(self, modality: str, indices: Indices, keep: tuple[int, ...]) -> Statistics:
         """Mean and deviation over the clips `indices` (the training split, and nothing else).

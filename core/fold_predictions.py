@@ -18,12 +18,12 @@ from .features import Features, Indices
 from .inference import Predictions, predict
 from .model import FusionModel
 from .run_dir import RunData, RunDirectory
+from .side_by_side import in_processes
 from .trace import during
 from .trainings import (
     RunContext,
     Training,
     features_of,
-    in_processes,
     spec_of,
     trained_model,
     training_context,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from ..cache import FeatureCache, Fingerprint, digest_recording
 from ..cache.imports import imported_features
-from .collecting import is_module_attribute
+from .collecting import is_module_attribute, well_formed
 from .contracts import Extractor, Recording
 from .errors import (
     CacheError,
@@ -152,7 +151,7 @@ def name_problem(name: str, registry: Registry) -> str | None:
     for entry in registry.entries():
         if entry.name == name:
             return f"{entry.source} gives that name to its {entry.kind}."
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not well_formed(name):
         return "Names are lower case letters, digits and underscores, and begin with a letter."
     if name in RESERVED or is_module_attribute(name):
         return f"{name!r} is reserved."

@@ -226,9 +226,7 @@ def calibrate(
     """
     if type(model.strategy).calibrate is Strategy.calibrate:
         return
-    whole = indices
-    for m in features.modalities:
-        whole = features.known(whole, m)
+    whole = features.whole(indices)
     found = list(encoded(model, features, whole if len(whole) else indices, precision))
     inputs = {
         m: torch.cat([model.strategy_inputs(e)[m] for e, *_ in found]) for m in model.modalities

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..cache.work import Item
 from .contracts import Clip, Extractor
 from .errors import CorpusError, MissingModalityError
 from .extraction import extract_all, origin_of
-
-
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """One of several clips of the same content."""
-
-    clip: Clip
-    item: Item
-    found: npt.NDArray[Any] | Exception
-
-    @property
-    def has(self) -> bool:
-        return not isinstance(self.found, Exception)
 
 
 def items_by_place(
@@ -63,22 +47,21 @@ def _together(
 
 
 def _one_of(extractor: Extractor, together: Sequence[tuple[Clip, Item]]) -> Item:
-    arrays = extract_all(extractor, [clip.recording for clip, _ in together])
-    placed = [
-        _Placed(clip, item, array) for (clip, item), array in zip(together, arrays, strict=True)
-    ]
-    having = [one for one in placed if one.has]
+    found = extract_all(extractor, [clip.recording for clip, _ in together])
+    placed = list(zip(together, found, strict=True))
+    having = [(*one, array) for one, array in placed if not isinstance(array, Exception)]
     if not having:
         # What a build reports should be that it failed, where only some lack the modality.
-        failed = [one for one in placed if not isinstance(one.found, MissingModalityError)]
-        return (failed or placed)[0].item
-    first = having[0]
-    for other in having[1:]:
-        if not np.array_equal(first.found, other.found):  # type: ignore[arg-type]
+        failed = [one for one, error in placed if not isinstance(error, MissingModalityError)]
+        _, item = (failed or together)[0]
+        return item
+    (clip, item, array), *others = having
+    for other, _, another in others:
+        if not np.array_equal(array, another):
             raise CorpusError(
-                f"{first.clip.name} and {other.clip.name} are the same recording, and "
+                f"{clip.name} and {other.name} are the same recording, and "
                 f"{extractor.name} says something else of each.",
                 hint="Features are kept by the content of a recording, so it has one array of "
                 "each: mend the wrong one, or leave one of the two out of the corpus.",
             )
-    return first.item
+    return item

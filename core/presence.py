@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from .device import on_device
 
 Flags = npt.NDArray[np.bool_]
+Clips = npt.NDArray[np.int64]  # numbers of clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,20 @@ class Presence:
             else x
             for m, x in inputs.items()
         }
+
+
+def having(absent: Mapping[str, Flags], clips: Clips, modalities: Iterable[str]) -> Clips:
+    """Those of the clips, (k,) int64, that have every one of some modalities.
+
+    Parameters
+    ----------
+    absent : mapping
+        Modality -> (n,) bool, True for the clips that lack it; one that it does not name, all have.
+    """
+    for m in modalities:
+        if m in absent:
+            clips = clips[~absent[m][clips]]
+    return clips
 
 
 def along(clips: Tensor, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from rich.text import Text
 from ...cache import FeatureCache
 from ...cache.builder import BuildReport
 from ...cache.progress import Progress as BuildProgress
-from ..absence import absence_text
+from ..absence import absence_text, lacking
 from ..contracts import Clip
 from ..diagnosis import FILE as DIAGNOSIS
 from ..diagnosis import Diagnosis, Finding
@@ -296,10 +296,7 @@ def _fetched(report: BuildReport, upstream: object) -> str:
 
 def _absent(report: BuildReport) -> list[str]:
     """How many recordings lack which feature, for people."""
-    counts: dict[str, set[str]] = {}
-    for item in report.absent:
-        counts.setdefault(item.feature, set()).add(item.key)
-    return [f"{len(keys)} recordings have no {feature}" for feature, keys in counts.items()]
+    return [f"{len(keys)} recordings have no {m}" for m, keys in lacking(report).items()]
 
 
 def _problems(report: BuildReport) -> list[str]:

@@ -74,7 +74,7 @@ def _axes(given: Sequence[str]) -> dict[str, str]:
 
 def _run(ctx: click.Context, options: dict[str, Any], axes: dict[str, str]) -> int:
     from ..explain import FILE, explain, finished_run
-    from ..trainings import default_jobs
+    from ..side_by_side import default_jobs
     from .explain_display import print_explanation
 
     path = Path(options["run"])

@@ -69,7 +69,7 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
     with parallel.together():
         if parallel.leads():
             return _run(ctx, options)
-        from ..trainings import follow
+        from ..side_by_side import follow
 
         try:
             follow()

@@ -20,6 +20,7 @@ from ..inference import Predictions
 from ..metrics import confusion_matrix, uar
 from ..model import ModelSpec, build_model, count_parameters
 from ..prepare import make_extractors
+from ..presence import having
 from ..registry import Registry
 from ..run_dir import RunData, RunDirectory
 from ..splits import Split
@@ -113,22 +114,18 @@ class Evidence:
         ]
         return self.mean([float("nan") if x is None else float(x) for x in found])
 
-    def val_uar(self, model: str) -> float:
+    def val_uar(self, model: str, *, everywhere: bool = False) -> float:
         """UAR on validation of what is handed out of a model, mean over folds.
 
-        Of a modality, over the clips that have it.
+        Of a modality, over the clips that have it, or `everywhere`.
         """
         uars: list[float] = []
         for fold in self.folds:
-            known = self.known(fold.split.val, model)
+            val = fold.split.val
+            clips = val if everywhere else self.known(val, model)
             said = fold.said[model].probabilities.argmax(axis=1)
-            uars.append(self.uar(said[np.isin(fold.split.val, known)], known))
+            uars.append(self.uar(said[np.isin(val, clips)], clips))
         return self.mean(uars)
-
-    def over_all(self, modality: str) -> float:
-        """UAR on validation of a modality alone over all clips, those that lack it among them."""
-        said = [(f.said[modality].probabilities.argmax(axis=1), f.split.val) for f in self.folds]
-        return self.mean([self.uar(answers, clips) for answers, clips in said])
 
     def uar(self, said: npt.NDArray[Any], clips: Indices) -> float:
         """Of predicted classes of some clips."""
@@ -144,15 +141,12 @@ class Evidence:
         whole = [m for m in self.modalities if m not in self.data.absent]
         known = [self.late(f"val_uar.{m}") for m in whole]
         known += [self.late_single(m, "val_uar") for m in whole]
-        known += [self.over_all(m) for m in self.data.absent if m in self.modalities]
+        known += [self.val_uar(m, everywhere=True) for m in self.modalities if m not in whole]
         return 100 * (max([x for x in known if np.isfinite(x)], default=0.0) - self.late("val_uar"))
 
     def known(self, clips: Indices, *modalities: str) -> Indices:
         """Those of the clips that have all of the modalities; the fused model is none."""
-        for m in modalities:
-            if m in self.data.absent:
-                clips = clips[~self.data.absent[m][clips]]
-        return clips
+        return having(self.data.absent, clips, modalities)
 
     @cached_property
     def views(self) -> dict[str, Floats]:

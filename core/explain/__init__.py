@@ -34,7 +34,8 @@ from ..model import ModelSpec
 from ..prepare import make_extractors
 from ..registry import Registry
 from ..run_dir import RunDirectory
-from ..trainings import FUSED, RunContext, Training, in_processes, training_context
+from ..side_by_side import in_processes
+from ..trainings import FUSED, RunContext, Training, training_context
 from .evidence import Evidence, gather
 from .gradients import TOLERANCE
 from .groups import Group, groups_of
@@ -177,8 +178,7 @@ class _ExplainFold:
         context = _context(path, self.device, self.plugins)
         model, features = fold_features(context, training)
         indices: Indices = getattr(context.data.splits[training.fold], self.part)
-        for m in features.modalities:
-            indices = features.known(indices, m)
+        indices = features.whole(indices)
         if not len(indices):
             raise RunError(
                 f"No {self.part} clip of fold {training.fold} has every modality: there is nothing "

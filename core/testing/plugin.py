@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ..collecting import reserved, well_formed
 from ..contracts import Plugin
 from ..errors import FusionError
 from ..parameters import convert, make, parameter_docs, parameters_of, space_of
-from ..registry import reserved
 from .costs import Cost
 from .report import fail, require, running, skip
 
@@ -88,7 +87,7 @@ class PluginSuite:
         plugin = self._plugin()
         name = getattr(plugin, "name", None)
         require(
-            isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None,
+            isinstance(name, str) and well_formed(name),
             self.where,
             f"its name is {name!r}",
             expected='name = "..." in the class: lower case letters, digits and underscores',

@@ -10,7 +10,7 @@ HEAVY = ("gudhi", "librosa", "matplotlib", "numba", "persim", "ripser", "scipy",
          "soundfile", "sympy", "torch._dynamo", "transformers")  # fmt: skip
 
 REGISTRY = "from fusion.core.registry import Registry; Registry()"
-WORKER = "import fusion.core.trainings"
+WORKER = "import fusion.core.side_by_side"
 TRAINING = """
 from fusion.core.testing.problem import small_trainer
 small_trainer([], 2, epochs=1, optimizer={optimizer!r}).fit()

@@ -3,11 +3,7 @@
 import io
 import json
 
-import pytest
-import torch
-
-from fusion.core import trainings
-from fusion.core.trainings import _write_line, default_jobs
+from fusion.core.trainings import _write_line
 
 
 def test_an_undefined_figure_is_null_and_every_line_is_json():
@@ -21,22 +17,3 @@ def test_an_undefined_figure_is_null_and_every_line_is_json():
     assert line.endswith("\n")
     assert json.loads(line, parse_constant=refuse) == {"a": None, "b": None, "c": None,
                                                        "d": 0.5, "e": 1}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("device", "cores", "gigabytes", "jobs"),
-    [
-        ("cpu", 12, 1, 12),  # one each, whatever the memory
-        ("cuda", 16, 80, 4),
-        ("cuda", 6, 80, 3),
-        ("cuda", 16, 7, 2),
-        ("cuda", 16, 1, 1),
-        ("cuda", 1, 80, 1),
-        ("mps", 8, 80, 1),
-    ],
-)
-def test_trainings_at_a_time(monkeypatch, device, cores, gigabytes, jobs):
-    monkeypatch.setattr(trainings, "choose_device", torch.device)
-    monkeypatch.setattr(trainings, "available_cores", lambda: cores)
-    monkeypatch.setattr(trainings, "free_memory", lambda where: gigabytes * 1024**3)
-    assert default_jobs(device) == jobs
