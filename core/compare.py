@@ -82,7 +82,7 @@ def run_comparison(
     out : Path
         A new folder, or one in which the same comparison was started.
     jobs : int, optional
-        Processes at a time; by default one per core, or a few per GPU.
+        Processes at a time; by default one per core, or up to four per GPU.
 
     Raises
     ------

@@ -64,6 +64,12 @@ class TrainConfig:
         Arithmetic of the networks. Auto: bfloat16 where the device computes it natively.
     compile : bool
         Compile the branches with torch.compile.
+    threads : int
+        CPU threads of a training that has a process of its own; 0 means the cores divided by the
+        trainings at a time, 4 at most. Another number rounds differently, so a run keeps its own.
+    graphs : bool
+        On CUDA, record the work of branches that allow it as CUDA graphs. Without effect elsewhere,
+        and on compiled branches.
     """
 
     epochs: int = 80
@@ -87,6 +93,8 @@ class TrainConfig:
     shift_time: float = 0.25
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
+    threads: int = 0
+    graphs: bool = True
 
     # Neither epochs nor batch_size: every trial has the same budget.
     space: ClassVar[Mapping[str, Space]] = {
@@ -112,7 +120,7 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 value = getattr(self, name)
                 raise ParameterError(f"train.{name} must be from 0 to below 1, and is {value}.")
-        for name in ("weight_decay", "clip", "patience", "masks"):
+        for name in ("weight_decay", "clip", "patience", "masks", "threads"):
             if not getattr(self, name) >= 0:
                 raise ParameterError(
                     f"train.{name} must be 0 or more, and is {getattr(self, name)}."

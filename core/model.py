@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ from .parameters import make
 from .presence import Presence, along
 
 if TYPE_CHECKING:
+    from .graphs import Graphs
     from .registry import Registry
 
 
@@ -174,18 +175,24 @@ class FusionModel(nn.Module):
         """Raw features -> standardised float32, modality -> (B, *shape)."""
         return {m: self.standardise[m](inputs[m]) for m in self.modalities}
 
-    def encode(self, inputs: Mapping[str, Tensor], presence: Presence | None = None) -> Encoded:
+    def encode(
+        self,
+        inputs: Mapping[str, Tensor],
+        presence: Presence | None = None,
+        graphs: Graphs | None = None,
+    ) -> Encoded:
         """Standardised inputs -> embeddings, and maps where the strategy takes them.
 
         A branch sees the clips that have its modality and no others; of the others, what it
-        would have made is zero.
+        would have made is zero. With `graphs`, work on whole batches is recorded and replayed,
+        and only the last batch that they have seen can be gone through backward.
         """
         embeddings: dict[str, Tensor] = {}
         maps: dict[str, Tensor] = {}
         for m in self.modalities:
             rows = None if presence is None else presence.rows.get(m)
             if rows is None:
-                embedding, own = self._branch(m, inputs[m])
+                embedding, own = self._branch(m, inputs[m], graphs)
             else:
                 embedding, own = self._branch_on(m, inputs[m], rows)
             embeddings[m] = embedding  # (B, D)
@@ -197,20 +204,28 @@ class FusionModel(nn.Module):
         """Let the processes that train this model together share its branches' work."""
         self.sharing = Sharing(list(self.branches.values()))
 
-    def _branch(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _branch(
+        self, modality: str, x: Tensor, graphs: Graphs | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Embedding, and map where the strategy takes maps."""
         if self.sharing is None:
-            return self._whole(modality, x)
+            return self._whole(modality, x, graphs)
         return self.sharing.apply(lambda part: self._whole(modality, part), x)
 
-    def _whole(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _whole(
+        self, modality: str, x: Tensor, graphs: Graphs | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         branch = cast(Branch, self.branches[modality])
+
+        def out(call: Callable[[Tensor], Tensor]) -> Tensor:
+            return call(x) if graphs is None else graphs.apply(modality, branch, call, x)
+
         embedding = (len(x), branch.dim)
         axes, of = returned.EMBEDDINGS, f" for {modality!r}"
         if self.strategy.takes != "maps":
-            return returned.tensor(branch, "forward", branch(x), embedding, axes, of=of), None
+            return returned.tensor(branch, "forward", out(branch), embedding, axes, of=of), None
         channels = (len(x), branch.map_channels)
-        maps = returned.feature_map(branch, "maps", branch.maps(x), channels, of=of)
+        maps = returned.feature_map(branch, "maps", out(branch.maps), channels, of=of)
         # Nothing but the probe reads it, and trains the pooling with itself.
         pooled = branch.pool(maps.detach())
         return returned.tensor(branch, "pool", pooled, embedding, axes, of=of), maps

@@ -16,6 +16,7 @@ from .contracts import Balancer, Clips, Gradients, Pass, Step
 from .device import on_device
 from .features import Features
 from .finite import FiniteCheck
+from .graphs import Graphs
 from .optim import Optimizer
 from .recorder import Recorder
 
@@ -55,6 +56,7 @@ class Stepper:
         self.optimizer = optimizer
         self.average = average
         self.recorder = recorder
+        self.graphs = Graphs.wanted(context.config, features.device)
         self.finite = FiniteCheck(context.config, features.device)
         self.separate = any(b.separate for b in balancers)
         # A look at the tensor would wait for the device: asked of the classes instead.
@@ -116,7 +118,7 @@ class Stepper:
 
     def _encode(self, step: Step) -> None:
         with self.context.autocast():
-            step.encoded = self.model.encode(step.inputs, step.presence)
+            step.encoded = self.model.encode(step.inputs, step.presence, self.graphs)
         for known in ("embeddings", "unimodal_logits"):  # of the branches as they were
             step.__dict__.pop(known, None)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -153,15 +154,30 @@ def _seed(context: RunContext, training: Training) -> int:
 
 def train_one(path: Path, training: Training, workers: int) -> None:
     """Train one model of a run, in this process, beside `workers` - 1 others."""
-    with during(f"train {training.name}"):
+    with during(f"train {training.name}"), _own_process(path):
         _train_one(path, training, workers)
+
+
+@contextmanager
+def _own_process(path: Path) -> Iterator[None]:
+    """In a process that computes nothing else than trainings, on a CPU: memory and threads."""
+    context = training_context(path)
+    if parent_process() is None or choose_device(context.config.device).type != "cpu":
+        yield
+        return
+    keep_freed_memory()
+    before = torch.get_num_threads()
+    # A comparison's trainings are many: a thread each, where nobody asked for more.
+    torch.set_num_threads(context.run.info().get("threads") or context.config.train.threads or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train_one(path: Path, training: Training, workers: int) -> None:
     context = training_context(path)
     run, config = context.run, context.config
-    if parent_process() is not None and choose_device(config.device).type == "cpu":
-        keep_freed_memory()
     folder = run.training(training.name)
     if not parallel.leads():
         _help_train(context, training, workers)
@@ -244,6 +260,8 @@ def _fit(
     summary["wall_seconds"] = round(time.perf_counter() - started, 3)
     summary["peak_bytes"] = memory.bytes()
     summary["precision"] = str(trainer.precision).removeprefix("torch.")
+    if trainer.stepper.graphs is not None:
+        summary["graphs"] = trainer.stepper.graphs.summary()
     if fused:  # it has every modality
         summary["inputs"] = input_statistics(features, split.train, model)
     return model.state_dict(), summary

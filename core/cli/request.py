@@ -47,7 +47,7 @@ def data_options(function: Any) -> Any:
         ),
         click.option(
             "--jobs", type=click.IntRange(min=1), metavar="N",
-            help="Processes at a time. [default: one per core]",
+            help="Processes at a time. [default: one per core; trainings on a GPU: up to four]",
         ),
         click.option("--strict", is_flag=True, help="Stop at an unreadable recording."),
     ]  # fmt: skip

@@ -50,6 +50,7 @@ class CNN(Branch):
     """
 
     name = "cnn"
+    recordable = True
     space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(

@@ -38,6 +38,7 @@ class MLP(Branch):
     """
 
     name = "mlp"
+    recordable = True
     space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(

@@ -58,6 +58,7 @@ class ResNet(Branch):
     """
 
     name = "resnet"
+    recordable = True
     space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(

@@ -66,6 +66,7 @@ class Transformer(Branch):
     """
 
     name = "transformer"
+    recordable = True
     space: ClassVar = {"dropout": Uniform(0.0, 0.4)}
 
     def __init__(

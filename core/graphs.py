@@ -1,0 +1,311 @@
+"""The work of branches as CUDA graphs: one launch in the place of a hundred.
+
+A small network keeps a GPU waiting for Python. Recorded once and replayed, its forward and its
+backward pass are a launch each, while losses, strategies, balancers and the optimiser stay what
+they are: for autograd a recorded branch is one operation.
+
+A recording is believed only after it has said, of clips it was not made from, what the branch
+itself says: the same output, gradients and running statistics. Where it does not, or where
+recording fails, the branch runs as ever, and the summary of the training says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from . import clock, parallel
+from .config import TrainConfig
+from .contracts import Branch
+from .errors import TrainingError
+
+Call = Callable[[Tensor], Tensor]
+
+_WARM_UPS = 3  # as many as CUDA's libraries may need until they have chosen their kernels
+_MOST = 4  # recordings per branch: batches of an epoch have two sizes, and stages differ
+_APART = 0.02  # relative; another order of additions in bfloat16 stays below it, nothing else does
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class Tape(Protocol):
+    """What work is recorded on."""
+
+    def warm(self, call: Callable[[], object]) -> None:
+        """Do the work as often as it takes until it is always done in the same way."""
+        ...
+
+    def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        """Record the work. Returns the tensor it writes to, and what does it again."""
+        ...
+
+
+class CudaTape:
+    """Records on the current CUDA device; what is recorded later may read what was earlier."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def warm(self, call: Callable[[], object]) -> None:
+        # Not on the stream that everything else runs on: some libraries keep a workspace each.
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UPS):
+                call()
+        torch.cuda.current_stream().wait_stream(aside)
+
+    def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            found = call()
+        self._pool = graph.pool()
+        return found, graph.replay
+
+
+class Graphs:
+    """The recordings of one model's branches, made as batches come.
+
+    Parameters
+    ----------
+    tape : callable
+        Makes what a branch's work is recorded on.
+
+    Attributes
+    ----------
+    plain : dict of str
+        Branches that are not recorded, and why not.
+    """
+
+    def __init__(self, tape: Callable[[], Tape] = CudaTape) -> None:
+        self._tape = tape
+        self._known: dict[str, dict[Hashable, Recording]] = {}
+        self.plain: dict[str, str] = {}
+
+    @classmethod
+    def wanted(cls, config: TrainConfig, device: torch.device) -> Graphs | None:
+        """Those of a training, where there is anything to be gained."""
+        # Compiled branches launch little, divided ones wait for each other inside, and traced
+        # ones would not be counted.
+        if device.type != "cuda" or config.compile or not config.graphs:
+            return None
+        return None if parallel.launched() or clock.active is not None else cls()
+
+    def apply(self, name: str, branch: Branch, call: Call, x: Tensor) -> Tensor:
+        """``call(x)``, where `call` is of `branch`; recorded where that can be."""
+        recording = self._recording(name, branch, call, x)
+        return call(x) if recording is None else recording(x)
+
+    def summary(self) -> dict[str, str]:
+        """By branch, ``"recorded"`` or why it was not."""
+        return {**dict.fromkeys(self._known, "recorded"), **self.plain}
+
+    def _recording(self, name: str, branch: Branch, call: Call, x: Tensor) -> Recording | None:
+        if name in self.plain:
+            return None
+        modules = list(branch.modules())
+        hooked = any(getattr(module, kind) for module in modules for kind in _HOOKS)
+        parameters = [p for p in branch.parameters() if p.requires_grad]
+        if hooked or not parameters or x.requires_grad or not torch.is_grad_enabled():
+            return None  # this time
+        known = self._known.setdefault(name, {})
+        key = (x.shape, x.dtype, *_arithmetic(x.device), *_state(modules))
+        if key not in known:
+            try:
+                known[key] = self._made(branch, call, parameters, x)
+            except Exception as error:
+                self.plain[name] = str(error).partition("\n")[0]
+                del self._known[name]
+                return None
+            while len(known) > _MOST:
+                del known[next(iter(known))]
+        return known[key]
+
+    def _made(
+        self, branch: Branch, call: Call, parameters: Sequence[nn.Parameter], x: Tensor
+    ) -> Recording:
+        if not branch.recordable:
+            raise ValueError(f"{type(branch).__name__} does not declare itself recordable")
+        made = Recording(branch, call, parameters, x, self._tape())
+        if not made.says_the_same(x):
+            raise ValueError("recorded, it says something else")
+        return made
+
+
+def _state(modules: Sequence[nn.Module]) -> Iterator[Hashable]:
+    """By what a recording is another one: modes, what is trained, where the tensors lie."""
+    for module in modules:
+        yield module.training
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None:
+                yield tensor.data_ptr()
+                yield tensor.requires_grad
+
+
+class Recording:
+    """A branch's forward and backward pass on batches of one shape.
+
+    Parameters
+    ----------
+    branch : Branch
+        In the mode that is recorded.
+    call : callable
+        What of it is recorded: (B, ...) -> tensor.
+    parameters : sequence of Parameter
+        Of the branch, that get gradients.
+    example : Tensor
+        A batch.
+    tape : Tape
+        What is recorded on.
+
+    Raises
+    ------
+    RuntimeError
+        If the device can't record what the branch does.
+    """
+
+    def __init__(
+        self, branch: Branch, call: Call, parameters: Sequence[nn.Parameter], example: Tensor,
+        tape: Tape,
+    ) -> None:  # fmt: skip
+        self._branch, self._call = branch, call
+        self._number = 0
+        self._live: Tensor | None = None
+        # In another order: what is fixed to the clips it was recorded with, the check will find.
+        self._x = example.detach().flip(0).clone(memory_format=torch.preserve_format)
+        with untouched(branch, example.device):
+            self.parameters = self._reached(parameters)
+            tape.warm(self._both)
+            self._out, self._forward = tape.record(self._run)
+            self._flat, self._backward = tape.record(self._back)
+        # Kept, it would tie the parameters to the stream of the recording.
+        self._live = None
+        self._out = self._out.detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out: Tensor = _Replay.apply(self, x, *self.parameters)  # type: ignore[no-untyped-call]
+        return out
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int]:
+        """What the branch says of `x`, and the number of this pass."""
+        self._x.copy_(x)
+        self._forward()
+        self._number += 1
+        return self._out.clone(), self._number
+
+    def backward(self, gradient: Tensor, number: int) -> list[Tensor]:
+        """Gradients of `parameters`; of the last forward pass, as often as is wanted.
+
+        Raises
+        ------
+        TrainingError
+            After another forward pass: what this one needs has been written over.
+        """
+        if number != self._number:
+            raise TrainingError(
+                "A backward pass through a branch came after the branch had seen another batch.",
+                hint="Recorded branches keep one batch: train with --set train.graphs=false.",
+            )
+        self._gradient.copy_(gradient)
+        self._backward()
+        return self._parted(self._flat.clone())
+
+    def says_the_same(self, x: Tensor) -> bool:
+        """Whether a replay does what the branch does: output, gradients, statistics."""
+        device = x.device
+        with untouched(self._branch, device), torch.enable_grad():
+            expected = self._seen(self._call, x)
+        with untouched(self._branch, device), torch.enable_grad():
+            found = self._seen(self, x)
+        return all(
+            a.shape == b.shape and float((a - b).norm()) <= _APART * float(b.norm())
+            for a, b in zip(found, expected, strict=True)
+        )
+
+    # -- what is recorded ----------------------------------------------------------------
+
+    def _run(self) -> Tensor:
+        # A weight's copy in bfloat16 must be made anew in each replay.
+        kind = self._x.device.type
+        enabled, dtype = _arithmetic(self._x.device)
+        with torch.enable_grad(), torch.autocast(kind, dtype, enabled, cache_enabled=False):
+            self._live = self._call(self._x)
+        return self._live
+
+    def _back(self) -> Tensor:
+        assert self._live is not None
+        # The graph is kept: a second backward pass must find what the first one read.
+        found = torch.autograd.grad(self._live, self.parameters, self._gradient, retain_graph=True)
+        flat = torch.empty_like(self._flat)
+        torch._foreach_copy_(self._parted(flat), list(found))
+        return flat
+
+    def _both(self) -> None:
+        self._run()
+        self._back()
+
+    def _reached(self, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+        """Those of the parameters that the output depends on; makes room for their gradients."""
+        out = self._run()
+        self._gradient = torch.ones_like(out)
+        found = torch.autograd.grad(out, list(parameters), self._gradient, allow_unused=True)
+        reached = [p for p, g in zip(parameters, found, strict=True) if g is not None]
+        if len({p.dtype for p in reached}) != 1:
+            raise RuntimeError("its parameters have several types")
+        self._sizes = [p.numel() for p in reached]
+        self._strides = [torch.empty_like(p).stride() for p in reached]
+        self._shapes = [p.shape for p in reached]
+        self._flat = reached[0].new_empty(sum(self._sizes)).detach()
+        return reached
+
+    def _parted(self, flat: Tensor) -> list[Tensor]:
+        """A long vector as gradients, each laid out as its parameter."""
+        parts = flat.split(self._sizes)  # type: ignore[no-untyped-call]
+        layouts = zip(parts, self._shapes, self._strides, strict=True)
+        return [part.as_strided(shape, stride) for part, shape, stride in layouts]
+
+    def _seen(self, call: Call, x: Tensor) -> list[Tensor]:
+        out = call(x)
+        # Uneven: behind a normalisation, the gradient of a plain sum is nothing but rounding.
+        uneven = torch.linspace(-1.0, 1.0, out.numel(), device=x.device).to(out.dtype)
+        grads = torch.autograd.grad(out, self.parameters, uneven.view(out.shape))
+        whole = torch.cat([g.float().flatten() for g in grads])
+        kept = [b.float().flatten() for b in self._branch.buffers()]
+        return [out.detach().float(), whole, torch.cat(kept) if kept else whole.new_zeros(0)]
+
+
+class _Replay(torch.autograd.Function):
+    """A recording as one operation."""
+
+    @staticmethod
+    def forward(ctx: Any, recording: Recording, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.recording = recording
+        out, ctx.number = recording.forward(x)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return None, None, *ctx.recording.backward(gradient, ctx.number)
+
+
+@contextlib.contextmanager
+def untouched(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Whatever runs in the body, running statistics and random numbers are then as before."""
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)
+
+
+def _arithmetic(device: torch.device) -> tuple[bool, torch.dtype]:
+    """Whether autocast is on, and to what."""
+    return torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
