@@ -60,9 +60,10 @@ class PlainLoop:
     labels: Tensor
     device: torch.device
     batch: int = BATCH
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        torch.manual_seed(0)
+        torch.manual_seed(self.seed)
         self.model = plain_network(int(self.labels.max()) + 1).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters())
         dataset = TensorDataset(self.inputs, self.labels)

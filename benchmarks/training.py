@@ -1,18 +1,19 @@
 """One training on a CPU: the loop that people write against ours.
 
-python benchmarks/training.py [--rounds N] [--data PATH --epochs N] [--out FILE.json]
+python benchmarks/training.py [--rounds N] [--data PATH --epochs N N --seeds N] [--out FILE.json]
 
 Samples per second: every loop in a process of its own, taking turns, the same clips and batch
-size. With --data, a copy of RAVDESS, also the validation accuracy of each epoch on real clips,
-and the seconds until ours is as good as the plain loop ever was.
+size. Ours on one thread, as trainings run side by side, and on all, as one runs that is alone.
+With --data, a copy of RAVDESS, also the validation accuracy of each epoch on real clips, and the
+seconds until ours is as good as the plain loop ever was, both on all threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,14 @@ CPU = torch.device("cpu")
 STILL = {"masks": 0, "shift_time": 0.0, "shift_frequency": 0.0, "label_smoothing": 0.0,
          "average": 0.0, "clip": 0.0, "class_weights": "none", "precision": "float32"}  # fmt: skip
 
-# What each column adds to the one before it.
-OURS: Mapping[str, tuple[Mapping[str, Any] | None, str]] = {
-    "ours, the same blocks, float32": (PLAIN_BLOCKS, "float32"),
-    "ours, the same blocks": (PLAIN_BLOCKS, "auto"),
-    "ours, default branch, float32": (None, "float32"),
-    "ours, default branch": (None, "auto"),
+# Branch, precision, threads (0: all).
+OURS: Mapping[str, tuple[Mapping[str, Any] | None, str, int]] = {
+    "ours, the same blocks, float32": (PLAIN_BLOCKS, "float32", 1),
+    "ours, the same blocks": (PLAIN_BLOCKS, "auto", 1),
+    "ours, the same blocks, all threads": (PLAIN_BLOCKS, "auto", 0),
+    "ours, default branch, float32": (None, "float32", 1),
+    "ours, default branch": (None, "auto", 1),
+    "ours, default branch, all threads": (None, "auto", 0),
 }
 
 
@@ -105,16 +108,18 @@ def samples_per_second(rounds: int, names: list[str] | None = None) -> dict[str,
             PLAIN: started(make_plain, CLIPS, threads=0),
             "plain loop, one thread": started(make_plain, CLIPS),
         }
-        for name, given in OURS.items():
+        for name, (branch, precision, threads) in OURS.items():
             if names is None or name in names:
-                calls[name] = started(make_ours, CLIPS, *given, worker=True)
+                calls[name] = started(
+                    make_ours, CLIPS, branch, precision, threads=threads, worker=True
+                )
         return {name: CLIPS / seconds for name, seconds in in_turn(calls, rounds).items()}
 
 
 def table(speeds: Mapping[str, float]) -> str:
     lines = [f"One training of mel, batch {BATCH}, clips per second:"]
     for name, speed in speeds.items():
-        lines.append(f"  {name:<32}{speed:8.1f}{speed / speeds[PLAIN]:8.2f} x")
+        lines.append(f"  {name:<36}{speed:8.1f}{speed / speeds[PLAIN]:8.2f} x")
     return "\n".join(lines)
 
 
@@ -146,14 +151,22 @@ def balanced(said: torch.Tensor, truth: torch.Tensor) -> float:
     return float(np.mean([float((said[truth == c] == c).double().mean()) for c in truth.unique()]))
 
 
-def plain_accuracy(array: np.ndarray, targets: np.ndarray, split: Any, epochs: int) -> list[Any]:
-    """(seconds so far, validation among them, and its UAR) after each epoch."""
+Epochs = list[tuple[float, float]]
+"""Seconds so far, validation among them, and its UAR, after each epoch."""
+
+OVER = 3  # epochs that are averaged: one alone is luck
+
+
+def plain_accuracy(
+    array: np.ndarray, targets: np.ndarray, split: Any, epochs: int, seed: int
+) -> Epochs:
     train = array[split.train]
     array = (array - train.mean()) / train.std()  # which people do
     loop = PlainLoop(torch.from_numpy(array[split.train]), torch.from_numpy(targets[split.train]),
-                     CPU)  # fmt: skip
+                     CPU, seed=seed)  # fmt: skip
     val, truth = torch.from_numpy(array[split.val]), torch.from_numpy(targets[split.val])
-    found, seconds = [], 0.0
+    found: Epochs = []
+    seconds = 0.0
     for _ in range(epochs):
         started = time.perf_counter()
         loop.epoch()
@@ -163,55 +176,93 @@ def plain_accuracy(array: np.ndarray, targets: np.ndarray, split: Any, epochs: i
     return found
 
 
+class Reached(Exception):  # noqa: N818 - no error
+    """The training may stop."""
+
+
 def our_accuracy(
-    array: np.ndarray, targets: np.ndarray, split: Any, epochs: int, branch: Any
-) -> list[Any]:
-    found: list[Any] = []
-    trainer = our_trainer([MEL], None, arrays={"mel": array}, targets=targets,
+    array: np.ndarray, targets: np.ndarray, split: Any, epochs: int, branch: Any, seed: int,
+    goal: float,
+) -> Epochs:  # fmt: skip
+    """As far as the `goal`; the learning rate is that of a training of all `epochs`."""
+    found: Epochs = []
+    trainer = our_trainer([MEL], None, arrays={"mel": array}, targets=targets, seed=seed,
                           parts=(split.train, split.val), branch=branch, epochs=epochs)  # fmt: skip
-    trainer.on_epoch = lambda record: found.append((trainer.progress.seconds, record["val_uar"]))
-    trainer.fit()
+    begun = time.perf_counter()
+
+    def on_epoch(record: Mapping[str, Any]) -> None:
+        found.append((time.perf_counter() - begun, record["val_uar"]))
+        if reached(found, goal) is not None:
+            raise Reached
+
+    trainer.on_epoch = on_epoch
+    with suppress(Reached):
+        trainer.fit()
     return found
 
 
-def accuracy(data: str, plain_epochs: int, our_epochs: int) -> dict[str, Any]:
-    """Epochs of the plain loop, and of ours, as in :func:`plain_accuracy`."""
+def accuracy(data: str, plain_epochs: int, our_epochs: int, seeds: int) -> list[dict[str, Epochs]]:
+    """Of each seed, the plain loop and ours, all on torch's own number of threads."""
     from fusion.core.memory import keep_freed_memory
 
     array, targets, split = real_clips(data)
     torch.set_num_threads(torch.multiprocessing.cpu_count())
-    found = {"plain": plain_accuracy(array, targets, split, plain_epochs)}
-    torch.set_num_threads(1)
+    found = [{"plain": plain_accuracy(array, targets, split, plain_epochs, seed)}
+             for seed in range(seeds)]  # fmt: skip
     keep_freed_memory()
-    for name, branch in (("same blocks", PLAIN_BLOCKS), ("default branch", None)):
-        found[name] = our_accuracy(array, targets, split, our_epochs, branch)
+    for seed, one in enumerate(found):
+        goal = best(one["plain"])
+        for name, branch in (("same blocks", PLAIN_BLOCKS), ("default branch", None)):
+            one[name] = our_accuracy(array, targets, split, our_epochs, branch, seed, goal)
+        print(story(one, f"seed {seed}"), flush=True)
     return found
 
 
-def reached(epochs: list[Any], goal: float, over: int = 3) -> float | None:
-    """Seconds until the mean UAR of `over` epochs was `goal`; None where it never was."""
+def means(epochs: Epochs) -> list[float]:
+    """UAR over OVER epochs, from the first on that has as many."""
     uars = [uar for _, uar in epochs]
-    for last in range(over, len(epochs) + 1):
-        if np.mean(uars[last - over : last]) >= goal:
-            return float(epochs[last - 1][0])
+    return [float(np.mean(uars[i - OVER : i])) for i in range(OVER, len(uars) + 1)]
+
+
+def best(epochs: Epochs) -> float:
+    return max(means(epochs))
+
+
+def reached(epochs: Epochs, goal: float) -> float | None:
+    """Seconds until the mean UAR of OVER epochs was `goal`; None where it never was."""
+    for index, mean in enumerate(means(epochs)):
+        if mean >= goal:
+            return epochs[index + OVER - 1][0]
     return None
 
 
-def story(found: Mapping[str, list[Any]], over: int = 3) -> str:
-    means = [np.mean([u for _, u in found["plain"][i - over : i]])
-             for i in range(over, len(found["plain"]) + 1)]  # fmt: skip
-    goal = float(max(means))
+def times_faster(found: Mapping[str, Epochs], name: str) -> float | None:
+    goal = best(found["plain"])
+    first, ours = (reached(found[n], goal) for n in ("plain", name))
+    return None if first is None or ours is None else first / ours
+
+
+def story(found: Mapping[str, Epochs], of: str) -> str:
+    goal = best(found["plain"])
     lines = [
-        f"On real clips: seconds until the validation UAR, a mean of {over} epochs, is "
+        f"On real clips, {of}: seconds until the validation UAR, a mean of {OVER} epochs, is "
         f"{goal:.3f}, the plain loop's best of {len(found['plain'])} epochs:"
     ]
-    first = reached(found["plain"], goal, over)
     for name, epochs in found.items():
-        seconds = reached(epochs, goal, over)
-        said = "never" if seconds is None else f"{seconds:.1f} s, {first / seconds:.1f} x"
-        best = max(u for _, u in epochs)
+        seconds, times = reached(epochs, goal), times_faster(found, name)
+        said = "never" if times is None else f"{seconds:.1f} s, {times:.1f} x"
         lines.append(f"  {name:<16}{said:<18} {epochs[-1][0] / len(epochs):.2f} s an epoch, "
-                     f"best epoch {best:.3f}")  # fmt: skip
+                     f"{len(epochs)} epochs")  # fmt: skip
+    return "\n".join(lines)
+
+
+def summary(found: Sequence[Mapping[str, Epochs]]) -> str:
+    lines = [f"Median of {len(found)} seeds, times as fast to the same accuracy:"]
+    for name in list(found[0])[1:]:
+        times = [times_faster(one, name) or 0.0 for one in found]
+        lines.append(
+            f"  {name:<16}{np.median(times):.1f} x  ({min(times):.1f} to {max(times):.1f})"
+        )
     return "\n".join(lines)
 
 
@@ -221,14 +272,15 @@ def main() -> None:
     parser.add_argument("--data", help="a copy of RAVDESS")
     parser.add_argument("--epochs", type=int, nargs=2, default=(12, 30),
                         metavar=("PLAIN", "OURS"))  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     print(f"a step is that of a bare loop: weights {check_equal():.0e} apart after 4 steps")
     figures: dict[str, Any] = {"clips per second": samples_per_second(given.rounds)}
     print("\n".join(filter(None, [busy(), table(figures["clips per second"])])))
     if given.data:
-        figures["epochs"] = accuracy(given.data, *given.epochs)
-        print(story(figures["epochs"]))
+        figures["epochs"] = accuracy(given.data, *given.epochs, given.seeds)
+        print(summary(figures["epochs"]))
     if given.out:
         keep(figures, given.out)
 

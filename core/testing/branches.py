@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts import Branch
+from ..graphs import CudaTape, Graphs
 from ..parameters import parameters_of
 from .devices import DeviceChecks
 from .network import Case, Inputs
-from .report import fail, require, running
+from .report import fail, require, running, skip
+from .tape import CpuTape
+from .tools import seeded
 
 # An image, a stack of images, a vector, a sequence.
 _CANDIDATES = ((1, 32, 48), (6, 16, 16), (24,), (12, 20))
@@ -130,6 +133,28 @@ class BranchSuite(DeviceChecks):
             expected="the same embedding by both roads: strategies that take maps go by the second",
             cause="forward is overridden and does more; leave it to Branch",
         )
+
+    def test_recorded_work_is_the_same(self, case: Case) -> None:
+        """A `recordable` branch does all of its work on the device, and the same on each batch."""
+        if not self._plugin().recordable:
+            skip("it is not `recordable`: on a GPU it is called step by step")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        for of in ("forward", "maps"):
+            network = cast(Branch, self.build(case)).to(device)
+            graphs = Graphs(CudaTape if device.type == "cuda" else CpuTape)
+            call = network if of == "forward" else network.maps
+            for seed in range(2):
+                x = self.inputs(case, seed=seed)["x"].to(device)
+                with seeded(1), running(self.at(case), of, cause=_TWO_STEPS):
+                    graphs.apply("it", network, call, x)
+            require(
+                not graphs.plain,
+                self.at(case),
+                f"its {of} can't be recorded: {graphs.plain.get('it')}",
+                expected="recorded once and replayed, the same output, gradients and statistics",
+                cause="numbers drawn by Python or numpy, or values that decide what is done; "
+                "without recordable = True it works as ever",
+            )
 
 
 _TWO_STEPS = "forward is overridden, and maps or pool is missing"

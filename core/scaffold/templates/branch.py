@@ -44,6 +44,7 @@ class MyPlugin(Branch):
     """
 
     name = "my_plugin"
+    recordable = True  # all of it is done on the device, and the same on every batch
     space: ClassVar = {"width": LogInteger(16, 128)}
 
     def __init__(self, shape: tuple[int, ...], dim: int = 64, *, width: int = 64) -> None:

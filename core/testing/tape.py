@@ -1,0 +1,61 @@
+"""Recording without a GPU: what a CUDA graph would do to a branch, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_VALUE = "it looks at a value (.item(), float(x), if x > 0)"
+_SHAPE = "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"
+_LOOKS = {
+    torch.ops.aten._local_scalar_dense: _VALUE,
+    torch.ops.aten.nonzero: _SHAPE,
+    torch.ops.aten.masked_select: _SHAPE,
+    torch.ops.aten._unique2: _SHAPE,
+}
+
+
+class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses what a device can't record."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        why = _LOOKS.get(func._overloadpacket)
+        if func._overloadpacket is torch.ops.aten.index and any(
+            index is not None and index.dtype is torch.bool for index in args[1]
+        ):
+            why = _SHAPE
+        if why is not None:
+            raise RuntimeError(why)
+        return func(*args, **(kwargs or {}))
+
+
+class CpuTape:
+    """A :class:`~fusion.core.graphs.Tape` that does the recorded work each time, on the CPU.
+
+    As of a CUDA graph, the results are written to the tensors of the recording, and recording
+    refuses what waits for a value.
+    """
+
+    def warm(self, call: Callable[[], object]) -> None:
+        call()
+
+    def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        with _Capturing():  # type: ignore[no-untyped-call]
+            found = call()
+        held = found.detach().clone()
+
+        def replay() -> None:
+            with torch.enable_grad():
+                held.copy_(call().detach())
+
+        return held, replay
