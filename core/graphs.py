@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from . import clock, parallel
 from .config import TrainConfig
@@ -44,23 +45,25 @@ class Tape(Protocol):
 
 
 class CudaTape:
-    """Records on the current CUDA device; what is recorded later may read what was earlier."""
+    """Records on a CUDA device; what is recorded later may read what was earlier."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool: Any = None
 
     def warm(self, call: Callable[[], object]) -> None:
         # Not on the stream that everything else runs on: some libraries keep a workspace each.
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UPS):
-                call()
-        torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.device(self._device):
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UPS):
+                    call()
+            torch.cuda.current_stream().wait_stream(aside)
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool):
             found = call()
         self._pool = graph.pool()
         return found, graph.replay
@@ -72,7 +75,7 @@ class Graphs:
     Parameters
     ----------
     tape : callable
-        Makes what a branch's work is recorded on.
+        Makes, for a device, what a branch's work is recorded on.
 
     Attributes
     ----------
@@ -80,7 +83,7 @@ class Graphs:
         Branches that are not recorded, and why not.
     """
 
-    def __init__(self, tape: Callable[[], Tape] = CudaTape) -> None:
+    def __init__(self, tape: Callable[[torch.device], Tape] = CudaTape) -> None:
         self._tape = tape
         self._known: dict[str, dict[Hashable, Recording]] = {}
         self.plain: dict[str, str] = {}
@@ -108,14 +111,14 @@ class Graphs:
             return None
         modules = list(branch.modules())
         hooked = any(getattr(module, kind) for module in modules for kind in _HOOKS)
-        parameters = [p for p in branch.parameters() if p.requires_grad]
-        if hooked or not parameters or x.requires_grad or not torch.is_grad_enabled():
+        trained = any(p.requires_grad for p in branch.parameters())
+        if hooked or not trained or x.requires_grad or not torch.is_grad_enabled():
             return None  # this time
         known = self._known.setdefault(name, {})
         key = (x.shape, x.dtype, *_arithmetic(x.device), *_state(modules))
         if key not in known:
             try:
-                known[key] = self._made(branch, call, parameters, x)
+                known[key] = self._made(branch, call, x)
             except Exception as error:
                 self.plain[name] = str(error).partition("\n")[0]
                 del self._known[name]
@@ -124,12 +127,10 @@ class Graphs:
                 del known[next(iter(known))]
         return known[key]
 
-    def _made(
-        self, branch: Branch, call: Call, parameters: Sequence[nn.Parameter], x: Tensor
-    ) -> Recording:
+    def _made(self, branch: Branch, call: Call, x: Tensor) -> Recording:
         if not branch.recordable:
             raise ValueError(f"{type(branch).__name__} does not declare itself recordable")
-        made = Recording(branch, call, parameters, x, self._tape())
+        made = Recording(branch, call, x, self._tape(x.device))
         if not made.says_the_same(x):
             raise ValueError("recorded, it says something else")
         return made
@@ -154,8 +155,6 @@ class Recording:
         In the mode that is recorded.
     call : callable
         What of it is recorded: (B, ...) -> tensor.
-    parameters : sequence of Parameter
-        Of the branch, that get gradients.
     example : Tensor
         A batch.
     tape : Tape
@@ -165,23 +164,32 @@ class Recording:
     ------
     RuntimeError
         If the device can't record what the branch does.
+
+    Attributes
+    ----------
+    parameters : list of Parameter
+        Those of the branch that get gradients.
     """
 
-    def __init__(
-        self, branch: Branch, call: Call, parameters: Sequence[nn.Parameter], example: Tensor,
-        tape: Tape,
-    ) -> None:  # fmt: skip
+    def __init__(self, branch: Branch, call: Call, example: Tensor, tape: Tape) -> None:
         self._branch, self._call = branch, call
         self._number = 0
         self._live: Tensor | None = None
         # In another order: what is fixed to the clips it was recorded with, the check will find.
         self._x = example.detach().flip(0).clone(memory_format=torch.preserve_format)
+        # Aliases of the parameters. Those themselves belong to the graph of the last step, too, and
+        # with it to a stream that is not recorded.
+        self._inside = _Inside(branch, call)
+        self._aliases = {
+            name: p.detach().requires_grad_()
+            for name, p in self._inside.named_parameters()
+            if p.requires_grad
+        }
         with untouched(branch, example.device):
-            self.parameters = self._reached(parameters)
+            self.parameters = self._reached()
             tape.warm(self._both)
             self._out, self._forward = tape.record(self._run)
             self._flat, self._backward = tape.record(self._back)
-        # Kept, it would tie the parameters to the stream of the recording.
         self._live = None
         self._out = self._out.detach()
 
@@ -231,14 +239,15 @@ class Recording:
         # A weight's copy in bfloat16 must be made anew in each replay.
         kind = self._x.device.type
         enabled, dtype = _arithmetic(self._x.device)
+        self._live = None
         with torch.enable_grad(), torch.autocast(kind, dtype, enabled, cache_enabled=False):
-            self._live = self._call(self._x)
+            self._live = functional_call(self._inside, self._aliases, (self._x,))
         return self._live
 
     def _back(self) -> Tensor:
         assert self._live is not None
         # The graph is kept: a second backward pass must find what the first one read.
-        found = torch.autograd.grad(self._live, self.parameters, self._gradient, retain_graph=True)
+        found = torch.autograd.grad(self._live, self._wanted, self._gradient, retain_graph=True)
         flat = torch.empty_like(self._flat)
         torch._foreach_copy_(self._parted(flat), list(found))
         return flat
@@ -247,12 +256,17 @@ class Recording:
         self._run()
         self._back()
 
-    def _reached(self, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
-        """Those of the parameters that the output depends on; makes room for their gradients."""
+    def _reached(self) -> list[nn.Parameter]:
+        """Parameters that the output depends on; makes room for their gradients."""
         out = self._run()
         self._gradient = torch.ones_like(out)
-        found = torch.autograd.grad(out, list(parameters), self._gradient, allow_unused=True)
-        reached = [p for p, g in zip(parameters, found, strict=True) if g is not None]
+        aliases = list(self._aliases.values())
+        found = torch.autograd.grad(out, aliases, self._gradient, allow_unused=True)
+        own = dict(self._inside.named_parameters())
+        pairs = zip(self._aliases, found, strict=True)
+        names = [name for name, gradient in pairs if gradient is not None]
+        self._wanted = [self._aliases[name] for name in names]
+        reached = [own[name] for name in names]
         if len({p.dtype for p in reached}) != 1:
             raise RuntimeError("its parameters have several types")
         self._sizes = [p.numel() for p in reached]
@@ -275,6 +289,18 @@ class Recording:
         whole = torch.cat([g.float().flatten() for g in grads])
         kept = [b.float().flatten() for b in self._branch.buffers()]
         return [out.detach().float(), whole, torch.cat(kept) if kept else whole.new_zeros(0)]
+
+
+class _Inside(nn.Module):
+    """What is called of a branch, as a module whose parameters can be replaced for one call."""
+
+    def __init__(self, branch: Branch, call: Call) -> None:
+        super().__init__()
+        self.branch = branch
+        self._call = (call,)  # in a tuple: a module would be registered a second time
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._call[0](x)
 
 
 class _Replay(torch.autograd.Function):

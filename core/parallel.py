@@ -38,11 +38,6 @@ _PATIENCE = timedelta(days=7)  # of the others, while the first extracts feature
 _orders: dist.ProcessGroup | None = None
 
 
-def started_by_torchrun() -> bool:
-    """Whether this is one of several processes that ``torchrun`` started."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def launched() -> bool:
     """Whether several processes train together now: inside of :func:`together`."""
     return _orders is not None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import FusionError
+from ..torchrun import refuse_torchrun
 from . import tracing
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def cli(
     fusion run                              the demo corpus, default methods
     fusion run --data PATH --strategy gated --balance gradscale
     """
+    if ctx.invoked_subcommand not in (None, "run"):
+        refuse_torchrun(ctx.invoked_subcommand)
     ctx.obj = {"plugins": plugins, "strict": strict_plugins}
     if trace_hooks or tracing.asked_for():
         tracing.start_trace(ctx)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import FusionError
+from ..torchrun import started_by_torchrun
 from . import plugin_options, refuse_with_resume, registry_from
 from .request import config_from, data_options, method_options, split_option, training_options
 
@@ -54,17 +54,13 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     """
     if options["resume"]:
         refuse_with_resume(ctx, _WITH_RESUME, "run")
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # asked before torch is imported
-        return _one_of_several(ctx, options)
-    return _run(ctx, options)
+    return _one_of_several(ctx, options) if started_by_torchrun() else _run(ctx, options)
 
 
 def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
     """Started by torchrun: the first process runs, the others train along."""
     from .. import parallel
 
-    if not parallel.started_by_torchrun():
-        return _run(ctx, options)
     parallel.refuse_trials(options["tune"])
     with parallel.together():
         if parallel.leads():
