@@ -183,7 +183,7 @@ def _halves(chunk: Chunk) -> Iterator[Chunk]:
     least = max(_MIN_ITEMS, batch)
     start, end = 0, len(chunk.items)
     while end - start >= 2 * least:
-        middle = start + math.ceil((end - start) / (2 * batch)) * batch
+        middle = start + max(1, round((end - start) / (2 * batch))) * batch
         yield chunk.of(range(start, middle))
         start = middle
     if start < end:

@@ -2,22 +2,70 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
-from ..cache.workers import WorkerPool, process_pool
+from ..cache.workers import WorkerPool, available_cores, process_pool
 
-_kept: ContextVar[tuple[ExitStack, list[WorkerPool]] | None] = ContextVar("kept", default=None)
+_EARLY = 3  # workers that are started before it is known how many there will be
+
+
+class _Kept:
+    """The pool of a :func:`same_processes`."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._pool: WorkerPool | None = None
+        self._jobs = 0
+        self._asked = False
+
+    def open(self, jobs: int) -> WorkerPool:
+        self._pool = self._stack.enter_context(process_pool(jobs))
+        self._jobs = jobs
+        return self._pool
+
+    def start(self, jobs: int) -> None:
+        pool = self.open(jobs)
+        # A core is left to this process, which imports the same.
+        for _ in range(max(1, min(_EARLY, jobs, available_cores() - 1))):
+            pool.submit(importlib.import_module, "fusion.core.trainings")
+
+    def ask(self, jobs: int) -> WorkerPool:
+        if not self._asked and jobs != self._jobs:
+            self.give_up()
+        self._asked = True
+        return self._pool or self.open(jobs)
+
+    def give_up(self) -> None:
+        """End workers that nobody has asked for."""
+        if self._pool is not None and not self._asked:
+            self._pool.stop()
+            self._pool = None
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
 
 
 @contextmanager
-def same_processes() -> Iterator[None]:
-    """Within, every :func:`worker_pool` is the same one: its workers take long to start."""
+def same_processes(expected: int = 0) -> Iterator[None]:
+    """Within, every :func:`worker_pool` is the same one: its workers take long to start.
+
+    Where so many are `expected`, some of them are started now, and import torch while this
+    process does.
+    """
+    if _kept.get() is not None:
+        yield
+        return
     with ExitStack() as stack:
-        token = _kept.set((stack, []))
+        kept = _Kept(stack)
+        token = _kept.set(kept)
         try:
+            if expected:
+                kept.start(expected)
             yield
+            kept.give_up()
         finally:
             _kept.reset(token)
 
@@ -32,8 +80,5 @@ def worker_pool(jobs: int) -> Iterator[WorkerPool]:
     if kept is None:
         with process_pool(jobs) as pool:
             yield pool
-        return
-    stack, pools = kept
-    if not pools:
-        pools.append(stack.enter_context(process_pool(jobs)))
-    yield pools[0]
+    else:
+        yield kept.ask(jobs)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...cache.workers import available_cores
 from ..errors import FusionError
+from ..pools import same_processes
 from ..torchrun import started_by_torchrun
 from . import plugin_options, refuse_with_resume, registry_from
 from .request import config_from, data_options, method_options, split_option, training_options
@@ -54,7 +56,11 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     """
     if options["resume"]:
         refuse_with_resume(ctx, _WITH_RESUME, "run")
-    return _one_of_several(ctx, options) if started_by_torchrun() else _run(ctx, options)
+    if started_by_torchrun():
+        return _one_of_several(ctx, options)
+    # Started before anything imports torch. On a GPU there may be fewer in the end.
+    with same_processes(expected=options["jobs"] or available_cores()):
+        return _run(ctx, options)
 
 
 def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:

@@ -180,7 +180,7 @@ def test_smaller_chunks_are_the_same_work(count: int, size: int, workers: int, b
     found = tapered(chunks, workers)
     assert sorted(i.key for c in found for i in c.items) == [i.key for i in items(count)]
     assert max(sizes(found)) <= size
-    assert min(sizes(found)) >= min(min(sizes(chunks)), max(8, batch))
+    assert min(sizes(found)) >= min(min(sizes(chunks)), max(8, batch) // 2)
 
 
 def test_who_does_not_work_in_batches_is_asked_for_one() -> None:

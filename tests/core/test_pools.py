@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 
 from fusion.cache.workers import process_pool
@@ -30,3 +32,37 @@ def test_an_error_within_ends_the_processes():
         pool.submit(abs, -1).result()
         raise ZeroDivisionError
     assert all(worker.exitcode is not None for worker in pool._context.workers)
+
+
+def test_expected_workers_import_torch_before_anybody_asks():
+    with same_processes(expected=1), worker_pool(1) as pool:
+        assert len(pool.pids()) == 1
+        loaded = pool.submit(eval, "'torch' in __import__('sys').modules").result()
+    assert loaded
+
+
+def test_another_number_than_expected_is_right_all_the_same():
+    with same_processes(expected=3):
+        early = pools._kept.get()._pool
+        with worker_pool(1) as pool:
+            assert pool is not early
+            assert pool.submit(abs, -2).result() == 2
+            assert all(worker.exitcode is not None for worker in early._context.workers)
+        with worker_pool(4) as same:
+            assert same is pool
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_workers_that_nobody_asked_for_are_ended(failing):
+    with suppress(ZeroDivisionError), same_processes(expected=1):
+        early = pools._kept.get()._pool
+        if failing:
+            raise ZeroDivisionError
+    assert all(worker.exitcode is not None for worker in early._context.workers)
+
+
+def test_within_each_other_they_are_one():
+    with same_processes(), worker_pool(1) as outer:
+        with same_processes(expected=2), worker_pool(1) as inner:
+            assert inner is outer
+        assert outer.submit(abs, -3).result() == 3
