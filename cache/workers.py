@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -87,6 +87,10 @@ class WorkerPool(ProcessPoolExecutor):
             if worker.pid is not None:
                 worker.terminate()
         self.shutdown(wait=True, cancel_futures=True)
+
+    def workers(self) -> Sequence[SpawnProcess]:
+        """All so far, those that are gone included."""
+        return self._context.workers
 
     def pids(self) -> set[int]:
         """Of all workers so far."""

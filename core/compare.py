@@ -95,7 +95,9 @@ def run_comparison(
     grid = plan_grid(request, registry)
     observer.planned(grid.first)
     observer.gridded(grid, request)
-    workers = jobs or max(default_jobs(request.config.device), len(request.devices))
+    config = request.config
+    usual = default_jobs(config.device, config.train.threads)
+    workers = jobs or max(usual, len(request.devices))
     folder = _folder(out, request)
     with folder.locked():
         extracted = extract(grid.first, jobs=jobs, on_progress=observer.extracting)

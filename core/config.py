@@ -65,8 +65,8 @@ class TrainConfig:
     compile : bool
         Compile the branches with torch.compile.
     threads : int
-        CPU threads of a training that has a process of its own; 0 means the cores divided by the
-        trainings at a time, 4 at most. Another number rounds differently, so a run keeps its own.
+        CPU threads of each training, where it has a process of its own. More of them help a
+        training that is alone on a machine; another number rounds differently.
     graphs : bool
         On CUDA, record the work of branches that allow it as CUDA graphs. Without effect elsewhere,
         and on compiled branches.
@@ -93,7 +93,7 @@ class TrainConfig:
     shift_time: float = 0.25
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
-    threads: int = 0
+    threads: int = 1
     graphs: bool = True
 
     # Neither epochs nor batch_size: every trial has the same budget.
@@ -104,7 +104,7 @@ class TrainConfig:
     }
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "lr", "dim", "smooth")
+        positive = ("epochs", "batch_size", "lr", "dim", "smooth", "threads")
         if self.batch_size < 2:
             raise ParameterError(
                 "train.batch_size must be 2 or more: batch normalisation needs it."
@@ -120,7 +120,7 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 value = getattr(self, name)
                 raise ParameterError(f"train.{name} must be from 0 to below 1, and is {value}.")
-        for name in ("weight_decay", "clip", "patience", "masks", "threads"):
+        for name in ("weight_decay", "clip", "patience", "masks"):
             if not getattr(self, name) >= 0:
                 raise ParameterError(
                     f"train.{name} must be 0 or more, and is {getattr(self, name)}."

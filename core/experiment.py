@@ -180,7 +180,7 @@ def train_run(
         observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
         train_all(
             run,
-            jobs=jobs if jobs is not None else default_jobs(config.device),
+            jobs=jobs if jobs is not None else default_jobs(config.device, config.train.threads),
             on_epoch=observer.epoch,
             on_done=observer.trained,
         )
@@ -254,7 +254,7 @@ def _train_and_conclude(
     config = RunConfig.from_json(info["config"])
     if config.tune:
         check_installed()
-    workers = jobs if jobs is not None else default_jobs(config.device)
+    workers = jobs if jobs is not None else default_jobs(config.device, config.train.threads)
     started = time.perf_counter()
     observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
     with closing(_Trackers(make_trackers(config, registry), observer)) as trackers:

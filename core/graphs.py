@@ -4,16 +4,19 @@ A small network keeps a GPU waiting for Python. Recorded once and replayed, its 
 backward pass are a launch each, while losses, strategies, balancers and the optimiser stay what
 they are: for autograd a recorded branch is one operation.
 
-A recording is believed only after it has said, of clips it was not made from, what the branch
+A recording is believed only after it has said, of numbers it was not made from, what the branch
 itself says: the same output, gradients and running statistics. Where it does not, or where
 recording fails, the branch runs as ever, and the summary of the training says why.
+
+What it costs: each recording keeps the activations of a batch as long as the training goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +31,8 @@ Call = Callable[[Tensor], Tensor]
 
 _WARM_UPS = 3  # as many as CUDA's libraries may need until they have chosen their kernels
 _MOST = 4  # recordings per branch: batches of an epoch have two sizes, and stages differ
-_APART = 0.02  # relative; another order of additions in bfloat16 stays below it, nothing else does
+_APART = 0.02  # relative; another order of additions in bfloat16 stays well below it
+_FLOOR = 1e-3  # of the whole gradient's size: behind a normalisation, a bias has nothing but noise
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -45,28 +49,61 @@ class Tape(Protocol):
 
 
 class CudaTape:
-    """Records on a CUDA device; what is recorded later may read what was earlier."""
+    """Records on a CUDA device; what is recorded later may read what was earlier.
+
+    Work that waits for the device is refused before it is recorded: a recording that breaks off
+    leaves torch's allocator in a state in which no other can begin, so that after one of those
+    this process records nothing more.
+    """
+
+    _broken: ClassVar[bool] = False
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool: Any = None
+        self._pool = torch.cuda.graph_pool_handle()
 
     def warm(self, call: Callable[[], object]) -> None:
         # Not on the stream that everything else runs on: some libraries keep a workspace each.
-        with torch.cuda.device(self._device):
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(_WARM_UPS):
-                    call()
-            torch.cuda.current_stream().wait_stream(aside)
+        with self._aside():
+            for _ in range(_WARM_UPS):
+                call()
+            before = torch.cuda.get_sync_debug_mode()
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                call()
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        if CudaTape._broken:
+            raise RuntimeError("an earlier recording of this process broke off")
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool):
-            found = call()
-        self._pool = graph.pool()
+        try:
+            with self._aside() as stream, torch.cuda.graph(graph, pool=self._pool, stream=stream):
+                found = call()
+        except BaseException:
+            CudaTape._broken = True
+            self._release()
+            raise
         return found, graph.replay
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[torch.cuda.Stream]:
+        """Another stream, and whatever happens, the old one afterwards."""
+        with torch.cuda.device(self._device):
+            now = torch.cuda.current_stream()
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(now)
+            with torch.cuda.stream(aside):
+                yield aside
+            now.wait_stream(aside)
+
+    def _release(self) -> None:
+        """Tell the allocator that the recording is over; torch does not where it broke off."""
+        index = torch.cuda.current_device() if self._device.index is None else self._device.index
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            with contextlib.suppress(Exception):
+                getattr(torch._C, name)(index, self._pool)
 
 
 class Graphs:
@@ -86,6 +123,7 @@ class Graphs:
     def __init__(self, tape: Callable[[torch.device], Tape] = CudaTape) -> None:
         self._tape = tape
         self._known: dict[str, dict[Hashable, Recording]] = {}
+        self._hooked: set[str] = set()
         self.plain: dict[str, str] = {}
 
     @classmethod
@@ -104,13 +142,16 @@ class Graphs:
 
     def summary(self) -> dict[str, str]:
         """By branch, ``"recorded"`` or why it was not."""
-        return {**dict.fromkeys(self._known, "recorded"), **self.plain}
+        hooked = dict.fromkeys(self._hooked, "it has hooks, which a recording would pass over")
+        return {**hooked, **dict.fromkeys(self._known, "recorded"), **self.plain}
 
     def _recording(self, name: str, branch: Branch, call: Call, x: Tensor) -> Recording | None:
         if name in self.plain:
             return None
         modules = list(branch.modules())
         hooked = any(getattr(module, kind) for module in modules for kind in _HOOKS)
+        if hooked:
+            self._hooked.add(name)
         trained = any(p.requires_grad for p in branch.parameters())
         if hooked or not trained or x.requires_grad or not torch.is_grad_enabled():
             return None  # this time
@@ -125,6 +166,7 @@ class Graphs:
                 return None
             while len(known) > _MOST:
                 del known[next(iter(known))]
+        known[key] = known.pop(key)  # the last one used is the last to go
         return known[key]
 
     def _made(self, branch: Branch, call: Call, x: Tensor) -> Recording:
@@ -175,8 +217,8 @@ class Recording:
         self._branch, self._call = branch, call
         self._number = 0
         self._live: Tensor | None = None
-        # In another order: what is fixed to the clips it was recorded with, the check will find.
-        self._x = example.detach().flip(0).clone(memory_format=torch.preserve_format)
+        # Of other numbers: what is fixed to those it was recorded with, the check will find.
+        self._x = example.detach().clone(memory_format=torch.preserve_format).mul_(0.75)
         # Aliases of the parameters. Those themselves belong to the graph of the last step, too, and
         # with it to a stream that is not recorded.
         self._inside = _Inside(branch, call)
@@ -186,7 +228,10 @@ class Recording:
             if p.requires_grad
         }
         with untouched(branch, example.device):
+            before = [*_state([*branch.modules()])]
             self.parameters = self._reached()
+            if [*_state([*branch.modules()])] != before:
+                raise RuntimeError("it replaces tensors of its own: write into them, x.copy_(...)")
             tape.warm(self._both)
             self._out, self._forward = tape.record(self._run)
             self._flat, self._backward = tape.record(self._back)
@@ -228,10 +273,7 @@ class Recording:
             expected = self._seen(self._call, x)
         with untouched(self._branch, device), torch.enable_grad():
             found = self._seen(self, x)
-        return all(
-            a.shape == b.shape and float((a - b).norm()) <= _APART * float(b.norm())
-            for a, b in zip(found, expected, strict=True)
-        )
+        return all(_close(*pair) for pair in zip(found, expected, strict=True))
 
     # -- what is recorded ----------------------------------------------------------------
 
@@ -260,6 +302,8 @@ class Recording:
         """Parameters that the output depends on; makes room for their gradients."""
         out = self._run()
         self._gradient = torch.ones_like(out)
+        if not out.requires_grad:
+            raise RuntimeError("no weight of it is trained")
         aliases = list(self._aliases.values())
         found = torch.autograd.grad(out, aliases, self._gradient, allow_unused=True)
         own = dict(self._inside.named_parameters())
@@ -281,14 +325,13 @@ class Recording:
         layouts = zip(parts, self._shapes, self._strides, strict=True)
         return [part.as_strided(shape, stride) for part, shape, stride in layouts]
 
-    def _seen(self, call: Call, x: Tensor) -> list[Tensor]:
+    def _seen(self, call: Call, x: Tensor) -> list[list[Tensor]]:
+        """Output, gradients, statistics."""
         out = call(x)
         # Uneven: behind a normalisation, the gradient of a plain sum is nothing but rounding.
         uneven = torch.linspace(-1.0, 1.0, out.numel(), device=x.device).to(out.dtype)
         grads = torch.autograd.grad(out, self.parameters, uneven.view(out.shape))
-        whole = torch.cat([g.float().flatten() for g in grads])
-        kept = [b.float().flatten() for b in self._branch.buffers()]
-        return [out.detach().float(), whole, torch.cat(kept) if kept else whole.new_zeros(0)]
+        return [[out.detach()], list(grads), [b.clone() for b in self._branch.buffers()]]
 
 
 class _Inside(nn.Module):
@@ -313,23 +356,43 @@ class _Replay(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise TrainingError(
+                "A gradient of a gradient (create_graph=True) goes through a recorded branch.",
+                hint="Recorded branches have first gradients only: --set train.graphs=false.",
+            )
         return None, None, *ctx.recording.backward(gradient, ctx.number)
 
 
 @contextlib.contextmanager
 def untouched(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Whatever runs in the body, running statistics and random numbers are then as before."""
-    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    kept = [
+        (part, name, buffer, buffer.clone())
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
         with torch.no_grad():
-            for buffer, before in kept:
+            for part, name, buffer, before in kept:
                 buffer.copy_(before)
+                part._buffers[name] = buffer  # another may lie there now
+
+
+def _close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Each the same, but for rounding."""
+    if [a.shape for a in found] != [b.shape for b in expected]:
+        return False
+    sizes = [float(b.float().norm()) for b in expected]
+    apart = [float((a.float() - b.float()).norm()) for a, b in zip(found, expected, strict=True)]
+    floor = _FLOOR * math.hypot(*sizes)
+    return all(d <= _APART * size + floor for d, size in zip(apart, sizes, strict=True))
 
 
 def _arithmetic(device: torch.device) -> tuple[bool, torch.dtype]:

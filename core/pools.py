@@ -33,10 +33,21 @@ class _Kept:
             pool.submit(importlib.import_module, "fusion.core.trainings")
 
     def ask(self, jobs: int) -> WorkerPool:
-        if not self._asked and jobs != self._jobs:
+        if not self._asked and (jobs != self._jobs or self._lost()):
             self.give_up()
         self._asked = True
         return self._pool or self.open(jobs)
+
+    def _lost(self) -> bool:
+        """Whether a worker died before anybody asked."""
+        workers = [] if self._pool is None else self._pool.workers()
+        return any(worker.exitcode is not None for worker in workers)
+
+    def close(self) -> None:
+        """End the workers, which have done what they were asked for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool, self._asked = None, False
 
     def give_up(self) -> None:
         """End workers that nobody has asked for."""
@@ -53,10 +64,12 @@ def same_processes(expected: int = 0) -> Iterator[None]:
     """Within, every :func:`worker_pool` is the same one: its workers take long to start.
 
     Where so many are `expected`, some of them are started now, and import torch while this
-    process does.
+    process does. They end with the innermost block.
     """
-    if _kept.get() is not None:
+    outer = _kept.get()
+    if outer is not None:
         yield
+        outer.close()
         return
     with ExitStack() as stack:
         kept = _Kept(stack)

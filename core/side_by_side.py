@@ -1,8 +1,7 @@
-"""The trainings of a run, side by side in processes of their own.
+"""The trainings of a run, side by side in processes of one thread each, unless more are asked for.
 
 On a CPU several single-threaded trainings are faster than one on several threads, which
-would wait for each other at every small operation; only cores that are left over become
-further threads of each. A training reads what it needs from the
+would wait for each other at every small operation. A training reads what it needs from the
 run directory and writes its results there, so that it can be killed and taken up again;
 the parent follows by reading the files.
 """
@@ -10,7 +9,6 @@ the parent follows by reading the files.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -34,42 +32,21 @@ from .trainings import FUSED, Training, train_one, trainings_of, unfinished
 from .tuning import rewind
 
 _MOST_ON_GPU = 4
-_MOST_THREADS = 4  # of a training: its batches are small
-_ROOM_ON_GPU = 3 * 1024**3  # of a training: the context of its process, features, activations
+_ROOM_ON_GPU = 4 * 1024**3  # of a training: its process's context, features, activations, graphs
 
 
-def default_jobs(device: str) -> int:
-    """Trainings at a time: one per core on a CPU; on a GPU, a few.
+def default_jobs(device: str, threads: int = 1) -> int:
+    """Trainings at a time: one per core on a CPU, or per so many `threads`; on a GPU, a few.
 
     One of these models leaves most of a GPU idle, so up to four share it, each fed by two cores,
     as far as they have room. How much that brings was not measured yet: benchmarks/gpu.py does.
     """
     where = choose_device(device)
     if where.type == "cpu":
-        return available_cores()
+        return max(1, available_cores() // threads)
     if where.type != "cuda":
         return 1
     return max(1, min(_MOST_ON_GPU, available_cores() // 2, free_memory(where) // _ROOM_ON_GPU))
-
-
-def threads_each(trainings: int, jobs: int) -> int:
-    """CPU threads of each of `trainings`, `jobs` at a time, so that no core is left over.
-
-    No more than OMP_NUM_THREADS allows where that is set.
-    """
-    at_once = max(1, min(jobs, trainings))
-    allowed = os.environ.get("OMP_NUM_THREADS", "")
-    most = min(_MOST_THREADS, int(allowed)) if allowed.isdecimal() else _MOST_THREADS
-    return max(1, min(most, available_cores() // at_once))
-
-
-def _settle_threads(run: RunDirectory, jobs: int) -> None:
-    """Write down how many threads each training has, for this run and for its resumptions."""
-    info = run.info()
-    if "threads" not in info:
-        wanted = RunConfig.from_json(info["config"]).train.threads
-        threads = wanted or threads_each(len(trainings_of(run)), jobs)
-        run.write_json("run.json", {**info, "threads": threads})
 
 
 @during("train")
@@ -98,7 +75,6 @@ def train_all(
     """
     trainings = trainings_of(run)
     todo = unfinished(run)
-    _settle_threads(run, jobs)
     for training in todo:
         rewind(run, training.name)  # a resumed training writes its past epochs again
     follower = _Follower(run, trainings, on_epoch, on_done)

@@ -16,7 +16,7 @@ def refuse_torchrun(command: str) -> None:
     """Raise UserError where each of several processes would do the whole of `command`."""
     if started_by_torchrun():
         raise UserError(
-            f"torchrun starts fusion run only: each of its processes would do all of fusion "
-            f"{command}.",
-            hint=f"Without torchrun, its trainings go side by side: fusion {command} ...",
+            f"Of what trains, torchrun can start fusion run only: each of its processes would do "
+            f"all of fusion {command}.",
+            hint=f"Without torchrun, trainings go side by side: fusion {command} ...",
         )

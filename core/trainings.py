@@ -167,8 +167,7 @@ def _own_process(path: Path) -> Iterator[None]:
         return
     keep_freed_memory()
     before = torch.get_num_threads()
-    # A comparison's trainings are many: a thread each, where nobody asked for more.
-    torch.set_num_threads(context.run.info().get("threads") or context.config.train.threads or 1)
+    torch.set_num_threads(context.config.train.threads)
     try:
         yield
     finally:

@@ -37,6 +37,8 @@ COMMANDS = {
 }
 
 
+_TRAINING = {"compare", "audit", "diagnose", "repair"}  # besides run
+
 # What the machine refuses, which the user can mend.
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _STORAGE_HINT = (
@@ -105,7 +107,7 @@ def cli(
     fusion run                              the demo corpus, default methods
     fusion run --data PATH --strategy gated --balance gradscale
     """
-    if ctx.invoked_subcommand not in (None, "run"):
+    if ctx.invoked_subcommand in _TRAINING:
         refuse_torchrun(ctx.invoked_subcommand)
     ctx.obj = {"plugins": plugins, "strict": strict_plugins}
     if trace_hooks or tracing.asked_for():

@@ -59,7 +59,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     if started_by_torchrun():
         return _one_of_several(ctx, options)
     # Started before anything imports torch. On a GPU there may be fewer in the end.
-    with same_processes(expected=options["jobs"] or available_cores()):
+    done = options["resume"] and (Path(options["resume"]) / "results.json").is_file()
+    with same_processes(expected=0 if done else options["jobs"] or available_cores()):
         return _run(ctx, options)
 
 

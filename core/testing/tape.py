@@ -11,12 +11,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _VALUE = "it looks at a value (.item(), float(x), if x > 0)"
 _SHAPE = "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"
+_ATEN = torch.ops.aten
 _LOOKS = {
-    torch.ops.aten._local_scalar_dense: _VALUE,
-    torch.ops.aten.nonzero: _SHAPE,
-    torch.ops.aten.masked_select: _SHAPE,
-    torch.ops.aten._unique2: _SHAPE,
-}
+    **dict.fromkeys([_ATEN._local_scalar_dense, _ATEN.equal], _VALUE),
+    **dict.fromkeys(
+        [_ATEN.nonzero, _ATEN.masked_select, _ATEN._unique2, _ATEN.unique_dim, _ATEN.bincount,
+         _ATEN.unique_consecutive],
+        _SHAPE,
+    ),
+}  # fmt: skip
+_INDEXING = {_ATEN.index, _ATEN.index_put, _ATEN.index_put_}
 
 
 class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -30,8 +34,8 @@ class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         why = _LOOKS.get(func._overloadpacket)
-        if func._overloadpacket is torch.ops.aten.index and any(
-            index is not None and index.dtype is torch.bool for index in args[1]
+        if func._overloadpacket in _INDEXING and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
         ):
             why = _SHAPE
         if why is not None:
@@ -43,7 +47,7 @@ class CpuTape:
     """A :class:`~fusion.core.graphs.Tape` that does the recorded work each time, on the CPU.
 
     As of a CUDA graph, the results are written to the tensors of the recording, and recording
-    refuses what waits for a value.
+    refuses most of what waits for a value; not what leaves torch (.tolist(), .numpy()).
     """
 
     def __init__(self, device: torch.device) -> None:

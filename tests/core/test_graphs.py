@@ -1,6 +1,8 @@
 """Recorded branches, on a tape that works on the CPU as a CUDA graph does: fixed tensors in, work
 done again without Python's own part in it, fixed tensors out."""
 
+import contextlib
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -170,6 +172,7 @@ def test_hooks_are_obeyed():
     branch, made = cnn(), Graphs(Counting)
     handle = branch.embed.register_forward_hook(lambda module, given, out: out + 70)
     assert made.apply("a", branch, branch, batch()).min() > 50
+    assert made.summary() == {"a": "it has hooks, which a recording would pass over"}
     handle.remove()
     assert made.apply("a", branch, branch, batch()).min() < 50
     assert Counting.recorded == 2
@@ -236,6 +239,26 @@ class Fixing(Counting):
         return held, fixed
 
 
+class Replaces(Other):
+    recordable: ClassVar = True
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(SHAPE[-1]))
+
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=(0, 1, 2))
+        return super().forward(x - self.mean)
+
+
+class Weightless(Other):
+    recordable: ClassVar = True
+
+    def forward(self, x):
+        return x.mean(dim=(1, 2))
+
+
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
@@ -243,6 +266,7 @@ class Fixing(Counting):
         (LooksAtNumbers, "it looks at a value (.item(), float(x), if x > 0)"),
         (Chooses, "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"),
         (Draws, "recorded, it says something else"),
+        (Replaces, "it replaces tensors of its own: write into them, x.copy_(...)"),
     ],
 )
 def test_what_can_not_be_recorded_runs_as_ever(kind, why):
@@ -252,6 +276,29 @@ def test_what_can_not_be_recorded_runs_as_ever(kind, why):
         out.sum().backward()
     assert made.summary() == {"a": why}
     assert branch.linear.weight.grad is not None
+
+
+def test_a_branch_that_replaces_its_buffers_keeps_its_own_count():
+    plain, branch = Replaces(), Replaces()
+    made = Graphs(Fixing)
+    for seed in range(3):
+        plain(batch(seed=seed))
+        made.apply("a", branch, branch, batch(seed=seed))
+    assert torch.equal(branch.mean, plain.mean)
+
+
+def test_without_a_weight_there_is_nothing_to_record():
+    branch, made = Weightless(), Graphs(Fixing)
+    torch.testing.assert_close(made.apply("a", branch, branch, batch()), branch(batch()))
+    assert made.summary() == {"a": "no weight of it is trained"}
+
+
+def test_gradients_of_gradients_are_refused_in_words():
+    branch, made = cnn(), Graphs(Counting)
+    out = made.apply("a", branch, branch, batch())
+    with pytest.raises(TrainingError, match="gradient of a gradient") as caught:
+        torch.autograd.grad(out.sum(), list(branch.parameters()), create_graph=True)
+    assert "train.graphs=false" in caught.value.hint
 
 
 def test_a_device_that_refuses_is_believed():
@@ -389,3 +436,27 @@ def test_they_are_made_where_they_bring_something(monkeypatch):
     assert Graphs.wanted(TrainConfig(compile=True), cuda) is None
     monkeypatch.setattr(clock, "active", object())
     assert Graphs.wanted(TrainConfig(), cuda) is None
+
+
+def test_after_a_recording_that_broke_off_nothing_more_is_recorded(monkeypatch):
+    class Breaking(contextlib.nullcontext):
+        def __exit__(self, *_):
+            raise RuntimeError("capture_end")
+
+    released = []
+    monkeypatch.setattr(graphs.CudaTape, "_broken", False)
+    monkeypatch.setattr(graphs.CudaTape, "_aside", lambda tape: contextlib.nullcontext("stream"))
+    for name, fake in {
+        "graph_pool_handle": lambda: (0, 1),
+        "CUDAGraph": lambda: SimpleNamespace(replay=None),
+        "graph": lambda graph, pool, stream: Breaking(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, name, lambda *given: released.append(given), raising=False)
+    tape = graphs.CudaTape(torch.device("cuda:1"))
+    with pytest.raises(RuntimeError, match="capture_end"):
+        tape.record(lambda: None)
+    assert released == [(1, (0, 1))] * 2
+    with pytest.raises(RuntimeError, match="earlier recording"):
+        tape.record(lambda: None)

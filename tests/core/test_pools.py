@@ -31,7 +31,7 @@ def test_an_error_within_ends_the_processes():
     with pytest.raises(ZeroDivisionError), same_processes(), worker_pool(1) as pool:
         pool.submit(abs, -1).result()
         raise ZeroDivisionError
-    assert all(worker.exitcode is not None for worker in pool._context.workers)
+    assert all(worker.exitcode is not None for worker in pool.workers())
 
 
 def test_expected_workers_import_torch_before_anybody_asks():
@@ -47,7 +47,7 @@ def test_another_number_than_expected_is_right_all_the_same():
         with worker_pool(1) as pool:
             assert pool is not early
             assert pool.submit(abs, -2).result() == 2
-            assert all(worker.exitcode is not None for worker in early._context.workers)
+            assert all(worker.exitcode is not None for worker in early.workers())
         with worker_pool(4) as same:
             assert same is pool
 
@@ -58,11 +58,26 @@ def test_workers_that_nobody_asked_for_are_ended(failing):
         early = pools._kept.get()._pool
         if failing:
             raise ZeroDivisionError
-    assert all(worker.exitcode is not None for worker in early._context.workers)
+    assert all(worker.exitcode is not None for worker in early.workers())
 
 
-def test_within_each_other_they_are_one():
-    with same_processes(), worker_pool(1) as outer:
-        with same_processes(expected=2), worker_pool(1) as inner:
-            assert inner is outer
-        assert outer.submit(abs, -3).result() == 3
+def test_within_each_other_they_are_one_and_end_with_the_inner():
+    with same_processes(expected=1):
+        early = pools._kept.get()._pool
+        with same_processes(), worker_pool(1) as inner:
+            assert inner is early
+            assert inner.submit(abs, -3).result() == 3
+        assert all(worker.exitcode is not None for worker in early.workers())
+        with worker_pool(1) as later:
+            assert later is not inner
+            assert later.submit(abs, -3).result() == 3
+
+
+def test_a_worker_that_dies_before_anybody_asks_is_replaced():
+    with same_processes(expected=1):
+        early = pools._kept.get()._pool
+        (worker,) = early.workers()
+        worker.kill()
+        worker.join()
+        with worker_pool(1) as pool:
+            assert pool.submit(abs, -3).result() == 3
