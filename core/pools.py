@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -63,8 +64,8 @@ _kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
 def same_processes(expected: int = 0) -> Iterator[None]:
     """Within, every :func:`worker_pool` is the same one: its workers take long to start.
 
-    Where so many are `expected`, some of them are started now, and import torch while this
-    process does. They end with the innermost block.
+    Where so many are `expected`, and this process still has to import torch, some of them are
+    started now, and import it at the same time. They end with the innermost block.
     """
     outer = _kept.get()
     if outer is not None:
@@ -75,7 +76,7 @@ def same_processes(expected: int = 0) -> Iterator[None]:
         kept = _Kept(stack)
         token = _kept.set(kept)
         try:
-            if expected:
+            if expected and "torch" not in sys.modules:
                 kept.start(expected)
             yield
             kept.give_up()

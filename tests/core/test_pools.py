@@ -1,3 +1,4 @@
+import sys
 from contextlib import suppress
 
 import pytest
@@ -34,6 +35,12 @@ def test_an_error_within_ends_the_processes():
     assert all(worker.exitcode is not None for worker in pool.workers())
 
 
+@pytest.fixture
+def _without_torch(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+
+@pytest.mark.usefixtures("_without_torch")
 def test_expected_workers_import_torch_before_anybody_asks():
     with same_processes(expected=1), worker_pool(1) as pool:
         assert len(pool.pids()) == 1
@@ -41,6 +48,7 @@ def test_expected_workers_import_torch_before_anybody_asks():
     assert loaded
 
 
+@pytest.mark.usefixtures("_without_torch")
 def test_another_number_than_expected_is_right_all_the_same():
     with same_processes(expected=3):
         early = pools._kept.get()._pool
@@ -52,6 +60,7 @@ def test_another_number_than_expected_is_right_all_the_same():
             assert same is pool
 
 
+@pytest.mark.usefixtures("_without_torch")
 @pytest.mark.parametrize("failing", [False, True])
 def test_workers_that_nobody_asked_for_are_ended(failing):
     with suppress(ZeroDivisionError), same_processes(expected=1):
@@ -61,6 +70,7 @@ def test_workers_that_nobody_asked_for_are_ended(failing):
     assert all(worker.exitcode is not None for worker in early.workers())
 
 
+@pytest.mark.usefixtures("_without_torch")
 def test_within_each_other_they_are_one_and_end_with_the_inner():
     with same_processes(expected=1):
         early = pools._kept.get()._pool
@@ -73,6 +83,7 @@ def test_within_each_other_they_are_one_and_end_with_the_inner():
             assert later.submit(abs, -3).result() == 3
 
 
+@pytest.mark.usefixtures("_without_torch")
 def test_a_worker_that_dies_before_anybody_asks_is_replaced():
     with same_processes(expected=1):
         early = pools._kept.get()._pool
@@ -81,3 +92,9 @@ def test_a_worker_that_dies_before_anybody_asks_is_replaced():
         worker.join()
         with worker_pool(1) as pool:
             assert pool.submit(abs, -3).result() == 3
+
+
+def test_nobody_is_started_where_torch_is_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", object())
+    with same_processes(expected=1):
+        assert pools._kept.get()._pool is None
