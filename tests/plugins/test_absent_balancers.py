@@ -53,8 +53,8 @@ def place(monkeypatch):
     filled = [0.0]
     encode = FusionModel.encode
 
-    def filling(self, inputs, presence=None):
-        found = encode(self, inputs, presence)
+    def filling(self, inputs, presence=None, graphs=None):
+        found = encode(self, inputs, presence, graphs)
         if presence is not None:
             for m in presence.rows:
                 gone = ~presence.table[:, presence.modalities.index(m)]
