@@ -180,10 +180,15 @@ def train_run(
         observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
         train_all(
             run,
-            jobs=jobs if jobs is not None else default_jobs(config.device, config.train.threads),
+            jobs=_at_a_time(jobs, config),
             on_epoch=observer.epoch,
             on_done=observer.trained,
         )
+
+
+def _at_a_time(jobs: int | None, config: RunConfig) -> int:
+    """Trainings at a time: as many as were asked for, or as the machine has room for."""
+    return default_jobs(config.device, config.train.threads) if jobs is None else jobs
 
 
 def resume_experiment(
@@ -254,7 +259,7 @@ def _train_and_conclude(
     config = RunConfig.from_json(info["config"])
     if config.tune:
         check_installed()
-    workers = jobs if jobs is not None else default_jobs(config.device, config.train.threads)
+    workers = _at_a_time(jobs, config)
     started = time.perf_counter()
     observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
     with closing(_Trackers(make_trackers(config, registry), observer)) as trackers:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -178,7 +178,7 @@ class Graphs:
         return made
 
 
-def _state(modules: Sequence[nn.Module]) -> Iterator[Hashable]:
+def _state(modules: Iterable[nn.Module]) -> Iterator[Hashable]:
     """By what a recording is another one: modes, what is trained, where the tensors lie."""
     for module in modules:
         yield module.training
@@ -228,9 +228,9 @@ class Recording:
             if p.requires_grad
         }
         with untouched(branch, example.device):
-            before = [*_state([*branch.modules()])]
+            before = [*_state(branch.modules())]
             self.parameters = self._reached()
-            if [*_state([*branch.modules()])] != before:
+            if [*_state(branch.modules())] != before:
                 raise RuntimeError("it replaces tensors of its own: write into them, x.copy_(...)")
             tape.warm(self._both)
             self._out, self._forward = tape.record(self._run)
@@ -268,11 +268,7 @@ class Recording:
 
     def says_the_same(self, x: Tensor) -> bool:
         """Whether a replay does what the branch does: output, gradients, statistics."""
-        device = x.device
-        with untouched(self._branch, device), torch.enable_grad():
-            expected = self._seen(self._call, x)
-        with untouched(self._branch, device), torch.enable_grad():
-            found = self._seen(self, x)
+        expected, found = (self._seen(call, x) for call in (self._call, self))
         return all(_close(*pair) for pair in zip(found, expected, strict=True))
 
     # -- what is recorded ----------------------------------------------------------------
@@ -327,11 +323,12 @@ class Recording:
 
     def _seen(self, call: Call, x: Tensor) -> list[list[Tensor]]:
         """Output, gradients, statistics."""
-        out = call(x)
-        # Uneven: behind a normalisation, the gradient of a plain sum is nothing but rounding.
-        uneven = torch.linspace(-1.0, 1.0, out.numel(), device=x.device).to(out.dtype)
-        grads = torch.autograd.grad(out, self.parameters, uneven.view(out.shape))
-        return [[out.detach()], list(grads), [b.clone() for b in self._branch.buffers()]]
+        with untouched(self._branch, x.device), torch.enable_grad():
+            out = call(x)
+            # Uneven: behind a normalisation, the gradient of a plain sum is nothing but rounding.
+            uneven = torch.linspace(-1.0, 1.0, out.numel(), device=x.device).to(out.dtype)
+            grads = torch.autograd.grad(out, self.parameters, uneven.view(out.shape))
+            return [[out.detach()], list(grads), [b.clone() for b in self._branch.buffers()]]
 
 
 class _Inside(nn.Module):

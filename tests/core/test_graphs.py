@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from arrays import Rows
 from torch import nn
 
 from fusion import Balancer, Branch, Modality, Pass
@@ -348,17 +349,6 @@ def test_a_branch_that_is_broken_raises_its_own_error():
 SOUND = Modality("sound", (1, 8, 12), ("channel", "frequency", "time"))
 IMAGE = Modality("image", (2, 6, 6))
 CLIPS, CLASSES = 14, 3  # batches of five and of four
-
-
-class Rows:
-    def __init__(self, array):
-        self.array, self.nbytes = array, array.nbytes
-
-    def take(self, indices):
-        return np.take(self.array, indices, axis=0)
-
-    def __len__(self):
-        return len(self.array)
 
 
 class Twice(Balancer):

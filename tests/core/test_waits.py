@@ -9,6 +9,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from arrays import Rows
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusion import Balancer, Clips, Modality
@@ -32,17 +33,6 @@ WAITING = {"aggregate"}
 _WAITS = pytest.mark.skip(reason="its library looks at the numbers")
 # What can't be watched without numbers: its epochs begin with measurements; no autocast there.
 ON_CUDA_ONLY = {"gblend", "mmcosine"}
-
-
-class Rows:
-    def __init__(self, array):
-        self.array, self.nbytes = array, array.nbytes
-
-    def take(self, indices):
-        return np.take(self.array, indices, axis=0)
-
-    def __len__(self):
-        return len(self.array)
 
 
 class Copies(TorchDispatchMode):
