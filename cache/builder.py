@@ -14,7 +14,7 @@ from .info import Problem
 from .journal import Purpose, record_build
 from .progress import Failure, Progress, Tally
 from .store import FeatureCache
-from .work import Chunk, Computation, Item, batch_of, chunk_size, processes_of, tapered
+from .work import Chunk, Computation, Item, batch_of, chunk_size, processes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,7 @@ def _build(
     chunks = plan.chunks
     while chunks:
         for processes, together in _by_processes(chunks).items():
-            workers = on.at_most(processes)
-            compute_all(tapered(together, workers.size), workers, tally)
+            compute_all(together, on.at_most(processes), tally)
         chunks = wait_for_others(cache, tally.take_deferred(), tally)
     for fingerprint in plan.features:
         cache.index(fingerprint)

@@ -169,27 +169,6 @@ def chunk_size(missing: int, fingerprint: Fingerprint, workers: int, batch: int 
     return min(math.ceil(fair / batch), most // batch) * batch
 
 
-def tapered(chunks: Sequence[Chunk], workers: int) -> list[Chunk]:
-    """The same work, the last chunks cut smaller and smaller: then several workers end together."""
-    if workers < 2:
-        return list(chunks)
-    pieces = [piece for chunk in chunks[-workers:] for piece in _halves(chunk)]
-    return [*chunks[:-workers], *sorted(pieces, key=lambda piece: -len(piece.items))]
-
-
-def _halves(chunk: Chunk) -> Iterator[Chunk]:
-    """Half of the items, half of what is left, and so on; whole batches."""
-    batch = batch_of(chunk.computation)
-    least = max(_MIN_ITEMS, batch)
-    start, end = 0, len(chunk.items)
-    while end - start >= 2 * least:
-        middle = start + max(1, round((end - start) / (2 * batch))) * batch
-        yield chunk.of(range(start, middle))
-        start = middle
-    if start < end:
-        yield chunk.of(range(start, end))
-
-
 @dataclass(slots=True)
 class Result:
     """What came of a chunk. The arrays went to the disk, so this is small.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fusion.cache import FeatureCache, Fingerprint, build
 from fusion.cache.executors import open_workers
-from fusion.cache.work import Chunk, batch_of, chunk_size, most_items, processes_of, tapered
+from fusion.cache.work import batch_of, chunk_size, most_items, processes_of
 from fusion.core.errors import CacheError
 
 both = pytest.mark.parametrize("jobs", [1, 2])
@@ -150,37 +150,6 @@ def test_chunks_have_at_least_an_item_and_fit(
     size = chunk_size(missing, feature, workers, batch)
     assert 1 <= size <= most_items(feature)
     assert size % batch == 0 or size == most_items(feature)
-
-
-def sizes(chunks: list[Chunk]) -> list[int]:
-    return [len(chunk.items) for chunk in chunks]
-
-
-def chunks_of(count: int, size: int, batch: int = 1) -> list[Chunk]:
-    computation = Ramp(fingerprint()) if batch == 1 else Batched(fingerprint(), batch=batch)
-    whole = Chunk(Path(), computation, tuple(items(count)))
-    return [whole.of(range(i, min(i + size, count))) for i in range(0, count, size)]
-
-
-def test_the_last_chunks_become_smaller_and_smaller() -> None:
-    assert sizes(tapered(chunks_of(200, 50), 2)) == [50, 50, 25, 25, 13, 13, 12, 12]
-    assert sizes(tapered(chunks_of(200, 50), 1)) == [50] * 4
-    assert sizes(tapered(chunks_of(60, 30, batch=8), 2)) == [16, 16, 14, 14]
-    assert sizes(tapered(chunks_of(30, 10), 3)) == [10] * 3  # two of five are too small
-
-
-@given(
-    count=st.integers(1, 300),
-    size=st.integers(1, 100),
-    workers=st.integers(1, 9),
-    batch=st.integers(1, 40),
-)
-def test_smaller_chunks_are_the_same_work(count: int, size: int, workers: int, batch: int) -> None:
-    chunks = chunks_of(count, size, batch)
-    found = tapered(chunks, workers)
-    assert sorted(i.key for c in found for i in c.items) == [i.key for i in items(count)]
-    assert max(sizes(found)) <= size
-    assert min(sizes(found)) >= min(min(sizes(chunks)), max(8, batch) // 2)
 
 
 def test_who_does_not_work_in_batches_is_asked_for_one() -> None:
