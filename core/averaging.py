@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,12 +21,19 @@ class WeightAverage:
         Whose weights to follow; :meth:`applied` puts the average into it for a while.
     decay : float
         Share of the past in the average, in [0, 1); 0 switches averaging off.
+    skip : sequence of Tensor
+        Parameters that are left as they are: those that no step of the optimiser changes.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, skip: Sequence[Tensor] = ()) -> None:
         self.decay = decay
+        skipped = {t.data_ptr() for t in skip}
         # Integers (batch counters) are not averaged.
-        self._live = [t for t in model.state_dict().values() if t.is_floating_point()]
+        self._live = [
+            t
+            for t in model.state_dict().values()
+            if t.is_floating_point() and t.data_ptr() not in skipped
+        ]
         self._mean = [t.detach().clone() for t in self._live] if decay > 0 else []
 
     @torch.no_grad()

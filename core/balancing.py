@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .baselines import adopt, frozen
 from .blame import told
-from .config import RunConfig
+from .config import RunConfig, TrainConfig
 from .context import TrainingContext
 from .contracts import Balancer
 from .contracts.training import Domain
@@ -44,9 +44,9 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
         m: frozen(m, build_model(spec.single(m), registry), 0.0)
         for m in (model.modalities if needs_baselines(config, registry) else ())
     }
-    context = TrainingContext(model, config.train, baselines=baselines)
+    context = TrainingContext(model, fused_settings(config, registry), baselines=baselines)
     try:
-        adopt(model, baselines)
+        adopt(model, baselines, everywhere=starts_from_baselines(config, registry))
     except FusionError:
         raise
     except Exception as error:
@@ -90,6 +90,7 @@ def check_composition(balancers: Sequence[Balancer]) -> None:
 
 _DOMAINS: Mapping[Domain, str] = {
     "clips": "which clips an epoch goes through",
+    "start": "which weights the branches start from",
     "stages": "what is trained in which epoch",
     "passes": "how a batch is gone through",
     "representations": "what the strategy receives of the modalities",
@@ -110,9 +111,38 @@ def late_rules(config: RunConfig, registry: Registry, epochs: int) -> list[str]:
     ]
 
 
-def needs_baselines(config: RunConfig, registry: Registry) -> bool:
-    """Whether the strategy or a balancer reads the modalities trained alone."""
+def starts_from_baselines(config: RunConfig, registry: Registry) -> bool:
+    """Whether the engine starts the fused model from the single-modality baselines.
+
+    A balancer that decides about the start itself takes precedence over ``train.start``.
+    """
     balancers = [registry.balancer(name) for name in config.balancers]
-    return registry.strategy(config.strategy).needs_baselines or any(
-        balancer.needs_baselines for balancer in balancers
+    return config.train.start == "baselines" and not any(
+        "start" in balancer.takes_over for balancer in balancers
     )
+
+
+def needs_baselines(config: RunConfig, registry: Registry) -> bool:
+    """Whether the fused model starts from the modalities trained alone, or learns from them."""
+    balancers = [registry.balancer(name) for name in config.balancers]
+    return (
+        starts_from_baselines(config, registry)
+        or registry.strategy(config.strategy).needs_baselines
+        or any(balancer.needs_baselines for balancer in balancers)
+    )
+
+
+def fused_settings(config: RunConfig, registry: Registry) -> TrainConfig:
+    """Return the training settings of the fused model: fewer epochs after a start from baselines."""
+    train = config.train
+    return train.finetuning if starts_from_baselines(config, registry) else train
+
+
+def control_epochs(config: RunConfig, registry: Registry) -> int:
+    """Return the epochs of the equal-steps control: a baseline's and the fused model's together.
+
+    0 where the fused model uses no baseline, and so had no more steps than they had.
+    """
+    if not needs_baselines(config, registry):
+        return 0
+    return config.train.epochs + fused_settings(config, registry).epochs

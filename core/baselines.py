@@ -22,9 +22,14 @@ def warm_start(model: FusionModel, baselines: Mapping[str, Baseline]) -> None:
         probe.load_state_dict(head.linear.state_dict())
 
 
-def adopt(model: FusionModel, baselines: Mapping[str, Baseline]) -> None:
-    """Let a strategy that starts from the baselines do so."""
-    if model.strategy.needs_baselines:
+def adopt(
+    model: FusionModel, baselines: Mapping[str, Baseline], *, everywhere: bool = False
+) -> None:
+    """Start the branches from the baselines, and let the strategy take what it can from them.
+
+    Without `everywhere`, only a model whose strategy needs the baselines starts from them.
+    """
+    if everywhere or model.strategy.needs_baselines:
         warm_start(model, baselines)
         model.strategy.adopt(baselines)
 

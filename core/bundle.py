@@ -6,6 +6,7 @@ cross-validation there is one choice per fold, and the bundle is their mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,32 +29,48 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One trained model and its share of the probabilities."""
+    """One trained model, and its part in the probabilities that are handed out.
+
+    Attributes
+    ----------
+    training : str
+        Its folder in the run directory.
+    weight : float
+        Share of the member's group in the mean of probabilities over groups.
+    power : float
+        Power to which the member's probabilities are raised within its group: the groups are
+        log-linear pools, with one member or one per modality.
+    group : int
+        The fold that the member was chosen for.
+    """
 
     training: str
     weight: float
     spec: ModelSpec
+    power: float = 1.0
+    group: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "training": self.training,
             "weight": self.weight,
             "spec": self.spec.to_json(),
+            "power": self.power,
+            "group": self.group,
         }
 
 
 def members_of(run: RunDirectory, selection: Selection) -> list[Member]:
-    """The trained models that validation chose, with weights that sum to 1."""
+    """Return the trained models that validation chose, fold by fold."""
     found: list[Member] = []
     share = 1.0 / len(selection.folds)
     for index, fold in enumerate(selection.folds):
-        parts = fold.weights if fold.chosen == ENSEMBLE else {fold.chosen: 1.0}
-        total = sum(parts.values())
-        for name, weight in parts.items():
-            if weight > 0:
+        powers = fold.weights if fold.chosen == ENSEMBLE else {fold.chosen: 1.0}
+        for name, power in powers.items():
+            if power > 0:
                 training = Training(index, name)
                 spec = spec_of(run, training)
-                found.append(Member(training.name, share * weight / total, spec))
+                found.append(Member(training.name, share, spec, power, index))
     return found
 
 
@@ -66,6 +83,51 @@ def write_bundle(run: RunDirectory, selection: Selection) -> list[Member]:
             weights[f"{member.training}/{name}"] = tensor
     save_weights(run.path / WEIGHTS, weights, {"format": "fusion-bundle-1"})
     return members
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A trained model within a combination of several (:func:`log_probabilities`)."""
+
+    model: FusionModel
+    weight: float = 1.0
+    power: float = 1.0
+    group: int = 0
+
+
+def log_probabilities(
+    parts: Sequence[Part], said: Sequence[torch.Tensor], knows: Sequence[torch.Tensor | None]
+) -> torch.Tensor:
+    """Combine what models say: log-linear pools within groups, weighted mean over groups.
+
+    Parameters
+    ----------
+    said : sequence of Tensor
+        Log-probabilities of each part, (B, C).
+    knows : sequence of Tensor or None
+        (B,) bool: which clips a part has any modality of; None means all. A part that knows
+        nothing of a clip is left out of its group, and a group of such parts out of the mean.
+
+    Returns
+    -------
+    Tensor
+        (B, C) log-probabilities.
+    """
+    groups: dict[int, list[int]] = {}
+    for index, part in enumerate(parts):
+        groups.setdefault(part.group, []).append(index)
+    pools: list[torch.Tensor] = []
+    for indices in groups.values():
+        scores, counted = torch.zeros_like(said[0]), torch.zeros_like(said[0][:, :1])
+        for i in indices:
+            there = knows[i]
+            flags = torch.ones_like(counted) if there is None else there[:, None].to(counted)
+            scores = scores + parts[i].power * flags * said[i]
+            counted = torch.maximum(counted, flags)
+        weight = parts[indices[0]].weight
+        pools.append(scores.log_softmax(dim=1) + math.log(weight) + counted.log())
+    mean = torch.stack(pools).logsumexp(dim=0)  # (B, C)
+    return mean.log_softmax(dim=1)
 
 
 class Bundle:
@@ -88,23 +150,25 @@ class Bundle:
             )
         self.classes: tuple[str, ...] = tuple(info["classes"])
         weights = load_weights(run.path / WEIGHTS)
-        self.members: list[tuple[float, FusionModel]] = []
-        for entry in info["handed_out"]:
+        self.parts: list[Part] = []
+        for number, entry in enumerate(info["handed_out"]):
             prefix = entry["training"] + "/"
             own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
             model = build_model(ModelSpec.from_json(entry["spec"]), registry)
             model.load_state_dict(own)
-            self.members.append((entry["weight"], model.eval()))
+            # Runs of version 0.1 hand out a plain weighted mean: each member is a group.
+            group, power = entry.get("group", number), entry.get("power", 1.0)
+            self.parts.append(Part(model.eval(), entry["weight"], power, group))
 
     @property
     def modalities(self) -> list[str]:
         """Features that the members need."""
-        names = [m for _, model in self.members for m in model.modalities]
+        names = [m for part in self.parts for m in part.model.modalities]
         return list(dict.fromkeys(names))
 
     def lacks(self, modalities: Collection[str]) -> str | None:
         """Why nothing can be said of a recording that has `modalities` and no others, or None."""
-        if any(set(model.modalities) & set(modalities) for _, model in self.members):
+        if any(set(part.model.modalities) & set(modalities) for part in self.parts):
             return None
         return (
             f"it has no {' and no '.join(self.modalities)}, which the model that was handed out "
@@ -133,19 +197,18 @@ class Bundle:
             for m, rows in features.items()
             if any(row is None for row in rows)
         }
-        shapes = {m: model.shape_of(m) for _, model in self.members for m in model.modalities}
+        models = [part.model for part in self.parts]
+        shapes = {m: model.shape_of(m) for model in models for m in model.modalities}
         inputs = {m: _stacked(rows, shapes[m]) for m, rows in features.items()}
-        total = weights = torch.zeros(())
-        for weight, model in self.members:
+        said: list[torch.Tensor] = []
+        knows: list[torch.Tensor | None] = []
+        for model in models:
             first = inputs[model.modalities[0]]
             clips = np.arange(len(first))
             presence = Presence.of(absent, model.modalities, clips, first.device)
-            own = torch.full((len(first), 1), weight, dtype=torch.float64)
-            if presence is not None:
-                own = own * presence.table.any(dim=1, keepdim=True)
-            total = total + own * model(inputs, presence).double().softmax(dim=1)
-            weights = weights + own
-        mean: npt.NDArray[np.float64] = (total / weights).numpy()
+            said.append(model(inputs, presence).double().log_softmax(dim=1))
+            knows.append(None if presence is None else presence.table.any(dim=1))
+        mean: npt.NDArray[np.float64] = log_probabilities(self.parts, said, knows).exp().numpy()
         return mean
 
 

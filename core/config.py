@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 from ..cache.urls import without_user
@@ -23,6 +23,16 @@ class TrainConfig:
     ----------
     epochs : int
         Budget of every training, in passes over the training clips.
+    start : {"baselines", "scratch"}
+        Where the branches of the fused model start: with the weights that each has in its
+        single-modality baseline, or untrained. A fused model that starts from the baselines
+        trains for `finetune` times `epochs` more; a control, the best single modality, is then
+        trained from scratch for the same total.
+    finetune : float
+        Epochs of a fused model that starts from the baselines, as a share of `epochs`, in
+        (0, 1]; at least one epoch.
+    branch_rate : float
+        Factor on the learning rate of branches that start from the baselines, > 0.
     batch_size : int
         Clips per step.
     optimizer : {"adamw", "sgd"}
@@ -73,6 +83,9 @@ class TrainConfig:
     """
 
     epochs: int = 80
+    start: Literal["baselines", "scratch"] = "baselines"
+    finetune: float = 0.25
+    branch_rate: float = 0.1
     batch_size: int = 16
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 3e-3
@@ -104,7 +117,11 @@ class TrainConfig:
     }
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "lr", "dim", "smooth", "threads")
+        positive = ("epochs", "branch_rate", "batch_size", "lr", "dim", "smooth", "threads")
+        if not 0 < self.finetune <= 1:
+            raise ParameterError(
+                f"train.finetune must be above 0 and at most 1, and is {self.finetune}."
+            )
         if self.batch_size < 2:
             raise ParameterError(
                 "train.batch_size must be 2 or more: batch normalisation needs it."
@@ -125,6 +142,11 @@ class TrainConfig:
                 raise ParameterError(
                     f"train.{name} must be 0 or more, and is {getattr(self, name)}."
                 )
+
+    @property
+    def finetuning(self) -> TrainConfig:
+        """The settings of a fused model that starts from the baselines: fewer epochs."""
+        return replace(self, epochs=max(1, round(self.finetune * self.epochs)))
 
 
 @dataclass(frozen=True, slots=True)

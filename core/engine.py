@@ -38,6 +38,8 @@ class Progress:
 
     `step` counts batches and `updates` steps of the optimiser, of which a batch may have several.
     `best_score` is what the best epoch was chosen by, `best_uar` its own validation UAR.
+    `start` is the validation record before the first step of a model that starts from the
+    baselines; epoch 0, which competes with all others.
     """
 
     epoch: int = 0
@@ -48,6 +50,7 @@ class Progress:
     best_loss: float = math.inf
     best_uar: float = 0.0
     seconds: float = 0.0
+    start: dict[str, Any] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -55,7 +58,8 @@ class Trainer:
     """Trains a model on one split; afterwards the model holds the weights of its best epoch.
 
     The best epoch is the one with the highest UAR on validation, averaged over the epochs
-    before it (``train.smooth``); among equals, the lowest validation loss. The test part is
+    before it (``train.smooth``); among equals, the lowest validation loss. A model that starts
+    from the baselines is validated before its first step as well, as epoch 0. The test part is
     never touched here.
 
     Parameters
@@ -72,6 +76,9 @@ class Trainer:
         Called in this order.
     baselines : mapping of str to Baseline
         The modalities trained alone, for strategies and balancers that need them.
+    from_baselines : bool
+        Whether every branch starts with its baseline's weights and takes ``train.branch_rate``
+        of its steps, whatever the strategy.
     seed : int
         Of the order of clips, masks and dropout.
     checkpoint : Path, optional
@@ -96,6 +103,7 @@ class Trainer:
         *,
         balancers: Sequence[Balancer] = (),
         baselines: Mapping[str, Baseline] | None = None,
+        from_baselines: bool = False,
         seed: int = 0,
         checkpoint: Path | None = None,
         on_epoch: Callable[[Mapping[str, Any]], None] | None = None,
@@ -112,23 +120,29 @@ class Trainer:
         self.num_classes = model.num_classes
         self.progress = Progress()
         self._best_weights: dict[str, Tensor] = {}
-        self._trainable = [p for p in model.parameters() if p.requires_grad]
+        held_out = model.strategy.held_out_parameters()
+        kept = {id(p) for p in held_out}
+        self._trainable = [p for p in model.parameters() if p.requires_grad and id(p) not in kept]
+        for parameter in held_out:
+            parameter.requires_grad_(False)
         self._fit_statistics()
         if parallel.launched():
             model.share()
         parts = {"train": train, "val": val}
         self.context = TrainingContext(model, config, features, parts, baselines)
         self.precision = self.context.precision
-        adopt(model, self.context.baselines)
+        adopt(model, self.context.baselines, everywhere=from_baselines)
+        self._has_start = from_baselines or model.strategy.needs_baselines
         for balancer in self.balancers:
             balancer.setup(self.context)
         if config.compile:
             for branch in model.branches.values():
                 branch.maps = clock_outside(torch.compile, branch.maps)
-        groups = parameter_groups(model, config, self.balancers)
+        branch_rate = config.branch_rate if from_baselines else 1.0
+        groups = parameter_groups(model, config, self.balancers, branch_rate=branch_rate)
         steps = config.epochs * self.context.steps_per_epoch
         self.optimizer = Optimizer(groups, config, steps)
-        self.average = WeightAverage(model, config.average)
+        self.average = WeightAverage(model, config.average, held_out)
         self.recorder = Recorder(model, self.context.steps_per_epoch)
         self.stepper = Stepper(
             self.context, features, self.balancers, self.optimizer, self.average, self.recorder
@@ -137,6 +151,8 @@ class Trainer:
     def fit(self) -> Progress:
         """Train to the end of the budget, or until validation has stopped improving."""
         self._resume()
+        if self._has_start and self.progress.start is None:
+            self._compete_at_start()
         for record in self.progress.history:
             self._report(record)
         while self.progress.epoch < self.config.epochs and not self._out_of_patience():
@@ -151,6 +167,15 @@ class Trainer:
             self._report(record)
         self.model.load_state_dict(self._best_weights)
         return self.progress
+
+    def _compete_at_start(self) -> None:
+        """Validate the model as it starts; this is epoch 0, which may be the best."""
+        started = time.perf_counter()
+        record = {"epoch": 0, **self._validate()}
+        self._keep_best(record)
+        self.progress.seconds += time.perf_counter() - started
+        self.progress.start = record
+        self._save()
 
     # -- one epoch -------------------------------------------------------------------
 
@@ -275,6 +300,7 @@ class Trainer:
         # luckiest: averaged over some epochs, it says more about speakers still to come.
         if not record.get("candidate", True):
             return
+        # Epoch 0 stands for itself: it is no part of the means of epochs after it.
         candidates = [r for r in self.progress.history if r.get("candidate", True)]
         seen = [*(r["val_uar"] for r in candidates), record["val_uar"]]
         recent = seen[-self.config.smooth :]

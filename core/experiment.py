@@ -19,7 +19,7 @@ from ..cache.builder import BuildReport
 from ..cache.journal import register_run
 from ..cache.progress import Progress
 from .absence import unaware
-from .balancing import late_rules
+from .balancing import control_epochs, fused_settings, late_rules
 from .blame import told
 from .build import Extracted, extract
 from .bundle import write_bundle
@@ -42,7 +42,14 @@ from .search import check_installed
 from .selection import select
 from .side_by_side import default_jobs, train_all
 from .trace import during
-from .trainings import Training, trainings_of, unfinished
+from .trainings import (
+    Training,
+    all_trainings,
+    control_modality,
+    controls_of,
+    epochs_of,
+    unfinished,
+)
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
 
@@ -59,10 +66,8 @@ class Observer:
     def extracted(self, report: BuildReport) -> None:
         """Every clip has its features, but for the failures in `report`."""
 
-    def training(
-        self, run: Path, trainings: Sequence[Training], epochs: int, trials: int = 1
-    ) -> None:
-        """Training begins: every training in so many trials, of so many epochs each."""
+    def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
+        """Training begins: of each training so many epochs, in each of its trials."""
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
         """One more epoch of one training; of its trial ``record["trial"]`` where it is tuned."""
@@ -127,7 +132,7 @@ def run_plan(
     """:func:`run_experiment` for a request that was checked already."""
     observer = observer or Observer()
     observer.planned(plan)
-    for message in late_rules(plan.config, registry, plan.config.train.epochs):
+    for message in late_rules(plan.config, registry, fused_settings(plan.config, registry).epochs):
         observer.warned(message)
     run = prepare_run(plan, out, registry, jobs=jobs, observer=observer)
     return _finish(run, registry, jobs, observer, report=report)
@@ -177,13 +182,21 @@ def train_run(
     if config.tune:
         check_installed()
     with run.locked():
-        observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
+        _announce(observer, run, config, registry)
         train_all(
             run,
             jobs=_at_a_time(jobs, config),
             on_epoch=observer.epoch,
             on_done=observer.trained,
         )
+
+
+def _announce(
+    observer: Observer, run: RunDirectory, config: RunConfig, registry: Registry
+) -> None:
+    """Tell the observer which trainings follow, and how long each may take."""
+    epochs = {t: epochs_of(config, t, registry) for t in all_trainings(run)}
+    observer.training(run.path, epochs, max(1, config.tune))
 
 
 def _at_a_time(jobs: int | None, config: RunConfig) -> int:
@@ -261,7 +274,7 @@ def _train_and_conclude(
         check_installed()
     workers = _at_a_time(jobs, config)
     started = time.perf_counter()
-    observer.training(run.path, trainings_of(run), config.train.epochs, max(1, config.tune))
+    _announce(observer, run, config, registry)
     with closing(_Trackers(make_trackers(config, registry), observer)) as trackers:
         trackers.call("start", run.path, info["config"])
 
@@ -317,7 +330,8 @@ def conclude(run: RunDirectory, workers: int, *, seconds: float) -> RunResult:
     info, data = run.info(), run.read_clips()
     config = RunConfig.from_json(info["config"])
     modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
-    selection = select(data, modalities, validate_all(run, jobs=workers))
+    control = control_modality(run) if controls_of(run) else ""
+    selection = select(data, modalities, validate_all(run, jobs=workers), control)
     run.write_json("selection.json", selection.to_json())
     test = test_all(run, jobs=workers)
     results, scores = evaluate(data, selection, test, fused_label(config))
@@ -347,6 +361,7 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
     """run.json as it stands before training."""
     data, report = extracted.data, extracted.report
     splits = data.splits
+    control = control_epochs(plan.config, registry)
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -372,8 +387,10 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
             "digests": [split.digest(data.clips) for split in splits],
             "parts": [split.describe(data.clips) for split in splits],
         },
-        # What it costs: each model on each fold, in each of its trials.
-        "trainings": (len(plan.spec.branches) + 1) * len(splits) * max(1, plan.config.tune),
+        # What it costs: each model on each fold, in each of its trials; a control has no trials.
+        "trainings": (len(plan.spec.branches) + 1) * len(splits) * max(1, plan.config.tune)
+        + (len(splits) if control else 0),
+        "control": control,
         "seconds": {"extraction": round(report.seconds, 1)},
     }
 

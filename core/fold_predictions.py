@@ -23,11 +23,11 @@ from .trace import during
 from .trainings import (
     RunContext,
     Training,
+    all_trainings,
     features_of,
     spec_of,
     trained_model,
     training_context,
-    trainings_of,
 )
 from .tuning import WEIGHTS
 
@@ -44,7 +44,7 @@ def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]
 
 def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Predictions]:
     """`jobs` processes at a time; with 0, one after the other in this one."""
-    trainings = trainings_of(run)
+    trainings = all_trainings(run)
     predict_part = _PredictPart(part)
     found = in_processes(predict_part, run, trainings, jobs, lambda: None)
     return dict(zip(trainings, found, strict=True))

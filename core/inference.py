@@ -220,11 +220,12 @@ def _of_those_there(weights: Tensor, present: Tensor | None) -> Tensor:
 def calibrate(
     model: FusionModel, features: Features, indices: Indices, precision: torch.dtype
 ) -> None:
-    """Let a strategy that chooses something on validation do so.
+    """Let a strategy fit to the clips `indices` what must not learn from training clips.
 
     On the clips that have every modality, where there are any.
     """
-    if type(model.strategy).calibrate is Strategy.calibrate:
+    own = type(model.strategy).calibrate is not Strategy.calibrate
+    if not own and not model.strategy.held_out_parameters():
         return
     whole = features.whole(indices)
     found = list(encoded(model, features, whole if len(whole) else indices, precision))

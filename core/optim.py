@@ -18,15 +18,25 @@ from .model import FusionModel
 
 
 def parameter_groups(
-    model: FusionModel, config: TrainConfig, balancers: Sequence[Balancer]
+    model: FusionModel,
+    config: TrainConfig,
+    balancers: Sequence[Balancer],
+    *,
+    branch_rate: float = 1.0,
 ) -> list[ParameterGroup]:
-    """One group per branch, one for the head, one per probe; then the balancers' changes."""
+    """Return one group per branch, one for the head, one per probe, as the balancers change them.
+
+    The learning rate of the branches is `branch_rate` times ``train.lr``. Parameters that the
+    strategy keeps for held-out clips are in no group.
+    """
     rate, decay = config.lr, config.weight_decay
     groups = [
-        ParameterGroup("branch", m, list(model.branches[m].parameters()), rate, decay)
+        ParameterGroup("branch", m, list(model.branches[m].parameters()), branch_rate * rate, decay)
         for m in model.modalities
     ]
-    groups.append(ParameterGroup("head", None, list(model.strategy.parameters()), rate, decay))
+    held_out = {id(p) for p in model.strategy.held_out_parameters()}
+    head = [p for p in model.strategy.parameters() if id(p) not in held_out]
+    groups.append(ParameterGroup("head", None, head, rate, decay))
     if model.has_probes:
         groups += [
             ParameterGroup("probe", m, list(model.probes[m].parameters()), rate, decay)

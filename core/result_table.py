@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from .absence import absence_text
 from .modes import MODES
-from .results import CHOSEN, ModelResult, comparison_text, interval_text
+from .results import (
+    AGAINST_CONTROL,
+    CHOSEN,
+    ModelResult,
+    Results,
+    comparison_text,
+    interval_text,
+)
 from .trainings import FUSED
 
 if TYPE_CHECKING:
@@ -94,12 +101,23 @@ def _row(model: ModelResult, folds: int) -> tuple[str, ...]:
     return tuple(row)
 
 
+def comparison_lines(results: Results) -> list[str]:
+    """Return the differences worth a line: fused and handed out, against single and control."""
+    found = results.comparisons
+    lines = [f"{FUSED} minus {results.best_single}: {comparison_text(found[FUSED])}"]
+    if results.control:
+        lines.append(
+            f"{FUSED} minus control ({results.control}, as many steps in all): "
+            f"{comparison_text(found[AGAINST_CONTROL])}"
+        )
+    if found[CHOSEN].difference:  # often the best single modality is handed out itself
+        lines.append(f"{CHOSEN} minus {results.best_single}: {comparison_text(found[CHOSEN])}")
+    return lines
+
+
 def _lines(result: RunResult, warning: str) -> list[str]:
     results = result.results
-    lines = [
-        f"{FUSED} minus {results.best_single}: {comparison_text(results.comparisons[FUSED])}",
-        results.verdict,
-    ]
+    lines = [*comparison_lines(results), results.verdict]
     lines += absence_text(result.info)
     if warning:
         lines.append(warning)

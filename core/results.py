@@ -14,10 +14,11 @@ from .metrics import accuracy, confusion_by_group, macro_f1, uar
 from .run_dir import RunData
 from .selection import ENSEMBLE, Selection, candidate_probabilities, uar_of
 from .statistics import Comparison, Interval, bootstrap_interval, paired_comparison
-from .trainings import FUSED, Training
+from .trainings import CONTROL, FUSED, Training
 
 Probabilities = Mapping[str, Sequence[npt.NDArray[np.float32]]]
 CHOSEN = "chosen"
+AGAINST_CONTROL = "fused minus control"
 SIGNIFICANT = 0.05
 
 
@@ -28,7 +29,9 @@ class ModelResult:
     Attributes
     ----------
     name : str
-        Modality, ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what validation chose, fold by fold).
+        Modality, ``"control"`` (the best single modality, trained for as many steps as the fused
+        model in all), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what validation chose, fold by
+        fold).
     uar, accuracy : Interval
         On test, over all folds' clips together; 95 % intervals resample speakers.
     macro_f1 : float
@@ -58,13 +61,17 @@ class Results:
     best_single : str
         The modality that validation found best.
     comparisons : dict
-        Name -> that model minus the best single modality, paired over the same clips.
+        Name -> that model minus the best single modality, paired over the same clips;
+        ``"fused minus control"`` where there is a control.
     verdict : str
         One sentence on fusion, one on what is handed out and why.
     weights : dict
         Modality -> mean weight that the strategy gave it on test; empty where it has none.
     confusions : dict
         Model -> (C, C) counts, rows are the truth.
+    control : str
+        Modality of the equal-steps control; empty where no baseline was used. Its row is called
+        ``"control"``.
     """
 
     models: tuple[ModelResult, ...]
@@ -73,6 +80,16 @@ class Results:
     verdict: str
     weights: dict[str, float]
     confusions: dict[str, list[list[int]]]
+    control: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What a fused model has to beat: the best single modality, or its equal-steps control
+        where that is better on test."""
+        if not self.control:
+            return self.best_single
+        pair = (self.best_single, CONTROL)
+        return max(pair, key=lambda name: self.model(name).uar.value)
 
     def model(self, name: str) -> ModelResult:
         return next(m for m in self.models if m.name == name)
@@ -92,6 +109,7 @@ class Results:
             data["verdict"],
             data["weights"],
             data["confusions"],
+            data.get("control", ""),
         )
 
 
@@ -120,14 +138,18 @@ def evaluate(
         )
         for name, parts in scores.items()
     }
+    control = [CONTROL] if selection.control else []
     models = tuple(
         _model_result(name, confusions[name], selection, scores[name], data)
-        for name in (*selection.modalities, FUSED, ENSEMBLE, CHOSEN)
+        for name in (*selection.modalities, *control, FUSED, ENSEMBLE, CHOSEN)
     )
     best = confusions[selection.best_single]
     comparisons = {
-        name: paired_comparison(confusions[name], best) for name in (FUSED, ENSEMBLE, CHOSEN)
+        name: paired_comparison(confusions[name], best)
+        for name in (*control, FUSED, ENSEMBLE, CHOSEN)
     }
+    for name in control:
+        comparisons[AGAINST_CONTROL] = paired_comparison(confusions[FUSED], confusions[name])
     results = Results(
         models,
         selection.best_single,
@@ -135,6 +157,7 @@ def evaluate(
         "",
         _mean_weights(data, test, selection.modalities),
         {name: c.sum(axis=0).tolist() for name, c in confusions.items()},
+        selection.control,
     )
     return replace(results, verdict=write_verdict(results, selection, label)), scores
 
@@ -146,7 +169,9 @@ def _model_result(
     parts: Sequence[npt.NDArray[np.float32]],
     data: RunData,
 ) -> ModelResult:
-    val = [f.val_uar[f.chosen if name == CHOSEN else name] for f in selection.folds]
+    val: Sequence[float] = selection.control_val_uar
+    if name != CONTROL:
+        val = [f.val_uar[f.chosen if name == CHOSEN else name] for f in selection.folds]
     folds = [
         uar_of(probabilities, data.targets[split.test], len(data.classes))
         for split, probabilities in zip(data.splits, parts, strict=True)
@@ -179,8 +204,8 @@ def write_verdict(results: Results, selection: Selection, label: str) -> str:
 
 
 def _on_fusion(results: Results, label: str) -> str:
-    c = results.comparisons[FUSED]
-    fused, single = f"fused model ({label})", f"the best single modality ({results.best_single})"
+    c, single = _hardest(results)
+    fused = f"fused model ({label})"
     figures = (
         f"{points(c.difference)} points of UAR [{points(c.low)}, {points(c.high)}], "
         f"p = {p_text(c.p_value)}, over {c.groups} test speakers"
@@ -194,6 +219,17 @@ def _on_fusion(results: Results, label: str) -> str:
             f"{figures}, with whom no p-value can be below {smallest_p(c.groups):.2g}."
         )
     return f"No reliable difference between the {fused} and {single}: {figures}."
+
+
+def _hardest(results: Results) -> tuple[Comparison, str]:
+    """Return the comparison of fused with the better of best single modality and control."""
+    best = results.best_single
+    if results.reference == best:
+        return results.comparisons[FUSED], f"the best single modality ({best})"
+    return (
+        results.comparisons[AGAINST_CONTROL],
+        f"the better-trained single modality ({results.control}, for as many steps in all)",
+    )
 
 
 def smallest_p(groups: int) -> float:

@@ -6,7 +6,7 @@
       run.json            configuration, versions, modalities, split, models
       clips.csv           every clip: class, speaker, corpus, content digest, part in each fold
       metrics.jsonl       one line per epoch of each training
-      fold0/mel/          one folder per training
+      fold0/mel/          one folder per training: modalities, fused, control
         epochs.jsonl      its epochs
         checkpoint.pt     while it trains; trial3.pt where it is tuned
         trials.jsonl      where it is tuned: what was tried, and how it went
@@ -44,7 +44,7 @@ from .splits import Split
 from .trace import FILE as TRACE
 from .trace import about
 
-FORMAT = 1
+FORMAT = 2
 _REQUIRED = ("config", "classes", "features", "model", "split", "seconds")
 PARTS = ("train", "val", "test")
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
@@ -161,8 +161,13 @@ class RunDirectory:
     # -- small files -----------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
-        """run.json."""
-        return self.read_json("run.json")
+        """Read run.json. What older formats left to the version that wrote them is filled in."""
+        info = self.read_json("run.json")
+        if info.get("format") == 1 and isinstance(info.get("config"), dict):
+            # Until format 2 every fused model started untrained.
+            settings = info["config"].setdefault("settings", {})
+            settings.setdefault("train", {}).setdefault("start", "scratch")
+        return info
 
     def training(self, name: str) -> Path:
         """Folder of one training, e.g. ``"fold0/mel"``."""

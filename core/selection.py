@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ensemble import ensemble_weights, mix
+from .ensemble import Rule, combine, pool, pool_weights
 from .inference import Predictions
 from .metrics import confusion_matrix, uar
 from .run_dir import RunData
-from .trainings import FUSED, Training
+from .trainings import CONTROL, FUSED, Training
 
 ENSEMBLE = "ensemble"
 
@@ -30,7 +30,7 @@ class FoldSelection:
     val_uar : dict
         Candidate -> UAR on the fold's validation clips.
     weights : dict
-        Modality -> its weight in the ensemble.
+        Modality -> its weight in the ensemble (:func:`~fusion.core.ensemble.pool_weights`).
     chosen : str
         The candidate with the highest validation UAR; among equals the simplest: a single
         modality before the ensemble, the ensemble before the fused model.
@@ -51,10 +51,19 @@ class Selection:
         One per fold.
     best_single : str
         The modality with the highest validation UAR, averaged over folds.
+    rule : {"log-linear", "linear"}
+        How the ensemble combines probabilities; linear in runs of version 0.1.
+    control : str
+        Modality of the equal-steps control, which is no candidate; empty where there is none.
+    control_val_uar : tuple of float
+        Validation UAR of the control on each fold.
     """
 
     folds: tuple[FoldSelection, ...]
     best_single: str
+    rule: Rule = "log-linear"
+    control: str = ""
+    control_val_uar: tuple[float, ...] = ()
 
     @property
     def candidates(self) -> list[str]:
@@ -75,21 +84,34 @@ class Selection:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Selection:
         folds = tuple(FoldSelection(**fold) for fold in data["folds"])
-        return cls(folds, data["best_single"])
+        return cls(
+            folds,
+            data["best_single"],
+            data.get("rule", "linear"),
+            data.get("control", ""),
+            tuple(data.get("control_val_uar", ())),
+        )
 
 
 def select(
-    data: RunData, modalities: Sequence[str], validation: Mapping[Training, Predictions]
+    data: RunData,
+    modalities: Sequence[str],
+    validation: Mapping[Training, Predictions],
+    control: str = "",
 ) -> Selection:
-    """Choose on validation predictions, fold by fold."""
+    """Choose on validation predictions, fold by fold.
+
+    `control` names the modality of the equal-steps control, where `validation` has one.
+    """
     folds: list[FoldSelection] = []
+    control_uar: list[float] = []
     for index, split in enumerate(data.splits):
         targets = data.targets[split.val]
         singles = [validation[Training(index, m)].probabilities for m in modalities]
         present = data.present(modalities, split.val)
-        weights = ensemble_weights(singles, targets, present)
+        weights = pool_weights(singles, targets, present)
         scores = dict(zip(modalities, singles, strict=True))
-        scores[ENSEMBLE] = mix(singles, weights, present).astype(np.float32)
+        scores[ENSEMBLE] = pool(singles, weights, present).astype(np.float32)
         scores[FUSED] = validation[Training(index, FUSED)].probabilities
         val_uar = {
             name: uar_of(probabilities, targets, len(data.classes))
@@ -102,8 +124,12 @@ def select(
                 max(val_uar, key=val_uar.__getitem__),  # the first among equals
             )
         )
+        if control:
+            probabilities = validation[Training(index, CONTROL)].probabilities
+            control_uar.append(uar_of(probabilities, targets, len(data.classes)))
     means = {m: np.mean([fold.val_uar[m] for fold in folds]) for m in modalities}
-    return Selection(tuple(folds), max(means, key=means.__getitem__))
+    best = max(means, key=means.__getitem__)
+    return Selection(tuple(folds), best, control=control, control_val_uar=tuple(control_uar))
 
 
 def uar_of(
@@ -117,14 +143,21 @@ def uar_of(
 def candidate_probabilities(
     data: RunData, selection: Selection, predictions: Mapping[Training, Predictions]
 ) -> dict[str, list[npt.NDArray[np.float32]]]:
-    """Candidate -> probabilities of each fold's test clips, (n_fold, C), ensemble included."""
+    """Return candidate -> probabilities of each fold's test clips, (n_fold, C).
+
+    The equal-steps control comes with the candidates where the run has one, although it can't be
+    chosen.
+    """
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selection.candidates}
     for index, split in enumerate(data.splits):
         for name in (*selection.modalities, FUSED):
             found[name].append(predictions[Training(index, name)].probabilities)
+        control = predictions.get(Training(index, CONTROL))
+        if control is not None:
+            found.setdefault(CONTROL, []).append(control.probabilities)
         singles = [found[m][index] for m in selection.modalities]
         weights = np.array([selection.folds[index].weights[m] for m in selection.modalities])
         present = data.present(selection.modalities, split.test)
-        mixed = mix(singles, weights / weights.sum(), present)
-        found[ENSEMBLE].append(mixed.astype(np.float32))
+        combined = combine(selection.rule, singles, weights, present)
+        found[ENSEMBLE].append(combined.astype(np.float32))
     return found

@@ -28,7 +28,7 @@ from .pools import worker_pool
 from .registry import Registry
 from .run_dir import RunDirectory
 from .trace import during
-from .trainings import FUSED, Training, train_one, trainings_of, unfinished
+from .trainings import CONTROL, FUSED, Training, all_trainings, train_one, unfinished
 from .tuning import rewind
 
 _MOST_ON_GPU = 4
@@ -73,7 +73,7 @@ def train_all(
     TrainingError
         From the first training that fails. The others keep their checkpoints.
     """
-    trainings = trainings_of(run)
+    trainings = all_trainings(run)
     todo = unfinished(run)
     for training in todo:
         rewind(run, training.name)  # a resumed training writes its past epochs again
@@ -111,13 +111,13 @@ def follow() -> None:
 
 
 def phases_of(run: RunDirectory, todo: Sequence[Training]) -> list[list[Training]]:
-    """What can be trained at a time: the fused models may have to wait for the baselines."""
+    """Split trainings into what can run at a time: baselines first where others need them."""
     config = RunConfig.from_json(run.info()["config"])
     if not needs_baselines(config, Registry(config.plugins)):
         return [list(todo)] if todo else []
-    baselines = [t for t in todo if t.model != FUSED]
-    fused = [t for t in todo if t.model == FUSED]
-    return [phase for phase in (baselines, fused) if phase]
+    baselines = [t for t in todo if t.model not in (FUSED, CONTROL)]
+    after = [t for t in todo if t.model in (FUSED, CONTROL)]
+    return [phase for phase in (baselines, after) if phase]
 
 
 def in_processes(

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
@@ -21,11 +21,17 @@ import torch
 
 from ..cache import FeatureCache, Fingerprint
 from . import parallel
-from .balancing import make_balancers, needs_baselines
+from .balancing import (
+    control_epochs,
+    fused_settings,
+    make_balancers,
+    needs_baselines,
+    starts_from_baselines,
+)
 from .baselines import frozen
 from .changes import check_unchanged
 from .checkpoint import load_weights, save_weights
-from .config import RunConfig
+from .config import RunConfig, TrainConfig
 from .contracts import Baseline
 from .device import choose_device, free_memory
 from .engine import Trainer
@@ -44,6 +50,7 @@ from .trace import during
 from .tuning import WEIGHTS, rewind, tune
 
 FUSED = "fused"
+CONTROL = "control"  # the best single modality, for as many steps as the fused model had in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Training:
     fold : int
         Index into the splits.
     model : str
-        A modality (its baseline), or ``"fused"``.
+        A modality (its baseline), ``"fused"`` or ``"control"``.
     """
 
     fold: int
@@ -74,20 +81,53 @@ def trainings_of(run: RunDirectory) -> list[Training]:
     return [Training(fold, m) for m in models for fold in range(info["split"]["folds"])]
 
 
+def controls_of(run: RunDirectory) -> list[Training]:
+    """Return the equal-steps controls of a run, one per fold; none where no baseline was used."""
+    info = run.info()
+    if not info.get("control"):
+        return []
+    return [Training(fold, CONTROL) for fold in range(info["split"]["folds"])]
+
+
+def all_trainings(run: RunDirectory) -> list[Training]:
+    """Return the trainings of a run and their controls, the longest first."""
+    return [*controls_of(run), *trainings_of(run)]
+
+
 def unfinished(run: RunDirectory) -> list[Training]:
-    """The trainings of a run that are not done, in the same order."""
-    return [training for training in trainings_of(run) if not run.finished(training.name)]
+    """Return the trainings and controls of a run that are not done, the longest first."""
+    return [training for training in all_trainings(run) if not run.finished(training.name)]
+
+
+def control_modality(run: RunDirectory) -> str:
+    """Return the modality of the control: the baseline with the highest mean validation UAR.
+
+    All baselines must be finished.
+    """
+    info = run.info()
+    modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
+    folds = range(info["split"]["folds"])
+
+    def mean(modality: str) -> float:
+        files = [f"{Training(fold, modality).name}/training.json" for fold in folds]
+        return sum(float(run.read_json(file)["best_uar"]) for file in files) / len(files)
+
+    return max(modalities, key=mean)  # the first among equals
 
 
 def spec_of(run: RunDirectory, training: Training) -> ModelSpec:
     """Description of the model that `training` trains, or has trained: with its own settings."""
     spec = ModelSpec.from_json(run.info()["model"])
+    if training.model == CONTROL:
+        return spec_of(run, Training(training.fold, control_modality(run)))
     own = spec if training.model == FUSED else spec.single(training.model)
     return tuned_spec(own, settings_of(run, training))
 
 
 def settings_of(run: RunDirectory, training: Training) -> Settings:
     """What tuning chose for a finished training, in place of the run's settings."""
+    if training.model == CONTROL:  # what was chosen for the baseline
+        return settings_of(run, Training(training.fold, control_modality(run)))
     if not run.finished(training.name):
         return {}
     found: Settings = run.read_json(f"{training.name}/training.json").get("settings", {})
@@ -188,7 +228,7 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
     budget = free_memory(choose_device(config.device)) // (2 * workers)
     features = features_of(context, spec, resident_bytes=budget)
     with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
-        if config.tune:
+        if config.tune and training.model != CONTROL:
 
             def fit(number: int, settings: Settings, checkpoint: Path) -> Fitted:
                 def report(record: Mapping[str, Any]) -> None:
@@ -202,7 +242,12 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
         else:
             checkpoint = folder / "checkpoint.pt"
             weights, summary = _fit(
-                context, training, features, checkpoint, lambda record: _write_line(epochs, record)
+                context,
+                training,
+                features,
+                checkpoint,
+                lambda record: _write_line(epochs, record),
+                settings_of(run, training) if training.model == CONTROL else None,
             )
             save_weights(folder / WEIGHTS, weights, {"training": training.name})
     run.write_json(f"{training.name}/training.json", summary)
@@ -236,15 +281,17 @@ def _fit(
     model = build_model(spec, context.registry, seed).to(features.device)
     split = context.data.splits[training.fold]
     fused = training.model == FUSED
+    starts = fused and starts_from_baselines(config, context.registry)
     trainer = Trainer(
         model,
         features,
         # Of clips that have none of its modalities it can learn nothing.
         features.known(split.train),
         features.known(split.val),
-        config.train,
+        _budget(config, training, context.registry),
         balancers=make_balancers(config, context.registry) if fused else (),
         baselines=_baselines(context, training, features.device) if fused else None,
+        from_baselines=starts,
         seed=seed,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
@@ -255,6 +302,12 @@ def _fit(
     progress = trainer.fit()
     summary = asdict(progress)
     del summary["history"]  # epochs.jsonl has it
+    if progress.start is None:
+        del summary["start"]
+    else:
+        summary["start"] = _plain(progress.start)
+    if training.model == CONTROL:
+        summary["modality"] = control_modality(context.run)
     summary["parameters"] = parameters
     summary["wall_seconds"] = round(time.perf_counter() - started, 3)
     summary["peak_bytes"] = memory.bytes()
@@ -264,6 +317,20 @@ def _fit(
     if fused:  # it has every modality
         summary["inputs"] = input_statistics(features, split.train, model)
     return model.state_dict(), summary
+
+
+def _budget(config: RunConfig, training: Training, registry: Registry) -> TrainConfig:
+    """Return the training settings with the number of epochs that this training has."""
+    if training.model == FUSED:
+        return fused_settings(config, registry)
+    if training.model == CONTROL:
+        return replace(config.train, epochs=control_epochs(config, registry))
+    return config.train
+
+
+def epochs_of(config: RunConfig, training: Training, registry: Registry) -> int:
+    """Return the largest number of epochs that `training` may take."""
+    return _budget(config, training, registry).epochs
 
 
 def _adopted(context: RunContext, training: Training) -> Settings:
@@ -295,11 +362,14 @@ def _baselines(
 
 
 def _write_line(file: Any, record: Mapping[str, Any]) -> None:
-    # JSON has neither NaN nor infinity: an undefined figure is null.
-    plain = {
+    file.write(json.dumps(_plain(record)) + "\n")
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace NaN and infinity, which JSON does not have, by None."""
+    return {
         k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
     }
-    file.write(json.dumps(plain) + "\n")
 
 
 def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:

@@ -28,12 +28,11 @@ from ..features import Indices
 from ..modes import MODES, Group, speaker_of
 from ..prepare import Plan
 from ..report import REPORT, cautions
-from ..result_table import result_table
-from ..results import CHOSEN, comparison_text
+from ..result_table import comparison_lines, result_table
 from ..run_dir import PARTS
 from ..selection import ENSEMBLE
 from ..splits import Split
-from ..trainings import FUSED, Training
+from ..trainings import CONTROL, FUSED, Training
 from .findings import one_line
 
 _FAILURES_SHOWN = 5
@@ -57,7 +56,7 @@ class Display(Observer):
             disable=quiet or not self.console.is_terminal,
         )
         self._bars: dict[str, TaskID] = {}
-        self._epochs = 0
+        self._epochs: dict[Training, int] = {}
         self._trials = 1
         self._best: dict[Training, float] = {}
         self._upstream: object = None
@@ -136,14 +135,12 @@ class Display(Observer):
         for line in _problems(report):
             self._say(line)
 
-    def training(
-        self, run: Path, trainings: Sequence[Training], epochs: int, trials: int = 1
-    ) -> None:
-        self._epochs = epochs
+    def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
+        self._epochs = dict(epochs)
         self._trials = trials
         tuned = f", in {trials} trials each" if trials > 1 else ""
-        self._say(f"[bold]training[/]  {len(trainings)} models, {epochs} epochs each{tuned}")
-        self._bar("models", 0, len(trainings), "")
+        self._say(f"[bold]training[/]  {len(epochs)} models{tuned}: {_budgets(epochs)}")
+        self._bar("models", 0, len(epochs), "")
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
         best = max(self._best.get(training, 0.0), record["val_uar"])
@@ -152,8 +149,9 @@ class Display(Observer):
         before = record.get("trial", 0)
         if self._trials > 1:
             note = f"trial {before + 1} of {self._trials}, {note}"
-        done = before * self._epochs + record["epoch"]
-        self._bar(training.name, done, self._trials * self._epochs, note)
+        epochs = self._epochs[training]
+        done = before * epochs + record["epoch"]
+        self._bar(training.name, done, self._trials * epochs, note)
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
         if training.name in self._bars:
@@ -182,6 +180,16 @@ class Display(Observer):
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=total, completed=done, note=note)
         self._progress.update(self._bars[name], completed=done, note=note)
+
+
+def _budgets(epochs: Mapping[Training, int]) -> str:
+    """``"baselines 80 epochs, fused 20 more, control 100"``."""
+    models = {training.model: count for training, count in epochs.items()}
+    fused, control = models.pop(FUSED), models.pop(CONTROL, 0)
+    alone = max(models.values())
+    if fused == alone and not control:
+        return f"{alone} epochs each"
+    return f"baselines {alone} epochs, fused {fused} more, control {control}"
 
 
 def _tuned(summary: Mapping[str, Any]) -> str:
@@ -239,12 +247,8 @@ def print_result(result: RunResult) -> None:
     console.print()
     console.print(_table(result))
     console.print()
-    for name in (FUSED, CHOSEN):
-        comparison = results.comparisons[name]
-        if name == FUSED or comparison.difference:  # often the best single is handed out itself
-            console.print(
-                f"{name} minus {results.best_single}: {escape(comparison_text(comparison))}"
-            )
+    for line in comparison_lines(results):
+        console.print(escape(line))
     if len(results.weights) > 1:
         shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
         console.print(f"fusion weights on test: {shares}")

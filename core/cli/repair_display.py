@@ -21,10 +21,8 @@ from .findings import one_line
 class RepairDisplay(Display, RepairObserver):
     """Shows a repair on standard error as it goes on."""
 
-    def training(
-        self, run: Path, trainings: Sequence[Training], epochs: int, trials: int = 1
-    ) -> None:
-        self._epochs, self._trials = epochs, trials
+    def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
+        self._epochs, self._trials = dict(epochs), trials
         self._best.clear()
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ Part = Literal["train", "val"]
 # What two balancers can't both decide.
 Domain = Literal[
     "clips",  # which clips an epoch has
+    "start",  # which weights the branches start from
     "stages",  # what is trained when
     "passes",  # how often a batch is gone through, with which modalities
     "representations",  # what the strategy receives of the modalities
@@ -168,7 +169,8 @@ class Balancer(Plugin):
     Attributes
     ----------
     takes_over : tuple of str
-        Domains that this balancer decides alone: ``"clips"``, ``"stages"``, ``"passes"``,
+        Domains that this balancer decides alone: ``"clips"``, ``"start"`` (training then starts
+        untrained unless the balancer starts it otherwise), ``"stages"``, ``"passes"``,
         ``"representations"``, ``"logits"``, ``"fused_loss"``, ``"unimodal_losses"``,
         ``"gradients"``, ``"head"``. Two balancers that name the same one are refused before
         training.

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..bundle import Part
 from ..contracts import Modality
 from ..device import choose_device, choose_precision
 from ..errors import ParameterError, RunError, UnknownNameError
@@ -185,7 +186,7 @@ class _ExplainFold:
                 "to explain.",
                 hint="Explain one of them alone: --model MODALITY",
             )
-        explained = Explained([(1.0, model)])
+        explained = Explained([Part(model)])
         inputs = explained.standardised(features.batch(indices)[0])
         others = permuted(len(indices), self.permutations, training.fold)
         return gather(explained, inputs, indices, self.groups, others)

@@ -130,8 +130,9 @@ class ClipExplainer(Predictor):
     ) -> None:
         super().__init__(run, registry)
         self._device = choose_device(device)
-        members = [(weight, model.to(self._device)) for weight, model in self.bundle.members]
-        self._model = Explained(members)
+        for part in self.bundle.parts:
+            part.model.to(self._device)
+        self._model = Explained(self.bundle.parts)
         modalities = [
             Modality(m, tuple(e.shape), tuple(e.axes)) for m, e in self.extractors.items()
         ]

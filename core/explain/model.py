@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..model import FusionModel
+from ..bundle import Part, log_probabilities
 from ..modules import evaluating
 
 Inputs = dict[tuple[int, str], Tensor]
@@ -17,25 +16,27 @@ Inputs = dict[tuple[int, str], Tensor]
 
 
 class Explained:
-    """A weighted mean of trained models: of one, of a fold's ensemble, or of one per fold.
+    """A combination of trained models: one, a fold's ensemble, or one choice per fold.
 
     Computes in float32, whatever the training computed in.
 
     Parameters
     ----------
-    members : sequence of (float, FusionModel)
-        Weights that sum to 1, and models on one device. Their parameters get no gradients.
+    parts : sequence of Part
+        Models on one device, and how they are combined. Their parameters get no gradients.
     """
 
-    def __init__(self, members: Sequence[tuple[float, FusionModel]]) -> None:
-        self.members = [(weight, model.requires_grad_(False)) for weight, model in members]
-        names = [m for _, model in self.members for m in model.modalities]
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = list(parts)
+        for part in parts:
+            part.model.requires_grad_(False)
+        names = [m for part in self.parts for m in part.model.modalities]
         self.modalities = list(dict.fromkeys(names))
 
     @property
     def knows_absence(self) -> bool:
         """Whether every member is told which modalities are absent."""
-        return all(model.strategy.accepts_missing for _, model in self.members)
+        return all(part.model.strategy.accepts_missing for part in self.parts)
 
     def standardised(self, raw: Mapping[str, Tensor]) -> Inputs:
         """Features as extracted, modality -> (B, *shape) -> what the branches take.
@@ -44,15 +45,15 @@ class Explained:
         """
         return {
             (k, m): x
-            for k, (_, model) in enumerate(self.members)
-            for m, x in model.standardised(raw).items()
+            for k, part in enumerate(self.parts)
+            for m, x in part.model.standardised(raw).items()
         }
 
     def represent(self, inputs: Inputs) -> Inputs:
         """Any of the standardised inputs -> what the strategies take of them."""
         found: Inputs = {}
         for (k, m), x in inputs.items():
-            model = self.members[k][1]
+            model = self.parts[k].model
             branch = model.branches[m]
             maps = model.strategy.takes == "maps"
             found[k, m] = branch.maps(x) if maps else branch(x)  # type: ignore[operator]
@@ -67,17 +68,17 @@ class Explained:
             The modalities that the strategies may see; the others are absent, or blank (zero)
             for a strategy that knows no absence. None means all.
         """
-        parts: list[Tensor] = []
-        for k, (weight, model) in enumerate(self.members):
+        said: list[Tensor] = []
+        for k, part in enumerate(self.parts):
+            model = part.model
             own = {m: representations[k, m] for m in model.modalities}
             present = None
             if shown is not None:
                 first = next(iter(own.values()))
                 there = torch.tensor([m in shown for m in model.modalities], device=first.device)
                 present = there.expand(len(first), -1)
-            scores = model.fuse(own, present).float().log_softmax(dim=1)  # (B, C)
-            parts.append(scores + math.log(weight))
-        return torch.stack(parts).logsumexp(dim=0)
+            said.append(model.fuse(own, present).float().log_softmax(dim=1))  # (B, C)
+        return log_probabilities(self.parts, said, [None] * len(said))
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """Standardised inputs -> log-probabilities (B, C)."""
@@ -88,9 +89,9 @@ class Explained:
         """All members in evaluation mode, and differentiable, for a while."""
         with contextlib.ExitStack() as stack:
             recurrent = False
-            for _, model in self.members:
-                stack.enter_context(evaluating(model))
-                recurrent |= any(isinstance(part, nn.RNNBase) for part in model.modules())
+            for part in self.parts:
+                stack.enter_context(evaluating(part.model))
+                recurrent |= any(isinstance(layer, nn.RNNBase) for layer in part.model.modules())
             # In evaluation mode cuDNN's recurrent layers have no backward pass; torch's have.
             stack.enter_context(torch.backends.cudnn.flags(enabled=not recurrent))
             yield
