@@ -12,6 +12,10 @@ persistent homology of images, 2020). One sorting serves both.
 
 Every pixel is called by its rank, 1 for the lowest; rank 0 is the outside. Of two components the
 older one is then the one whose root has the higher rank (H0) or the lower rank (H1).
+
+Most pixels join one component only: those of their 8 neighbours that entered before are connected
+among themselves. A table says, for each of the 256 sets of neighbours, which ones have to be asked
+for their component: one in each connected part of the set.
 """
 
 from __future__ import annotations
@@ -23,6 +27,46 @@ from ._compiled import compiled
 
 Single = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
+Bits = npt.NDArray[np.uint64]
+
+# The neighbours of a pixel, clockwise: steps in rows and columns. Odd ones share an edge with it.
+_RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+
+
+def _representatives(diagonal: bool) -> npt.NDArray[np.int8]:
+    """Return one neighbour of each connected part of every set of neighbours.
+
+    Parameters
+    ----------
+    diagonal : bool
+        Whether pixels that share only a corner are neighbours.
+
+    Returns
+    -------
+    array
+        (256, 5): for each set, given as bits, up to four places in `_RING`, then -1.
+    """
+    table = np.full((256, 5), -1, np.int8)
+    for members in range(256):
+        parts = list(range(8))
+        for place, (row, column) in enumerate(_RING):
+            for other, (below, right) in enumerate(_RING):
+                step = max(abs(row - below), abs(column - right))
+                edge = abs(row - below) + abs(column - right) == 1
+                both = members >> place & members >> other & 1
+                if both and (edge or (diagonal and step == 1)):
+                    joined = parts[other]
+                    parts = [parts[place] if part == joined else part for part in parts]
+        asked: dict[int, int] = {}
+        for neighbour in range(8):
+            if members >> neighbour & 1 and (diagonal or neighbour % 2):
+                asked.setdefault(parts[neighbour], neighbour)
+        table[members, : len(asked)] = list(asked.values())
+    return table
+
+
+_JOINED_BY_CORNERS = _representatives(diagonal=True)
+_JOINED_BY_EDGES = _representatives(diagonal=False)
 
 
 def image_bars(image: Single) -> tuple[Single, Single]:
@@ -42,7 +86,7 @@ def image_bars(image: Single) -> tuple[Single, Single]:
         (n, 2) float32 birth and death for H0 and H1, birth > death, in no particular order.
     """
     values = np.ascontiguousarray(image).ravel()
-    return _image_bars(values, np.argsort(values), image.shape[1])
+    return _image_bars(values, np.sort(_keys(values.view(np.uint32))), image.shape[1])
 
 
 def series_bars(series: Single) -> list[Single]:
@@ -73,32 +117,52 @@ def _root(parent: Integers, node: int) -> int:
 
 
 @compiled
-def _image_bars(
-    values: Single, order: npt.NDArray[np.int64], columns: int
-) -> tuple[Single, Single]:
-    """Bars of a flattened image; `order` sorts it."""
+def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
+    """Order-preserving code of every float in the upper half of a word, its index in the lower.
+
+    Sorting such words takes the same time however many values are equal; `np.argsort` of floats
+    takes six times as long where many pixels lie on the floor.
+    """
+    keys = np.empty(len(bits), np.uint64)
+    for i in range(len(bits)):
+        negative = bits[i] >> np.uint32(31)
+        ordered = ~bits[i] if negative else bits[i] | np.uint32(0x80000000)
+        keys[i] = np.uint64(ordered) << np.uint64(32) | np.uint64(i)
+    return keys
+
+
+@compiled
+def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Single]:
+    """Bars of a flattened image from its sorted keys."""
     n = len(values)
     width = columns + 2  # with a pixel of the outside at either end
     ranks = np.zeros((n // columns + 2) * width, np.int32)
     place = np.empty(n + 1, np.int32)  # rank -> index into `ranks`
     height = np.empty(n + 1, np.float32)  # rank -> value
     for k in range(n):
-        row = order[k] // columns
-        at = (row + 1) * width + order[k] - row * columns + 1
+        pixel = np.int64(keys[k] & np.uint64(0xFFFFFFFF))
+        at = (pixel // columns + 1) * width + pixel % columns + 1
         ranks[at] = k + 1
         place[k + 1] = at
-        height[k + 1] = values[order[k]]
+        height[k + 1] = values[pixel]
+    steps = np.empty(8, np.int64)
+    for bit, (row, column) in enumerate(_RING):
+        steps[bit] = row * width + column
     parent = np.arange(n + 1).astype(np.int32)
+    higher = np.empty(n + 1, np.uint8)  # rank -> which neighbours are above, as bits
 
-    beside = (-width - 1, -width, 1 - width, -1, 1, width - 1, width, width + 1)
     peaks, found = np.empty((n, 2), np.float32), 0
     for pixel in range(n, 0, -1):
+        at = place[pixel]
+        above = 0
+        for bit in range(8):
+            above |= np.int64(ranks[at + steps[bit]] > pixel) << bit
+        higher[pixel] = above
         root = pixel
-        for step in beside:
-            neighbour = ranks[place[pixel] + step]
-            if neighbour <= pixel:  # not there yet, or outside
-                continue
-            other = _root(parent, neighbour)
+        for asked in _JOINED_BY_CORNERS[above]:
+            if asked < 0:
+                break
+            other = _root(parent, ranks[at + steps[asked]])
             if other == root:
                 continue
             younger = min(root, other)
@@ -113,11 +177,10 @@ def _image_bars(
     loops, closed = np.empty((n, 2), np.float32), 0
     for pixel in range(1, n + 1):
         root = pixel
-        for step in (-width, -1, 1, width):
-            neighbour = ranks[place[pixel] + step]
-            if neighbour >= pixel:
-                continue
-            other = _root(parent, neighbour)
+        for asked in _JOINED_BY_EDGES[255 - higher[pixel]]:  # the outside is below everything
+            if asked < 0:
+                break
+            other = _root(parent, ranks[place[pixel] + steps[asked]])
             if other == root:
                 continue
             younger = max(root, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +195,7 @@ class LevelSet(Extractor):
         first = np.cumsum([0, *sizes])  # band i has its centre at i + 1 of n_mels + 1 mel steps
         inner = _hertz((first[1:-1] + 0.5) / (n_mels + 1) * _mel(top))
         edges = [f"{edge:.0f}" for edge in (0, *inner, top)]
-        return [f"{low}-{high}Hz" for low, high in zip(edges, edges[1:], strict=False)]
+        return [f"{low}-{high}Hz" for low, high in pairwise(edges)]
 
 
 def contours(heights: Single) -> Single:
