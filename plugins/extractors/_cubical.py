@@ -20,6 +20,8 @@ for their component: one in each connected part of the set.
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +29,7 @@ from ._compiled import compiled
 
 Single = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
+Places = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
 
 # The neighbours of a pixel, clockwise: steps in rows and columns. Odd ones share an edge with it.
@@ -48,20 +51,15 @@ def _representatives(diagonal: bool) -> npt.NDArray[np.int8]:
     """
     table = np.full((256, 5), -1, np.int8)
     for members in range(256):
-        parts = list(range(8))
-        for place, (row, column) in enumerate(_RING):
-            for other, (below, right) in enumerate(_RING):
-                step = max(abs(row - below), abs(column - right))
-                edge = abs(row - below) + abs(column - right) == 1
-                both = members >> place & members >> other & 1
-                if both and (edge or (diagonal and step == 1)):
-                    joined = parts[other]
-                    parts = [parts[place] if part == joined else part for part in parts]
-        asked: dict[int, int] = {}
-        for neighbour in range(8):
-            if members >> neighbour & 1 and (diagonal or neighbour % 2):
-                asked.setdefault(parts[neighbour], neighbour)
-        table[members, : len(asked)] = list(asked.values())
+        inside = [place for place in range(8) if members >> place & 1]
+        part = {place: place for place in inside}
+        for one, other in combinations(inside, 2):
+            down, right = (abs(a - b) for a, b in zip(_RING[one], _RING[other], strict=True))
+            if down + right == 1 or (diagonal and down == right == 1):
+                part = {p: part[one] if q == part[other] else q for p, q in part.items()}
+        # Further neighbours only connect those that touch the pixel itself.
+        touching = {part[place]: place for place in inside if diagonal or place % 2}
+        table[members, : len(touching)] = sorted(touching.values())
     return table
 
 
@@ -85,6 +83,23 @@ def image_bars(image: Single) -> tuple[Single, Single]:
     array, array
         (n, 2) float32 birth and death for H0 and H1, birth > death, in no particular order.
     """
+    peaks, _, loops = _bars(image)
+    return peaks, loops
+
+
+def image_peaks(image: Single) -> tuple[Single, Integers]:
+    """Return the bars of :func:`image_bars` in H0, and where each is born.
+
+    Returns
+    -------
+    array, array
+        (n, 2) float32 birth and death; (n, 2) row and column of the peak.
+    """
+    peaks, summits, _ = _bars(image)
+    return peaks, np.stack(np.divmod(summits, image.shape[1]), axis=1)
+
+
+def _bars(image: Single) -> tuple[Single, Integers, Single]:
     values = np.ascontiguousarray(image).ravel()
     return _image_bars(values, np.sort(_keys(values.view(np.uint32))), image.shape[1])
 
@@ -132,15 +147,17 @@ def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
 
 
 @compiled
-def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Single]:
-    """Bars of a flattened image from its sorted keys."""
+def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integers, Single]:
+    """Bars of a flattened image from its sorted keys: of H0 with their peaks' indices, of H1."""
     n = len(values)
     width = columns + 2  # with a pixel of the outside at either end
     ranks = np.zeros((n // columns + 2) * width, np.int32)
     place = np.empty(n + 1, np.int32)  # rank -> index into `ranks`
+    flat = np.empty(n + 1, np.int32)  # rank -> index into `values`
     height = np.empty(n + 1, np.float32)  # rank -> value
     for k in range(n):
-        pixel = np.int64(keys[k] & np.uint64(0xFFFFFFFF))
+        pixel = int(np.int64(keys[k] & np.uint64(0xFFFFFFFF)))
+        flat[k + 1] = pixel
         at = (pixel // columns + 1) * width + pixel % columns + 1
         ranks[at] = k + 1
         place[k + 1] = at
@@ -151,12 +168,12 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Singl
     parent = np.arange(n + 1).astype(np.int32)
     higher = np.empty(n + 1, np.uint8)  # rank -> which neighbours are above, as bits
 
-    peaks, found = np.empty((n, 2), np.float32), 0
+    peaks, summits, found = np.empty((n, 2), np.float32), np.empty(n, np.int32), 0
     for pixel in range(n, 0, -1):
         at = place[pixel]
         above = 0
         for bit in range(8):
-            above |= np.int64(ranks[at + steps[bit]] > pixel) << bit
+            above |= (1 << bit) * (ranks[at + steps[bit]] > pixel)
         higher[pixel] = above
         root = pixel
         for asked in _JOINED_BY_CORNERS[above]:
@@ -165,11 +182,11 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Singl
             other = _root(parent, ranks[at + steps[asked]])
             if other == root:
                 continue
-            younger = min(root, other)
-            root = max(root, other)
+            younger, root = (other, root) if other < root else (root, other)
             parent[younger] = root
             if height[younger] > height[pixel]:
                 peaks[found, 0], peaks[found, 1] = height[younger], height[pixel]
+                summits[found] = flat[younger]
                 found += 1
 
     for node in range(n + 1):
@@ -183,19 +200,16 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Singl
             other = _root(parent, ranks[place[pixel] + steps[asked]])
             if other == root:
                 continue
-            younger = max(root, other)
-            root = min(root, other)
+            younger, root = (other, root) if other > root else (root, other)
             parent[younger] = root
             if height[younger] < height[pixel]:
                 loops[closed, 0], loops[closed, 1] = height[pixel], height[younger]
                 closed += 1
-    return peaks[:found], loops[:closed]
+    return peaks[:found], summits[:found], loops[:closed]
 
 
 @compiled
-def _series_bars(
-    series: Single, order: npt.NDArray[np.int64]
-) -> tuple[Single, npt.NDArray[np.int64]]:
+def _series_bars(series: Single, order: Places) -> tuple[Single, Places]:
     """Bars of all series, one after the other, and where those of each series end."""
     count, t = series.shape
     bars, found = np.empty((count * t, 2), np.float32), 0
@@ -214,8 +228,7 @@ def _series_bars(
                 if neighbour <= frame:
                     continue
                 other = _root(parent, neighbour)
-                younger = min(root, other)
-                root = max(root, other)
+                younger, root = (other, root) if other < root else (root, other)
                 parent[younger] = root
                 birth = series[row, order[row, younger - 1]]
                 if birth > series[row, at]:

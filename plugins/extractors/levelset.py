@@ -156,7 +156,8 @@ class LevelSet(Extractor):
         if is_silent(decibels):
             return np.empty((self.spectrum["n_mels"], 0), np.float32)
         decibels = trim_silence(decibels, self.trim_db)
-        return np.maximum(decibels - decibels.max() + np.float32(self.top_db), np.float32(0))
+        heights: Single = decibels - decibels.max() + np.float32(self.top_db)
+        return np.maximum(heights, 0, out=heights)
 
     def _surface(self, heights: Single) -> list[Single]:
         from ._cubical import image_bars
