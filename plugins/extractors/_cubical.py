@@ -119,8 +119,14 @@ def series_bars(series: Single) -> list[Single]:
     list of array
         n arrays (m, 2) float32 birth and death, birth > death, in no particular order.
     """
-    bars, ends = _series_bars(series, np.argsort(series, axis=1))
-    return np.split(bars, ends[:-1])
+    return [bars for bars, _ in series_peaks(series)]
+
+
+def series_peaks(series: Single) -> list[tuple[Single, Integers]]:
+    """Return the bars of :func:`series_bars`, each with the index of the peak it is born at."""
+    bars, peaks, ends = _series_bars(series, np.argsort(series, axis=1))
+    starts = np.concatenate([[0], ends[:-1]])
+    return [(bars[i:j], peaks[i:j]) for i, j in zip(starts, ends, strict=True)]
 
 
 @compiled
@@ -209,10 +215,11 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
 
 
 @compiled
-def _series_bars(series: Single, order: Places) -> tuple[Single, Places]:
-    """Bars of all series, one after the other, and where those of each series end."""
+def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Places]:
+    """Bars of all series one after the other, their peaks, and where those of each series end."""
     count, t = series.shape
     bars, found = np.empty((count * t, 2), np.float32), 0
+    peaks = np.empty(count * t, np.int32)
     ends = np.empty(count, np.int64)
     ranks = np.empty(t + 2, np.int32)
     parent = np.empty(t + 1, np.int32)
@@ -230,9 +237,10 @@ def _series_bars(series: Single, order: Places) -> tuple[Single, Places]:
                 other = _root(parent, neighbour)
                 younger, root = (other, root) if other < root else (root, other)
                 parent[younger] = root
-                birth = series[row, order[row, younger - 1]]
-                if birth > series[row, at]:
-                    bars[found, 0], bars[found, 1] = birth, series[row, at]
+                peak = order[row, younger - 1]
+                if series[row, peak] > series[row, at]:
+                    bars[found, 0], bars[found, 1] = series[row, peak], series[row, at]
+                    peaks[found] = peak
                     found += 1
         ends[row] = found
-    return bars[:found], ends
+    return bars[:found], peaks[:found], ends

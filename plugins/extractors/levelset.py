@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from ...core.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
-from ...core.contracts.data import Extractor, Recording
+from ...core.contracts.data import Extractor, Panel, Recording
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import ParameterError
+from ...core.errors import ParameterError, RecordingError
 
 Single = npt.NDArray[np.float32]
 
 FAMILIES = ("surface", "levels", "contours")
 CONTOURS = ("level", "centroid", "tilt", "flux", "entropy")
+UNITS = ("dB", "mel band", "dB", "dB", "nats")  # of the contours
+
+# How much of the diagrams a report shows.
+_COLOURS = 4  # neighbouring ranges of frequency share a colour where there are more
+_RINGS = 24  # peaks marked in a spectrogram
+_LONGEST = 10  # bars of a colour in a barcode
+_LINES = 6  # bars of either side of a contour
 
 
 class LevelSet(Extractor):
@@ -149,15 +156,84 @@ class LevelSet(Extractor):
 
         return np.stack([bar_statistics(bars) for bars in diagrams])
 
+    def panels(
+        self, array: npt.NDArray[np.float32], recording: Recording | None = None
+    ) -> list[Panel]:
+        """The spectrogram with its longest-lived peaks, the diagrams by range of frequency and the
+        contours with their bars, where the recording can be read; then the statistics.
+        """
+        panels: list[Panel] = []
+        try:
+            heights = self.heights(recording) if recording else self._no_heights()
+        except RecordingError:
+            heights = self._no_heights()
+        if heights.size:
+            draw = {
+                "surface": self._surface_panels,
+                "levels": self._level_panels,
+                "contours": contour_panels,
+            }
+            panels = [panel for name in self.families for panel in draw[name](heights)]
+        largest = np.abs(array).max(axis=0)
+        shares = np.divide(array, largest, out=np.zeros_like(array), where=largest > 0)
+        title = "statistics, as shares of the largest of each"
+        return [*panels, Panel(title, "image", {"": shares.T}, x="diagram", y="statistic")]
+
     def heights(self, recording: Recording) -> Single:
         """Return the surface, (n_mels, t) float32 decibels above the floor; silence has t = 0."""
         waveform = load_waveform(recording, self.spectrum["sample_rate"])
         decibels = log_mel(waveform, **self.spectrum)
         if is_silent(decibels):
-            return np.empty((self.spectrum["n_mels"], 0), np.float32)
+            return self._no_heights()
         decibels = trim_silence(decibels, self.trim_db)
         heights: Single = decibels - decibels.max() + np.float32(self.top_db)
         return np.maximum(heights, 0, out=heights)
+
+    def _no_heights(self) -> Single:
+        return np.empty((self.spectrum["n_mels"], 0), np.float32)
+
+    def _surface_panels(self, heights: Single) -> list[Panel]:
+        from ._cubical import image_peaks
+
+        diagrams = self._surface(heights)
+        parts = np.array_split(np.arange(len(heights)), self.surface_bands)
+        found = [(*image_peaks(heights[rows]), rows[0]) for rows in parts]
+        length = np.concatenate([bars[:, 0] - bars[:, 1] for bars, _, _ in found])
+        places = np.concatenate([place[:, ::-1] + (0, first) for _, place, first in found])
+        longest = np.argsort(-length, kind="stable")[:_RINGS]
+        peaks, dips = (self._by_colour(diagrams[kind::2]) for kind in (0, 1))
+        birth, death = "birth (dB)", "death (dB)"
+        return [
+            Panel(
+                f"surface, with its {len(longest)} longest-lived peaks",
+                "image",
+                {"": heights},
+                x="time",
+                y="frequency",
+                marks={"": places[longest]},
+            ),
+            Panel("peaks of the surface (H0)", "points", peaks, birth, death, True),
+            Panel("enclosed dips of the surface (H1)", "points", dips, birth, death, True),
+            Panel("longest bars of peaks", "bars", _longest(peaks), "height (dB)"),
+        ]
+
+    def _level_panels(self, heights: Single) -> list[Panel]:
+        peaks = self._by_colour(self._levels(heights))
+        return [
+            Panel("peaks of the levels", "points", peaks, "birth (dB)", "death (dB)", True),
+            Panel("longest bars of the levels", "bars", _longest(peaks), "height (dB)"),
+        ]
+
+    def _by_colour(self, diagrams: Sequence[Single]) -> dict[str, Single]:
+        """Join the diagrams of neighbouring ranges of frequency: range -> bars."""
+        ranges = self._ranges(len(diagrams))
+        joined: dict[str, Single] = {}
+        for part in np.array_split(np.arange(len(diagrams)), min(len(diagrams), _COLOURS)):
+            low, high = ranges[part[0]].split("-")[0], ranges[part[-1]].split("-")[1]
+            joined[f"{low}-{high.removesuffix('Hz')} Hz"] = np.concatenate(
+                [diagrams[i] for i in part]
+            )
+        return joined
 
     def _surface(self, heights: Single) -> list[Single]:
         from ._cubical import image_bars
@@ -220,6 +296,30 @@ def contours(heights: Single) -> Single:
     # The entropy of the shares p = power / total is the mean of -log p under p.
     entropy = np.log(total) - (power * nats).sum(axis=0) / total
     return np.stack([level, centroid, tilt, flux, entropy]).astype(np.float32)
+
+
+def contour_panels(heights: Single) -> list[Panel]:
+    """Draw every contour with its longest bars, each a line at the frame of its birth."""
+    from ._cubical import series_peaks
+
+    panels = []
+    for name, unit, curve in zip(CONTOURS, UNITS, contours(heights), strict=True):
+        marks = {}
+        for side, sign in (("superlevel", np.float32(1)), ("sublevel", np.float32(-1))):
+            ((bars, born),) = series_peaks(sign * curve[None])
+            longest = np.argsort(bars[:, 1] - bars[:, 0], kind="stable")[:_LINES]
+            marks[side] = np.column_stack([born[longest], sign * bars[longest]])
+        panels.append(Panel(f"{name} ({unit})", "curve", {"": curve}, x="frame", marks=marks))
+    return panels
+
+
+def _longest(diagrams: Mapping[str, Single]) -> dict[str, Single]:
+    """The longest bars of each diagram, the longest at the top."""
+    found = {}
+    for name, bars in diagrams.items():
+        order = np.argsort(np.abs(bars[:, 0] - bars[:, 1]), kind="stable")[-_LONGEST:]
+        found[name] = bars[order]
+    return found
 
 
 # The mel scale of log_mel's filters (Slaney 1998): linear up to 1 kHz, logarithmic above.
