@@ -181,9 +181,10 @@ def _drawn(example: _Example, modality: str) -> Html:
 
 
 def _series(panels: Sequence[Panel]) -> dict[str, Mark]:
-    """Looks of the named series: one name has one colour in all panels of a clip."""
-    names = (n for p in panels if p.kind != "image" for n in (*p.data, *p.marks))
-    return {name: Mark(series_colour(i), marker="o") for i, name in enumerate(dict.fromkeys(names))}
+    """Looks of the series by name, the unnamed one last: one colour in all panels of a clip."""
+    names = dict.fromkeys(n for p in panels if p.kind != "image" for n in (*p.data, *p.marks))
+    ordered = sorted(names, key=lambda name: name == "")
+    return {name: Mark(series_colour(i), marker="o") for i, name in enumerate(ordered)}
 
 
 def _panel(panel: Panel, marks: Mapping[str, Mark], label: str) -> Html:
