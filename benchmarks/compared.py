@@ -35,6 +35,14 @@ def extract_mel(folder: Path) -> Prepared:
     return lambda: extractor.extract(recording), 60
 
 
+def extract_levelset(folder: Path) -> Prepared:
+    from fusion import Recording
+    from fusion.plugins.extractors.levelset import LevelSet
+
+    extractor, recording = LevelSet(), Recording(speech.chirp(folder / "a.wav", 3.7))
+    return lambda: extractor.extract(recording), 30
+
+
 def extract_persistence(folder: Path) -> Prepared:
     from fusion import Recording
     from fusion.plugins.extractors.persistence import Persistence
@@ -139,7 +147,11 @@ def start_cache_info(folder: Path) -> Prepared:
 
 
 SUITES: Mapping[str, Mapping[str, Callable[[Path], Prepared]]] = {
-    "extraction": {"extract mel": extract_mel, "extract persistence": extract_persistence},
+    "extraction": {
+        "extract mel": extract_mel,
+        "extract level sets": extract_levelset,
+        "extract persistence": extract_persistence,
+    },
     "cache": {"read 16 batches of 64": read_batch, "open a cache": open_cache},
     "training": {"training step": training_step},
     "start": {"fusion --help": start_help, "fusion cache info": start_cache_info},

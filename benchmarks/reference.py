@@ -35,6 +35,18 @@ def decibels(path: Path, hop: int = 256) -> Floats:
     return librosa.power_to_db(power, ref=np.max, top_db=80)
 
 
+def cubical_diagrams(images: Sequence[Floats]) -> list[Floats]:
+    """Finite superlevel bars of each image by gudhi, H0 and H1 in turn, (n, 2) birth and death."""
+    found = []
+    for image in images:
+        cells = gudhi.CubicalComplex(top_dimensional_cells=-image)
+        cells.compute_persistence(homology_coeff_field=2, min_persistence=0)
+        for dimension in (0, 1):
+            bars = -cells.persistence_intervals_in_dimension(dimension).reshape(-1, 2)
+            found.append(bars[np.isfinite(bars[:, 1])])
+    return found
+
+
 def mel(path: Path, hop: int = 256) -> Floats:
     """(128, t) in [0, 1]."""
     return (decibels(path, hop) + 80) / 80

@@ -1,8 +1,9 @@
 """Extraction of one clip, and how much faster it is than the pipelines of reference.py.
 
 Run with ``pytest benchmarks/test_extraction.py -s``. Everything runs in one thread, as the workers
-of a build do, on one clip of real speech where there is some; ``python benchmarks/extraction.py``
-measures several, short and long, and shows where the time goes.
+of a build do, on one clip of real speech where there is some. ``python benchmarks/extraction.py``
+and ``python benchmarks/levelset.py`` measure several clips, short and long, and show where the time
+goes.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import extraction
+import levelset
 import pytest
 import speech
 from threadpoolctl import threadpool_limits
 
 from fusion import Extractor, Recording
+from fusion.plugins.extractors.levelset import LevelSet
 from fusion.plugins.extractors.mel import Mel
 from fusion.plugins.extractors.mfcc import MFCC
 from fusion.plugins.extractors.persistence import REDUCTIONS, Persistence, distance_matrices
 
-EXTRACTORS: list[type[Extractor]] = [Mel, MFCC, Persistence]
+EXTRACTORS: list[type[Extractor]] = [Mel, MFCC, LevelSet, Persistence]
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +58,10 @@ def test_against_other_peoples_libraries(clip: Path, capsys: pytest.CaptureFixtu
         print("\n" + "\n".join(extraction.lines(figures)))
     ours, *others = (figures["pipelines"][name] for name in ("ours", "usual", "sensible"))
     assert all(ours["both"] < other["both"] for other in others)
+
+
+def test_level_sets_against_gudhi(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = levelset.measure("median", clip, rounds=10)
+    with capsys.disabled():
+        print("\n" + "\n".join(levelset.lines(figures)))
+    assert levelset.ratio(figures) > 1

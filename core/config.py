@@ -61,8 +61,10 @@ class TrainConfig:
     dim : int
         Size of the embedding of each branch.
     normalise : {"feature", "channel", "none"}
-        Standardise inputs by training-split statistics: for each channel and each index of
-        a frequency axis, for each channel, or not at all.
+        Standardise inputs by training-split statistics. "feature": one mean and deviation for
+        each channel and for each index of an axis called "frequency", "coefficient" or
+        "statistic" (and for each value of an array whose axes have no names); "channel": one
+        for each channel; "none": not at all.
     masks : int
         Masks of each kind per clip and step (SpecAugment, Park 2019); 0 switches them off.
     mask_frequency, mask_time : float

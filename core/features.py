@@ -183,7 +183,8 @@ def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:
     if not modality.axes:
         # Axes without a meaning: a table of features, each in a unit of its own.
         return tuple(range(len(modality.shape))) if rule == "feature" else ()
-    names = ("channel", "frequency", "coefficient") if rule == "feature" else ("channel",)
+    own = ("channel", "frequency", "coefficient", "statistic")
+    names = own if rule == "feature" else ("channel",)
     return tuple(axis for axis, name in enumerate(modality.axes) if name in names)
 
 

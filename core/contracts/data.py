@@ -168,39 +168,55 @@ class Panel:
     ----------
     title : str
         What it shows, in a few words; may be empty.
-    kind : {"image", "points", "curve"}
+    kind : {"image", "points", "curve", "bars"}
         An image (rows, columns), drawn with row 0 at the bottom; points (n, 2), each an x and a
-        y; or a curve (n,) over its index.
+        y; a curve (n,) over its index; or bars (n, 2), each the two ends of an interval on the x
+        axis: a barcode, drawn one above the other in the order given.
     data : mapping of str to array
         What is drawn over each other, by the name that the legend gives it. An image is alone.
     x, y : str
         What the axes mean, with the unit; may be empty.
     diagonal : bool
         Whether to draw the line x = y under points.
+    marks : mapping of str to array
+        What is drawn on top, by name. On an image (n, 2), each the column and the row of a pixel,
+        which a ring marks. On a curve (n, 3), each an index and two values, which a vertical line
+        connects. Other kinds have none.
     """
 
     title: str
-    kind: Literal["image", "points", "curve"]
+    kind: Literal["image", "points", "curve", "bars"]
     data: Mapping[str, npt.NDArray[Any]]
     x: str = ""
     y: str = ""
     diagonal: bool = False
+    marks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        axes = {"image": 2, "points": 2, "curve": 1}.get(self.kind)
+        axes = {"image": 2, "points": 2, "curve": 1, "bars": 2}.get(self.kind)
         shapes = [np.shape(array) for array in self.data.values()]
         fits = all(len(shape) == axes for shape in shapes) and (
             len(shapes) == 1 if self.kind == "image" else True
         )
-        if self.kind == "points":
+        if self.kind in ("points", "bars"):
             fits = fits and all(shape[1] == 2 for shape in shapes)
-        if not fits:
-            from ..errors import PluginError
+        from ..errors import PluginError
 
+        if not fits:
             raise PluginError(
                 f"A panel {self.title!r} of kind {self.kind!r} can't hold arrays of the shapes "
                 f"{shapes}.",
-                hint="An image is one array (rows, columns), points are (n, 2), a curve is (n,).",
+                hint="An image is one array (rows, columns), points and bars are (n, 2), a curve "
+                "is (n,).",
+            )
+        width = {"image": 2, "curve": 3}.get(self.kind)
+        marked = [np.shape(array) for array in self.marks.values()]
+        if any(len(shape) != 2 or shape[1] != width for shape in marked):
+            raise PluginError(
+                f"A panel {self.title!r} of kind {self.kind!r} can't have marks of the shapes "
+                f"{marked}.",
+                hint="Marks are (n, 2) on an image, column and row, and (n, 3) on a curve, index "
+                "and two values; points and bars have none.",
             )
 
 

@@ -10,7 +10,7 @@ from ..features import Arrays, Indices
 
 Floats = npt.NDArray[np.float64]
 
-_BINS = {"channel": None, "frequency": 32, "coefficient": 32}  # of an axis; None keeps it
+_BINS = {"channel": None, "statistic": None, "frequency": 32, "coefficient": 32}  # None keeps all
 _OTHER_BINS = 8
 _LARGEST = 4096  # values of a view
 _CHUNK = 64
@@ -21,8 +21,8 @@ _RIDGES = 10.0 ** np.arange(-1, 6)
 def pooled(modality: Modality, array: Arrays, clips: int) -> Floats:
     """A small view of each clip, (n, P): averages over parts of the array.
 
-    Time is averaged away, mean and deviation over it kept; a frequency axis has 32 bins, any
-    other 8.
+    Time is averaged away, mean and deviation over it kept; a frequency axis has 32 bins, an
+    axis of statistics is kept, any other has 8 bins.
     """
     indices = np.arange(clips)
     rows = [

@@ -1,8 +1,9 @@
 """The parts of a model's input whose contribution is asked for: modalities, and entries of an axis.
 
-A part is an entry of one axis of a modality (a channel, unless another axis is asked for). Of a
-long axis neighbours form one part. Where the entries have names of several words, the words that
-some of them share are groups as well: "Euclidean H0" belongs to "Euclidean" and to "H0".
+A part is an entry of one axis of a modality (a channel, unless another axis is asked for). On an
+axis of many entries those whose names begin alike form one part, or neighbours where no names say
+more. Where the entries have names of several words, the words that some of them share are groups as
+well: "Euclidean H0" belongs to "Euclidean" and to "H0".
 """
 
 from __future__ import annotations
@@ -124,6 +125,16 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
             f"Extractor {modality.name!r} names {len(names)} channels and has {size}.",
             hint="Set self.channels in __init__ to one name for each entry of its channel axis.",
         )
+    words = [name.split() for name in names]
+    beginnings = _beginnings(words)
+    if beginnings:
+        begun = [
+            Group(modality.name, beginning, axis, tuple(entries))
+            for beginning, entries in beginnings.items()
+        ]
+        place = len(next(iter(beginnings)).split())
+        entries = [Group(modality.name, name, axis, (i,)) for i, name in enumerate(names)]
+        return begun + _pooled(entries, place)
     runs = np.array_split(np.arange(size), min(size, MAX_PARTS))
     if len(runs) < 2:
         return []
@@ -135,19 +146,42 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
     return parts + _pooled(parts)
 
 
+def _beginnings(words: Sequence[Sequence[str]]) -> dict[str, list[int]]:
+    """Part a long axis by the first words of its entries' names: beginning -> entries.
+
+    As many words as make no more than `MAX_PARTS` parts. Empty where every entry may be a part by
+    itself, where names have different numbers of words, and where they all begin alike or with
+    too many different words.
+    """
+    if len(words) <= MAX_PARTS or len({len(w) for w in words}) > 1:
+        return {}
+    chosen: dict[str, list[int]] = {}
+    for count in range(1, len(words[0])):
+        found: dict[str, list[int]] = {}
+        for entry, own in enumerate(words):
+            found.setdefault(" ".join(own[:count]), []).append(entry)
+        if len(found) > MAX_PARTS:
+            break
+        chosen = found
+    return chosen if len(chosen) > 1 else {}
+
+
 def _title(run: Sequence[int], meaning: str, names: Sequence[str]) -> str:
     if len(run) == 1:
         return names[run[0]] if names else f"{meaning} {run[0]}"
     return f"{meaning} {run[0]} to {run[-1]}"
 
 
-def _pooled(parts: Sequence[Group]) -> list[Group]:
-    """Groups of parts whose names share a word in one place, if all have as many words."""
+def _pooled(parts: Sequence[Group], start: int = 0) -> list[Group]:
+    """Groups of parts whose names share a word in one place, if all have as many words.
+
+    Places before `start` are left out.
+    """
     words = [part.name.split() for part in parts]
     if len({len(w) for w in words}) > 1:
         return []
     found: list[Group] = []
-    for place in range(len(words[0])):
+    for place in range(start, len(words[0])):
         column = [w[place] for w in words]
         for word in dict.fromkeys(column):
             members = [part for part, own in zip(parts, column, strict=True) if own == word]

@@ -258,16 +258,65 @@ def scattered(
     return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
 
 
-def curves(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Html:
-    """Values over their index, (n,) each."""
+def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Html:
+    """Intervals, (n, 2) each, as horizontal lines one above the other; a group is one path."""
 
     def paint(axes: Axes) -> None:
+        below = 0
+        for mark, bars in groups:
+            height = np.arange(below, below + len(bars)) + 0.5
+            below += len(bars)
+            ends = np.stack([bars, np.stack([height, height], axis=1)], axis=2)  # (n, 2, 2)
+            _segments(axes, ends, mark, linewidth=1.3, alpha=0.9)
+        axes.autoscale_view()
+        axes.set_ylim(0, max(below, 1))
+        axes.set_yticks([])
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+
+    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+
+
+def curves(
+    groups: Sequence[tuple[Mark, Floats]],
+    *,
+    x: str,
+    y: str,
+    label: str,
+    lines: Sequence[tuple[Mark, Floats]] = (),
+) -> Html:
+    """Values over their index, (n,) each.
+
+    Parameters
+    ----------
+    lines : sequence of (Mark, array)
+        Vertical lines, (n, 3) each: index and two values.
+    """
+
+    def paint(axes: Axes) -> None:
+        for mark, marked in lines:
+            ends = np.stack([marked[:, [0, 0]], marked[:, 1:]], axis=2)  # (n, 2, 2)
+            _segments(axes, ends, mark, linewidth=1.6, alpha=0.8)
         for mark, values in groups:
             axes.plot(values, color=mark.colour, linewidth=1.2)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
 
     return draw(paint, label=label, width=WIDTH, height=0.75 * HEIGHT)
+
+
+def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: float) -> None:
+    """Draw straight lines, (n, 2, 2) their ends' x and y, as one path: the page stays small."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    if len(ends):
+        path = Path(ends.reshape(-1, 2), [Path.MOVETO, Path.LINETO] * len(ends))
+        axes.add_patch(
+            PathPatch(path, facecolor="none", edgecolor=mark.colour, linewidth=linewidth,
+                      capstyle="butt", alpha=alpha)
+        )  # fmt: skip
+        axes.update_datalim(ends.reshape(-1, 2))
 
 
 def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Html:

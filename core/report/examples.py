@@ -16,7 +16,7 @@ from ..contracts.data import Panel, default_panels
 from ..errors import FusionError
 from ..prepare import make_extractors
 from ..registry import Registry
-from .charts import curves, scattered
+from .charts import barcode, curves, scattered
 from .drawing import Mark, legend, series_colour
 from .markup import Html, element, figures, join, missing, paragraph, section
 from .read import ReadRun
@@ -148,8 +148,7 @@ def _side_by_side(found: Sequence[_Example], modality: str) -> Html:
     each: list[tuple[object, Html]] = []
     for example in found:
         (panel,), clip = example.panels, example.clip
-        marks = {n: Mark(series_colour(i), marker="o") for i, n in enumerate(panel.data)}
-        drawn = _panel(panel, marks, f"{modality} of {clip.label}, {clip.name}")
+        drawn = _panel(panel, _series([panel]), f"{modality} of {clip.label}, {clip.name}")
         each.append((f"{panel.title} {clip.label}".strip(), join([drawn, _name(clip)])))
     return figures(each)
 
@@ -161,9 +160,7 @@ def _name(clip: Clip) -> Html:
 def _drawn(example: _Example, modality: str) -> Html:
     clip, panels = example.clip, example.panels
     shown = panels if len(panels) <= _MOST_PANELS else panels[: _MOST_PANELS - 1]
-    # Series of one name have one colour in all panels of the clip.
-    names = list(dict.fromkeys(n for p in shown if p.kind != "image" for n in p.data))
-    marks = {n: Mark(series_colour(i), marker="o") for i, n in enumerate(names)}
+    marks = _series(shown)
     label = f"{modality} of {clip.label}, {clip.name}"
     each = [
         (panel.title, _panel(panel, marks, f"{panel.title or modality}: {label}"))
@@ -176,11 +173,18 @@ def _drawn(example: _Example, modality: str) -> Html:
         "div",
         figures(
             each,
-            legend=legend([(n, marks[n]) for n in names if n]),
+            legend=legend([(n, mark) for n, mark in marks.items() if n]),
             caption=join([element("strong", clip.label), f", {clip.corpus}/{clip.name}.{more}"]),
         ),
         class_="example",
     )
+
+
+def _series(panels: Sequence[Panel]) -> dict[str, Mark]:
+    """Looks of the series by name, the unnamed one last: one colour in all panels of a clip."""
+    names = dict.fromkeys(n for p in panels if p.kind != "image" for n in (*p.data, *p.marks))
+    ordered = sorted(names, key=lambda name: name == "")
+    return {name: Mark(series_colour(i), marker="o") for i, name in enumerate(ordered)}
 
 
 def _panel(panel: Panel, marks: Mapping[str, Mark], label: str) -> Html:
@@ -189,7 +193,11 @@ def _panel(panel: Panel, marks: Mapping[str, Mark], label: str) -> Html:
     groups = [(marks[n], np.asarray(a, dtype=np.float64)) for n, a in panel.data.items()]
     if panel.kind == "points":
         return scattered(groups, x=panel.x, y=panel.y, diagonal=panel.diagonal, label=label)
-    return curves(groups, x=panel.x, y=panel.y, label=label)
+    if panel.kind == "bars":
+        return barcode(groups, x=panel.x, y=panel.y, label=label)
+    lines = [(marks[n], np.asarray(a, dtype=np.float64)) for n, a in panel.marks.items()]
+    drawn = curves(groups, x=panel.x, y=panel.y, label=label, lines=lines)
+    return element("div", drawn, class_="wide")
 
 
 def _image(panel: Panel, label: str) -> Html:
@@ -197,14 +205,31 @@ def _image(panel: Panel, label: str) -> Html:
     low, high = float(np.min(values)), float(np.max(values))
     axes = ", ".join(f"{name} {arrow}" for name, arrow in ((panel.x, "→"), (panel.y, "↑")) if name)
     rows, columns = values.shape
+    ratio = min(3.0, max(0.5, columns / rows))
     picture = element(
         "img",
         src=f"data:image/png;base64,{base64.b64encode(_png(values)).decode()}",
         alt=label,
-        style=f"aspect-ratio:{min(3.0, max(0.5, columns / rows)):.3f}",
+        style=f"aspect-ratio:{ratio:.3f}",
     )
+    if panel.marks:
+        marked = np.concatenate([np.asarray(a, np.float64) for a in panel.marks.values()])
+        picture = element(
+            "div", picture, _rings(marked, rows, columns, ratio), class_="marked wide"
+        )
     note = f"{axes}{'; ' if axes else ''}{low:.3g} (dark) to {high:.3g} (bright)"
     return join([picture, paragraph(note, class_="note")])
+
+
+def _rings(marked: npt.NDArray[np.float64], rows: int, columns: int, ratio: float) -> Html:
+    """Rings around pixels, to lie over an image: (n, 2) their columns and rows."""
+    width = 100 * ratio
+    across = (marked[:, 0] + 0.5) / columns * width
+    down = 100 - (marked[:, 1] + 0.5) / rows * 100
+    rings = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>' for x, y in zip(across, down, strict=True)
+    )
+    return Html(f'<svg viewBox="0 0 {width:.1f} 100" aria-hidden="true">{rings}</svg>')
 
 
 def _png(values: npt.NDArray[np.generic]) -> bytes:

@@ -79,7 +79,7 @@ def command_line(run: ReadRun, registry: Registry | None) -> str:
     for owner, settings in config.settings.items():
         default = _defaults(run, owner, registry)
         for name, value in settings.items():
-            if name not in default or default[name] != value:
+            if name not in default or as_text(default[name]) != as_text(value):
                 given += _setting(owner, name, as_text(value))
     return shlex.join(given)
 

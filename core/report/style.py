@@ -64,10 +64,13 @@ gap:18px 22px;align-items:start}
 .panel{min-width:0}
 .panel:only-child{grid-column:1/-1}
 .example .panels{grid-template-columns:repeat(auto-fill,minmax(min(46%,150px),1fr));gap:12px}
+.example .panel:has(>.wide){grid-column:span 2}
 .example .panel:only-child{max-width:460px}
 .example{margin-bottom:18px}
 .plot{display:block;width:100%;height:auto;overflow:visible}
 .plot text{font-family:inherit}
+.marked{position:relative}.marked svg{position:absolute;inset:0;width:100%;height:100%;fill:none;
+stroke:#fff;stroke-width:1}
 img{display:block;width:100%;image-rendering:pixelated;border-radius:3px}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 18px;margin:0 0 8px;padding:0;
 font-size:.86rem}

@@ -98,7 +98,7 @@ def test_a_row_says_status_version_origin_and_hooks(
     kinds = [line.split()[0] for line in lines if "(registered by" in line]
     assert kinds == ["corpus", "extractor", "branch", "strategy", "balancer", "tracker", "remedy"]
     assert [line.split()[1] for line in lines if re.match(r"  ok  \w+ \*", line)] == [
-        "demo", "mel", "persistence", "gated", "jsonl",
+        "demo", "levelset", "mel", "persistence", "gated", "jsonl",
     ]  # fmt: skip
 
 

@@ -27,8 +27,8 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    return fusion.run(balance="gradscale", epochs=2, set=SMALL, cache=cache, out=out, jobs=2,
-                      quiet=True, report=False)  # fmt: skip
+    return fusion.run(features=["mel", "persistence"], balance="gradscale", epochs=2, set=SMALL,
+                      cache=cache, out=out, jobs=2, quiet=True, report=False)  # fmt: skip
 
 
 @pytest.fixture

@@ -180,6 +180,31 @@ def test_neighbours_on_a_long_axis_share_a_part():
     assert not any(g.pooled for g in groups)
 
 
+def test_many_names_make_parts_by_their_first_words():
+    names = [f"{family} {band} {kind}" for family, band in
+             [("surface", "low"), ("surface", "high"), ("levels", "low"), ("levels", "middle"),
+              ("levels", "high")] for kind in ("H0", "H1")]  # fmt: skip
+
+    groups = groups_of([Modality("a", (10, 2), ("channel", "statistic"))], {"a": names})
+
+    by_band = {
+        "surface low": (0, 1), "surface high": (2, 3), "levels low": (4, 5),
+        "levels middle": (6, 7), "levels high": (8, 9),
+    }  # fmt: skip
+    assert [(g.name, g.entries, g.pooled) for g in groups[1:]] == [
+        *((name, entries, False) for name, entries in by_band.items()),
+        ("H0", (0, 2, 4, 6, 8), True),
+        ("H1", (1, 3, 5, 7, 9), True),
+    ]
+
+
+@pytest.mark.parametrize("names", [[f"{i} a" for i in range(9)], ["a b"] * 8 + ["c"],
+                                   [f"a {i}" for i in range(9)]])  # fmt: skip
+def test_many_names_that_do_not_begin_alike_make_no_parts(names):
+    groups = groups_of([Modality("a", (9, 2), ("channel", "statistic"))], {"a": names})
+    assert [g.name for g in groups[1:3]] == ["channel 0 to 1", names[2]]
+
+
 @pytest.mark.parametrize("axes", [(), ("time", "place"), ("channel", "time")])
 def test_without_several_channels_there_is_the_modality_alone(axes):
     assert groups_of([Modality("a", (1, 4), axes)], {}) == [Group("a")]

@@ -3,16 +3,18 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from report_runs import NASTY, write_run
 
-from fusion import Extractor
+from fusion import Clip, Extractor, Recording
 from fusion.core.contracts.data import Panel, default_panels
 from fusion.core.errors import PluginError, RunError
 from fusion.core.report import compare_reports, write_report
 from fusion.core.report.drawing import Mark, draw, legend, with_own_ids
+from fusion.core.report.examples import _drawn, _Example
 from fusion.core.report.markup import Html, element, table, text
 
 SECTIONS = ["verdict", "models", "diagnosis", "learning", "inside", "confusions", "disagreement",
@@ -253,11 +255,38 @@ def test_every_marker_has_a_swatch():
 @pytest.mark.parametrize(
     "kind, shapes",
     [("image", [(3,)]), ("image", [(3, 3), (3, 3)]), ("points", [(3, 3)]), ("curve", [(3, 1)]),
-     ("film", [(3,)])],
+     ("bars", [(3, 2), (4, 3)]), ("film", [(3,)])],
 )  # fmt: skip
 def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
     with pytest.raises(PluginError, match="can't hold arrays"):
         Panel("t", kind, {str(i): np.zeros(shape) for i, shape in enumerate(shapes)})
+
+
+@pytest.mark.parametrize(
+    "kind, data, marks",
+    [("image", (3, 3), (2, 3)), ("curve", (5,), (2, 2)), ("curve", (5,), (3,)),
+     ("points", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
+)  # fmt: skip
+def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
+    with pytest.raises(PluginError, match="can't have marks of the shapes"):
+        Panel("t", kind, {"": np.zeros(data)}, marks={"": np.zeros(marks)})
+
+
+def test_marks_and_barcodes_are_drawn():
+    clip = Clip(Recording(Path("a.wav")), "a", "sad", "s", "c")
+    panels = [
+        Panel("i", "image", {"": np.eye(10)}, marks={"": np.array([[0, 0], [9, 4]])}),
+        Panel("b", "bars", {"low": np.array([[1, 2], [0, 5]]), "none": np.empty((0, 2))}),
+        Panel("c", "curve", {"": np.arange(5)}, marks={"low": np.array([[1, 0, 3]])}),
+    ]
+    page = str(_drawn(_Example(clip, panels), "m"))
+    Checked(page)
+    # Row 0 is at the bottom: the middles of the first and the last pixel of a square of 100.
+    assert re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', page)[-2:] == [
+        ("5.0", "95.0"), ("95.0", "55.0")]  # fmt: skip
+    assert page.count('class="wide"') == 1 and page.count('class="marked wide"') == 1
+    assert re.findall(r"</svg>(\w+)</li>", page) == ["low", "none"]  # the curve has no name
+    assert page.count("var(--c0, #777)") >= 2 and page.count("var(--c2, #777)") >= 1
 
 
 class Named(Extractor):

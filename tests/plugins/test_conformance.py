@@ -16,6 +16,7 @@ from fusion.plugins.corpora.ravdess import RAVDESS
 from fusion.plugins.corpora.savee import Savee
 from fusion.plugins.corpora.table import Table
 from fusion.plugins.corpora.tess import Tess
+from fusion.plugins.extractors.levelset import LevelSet
 from fusion.plugins.extractors.mel import Mel
 from fusion.plugins.extractors.mfcc import MFCC
 from fusion.plugins.extractors.persistence import Persistence
@@ -166,6 +167,15 @@ class TestPersistence(ExtractorSuite):
 class TestPersistenceOfMFCC(ExtractorSuite):
     plugin = Persistence
     parameters: ClassVar = {"max_points": 60, "points": "mfcc"}
+
+
+class TestLevelSet(ExtractorSuite):
+    plugin = LevelSet
+
+
+class TestLevelSetOfUnevenBands(ExtractorSuite):
+    plugin = LevelSet
+    parameters: ClassVar = {"n_mels": 20, "surface_bands": 3, "families": ("contours", "surface")}
 
 
 # -- corpora -------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ def test_pooling_of_axes_of_another_meaning_and_of_tables() -> None:
     view = pooled(Modality("a", x.shape[1:], ("channel", "birth", "persistence")), Rows(x), 5)
     assert view.shape == (5, 6 * 8 * 8)
     assert view[0, 0] == pytest.approx(x[0, 0, :4, :4].mean())
+    statistics = RNG.normal(size=(5, 3, 26))
+    view = pooled(Modality("a", (3, 26), ("channel", "statistic")), Rows(statistics), 5)
+    assert np.array_equal(view, statistics.reshape(5, -1))
     table = RNG.normal(size=(5, 7))
     assert np.array_equal(pooled(Modality("t", (7,), ()), Rows(table), 5), table)
 

@@ -1,0 +1,343 @@
+"""Level-set persistence of a recording: how its spectrogram and its contours rise and fall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from ...core.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
+from ...core.contracts.data import Extractor, Panel, Recording
+from ...core.contracts.hooks import hookimpl
+from ...core.errors import ParameterError, RecordingError
+
+Single = npt.NDArray[np.float32]
+
+FAMILIES = ("surface", "levels", "contours")
+CONTOURS = ("level", "centroid", "tilt", "flux", "entropy")
+UNITS = ("dB", "mel band", "dB", "dB", "nats")  # of the contours
+
+# How much of the diagrams a report shows.
+_COLOURS = 4  # neighbouring ranges of frequency share a colour where there are more
+_RINGS = 24  # peaks marked in a spectrogram
+_LONGEST = 10  # bars of a colour in a barcode
+_LINES = 6  # bars of either side of a contour
+
+
+class LevelSet(Extractor):
+    """Statistics of level-set persistence diagrams, (diagrams, 26) float32.
+
+    The log-mel spectrogram is a surface over time and frequency: its height is in decibels above
+    a floor, which lies `top_db` below the clip's maximum. Three families of diagrams describe
+    the peaks and dips of that surface and of curves derived from it:
+
+    ======== ==========================================================================
+    surface  the superlevel sets of the surface in `surface_bands` ranges of frequency: H0
+             (peaks, and the passes where they join a higher one) and H1 (dips enclosed
+             by higher ground), by 8 neighbours: pixels are the top-dimensional cells of
+             a cubical complex
+    levels   the superlevel sets over time of the mean height in each of `level_bands`
+             ranges of frequency: H0
+    contours the sublevel and the superlevel sets over time of five numbers per frame:
+             level (decibels of the mean power over bands), spectral centroid (mean band,
+             weighted by power), tilt (mean height of the lower half of the bands minus
+             that of the upper half), spectral flux (root mean square over bands of the
+             difference to the frame before; 0 in the first), spectral entropy (of the
+             distribution of the power over bands, in nats): H0
+    ======== ==========================================================================
+
+    Births and deaths are heights of the surface and values of the curves: bars of superlevel
+    sets are born above their deaths, bars of sublevel sets below. The bar that never ends is left
+    out; every other bar of a length above 0 counts, since short bars carry information as well.
+    Each diagram becomes 26 numbers: number of bars, total persistence, L2 norm of persistence,
+    persistent entropy, mean and deviation of persistence and of midlife (the mean of birth and
+    death), means of birth, death and midlife weighted by persistence, quartiles and 90th
+    percentile of persistence, 10th, 50th and 90th percentile of midlife, and the eight longest
+    bars. Silence is all 0, and so is a diagram without bars.
+
+    Union-find computes the diagrams, in H1 by Alexander duality (Edelsbrunner and Harer 2010;
+    Garin, Heiss, Maggs, Bleile and Robins 2020). Gonzalez-Diaz, Paluzo-Hidalgo and Quesada (2019,
+    arXiv 1811.09607) used the persistent entropy of emotional speech first; see Atienza,
+    Gonzalez-Diaz and Soriano-Trigueros (2020) for the persistent entropy.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In hertz; recordings are resampled to it.
+    n_fft : int
+        Window, in samples.
+    hop : int
+        From one frame to the next, in samples.
+    n_mels : int
+        Mel bands.
+    top_db : float
+        Height of the clip's maximum above the floor of the surface, in decibels.
+    trim_db : float
+        Cut silence at both ends, this far below the loudest frame; 0 cuts nothing.
+    families : tuple of str
+        Which diagrams, in this order: "surface", "levels", "contours".
+    surface_bands : int
+        Ranges of frequency with a surface each, at most `n_mels`. The mel bands are shared out
+        evenly; where they don't divide, the lower ranges have one band more.
+    level_bands : int
+        Ranges of frequency with a mean level each, at most `n_mels`, shared out likewise.
+    """
+
+    name = "levelset"
+    default = True
+    axes = ("channel", "statistic")
+    # Compiled code compares and adds up; rounding to float32 hides in which order.
+    libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
+    default_branch = "mlp"
+    default_branch_parameters = {"hidden": 256, "dropout": 0.5}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 16000,
+        n_fft: int = 1024,
+        hop: int = 256,
+        n_mels: int = 128,
+        top_db: float = 80.0,
+        trim_db: float = 60.0,
+        families: tuple[str, ...] = FAMILIES,
+        surface_bands: int = 8,
+        level_bands: int = 16,
+    ) -> None:
+        self.spectrum = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}
+        check_spectrum(self.name, self.spectrum)
+        if top_db <= 0 or trim_db < 0:
+            raise ParameterError(
+                f"levelset needs top_db > 0 and trim_db >= 0; given top_db={top_db}, "
+                f"trim_db={trim_db}."
+            )
+        for name, bands in (("surface_bands", surface_bands), ("level_bands", level_bands)):
+            if not 1 <= bands <= n_mels:
+                raise ParameterError(
+                    f"levelset.{name} must be 1 to {n_mels} (n_mels), and is {bands}."
+                )
+        if not families or set(families) - set(FAMILIES) or len(set(families)) < len(families):
+            raise ParameterError(
+                f"levelset.families must name one or more of {', '.join(FAMILIES)}, each once; "
+                f"given: {', '.join(families) or 'none'}."
+            )
+        self.top_db = top_db
+        self.trim_db = trim_db
+        self.families = tuple(families)
+        self.surface_bands = surface_bands
+        self.level_bands = level_bands
+        self.channels = tuple(name for family in self.families for name in self._names(family))
+        self.shape = (len(self.channels), 26)
+
+    def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
+        return self.statistics(list(self.diagrams(recording).values()))
+
+    def diagrams(self, recording: Recording) -> dict[str, Single]:
+        """Return the finite bars of every diagram, by the names in `channels`.
+
+        Returns
+        -------
+        dict of str to array
+            (n, 2) float32 birth and death; birth > death in superlevel sets, birth < death in
+            sublevel sets. Silence has no bars.
+        """
+        heights = self.heights(recording)
+        if not heights.size:
+            return {name: np.empty((0, 2), np.float32) for name in self.channels}
+        families = {"surface": self._surface, "levels": self._levels, "contours": self._contours}
+        bars = [diagram for name in self.families for diagram in families[name](heights)]
+        return dict(zip(self.channels, bars, strict=True))
+
+    def statistics(self, diagrams: Sequence[Single]) -> npt.NDArray[np.float32]:
+        """Return the 26 statistics of each diagram, (diagrams, 26)."""
+        from ._bar_statistics import bar_statistics
+
+        return np.stack([bar_statistics(bars) for bars in diagrams])
+
+    def panels(
+        self, array: npt.NDArray[np.float32], recording: Recording | None = None
+    ) -> list[Panel]:
+        """The spectrogram with its longest-lived peaks, the diagrams by range of frequency and the
+        contours with their bars, where the recording can be read; then the statistics.
+        """
+        panels: list[Panel] = []
+        try:
+            heights = self.heights(recording) if recording else self._no_heights()
+        except RecordingError:
+            heights = self._no_heights()
+        if heights.size:
+            draw = {
+                "surface": self._surface_panels,
+                "levels": self._level_panels,
+                "contours": contour_panels,
+            }
+            panels = [panel for name in self.families for panel in draw[name](heights)]
+        largest = np.abs(array).max(axis=0)
+        shares = np.divide(array, largest, out=np.zeros_like(array), where=largest > 0)
+        title = "statistics, as shares of the largest of each"
+        return [*panels, Panel(title, "image", {"": shares.T}, x="diagram", y="statistic")]
+
+    def heights(self, recording: Recording) -> Single:
+        """Return the surface, (n_mels, t) float32 decibels above the floor; silence has t = 0."""
+        waveform = load_waveform(recording, self.spectrum["sample_rate"])
+        decibels = log_mel(waveform, **self.spectrum)
+        if is_silent(decibels):
+            return self._no_heights()
+        decibels = trim_silence(decibels, self.trim_db)
+        heights: Single = decibels - decibels.max() + np.float32(self.top_db)
+        return np.maximum(heights, 0, out=heights)
+
+    def _no_heights(self) -> Single:
+        return np.empty((self.spectrum["n_mels"], 0), np.float32)
+
+    def _surface_panels(self, heights: Single) -> list[Panel]:
+        from ._cubical import image_peaks
+
+        diagrams = self._surface(heights)
+        parts = np.array_split(np.arange(len(heights)), self.surface_bands)
+        found = [(*image_peaks(heights[rows]), rows[0]) for rows in parts]
+        length = np.concatenate([bars[:, 0] - bars[:, 1] for bars, _, _ in found])
+        places = np.concatenate([place[:, ::-1] + (0, first) for _, place, first in found])
+        longest = np.argsort(-length, kind="stable")[:_RINGS]
+        peaks, dips = (self._by_colour(diagrams[kind::2]) for kind in (0, 1))
+        birth, death = "birth (dB)", "death (dB)"
+        return [
+            Panel(
+                f"surface, with its {len(longest)} longest-lived peaks",
+                "image",
+                {"": heights},
+                x="time",
+                y="frequency",
+                marks={"": places[longest]},
+            ),
+            Panel("peaks of the surface (H0)", "points", peaks, birth, death, True),
+            Panel("enclosed dips of the surface (H1)", "points", dips, birth, death, True),
+            Panel("longest bars of peaks", "bars", _longest(peaks), "height (dB)"),
+        ]
+
+    def _level_panels(self, heights: Single) -> list[Panel]:
+        peaks = self._by_colour(self._levels(heights))
+        return [
+            Panel("peaks of the levels", "points", peaks, "birth (dB)", "death (dB)", True),
+            Panel("longest bars of the levels", "bars", _longest(peaks), "height (dB)"),
+        ]
+
+    def _by_colour(self, diagrams: Sequence[Single]) -> dict[str, Single]:
+        """Join the diagrams of neighbouring ranges of frequency: range -> bars."""
+        ranges = self._ranges(len(diagrams))
+        joined: dict[str, Single] = {}
+        for part in np.array_split(np.arange(len(diagrams)), min(len(diagrams), _COLOURS)):
+            low, high = ranges[part[0]].split("-")[0], ranges[part[-1]].split("-")[1]
+            joined[f"{low}-{high.removesuffix('Hz')} Hz"] = np.concatenate(
+                [diagrams[i] for i in part]
+            )
+        return joined
+
+    def _surface(self, heights: Single) -> list[Single]:
+        from ._cubical import image_bars
+
+        parts = np.array_split(heights, self.surface_bands)
+        return [bars for part in parts for bars in image_bars(part)]
+
+    def _levels(self, heights: Single) -> list[Single]:
+        from ._cubical import series_bars
+
+        parts = np.array_split(heights, self.level_bands)
+        return series_bars(np.stack([part.mean(axis=0) for part in parts]))
+
+    def _contours(self, heights: Single) -> list[Single]:
+        from ._cubical import series_bars
+
+        curves = contours(heights)
+        both = np.stack([-curves, curves], axis=1).reshape(-1, curves.shape[1])
+        bars = series_bars(both)
+        bars[::2] = [-sublevel for sublevel in bars[::2]]
+        return bars
+
+    def _names(self, family: str) -> list[str]:
+        """Three words per diagram, so that explanations group them by each."""
+        if family == "contours":
+            sides = ("sublevel", "superlevel")
+            return [f"contours {contour} {side}" for contour in CONTOURS for side in sides]
+        parts = self.surface_bands if family == "surface" else self.level_bands
+        kinds = ("H0", "H1") if family == "surface" else ("superlevel",)
+        return [f"{family} {band} {kind}" for band in self._ranges(parts) for kind in kinds]
+
+    def _ranges(self, parts: int) -> list[str]:
+        """Name the ranges of frequency that the mel bands make when split into `parts`."""
+        n_mels, top = self.spectrum["n_mels"], self.spectrum["sample_rate"] / 2
+        sizes = [len(part) for part in np.array_split(np.arange(n_mels), parts)]
+        first = np.cumsum([0, *sizes])  # band i has its centre at i + 1 of n_mels + 1 mel steps
+        inner = _hertz((first[1:-1] + 0.5) / (n_mels + 1) * _mel(top))
+        edges = [f"{edge:.0f}" for edge in (0, *inner, top)]
+        return [f"{low}-{high}Hz" for low, high in pairwise(edges)]
+
+
+def contours(heights: Single) -> Single:
+    """Return the five contours of a surface, (5, t) float32, in the order of `CONTOURS`.
+
+    Parameters
+    ----------
+    heights : array
+        (bands, t) decibels above the floor, at least 0, t >= 1.
+    """
+    bands = len(heights)
+    high = heights.astype(np.float64)
+    nats = high * (np.log(10) / 10)
+    power = np.exp(nats)
+    total = power.sum(axis=0)
+    level = 10 * np.log10(total / bands)
+    centroid = np.arange(bands) @ power / total
+    tilt = high[: (bands + 1) // 2].mean(axis=0) - high[bands // 2 :].mean(axis=0)
+    flux = np.zeros_like(level)
+    flux[1:] = np.sqrt(np.square(np.diff(high, axis=1)).mean(axis=0))
+    # The entropy of the shares p = power / total is the mean of -log p under p.
+    entropy = np.log(total) - (power * nats).sum(axis=0) / total
+    return np.stack([level, centroid, tilt, flux, entropy]).astype(np.float32)
+
+
+def contour_panels(heights: Single) -> list[Panel]:
+    """Draw every contour with its longest bars, each a line at the frame of its birth."""
+    from ._cubical import series_peaks
+
+    panels = []
+    for name, unit, curve in zip(CONTOURS, UNITS, contours(heights), strict=True):
+        marks = {}
+        for side, sign in (("superlevel", np.float32(1)), ("sublevel", np.float32(-1))):
+            ((bars, born),) = series_peaks(sign * curve[None])
+            longest = np.argsort(bars[:, 1] - bars[:, 0], kind="stable")[:_LINES]
+            marks[side] = np.column_stack([born[longest], sign * bars[longest]])
+        panels.append(Panel(f"{name} ({unit})", "curve", {"": curve}, x="frame", marks=marks))
+    return panels
+
+
+def _longest(diagrams: Mapping[str, Single]) -> dict[str, Single]:
+    """The longest bars of each diagram, the longest at the top."""
+    found = {}
+    for name, bars in diagrams.items():
+        order = np.argsort(np.abs(bars[:, 0] - bars[:, 1]), kind="stable")[-_LONGEST:]
+        found[name] = bars[order]
+    return found
+
+
+# The mel scale of log_mel's filters (Slaney 1998): linear up to 1 kHz, logarithmic above.
+_LINEAR, _KNEE, _LOGARITHMIC = 200 / 3, 1000.0, np.log(6.4) / 27
+
+
+def _mel(hertz: float) -> float:
+    if hertz < _KNEE:
+        return hertz / _LINEAR
+    return float(_KNEE / _LINEAR + np.log(hertz / _KNEE) / _LOGARITHMIC)
+
+
+def _hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    knee = _KNEE / _LINEAR
+    above = _KNEE * np.exp(_LOGARITHMIC * (np.maximum(mel, knee) - knee))
+    return np.where(mel < knee, mel * _LINEAR, above)
+
+
+@hookimpl
+def fusion_extractors() -> list[type[Extractor]]:
+    return [LevelSet]
