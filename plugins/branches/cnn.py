@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.errors import ParameterError
 
+_SMALLEST = 1e-4  # variance under the root, whose slope is infinite at 0
+
 
 class CNN(Branch):
-    """Convolution blocks, each halving the grid, then mean pooling and a linear layer.
+    """Convolution blocks, each halving the grid, then pooling and a linear layer.
 
     A block is convolution, max pooling, batch normalisation, ReLU, in this order: pooling
     before normalisation gives nearly the same function as after it for a quarter of the
@@ -37,6 +40,13 @@ class CNN(Branch):
         block that costs most about three times cheaper.
     dropout : float
         Dropout on the pooled features, in [0, 1).
+    shrink : int
+        Average the input over squares of this many cells in height and width first: a quarter of
+        the cost for 2.
+    pooling : {"mean", "statistics"}
+        Mean over the whole grid; or mean and standard deviation over its width (time), for each
+        row (frequency) by itself: what sounds where in frequency is kept, and how much it varies
+        (statistics pooling: Snyder et al. 2017).
 
     When to use
     -----------
@@ -64,6 +74,8 @@ class CNN(Branch):
         max_channels: int = 128,
         stem_stride: int = 2,
         dropout: float = 0.2,
+        shrink: int = 1,
+        pooling: Literal["mean", "statistics"] = "mean",
     ) -> None:
         super().__init__(shape, dim)
         if min(blocks, channels, max_channels) < 1 or growth <= 0 or not 0 <= dropout < 1:
@@ -74,7 +86,12 @@ class CNN(Branch):
             )
         if stem_stride not in (1, 2):
             raise ParameterError(f"cnn.stem_stride must be 1 or 2, and is {stem_stride}.")
-        wide, height, width = shape
+        if not 1 <= shrink <= min(shape[1:]):
+            raise ParameterError(
+                f"cnn.shrink must be 1 to {min(shape[1:])} for arrays of shape {shape}, and is "
+                f"{shrink}."
+            )
+        wide, height, width = shape[0], shape[1] // shrink, shape[2] // shrink
         stack: list[nn.Module] = []
         for index in range(blocks):
             narrow, wide = wide, max(1, min(max_channels, round(channels * growth**index)))
@@ -90,8 +107,10 @@ class CNN(Branch):
             stack += [nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
         self.blocks = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.map_channels = wide
+        self.shrink = shrink
+        self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
-        self.embed = nn.Linear(wide, dim)
+        self.embed = nn.Linear(wide if pooling == "mean" else 2 * wide * height, dim)
 
     @classmethod
     def accepts(cls, shape: tuple[int, ...]) -> bool:
@@ -99,13 +118,20 @@ class CNN(Branch):
 
     def maps(self, x: Tensor) -> Tensor:
         # channels_last: the convolutions then need no reordering, on CPU and GPU alike.
+        if self.shrink > 1:
+            x = functional.avg_pool2d(x, self.shrink)
         x = x.contiguous(memory_format=torch.channels_last)
         maps: Tensor = self.blocks(x)  # (B, C, H, W)
         return maps
 
     def pool(self, maps: Tensor) -> Tensor:
-        pooled = self.dropout(maps.mean(dim=(2, 3)))  # (B, C)
-        embedding: Tensor = self.embed(pooled).relu()  # (B, D)
+        if self.pooling == "mean":
+            pooled = maps.mean(dim=(2, 3))  # (B, C)
+        else:
+            rows = maps.flatten(1, 2).float()  # (B, C * H, W)
+            spread = (rows.var(dim=2, unbiased=False) + _SMALLEST).sqrt()
+            pooled = torch.cat([rows.mean(dim=2), spread], dim=1)  # (B, 2 * C * H)
+        embedding: Tensor = self.embed(self.dropout(pooled)).relu()  # (B, D)
         return embedding
 
 

@@ -6,6 +6,7 @@ import math
 from typing import ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.errors import ParameterError
@@ -24,6 +25,13 @@ class MLP(Branch):
         Width of the hidden layer.
     dropout : float
         Dropout after the hidden layer, in [0, 1).
+    input_dropout : float
+        Dropout on the input, in [0, 1): for inputs with many features that say much the same.
+    shrink : int
+        Average the input over squares of this many cells in its last two axes first.
+    normalise : bool
+        Standardise each value of the (shrunk) input by batch normalisation without weights: for
+        images whose pixels differ in scale.
 
     When to use
     -----------
@@ -42,18 +50,37 @@ class MLP(Branch):
     space: ClassVar = {"dropout": Uniform(0.0, 0.6)}
 
     def __init__(
-        self, shape: tuple[int, ...], dim: int = 64, *, hidden: int = 256, dropout: float = 0.3
+        self,
+        shape: tuple[int, ...],
+        dim: int = 64,
+        *,
+        hidden: int = 256,
+        dropout: float = 0.3,
+        input_dropout: float = 0.0,
+        shrink: int = 1,
+        normalise: bool = False,
     ) -> None:
         super().__init__(shape, dim)
-        if hidden < 1 or not 0 <= dropout < 1:
+        if hidden < 1 or not 0 <= dropout < 1 or not 0 <= input_dropout < 1:
             raise ParameterError(
-                f"mlp needs hidden >= 1 and 0 <= dropout < 1; given hidden={hidden}, "
-                f"dropout={dropout}."
+                "mlp needs hidden >= 1, and dropout and input_dropout in [0, 1); given "
+                f"hidden={hidden}, dropout={dropout}, input_dropout={input_dropout}."
+            )
+        if shrink != 1 and (len(shape) < 2 or not 1 <= shrink <= min(shape[-2:])):
+            raise ParameterError(
+                f"mlp.shrink={shrink} does not fit arrays of shape {shape}: it needs two axes of "
+                "at least that length.",
             )
         self.map_channels = hidden
+        self.shrink = shrink
+        kept = shape if shrink == 1 else (*shape[:-2], shape[-2] // shrink, shape[-1] // shrink)
+        size = math.prod(kept)
+        before: list[nn.Module] = [nn.BatchNorm1d(size, affine=False)] if normalise else []
+        before += [nn.Dropout(input_dropout)] if input_dropout else []
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(math.prod(shape), hidden, bias=False),
+            *before,
+            nn.Linear(size, hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
             nn.Dropout(dropout),
@@ -61,6 +88,9 @@ class MLP(Branch):
         self.embed = nn.Linear(hidden, dim)
 
     def maps(self, x: Tensor) -> Tensor:
+        if self.shrink > 1:
+            images = x.reshape(len(x), -1, *x.shape[-2:])  # (B, any, rows, columns)
+            x = functional.avg_pool2d(images, self.shrink)
         hidden: Tensor = self.layers(x)  # (B, hidden)
         return hidden[:, :, None]  # (B, hidden, 1): a grid of one cell
 

@@ -91,7 +91,7 @@ class LevelSet(Extractor):
     # Compiled code compares and adds up; rounding to float32 hides in which order.
     libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
     default_branch = "mlp"
-    default_branch_parameters = {"hidden": 256, "dropout": 0.5}  # noqa: RUF012
+    default_branch_parameters = {"hidden": 256, "dropout": 0.5, "input_dropout": 0.2}  # noqa: RUF012
 
     def __init__(
         self,

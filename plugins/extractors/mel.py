@@ -57,7 +57,9 @@ class Mel(Extractor):
     axes = ("channel", "frequency", "time")
     libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
     default_branch = "cnn"
-    default_branch_parameters = {"blocks": 7}  # noqa: RUF012
+    default_branch_parameters = {  # noqa: RUF012
+        "blocks": 5, "shrink": 2, "stem_stride": 1, "pooling": "statistics"
+    }  # fmt: skip
 
     def __init__(
         self,

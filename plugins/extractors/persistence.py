@@ -100,10 +100,11 @@ class Persistence(Extractor):
     """
 
     name = "persistence"
-    default = True
     axes = ("channel", "birth", "persistence")
-    default_branch = "cnn"
-    default_branch_parameters = {"blocks": 3, "channels": 16, "stem_stride": 1, "dropout": 0.5}  # noqa: RUF012
+    default_branch = "mlp"
+    default_branch_parameters = {  # noqa: RUF012
+        "shrink": 4, "normalise": True, "hidden": 256, "dropout": 0.5, "input_dropout": 0.5
+    }  # fmt: skip
 
     def __init__(
         self,
