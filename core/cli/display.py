@@ -29,6 +29,7 @@ from ..modes import MODES, Group, speaker_of
 from ..prepare import Plan
 from ..report import REPORT, cautions
 from ..result_table import comparison_lines, result_table
+from ..results import weights_text
 from ..run_dir import PARTS
 from ..selection import ENSEMBLE
 from ..splits import Split
@@ -249,9 +250,9 @@ def print_result(result: RunResult) -> None:
     console.print()
     for line in comparison_lines(results):
         console.print(escape(line))
-    if len(results.weights) > 1:
-        shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
-        console.print(f"fusion weights on test: {shares}")
+    shares = weights_text(results)
+    if shares:
+        console.print(f"share of the scores on test, mean ± sd over clips: {escape(shares)}")
     for line in absence_text(info):
         console.print(line)
     console.print()
