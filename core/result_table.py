@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .absence import absence_text
 from .modes import MODES
 from .results import CHOSEN, ModelResult, comparison_text, interval_text
-from .task import adapt_of, tested_text
+from .task import adapt_of, measured_on
 from .trainings import FUSED
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def result_table(result: RunResult) -> ResultTable:
         header.append("UAR by fold, mean ± sd")
     top = max(model.uar.value for model in models if model.name != CHOSEN)
     return ResultTable(
-        f"Test, {tested_text(mode.name, adapt_of(result.info))} (%, with 95 % intervals)",
+        f"Test, {measured_on(mode.name, adapt_of(result.info))} (%, with 95 % intervals)",
         tuple(header),
         tuple(_row(model, folds) for model in models),
         frozenset(i for i, model in enumerate(models) if model.uar.value == top),

@@ -39,7 +39,7 @@ def with_task(adapt: str, text: str) -> str:
     return " ".join(filter(None, (task_sentence(adapt), text)))
 
 
-def tested_text(mode: str, adapt: str) -> str:
+def measured_on(mode: str, adapt: str) -> str:
     """Return what test figures are measured on: ``"on speakers never heard, speaker-adapted"``."""
     return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
 

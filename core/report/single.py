@@ -11,7 +11,7 @@ from ..config import RunConfig
 from ..errors import FusionError, StorageError
 from ..prepare import make_extractors
 from ..registry import Registry
-from ..task import tested_text
+from ..task import measured_on
 from .answered import calibration, confusions, disagreements, speakers
 from .costs import clips, cost, inputs
 from .examples import examples
@@ -56,7 +56,7 @@ def write_report(run_path: Path, out: Path | None = None, registry: Registry | N
 
 def report_page(run: ReadRun, registry: Registry | None) -> str:
     """The HTML of the report."""
-    tested = tested_text(run.info["split"]["mode"], run.config.adapt)
+    tested = measured_on(run.info["split"]["mode"], run.config.adapt)
     corpora = ", ".join(run.info.get("corpora", []))
     return page(
         f"Fusion report: {run.path.absolute().name}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..modes import MODES
 from ..results import CHOSEN, SIGNIFICANT, Results, interval_text, p_text, points, smallest_p
-from ..task import tested_text
+from ..task import measured_on
 from ..trainings import FUSED
 from .charts import interval_bars
 from .looks import colour_of, number, percent
@@ -67,7 +67,7 @@ def _tiles(results: Results) -> Html:
 def models(run: ReadRun) -> Html:
     """The table of all models, and their scores as bars."""
     results, modalities = run.results, run.modalities
-    tested = tested_text(run.info["split"]["mode"], run.config.adapt)
+    tested = measured_on(run.info["split"]["mode"], run.config.adapt)
     head = ["model", "UAR [95 %]", "WA [95 %]", "macro-F1", "validation UAR"]
     if run.folds > 1:
         head.append("UAR of each fold")
