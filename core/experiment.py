@@ -382,7 +382,7 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
 
 
 def _task(config: RunConfig) -> dict[str, str]:
-    """The sentence that names the task of a speaker-adapted run."""
+    """Return the entry of run.json that names the task; nothing for a plain run."""
     return {"task": sentence} if (sentence := task_sentence(config.adapt)) else {}
 
 

@@ -160,15 +160,16 @@ class Predictor:
                 f"files themselves serve from {FEWEST} on, and {len(files)} were given.",
                 hint="Name a folder of the speaker's recordings: --speaker-from DIR",
             )
-        heard = list(files) if folder is None else audio_files(folder)
-        if not heard:
+        recordings = list(files) if folder is None else audio_files(folder)
+        if not recordings:
             raise RecordingError(
                 f"{folder} holds no recordings ({', '.join(AUDIO)}) of the speaker.",
                 hint="Name another folder: --speaker-from DIR",
             )
-        return self._hear(heard, "the files themselves" if folder is None else str(folder))
+        source = "the files themselves" if folder is None else str(folder)
+        return self._take_statistics(recordings, source)
 
-    def _hear(self, paths: Sequence[Path], source: str) -> list[str]:
+    def _take_statistics(self, paths: Sequence[Path], source: str) -> list[str]:
         """Take the speaker's statistics from recordings, `BATCH` in memory at a time."""
         collectors = {
             m: Collector(1, e.shape, self.bundle.kept_axes(m)) for m, e in self.extractors.items()

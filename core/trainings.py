@@ -119,7 +119,7 @@ def training_context(path: Path) -> RunContext:
 def features_of(
     context: RunContext, spec: ModelSpec, *, resident_bytes: int, fold: int
 ) -> Features:
-    """Features of all clips that the model of `spec` reads in a fold.
+    """Return the features of all clips that a model reads in a fold.
 
     The fold matters to a speaker-adapted run alone: its training speakers are the population.
     """
