@@ -251,6 +251,10 @@ def test_a_comparison_and_an_audit_name_the_task(corpus, cache, tmp_path, capsys
     assert SENTENCE in said.out and NAME in said.err
     assert SENTENCE in (out / "table.md").read_text()
     assert json.loads((out / "results.json").read_text())["task"] == SENTENCE
+    cell, baselines = (out / "seed0" / name / FOLDER for name in ("concat+none", "baselines"))
+    assert {f.stat().st_ino for f in cell.iterdir()} == {
+        f.stat().st_ino for f in baselines.iterdir()
+    }
     out = tmp_path / "audit"
     assert run_cli(["audit", "--splits", "random,speaker", "--out", str(out), *given]) == 0
     said = capsys.readouterr()
