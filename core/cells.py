@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from ..cache.files import written_whole
+from .adaptation import FOLDER as SPEAKERS
 from .attribution import write_contributions
 from .experiment import conclude
 from .run_dir import RunDirectory
@@ -21,6 +22,12 @@ def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
     for training in trainings_of(source):
         if training.model != FUSED:
             share_training(source, target, training.name)
+    for file in (source.path / SPEAKERS).glob("*.safetensors"):  # of a speaker-adapted run
+        there = target.path / SPEAKERS / file.name
+        there.parent.mkdir(exist_ok=True)
+        if not there.exists():
+            with contextlib.suppress(FileExistsError):
+                _link(file, there)
 
 
 def share_training(source: RunDirectory, target: RunDirectory, name: str) -> None:

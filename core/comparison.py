@@ -20,6 +20,7 @@ from .run_dir import RunDirectory
 from .said import Said
 from .selection import ENSEMBLE, Selection
 from .statistics import Comparison, Interval, bootstrap_interval, holm, paired_comparison
+from .task import adapt_of, task_sentence
 from .trainings import FUSED, trainings_of
 
 Confusions = npt.NDArray[np.int64]  # (S, K, C, C): speakers, seeds
@@ -118,6 +119,8 @@ class Comparisons:
         As in a run.
     absent : dict
         Modality -> how many clips lack it; only of modalities that some clip lacks.
+    adapt : str
+        ``"speaker"`` where features were standardised by each speaker's unlabelled clips.
     """
 
     rows: tuple[Row, ...]
@@ -136,6 +139,7 @@ class Comparisons:
     speaker_independent: bool
     synthetic: bool
     absent: dict[str, int]
+    adapt: str = "none"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined figure is None."""
@@ -143,6 +147,7 @@ class Comparisons:
         for row, found in zip(plain["rows"], self.rows, strict=True):
             row["cell"]["name"] = found.cell.name
         plain["best"] = self.best.cell.name
+        plain["task"] = task_sentence(self.adapt)
         result: dict[str, Any] = finite(plain)
         return result
 
@@ -246,6 +251,7 @@ class _Summary:
             self.info["split"]["speaker_independent"],
             self.info["synthetic"],
             dict(self.info.get("absent", {})),
+            adapt_of(self.info),
         )
 
     def _val(self, cell: Cell, name: str) -> float:

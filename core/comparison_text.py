@@ -10,6 +10,7 @@ from .comparison import ORACLE, Comparisons, Row, Tested
 from .results import SIGNIFICANT, p_text, points, smallest_p
 from .selection import ENSEMBLE
 from .statistics import Interval
+from .task import with_task
 
 _MB = 1e6
 
@@ -23,6 +24,7 @@ def sentences(found: Comparisons) -> list[str]:
         f"{percent(found.others[single])}. An oracle that knew for each clip which modality is "
         f"right would reach {percent(found.others[ORACLE])}."
     )
+    told[0] = with_task(found.adapt, told[0])
     told += absence_text({"absent": found.absent})
     if not found.speaker_independent:
         told.append("Speaker-dependent: test speakers were heard in training.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..config import RunConfig
 from ..registry import Registry
 from ..run_dir import RunDirectory
+from ..task import task_sentence
 from . import data_rules, training_rules
 from .evidence import Evidence, gather
 from .findings import SEVERITIES, Diagnosis, Finding
@@ -86,7 +87,8 @@ def diagnose(
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
     """What the rules say of the evidence, the most important first; without remedies."""
-    rules, caveats = [*DATA_RULES, *TRAINING_RULES], []
+    rules = [*DATA_RULES, *TRAINING_RULES]
+    caveats = [sentence] if (sentence := task_sentence(evidence.config.adapt)) else []
     steps = evidence.mean([float(fold.fused.summary.get("step", 0)) for fold in evidence.folds])
     if steps < thresholds.fewest_steps:
         rules = [*DATA_RULES]

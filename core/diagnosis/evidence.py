@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...cache import FeatureCache
+from ..adaptation import adapted
 from ..config import RunConfig
 from ..extraction import fingerprint_of
 from ..features import Arrays, Indices
@@ -24,7 +26,7 @@ from ..presence import having
 from ..registry import Registry
 from ..run_dir import RunData, RunDirectory
 from ..splits import Split
-from ..trainings import FUSED, Training, stored_arrays
+from ..trainings import FUSED, Training, speaker_moments, stored_arrays
 from .views import Floats, pooled
 
 Record = Mapping[str, Any]
@@ -188,7 +190,7 @@ def gather(run: RunDirectory, registry: Registry, *, jobs: int = 0) -> Evidence:
         )
         for number, split in enumerate(data.splits)
     ]
-    arrays, missing = _arrays(config, registry, data)
+    arrays, missing = _arrays(run.path, config, registry, data, spec)
     model = build_model(spec, registry)
     sizes = {m: count_parameters(branch) for m, branch in model.branches.items()}
     sizes[""] = count_parameters(model.strategy)
@@ -200,8 +202,14 @@ def _curve(run: RunDirectory, training: Training) -> Curve:
     return Curve(kept_epochs(run, training, summary), summary)
 
 
-def _arrays(config: RunConfig, registry: Registry, data: RunData) -> tuple[dict[str, Arrays], str]:
-    """The features, where they still are in the cache."""
+def _arrays(
+    path: Path, config: RunConfig, registry: Registry, data: RunData, spec: ModelSpec
+) -> tuple[dict[str, Arrays], str]:
+    """The features, where they still are in the cache.
+
+    Of a speaker-adapted run they are adapted, all speakers taken as the population: these arrays
+    serve all folds at once.
+    """
     from ..errors import FusionError
 
     try:
@@ -211,6 +219,12 @@ def _arrays(config: RunConfig, registry: Registry, data: RunData) -> tuple[dict[
             m: stored_arrays(cache, fingerprint_of(e), m, data, config)
             for m, e in extractors.items()
         }
+        if config.adapt == "speaker":
+            for modality in (b.modality for b in spec.branches):
+                m = modality.name
+                fingerprint = fingerprint_of(extractors[m])
+                moments = speaker_moments(path, fingerprint, modality, found[m], data, config)
+                found[m] = adapted(found[m], moments, data, None)
         return found, ""
     except (FusionError, OSError) as error:
         return {}, getattr(error, "message", str(error))

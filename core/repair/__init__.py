@@ -285,7 +285,10 @@ def _folder(out: Path, source: RunDirectory | Plan, request: RepairRequest) -> R
     asked = json.loads(json.dumps(asked))
     if (out / FILE).is_file():
         folder = RunDirectory(out)
-        if folder.read_json(FILE).get("asked") != asked:
+        known = folder.read_json(FILE).get("asked") or {}
+        if known.get("config"):
+            known["config"] = {"adapt": "none", **known["config"]}  # a repair of an older version
+        if known != asked:
             raise RunError(f"{out} holds another repair.", hint="Name another folder: --out DIR.")
         return folder
     folder = RunDirectory.create(out)

@@ -16,6 +16,7 @@ from ..results import (
     smallest_p,
     weights_text,
 )
+from ..task import measured_on
 from ..trainings import CONTROL, FUSED
 from .charts import interval_bars
 from .looks import colour_of, number, percent
@@ -78,7 +79,7 @@ def _tiles(results: Results) -> Html:
 def models(run: ReadRun) -> Html:
     """The table of all models, and their scores as bars."""
     results, modalities = run.results, run.modalities
-    tested = MODES[run.info["split"]["mode"]].tested
+    tested = measured_on(run.info["split"]["mode"], run.config.adapt)
     head = ["model", "UAR [95 %]", "WA [95 %]", "macro-F1", "validation UAR"]
     if run.folds > 1:
         head.append("UAR of each fold")
