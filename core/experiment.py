@@ -191,9 +191,7 @@ def train_run(
         )
 
 
-def _announce(
-    observer: Observer, run: RunDirectory, config: RunConfig, registry: Registry
-) -> None:
+def _announce(observer: Observer, run: RunDirectory, config: RunConfig, registry: Registry) -> None:
     """Tell the observer which trainings follow, and how long each may take."""
     epochs = {t: epochs_of(config, t, registry) for t in all_trainings(run)}
     observer.training(run.path, epochs, max(1, config.tune))
