@@ -11,7 +11,9 @@ from ..config import RunConfig
 from ..contracts import Prescription
 from ..parameters import as_text
 from ..run_dir import RunDirectory
-from ..trainings import FUSED, trainings_of
+from ..trainings import FUSED, controls_of, trainings_of
+
+_OF_FUSED = {"start", "finetune", "branch_rate"}  # settings that no single modality reads
 
 
 def changed(config: RunConfig, offer: Prescription) -> RunConfig:
@@ -57,14 +59,20 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
 
 
 def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
-    """Give `target` the finished single-modality trainings that it would repeat.
+    """Give `target` the finished single-modality trainings and controls that it would repeat.
 
-    One of another run is the same when its branch and all settings of training are: the clips
-    and the seed are those of all steps.
+    A training of another run is equal when its branch and its settings of training are: all steps
+    have the same clips and the same seed. A control is equal when all single-modality trainings
+    and the number of its epochs are.
     """
     wanted = _recipes(target)
     for other in others:
-        for name, recipe in _recipes(other).items():
+        recipes = _recipes(other)
+        if recipes == wanted and other.info().get("control") == target.info().get("control"):
+            for training in controls_of(other):
+                if other.finished(training.name):
+                    share_training(other, target, training.name)
+        for name, recipe in recipes.items():
             if wanted.get(name) != recipe:
                 continue
             for training in trainings_of(other):
@@ -73,10 +81,11 @@ def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
 
 
 def _recipes(run: RunDirectory) -> Mapping[str, Any]:
-    """Modality -> all that decides what its training alone gives."""
+    """Return modality -> everything that decides the weights of its single-modality model."""
     info = run.info()
+    training = {k: v for k, v in info["training"].items() if k not in _OF_FUSED}
     return {
-        branch["modality"]["name"]: (branch, info["training"], info["model"]["dim"])
+        branch["modality"]["name"]: (branch, training, info["model"]["dim"])
         for branch in info["model"]["branches"]
         if branch["modality"]["name"] != FUSED
     }
