@@ -11,7 +11,9 @@ from ..config import RunConfig
 from ..contracts import Prescription
 from ..parameters import as_text
 from ..run_dir import RunDirectory
-from ..trainings import FUSED, trainings_of
+from ..trainings import CONTROL, FUSED, all_trainings
+
+_OF_FUSED = ("start", "finetune", "branch_rate")  # settings of the fused model's training alone
 
 
 def changed(config: RunConfig, offer: Prescription) -> RunConfig:
@@ -60,23 +62,27 @@ def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
     """Give `target` the finished single-modality trainings that it would repeat.
 
     One of another run is the same when its branch and all settings of training are: the clips
-    and the seed are those of all steps.
+    and the seed are those of all steps. Its control is the same when all modalities are, and it
+    has as many epochs.
     """
     wanted = _recipes(target)
     for other in others:
-        for name, recipe in _recipes(other).items():
-            if wanted.get(name) != recipe:
-                continue
-            for training in trainings_of(other):
-                if training.model == name and other.finished(training.name):
-                    share_training(other, target, training.name)
+        found = _recipes(other)
+        alike = {name for name, recipe in found.items() if wanted.get(name) == recipe}
+        lengths = [run.info().get("control", 0) for run in (target, other)]
+        if alike == set(wanted) == set(found) and lengths[0] == lengths[1]:
+            alike.add(CONTROL)
+        for training in all_trainings(other):
+            if training.model in alike and other.finished(training.name):
+                share_training(other, target, training.name)
 
 
 def _recipes(run: RunDirectory) -> Mapping[str, Any]:
     """Modality -> all that decides what its training alone gives."""
     info = run.info()
+    training = {k: v for k, v in info["training"].items() if k not in _OF_FUSED}
     return {
-        branch["modality"]["name"]: (branch, info["training"], info["model"]["dim"])
+        branch["modality"]["name"]: (branch, training, info["model"]["dim"])
         for branch in info["model"]["branches"]
         if branch["modality"]["name"] != FUSED
     }
