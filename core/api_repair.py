@@ -133,10 +133,10 @@ def _thresholds(given: Mapping[str, float] | None) -> Thresholds:
 def _trained(path: Path) -> RunDirectory:
     """The run at `path`, if its trainings are done."""
     from .run_dir import RunDirectory
-    from .trainings import unfinished
+    from .trainings import trainings_of
 
     run = RunDirectory.existing(path)
-    left = unfinished(run)
+    left = [t for t in trainings_of(run) if not run.finished(t.name)]  # a control may follow
     if left:
         raise RunError(
             f"The run {path} is not trained to the end: {left[0].name} is missing.",

@@ -133,7 +133,7 @@ def needs_baselines(config: RunConfig, registry: Registry) -> bool:
 
 
 def fused_settings(config: RunConfig, registry: Registry) -> TrainConfig:
-    """Return the training settings of the fused model: fewer epochs after a warm start."""
+    """Return the fused model's training settings: fewer epochs after a start from baselines."""
     train = config.train
     return train.finetuning if starts_from_baselines(config, registry) else train
 

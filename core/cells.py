@@ -12,22 +12,38 @@ from .adaptation import FOLDER as SPEAKERS
 from .attribution import write_contributions
 from .experiment import conclude
 from .run_dir import RunDirectory
-from .trainings import FUSED, trainings_of
+from .trainings import FUSED, Training, all_trainings, controls_of, trainings_of
 
 BASELINES = "baselines"  # beside the cells of a seed
 
 
 def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
-    """Give `target` the finished baselines of `source`: hard links, or copies where none can be."""
-    for training in trainings_of(source):
-        if training.model != FUSED:
-            share_training(source, target, training.name)
+    """Give `target` the finished baselines and controls of `source`: hard links, or copies."""
+    for training in _shared(source, target):
+        share_training(source, target, training.name)
     for file in (source.path / SPEAKERS).glob("*.safetensors"):  # of a speaker-adapted run
         there = target.path / SPEAKERS / file.name
         there.parent.mkdir(exist_ok=True)
         if not there.exists():
             with contextlib.suppress(FileExistsError):
                 _link(file, there)
+
+
+def own_trainings(shared: RunDirectory, run: RunDirectory) -> list[Training]:
+    """Return the trainings of the cell `run` that it does not get from the folder `shared`."""
+    given = _shared(shared, run)
+    return [training for training in all_trainings(run) if training not in given]
+
+
+def _shared(one: RunDirectory, other: RunDirectory) -> list[Training]:
+    """Return the trainings that two runs of a seed have in common.
+
+    These are the baselines, and the equal-steps controls if both runs give them as many epochs.
+    """
+    found = [training for training in trainings_of(one) if training.model != FUSED]
+    if one.info().get("control", 0) == other.info().get("control", 0):
+        found += controls_of(one)
+    return found
 
 
 def share_training(source: RunDirectory, target: RunDirectory, name: str) -> None:
@@ -44,10 +60,8 @@ def share_training(source: RunDirectory, target: RunDirectory, name: str) -> Non
 
 
 def share_predictions(source: RunDirectory, target: RunDirectory) -> None:
-    """Give `target` what baselines said already, so that each is asked once per seed."""
-    for training in trainings_of(source):
-        if training.model == FUSED:
-            continue
+    """Give `target` the predictions that `source` has of what both share (:func:`_shared`)."""
+    for training in _shared(source, target):
         for file in source.training(training.name).glob("*.npz"):
             there = target.training(training.name) / file.name
             if not there.exists():

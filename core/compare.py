@@ -4,12 +4,12 @@
 
     OUT/
       compare.json            what was asked, and how many epochs that makes
-      seed0/baselines/        a run directory in which only the baselines are trained
+      seed0/baselines/        a run directory of the baselines and the equal-steps control
       seed0/gated+ogm_ge/     one run directory per cell: fusion predict works on each
       results.json, table.md, table.csv
 
-A cell's folder has the baselines as hard links, so each is trained once per seed. Whatever was
-finished stays: the same comparison started again goes on.
+A cell's folder has baselines and control as hard links, so each is trained once per seed.
+Whatever was finished stays: the same comparison started again goes on.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from typing import Any, NamedTuple, TypeVar
 from ..cache.workers import WorkerPool, process_pool
 from .absence import unaware
 from .attribution import FILE as CONTRIBUTIONS
-from .balancing import late_rules
+from .balancing import control_epochs, fused_settings, late_rules
 from .blame import relay
 from .build import Extracted, extract
-from .cells import BASELINES, conclude_cell, share_baselines
+from .cells import BASELINES, conclude_cell, own_trainings, share_baselines
 from .comparison import Comparisons, summarise
+from .config import RunConfig
 from .errors import CacheError, FusionError, RunError
 from .experiment import Observer, lay_out
 from .features import number_of_batches
@@ -38,7 +39,15 @@ from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid, re
 from .registry import Registry
 from .run_dir import RunDirectory
 from .side_by_side import default_jobs, raise_failure
-from .trainings import FUSED, Training, train_one, trainings_of
+from .trainings import (
+    FUSED,
+    Training,
+    all_trainings,
+    controls_of,
+    train_one,
+    trainings_of,
+    unfinished,
+)
 
 FILE = "compare.json"
 _PROBE = "probe"
@@ -116,7 +125,7 @@ def run_comparison(
             request,
             grid.refused,
             work.failures,
-            {cell: reads_of(cell, registry) for cell in request.cells},
+            {cell: reads_of(plan.config, registry) for cell, plan in grid.plans.items()},
         )
     comparisons.write(folder)
     return comparisons
@@ -207,9 +216,17 @@ class _Work:
             return train.epochs
         seconds = self._seconds_per_epoch(pool)
         all_folds = len(self.request.seeds) * len(self.extracted.data.splits)
-        single = sum(s for model, s in seconds.items() if model != FUSED)
-        whole = all_folds * (single + len(self.grid.plans) * seconds[FUSED])
+        single = [s for model, s in seconds.items() if model != FUSED]
+        # Of a fused model that starts from its baselines, an epoch of the budget is less.
+        shares = [
+            fused_settings(plan.config, self.registry).epochs / train.epochs
+            for plan in self.grid.plans.values()
+        ]
+        whole = all_folds * (sum(single) + sum(shares) * seconds[FUSED])
         whole *= max(1, self.request.config.tune)
+        alone = self.grid.plans[self.grid.alone(self.registry)]
+        control = control_epochs(alone.config, self.registry) / train.epochs
+        whole += all_folds * control * max(single)
         epochs = int(_SLACK * budget.minutes * 60 * workers / whole)
         if epochs < 1:
             raise RunError(
@@ -224,7 +241,13 @@ class _Work:
         run = RunDirectory(self.folder.path / _PROBE)
         shutil.rmtree(run.path, ignore_errors=True)
         # Others may take more than two epochs to begin with, and refuse fewer.
-        self._describe(run, self.grid.plainest, self.request.seeds[0], _PROBE_EPOCHS, tune=0)
+        self._describe(
+            run,
+            self.grid.plainest,
+            self.request.seeds[0],
+            {"epochs": _PROBE_EPOCHS, "finetune": 1.0},
+            tune=0,
+        )
         trainings = [t for t in trainings_of(run) if t.fold == 0]
         # The fused one last: it may need the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
@@ -242,32 +265,44 @@ class _Work:
 
     def lay_out(self) -> None:
         """Make the run directories of all cells and baselines that are not there yet."""
+        budget = {"epochs": self.epochs}
         for seed, run in self.baselines.items():
-            self._describe(run, self.grid.plainest, seed, self.epochs)
+            self._describe(run, self.grid.alone(self.registry), seed, budget)
         for (cell, seed), run in self.cells.items():
-            self._describe(run, cell, seed, self.epochs)
+            self._describe(run, cell, seed, budget)
         todo = sum(not run.finished(t.name) for run, t in self._everything())
         everything = sum(1 for _ in self._everything())
         self.observer.budgeted(self.epochs, everything, everything - todo)
-        late = [late_rules(p.config, self.registry, self.epochs) for p in self.grid.plans.values()]
+        late = [
+            late_rules(config, self.registry, fused_settings(config, self.registry).epochs)
+            for config in (RunConfig.from_json(run.info()["config"]) for run in self.cells.values())
+        ]
         for message in dict.fromkeys(message for messages in late for message in messages):
             self.observer.warned(message)
 
     def _everything(self) -> Iterator[tuple[RunDirectory, Training]]:
         for run in self.baselines.values():
-            yield from ((run, t) for t in trainings_of(run) if t.model != FUSED)
-        for run in self.cells.values():
-            yield from ((run, t) for t in trainings_of(run) if t.model == FUSED)
+            yield from ((run, t) for t in all_trainings(run) if t.model != FUSED)
+        for (_, seed), run in self.cells.items():
+            own = own_trainings(self.baselines[seed], run)
+            yield from ((run, training) for training in own)
 
     def _describe(
-        self, run: RunDirectory, cell: Cell, seed: int, epochs: int, *, tune: int | None = None
+        self,
+        run: RunDirectory,
+        cell: Cell,
+        seed: int,
+        changes: Mapping[str, Any],
+        *,
+        tune: int | None = None,
     ) -> None:
+        """Make a run directory that is not there yet, with `changes` of the training settings."""
         if (run.path / "run.json").is_file():
             return
         plan = self.grid.plans[cell]
         number = self.request.cells.index(cell)
         config = cell_config(self.request, cell, number, seed)
-        train = {**plan.config.settings["train"], "epochs": epochs}
+        train = {**plan.config.settings["train"], **changes}
         if self.request.budget != Budget():  # the same steps for all: nobody stops early
             train["patience"] = 0
         config = replace(
@@ -284,20 +319,21 @@ class _Work:
     # -- training ----------------------------------------------------------------------
 
     def train_baselines(self, pool: WorkerPool, workers: int) -> None:
-        """Every modality alone, on every fold and seed."""
-        todo = deque(
-            (run, training)
-            for run in self.baselines.values()
-            for training in trainings_of(run)
-            if training.model != FUSED and not run.finished(training.name)
-        )
+        """Train every modality alone, on every fold and seed; then the best one's control."""
 
         def submit(task: tuple[RunDirectory, Training]) -> Future[Any]:
             return pool.submit(relay, train_one, task[0].path, task[1], workers)
 
-        for (run, training), future in carried_out(todo, submit, workers):
-            self._raise_failure(future, training, run)
-            self._tell("alone", run, training)
+        for phase in (_modalities_of, controls_of):
+            todo = deque(
+                (run, training)
+                for run in self.baselines.values()
+                for training in phase(run)
+                if not run.finished(training.name)
+            )
+            for (run, training), future in carried_out(todo, submit, workers):
+                self._raise_failure(future, training, run)
+                self._tell("alone", run, training)
 
     def train_cells(self, pool: WorkerPool, workers: int) -> None:
         """Every cell's fused models; a cell whose last one is done is concluded next."""
@@ -307,7 +343,7 @@ class _Work:
             if run.is_complete() and (run.path / CONTRIBUTIONS).is_file():
                 continue
             share_baselines(self.baselines[seed], run)
-            trainings = [t for t in trainings_of(run) if not run.finished(t.name)]
+            trainings = unfinished(run)
             left[cell, seed] = set(trainings)
             todo += [_Task(cell, seed, training) for training in trainings]
             if not trainings:
@@ -355,6 +391,10 @@ class _Work:
 
     def _tell(self, name: str, run: RunDirectory, training: Training) -> None:
         self.observer.cell_training(name, run.read_json(f"{training.name}/training.json"))
+
+
+def _modalities_of(run: RunDirectory) -> list[Training]:
+    return [training for training in trainings_of(run) if training.model != FUSED]
 
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from .said import Said
 from .selection import ENSEMBLE, Selection
 from .statistics import Comparison, Interval, bootstrap_interval, holm, paired_comparison
 from .task import adapt_of, task_sentence
-from .trainings import FUSED, trainings_of
+from .trainings import CONTROL, FUSED, trainings_of
 
 Confusions = npt.NDArray[np.int64]  # (S, K, C, C): speakers, seeds
 ORACLE = "oracle"
@@ -97,10 +97,12 @@ class Comparisons:
     rows : tuple of Row
         Cells in the order of the request.
     others : dict
-        Each modality, the ensemble and the oracle (right where any modality alone is right that
-        the clip has, the bound of every rule that picks one modality per clip) -> test UAR.
+        Each modality, ``"control"`` (the best single modality, trained for as many steps as a
+        fused model and its baseline in all; where baselines were used), the ensemble and the
+        oracle (right where any modality alone is right that the clip has, the bound of every
+        rule that picks one modality per clip) -> test UAR.
     others_val : dict
-        Validation UAR of the modalities and the ensemble.
+        Validation UAR of the modalities, the control and the ensemble.
     best_single : str
         By validation.
     best : Row
@@ -121,6 +123,8 @@ class Comparisons:
         Modality -> how many clips lack it; only of modalities that some clip lacks.
     adapt : str
         ``"speaker"`` where features were standardised by each speaker's unlabelled clips.
+    control : tuple of str
+        Modality of the control for each seed, without repetitions; empty without a control.
     """
 
     rows: tuple[Row, ...]
@@ -140,6 +144,7 @@ class Comparisons:
     synthetic: bool
     absent: dict[str, int]
     adapt: str = "none"
+    control: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined figure is None."""
@@ -221,11 +226,19 @@ class _Summary:
         first = self.cells[0]
         means = {name: self._val(first, name) for name in (*self.modalities, ENSEMBLE)}
         best_single = max(self.modalities, key=means.__getitem__)
+        controlled = self._controlled()
+        if controlled is not None:
+            means[CONTROL] = float(
+                np.mean([self.selections[controlled, s].control_val_uar for s in self.seeds])
+            )
         fused = {cell: self._confusions(cell, FUSED) for cell in self.cells}
         single = self._confusions(first, best_single)
+        sources = dict.fromkeys(self.modalities, first)
+        sources |= {CONTROL: controlled} if controlled is not None else {}
+        sources[ENSEMBLE] = first
         others = {
-            name: bootstrap_interval(self._confusions(first, name), mean_uar)
-            for name in (*self.modalities, ENSEMBLE)
+            name: bootstrap_interval(self._confusions(cell, name), mean_uar)
+            for name, cell in sources.items()
         }
         others[ORACLE] = bootstrap_interval(self._oracle(first), mean_uar)
         against = self._tests(fused, single, self._confusions(first, ENSEMBLE))
@@ -252,7 +265,17 @@ class _Summary:
             self.info["synthetic"],
             dict(self.info.get("absent", {})),
             adapt_of(self.info),
+            ()
+            if controlled is None
+            else tuple(dict.fromkeys(self.selections[controlled, s].control for s in self.seeds)),
         )
+
+    def _controlled(self) -> Cell | None:
+        """Return the first cell that has the shared equal-steps control, if any does."""
+        lengths = [
+            (cell, self.runs[cell, self.seeds[0]].info().get("control", 0)) for cell in self.cells
+        ]
+        return next((cell for cell, epochs in lengths if epochs), None)
 
     def _val(self, cell: Cell, name: str) -> float:
         return float(np.mean([self.selections[cell, s].mean_val_uar(name) for s in self.seeds]))

@@ -11,6 +11,7 @@ from .results import SIGNIFICANT, p_text, points, smallest_p
 from .selection import ENSEMBLE
 from .statistics import Interval
 from .task import with_task
+from .trainings import CONTROL
 
 _MB = 1e6
 
@@ -25,6 +26,11 @@ def sentences(found: Comparisons) -> list[str]:
         f"right would reach {percent(found.others[ORACLE])}."
     )
     told[0] = with_task(found.adapt, told[0])
+    if found.control:
+        told.append(
+            f"The control ({' or '.join(found.control)} alone, for as many steps as a fused model "
+            f"and its baseline in all) reaches {percent(found.others[CONTROL])}."
+        )
     told += absence_text({"absent": found.absent})
     if not found.speaker_independent:
         told.append("Speaker-dependent: test speakers were heard in training.")
@@ -157,7 +163,7 @@ def markdown(found: Comparisons) -> str:
     """Everything, for a README or an issue."""
     tuned = f" in each of {found.trials} trials" if found.trials > 1 else ""
     parts = [
-        f"{found.folds} fold(s), {found.seeds} seed(s), {found.epochs} epochs each{tuned}, "
+        f"{found.folds} fold(s), {found.seeds} seed(s), {_budget(found)}{tuned}, "
         f"{found.speakers} test speakers.",
         "\n".join(f"- {sentence}" for sentence in sentences(found)),
         "Test UAR (%) by strategy and balancer:",
@@ -168,6 +174,12 @@ def markdown(found: Comparisons) -> str:
     if found.missing:
         parts += ["Not trained:", "\n".join(f"- {n}: {r}" for n, r in found.missing.items())]
     return "\n\n".join(parts) + "\n"
+
+
+def _budget(found: Comparisons) -> str:
+    if found.control:
+        return f"baselines of {found.epochs} epochs"
+    return f"{found.epochs} epochs each"
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:

@@ -49,7 +49,7 @@ from .trainings import (
     control_modality,
     controls_of,
     epochs_of,
-    unfinished,
+    trainings_of,
 )
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
@@ -175,26 +175,37 @@ def train_run(
     jobs: int | None = None,
     observer: Observer | None = None,
 ) -> None:
-    """Carry out the trainings that a run still lacks, and stop there: test is not read."""
+    """Carry out the trainings that a run still lacks, without its controls; test is not read.
+
+    The equal-steps controls serve the comparison on test alone, and are the longest trainings.
+    """
     observer = observer or Observer()
-    if not unfinished(run):
+    trainings = trainings_of(run)
+    if all(run.finished(training.name) for training in trainings):
         return
     config = RunConfig.from_json(run.info()["config"])
     if config.tune:
         check_installed()
     with run.locked():
-        _announce(observer, run, config, registry)
+        _announce(observer, run, trainings, config, registry)
         train_all(
             run,
             jobs=_at_a_time(jobs, config),
             on_epoch=observer.epoch,
             on_done=observer.trained,
+            controls=False,
         )
 
 
-def _announce(observer: Observer, run: RunDirectory, config: RunConfig, registry: Registry) -> None:
+def _announce(
+    observer: Observer,
+    run: RunDirectory,
+    trainings: Sequence[Training],
+    config: RunConfig,
+    registry: Registry,
+) -> None:
     """Tell the observer which trainings follow, and how long each may take."""
-    epochs = {t: epochs_of(config, t, registry) for t in all_trainings(run)}
+    epochs = {training: epochs_of(config, training, registry) for training in trainings}
     observer.training(run.path, epochs, max(1, config.tune))
 
 
@@ -273,7 +284,7 @@ def _train_and_conclude(
         check_installed()
     workers = _at_a_time(jobs, config)
     started = time.perf_counter()
-    _announce(observer, run, config, registry)
+    _announce(observer, run, all_trainings(run), config, registry)
     with closing(_Trackers(make_trackers(config, registry), observer)) as trackers:
         trackers.call("start", run.path, info["config"])
 

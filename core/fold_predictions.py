@@ -24,6 +24,7 @@ from .trainings import (
     RunContext,
     Training,
     all_trainings,
+    controls_of,
     features_of,
     spec_of,
     trained_model,
@@ -38,13 +39,17 @@ def test_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
 
 
 def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
-    """Let every trained model predict its fold's validation clips."""
+    """Let every trained model predict its fold's validation clips.
+
+    Equal-steps controls that are not trained yet are left out: no choice depends on them.
+    """
     return _predict_all(run, "val", jobs)
 
 
 def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Predictions]:
     """`jobs` processes at a time; with 0, one after the other in this one."""
-    trainings = all_trainings(run)
+    later = [t for t in controls_of(run) if not run.finished(t.name)]
+    trainings = [training for training in all_trainings(run) if training not in later]
     predict_part = _PredictPart(part)
     found = in_processes(predict_part, run, trainings, jobs, lambda: None)
     return dict(zip(trainings, found, strict=True))

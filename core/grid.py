@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .balancing import control_epochs, needs_baselines
 from .config import RunConfig
 from .device import choose_device
 from .errors import ParameterError, PluginError
@@ -68,7 +70,8 @@ class Budget:
     Attributes
     ----------
     steps : int or None
-        Steps of the optimiser per training.
+        Steps of the optimiser per training; a fused model that starts from its baselines takes
+        ``train.finetune`` times as many.
     minutes : float or None
         For the whole comparison; every training gets the same number of epochs.
     """
@@ -231,6 +234,22 @@ class PlannedGrid:
         """Stands for what all cells share: one without any method, if there is."""
         return next((cell for cell in self.plans if cell.plain), next(iter(self.plans)))
 
+    def alone(self, registry: Registry) -> Cell:
+        """Return the cell whose configuration trains the baselines and the shared control.
+
+        This is the plainest cell; if that needs no control, one of the cells that need the most
+        common control.
+        """
+        lengths = {
+            cell: control_epochs(plan.config, registry)
+            for cell, plan in self.plans.items()
+            if cell.rate == 1
+        }
+        common = Counter(epochs for epochs in lengths.values() if epochs).most_common(1)
+        if lengths.get(self.plainest) or not common:
+            return self.plainest
+        return next(cell for cell, epochs in lengths.items() if epochs == common[0][0])
+
 
 def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
     """Check every cell before the long work starts.
@@ -284,16 +303,21 @@ def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConf
     )
 
 
-def reads_of(cell: Cell, registry: Registry) -> tuple[str, ...]:
-    """What a method reads besides the training clips: ``"baselines"``, ``"validation"``.
+def reads_of(config: RunConfig, registry: Registry) -> tuple[str, ...]:
+    """Return what a method reads besides the training clips: ``"baselines"``, ``"validation"``.
 
-    Started from baselines it has had their training too; having looked at validation, its score
-    there is flattered.
+    A fused model that starts from baselines has had their training too. The validation score of
+    a method that looked at validation is flattered.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration of the method's cell (:func:`cell_config`).
     """
-    strategy = registry.strategy(cell.strategy)
-    balancers = [registry.balancer(name) for name in cell.balancers]
+    strategy = registry.strategy(config.strategy)
+    balancers = [registry.balancer(name) for name in config.balancers]
     found = {
-        "baselines": strategy.needs_baselines or any(b.needs_baselines for b in balancers),
+        "baselines": needs_baselines(config, registry),
         "validation": strategy.reads_validation or any(b.reads_validation for b in balancers),
     }
     return tuple(name for name, reads in found.items() if reads)

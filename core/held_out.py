@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,7 @@ def fit_held_out(strategy: Strategy, inputs: dict[str, Tensor], labels: Tensor) 
     """Minimise cross-entropy plus ``RIDGE * |p|^2`` over ``strategy.held_out_parameters()``.
 
     The fit starts from 0, so that it depends on the clips alone and not on fits before it. A
-    fit that ends with values that are not finite, or worse than 0, leaves the parameters at 0.
+    fit that meets values that are not finite, or ends worse than 0, leaves the parameters at 0.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def fit_held_out(strategy: Strategy, inputs: dict[str, Tensor], labels: Tensor) 
             loss = functional.cross_entropy(strategy(inputs).float(), labels)
             return loss + RIDGE * torch.stack([p.square().sum() for p in parameters]).sum()
 
-        before = float(objective().detach())
+        before = after = float(objective().detach())
         search = torch.optim.LBFGS(
             parameters, max_iter=100, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
         )
@@ -53,8 +54,12 @@ def fit_held_out(strategy: Strategy, inputs: dict[str, Tensor], labels: Tensor) 
                 parameter.grad = gradient
             return value
 
-        search.step(closure)  # type: ignore[no-untyped-call]
-        after = float(objective().detach())
+        if math.isfinite(before):
+            try:
+                search.step(closure)  # type: ignore[no-untyped-call]
+                after = float(objective().detach())
+            except RuntimeError:  # torch refuses a step whose length is not finite
+                after = math.nan
     if not after <= before or not all(bool(p.isfinite().all()) for p in parameters):
         for parameter in parameters:
             parameter.data.zero_()

@@ -294,7 +294,7 @@ def _convert_sequence(value: Any, annotation: Any) -> Any:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
-    """``["gradscale.mode=adaptive", ...]`` -> ``{"gradscale": {"mode": "adaptive"}}``.
+    """``["gradscale.mode=fixed", ...]`` -> ``{"gradscale": {"mode": "adaptive"}}``.
 
     The part before the last dot names the owner, so ``branch.mel.blocks=5`` belongs to
     ``branch.mel``.
@@ -306,7 +306,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
         if not equals or not dot or not owner or not name:
             raise ParameterError(
                 f"--set takes OWNER.PARAMETER=VALUE, and was given {setting!r}.",
-                hint="For example: --set gradscale.mode=adaptive or --set train.epochs=30",
+                hint="For example: --set gradscale.mode=fixed or --set train.epochs=30",
             )
         found.setdefault(owner, {})[name] = value.strip()
     return found

@@ -28,7 +28,7 @@ from .pools import worker_pool
 from .registry import Registry
 from .run_dir import RunDirectory
 from .trace import during
-from .trainings import CONTROL, FUSED, Training, all_trainings, train_one, unfinished
+from .trainings import CONTROL, FUSED, Training, all_trainings, train_one, trainings_of
 from .tuning import rewind
 
 _MOST_ON_GPU = 4
@@ -56,6 +56,7 @@ def train_all(
     jobs: int,
     on_epoch: Callable[[Training, Mapping[str, Any]], None],
     on_done: Callable[[Training, Mapping[str, Any]], None],
+    controls: bool = True,
 ) -> None:
     """Train whatever the run directory does not hold yet.
 
@@ -67,14 +68,16 @@ def train_all(
         Receives every epoch of every training; those of a resumed run's past first.
     on_done : callable
         Receives the summary of every training when it is done, or was done before.
+    controls : bool
+        Whether to train the equal-steps controls as well, which only a comparison on test needs.
 
     Raises
     ------
     TrainingError
         From the first training that fails. The others keep their checkpoints.
     """
-    trainings = all_trainings(run)
-    todo = unfinished(run)
+    trainings = all_trainings(run) if controls else trainings_of(run)
+    todo = [training for training in trainings if not run.finished(training.name)]
     for training in todo:
         rewind(run, training.name)  # a resumed training writes its past epochs again
     follower = _Follower(run, trainings, on_epoch, on_done)

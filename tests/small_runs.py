@@ -2,5 +2,5 @@
 
 SMALL = ["--set", "mel.n_mels=16", "--set", "mel.frames=32", "--set", "persistence.n_mels=16",
          "--set", "train.dim=8", "--set", "branch.mel.blocks=2", "--set", "branch.mel.channels=4",
-         "--set", "branch.persistence.blocks=2", "--set", "branch.persistence.channels=4",
+         "--set", "branch.persistence.hidden=8",
          "--features", "mel,persistence", "--jobs", "2"]  # fmt: skip

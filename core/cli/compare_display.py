@@ -42,7 +42,7 @@ class CompareDisplay(Display, CompareObserver):
 
     def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
         known = f", {finished} of them done before" if finished else ""
-        self._say(f"[bold]training[/]  {trainings} models of {epochs} epochs{known}")
+        self._say(f"[bold]training[/]  {trainings} models, baselines of {epochs} epochs{known}")
         self._bar(_BAR, finished, trainings, "")
 
     def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:

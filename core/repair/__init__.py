@@ -163,9 +163,9 @@ class _Work:
         reached = best.fused >= goal
         chosen = best if reached else max(steps, key=lambda step: (step.best, step.fused))
         self.observer.evaluating()
-        before, result = (
-            resume_experiment(self.runs[name].path, jobs=self.jobs) for name in (BASE, chosen.name)
-        )
+        before = resume_experiment(self.base_run.path, jobs=self.jobs)
+        share_alike(self.runs[chosen.name], [self.base_run])  # its control, trained just now
+        result = resume_experiment(self.runs[chosen.name].path, jobs=self.jobs)
         single = max(self._modalities, key=lambda m: base.val_uar[m])
         repaired = Repair(
             self.folder.path,

@@ -11,9 +11,9 @@ from ..config import RunConfig
 from ..contracts import Prescription
 from ..parameters import as_text
 from ..run_dir import RunDirectory
-from ..trainings import FUSED, controls_of, trainings_of
+from ..trainings import CONTROL, FUSED, all_trainings
 
-_OF_FUSED = {"start", "finetune", "branch_rate"}  # settings that no single modality reads
+_OF_FUSED = ("start", "finetune", "branch_rate")  # settings of the fused model's training alone
 
 
 def changed(config: RunConfig, offer: Prescription) -> RunConfig:
@@ -61,23 +61,20 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
 def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
     """Give `target` the finished single-modality trainings and controls that it would repeat.
 
-    A training of another run is equal when its branch and its settings of training are: all steps
-    have the same clips and the same seed. A control is equal when all single-modality trainings
-    and the number of its epochs are.
+    One of another run is the same when its branch and all settings of training are: the clips
+    and the seed are those of all steps. Its control is the same when all modalities are, and it
+    has as many epochs.
     """
     wanted = _recipes(target)
     for other in others:
-        recipes = _recipes(other)
-        if recipes == wanted and other.info().get("control") == target.info().get("control"):
-            for training in controls_of(other):
-                if other.finished(training.name):
-                    share_training(other, target, training.name)
-        for name, recipe in recipes.items():
-            if wanted.get(name) != recipe:
-                continue
-            for training in trainings_of(other):
-                if training.model == name and other.finished(training.name):
-                    share_training(other, target, training.name)
+        found = _recipes(other)
+        alike = {name for name, recipe in found.items() if wanted.get(name) == recipe}
+        lengths = [run.info().get("control", 0) for run in (target, other)]
+        if alike == set(wanted) == set(found) and lengths[0] == lengths[1]:
+            alike.add(CONTROL)
+        for training in all_trainings(other):
+            if training.model in alike and other.finished(training.name):
+                share_training(other, target, training.name)
 
 
 def _recipes(run: RunDirectory) -> Mapping[str, Any]:

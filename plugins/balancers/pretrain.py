@@ -8,7 +8,17 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ...core.contracts import Balancer, Context, Gradients, LogUniform, Space, Stage, Step, hookimpl
+from ...core.contracts import (
+    Balancer,
+    Context,
+    Gradients,
+    LogUniform,
+    Space,
+    Stage,
+    Step,
+    hookimpl,
+)
+from ...core.contracts.training import Domain
 from ...core.errors import ParameterError
 from ._unimodal import unimodal_losses
 
@@ -29,6 +39,11 @@ class Pretrain(Balancer):
     Papers pretrain for a budget of its own and then train again for a full one. Here *own* stays
     within the budget of every other method, the schedule of the learning rate included;
     *baselines* uses trainings that the run makes anyway, and so has twice their epochs.
+
+    This balancer decides about the start alone: ``train.start``, ``train.finetune`` and
+    ``train.branch_rate`` mean nothing beside it. It differs from ``train.start=baselines`` in
+    that fine-tuning takes all epochs, that the strategy starts untrained, and that the start
+    itself is no candidate in the choice of an epoch.
 
     Parameters
     ----------
@@ -58,7 +73,7 @@ class Pretrain(Balancer):
     """
 
     name = "pretrain"
-    takes_over = ("stages",)
+    takes_over: ClassVar[tuple[Domain, ...]] = ("start", "stages")
     needs_baselines = True
     space: ClassVar[Mapping[str, Space]] = {"branch": LogUniform(0.01, 1.0)}
 

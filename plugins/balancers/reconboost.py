@@ -36,6 +36,9 @@ class ReconBoost(Balancer):
 
     The order of the modalities is the order of the turns. A single modality is left alone.
 
+    The rule builds up the modalities one after the other from untrained branches, so training
+    starts from scratch whatever ``train.start`` says.
+
     Parameters
     ----------
     turn : int
@@ -62,7 +65,7 @@ class ReconBoost(Balancer):
 
     name = "reconboost"
     space: ClassVar[Mapping[str, Space]] = {"turn": Integer(1, 8), "common": Integer(1, 8)}
-    takes_over: ClassVar[tuple[Domain, ...]] = ("stages", "fused_loss")
+    takes_over: ClassVar[tuple[Domain, ...]] = ("start", "stages", "fused_loss")
     conformance = {"order_matters": "the modalities take turns"}  # noqa: RUF012
 
     def __init__(self, *, turn: int = 4, common: int = 4) -> None:

@@ -39,6 +39,10 @@ class Relearn(Balancer):
     does the averaged model that is validated (``train.average``). A branch that stands still in
     the epoch (another balancer's stage) is not moved. The last epoch moves nothing.
 
+    The weights at the start are those of the baselines where training starts from these
+    (``train.start=baselines``). Unlearning then leads back to a trained branch: use
+    ``train.start=scratch`` for the rule of the paper.
+
     A single modality is left alone.
 
     Parameters

@@ -15,7 +15,7 @@ from fusion.core.result_table import result_table
 SMALL = {
     "demo.speakers": 6, "demo.clips": 2, "mel.n_mels": 16, "mel.frames": 32, "train.dim": 8,
     "persistence.n_mels": 16, "branch.mel.blocks": 2, "branch.mel.channels": 4,
-    "branch.persistence.blocks": 2, "branch.persistence.channels": 4,
+    "branch.persistence.hidden": 8,
 }  # fmt: skip
 
 

@@ -10,42 +10,145 @@ from fusion import Gradients
 from fusion.core.errors import ParameterError
 from fusion.plugins.balancers.gradscale import GradScale
 
+finite = {"allow_nan": False, "allow_infinity": False}
+
+
+def begun(balancer, names):
+    balancer.setup(StandIn(modalities=list(names)))
+    return balancer
+
+
+def after(balancer, losses, norms=None):
+    """The factors of one step whose probes have these losses, and branches these norms."""
+    norms = norms or dict.fromkeys(losses, 1.0)
+    gradients = Gradients({m: [torch.tensor([float(n)])] for m, n in norms.items()})
+    tensors = {m: torch.tensor(float(loss)) for m, loss in losses.items()}
+    balancer.gradients(gradients, StandIn(modalities=list(losses), unimodal_losses=tensors))
+    return {m: float(f) for m, f in gradients.factors.items()}
+
 
 def factors(balancer, norms, steps=1):
-    names = list(norms)
-    balancer.setup(StandIn(modalities=names))
+    begun(balancer, norms)
     for _ in range(steps):
-        gradients = Gradients({m: [torch.tensor([float(n)])] for m, n in norms.items()})
-        balancer.gradients(gradients, StandIn(modalities=gradients.modalities))
-    return {m: float(f) for m, f in gradients.factors.items()}
+        found = after(balancer, dict.fromkeys(norms, 1.0), norms)
+    return found
 
 
 def test_fixed_halves_every_branch():
     assert factors(GradScale(mode="fixed"), {"a": 7.0, "b": 0.1}) == {"a": 0.5, "b": 0.5}
 
 
-def test_adaptive_by_hand():
+# -- progress, the default -------------------------------------------------------------
+
+
+def test_progress_by_hand():
+    balancer = begun(GradScale(alpha=0.5, momentum=0.0, limit=10.0), "ab")
+    assert balancer.mode == "progress"
+    assert after(balancer, {"a": 2.0, "b": 1.0}) == {"a": 1.0, "b": 1.0}  # the first step
+    # Remaining losses: a 0.5 / 2 = 1/4, b 1 / 1 = 1. The lagging branch: (1 / (1/4))^0.5.
+    assert after(balancer, {"a": 0.5, "b": 1.0}) == pytest.approx({"a": 1.0, "b": 2.0})
+    # b catches up: 1/16 of its loss is left, and a has 1/4.
+    assert after(balancer, {"a": 0.5, "b": 1 / 16}) == pytest.approx({"a": 2.0, "b": 1.0})
+
+
+def test_progress_follows_the_running_mean_of_the_losses():
+    balancer = begun(GradScale(alpha=1.0, momentum=0.75, limit=100.0), "abc")
+    after(balancer, {"a": 1.0, "b": 2.0, "c": 4.0})
+    # Means: a 0.75 + 0.25 * 0.2 = 0.8; b 1.5 + 0.25 * 2 = 2; c 3 + 0.25 * 2 = 3.5.
+    found = after(balancer, {"a": 0.2, "b": 2.0, "c": 2.0})
+    # Remaining: 0.8, 1, 0.875; over the smallest.
+    assert found == pytest.approx({"a": 1.0, "b": 1.25, "c": 0.875 / 0.8})
+
+
+def test_the_limit_of_progress_holds():
+    balancer = begun(GradScale(alpha=1.0, momentum=0.0, limit=3.0), "ab")
+    after(balancer, {"a": 1.0, "b": 1.0})
+    assert after(balancer, {"a": 1e-6, "b": 1.0}) == pytest.approx({"a": 1.0, "b": 3.0})
+
+
+def test_progress_does_not_read_the_norms():
+    one, other = begun(GradScale(), "ab"), begun(GradScale(), "ab")
+    for losses in ({"a": 1.0, "b": 1.0}, {"a": 0.3, "b": 0.9}):
+        found = after(one, losses, {"a": 1.0, "b": 100.0})
+        assert found == after(other, losses, {"a": 7.0, "b": 0.01})
+
+
+def test_a_loss_of_zero_does_not_divide_by_zero():
+    balancer = begun(GradScale(momentum=0.0), "ab")
+    found = after(balancer, {"a": 0.0, "b": 1.0})
+    assert found == {"a": 1.0, "b": 1.0}
+    found = after(balancer, {"a": 0.0, "b": 0.0})
+    assert found["a"] == pytest.approx(3.0) and found["b"] == 1.0
+
+
+def test_a_modality_that_no_clip_of_the_batch_has_takes_its_usual_step():
+    balancer = begun(GradScale(momentum=0.0), "ab")
+    after(balancer, {"a": 1.0, "b": 1.0})
+    gradients = Gradients({m: [torch.tensor([1.0])] for m in "ab"})
+    step = StandIn(modalities=["a"], unimodal_losses={"a": torch.tensor(0.1)})
+    balancer.gradients(gradients, step)
+    assert {m: float(f) for m, f in gradients.factors.items()} == {"a": 1.0}
+
+
+@given(
+    st.lists(
+        st.lists(st.floats(1e-6, 1e3, **finite), min_size=3, max_size=3), min_size=1, max_size=6
+    ),
+    st.floats(0, 2),
+    st.floats(1, 10),
+    st.floats(0, 0.99),
+)
+def test_progress_is_bounded_and_never_below_one(steps, alpha, limit, momentum):
+    balancer = begun(GradScale(alpha=alpha, limit=limit, momentum=momentum), "abc")
+    turned = begun(GradScale(alpha=alpha, limit=limit, momentum=momentum), "cba")
+    for losses in steps:
+        found = after(balancer, dict(zip("abc", losses, strict=True)))
+        assert all(1.0 <= f <= limit * (1 + 1e-5) for f in found.values())
+        assert min(found.values()) == 1.0  # whoever came furthest takes the usual step
+        again = after(turned, dict(zip("cba", losses[::-1], strict=True)))
+        assert again == pytest.approx(found, rel=1e-4)
+
+
+@given(st.lists(st.floats(1e-3, 1e3, **finite), min_size=1, max_size=5))
+def test_branches_that_come_as_far_as_each_other_are_left_alone(losses):
+    """Whatever their losses, a common scale drops out; so does a single modality."""
+    names = [f"m{i}" for i in range(3)]
+    balancer = begun(GradScale(), names)
+    for loss in losses:
+        found = after(balancer, {m: (i + 1) * loss for i, m in enumerate(names)})
+        assert found == pytest.approx(dict.fromkeys(names, 1.0), abs=1e-4)
+    alone = begun(GradScale(), "a")
+    assert all(after(alone, {"a": loss}) == {"a": 1.0} for loss in losses)
+
+
+# -- norms -----------------------------------------------------------------------------
+
+
+def norms_rule(**parameters):
+    return GradScale(mode="norms", **parameters)
+
+
+def test_norms_by_hand():
     # Norms 1 and 4: geometric mean 2, so (2/1)^0.5 and (2/4)^0.5.
-    found = factors(GradScale(alpha=0.5), {"a": 1.0, "b": 4.0})
+    found = factors(norms_rule(alpha=0.5), {"a": 1.0, "b": 4.0})
     assert found["a"] == pytest.approx(math.sqrt(2))
     assert found["b"] == pytest.approx(math.sqrt(0.5))
     # alpha = 1 evens the norms out; three modalities take the geometric mean of three.
-    found = factors(GradScale(alpha=1.0, limit=100), {"a": 1.0, "b": 2.0, "c": 4.0})
+    found = factors(norms_rule(alpha=1.0, limit=100), {"a": 1.0, "b": 2.0, "c": 4.0})
     assert found == pytest.approx({"a": 2.0, "b": 1.0, "c": 0.5})
 
 
-def test_the_limit_holds():
-    found = factors(GradScale(alpha=1.0, limit=3.0), {"a": 1.0, "b": 1e6})
+def test_the_limit_of_norms_holds():
+    found = factors(norms_rule(alpha=1.0, limit=3.0), {"a": 1.0, "b": 1e6})
     assert found == pytest.approx({"a": 3.0, "b": 1 / 3})
 
 
 def test_the_norm_is_a_running_mean():
-    balancer = GradScale(alpha=1.0, limit=1e9, momentum=0.75)
+    balancer = norms_rule(alpha=1.0, limit=1e9, momentum=0.75)
     factors(balancer, {"a": 1.0, "b": 1.0})
-    gradients = Gradients({"a": [torch.tensor([5.0])], "b": [torch.tensor([1.0])]})
-    balancer.gradients(gradients, StandIn(modalities=gradients.modalities))
+    found = after(balancer, {"a": 1.0, "b": 1.0}, {"a": 5.0, "b": 1.0})
     # a: 0.75 * 1 + 0.25 * 5 = 2; geometric mean of (2, 1) is sqrt 2.
-    assert float(gradients.factors["a"]) == pytest.approx(math.sqrt(2) / 2)
+    assert found["a"] == pytest.approx(math.sqrt(2) / 2)
 
 
 @given(
@@ -53,32 +156,47 @@ def test_the_norm_is_a_running_mean():
     st.floats(0, 2),
     st.floats(1, 10),
 )
-def test_invariants(norms, alpha, limit):
+def test_invariants_of_norms(norms, alpha, limit):
     names = [f"m{i}" for i in range(len(norms))]
     given_norms = dict(zip(names, norms, strict=True))
-    found = factors(GradScale(alpha=alpha, limit=limit), given_norms)
+    found = factors(norms_rule(alpha=alpha, limit=limit), given_norms)
     assert all(1 / limit - 1e-5 <= f <= limit * (1 + 1e-5) for f in found.values())
     if len(set(norms)) == 1:  # equal modalities, or one alone: nothing changes
         assert all(f == pytest.approx(1.0, abs=1e-4) for f in found.values())
     flipped = factors(
-        GradScale(alpha=alpha, limit=limit), dict(reversed(list(given_norms.items())))
+        norms_rule(alpha=alpha, limit=limit), dict(reversed(list(given_norms.items())))
     )
     assert flipped == pytest.approx(found, rel=1e-5)
 
 
 def test_a_dead_branch_does_not_divide_by_zero():
-    found = factors(GradScale(), {"a": 0.0, "b": 1.0})
+    found = factors(norms_rule(), {"a": 0.0, "b": 1.0})
     assert found == pytest.approx({"a": 3.0, "b": 1 / 3})
 
 
-def test_state_survives():
-    first = GradScale()
-    factors(first, {"a": 1.0, "b": 4.0}, steps=3)
-    second = GradScale()
+# -- all -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["progress", "norms", "fixed"])
+def test_state_survives(mode):
+    steps = [({"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 4.0}), ({"a": 0.2, "b": 1.9}, None)]
+    first, second = (begun(GradScale(mode=mode), "ab") for _ in range(2))
+    for losses, norms in steps:
+        after(first, losses, norms)
     second.load_state_dict(first.state_dict())
-    assert second.metrics() == first.metrics() == pytest.approx(
-        {"gradscale.a": math.sqrt(2), "gradscale.b": math.sqrt(0.5)}
-    )  # fmt: skip
+    assert second.metrics() == first.metrics()
+    assert set(second.metrics()) == {"gradscale.a", "gradscale.b"}
+    following = {"a": 0.1, "b": 0.5}
+    assert after(second, following) == after(first, following)
+
+
+def test_a_new_training_forgets_the_one_before():
+    balancer = begun(GradScale(momentum=0.5), "ab")
+    after(balancer, {"a": 1.0, "b": 1.0})
+    after(balancer, {"a": 0.1, "b": 1.0})
+    begun(balancer, "ab")
+    assert balancer.metrics() == {"gradscale.a": 1.0, "gradscale.b": 1.0}
+    assert after(balancer, {"a": 5.0, "b": 1.0}) == {"a": 1.0, "b": 1.0}
 
 
 @pytest.mark.parametrize("bad", [{"scale": 0}, {"alpha": -1}, {"limit": 0.5}, {"momentum": 1.0}])
