@@ -232,6 +232,7 @@ def small_trainer(
     seed: int = 0,
     checkpoint: Any = None,
     on_epoch: Any = None,
+    from_baselines: bool = False,
     **settings: Any,
 ) -> Trainer:
     """A training on 36 clips with 12 to validate; `settings` change those of training."""
@@ -242,6 +243,7 @@ def small_trainer(
         model,
         small_features(modalities),
         balancers,
+        from_baselines=from_baselines,
         seed=seed,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
@@ -255,13 +257,15 @@ def trainer_of(
     balancers: Sequence[Balancer] = (),
     *,
     baselines: Mapping[str, Baseline] | None = None,
+    from_baselines: bool = False,
     seed: int = 0,
     checkpoint: Any = None,
     on_epoch: Any = None,
     **settings: Any,
 ) -> Trainer:
     """The same for a model and features already made; baselines where something needs them."""
-    needs = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
+    readers = [model.strategy, *balancers]
+    needs = from_baselines or any(reader.needs_baselines for reader in readers)
     if needs and baselines is None:
         baselines = small_baselines(model.modalities, classes=model.num_classes)
     return Trainer(
@@ -272,6 +276,7 @@ def trainer_of(
         replace(CONFIG, **settings),
         balancers=balancers,
         baselines=baselines,
+        from_baselines=from_baselines,
         seed=seed,
         checkpoint=checkpoint,
         on_epoch=on_epoch,

@@ -120,7 +120,8 @@ class Gated(Strategy):
     def modality_weights(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         parts = self._parts(inputs, present)
         sizes = (parts - parts.mean(dim=2, keepdim=True)).norm(dim=2)  # (B, M)
-        return sizes / sizes.sum(dim=1, keepdim=True).clamp_min(_SMALLEST)
+        shares: Tensor = sizes / sizes.sum(dim=1, keepdim=True).clamp_min(_SMALLEST)
+        return shares
 
     def _parts(self, inputs: dict[str, Tensor], present: Tensor | None) -> Tensor:
         """Return what each modality adds to the scores, (B, M, C)."""

@@ -205,7 +205,7 @@ def test_a_strong_ridge_keeps_the_best_member_alone():
 
 
 def test_a_useless_member_changes_nothing():
-    """A member that never varies over balanced classes has no slope but the ridge's."""
+    """A member that says the same of every clip leaves the objective to the ridge."""
     targets = np.array([0, 1, 2] * 5)
     right = 0.7 * np.eye(3)[targets] + 0.1
     weights = pool_weights([np.full((15, 3), 1 / 3), right], targets)

@@ -50,7 +50,7 @@ def test_built_ins_come_by_the_entry_points_and_are_whole():
 
 def test_defaults_are_what_the_plugins_say():
     registry = Registry()
-    assert registry.defaults("extractor") == ["levelset", "mel", "persistence"]
+    assert registry.defaults("extractor") == ["levelset", "mel"]
     assert registry.defaults("strategy") == ["gated"]
     assert registry.defaults("corpus") == ["demo"]
     assert registry.defaults("balancer") == []

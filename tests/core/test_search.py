@@ -157,7 +157,8 @@ def test_the_space_is_what_is_in_use_and_not_fixed(registry):
     space = search_space(CONFIG, registry, SPEC)
     assert names(space) == {
         "train": ["label_smoothing", "lr", "weight_decay"], "branch.mel": ["dropout"],
-        "branch.energy": ["dropout"], "gated": ["hidden"], "gradscale": ["alpha", "limit"],
+        "branch.energy": ["dropout"], "gated": ["gate", "hidden"],
+        "gradscale": ["alpha", "limit"],
     }  # fmt: skip
     assert space["gated"]["hidden"] == {"kind": "LogInteger", "low": 8, "high": 128}
     fixed = {"train": {"lr": "0.1", "epochs": "3"}, "gradscale": {"limit": "2"}}
@@ -180,7 +181,7 @@ def test_a_space_of_ones_own(registry):
     """As ranges, or as a run stores them: a stored configuration repeats its run."""
     own = {
         "train": {"lr": LogUniform(1e-3, 1e-2)},
-        "gradscale": {"mode": Choice("fixed", "adaptive")},
+        "gradscale": {"mode": Choice("fixed", "norms")},
     }
     space = search_space(replace(CONFIG, space=own), registry, SPEC)
     assert names(space) == {"train": ["lr"], "gradscale": ["mode"]}
@@ -214,7 +215,7 @@ def test_a_baseline_searches_its_own_branch_and_training_alone(registry):
     settings = {
         "train": {"lr": 0.003, "weight_decay": 0.01, "label_smoothing": 0.1},
         "branch.mel": {"dropout": 0.2}, "branch.energy": {"dropout": 0.3},
-        "gated": {"hidden": 32}, "gradscale": {"alpha": 0.5, "limit": 3.0},
+        "gated": {"gate": "held_out", "hidden": 32}, "gradscale": {"alpha": 0.5, "limit": 3.0},
     }  # fmt: skip
     config = replace(CONFIG, space=search_space(CONFIG, registry, SPEC), settings=settings)
     single = search_of(config, SPEC.single("mel"), seed=0)

@@ -300,14 +300,6 @@ def test_every_modality_counts(strategy, names):
         assert (changed - before).abs().max() > 1e-4
 
 
-def test_the_gate_of_one_modality_is_one():
-    made = Gated({"a": 4}, 3)
-    inputs = embeddings("a")
-    assert made.modality_weights(inputs).tolist() == [[1.0]] * 5
-    assert torch.equal(made(inputs), made.head(inputs["a"]))
-    assert {name for name, _ in made.named_parameters()} == {"head.weight", "head.bias"}
-
-
 @pytest.mark.parametrize(
     ("strategy", "bad"),
     [

@@ -7,7 +7,6 @@ from fusion.plugins.strategies._presence import shares, stacked
 from fusion.plugins.strategies.attention import Attention
 from fusion.plugins.strategies.bottleneck import Bottleneck
 from fusion.plugins.strategies.cross_attention import CrossAttention
-from fusion.plugins.strategies.gated import Gated
 from fusion.plugins.strategies.mean import Mean
 from fusion.plugins.strategies.sum import Sum
 
@@ -42,31 +41,6 @@ def test_shares_and_stacked_by_hand():
 def test_sum_and_mean_over_what_there_is(plugin, expected):
     strategy = identity(plugin({"a": 2, "b": 2}, 2))
     torch.testing.assert_close(strategy(INPUTS, PRESENT), torch.tensor(expected))
-
-
-def test_the_gate_is_a_softmax_over_what_there_is():
-    strategy = identity(Gated({"a": 2, "b": 2, "c": 2}, 2, hidden=1))
-    strategy.gate[0].weight.data.zero_()
-    strategy.gate[2].weight.data.zero_()
-    strategy.gate[2].bias.data = torch.tensor([1.0, 2.0, 4.0]).log()
-    inputs = {**INPUTS, "c": torch.tensor([[100.0, 200.0]] * 3)}
-    present = torch.tensor([[True, True, True], [True, False, True], [False, True, False]])
-    # Shares 1 : 2 : 4 of those that are there.
-    expected = torch.tensor([[1 / 7, 2 / 7, 4 / 7], [1 / 5, 0, 4 / 5], [0, 1, 0]])
-    torch.testing.assert_close(strategy.modality_weights(inputs, present), expected)
-    scores = [[(1 + 20 + 400) / 7, (2 + 40 + 800) / 7], [401 / 5, 802 / 5], [10, 20]]
-    torch.testing.assert_close(strategy(inputs, present), torch.tensor(scores))
-
-
-def test_the_gate_reads_zeros_in_the_place_of_what_is_absent():
-    strategy = identity(Gated({"a": 2, "b": 2}, 2, hidden=1))
-    strategy.gate[0].weight.data = torch.tensor([[0.0, 0.0, 1.0, 0.0]])  # reads b
-    strategy.gate[0].bias.data.zero_()
-    strategy.gate[2].weight.data = torch.tensor([[1.0], [0.0]])
-    strategy.gate[2].bias.data.zero_()
-    found = strategy.modality_weights(INPUTS, PRESENT)
-    torch.testing.assert_close(found[1:], torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    torch.testing.assert_close(found[0, 0], torch.sigmoid(torch.tensor(10.0)))
 
 
 def test_attention_without_a_token_is_attention_over_fewer():
