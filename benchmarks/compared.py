@@ -31,7 +31,9 @@ def extract_mel(folder: Path) -> Prepared:
     from fusion import Recording
     from fusion.plugins.extractors.mel import Mel
 
-    extractor, recording = Mel(), Recording(speech.chirp(folder / "a.wav", 3.7))
+    # Explicit, since the defaults of 0.1 were others.
+    extractor = Mel(n_mels=128, hop=256, frames=256)
+    recording = Recording(speech.chirp(folder / "a.wav", 3.7))
     return lambda: extractor.extract(recording), 60
 
 

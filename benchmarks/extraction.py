@@ -62,7 +62,7 @@ class Ours:
     def __init__(self, case: Case) -> None:
         self.recording = Recording(case.path)
         self.extractors = (
-            Mel(hop=case.hop, frames=case.points),
+            Mel(n_mels=128, hop=case.hop, frames=case.points),
             Persistence(hop=case.hop, max_points=max(400, case.points)),
         )
 

@@ -32,12 +32,14 @@ from networks import BATCH, IMAGES, MEL, PLAIN_BLOCKS, our_epoch, our_step, our_
 from timing import in_turn, keep
 from training import check_equal, make_ours, make_plain
 
+from fusion.core.config import TrainConfig
 from fusion.core.engine import Trainer
 from fusion.core.model import FusionModel
 from fusion.core.side_by_side import default_jobs
 
 PLAIN = "plain loop"
 PARTS = ["mel and persistence", "+ probes", "+ recording", "+ balancer"]
+MODELS = 4  # of an experiment: mel, level sets, both joined, the equal-steps control
 TARGETS = {"training": 5.0, "parts": 0.10, "experiment": 3.0}
 
 
@@ -222,7 +224,9 @@ def experiment(size: Size) -> dict[str, Any]:
             _called([*command, "--jobs", str(jobs), "--out", f"{folder}/{jobs}"])
             seconds[jobs] = time.perf_counter() - started
             _check_trained(Path(folder) / str(jobs), size)
-    return {"trainings": 3 * size.folds * size.seeds, "default": usual, "seconds": seconds}
+    return {
+        "trainings": MODELS * size.folds * size.seeds, "default": usual, "seconds": seconds,
+    }  # fmt: skip
 
 
 def _called(command: list[str]) -> None:
@@ -232,11 +236,16 @@ def _called(command: list[str]) -> None:
 
 
 def _check_trained(folder: Path, size: Size) -> None:
-    """Every training is there, and has had all its epochs."""
-    found = [json.loads(p.read_text()) for p in folder.rglob("fold*/*/training.json")]
-    short = [t for t in found if t["epoch"] != size.epochs]
-    # Baselines are shared: the cells of a seed hold links to them.
-    if len(found) < 3 * size.folds * size.seeds or short:
+    """Exit unless every training is there and has had all its epochs."""
+    finetune = TrainConfig(epochs=size.epochs).finetuning.epochs
+    epochs = {"fused": finetune, "control": size.epochs + finetune}
+    found = list(folder.rglob("fold*/*/training.json"))
+    short = [
+        p for p in found
+        if json.loads(p.read_text())["epoch"] != epochs.get(p.parent.name, size.epochs)
+    ]  # fmt: skip
+    # Baselines and controls are shared: the cells of a seed hold links to them.
+    if len(found) < MODELS * size.folds * size.seeds or short:
         raise SystemExit(f"{folder}: {len(found)} trainings, {len(short)} of them too short.")
 
 

@@ -23,9 +23,10 @@ from fusion.core.parameters import make
 from fusion.core.registry import Registry
 
 BATCH, CLASSES = 16, 6
-MEL = Modality("mel", (1, 128, 256), ("channel", "frequency", "time"))
+MEL = Modality("mel", (1, 64, 128), ("channel", "frequency", "time"))
 IMAGES = Modality("persistence", (6, 32, 32), ("channel", "birth", "persistence"))
-PLAIN_BLOCKS = {"blocks": 7, "channels": 32, "stem_stride": 1}  # as in plain_network
+IMAGE_BRANCH = {"blocks": 3, "channels": 16, "stem_stride": 1}  # convolutions, as mel's branch has
+PLAIN_BLOCKS = {"blocks": 6, "channels": 32, "stem_stride": 1}  # as in plain_network
 
 
 class Rows:
@@ -42,10 +43,10 @@ class Rows:
 
 
 def plain_network(classes: int = CLASSES) -> nn.Module:
-    """Seven blocks of convolution, ReLU, batch norm, pooling."""
+    """Six blocks of convolution, ReLU, batch norm, pooling."""
     layers: list[nn.Module] = []
     channels = 1
-    for _ in range(7):
+    for _ in range(6):
         layers += [nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(32),
                    nn.MaxPool2d(2)]  # fmt: skip
         channels = 32
@@ -91,7 +92,9 @@ class PlainLoop:
 
 
 def branch_parameters(modality: Modality) -> Mapping[str, Any]:
-    """Those with which the branch of a modality is made in a run that names none."""
+    """Return the branch parameters of mel in a run that names none; of persistence, a `cnn`'s."""
+    if modality == IMAGES:
+        return IMAGE_BRANCH
     return Registry().extractor(modality.name).default_branch_parameters
 
 

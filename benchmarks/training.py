@@ -127,7 +127,7 @@ def table(speeds: Mapping[str, float]) -> str:
 
 
 def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Mel of all clips, (n, 1, 128, 256), their classes, and the run's own split."""
+    """Mel of all clips, (n, 1, 64, 128), their classes, and the run's own split."""
     from tempfile import mkdtemp
 
     from fusion.core.config import RunConfig

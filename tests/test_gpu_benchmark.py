@@ -34,4 +34,4 @@ def test_a_rehearsal_goes_through_all_of_it(tmp_path):
     assert figures["clips per second"].keys() >= {"plain loop", "ours, default branch"}
     assert figures["experiment"]["seconds"].keys() >= {"1"}
     assert "these figures mean nothing" in said.stdout
-    assert "9 trainings of one experiment" in said.stdout
+    assert "12 trainings of one experiment" in said.stdout
