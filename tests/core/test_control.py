@@ -114,7 +114,7 @@ def test_its_model_and_settings_are_those_of_its_baseline(run):
         assert spec.strategy is None
 
 
-class Trained(Exception):
+class TrainedError(Exception):
     """Raised where a training would begin."""
 
 
@@ -125,7 +125,7 @@ def asked_of_training(run, monkeypatch, training):
     class Trainer:
         def __init__(self, model, features, train, val, config, **options):
             seen.update(options, config=config, modalities=list(model.modalities))
-            raise Trained
+            raise TrainedError
 
     class Stub:
         device = "cpu"
@@ -141,7 +141,7 @@ def asked_of_training(run, monkeypatch, training):
 
     config = RunConfig.from_json(run.info()["config"])
     context = trainings.RunContext(run, config, Registry(), Data())
-    with pytest.raises(Trained):
+    with pytest.raises(TrainedError):
         trainings._fit(
             context, training, Stub(), run.path / "x.pt", lambda _: None,
             settings_of(run, training),
