@@ -74,7 +74,8 @@ class PlainExperiment:
 
     def __init__(self, run: RunDirectory, epochs: int) -> None:
         context = training_context(run.path)
-        features = features_of(context, spec_of(run, Training(0, "fused")), resident_bytes=10**12)
+        spec = spec_of(run, Training(0, "fused"))
+        features = features_of(context, spec, resident_bytes=10**12, fold=0)
         self.epochs, self.splits = epochs, context.data.splits
         self.inputs = {m: standardised(features, m) for m in features.modalities}
         self.targets = features.targets

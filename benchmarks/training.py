@@ -140,7 +140,7 @@ def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
     config = RunConfig((data,), features=("mel",), strategy="concat")
     run = prepare_run(make_plan(config, registry), Path(mkdtemp()) / "run", registry)
     context = training_context(run.path)
-    features = features_of(context, spec_of(run, Training(0, "mel")), resident_bytes=0)
+    features = features_of(context, spec_of(run, Training(0, "mel")), resident_bytes=0, fold=0)
     split = context.data.splits[0]
     array = features.arrays["mel"].take(np.arange(len(features))).astype(np.float32)
     return array, context.data.targets, split

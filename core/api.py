@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .modes import ModeName
     from .registry import Registry
     from .run_result import RunResult
+    from .task import AdaptName
 
 Names = str | Sequence[str]
 PathLike = str | Path
@@ -34,6 +35,7 @@ def run(
     labels: Names = "shared",
     split: ModeName = "speaker",
     folds: int | None = None,
+    adapt: AdaptName = "none",
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -78,6 +80,9 @@ def run(
         What no two parts share; sentence and random do share speakers.
     folds : int >= 2, optional
         Cross-validation: every clip is tested once. By default one split.
+    adapt : {"none", "speaker"}
+        ``"speaker"`` standardises features by the unlabelled clips of each speaker, test speakers
+        included (docs/adaptation.md).
     epochs : int >= 1, optional
         Budget of every training; the same as ``train.epochs``.
     batch_size : int >= 2, optional
@@ -141,11 +146,13 @@ def run(
     _refuse(unknown, run)
     from .experiment import new_run_path, run_experiment
     from .request import config_from
+    from .task import ADAPTS
 
     _whole(0, seed=seed)
     _whole_or_none(1, epochs=epochs, jobs=jobs)
     _whole_or_none(2, folds=folds, batch_size=batch_size, tune=tune)
     _one_of("verify", verify, ("open", "always"))
+    _one_of("adapt", adapt, ADAPTS)
     options = {
         "data": _texts("data", data),
         "labels": ",".join(_texts("labels", labels)),
@@ -167,6 +174,7 @@ def run(
         "tune": tune,
         "trackers": _texts("tracker", tracker),
         "verify": verify,
+        "adapt": adapt,
     }
     registry = _registry(_texts("plugins", plugins), strict_plugins)
     config = config_from(options, registry)

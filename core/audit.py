@@ -182,7 +182,9 @@ def _folder(out: Path, planned: PlannedAudit) -> RunDirectory:
         folder.write_json(REQUEST, request)
         return folder
     folder = RunDirectory(out)
-    for name, then, now in _differences(folder.read_json(REQUEST), request):
+    known = folder.read_json(REQUEST)
+    known["config"] = {"adapt": "none", **known["config"]}  # an audit of an older version
+    for name, then, now in _differences(known, request):
         raise RunError(
             f"{out} holds the audit of another request: {name} was {then}, and is {now} now.",
             hint="Repeat its options to go on with it, or name another folder with --out.",

@@ -19,6 +19,7 @@ from .results import ModelResult, finite
 from .run_dir import RunData, RunDirectory
 from .said import Said
 from .statistics import Comparison, Interval, paired_comparison
+from .task import adapt_of, task_sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class Audit:
         Whether the clips were generated.
     absent : dict
         Modality -> how many clips lack it; only of modalities that some clip lacks.
+    adapt : str
+        ``"speaker"`` where features were standardised by each speaker's unlabelled clips.
     """
 
     columns: tuple[Column, ...]
@@ -108,6 +111,7 @@ class Audit:
     same_clips: bool
     synthetic: bool
     absent: Mapping[str, int] = field(default_factory=dict)
+    adapt: str = "none"
 
     def column(self, split: str) -> Column | None:
         return next((c for c in self.columns if c.split == split), None)
@@ -124,6 +128,7 @@ class Audit:
                 },
                 "synthetic": self.synthetic,
                 "absent": dict(self.absent),
+                "task": task_sentence(self.adapt),
                 "sentences": [flattery_sentence(self), *remarks(self)],
             }
         )
@@ -186,7 +191,9 @@ def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Aud
     """Compare the random split with the one by speaker, model by model."""
     info = RunDirectory(columns[0].run).info()  # of the same clips as the others
     absent = info.get("absent", {})
-    audit = Audit(tuple(columns), dict(refused), {}, False, bool(info["synthetic"]), absent)
+    audit = Audit(
+        tuple(columns), dict(refused), {}, False, bool(info["synthetic"]), absent, adapt_of(info)
+    )
     random, speaker = audit.column("random"), audit.column("speaker")
     if random is None or speaker is None:
         return audit
@@ -267,7 +274,8 @@ def _signed(c: Comparison) -> str:
 
 def remarks(audit: Audit) -> list[str]:
     """What has to be known to read the table rightly."""
-    found = absence_text({"absent": audit.absent})
+    found = [sentence] if (sentence := task_sentence(audit.adapt)) else []
+    found += absence_text({"absent": audit.absent})
     heard = [
         f"{c.split} ({100 * c.leakage.speaker / c.leakage.clips:.0f} % of the clips)"
         for c in audit.columns

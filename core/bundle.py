@@ -15,16 +15,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .adaptation import (
+    Moments,
+    Population,
+    adapt_tensor,
+    adapted_axes,
+    population_tensors,
+    populations_from,
+)
 from .checkpoint import load_weights, save_weights
-from .errors import RunError
+from .config import RunConfig
+from .contracts import Modality
+from .errors import ParameterError, RunError
 from .model import FusionModel, ModelSpec, build_model
 from .presence import Presence
 from .registry import Registry
 from .run_dir import RunDirectory
 from .selection import ENSEMBLE, Selection
-from .trainings import Training, spec_of
+from .task import NAME
+from .trainings import Training, populations_of, spec_of, training_context
 
 WEIGHTS = "model.safetensors"
+POPULATION = "population"  # of each member: what a speaker-adapted run shrinks towards
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,12 @@ def write_bundle(run: RunDirectory, selection: Selection) -> list[Member]:
     for member in members:
         for name, tensor in load_weights(run.training(member.training) / WEIGHTS).items():
             weights[f"{member.training}/{name}"] = tensor
+    context = training_context(run.path)
+    if context.config.adapt == "speaker":
+        for member in members:
+            fold = int(member.training.partition("/")[0].removeprefix("fold"))
+            found = populations_of(context, member.spec, fold)
+            weights |= population_tensors(f"{POPULATION}/{member.training}", found)
     save_weights(run.path / WEIGHTS, weights, {"format": "fusion-bundle-1"})
     return members
 
@@ -149,16 +167,30 @@ class Bundle:
                 hint=f"Finish it: fusion run --resume {run.path}",
             )
         self.classes: tuple[str, ...] = tuple(info["classes"])
+        config = RunConfig.from_json(info["config"])
+        self.adapt = config.adapt
+        self._rule = config.train.normalise
         weights = load_weights(run.path / WEIGHTS)
         self.parts: list[Part] = []
+        self._inputs: dict[str, Modality] = {}
+        self._populations: list[dict[str, Population]] = []  # of each part
         for number, entry in enumerate(info["handed_out"]):
             prefix = entry["training"] + "/"
             own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-            model = build_model(ModelSpec.from_json(entry["spec"]), registry)
+            spec = ModelSpec.from_json(entry["spec"])
+            model = build_model(spec, registry)
             model.load_state_dict(own)
             # Runs of version 0.1 hand out a plain weighted mean: each member is a group.
             group, power = entry.get("group", number), entry.get("power", 1.0)
             self.parts.append(Part(model.eval(), entry["weight"], power, group))
+            self._inputs |= {b.modality.name: b.modality for b in spec.branches}
+            populations = populations_from(f"{POPULATION}/{entry['training']}", weights)
+            if self.adapt == "speaker" and populations.keys() != set(model.modalities):
+                raise RunError(
+                    f"{run.path / WEIGHTS} lacks the training population of {entry['training']}.",
+                    hint=f"Delete it; fusion run --resume {run.path} makes it again.",
+                )
+            self._populations.append(populations)
 
     @property
     def modalities(self) -> list[str]:
@@ -175,9 +207,46 @@ class Bundle:
             "takes"
         )
 
+    def kept_axes(self, modality: str) -> tuple[int, ...]:
+        """Axes of a modality's array with speaker statistics of their own."""
+        return adapted_axes(self._inputs[modality], self._rule)
+
+    def adapted(
+        self, member: int, inputs: Mapping[str, torch.Tensor], speaker: Mapping[str, Moments]
+    ) -> dict[str, torch.Tensor]:
+        """Standardise inputs of one speaker, (n, *shape) by modality, as a member was trained.
+
+        Parameters
+        ----------
+        member : int
+            Its number in `parts`.
+        speaker : mapping
+            Modality -> statistics of the speaker's recordings, S = 1. Ignored by a run without
+            adaptation: the inputs stay as they are.
+
+        Raises
+        ------
+        ParameterError
+            If the run is speaker-adapted and there are no statistics.
+        """
+        if self.adapt != "speaker":
+            return dict(inputs)
+        if not speaker:
+            raise ParameterError(
+                f"The run is {NAME}, and nothing gives the speaker's statistics.",
+                hint="Predictor.adapt_to(files, folder) computes them.",
+            )
+        populations = self._populations[member]
+        return {
+            m: adapt_tensor(x, speaker[m], populations[m]) if m in populations else x
+            for m, x in inputs.items()
+        }
+
     @torch.no_grad()
     def probabilities(
-        self, features: Mapping[str, Sequence[npt.NDArray[Any] | None]]
+        self,
+        features: Mapping[str, Sequence[npt.NDArray[Any] | None]],
+        speaker: Mapping[str, Moments] | None = None,
     ) -> npt.NDArray[np.float64]:
         """What the model says of n recordings.
 
@@ -186,6 +255,8 @@ class Bundle:
         features : mapping
             Modality -> one array per recording, None where it lacks the modality. A member that
             takes none of what a recording has says nothing of it; the others share its weight.
+        speaker : mapping, optional
+            Modality -> statistics of the recordings' speaker, for a speaker-adapted run.
 
         Returns
         -------
@@ -202,11 +273,12 @@ class Bundle:
         inputs = {m: _stacked(rows, shapes[m]) for m, rows in features.items()}
         said: list[torch.Tensor] = []
         knows: list[torch.Tensor | None] = []
-        for model in models:
+        for number, model in enumerate(models):
             first = inputs[model.modalities[0]]
             clips = np.arange(len(first))
             presence = Presence.of(absent, model.modalities, clips, first.device)
-            said.append(model(inputs, presence).double().log_softmax(dim=1))
+            scores = model(self.adapted(number, inputs, speaker or {}), presence)
+            said.append(scores.double().log_softmax(dim=1))
             knows.append(None if presence is None else presence.table.any(dim=1))
         mean: npt.NDArray[np.float64] = log_probabilities(self.parts, said, knows).exp().numpy()
         return mean

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from ..cache.files import written_whole
+from .adaptation import FOLDER as SPEAKERS
 from .attribution import write_contributions
 from .experiment import conclude
 from .run_dir import RunDirectory
@@ -20,6 +21,12 @@ def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
     """Give `target` the finished baselines and controls of `source`: hard links, or copies."""
     for training in _shared(source, target):
         share_training(source, target, training.name)
+    for file in (source.path / SPEAKERS).glob("*.safetensors"):  # of a speaker-adapted run
+        there = target.path / SPEAKERS / file.name
+        there.parent.mkdir(exist_ok=True)
+        if not there.exists():
+            with contextlib.suppress(FileExistsError):
+                _link(file, there)
 
 
 def own_trainings(shared: RunDirectory, run: RunDirectory) -> list[Training]:

@@ -20,6 +20,7 @@ from .run_dir import RunDirectory
 from .said import Said
 from .selection import ENSEMBLE, Selection
 from .statistics import Comparison, Interval, bootstrap_interval, holm, paired_comparison
+from .task import adapt_of, task_sentence
 from .trainings import CONTROL, FUSED, trainings_of
 
 Confusions = npt.NDArray[np.int64]  # (S, K, C, C): speakers, seeds
@@ -120,6 +121,8 @@ class Comparisons:
         As in a run.
     absent : dict
         Modality -> how many clips lack it; only of modalities that some clip lacks.
+    adapt : str
+        ``"speaker"`` where features were standardised by each speaker's unlabelled clips.
     control : tuple of str
         Modality of the control for each seed, without repetitions; empty without a control.
     """
@@ -140,6 +143,7 @@ class Comparisons:
     speaker_independent: bool
     synthetic: bool
     absent: dict[str, int]
+    adapt: str = "none"
     control: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -148,6 +152,7 @@ class Comparisons:
         for row, found in zip(plain["rows"], self.rows, strict=True):
             row["cell"]["name"] = found.cell.name
         plain["best"] = self.best.cell.name
+        plain["task"] = task_sentence(self.adapt)
         result: dict[str, Any] = finite(plain)
         return result
 
@@ -259,6 +264,7 @@ class _Summary:
             self.info["split"]["speaker_independent"],
             self.info["synthetic"],
             dict(self.info.get("absent", {})),
+            adapt_of(self.info),
             ()
             if controlled is None
             else tuple(dict.fromkeys(self.selections[controlled, s].control for s in self.seeds)),

@@ -10,6 +10,7 @@ from .comparison import ORACLE, Comparisons, Row, Tested
 from .results import SIGNIFICANT, p_text, points, smallest_p
 from .selection import ENSEMBLE
 from .statistics import Interval
+from .task import with_task
 from .trainings import CONTROL
 
 _MB = 1e6
@@ -24,6 +25,7 @@ def sentences(found: Comparisons) -> list[str]:
         f"{percent(found.others[single])}. An oracle that knew for each clip which modality is "
         f"right would reach {percent(found.others[ORACLE])}."
     )
+    told[0] = with_task(found.adapt, told[0])
     if found.control:
         told.append(
             f"The control ({' or '.join(found.control)} alone, for as many steps as a fused model "

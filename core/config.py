@@ -11,6 +11,7 @@ from .contracts.space import LogUniform, Space, Uniform
 from .errors import ParameterError
 from .modes import ModeName
 from .parameters import bind
+from .task import AdaptName
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,8 @@ class RunConfig:
     space : mapping or None
         Owner -> parameter -> the range that trials choose from (a Space, or its JSON). None
         means what the plugins declare, but for what `settings` fix; a run stores which it was.
+    adapt : {"none", "speaker"}
+        Whether the unlabelled clips of each speaker standardise that speaker's features.
     """
 
     data: tuple[str, ...]
@@ -222,6 +225,7 @@ class RunConfig:
     verify: Literal["open", "always"] = "open"
     tune: int = 0
     space: Mapping[str, Mapping[str, Any]] | None = None
+    adapt: AdaptName = "none"
 
     @property
     def train(self) -> TrainConfig:

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +41,7 @@ from .run_result import RunResult as RunResult
 from .search import check_installed
 from .selection import select
 from .side_by_side import default_jobs, train_all
+from .task import task_sentence, with_task
 from .trace import during
 from .trainings import (
     Training,
@@ -344,6 +345,7 @@ def conclude(run: RunDirectory, workers: int, *, seconds: float) -> RunResult:
     run.write_json("selection.json", selection.to_json())
     test = test_all(run, jobs=workers)
     results, scores = evaluate(data, selection, test, fused_label(config))
+    results = replace(results, verdict=with_task(config.adapt, results.verdict))
     run.write_csv("predictions.csv", _prediction_rows(data, scores))
     run.write_csv("confusion.csv", _confusion_rows(data, results))
     info["handed_out"] = [member.to_json() for member in write_bundle(run, selection)]
@@ -379,6 +381,7 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
         "versions": {"python": platform.python_version(), **_versions(plan.config)},
         "machine": {"processor": platform.processor() or platform.machine()},
         "classes": list(data.classes),
+        **_task(plan.config),
         "synthetic": _is_synthetic(plan, registry),
         "corpora": list(plan.dataset.corpora),
         "dropped_labels": {c: dict(counts) for c, counts in plan.dataset.dropped.items()},
@@ -402,6 +405,11 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, 
         "control": control,
         "seconds": {"extraction": round(report.seconds, 1)},
     }
+
+
+def _task(config: RunConfig) -> dict[str, str]:
+    """Return the entry of run.json that names the task; nothing for a plain run."""
+    return {"task": sentence} if (sentence := task_sentence(config.adapt)) else {}
 
 
 def _fingerprint(plan: Plan, modality: str) -> dict[str, Any]:

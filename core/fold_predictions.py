@@ -103,6 +103,6 @@ def digest_of_weights(folder: Path) -> str:
 def fold_features(context: RunContext, training: Training) -> tuple[FusionModel, Features]:
     """A trained model, and the features it reads: not held in memory, for one pass."""
     spec = spec_of(context.run, training)
-    features = features_of(context, spec, resident_bytes=0)
+    features = features_of(context, spec, resident_bytes=0, fold=training.fold)
     model = trained_model(context.run, training, context.registry).to(features.device)
     return model, features

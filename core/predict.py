@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
+from .adaptation import Collector, Moments
 from .blame import told
 from .bundle import Bundle
 from .changes import Change, changes
@@ -16,12 +18,15 @@ from .config import RunConfig
 from .contracts import Extractor, Recording
 from .errors import MissingModalityError, ParameterError, RecordingError, RunError
 from .extraction import extract_all, fingerprint_of
+from .filenames import AUDIO, audio_files
 from .parameters import as_text
 from .prepare import make_extractors
 from .registry import Registry
 from .run_dir import RunDirectory
+from .task import NAME, task_sentence
 
 BATCH = 32  # recordings held in memory at a time
+FEWEST = 4  # recordings that may give their speaker's statistics themselves
 
 
 def plugins_of(run: Path) -> tuple[str, ...]:
@@ -99,14 +104,108 @@ class Predictor:
             for m in given
             if m not in used.features
         ]
+        self.speaker: dict[str, Moments] = {}  # modality -> of the recordings' speaker
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the probabilities."""
         return self.bundle.classes
 
+    @property
+    def adapted(self) -> bool:
+        """Whether the model standardises recordings by others of their speaker."""
+        return self.bundle.adapt == "speaker"
+
+    @property
+    def task(self) -> list[str]:
+        """The sentence that names the task; empty for a run without adaptation."""
+        return [sentence] if (sentence := task_sentence(self.bundle.adapt)) else []
+
+    def adapt_to(self, files: Sequence[Path], folder: Path | None = None) -> list[str]:
+        """Compute the statistics of the speaker of `files`; nothing for a run without adaptation.
+
+        Parameters
+        ----------
+        files : sequence of Path
+            The recordings to label, all of one speaker. They give the statistics where no folder
+            is named.
+        folder : Path, optional
+            Unlabelled recordings of that speaker, in any folders below it.
+
+        Returns
+        -------
+        list of str
+            What a user has to know: where the statistics come from, what could not be read.
+
+        Raises
+        ------
+        ParameterError
+            If a folder is named and the run is not speaker-adapted, or none is named and there
+            are fewer than four files.
+        CorpusError
+            If the folder can't be read.
+        RecordingError
+            If no recording can be read.
+        """
+        if not self.adapted:
+            if folder is not None:
+                raise ParameterError(
+                    f"The run is not {NAME}: it takes no statistics of a speaker.",
+                    hint="Leave out --speaker-from, or train with: fusion run --adapt speaker",
+                )
+            return []
+        if folder is None and len(files) < FEWEST:
+            raise ParameterError(
+                f"The run is {NAME}: it needs unlabelled recordings of the files' speaker. The "
+                f"files themselves serve from {FEWEST} on, and {len(files)} were given.",
+                hint="Name a folder of the speaker's recordings: --speaker-from DIR",
+            )
+        recordings = list(files) if folder is None else audio_files(folder)
+        if not recordings:
+            raise RecordingError(
+                f"{folder} holds no recordings ({', '.join(AUDIO)}) of the speaker.",
+                hint="Name another folder: --speaker-from DIR",
+            )
+        source = "the files themselves" if folder is None else str(folder)
+        return self._take_statistics(recordings, source)
+
+    def _take_statistics(self, paths: Sequence[Path], source: str) -> list[str]:
+        """Take the speaker's statistics from recordings, `BATCH` in memory at a time."""
+        collectors = {
+            m: Collector(1, e.shape, self.bundle.kept_axes(m)) for m, e in self.extractors.items()
+        }
+        reasons: list[str] = []
+        for start in range(0, len(paths), BATCH):
+            for arrays, reason in self.extracted_all(paths[start : start + BATCH]):
+                if reason is not None:
+                    reasons.append(reason)
+                for m, array in arrays.items():
+                    collectors[m].add(np.zeros(1, np.int64), array[None])
+        if len(reasons) == len(paths):
+            raise RecordingError(
+                f"None of the {len(paths)} recordings of the speaker can be read. {reasons[0]}",
+                hint="Name a folder of the speaker's recordings: --speaker-from DIR",
+            )
+        self.speaker = {m: collector.moments() for m, collector in collectors.items()}
+        count = len(paths) - len(reasons)
+        notes = [f"{NAME}: the speaker's statistics come from {source}, {count} recordings"]
+        if reasons:
+            notes.append(
+                f"{len(reasons)} of {len(paths)} recordings of the speaker can't be read and do "
+                f"not count; the first: {reasons[0]}"
+            )
+        notes += [
+            f"no recording of the speaker has {m}: the training speakers' statistics serve"
+            for m, moments in self.speaker.items()
+            if not moments.count.sum()
+        ]
+        return notes
+
     def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
-        """Label recordings, in the order given; one that can't be read has its `error` set."""
+        """Label recordings, in the order given; one that can't be read has its `error` set.
+
+        Of a speaker-adapted run, :meth:`adapt_to` comes first.
+        """
         waiting: list[Path] = []
         for path in paths:
             waiting.append(path)
@@ -129,7 +228,7 @@ class Predictor:
                 rows_of.append(arrays.get(m))
         if not any(p.error is None for p in found):
             return found
-        rows = iter(self.bundle.probabilities(features))
+        rows = iter(self.bundle.probabilities(features, self.speaker))
         return [p if p.error else self._labelled(p, next(rows)) for p in found]
 
     def extracted(self, path: Path) -> tuple[dict[str, npt.NDArray[Any]], str | None]:

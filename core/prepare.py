@@ -27,6 +27,7 @@ from .parameters import bind, make
 from .registry import HOOKS, Registry
 from .search import search_space
 from .splits import Split, make_splits
+from .task import check_adapt
 from .trace import during
 
 EVERY = "*"  # in RunConfig.dtypes: all features that are not named
@@ -69,6 +70,7 @@ def plan_without_split(config: RunConfig, registry: Registry, *, like: Plan | No
     choose_device(config.device)
     extractors = make_extractors(config, registry)
     dataset = read_dataset(config, registry) if like is None else like.dataset
+    check_adapt(config.adapt, dataset.clips)
     spec = make_spec(config, registry, extractors, len(dataset.classes))
     space = search_space(config, registry, spec)
     settings = bound_settings(config, registry, extractors, spec)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Options that are fields of the configuration as they are, in the commands that have them.
 _PLAIN = ("data", "labels", "strategy", "balancers", "split", "folds", "seed", "device", "trackers",
-          "cache", "strict", "verify")  # fmt: skip
+          "cache", "strict", "verify", "adapt")  # fmt: skip
 _TRAIN = ("epochs", "batch_size", "lr")  # short for --set train.NAME
 
 

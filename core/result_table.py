@@ -17,6 +17,7 @@ from .results import (
     comparison_text,
     interval_text,
 )
+from .task import adapt_of, measured_on
 from .trainings import FUSED
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def result_table(result: RunResult) -> ResultTable:
         header.append("UAR by fold, mean ± sd")
     top = max(model.uar.value for model in models if model.name != CHOSEN)
     return ResultTable(
-        f"Test, {mode.tested} (%, with 95 % intervals)",
+        f"Test, {measured_on(mode.name, adapt_of(result.info))} (%, with 95 % intervals)",
         tuple(header),
         tuple(_row(model, folds) for model in models),
         frozenset(i for i, model in enumerate(models) if model.uar.value == top),

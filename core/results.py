@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,8 @@ class Results:
     control : str
         Modality of the equal-steps control; empty where no baseline was used. Its row is called
         ``"control"``.
+    weight_spread : dict
+        Modality -> standard deviation of its weight over the test clips; empty as `weights` is.
     """
 
     models: tuple[ModelResult, ...]
@@ -81,6 +83,7 @@ class Results:
     weights: dict[str, float]
     confusions: dict[str, list[list[int]]]
     control: str = ""
+    weight_spread: dict[str, float] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -90,6 +93,11 @@ class Results:
             return self.best_single
         pair = (self.best_single, CONTROL)
         return max(pair, key=lambda name: self.model(name).uar.value)
+
+    @property
+    def against_reference(self) -> Comparison:
+        """The comparison of the fused model with :attr:`reference`."""
+        return self.comparisons[AGAINST_CONTROL if self.reference == CONTROL else FUSED]
 
     def model(self, name: str) -> ModelResult:
         return next(m for m in self.models if m.name == name)
@@ -110,6 +118,7 @@ class Results:
             data["weights"],
             data["confusions"],
             data.get("control", ""),
+            data.get("weight_spread", {}),
         )
 
 
@@ -150,14 +159,16 @@ def evaluate(
     }
     for name in control:
         comparisons[AGAINST_CONTROL] = paired_comparison(confusions[FUSED], confusions[name])
+    weights = _weights(data, test, selection.modalities)
     results = Results(
         models,
         selection.best_single,
         comparisons,
         "",
-        _mean_weights(data, test, selection.modalities),
+        {m: float(rows.mean()) for m, rows in weights.items()},
         {name: c.sum(axis=0).tolist() for name, c in confusions.items()},
         selection.control,
+        {m: float(rows.std()) for m, rows in weights.items()},
     )
     return replace(results, verdict=write_verdict(results, selection, label)), scores
 
@@ -186,13 +197,25 @@ def _model_result(
     )
 
 
-def _mean_weights(
+def _weights(
     data: RunData, test: Mapping[Training, Predictions], modalities: Sequence[str]
-) -> dict[str, float]:
+) -> dict[str, npt.NDArray[np.floating]]:
+    """Return modality -> its weight for each test clip, (n,); empty for a strategy without any."""
     fused = [test[Training(fold, FUSED)] for fold in range(len(data.splits))]
     if not fused[0].weights:
         return {}
-    return {m: float(np.concatenate([p.weights[m] for p in fused]).mean()) for m in modalities}
+    return {m: np.concatenate([p.weights[m] for p in fused]) for m in modalities}
+
+
+def weights_text(results: Results) -> str:
+    """``"mel 62 % ± 9, text 38 % ± 9"``; empty where fewer than two modalities are weighed."""
+    if len(results.weights) < 2:
+        return ""
+    return ", ".join(
+        f"{m} {100 * w:.0f} %"
+        + (f" ± {100 * results.weight_spread[m]:.0f}" if m in results.weight_spread else "")
+        for m, w in results.weights.items()
+    )
 
 
 # -- the verdict ---------------------------------------------------------------------
@@ -204,8 +227,14 @@ def write_verdict(results: Results, selection: Selection, label: str) -> str:
 
 
 def _on_fusion(results: Results, label: str) -> str:
-    c, single = _hardest(results)
+    c = results.against_reference
     fused = f"fused model ({label})"
+    single = f"the best single modality ({results.best_single})"
+    if results.reference == CONTROL:
+        single = (
+            f"the better-trained single modality ({results.control} alone, for as many steps in "
+            "all)"
+        )
     figures = (
         f"{points(c.difference)} points of UAR [{points(c.low)}, {points(c.high)}], "
         f"p = {p_text(c.p_value)}, over {c.groups} test speakers"
@@ -219,17 +248,6 @@ def _on_fusion(results: Results, label: str) -> str:
             f"{figures}, with whom no p-value can be below {smallest_p(c.groups):.2g}."
         )
     return f"No reliable difference between the {fused} and {single}: {figures}."
-
-
-def _hardest(results: Results) -> tuple[Comparison, str]:
-    """Return the comparison of fused with the better of best single modality and control."""
-    best = results.best_single
-    if results.reference == best:
-        return results.comparisons[FUSED], f"the best single modality ({best})"
-    return (
-        results.comparisons[AGAINST_CONTROL],
-        f"the better-trained single modality ({results.control}, for as many steps in all)",
-    )
 
 
 def smallest_p(groups: int) -> float:

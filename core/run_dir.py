@@ -22,6 +22,7 @@
       explain.json        what fusion explain found, where it was asked
       trace.jsonl         with --trace-hooks: what plugins' hooks took
       model.safetensors   the model handed out
+      speakers/           of a speaker-adapted run: each speaker's mean and variance, by modality
 """
 
 from __future__ import annotations

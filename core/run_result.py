@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ class RunResult:
         recordings: str | Path | Iterable[str | Path],
         *,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        speaker_from: str | Path | None = None,
     ) -> list[Prediction]:
         """Label recordings with the model that validation chose.
 
@@ -78,6 +80,10 @@ class RunResult:
         settings : mapping, optional
             Where extractors look these recordings up, such as another table:
             ``{"precomputed": {"table": "new.csv"}}``.
+        speaker_from : path, optional
+            Of a speaker-adapted run: a folder of unlabelled recordings of the one speaker of
+            `recordings`. Without it, four recordings or more give the statistics themselves,
+            with a warning.
 
         Returns
         -------
@@ -90,14 +96,22 @@ class RunResult:
         ------
         RunError
             If an installed extractor is not the one that the model was trained with.
+        ParameterError
+            If the run is speaker-adapted and nothing gives the speaker's statistics, or it is
+            not and `speaker_from` is given.
         """
         from .predict import Predictor, plugins_of
         from .registry import Registry
 
-        paths = [recordings] if isinstance(recordings, str | Path) else recordings
+        given = [recordings] if isinstance(recordings, str | Path) else recordings
+        paths = [Path(path) for path in given]
         registry = Registry(plugins_of(self.path))
         predictor = Predictor(self.path, registry, settings=settings)
-        return list(predictor.predict(Path(path) for path in paths))
+        folder = None if speaker_from is None else Path(speaker_from)
+        notes = predictor.adapt_to(paths, folder)
+        for note in notes if folder is None else notes[1:]:
+            warnings.warn(note, stacklevel=2)
+        return list(predictor.predict(paths))
 
     def __repr__(self) -> str:
         best = self.results.best_single

@@ -21,6 +21,7 @@ import torch
 
 from ..cache import FeatureCache, Fingerprint
 from . import parallel
+from .adaptation import Moments, Population, adapted, run_moments, training_population
 from .balancing import (
     control_epochs,
     fused_settings,
@@ -32,7 +33,7 @@ from .baselines import frozen
 from .changes import check_unchanged
 from .checkpoint import load_weights, save_weights
 from .config import RunConfig, TrainConfig
-from .contracts import Baseline
+from .contracts import Baseline, Modality
 from .device import choose_device, free_memory
 from .engine import Trainer
 from .errors import RunError
@@ -155,8 +156,13 @@ def training_context(path: Path) -> RunContext:
     return RunContext(run, config, Registry(config.plugins), run.read_clips())
 
 
-def features_of(context: RunContext, spec: ModelSpec, *, resident_bytes: int) -> Features:
-    """What the model of `spec` reads, of all clips."""
+def features_of(
+    context: RunContext, spec: ModelSpec, *, resident_bytes: int, fold: int
+) -> Features:
+    """Return the features of all clips that a model reads in a fold.
+
+    The fold matters to a speaker-adapted run alone: its training speakers are the population.
+    """
     cache = FeatureCache(context.config.cache)
     extractors = make_extractors(context.config, context.registry)
     modalities = {b.modality.name: b.modality for b in spec.branches}
@@ -167,6 +173,12 @@ def features_of(context: RunContext, spec: ModelSpec, *, resident_bytes: int) ->
         m: stored_arrays(cache, fingerprint_of(extractors[m]), m, context.data, context.config)
         for m in modalities
     }
+    if context.config.adapt == "speaker":
+        for m, modality in modalities.items():
+            fingerprint = fingerprint_of(extractors[m])
+            moments = speaker_moments(context.run.path, fingerprint, modality, arrays[m],
+                                      context.data, context.config)  # fmt: skip
+            arrays[m] = adapted(arrays[m], moments, context.data, fold)
     device = choose_device(context.config.device)
     return Features(
         modalities,
@@ -185,6 +197,33 @@ def stored_arrays(
     arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
     absent = data.absent.get(modality)
     return arrays if absent is None else Gapped(arrays, absent)
+
+
+def speaker_moments(
+    run: Path,
+    fingerprint: Fingerprint,
+    modality: Modality,
+    arrays: Arrays,
+    data: RunData,
+    config: RunConfig,
+) -> Moments:
+    """Return the statistics of a run's speakers in one modality, stored with the run."""
+    return run_moments(run, fingerprint.id, modality, config.train.normalise, arrays, data)
+
+
+def populations_of(context: RunContext, spec: ModelSpec, fold: int) -> dict[str, Population]:
+    """Return the training population of a fold, for each modality of a model."""
+    cache = FeatureCache(context.config.cache)
+    extractors = make_extractors(context.config, context.registry)
+    found: dict[str, Population] = {}
+    for m, modality in ((b.modality.name, b.modality) for b in spec.branches):
+        fingerprint = fingerprint_of(extractors[m])
+        arrays = stored_arrays(cache, fingerprint, m, context.data, context.config)
+        moments = speaker_moments(
+            context.run.path, fingerprint, modality, arrays, context.data, context.config
+        )
+        found[m] = training_population(moments, context.data, fold)
+    return found
 
 
 def _seed(context: RunContext, training: Training) -> int:
@@ -226,7 +265,7 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
     spec = spec_of(run, training)
     # Half of what is free, shared by the trainings that run beside each other.
     budget = free_memory(choose_device(config.device)) // (2 * workers)
-    features = features_of(context, spec, resident_bytes=budget)
+    features = features_of(context, spec, resident_bytes=budget, fold=training.fold)
     with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
         if config.tune and training.model != CONTROL:
 
@@ -257,7 +296,8 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
 def _help_train(context: RunContext, training: Training, workers: int) -> None:
     """The same beside the process that leads: nothing is written."""
     budget = free_memory(choose_device(context.config.device)) // (2 * workers)
-    features = features_of(context, spec_of(context.run, training), resident_bytes=budget)
+    spec = spec_of(context.run, training)
+    features = features_of(context, spec, resident_bytes=budget, fold=training.fold)
     checkpoint = context.run.training(training.name) / "checkpoint.pt"
     _fit(context, training, features, checkpoint, lambda record: None)
 

@@ -15,6 +15,7 @@ from ..audit_results import Audit, Column, flattery_sentence, remarks
 from ..modes import MODES
 from ..prepare import Plan
 from ..results import interval_text
+from ..task import task_name
 from .display import Display, new_console
 
 
@@ -62,7 +63,8 @@ def print_audit(audit: Audit, out: Path) -> None:
 
 def _table(audit: Audit) -> Table:
     columns = audit.columns
-    table = Table(title="UAR (%) by model and split", title_justify="left", box=None,
+    title = ", ".join(filter(None, ("UAR (%) by model and split", task_name(audit.adapt))))
+    table = Table(title=title, title_justify="left", box=None,
                   pad_edge=False, header_style="bold", title_style="")  # fmt: skip
     table.add_column("", no_wrap=True)
     for column in columns:

@@ -15,6 +15,7 @@ from ..comparison import Comparisons, Row
 from ..comparison_text import by_score, matrix, percent, sentences, tested
 from ..grid import Cell, PlannedGrid, Request
 from ..run_dir import RunDirectory
+from ..task import task_name
 from ..trainings import FUSED
 from .display import Display, new_console
 
@@ -98,6 +99,7 @@ _COLUMNS = ("method", "UAR [95 %]", "validation", "rank", "vs single (p)", "vs e
 
 def _detail(found: Comparisons, rows: list[Row]) -> Table:
     heard = "on speakers never heard" if found.speaker_independent else "SPEAKER-DEPENDENT"
+    heard = ", ".join(filter(None, (heard, task_name(found.adapt))))
     title = f"Test, {heard}, from the best on validation down; p by Holm, controls dim"
     table = _table(title, list(_COLUMNS))
     for row in rows:

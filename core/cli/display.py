@@ -29,9 +29,11 @@ from ..modes import MODES, Group, speaker_of
 from ..prepare import Plan
 from ..report import REPORT, cautions
 from ..result_table import comparison_lines, result_table
+from ..results import weights_text
 from ..run_dir import PARTS
 from ..selection import ENSEMBLE
 from ..splits import Split
+from ..task import adapt_of, adapted_line
 from ..trainings import CONTROL, FUSED, Training
 from .findings import one_line
 
@@ -213,7 +215,7 @@ def _lacks(plan: Plan, label: str, split: Split, part: str) -> bool:
 def _about_split(plan: Plan) -> list[str]:
     """What sets this split apart: which corpus is tested, who validates, who was heard."""
     clips, mode = plan.dataset.clips, MODES[plan.config.split]
-    lines: list[str] = []
+    lines = [adapted_line(clips)] if plan.config.adapt == "speaker" else []
     if mode.name == "corpus":
         tested = [", ".join(sorted({clips[i].corpus for i in s.test})) for s in plan.splits]
         lines.append(f"tested: {escape('; then '.join(tested))}")
@@ -249,9 +251,9 @@ def print_result(result: RunResult) -> None:
     console.print()
     for line in comparison_lines(results):
         console.print(escape(line))
-    if len(results.weights) > 1:
-        shares = ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
-        console.print(f"fusion weights on test: {shares}")
+    shares = weights_text(results)
+    if shares:
+        console.print(f"share of the scores on test, mean ± sd over clips: {escape(shares)}")
     for line in absence_text(info):
         console.print(line)
     console.print()
@@ -268,7 +270,10 @@ def print_result(result: RunResult) -> None:
         console.print(f"diagnosis: {one_line(findings)}")
         console.print(f"what they mean: fusion diagnose {escape(str(result.path))}")
     console.print(f"\nrun directory: {escape(str(result.path))}")
-    console.print(f"label new recordings: fusion predict {escape(str(result.path))} FILE...")
+    speaker = " --speaker-from DIR" if adapt_of(info) == "speaker" else ""
+    console.print(
+        f"label new recordings: fusion predict {escape(str(result.path))} FILE...{speaker}"
+    )
     if (result.path / REPORT).is_file():
         console.print(f"report: {escape(str(result.path / REPORT))}")
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="RUN")
 @click.option("--clip", "clips", multiple=True, metavar="FILE",
               help="A recording whose label is explained; may be repeated.")  # fmt: skip
+@click.option("--speaker-from", metavar="DIR",
+              help="With --clip, of a run with --adapt speaker: unlabelled recordings of the "
+              "clips' one speaker. [default: the clips, if there are four or more]")  # fmt: skip
 @click.option("--model", default="fused", show_default=True, metavar="fused|MODALITY",
               help="Which of the run's models.")  # fmt: skip
 @click.option("--part", type=click.Choice(["test", "val"]), default="test", show_default=True,
@@ -48,11 +51,20 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion explain runs/mine --model mel --axis mel=frequency
     fusion explain runs/mine --clip speech.wav
     """
+    from ..errors import UserError
     from ..predict import plugins_of
 
     registry = registry_from(ctx, plugins_of(Path(options["run"])))
     axes = _axes(options["axes"])
-    return _clips(ctx, options, registry, axes) if options["clips"] else _run(ctx, options, axes)
+    if options["clips"]:
+        return _clips(ctx, options, registry, axes)
+    if options["speaker_from"]:
+        raise UserError(
+            "--speaker-from is for recordings given with --clip; the run's own clips have their "
+            "speakers.",
+            hint="Leave it out, or add --clip FILE.",
+        )
+    return _run(ctx, options, axes)
 
 
 def _axes(given: Sequence[str]) -> dict[str, str]:
@@ -109,6 +121,7 @@ def _clips(
     from ..errors import UserError
     from ..explain.clips import ClipExplainer
     from .explain_display import print_clip, print_clip_notes
+    from .predict import adapt_aloud
 
     command_line = click.core.ParameterSource.COMMANDLINE
     for name in _RUN_ONLY:
@@ -124,8 +137,10 @@ def _clips(
     explainer = ClipExplainer(Path(options["run"]), registry, axes=axes, device=device)
     for warning in explainer.warnings:
         click.echo(click.style("warning: ", fg="yellow") + warning, err=True)
+    names = [Path(name) for name in options["clips"]]
+    adapt_aloud(explainer, names, options["speaker_from"])
     rows: list[dict[str, Any]] = []
-    for found in explainer.explain(Path(name) for name in options["clips"]):
+    for found in explainer.explain(names):
         rows.append(found.to_json())
         if found.error is not None:
             # A name that is no UTF-8 can be opened, but not printed as it is.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import plugin_options, registry_from
+
+if TYPE_CHECKING:
+    from ..predict import Predictor
 
 
 @click.command("predict")
@@ -17,11 +20,19 @@ from . import plugin_options, registry_from
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--set", "settings", multiple=True, metavar="FEATURE.NAME=VALUE",
               help="Where new recordings are looked up: precomputed.table=FILE")  # fmt: skip
+@click.option("--speaker-from", metavar="DIR",
+              help="Unlabelled recordings of the files' one speaker, for a run with --adapt "
+              "speaker. [default: the files, if there are four or more]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per file and line.")
 @plugin_options
 @click.pass_context
 def command(
-    ctx: click.Context, run: str, files: tuple[str, ...], settings: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    run: str,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    speaker_from: str | None,
+    as_json: bool,
 ) -> int:
     """Label recordings with the model that RUN handed out.
 
@@ -31,6 +42,7 @@ def command(
 
     \b
     fusion predict runs/20260101-120000-gated new.wav --set precomputed.table=new.csv
+    fusion predict runs/20260101-120000-gated new.wav --speaker-from recordings/anna
     """
     from ..parameters import parse_settings
     from ..predict import Predictor, plugins_of
@@ -39,13 +51,18 @@ def command(
     predictor = Predictor(Path(run), registry, settings=parse_settings(settings))
     for warning in predictor.warnings:
         _warn(warning)
+    names = [Path(name) for name in files]
+    adapt_aloud(predictor, names, speaker_from)
+    if predictor.task and not as_json:
+        click.echo(predictor.task[0])
     width = max(len(click.format_filename(name)) for name in files)
     if not as_json:
         click.echo(f"{'file':<{width}}  {'label':<10}  " + "  ".join(
             f"{name:>8}" for name in predictor.classes))  # fmt: skip
+    task = {"task": predictor.task[0]} if predictor.task else {}
     failures = labelled = 0
     lacking: Counter[str] = Counter()
-    for prediction in predictor.predict(Path(name) for name in files):
+    for prediction in predictor.predict(names):
         if prediction.error is not None:
             failures += 1
             # A name that is no UTF-8 can be opened, but not printed as it is.
@@ -55,7 +72,7 @@ def command(
             labelled += 1
             lacking.update(prediction.lacking)
         if as_json:
-            click.echo(json.dumps(_plain(prediction)))
+            click.echo(json.dumps({**_plain(prediction), **task}))
         elif prediction.error is None:
             shares = "  ".join(f"{prediction.probabilities[c]:8.3f}" for c in predictor.classes)
             name = click.format_filename(prediction.path)
@@ -63,6 +80,16 @@ def command(
     for modality, count in lacking.items():
         _warn(f"{count} of {labelled} recordings have no {modality}: labelled without it")
     return 2 if failures else 0
+
+
+def adapt_aloud(predictor: Predictor, files: list[Path], speaker_from: str | None) -> None:
+    """Take the statistics of the files' speaker, and say on standard error where from."""
+    notes = predictor.adapt_to(files, Path(speaker_from) if speaker_from else None)
+    for number, note in enumerate(notes):
+        if speaker_from and number == 0:  # as it was asked for
+            click.echo(note, err=True)
+        else:
+            _warn(note)
 
 
 def _warn(text: str) -> None:

@@ -72,6 +72,11 @@ def training_options(function: Any) -> Any:
         click.option(
             "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps."
         ),
+        click.option(
+            "--adapt", type=click.Choice(["none", "speaker"]), default="none", show_default=True,
+            help="speaker: standardise features by the unlabelled clips of each speaker, test "
+            "speakers included (docs/adaptation.md).",
+        ),
     ]  # fmt: skip
     return _decorated(function, options)
 

@@ -128,10 +128,13 @@ _WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:
+    from ..task import adapt_of
+
     return {
         "run": str(result.path),
         "synthetic": result.info["synthetic"],
         "split": result.info["split"]["mode"],
+        "adapt": adapt_of(result.info),
         "tune": result.info["config"].get("tune", 0),
         "trainings": result.info.get("trainings"),
         "speaker_independent": result.info["split"]["speaker_independent"],

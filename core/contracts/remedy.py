@@ -37,6 +37,11 @@ class Patient:
         Modality -> the branch that suits it best, where its extractor names one.
     faults : sequence of Fault
         What was found, the most important first.
+    settings : mapping
+        Owner -> parameter -> value of the run, as far as they are known.
+    from_baselines : bool
+        Whether the branches of the fused model start with the weights of the single-modality
+        models already, by ``train.start`` or by a balancer that decides about the start.
     """
 
     strategy: str
@@ -44,6 +49,16 @@ class Patient:
     branches: Mapping[str, str]
     preferred: Mapping[str, str]
     faults: Sequence[Fault] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    from_baselines: bool = False
+
+    def has(self, settings: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Return whether the run is known to have all of these settings."""
+        return all(
+            name in self.settings.get(owner, {}) and str(self.settings[owner][name]) == str(value)
+            for owner, given in settings.items()
+            for name, value in given.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +114,7 @@ class Remedy(Plugin):
         """What to change; None where this remedy has nothing to offer."""
         added = tuple(b for b in self.balancers if b not in patient.balancers)
         same = self.strategy in (None, patient.strategy) and not added
-        if same and not self.settings:
+        if same and patient.has(self.settings):
             return None
         return Prescription(
             self.strategy,

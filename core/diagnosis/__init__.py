@@ -9,7 +9,8 @@ from pathlib import Path
 from ..config import RunConfig
 from ..registry import Registry
 from ..run_dir import RunDirectory
-from . import data_rules, training_rules
+from ..task import task_sentence
+from . import data_rules, fusion_rules, training_rules
 from .evidence import Evidence, gather
 from .findings import SEVERITIES, Diagnosis, Finding
 from .remedies import with_remedies
@@ -36,12 +37,19 @@ TRAINING_RULES: tuple[Rule, ...] = (
     training_rules.cold_start,
     training_rules.branch_imbalance,
     training_rules.overfitting_head,
+    fusion_rules.held_back,
+    fusion_rules.misplaced_trust,
+    fusion_rules.memorised_head,
 )
 # What is wrong with a modality itself explains what else is seen of it.
 _CAUSES = {"not_finite", "dead_branch", "frozen_branch", "mispaired", "swamping_bias",
            "scale_mismatch"}  # fmt: skip
 _EFFECTS = {"cold_start", "branch_imbalance", "architecture_imbalance", "overfitting_head",
-            "label_noise"}  # fmt: skip
+            "label_noise", "held_back", "misplaced_trust", "memorised_head"}  # fmt: skip
+# A branch that fits too little of its training clips knows little of validation clips as well.
+_SLOW = {"cold_start", "branch_imbalance"}
+# These say nothing about a fused model that is below its best modality.
+_NO_REASONS = {"leaked_speakers", "duplicates", "label_noise"}
 
 
 def diagnose(
@@ -86,8 +94,9 @@ def diagnose(
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
     """What the rules say of the evidence, the most important first; without remedies."""
-    rules, caveats = [*DATA_RULES, *TRAINING_RULES], []
-    steps = evidence.mean([float(fold.fused.summary.get("step", 0)) for fold in evidence.folds])
+    rules = [*DATA_RULES, *TRAINING_RULES]
+    caveats = [sentence] if (sentence := task_sentence(evidence.config.adapt)) else []
+    steps = evidence.steps
     if steps < thresholds.fewest_steps:
         rules = [*DATA_RULES]
         caveats.append(
@@ -106,6 +115,8 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
         )
     findings = [f for rule in rules for f in rule(evidence, thresholds)]
     findings = [_milder(f) if _follows(f, findings) else f for f in findings]
+    if all(f.severity == "mild" or f.fault in _NO_REASONS for f in findings):
+        findings += fusion_rules.unexplained(evidence, thresholds)
     return Diagnosis(
         tuple(sorted(findings, key=lambda finding: finding.rank)),
         training_rules.measured(evidence),
@@ -123,8 +134,17 @@ def _follows(finding: Finding, others: Sequence[Finding]) -> bool:
     causes = {f.modality for f in others if f.fault in _CAUSES and f.severity != "mild"}
     if finding.fault in _EFFECTS and causes and finding.modality in {None, *causes}:
         return True
+    slow = [f.modality for f in others if f.fault in _SLOW and f.severity != "mild"]
+    if finding.fault == "held_back" and {None, finding.modality} & set(slow):
+        return True
     too_large = any(f.fault == "overfitting_head" and f.numbers["too_large"] for f in others)
-    return too_large and finding.fault in {"cold_start", "branch_imbalance"}
+    return too_large and finding.fault in {
+        "cold_start",
+        "branch_imbalance",
+        "held_back",
+        "misplaced_trust",
+        "memorised_head",
+    }
 
 
 def _milder(finding: Finding) -> Finding:

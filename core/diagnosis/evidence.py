@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ...cache import FeatureCache
+from ..adaptation import adapted
 from ..config import RunConfig
+from ..device import choose_precision
 from ..extraction import fingerprint_of
-from ..features import Arrays, Indices
-from ..fold_predictions import validate_all
+from ..features import Arrays, Features, Indices
+from ..fold_predictions import fold_features, validate_all
 from ..history import kept_epochs
-from ..inference import Predictions
+from ..inference import Predictions, encoded
 from ..metrics import confusion_matrix, uar
-from ..model import ModelSpec, build_model, count_parameters
+from ..model import FusionModel, ModelSpec, build_model, count_parameters
 from ..prepare import make_extractors
 from ..presence import having
 from ..registry import Registry
 from ..run_dir import RunData, RunDirectory
 from ..splits import Split
-from ..trainings import FUSED, Training, stored_arrays
+from ..trainings import FUSED, Training, speaker_moments, stored_arrays, training_context
+from .pools import HeldOutPool, Targets, held_out_pool, linear_head, measured_shares
 from .views import Floats, pooled
 
 Record = Mapping[str, Any]
 _LATE = 0.2  # share of the epochs that "late" means
+_MOST = 2000  # training clips that a fresh head is fitted to
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,46 @@ class Fold:
     said: Mapping[str, Predictions]  # by model
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings that the branches of a fused model give to clips of one fold.
+
+    Attributes
+    ----------
+    train, val : array
+        (n, P) and (k, P): all modalities side by side, 0 for one that a clip lacks.
+    targets : array
+        (n,) classes of the training clips.
+    """
+
+    train: Floats
+    targets: Targets
+    val: Floats
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Validation UAR of what isolates the branches, the trust and the head, in points.
+
+    Attributes
+    ----------
+    fused : float
+        The fused model.
+    head : float
+        A fresh linear head on the embeddings of the fused model, fitted to training clips; NaN
+        where the features can't be read.
+    probes : float
+        The log-linear pool of the fused model's probes.
+    singles : float
+        The log-linear pool of the single-modality models.
+    """
+
+    fused: float
+    head: float
+    probes: float
+    singles: float
+
+
 @dataclass
 class Evidence:
     """What there is to judge a run by."""
@@ -81,6 +127,7 @@ class Evidence:
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)  # weights by modality; "" the head
     missing: str = ""  # why there are no arrays
+    embed: Callable[[int], Embedded | None] | None = None  # of the fused model, by fold
 
     @property
     def modalities(self) -> list[str]:
@@ -144,6 +191,112 @@ class Evidence:
         known += [self.val_uar(m, everywhere=True) for m in self.modalities if m not in whole]
         return 100 * (max([x for x in known if np.isfinite(x)], default=0.0) - self.late("val_uar"))
 
+    @property
+    def steps(self) -> float:
+        """Training steps that the fused model has behind it, mean over folds.
+
+        The steps of its baselines count where it starts from them: its branches took them.
+        """
+        found: list[float] = []
+        for fold in self.folds:
+            steps = float(fold.fused.summary.get("step", 0))
+            if "start" in fold.fused.summary:
+                steps += self.mean([float(s.summary.get("step", 0)) for s in fold.single.values()])
+            found.append(steps)
+        return self.mean(found)
+
+    @cached_property
+    def best_single(self) -> tuple[str, float]:
+        """Modality with the highest mean UAR on validation over all clips, and that UAR."""
+        uars = {m: self.val_uar(m, everywhere=True) for m in self.modalities}
+        best = max(uars, key=uars.__getitem__)
+        return best, uars[best]
+
+    @cached_property
+    def behind(self) -> float:
+        """Points of UAR that the fused model is below the best single modality on validation."""
+        return 100 * (self.best_single[1] - self.val_uar(FUSED))
+
+    def speakers(self, clips: Indices) -> npt.NDArray[Any]:
+        """Speaker of each of the clips; speakers of two corpora are never the same."""
+        every = self.data.clips
+        return np.array([f"{every[i].corpus}/{every[i].speaker}" for i in clips])
+
+    def _pools(self, members: Callable[[Fold], Sequence[npt.NDArray[Any]]]) -> list[HeldOutPool]:
+        return [
+            held_out_pool(
+                members(fold),
+                self.data.targets[fold.split.val],
+                self.speakers(fold.split.val),
+                self.data.present(self.modalities, fold.split.val),
+            )
+            for fold in self.folds
+        ]
+
+    @property
+    def has_probes(self) -> bool:
+        """Whether the fused models of all folds have predictions of a probe of every modality."""
+        return all(set(self.modalities) <= set(fold.said[FUSED].unimodal) for fold in self.folds)
+
+    @cached_property
+    def probe_pools(self) -> list[HeldOutPool]:
+        """Log-linear pool of the fused model's probes on validation, for each fold."""
+        return self._pools(lambda fold: [fold.said[FUSED].unimodal[m] for m in self.modalities])
+
+    @cached_property
+    def single_pools(self) -> list[HeldOutPool]:
+        """Log-linear pool of the single-modality models on validation, for each fold."""
+        return self._pools(lambda fold: [fold.said[m].probabilities for m in self.modalities])
+
+    def pool_points(self, pools: Sequence[HeldOutPool]) -> float:
+        """UAR of pools on validation in points, mean over folds."""
+        return 100 * self.mean(
+            [
+                self.uar(pool.probabilities.argmax(axis=1), fold.split.val)
+                for pool, fold in zip(pools, self.folds, strict=True)
+            ]
+        )
+
+    @cached_property
+    def trust(self) -> dict[str, float]:
+        """Modality -> its effective share in the fused scores on validation, mean over folds.
+
+        The weights of the strategy where it has any; else measured on the predictions of the
+        fused model and of its probes.
+        """
+        found: list[npt.NDArray[Any]] = []
+        for fold in self.folds:
+            said = fold.said[FUSED]
+            if set(self.modalities) <= set(said.weights):
+                shares = np.array([said.weights[m].mean() for m in self.modalities])
+            else:
+                present = self.data.present(self.modalities, fold.split.val)
+                probes = [said.unimodal[m] for m in self.modalities]
+                shares = measured_shares(said.probabilities, probes, present)
+            found.append(shares)
+        means = np.mean(found, axis=0).tolist()
+        return dict(zip(self.modalities, means, strict=True))
+
+    @cached_property
+    def blame(self) -> Blame:
+        """The isolating experiment: which part of the fused model loses points on validation."""
+        return Blame(
+            100 * self.val_uar(FUSED),
+            self._fresh_head(),
+            self.pool_points(self.probe_pools) if self.has_probes else float("nan"),
+            self.pool_points(self.single_pools),
+        )
+
+    def _fresh_head(self) -> float:
+        found: list[float] = []
+        for fold in self.folds:
+            embedded = None if self.embed is None else self.embed(fold.number)
+            if embedded is None:
+                return float("nan")
+            said = linear_head(embedded.train, embedded.targets, self.classes, embedded.val)
+            found.append(100 * self.uar(said.argmax(axis=1), fold.split.val))
+        return self.mean(found)
+
     def known(self, clips: Indices, *modalities: str) -> Indices:
         """Those of the clips that have all of the modalities; the fused model is none."""
         return having(self.data.absent, clips, modalities)
@@ -188,11 +341,42 @@ def gather(run: RunDirectory, registry: Registry, *, jobs: int = 0) -> Evidence:
         )
         for number, split in enumerate(data.splits)
     ]
-    arrays, missing = _arrays(config, registry, data)
+    arrays, missing = _arrays(run.path, config, registry, data, spec)
     model = build_model(spec, registry)
     sizes = {m: count_parameters(branch) for m, branch in model.branches.items()}
     sizes[""] = count_parameters(model.strategy)
-    return Evidence(config, spec, data, folds, arrays, sizes, missing)
+    embed = None if missing else partial(_embedded, run)
+    return Evidence(config, spec, data, folds, arrays, sizes, missing, embed)
+
+
+def _embedded(run: RunDirectory, number: int) -> Embedded | None:
+    """Embed the training and validation clips of a fold; None where the features are gone."""
+    from ..errors import FusionError
+
+    context = training_context(run.path)
+    split = context.data.splits[number]
+    train = split.train
+    if len(train) > _MOST:
+        train = np.sort(np.random.default_rng(0).choice(train, _MOST, replace=False))
+    try:
+        model, features = fold_features(context, Training(number, FUSED))
+        precision = choose_precision(context.config.train.precision, features.device)
+        rows = [_side_by_side(model, features, part, precision) for part in (train, split.val)]
+    except (FusionError, OSError):
+        return None
+    return Embedded(rows[0], context.data.targets[train], rows[1])
+
+
+def _side_by_side(
+    model: FusionModel, features: Features, clips: Indices, precision: torch.dtype
+) -> Floats:
+    """Embeddings of all modalities, (n, P)."""
+    found = [
+        torch.cat([z.float() for z in part.embeddings.values()], dim=1).cpu().numpy()
+        for part, *_ in encoded(model, features, clips, precision)
+    ]
+    joined: Floats = np.concatenate(found).astype(np.float64)
+    return joined
 
 
 def _curve(run: RunDirectory, training: Training) -> Curve:
@@ -200,8 +384,14 @@ def _curve(run: RunDirectory, training: Training) -> Curve:
     return Curve(kept_epochs(run, training, summary), summary)
 
 
-def _arrays(config: RunConfig, registry: Registry, data: RunData) -> tuple[dict[str, Arrays], str]:
-    """The features, where they still are in the cache."""
+def _arrays(
+    path: Path, config: RunConfig, registry: Registry, data: RunData, spec: ModelSpec
+) -> tuple[dict[str, Arrays], str]:
+    """The features, where they still are in the cache.
+
+    Of a speaker-adapted run they are adapted, all speakers taken as the population: these arrays
+    serve all folds at once.
+    """
     from ..errors import FusionError
 
     try:
@@ -211,6 +401,12 @@ def _arrays(config: RunConfig, registry: Registry, data: RunData) -> tuple[dict[
             m: stored_arrays(cache, fingerprint_of(e), m, data, config)
             for m, e in extractors.items()
         }
+        if config.adapt == "speaker":
+            for modality in (b.modality for b in spec.branches):
+                m = modality.name
+                fingerprint = fingerprint_of(extractors[m])
+                moments = speaker_moments(path, fingerprint, modality, found[m], data, config)
+                found[m] = adapted(found[m], moments, data, None)
         return found, ""
     except (FusionError, OSError) as error:
         return {}, getattr(error, "message", str(error))

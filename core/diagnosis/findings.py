@@ -21,8 +21,12 @@ TITLES = {
     "cold_start": "Cold start",
     "overfitting_head": "Over-fitting fusion head",
     "branch_imbalance": "Branch imbalance",
+    "held_back": "Branch held back",
+    "misplaced_trust": "Misplaced trust",
+    "memorised_head": "Memorised head",
     "architecture_imbalance": "Architecture imbalance",
     "label_noise": "Label noise",
+    "unexplained": "Unexplained loss",
 }
 """Every fault there is a rule for. Causes stand before what they lead to."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from ..balancing import starts_from_baselines
 from ..config import RunConfig
 from ..contracts import Fault, Patient, Prescription, Remedy
 from ..errors import FusionError
@@ -61,12 +62,16 @@ def patient_of(
             name = None
         if name is not None:
             preferred[modality] = name
+    decided = any("start" in registry.balancer(b).takes_over for b in config.balancers)
+    branches = {branch.modality.name: branch.branch for branch in spec.branches}
     return Patient(
         config.strategy,
         config.balancers,
-        {branch.modality.name: branch.branch for branch in spec.branches},
+        {m: config.branches.get(m, branch) for m, branch in branches.items()},
         preferred,
         faults,
+        {owner: dict(given) for owner, given in config.settings.items()},
+        decided or starts_from_baselines(config, registry),
     )
 
 

@@ -40,6 +40,22 @@ class Thresholds:
     head_ratio : float
         Over-fitting head: or, with a gap twice as large, the head has so many times the weights
         of all branches together.
+    held_points : float
+        Held-back branch: on validation the probe of a modality inside the fused model is so many
+        points below the modality trained alone.
+    held_p : float
+        And with a p-value below this (paired test over speakers; over clips where there are
+        fewer than six speakers).
+    trust_share : float
+        Misplaced trust: the share of a modality in the fused scores is so far above its share in
+        the pool of the probes that is fitted to held-out speakers.
+    memorised : float
+        Memorised head: training UAR of the fused scores, and of at least one probe.
+    pool_points : float
+        Misplaced trust, memorised head: and the fused scores are so many points below that pool.
+    behind_points : float
+        Unexplained: the fused model is so many points below the best single modality on
+        validation. The findings about the fusion are above mild from here on.
     linear_points : float
         Architecture imbalance: a modality alone is so many points below a linear classifier on
         the same features, on validation.
@@ -68,6 +84,12 @@ class Thresholds:
     gap_points: float = 10.0
     loss_points: float = 3.0
     head_ratio: float = 5.0
+    held_points: float = 5.0
+    held_p: float = 0.05
+    trust_share: float = 0.2
+    memorised: float = 0.9
+    pool_points: float = 3.0
+    behind_points: float = 3.0
     linear_points: float = 8.0
     unfitted_points: float = 3.0
     linear_p: float = 0.01

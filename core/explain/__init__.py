@@ -36,6 +36,7 @@ from ..prepare import make_extractors
 from ..registry import Registry
 from ..run_dir import RunDirectory
 from ..side_by_side import in_processes
+from ..task import task_sentence
 from ..trainings import FUSED, RunContext, Training, training_context
 from .evidence import Evidence, gather
 from .gradients import TOLERANCE
@@ -204,7 +205,7 @@ def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
 def _notes(
     context: RunContext, spec: ModelSpec, part: str, evidence: Sequence[Evidence]
 ) -> tuple[str, ...]:
-    notes: list[str] = []
+    notes = [sentence] if (sentence := task_sentence(context.config.adapt)) else []
     if len(spec.branches) > 1:
         notes += absence_notes(
             all(e.knows_absence for e in evidence), f"The strategy {spec.strategy}"

@@ -148,8 +148,11 @@ class ClipExplainer(Predictor):
     def notes(self) -> list[str]:
         """What a reader has to know about these figures."""
         if len(self.modalities) == 1:
-            return [f"The model handed out takes {self.modalities[0]} alone: everything is its."]
-        return absence_notes(self._model.knows_absence, "The model handed out")
+            return [
+                *self.task,
+                f"The model handed out takes {self.modalities[0]} alone: everything is its.",
+            ]
+        return self.task + absence_notes(self._model.knows_absence, "The model handed out")
 
     def explain(self, paths: Iterable[Path]) -> Iterator[ClipExplanation]:
         """Explain recordings, in the order given; one that can't be read has its `error` set."""
@@ -167,7 +170,10 @@ class ClipExplainer(Predictor):
             raw = {m: torch.from_numpy(array)[None].to(self._device) for m, array in arrays.items()}
             nobody = np.zeros((0, 1), np.int64)  # one clip can't be permuted
             only = np.zeros(1, np.int64)
-            inputs = self._model.standardised(raw)
+            members = range(len(self.bundle.parts))
+            inputs = self._model.standardised_each(
+                [self.bundle.adapted(k, raw, self.speaker) for k in members]
+            )
             yield self._told(path, gather(self._model, inputs, only, self._groups, nobody))
 
     def _told(self, path: Path, answers: Evidence) -> ClipExplanation:

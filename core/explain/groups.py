@@ -149,9 +149,9 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
 def _beginnings(words: Sequence[Sequence[str]]) -> dict[str, list[int]]:
     """Part a long axis by the first words of its entries' names: beginning -> entries.
 
-    As many words as make no more than `MAX_PARTS` parts. Empty where every entry may be a part by
-    itself, where names have different numbers of words, and where they all begin alike or with
-    too many different words.
+    Takes as many words as make no more than `MAX_PARTS` parts. The result is empty where every
+    entry can be a part by itself, where names differ in their number of words, and where all
+    names begin alike or more than `MAX_PARTS` first words differ.
     """
     if len(words) <= MAX_PARTS or len({len(w) for w in words}) > 1:
         return {}

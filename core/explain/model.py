@@ -43,10 +43,14 @@ class Explained:
 
         Zero is the mean of the member's training clips.
         """
+        return self.standardised_each([raw] * len(self.parts))
+
+    def standardised_each(self, raw: Sequence[Mapping[str, Tensor]]) -> Inputs:
+        """Standardise features that differ between members: one mapping for each of them."""
         return {
             (k, m): x
             for k, part in enumerate(self.parts)
-            for m, x in part.model.standardised(raw).items()
+            for m, x in part.model.standardised(raw[k]).items()
         }
 
     def represent(self, inputs: Inputs) -> Inputs:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from ...cache.builder import BuildReport
 from ..absence import unaware
 from ..build import Extracted
 from ..config import RunConfig
-from ..contracts import Prescription
+from ..contracts import Patient, Prescription
 from ..corpora import Dataset
 from ..diagnosis import Diagnosis, Thresholds, diagnose
 from ..diagnosis.remedies import patient_of, prescriptions
@@ -133,6 +133,7 @@ class _Work:
         self.spec = ModelSpec.from_json(self.base_run.info()["model"])
         self.data = self.base_run.read_clips()
         self.runs = {BASE: self.base_run}
+        self.tried = [self.config]
 
     def _base_of(self, plan: Plan) -> RunDirectory:
         """The run to be mended, where it was not given; made where it is not there yet."""
@@ -146,10 +147,13 @@ class _Work:
         base = self._concluded(Step(BASE, str(self.base_run.path), kept=True), self.base_run)
         steps, best, config = [base], base, self.config
         self.observer.diagnosed(diagnosis, base, self._goal(steps))
-        for name, offer in self._offers(diagnosis).items():
+        for name in self._offers(diagnosis):
             if best.fused >= self._goal(steps) or self._late():
                 break
-            step, tried = self._step(len(steps), name, offer, config, base)
+            done = self._step(len(steps), name, diagnosis, config, base)
+            if done is None:
+                continue
+            step, tried = done
             if step.fused > best.fused:
                 step, config = replace(step, kept=True), tried
                 best = step
@@ -163,7 +167,7 @@ class _Work:
         share_alike(self.runs[chosen.name], [self.base_run])  # its control, trained just now
         result = resume_experiment(self.runs[chosen.name].path, jobs=self.jobs)
         single = max(self._modalities, key=lambda m: base.val_uar[m])
-        done = Repair(
+        repaired = Repair(
             self.folder.path,
             diagnosis,
             tuple(steps),
@@ -176,8 +180,8 @@ class _Work:
             self._against_base(chosen, single),
         )
         known = self.folder.read_json(FILE)
-        self.folder.write_json(FILE, {**known, **done.to_json()})
-        return done
+        self.folder.write_json(FILE, {**known, **repaired.to_json()})
+        return repaired
 
     def _against_base(self, chosen: Step, single: str) -> Comparison:
         """On test, paired: what is handed out, and the base's best single modality."""
@@ -191,12 +195,15 @@ class _Work:
     def _modalities(self) -> list[str]:
         return [branch.modality.name for branch in self.spec.branches]
 
-    def _offers(self, diagnosis: Diagnosis) -> Mapping[str, Prescription]:
-        patient = patient_of(self.config, self.spec, self.registry, diagnosis.findings)
-        offers = prescriptions(patient, self.registry)
+    def _offers(self, diagnosis: Diagnosis) -> list[str]:
+        """Names of the remedies that have something to offer to the base, in their order."""
+        offers = prescriptions(self._patient(self.config, diagnosis), self.registry)
         if not self.request.steps:
-            return offers
-        return {name: offers[name] for name in self.request.steps if name in offers}
+            return list(offers)
+        return [name for name in self.request.steps if name in offers]
+
+    def _patient(self, config: RunConfig, diagnosis: Diagnosis) -> Patient:
+        return patient_of(config, self.spec, self.registry, diagnosis.findings)
 
     def _late(self) -> bool:
         minutes = self.request.minutes
@@ -205,13 +212,21 @@ class _Work:
     # -- one step ----------------------------------------------------------------------
 
     def _step(
-        self, number: int, name: str, offer: Prescription, config: RunConfig, base: Step
-    ) -> tuple[Step, RunConfig]:
-        """Try a remedy on top of what helped so far; alone, where the two do not go together."""
+        self, number: int, name: str, diagnosis: Diagnosis, config: RunConfig, base: Step
+    ) -> tuple[Step, RunConfig] | None:
+        """Try a remedy on top of what helped so far; alone, where the two do not go together.
+
+        None where the remedy would lead to a configuration that was trained already.
+        """
         started = time.monotonic()
         reason = ""
         for before in (config, self.config):
+            offer = self.registry.remedy(name)().prescribe(self._patient(before, diagnosis))
+            if offer is None:  # an earlier step has brought the same
+                continue
             tried = changed(before, _added(offer, before))
+            if tried in self.tried:
+                continue
             words = tuple(words_for(self.config, tried))
             try:
                 plan = make_plan(tried, self.registry, like=self._like)
@@ -220,6 +235,7 @@ class _Work:
                 continue
             self.observer.trying(name, words)
             run = self._step_run(plan, f"{number}-{name}")
+            self.tried.append(tried)
             try:
                 train_run(run, self.registry, jobs=self.jobs, observer=self.observer)
             except TrainingError as error:
@@ -228,7 +244,7 @@ class _Work:
             step = self._concluded(Step(name, str(run.path), words), run)
             seconds = round(time.monotonic() - started, 1)
             return replace(step, gain=step.fused - base.fused, seconds=seconds), tried
-        return Step(name, refused=reason), config
+        return (Step(name, refused=reason), config) if reason else None
 
     @cached_property
     def _like(self) -> Plan:
@@ -285,7 +301,10 @@ def _folder(out: Path, source: RunDirectory | Plan, request: RepairRequest) -> R
     asked = json.loads(json.dumps(asked))
     if (out / FILE).is_file():
         folder = RunDirectory(out)
-        if folder.read_json(FILE).get("asked") != asked:
+        known = folder.read_json(FILE).get("asked") or {}
+        if known.get("config"):
+            known["config"] = {"adapt": "none", **known["config"]}  # a repair of an older version
+        if known != asked:
             raise RunError(f"{out} holds another repair.", hint="Name another folder: --out DIR.")
         return folder
     folder = RunDirectory.create(out)

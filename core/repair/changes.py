@@ -59,7 +59,7 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
 
 
 def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
-    """Give `target` the finished single-modality trainings that it would repeat.
+    """Give `target` the finished single-modality trainings and controls that it would repeat.
 
     One of another run is the same when its branch and all settings of training are: the clips
     and the seed are those of all steps. Its control is the same when all modalities are, and it
@@ -78,7 +78,7 @@ def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
 
 
 def _recipes(run: RunDirectory) -> Mapping[str, Any]:
-    """Modality -> all that decides what its training alone gives."""
+    """Return modality -> everything that decides the weights of its single-modality model."""
     info = run.info()
     training = {k: v for k, v in info["training"].items() if k not in _OF_FUSED}
     return {

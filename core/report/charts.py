@@ -259,7 +259,7 @@ def scattered(
 
 
 def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Html:
-    """Intervals, (n, 2) each, as horizontal lines one above the other; a group is one path."""
+    """Draw intervals, (n, 2) each, as horizontal lines one above the other: a barcode."""
 
     def paint(axes: Axes) -> None:
         below = 0
@@ -285,7 +285,7 @@ def curves(
     label: str,
     lines: Sequence[tuple[Mark, Floats]] = (),
 ) -> Html:
-    """Values over their index, (n,) each.
+    """Draw values over their index, (n,) each.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..run_dir import PARTS
+from ..task import task_name
 from ..trainings import FUSED, Training
 from .looks import number, percent, seconds
 from .markup import Html, details, join, missing, paragraph, section, table
@@ -145,16 +146,21 @@ def inputs(run: ReadRun, channels: Mapping[str, Sequence[str]]) -> Html:
     title = "What goes into the branches"
     if not found:
         return section("inputs", title, missing("This run recorded no statistics of its inputs."))
+    names = {**_STAGES, "raw": task_name(run.config.adapt) or _STAGES["raw"]}
     rows = [
-        [f"{modality}, {_STAGES[stage]}", *_figures(statistics)]
+        [f"{modality}, {names[stage]}", *_figures(statistics)]
         for modality, stages in found.items()
         for stage, statistics in stages.items()
-        if stage in _STAGES
+        if stage in names
     ]
     by_channel = [
         details(
             f"Channels of {m}",
-            table(_HEAD, _channel_rows(stages, channels.get(m, ())), label=f"Channels of {m}"),
+            table(
+                _HEAD,
+                _channel_rows(stages, channels.get(m, ()), names),
+                label=f"Channels of {m}",
+            ),
         )
         for m, stages in found.items()
         if any("channels" in statistics for statistics in stages.values())
@@ -188,12 +194,14 @@ def _figure(key: str, value: Any) -> str:
     return number(value)
 
 
-def _channel_rows(stages: Record, names: Sequence[str]) -> list[list[object]]:
+def _channel_rows(
+    stages: Record, channels: Sequence[str], stage_names: Mapping[str, str]
+) -> list[list[object]]:
     rows: list[list[object]] = []
     for stage, statistics in stages.items():
         each = statistics.get("channels", {})
         for index in range(len(each.get("min", []))):
-            name = names[index] if index < len(names) else f"channel {index}"
+            name = channels[index] if index < len(channels) else f"channel {index}"
             own = {key: each[key][index] for key in _FIGURES if key in each}
-            rows.append([f"{name}, {_STAGES.get(stage, stage)}", *_figures(own)])
+            rows.append([f"{name}, {stage_names.get(stage, stage)}", *_figures(own)])
     return rows

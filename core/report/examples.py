@@ -181,7 +181,7 @@ def _drawn(example: _Example, modality: str) -> Html:
 
 
 def _series(panels: Sequence[Panel]) -> dict[str, Mark]:
-    """Looks of the series by name, the unnamed one last: one colour in all panels of a clip."""
+    """Give each series name one colour in all panels of a clip, the empty name the last one."""
     names = dict.fromkeys(n for p in panels if p.kind != "image" for n in (*p.data, *p.marks))
     ordered = sorted(names, key=lambda name: name == "")
     return {name: Mark(series_colour(i), marker="o") for i, name in enumerate(ordered)}
@@ -222,7 +222,7 @@ def _image(panel: Panel, label: str) -> Html:
 
 
 def _rings(marked: npt.NDArray[np.float64], rows: int, columns: int, ratio: float) -> Html:
-    """Rings around pixels, to lie over an image: (n, 2) their columns and rows."""
+    """Draw rings around pixels, (n, 2) their columns and rows, as a layer over an image."""
     width = 100 * ratio
     across = (marked[:, 0] + 0.5) / columns * width
     down = 100 - (marked[:, 1] + 0.5) / rows * 100

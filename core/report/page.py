@@ -16,7 +16,10 @@ _WORDS = {
     "macro-F1": "F1, the balance of recall and precision, averaged over the classes.",
     "modality": "One view of a clip: one kind of feature with a network of its own, its branch.",
     "fused": "The model that joins the modalities and is trained as a whole.",
-    "ensemble": "The modalities' own models, averaged with weights that validation chose.",
+    "ensemble": "The modalities' own models in a log-linear pool: their log-probabilities are "
+    "added up with weights that validation chose.",
+    "control": "The best single modality, trained from scratch for as many steps as the fused "
+    "model had in all, its start from the baselines included: what training alone brings.",
     "chosen": "What validation found best, fold by fold: the model that is handed out.",
     "95 % interval": "Where the figure may lie for other speakers: whole speakers are drawn again "
     "and again from those tested.",

@@ -15,11 +15,11 @@ from ..config import RunConfig
 from ..errors import FusionError, RunError
 from ..history import kept_epochs
 from ..metrics import Floats
-from ..results import CHOSEN, Results
+from ..results import Results
 from ..run_dir import RunData, RunDirectory
 from ..said import Said
-from ..selection import ENSEMBLE, Selection
-from ..trainings import FUSED, Training, trainings_of
+from ..selection import Selection
+from ..trainings import Training, trainings_of
 
 Record = Mapping[str, Any]
 
@@ -149,11 +149,6 @@ def read_run(path: Path) -> ReadRun:
         {t: summary for t, summary in summaries.items() if summary},
         _object(run, "diagnosis.json"),
     )
-
-
-def display_order(modalities: Sequence[str]) -> list[str]:
-    """Models in the order of the table."""
-    return [*modalities, FUSED, ENSEMBLE, CHOSEN]
 
 
 def _object(run: RunDirectory, name: str) -> dict[str, Any] | None:

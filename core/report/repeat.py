@@ -71,7 +71,7 @@ def command_line(run: ReadRun, registry: Registry | None) -> str:
             given += [flag, value]
     given += ["--features", ",".join(config.features), "--strategy", config.strategy]
     plain = RunConfig(())
-    for name in ("labels", "split", "folds", "seed", "device", "cache", "verify"):
+    for name in ("labels", "split", "folds", "seed", "device", "cache", "verify", "adapt"):
         if getattr(config, name) != getattr(plain, name):
             given += [f"--{name}", str(getattr(config, name))]
     given += ["--strict"] if config.strict else []

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..config import RunConfig
 from ..errors import FusionError, StorageError
-from ..modes import MODES
 from ..prepare import make_extractors
 from ..registry import Registry
+from ..task import measured_on
 from .answered import calibration, confusions, disagreements, speakers
 from .costs import clips, cost, inputs
 from .examples import examples
@@ -56,11 +56,11 @@ def write_report(run_path: Path, out: Path | None = None, registry: Registry | N
 
 def report_page(run: ReadRun, registry: Registry | None) -> str:
     """The HTML of the report."""
-    mode = MODES[run.info["split"]["mode"]]
+    tested = measured_on(run.info["split"]["mode"], run.config.adapt)
     corpora = ", ".join(run.info.get("corpora", []))
     return page(
         f"Fusion report: {run.path.absolute().name}",
-        f"{', '.join(run.modalities)} fused by {run.label} on {corpora}, tested {mode.tested}",
+        f"{', '.join(run.modalities)} fused by {run.label} on {corpora}, tested {tested}",
         [
             verdict(run),
             models(run),

@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..modes import MODES
-from ..results import CHOSEN, SIGNIFICANT, Results, interval_text, p_text, points, smallest_p
-from ..trainings import FUSED
+from ..results import (
+    CHOSEN,
+    SIGNIFICANT,
+    Results,
+    interval_text,
+    p_text,
+    points,
+    smallest_p,
+    weights_text,
+)
+from ..task import measured_on
+from ..trainings import CONTROL, FUSED
 from .charts import interval_bars
 from .looks import colour_of, number, percent
 from .markup import Html, code, details, element, figures, join, missing, paragraph, section, table
@@ -48,10 +58,13 @@ def verdict(run: ReadRun) -> Html:
 
 
 def _tiles(results: Results) -> Html:
-    best, c = results.best_single, results.comparisons[FUSED]
+    best, c = results.best_single, results.against_reference
+    name = f"best single modality ({best}), UAR"
+    if results.reference == CONTROL:
+        name = f"{results.control} alone, as many steps in all, UAR"
     tiles = [
         ("fused model, UAR", percent(results.model(FUSED).uar.value) + " %"),
-        (f"best single modality ({best}), UAR", percent(results.model(best).uar.value) + " %"),
+        (name, percent(results.model(results.reference).uar.value) + " %"),
         ("difference in points of UAR", points(c.difference)),
         ("its 95 % interval", f"{points(c.low)} to {points(c.high)}"),
         ("p-value", p_text(c.p_value)),
@@ -66,7 +79,7 @@ def _tiles(results: Results) -> Html:
 def models(run: ReadRun) -> Html:
     """The table of all models, and their scores as bars."""
     results, modalities = run.results, run.modalities
-    tested = MODES[run.info["split"]["mode"]].tested
+    tested = measured_on(run.info["split"]["mode"], run.config.adapt)
     head = ["model", "UAR [95 %]", "WA [95 %]", "macro-F1", "validation UAR"]
     if run.folds > 1:
         head.append("UAR of each fold")
@@ -88,7 +101,7 @@ def models(run: ReadRun) -> Html:
         label="UAR of each model with its 95 % interval: "
         + ", ".join(f"{m.name} {interval_text(m.uar)}" for m in results.models),
     )
-    weights = _weights(results)
+    weights = weights_text(results)
     return section(
         "models",
         "All models",
@@ -97,8 +110,8 @@ def models(run: ReadRun) -> Html:
             rows,
             label="Scores of all models",
             caption=f"Per cent, {tested}. UAR is the mean of the recalls of all classes, WA the "
-            "share of clips that are right. Each modality was trained alone as long as the fused "
-            "model; the ensemble averages them; "
+            "share of clips that are right. Each modality was trained alone; the ensemble pools "
+            f"them with weights that validation chose; {_control_text(run)}"
             f"{CHOSEN} is what validation chose and what is handed out.",
         ),
         figures(
@@ -107,15 +120,20 @@ def models(run: ReadRun) -> Html:
             "The broken line is guessing.",
         ),
         _differences(run),
-        paragraph(f"Fusion weights on test, mean over the clips: {weights}.") if weights else "",
+        paragraph(f"Share of the scores on test, mean ± deviation over the clips: {weights}.")
+        if weights
+        else "",
     )
 
 
-def _weights(results: Results) -> str:
-    """What share the strategy gives each modality; empty where it weighs nothing."""
-    if len(results.weights) < 2:
+def _control_text(run: ReadRun) -> str:
+    """Explain the control's row, where there is one."""
+    if not run.results.control:
         return ""
-    return ", ".join(f"{m} {100 * w:.0f} %" for m, w in results.weights.items())
+    return (
+        f"{CONTROL} is {run.results.control} alone, trained from scratch for as many epochs as the "
+        f"fused model and its start had together ({run.info['control']}); "
+    )
 
 
 def _differences(run: ReadRun) -> Html:

@@ -25,6 +25,10 @@ A fault of a branch also strikes that modality's own baseline. A fault of a stra
 the fusion alone, on what it receives of one modality: `modality`, by default the last of the run,
 ``"*"`` for all of them.
 
+A fused model starts from its baselines by default, and healthy baselines hide what a strategy's
+fault does to a branch. `starved`, `late`, `oversized` and `locked` show in joint training from
+scratch: ``--set train.start=scratch``.
+
 An extractor's advice on its branch (`default_branch_parameters`) is for the healthy one: give a
 faulty branch the same parameters with ``--set branch.MODALITY.…``.
 
@@ -55,6 +59,7 @@ __all__ = [
     "duplicated",
     "frozen",
     "late",
+    "locked",
     "mislabelled",
     "narrow",
     "oversized",
@@ -367,6 +372,44 @@ def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
     does = f"two layers of {width} units before it."
     label = Label("oversized", does, {"width": width}, name)
     return cast("S", faulty_strategy(cls, label, NetworkFault(), None, width=width))
+
+
+def locked(
+    cls: S, share: float = 0.95, *, modality: str | None = None, name: str | None = None
+) -> S:
+    """A fusion that is locked in on one modality, whatever the others know.
+
+    Parameters
+    ----------
+    cls : type
+        A strategy that takes embeddings.
+    share : float
+        From 0 to 1: weight of a linear head on `modality`. The scores of the healthy strategy
+        have the rest.
+    modality, name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    Stands for a gate that settled on a modality early. The fused scores are those of the
+    modality, and the gradient of the other branches is 1 - `share` times as large. The fault does
+    harm where the modality knows less than another one does. A framework should say that the
+    modality is trusted too much, or that another branch is held back.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind, or a strategy that takes maps.
+    ValueError
+        For a share outside [0, 1].
+    """
+    check_share("locked", share)
+    if kind_of(cls) != "strategy" or cls.takes != "embeddings":
+        raise refuse("locked", cls, "a strategy that takes embeddings")
+    from .faulty_networks import NetworkFault, faulty_strategy
+
+    label = Label("locked", f"a share of {share:g} for one modality.", {"share": share}, name)
+    return cast("S", faulty_strategy(cls, label, NetworkFault(), modality, share=share))
 
 
 # -- shared -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -126,6 +126,9 @@ class FaultyStrategy(Strategy):
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
         self.inner.adopt(baselines)
 
+    def held_out_parameters(self) -> Sequence[nn.Parameter]:
+        return self.inner.held_out_parameters()
+
     def calibrate(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
         self.inner.calibrate(self.altered(inputs), labels)
 
@@ -156,6 +159,41 @@ class OversizedStrategy(FaultyStrategy):
         return dict(zip(self.sizes, parts, strict=True))
 
 
+class LockedStrategy(FaultyStrategy):
+    """A healthy strategy that is mixed, with a small weight, into a linear head on one modality."""
+
+    share: ClassVar[float]
+
+    def __init__(self, dims: dict[str, int], num_classes: int, **given: Any) -> None:
+        super().__init__(dims, num_classes, **given)
+        (self.locked,) = self.alter
+        self.order = list(dims)
+        self.own = nn.Linear(dims[self.locked], num_classes)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self._mixed(inputs, self.inner(inputs))
+
+    def forward_with_absence(
+        self, inputs: dict[str, Tensor], present: Tensor | None = None
+    ) -> Tensor:
+        scores = self.inner(inputs, present)
+        if present is None:
+            return self._mixed(inputs, scores)
+        there = present[:, self.order.index(self.locked), None]  # (B, 1)
+        return torch.where(there, self._mixed(inputs, scores), scores)
+
+    def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        weights = self.inner.modality_weights(inputs)
+        if weights is None:
+            return None
+        there = torch.tensor([m == self.locked for m in self.order], device=weights.device)
+        return self.share * there + (1 - self.share) * weights  # (B, M)
+
+    def _mixed(self, inputs: Mapping[str, Tensor], scores: Tensor) -> Tensor:
+        mixed: Tensor = self.share * self.own(inputs[self.locked]) + (1 - self.share) * scores
+        return mixed
+
+
 # Fusion looks whether a class overrides these: a faulty one does only where the healthy one does.
 _HOOKS = ("adopt", "calibrate", "modality_weights")
 _CLASS = ("takes", "reads_validation", "accepts_missing", "needs_baselines", "space")
@@ -179,14 +217,20 @@ def faulty_strategy(
     modality: str | None,
     *,
     width: int | None = None,
+    share: float | None = None,
 ) -> type[Strategy]:
-    """`cls` with the fault; with `width`, behind an oversized perceptron."""
-    base = FaultyStrategy if width is None else OversizedStrategy
+    """Return `cls` with the fault: with `width` oversized, with `share` locked to a modality."""
+    base: type[FaultyStrategy] = FaultyStrategy
+    if width is not None:
+        base = OversizedStrategy
+    if share is not None:
+        base = LockedStrategy
     members = {
         "wrapped": cls,
         "fault": fault,
         "modality": modality,
         "width": width,
+        "share": share,
         "__init__": like(cls, base.__init__),
         **{name: getattr(cls, name) for name in _CLASS},
         **{hook: getattr(Strategy, hook) for hook in _HOOKS if _inherits(cls, hook)},

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 
 from ..config import TrainConfig
 from ..contracts import Patient, Prescription, Remedy
-from ..diagnosis import DATA_RULES, TRAINING_RULES
+from ..diagnosis.findings import TITLES
 from ..errors import FusionError
 from ..parameters import bind
 from .known import known
@@ -19,7 +19,7 @@ from .problem import NAMES
 from .report import fail, require, running
 from .tools import listed
 
-_FAULTS = {rule.__name__ for rule in (*DATA_RULES, *TRAINING_RULES)}
+_FAULTS = set(TITLES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Statistics of persistence diagrams: a fixed number of figures for any number of bars."""
+"""Statistics of persistence diagrams: 26 numbers for any number of bars."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATISTICS = (
 
 @compiled
 def _percentile(ordered: npt.NDArray[np.float64], share: float) -> float:
-    """Percentile by linear interpolation, as numpy has it; `share` is in [0, 1]."""
+    """Return a percentile by linear interpolation, numpy's default; `share` is in [0, 1]."""
     place = share * (len(ordered) - 1)
     below = int(place)
     if below + 1 == len(ordered):

@@ -13,9 +13,9 @@ persistent homology of images, 2020). One sorting serves both.
 Every pixel is called by its rank, 1 for the lowest; rank 0 is the outside. Of two components the
 older one is then the one whose root has the higher rank (H0) or the lower rank (H1).
 
-Most pixels join one component only: those of their 8 neighbours that entered before are connected
-among themselves. A table says, for each of the 256 sets of neighbours, which ones have to be asked
-for their component: one in each connected part of the set.
+The neighbours of a pixel that entered before it are often connected among themselves. A table lists
+one neighbour of each connected part for each of the 256 sets of neighbours, so that most pixels
+look up one component in place of up to eight.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ def _root(parent: Integers, node: int) -> int:
 
 @compiled
 def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
-    """Order-preserving code of every float in the upper half of a word, its index in the lower.
+    """Return one word per float: an order-preserving code in the upper half, its index below.
 
-    Sorting such words takes the same time however many values are equal; `np.argsort` of floats
-    takes six times as long where many pixels lie on the floor.
+    No two words are equal. `np.argsort` of the floats themselves takes two to five times as long
+    where a large part of the pixels has the lowest value.
     """
     keys = np.empty(len(bits), np.uint64)
     for i in range(len(bits)):
@@ -154,7 +154,13 @@ def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
 
 @compiled
 def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integers, Single]:
-    """Bars of a flattened image from its sorted keys: of H0 with their peaks' indices, of H1."""
+    """Return the bars of a flattened image: H0, the indices of their peaks, and H1.
+
+    Parameters
+    ----------
+    keys : array
+        The result of :func:`_keys`, sorted.
+    """
     n = len(values)
     width = columns + 2  # with a pixel of the outside at either end
     ranks = np.zeros((n // columns + 2) * width, np.int32)
@@ -216,7 +222,13 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
 
 @compiled
 def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Places]:
-    """Bars of all series one after the other, their peaks, and where those of each series end."""
+    """Return the bars of all series in one array, their peaks, and where each series ends.
+
+    Parameters
+    ----------
+    order : array
+        (n, t), sorts each series.
+    """
     count, t = series.shape
     bars, found = np.empty((count * t, 2), np.float32), 0
     peaks = np.empty(count * t, np.int32)

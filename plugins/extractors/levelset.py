@@ -1,4 +1,4 @@
-"""Level-set persistence of a recording: how its spectrogram and its contours rise and fall."""
+"""Level-set persistence of a recording: peaks and dips of its spectrogram and its contours."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class LevelSet(Extractor):
     bars. Silence is all 0, and so is a diagram without bars.
 
     Union-find computes the diagrams, in H1 by Alexander duality (Edelsbrunner and Harer 2010;
-    Garin, Heiss, Maggs, Bleile and Robins 2020). Gonzalez-Diaz, Paluzo-Hidalgo and Quesada (2019,
-    arXiv 1811.09607) used the persistent entropy of emotional speech first; see Atienza,
-    Gonzalez-Diaz and Soriano-Trigueros (2020) for the persistent entropy.
+    Garin, Heiss, Maggs, Bleile and Robins 2020). The persistent entropy is that of Atienza,
+    Gonzalez-Diaz and Soriano-Trigueros (2020); Gonzalez-Diaz, Paluzo-Hidalgo and Quesada (2019,
+    arXiv 1811.09607) applied it to emotional speech.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class LevelSet(Extractor):
         Which diagrams, in this order: "surface", "levels", "contours".
     surface_bands : int
         Ranges of frequency with a surface each, at most `n_mels`. The mel bands are shared out
-        evenly; where they don't divide, the lower ranges have one band more.
+        evenly; where their number does not divide, the lower ranges have one band more.
     level_bands : int
         Ranges of frequency with a mean level each, at most `n_mels`, shared out likewise.
     """
@@ -88,7 +88,8 @@ class LevelSet(Extractor):
     name = "levelset"
     default = True
     axes = ("channel", "statistic")
-    # Compiled code compares and adds up; rounding to float32 hides in which order.
+    # numba is no such library: compiled code compares values, and sums in float64 what is stored
+    # as float32.
     libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
     default_branch = "mlp"
     default_branch_parameters = {"hidden": 256, "dropout": 0.5, "input_dropout": 0.2}  # noqa: RUF012
@@ -159,8 +160,9 @@ class LevelSet(Extractor):
     def panels(
         self, array: npt.NDArray[np.float32], recording: Recording | None = None
     ) -> list[Panel]:
-        """The spectrogram with its longest-lived peaks, the diagrams by range of frequency and the
-        contours with their bars, where the recording can be read; then the statistics.
+        """Return pictures of the surface, the diagrams, the contours and the statistics.
+
+        The statistics alone where the recording can't be read, and of silence.
         """
         panels: list[Panel] = []
         try:
@@ -176,8 +178,9 @@ class LevelSet(Extractor):
             panels = [panel for name in self.families for panel in draw[name](heights)]
         largest = np.abs(array).max(axis=0)
         shares = np.divide(array, largest, out=np.zeros_like(array), where=largest > 0)
-        title = "statistics, as shares of the largest of each"
-        return [*panels, Panel(title, "image", {"": shares.T}, x="diagram", y="statistic")]
+        image = {"": shares.T}
+        whole = "statistic, divided by its largest"
+        return [*panels, Panel("statistics of the diagrams", "image", image, "diagram", whole)]
 
     def heights(self, recording: Recording) -> Single:
         """Return the surface, (n_mels, t) float32 decibels above the floor; silence has t = 0."""
@@ -257,7 +260,7 @@ class LevelSet(Extractor):
         return bars
 
     def _names(self, family: str) -> list[str]:
-        """Three words per diagram, so that explanations group them by each."""
+        """Name the diagrams of a family by three words, which explanations group them by."""
         if family == "contours":
             sides = ("sublevel", "superlevel")
             return [f"contours {contour} {side}" for contour in CONTOURS for side in sides]
@@ -314,7 +317,7 @@ def contour_panels(heights: Single) -> list[Panel]:
 
 
 def _longest(diagrams: Mapping[str, Single]) -> dict[str, Single]:
-    """The longest bars of each diagram, the longest at the top."""
+    """Return the longest bars of each diagram in ascending order of length."""
     found = {}
     for name, bars in diagrams.items():
         order = np.argsort(np.abs(bars[:, 0] - bars[:, 1]), kind="stable")[-_LONGEST:]

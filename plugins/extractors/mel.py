@@ -58,7 +58,7 @@ class Mel(Extractor):
     libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
     default_branch = "cnn"
     default_branch_parameters = {  # noqa: RUF012
-        "blocks": 5, "shrink": 2, "stem_stride": 1, "pooling": "statistics"
+        "blocks": 5, "stem_stride": 1, "pooling": "statistics"
     }  # fmt: skip
 
     def __init__(
@@ -66,9 +66,9 @@ class Mel(Extractor):
         *,
         sample_rate: int = 16000,
         n_fft: int = 1024,
-        hop: int = 256,
-        n_mels: int = 128,
-        frames: int = 256,
+        hop: int = 512,
+        n_mels: int = 64,
+        frames: int = 128,
         fmin: float = 0.0,
         fmax: float = 0.0,
         top_db: float = 80.0,

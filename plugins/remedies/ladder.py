@@ -1,4 +1,4 @@
-"""The ladder of ``fusion repair``: from pretrained branches to the ensemble."""
+"""The ladder of ``fusion repair``: from a start at the baselines to the ensemble."""
 
 from __future__ import annotations
 
@@ -29,8 +29,51 @@ class Rebuilt(Remedy):
         return Prescription(branches=branches) if branches else None
 
 
+class Started(Remedy):
+    """Start the fused model from the baselines: every branch knows what it knows alone.
+
+    The branches then take a tenth of the steps. The model as it starts, epoch 0, competes on
+    validation. Nothing to offer where the branches start from the baselines already.
+
+    When to use
+    -----------
+    Joint training from scratch holds a branch back, begins cold, or teaches one branch alone.
+    """
+
+    name = "started"
+    order = 10
+    mends = ("held_back", "cold_start", "branch_imbalance", "unexplained")
+    settings = {"train": {"start": "baselines"}}  # noqa: RUF012
+
+    def prescribe(self, patient: Patient) -> Prescription | None:
+        begun = patient.from_baselines or "pretrain" in patient.balancers
+        return None if begun else super().prescribe(patient)
+
+
+class Adaptive(Remedy):
+    """Gated fusion with held-out gates: validation clips decide how much each modality counts.
+
+    When to use
+    -----------
+    A modality counts for more than it knows; a head that learned on memorised clips; one
+    modality reads less than it could; wrong labels.
+    """
+
+    name = "adaptive"
+    order = 15
+    mends = (
+        "misplaced_trust", "memorised_head", "architecture_imbalance", "label_noise",
+        "unexplained",
+    )  # fmt: skip
+    strategy = "gated"
+    settings = {"gated": {"gate": "held_out"}}  # noqa: RUF012
+
+
 class Pretrained(Remedy):
-    """Branches start where the modalities trained alone ended, and take a tenth of the steps.
+    """Branches start from the baselines and take a tenth of the steps, for all epochs.
+
+    *started* trains for a quarter of the epochs. Nothing to offer where the branches start from
+    the baselines already.
 
     When to use
     -----------
@@ -38,9 +81,13 @@ class Pretrained(Remedy):
     """
 
     name = "pretrained"
-    order = 10
-    mends = ("cold_start", "branch_imbalance")
+    order = 18
+    mends = ("held_back", "cold_start", "branch_imbalance")
     balancers = ("pretrain",)
+
+    def prescribe(self, patient: Patient) -> Prescription | None:
+        begun = patient.from_baselines or "pretrain" in patient.balancers
+        return None if begun else super().prescribe(patient)
 
 
 class Levelled(Remedy):
@@ -61,22 +108,11 @@ class Levelled(Remedy):
     }
 
 
-class Adaptive(Remedy):
-    """Gated fusion: each clip decides how much each modality counts.
-
-    When to use
-    -----------
-    One modality reads less than it could; wrong labels.
-    """
-
-    name = "adaptive"
-    order = 30
-    mends = ("architecture_imbalance", "label_noise")
-    strategy = "gated"
-
-
 class Balanced(Remedy):
-    """Gradient balancing: the branches take steps by how far each has come.
+    """Gradient balancing by progress: a branch that learns slowly takes longer steps.
+
+    Branches that start from their baselines have little left to learn. There is nothing to offer
+    for them, except to a run that balances gradients by their norms.
 
     When to use
     -----------
@@ -85,8 +121,14 @@ class Balanced(Remedy):
 
     name = "balanced"
     order = 40
-    mends = ("branch_imbalance",)
+    mends = ("branch_imbalance", "held_back")
     balancers = ("gradscale",)
+    settings = {"gradscale": {"mode": "progress"}}  # noqa: RUF012
+
+    def prescribe(self, patient: Patient) -> Prescription | None:
+        if patient.from_baselines and "gradscale" not in patient.balancers:
+            return None
+        return super().prescribe(patient)
 
 
 class Joined(Remedy):
@@ -117,6 +159,12 @@ class Corrected(Remedy):
     balancers = ("lr",)
     settings = {"lr": {"branch": 0.1}}  # noqa: RUF012
 
+    def prescribe(self, patient: Patient) -> Prescription | None:
+        if patient.from_baselines:  # the branches take a tenth of the steps already
+            same = patient.strategy == self.strategy
+            return None if same else Prescription(self.strategy)
+        return super().prescribe(patient)
+
 
 class Averaged(Remedy):
     """Late fusion: each modality classifies, weighted on validation.
@@ -128,10 +176,12 @@ class Averaged(Remedy):
 
     name = "averaged"
     order = 70
-    mends = ("mispaired", "dead_branch", "label_noise")
+    mends = ("mispaired", "dead_branch", "label_noise", "misplaced_trust", "memorised_head")
     strategy = "ensemble"
 
 
 @hookimpl
 def fusion_remedies() -> list[type[Remedy]]:
-    return [Rebuilt, Pretrained, Levelled, Adaptive, Balanced, Joined, Corrected, Averaged]
+    return [
+        Rebuilt, Started, Adaptive, Pretrained, Levelled, Balanced, Joined, Corrected, Averaged,
+    ]  # fmt: skip

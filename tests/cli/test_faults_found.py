@@ -10,7 +10,8 @@ import pytest
 from fusion.core.cli import run_cli
 
 SMALL = ["--set", "demo.speakers=9", "--set", "demo.clips=4", "--set", "mel.n_mels=32",
-         "--set", "mel.frames=64", "--set", "branch.mel.blocks=4", "--epochs", "14"]  # fmt: skip
+         "--set", "mel.frames=64", "--set", "branch.mel.blocks=4", "--epochs", "14",
+         "--set", "train.start=scratch"]  # fmt: skip
 PLUGIN = """
 from fusion import hookimpl
 from fusion.plugins.branches.cnn import CNN

@@ -67,6 +67,7 @@ def test_the_arguments_are_the_options(asked):
         features=["mel", "mfcc"], branch={"mel": "crnn"}, labels=["happy", "sad"], split="random",
         folds=3, epochs=5, batch_size=8, lr=1e-4, tune=4, seed=7, device="cpu", tracker="jsonl",
         cache=Path("/features"), dtype={"mel": "float16"}, verify="always", strict=True,
+        adapt="speaker",
         set={"train.weight_decay": 1e-3, "branch.mel.blocks": 4, "train.compile": False,
              "gradscale.mode": "adaptive"},
     ) == of_command_line(
@@ -75,6 +76,7 @@ def test_the_arguments_are_the_options(asked):
         "happy,sad", "--split", "random", "--folds", "3", "--epochs", "5", "--batch-size", "8",
         "--lr", "0.0001", "--tune", "4", "--seed", "7", "--device", "cpu", "--tracker", "jsonl",
         "--cache", "/features", "--dtype", "mel=float16", "--verify", "always", "--strict",
+        "--adapt", "speaker",
         "--set", "train.weight_decay=0.001", "--set", "branch.mel.blocks=4",
         "--set", "train.compile=False", "--set", "gradscale.mode=adaptive",
     )  # fmt: skip

@@ -272,6 +272,18 @@ def test_oversized_has_the_weights_it_says():
     assert one({"a": torch.randn(3, 6)}).shape == (3, 4)
 
 
+def test_locked_scores_are_mostly_those_of_one_modality():
+    torch.manual_seed(0)
+    strategy = faults.locked(Gated, 0.9, modality="a")({"a": 6, "b": 6}, 4)
+    inputs = {m: torch.randn(3, 6) for m in "ab"}
+    expected = 0.9 * strategy.own(inputs["a"]) + 0.1 * strategy.inner(inputs)
+    assert torch.equal(strategy(inputs), expected)
+    weights = strategy.modality_weights(inputs)
+    assert torch.allclose(weights.sum(dim=1), torch.ones(3)) and (weights[:, 0] > 0.9).all()
+    assert strategy.held_out_parameters() == strategy.inner.held_out_parameters() != ()
+    assert faults.locked(Concat, 0.9)(dict(DIMS), 4).modality_weights(embeddings()) is None
+
+
 def test_oversized_learns_random_labels_by_heart():
     generator = torch.Generator().manual_seed(0)
     given = {m: torch.randn(40, d, generator=generator) for m, d in DIMS.items()}
@@ -409,7 +421,9 @@ def test_faulty_branches_pass_the_suite():
     [
         faults.scaled(Concat, 2.0),
         faults.oversized(Concat, 32),
+        faults.locked(Concat, 0.9),
         faults.scaled(Gated, 2.0),
+        faults.locked(Gated, 0.9),
         faults.starved(Early, 0.5),
     ],
 )
@@ -480,6 +494,7 @@ def test_the_fault_acts_once_whatever_forward_does():
         (faults.narrow, Concat, "a branch"),
         (faults.oversized, CNN, "a strategy that takes embeddings"),
         (faults.oversized, Early, "a strategy that takes embeddings"),
+        (faults.locked, Early, "a strategy that takes embeddings"),
         (faults.frozen, Length, "a branch or a strategy"),
         (faults.scaled, Hundred, "an extractor, a branch or a strategy"),
         (faults.shuffled, CNN, "an extractor"),

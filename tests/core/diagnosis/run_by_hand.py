@@ -47,10 +47,15 @@ def evidence(
     clips: tuple[Clip, ...] | None = None,
     keys: tuple[str, ...] | None = None,
     split: Split | None = None,
+    probes: Mapping[str, np.ndarray] | None = None,
+    weights: Mapping[str, float] | None = None,
+    absent: Mapping[str, np.ndarray] | None = None,
 ) -> Evidence:
     """A run of two modalities, one fold, ten epochs that are all alike but for `changes`.
 
-    `said` is model -> (n_val, C) probabilities; where it is not given every model is right.
+    `said` is model -> (n_val, C) probabilities, `probes` modality -> those of the fused model's
+    probe; where one is not given every prediction is right. `weights` are those of the strategy,
+    equal for all clips.
     """
     clips = clips or clips_of(12, 20)
     n = len(clips)
@@ -65,7 +70,11 @@ def evidence(
     single = {"train_uar": 0.9, "val_uar": 0.65}
     right = np.eye(CLASSES, dtype=np.float32)[targets[split.val]] * 0.9 + 0.025
     predictions = {
-        model: Predictions((said or {}).get(model, right), {"a": right, "b": right}, {})
+        model: Predictions(
+            (said or {}).get(model, right),
+            {"a": right, "b": right, **(probes or {})},
+            {m: np.full(len(right), w, np.float32) for m, w in (weights or {}).items()},
+        )
         for model in ("a", "b", "fused")
     }
     fold = Fold(
@@ -84,5 +93,6 @@ def evidence(
         targets,
         tuple(f"c{i}" for i in range(CLASSES)),
         (split,),
+        absent or {},
     )
     return Evidence(RunConfig(("made",)), spec, data, [fold])

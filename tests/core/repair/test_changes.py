@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from fusion.core.config import RunConfig
-from fusion.core.contracts import Patient, Prescription, Remedy
+from fusion.core.contracts import Modality, Patient, Prescription, Remedy
 from fusion.core.diagnosis.findings import TITLES
-from fusion.core.diagnosis.remedies import prescriptions
+from fusion.core.diagnosis.remedies import patient_of, prescriptions
 from fusion.core.errors import ParameterError
+from fusion.core.model import BranchSpec, ModelSpec
 from fusion.core.registry import Registry
 from fusion.core.repair import Target
 from fusion.core.repair.changes import changed, words_for
@@ -97,19 +98,52 @@ def ladder(*faults: Found, **given) -> list[str]:  # type: ignore[no-untyped-def
 
 def test_the_ladder_without_a_finding() -> None:
     assert ladder() == [
-        "pretrained", "levelled", "adaptive", "balanced", "joined", "corrected", "averaged",
+        "started", "adaptive", "pretrained", "levelled", "balanced", "joined", "corrected",
+        "averaged",
     ]  # fmt: skip
 
 
+def test_a_run_that_starts_from_the_baselines_is_not_offered_that_again() -> None:
+    assert ladder(from_baselines=True) == [
+        "adaptive", "levelled", "joined", "corrected", "averaged",
+    ]  # fmt: skip
+    assert not {"started", "pretrained"} & set(ladder(balancers=("pretrain",)))
+    offers = prescriptions(patient(from_baselines=True), Registry())
+    assert offers["corrected"] == Prescription("residual")  # its branches are slow already
+
+
+def test_old_gates_and_old_balancing_are_replaced() -> None:
+    stored = {"gated": {"gate": "trained", "hidden": 32}, "gradscale": {"mode": "norms"}}
+    old = {"strategy": "gated", "balancers": ("gradscale",), "settings": stored}
+    offers = prescriptions(patient(from_baselines=True, **old), Registry())
+    assert offers["adaptive"].settings == {"gated": {"gate": "held_out"}}
+    assert offers["balanced"].settings == {"gradscale": {"mode": "progress"}}
+
+
+def test_the_start_of_a_run_is_read_from_its_configuration() -> None:
+    spec = ModelSpec((BranchSpec(Modality("mel", (1, 8, 8)), "cnn"),), 4, 64, "gated")
+    scratch = replace(STORED, settings={"train": {"start": "scratch"}})
+    for config, begun in ((STORED, True), (scratch, False)):
+        assert patient_of(config, spec, Registry(), ()).from_baselines is begun
+    other = replace(STORED, branches={"mel": "crnn"})
+    assert patient_of(other, spec, Registry(), ()).branches == {"mel": "crnn"}
+
+
 def test_what_the_diagnosis_points_to_comes_first() -> None:
-    assert ladder(Found("branch_imbalance", "mel"))[:2] == ["pretrained", "balanced"]
+    for fault in ("held_back", "branch_imbalance"):
+        assert ladder(Found(fault, "mel"))[:3] == ["started", "pretrained", "balanced"]
+    assert ladder(Found("cold_start"))[:2] == ["started", "pretrained"]
+    for fault in ("misplaced_trust", "memorised_head"):
+        assert ladder(Found(fault))[:2] == ["adaptive", "averaged"]
+    assert ladder(Found("unexplained"))[:2] == ["started", "adaptive"]
     assert ladder(Found("overfitting_head"), Found("cold_start"))[:3] == [
-        "levelled", "corrected", "pretrained",
+        "levelled", "corrected", "started",
     ]  # fmt: skip
 
 
 def test_what_is_there_already_is_not_offered() -> None:
-    given = ladder(strategy="gated", balancers=("gradscale", "pretrain"))
+    stored = {"gated": {"gate": "held_out"}, "gradscale": {"mode": "progress"}}
+    given = ladder(strategy="gated", balancers=("gradscale", "pretrain"), settings=stored)
     assert not {"adaptive", "balanced", "pretrained"} & set(given)
 
 

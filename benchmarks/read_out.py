@@ -1,0 +1,71 @@
+"""Compare each branch, trained alone, with a support vector machine on the same features.
+
+python benchmarks/read_out.py RUN
+
+A branch should read at least what a standard classifier reads. For every fold of a finished run,
+an RBF support vector machine (scikit-learn, C = 1, classes balanced, features standardised by the
+training clips) is fitted to the training clips of each modality. Both are read on the validation
+clips of the fold. The branch's epoch was chosen on these clips, which flatters it by some points;
+"without choice" is the mean over its last fifth of epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from fusion.core.metrics import confusion_matrix, uar
+from fusion.core.trainings import Training, features_of, spec_of, training_context
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    context = training_context(parser.parse_args().run)
+    folds = range(len(context.data.splits))
+    print("| modality | branch alone | without choice | support vector machine |")
+    print("|---|---|---|---|")
+    for branch in spec_of(context.run, Training(0, "fused")).branches:
+        name = branch.modality.name
+        machines = [machine(context, Training(fold, name)) for fold in folds]
+        chosen, late = zip(*(reached(context, Training(fold, name)) for fold in folds), strict=True)
+        figures = (100 * float(np.mean(values)) for values in (chosen, late, machines))
+        print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in figures) + " |", flush=True)
+
+
+def machine(context, training: Training) -> float:
+    """Return the validation UAR of a support vector machine, in [0, 1]."""
+    split = context.data.splits[training.fold]
+    spec = spec_of(context.run, training)
+    features = features_of(context, spec, resident_bytes=0, fold=training.fold)
+    x, y = flat(features, split.train, training.model)
+    scaler = StandardScaler().fit(x)
+    model = SVC(C=1.0, class_weight="balanced").fit(scaler.transform(x), y)
+    x, y = flat(features, split.val, training.model)
+    said = model.predict(scaler.transform(x))
+    return float(uar(confusion_matrix(y, said, len(context.data.classes))))
+
+
+def flat(features, indices: npt.NDArray[np.int64], name: str):
+    """Return arrays (n, P) and classes (n,) of the clips that have the modality."""
+    inputs, labels = features.batch(features.known(indices))
+    return inputs[name].flatten(1).double().numpy(), labels.numpy()
+
+
+def reached(context, training: Training) -> tuple[float, float]:
+    """Return the validation UAR of the kept epoch, and the mean of the last fifth of epochs."""
+    folder = context.run.training(training.name)
+    summary = json.loads((folder / "training.json").read_text())
+    lines = (folder / "epochs.jsonl").read_text().splitlines()
+    curve = [json.loads(line)["val_uar"] for line in lines]
+    return summary["best_uar"], float(np.mean(curve[-max(1, len(curve) // 5) :]))
+
+
+if __name__ == "__main__":
+    main()
