@@ -151,7 +151,7 @@ class Trainer:
     def fit(self) -> Progress:
         """Train to the end of the budget, or until validation has stopped improving."""
         self._resume()
-        if self._has_start and self.progress.start is None:
+        if self._has_start and self.progress.epoch == 0 and self.progress.start is None:
             self._compete_at_start()
         for record in self.progress.history:
             self._report(record)

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from .run_dir import RunDirectory
-from .trainings import FUSED, Training, trainings_of
+from .trainings import CONTROL, FUSED, Training, all_trainings
 
 
 def read_history(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
     """Name of a training -> its epochs in order; of a run that goes on, those until now.
 
-    Names are folders of the run directory, fold by fold, the baselines before the fused model.
+    Names are folders of the run directory, fold by fold: the baselines, the fused model, and its
+    control where there is one.
     A tuned training has the epochs of all its trials, told apart by ``trial``.
     """
-    ordered = sorted(trainings_of(run), key=lambda t: (t.fold, t.model == FUSED))
+    last = {FUSED: 1, CONTROL: 2}
+    ordered = sorted(all_trainings(run), key=lambda t: (t.fold, last.get(t.model, 0)))
     return {training.name: read_epochs(run, training) for training in ordered}
 
 

@@ -14,7 +14,7 @@ from .network import Case, Inputs
 from .presence import PresenceChecks
 from .problem import small_baselines
 from .report import fail, require, running, said, skip
-from .tools import difference
+from .tools import difference, listed
 
 # Not in alphabetical order: a plugin that sorts them finds out.
 _NAMES = ("voice", "face", "text")
@@ -217,12 +217,14 @@ class StrategySuite(PresenceChecks):
 
     def test_calibrate(self) -> None:
         """What is chosen on validation clips is chosen alike, kept in the state, and declared."""
-        if self._plugin().calibrate is Strategy.calibrate:
-            skip("no calibrate of its own")
+        fitting = [case for case in self.cases() if self._held_out(self.build(case))]
+        if self._plugin().calibrate is Strategy.calibrate and not fitting:
+            skip("no calibrate of its own, and no held-out parameters")
+        own = "`held_out_parameters`" if fitting else "`calibrate`"
         require(
             self._plugin().reads_validation,
             self.where,
-            "it has `calibrate`, and reads_validation is False",
+            f"it has {own}, and reads_validation is False",
             expected="reads_validation = True in the class: comparisons mark such strategies",
             cause="it is easily forgotten",
         )
@@ -235,10 +237,69 @@ class StrategySuite(PresenceChecks):
                     cast(Strategy, network).calibrate(dict(inputs), labels)
             self._check_kept(case, one, other, inputs, "calibrated on the same clips")
 
+    def test_held_out_parameters(self) -> None:
+        """They are parameters of the strategy, and 0 is a working state of them."""
+        fitting = [case for case in self.cases() if self._held_out(self.build(case))]
+        if not fitting:
+            skip("no held-out parameters")
+        for case in fitting:
+            network, inputs = self.build(case).eval(), self.inputs(case)
+            parameters = self._held_out(network)
+            own = {id(parameter) for parameter in network.parameters()}
+            require(
+                all(isinstance(p, nn.Parameter) and id(p) in own for p in parameters),
+                self.at(case),
+                "held_out_parameters has a value that is no parameter of the strategy",
+                expected="nn.Parameter objects that self.parameters() has too",
+                cause="a computed tensor, or a new nn.Parameter in each call: return what "
+                "__init__ keeps",
+            )
+            before = network.state_dict()
+            with torch.no_grad():
+                for parameter in parameters:
+                    parameter.zero_()
+            with running(self.at(case), "evaluation with held-out parameters of 0", cause=_ZERO):
+                scores = self._evaluate(network, inputs)
+                labels = torch.arange(len(scores)) % self.num_classes
+                cast(Strategy, network).calibrate(dict(inputs), labels)
+                fitted = self._evaluate(network, inputs)
+            require(
+                bool(scores.isfinite().all()),
+                self.at(case),
+                "with held-out parameters of 0 the scores are not finite",
+                expected="finite scores: 0 stands for no evidence, and each fit starts there",
+                cause=_ZERO,
+            )
+            require(
+                bool(fitted.isfinite().all()) and all(bool(p.isfinite().all()) for p in parameters),
+                self.at(case),
+                "after a fit to held-out clips the scores are not finite",
+                expected="finite scores and parameters",
+                cause="a `calibrate` of its own that does not check what it found",
+            )
+            changed = [
+                name
+                for name, value in network.state_dict().items()
+                if not any(value.data_ptr() == p.data_ptr() for p in parameters)
+                and not torch.equal(value, before[name])
+            ]
+            if self._plugin().calibrate is Strategy.calibrate:
+                require(
+                    not changed,
+                    self.at(case),
+                    f"the fit changes {listed(changed)} too",
+                    expected="a fit that changes the held-out parameters alone",
+                    cause="buffers that `forward` writes to in evaluation mode",
+                )
+
+    def _held_out(self, network: nn.Module) -> list[nn.Parameter]:
+        with running(self.where, "held_out_parameters", cause="what __init__ does not set"):
+            return list(cast(Strategy, network).held_out_parameters())
+
     def test_adopt(self) -> None:
         """It starts from the modalities trained alone, whatever order they are named in."""
-        if not self._plugin().needs_baselines:
-            skip("needs_baselines is False")
+        if self._plugin().adopt is Strategy.adopt:
+            skip("no adopt of its own")
         size = 5 if self._plugin().takes == "maps" else 6
         for count in (1, 2, 3):
             case = self._case(count, [size] * count, grids=((2,),) * count)
@@ -283,6 +344,9 @@ class StrategySuite(PresenceChecks):
 
 _BY_NAME = (
     "list(inputs.values()): keep self.order = list(dims), and take inputs[m] for m in self.order"
+)
+_ZERO = (
+    "a division by, or a logarithm of, such a parameter: write weights as 1 + p or softplus(b + p)"
 )
 _CALIBRATE = "a number of modalities, clips or classes written as a number"
 _ADOPT = "the names of two modalities written down, or a buffer that has another shape in __init__"

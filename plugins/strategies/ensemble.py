@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Strategy, ensemble_weights, hookimpl
+from ...core.contracts import Baseline, Strategy, ensemble_weights, hookimpl
+from ._heads import adopt_heads
 from ._presence import shares
 
 
@@ -25,6 +28,8 @@ class Ensemble(Strategy):
     that give the branches losses of their own, `--balance unimodal_loss` or `--balance dgl`,
     train the heads' branches independently of each other. The ensemble that every run makes of
     its baselines, in its table, consists of models trained apart; this one is trained together.
+
+    Where the fused model starts from the baselines, each head starts as its baseline's.
 
     Of a clip that lacks modalities, the mean is over those it has.
 
@@ -60,6 +65,10 @@ class Ensemble(Strategy):
         self.order = list(dims)
         self.heads = nn.ModuleDict({m: nn.Linear(d, num_classes) for m, d in dims.items()})
         self.register_buffer("weights", torch.full((len(dims),), 1 / len(dims)))
+
+    @torch.no_grad()
+    def adopt(self, baselines: Mapping[str, Baseline]) -> None:
+        adopt_heads(self.heads, baselines)
 
     def members(self, inputs: dict[str, Tensor]) -> Tensor:
         """Log-probabilities of each modality's head, (B, M, C)."""

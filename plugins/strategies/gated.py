@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ...core.contracts import Baseline, Choice, LogInteger, Strategy, hookimpl
 from ...core.errors import ParameterError
+from ._heads import adopt_heads
 
 _SHARPNESS = 4.0  # of the softplus: a weight of 1 stays 1.00, one of 0 becomes 0.17
 _SMALLEST = 1e-12
@@ -111,8 +112,7 @@ class Gated(Strategy):
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
         best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first among equals
         self.prior.copy_(torch.tensor([float(m == best) for m in self.order]))
-        for m, head in self.heads.items():
-            head.load_state_dict(cast(Any, baselines[m].model.strategy).linear.state_dict())
+        adopt_heads(self.heads, baselines)
 
     def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         return self._parts(inputs, present).sum(dim=1)  # (B, C)

@@ -83,7 +83,13 @@ def test_an_audit_holds_a_run_per_split(audited):
         assert info["split"]["mode"] == split["split"]
         assert info["split"]["speaker_independent"] is split["speaker_independent"]
         assert split["models"] == json.loads((run / "results.json").read_text())["models"]
-        assert [m["name"] for m in split["models"]] == ["mel", "fused", "ensemble", "chosen"]
+        assert [m["name"] for m in split["models"]] == [
+            "mel",
+            "control",
+            "fused",
+            "ensemble",
+            "chosen",
+        ]
         assert split["folds"] == 3 and split["test_speakers"] == 9
     assert [s["speaker_independent"] for s in found["splits"]] == [False, True, False]
 
@@ -127,7 +133,7 @@ def test_the_csv_has_a_row_per_split_and_model(audited):
     out, _ = audited
     with (out / "audit.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 4
+    assert len(rows) == 3 * 5
     row = next(r for r in rows if r["split"] == "speaker" and r["model"] == "fused")
     assert row["heard_speaker"] == "0" and row["test_clips"] == "54"
     assert float(row["uar_low"]) <= float(row["uar"]) <= float(row["uar_high"])

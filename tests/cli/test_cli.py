@@ -27,7 +27,8 @@ def test_the_run_directory_holds_everything(finished):
     assert len(info["split"]["digests"]) == 1
     assert info["versions"]["torch"]
     assert set(info["features"]) == {"mel", "persistence"}
-    assert sum(m["weight"] for m in info["handed_out"]) == pytest.approx(1)
+    shares = {m["group"]: m["weight"] for m in info["handed_out"]}
+    assert sum(shares.values()) == pytest.approx(1)
 
     clips = rows_of(finished / "clips.csv")
     assert len(clips) == 54
@@ -39,15 +40,17 @@ def test_the_run_directory_holds_everything(finished):
 
     predictions = rows_of(finished / "predictions.csv")
     models = {row["model"] for row in predictions}
-    assert models == {"mel", "persistence", "fused", "ensemble", "chosen"}
+    assert models == {"mel", "persistence", "control", "fused", "ensemble", "chosen"}
     assert {row["speaker"] for row in predictions} == parts["test"]
     assert float(predictions[0]["p_happy"]) + float(predictions[0]["p_sad"]) == pytest.approx(
         1, abs=1e-4
     )
 
     epochs = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    assert len(epochs) == 3 * 3
-    assert {e["training"] for e in epochs} == {"fold0/mel", "fold0/persistence", "fold0/fused"}
+    last = {e["training"].removeprefix("fold0/"): e["epoch"] for e in epochs}
+    # A quarter of three epochs for the fused model, one at least; the control has both.
+    assert last == {"mel": 3, "persistence": 3, "fused": 1, "control": 4}
+    assert len(epochs) == sum(last.values())
     fused = [e for e in epochs if e["training"] == "fold0/fused"]
     assert "gradscale.mel" in fused[0] and "weight.mel" in fused[0]
     assert (finished / "confusion.csv").is_file() and (finished / "model.safetensors").is_file()
@@ -82,7 +85,7 @@ def test_same_seed_same_weights(finished, corpus, cache, tmp_path, capsys):
     assert "Handed out:" in seen.out and "macro-F1" in seen.out
     for name in ("predictions.csv", "results.json", "selection.json"):
         assert (out / name).read_bytes() == (finished / name).read_bytes(), name
-    for model in ("mel", "persistence", "fused"):
+    for model in ("mel", "persistence", "fused", "control"):
         weights = f"fold0/{model}/model.safetensors"
         assert (out / weights).read_bytes() == (finished / weights).read_bytes(), model
 
@@ -152,7 +155,7 @@ def test_a_killed_run_is_resumed_to_the_same_result(finished, corpus, cache, tmp
     assert run_cli(["run", "--resume", str(out), "--quiet"]) == 0
     assert (out / "results.json").read_bytes() == (finished / "results.json").read_bytes()
     epochs = (out / "metrics.jsonl").read_text().splitlines()
-    assert len(epochs) == 9
+    assert len(epochs) == 3 + 3 + 1 + 4
 
 
 def test_lost_outcomes_are_made_again(finished, tmp_path, capsys):
@@ -212,8 +215,9 @@ def test_a_run_keeps_its_defaults_when_they_change(finished, monkeypatch, capsys
     """What was not set is stored as it was: a later default does not reach an older run."""
     settings = json.loads((finished / "run.json").read_text())["config"]["settings"]
     assert settings["train"]["lr"] == 0.003 and settings["train"]["dim"] == 8
-    assert settings["gradscale"]["limit"] == 3.0 and settings["gated"] == {"hidden": 32}
-    assert settings["mel"]["hop"] == 256 and settings["branch.mel"]["stem_stride"] == 2
+    assert settings["gradscale"]["limit"] == 3.0 and settings["gated"]["hidden"] == 32
+    assert settings["gated"]["gate"] == "held_out" and settings["train"]["start"] == "baselines"
+    assert settings["mel"]["hop"] == 512 and settings["branch.mel"]["stem_stride"] == 1
 
 
 def test_require_gain(corpus, cache, tmp_path, finished, capsys):

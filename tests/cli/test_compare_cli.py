@@ -73,6 +73,13 @@ def test_baselines_are_trained_once_and_shared(compared):
     for cell in ("concat+none", "residual+3x_lr"):
         assert (compared / "seed0" / cell / "fold1/mel/model.safetensors").samefile(one)
     assert not (compared / "seed0/baselines/fold0/fused").exists()
+    control = compared / "seed0/baselines/fold2/control"
+    for name in ("model.safetensors", "test.npz"):
+        assert (compared / "seed0/concat+3x_lr/fold2/control" / name).samefile(control / name)
+    # 5 epochs alone, and one of fine-tuning.
+    assert json.loads((control / "training.json").read_text())["epoch"] == 6
+    fused = compared / "seed0/concat+none/fold2/fused/training.json"
+    assert json.loads(fused.read_text())["epoch"] == 1
     said = compared / "seed0/baselines/fold1/mel/test.npz"
     assert (compared / "seed0/residual+none/fold1/mel/test.npz").samefile(said)
 
@@ -82,6 +89,7 @@ def test_the_tables_agree(compared):
     with (compared / "table.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == len(results["rows"]) == 8
+    assert list(results["others"]) == ["mel", "persistence", "control", "ensemble", "oracle"]
     for row, cell in zip(table, results["rows"], strict=True):
         own = json.loads((compared / "seed0" / _folder(cell["cell"]) / "results.json").read_text())
         fused = next(m for m in own["models"] if m["name"] == "fused")
@@ -172,7 +180,7 @@ def test_a_cell_that_fails_or_refuses_does_not_stop_the_others(corpus, cache, tm
 
 def test_minutes_become_epochs(corpus, cache, tmp_path):
     out = tmp_path / "grid"
-    assert run_cli(options(corpus, cache, "--budget", "0.2min", "--no-controls", "--out", str(out),
+    assert run_cli(options(corpus, cache, "--budget", "0.3min", "--no-controls", "--out", str(out),
                            "--quiet")) == 0  # fmt: skip
     epochs = json.loads((out / "compare.json").read_text())["epochs"]
     assert epochs >= 1

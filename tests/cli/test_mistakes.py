@@ -211,7 +211,7 @@ def test_plugins_list_and_show(capsys):
     assert run_cli(["plugins", "list"]) == 0
     assert "gradscale" in capsys.readouterr().out
     assert run_cli(["plugins", "show", "gradscale"]) == 0
-    assert "gradscale.mode: 'adaptive' | 'fixed' = 'adaptive'" in capsys.readouterr().out
+    assert "gradscale.mode: 'progress' | 'norms' | 'fixed' = 'progress'" in capsys.readouterr().out
     assert run_cli(["plugins", "show", "gradscal"]) == 2
 
 

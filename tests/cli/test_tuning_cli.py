@@ -25,7 +25,8 @@ def lines_of(path):
 def arguments(corpus, cache, out):
     return ["run", "--data", str(corpus), "--cache", cache, "--out", str(out), "--strategy",
             "gated", "--balance", "gradscale", "--epochs", "3", "--tune", str(TRIALS),
-            "--set", "gradscale.limit=2", *SMALL]  # fmt: skip
+            "--set", "gradscale.limit=2", "--set", "gated.gate=trained",
+            "--set", "train.start=scratch", *SMALL]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +177,35 @@ def test_a_training_stands_on_two_files(tuned, tmp_path):
         assert (copy / name).read_bytes() == (tuned / name).read_bytes(), name
 
 
+@pytest.mark.slow
+def test_a_control_is_trained_with_what_was_chosen_for_its_baseline(corpus, cache, tmp_path):
+    """The fused model takes the tuned branches; the control has no trials of its own."""
+    out = tmp_path / "run"
+    command = [o for o in arguments(corpus, cache, out) if o != "train.start=scratch"]
+    command.pop(command.index("gated.gate=trained") + 1)  # its --set
+    assert run_cli([*command, "--quiet"]) == 0
+    info = json.loads((out / "run.json").read_text())
+    assert info["trainings"] == 3 * TRIALS + 1 and info["control"] == 4
+    control = summary_of(out, "control")
+    single = summary_of(out, control["modality"])
+    assert control["epoch"] == 4 and control["parameters"] == single["parameters"]
+    assert not (out / "fold0/control/trials.jsonl").exists()
+    trials = lines_of(out / "fold0/fused/trials.jsonl")
+    assert [trial["epoch"] for trial in trials] == [1] * TRIALS
+    assert all(trial["start"]["epoch"] == 0 for trial in trials)
+    for modality in ("mel", "persistence"):
+        own = f"branch.{modality}"
+        chosen = summary_of(out, modality)["settings"][own]
+        assert summary_of(out, "fused")["settings"].get(own, chosen) == chosen
+
+
 def test_what_a_person_sees(tuned, capsys):
     assert run_cli(["run", "--resume", str(tuned)]) == 0
     assert "tuned on validation in 3 trials: 9 trainings" in capsys.readouterr().out
     assert run_cli(["plugins", "show", "gradscale"]) == 0
     shown = capsys.readouterr().out
     assert "gradscale.alpha: float = 0.5  [--tune: 0 to 1]" in shown
-    assert "gradscale.mode: 'adaptive' | 'fixed' = 'adaptive'\n" in shown
+    assert "gradscale.mode: 'progress' | 'norms' | 'fixed' = 'progress'\n" in shown
     assert run_cli(["plugins", "show", "train"]) == 0
     assert "train.lr: float = 0.003  [--tune: 0.0003 to 0.03, logarithmic]" in (
         capsys.readouterr().out

@@ -152,11 +152,13 @@ def test_figures(result):
 
 def test_history_is_what_every_training_wrote(result):
     history = result.history()
-    assert list(history) == ["fold0/mel", "fold0/persistence", "fold0/fused"]
+    epochs_of = {"mel": 2, "persistence": 2, "fused": 1, "control": 3}
+    assert list(history) == [f"fold0/{model}" for model in epochs_of]
     for name, epochs in history.items():
         lines = (result.path / name / "epochs.jsonl").read_text().splitlines()
         assert epochs == [json.loads(line) for line in lines]
-        assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+        last = epochs_of[name.removeprefix("fold0/")]
+        assert [epoch["epoch"] for epoch in epochs] == list(range(1, last + 1))
     assert "val_uar.mel" in history["fold0/fused"][0]
 
 
@@ -170,19 +172,19 @@ def test_history_of_a_training_that_did_not_begin_or_is_writing(result, tmp_path
     shutil.copytree(result.path, copy)
     (copy / "fold0/mel/epochs.jsonl").unlink()
     with (copy / "fold0/fused/epochs.jsonl").open("a") as file:
-        file.write('{"epoch": 3, "val')
+        file.write('{"epoch": 2, "val')
     found = read_history(RunDirectory(copy))
-    assert found["fold0/mel"] == [] and len(found["fold0/fused"]) == 2
+    assert found["fold0/mel"] == [] and len(found["fold0/fused"]) == 1
 
 
 def test_the_table_as_text_and_for_a_notebook(result):
     text, html = str(result), result._repr_html_()
-    rows = [line.split()[0] for line in text.splitlines()[1:7]]
-    assert rows == ["model", "mel", "persistence", "fused", "ensemble", "chosen"]
+    rows = [line.split()[0] for line in text.splitlines()[1:8]]
+    assert rows == ["model", "mel", "persistence", "control", "fused", "ensemble", "chosen"]
     fused = f"{100 * result.results.model('fused').uar.value:.1f}"
     for shown in (text, html):
         assert fused in shown and "evidence of nothing" in shown
-    assert result.verdict in text and html.count("<tr") == 6
+    assert result.verdict in text and html.count("<tr") == 7
     assert "bold" in html
     assert repr(result).startswith(f"RunResult({str(result.path)!r}: UAR fused {fused}, ")
 
@@ -249,8 +251,8 @@ def test_ctrl_c_says_how_to_go_on(result, monkeypatch):
 SCRIPT = """
 print("once")
 import fusion, sys
-result = fusion.run(epochs=1, set={small!r}, cache={cache!r}, out="run", jobs=2, quiet=True,
-                    report=False)
+result = fusion.run(features=["mel", "persistence"], epochs=1, set={small!r}, cache={cache!r},
+                    out="run", jobs=2, quiet=True, report=False)
 print(len(result.history()), __file__, __spec__)
 """
 
@@ -284,7 +286,7 @@ def test_a_script_needs_no_guard(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(small=SMALL, cache=str(tmp_path / "cache")))
     said = said_by(script)
-    assert said.stdout.splitlines() == ["once", f"3 {script} None"], said.stderr
+    assert said.stdout.splitlines() == ["once", f"4 {script} None"], said.stderr
 
 
 def test_main_is_as_it_was():

@@ -15,6 +15,9 @@ def runs(tmp_path, monkeypatch):
     both = [Training(0, FUSED), Training(0, "mel")]
     monkeypatch.setattr(cells, "trainings_of", lambda run: both)
     source, target = RunDirectory(tmp_path / "a b"), RunDirectory(tmp_path / "cell")
+    for run in (source, target):
+        info = {"config": {}, "classes": [], "features": {}, "model": {}, "split": {"folds": 1}}
+        run.write_json("run.json", {"format": 2, "seconds": {}, **info})
     for name in ("training.json", "model.safetensors", "val.npz"):
         source.write_text(f"fold0/mel/{name}", name)
     return source, target

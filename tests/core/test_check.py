@@ -211,6 +211,43 @@ class Forgets(Chooses):
         return super().forward(inputs) + getattr(self, "extra", 0.0)
 
 
+class Trusts(Plain):
+    """Right: a scale of the scores that is fitted to held-out clips."""
+
+    name = "trusts"
+    reads_validation = True
+
+    def __init__(self, dims, num_classes, weight=1.0):
+        super().__init__(dims, num_classes, weight=weight)
+        self.trust = torch.nn.Parameter(torch.zeros(()))
+
+    def held_out_parameters(self):
+        return (self.trust,)
+
+    def forward(self, inputs):
+        return (1 + self.trust) * super().forward(inputs)
+
+
+class TrustsSilently(Trusts):
+    """Does not say that it reads validation."""
+
+    reads_validation = False
+
+
+class Divides(Trusts):
+    """Can't be at 0."""
+
+    def forward(self, inputs):
+        return super().forward(inputs) / self.trust
+
+
+class Elsewhere(Trusts):
+    """Names a parameter that it does not have."""
+
+    def held_out_parameters(self):
+        return (torch.nn.Parameter(torch.zeros(())),)
+
+
 class Adopts(Plain):
     """Right: starts its head from the baselines' heads."""
 
@@ -241,6 +278,11 @@ class AdoptsInOrder(Adopts):
         (Chooses, "calibrate", ""),
         (Silent, "calibrate", "it has `calibrate`, and reads_validation is False"),
         (Forgets, "calibrate", "one that is given its state dict differ"),
+        (Trusts, "calibrate", ""),
+        (Trusts, "held_out_parameters", ""),
+        (TrustsSilently, "calibrate", "it has `held_out_parameters`, and reads_validation is Fal"),
+        (Divides, "held_out_parameters", "with held-out parameters of 0 the scores are not finite"),
+        (Elsewhere, "held_out_parameters", "a value that is no parameter of the strategy"),
         (Adopts, "adopt", ""),
         (AdoptsInOrder, "adopt", "made to adopt the same baselines give scores that differ"),
     ],

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from fusion import Balancer, Strategy
 from fusion.core.compare import CompareObserver, _Work
+from fusion.core.config import RunConfig
 from fusion.core.errors import StorageError, TrainingError
-from fusion.core.grid import Cell, PlannedGrid
+from fusion.core.grid import Budget, Cell, PlannedGrid, reads_of
 from fusion.core.run_dir import RunDirectory
 from fusion.core.trainings import FUSED, Training
 
@@ -65,3 +67,80 @@ def test_the_time_of_an_epoch_is_taken_from_a_plain_cell(work):
     with pytest.raises(KeyboardInterrupt):
         work._seconds_per_epoch(None)
     assert described == [CELL]
+
+
+# -- baselines and control ---------------------------------------------------------------
+
+
+class Registered:
+    """Balancers of one strategy that needs no baselines."""
+
+    def strategy(self, name):
+        return Strategy
+
+    def balancer(self, name):
+        return {
+            "reads": type("Reads", (Balancer,), {"needs_baselines": True}),
+            "begins": type("Begins", (Balancer,), {"takes_over": ("start",)}),
+        }[name]
+
+
+def planned(*cells, **train):
+    """Cells with plans that have nothing but a configuration."""
+    plans = {
+        cell: SimpleNamespace(
+            config=RunConfig(
+                ("demo",), strategy=cell.strategy, balancers=cell.balancers,
+                settings={"train": {"epochs": 8, **train}},
+            )
+        )
+        for cell in cells
+    }  # fmt: skip
+    return PlannedGrid(plans, {})
+
+
+PLAIN, FAST = Cell("concat"), Cell("concat", rate=3.0)
+READS, BEGINS = Cell("concat", ("reads",)), Cell("concat", ("begins",))
+
+
+def test_the_plainest_cell_trains_baselines_and_control():
+    registry = Registered()
+    assert planned(FAST, READS, PLAIN).alone(registry) == PLAIN
+    # From scratch a plain cell has no control: one of those that have trains it.
+    assert planned(PLAIN, FAST, READS, start="scratch").alone(registry) == READS
+    assert planned(BEGINS, READS, READS).alone(registry) == READS
+    assert planned(BEGINS, PLAIN, start="scratch").alone(registry) == PLAIN  # nobody needs one
+
+
+@pytest.mark.parametrize(
+    ("cells", "train", "epochs"),
+    [
+        # Seconds per fold and epoch of the budget: 1 + 2 alone, 4 a fused model.
+        ((PLAIN,), {"start": "scratch"}, 3 + 4),
+        ((PLAIN, BEGINS), {"start": "scratch"}, 3 + 2 * 4),
+        # A quarter of the epochs for the fused model, and 1 1/4 for the control of 2 seconds.
+        ((PLAIN,), {}, 3 + 0.25 * 4 + 1.25 * 2),
+        ((PLAIN, BEGINS), {}, 3 + 0.25 * 4 + 4 + 1.25 * 2),
+        ((PLAIN, READS), {"start": "scratch"}, 3 + 2 * 4 + 2 * 2),
+    ],
+)
+def test_minutes_pay_for_fine_tuning_and_control(work, cells, train, epochs):
+    work.grid = planned(*cells, **train)
+    work.registry = Registered()
+    config = next(iter(work.grid.plans.values())).config
+    work.request = SimpleNamespace(config=config, seeds=(0, 1))
+    work.extracted = SimpleNamespace(data=SimpleNamespace(splits=[None] * 3))
+    work._seconds_per_epoch = lambda pool: {"mel": 1.0, "face": 2.0, FUSED: 4.0}
+    minutes = 60.0
+    found = work._epochs(Budget(minutes=minutes), None, 2)
+    assert found == int(0.85 * minutes * 60 * 2 / (6 * epochs))
+
+
+def test_what_cells_read_depends_on_the_start():
+    registry = Registered()
+    for cells, train, expected in (
+        (PLAIN, {}, ("baselines",)), (PLAIN, {"start": "scratch"}, ()), (BEGINS, {}, ()),
+        (READS, {"start": "scratch"}, ("baselines",)),
+    ):  # fmt: skip
+        (plan,) = planned(cells, **train).plans.values()
+        assert reads_of(plan.config, registry) == expected

@@ -205,3 +205,53 @@ def test_how_many_clips_lack_what_is_said(tmp_path):
     found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     assert found.absent == {} and "clips have no" not in markdown(found)
     assert "\n- 5 clips have no mel. Alone," in markdown(replace(found, absent={"mel": 5}))
+
+
+# -- the equal-steps control -----------------------------------------------------------
+
+
+def controlled(path, right, val, modality="mel"):
+    """Give a written cell a control that is right on these clips of every speaker."""
+    run = RunDirectory(path)
+    run.write_json("run.json", run.read_json("run.json") | {"control": 4})
+    selection = run.read_json("selection.json")
+    selection |= {"rule": "log-linear", "control": modality, "control_val_uar": [val, val]}
+    run.write_json("selection.json", selection)
+    with (path / "predictions.csv").open("a", newline="") as file:
+        out = csv.writer(file)
+        for number, speaker in enumerate(SPEAKERS):
+            for clip in range(4):
+                said = clip % 2 if clip in right else 1 - clip % 2
+                out.writerow([number % 2, f"{speaker}-{clip}", "c", speaker, CLASSES[clip % 2],
+                              "control", CLASSES[said]])  # fmt: skip
+
+
+def test_the_control_is_a_row_beside_the_modalities(tmp_path):
+    request = grid(tmp_path, seeds=(0, 1))
+    without = summarise(tmp_path, request, {}, {}, READS)
+    assert "control" not in without.others and without.control == ()
+    assert "3 epochs each" in markdown(without)
+    for seed, modality in ((0, "mel"), (1, "persistence")):
+        for cell in (PLAIN, GOOD):
+            controlled(tmp_path / f"seed{seed}" / cell.folder, (0, 1, 2), 0.8, modality)
+    found = summarise(tmp_path, request, {}, {}, READS)
+    assert list(found.others) == ["mel", "persistence", "control", "ensemble", "oracle"]
+    assert found.others["control"].value == pytest.approx(0.75)
+    assert found.others_val["control"] == pytest.approx(0.8)
+    assert found.control == ("mel", "persistence")
+    assert found.to_json()["control"] == ["mel", "persistence"] or found.to_json()["control"] == (
+        "mel", "persistence")  # fmt: skip
+    text = markdown(found)
+    assert "The control (mel or persistence alone, for as many steps" in text
+    assert "baselines of 3 epochs" in text
+    # It is no candidate, and changes no other figure.
+    assert found.best_single == without.best_single
+    assert found.handed_out == without.handed_out
+    assert [row.uar for row in found.rows] == [row.uar for row in without.rows]
+
+
+def test_the_control_of_a_grid_is_that_of_the_first_cell_that_has_one(tmp_path):
+    request = grid(tmp_path)
+    controlled(tmp_path / "seed0" / GOOD.folder, (0, 1, 2, 3), 0.9)
+    found = summarise(tmp_path, request, {}, {}, READS)
+    assert found.others["control"].value == pytest.approx(1.0)

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 
@@ -148,6 +148,7 @@ def test_pool_weights_are_the_minimum_that_scipy_finds(seed, absent):
     np.testing.assert_allclose(weights, best.x, atol=5e-3)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 4), st.booleans(), st.floats(0, 1))
 def test_pool_is_never_worse_than_the_best_member_on_its_objective(seed, count, absent, ridge):
     found, targets = members(seed, count)
@@ -161,6 +162,7 @@ def test_pool_is_never_worse_than_the_best_member_on_its_objective(seed, count, 
         assert nll(pool(found, weights), targets) <= min(nll(p, targets) for p in found) + 1e-9
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 1), st.booleans())
 def test_the_objective_of_the_pool_is_convex(seed, at, absent):
     found, targets = members(seed, 3, n=20)
@@ -173,6 +175,7 @@ def test_the_objective_of_the_pool_is_convex(seed, at, absent):
     assert between <= chord + 1e-9
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.booleans())
 def test_the_gradient_of_the_pool_is_that_of_its_objective(seed, absent):
     """The function that is given to scipy, at random weights, against finite differences."""

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy.optimize import minimize
@@ -67,6 +67,7 @@ def objective(strategy, inputs, labels, point):
     return float(cross_entropy(scores, labels)) + RIDGE * float(np.square(point).sum())
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 3))
 def test_the_fit_reaches_the_minimum_that_scipy_finds(seed, signal):
     strategy, inputs, labels = problem(seed, signal=signal)

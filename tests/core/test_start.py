@@ -11,7 +11,7 @@ from fusion.core.config import RunConfig, TrainConfig
 from fusion.core.errors import ParameterError
 from fusion.core.registry import Registry
 from fusion.core.testing.problem import SmallStrategy, small_baselines, small_trainer
-from fusion.core.trainings import CONTROL, FUSED, Training, epochs_of
+from fusion.core.trainings import FUSED, Training, epochs_of
 from fusion.plugins.balancers.pretrain import Pretrain
 from fusion.plugins.strategies.gated import Gated
 
@@ -142,7 +142,7 @@ def test_a_strategy_that_needs_baselines_has_an_epoch_0_as_well():
         needs_baselines = True
 
     trainer = small_trainer([], 2, strategy=Needs)
-    rates = {(g.kind, g.modality): g.lr for g in trainer.optimizer.groups}
+    rates = {(g.role, g.modality): g.lr for g in trainer.optimizer.groups}
     assert len(set(rates.values())) == 1  # and steps of full length
     assert trainer.fit().start["epoch"] == 0
 
@@ -153,7 +153,7 @@ def test_a_strategy_that_needs_baselines_has_an_epoch_0_as_well():
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_branches_take_shorter_steps(optimizer):
     trainer = started(optimizer=optimizer, branch_rate=0.25, lr=0.01)
-    rates = {(g.kind, g.modality): g.lr for g in trainer.optimizer.groups}
+    rates = {(g.role, g.modality): g.lr for g in trainer.optimizer.groups}
     assert rates == {
         ("branch", "voice"): 0.0025, ("branch", "face"): 0.0025, ("head", None): 0.01,
         ("probe", "voice"): 0.01, ("probe", "face"): 0.01,
@@ -207,14 +207,15 @@ def asked(registry, **train):
     return (
         balancing.starts_from_baselines(config, registry),
         balancing.needs_baselines(config, registry),
-        {m: epochs_of(config, Training(0, m), registry) for m in ("mel", FUSED, CONTROL)},
+        {m: epochs_of(config, Training(0, m), registry) for m in ("mel", FUSED)},
+        balancing.control_epochs(config, registry),
     )
 
 
 def test_who_starts_how_and_for_how_many_epochs():
     def told(registry, **train):
-        starts, needs, epochs = asked(registry, epochs=40, **train)
-        return starts, needs, *epochs.values()
+        starts, needs, epochs, control = asked(registry, epochs=40, **train)
+        return starts, needs, *epochs.values(), control
 
     # starts, needs baselines, epochs of a baseline, of the fused model, of the control.
     assert told(Standing()) == (True, True, 40, 10, 50)

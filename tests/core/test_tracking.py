@@ -144,7 +144,7 @@ def test_a_run_that_fails_closes_its_trackers(tmp_path, monkeypatch, failure):
         raise failure
 
     monkeypatch.setattr(experiment, "make_trackers", lambda *_: [tracker])
-    monkeypatch.setattr(experiment, "trainings_of", lambda _: [])
+    monkeypatch.setattr(experiment, "all_trainings", lambda _: [])
     monkeypatch.setattr(experiment, "train_all", fail)
 
     class Run:

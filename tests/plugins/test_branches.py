@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 
+from fusion.core.errors import ParameterError
 from fusion.core.parameters import parameters_of
 from fusion.plugins.branches.cnn import CNN
 from fusion.plugins.branches.crnn import CRNN
@@ -103,3 +104,93 @@ def test_every_parameter_is_explained(kind):
 @pytest.mark.parametrize("shape", [(40,), (8, 8), (1, 2, 3, 4)])
 def test_shapes_that_are_no_image_are_left_to_others(kind, shape):
     assert kind[0].accepts(shape) is (kind[0] is MLP)
+
+
+# -- shrinking, statistics, standardising: by hand -------------------------------------
+
+
+def test_statistics_are_means_and_deviations_over_time_for_each_row():
+    branch = CNN((1, 8, 8), 5, blocks=2, channels=3, pooling="statistics", dropout=0.0).eval()
+    maps = torch.randn(2, 3, 2, 7)  # (B, C, H, W)
+    assert branch.embed.in_features == 2 * 3 * 2
+    taken = []
+    branch.embed.register_forward_hook(lambda module, args, _: taken.append(args[0]))
+    branch.pool(maps)
+    for clip in range(2):
+        rows = maps[clip].reshape(6, 7).double().numpy()
+        means, deviations = taken[0][clip].detach().double().split(6)
+        assert means.tolist() == pytest.approx(rows.mean(axis=1), abs=1e-6)
+        assert deviations.tolist() == pytest.approx((rows.var(axis=1) + 1e-4) ** 0.5, abs=1e-6)
+
+
+def test_statistics_of_what_does_not_change_have_a_gradient():
+    branch = CNN((1, 8, 8), 5, blocks=1, channels=3, pooling="statistics")
+    maps = torch.ones(2, 3, 4, 4, requires_grad=True)
+    branch.pool(maps).sum().backward()
+    assert torch.isfinite(maps.grad).all()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
+@pytest.mark.parametrize("shrink", [1, 2, 3])
+@pytest.mark.parametrize("stem_stride", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 7, 9), (2, 16, 12), (1, 3, 40)])
+def test_every_cnn_fits_its_own_maps(shape, stem_stride, shrink, pooling):
+    branch = CNN(shape, 5, blocks=3, channels=3, shrink=shrink, pooling=pooling,
+                 stem_stride=stem_stride)  # fmt: skip
+    assert branch(torch.randn(4, *shape)).shape == (4, 5)
+
+
+def test_shrinking_averages_squares():
+    torch.manual_seed(0)
+    small = CNN((2, 4, 6), 5, blocks=2, channels=3).eval()
+    large = CNN((2, 9, 13), 5, blocks=2, channels=3, shrink=2).eval()
+    large.load_state_dict(small.state_dict())
+    x = torch.randn(3, 2, 9, 13)
+    squares = x[:, :, :8, :12].reshape(3, 2, 4, 2, 6, 2).mean(dim=(3, 5))  # the rest is cut off
+    torch.testing.assert_close(large(x), small(squares))
+    flat = MLP((2, 4, 6), 5, hidden=7).eval()
+    shrunk = MLP((2, 9, 13), 5, hidden=7, shrink=2).eval()
+    shrunk.load_state_dict(flat.state_dict())
+    torch.testing.assert_close(shrunk(x), flat(squares))
+
+
+def test_normalise_standardises_each_value_of_the_input():
+    torch.manual_seed(0)
+    branch = MLP((1, 4, 4), 5, hidden=7, shrink=2, normalise=True, dropout=0.0).train()
+    scales = 10.0 ** torch.arange(-3, 1).float().reshape(1, 1, 2, 2)
+    x = scales * torch.randn(64, 1, 2, 2) + 5 * scales
+    seen = []
+    linear = next(layer for layer in branch.layers if isinstance(layer, torch.nn.Linear))
+    linear.register_forward_hook(lambda module, args, _: seen.append(args[0]))
+    branch(x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert seen[0].shape == (64, 4)
+    assert seen[0].mean(0).tolist() == pytest.approx([0.0] * 4, abs=1e-4)
+    # Not exact: a normalisation adds 1e-5 to the variance, here 1e-6 at the least.
+    assert seen[0].std(0, unbiased=False)[2:].tolist() == pytest.approx([1.0] * 2, abs=0.1)
+    assert not list(branch.layers[1].parameters())  # without weights
+
+
+def test_input_dropout_is_of_the_training_alone():
+    torch.manual_seed(0)
+    branch = MLP((6,), 5, hidden=7, input_dropout=0.5, dropout=0.0)
+    plain = MLP((6,), 5, hidden=7, dropout=0.0).eval()
+    names = dict(zip(branch.state_dict(), plain.state_dict().values(), strict=True))
+    branch.load_state_dict(names)
+    x = torch.randn(8, 6)
+    torch.testing.assert_close(branch.eval()(x), plain(x))
+    assert not torch.equal(branch.train()(x), branch.train()(x))
+
+
+@pytest.mark.parametrize(
+    ("make_it", "words"),
+    [
+        (lambda: CNN((1, 8, 8), 5, shrink=9), "cnn.shrink must be 1 to 8"),
+        (lambda: CNN((1, 8, 8), 5, shrink=0), "cnn.shrink must be 1 to 8"),
+        (lambda: MLP((8,), 5, shrink=2), "mlp.shrink=2 does not fit"),
+        (lambda: MLP((1, 3, 8), 5, shrink=4), "mlp.shrink=4 does not fit"),
+        (lambda: MLP((8,), 5, input_dropout=1.0), "input_dropout=1.0"),
+    ],
+)
+def test_parameters_out_of_range(make_it, words):
+    with pytest.raises(ParameterError, match=words):
+        make_it()

@@ -24,6 +24,8 @@ TRAIN, VAL = np.arange(36), np.arange(36, 48)
 EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relearn": {"every": 1},
          "gblend": {"epochs": 1}, "greedy": {"warmup": 0},
          "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
+# Cosines take the place of a last linear layer, which a pool of log-probabilities has not.
+REFUSED = {("mmcosine", "gated")}
 
 
 def clips(device, absent=False):
@@ -81,8 +83,11 @@ def test_a_whole_training(name, strategy, device, absent):
     try:
         trainer = trained(name, strategy, device, absent)
     except UserError as error:
+        if (name, strategy) in REFUSED:
+            pytest.skip(f"{name}: {error.message}")
         assert error.hint and "pip install" in error.hint
         pytest.skip(f"{name}: {error.message}")
+    assert (name, strategy) not in REFUSED
     history = trainer.fit().history
     assert len(history) == 3
     assert all(math.isfinite(record["train_loss"]) for record in history)
