@@ -140,8 +140,9 @@ def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
     for name in given:
         if name not in parameters:
             raise UnknownNameError(f"parameter of {owner}", name, parameters)
+    replaced: Mapping[str, Mapping[str, str]] = getattr(cls, "replaced_values", {})
     return {
-        name: convert(given[name], parameter.type, f"{owner}.{name}")
+        name: convert(given[name], parameter.type, f"{owner}.{name}", replaced.get(name, {}))
         if name in given
         else parameter.default
         for name, parameter in parameters.items()
@@ -220,8 +221,13 @@ def make(cls: type[T], *args: Any, given: Mapping[str, Any], owner: str) -> T:
         ) from error
 
 
-def convert(value: Any, annotation: Any, label: str) -> Any:
-    """Turn `value`, often text from the command line, into what `annotation` asks for."""
+def convert(
+    value: Any, annotation: Any, label: str, replaced: Mapping[str, str] | None = None
+) -> Any:
+    """Turn `value`, often text from the command line, into what `annotation` asks for.
+
+    `replaced` has values of earlier versions, each with a sentence on what replaced it.
+    """
     for candidate in _alternatives(annotation):
         try:
             return _convert_one(value, candidate)
@@ -229,7 +235,9 @@ def convert(value: Any, annotation: Any, label: str) -> Any:
             continue
     raise ParameterError(
         f"{label} must be {type_name(annotation)}, and was given {value!r}.",
-        hint="fusion plugins show NAME lists a plugin's parameters with their types.",
+        hint=(replaced or {}).get(
+            str(value), "fusion plugins show NAME lists a plugin's parameters with their types."
+        ),
     )
 
 
@@ -294,7 +302,7 @@ def _convert_sequence(value: Any, annotation: Any) -> Any:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
-    """``["gradscale.mode=fixed", ...]`` -> ``{"gradscale": {"mode": "adaptive"}}``.
+    """``["gradscale.mode=fixed", ...]`` -> ``{"gradscale": {"mode": "fixed"}}``.
 
     The part before the last dot names the owner, so ``branch.mel.blocks=5`` belongs to
     ``branch.mel``.

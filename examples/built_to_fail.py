@@ -1,11 +1,12 @@
 r"""A fusion built to fail, for `fusion diagnose` and `fusion repair` to be tried on.
 
     fusion -p examples/built_to_fail.py repair --strategy concat_oversized \
-        --set train.normalise=none
+        --features mel,persistence --branch persistence=cnn --set mel.hop=256 \
+        --set train.start=scratch --set train.normalise=none
 
-Embeddings joined by a network of some four million weights before the head, on inputs as they are
-stored (persistence images have forty times the spread of spectrograms), no branch pretrained,
-nothing balanced.
+A network of some four million weights joins the embeddings before the head. The inputs are as they
+are stored: persistence images have forty times the spread of spectrograms. Every branch starts from
+nothing (`train.start=scratch`), and nothing is balanced.
 """
 
 from fusion import hookimpl

@@ -20,8 +20,9 @@ given = arguments.parse_args()
 
 settings = {"demo.speakers": 6, "demo.clips": 2, "branch.mel.blocks": 2} if given.quick else {}
 
-# Each view alone, both fused, and an ensemble: all under one budget, chosen on speakers that
-# were not trained on, and measured once on speakers that were never heard.
+# Each view alone, both fused from there, an ensemble, and a control: the best view alone for as
+# many steps as the fused model had in all. Validation speakers choose among them, and speakers
+# that were never heard measure them once.
 result = fusion.run(
     data=given.data,
     strategy="gated",  # how the views are joined

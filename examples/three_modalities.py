@@ -56,7 +56,7 @@ corpus = Registry().get("corpus", "demo")
 write_table(Path(given.table), list(corpus(None, **demo).clips()))
 
 result = fusion.run(
-    features=["mel", "persistence", "precomputed"],
+    features=["mel", "levelset", "precomputed"],
     # A strategy that takes whatever a clip has. Those that can't be told are said before training.
     strategy="attention",
     epochs=3 if given.quick else 30,

@@ -19,8 +19,8 @@ def test_quickstart(tmp_path):
     assert said.returncode == 0, said.stderr
     verdict = json.loads((tmp_path / "run/results.json").read_text())["verdict"]
     assert verdict in said.stdout
-    assert [line.split()[0] for line in said.stdout.splitlines()[-3:]] == [
-        "fold0/mel", "fold0/persistence", "fold0/fused",
+    assert [line.split()[0] for line in said.stdout.splitlines()[-4:]] == [
+        "fold0/mel", "fold0/levelset", "fold0/fused", "fold0/control",
     ]  # fmt: skip
 
 
@@ -44,5 +44,5 @@ def test_three_modalities(tmp_path):
     info = json.loads((tmp_path / "run/run.json").read_text())
     assert 0 < info["absent"]["precomputed"] < 72 and list(info["absent"]) == ["precomputed"]
     results = json.loads((tmp_path / "run/results.json").read_text())
-    assert list(results["weights"]) == ["mel", "persistence", "precomputed"]
+    assert list(results["weights"]) == ["mel", "levelset", "precomputed"]
     assert results["verdict"] in said.stdout

@@ -71,6 +71,8 @@ def took_part(kind: str, name: str, out: Path) -> bool:
     assert (out / "results.json").is_file()
     if kind == "tracker":
         table = (out / f"{name}.csv").read_text()
-        return table.startswith("training,epoch,metric,value\n") and "fold0/fused,5," in table
+        return table.startswith("training,epoch,metric,value\n") and all(
+            f"fold0/{training}," in table for training in ("mel,5", "fused,1", "control,6")
+        )
     config = json.loads((out / "run.json").read_text())["config"]
     return name in json.dumps(config)

@@ -72,6 +72,12 @@ class GradScale(Balancer):
 
     name = "gradscale"
     space: ClassVar = {"alpha": Uniform(0.0, 1.0), "limit": LogUniform(1.5, 10.0)}
+    replaced_values: ClassVar = {
+        "mode": {
+            "adaptive": "Version 0.1's 'adaptive' is now 'norms'. The default is 'progress', which "
+            "slows no branch."
+        }
+    }
 
     def __init__(
         self,

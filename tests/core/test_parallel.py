@@ -93,11 +93,11 @@ def test_a_whole_run(tmp_path):
     assert said.stdout.count("validation UAR") == 1  # of the table
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["verdict"] in said.stdout
-    for model in ("mel", "persistence", "fused"):
+    for model, epochs in {"mel": 2, "persistence": 2, "fused": 1, "control": 3}.items():
         summary = json.loads((tmp_path / f"run/fold0/{model}/training.json").read_text())
-        assert summary["epoch"] == 2
+        assert summary["epoch"] == epochs
         lines = (tmp_path / f"run/fold0/{model}/epochs.jsonl").read_text().splitlines()
-        assert len(lines) == 2
+        assert len(lines) == epochs
     again = torchrun("--resume", "run", cwd=tmp_path)
     assert again.returncode == 0 and results["verdict"] in again.stdout
     refused = torchrun("--tune", "3", "--out", "tuned", *demo, cwd=tmp_path)

@@ -8,6 +8,7 @@ from stand_in import StandIn
 
 from fusion import Gradients
 from fusion.core.errors import ParameterError
+from fusion.core.parameters import bind
 from fusion.plugins.balancers.gradscale import GradScale
 
 finite = {"allow_nan": False, "allow_infinity": False}
@@ -203,3 +204,12 @@ def test_a_new_training_forgets_the_one_before():
 def test_parameters_out_of_range(bad):
     with pytest.raises(ParameterError, match="gradscale needs"):
         GradScale(**bad)
+
+
+def test_the_name_of_a_mode_in_version_0_1_is_answered_with_the_new_one():
+    with pytest.raises(ParameterError, match="'adaptive'") as caught:
+        bind(GradScale, {"mode": "adaptive"}, owner="gradscale")
+    assert "is now 'norms'" in caught.value.hint
+    with pytest.raises(ParameterError) as caught:
+        bind(GradScale, {"mode": "x"}, owner="gradscale")
+    assert "fusion plugins show NAME" in caught.value.hint
