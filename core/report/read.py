@@ -130,7 +130,7 @@ def read_run(path: Path) -> ReadRun:
             f"The run {path} is not finished: it has no results to report.",
             hint=f"Finish it: fusion run --resume {path}",
         )
-    info, trainings = run.info(), trainings_of(run)
+    info, trainings = run.info(), all_trainings(run)
     summaries = {t: _object(run, f"{t.name}/training.json") for t in trainings}
     selection = _object(run, "selection.json")
     try:
