@@ -19,7 +19,7 @@ from ..results import Results
 from ..run_dir import RunData, RunDirectory
 from ..said import Said
 from ..selection import Selection
-from ..trainings import Training, trainings_of
+from ..trainings import Training, all_trainings
 
 Record = Mapping[str, Any]
 
