@@ -50,6 +50,7 @@ from ..run_dir import RunDirectory
 from ..said import Said
 from ..selection import select
 from ..statistics import Comparison, paired_comparison
+from ..trainings import trainings_of
 from .changes import changed, share_alike, words_for
 from .outcome import Repair, RepairObserver, RepairRequest, Step
 from .target import Target
@@ -272,7 +273,8 @@ class _Work:
                 self.observer.warned(warning)
             nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)
             lay_out(run, plan, Extracted(self.data, nothing_new), self.registry)
-        share_alike(run, list(self.runs.values()))
+        if any(not run.finished(training.name) for training in trainings_of(run)):
+            share_alike(run, list(self.runs.values()))
         return run
 
     def _concluded(self, step: Step, run: RunDirectory) -> Step:

@@ -37,7 +37,11 @@ def settings(*given):
 
 
 def arguments(corpus, cache, words, out, strategy):
-    small = [x for x in SMALL if x not in ("--set", "--jobs", "2") and "persistence" not in x]
+    small = [
+        x
+        for x in SMALL
+        if x not in ("--set", "--features", "--jobs", "2") and "persistence" not in x
+    ]
     return ["--data", str(corpus), "--cache", cache, "--out", str(out), "--epochs", "2",
             "--features", "mel,precomputed", "--strategy", strategy, "--jobs", "2",
             *settings(f"precomputed.table={words}", *small)]  # fmt: skip

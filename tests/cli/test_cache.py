@@ -158,7 +158,7 @@ def test_why_of_a_recording(corpus, cache, finished, tmp_path, capsys):
     code, out, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL, "--set", "mel.hop=160")
     assert code == 1
     assert "made another way" in out
-    assert "parameters.hop: stored 256, asked for 160" in out
+    assert "parameters.hop: stored 512, asked for 160" in out
 
     copy = tmp_path / "copy.wav"
     shutil.copy(wav, copy)

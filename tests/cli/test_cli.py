@@ -289,9 +289,9 @@ def fusion_extractors():
 def test_three_modalities_one_from_a_file(corpus, cache, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "energy.py").write_text(EXTRACTOR)
-    code = run_cli(["run", "-p", "energy.py", "--features", "mel,persistence,energy", "--set",
-                    "energy.parts=3", "--data", str(corpus), "--cache", cache, "--out", "out",
-                    "--epochs", "1", "--json", "--balance", "gradscale", *SMALL])  # fmt: skip
+    code = run_cli(["run", *SMALL, "-p", "energy.py", "--features", "mel,persistence,energy",
+                    "--set", "energy.parts=3", "--data", str(corpus), "--cache", cache, "--out",
+                    "out", "--epochs", "1", "--json", "--balance", "gradscale"])  # fmt: skip
     assert code == 0
     assert set(json.loads(capsys.readouterr().out)["weights"]) == {"mel", "persistence", "energy"}
     branches = json.loads((tmp_path / "out/run.json").read_text())["model"]["branches"]

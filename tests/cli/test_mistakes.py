@@ -42,7 +42,7 @@ CASES = {
     "balancer": (["--balance", "gradscal"], ["no balancer 'gradscal'", "gradscale"]),
     "extractor": (["--features", "mell"], ["no extractor 'mell'", "Did you mean 'mel'"]),
     "branch": (["--branch", "mel=cn"], ["no branch 'cn'"]),
-    "branch of nothing": (["--branch", "video=cnn"], ["'video'", "mel, persistence"]),
+    "branch of nothing": (["--branch", "video=cnn"], ["'video'", "levelset, mel"]),
     "branch form": (["--branch", "cnn"], ["MODALITY=NAME"]),
     "parameter": (["--balance", "gradscale", "--set", "gradscale.mod=fixed"],
                   ["parameter of gradscale 'mod'", "Did you mean 'mode'"]),

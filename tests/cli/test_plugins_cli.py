@@ -98,7 +98,7 @@ def test_a_row_says_status_version_origin_and_hooks(
     kinds = [line.split()[0] for line in lines if "(registered by" in line]
     assert kinds == ["corpus", "extractor", "branch", "strategy", "balancer", "tracker", "remedy"]
     assert [line.split()[1] for line in lines if re.match(r"  ok  \w+ \*", line)] == [
-        "demo", "levelset", "mel", "persistence", "gated", "jsonl",
+        "demo", "levelset", "mel", "gated", "jsonl",
     ]  # fmt: skip
 
 
@@ -154,7 +154,9 @@ def test_show_says_where_it_is_and_which_hooks_it_uses(
     assert "added.factor: float = 1.0" in out
     out = said(capsys, "show", "gated")
     assert "fusion.plugins.strategies.gated" in out
-    assert re.search(r"^hooks used +forward, modality_weights$", out, re.M)
+    assert re.search(
+        r"^hooks used +adopt, forward, held_out_parameters, modality_weights$", out, re.M
+    )
 
 
 def test_show_of_a_broken_plugin_says_what_is_wrong(
@@ -231,7 +233,8 @@ def test_a_run_is_traced_over_its_processes(
     assert calls["train fold0/fused", "added", "forward"] == 2 * steps + validations
     assert calls["val fold0/fused", "added", "forward"] == 1
     assert calls["test fold0/fused", "added", "forward"] == 1
-    assert calls["train", "jsonl", "epoch"] == 3 * 2
+    # Two baselines of two epochs, a fused model of one more, a control of three.
+    assert calls["train", "jsonl", "epoch"] == 2 * 2 + 1 + 3
     assert clock.active is None
     by = {(r["phase"], r["method"]): r for r in rows if r["plugin"] in ("added", "nested")}
     losses, forward = by["train fold0/fused", "losses"], by["train fold0/fused", "forward"]

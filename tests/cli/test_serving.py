@@ -20,7 +20,7 @@ from small_runs import SMALL
 from fusion.core.cli import run_cli
 
 TOKEN = "0123456789abcdef-XYZ"
-FEATURES = [*SMALL[:6], "--jobs", "1"]
+FEATURES = [*SMALL[:6], "--features", "mel,persistence", "--jobs", "1"]
 
 
 pytestmark = pytest.mark.usefixtures("local_cache")

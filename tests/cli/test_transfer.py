@@ -99,7 +99,7 @@ def test_a_run_on_imported_features(finished: Path) -> None:
     assert branches == {"mel": "cnn", "face": "mlp", "body": "mlp"}
     assert info["failures"] == []
     models = {m["name"] for m in json.loads((finished / "results.json").read_text())["models"]}
-    assert models == {"mel", "face", "body", "fused", "ensemble", "chosen"}
+    assert models == {"mel", "face", "body", "control", "fused", "ensemble", "chosen"}
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def fusion_strategies():
 '''
 
 
-@pytest.mark.parametrize("extra", [[], ["--folds", "2"]])
+@pytest.mark.parametrize("extra", [[], ["--folds", "3"]])
 def test_the_experiment_of_a_whole_run_blames_the_head(extra, corpus, cache, tmp_path) -> None:
     plugin, out = tmp_path / "shifted.py", tmp_path / "run"
     plugin.write_text(SHIFTED)

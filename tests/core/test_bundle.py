@@ -171,7 +171,7 @@ def test_a_run_of_format_1_is_read_as_it_was_meant(finished, tmp_path):
     np.testing.assert_allclose(
         bundle.probabilities(rows), mix(singles, np.array(list(powers.values()))), atol=1e-5
     )
-    for command in (["report", str(old.path)], ["explain", str(old.path), "--quiet"]):
+    for command in (["report", str(old.path)], ["explain", str(old.path)]):
         assert run_cli(command) == 0
 
 

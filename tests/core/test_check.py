@@ -217,8 +217,8 @@ class Trusts(Plain):
     name = "trusts"
     reads_validation = True
 
-    def __init__(self, dims, num_classes, weight=1.0):
-        super().__init__(dims, num_classes, weight=weight)
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
         self.trust = torch.nn.Parameter(torch.zeros(()))
 
     def held_out_parameters(self):
@@ -411,8 +411,8 @@ def test_plugins_by_name_module_distribution_and_file(tmp_path):
     for name in ("mine", "mine_plugin", file):
         assert [entry.name for entry in chosen(registry, [name])] == ["mine"]
     ladder = [entry.name for entry in chosen(registry, ["ladder", "levelled"])]
-    assert ladder == ["rebuilt", "pretrained", "levelled", "adaptive", "balanced", "joined",
-                      "corrected", "averaged"]  # fmt: skip
+    assert ladder == ["rebuilt", "started", "adaptive", "pretrained", "levelled", "balanced",
+                      "joined", "corrected", "averaged"]  # fmt: skip
     assert len(chosen(registry, ["modal-fusion"])) == len(registry.entries()) - 1
     with pytest.raises(UnknownNameError, match="no plugin 'gatd'. Did you mean 'gated'"):
         chosen(registry, ["gatd"])

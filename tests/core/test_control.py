@@ -222,7 +222,7 @@ def test_who_beats_the_single_modality_but_not_the_control_beats_nothing():
     assert results.reference == CONTROL
     assert "beats" not in results.verdict
     assert "No reliable difference between" in results.verdict
-    assert "better-trained single modality (a, for as many steps in all)" in results.verdict
+    assert "better-trained single modality (a alone, for as many steps in all)" in results.verdict
 
 
 def test_a_control_below_the_single_modality_changes_nothing():
