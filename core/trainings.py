@@ -106,7 +106,7 @@ def control_modality(run: RunDirectory) -> str:
     All baselines must be finished.
     """
     info = run.info()
-    modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
+    modalities = [str(b["modality"]["name"]) for b in info["model"]["branches"]]
     folds = range(info["split"]["folds"])
 
     def mean(modality: str) -> float:

@@ -264,8 +264,8 @@ def trainer_of(
     **settings: Any,
 ) -> Trainer:
     """The same for a model and features already made; baselines where something needs them."""
-    readers = [model.strategy, *balancers]
-    needs = from_baselines or any(reader.needs_baselines for reader in readers)
+    reads = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
+    needs = from_baselines or reads
     if needs and baselines is None:
         baselines = small_baselines(model.modalities, classes=model.num_classes)
     return Trainer(

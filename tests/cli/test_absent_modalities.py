@@ -181,7 +181,7 @@ def test_a_row_may_be_added_to_the_table_of_a_trained_model(ensemble, new, words
 
 
 REFUSED = {
-    "mel.hop=100": ("another mel: hop: 256 then, 100 here", "--set mel.hop=256"),
+    "mel.hop=100": ("another mel: hop: 512 then, 100 here", "--set mel.hop=512"),
     "precomputed.columns=a": (
         'another precomputed: columns: ["a", "b", "c"] then, ["a"] here',
         "--set precomputed.columns=a,b,c",

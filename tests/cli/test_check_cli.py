@@ -108,8 +108,7 @@ def test_a_plugin_that_is_right(capsys, file):
     assert first.startswith("strategy 'total' · version 1, ")
     assert "  ✓ output                            3 cases" in lines
     assert (
-        "  - calibrate                         skipped: no calibrate of its own, "
-        "and no held-out parameters"
+        "  - calibrate                         skipped: no calibrate of its own, and no"
     ) in lines
     assert "  what it costs here, on the CPU (measured, not judged)" in lines
     assert "      forward and backward, 64 clips, 3 modalities of size 16, 16, 16" in lines

@@ -155,7 +155,7 @@ def test_show_says_where_it_is_and_which_hooks_it_uses(
     out = said(capsys, "show", "gated")
     assert "fusion.plugins.strategies.gated" in out
     assert re.search(
-        r"^hooks used +adopt, forward, held_out_parameters, modality_weights$", out, re.M
+        r"^hooks used +forward, adopt, held_out_parameters, modality_weights$", out, re.M
     )
 
 

@@ -74,7 +74,7 @@ def test_a_run_with_all_of_them(data, tmp_path):
         tracker="v1_lines",
         plugins=FILES,
         epochs=2,
-        set={"train.dim": 4, "v1_everything.rate": 0.5},
+        set={"train.dim": 4, "train.finetune": 1.0, "v1_everything.rate": 0.5},
         cache=tmp_path / "cache",
         out=tmp_path / "run",
         jobs=1,
@@ -86,7 +86,7 @@ def test_a_run_with_all_of_them(data, tmp_path):
     assert [b["branch"] for b in info["model"]["branches"]] == ["v1_linear", "v1_linear"]
     assert info["config"]["settings"]["branch.v1_values"] == {"hidden": 6}
     lines = [json.loads(line) for line in (tmp_path / "run" / "lines.jsonl").open()]
-    assert [line[0] for line in lines] == ["start", *["epoch"] * 8, "finish", "close"]
+    assert [line[0] for line in lines] == ["start", *["epoch"] * 10, "finish", "close"]
     fused = (tmp_path / "run" / "fold0" / "fused" / "epochs.jsonl").read_text().splitlines()
     steps = [json.loads(line)["v1_everything.steps"] for line in fused]
     assert steps[0] > 0 and steps[1] == 2 * steps[0]
