@@ -8,7 +8,7 @@ from typing import Any
 
 from ..run_dir import PARTS
 from ..task import task_name
-from ..trainings import FUSED, Training
+from ..trainings import CONTROL, FUSED, Training
 from .looks import number, percent, seconds
 from .markup import Html, details, join, missing, paragraph, section, table
 from .read import ReadRun, Record
@@ -18,7 +18,7 @@ _MOST_FAILURES = 50
 
 def cost(run: ReadRun) -> Html:
     """Time, size and memory of each model's trainings."""
-    models = [FUSED, *run.modalities]
+    models = [FUSED, *run.modalities, CONTROL]
     rows = [row for m in models if (row := _cost_row(run, m))]
     if not rows:
         return section("cost", "What it cost", missing("No training.json can be read."))

@@ -19,7 +19,7 @@ from ..results import Results
 from ..run_dir import RunData, RunDirectory
 from ..said import Said
 from ..selection import Selection
-from ..trainings import Training, trainings_of
+from ..trainings import Training, all_trainings
 
 Record = Mapping[str, Any]
 
@@ -130,7 +130,7 @@ def read_run(path: Path) -> ReadRun:
             f"The run {path} is not finished: it has no results to report.",
             hint=f"Finish it: fusion run --resume {path}",
         )
-    info, trainings = run.info(), trainings_of(run)
+    info, trainings = run.info(), all_trainings(run)
     summaries = {t: _object(run, f"{t.name}/training.json") for t in trainings}
     selection = _object(run, "selection.json")
     try:
