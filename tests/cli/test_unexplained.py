@@ -37,8 +37,7 @@ def test_the_experiment_of_a_whole_run_blames_the_head(extra, corpus, cache, tmp
     plugin, out = tmp_path / "shifted.py", tmp_path / "run"
     plugin.write_text(SHIFTED)
     command = ["-p", str(plugin), "diagnose", "--data", str(corpus), "--cache", cache, "--epochs",
-               "4", *SMALL, "--set", "mel.hop=256",
-               "--strategy", "shifted", "--out", str(out), "--quiet",
+               "30", *SMALL, "--strategy", "shifted", "--out", str(out), "--quiet",
                *extra]  # fmt: skip
     assert run_cli(command) == 0
     findings = json.loads((out / "diagnosis.json").read_text())["findings"]
