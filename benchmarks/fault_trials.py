@@ -70,7 +70,7 @@ FAULTS = {
     ),
     "narrow": Fault("architecture_imbalance", "branch", "narrow({cls}, {x:g})", (1, 2, 3)),
     "late": Fault("cold_start", "strategy", "late({cls}, {steps}, modality='*')", (0.95, 0.9, 0.8)),
-    # The last modality, the weaker one: locked in on the best one a fusion loses little.
+    # On the last modality of the run. Locked in on the best modality a fusion loses little.
     "locked": Fault("misplaced_trust", "strategy", "locked({cls}, {x:g})", (0.98, 0.95, 0.9)),
     "mislabelled": Fault(
         "label_noise", "corpus", "mislabelled({cls}, {x:g}, {seed})", (0.5, 0.4, 0.3)
