@@ -570,11 +570,12 @@ def test_a_run_with_a_fault_of_every_kind(tmp_path):
     plugin.write_text(PLUGIN)
     small = [s.replace("mel.", "mel_scaled_shuffled.") for s in SMALL]
     corpus, mel = "demo_mislabelled_duplicated", "mel_scaled_shuffled"
-    code = run_cli(["run", "-p", str(plugin), "--data", corpus, "--features", f"{mel},persistence",
+    code = run_cli(["run", *small, "-p", str(plugin), "--data", corpus,
+                    "--features", f"{mel},persistence",
                     "--branch", f"{mel}=cnn_dead", "--strategy", "gated_oversized_late",
                     "--set", f"{corpus}.speakers=6", "--set", f"{corpus}.clips=2", "--epochs", "2",
-                    "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run"), "--quiet",
-                    *small])  # fmt: skip
+                    "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run"),
+                    "--quiet"])  # fmt: skip
     assert code == 0
     with (tmp_path / "run" / "clips.csv").open() as file:
         clips = list(csv.DictReader(file))
