@@ -20,7 +20,7 @@ def test_quickstart(tmp_path):
     verdict = json.loads((tmp_path / "run/results.json").read_text())["verdict"]
     assert verdict in said.stdout
     assert [line.split()[0] for line in said.stdout.splitlines()[-4:]] == [
-        "fold0/mel", "fold0/levelset", "fold0/fused", "fold0/control",
+        "fold0/levelset", "fold0/mel", "fold0/fused", "fold0/control",
     ]  # fmt: skip
 
 
