@@ -31,6 +31,12 @@ def learning(run: ReadRun) -> Html:
         else " The dotted line is the epoch that was kept."
     )
     alone = ", alone and inside the fused model" if run.modalities else ""
+    starts = any("start" in run.summaries.get(Training(f, FUSED), {}) for f in range(run.folds))
+    begun = (
+        " The fused model's epoch 0 is its start: the modalities as trained alone."
+        if starts
+        else ""
+    )
     return section(
         "learning",
         "How it learned",
@@ -39,7 +45,7 @@ def learning(run: ReadRun) -> Html:
             legend=_legend(run),
             caption=f"UAR over the epochs{alone}. A solid line well below its broken one: learned "
             "by heart. A modality that stays below its own training alone is held back by the "
-            f"fusion.{folds}",
+            f"fusion.{begun}{folds}",
         ),
         figures(
             _panels(run, "loss", y="loss"),

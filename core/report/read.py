@@ -70,7 +70,8 @@ class ReadRun:
     answers : Answers or None
         predictions.csv.
     epochs : dict
-        Training -> the records of its epochs, of the chosen trial where it was tuned.
+        Training -> the records of its epochs, of the chosen trial where it was tuned. A fused
+        model that starts from the baselines has an epoch 0.
     summaries : dict
         Training -> its training.json.
     diagnosis : dict or None
@@ -166,10 +167,13 @@ def _clips(run: RunDirectory) -> RunData | None:
 
 
 def _epochs(run: RunDirectory, training: Training, summary: Record) -> list[Record]:
+    """Return the records of the epochs, that of epoch 0 first where a model has such a start."""
     try:
-        return kept_epochs(run, training, summary)
+        found: list[Record] = [*kept_epochs(run, training, summary)]
     except (OSError, ValueError):
         return []
+    start = summary.get("start")
+    return [start, *found] if found and isinstance(start, Mapping) else found
 
 
 def _answers(run: RunDirectory, classes: Sequence[str]) -> Answers | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..modes import MODES
 from ..results import (
+    AGAINST_CONTROL,
     CHOSEN,
     SIGNIFICANT,
     Results,
@@ -96,7 +97,11 @@ def models(run: ReadRun) -> Html:
             row.append(", ".join(percent(uar) for uar in model.fold_uar))
         rows.append(row)
     bars = interval_bars(
-        [(m.name, m.uar, colour_of(m.name, modalities)) for m in results.models],
+        [
+            # The control has the colour of the modality that it trains longer.
+            (m.name, m.uar, colour_of(results.control if m.name == CONTROL else m.name, modalities))
+            for m in results.models
+        ],
         chance=1 / len(run.classes),
         label="UAR of each model with its 95 % interval: "
         + ", ".join(f"{m.name} {interval_text(m.uar)}" for m in results.models),
@@ -151,9 +156,10 @@ def _differences(run: ReadRun) -> Html:
         ["model", "points of UAR", "95 % interval", "p", "speakers"],
         rows,
         label="Differences from the best single modality",
-        caption=f"Each minus {run.results.best_single}, the modality that validation found best, "
-        "over the same clips. p: how often so large a difference comes about when whole speakers' "
-        "answers are swapped by chance.",
+        caption=f"Each minus {run.results.best_single}, the modality that validation found best"
+        + (f", but for the row {AGAINST_CONTROL}; " if run.results.control else ", ")
+        + "over the same clips. p: how often so large a difference comes about when whole "
+        "speakers' answers are swapped by chance.",
     )
 
 

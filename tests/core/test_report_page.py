@@ -16,6 +16,7 @@ from fusion.core.report import compare_reports, write_report
 from fusion.core.report.drawing import Mark, draw, legend, with_own_ids
 from fusion.core.report.examples import _drawn, _Example
 from fusion.core.report.markup import Html, element, table, text
+from fusion.core.report.read import read_run
 
 SECTIONS = ["verdict", "models", "diagnosis", "learning", "inside", "confusions", "disagreement",
             "examples", "speakers", "calibration", "cost", "inputs", "clips", "repeat",
@@ -125,6 +126,17 @@ def test_a_file_that_is_gone_costs_its_part_alone(tmp_path, name, says):
     html, page = checked(write_report(run))
     assert says in html.replace("&#x27;", "'")
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
+
+
+def test_the_start_of_the_fused_model_is_its_epoch_0(tmp_path):
+    run = write_run(tmp_path / "run")
+    assert "epoch 0" not in write_report(run).read_text()
+    path = run / "fold0/fused/training.json"
+    start = {"epoch": 0, "val_uar": 0.25, "val_loss": 1.5}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "start": start}))
+    assert "epoch 0 is its start" in write_report(run).read_text().replace("&#x27;", "'")
+    (first, *later) = read_run(run).records("fused")[0]
+    assert first == start and [record["epoch"] for record in later][:2] == [1, 2]
 
 
 def test_files_of_nonsense(tmp_path):
