@@ -14,6 +14,7 @@ report. Clips, folds, batch size, epochs and steps of every training are compare
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 import tempfile
@@ -76,7 +77,12 @@ def encoder(shape: Sequence[int]) -> nn.Module:
     if len(shape) == 3:
         return nn.Sequential(*list(plain_network())[:-1])
     return nn.Sequential(
-        nn.Linear(shape[0], 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 32), nn.ReLU()
+        nn.Flatten(),
+        nn.Linear(math.prod(shape), 256),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(256, 32),
+        nn.ReLU(),
     )
 
 
