@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ PLUGINS = {
     "multiplicative": ("strategy", ()),
     "prosody": ("extractor", ("--set", "prosody.resolution=0.5", "--set", "prosody.frames=40")),
 }
+
+LEFT_BEHIND = ("build", "*.egg-info", "__pycache__", ".*_cache")
 
 
 def source(name: str) -> Path:
@@ -112,13 +115,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
 def test_it_installs_and_passes_its_own_tests(
     name: str, environment: FreshEnvironment, tmp_path: Path
 ) -> None:
+    # A copy without the module: building leaves files behind (and may have, in the original),
+    # and only what was installed is to be imported.
     package = tmp_path / name
-    (package / "tests").mkdir(parents=True)
-    # A copy without the module: building leaves files behind, and only what was installed
-    # is to be imported.
-    for path in (EXAMPLES / name).rglob("*"):
-        if path.suffix in (".py", ".toml", ".md"):
-            (package / path.relative_to(EXAMPLES / name)).write_bytes(path.read_bytes())
+    shutil.copytree(EXAMPLES / name, package, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
     environment.install(package)
     (package / f"fusion_{name}.py").unlink()
     said = environment.command("python -m pytest -q -p no:cacheprovider", package)
