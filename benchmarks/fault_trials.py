@@ -65,11 +65,13 @@ FAULTS = {
         "overfitting_head",
         "strategy",
         "oversized({cls}, {x:g})",
-        (2048, 1024, 512),
+        (3072, 2048, 1536),
         _SAME_CLIPS,
     ),
     "narrow": Fault("architecture_imbalance", "branch", "narrow({cls}, {x:g})", (1, 2, 3)),
-    "late": Fault("cold_start", "strategy", "late({cls}, {steps}, modality='*')", (0.95, 0.9, 0.8)),
+    "late": Fault(
+        "cold_start", "strategy", "late({cls}, {steps}, modality='*')", (0.97, 0.95, 0.9)
+    ),
     # On the last modality of the run. Locked in on the best modality a fusion loses little.
     "locked": Fault("misplaced_trust", "strategy", "locked({cls}, {x:g})", (0.98, 0.95, 0.9)),
     "mislabelled": Fault(

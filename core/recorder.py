@@ -40,7 +40,7 @@ class Recorder:
         self._parameters: list[Tensor] = []
         layer_of: list[int] = []
         for owner, module in [*model.branches.items(), ("", model.strategy)]:
-            for name, parameters in _layers(module):
+            for name, parameters in layers_of(module):
                 layer_of += [len(self.layers)] * len(parameters)
                 self._parameters += parameters
                 self.owners.append(owner)
@@ -91,8 +91,8 @@ class Recorder:
         return record
 
 
-def _layers(module: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
-    """The parameters that each part holds itself, by its name."""
+def layers_of(module: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
+    """The parameters that each part of a network holds itself, by its name."""
     parts = (
         (name or type(part).__name__, list(part.parameters(recurse=False)))
         for name, part in module.named_modules()

@@ -22,9 +22,10 @@ from ..fold_predictions import fold_features, validate_all
 from ..history import kept_epochs
 from ..inference import Predictions, encoded
 from ..metrics import confusion_matrix, uar
-from ..model import FusionModel, ModelSpec, build_model, count_parameters
+from ..model import FusionModel, ModelSpec, build_model
 from ..prepare import make_extractors
 from ..presence import having
+from ..recorder import layers_of
 from ..registry import Registry
 from ..run_dir import RunData, RunDirectory
 from ..splits import Split
@@ -125,7 +126,8 @@ class Evidence:
     data: RunData
     folds: Sequence[Fold]
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)  # weights by modality; "" the head
+    # Weights of each layer by modality; "" the head. Empty where nothing is known of it.
+    layer_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     missing: str = ""  # why there are no arrays
     embed: Callable[[int], Embedded | None] | None = None  # of the fused model, by fold
 
@@ -136,6 +138,11 @@ class Evidence:
     @property
     def classes(self) -> int:
         return self.spec.num_classes
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of weights by modality; of the head under ``""``."""
+        return {owner: sum(layers.values()) for owner, layers in self.layer_sizes.items()}
 
     def mean(self, of: Sequence[float]) -> float:
         """Over folds, those that have none left out."""
@@ -343,8 +350,10 @@ def gather(run: RunDirectory, registry: Registry, *, jobs: int = 0) -> Evidence:
     ]
     arrays, missing = _arrays(run.path, config, registry, data, spec)
     model = build_model(spec, registry)
-    sizes = {m: count_parameters(branch) for m, branch in model.branches.items()}
-    sizes[""] = count_parameters(model.strategy)
+    sizes = {
+        owner: {name: sum(p.numel() for p in own) for name, own in layers_of(module)}
+        for owner, module in [*model.branches.items(), ("", model.strategy)]
+    }
     embed = None if missing else partial(_embedded, run)
     return Evidence(config, spec, data, folds, arrays, sizes, missing, embed)
 

@@ -27,15 +27,18 @@ def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
                 "severe",
                 f"The embeddings of {m} fill {rank:.1f} of {size:.0f} directions: the branch says "
                 f"nearly the same of every clip.",
-                f"effective rank <= {limit:.1f} ({t.dead_rank:g} of the embedding's size)",
+                f"effective rank <= {limit:.1f} ({t.dead_rank:g} of the embedding's size), in the "
+                "modality's own training as well",
                 m,
                 {"rank": rank, "dim": size, "spread": e.late(f"spread.{m}")},
             )
 
 
 def _is_dead(e: Evidence, t: Thresholds, m: str) -> bool:
-    rank = e.late(f"rank.{m}")
-    return math.isfinite(rank) and rank <= max(1.0, t.dead_rank * e.spec.dim)
+    """A branch that lives when it is trained alone is flattened by the fusion, and not dead."""
+    limit = max(1.0, t.dead_rank * e.spec.dim)
+    rank, alone = e.late(f"rank.{m}"), e.late_single(m, f"rank.{m}")
+    return math.isfinite(rank) and rank <= limit and not alone > limit
 
 
 def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
@@ -49,15 +52,22 @@ def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
                 still[layer] = still.get(layer, 0) + (update < t.still_update)
         names = tuple(layer for layer, folds in still.items() if folds == len(e.folds))
         share = len(names) / len(layers) if layers else 0.0
-        if share >= t.still_share:
+        # One layer may hold nearly all weights, and the many others next to none.
+        sizes = e.layer_sizes.get(m, {})
+        weights = sum(sizes.get(name, 0) for name in names) / max(1, sum(sizes.values()))
+        if max(share, weights) >= t.still_share:
+            held = f", {weights:.0%} of its weights," if sizes else ""
             yield Finding(
                 "frozen_branch",
-                "severe" if share >= 0.9 else "moderate",
-                f"{len(names)} of {len(layers)} layers of {m} never moved in the joint training.",
+                "severe" if max(share, weights) >= 0.9 else "moderate",
+                f"{len(names)} of {len(layers)} layers of {m}{held} never moved in the joint "
+                "training.",
                 f"a relative change per step below {t.still_update:g} in at least "
-                f"{t.still_share:.0%} of the layers, at every epoch that was looked at",
+                f"{t.still_share:.0%} of the layers or of the weights, at every epoch that was "
+                "looked at",
                 m,
-                {"still": len(names), "layers": len(layers)},
+                {"still": len(names), "layers": len(layers)}
+                | ({"weights": weights} if sizes else {}),
                 names[:5],
             )
 
@@ -159,7 +169,7 @@ def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     best = max(learned, key=learned.__getitem__)
     yield Finding(
         "cold_start",
-        _by_harm(e, max(learned.values()) < t.learned_share / 2),
+        _by_harm(e, t, max(learned.values()) < t.learned_share / 2),
         f"In the joint training no branch gets far: {best} learns {learned[best]:.0%} of what it "
         f"learns alone, and the fused loss has made nine tenths of its way after "
         f"{_flat_after(e):.0%} of the epochs.",
@@ -195,7 +205,7 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
             f"({norms[least]:.2g} against {norms[most]:.2g})."
         )
     cut_off = ratio >= 10 * t.gradient_ratio
-    severity = _by_harm(e, cut_off or (behind and learned[m] < t.learned_share / 2))
+    severity = _by_harm(e, t, cut_off or (behind and learned[m] < t.learned_share / 2))
     yield Finding(
         "branch_imbalance",
         "moderate" if cut_off and severity == "mild" else severity,
@@ -281,9 +291,9 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     )  # fmt: skip
 
 
-def _by_harm(e: Evidence, far: bool) -> Severity:
-    """Mild where the fused scores lose nothing by it."""
-    if e.lost <= 0:
+def _by_harm(e: Evidence, t: Thresholds, far: bool) -> Severity:
+    """Mild where the fused scores lose no more by it than chance moves them."""
+    if e.lost < t.loss_points:
         return "mild"
     return "severe" if far else "moderate"
 

@@ -385,7 +385,7 @@ def locked(
         A strategy that takes embeddings.
     share : float
         From 0 to 1: weight of a linear head on `modality`. The scores of the healthy strategy
-        have the rest.
+        have the rest, bounded to -1 to 1 by tanh.
     modality, name : str, optional
         See :mod:`fusion.testing.faults`.
 

@@ -190,7 +190,9 @@ class LockedStrategy(FaultyStrategy):
         return self.share * there + (1 - self.share) * weights  # (B, M)
 
     def _mixed(self, inputs: Mapping[str, Tensor], scores: Tensor) -> Tensor:
-        mixed: Tensor = self.share * self.own(inputs[self.locked]) + (1 - self.share) * scores
+        # Bounded, whatever they learn: larger scores would undo a small weight.
+        others = torch.tanh(scores)
+        mixed: Tensor = self.share * self.own(inputs[self.locked]) + (1 - self.share) * others
         return mixed
 
 

@@ -50,6 +50,7 @@ def evidence(
     probes: Mapping[str, np.ndarray] | None = None,
     weights: Mapping[str, float] | None = None,
     absent: Mapping[str, np.ndarray] | None = None,
+    layer_sizes: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Evidence:
     """A run of two modalities, one fold, ten epochs that are all alike but for `changes`.
 
@@ -95,4 +96,4 @@ def evidence(
         (split,),
         absent or {},
     )
-    return Evidence(RunConfig(("made",)), spec, data, [fold])
+    return Evidence(RunConfig(("made",)), spec, data, [fold], layer_sizes=layer_sizes or {})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from run_by_hand import CLASSES, evidence
@@ -29,6 +27,14 @@ def test_a_branch_that_says_the_same_of_every_clip_is_dead() -> None:
     assert "dead_branch" not in [f for f, _, _ in faults(changes={"rank.b": 5.0})]
 
 
+def test_a_branch_that_lives_alone_is_flattened_by_the_fusion_and_not_dead() -> None:
+    flat = {"rank.b": 1.2, "train_uar.b": 0.3, **HARM}
+    alive = {"b": {"rank.b": 9.0}}
+    assert faults(changes=flat, alone=alive)[0] == ("branch_imbalance", "b", "severe")
+    dead = {"b": {"rank.b": 1.2}}
+    assert faults(changes=flat, alone=dead)[0] == ("dead_branch", "b", "severe")
+
+
 def test_layers_that_never_move_are_frozen() -> None:
     moved, still = [0.1, 1e-3], [0.0, 0.0]
     layers = {"a": {"x": moved, "y": moved}, "b": {"x": still, "y": still}}
@@ -39,6 +45,18 @@ def test_layers_that_never_move_are_frozen() -> None:
     assert faults(layers=half) == [("frozen_branch", "a", "moderate")]
     third = {"a": {"x": moved, "y": moved, "z": still}}
     assert faults(layers=third) == []
+
+
+def test_one_layer_that_holds_nearly_all_weights_is_more_than_one_of_three() -> None:
+    third = {"a": {"x": [0.1, 1e-3], "y": [0.1, 1e-3], "z": [0.0, 0.0]}}
+    sizes = {"x": 6, "y": 4, "z": 10}
+    (found,) = judge(evidence(layers=third, layer_sizes={"a": sizes}), T).findings
+    assert (found.fault, found.severity) == ("frozen_branch", "moderate")
+    assert found.numbers == {"still": 1, "layers": 3, "weights": 0.5}
+    assert "50% of its weights" in found.says
+    (found,) = judge(evidence(layers=third, layer_sizes={"a": {**sizes, "z": 90}}), T).findings
+    assert found.severity == "severe"
+    assert faults(layers=third, layer_sizes={"a": {**sizes, "z": 9}}) == []
 
 
 @pytest.mark.parametrize(("norm", "found"), [(14.0, False), (17.0, True)])
@@ -79,6 +97,8 @@ def test_one_branch_learns_and_another_does_not() -> None:
     assert faults(changes={"train_uar.b": 0.3, **HARM}) == [("branch_imbalance", "b", "severe")]
     assert faults(changes={"train_uar.b": 0.5, **HARM}) == [("branch_imbalance", "b", "moderate")]
     assert faults(changes={"train_uar.b": 0.3}) == [("branch_imbalance", "b", "mild")]
+    little = {"train_uar.b": 0.3, "val_uar": 0.625}  # 2.5 points below the best probe
+    assert faults(changes=little) == [("branch_imbalance", "b", "mild")]
     assert faults(changes={"train_uar.b": 0.6}) == []
 
 
@@ -106,11 +126,11 @@ def test_a_head_that_fits_the_training_clips_alone() -> None:
 
 
 def test_a_head_far_larger_than_the_branches() -> None:
-    sizes = {"a": 100, "b": 100, "": 1000}
-    (found,) = judge(replace(evidence({"val_uar": 0.66}), sizes=sizes), T).findings
+    sizes = {"a": {"x": 100}, "b": {"x": 60, "y": 40}, "": {"x": 1000}}
+    (found,) = judge(evidence({"val_uar": 0.66}, layer_sizes=sizes), T).findings
     assert (found.fault, found.severity) == ("overfitting_head", "moderate")
     assert "5 times as many weights" in found.says
-    assert judge(replace(evidence({"val_uar": 0.66}), sizes={**sizes, "": 900}), T).findings == ()
+    assert faults(changes={"val_uar": 0.66}, layer_sizes={**sizes, "": {"x": 900}}) == []
 
 
 def test_what_was_too_large_from_the_start_is_no_constant() -> None:
