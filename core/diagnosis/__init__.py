@@ -134,6 +134,10 @@ def _follows(finding: Finding, others: Sequence[Finding]) -> bool:
     causes = {f.modality for f in others if f.fault in _CAUSES and f.severity != "mild"}
     if finding.fault in _EFFECTS and causes and finding.modality in {None, *causes}:
         return True
+    # Embeddings far too large saturate a branch; one that is dead for itself has small ones.
+    large = {f.modality for f in others if f.fault == "scale_mismatch" and f.severity != "mild"}
+    if finding.fault == "dead_branch" and finding.modality in large:
+        return True
     slow = [f.modality for f in others if f.fault in _SLOW and f.severity != "mild"]
     if finding.fault == "held_back" and {None, finding.modality} & set(slow):
         return True

@@ -142,9 +142,12 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
             continue
         largest = max(there, key=there.__getitem__)
         smallest = min(there, key=there.__getitem__)
+        severity: Severity = "severe" if ratio >= 3 * t.scale_ratio else "moderate"
+        if sizes is late and e.lost < t.loss_points:
+            severity = "mild"  # weights have grown to fit: it may be what was learned
         yield Finding(
             "scale_mismatch",
-            "severe" if ratio >= 3 * t.scale_ratio else "moderate",
+            severity,
             f"The {what} are {ratio:.3g} times as large in {largest} as in {smallest} "
             f"({there[largest]:.3g} against {there[smallest]:.3g}).",
             f"the size of the {what} differs by {t.scale_ratio:g} or more",

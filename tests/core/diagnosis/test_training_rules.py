@@ -72,10 +72,25 @@ def test_fused_scores_that_know_one_class_alone() -> None:
 
 
 @pytest.mark.parametrize(("size", "severity"), [(0.41, None), (0.29, "moderate"), (0.09, "severe")])
-def test_embeddings_ten_times_apart(size: float, severity: str | None) -> None:
+def test_embeddings_ten_times_apart_from_the_first_epoch(size: float, severity: str | None) -> None:
     given = faults(changes={"spread.b": size, "norm.b": size})
     expected = [] if severity is None else [("scale_mismatch", "a", severity)]
     assert given == expected
+
+
+def test_embeddings_that_grew_apart_are_mild_where_nothing_is_lost() -> None:
+    found = evidence({"spread.b": 0.09, "norm.b": 0.3})
+    found.folds[0].fused.records[0].update({"spread.b": 3.0, "norm.b": 4.0})  # type: ignore[attr-defined]
+    (finding,) = judge(found, T).findings
+    assert (finding.fault, finding.modality, finding.severity) == ("scale_mismatch", "a", "mild")
+    found = evidence({"spread.b": 0.09, "norm.b": 0.3, **HARM})
+    found.folds[0].fused.records[0].update({"spread.b": 3.0, "norm.b": 4.0})  # type: ignore[attr-defined]
+    assert judge(found, T).findings[0].severity == "severe"
+
+
+def test_a_branch_that_died_of_its_own_size_follows_from_the_scale() -> None:
+    given = faults(changes={"spread.a": 200.0, "norm.a": 200.0, "rank.a": 1.2})
+    assert given[:2] == [("scale_mismatch", "a", "severe"), ("dead_branch", "a", "moderate")]
 
 
 def test_inputs_ten_times_apart_as_the_networks_see_them() -> None:
