@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import FeatureCache
-    from .core.api import load, resume, run
-    from .core.api_repair import diagnose, repair
+    from .core.analysis.explain import explain
+    from .core.api import diagnose, load, repair, resume, run
     from .core.contracts import (
         API_VERSION,
         Balancer,
@@ -46,15 +46,14 @@ if TYPE_CHECKING:
         Uniform,
         hookimpl,
     )
-    from .core.errors import (
+    from .core.contracts.errors import (
         FusionError,
         MissingModalityError,
         ParameterError,
         RecordingError,
         UserError,
     )
-    from .core.explain import explain
-    from .core.run_result import RunResult
+    from .core.runs.result import RunResult
 
 __all__ = [
     "API_VERSION",
@@ -105,16 +104,16 @@ __all__ = [
 
 _ELSEWHERE = {
     "FeatureCache": ".cache",
-    "FusionError": ".core.errors",
-    "MissingModalityError": ".core.errors",
-    "ParameterError": ".core.errors",
-    "RecordingError": ".core.errors",
-    "RunResult": ".core.run_result",
-    "UserError": ".core.errors",
-    "diagnose": ".core.api_repair",
-    "explain": ".core.explain",
+    "FusionError": ".core.contracts.errors",
+    "MissingModalityError": ".core.contracts.errors",
+    "ParameterError": ".core.contracts.errors",
+    "RecordingError": ".core.contracts.errors",
+    "RunResult": ".core.runs.result",
+    "UserError": ".core.contracts.errors",
+    "diagnose": ".core.api",
+    "explain": ".core.analysis.explain",
     "load": ".core.api",
-    "repair": ".core.api_repair",
+    "repair": ".core.api",
     "resume": ".core.api",
     "run": ".core.api",
 }

@@ -15,18 +15,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .core.testing import faults
-from .core.testing.suites import SUITES
+from .core.testing.faults import faults
+from .core.testing.suite_index import SUITES
 
 if TYPE_CHECKING:
-    from .core.testing.balancers import BalancerSuite
-    from .core.testing.branches import BranchSuite
-    from .core.testing.corpora import CorpusSuite
-    from .core.testing.extractors import ExtractorSuite
     from .core.testing.known_answer import KnownAnswer
-    from .core.testing.remedies import RemedySuite
-    from .core.testing.strategies import StrategySuite
-    from .core.testing.trackers import TrackerSuite
+    from .core.testing.suites.balancers import BalancerSuite
+    from .core.testing.suites.branches import BranchSuite
+    from .core.testing.suites.corpora import CorpusSuite
+    from .core.testing.suites.extractors import ExtractorSuite
+    from .core.testing.suites.remedies import RemedySuite
+    from .core.testing.suites.strategies import StrategySuite
+    from .core.testing.suites.trackers import TrackerSuite
 
 __all__ = [
     "BalancerSuite",
@@ -40,7 +40,9 @@ __all__ = [
     "faults",
 ]
 
-_HOME = {suite: module for module, suite in SUITES.values()} | {"KnownAnswer": "known_answer"}
+_HOME = {suite: f"suites.{module}" for module, suite in SUITES.values()} | {
+    "KnownAnswer": "known_answer"
+}
 
 # This module is no package, and `import fusion.testing.faults` is to find its part all the same.
 sys.modules[f"{__name__}.faults"] = faults

@@ -20,9 +20,9 @@ from networks import BATCH, IMAGES, MEL, our_step, our_trainer
 from timing import busy, in_turn, keep
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fusion.core.engine import Trainer
-from fusion.core.memory import keep_freed_memory
-from fusion.core.registry import Registry
+from fusion.core.registry.registry import Registry
+from fusion.core.training.memory import keep_freed_memory
+from fusion.core.training.trainer import Trainer
 
 CLIPS, STRATEGY, EPOCHS = 8 * BATCH, "concat", 40
 

@@ -100,11 +100,19 @@ def training_step(folder: Path) -> Prepared:
     import torch
 
     from fusion import Clips, Modality
-    from fusion.core.config import TrainConfig
-    from fusion.core.engine import Trainer
-    from fusion.core.features import Features
-    from fusion.core.model import BranchSpec, ModelSpec, build_model
-    from fusion.core.registry import Registry
+
+    try:
+        from fusion.core.contracts.train_config import TrainConfig
+        from fusion.core.data.features import Features
+        from fusion.core.registry.registry import Registry
+        from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+        from fusion.core.training.trainer import Trainer
+    except ModuleNotFoundError:  # a baseline from before there were rooms
+        from fusion.core.config import TrainConfig
+        from fusion.core.engine import Trainer
+        from fusion.core.features import Features
+        from fusion.core.model import BranchSpec, ModelSpec, build_model
+        from fusion.core.registry import Registry
 
     torch.set_num_threads(1)
     modalities = {

@@ -29,10 +29,9 @@ from timing import busy, in_turn, keep
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from fusion.core.features import Features
-from fusion.core.run_dir import RunDirectory
-from fusion.core.splits import Split
-from fusion.core.trainings import (
+from fusion.core.data.features import Features
+from fusion.core.data.splits import Split
+from fusion.core.runs.execution.jobs import (
     CONTROL,
     FUSED,
     Training,
@@ -42,6 +41,7 @@ from fusion.core.trainings import (
     spec_of,
     training_context,
 )
+from fusion.core.runs.run import RunDirectory
 
 VIEWS = ("mel", "levelset")
 MODELS = (*VIEWS, FUSED, CONTROL)

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from timing import busy, in_turn, keep
 
 from fusion import Recording
-from fusion.core.audio import load_waveform
+from fusion.core.toolkit.audio import load_waveform
 from fusion.plugins.extractors.mel import Mel
 from fusion.plugins.extractors.persistence import (
     RANGES,

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fusion import Extractor
-from fusion.core.config import RunConfig
 from fusion.core.contracts import Modality
-from fusion.core.corpora import load_dataset, parse_source
-from fusion.core.extraction import make_extractor
-from fusion.core.model import default_branch
-from fusion.core.prepare import with_defaults
-from fusion.core.registry import HOOKS, Registry
+from fusion.core.data.corpora import load_dataset, parse_source
+from fusion.core.data.extraction import make_extractor
+from fusion.core.registry.registry import HOOKS, Registry
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.plan import with_defaults
+from fusion.core.training.model import default_branch
 
 HEALTHY = "healthy"
 
@@ -282,7 +282,7 @@ class Maker:
 
 _KEPT = '''
 from fusion.cache import FeatureCache, digest_recording
-from fusion.core.extraction import fingerprint_of, make_extractor
+from fusion.core.data.extraction import fingerprint_of, make_extractor
 
 CACHE = FeatureCache({cache!r})
 

@@ -24,17 +24,17 @@ from typing import Any
 
 from fault_trials import FAULTS, HEALTHY, Maker, Trial
 
-from fusion.cache.workers import WorkerPool, available_cores, process_pool
-from fusion.core.cells import share_training
-from fusion.core.diagnosis import diagnose
-from fusion.core.experiment import prepare_run, resume_experiment
-from fusion.core.parameters import parse_settings
-from fusion.core.predict import plugins_of
-from fusion.core.prepare import make_plan
-from fusion.core.registry import Registry
-from fusion.core.repair import RepairRequest, Target, repair
-from fusion.core.run_dir import RunDirectory
-from fusion.core.selection import Selection
+from fusion.cache.builds.workers import WorkerPool, available_cores, process_pool
+from fusion.core.analysis.diagnosis import diagnose
+from fusion.core.registry.parameters import parse_settings
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.outcome.selection import Selection
+from fusion.core.runs.plan import make_plan
+from fusion.core.runs.predictor import plugins_of
+from fusion.core.runs.run import RunDirectory
+from fusion.core.workflows.experiment import prepare_run, resume_experiment
+from fusion.core.workflows.repair import RepairRequest, Target, repair
+from fusion.core.workflows.shared_baselines import share_training
 
 # A smaller image makes a training four times as fast and costs a few points. A fused model that
 # starts from healthy baselines hides what a strategy's fault does to a branch.

@@ -32,10 +32,10 @@ from networks import BATCH, IMAGES, MEL, PLAIN_BLOCKS, our_epoch, our_step, our_
 from timing import in_turn, keep
 from training import check_equal, make_ours, make_plain
 
-from fusion.core.config import TrainConfig
-from fusion.core.engine import Trainer
-from fusion.core.model import FusionModel
-from fusion.core.side_by_side import default_jobs
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.runs.execution.scheduler import default_jobs
+from fusion.core.training.model import FusionModel
+from fusion.core.training.trainer import Trainer
 
 PLAIN = "plain loop"
 PARTS = ["mel and persistence", "+ probes", "+ recording", "+ balancer"]

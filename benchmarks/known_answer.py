@@ -10,7 +10,7 @@ import statistics
 
 import torch
 
-from fusion.core.registry import Registry
+from fusion.core.registry.registry import Registry
 from fusion.testing import KnownAnswer
 
 

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from timing import busy, in_turn, keep
 
 from fusion import Recording
-from fusion.core.audio import load_waveform
+from fusion.core.toolkit.audio import load_waveform
 from fusion.plugins.extractors._cubical import image_bars
 from fusion.plugins.extractors.levelset import LevelSet
 from fusion.plugins.extractors.mel import Mel

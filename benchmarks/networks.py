@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from fusion import Balancer, Clips, Modality
-from fusion.core.baselines import frozen
-from fusion.core.config import TrainConfig
-from fusion.core.engine import Trainer
-from fusion.core.features import Features, batches
-from fusion.core.model import BranchSpec, ModelSpec, build_model
-from fusion.core.parameters import make
-from fusion.core.registry import Registry
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.data.features import Features, batches
+from fusion.core.registry.parameters import make
+from fusion.core.registry.registry import Registry
+from fusion.core.training.baselines import frozen
+from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+from fusion.core.training.trainer import Trainer
 
 BATCH, CLASSES = 16, 6
 MEL = Modality("mel", (1, 64, 128), ("channel", "frequency", "time"))

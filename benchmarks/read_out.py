@@ -20,8 +20,8 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from fusion.core.metrics import confusion_matrix, uar
-from fusion.core.trainings import Training, features_of, spec_of, training_context
+from fusion.core.runs.execution.jobs import Training, features_of, spec_of, training_context
+from fusion.core.toolkit.metrics import confusion_matrix, uar
 
 
 def main() -> None:

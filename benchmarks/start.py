@@ -80,7 +80,7 @@ def imports_of(code: str) -> Counter[str]:
     return found
 
 
-REGISTRY = "from fusion.core.registry import Registry; Registry()"
+REGISTRY = "from fusion.core.registry.registry import Registry; Registry()"
 TRAINING = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 
 from fusion.cache import FeatureArray, FeatureCache, Fingerprint
-from fusion.cache.rewrite import pack
+from fusion.cache.upkeep.rewrite import pack
 
 CLIPS = 1500
 BATCH = 64

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fusion.cache import FeatureArray, FeatureCache, Fingerprint
-from fusion.cache import files as files_module
-from fusion.cache.catalogue import INDEX
+from fusion.cache.shards import files as files_module
+from fusion.cache.shards.catalogue import INDEX
 
 SHARDS, ITEMS = 10_000, 16  # items in each
 WANTED = 10_000

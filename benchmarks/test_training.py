@@ -18,10 +18,10 @@ import training
 from networks import BATCH, IMAGES, MEL, our_step, our_trainer
 from timing import busy, in_turn
 
-from fusion.core.inference import said_of
-from fusion.core.inputs import input_statistics
-from fusion.core.memory import keep_freed_memory
-from fusion.core.recorder import validation_record
+from fusion.core.training.inference import said_of
+from fusion.core.training.input_statistics import input_statistics
+from fusion.core.training.memory import keep_freed_memory
+from fusion.core.training.recorder import validation_record
 
 
 @pytest.fixture(autouse=True)

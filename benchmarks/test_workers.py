@@ -11,7 +11,7 @@ import pytest
 import workers
 from timing import busy
 
-from fusion.cache.workers import available_cores
+from fusion.cache.builds.workers import available_cores
 
 
 def test_two_processes_against_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,11 +130,11 @@ def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
     """Mel of all clips, (n, 1, 64, 128), their classes, and the run's own split."""
     from tempfile import mkdtemp
 
-    from fusion.core.config import RunConfig
-    from fusion.core.experiment import prepare_run
-    from fusion.core.prepare import make_plan
-    from fusion.core.registry import Registry
-    from fusion.core.trainings import Training, features_of, spec_of, training_context
+    from fusion.core.registry.registry import Registry
+    from fusion.core.runs.config import RunConfig
+    from fusion.core.runs.execution.jobs import Training, features_of, spec_of, training_context
+    from fusion.core.runs.plan import make_plan
+    from fusion.core.workflows.experiment import prepare_run
 
     registry = Registry()
     config = RunConfig((data,), features=("mel",), strategy="concat")
@@ -203,7 +203,7 @@ def our_accuracy(
 
 def accuracy(data: str, plain_epochs: int, our_epochs: int, seeds: int) -> list[dict[str, Epochs]]:
     """Of each seed, the plain loop and ours, all on torch's own number of threads."""
-    from fusion.core.memory import keep_freed_memory
+    from fusion.core.training.memory import keep_freed_memory
 
     array, targets, split = real_clips(data)
     torch.set_num_threads(torch.multiprocessing.cpu_count())

@@ -26,10 +26,10 @@ from timing import busy, keep
 
 from fusion import Recording
 from fusion.cache import FeatureCache, Item, build
-from fusion.cache.executors import Workers
-from fusion.cache.work import Computation
-from fusion.cache.workers import available_cores, process_pool
-from fusion.core.extraction import computation_of, make_extractor
+from fusion.cache.builds.executors import Workers
+from fusion.cache.builds.work import Computation
+from fusion.cache.builds.workers import available_cores, process_pool
+from fusion.core.data.extraction import computation_of, make_extractor
 from fusion.plugins.extractors.mel import Mel
 from fusion.plugins.extractors.persistence import Persistence
 

@@ -13,30 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .array import FeatureArray
-    from .builder import BuildReport, build
-    from .executors import Workers, open_workers
-    from .export import export_feature
+    from .builds.builder import build
+    from .builds.executors import Workers, open_workers
+    from .builds.progress import BuildReport
+    from .builds.work import Item
+    from .exchange.export import export_feature
+    from .exchange.imports import ImportReport, import_feature
     from .fingerprint import Fingerprint, digest_many, digest_recording
-    from .imports import ImportReport, import_feature
-    from .shard import Entry
+    from .shards.shard import Entry
     from .store import FeatureCache
-    from .work import Item
 
 _HOME = {
-    "BuildReport": "builder",
-    "Entry": "shard",
+    "BuildReport": "builds.progress",
+    "Entry": "shards.shard",
     "FeatureArray": "array",
     "FeatureCache": "store",
     "Fingerprint": "fingerprint",
-    "Item": "work",
-    "ImportReport": "imports",
-    "Workers": "executors",
-    "build": "builder",
+    "Item": "builds.work",
+    "ImportReport": "exchange.imports",
+    "Workers": "builds.executors",
+    "build": "builds.builder",
     "digest_many": "fingerprint",
     "digest_recording": "fingerprint",
-    "export_feature": "export",
-    "import_feature": "imports",
-    "open_workers": "executors",
+    "export_feature": "exchange.export",
+    "import_feature": "exchange.imports",
+    "open_workers": "builds.executors",
 }
 
 __all__ = [

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,10 +15,12 @@ import numpy.typing as npt
 
 from .errors import CacheError
 from .fingerprint import Fingerprint
-from .rows import Array, PackedRows, ShardFile, stored_dtype
-from .shard import checksum
+from .shards.rows import Array, PackedRows, ShardFile, stored_dtype
+from .shards.shard import checksum
 
 Verify = Literal["open", "always"]
+# Path of a shard that has gone, its fingerprint, keys -> the arrays where they are now.
+Reopen = Callable[[Path, Fingerprint, list[str]], "FeatureArray"]
 VERIFY: tuple[str, ...] = get_args(Verify)
 
 
@@ -48,6 +51,7 @@ class FeatureArray:
         row_of: npt.NDArray[np.int64],
         checksums: npt.NDArray[np.uint64],
         verify: Verify,
+        reopen: Reopen,
     ) -> None:
         self.keys = keys
         self.shape = (len(keys), *fingerprint.shape)
@@ -57,6 +61,7 @@ class FeatureArray:
         self._row_of = row_of  # (n,)
         self._checksums = checksums  # (n,)
         self._verify = verify
+        self._reopen = reopen
         self._opened = _Opened()
         self._stored = stored_dtype(fingerprint)
         self._row_bytes = fingerprint.array_bytes
@@ -160,20 +165,10 @@ class FeatureArray:
 
     def _elsewhere(self, number: int) -> _Elsewhere:
         """The rows of a shard that has gone, where the cache has them now."""
-        from .store import FeatureCache
-
         file = self._files[number]
         mine = np.flatnonzero(self._file_of == number)
         keys = dict(zip(self._row_of[mine].tolist(), (self.keys[i] for i in mine), strict=True))
-        cache = FeatureCache(file.path.parent.parent)
-        missing = cache.missing(file.fingerprint, keys.values())
-        if missing:
-            raise CacheError(
-                f"{file.path} was there and has gone, and with it {len(missing)} arrays: "
-                "something deletes files of this cache.",
-                hint="Start again; what is missing is then computed again.",
-            )
-        found = cache.open(file.fingerprint, list(keys.values()))
+        found = self._reopen(file.path, file.fingerprint, list(keys.values()))
         return _Elsewhere(found, {row: i for i, row in enumerate(keys)})
 
     def _check(self, index: npt.NDArray[np.int64], rows: Array) -> None:

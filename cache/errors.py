@@ -1,6 +1,6 @@
 """The root of the one exception tree, and the cache's own branch of it.
 
-The tree is drawn in :mod:`fusion.core.errors`. Its root lives here because the
+The tree is drawn in :mod:`fusion.core.contracts.errors`. Its root lives here because the
 cache is the lowest floor of the house: it may not import anything above it.
 """
 

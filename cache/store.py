@@ -6,27 +6,24 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from .array import VERIFY, FeatureArray, Verify
-from .catalogue import Catalogue, Listed, load_catalogue
-from .claims import find_dead_claims
 from .errors import CacheError, ShardError, StorageError
-from .files import find_debris, storage_error, written_whole
 from .fingerprint import Fingerprint
-from .info import FeatureInfo, Problem, closed_folder
-from .layout import FEATURE_FOLDER, FINGERPRINT_FILE
-from .rows import Array
-from .shard import SUFFIX, Entry, Shard, write_shard
-from .usage import Marks, undisturbed
-
-if TYPE_CHECKING:
-    from .upstream import Upstream
-
+from .remote.upstream import Upstream
+from .shards.catalogue import Catalogue, Listed, load_catalogue
+from .shards.claims import find_dead_claims
+from .shards.files import find_debris, storage_error, written_whole
+from .shards.info import FeatureInfo, Problem, closed_folder
+from .shards.layout import FEATURE_FOLDER, FINGERPRINT_FILE
+from .shards.rows import Array
+from .shards.shard import SUFFIX, Entry, Shard, write_shard
+from .shards.usage import Marks, undisturbed
 
 _TRIES = 3  # listing a folder of which something rewrites the shards at that moment
 
@@ -43,7 +40,7 @@ class FeatureCache:
     root : path or URL, optional
         Made when first written to. By default the environment's ``FUSION_CACHE``, else
         ``features`` in the user's cache folder. A URL is another machine's cache, see
-        :class:`fusion.cache.upstream.Upstream`; what is read there is copied to the default
+        :class:`fusion.cache.remote.upstream.Upstream`; what is read there is copied to the default
         folder first.
 
     Attributes
@@ -59,7 +56,7 @@ class FeatureCache:
         if root is not None and not os.fspath(root):
             raise CacheError("The name of the cache folder is empty.", hint="Name one: --cache DIR")
         given = os.fspath(root) if root is not None else os.environ.get("FUSION_CACHE", "")
-        self.upstream = _open_upstream(given) if "://" in given else None
+        self.upstream = Upstream(given) if "://" in given else None
         here = root is not None and self.upstream is None
         self.root = Path(given).expanduser().absolute() if here else _default_root()
         self._shards: dict[Path, tuple[Listed, Shard]] = {}  # all that were opened one by one
@@ -145,6 +142,7 @@ class FeatureCache:
             rows,
             catalogue.checksums[found],
             verify,
+            partial(_reopened, self.root),
         )
 
     def add(
@@ -372,14 +370,21 @@ def _info(fingerprint: Fingerprint, catalogue: Catalogue, debris: int) -> Featur
     )
 
 
+def _reopened(root: Path, gone: Path, fingerprint: Fingerprint, keys: list[str]) -> FeatureArray:
+    """Arrays whose shard has gone, where the cache has them now."""
+    cache = FeatureCache(root)
+    missing = cache.missing(fingerprint, keys)
+    if missing:
+        raise CacheError(
+            f"{gone} was there and has gone, and with it {len(missing)} arrays: "
+            "something deletes files of this cache.",
+            hint="Start again; what is missing is then computed again.",
+        )
+    return cache.open(fingerprint, keys)
+
+
 def _indented(fingerprint: Fingerprint) -> str:
     return json.dumps(json.loads(fingerprint.canonical()), indent=2) + "\n"
-
-
-def _open_upstream(url: str) -> Upstream:
-    from .upstream import Upstream  # which needs this module
-
-    return Upstream(url)
 
 
 def _default_root() -> Path:

@@ -1,4 +1,4 @@
-"""The Python API: ``fusion.run``, ``fusion.resume``, ``fusion.load``.
+"""The Python API: ``fusion.run``, ``resume``, ``load``, ``diagnose`` and ``repair``.
 
 The arguments are those of ``fusion run``, by the same names, and go the same road.
 """
@@ -6,20 +6,32 @@ The arguments are those of ``fusion run``, by the same names, and go the same ro
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
 
-from .errors import ParameterError, RunError, UnknownNameError
-from .main_module import main_left_out
-from .parameters import as_text
+from .contracts.errors import RunError
+from .runs.arguments import (
+    check_one_of,
+    check_whole,
+    check_whole_or_none,
+    pairs,
+    refuse_unknown,
+    settings_texts,
+    texts,
+)
+from .runs.execution.main_module import main_left_out
 
 if TYPE_CHECKING:
-    from .experiment import Observer
-    from .modes import ModeName
-    from .registry import Registry
-    from .run_result import RunResult
-    from .task import AdaptName
+    from .analysis.diagnosis import Diagnosis, Thresholds
+    from .data.split_modes import ModeName
+    from .data.task import AdaptName
+    from .registry.registry import Registry
+    from .runs.result import RunResult
+    from .runs.run import RunDirectory
+    from .workflows.experiment import Observer
+    from .workflows.repair import Repair
 
 Names = str | Sequence[str]
 PathLike = str | Path
@@ -143,40 +155,40 @@ def run(
     >>> result.predict("unheard.wav")[0].label                 # doctest: +SKIP
     'happy'
     """
-    _refuse(unknown, run)
-    from .experiment import new_run_path, run_experiment
-    from .request import config_from
-    from .task import ADAPTS
+    refuse_unknown(unknown, run)
+    from .data.task import ADAPTS
+    from .runs.request import config_from
+    from .workflows.experiment import new_run_path, run_experiment
 
-    _whole(0, seed=seed)
-    _whole_or_none(1, epochs=epochs, jobs=jobs)
-    _whole_or_none(2, folds=folds, batch_size=batch_size, tune=tune)
-    _one_of("verify", verify, ("open", "always"))
-    _one_of("adapt", adapt, ADAPTS)
+    check_whole(0, seed=seed)
+    check_whole_or_none(1, epochs=epochs, jobs=jobs)
+    check_whole_or_none(2, folds=folds, batch_size=batch_size, tune=tune)
+    check_one_of("verify", verify, ("open", "always"))
+    check_one_of("adapt", adapt, ADAPTS)
     options = {
-        "data": _texts("data", data),
-        "labels": ",".join(_texts("labels", labels)),
-        "features": ",".join(_texts("features", features)),
-        "settings": _settings(set or {}),
+        "data": texts("data", data),
+        "labels": ",".join(texts("labels", labels)),
+        "features": ",".join(texts("features", features)),
+        "settings": settings_texts(set or {}),
         "cache": None if cache is None else str(cache),
-        "dtypes": _pairs("dtype", dtype),
+        "dtypes": pairs("dtype", dtype),
         "strict": strict,
-        "branches": _pairs("branch", branch),
+        "branches": pairs("branch", branch),
         "folds": folds,
         "seed": seed,
         "device": device,
         "strategy": strategy,
-        "balancers": _texts("balance", balance),
+        "balancers": texts("balance", balance),
         "epochs": epochs,
         "split": split,
         "batch_size": batch_size,
         "lr": lr,
         "tune": tune,
-        "trackers": _texts("tracker", tracker),
+        "trackers": texts("tracker", tracker),
         "verify": verify,
         "adapt": adapt,
     }
-    registry = _registry(_texts("plugins", plugins), strict_plugins)
+    registry = _registry(texts("plugins", plugins), strict_plugins)
     config = config_from(options, registry)
     path = new_run_path(config, Path("runs")) if out is None else Path(out)
     return _followed(
@@ -212,9 +224,9 @@ def resume(
     RunError
         If it is no run directory, or another process works on it.
     """
-    from .experiment import resume_experiment
+    from .workflows.experiment import resume_experiment
 
-    _whole_or_none(1, jobs=jobs)
+    check_whole_or_none(1, jobs=jobs)
     path = Path(run)
     return _followed(
         lambda observer: resume_experiment(path, jobs=jobs, observer=observer, report=report),
@@ -236,8 +248,8 @@ def load(run: PathLike) -> RunResult:
     RunError
         If it is none, or not finished.
     """
-    from .experiment import load_result
-    from .run_dir import RunDirectory
+    from .runs.run import RunDirectory
+    from .workflows.experiment import load_result
 
     path = Path(run)
     if not RunDirectory.existing(path).is_complete():
@@ -250,8 +262,8 @@ def load(run: PathLike) -> RunResult:
 
 def _followed(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> RunResult:
     """Do the work and show it; without this process's script in its workers."""
-    from .blame import noted
-    from .cli.display import Display
+    from .display.run import Display
+    from .registry.provenance import noted
 
     with main_left_out(), Display(quiet=quiet) as display:
         try:
@@ -264,7 +276,7 @@ def _followed(work: Callable[[Observer], RunResult], path: Path, quiet: bool) ->
 
 
 def _registry(plugins: Sequence[str], strict: bool) -> Registry:
-    from .registry import Registry
+    from .registry.registry import Registry
 
     registry = Registry(plugins, strict=strict)
     for problem in registry.problems:
@@ -274,77 +286,128 @@ def _registry(plugins: Sequence[str], strict: bool) -> Registry:
     return registry
 
 
-# -- arguments -----------------------------------------------------------------------
+def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) -> Diagnosis:
+    """Find out why a fusion fails: what ``fusion diagnose RUN`` does.
+
+    Looks at training and validation clips, never at test.
+
+    Parameters
+    ----------
+    run : path
+        A run directory whose trainings are done.
+    thresholds : mapping, optional
+        Threshold -> value, in place of the defaults (docs/diagnosis.md).
+
+    Returns
+    -------
+    Diagnosis
+        ``findings``, the most important first, each with ``fault``, ``severity``, ``says``,
+        ``rule``, ``remedy``; ``signs``, what was measured of each modality.
+
+    Raises
+    ------
+    RunError
+        If it is no run directory, or a training is not finished.
+    ParameterError
+        For a threshold that does not exist.
+    """
+    from .analysis.diagnosis import diagnose as judge_run
+
+    path = Path(run)
+    _trained(path)
+    return judge_run(path, _thresholds(thresholds))
 
 
-def _refuse(unknown: Mapping[str, Any], function: Callable[..., Any]) -> None:
-    """Say which argument was meant, and what the option of the command line is called here."""
-    for name in unknown:
-        known = [k for k in function.__annotations__ if k not in ("unknown", "return")]
-        raise UnknownNameError(f"argument of fusion.{function.__name__}()", name, known,
-                               hint=_INSTEAD.get(name))  # fmt: skip
+def repair(
+    run: PathLike,
+    *,
+    target: str | float = "target",
+    steps: str | Sequence[str] = (),
+    minutes: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    out: PathLike | None = None,
+    jobs: int | None = None,
+    quiet: bool = False,
+) -> Repair:
+    """Mend a fusion, step by step: what ``fusion repair RUN`` does.
+
+    Parameters
+    ----------
+    run : path
+        The run directory of the fusion that fails.
+    target : {"minimum", "target", "stretch"} or float
+        When to stop: at the best single modality, 2 or 6 points of UAR above it, or at a UAR
+        in percent; on validation.
+    steps : str or sequence of str
+        Remedies to try, in this order; by default those that the diagnosis points to, then the
+        rest of the ladder.
+    minutes : float, optional
+        Begin no further step after so long.
+    thresholds : mapping, optional
+        Of the diagnosis.
+    out : path, optional
+        Where the steps go; the same again goes on. By default ``repairs/DATE``.
+    jobs : int >= 1, optional
+        Processes at a time.
+    quiet : bool
+        Show no progress.
+
+    Returns
+    -------
+    Repair
+        ``steps``, ``chosen``, ``reached``, and ``result``, a RunResult of what is handed out.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the request, before the long work starts.
+    TrainingError
+        When the base can't be trained.
+    """
+    from .display.repair import RepairDisplay
+    from .registry.registry import Registry
+    from .runs.predictor import plugins_of
+    from .runs.run import RunDirectory
+    from .workflows.repair import RepairRequest, Target
+    from .workflows.repair import repair as mend
+
+    source = RunDirectory.existing(Path(run))
+    request = RepairRequest(
+        Target(target if isinstance(target, str) else f"{target:g}"),
+        (steps,) if isinstance(steps, str) else tuple(steps),
+        minutes,
+    )
+    folder = Path(out) if out else Path("repairs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    registry = Registry(plugins_of(source.path))
+    with main_left_out(), RepairDisplay(quiet=quiet) as display:
+        return mend(
+            source,
+            folder,
+            registry,
+            request,
+            thresholds=_thresholds(thresholds),
+            jobs=jobs,
+            observer=display,
+        )
 
 
-# Options of `fusion run` that are something else here, and near misses that no spelling finds.
-_INSTEAD = {
-    "resume": "To go on with a run: fusion.resume(RUN)",
-    "no_report": "Without a report: report=False",
-    "require_gain": "The result says it: result.gain < 0",
-    "json": "As plain values: result.results.to_json()",
-    "trace_hooks": "In a program: with fusion.core.trace.tracing() as trace: ...",
-    "balancers": "It is called balance, as on the command line.",
-    "settings": 'It is called set, as on the command line: set={"train.dim": 32}',
-    "p": 'Plugins are given by name: plugins=["./my.py"]',
-}
+def _thresholds(given: Mapping[str, float] | None) -> Thresholds:
+    from .analysis.diagnosis import Thresholds
+    from .registry.parameters import bind
+
+    return Thresholds(**bind(Thresholds, dict(given or {}), owner="diagnosis"))
 
 
-def _whole_or_none(least: int, **given: int | None) -> None:
-    _whole(least, **{name: value for name, value in given.items() if value is not None})
+def _trained(path: Path) -> RunDirectory:
+    """The run at `path`, if its trainings are done."""
+    from .runs.execution.jobs import trainings_of
+    from .runs.run import RunDirectory
 
-
-def _whole(least: int, **given: int) -> None:
-    for name, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ParameterError(
-                f"{name} must be a whole number of {least} or more, and was given {value!r}."
-            )
-
-
-def _one_of(name: str, value: str, possible: Sequence[str]) -> None:
-    if value not in possible:
-        raise UnknownNameError(f"choice for {name}", str(value), possible)
-
-
-def _texts(name: str, given: PathLike | Iterable[PathLike]) -> tuple[str, ...]:
-    """One text, or several, as an option that may be repeated has them."""
-    if isinstance(given, str | Path) or not isinstance(given, Iterable):
-        several: tuple[Any, ...] = (given,)
-    else:
-        several = tuple(given)
-    for one in several:
-        if not isinstance(one, str | Path):
-            raise ParameterError(
-                f"{name} takes text or a path, or several of them, and was given {one!r}."
-            )
-    return tuple(str(one) for one in several if str(one))
-
-
-def _pairs(name: str, given: str | Mapping[str, str] | None) -> tuple[str, ...]:
-    """``{"mel": "crnn"}`` -> ``("mel=crnn",)``."""
-    if isinstance(given, Mapping):
-        return tuple(f"{key}={value}" for key, value in given.items())
-    return _texts(name, given or ())
-
-
-def _settings(given: Mapping[str, Any]) -> list[str]:
-    """Parameters as one would type them after ``--set``."""
-    for name, value in given.items():
-        if isinstance(value, Mapping) or "." not in str(name):
-            inner = next(iter(value), "NAME") if isinstance(value, Mapping) else name
-            owner = name if isinstance(value, Mapping) else "OWNER"
-            raise ParameterError(
-                f"set takes 'OWNER.PARAMETER' -> value, and was given {name!r} -> {value!r}.",
-                hint=f'For example: set={{"{owner}.{inner}": ...}}; owners are train, '
-                "branch.MODALITY and plugins.",
-            )
-    return [f"{name}={as_text(value)}" for name, value in given.items()]
+    run = RunDirectory.existing(path)
+    left = [t for t in trainings_of(run) if not run.finished(t.name)]  # a control may follow
+    if left:
+        raise RunError(
+            f"The run {path} is not trained to the end: {left[0].name} is missing.",
+            hint=f"Go on with it: fusion.resume({str(path)!r}), or fusion diagnose {path}",
+        )
+    return run

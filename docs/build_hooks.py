@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fusion.core.collecting import HOOKS, base_of
 from fusion.core.contracts import Plugin, hooks
-from fusion.core.surface import attributes_of, methods_of, signature_text
+from fusion.core.registry.collecting import HOOKS, base_of
+from fusion.core.registry.interface import attributes_of, methods_of, signature_text
 
 PAGE = Path(__file__).with_name("hooks.md")
 

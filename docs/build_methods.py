@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusion.core.reference import page, summary
 from fusion.core.registry import Registry
+from fusion.core.registry.reference import page, summary
 
 KINDS = {"strategy": "Strategies", "balancer": "Balancers", "branch": "Branches"}
 DISTRIBUTION = "modal-fusion"

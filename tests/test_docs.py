@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 
 
 def python_blocks(page: str) -> list[str]:
@@ -38,19 +39,43 @@ def test_the_cache_on_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", ["cache.md", "design.md", "diagnosis.md", "methods.md"])
 def test_the_files_that_are_named_exist(page: str) -> None:
-    root = DOCS.parent
     for path in re.findall(
         r"`((?:tests|cache|core|benchmarks)/[\w/]+\.py)`", (DOCS / page).read_text()
     ):
-        assert (root / path).is_file(), path
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_walk_from_the_command_to_the_results_is_as_told() -> None:
+    text = (DOCS / "design.md").read_text()
+    steps = re.findall(r"^\| \d+ \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    assert len(steps) == 12
+    for told, where in steps:
+        files = [ROOT / path for path in re.findall(r"`([\w/.]+)`", where)]
+        source = "\n".join(
+            file.read_text()
+            for place in files
+            for file in (place.glob("*.py") if place.is_dir() else [place])
+        )
+        for name in re.findall(r"`(\w+)`", told):
+            if name != "RunConfig":  # named, and made elsewhere
+                assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), (name, where)
+
+
+def test_the_map_has_every_file_as_it_describes_itself() -> None:
+    spec = importlib.util.spec_from_file_location("build_map", DOCS / "build_map.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (DOCS / "map.md").read_text() == module.text(), "python docs/build_map.py"
+    assert "|  |" not in module.text()  # a file that does not say what it is for
 
 
 def test_every_fault_threshold_and_remedy_is_described_as_it_is(tmp_path: Path) -> None:
     from dataclasses import asdict
 
-    from fusion.core.diagnosis import Thresholds
-    from fusion.core.diagnosis.findings import TITLES
-    from fusion.core.registry import Registry
+    from fusion.core.analysis.diagnosis import Thresholds
+    from fusion.core.analysis.diagnosis.findings import TITLES
+    from fusion.core.registry.registry import Registry
     from fusion.testing import faults
 
     text = (DOCS / "diagnosis.md").read_text()
@@ -67,13 +92,6 @@ def test_every_fault_threshold_and_remedy_is_described_as_it_is(tmp_path: Path) 
                 if "fusion_remedies" in block]  # fmt: skip
     plugin.write_text(shown)
     assert Registry([str(plugin)]).remedy("bilinear").strategy == "lmf"
-
-
-def test_every_module_of_the_cache_is_in_the_layout() -> None:
-    layout = (DOCS / "design.md").read_text()
-    listed = set(re.findall(r"[a-z_0-9]+", layout[layout.index("\ncache/") :].split("```")[0]))
-    modules = {path.stem for path in (DOCS.parent / "cache").glob("*.py")} - {"__init__", "errors"}
-    assert modules <= listed, modules - listed
 
 
 def test_the_pages_of_methods_are_those_of_the_docstrings() -> None:

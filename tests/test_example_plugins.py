@@ -14,8 +14,8 @@ import pytest
 from fresh_environment import FreshEnvironment
 
 from fusion.core.cli import cli, run_cli
-from fusion.core.parameters import parameters_of, space_of
-from fusion.core.registry import Registry
+from fusion.core.registry.parameters import parameters_of, space_of
+from fusion.core.registry.registry import Registry
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TUTORIAL = EXAMPLES.parent / "docs/plugins.md"

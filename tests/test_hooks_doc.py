@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from fusion.core.collecting import HOOKS
-from fusion.core.config import TrainConfig
-from fusion.core.diagnosis import DATA_RULES, TRAINING_RULES
-from fusion.core.registry import Entry, Registry
+from fusion.core.analysis.diagnosis import DATA_RULES, TRAINING_RULES
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.registry.collecting import HOOKS
+from fusion.core.registry.registry import Entry, Registry
 from fusion.core.testing.runner import run, suite_for
 
 DOCS = Path(__file__).parents[1] / "docs"

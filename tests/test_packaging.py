@@ -50,8 +50,8 @@ def test_every_built_in_plugin_has_its_entry_point():
 def test_nothing_is_imported_under_two_names():
     """With the repository root on the path, `core` must not become a second fusion.core."""
     code = (
-        "import sys, fusion.core.registry as r; r.Registry(); "
-        "import fusion.core.experiment; "
+        "import sys, fusion.core.registry.registry as r; r.Registry(); "
+        "import fusion.core.workflows.experiment; "
         "bad = [m for m in sys.modules if m.split('.')[0] in ('core', 'plugins', 'cache')]; "
         "sys.exit(' '.join(bad) or 0)"
     )

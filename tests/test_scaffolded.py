@@ -16,7 +16,7 @@ import pytest
 from fresh_environment import FreshEnvironment
 
 from fusion.core.cli import run_cli
-from fusion.core.scaffold.kinds import KINDS
+from fusion.core.cli.scaffold.kinds import KINDS
 
 pytestmark = pytest.mark.slow
 

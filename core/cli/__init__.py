@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import FusionError
-from ..torchrun import refuse_torchrun
+from ..contracts.errors import FusionError
+from ..toolkit.torchrun import refuse_torchrun
 from . import tracing
 
 if TYPE_CHECKING:
-    from ..blame import Guilt
+    from ..registry.provenance import Guilt
 
 # Command -> module and its line in `fusion --help`.
 COMMANDS = {
@@ -32,8 +32,8 @@ COMMANDS = {
     "report": ("report", "A run on one page, or several runs side by side."),
     "predict": ("predict", "Label recordings with the model that a run handed out."),
     "explain": ("explain", "What each modality and channel brings to a run's models."),
-    "cache": ("cache", "Precompute features, keep them sound and in bounds, share them."),
-    "plugins": ("plugins", "List plugins, show what they are, and what they take."),
+    "cache": ("cache.commands", "Precompute features, keep them sound and in bounds, share them."),
+    "plugins": ("plugins.commands", "List plugins, show what they are, and what they take."),
 }
 
 
@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from ..errors import UnknownNameError
+        from ..contracts.errors import UnknownNameError
 
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise UnknownNameError("command", args[0], COMMANDS, hint="fusion --help")
@@ -134,7 +134,7 @@ def run_cli(args: list[str] | None = None) -> int:
     try:
         result = cli.main(given, prog_name="fusion", standalone_mode=False)
     except FusionError as error:
-        from ..blame import note
+        from ..registry.provenance import note
 
         guilt = note(error)
         if "--debug" in given:
@@ -151,7 +151,7 @@ def run_cli(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from ..blame import note, told
+        from ..registry.provenance import note, told
 
         guilt = note(error)
         stored = isinstance(error, OSError) and error.errno in _STORAGE
@@ -197,7 +197,7 @@ def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: boo
 
     `more` are requests that a run was made with. `silent` leaves the problems to the caller.
     """
-    from ..registry import Registry
+    from ..registry.registry import Registry
 
     options = ctx.find_root().obj
     registry = Registry([*more, *options["plugins"]], strict=options["strict"])
@@ -213,7 +213,7 @@ def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: boo
 
 def refuse_with_resume(ctx: click.Context, allowed: set[str], what: str) -> None:
     """Raise for an option beside --resume that would change the `what` that is gone on with."""
-    from ..errors import UserError
+    from ..contracts.errors import UserError
 
     given = _given(ctx, allowed)
     options = ctx.find_root().obj
@@ -230,7 +230,7 @@ def refuse_with_run(ctx: click.Context, allowed: set[str], settings: tuple[str, 
 
     `settings` are those of ``--set`` that are none of the command's own.
     """
-    from ..errors import UserError
+    from ..contracts.errors import UserError
 
     given = _given(ctx, allowed) + ["--set"] * bool(settings)
     if given:

@@ -42,8 +42,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion audit --data PATH --folds 6 --out audits/mine
     fusion audit --data PATH --data PATH2 --splits speaker,corpus
     """
-    from ..audit import REQUEST, run_audit
-    from .audit_display import AuditDisplay, print_audit
+    from ..display.audit import AuditDisplay, print_audit
+    from ..workflows.audit import REQUEST, run_audit
 
     registry = registry_from(ctx)
     config = config_from(options, registry)

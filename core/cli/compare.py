@@ -14,8 +14,8 @@ from . import plugin_options, refuse_with_resume, registry_from
 from .request import config_from, data_options, parse_features, split_option, training_options
 
 if TYPE_CHECKING:
-    from ..grid import Request
-    from ..registry import Registry
+    from ..registry.registry import Registry
+    from ..workflows.grid import Request
 
 
 @click.command("compare")
@@ -55,8 +55,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion compare --strategies concat,gated,lmf --balancers none,ogm_ge,mmpareto --folds 6
     fusion compare --strategies all --balancers all --budget 2h --data PATH
     """
-    from ..compare import read_request, run_comparison
-    from .compare_display import CompareDisplay, print_comparisons
+    from ..display.compare import CompareDisplay, print_comparisons
+    from ..workflows.compare import read_request, run_comparison
 
     if options["resume"]:
         refuse_with_resume(ctx, _WITH_RESUME, "comparison")
@@ -86,8 +86,8 @@ _WITH_RESUME = {"resume", "jobs", "as_json", "quiet"}
 
 
 def _request(options: dict[str, Any], registry: Registry) -> Request:
-    from ..corpora import absolute_source
-    from ..grid import Budget, Request, make_cells
+    from ..data.corpora import absolute_source
+    from ..workflows.grid import Budget, Request, make_cells
 
     config = config_from({**options, "balancers": ()}, registry)  # those are the cells'
     # Gone on with, a comparison reads its clips again, maybe from another folder.

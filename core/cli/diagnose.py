@@ -12,10 +12,10 @@ from . import plugin_options, refuse_with_run, registry_from
 from .request import config_from, data_options, method_options, split_option, training_options
 
 if TYPE_CHECKING:
-    from ..diagnosis import Thresholds
-    from ..registry import Registry
-    from ..run_dir import RunDirectory
-    from .display import Display
+    from ..analysis.diagnosis import Thresholds
+    from ..display.run import Display
+    from ..registry.registry import Registry
+    from ..runs.run import RunDirectory
 
 OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
 
@@ -42,9 +42,9 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion diagnose runs/20261124-101530-concat
     fusion diagnose --data PATH --strategy concat
     """
-    from ..diagnosis import diagnose
-    from .display import Display, new_console
-    from .findings import print_diagnosis
+    from ..analysis.diagnosis import diagnose
+    from ..display.findings import print_diagnosis
+    from ..display.run import Display, new_console
 
     options["settings"], thresholds = thresholds_from(options["settings"])
     with Display(quiet=options["quiet"] or options["as_json"]) as display:
@@ -74,8 +74,8 @@ def thresholds_from(given: tuple[str, ...]) -> tuple[tuple[str, ...], Thresholds
     ParameterError
         For a threshold that does not exist, or a value that is none.
     """
-    from ..diagnosis import Thresholds
-    from ..parameters import bind, parse_settings
+    from ..analysis.diagnosis import Thresholds
+    from ..registry.parameters import bind, parse_settings
 
     own = tuple(text for text in given if text.partition(".")[0].strip() == OWNER)
     rest = tuple(text for text in given if text not in own)
@@ -87,10 +87,10 @@ def trained(
     ctx: click.Context, options: dict[str, Any], display: Display
 ) -> tuple[RunDirectory, Registry]:
     """The run that was named, or a new one as the options ask for, trained but not tested."""
-    from ..experiment import new_run_path, prepare_run, train_run
-    from ..predict import plugins_of
-    from ..prepare import make_plan
-    from ..run_dir import RunDirectory
+    from ..runs.plan import make_plan
+    from ..runs.predictor import plugins_of
+    from ..runs.run import RunDirectory
+    from ..workflows.experiment import new_run_path, prepare_run, train_run
 
     if options["run"]:
         refuse_with_run(ctx, WITH_RUN, options["settings"])

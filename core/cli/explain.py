@@ -12,7 +12,7 @@ import click
 from . import plugin_options, registry_from
 
 if TYPE_CHECKING:
-    from ..registry import Registry
+    from ..registry.registry import Registry
 
 
 @click.command("explain")
@@ -51,8 +51,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion explain runs/mine --model mel --axis mel=frequency
     fusion explain runs/mine --clip speech.wav
     """
-    from ..errors import UserError
-    from ..predict import plugins_of
+    from ..contracts.errors import UserError
+    from ..runs.predictor import plugins_of
 
     registry = registry_from(ctx, plugins_of(Path(options["run"])))
     axes = _axes(options["axes"])
@@ -68,7 +68,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 
 def _axes(given: Sequence[str]) -> dict[str, str]:
-    from ..errors import ParameterError
+    from ..contracts.errors import ParameterError
 
     found: dict[str, str] = {}
     for text in given:
@@ -85,9 +85,9 @@ def _axes(given: Sequence[str]) -> dict[str, str]:
 
 
 def _run(ctx: click.Context, options: dict[str, Any], axes: dict[str, str]) -> int:
-    from ..explain import FILE, explain, finished_run
-    from ..side_by_side import default_jobs
-    from .explain_display import print_explanation
+    from ..analysis.explain import FILE, explain, finished_run
+    from ..display.explain import print_explanation
+    from ..runs.execution.scheduler import default_jobs
 
     path = Path(options["run"])
     device = options["device"] or finished_run(path).info()["config"]["device"]
@@ -118,9 +118,9 @@ _RUN_ONLY = ("model", "part", "permutations", "jobs")
 def _clips(
     ctx: click.Context, options: dict[str, Any], registry: Registry, axes: dict[str, str]
 ) -> int:
-    from ..errors import UserError
-    from ..explain.clips import ClipExplainer
-    from .explain_display import print_clip, print_clip_notes
+    from ..analysis.explain.clips import ClipExplainer
+    from ..contracts.errors import UserError
+    from ..display.explain import print_clip, print_clip_notes
     from .predict import adapt_aloud
 
     command_line = click.core.ParameterSource.COMMANDLINE
@@ -160,7 +160,7 @@ def _clips(
 
 def _check_folder(out: Path) -> None:
     """Before the long work."""
-    from ..errors import UserError
+    from ..contracts.errors import UserError
 
     if not out.parent.is_dir() or out.is_dir():
         raise UserError(
@@ -171,7 +171,7 @@ def _check_folder(out: Path) -> None:
 
 
 def _write(path: Path, plain: dict[str, Any]) -> None:
-    from ...cache.files import written_whole
+    from ...cache.shards.files import written_whole
 
     with written_whole(path) as temporary:
         text = json.dumps(plain, indent=1, allow_nan=False) + "\n"

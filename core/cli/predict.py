@@ -12,7 +12,7 @@ import click
 from . import plugin_options, registry_from
 
 if TYPE_CHECKING:
-    from ..predict import Predictor
+    from ..runs.predictor import Predictor
 
 
 @click.command("predict")
@@ -44,8 +44,8 @@ def command(
     fusion predict runs/20260101-120000-gated new.wav --set precomputed.table=new.csv
     fusion predict runs/20260101-120000-gated new.wav --speaker-from recordings/anna
     """
-    from ..parameters import parse_settings
-    from ..predict import Predictor, plugins_of
+    from ..registry.parameters import parse_settings
+    from ..runs.predictor import Predictor, plugins_of
 
     registry = registry_from(ctx, plugins_of(Path(run)))
     predictor = Predictor(Path(run), registry, settings=parse_settings(settings))

@@ -21,10 +21,10 @@ from .request import (
 )
 
 if TYPE_CHECKING:
-    from ..prepare import Plan
-    from ..registry import Registry
-    from ..repair import RepairRequest
-    from ..run_dir import RunDirectory
+    from ..registry.registry import Registry
+    from ..runs.plan import Plan
+    from ..runs.run import RunDirectory
+    from ..workflows.repair import RepairRequest
 
 
 @click.command("repair")
@@ -58,8 +58,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion repair runs/20261124-101530-concat
     fusion repair --data PATH --strategy concat --target stretch --budget 2h
     """
-    from ..repair import FILE, repair
-    from .repair_display import RepairDisplay, print_repair
+    from ..display.repair import RepairDisplay, print_repair
+    from ..workflows.repair import FILE, repair
 
     options["settings"], thresholds = thresholds_from(options["settings"])
     request = _request(options)
@@ -82,9 +82,9 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 
 def _request(options: dict[str, Any]) -> RepairRequest:
-    from ..errors import ParameterError
-    from ..grid import Budget
-    from ..repair import RepairRequest, Target
+    from ..contracts.errors import ParameterError
+    from ..workflows.grid import Budget
+    from ..workflows.repair import RepairRequest, Target
 
     minutes = Budget.parse(options["budget"]).minutes if options["budget"] else None
     if options["budget"] and minutes is None:
@@ -96,9 +96,9 @@ def _request(options: dict[str, Any]) -> RepairRequest:
 
 
 def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[RunDirectory | Plan, Registry]:
-    from ..predict import plugins_of
-    from ..prepare import make_plan
-    from ..run_dir import RunDirectory
+    from ..runs.plan import make_plan
+    from ..runs.predictor import plugins_of
+    from ..runs.run import RunDirectory
 
     if options["run"]:
         refuse_with_run(ctx, {*WITH_RUN, "target", "steps", "budget", "out"}, options["settings"])

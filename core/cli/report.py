@@ -27,10 +27,10 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> in
     fusion report runs/DATE-METHODS
     fusion report runs/A runs/B --out both.html
     """
-    from ..config import RunConfig
-    from ..errors import FusionError
-    from ..report import compare_reports, write_report
-    from ..run_dir import RunDirectory
+    from ..analysis.report import compare_reports, write_report
+    from ..contracts.errors import FusionError
+    from ..runs.config import RunConfig
+    from ..runs.run import RunDirectory
 
     paths = [Path(run) for run in runs]
     file = Path(out) if out else None

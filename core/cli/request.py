@@ -1,6 +1,6 @@
 """What the commands that train have in common: their options.
 
-The configuration is made of them in :mod:`fusion.core.request`.
+The configuration is made of them in :mod:`fusion.core.runs.request`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from ..request import config_from as config_from
-from ..request import parse_dtypes as parse_dtypes
-from ..request import parse_features as parse_features
+from ..runs.request import config_from as config_from
+from ..runs.request import parse_dtypes as parse_dtypes
+from ..runs.request import parse_features as parse_features
 
 Decorator = Callable[[Any], Any]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...cache.workers import available_cores
-from ..errors import FusionError
-from ..pools import same_processes
-from ..torchrun import started_by_torchrun
+from ...cache.builds.workers import available_cores
+from ..contracts.errors import FusionError
+from ..runs.execution.worker_pools import same_processes
+from ..toolkit.torchrun import started_by_torchrun
 from . import plugin_options, refuse_with_resume, registry_from
 from .request import config_from, data_options, method_options, split_option, training_options
 
 if TYPE_CHECKING:
-    from ..experiment import RunResult
+    from ..workflows.experiment import RunResult
 
 
 @click.command("run")
@@ -66,13 +66,13 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
     """Started by torchrun: the first process runs, the others train along."""
-    from .. import parallel
+    from ..training import distributed
 
-    parallel.refuse_trials(options["tune"])
-    with parallel.together():
-        if parallel.leads():
+    distributed.refuse_trials(options["tune"])
+    with distributed.together():
+        if distributed.leads():
             return _run(ctx, options)
-        from ..side_by_side import follow
+        from ..runs.execution.scheduler import follow
 
         try:
             follow()
@@ -84,8 +84,8 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
 
 
 def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
-    from ..experiment import new_run_path, resume_experiment, run_experiment
-    from .display import Display, print_result
+    from ..display.run import Display, print_result
+    from ..workflows.experiment import new_run_path, resume_experiment, run_experiment
 
     out = Path(options["resume"] or options["out"] or "")
     with Display(quiet=options["quiet"] or options["as_json"]) as display:
@@ -128,7 +128,7 @@ _WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:
-    from ..task import adapt_of
+    from ..data.task import adapt_of
 
     return {
         "run": str(result.path),

@@ -30,7 +30,7 @@ def start_trace(ctx: click.Context) -> None:
 
 def _file() -> Path | None:
     """The file that the environment names."""
-    from ..errors import UserError
+    from ..contracts.errors import UserError
 
     given = os.environ.get(ENVIRONMENT, "")
     if given.lower() in _ON | _OFF:
@@ -48,8 +48,8 @@ def _file() -> Path | None:
 
 @contextlib.contextmanager
 def _traced(root: click.Context, file: Path | None) -> Iterator[None]:
-    from ..trace import FILE, tracing
-    from ..trace_text import table
+    from ..display.trace import table
+    from ..registry.trace import FILE, tracing
 
     try:
         with tracing() as trace:

@@ -10,27 +10,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..ensemble import ensemble_weights
     from .data import Clip, Corpus, Extractor, Modality, Panel, Plugin, Recording
     from .gradients import Gradients, ParameterGroup, inner, norm_of
     from .hooks import API_VERSION, hookimpl, hookspec
+    from .model import Baseline, Encoded, Model, Outputs, Presence
     from .networks import Branch, Strategy, equal_dims
     from .remedy import Fault, Patient, Prescription, Remedy
     from .space import Choice, Integer, LogInteger, LogUniform, Space, Uniform
-    from .step import Clips, Pass, Stage, Step, right_probability
+    from .step import Clips, Context, Pass, Stage, Step, right_probability
     from .tracking import Tracker
-    from .training import Balancer, Baseline, Context, Outputs
+    from .training import Balancer
 
 _HOME = {
     "API_VERSION": "hooks",
     "Balancer": "training",
-    "Baseline": "training",
+    "Baseline": "model",
     "Branch": "networks",
     "Choice": "space",
     "Clip": "data",
     "Clips": "step",
-    "Context": "training",
+    "Context": "step",
     "Corpus": "data",
+    "Encoded": "model",
     "Extractor": "data",
     "Fault": "remedy",
     "Gradients": "gradients",
@@ -38,13 +39,15 @@ _HOME = {
     "LogInteger": "space",
     "LogUniform": "space",
     "Modality": "data",
-    "Outputs": "training",
+    "Model": "model",
+    "Outputs": "model",
     "Panel": "data",
     "ParameterGroup": "gradients",
     "Pass": "step",
     "Patient": "remedy",
     "Plugin": "data",
     "Prescription": "remedy",
+    "Presence": "model",
     "Recording": "data",
     "Remedy": "remedy",
     "Space": "space",
@@ -53,7 +56,6 @@ _HOME = {
     "Strategy": "networks",
     "Tracker": "tracking",
     "Uniform": "space",
-    "ensemble_weights": ".ensemble",  # of core: loaded when used, as all here
     "equal_dims": "networks",
     "hookimpl": "hooks",
     "hookspec": "hooks",
@@ -72,6 +74,7 @@ __all__ = [
     "Clips",
     "Context",
     "Corpus",
+    "Encoded",
     "Extractor",
     "Fault",
     "Gradients",
@@ -79,6 +82,7 @@ __all__ = [
     "LogInteger",
     "LogUniform",
     "Modality",
+    "Model",
     "Outputs",
     "Panel",
     "ParameterGroup",
@@ -86,6 +90,7 @@ __all__ = [
     "Patient",
     "Plugin",
     "Prescription",
+    "Presence",
     "Recording",
     "Remedy",
     "Space",
@@ -94,7 +99,6 @@ __all__ = [
     "Strategy",
     "Tracker",
     "Uniform",
-    "ensemble_weights",
     "equal_dims",
     "hookimpl",
     "hookspec",

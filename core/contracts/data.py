@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from .errors import PluginError, RecordingError
 from .renamed import take_up
 from .space import Space
-
-if TYPE_CHECKING:
-    from ..errors import RecordingError
 
 
 class Plugin:
@@ -200,8 +198,6 @@ class Panel:
         )
         if self.kind in ("points", "bars"):
             fits = fits and all(shape[1] == 2 for shape in shapes)
-        from ..errors import PluginError
-
         if not fits:
             raise PluginError(
                 f"A panel {self.title!r} of kind {self.kind!r} can't hold arrays of the shapes "
@@ -330,8 +326,6 @@ class Extractor(Plugin):
         sequence of array or RecordingError
             One for each recording, in their order.
         """
-        from ..errors import RecordingError
-
         found: list[npt.NDArray[Any] | RecordingError] = []
         for recording in recordings:
             try:
@@ -356,12 +350,21 @@ class Extractor(Plugin):
         """
         return default_panels(self, array)
 
-    def check(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return `array` in the declared dtype, or say how it breaks the declaration."""
-        from ..blame import whose
-        from ..errors import PluginError
+    def check(self, array: npt.NDArray[Any] | None, *, whose: str = "") -> npt.NDArray[Any]:
+        """Return `array` in the declared dtype.
 
-        who = f"Extractor {self.name!r}{whose(type(self))}"
+        Parameters
+        ----------
+        whose : str
+            What a message says after the extractor's name: which plugin it is of.
+
+        Raises
+        ------
+        PluginError
+            If it is not as declared: None, another shape, NaN or infinite values, or values that
+            the dtype can't hold.
+        """
+        who = f"Extractor {self.name!r}{whose}"
         if array is None:
             raise PluginError(
                 f"{who} returned None.", hint="Is there a `return` at the end of extract()?"

@@ -6,11 +6,11 @@ least one function marked ``@hookimpl``.
 How the contract changes without breaking the plugins that are there:
 
 - A hook gets an argument: it is added to the specification here, and its value to
-  :data:`fusion.core.registry.ARGUMENTS`. A plugin is called with those that it names, so
+  :data:`fusion.core.registry.registry.ARGUMENTS`. A plugin is called with those that it names, so
   that one without it goes on as it was.
-- A method gets an argument: whoever calls it does so by :func:`fusion.core.compat.call`, the
-  new one by keyword: ``call(tracker.epoch, event, seconds=seconds)``. It must have a default in
-  the base class.
+- A method gets an argument: whoever calls it does so by
+  :func:`fusion.core.registry.compat.call`, the new one by keyword:
+  ``call(tracker.epoch, event, seconds=seconds)``. It must have a default in the base class.
 - A method or attribute gets a new name: ``old = renamed("new", gone_in=2)`` stays in its place
   (:class:`fusion.core.contracts.renamed.renamed`); a hook: a specification of the old name
   marked :func:`renamed_hook`.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from .data import Plugin
-
-if TYPE_CHECKING:
-    from .training import Baseline
+from .errors import ParameterError
+from .held_out import fit_held_out
+from .model import Baseline
 
 
 class Branch(Plugin, nn.Module):
@@ -139,8 +139,6 @@ class Strategy(Plugin, nn.Module):
         ridge of 0.02 on their squares, from 0 each time. A strategy that overrides this keeps
         its choice in a buffer.
         """
-        from ..held_out import fit_held_out
-
         fit_held_out(self, inputs, labels)
 
     def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor | None:
@@ -159,8 +157,6 @@ def equal_dims(dims: Mapping[str, int], name: str) -> int:
     ParameterError
         If they differ; `name` is the strategy that needs them equal.
     """
-    from ..errors import ParameterError
-
     sizes = set(dims.values())
     if len(sizes) != 1:
         raise ParameterError(

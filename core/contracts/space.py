@@ -176,7 +176,7 @@ def space_from_json(data: Mapping[str, Any]) -> Space:
 
 
 def _refuse(message: str) -> NoReturn:
-    from ..errors import ParameterError
+    from .errors import ParameterError
 
     raise ParameterError(
         message, hint="For example: Uniform(0.0, 0.5), Integer(1, 8), Choice('sum', 'mean')"

@@ -1,11 +1,12 @@
-"""One step of a training, as balancers see it."""
+"""One step of a training, and the training that it belongs to, as balancers see them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from ..model import Encoded, FusionModel
-    from ..presence import Presence
-    from .training import Context
+from .model import Baseline, Encoded, Model, Outputs, Part, Presence
+from .train_config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,68 @@ class Pass:
     """
 
     modalities: tuple[str, ...] | None = None
+
+
+class Context(Protocol):
+    """The training that a balancer takes part in.
+
+    While a request is checked, before the long work starts, :meth:`Balancer.setup` receives
+    one without clips, whose baselines are untrained.
+    """
+
+    modalities: list[str]
+    config: TrainConfig
+    steps_per_epoch: int
+    device: torch.device
+    baselines: Mapping[str, Baseline]  # by modality; empty unless `needs_baselines`
+    checking: bool  # no clips yet: neither outputs nor batch can be asked for
+
+    @property
+    def model(self) -> Model:
+        """Branches, probes and strategy."""
+        ...
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar loss of class scores (B, C), with the class weights and label smoothing."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The arithmetic that the networks are trained in."""
+        ...
+
+    def outputs(self, part: Part, *, subsets: bool = False) -> Outputs:
+        """What the model says now: in evaluation mode, unaugmented, without gradients.
+
+        One pass over the part; asked again before the next step, the same tensors. With
+        `subsets` the strategy goes over each of the 2**M sets of modalities as well.
+        """
+        ...
+
+    def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
+        """A step on `size` random clips, up to and with `fused_loss`, with gradients.
+
+        In evaluation mode, unaugmented, no balancer called.
+        """
+        ...
+
+    def warm_start(self) -> None:
+        """Give every branch, and its probe, the weights it has when trained alone.
+
+        In :meth:`Balancer.setup`, for a balancer that `needs_baselines`.
+        """
+        ...
+
+    def fuse(self, step: Step, modalities: Collection[str]) -> Tensor:
+        """Class scores (B, C) of the strategy when it sees no more than `modalities` of a step.
+
+        The others are absent for it, or blank (zero) where it knows no absence. Neither the
+        running statistics of normalisations nor the branches of the others notice.
+        """
+        ...
+
+    def contributions(self, step: Step) -> dict[str, Tensor]:
+        """Shapley value of each modality for the fused scores of a step, (B, C), by modality."""
+        ...
 
 
 @dataclass
@@ -132,7 +193,7 @@ class Step:
     passes: int = 0
 
     @property
-    def model(self) -> FusionModel:
+    def model(self) -> Model:
         """Branches, probes and strategy."""
         return self.context.model
 
@@ -280,17 +341,7 @@ class Step:
         The others are absent for it, or blank (zero) where it knows no absence. Neither the
         running statistics of normalisations nor the branches of the others notice.
         """
-        from ..device import on_device
-        from ..modules import quiet_statistics
-
-        names = {m for m in modalities if m in self.shown}
-        seen = {
-            m: x if m in names else torch.zeros_like(x) for m, x in self.representations.items()
-        }
-        flags = torch.tensor([m in names for m in self.modalities])
-        there = on_device(flags, self.present.device)
-        with self.context.autocast(), quiet_statistics(self.model.strategy):
-            return self.model.fuse(seen, self.present & there).float()
+        return self.context.fuse(self, modalities)
 
     @cached_property
     def contributions(self) -> dict[str, Tensor]:
@@ -299,9 +350,7 @@ class Step:
         They sum to the scores with all modalities minus the scores with none; 2**M passes
         through the strategy (Shapley 1953).
         """
-        from ..shapley import shapley_values
-
-        return shapley_values(self.fuse, self.modalities)
+        return self.context.contributions(self)
 
 
 _IGNORED = -100  # a class that torch's cross-entropy leaves out

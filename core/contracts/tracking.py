@@ -14,7 +14,7 @@ class Tracker(Plugin):
 
     A resumed run sends the events of its finished epochs again, so a tracker always
     sees the whole run from the start. One that adds to what a service has already skips
-    what was sent (:class:`fusion.core.tracking.Sent`).
+    what was sent (:class:`fusion.core.toolkit.tracking.Sent`).
 
     A tracker is made twice: when the request is checked, where ``__init__`` refuses what can't
     work (a package that is not installed), and when the run starts. It prints nothing to

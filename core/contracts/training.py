@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from .data import Plugin
 from .gradients import Gradients, ParameterGroup
 from .renamed import renamed
-from .step import Clips, Pass, Stage, Step
+from .step import Clips, Context, Pass, Stage, Step
 
 if TYPE_CHECKING:
-    from ..config import TrainConfig
-    from ..model import FusionModel
     from .networks import Strategy
-
-Part = Literal["train", "val"]
 
 # What two balancers can't both decide.
 Domain = Literal[
@@ -35,119 +28,6 @@ Domain = Literal[
     "gradients",  # how several losses become one gradient
     "head",  # another network in place of the strategy, or inside it
 ]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a model says about the clips of a part, in their order.
-
-    Attributes
-    ----------
-    indices : array
-        (n,) int64, numbers of the clips.
-    labels : Tensor
-        (n,) int64.
-    embeddings : dict of Tensor
-        (n, D) float32, by modality.
-    logits : Tensor
-        (n, C) float32, fused.
-    unimodal : dict of Tensor
-        (n, C) float32, scores of the probes, by modality; empty for a baseline. Of a clip that
-        lacks the modality, those of a probe that sees nothing.
-    subsets : dict of Tensor
-        (n, C) float32, fused, by what the strategy was shown: a tuple of modalities in their
-        order, from none to all. Empty unless asked for.
-    present : dict of Tensor
-        (n,) bool, by modality: which clips have it; only of modalities that some clip lacks.
-    """
-
-    indices: Any
-    labels: Tensor
-    embeddings: dict[str, Tensor]
-    logits: Tensor
-    unimodal: dict[str, Tensor]
-    subsets: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
-    present: dict[str, Tensor] = field(default_factory=dict)
-
-    def rows(self, modality: str, of: Tensor) -> Tensor:
-        """The rows of `of`, (n, ...), of the clips that have the modality."""
-        return of[self.present[modality]] if modality in self.present else of
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A modality trained alone on the same split: the run's own baseline, frozen.
-
-    Attributes
-    ----------
-    modality : str
-        Its name.
-    model : FusionModel
-        Of that one modality, with the weights of its best epoch, in evaluation mode.
-    val_uar : float
-        UAR on validation, in [0, 1].
-    """
-
-    modality: str
-    model: FusionModel
-    val_uar: float
-
-    @torch.no_grad()
-    def embedding(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Standardised inputs -> embedding (B, D)."""
-        return self.model.encode(inputs).embeddings[self.modality].float()
-
-    @torch.no_grad()
-    def logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Standardised inputs -> class scores (B, C)."""
-        encoded = self.model.encode(inputs)
-        return self.model.fuse(self.model.strategy_inputs(encoded)).float()
-
-
-class Context(Protocol):
-    """The training that a balancer takes part in.
-
-    While a request is checked, before the long work starts, :meth:`Balancer.setup` receives
-    one without clips, whose baselines are untrained.
-    """
-
-    model: FusionModel
-    modalities: list[str]
-    config: TrainConfig
-    steps_per_epoch: int
-    device: torch.device
-    baselines: Mapping[str, Baseline]  # by modality; empty unless `needs_baselines`
-    checking: bool  # no clips yet: neither outputs nor batch can be asked for
-
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Scalar loss of class scores (B, C), with the class weights and label smoothing."""
-        ...
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """The arithmetic that the networks are trained in."""
-        ...
-
-    def outputs(self, part: Part, *, subsets: bool = False) -> Outputs:
-        """What the model says now: in evaluation mode, unaugmented, without gradients.
-
-        One pass over the part; asked again before the next step, the same tensors. With
-        `subsets` the strategy goes over each of the 2**M sets of modalities as well.
-        """
-        ...
-
-    def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
-        """A step on `size` random clips, up to and with `fused_loss`, with gradients.
-
-        In evaluation mode, unaugmented, no balancer called.
-        """
-        ...
-
-    def warm_start(self) -> None:
-        """Give every branch, and its probe, the weights it has when trained alone.
-
-        In :meth:`Balancer.setup`, for a balancer that `needs_baselines`.
-        """
-        ...
 
 
 class Balancer(Plugin):

@@ -20,14 +20,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..baselines import frozen
-from ..config import TrainConfig
 from ..contracts import Balancer, Baseline, Branch, Modality, Strategy
-from ..engine import Trainer
-from ..features import Features
-from ..inference import predict
-from ..model import FusionModel, LinearHead
-from .problem import Rows, SmallStrategy, assembled
+from ..contracts.train_config import TrainConfig
+from ..data.features import Features
+from ..training.baselines import frozen
+from ..training.inference import predict
+from ..training.model import FusionModel, LinearHead
+from ..training.trainer import Trainer
+from .checks.problem import Rows, SmallStrategy, assembled
 
 FAST, SLOW = "fast", "slow"
 _CLASSES = 4

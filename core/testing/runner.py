@@ -18,12 +18,12 @@ from types import TracebackType
 from typing import Any, Literal
 
 from ..contracts import Plugin
-from ..errors import ParameterError
-from ..parameters import make
-from .costs import Cost
-from .plugin import PluginSuite
-from .report import CheckEnd, CheckFailed, CheckSkipped, Fault, said, without_pytest
-from .suites import suite_class
+from ..contracts.errors import ParameterError
+from ..registry.parameters import make
+from .checks.costs import Cost
+from .checks.plugin import PluginSuite
+from .checks.report import CheckEnd, CheckFailed, CheckSkipped, Fault, said, without_pytest
+from .suite_index import suite_class
 
 Outcome = Literal["passed", "failed", "skipped"]
 _FRAMES = 2  # of the plugin's own code, the innermost ones

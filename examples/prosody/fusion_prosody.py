@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from fusion import Extractor, Panel, ParameterError, Recording, hookimpl
-from fusion.core.audio import load_waveform
+from fusion.core.toolkit.audio import load_waveform
 
 api_version = 1
 

@@ -1,0 +1,1 @@
+"""What changes how the branches are trained together."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Gradients, Space, Step, Uniform, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 from ._unimodal import unimodal_losses
 
 Method = Literal[

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.contracts import Balancer, Context, Space, Step, Uniform, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 
 _LARGEST_LOG = 20.0  # of a ratio: beyond it, infinity would be taken from infinity
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.device import on_device
-from ...core.errors import ParameterError
+from ...core.toolkit.device import on_device
 
 _ROUNDING = 1e-5  # equal modalities have a share of one half, but for this
 

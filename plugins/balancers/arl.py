@@ -18,7 +18,7 @@ from ...core.contracts import (
     Uniform,
     hookimpl,
 )
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 from ._curves import Curved
 from ._unimodal import unimodal_losses
 

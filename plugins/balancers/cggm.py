@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.contracts import Balancer, Context, Gradients, LogUniform, Space, Step, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 from ._curves import EpochMeans
 
 

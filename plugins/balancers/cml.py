@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class CML(Balancer):

@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from ...core.contracts import Balancer, Gradients, LogUniform, Space, Step, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 from ._unimodal import unimodal_losses
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Space, Step, Uniform, hookimpl
-from ...core.device import on_device
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
+from ...core.toolkit.device import on_device
 
 
 class ModalityDropout(Balancer):

@@ -20,7 +20,7 @@ from ...core.contracts import (
     Uniform,
     hookimpl,
 )
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class G2D(Balancer):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Outputs, Space, Step, Uniform, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 from ._unimodal import unimodal_losses
 
 Measured = dict[str, list[float]]  # loss -> [on the training clips, on the validation clips]

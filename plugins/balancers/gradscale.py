@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Gradients, LogUniform, Step, Uniform, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 _SMALLEST = 1e-12
 

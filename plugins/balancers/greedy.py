@@ -19,9 +19,9 @@ from ...core.contracts import (
     hookimpl,
     norm_of,
 )
+from ...core.contracts.errors import ParameterError
+from ...core.contracts.model import along
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
-from ...core.presence import along
 
 
 class Greedy(Balancer):

@@ -19,7 +19,7 @@ from ...core.contracts import (
     hookimpl,
     norm_of,
 )
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 from ._curves import EpochMeans
 from ._scores import AHEAD, compared, ratios
 

@@ -21,8 +21,8 @@ from ...core.contracts import (
     inner,
     norm_of,
 )
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 
 _GAP = "lfm.gap"
 

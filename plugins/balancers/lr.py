@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from ...core.contracts import Balancer, Context, LogUniform, ParameterGroup, Space, hookimpl
-from ...core.errors import ParameterError, UnknownNameError
+from ...core.contracts.errors import ParameterError, UnknownNameError
 
 
 class LearningRates(Balancer):

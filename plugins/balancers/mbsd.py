@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 from ._unimodal import unimodal_losses
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ...core.contracts import Balancer, Context, Gradients, LogUniform, Pass, Space, Step, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 from ._curves import Curved
 
 

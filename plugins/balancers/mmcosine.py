@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.contracts import Balancer, LogUniform, Space, Strategy, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 
 # A shorter vector counts as of this length: the gradient of a direction grows without end
 # as the vector shrinks, and a ReLU may leave nothing at all.

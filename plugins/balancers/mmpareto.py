@@ -18,8 +18,8 @@ from ...core.contracts import (
     inner,
     norm_of,
 )
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 from ._curves import Curved
 from ._unimodal import unimodal_losses
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Space, Step, Uniform, hookimpl
-from ...core.device import on_device
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
+from ...core.toolkit.device import on_device
 from ._scores import compared
 
 _ROUNDING = 1e-5  # a lead this small is none: the rate jumps from 0 to q_base there

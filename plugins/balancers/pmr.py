@@ -17,7 +17,7 @@ from ...core.contracts import (
     hookimpl,
     right_probability,
 )
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class PMR(Balancer):

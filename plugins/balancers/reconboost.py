@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Integer, Space, Stage, Step, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
 
 
 class ReconBoost(Balancer):

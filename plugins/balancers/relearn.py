@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Balancer, Context, LogInteger, Outputs, Space, Uniform, hookimpl
-from ...core.contracts.training import Part
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
+from ...core.contracts.model import Part
 
 _PARTS: tuple[Part, Part] = ("train", "val")
 

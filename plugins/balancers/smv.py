@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.contracts import Balancer, Clips, Context, Integer, Outputs, Space, hookimpl
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
-from ...core.errors import ParameterError
-from ...core.shapley import shapley_values
+from ...core.toolkit.shapley import shapley_values
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

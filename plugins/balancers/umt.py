@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.contracts import Balancer, LogUniform, Space, Step, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class UMT(Balancer):

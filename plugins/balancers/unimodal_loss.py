@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ...core.contracts import Balancer, LogUniform, Space, Step, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 from ._unimodal import unimodal_losses
 
 

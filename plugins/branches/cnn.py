@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.contracts import Branch, Uniform, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 _SMALLEST = 1e-4  # variance under the root, whose slope is infinite at 0
 

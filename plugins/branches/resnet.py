@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Branch, Uniform, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 _SMALL = 64  # pixels along the shorter side, below which the small stem serves
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.contracts import Branch, Uniform, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 _AUTO_TOKENS = 128  # the patch size chosen by itself leaves at most so many tokens
 _MOST_TOKENS = 4096  # attention is quadratic: beyond this a batch fits nowhere

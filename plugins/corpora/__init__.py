@@ -1,0 +1,1 @@
+"""Readers of folders and tables of labelled recordings."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from ...core.errors import CorpusError
+from ...core.contracts.errors import CorpusError
 from ._rows import Row, read_rows
 
 _PARTS = {"train": "train", "valid": "val", "test": "test"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import CorpusError
+from ...core.contracts.errors import CorpusError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _ALIASES = {

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.contracts.data import Clip, Corpus, Recording
+from ...core.contracts.errors import ParameterError, StorageError
 from ...core.contracts.hooks import hookimpl
-from ...core.emotions import SHARED
-from ...core.errors import ParameterError, StorageError
+from ...core.toolkit.emotions import SHARED
 from ._voice import RATE, Delivery, Voice, speak
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...core.contracts.data import Clip, Corpus, Recording
+from ...core.contracts.errors import CorpusError
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import CorpusError
-from ...core.filenames import audio_files, some_audio_files
-from ...core.patterns import SpeakerPattern
+from ...core.toolkit.filenames import audio_files, some_audio_files
+from ...core.toolkit.patterns import SpeakerPattern
 
 _HINT = (
     "Scores count only on speakers that were not trained on, so each clip needs its speaker: put "

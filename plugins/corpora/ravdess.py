@@ -8,7 +8,7 @@ from typing import Literal
 
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.filenames import FilenameCorpus
+from ...core.toolkit.filenames import FilenameCorpus
 
 _EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 _CHANNELS = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.emotions import SHARED
-from ...core.filenames import FilenameCorpus
+from ...core.toolkit.emotions import SHARED
+from ...core.toolkit.filenames import FilenameCorpus
 
 
 class Savee(FilenameCorpus):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.contracts.data import Clip, Corpus, Recording
+from ...core.contracts.errors import CorpusError
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import CorpusError
-from ...core.filenames import audio_files
-from ...core.patterns import SpeakerPattern
+from ...core.toolkit.filenames import audio_files
+from ...core.toolkit.patterns import SpeakerPattern
 from ._emobox import Manifest, is_manifest
 from ._rows import SUFFIXES, Row, read_rows
 

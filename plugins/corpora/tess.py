@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ...core.contracts.data import Corpus
 from ...core.contracts.hooks import hookimpl
-from ...core.emotions import SHARED
-from ...core.filenames import FilenameCorpus
+from ...core.toolkit.emotions import SHARED
+from ...core.toolkit.filenames import FilenameCorpus
 
 
 class Tess(FilenameCorpus):

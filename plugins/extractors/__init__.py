@@ -1,0 +1,1 @@
+"""From a recording to one array: the modalities."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...cache.files import written_whole
-from ...core.errors import ParameterError, StorageError
-from ...core.optional import required
+from ...cache.shards.files import written_whole
+from ...core.contracts.errors import ParameterError, StorageError
+from ...core.toolkit.optional import required
 
 _CONFIG = "config.json"
 _PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")

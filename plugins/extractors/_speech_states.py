@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ...core.errors import PluginError
-from ...core.optional import required
+from ...core.contracts.errors import PluginError
+from ...core.toolkit.optional import required
 from ._speech_models import ModelFolder, frames_of, pieces_of, samples_of_one_frame
 
 Waveform = npt.NDArray[np.float32]

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ...core.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
 from ...core.contracts.data import Extractor, Panel, Recording
+from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import ParameterError, RecordingError
+from ...core.toolkit.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
 
 Single = npt.NDArray[np.float32]
 

@@ -7,7 +7,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...core.audio import (
+from ...core.contracts.data import Extractor, Recording
+from ...core.contracts.errors import ParameterError
+from ...core.contracts.hooks import hookimpl
+from ...core.toolkit.audio import (
     check_spectrum,
     fit_frames,
     is_silent,
@@ -15,9 +18,6 @@ from ...core.audio import (
     log_mel,
     trim_silence,
 )
-from ...core.contracts.data import Extractor, Recording
-from ...core.contracts.hooks import hookimpl
-from ...core.errors import ParameterError
 
 FULL_SCALE_DB = 40.0  # power of a mel band for loud speech near full scale; reference of "fixed"
 

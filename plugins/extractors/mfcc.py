@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...core.audio import check_spectrum, fit_frames, load_waveform, log_mel
 from ...core.contracts.data import Extractor, Recording
+from ...core.contracts.errors import ParameterError
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import ParameterError
+from ...core.toolkit.audio import check_spectrum, fit_frames, load_waveform, log_mel
 
 
 class MFCC(Extractor):

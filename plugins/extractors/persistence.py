@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...core.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
 from ...core.contracts.data import Extractor, Panel, Recording, default_panels
+from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import ParameterError, RecordingError
+from ...core.toolkit.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
 
 Floats = npt.NDArray[np.float64]
 Reduction = Literal["lunes", "gudhi", "ripser"]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...cache.tables import Table, TableRow, read_table
+from ...cache.exchange.tables import Table, TableRow, read_table
 from ...core.contracts.data import Extractor, Recording
+from ...core.contracts.errors import CacheError, MissingModalityError, ParameterError
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import CacheError, MissingModalityError, ParameterError
 
 Place = tuple[Path, float, float | None]  # file, start and end in seconds
 

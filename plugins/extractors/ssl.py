@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...core.audio import fit_frames, load_waveform
 from ...core.contracts.data import Extractor, Panel, Recording, default_panels
+from ...core.contracts.errors import ParameterError, PluginError, RecordingError
 from ...core.contracts.hooks import hookimpl
-from ...core.errors import ParameterError, PluginError, RecordingError
-from ...core.optional import required
+from ...core.toolkit.audio import fit_frames, load_waveform
+from ...core.toolkit.optional import required
 from ._speech_models import ModelFolder, find_model
 
 if TYPE_CHECKING:

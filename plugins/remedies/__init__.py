@@ -1,0 +1,1 @@
+"""Changes of a configuration that mend certain faults; the steps of the ladder."""

@@ -1,0 +1,1 @@
+"""Networks that join the modalities into class scores."""

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 def with_grid(maps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.contracts import LogInteger, Strategy, Uniform, equal_dims, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class Attention(Strategy):

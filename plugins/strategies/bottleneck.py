@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, Uniform, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 from ._presence import shares
 from ._tokens import Tokens, check_sizes, encoder_layer
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, Uniform, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 from ._tokens import capped, check_dropout, resize, with_grid
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ...core.contracts import Baseline, Strategy, ensemble_weights, hookimpl
+from ...core.contracts import Baseline, Strategy, hookimpl
+from ...core.toolkit.ensemble import ensemble_weights
 from ._heads import adopt_heads
 from ._presence import shares
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.contracts import Baseline, Choice, LogInteger, Strategy, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 from ._heads import adopt_heads
 
 _SHARPNESS = 4.0  # of the softplus: a weight of 1 stays 1.00, one of 0 becomes 0.17

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import LogInteger, Strategy, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class LMF(Strategy):

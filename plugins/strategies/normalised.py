@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import LogInteger, Strategy, Uniform, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class Normalised(Strategy):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Baseline, LogInteger, Strategy, equal_dims, hookimpl
-from ...core.errors import ParameterError
+from ...core.contracts.errors import ParameterError
 
 
 class Residual(Strategy):

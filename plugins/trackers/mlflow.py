@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...cache.urls import without_user
+from ...cache.remote.urls import without_user
 from ...core.contracts import Tracker, hookimpl
-from ...core.optional import required
-from ...core.tracking import Sent, curve_of, flat, outcome_of, scalars_of
+from ...core.toolkit.optional import required
+from ...core.toolkit.tracking import Sent, curve_of, flat, outcome_of, scalars_of
 
 _STATE = "mlflow.json"
 _STORE = "store"  # the one that the other names of the state are known to

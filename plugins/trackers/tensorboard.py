@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.contracts import Tracker, hookimpl
-from ...core.optional import required
-from ...core.tracking import curve_of, flat, outcome_of, scalars_of
+from ...core.toolkit.optional import required
+from ...core.toolkit.tracking import curve_of, flat, outcome_of, scalars_of
 
 _FLUSH = 10  # seconds after which a point is on disk at the latest
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...core.contracts import Tracker, hookimpl
-from ...core.errors import ParameterError
-from ...core.optional import required
-from ...core.tracking import Sent, curve_of, outcome_of, scalars_of
+from ...core.contracts.errors import ParameterError
+from ...core.toolkit.optional import required
+from ...core.toolkit.tracking import Sent, curve_of, outcome_of, scalars_of
 
 _STATE = "wandb.json"
 _BY = "The tracker 'wandb'"

@@ -15,8 +15,8 @@ import pytest
 from cache_computations import SHAPE, array_of, fingerprint
 
 from fusion.cache import FeatureArray, FeatureCache
-from fusion.cache.shard import Entry, write_shard
-from fusion.core.errors import CacheError
+from fusion.cache.shards.shard import Entry, write_shard
+from fusion.core.contracts.errors import CacheError
 
 N = 40
 KEYS = [f"key{n:02d}" for n in range(N)]
@@ -113,7 +113,7 @@ def test_packed_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(CacheError, match=r"pip install 'modal-fusion\[pack\]'"):
         write_shard(tmp_path, fingerprint(), [Entry("a", ARRAYS[0])], "zstd")
     # Reading needs it too, unless something else has registered the filter already.
-    from fusion.cache import codecs
+    from fusion.cache.shards import codecs
 
     monkeypatch.setattr(codecs, "_readable", lambda data: False)
     with pytest.raises(CacheError, match=r"is packed: .*hdf5plugin") as caught:

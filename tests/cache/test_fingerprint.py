@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.cache import Fingerprint, digest_many, digest_recording
-from fusion.core.errors import CacheError
+from fusion.core.contracts.errors import CacheError
 
 leaves = (
     st.none()

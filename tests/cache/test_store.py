@@ -13,11 +13,12 @@ import pytest
 from cache_computations import SHAPE, array_of, fingerprint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import HELPERS
 
 from fusion.cache import FeatureArray, FeatureCache
+from fusion.cache.builds.workers import process_pool
 from fusion.cache.store import local_cache
-from fusion.cache.workers import process_pool
-from fusion.core.errors import CacheError
+from fusion.core.contracts.errors import CacheError
 
 N = 30
 KEYS = [f"key{n:02d}" for n in range(N)]
@@ -283,7 +284,7 @@ except Exception as error:
     def run(hard: int) -> str:
         return subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), str(hard)],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, "PYTHONPATH": str(HELPERS)},
             capture_output=True,
             text=True,
             check=True,

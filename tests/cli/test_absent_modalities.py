@@ -9,10 +9,10 @@ import pytest
 from small_runs import SMALL
 
 import fusion
-from fusion.core.bundle import write_bundle
 from fusion.core.cli import run_cli
-from fusion.core.run_dir import RunDirectory
-from fusion.core.selection import Selection
+from fusion.core.runs.bundle import write_bundle
+from fusion.core.runs.outcome.selection import Selection
+from fusion.core.runs.run import RunDirectory
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 from small_runs import SMALL
 
 import fusion
-from fusion.core.adaptation import FOLDER
 from fusion.core.cli import run_cli
-from fusion.core.task import NAME, SENTENCE
+from fusion.core.data.adaptation import FOLDER
+from fusion.core.data.task import NAME, SENTENCE
 
 ADAPTED = [
     "--adapt",

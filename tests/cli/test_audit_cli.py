@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from small_runs import SMALL
 
-from fusion.core import audit
 from fusion.core.cli import run_cli
-from fusion.core.cli.display import Display
-from fusion.core.config import RunConfig
-from fusion.core.prepare import make_plan
-from fusion.core.registry import Registry
+from fusion.core.display.run import Display
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.plan import make_plan
+from fusion.core.workflows import audit
 
 MEL = ["--features", "mel", *SMALL[:4], "--set", "train.dim=8", "--set", "branch.mel.blocks=2",
        "--set", "branch.mel.channels=4", "--jobs", "1"]  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 from small_runs import SMALL
 
 from fusion.cache import FeatureCache
-from fusion.cache.shard import Shard
+from fusion.cache.shards.shard import Shard
 from fusion.core.cli import run_cli
 
 MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]

@@ -8,8 +8,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from fusion.core import registry
 from fusion.core.cli import run_cli
+from fusion.core.registry import registry
 
 TOTAL = '''
 import torch

@@ -260,7 +260,7 @@ def test_a_strategy_from_one_file(corpus, cache, tmp_path, monkeypatch):
 EXTRACTOR = """
 import numpy as np
 from fusion import Extractor, hookimpl
-from fusion.core.audio import load_waveform
+from fusion.core.toolkit.audio import load_waveform
 
 class Energy(Extractor):
     '''Energy in a few parts of the clip.

@@ -14,7 +14,7 @@ from small_runs import SMALL
 
 from fusion.core.cli import run_cli
 from fusion.core.cli.compare import _request
-from fusion.core.registry import Registry
+from fusion.core.registry.registry import Registry
 
 FAILS = """
 import torch
@@ -30,7 +30,7 @@ class Picky(Balancer):
     '''Works with nothing.'''
     name = "picky"
     def setup(self, context):
-        from fusion.core.errors import ParameterError
+        from fusion.core.contracts.errors import ParameterError
         raise ParameterError("picky wants three modalities.")
 
 @hookimpl

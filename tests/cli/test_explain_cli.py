@@ -6,13 +6,13 @@ import shutil
 import pytest
 from small_runs import SMALL
 
-from fusion.core.bundle import write_bundle
+from fusion.core.analysis.explain import explain
+from fusion.core.analysis.explain.clips import ClipExplainer
 from fusion.core.cli import run_cli
-from fusion.core.explain import explain
-from fusion.core.explain.clips import ClipExplainer
-from fusion.core.registry import Registry
-from fusion.core.run_dir import RunDirectory
-from fusion.core.selection import FoldSelection, Selection
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.bundle import write_bundle
+from fusion.core.runs.outcome.selection import FoldSelection, Selection
+from fusion.core.runs.run import RunDirectory
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_a_run_directory_that_exists(capsys, table, tmp_path):
 
 
 def test_a_run_that_failed_before_it_began_is_in_nobodys_way(table, tmp_path):
-    from fusion.core.run_dir import RunDirectory
+    from fusion.core.runs.run import RunDirectory
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "clips.csv").write_text("name")
@@ -98,8 +98,8 @@ def test_a_run_that_failed_before_it_began_is_in_nobodys_way(table, tmp_path):
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path):
-    from fusion.core.errors import RunError
-    from fusion.core.run_dir import RunDirectory
+    from fusion.core.contracts.errors import RunError
+    from fusion.core.runs.run import RunDirectory
 
     run = RunDirectory(tmp_path)
     refused = pytest.raises(RunError, match="Another process")
@@ -118,7 +118,7 @@ def test_a_run_directory_that_can_not_be_made(capsys, table, tmp_path):
 def test_no_space_left(capsys, table, tmp_path, monkeypatch):
     import errno
 
-    from fusion.core import experiment
+    from fusion.core.workflows import experiment
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")

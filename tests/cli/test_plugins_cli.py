@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from small_runs import SMALL
 
-from fusion.core import clock
 from fusion.core.cli import run_cli
+from fusion.core.registry import profiler
 
 PLUGIN = '''
 """Plugins of a test."""
@@ -183,7 +183,7 @@ def test_trace_has_every_module_in_order_and_marks_the_slowest(
     assert sum("<- slowest" in row for row in rows) == 1
     assert sum(row.endswith("  broken_one, fusion-broken_one 2.5  broken") for row in rows) == 1
     assert totals.startswith(f"{len(rows) - 1} modules: ")
-    assert clock.active is None
+    assert profiler.active is None
 
 
 def test_trace_of_one_plugin_by_its_name_or_that_of_its_module(
@@ -235,7 +235,7 @@ def test_a_run_is_traced_over_its_processes(
     assert calls["test fold0/fused", "added", "forward"] == 1
     # Two baselines of two epochs, a fused model of one more, a control of three.
     assert calls["train", "jsonl", "epoch"] == 2 * 2 + 1 + 3
-    assert clock.active is None
+    assert profiler.active is None
     by = {(r["phase"], r["method"]): r for r in rows if r["plugin"] in ("added", "nested")}
     losses, forward = by["train fold0/fused", "losses"], by["train fold0/fused", "forward"]
     assert losses["own"] < losses["total"] < losses["own"] + forward["total"]
@@ -278,4 +278,4 @@ def test_a_command_that_fails_says_its_trace_too(capsys: pytest.CaptureFixture[s
     assert run_cli(["--trace-hooks", "plugins", "show", "nothing_of_the_kind"]) == 2
     error = capsys.readouterr().err
     assert "trace: " in error and "There is no plugin 'nothing_of_the_kind'" in error
-    assert clock.active is None
+    assert profiler.active is None

@@ -9,8 +9,8 @@ import pytest
 from small_runs import SMALL
 
 from fusion.core.cli import run_cli
-from fusion.core.run_dir import RunDirectory
-from fusion.core.selection import Selection
+from fusion.core.runs.outcome.selection import Selection
+from fusion.core.runs.run import RunDirectory
 
 SWAMPED = """
 from fusion import hookimpl

@@ -9,7 +9,7 @@ import pytest
 from small_runs import SMALL
 
 from fusion.core.cli import cli, run_cli
-from fusion.core.registry import Registry
+from fusion.core.registry.registry import Registry
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_a_file_that_cannot_be_written(finished, tmp_path, capsys):
 
 def test_an_extractor_that_cannot_draw(finished, monkeypatch, tmp_path):
     """What it would have drawn is drawn by default, and the page says why."""
+    from fusion.core.analysis.report import write_report
     from fusion.core.contracts.data import Panel
-    from fusion.core.report import write_report
     from fusion.plugins.extractors.mel import Mel
 
     monkeypatch.setattr(Mel, "panels", lambda self, array, _: [Panel("", "image", {"": array})])
@@ -107,7 +107,7 @@ def test_a_report_that_fails_does_not_fail_the_run(copied, monkeypatch, capsys):
     def broken(*_, **__):
         raise ZeroDivisionError("by hand")
 
-    monkeypatch.setattr("fusion.core.experiment.write_report", broken)
+    monkeypatch.setattr("fusion.core.workflows.experiment.write_report", broken)
     assert run_cli(["run", "--resume", str(copied)]) == 0
     seen = capsys.readouterr()
     assert "could not be made (ZeroDivisionError: by hand)" in seen.err
@@ -124,11 +124,11 @@ def test_no_report_is_made_unless_wanted(copied, capsys):
 
 def test_the_command_line_asks_for_the_same_run(finished, corpus):
     """Parsed again and bound again it is the configuration that the run stored."""
+    from fusion.core.analysis.report.repeat import command_line
+    from fusion.core.analysis.report.run_data import read_run
     from fusion.core.cli.run import command
-    from fusion.core.prepare import plan_without_split
-    from fusion.core.report.read import read_run
-    from fusion.core.report.repeat import command_line
-    from fusion.core.request import config_from
+    from fusion.core.runs.plan import plan_without_split
+    from fusion.core.runs.request import config_from
 
     run = read_run(finished)
     registry = Registry()

@@ -174,7 +174,8 @@ def test_silent_connections_do_not_fill_it(built: Path) -> None:
     """With 40 open files allowed, 60 that ask nothing: refused, and forgotten soon."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40));"
-        "from fusion.cache import server; server._IDLE_SECONDS = 2.0; from pathlib import Path;"
+        "from fusion.cache.exchange import server; server._IDLE_SECONDS = 2.0;"
+        "from pathlib import Path;"
         "server.serve(Path(sys.argv[1]), on_start=lambda url: print(url, flush=True))"
     )
     with subprocess.Popen(

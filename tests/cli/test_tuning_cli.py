@@ -11,8 +11,8 @@ import time
 import pytest
 from small_runs import SMALL
 
-from fusion.core.checkpoint import load_weights
 from fusion.core.cli import run_cli
+from fusion.core.toolkit.weights import load_weights
 
 MODELS = ("mel", "persistence", "fused")
 TRIALS = 3

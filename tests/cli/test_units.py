@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from fusion.core.cli.units import count, parse_duration, parse_size, shortened, size
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.display.units import count, parse_duration, parse_size, shortened, size
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from fusion.cache import FeatureCache
-from fusion.cache.journal import register_run, registered_runs
-from fusion.cache.rewrite import working_alone
+from fusion.cache.builds.journal import register_run, registered_runs
+from fusion.cache.upkeep.rewrite import working_alone
 from fusion.core.cli import run_cli
 
 MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]

@@ -15,7 +15,7 @@ import pytest
 
 import fusion
 from fusion import API_VERSION, Patient
-from fusion.core.registry import HOOKS, Registry
+from fusion.core.registry.registry import HOOKS, Registry
 
 V1 = Path(__file__).parent / "v1"
 FILES = sorted(str(file) for file in V1.glob("*.py"))
@@ -125,8 +125,8 @@ def fusion_strategies({argument}):
 
 def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
     """An old plugin is called without it, and a new one with it."""
-    from fusion.core import registry
     from fusion.core.contracts import hooks
+    from fusion.core.registry import registry
 
     @hooks.hookspec
     def fusion_strategies(modalities):
@@ -145,7 +145,7 @@ def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
 
 
 def test_a_method_gains_an_argument():
-    from fusion.core.compat import call
+    from fusion.core.registry.compat import call
 
     class Old:
         def epoch(self, event):

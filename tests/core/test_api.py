@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import fusion
-from fusion.core import api, experiment
+from fusion.core import api
 from fusion.core.cli import run_cli
-from fusion.core.result_table import result_table
+from fusion.core.runs import arguments
+from fusion.core.runs.result_table import result_table
+from fusion.core.workflows import experiment
 
 SMALL = {
     "demo.speakers": 6, "demo.clips": 2, "mel.n_mels": 16, "mel.frames": 32, "train.dim": 8,
@@ -90,7 +92,7 @@ def test_every_option_of_the_command_line_is_there():
                      "trace_hooks"}  # fmt: skip
     ours = set(api.run.__annotations__) - {"unknown", "return", "plugins", "report"}
     assert names - for_terminals == ours
-    assert for_terminals - {"debug"} <= set(api._INSTEAD)
+    assert for_terminals - {"debug"} <= set(arguments.INSTEAD)
 
 
 def test_every_argument_is_documented():
@@ -126,14 +128,14 @@ def test_what_is_wrong_is_refused_with_what_was_meant(arguments, said, tmp_path)
 
 
 def test_a_broken_plugin_is_a_warning(tmp_path, monkeypatch):
-    from fusion.core.registry import Problem, Registry, Source
+    from fusion.core.registry.registry import Problem, Registry, Source
 
     class WithProblem(Registry):
         def __init__(self, *arguments, **named):
             super().__init__(*arguments, **named)
             self.problems.append(Problem(Source("bad", "bad-plugin", "1"), "its import failed"))
 
-    monkeypatch.setattr("fusion.core.registry.Registry", WithProblem)
+    monkeypatch.setattr("fusion.core.registry.registry.Registry", WithProblem)
     with (
         pytest.warns(UserWarning, match="was skipped: its import failed"),
         pytest.raises(fusion.UserError),
@@ -165,8 +167,8 @@ def test_history_is_what_every_training_wrote(result):
 def test_history_of_a_training_that_did_not_begin_or_is_writing(result, tmp_path):
     import shutil
 
-    from fusion.core.history import read_history
-    from fusion.core.run_dir import RunDirectory
+    from fusion.core.runs.outcome.history import read_history
+    from fusion.core.runs.run import RunDirectory
 
     copy = tmp_path / "copy"
     shutil.copytree(result.path, copy)
@@ -190,7 +192,7 @@ def test_the_table_as_text_and_for_a_notebook(result):
 
 
 def test_names_are_escaped_in_html(result):
-    table = result_table(result)
+    table = result_table(result.results, result.info, result.path)
     from dataclasses import replace
 
     shown = replace(table, title="<b>", lines=("a & b",)).html()
@@ -198,7 +200,7 @@ def test_names_are_escaped_in_html(result):
 
 
 def test_predict(result):
-    from fusion.core.parameters import make
+    from fusion.core.registry.parameters import make
     from fusion.plugins.corpora.demo import Demo
 
     corpus = make(Demo, None, given={"speakers": 6, "clips": 2}, owner="demo")
@@ -258,8 +260,8 @@ print(len(result.history()), __file__, __spec__)
 
 POOL = """
 print("once")
-from fusion.cache.workers import process_pool
-from fusion.core.main_module import main_left_out
+from fusion.cache.builds.workers import process_pool
+from fusion.core.runs.execution.main_module import main_left_out
 with main_left_out(), process_pool(2) as pool:
     print(list(pool.map(abs, [-1, -2])))
 """
@@ -290,7 +292,7 @@ def test_a_script_needs_no_guard(tmp_path):
 
 
 def test_main_is_as_it_was():
-    from fusion.core.main_module import main_left_out
+    from fusion.core.runs.execution.main_module import main_left_out
 
     main = sys.modules["__main__"]
     before = dict(vars(main))

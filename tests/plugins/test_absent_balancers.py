@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fusion.core.errors import UserError
-from fusion.core.features import Features
-from fusion.core.model import FusionModel
-from fusion.core.registry import Registry
-from fusion.core.testing.problem import (
+from fusion.core.contracts.errors import UserError
+from fusion.core.data.features import Features
+from fusion.core.registry.registry import Registry
+from fusion.core.testing.checks.problem import (
     NAMES,
     Rows,
     SmallMaps,
@@ -20,6 +19,7 @@ from fusion.core.testing.problem import (
     small_model,
     trainer_of,
 )
+from fusion.core.training.model import FusionModel
 
 REGISTRY = Registry()
 BALANCERS = [entry.name for entry in REGISTRY.entries("balancer")]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from stand_in import StandIn
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_model, small_step
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, small_model, small_step
 from fusion.plugins.balancers.amco import AMCo
 from fusion.testing import BalancerSuite
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from by_hand import encoder_layer, layer_norm, linear, numbers, sinusoids
 
-from fusion.core.errors import ParameterError
-from fusion.core.model import count_parameters
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.training.model import count_parameters
 from fusion.plugins.strategies.bottleneck import Bottleneck
 
 SMALL = {"width": 8, "heads": 2, "bottlenecks": 3}

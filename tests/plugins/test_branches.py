@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
-from fusion.core.errors import ParameterError
-from fusion.core.parameters import parameters_of
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.registry.parameters import parameters_of
 from fusion.plugins.branches.cnn import CNN
 from fusion.plugins.branches.crnn import CRNN
 from fusion.plugins.branches.mlp import MLP

@@ -5,8 +5,8 @@ import torch
 from stand_in import StandIn
 
 from fusion import Gradients
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import (
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,

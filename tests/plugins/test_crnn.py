@@ -5,7 +5,7 @@ import pytest
 import torch
 from by_hand import numbers
 
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.branches.crnn import CRNN
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from by_hand import attention, encoder_layer, gelu, layer_norm, linear, numbers, sinusoids
 
-from fusion.core.errors import ParameterError
-from fusion.core.model import count_parameters
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.training.model import count_parameters
 from fusion.plugins.strategies.cross_attention import CrossAttention, _CrossLayer
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fusion.core.errors import ParameterError, StorageError
+from fusion.core.contracts.errors import ParameterError, StorageError
 from fusion.plugins.corpora.demo import Demo
 
 SMALL = {"speakers": 3, "clips": 1}

@@ -2,8 +2,8 @@ import pytest
 import torch
 from loss_gradients import flat, loss_gradients, of_step, probe_gradients
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import (
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fusion.core.errors import ParameterError
-from fusion.core.model import count_parameters
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.training.model import count_parameters
 from fusion.plugins.strategies.early import Early
 
 

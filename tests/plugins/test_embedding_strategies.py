@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.strategies.attention import Attention
 from fusion.plugins.strategies.film import Film
 from fusion.plugins.strategies.gated import Gated

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fusion.core.ensemble import ensemble_weights
-from fusion.core.metrics import nll
-from fusion.core.testing.problem import one_step, small_model, small_trainer
+from fusion.core.testing.checks.problem import one_step, small_model, small_trainer
+from fusion.core.toolkit.ensemble import ensemble_weights
+from fusion.core.toolkit.metrics import nll
 from fusion.plugins.strategies.ensemble import Ensemble
 
 

@@ -8,13 +8,13 @@ import torch
 from arrays import Rows
 
 from fusion import Balancer, Modality
-from fusion.core.baselines import frozen
-from fusion.core.config import TrainConfig
-from fusion.core.engine import Trainer
-from fusion.core.errors import UserError
-from fusion.core.features import Features
-from fusion.core.model import BranchSpec, ModelSpec, build_model
-from fusion.core.registry import Registry
+from fusion.core.contracts.errors import UserError
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.data.features import Features
+from fusion.core.registry.registry import Registry
+from fusion.core.training.baselines import frozen
+from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+from fusion.core.training.trainer import Trainer
 
 REGISTRY = Registry()
 NAMES = [entry.name for entry in REGISTRY.entries("balancer")]

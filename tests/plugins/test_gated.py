@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.core.ensemble import pool
-from fusion.core.errors import ParameterError
-from fusion.core.held_out import RIDGE, fit_held_out
-from fusion.core.testing.problem import small_baselines, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.contracts.held_out import RIDGE, fit_held_out
+from fusion.core.testing.checks.problem import small_baselines, small_trainer
+from fusion.core.toolkit.ensemble import pool
 from fusion.plugins.strategies.gated import Gated
 
 # Two classes; each head is the identity, so an embedding is a row of logits.

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from fusion import Pass
 from fusion.core.contracts import Outputs
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import (
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,

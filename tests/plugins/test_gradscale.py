@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from stand_in import StandIn
 
 from fusion import Gradients
-from fusion.core.errors import ParameterError
-from fusion.core.parameters import bind
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.registry.parameters import bind
 from fusion.plugins.balancers.gradscale import GradScale
 
 finite = {"allow_nan": False, "allow_infinity": False}

@@ -6,8 +6,8 @@ import torch
 from loss_gradients import flat, loss_gradients, of_step
 from stand_in import StandIn
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
 from fusion.plugins.balancers.greedy import Greedy
 from fusion.testing import BalancerSuite
 

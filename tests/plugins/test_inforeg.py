@@ -4,8 +4,8 @@ from stand_in import StandIn
 from torch import nn
 
 from fusion import Gradients
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
 from fusion.plugins.balancers.inforeg import InfoReg
 from fusion.testing import BalancerSuite
 

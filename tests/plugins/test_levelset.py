@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion import Modality, Recording
-from fusion.core.errors import ParameterError, RecordingError
-from fusion.core.explain.groups import groups_of
+from fusion.core.analysis.explain.groups import groups_of
+from fusion.core.contracts.errors import ParameterError, RecordingError
 from fusion.plugins.extractors._bar_statistics import STATISTICS, bar_statistics
 from fusion.plugins.extractors.levelset import CONTOURS, LevelSet, contours
 from fusion.plugins.extractors.mel import Mel

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fusion.core.contracts import Gradients
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
 from fusion.plugins.balancers.lfm import LFM, jensen_shannon
 from fusion.testing import BalancerSuite
 

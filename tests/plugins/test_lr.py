@@ -4,8 +4,8 @@ from typing import ClassVar
 import pytest
 
 from fusion.core.contracts import ParameterGroup
-from fusion.core.errors import ParameterError, UnknownNameError
-from fusion.core.testing.problem import SmallMaps, small_trainer
+from fusion.core.contracts.errors import ParameterError, UnknownNameError
+from fusion.core.testing.checks.problem import SmallMaps, small_trainer
 from fusion.plugins.balancers.lr import LearningRates
 from fusion.testing import BalancerSuite
 

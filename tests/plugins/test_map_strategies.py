@@ -8,10 +8,10 @@ import torch
 from arrays import Rows
 
 from fusion import Modality
-from fusion.core.config import TrainConfig
-from fusion.core.engine import Trainer
-from fusion.core.features import Features
-from fusion.core.model import FusionModel, check_model
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.data.features import Features
+from fusion.core.training.model import FusionModel, check_model
+from fusion.core.training.trainer import Trainer
 from fusion.plugins.branches.cnn import CNN
 from fusion.plugins.branches.crnn import CRNN
 from fusion.plugins.branches.mlp import MLP

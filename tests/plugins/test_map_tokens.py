@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.strategies._tokens import Tokens, capped, positions, resize
 
 

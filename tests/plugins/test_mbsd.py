@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fusion import Pass
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import (
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,

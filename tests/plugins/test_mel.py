@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from fusion import Recording
-from fusion.core.errors import ParameterError, RecordingError
+from fusion.core.contracts.errors import ParameterError, RecordingError
 from fusion.plugins.extractors.mel import FULL_SCALE_DB, Mel
 
 RATE = 16000

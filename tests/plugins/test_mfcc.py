@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from fusion import Recording
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.extractors.mfcc import MFCC
 
 

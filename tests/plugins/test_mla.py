@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion import Balancer
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, one_step, small_trainer
 from fusion.plugins.balancers.mla import MLA, projector_after
 from fusion.plugins.strategies.concat import Concat
 from fusion.plugins.strategies.sum import Sum

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from stand_in import StandIn
 
 from fusion import Gradients
-from fusion.core.balancing import check_composition
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import (
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.runs.balancing import check_composition
+from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,

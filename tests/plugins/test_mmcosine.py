@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from fusion.core.contracts import Strategy
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_model, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, small_model, small_trainer
 from fusion.plugins.balancers.mmcosine import CosineHead, MMCosine
 from fusion.plugins.strategies.attention import Attention
 from fusion.plugins.strategies.bottleneck import Bottleneck

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from loss_gradients import flat, loss_gradients, of_step, probe_gradients
 
 from fusion import Gradients
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
 from fusion.plugins.balancers.mmpareto import MMPareto
 from fusion.testing import BalancerSuite
 

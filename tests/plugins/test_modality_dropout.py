@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
 from fusion.plugins.balancers.dropout import ModalityDropout, kept
 from fusion.testing import BalancerSuite
 

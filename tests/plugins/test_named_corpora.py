@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from fusion.core.corpora import load_dataset, parse_source
+from fusion.core.data.corpora import load_dataset, parse_source
 from fusion.plugins.corpora import crema_d, emodb, folder, ravdess, savee, table, tess
 
 PLUGINS = (crema_d, emodb, folder, ravdess, savee, table, tess)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stand_in import StandIn
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
 from fusion.plugins.balancers.opm import OPM
 from fusion.testing import BalancerSuite
 

@@ -18,7 +18,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import wasserstein_distance
 
 from fusion import Recording
-from fusion.core.errors import ParameterError, RecordingError
+from fusion.core.contracts.errors import ParameterError, RecordingError
 from fusion.plugins.extractors.persistence import (
     RANGES,
     REDUCTIONS,

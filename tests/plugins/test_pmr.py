@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stand_in import StandIn
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import (
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,

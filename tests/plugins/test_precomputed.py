@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fusion import MissingModalityError, Recording
-from fusion.core.errors import ParameterError
-from fusion.core.extraction import fingerprint_of, make_extractor
-from fusion.core.registry import Registry
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.data.extraction import fingerprint_of, make_extractor
+from fusion.core.registry.registry import Registry
 
 CLS = Registry().extractor("precomputed")
 

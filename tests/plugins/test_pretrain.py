@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fusion import Balancer
-from fusion.core.balancing import check_composition
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, one_step, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.runs.balancing import check_composition
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
 from fusion.plugins.balancers.pretrain import Pretrain
 from fusion.plugins.balancers.unimodal_loss import UnimodalLoss
 from fusion.testing import BalancerSuite

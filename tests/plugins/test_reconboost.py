@@ -6,8 +6,8 @@ import torch
 from stand_in import StandIn
 from torch.nn import functional
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, small_trainer
 from fusion.plugins.balancers.reconboost import ReconBoost
 from fusion.testing import BalancerSuite
 

@@ -9,8 +9,8 @@ import torch
 from loss_gradients import flat
 
 from fusion.core.contracts import Outputs
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, small_model, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, small_model, small_trainer
 from fusion.plugins.balancers.relearn import Relearn, clusters, purity
 from fusion.testing import BalancerSuite
 

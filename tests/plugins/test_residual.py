@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import one_step, small_baselines, small_model, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import one_step, small_baselines, small_model, small_trainer
 from fusion.plugins.strategies.residual import Residual
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fusion.core.errors import ParameterError
-from fusion.core.model import count_parameters
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.training.model import count_parameters
 from fusion.plugins.branches.resnet import ResNet, _Block
 
 

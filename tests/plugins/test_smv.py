@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fusion.core.contracts import Clips, Outputs
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_trainer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, small_trainer
 from fusion.plugins.balancers.smv import SMV, copies, valued, with_copies
 from fusion.testing import BalancerSuite
 

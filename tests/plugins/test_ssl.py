@@ -14,12 +14,12 @@ import torch
 
 from fusion import FusionError, Recording
 from fusion.cache import FeatureCache, build
-from fusion.cache.work import Item
+from fusion.cache.builds.work import Item
 from fusion.core.cli import run_cli
-from fusion.core.errors import ParameterError, RecordingError
-from fusion.core.extraction import computation_of, extract_all, fingerprint_of, make_extractor
-from fusion.core.predict import Predictor
-from fusion.core.registry import Registry
+from fusion.core.contracts.errors import ParameterError, RecordingError
+from fusion.core.data.extraction import computation_of, extract_all, fingerprint_of, make_extractor
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.predictor import Predictor
 from fusion.plugins.extractors import _speech_models as speech_models
 from fusion.plugins.extractors.ssl import SSL
 from fusion.testing import ExtractorSuite
@@ -293,7 +293,7 @@ def test_shape_without_weights(
 def test_making_one_imports_neither_torch_nor_transformers(models: dict[str, Path]) -> None:
     script = (
         "import sys; from fusion.plugins.extractors.ssl import SSL; "
-        "from fusion.core.extraction import fingerprint_of; "
+        "from fusion.core.data.extraction import fingerprint_of; "
         f"fingerprint_of(SSL(model={str(models['whisper'])!r})); "
         "print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )

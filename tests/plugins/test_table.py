@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.core.corpora import load_dataset, parse_source
-from fusion.core.errors import CorpusError
+from fusion.core.contracts.errors import CorpusError
+from fusion.core.data.corpora import load_dataset, parse_source
 from fusion.plugins.corpora.table import Table
 
 CORPORA = {"table": Table}

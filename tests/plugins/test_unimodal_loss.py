@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional
 
 from fusion import Pass
-from fusion.core.errors import ParameterError
-from fusion.core.testing.problem import SmallMaps, SmallStrategy, small_model, small_step
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, small_model, small_step
 from fusion.plugins.balancers.unimodal_loss import UnimodalLoss
 from fusion.testing import BalancerSuite
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from tracker_libraries import mlflow_or_skip
 
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.trackers.mlflow import MLflow
 from fusion.testing import TrackerSuite
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.trackers.tensorboard import TensorBoard
 from fusion.testing import TrackerSuite
 

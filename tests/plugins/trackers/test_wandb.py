@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from tracker_libraries import quiet_wandb, wandb_records
 
-from fusion.core.errors import ParameterError
+from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.trackers.wandb import WandB
 from fusion.testing import TrackerSuite
 

@@ -1,0 +1,1 @@
+"""Compute what is missing, on all cores or machines, and keep a journal of it."""

@@ -1,0 +1,184 @@
+"""Chunks of work handed to workers, of which some may die, beside other builders."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import replace
+
+from ..errors import CacheError, FusionError
+from ..shards.claims import claimed, claims_of, remove_claims
+from ..shards.files import remove_debris
+from ..store import FeatureCache
+from .executors import Workers
+from .progress import Tally
+from .work import Chunk, Result, compute
+from .workers import WorkerPool
+
+_MAX_DEATHS = 20
+_POLL_SECONDS = (0.05, 2.0)  # first and longest pause in looking for what others do
+_LISTEN_SECONDS = 10.0  # without a result, before the cluster is asked whether it is there
+
+_DIED = "the process that computed it died, twice (killed, out of memory or crashed)."
+
+
+def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
+    """Compute all chunks. Where a worker dies, its chunk's items are tried once more, one at
+    a time, after everything else: mostly memory was short, and then only for one item."""
+    suspects: list[Chunk] = []
+    deaths = 0
+    for retry in (False, True):
+        if retry:
+            chunks = [single for chunk in suspects for single in chunk.one_by_one()]
+            on = replace(on, width=1)
+        while chunks:
+            chunks, lost = _compute_round(chunks, on, tally)
+            deaths += bool(lost)
+            for chunk, error in lost:
+                if retry:
+                    said = "" if error is None else f" {type(error).__name__}: {error}"
+                    tally.add(chunk, Result(failures=[(0, _DIED + said)]))
+                else:
+                    suspects.append(chunk)
+            if deaths > _MAX_DEATHS:
+                last = lost[-1][0]
+                raise CacheError(
+                    f"Worker processes died {deaths} times; the last one in computing "
+                    f"{last.feature!r} of {last.items[0].source}.",
+                    hint="Give each more memory by fewer jobs; with 1 job the reason is seen best.",
+                )
+
+
+def _compute_round(
+    chunks: Sequence[Chunk], on: Workers, tally: Tally
+) -> tuple[list[Chunk], list[tuple[Chunk, Exception | None]]]:
+    """Compute chunks until all are done or the executor breaks.
+
+    Returns the chunks that were not finished through no fault of theirs, and those in which
+    a worker died, with the error where there is one.
+    """
+    unfinished = dict(enumerate(chunks))
+    lost: dict[int, Exception | None] = {}
+    executor = None
+    try:
+        with on.open() as executor:
+            for number, result in _results(executor, chunks, on, tally.strict):
+                if isinstance(result, Result):
+                    tally.add(unfinished.pop(number), result)
+                elif not on.remote:  # no death: of these the pool itself tells
+                    raise result
+                else:
+                    lost[number] = result
+        if isinstance(executor, WorkerPool):
+            lost = dict.fromkeys(_lost(executor, unfinished))
+    finally:
+        if isinstance(executor, WorkerPool):
+            folders = {chunk.folder for chunk in chunks}
+            remove_debris(folders, executor.pids())
+            remove_claims(folders, executor.pids())
+    if on.remote and len(lost) == len(chunks) > 1:
+        error = lost[max(lost)]
+        raise CacheError(
+            f"No worker finished anything. The last error: {type(error).__name__}: {error}",
+            hint="Every worker needs the same packages and plugins as this process, and the "
+            "cache and the recordings at the same paths.",
+        )
+    return (
+        [chunk for n, chunk in unfinished.items() if n not in lost],
+        [(chunks[n], error) for n, error in lost.items()],
+    )
+
+
+def _results(
+    executor: Executor, chunks: Sequence[Chunk], on: Workers, strict: bool
+) -> Iterator[tuple[int, Result | Exception]]:
+    """Results as they come, by the chunk's number; for a chunk whose worker died, the error.
+
+    Raises what is wrong with the cache itself: then going on would help nobody.
+    """
+    pending: dict[Future[Result], int] = {}
+    numbers = iter(range(len(chunks)))
+    broken = False
+    try:
+        while True:
+            while not broken and len(pending) < on.width:
+                number = next(numbers, None)
+                if number is None:
+                    break
+                try:
+                    pending[executor.submit(compute, chunks[number], strict)] = number
+                except BrokenExecutor:
+                    broken = True
+            if not pending:
+                return
+            done = wait(pending, _LISTEN_SECONDS, return_when=FIRST_COMPLETED).done
+            if not done and not on.alive():
+                raise CacheError(
+                    "The cluster that computes does not answer any more.",
+                    hint="What is finished stays: build again when it is back.",
+                )
+            for future in done:
+                number = pending.pop(future)
+                try:
+                    result: Result | Exception = future.result()
+                except FusionError:
+                    raise
+                except BrokenExecutor:
+                    broken = True
+                    continue
+                except Exception as error:  # a computation's own errors are results
+                    result = error
+                yield number, result
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
+    """The chunks in which a process of a broken pool died: they are still claimed by it."""
+    if not unfinished:
+        return []
+
+    folders = {chunk.folder for chunk in unfinished.values()}
+
+    def of(pids: set[int]) -> list[int]:
+        claims = {path for folder in folders for path in claims_of(folder, pids)}
+        return [n for n, chunk in unfinished.items() if claims & set(chunk.claims())]
+
+    lost = of(pool.crashed()) or of(pool.pids())
+    if not lost:
+        raise CacheError(
+            "Worker processes can't start.",
+            hint="A script that builds with several jobs must guard its start by "
+            "`if __name__ == '__main__':`; with jobs=1 it need not.",
+        )
+    return lost
+
+
+# -- beside other builders -----------------------------------------------------------
+
+
+def wait_for_others(cache: FeatureCache, deferred: Sequence[Chunk], tally: Tally) -> list[Chunk]:
+    """Wait until no living builder works on these items; what is missing then is ours."""
+    left: list[Chunk] = []
+    for chunk in deferred:
+        pause, longest = _POLL_SECONDS
+        waiting = chunk
+        while waiting.items:
+            busy = claimed(waiting.folder, (item.key for item in waiting.items))
+            missing = set(
+                cache.missing(waiting.computation.fingerprint, (item.key for item in waiting.items))
+            )
+            ours = [p for p, i in enumerate(waiting.items) if i.key in missing - busy]
+            others = [p for p, i in enumerate(waiting.items) if i.key in missing & busy]
+            there = len(waiting.items) - len(missing)
+            if there:
+                tally.add(waiting, Result(present=there))
+            if ours:
+                left.append(waiting.of(ours))
+            waiting = waiting.of(others)
+            if waiting.items:
+                time.sleep(pause)
+                pause = min(2 * pause, longest)
+    return left

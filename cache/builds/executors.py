@@ -1,0 +1,204 @@
+"""Where a build computes: in this process, in processes here, on a Dask or a Ray cluster.
+
+All are :class:`concurrent.futures.Executor`; the builder knows no other difference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ..errors import CacheError
+from .workers import available_cores, process_pool
+
+Kind = Literal["processes", "dask", "ray"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Something that computes.
+
+    Attributes
+    ----------
+    size : int
+        Computations at a time.
+    width : float
+        Computations to hand over at a time; infinite where a scheduler keeps them better.
+    open : callable
+        Opens the executor; a new one each time, so that a broken one can be replaced.
+    remote : bool
+        Whether a worker's death shows as the error of what it computed.
+    alive : callable
+        Whether results can still come.
+    """
+
+    size: int
+    width: float
+    open: Callable[[], AbstractContextManager[Executor]]
+    remote: bool = False
+    alive: Callable[[], bool] = lambda: True
+
+    def at_most(self, processes: int | None) -> Workers:
+        """No more than so many processes; None, or a cluster's own choice, leaves all as it is."""
+        if processes is None or processes >= self.size or self.remote:
+            return self
+        return _processes(processes)
+
+
+@contextlib.contextmanager
+def open_workers(
+    kind: Kind = "processes", *, jobs: int | None = None, scheduler: str | None = None
+) -> Iterator[Workers]:
+    """Workers by name.
+
+    Parameters
+    ----------
+    kind : {"processes", "dask", "ray"}
+        ``"processes"`` of this machine, of one thread each; with one job this process itself.
+    jobs : int >= 1, optional
+        Processes here; by default one per core.
+    scheduler : str, optional
+        Address of the Dask scheduler (``tcp://HOST:8786``) or the Ray cluster
+        (``ray://HOST:10001``, ``auto``).
+
+    Raises
+    ------
+    CacheError
+        For arguments that do not go together, a package that is not installed, or a scheduler
+        that does not answer.
+    """
+    if kind not in KINDS:
+        raise CacheError(f"There is no executor {kind!r}. Known: {', '.join(KINDS)}.")
+    if kind != "processes" and jobs is not None:
+        raise CacheError(
+            f"How many compute at a time is the {kind} cluster's own choice, not that of jobs.",
+            hint="Leave out --jobs, or start the cluster with as many workers as you want.",
+        )
+    if kind == "processes":
+        if scheduler is not None:
+            raise CacheError(
+                f"Processes of this machine have no scheduler; given was {scheduler!r}.",
+                hint="Name the cluster's kind: --executor dask or --executor ray",
+            )
+        yield _here(available_cores() if jobs is None else jobs)
+    else:
+        with (_dask if kind == "dask" else _ray)(scheduler) as found:
+            yield found
+
+
+def _here(jobs: int) -> Workers:
+    if jobs < 1:
+        raise CacheError(f"A build needs at least 1 job, not {jobs}.")
+    if jobs == 1:
+        return Workers(1, 1, lambda: contextlib.nullcontext(_ThisProcess()))
+    return _processes(jobs)
+
+
+def _processes(jobs: int) -> Workers:
+    # Two for each: the next one is there when one is done.
+    return Workers(jobs, 2 * jobs, functools.partial(process_pool, jobs))
+
+
+class _ThisProcess(Executor):
+    """Computes at once, when it is asked to."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+# -- clusters ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _dask(scheduler: str | None) -> Iterator[Workers]:
+    distributed = _package("distributed", "dask")
+    if scheduler is None:
+        raise CacheError(
+            "A build on Dask needs the address of a scheduler.",
+            hint="--scheduler tcp://HOST:8786; `dask scheduler` starts one and prints it.",
+        )
+    try:
+        client = distributed.Client(scheduler, set_as_default=False)
+    except (OSError, ValueError) as error:  # a time-out is an OSError
+        raise CacheError(
+            f"No Dask scheduler answers at {scheduler!r}: {error}",
+            hint="`dask scheduler` prints its address; it looks like tcp://HOST:8786.",
+        ) from None
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise CacheError(
+                f"The Dask scheduler at {scheduler} has no workers.",
+                hint=f"Start some: dask worker {scheduler} --nthreads 1",
+            )
+        # An executor does not shut its client down; that is for the one who made it.
+        yield _remote(
+            threads,
+            lambda: client.get_executor(pure=False),
+            lambda: client.status in ("running", "connecting"),
+        )
+
+
+@contextlib.contextmanager
+def _ray(scheduler: str | None) -> Iterator[Workers]:
+    ray = _package("ray", "ray")
+    started = not ray.is_initialized()
+    try:
+        if started:
+            ray.init(address=scheduler, log_to_driver=False, logging_level="warning")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CacheError(
+            f"No Ray cluster answers at {scheduler!r}: {error}",
+            hint="`ray start --head` starts one; without --scheduler this machine is used.",
+        ) from None
+    try:
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        yield _remote(cores, lambda: _RayExecutor(ray), ray.is_initialized)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _remote(size: int, executor: Callable[[], Executor], alive: Callable[[], bool]) -> Workers:
+    return Workers(
+        size, math.inf, lambda: contextlib.nullcontext(executor()), remote=True, alive=alive
+    )
+
+
+class _RayExecutor(Executor):
+    """Ray's tasks under the interface of :mod:`concurrent.futures`."""
+
+    def __init__(self, ray: Any) -> None:
+        # Not retried by Ray: the builder does so, item by item.
+        self._call = ray.remote(max_retries=0)(_call)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = self._call.remote(fn, *args, **kwargs).future()
+        return future
+
+
+def _call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs)
+
+
+def _package(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise CacheError(
+            f"Building on {extra.capitalize()} needs the package {name}, which is not installed.",
+            hint=f"pip install 'modal-fusion[{extra}]'",
+        ) from None

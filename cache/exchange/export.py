@@ -1,0 +1,259 @@
+"""Features as plain files that any tool can read: HDF5, or .npy with a CSV beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import h5py
+import numpy as np
+
+from ..array import FeatureArray
+from ..errors import CacheError, StorageError
+from ..fingerprint import Fingerprint
+from ..shards.files import SYSTEM, find_debris, sync
+from ..shards.hdf5 import text_column
+from ..shards.origins import parse_origin
+from ..shards.rows import stored_dtype
+from ..store import FeatureCache
+
+Form = Literal["hdf5", "npy"]
+FORMS: tuple[str, ...] = get_args(Form)
+
+_BESIDE = ("keys", "origins", "groups")  # datasets beside the arrays
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is known of one array besides the array."""
+
+    key: str
+    origin: str
+    group: str
+
+
+def form_of(out: Path) -> Form | None:
+    """What the name of a file asks for, or None."""
+    suffix = out.suffix.lower()
+    if suffix == ".npy":
+        return "npy"
+    return "hdf5" if suffix in (".h5", ".hdf5") else None
+
+
+def files_of(out: Path, form: Form) -> tuple[Path, ...]:
+    """The files of an export to `out`: the arrays', and with ``"npy"`` the table's."""
+    if form == "hdf5":
+        return (out,)
+    stem = out.with_suffix("") if form_of(out) == "npy" else out
+    return stem.with_name(stem.name + ".npy"), stem.with_name(stem.name + ".csv")
+
+
+def export_feature(
+    cache: FeatureCache,
+    fingerprint: Fingerprint,
+    out: str | os.PathLike[str],
+    *,
+    form: Form,
+    keys: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write the arrays of a feature to plain files.
+
+    Arrays go through one at a time, each compared with its checksum. The files appear whole
+    or not at all.
+
+    Parameters
+    ----------
+    out : path
+        The file. With ``form="npy"``, ``OUT.npy`` and ``OUT.csv``, whether or not `out` has
+        that suffix.
+    form : {"hdf5", "npy"}
+        HDF5: a dataset (n, ...) called as the feature, beside it ``keys``, ``origins`` and
+        ``groups`` as bytes of fixed length, and the attribute ``fingerprint``, canonical JSON.
+        npy: an array (n, ...), and a table with the columns row, key, path, start, end (in
+        seconds; empty for a whole file) and group.
+    keys : sequence of str, optional
+        Which arrays, in which order; by default all, ordered by where their sources lay.
+    overwrite : bool
+        Replace files that are there already.
+
+    Returns
+    -------
+    int
+        Arrays written.
+
+    Raises
+    ------
+    CacheError
+        If there is nothing to write, a key has no array, an array does not fit its checksum,
+        or a file is there already.
+    StorageError
+        If the files can't be written.
+    """
+    if form not in FORMS:
+        raise CacheError(f"There is no format {form!r}. Known: {', '.join(FORMS)}.")
+    if form == "hdf5" and fingerprint.name in _BESIDE:
+        raise CacheError(
+            f"A feature called {fingerprint.name!r} can't be written to HDF5, where that name is "
+            "taken.",
+            hint="Write it as npy.",
+        )
+    files = files_of(Path(out), form)
+    _refuse_existing(files, overwrite)
+    lines = _lines(cache, fingerprint, keys)
+    arrays = cache.open(fingerprint, [line.key for line in lines], verify="always")
+    write: dict[str, Callable[..., None]] = {"hdf5": _write_hdf5, "npy": _write_npy}
+    with _written_whole(files) as temporary:
+        write[form](*temporary, fingerprint, arrays, lines)
+    return len(lines)
+
+
+def _lines(
+    cache: FeatureCache, fingerprint: Fingerprint, keys: Sequence[str] | None
+) -> list[_Line]:
+    catalogue = cache.catalogue(fingerprint)
+    found = catalogue.unique if keys is None else catalogue.find(keys)
+    # Keys without an array are named when the arrays are opened.
+    lines = [
+        _Line(catalogue.keys[at].decode("ascii"), catalogue.origin(at), catalogue.group(at))
+        if at >= 0
+        else _Line(keys[number] if keys else "", "", "")
+        for number, at in enumerate(found.tolist())
+    ]
+    if not lines:
+        raise CacheError(
+            f"The cache in {cache.root} holds no arrays of {fingerprint.name!r} "
+            f"({fingerprint.id}): there is nothing to export.",
+            hint="fusion cache info shows what there is.",
+        )
+    # Sources lie in the order in which arrays were computed, more or less: shards are then
+    # read from beginning to end.
+    return lines if keys is not None else sorted(lines, key=lambda line: (line.origin, line.key))
+
+
+def _write_hdf5(
+    path: Path, fingerprint: Fingerprint, arrays: FeatureArray, lines: Sequence[_Line]
+) -> None:
+    with _Output(path) as output, h5py.File(output, "w", libver=("v108", "v108")) as file:
+        dtype = stored_dtype(fingerprint)
+        data = file.create_dataset(fingerprint.name, arrays.shape, dtype, track_times=False)
+        for row in range(len(lines)):
+            data[row] = arrays[row]
+            if output.error is not None:
+                break
+        columns = (
+            [line.key for line in lines],
+            [line.origin for line in lines],
+            [line.group for line in lines],
+        )
+        for name, texts in zip(_BESIDE, columns, strict=True):
+            file.create_dataset(name, data=text_column(texts), track_times=False)
+        file.attrs["fingerprint"] = np.bytes_(fingerprint.canonical().encode("ascii"))
+
+
+class _Output(io.FileIO):
+    """A file for HDF5 to write to, on a disk that may be full.
+
+    When a write fails, HDF5 keeps what it could not write and takes the process down when it
+    ends. So it is told that all went well; the error is raised when the context ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) or 0 :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        if self.error is not None:
+            raise self.error
+
+
+def _write_npy(
+    path: Path,
+    table: Path,
+    fingerprint: Fingerprint,
+    arrays: FeatureArray,
+    lines: Sequence[_Line],
+) -> None:
+    dtype = stored_dtype(fingerprint)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": arrays.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in range(len(lines)):
+            # Through a memory map a full disk would kill the process.
+            file.write(arrays[row].astype(dtype, copy=False).tobytes())
+    with table.open("w", encoding="utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["row", "key", "path", "start", "end", "group"])
+        writer.writerows(_cells(row, line) for row, line in enumerate(lines))
+
+
+def _cells(row: int, line: _Line) -> list[object]:
+    path, start, end = parse_origin(line.origin)
+    whole = not start and end is None
+    return [row, line.key, path, "" if whole else start, "" if end is None else end, line.group]
+
+
+# -- the files -----------------------------------------------------------------------
+
+
+def _refuse_existing(files: Sequence[Path], overwrite: bool) -> None:
+    for file in files:
+        if file.is_dir():
+            raise CacheError(f"{file} is a folder.", hint="Name a file to write to.")
+        if file.exists() and not overwrite:
+            raise CacheError(
+                f"{file} exists already.", hint="--overwrite replaces it; or name another file."
+            )
+
+
+@contextlib.contextmanager
+def _written_whole(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give a temporary name for each file. The first one appears last: where it is, all are."""
+    folder = files[0].parent
+    temporary = [folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp" for _ in files]
+    try:
+        try:
+            for debris in find_debris(folder):  # of an export that was killed
+                debris.unlink(missing_ok=True)
+            yield temporary
+            for path in temporary:
+                sync(path)
+            if len(files) > 1:  # an old one never stands beside new ones
+                files[0].unlink(missing_ok=True)
+            for path, file in reversed(list(zip(temporary, files, strict=True))):
+                path.replace(file)
+            sync(folder)
+        finally:
+            for path in temporary:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageError(
+            f"Can't write to {folder.absolute()}: {reason}.",
+            hint="Name a file in a folder that is there, may be written to and has space.",
+        ) from None

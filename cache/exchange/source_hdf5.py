@@ -1,0 +1,154 @@
+"""An HDF5 file with a dataset of arrays, and beside it datasets that say whose they are."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from ..errors import CacheError
+from ..shards.codecs import missing_codec
+from ..shards.origins import parse_origin
+from .sources import Place, Source, Stack, place_of
+
+_COLUMNS = ("keys", "paths", "starts", "ends", "groups", "origins")
+_NEEDED = (
+    "Beside the arrays (n, ...) it needs a dataset paths or keys of n texts; starts, ends (in "
+    "seconds) and groups may stand there too."
+)
+
+
+@contextlib.contextmanager
+def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[Source]:
+    """The arrays of one dataset: `dataset`, or the one called `name`, or the only one there is.
+
+    Raises
+    ------
+    CacheError
+        If there is no such dataset, or nothing says whose its arrays are.
+    """
+    try:
+        # Chunks of several rows are unpacked once, not for each row.
+        file = h5py.File(path, "r", locking=False, rdcc_nbytes=64 * 2**20)
+    except OSError as error:
+        raise CacheError(
+            f"{path} is no HDF5 file, or is damaged: {error}",
+            hint="Possible sources are tables (.csv, .tsv), .npy files with a table of the same "
+            "name beside them, and HDF5 files.",
+        ) from None
+    with file:
+        data = _choose(path, _numeric(file), name, dataset)
+        missing = missing_codec(data)
+        if missing:
+            raise CacheError(f"{path} is compressed: {missing.message}", hint=missing.hint)
+        places = list(_places(path, data, root))
+        yield Stack(data, places, range(len(data)), ())
+
+
+def _numeric(file: h5py.File) -> dict[str, h5py.Dataset]:
+    found: dict[str, h5py.Dataset] = {}
+
+    def look(name: str, item: Any) -> None:
+        array = isinstance(item, h5py.Dataset) and item.ndim and item.dtype.kind in "biufc"
+        if array and name.rpartition("/")[2] not in _COLUMNS:
+            found[name] = item
+
+    file.visititems(look)
+    return found
+
+
+def _choose(
+    path: Path, numeric: dict[str, h5py.Dataset], name: str, dataset: str | None
+) -> h5py.Dataset:
+    wanted = dataset.strip("/") if dataset is not None else name
+    if wanted in numeric:
+        return numeric[wanted]
+    listed = ", ".join(f"{name} {data.shape}" for name, data in numeric.items()) or "none"
+    if dataset is not None:
+        raise CacheError(f"{path} has no dataset {dataset!r} of numbers. There are: {listed}.")
+    owned = [data for data in numeric.values() if _count(data) == len(data)]
+    if len(owned) == 1:
+        return owned[0]
+    if owned:
+        raise CacheError(
+            f"{path} has several datasets that may be {name!r}: {listed}.",
+            hint="Say which: --dataset NAME",
+        )
+    raise CacheError(
+        f"{path} has no dataset with a text for each of its arrays. Of numbers there are: "
+        f"{listed}.",
+        hint=_NEEDED,
+    )
+
+
+def _count(data: h5py.Dataset) -> int | None:
+    """How many arrays a dataset has by the columns beside it."""
+    for name in ("keys", "paths"):
+        column = data.parent.get(name)
+        if isinstance(column, h5py.Dataset) and column.ndim == 1:
+            return len(column)
+    return None
+
+
+def _places(path: Path, data: h5py.Dataset, root: Path) -> Iterator[Place]:
+    keys, paths = _texts(path, data, "keys"), _texts(path, data, "paths")
+    if keys is None and paths is None:
+        raise CacheError(
+            f"Nothing says whose the arrays of {data.name} in {path} are.", hint=_NEEDED
+        )
+    groups, origins = _texts(path, data, "groups"), _texts(path, data, "origins")
+    starts, ends = _numbers(path, data, "starts"), _numbers(path, data, "ends")
+    for row in range(len(data)):
+        given = paths[row] if paths else None
+        start = starts[row] if starts else 0.0
+        end = ends[row] if ends else None
+        if given is None and origins and origins[row]:
+            given, start, end = parse_origin(origins[row])
+        yield place_of(
+            f"{path}, {data.name.strip('/')}[{row}]",
+            root,
+            key=(keys[row] or None) if keys else None,
+            path=given or None,
+            start=0.0 if start is None else start,
+            end=end,
+            group=groups[row] if groups else "",
+        )
+
+
+def _texts(path: Path, data: h5py.Dataset, name: str) -> list[str] | None:
+    column = _column(path, data, name)
+    if column is None:
+        return None
+    if column.dtype.kind == "S" or h5py.check_string_dtype(column.dtype) is not None:
+        return [_decoded(text) for text in column[:].tolist()]
+    raise CacheError(f"{column.name} in {path} must hold texts, not {column.dtype}.")
+
+
+def _decoded(text: bytes | str) -> str:
+    return text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
+
+
+def _numbers(path: Path, data: h5py.Dataset, name: str) -> list[float | None] | None:
+    """Seconds; NaN means nothing was said."""
+    column = _column(path, data, name)
+    if column is None:
+        return None
+    if column.dtype.kind not in "iuf":
+        raise CacheError(f"{column.name} in {path} must hold numbers, not {column.dtype}.")
+    return [None if math.isnan(value) else float(value) for value in column[:].tolist()]
+
+
+def _column(path: Path, data: h5py.Dataset, name: str) -> Any:
+    column = data.parent.get(name)
+    if column is None:
+        return None
+    if not isinstance(column, h5py.Dataset) or column.shape != (len(data),):
+        raise CacheError(
+            f"{name} beside {data.name} in {path} must be a dataset of {len(data)} entries.",
+            hint=_NEEDED,
+        )
+    return column

@@ -1,0 +1,181 @@
+"""Tables of recordings, each with a ``.npy`` file, or beside one for all of them."""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CacheError
+from ..shards.rows import Array
+from .sources import Place, Source, Stack, place_of, root_hint
+from .tables import SUFFIXES, Table, TableRow, read_table
+
+_ALIASES = {
+    "path": ("wav", "file", "filename", "file_name", "filepath", "file_path", "audio",
+             "audio_path", "wav_path"),
+    "feature": ("features", "feature_path", "npy", "npy_path"),
+    "start": ("start_time", "begin"),
+    "end": ("end_time", "stop"),
+}  # fmt: skip
+_COLUMNS = ("path", "key", "feature", "row", "start", "end", "group")
+
+
+class _Files:
+    """A ``.npy`` file for each row."""
+
+    def __init__(self, places: Sequence[Place], files: Sequence[Path], unused: Sequence[str]):
+        self.places = places
+        self.unused = unused
+        self._files = files
+
+    def form(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        array = self._load(row, mapped=True)
+        return array.shape, array.dtype
+
+    def read(self, row: int) -> Array:
+        return self._load(row, mapped=False)
+
+    def _load(self, row: int, *, mapped: bool) -> Array:
+        try:
+            return _load_npy(self._files[row], mapped=mapped)
+        except CacheError as error:
+            raise self.places[row].error(error.message, error.hint) from None
+
+
+def from_table(path: Path, name: str, root: Path) -> Source:
+    """A table that names a ``.npy`` file in each row, or has one of its own name beside it.
+
+    The column may also be called `name`, so that one table can serve several features.
+
+    Raises
+    ------
+    CacheError
+        Naming the line that is wrong.
+    """
+    table = _read(path, name)
+    if "feature" in table.columns:
+        places = [_place(row, root) for row in table.rows]
+        return _Files(places, [_feature_of(row, root) for row in table.rows], _unused(table))
+    array = path.with_suffix(".npy")
+    if array.is_file():
+        return _paired(array, table, root)
+    raise table.error(
+        f"There is no column feature, which names a .npy file in each row, and no {array.name} "
+        f"beside the table. Columns: {', '.join(table.columns)}.",
+        hint=f"It may also be called {', '.join((name, *_ALIASES['feature']))}.",
+    )
+
+
+def from_array(path: Path, root: Path) -> Source:
+    """A ``.npy`` file of all arrays, with a table of its own name beside it.
+
+    Raises
+    ------
+    CacheError
+        If there is no such table, or naming the line of it that is wrong.
+    """
+    for suffix in SUFFIXES:
+        if path.with_suffix(suffix).is_file():
+            return _paired(path, _read(path.with_suffix(suffix)), root)
+    raise CacheError(
+        f"Nothing says whose arrays are in {path}: there is no {path.with_suffix('.csv')}.",
+        hint="It needs a line per array with its recording: a column path, or a column key.",
+    )
+
+
+def _read(path: Path, name: str = "feature") -> Table:
+    named = () if name in _COLUMNS else (name.lower(),)
+    aliases = {**_ALIASES, "feature": (*named, *_ALIASES["feature"])}
+    table = read_table(path, aliases)
+    for column in table.columns:
+        # A part of a recording taken for the whole would have another key: nobody finds it.
+        near = difflib.get_close_matches(column, ("start", "end"), n=1, cutoff=0.75)
+        if near and column not in _COLUMNS:
+            raise table.error(
+                f"There is a column {column!r}. Did you mean {near[0]!r}?",
+                hint="If it is something else, give it another name.",
+            )
+    if not {"path", "key"} & set(table.columns):
+        raise table.error(
+            "Nothing says which recording a row belongs to: there is no column path and no "
+            f"column key. Columns: {', '.join(table.columns)}.",
+            hint=f"path may also be called {', '.join(_ALIASES['path'])}.",
+        )
+    return table
+
+
+def _feature_of(row: TableRow, root: Path) -> Path:
+    named = row.get("feature")
+    if named is None:
+        raise row.error("There is no feature.", hint="A row without an array must be left out.")
+    file = root / Path(named).expanduser()
+    if not file.is_file():
+        raise row.error(
+            f"There is no file {file}.",
+            hint=root_hint(root),
+        )
+    return file
+
+
+def _paired(array: Path, table: Table, root: Path) -> Source:
+    data = _load_npy(array, mapped=True)
+    if data.ndim < 1:
+        raise CacheError(f"{array} holds a single number; it needs an array per row.")
+    if "row" in table.columns:
+        positions = [_position(row, len(data)) for row in table.rows]
+    elif len(table.rows) == len(data):
+        positions = list(range(len(data)))
+    else:
+        raise CacheError(
+            f"{table.file} has {len(table.rows)} rows, and {array} holds {len(data)} arrays.",
+            hint="A column row, counting from 0, says which array a line means.",
+        )
+    places = [_place(row, root) for row in table.rows]
+    return Stack(data, places, positions, _unused(table))
+
+
+def _position(row: TableRow, count: int) -> int:
+    number = row.number("row")
+    if number is None or not number.is_integer() or not 0 <= number < count:
+        raise row.error(
+            f"The row {row.get('row')!r} is none of the {count} there are; they count from 0."
+        )
+    return int(number)
+
+
+def _place(row: TableRow, root: Path) -> Place:
+    return place_of(
+        row.where,
+        root,
+        key=row.get("key"),
+        path=row.get("path"),
+        start=row.number("start") or 0.0,
+        end=row.number("end"),
+        group=row.get("group") or "",
+    )
+
+
+def _unused(table: Table) -> tuple[str, ...]:
+    return tuple(column for column in table.columns if column not in _COLUMNS)
+
+
+def _load_npy(path: Path, *, mapped: bool) -> Array:
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+        raise CacheError(
+            f"{path} is no .npy file of numbers, or is damaged: {error}",
+            hint="numpy.save(path, array) writes one; arrays of objects are not read.",
+        ) from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise CacheError(
+            f"{path} holds several arrays (.npz); one per file is needed.",
+            hint="numpy.save(path, array) writes a single one.",
+        )
+    return array

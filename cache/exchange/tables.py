@@ -1,0 +1,148 @@
+"""Rows of CSV and TSV files, each knowing where it stands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import CacheError
+
+SUFFIXES = (".csv", ".tsv")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row and where it stands.
+
+    Attributes
+    ----------
+    file : Path
+        The table.
+    line : int
+        From 1, as an editor shows it; the last one of a row that takes several.
+    cells : mapping of str to str
+        Column -> text; empty cells are left out.
+    """
+
+    file: Path
+    line: int
+    cells: Mapping[str, str]
+
+    @property
+    def where(self) -> str:
+        """``clips.csv, line 3``."""
+        return f"{self.file}, line {self.line}"
+
+    def get(self, column: str) -> str | None:
+        """The cell, None if it is empty or there is no such column."""
+        return self.cells.get(column)
+
+    def number(self, column: str) -> float | None:
+        """The cell as a number, None if it is empty."""
+        text = self.get(column)
+        try:
+            value = None if text is None else float(text)
+        except ValueError:
+            value = math.nan
+        if value is not None and not math.isfinite(value):
+            raise self.error(f"The {column} {text!r} is no number.")
+        return value
+
+    def error(self, message: str, hint: str | None = None) -> CacheError:
+        """An error that names the file and line."""
+        return CacheError(f"{self.where}: {message}", hint=hint)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole table.
+
+    Attributes
+    ----------
+    file : Path
+        Where it was read.
+    columns : tuple of str
+        In lower case, under their common names.
+    rows : tuple of TableRow
+        Empty lines are no rows.
+    """
+
+    file: Path
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+    def error(self, message: str, hint: str | None = None) -> CacheError:
+        """An error in the first line: what the columns are called."""
+        return CacheError(f"{self.file}, line 1: {message}", hint=hint)
+
+
+def read_table(file: Path, aliases: Mapping[str, Sequence[str]]) -> Table:
+    """Read a table whose first line names the columns.
+
+    Parameters
+    ----------
+    aliases : mapping of str to sequence of str
+        Common name of a column -> what else it may be called.
+
+    Raises
+    ------
+    CacheError
+        If the file can't be read as such a table, or has no rows.
+    """
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            header = stream.readline()
+            delimiter = "\t" if file.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
+            names = next(csv.reader(io.StringIO(header), delimiter=delimiter), [])
+            columns = _common([name.strip().lower() for name in names], aliases)
+            table = Table(file, columns, ())
+            twice = [name for name in columns if columns.count(name) > 1]
+            if twice:
+                raise table.error(f"Two columns are called {twice[0]!r}: {', '.join(names)}.")
+            rows = tuple(_rows(file, columns, stream, delimiter))
+    except UnicodeDecodeError as error:
+        raise CacheError(
+            f"{file} is not encoded in UTF-8: {error.reason} at byte {error.start}."
+        ) from None
+    except csv.Error as error:
+        raise CacheError(f"{file}, line 1: {error}.") from None
+    except OSError as error:
+        raise CacheError(f"{file} can't be read: {error.strerror or error}.") from None
+    if not rows:
+        raise CacheError(f"{file} holds no rows.", hint="The first line names the columns.")
+    return Table(file, columns, rows)
+
+
+def _common(names: list[str], aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Columns under common names; a column's own name goes before its aliases."""
+    for common, others in aliases.items():
+        other = next((name for name in others if name in names), None)
+        if common not in names and other is not None:
+            names[names.index(other)] = common
+    return tuple(names)
+
+
+def _rows(
+    file: Path, columns: tuple[str, ...], stream: TextIO, delimiter: str
+) -> Iterator[TableRow]:
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            texts = [cell.strip() for cell in cells]
+            if not any(texts):
+                continue
+            named = {c: t for c, t in zip(columns, texts, strict=False) if t}
+            row = TableRow(file, 1 + reader.line_num, named)
+            if len(cells) != len(columns):
+                raise row.error(
+                    f"{len(cells)} cells, where the first line names {len(columns)} columns."
+                )
+            yield row
+    except csv.Error as error:
+        raise CacheError(f"{file}, line {1 + reader.line_num}: {error}.") from None

@@ -1,0 +1,379 @@
+"""Every item of a feature over all its shards, and the file that saves opening them one by one.
+
+The shards are the truth. ``shards.idx``, an HDF5 file beside them, repeats what their columns
+say, so that ten thousand shards need not be opened to find one key. What it says of a shard
+counts only while that file has the size and the time of change it had then; any other shard
+is opened, and an index that is damaged or of another version is not looked at.
+
+====================  ====================  ================================================
+in ``shards.idx``     type                  meaning, for S shards of N items in all
+====================  ====================  ================================================
+``names``             (S,) bytes            file names
+``sizes``             (S,) int64            bytes
+``times``             (S,) int64            time of change, nanoseconds
+``offsets``           (S,) int64            where the arrays begin; -1 where they are packed
+``counts``            (S,) int64            items
+``keys``              (N,) bytes            as in the shards, one shard after the other
+``checksums``         (N,) uint64           "
+``seconds``           (N,) float64          "
+``origins``           (N,) bytes            "
+``groups``            (N,) bytes            "
+``order``             (N,) int64            positions that sort the keys; equal ones as they lie
+====================  ====================  ================================================
+
+Attributes: ``format`` (``fusion shard index``), ``format_version`` (2), and for each dataset
+``checksum_NAME``, BLAKE2b (16 bytes, hexadecimal) of its bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import mmap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CacheError, StorageError
+from ..fingerprint import Fingerprint
+from .hdf5 import hdf5_written_whole
+from .rows import ShardFile
+from .shard import Shard
+
+INDEX = "shards.idx"
+
+_FORMAT = "fusion shard index"
+_VERSION = 2
+_PER_SHARD = ("names", "sizes", "times", "offsets", "counts")
+_PER_ITEM = ("keys", "checksums", "seconds", "origins", "groups")
+# Long, seldom asked for, and for people: not read whole at every opening.
+_TEXTS = ("origins", "groups")
+_FEW = 32  # shards that may be opened one by one before the index is worth writing again
+
+
+Column = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file as its folder lists it.
+
+    Attributes
+    ----------
+    size : int
+        Bytes; -1 where the listing does not say.
+    time : int
+        Of its last change, in nanoseconds; -1 where the listing does not say.
+    """
+
+    size: int = -1
+    time: int = -1
+
+
+class Catalogue:
+    """Items by key.
+
+    Attributes
+    ----------
+    files : list of ShardFile
+        A key that lies in several of them is found in the first.
+    keys : array
+        (N,) bytes.
+    checksums : array
+        (N,) uint64.
+    seconds : array
+        (N,) float64.
+    fresh : int
+        Shards that differ from what the index file says.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[ShardFile],
+        times: Column,
+        columns: Mapping[str, Column],
+        texts: Mapping[str, Callable[[], Column]],
+        fresh: int,
+    ) -> None:
+        self.files = list(files)
+        self.fresh = fresh
+        self._times = times  # (S,)
+        self._columns = dict(columns)  # (N,) each
+        self._texts = dict(texts)  # (N,) each, when asked for
+        counts = [file.count for file in self.files]
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # (S + 1,)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def keys(self) -> npt.NDArray[np.bytes_]:
+        return self._columns["keys"]
+
+    @property
+    def checksums(self) -> npt.NDArray[np.uint64]:
+        return self._columns["checksums"]
+
+    @property
+    def seconds(self) -> npt.NDArray[np.float64]:
+        return self._columns["seconds"]
+
+    def _text(self, name: str) -> npt.NDArray[np.bytes_]:
+        if name not in self._columns:
+            self._columns[name] = self._texts[name]()
+        return self._columns[name]
+
+    def origin(self, position: int) -> str:
+        """Where the source of an item was found."""
+        return str(self._text("origins")[position].decode("utf-8", "replace"))
+
+    def group(self, position: int) -> str:
+        """What an item belongs to."""
+        return str(self._text("groups")[position].decode("utf-8", "replace"))
+
+    def file_of(self, position: int) -> ShardFile:
+        """The shard of an item."""
+        number, _ = self.place(np.array([position]))
+        return self.files[int(number[0])]
+
+    @cached_property
+    def unique(self) -> npt.NDArray[np.int64]:
+        """Positions of all items, a key that lies in several shards only once."""
+        order = self._columns["order"]
+        keys = self.keys[order]
+        first = np.ones(len(keys), bool)
+        first[1:] = keys[1:] != keys[:-1]
+        return np.asarray(order[first])
+
+    def group_counts(self) -> dict[str, int]:
+        """Different items of each group."""
+        groups, counts = np.unique(self._text("groups")[self.unique], return_counts=True)
+        return {g.decode("utf-8", "replace"): int(n) for g, n in zip(groups, counts, strict=True)}
+
+    def find(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Position of each key, (n,); -1 where there is none."""
+        if not len(self) or not len(keys):
+            return np.full(len(keys), -1, np.int64)
+        wanted = np.array([key.encode("utf-8", "replace") for key in keys])
+        order = self._columns["order"]
+        at = np.searchsorted(self.keys, wanted, sorter=order)
+        position = order[np.minimum(at, len(order) - 1)]
+        return np.where(self.keys[position] == wanted, position, -1)
+
+    def place(self, positions: npt.NDArray[np.int64]) -> tuple[Column, Column]:
+        """Number of the shard and row in it, (n,) each, of items by position."""
+        shards = np.searchsorted(self._starts, positions, side="right") - 1
+        return shards, positions - self._starts[shards]
+
+    def positions(self, number: int) -> npt.NDArray[np.int64]:
+        """Positions of the items of one shard."""
+        return np.arange(self._starts[number], self._starts[number + 1])
+
+    def save(self, folder: Path) -> None:
+        """Write the index file, whole or not at all.
+
+        Raises
+        ------
+        StorageError
+            If the folder can't be written to or is full.
+        """
+        columns: dict[str, Column] = {
+            "names": np.array([file.path.name.encode() for file in self.files], "S"),
+            "sizes": np.array([file.size for file in self.files], "<i8"),
+            "times": self._times.astype("<i8"),
+            "offsets": np.array(
+                [-1 if file.offset is None else file.offset for file in self.files], "<i8"
+            ),
+            "counts": np.array([file.count for file in self.files], "<i8"),
+            **self._columns,
+            **{name: self._text(name) for name in _TEXTS},
+        }
+        with hdf5_written_whole(folder / INDEX) as file:
+            file.attrs["format"] = np.bytes_(_FORMAT.encode())
+            file.attrs["format_version"] = _VERSION
+            for name, column in columns.items():
+                file.create_dataset(name, data=column, track_times=False)
+                file.attrs[f"checksum_{name}"] = np.bytes_(_digest(column).encode())
+
+    def save_if_worth_it(self, folder: Path) -> None:
+        """Write the index file if many shards had to be opened, where one may write."""
+        if self.fresh >= max(_FEW, len(self.files) // 100):
+            with contextlib.suppress(StorageError):
+                self.save(folder)
+
+
+def load_catalogue(
+    folder: Path,
+    fingerprint: Fingerprint,
+    listing: Mapping[str, Listed],
+    open_shard: Callable[[Path], Shard | None],
+    index: Path | None = None,
+) -> Catalogue:
+    """The items of all shards in `listing`.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the shards lie.
+    listing : mapping of str to Listed
+        The shards there by name.
+    open_shard : callable
+        Opens one that the index does not tell of; None if it can't be used.
+    index : Path, optional
+        The index file; by default the one in `folder`.
+    """
+    known = _read_index(index or folder / INDEX) or _Index.empty()
+    valid = [_agree(listing.get(name), known, n) for n, name in enumerate(known.names)]
+    usable = {name for name, good in zip(known.names, valid, strict=True) if good}
+    fresh = [shard for n in sorted(listing.keys() - usable) if (shard := open_shard(folder / n))]
+    files = [
+        ShardFile(
+            folder / known.names[n],
+            fingerprint,
+            int(known.columns["counts"][n]),
+            offset if (offset := int(known.columns["offsets"][n])) >= 0 else None,
+            int(known.columns["sizes"][n]),
+            listing[known.names[n]].time,
+        )
+        for n in np.flatnonzero(valid).tolist()
+    ]
+    changes = len(fresh) + len(valid) - len(files)
+    if not changes:
+        return Catalogue(files, known.columns["times"], known.items(), {}, 0)
+    return _merged(known, np.array(valid, bool), files, fresh, listing, changes)
+
+
+def _merged(
+    known: _Index,
+    valid: npt.NDArray[np.bool_],
+    files: Sequence[ShardFile],
+    fresh: Sequence[Shard],
+    listing: Mapping[str, Listed],
+    changes: int,
+) -> Catalogue:
+    """What the index says of the shards that are still there, and behind it the new ones."""
+    kept = np.repeat(valid, known.columns["counts"]) if len(valid) else np.zeros(0, bool)
+    new = [
+        {"keys": s.raw_keys, "checksums": s.checksums, "seconds": s.seconds,
+         "origins": s.origins, "groups": s.groups}
+        for s in fresh
+    ]  # fmt: skip
+
+    def joined(name: str) -> Column:
+        old = known.columns[name] if kept.all() else known.columns[name][kept]
+        parts = [old, *(columns[name] for columns in new)]
+        parts = [part for part in parts if len(part)]
+        return np.concatenate(parts) if parts else np.zeros(0, _Index.DTYPES[name])
+
+    columns: dict[str, Column] = {name: joined(name) for name in _PER_ITEM if name not in _TEXTS}
+    columns["order"] = _merged_order(known.columns["order"], kept, columns["keys"])
+    every = [*files, *(shard.file for shard in fresh)]
+    times = np.array([listing[file.path.name].time for file in every], np.int64)
+    texts = {name: functools.partial(joined, name) for name in _TEXTS}
+    return Catalogue(every, times, columns, texts, changes)
+
+
+def _merged_order(order: Column, kept: npt.NDArray[np.bool_], keys: Column) -> Column:
+    """Positions that sort `keys`, from those that sorted the known ones: only what is new has
+    to be sorted."""
+    old = order[kept[order]]
+    old = (np.cumsum(kept) - 1)[old]  # positions among those that are kept
+    first = len(old)
+    new = first + np.argsort(keys[first:], kind="stable")
+    at = np.searchsorted(keys[:first], keys[new], side="right", sorter=old)
+    return np.insert(old, at, new)
+
+
+# -- the index file ------------------------------------------------------------------
+
+
+def index_is_sound(folder: Path) -> bool:
+    """Whether the index file of a folder can be used."""
+    return _read_index(folder / INDEX) is not None
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What an index file says."""
+
+    DTYPES = {  # noqa: RUF012
+        "names": "S1", "sizes": "<i8", "times": "<i8", "offsets": "<i8", "counts": "<i8",
+        "keys": "S1", "checksums": "<u8", "seconds": "<f8", "origins": "S1", "groups": "S1",
+        "order": "<i8",
+    }  # fmt: skip
+
+    columns: Mapping[str, Column]
+
+    @classmethod
+    def empty(cls) -> _Index:
+        return cls({name: np.zeros(0, dtype) for name, dtype in cls.DTYPES.items()})
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [name.decode() for name in self.columns["names"].tolist()]
+
+    def items(self) -> dict[str, Column]:
+        return {name: self.columns[name] for name in (*_PER_ITEM, "order")}
+
+
+def _agree(listed: Listed | None, known: _Index, number: int) -> bool:
+    """Whether a shard is still the one that the index tells of."""
+    if listed is None:
+        return False
+    size, time = int(known.columns["sizes"][number]), int(known.columns["times"][number])
+    return listed.size in (size, -1) and listed.time in (time, -1)
+
+
+def _read_index(path: Path) -> _Index | None:
+    """An index file, its columns mapped; None where there is none to be trusted."""
+    try:
+        # One handle for both: the name may get another file in the meantime.
+        with path.open("rb") as stream, h5py.File(stream, "r") as file:
+            if bytes(file.attrs["format"]) != _FORMAT.encode():
+                return None
+            if int(file.attrs["format_version"]) != _VERSION:
+                return None
+            whole = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            columns = {name: _mapped(whole, file[name]) for name in _Index.DTYPES}
+            for name, column in columns.items():
+                if name not in _TEXTS and _digest(column) != _attribute(file, name):
+                    return None
+        _check_lengths(columns)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, CacheError):
+        return None
+    return _Index(columns)
+
+
+def _mapped(whole: mmap.mmap, data: h5py.Dataset) -> Column:
+    if data.size == 0:
+        return np.zeros(data.shape, data.dtype)
+    offset = data.id.get_offset()
+    if offset is None or data.ndim != 1:
+        raise ValueError("not contiguous")
+    return np.frombuffer(whole, data.dtype, len(data), offset)
+
+
+def _attribute(file: h5py.File, name: str) -> str:
+    return bytes(file.attrs[f"checksum_{name}"]).decode()
+
+
+def _check_lengths(columns: Mapping[str, Column]) -> None:
+    shards, items = len(columns["names"]), int(columns["counts"].sum())
+    if any(len(columns[name]) != shards for name in _PER_SHARD):
+        raise ValueError("columns of shards differ in length")
+    if any(len(columns[name]) != items for name in (*_PER_ITEM, "order")):
+        raise ValueError("columns of items differ in length")
+
+
+def _digest(column: Column) -> str:
+    data = np.ascontiguousarray(column)
+    return hashlib.blake2b(
+        data.view(np.uint8).data if data.size else b"", digest_size=16
+    ).hexdigest()

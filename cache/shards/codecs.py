@@ -1,0 +1,77 @@
+"""Compression of packed shards, through the filters of hdf5plugin (an extra)."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any, Literal, get_args
+
+import h5py
+
+from ..errors import CacheError
+from ..fingerprint import Fingerprint
+
+Codec = Literal["zstd", "blosc2"]
+CODECS: tuple[str, ...] = get_args(Codec)
+
+
+def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
+    """Arguments for h5py's ``create_dataset``: a compressed chunk for each array.
+
+    Raises
+    ------
+    CacheError
+        If there is no such codec, or hdf5plugin is not installed.
+    """
+    if codec not in CODECS:
+        raise CacheError(f"There is no codec {codec!r}. Known: {', '.join(CODECS)}.")
+    plugin = _plugin()
+    if plugin is None:
+        raise _not_installed()
+    chunks = (1, *fingerprint.shape)
+    if math.prod(fingerprint.shape) == 0:
+        raise CacheError(f"{fingerprint.name!r} has empty arrays: nothing to pack.")
+    if codec == "zstd":
+        # The bytes of one place of every number together: the exponents of neighbours agree.
+        return {"chunks": chunks, "shuffle": True, "compression": plugin.Zstd(clevel=9)}
+    blosc = plugin.Blosc2(cname="zstd", clevel=9, filters=plugin.Blosc2.SHUFFLE)
+    return {"chunks": chunks, "compression": blosc}
+
+
+_FILTERS: dict[int, Codec] = {32015: "zstd", 32026: "blosc2"}  # as registered with HDF5
+
+
+def codec_of(data: h5py.Dataset) -> Codec | None:
+    """What a dataset is packed with; None if nothing known here."""
+    filters = data.id.get_create_plist()
+    numbers = (filters.get_filter(n)[0] for n in range(filters.get_nfilters()))
+    return next((_FILTERS[number] for number in numbers if number in _FILTERS), None)
+
+
+def missing_codec(data: h5py.Dataset) -> CacheError | None:
+    """What keeps a dataset from being unpacked here, or None."""
+    if _readable(data):
+        return None
+    _plugin()  # importing it registers its filters with HDF5
+    return None if _readable(data) else _not_installed()
+
+
+def _readable(data: h5py.Dataset) -> bool:
+    filters = data.id.get_create_plist()
+    return all(
+        h5py.h5z.filter_avail(filters.get_filter(n)[0]) for n in range(filters.get_nfilters())
+    )
+
+
+def _plugin() -> Any:
+    try:
+        return importlib.import_module("hdf5plugin")
+    except ImportError:
+        return None
+
+
+def _not_installed() -> CacheError:
+    return CacheError(
+        "Packing and unpacking arrays needs the package hdf5plugin, which is not installed.",
+        hint="pip install 'modal-fusion[pack]'",
+    )

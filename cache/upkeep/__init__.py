@@ -1,0 +1,1 @@
+"""A cache kept sound and in bounds: verification, repair, packing, garbage collection."""

@@ -1,0 +1,352 @@
+"""Read everything that a cache holds, and say what is damaged; drop it.
+
+The shards are opened one by one: what the index says of them is itself checked, and used only
+to name what a file held that can't be opened any more. Arrays are read from the file, not
+through a mapping, where a bad sector would be a signal instead of an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..errors import CacheError, ShardError
+from ..fingerprint import Fingerprint
+from ..shards.catalogue import INDEX, Catalogue, Listed, index_is_sound, load_catalogue
+from ..shards.info import Problem, closed_folder, in_one_line
+from ..shards.layout import FINGERPRINT_FILE
+from ..shards.rows import Array, ShardFile
+from ..shards.shard import ForeignShardError, NewerShardError, Shard, checksum
+from ..shards.usage import undisturbed
+from ..store import FeatureCache, shards_in
+from .rewrite import OnBytes, look_into
+
+
+@dataclass(frozen=True, slots=True)
+class BadItem:
+    """One array that can't be used any more.
+
+    Attributes
+    ----------
+    fingerprint : Fingerprint
+        Of the feature.
+    key : str
+        Of the item.
+    origin : str
+        Where its source was found; may be empty.
+    group : str
+        What it belongs to.
+    path : Path
+        Its shard.
+    row : int or None
+        Where it lies in the shard; None where nothing of the shard can be used.
+    reason : str
+        What is wrong.
+    """
+
+    fingerprint: Fingerprint
+    key: str
+    origin: str
+    group: str
+    path: Path
+    row: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file of the cache that is damaged.
+
+    Attributes
+    ----------
+    path : Path
+        The file, or a feature's folder that can't be looked into.
+    kind : {"shard", "index", "fingerprint", "unreadable"}
+        A damaged shard goes; index and fingerprint are written anew from the shards; what the
+        system does not let us read stays.
+    fingerprint : Fingerprint or None
+        Of the feature, where anything there tells it.
+    reason : str
+        What is wrong.
+    items : int
+        How many bad items of the report it held; 0 where nothing tells.
+    """
+
+    path: Path
+    kind: Literal["shard", "index", "fingerprint", "unreadable"]
+    fingerprint: Fingerprint | None
+    reason: str
+    items: int = 0
+
+
+@dataclass
+class VerifyReport:
+    """What :func:`verify` found.
+
+    Attributes
+    ----------
+    features, shards, items : int
+        What was read, the bad included as far as known.
+    bytes : int
+        Of the shards.
+    seconds : float
+        What it took.
+    bad_items : list of BadItem
+        Arrays to be computed again.
+    bad_files : list of BadFile
+        Damaged files.
+    aside : list of Problem
+        Sound files that this program can't use: of a newer format, or foreign. They stay.
+    """
+
+    features: int = 0
+    shards: int = 0
+    items: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    bad_items: list[BadItem] = field(default_factory=list)
+    bad_files: list[BadFile] = field(default_factory=list)
+    aside: list[Problem] = field(default_factory=list)
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.bad_items and not self.bad_files
+
+    @property
+    def mendable(self) -> bool:
+        """Whether there is anything that :func:`fusion.cache.upkeep.drop.drop` would remove."""
+        return bool(self.bad_items) or any(file.kind != "unreadable" for file in self.bad_files)
+
+
+def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyReport:
+    """Read every array of every shard and compare it with its checksum.
+
+    Memory is needed for one array and one shard's columns at a time. What is read does not
+    count as used. Files that appear or go meanwhile are no fault.
+
+    Raises
+    ------
+    CacheError
+        If the cache's folder can't be read.
+    """
+    started = time.perf_counter()
+    report = VerifyReport()
+    folders = []
+    for folder, id in cache.folders():
+        closed = closed_folder(folder)
+        if closed is None:
+            folders.append((folder, id, shards_in(folder)))
+        else:
+            reason = f"It {closed.reason.removeprefix(f'{folder} ')}"
+            report.bad_files.append(BadFile(folder, "unreadable", None, reason))
+    total = sum(listed.size for _, _, listing in folders for listed in listing.values())
+
+    def advance(size: int) -> None:
+        report.bytes += size
+        if on_progress is not None:
+            on_progress(report.bytes, total)
+
+    for folder, id, listing in folders:
+        _Folder(folder, id, listing, report).check(advance)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+class _Folder:
+    """The check of one feature's folder."""
+
+    def __init__(
+        self, folder: Path, id: str, listing: dict[str, Listed], report: VerifyReport
+    ) -> None:
+        self.folder = folder
+        self.id = id
+        self.listing = listing
+        self.report = report
+        self.fingerprint: Fingerprint | None = None
+        self._numbers: dict[str, int] = {}  # of the shards in the index, by name
+
+    def check(self, advance: Callable[[int], None]) -> None:
+        problem = self._read_fingerprint()
+        if problem and (self.listing or (self.folder / FINGERPRINT_FILE).exists()):
+            self._bad_file(FINGERPRINT_FILE, "fingerprint", problem)
+        elif problem:
+            return  # an empty folder: a build is beginning there, or was killed
+        self.report.features += 1
+        index = self._index()
+        for name, listed in sorted(self.listing.items()):
+            with undisturbed(self.folder / name), contextlib.suppress(FileNotFoundError):
+                self._check_shard(name, index)
+                self.report.shards += 1
+            advance(listed.size)
+
+    def _read_fingerprint(self) -> str | None:
+        """Find out whose folder this is; what is wrong with its fingerprint.json, if anything."""
+        problem = None
+        try:
+            text = (self.folder / FINGERPRINT_FILE).read_text(encoding="ascii")
+            found = Fingerprint.from_json(text)
+            if found.id == self.id:
+                self.fingerprint = found
+                return None
+            problem = f"It belongs to {found.id}, not into this folder."
+        except (OSError, UnicodeDecodeError, CacheError) as error:
+            problem = f"It can't be read: {error}"
+        for name in sorted(self.listing):
+            with contextlib.suppress(OSError, ShardError):
+                shard = look_into(self.folder / name)
+                if shard.fingerprint.id == self.id:
+                    self.fingerprint = shard.fingerprint
+                    break
+        return problem
+
+    # -- the index -------------------------------------------------------------------
+
+    def _index(self) -> Catalogue | None:
+        """What the index file says of the shards that it knows to be unchanged."""
+        if not (self.folder / INDEX).exists():
+            return None
+        if not index_is_sound(self.folder):
+            self._bad_file(INDEX, "index", "It is damaged or of another version; nobody uses it.")
+            return None
+        told = self._told(self.listing)
+        self._numbers = {file.path.name: n for n, file in enumerate(told.files)} if told else {}
+        return told
+
+    def _told(self, listing: dict[str, Listed]) -> Catalogue | None:
+        if self.fingerprint is None:
+            return None
+        return load_catalogue(self.folder, self.fingerprint, listing, lambda path: None)
+
+    def _compare_index(self, shard: Shard, index: Catalogue) -> None:
+        number = self._numbers.get(shard.path.name)
+        if number is None:
+            return
+        at = index.positions(number)
+        same = (
+            index.files[number] == shard.file
+            and np.array_equal(index.keys[at], shard.raw_keys)
+            and np.array_equal(index.checksums[at], shard.checksums)
+            and np.array_equal(index.seconds[at], shard.seconds, equal_nan=True)
+            and [index.origin(i) for i in at] == _texts(shard.origins)
+            and [index.group(i) for i in at] == _texts(shard.groups)
+        )
+        if not same:
+            self._numbers = {}  # once is enough
+            self._bad_file(INDEX, "index", f"It does not say what {shard.path.name} says.")
+
+    # -- shards ----------------------------------------------------------------------
+
+    def _check_shard(self, name: str, index: Catalogue | None) -> None:
+        path = self.folder / name
+        try:
+            with path.open("rb"):
+                pass
+            shard = Shard.open(path)
+            if shard.fingerprint.id != self.id:
+                own = f"{shard.fingerprint.name}-{shard.fingerprint.id}"
+                raise ForeignShardError(f"{path} holds another feature: it belongs into {own}.")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            self._bad_file(name, "unreadable", f"It can't be read: {error.strerror or error}.")
+        except (NewerShardError, ForeignShardError) as error:
+            self.report.aside.append(Problem(path, str(error)))
+        except ShardError as error:
+            self._bad_shard(name, in_one_line(error.message.removeprefix(f"{path} ")))
+        else:
+            if index is not None:
+                self._compare_index(shard, index)
+            self._check_arrays(shard)
+
+    def _check_arrays(self, shard: Shard) -> None:
+        try:
+            for row, reason in _bad_rows(shard):
+                self.report.bad_items.append(_bad_item(shard, row, reason))
+        except FileNotFoundError:
+            raise
+        except CacheError as error:  # its codec is not installed
+            self._bad_file(shard.path.name, "unreadable", str(error))
+        self.report.items += shard.file.count
+
+    def _bad_shard(self, name: str, reason: str) -> None:
+        """A shard that can't be opened: the index may still know what it held."""
+        told = self._told({name: Listed()})
+        items = [
+            BadItem(
+                file.fingerprint, told.keys[at].decode("ascii"), told.origin(at), told.group(at),
+                self.folder / name, None, "Its shard can't be read.",
+            )
+            for number, file in enumerate(told.files)
+            for at in told.positions(number).tolist()
+        ] if told else []  # fmt: skip
+        self.report.bad_items += items
+        self.report.items += len(items)
+        self._bad_file(name, "shard", f"It {reason}", len(items))
+
+    def _bad_file(
+        self,
+        name: str,
+        kind: Literal["shard", "index", "fingerprint", "unreadable"],
+        reason: str,
+        items: int = 0,
+    ) -> None:
+        path = self.folder / name
+        self.report.bad_files.append(BadFile(path, kind, self.fingerprint, reason, items))
+
+
+def _texts(column: Array) -> list[str]:
+    return [text.decode("utf-8", "replace") for text in column.tolist()]
+
+
+def _bad_item(shard: Shard, row: int, reason: str) -> BadItem:
+    return BadItem(
+        shard.fingerprint,
+        shard.keys[row],
+        shard.origins[row].decode("utf-8", "replace"),
+        shard.groups[row].decode("utf-8", "replace"),
+        shard.path,
+        row,
+        reason,
+    )
+
+
+def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
+    """Rows of a shard that can't be read or do not fit their checksums."""
+    arrays = _packed(shard.file) if shard.file.packed else _contiguous(shard.file)
+    for row, (array, expected) in enumerate(zip(arrays, shard.checksums.tolist(), strict=True)):
+        if isinstance(array, str):
+            yield row, array
+        elif checksum(array) != expected:
+            yield row, "It does not fit its checksum."
+
+
+def _contiguous(file: ShardFile) -> Iterator[Array | str]:
+    """The bytes of each array in turn, in one buffer; or why they can't be read."""
+    size = file.fingerprint.array_bytes
+    array = np.empty(size, np.uint8)
+    assert file.offset is not None
+    with file.path.open("rb") as stream:
+        for row in range(file.count):
+            try:
+                stream.seek(file.offset + row * size)
+                read = stream.readinto(array.data)
+            except OSError as error:
+                yield f"It can't be read: {error.strerror or error}."
+                continue
+            yield array if read == size else "The file ends before it does."
+
+
+def _packed(file: ShardFile) -> Iterator[Array | str]:
+    rows = file.rows()
+    for row in range(file.count):
+        try:
+            yield rows[row]
+        except (CacheError, OSError, ValueError, RuntimeError, MemoryError) as error:
+            yield error.message if isinstance(error, CacheError) else f"It can't be read: {error}"

@@ -1,0 +1,150 @@
+"""Log-linear pools and linear heads that show which part of a fused model loses points.
+
+Every pool is read on clips that its weights were not fitted to: one validation speaker is left
+out at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...toolkit.ensemble import FloatArray, pool, pool_weights
+from .views import Floats
+
+_PARTS = 5  # of the clips, where there is one speaker
+_SMALLEST = 1e-12
+_STEPS = 300  # of the solver
+
+Flags = npt.NDArray[np.bool_]
+Targets = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HeldOutPool:
+    """Log-linear pool whose weights come from other speakers than the clips it is read on.
+
+    Attributes
+    ----------
+    probabilities : array
+        (n, C).
+    shares : array
+        (M,): mean effective share of each member in the scores of the pool.
+    """
+
+    probabilities: Floats
+    shares: Floats
+
+
+def held_out_pool(
+    members: Sequence[FloatArray],
+    targets: Targets,
+    speakers: npt.NDArray[Any],
+    present: Flags | None = None,
+) -> HeldOutPool:
+    """Fit the pool once for each speaker, without that speaker's clips, and read it on them.
+
+    With one speaker the clips are divided into five parts in place of speakers.
+
+    Parameters
+    ----------
+    members : sequence of array
+        Probabilities of each member, (n, C).
+    targets : array
+        (n,) classes.
+    speakers : array
+        (n,) speaker of each clip.
+    present : array, optional
+        (n, M): which member knows something of which clip.
+    """
+    groups = np.unique(speakers, return_inverse=True)[1]
+    if groups.max(initial=0) == 0:
+        groups = np.arange(len(targets)) % _PARTS
+    probabilities = np.empty(members[0].shape, np.float64)
+    shares = np.empty((len(targets), len(members)), np.float64)
+    for group in np.unique(groups):
+        out = groups == group
+        known, read = ([p[rows] for p in members] for rows in (~out, out))
+        flags = None if present is None else present[~out]
+        weights = pool_weights(known, targets[~out], flags)
+        flags = None if present is None else present[out]
+        probabilities[out] = pool(read, weights, flags)
+        shares[out] = _shares_of(read, weights, flags)
+    return HeldOutPool(probabilities, shares.mean(axis=0))
+
+
+def measured_shares(
+    fused: FloatArray, members: Sequence[FloatArray], present: Flags | None = None
+) -> Floats:
+    """Return the effective share of each member in fused scores, (M,), measured on predictions.
+
+    The log-probabilities of the fused model, centred over classes, are regressed on those of the
+    members with weights >= 0. For strategies that report no weights.
+    """
+    from scipy.optimize import nnls
+
+    parts = _centred(members, present)  # (M, n, C)
+    wanted = _centred([fused], None)[0]
+    weights, _ = nnls(parts.reshape(len(parts), -1).T, wanted.ravel())
+    shares: Floats = _shares_of(members, weights, present).mean(axis=0)
+    return shares
+
+
+def _shares_of(members: Sequence[FloatArray], weights: Floats, present: Flags | None) -> Floats:
+    """Length of each member's part of the scores over the sum of the lengths, (n, M)."""
+    sizes = weights * np.linalg.norm(_centred(members, present), axis=2).T  # (n, M)
+    total = sizes.sum(axis=1, keepdims=True)
+    equal = 1 / len(members)
+    shares: Floats = np.where(total > _SMALLEST, sizes / np.maximum(total, _SMALLEST), equal)
+    return shares
+
+
+def _centred(members: Sequence[FloatArray], present: Flags | None) -> Floats:
+    """Log-probabilities less their mean over classes, (M, n, C); 0 where a member is absent."""
+    logs = np.log(np.maximum(np.stack(list(members)).astype(np.float64), _SMALLEST))
+    logs -= logs.mean(axis=2, keepdims=True)
+    centred: Floats = logs if present is None else logs * present.T[:, :, None]
+    return centred
+
+
+def linear_head(x: Floats, targets: Targets, classes: int, test: Floats) -> Floats:
+    """Train a regularised logistic regression and return its probabilities for `test`, (k, C).
+
+    The penalty is half the squared weights, against the loss summed over clips; classes count
+    alike. The problem is convex, so the result depends on nothing but the clips.
+
+    Parameters
+    ----------
+    x, test : array
+        (n, P) and (k, P) embeddings; standardised here by the n training clips.
+    targets : array
+        (n,) classes.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(deviation > 1e-9, deviation, np.inf)
+    z, read = (x - mean) / scale, (test - mean) / scale
+    wanted = np.eye(classes)[targets]
+    counts = wanted.sum(axis=0)
+    importance = (len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[targets]
+
+    def objective(flat: Floats) -> tuple[float, Floats]:
+        weights = flat.reshape(classes, -1)  # the last column is the bias
+        scores = z @ weights[:, :-1].T + weights[:, -1]
+        logs = scores - logsumexp(scores, axis=1, keepdims=True)
+        away = importance[:, None] * (np.exp(logs) - wanted)
+        slope = np.concatenate([away.T @ z + weights[:, :-1], away.sum(axis=0)[:, None]], axis=1)
+        loss = -(importance * (wanted * logs).sum(axis=1)).sum()
+        return float(loss + 0.5 * (weights[:, :-1] ** 2).sum()), slope.ravel()
+
+    start = np.zeros(classes * (z.shape[1] + 1))
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
+    weights = found.x.reshape(classes, -1)
+    probabilities: Floats = softmax(read @ weights[:, :-1].T + weights[:, -1], axis=1)
+    return probabilities

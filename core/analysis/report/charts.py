@@ -1,0 +1,336 @@
+"""The kinds of figures that the report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...toolkit.intervals import Interval
+from ...toolkit.metrics import Floats
+from .drawing import GRID, HEIGHT, INK, MUTED, WIDTH, Mark, draw
+from .markup import Html, readable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of a training over its epochs.
+
+    Attributes
+    ----------
+    name : str
+        What the legend calls it.
+    mark : Mark
+        How it is drawn.
+    folds : sequence of array
+        (E, 2) epoch and value of each fold; folds may have stopped at different epochs.
+    """
+
+    name: str
+    mark: Mark
+    folds: Sequence[Floats]
+
+    def __bool__(self) -> bool:
+        return any(len(fold) for fold in self.folds)
+
+
+def over_epochs(
+    lines: Sequence[Line],
+    *,
+    label: str,
+    y: str,
+    scale: float = 1.0,
+    log: bool = False,
+    level: tuple[float, str] | None = None,
+    marked: Sequence[int] = (),
+    limits: tuple[float | None, float | None] | None = None,
+) -> Html:
+    """Lines over epochs: the mean of the folds, and for solid ones a band from the lowest to
+    the highest.
+
+    Parameters
+    ----------
+    scale : float
+        Factor on the values: 100 for per cent.
+    level : (float, str), optional
+        A horizontal line and what it means, in the values' own unit.
+    marked : sequence of int
+        Epochs with a vertical line.
+    limits : (float or None, float or None), optional
+        Ends of the vertical axis, after scaling; None is what the lines need.
+    """
+
+    def paint(axes: Axes) -> None:
+        for epoch in marked:
+            axes.axvline(epoch, color=MUTED, linewidth=1, linestyle=":")
+        if level:
+            axes.axhline(scale * level[0], color=MUTED, linewidth=1, linestyle="-.")
+            axes.annotate(
+                level[1], (1, scale * level[0]), xycoords=("axes fraction", "data"), ha="right",
+                xytext=(-4, 5), textcoords="offset points", color=MUTED, fontsize=10,
+            )  # fmt: skip
+        for line in lines:
+            _paint_line(axes, line, scale)
+        if log:
+            _logarithmic(axes)
+        if limits:
+            axes.set_ylim(*limits)
+        _whole_epochs(axes, lines)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(y)
+
+    return draw(paint, label=label)
+
+
+def _paint_line(axes: Axes, line: Line, scale: float) -> None:
+    epochs, low, mean, high = spread(line.folds)
+    if not len(epochs):
+        return
+    if len(line.folds) > 1 and line.mark.dashes == "-":  # bands of both would hide each other
+        axes.fill_between(
+            epochs, scale * low, scale * high, color=line.mark.colour, alpha=0.15, linewidth=0
+        )
+    marker = "o" if len(epochs) == 1 else ""
+    axes.plot(
+        epochs, scale * mean, color=line.mark.colour, linestyle=line.mark.dashes,
+        marker=marker, markersize=4,
+    )  # fmt: skip
+
+
+def spread(folds: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Epochs, and the lowest, mean and highest value of the folds that have each, (E,)."""
+    values: dict[float, list[float]] = {}
+    for fold in folds:
+        for epoch, value in fold.tolist():
+            values.setdefault(epoch, []).append(value)
+    epochs = sorted(values)
+    each = [values[epoch] for epoch in epochs]
+    return (
+        np.array(epochs),
+        np.array([min(v) for v in each]),
+        np.array([sum(v) / len(v) for v in each]),
+        np.array([max(v) for v in each]),
+    )
+
+
+def _whole_epochs(axes: Axes, lines: Sequence[Line]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    last = max((fold[-1, 0] for line in lines for fold in line.folds if len(fold)), default=1)
+    axes.set_xlim(0 if last > 1 else 0.5, last * 1.02 if last > 1 else 1.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic vertical axis with few, plain numbers: matplotlib's own takes long to draw."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = np.log10(high / low)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,), numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def interval_bars(rows: Sequence[tuple[str, Interval, str]], *, chance: float, label: str) -> Html:
+    """A score of each model with its interval, one below the other; per cent.
+
+    Parameters
+    ----------
+    rows : sequence of (str, Interval, str)
+        Name, score, stand-in colour.
+    chance : float
+        Score of guessing.
+    """
+
+    def paint(axes: Axes) -> None:
+        for place, (_, found, colour) in enumerate(rows):
+            axes.barh(place, 100 * found.value, height=0.62, color=colour, alpha=0.75)
+            end = 100 * found.value
+            if not np.isnan(found.low):
+                axes.plot([100 * found.low, 100 * found.high], [place, place], color=INK)
+                end = max(end, 100 * found.high)
+            axes.annotate(
+                f"{100 * found.value:.1f}", (end, place), xytext=(5, 0),
+                textcoords="offset points", va="center",
+            )  # fmt: skip
+        axes.axvline(100 * chance, color=MUTED, linewidth=1, linestyle="-.")
+        axes.set_yticks(range(len(rows)), [readable(name) for name, _, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(0, 115)
+        axes.set_xticks(range(0, 101, 20))
+        axes.set_xlabel("UAR (%)")
+        axes.grid(visible=False, axis="y")
+
+    return draw(paint, label=label, width=1.15 * WIDTH, height=52 + 27 * len(rows))
+
+
+def dot_rows(
+    names: Sequence[str],
+    columns: Sequence[tuple[str, Mark, Floats]],
+    *,
+    label: str,
+    x: str,
+) -> Html:
+    """Several scores of each row as dots on a line; per cent.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the rows, from the top down.
+    columns : sequence of (str, Mark, array)
+        Name, look, and (rows,) values.
+    """
+
+    def paint(axes: Axes) -> None:
+        together = 100 * np.array([values for _, _, values in columns])  # (columns, rows)
+        for place in range(len(names)):
+            there = together[:, place][~np.isnan(together[:, place])]
+            if len(there) > 1:
+                axes.plot([there.min(), there.max()], [place, place], color=GRID, linewidth=2)
+        for (_, mark, _), values in zip(columns, together, strict=True):
+            axes.scatter(values, range(len(names)), s=40, color=mark.colour, marker=mark.marker,
+                         linewidths=0, zorder=3)  # fmt: skip
+        axes.set_yticks(range(len(names)), [readable(name) for name in names])
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(-3, 103)
+        axes.set_xlabel(x)
+        axes.tick_params(axis="y", labelsize=10)
+
+    return draw(paint, label=label, width=1.15 * WIDTH, height=52 + 15 * max(3, len(names)))
+
+
+def reliability(bins: Floats, *, colour: str, label: str) -> Html:
+    """Accuracy over confidence: a dot of the size of its bin, the diagonal where both agree.
+
+    Parameters
+    ----------
+    bins : array
+        (B, 3): mean confidence, accuracy and share of the clips of each bin that has some.
+    """
+
+    def paint(axes: Axes) -> None:
+        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="-.")
+        confidence, right, share = 100 * bins.T
+        axes.plot(confidence, right, color=colour, linewidth=1.2, alpha=0.7)
+        axes.scatter(confidence, right, s=8 + 5 * share, color=colour, alpha=0.75, linewidths=0,
+                     zorder=3)  # fmt: skip
+        axes.set_xlim(0, 103)
+        axes.set_ylim(-3, 103)
+        axes.set_xlabel("confidence (%)")
+        axes.set_ylabel("right (%)")
+
+    return draw(paint, label=label, width=0.8 * WIDTH, height=HEIGHT)
+
+
+def scattered(
+    groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, diagonal: bool, label: str
+) -> Html:
+    """Points, (n, 2) each; all points of a group are one path, which keeps the page small."""
+
+    def paint(axes: Axes) -> None:
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
+
+        for mark, points in groups:
+            if len(points):
+                # Lines of no length with round ends.
+                dots = Path(np.repeat(points, 2, axis=0), [Path.MOVETO, Path.LINETO] * len(points))
+                axes.add_patch(
+                    PathPatch(dots, facecolor="none", edgecolor=mark.colour, linewidth=3.2,
+                              capstyle="round", alpha=0.6)
+                )  # fmt: skip
+                axes.update_datalim(points)
+        axes.autoscale_view()
+        if diagonal:
+            low, high = axes.get_ylim()
+            axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle="-.")
+            axes.set_ylim(low, high)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+
+    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+
+
+def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Html:
+    """Draw intervals, (n, 2) each, as horizontal lines one above the other: a barcode."""
+
+    def paint(axes: Axes) -> None:
+        below = 0
+        for mark, bars in groups:
+            height = np.arange(below, below + len(bars)) + 0.5
+            below += len(bars)
+            ends = np.stack([bars, np.stack([height, height], axis=1)], axis=2)  # (n, 2, 2)
+            _segments(axes, ends, mark, linewidth=1.3, alpha=0.9)
+        axes.autoscale_view()
+        axes.set_ylim(0, max(below, 1))
+        axes.set_yticks([])
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+
+    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+
+
+def curves(
+    groups: Sequence[tuple[Mark, Floats]],
+    *,
+    x: str,
+    y: str,
+    label: str,
+    lines: Sequence[tuple[Mark, Floats]] = (),
+) -> Html:
+    """Draw values over their index, (n,) each.
+
+    Parameters
+    ----------
+    lines : sequence of (Mark, array)
+        Vertical lines, (n, 3) each: index and two values.
+    """
+
+    def paint(axes: Axes) -> None:
+        for mark, marked in lines:
+            ends = np.stack([marked[:, [0, 0]], marked[:, 1:]], axis=2)  # (n, 2, 2)
+            _segments(axes, ends, mark, linewidth=1.6, alpha=0.8)
+        for mark, values in groups:
+            axes.plot(values, color=mark.colour, linewidth=1.2)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+
+    return draw(paint, label=label, width=WIDTH, height=0.75 * HEIGHT)
+
+
+def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: float) -> None:
+    """Draw straight lines, (n, 2, 2) their ends' x and y, as one path: the page stays small."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    if len(ends):
+        path = Path(ends.reshape(-1, 2), [Path.MOVETO, Path.LINETO] * len(ends))
+        axes.add_patch(
+            PathPatch(path, facecolor="none", edgecolor=mark.colour, linewidth=linewidth,
+                      capstyle="butt", alpha=alpha)
+        )  # fmt: skip
+        axes.update_datalim(ends.reshape(-1, 2))
+
+
+def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Html:
+    """A figure of each layer, from the input on, (layers,) each."""
+
+    def paint(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        for mark, values in lines:
+            place = np.arange(1, len(values) + 1)
+            axes.plot(place, values, mark.dashes, color=mark.colour, marker="o", markersize=3)
+        if all((values > 0).all() for _, values in lines):
+            _logarithmic(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("layer, from the input on")
+
+    return draw(paint, label=label, height=0.8 * HEIGHT)

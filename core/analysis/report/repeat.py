@@ -1,0 +1,115 @@
+"""Everything that is needed to make the run again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ...contracts.errors import FusionError
+from ...contracts.train_config import TrainConfig
+from ...registry.parameters import as_text, bind
+from ...registry.registry import HOOKS, Registry
+from ...runs.config import RunConfig
+from .markup import Html, code, details, paragraph, section, table
+from .run_data import ReadRun
+
+_SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr"}  # for train.NAME
+
+
+def repeat(run: ReadRun, registry: Registry | None) -> Html:
+    """The command, the configuration, versions, digests and fingerprints."""
+    info, config = run.info, run.config
+    split_seed = config.seed if config.split_seed is None else config.split_seed
+    facts = [
+        ["run directory", str(run.path.absolute())],
+        ["made", info.get("created", "")],
+        ["seed of weights and order", str(config.seed)],
+        ["seed of the split", str(split_seed)],
+        *(
+            [f"split, fold {fold}", digest]
+            for fold, digest in enumerate(info["split"].get("digests", []))
+        ),
+        *([f"feature {m}", found.get("id", "")] for m, found in info["features"].items()),
+        *([name, number] for name, number in info.get("versions", {}).items()),
+        *([name, value] for name, value in info.get("machine", {}).items()),
+    ]
+    notes = []
+    if config.split_seed not in (None, config.seed):
+        notes.append("The split has a seed of its own, which only the Python API can set.")
+    return section(
+        "repeat",
+        "How to repeat it",
+        paragraph("With the same versions on the same machine this gives the same figures:"),
+        code(command_line(run, registry)),
+        *(paragraph(note) for note in notes),
+        details(
+            "Versions, seeds, digests",
+            table(["what", "value"], facts, label="Versions, seeds and digests"),
+        ),
+        details("The whole configuration", code(json.dumps(info["config"], indent=1))),
+    )
+
+
+def command_line(run: ReadRun, registry: Registry | None) -> str:
+    """The command that asks for this run, without what is the default.
+
+    Where a plugin is gone its defaults are not known: then all of its settings are written out.
+    """
+    config = run.config
+    given = ["fusion", "run"]
+    for flag, values in (
+        ("-p", config.plugins),
+        ("--data", config.data),
+        ("--balance", config.balancers),
+        ("--branch", [f"{m}={branch}" for m, branch in config.branches.items()]),
+        ("--dtype", [d if f == "*" else f"{f}={d}" for f, d in config.dtypes.items()]),
+        ("--tracker", config.trackers),
+    ):
+        for value in values:
+            given += [flag, value]
+    given += ["--features", ",".join(config.features), "--strategy", config.strategy]
+    plain = RunConfig(())
+    for name in ("labels", "split", "folds", "seed", "device", "cache", "verify", "adapt"):
+        if getattr(config, name) != getattr(plain, name):
+            given += [f"--{name}", str(getattr(config, name))]
+    given += ["--strict"] if config.strict else []
+    given += ["--tune", str(config.tune)] if config.tune else []
+    for owner, settings in config.settings.items():
+        default = _defaults(run, owner, registry)
+        for name, value in settings.items():
+            if name not in default or as_text(default[name]) != as_text(value):
+                given += _setting(owner, name, as_text(value))
+    return shlex.join(given)
+
+
+def _setting(owner: str, name: str, value: str) -> list[str]:
+    if owner == "train" and name in _SHORT:
+        return [_SHORT[name], value]
+    return ["--set", f"{owner}.{name}={value}"]
+
+
+def _defaults(run: ReadRun, owner: str, registry: Registry | None) -> Mapping[str, Any]:
+    if owner == "train":
+        return asdict(TrainConfig())
+    if registry is None:
+        return {}
+    try:
+        if owner.startswith("branch."):
+            return _branch_defaults(run, owner.removeprefix("branch."), registry)
+        kinds = [entry for kind in HOOKS for entry in registry.entries(kind)]
+        cls = next((entry.cls for entry in kinds if entry.name == owner), None)
+        return {} if cls is None else bind(cls, {}, owner=owner)
+    except FusionError:
+        return {}
+
+
+def _branch_defaults(run: ReadRun, modality: str, registry: Registry) -> Mapping[str, Any]:
+    """A branch's defaults under its extractor's advice, which is for its own branch only."""
+    branches = run.info["model"]["branches"]
+    branch = next(b["branch"] for b in branches if b["modality"]["name"] == modality)
+    extractor = registry.extractor(modality)
+    advice = extractor.default_branch_parameters if branch == extractor.default_branch else {}
+    return bind(registry.branch(branch), advice, owner=f"branch.{modality}")

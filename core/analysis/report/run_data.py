@@ -1,0 +1,206 @@
+"""A finished run as plain data: read once, from its files alone; what is missing is None."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...contracts.errors import FusionError, RunError
+from ...data.dataset import RunData
+from ...runs.config import RunConfig
+from ...runs.execution.jobs import Training, all_trainings
+from ...runs.outcome.history import kept_epochs
+from ...runs.outcome.results import Results
+from ...runs.outcome.selection import Selection
+from ...runs.outcome.test_predictions import Said
+from ...runs.run import RunDirectory
+from ...toolkit.metrics import Floats
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What every model said about the test clips, in one order.
+
+    Attributes
+    ----------
+    said : Said
+        Fold, speaker, class of each clip, and what each model took it for.
+    probabilities : dict of array
+        Model -> (n, C) float64.
+    """
+
+    said: Said
+    probabilities: dict[str, Floats]
+
+    @property
+    def corpora(self) -> npt.NDArray[np.str_]:
+        """Corpus of each clip, (n,)."""
+        return np.array([speaker.partition("/")[0] for speaker in self.said.speakers.tolist()])
+
+    def right(self, model: str) -> npt.NDArray[np.bool_]:
+        """Whether the model is right about each clip, (n,)."""
+        return np.equal(self.said.predicted[model], self.said.targets)
+
+
+@dataclass(frozen=True)
+class ReadRun:
+    """What a report knows of a run.
+
+    Attributes
+    ----------
+    path : Path
+        The run directory.
+    info : dict
+        run.json.
+    config : RunConfig
+        What was asked for.
+    results : Results
+        results.json.
+    selection : Selection or None
+        selection.json.
+    data : RunData or None
+        Clips and splits.
+    answers : Answers or None
+        predictions.csv.
+    epochs : dict
+        Training -> the records of its epochs, of the chosen trial where it was tuned. A fused
+        model that starts from the baselines has an epoch 0.
+    summaries : dict
+        Training -> its training.json.
+    diagnosis : dict or None
+        diagnosis.json.
+    """
+
+    path: Path
+    info: dict[str, Any]
+    config: RunConfig
+    results: Results
+    selection: Selection | None
+    data: RunData | None
+    answers: Answers | None
+    epochs: dict[Training, list[Record]]
+    summaries: dict[Training, Record]
+    diagnosis: Record | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.info["classes"])
+
+    @property
+    def modalities(self) -> list[str]:
+        return [branch["modality"]["name"] for branch in self.info["model"]["branches"]]
+
+    @property
+    def folds(self) -> int:
+        return int(self.info["split"]["folds"])
+
+    @property
+    def label(self) -> str:
+        """What was fused with: ``"gated + gradscale"``."""
+        return " + ".join([self.config.strategy, *self.config.balancers])
+
+    @property
+    def models(self) -> list[str]:
+        """Every row of the table."""
+        return [model.name for model in self.results.models]
+
+    def records(self, model: str) -> list[list[Record]]:
+        """The epochs of a model on each fold that has some."""
+        found = (self.epochs.get(Training(fold, model), []) for fold in range(self.folds))
+        return [records for records in found if records]
+
+
+def read_run(path: Path) -> ReadRun:
+    """Read a finished run.
+
+    Raises
+    ------
+    RunError
+        If `path` is no run directory, or the run in it is not finished.
+    """
+    run = RunDirectory.existing(path)
+    if not (path / "results.json").is_file():
+        raise RunError(
+            f"The run {path} is not finished: it has no results to report.",
+            hint=f"Finish it: fusion run --resume {path}",
+        )
+    info, trainings = run.info(), all_trainings(run)
+    summaries = {t: _object(run, f"{t.name}/training.json") for t in trainings}
+    selection = _object(run, "selection.json")
+    try:
+        results = Results.from_json(run.read_json("results.json"))
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path / 'results.json'} is damaged: {error!r}") from error
+    return ReadRun(
+        path,
+        info,
+        RunConfig.from_json(info["config"]),
+        results,
+        Selection.from_json(selection) if selection else None,
+        _clips(run),
+        _answers(run, info["classes"]),
+        {t: _epochs(run, t, summaries[t] or {}) for t in trainings},
+        {t: summary for t, summary in summaries.items() if summary},
+        _object(run, "diagnosis.json"),
+    )
+
+
+def _object(run: RunDirectory, name: str) -> dict[str, Any] | None:
+    try:
+        return run.read_json(name)
+    except RunError:
+        return None
+
+
+def _clips(run: RunDirectory) -> RunData | None:
+    try:
+        return run.read_clips()
+    except RunError:
+        return None
+
+
+def _epochs(run: RunDirectory, training: Training, summary: Record) -> list[Record]:
+    """Return the records of the epochs, that of epoch 0 first where a model has such a start."""
+    try:
+        found: list[Record] = [*kept_epochs(run, training, summary)]
+    except (OSError, ValueError):
+        return []
+    start = summary.get("start")
+    return [start, *found] if found and isinstance(start, Mapping) else found
+
+
+def _answers(run: RunDirectory, classes: Sequence[str]) -> Answers | None:
+    rows: dict[str, dict[tuple[int, str, str], list[float]]] = {}
+    path = run.path / "predictions.csv"
+    try:
+        said = Said.read(run, classes)
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file)
+            place = {name: i for i, name in enumerate(next(reader))}
+            first = place[f"p_{classes[0]}"]
+            for row in reader:
+                clip = (int(row[place["fold"]]), row[place["corpus"]], row[place["clip"]])
+                given = [float(p) for p in row[first : first + len(classes)]]
+                rows.setdefault(row[place["model"]], {})[clip] = given
+    except (OSError, KeyError, ValueError, IndexError, StopIteration, FusionError):
+        return None
+    clips = sorted(next(iter(rows.values())))  # Said's order
+    return Answers(said, {m: np.array([given[c] for c in clips]) for m, given in rows.items()})
+
+
+def series(records: Sequence[Record], metric: str) -> Floats:
+    """One figure over the epochs that have it, (E, 2): epoch and value."""
+    found = [
+        (float(record["epoch"]), float(record[metric]))
+        for record in records
+        if isinstance(record.get(metric), int | float)
+    ]
+    return np.array(found, dtype=np.float64).reshape(-1, 2)

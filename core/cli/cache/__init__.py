@@ -1,0 +1,1 @@
+"""``fusion cache`` and its commands."""

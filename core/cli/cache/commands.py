@@ -1,0 +1,186 @@
+"""``fusion cache``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...display.units import count, size
+from .. import plugin_options, registry_from
+from ..request import data_options, parse_dtypes, parse_features
+from . import serve as serving
+from . import transfer, upkeep, why
+
+if TYPE_CHECKING:
+    from ....cache import FeatureCache
+    from ....cache.shards.info import FeatureInfo
+
+
+@click.group("cache")
+def command() -> None:
+    """Precompute features, keep them sound and in bounds, share them."""
+
+
+for _module in (upkeep, transfer, serving):
+    for _command in _module.COMMANDS:
+        command.add_command(_command)
+command.add_command(why.command)
+
+
+@command.command("build", short_help="Compute the features of a corpus that are missing.")
+@data_options
+@click.option(
+    "--executor",
+    type=click.Choice(["processes", "dask", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where to compute.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Of the Dask scheduler or Ray cluster.")
+@click.option("--shard", "part", metavar="I/N", default="1/1",
+              help="Compute the I-th of N parts (1 to N) of the corpus only.")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="No progress, only the summary.")
+@plugin_options
+@click.pass_context
+def build(ctx: click.Context, /, **options: Any) -> None:
+    """Compute the features of a corpus that are not stored yet.
+
+    May be killed at any moment and called again: what is finished stays. A later
+    fusion run with the same data and parameters reads what was built here.
+
+    \b
+    fusion cache build --data PATH
+    fusion cache build --data ravdess=PATH --features mel --set mel.hop=160 --jobs 8
+    fusion cache build --data PATH --executor dask --scheduler tcp://HOST:8786
+    fusion cache build --data PATH --shard $SLURM_ARRAY_TASK_ID/8      (--array=1-8)
+    """
+    from ....cache import FeatureCache
+    from ...display.run import Display, print_build
+    from ...registry.parameters import parse_settings
+    from ...runs.config import RunConfig
+    from ...runs.feature_build import build_cache
+
+    registry = registry_from(ctx)
+    config = RunConfig(
+        data=options["data"],
+        labels=options["labels"],
+        features=parse_features(options["features"]),
+        settings=parse_settings(options["settings"]),
+        plugins=registry.requests,
+        cache=options["cache"],
+        strict=options["strict"],
+        dtypes=parse_dtypes(options["dtypes"]),
+    )
+    part = _part(options["part"])
+    with Display(quiet=options["quiet"]) as display:
+        report = build_cache(
+            config,
+            registry,
+            jobs=options["jobs"],
+            executor=options["executor"],
+            scheduler=options["scheduler"],
+            part=part,
+            on_progress=display.extracting,
+        )
+    print_build(report, FeatureCache(config.cache))
+
+
+def _part(text: str) -> tuple[int, int]:
+    from ...contracts.errors import ParameterError
+
+    number, slash, parts = text.partition("/")
+    try:
+        part = int(number), int(parts)
+    except ValueError:
+        part = 0, 0
+    if not slash or not 1 <= part[0] <= part[1]:
+        raise ParameterError(
+            f"--shard takes I/N with I from 1 to N, and was given {text!r}.",
+            hint="For example --shard 1/8 ... --shard 8/8, in eight jobs.",
+        )
+    return part
+
+
+@command.command("info", short_help="What is stored: sizes, corpora, cost, hit rate.")
+@click.option(
+    "--cache", "root", metavar="DIR|URL",
+    help="Cache folder, or another machine's cache. [default: the user's]",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def info(root: str | None, as_json: bool) -> None:
+    """What is stored: features, their parameters, items, sizes, what they cost."""
+    from ....cache import FeatureCache
+
+    cache = FeatureCache(root)
+    features = cache.info()
+    where = str(cache.upstream or cache.root)
+    if as_json:
+        listing = [_plain(feature) for feature in features]
+        summary = {"root": where, **_in_all(cache, features)}
+        click.echo(json.dumps({**summary, "features": listing}, indent=1))
+        return
+    click.echo(where)
+    if not features:
+        click.echo("  nothing stored yet (fusion cache build)")
+    for feature in features:
+        made = feature.fingerprint
+        click.echo(
+            f"  {made.name} {made.id[:8]}: {count(feature.items, 'item')} of shape "
+            f"{made.shape} in {count(feature.shards, 'shard')}, {size(feature.bytes)}, "
+            f"{_cost(feature)}"
+        )
+        parameters = ", ".join(f"{k}={v}" for k, v in made.parameters.items())
+        click.echo(f"      {'; '.join(filter(None, (f'version {made.version}', parameters)))}")
+        groups = ", ".join(f"{name or 'unnamed'} {n}" for name, n in feature.groups.items())
+        packed = f"{count(feature.packed, 'shard')} packed" if feature.packed else ""
+        if groups or packed:
+            click.echo(f"      {'; '.join(filter(None, (groups, packed)))}")
+        if feature.debris:
+            files = count(feature.debris, "temporary file")
+            click.echo(f"      {files} of killed builds")
+    if features:
+        click.echo(_in_all_text(_in_all(cache, features)))
+    for problem in cache.problems:
+        click.echo(click.style("warning: ", fg="yellow") + problem.line, err=True)
+
+
+def _plain(feature: FeatureInfo) -> dict[str, Any]:
+    return {
+        **json.loads(feature.fingerprint.canonical()),
+        "id": feature.fingerprint.id,
+        "items": feature.items,
+        "shards": feature.shards,
+        "bytes": feature.bytes,
+        "seconds": round(feature.seconds, 3),
+        "groups": dict(feature.groups),
+        "packed": feature.packed,
+        "debris": feature.debris,
+    }
+
+
+def _cost(feature: FeatureInfo) -> str:
+    each = f", {feature.seconds / feature.items:.2g} s each" if feature.items else ""
+    return f"{feature.seconds:.1f} s to compute{each}"
+
+
+def _in_all(cache: FeatureCache, features: list[FeatureInfo]) -> dict[str, Any]:
+    from ....cache.builds.journal import hit_rate, registered_runs
+
+    return {
+        "items": sum(feature.items for feature in features),
+        "bytes": sum(feature.bytes for feature in features),
+        "seconds": round(sum(feature.seconds for feature in features), 3),
+        "runs": len(registered_runs(cache)),
+        "hit_rate": hit_rate(cache),
+    }
+
+
+def _in_all_text(total: dict[str, Any]) -> str:
+    rate = total["hit_rate"]
+    hits = "" if rate is None else f"; the last runs found {100 * rate:.0f} % of theirs here"
+    return (
+        f"in all {count(total['items'], 'item')}, {size(total['bytes'])}, "
+        f"{total['seconds']:.1f} s to compute; {count(total['runs'], 'run')} registered{hits}"
+    )

@@ -1,0 +1,293 @@
+"""``fusion cache verify``, ``gc``, ``pack`` and ``unpack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import plugin_options, registry_from
+
+if TYPE_CHECKING:
+    from ....cache import FeatureCache, Fingerprint
+    from ....cache.shards.codecs import Codec
+    from ....cache.upkeep.gc import FeatureGc
+    from ....cache.upkeep.rewrite import PackReport
+    from ....cache.upkeep.verify import BadItem, VerifyReport
+    from ...workflows.cache_upkeep import Garbage, RepairReport
+
+_CACHE = click.option("--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]")
+_FEATURES = click.option(
+    "--feature", "features", multiple=True, metavar="NAME[-ID]",
+    help="Only this feature. May be repeated.",
+)  # fmt: skip
+
+
+# -- verify --------------------------------------------------------------------------
+
+
+@click.command("verify", short_help="Read everything, name and mend what is damaged.")
+@click.option("--repair", is_flag=True, help="Drop what is damaged, and compute it again.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N",
+              help="Processes that compute. [default: one per core]")  # fmt: skip
+@_CACHE
+@plugin_options
+@click.pass_context
+def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None) -> int:
+    """Read everything that is stored and compare it with its checksums.
+
+    Names each bad item: feature, recording, shard, and what is wrong. Exits with 0 if all is
+    fine or was repaired, and with 1 if not.
+
+    With --repair an item is computed again where its recording lies unchanged where it was, by
+    the same version of its extractor; otherwise it is dropped, and counts as missing.
+    """
+    from ....cache.store import local_cache
+    from ....cache.upkeep.verify import verify as verify_cache
+    from ...display.progress import bar
+
+    cache = local_cache(root)
+    with bar("reading", of_bytes=True) as advance:
+        report = verify_cache(cache, on_progress=advance)
+    _print_verified(cache, report)
+    if report.fine:
+        return 0
+    if not repair and report.mendable:
+        click.echo("fusion cache verify --repair drops what is damaged and computes it again.")
+    if not repair:
+        return 1
+    from ...workflows.cache_upkeep import repair as repair_cache
+
+    registry = registry_from(ctx)
+    with bar("computing") as advance:
+        repaired = repair_cache(
+            cache, report, registry, jobs=jobs, on_progress=lambda p: advance(p.done, p.total)
+        )
+    _print_repaired(report, repaired)
+    return 0 if repaired.complete else 1
+
+
+def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
+    from ...display.units import count, size
+
+    for problem in report.aside:
+        _warn(f"left alone: {problem.line}")
+    for file in report.bad_files:
+        click.echo(f"{_file(cache, file.path)}: {file.reason}")
+    for item in report.bad_items:
+        click.echo(f"{_item(item)}: {item.reason}")
+    found = f"{len(report.bad_items)} bad" if report.bad_items else "none bad"
+    files = f", {count(len(report.bad_files), 'bad file')}" if report.bad_files else ""
+    click.echo(
+        f"{cache.root}: {count(report.items, 'item')} in {count(report.shards, 'shard')} of "
+        f"{count(report.features, 'feature')}, {found}{files}; {size(report.bytes)} read in "
+        f"{report.seconds:.1f} s"
+    )
+
+
+def _print_repaired(report: VerifyReport, repaired: RepairReport) -> None:
+    from ...display.units import count
+
+    for item, reason in repaired.lost:
+        click.echo(f"{_item(item)}: dropped; {reason}")
+    for text in repaired.left:
+        click.echo(text)
+    lost = f"; {len(repaired.lost)} could not be computed again" if repaired.lost else ""
+    click.echo(
+        f"{count(len(report.bad_items), 'bad item')} dropped, {repaired.repaired} computed "
+        f"again{lost}"
+    )
+
+
+def _item(item: BadItem) -> str:
+    from ...display.units import shortened
+
+    recording = item.origin or f"key {shortened(item.key)}"
+    return f"{_feature(item.fingerprint)}, {recording}, in {item.path.name}"
+
+
+# -- gc ------------------------------------------------------------------------------
+
+
+@click.command("gc", short_help="Remove what no run needs, by age or to a budget.")
+@click.option("--older-than", metavar="TIME",
+              help="Remove what was last used longer ago: 12h, 30d, 2w; 0 for all.")  # fmt: skip
+@click.option("--max-size", metavar="SIZE",
+              help="Remove the least recently used until the cache fits: 500MB, 10GB.")  # fmt: skip
+@click.option("--runs", "folders", multiple=True, metavar="DIR",
+              help="Keep what run directories in and below DIR need, too.")  # fmt: skip
+@click.option("--imported", is_flag=True, help="Remove imported features, too.")
+@click.option("--forget", is_flag=True,
+              help="Forget runs that can't be seen: of other machines, not mounted.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@_CACHE
+def gc(
+    older_than: str | None,
+    max_size: str | None,
+    folders: tuple[str, ...],
+    imported: bool,
+    forget: bool,
+    dry_run: bool,
+    root: str | None,
+) -> int:
+    """Remove what no run needs, by age or to a budget.
+
+    What run directories need is kept always: of the runs that used this cache, finished or not,
+    and of those below --runs. Without --older-than and --max-size only the debris of killed
+    builds goes, and you are told what no run needs. Exits with 1 if the cache stays larger than
+    --max-size.
+
+    \b
+    fusion cache gc --dry-run --older-than 30d
+    fusion cache gc --max-size 10GB --runs ~/experiments
+    """
+    from ....cache.store import local_cache
+    from ...display.progress import bar
+    from ...display.units import parse_duration, parse_size
+    from ...workflows.cache_upkeep import collect_garbage
+
+    age = None if older_than is None else parse_duration(older_than, "--older-than")
+    budget = None if max_size is None else parse_size(max_size, "--max-size")
+    cache = local_cache(root)
+    with bar("removing", of_bytes=True) as advance:
+        garbage = collect_garbage(
+            cache,
+            folders=[Path(folder).expanduser() for folder in folders],
+            older_than=age,
+            max_bytes=budget,
+            imported=imported,
+            forget=forget,
+            dry_run=dry_run,
+            on_progress=advance,
+        )
+    for problem in garbage.report.left:
+        _warn(f"left alone: {problem.line}")
+    _print_garbage(cache, garbage, dry_run, bounded=age is not None or budget is not None)
+    return 1 if garbage.report.missed else 0
+
+
+def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, bounded: bool) -> None:
+    from ...display.units import count, size
+
+    report = garbage.report
+    done = "would be removed" if dry_run else "removed"
+    click.echo(
+        f"{cache.root}: {size(report.before)} in {count(len(report.features), 'feature')}; "
+        f"{count(len(garbage.runs), 'run')} read"
+    )
+    for feature in report.features:
+        click.echo(f"  {_feature(feature.fingerprint)}")
+        for line in _fate(feature, garbage, done, bounded):
+            click.echo(f"      {line}")
+    items = sum(feature.removed for feature in report.features)
+    gone = [f"{count(items, 'item')}, {size(report.freed)}"] if items else []
+    for paths, one, several in (
+        (report.debris, "file of a killed process", "files of killed processes"),
+        (report.registrations, "note of a run that has gone", "notes of runs that have gone"),
+        (report.folders, "empty folder", "empty folders"),
+    ):
+        gone += [count(len(paths), one, several)] if paths else []
+    click.echo(f"{done}: {'; '.join(gone) or 'nothing'}")
+    if report.missed:
+        needed = sum(feature.referenced_bytes for feature in report.features)
+        late = sum(feature.unreferenced_bytes for feature in report.features)
+        lately = f", {size(late)} were used lately (--older-than 0 removes them)" if late else ""
+        _warn(f"The budget is missed by {size(report.missed)}: {size(needed)} are needed{lately}.")
+
+
+def _fate(feature: FeatureGc, garbage: Garbage, done: str, bounded: bool) -> list[str]:
+    """What becomes of a feature's items, and why."""
+    from ...display.units import count, size
+
+    id = feature.fingerprint.id
+    lines = []
+    if feature.removed:
+        rewritten = f", {feature.rewritten} rewritten" if feature.rewritten else ""
+        lines.append(
+            f"{count(feature.removed, 'item')}, {size(feature.removed_bytes)}, {done} "
+            f"({count(feature.shards, 'shard')} in whole{rewritten})"
+        )
+    if feature.referenced:
+        users = garbage.users.get(id, 0)
+        why = f"{count(users, 'run needs', 'runs need')} them" if users else "imported"
+        lines.append(
+            f"{count(feature.referenced, 'item')}, {size(feature.referenced_bytes)}, kept: {why}"
+        )
+    if feature.unreferenced:
+        bounds = "used lately, or within the budget"
+        why = bounds if bounded else "--older-than or --max-size removes them"
+        lines.append(
+            f"{count(feature.unreferenced, 'item')}, {size(feature.unreferenced_bytes)}, that no "
+            f"run needs, kept: {why}"
+        )
+    return lines or ["empty"]
+
+
+# -- pack, unpack --------------------------------------------------------------------
+
+
+@click.command("pack")
+@click.option("--codec", type=click.Choice(["zstd", "blosc2"]), default="zstd",
+              show_default=True, help="Both lose nothing.")  # fmt: skip
+@_FEATURES
+@_CACHE
+def pack(codec: Codec, features: tuple[str, ...], root: str | None) -> int:
+    """Compress features that are seldom used. They stay readable, but more slowly.
+
+    Needs hdf5plugin, also to read what is packed: pip install 'modal-fusion[pack]'.
+    """
+    from ....cache.store import local_cache
+    from ....cache.upkeep.rewrite import pack as pack_cache
+    from ...display.progress import bar
+
+    cache = local_cache(root)
+    with bar("packing", of_bytes=True) as advance:
+        report = pack_cache(cache, codec, _chosen(cache, features), advance)
+    return _print_packed(cache, report, "packed")
+
+
+@click.command("unpack")
+@_FEATURES
+@_CACHE
+def unpack(features: tuple[str, ...], root: str | None) -> int:
+    """Make packed features fast again."""
+    from ....cache.store import local_cache
+    from ....cache.upkeep.rewrite import unpack as unpack_cache
+    from ...display.progress import bar
+
+    cache = local_cache(root)
+    with bar("unpacking", of_bytes=True) as advance:
+        report = unpack_cache(cache, _chosen(cache, features), advance)
+    return _print_packed(cache, report, "unpacked")
+
+
+def _chosen(cache: FeatureCache, features: tuple[str, ...]) -> list[Fingerprint] | None:
+    from ....cache.upkeep.naming import find_feature
+
+    return list(dict.fromkeys(find_feature(cache, text) for text in features)) or None
+
+
+def _print_packed(cache: FeatureCache, report: PackReport, done: str) -> int:
+    from ...display.units import count, size
+
+    for problem in report.left:
+        _warn(f"left alone: {problem.line}")
+    sizes = f": {size(report.before)} before, {size(report.after)} now" if report.shards else ""
+    click.echo(f"{cache.root}: {count(report.shards, 'shard')} {done}{sizes}")
+    return 1 if report.left else 0
+
+
+def _feature(fingerprint: Fingerprint) -> str:
+    return f"{fingerprint.name} {fingerprint.id[:8]}"
+
+
+def _file(cache: FeatureCache, path: Path) -> str:
+    return str(path.relative_to(cache.root))
+
+
+def _warn(text: str) -> None:
+    click.echo(click.style("warning: ", fg="yellow") + text, err=True)
+
+
+COMMANDS: list[click.Command] = [verify, gc, pack, unpack]

@@ -1,0 +1,1 @@
+"""``fusion plugins`` and its commands."""

@@ -1,0 +1,100 @@
+"""``fusion plugins``."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import plugin_options, registry_from
+from .check import command as check
+from .list import command as list_plugins
+from .new import command as new
+from .trace import command as trace
+
+if TYPE_CHECKING:
+    from ...registry.registry import Entry, Registry
+
+
+@click.group("plugins")
+def command() -> None:
+    """List plugins, show what they are, and what they take."""
+
+
+command.add_command(list_plugins)
+command.add_command(new)
+command.add_command(check)
+command.add_command(trace)
+
+
+@command.command("show")
+@click.argument("name")
+@plugin_options
+@click.pass_context
+def show(ctx: click.Context, name: str) -> None:
+    """What a plugin does, and its parameters with types and defaults.
+
+    NAME may also be train, the settings of every training, or diagnosis, its thresholds.
+    """
+    from ...analysis.diagnosis import Thresholds
+    from ...contracts.errors import UnknownNameError
+    from ...contracts.train_config import TrainConfig
+    from ...registry.reference import owner_of, sections
+
+    registry = registry_from(ctx)
+    found = [entry for entry in registry.entries() if entry.name == name]
+    others = {"train": TrainConfig, "diagnosis": Thresholds}
+    if name in others:
+        click.echo(sections(others[name])[0][1] + "\n")
+        _echo_parameters(others[name], name)
+    elif not found:
+        known = {entry.name for entry in registry.entries()} | set(others)
+        reasons = [str(p) for p in registry.problems if p.source.plugin == name]
+        raise UnknownNameError("plugin", name, known, hint=next(iter(reasons), None))
+    for entry in found:
+        _echo_origin(entry, registry)
+        first, *rest = sections(entry.cls)
+        click.echo((first[1] or "No description.") + "\n")
+        _echo_parameters(entry.cls, owner_of(entry))
+        for title, text in rest:
+            if title not in ("Parameters", "Attributes"):
+                click.echo(f"\n{title}\n{textwrap.indent(text, '  ')}")
+
+
+def _echo_origin(entry: Entry, registry: Registry) -> None:
+    """Where a plugin comes from, and what of its contract it has of its own."""
+    from ...registry.collecting import HOOKS
+    from ...registry.interface import own_methods
+
+    origin = f"{entry.source.distribution} {entry.source.version}".strip()
+    click.echo(
+        click.style(entry.name, bold=True)
+        + f" · {entry.kind}, version {entry.cls.version}, from {origin}\n"
+    )
+    module = entry.cls.__module__
+    told = {
+        "module": module,
+        "file": getattr(sys.modules[module], "__file__", None) or "none",
+        "contract": f"version {registry.api_version(entry.source)}",
+        "registered by": f"{HOOKS[entry.kind]}, in the plugin {entry.source.plugin!r}",
+        "hooks used": ", ".join(own_methods(entry.cls, entry.kind)) or "none",
+    }
+    for title, text in told.items():
+        click.echo(f"{title:<15}{text}")
+    click.echo()
+
+
+def _echo_parameters(cls: type, owner: str) -> None:
+    from ...registry.parameters import parameters_of, space_of
+
+    parameters, space = parameters_of(cls), space_of(cls)
+    click.echo("Parameters" if parameters else "No parameters.")
+    for parameter in parameters.values():
+        tuned = f"  [--tune: {space[parameter.name]}]" if parameter.name in space else ""
+        click.echo(
+            f"  {owner}.{parameter.name}: {parameter.type_name} = {parameter.default!r}{tuned}"
+        )
+        if parameter.doc:
+            click.echo(f"      {parameter.doc}")

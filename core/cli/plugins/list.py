@@ -1,0 +1,173 @@
+"""``fusion plugins list``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import plugin_options, registry_from
+
+if TYPE_CHECKING:
+    from ...registry.problems import Problem, Source
+    from ...registry.registry import Entry, Registry
+
+_LONGEST = 28  # of a cell that a column makes room for; the rest of a longer one moves
+
+
+@click.command("list", short_help="Every plugin: status, version, origin, hooks.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@plugin_options
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Every plugin, by kind: status, name, version, where it came from, and its hooks.
+
+    A star marks what a run uses when you name none of its kind. The hooks are the methods of
+    its contract (docs/hooks.md) that a plugin has of its own.
+    """
+    registry = registry_from(ctx, silent=True)  # what is broken has a row
+    if as_json:
+        click.echo(json.dumps(_listing(registry), indent=1))
+        return
+    terminal = sys.stdout.isatty()
+    for line in _lines(registry, shutil.get_terminal_size().columns if terminal else 0):
+        click.echo(line)
+
+
+def _lines(registry: Registry, width: int) -> Iterator[str]:
+    """The table; wrapped to `width` columns, or not at all for 0."""
+    from ...registry.collecting import HOOKS
+    from ...registry.interface import own_methods
+    from ...registry.reference import summary
+
+    entries = registry.entries()
+    cells = [(_star(e), e.cls.version, _origin(e.source)) for e in entries]
+    widths = [max((len(c) for c in column if len(c) <= _LONGEST), default=0) + 2
+              for column in zip(*cells, strict=True)]  # fmt: skip
+    for kind, hook in HOOKS.items():
+        rows = [entry for entry in entries if entry.kind == kind]
+        if rows:
+            yield click.style(f"{kind}", bold=True) + f"  (registered by {hook})"
+        for entry in rows:
+            hooks = ", ".join(own_methods(entry.cls, kind)) or "none of its own"
+            row = _row((_star(entry), entry.cls.version, _origin(entry.source)), widths)
+            yield f"  {click.style('ok', fg='green')}  {row}".rstrip()
+            yield from _wrapped(summary(entry.cls), width)
+            yield from _wrapped(f"hooks: {hooks}", width)
+        if rows:
+            yield ""
+    yield from _left_out(registry, width)
+    yield "* used by default. More on one: fusion plugins show NAME"
+
+
+def _left_out(registry: Registry, width: int) -> Iterator[str]:
+    from ...registry.registry import Entry
+
+    for blocked in registry.blocked:
+        if isinstance(blocked, Entry):
+            what, source = f"{blocked.kind} {blocked.name}", blocked.source
+        else:
+            what, source = blocked.plugin, blocked
+        yield f"  {click.style('blocked', fg='yellow')}  {what}, from {_origin(source)}"
+    if registry.blocked:
+        yield ""
+    for problem in registry.problems:
+        what = problem.part or problem.source.plugin
+        yield f"  {click.style('broken', fg='red')}  {what}, from {_origin(problem.source)}"
+        yield from _wrapped(problem.reason, width)
+        if problem.remedy:
+            yield from _wrapped(problem.remedy, width)
+        yield ""
+    for deprecation in registry.deprecations:
+        yield from _wrapped(f"{deprecation}", width, indent="")
+        yield ""
+
+
+def _row(cells: tuple[str, ...], widths: list[int]) -> str:
+    return "".join(f"{cell:<{width}}" if len(cell) < width else f"{cell}  "
+                   for cell, width in zip(cells, widths, strict=True))  # fmt: skip
+
+
+def _wrapped(text: str, width: int, indent: str = " " * 6) -> list[str]:
+    if not width:
+        return [indent + text]
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _star(entry: Entry) -> str:
+    return f"{entry.name} *" if entry.cls.default else entry.name
+
+
+def _origin(source: Source) -> str:
+    return f"{source.distribution} {source.version}".strip()
+
+
+# -- for machines --------------------------------------------------------------------
+
+
+def _listing(registry: Registry) -> dict[str, Any]:
+    return {
+        "plugins": [_plugin(entry, registry) for entry in registry.entries()],
+        "problems": [_problem(problem) for problem in registry.problems],
+        "blocked": [_blocked(blocked) for blocked in registry.blocked],
+        "deprecations": [
+            {**_source(deprecation.source), "uses": list(deprecation.uses)}
+            for deprecation in registry.deprecations
+        ],
+    }
+
+
+def _plugin(entry: Entry, registry: Registry) -> dict[str, Any]:
+    from ...registry.collecting import HOOKS
+    from ...registry.interface import own_methods
+    from ...registry.reference import summary
+
+    return {
+        "status": "ok",
+        "kind": entry.kind,
+        "name": entry.name,
+        "version": entry.cls.version,
+        "default": entry.cls.default,
+        **_source(entry.source),
+        "module": entry.cls.__module__,
+        "api_version": registry.api_version(entry.source),
+        "registered_by": HOOKS[entry.kind],
+        "hooks": own_methods(entry.cls, entry.kind),
+        "summary": summary(entry.cls),
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {
+        "status": "broken",
+        **_source(problem.source),
+        "part": problem.part or None,
+        "hook": problem.hook or None,
+        "reason": problem.reason,
+        "remedy": problem.remedy or None,
+    }
+
+
+def _blocked(blocked: Source | Entry) -> dict[str, Any]:
+    from ...registry.registry import Entry
+
+    if isinstance(blocked, Entry):
+        own = {"kind": blocked.kind, "name": blocked.name}
+        return {"status": "blocked", **own, **_source(blocked.source)}
+    return {"status": "blocked", "kind": None, "name": None, **_source(blocked)}
+
+
+def _source(source: Source) -> dict[str, str]:
+    return {
+        "plugin": source.plugin,
+        "distribution": source.distribution,
+        "distribution_version": source.version,
+    }

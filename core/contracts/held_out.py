@@ -1,0 +1,74 @@
+"""Fit a strategy's held-out parameters to clips that no branch was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+RIDGE = 0.02  # per squared unit of a parameter, as for the pool (docs/methods.md)
+
+
+class Fitted(Protocol):
+    """A strategy with parameters that training clips can't fit."""
+
+    def held_out_parameters(self) -> Sequence[nn.Parameter]: ...
+
+    def __call__(self, *inputs: Any) -> Any: ...
+
+
+def fit_held_out(strategy: Fitted, inputs: dict[str, Tensor], labels: Tensor) -> None:
+    """Minimise cross-entropy plus ``RIDGE * |p|^2`` over ``strategy.held_out_parameters()``.
+
+    The fit starts from 0, so that it depends on the clips alone and not on fits before it. A
+    fit that meets values that are not finite, or ends worse than 0, leaves the parameters at 0.
+
+    Parameters
+    ----------
+    inputs : dict of Tensor
+        What the strategy's `forward` receives for the held-out clips, by modality.
+    labels : Tensor
+        (n,) int64.
+    """
+    parameters = list(strategy.held_out_parameters())
+    if not parameters:
+        return
+    inputs = {m: x.detach().float() for m, x in inputs.items()}
+    with torch.enable_grad(), torch.autocast(labels.device.type, enabled=False):
+        for parameter in parameters:
+            parameter.data.zero_()
+            parameter.requires_grad_(True)
+
+        def objective() -> Tensor:
+            loss = functional.cross_entropy(strategy(inputs).float(), labels)
+            return loss + RIDGE * torch.stack([p.square().sum() for p in parameters]).sum()
+
+        before = after = float(objective().detach())
+        search = torch.optim.LBFGS(
+            parameters, max_iter=100, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            search.zero_grad()
+            value = objective()
+            gradients = torch.autograd.grad(value, parameters)  # the others' stay as they are
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            return value
+
+        if math.isfinite(before):
+            try:
+                search.step(closure)  # type: ignore[no-untyped-call]
+                after = float(objective().detach())
+            except RuntimeError:  # torch refuses a step whose length is not finite
+                after = math.nan
+    if not after <= before or not all(bool(p.isfinite().all()) for p in parameters):
+        for parameter in parameters:
+            parameter.data.zero_()
+    for parameter in parameters:
+        parameter.grad = None
+        parameter.requires_grad_(False)

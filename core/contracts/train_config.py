@@ -1,0 +1,148 @@
+"""Settings of a training, as plugins may read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from .errors import ParameterError
+from .space import LogUniform, Space, Uniform
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Settings of one training; the same for baselines and fused model.
+
+    Set with ``--set train.NAME=VALUE``.
+
+    Parameters
+    ----------
+    epochs : int
+        Budget of every training, in passes over the training clips.
+    start : {"baselines", "scratch"}
+        Where the branches of the fused model start: with the weights that each has in its
+        single-modality baseline, or untrained. A fused model that starts from the baselines
+        trains for `finetune` times `epochs` more; a control, the best single modality, is then
+        trained from scratch for the same total.
+    finetune : float
+        Epochs of a fused model that starts from the baselines, as a share of `epochs`, in
+        (0, 1]; at least one epoch.
+    branch_rate : float
+        Factor on the learning rate of branches that start from the baselines, > 0.
+    batch_size : int
+        Clips per step.
+    optimizer : {"adamw", "sgd"}
+        AdamW, or SGD with Nesterov momentum 0.9.
+    lr : float
+        Peak learning rate, after warm-up; falls to 0 along a cosine.
+    warmup : float
+        Share of all steps in which the learning rate rises.
+    weight_decay : float
+        Weight decay; decoupled in AdamW, a part of the gradient in SGD.
+    clip : float
+        Largest norm of the gradient over all parameters; 0 means no clipping.
+    label_smoothing : float
+        Probability spread over the other classes in the target.
+    class_weights : {"none", "sqrt", "balanced"}
+        Weight of a class in the loss: equal, by the square root of 1/frequency, or by
+        1/frequency.
+    smooth : int
+        The best epoch is the one with the highest mean of validation UAR over this many
+        epochs up to it.
+    patience : int
+        Stop when that mean has not risen for this many epochs; 0 means never.
+    average : float
+        Decay of the moving average of the weights that is validated and handed out, per
+        step; 0 means the weights themselves.
+    dim : int
+        Size of the embedding of each branch.
+    normalise : {"feature", "channel", "none"}
+        Standardise inputs by training-split statistics. "feature": one mean and deviation for
+        each channel and for each index of an axis called "frequency", "coefficient" or
+        "statistic" (and for each value of an array whose axes have no names); "channel": one
+        for each channel; "none": not at all.
+    masks : int
+        Masks of each kind per clip and step (SpecAugment, Park 2019); 0 switches them off.
+    mask_frequency, mask_time : float
+        Largest width of a mask, as a share of the axis, on axes that the modality calls
+        "frequency" and "time".
+    shift_frequency, shift_time : float
+        Largest random shift along such an axis, as a share of it; circular in time.
+    precision : {"auto", "float32", "bfloat16"}
+        Arithmetic of the networks. Auto: bfloat16 where the device computes it natively.
+    compile : bool
+        Compile the branches with torch.compile.
+    threads : int
+        CPU threads of each training, where it has a process of its own. More of them help a
+        training that is alone on a machine; another number rounds differently.
+    graphs : bool
+        On CUDA, record the work of branches that allow it as CUDA graphs. Without effect elsewhere,
+        and on compiled branches.
+    """
+
+    epochs: int = 80
+    start: Literal["baselines", "scratch"] = "baselines"
+    finetune: float = 0.25
+    branch_rate: float = 0.1
+    batch_size: int = 16
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 3e-3
+    warmup: float = 0.1
+    weight_decay: float = 1e-2
+    clip: float = 5.0
+    label_smoothing: float = 0.1
+    class_weights: Literal["none", "sqrt", "balanced"] = "sqrt"
+    smooth: int = 5
+    patience: int = 30
+    average: float = 0.98
+    dim: int = 64
+    normalise: Literal["feature", "channel", "none"] = "feature"
+    masks: int = 2
+    mask_frequency: float = 0.125
+    mask_time: float = 0.125
+    shift_frequency: float = 0.05
+    shift_time: float = 0.25
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    threads: int = 1
+    graphs: bool = True
+
+    # Neither epochs nor batch_size: every trial has the same budget.
+    space: ClassVar[Mapping[str, Space]] = {
+        "lr": LogUniform(3e-4, 3e-2),
+        "weight_decay": LogUniform(1e-4, 1e-1),
+        "label_smoothing": Uniform(0.0, 0.3),
+    }
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "branch_rate", "batch_size", "lr", "dim", "smooth", "threads")
+        if not 0 < self.finetune <= 1:
+            raise ParameterError(
+                f"train.finetune must be above 0 and at most 1, and is {self.finetune}."
+            )
+        if self.batch_size < 2:
+            raise ParameterError(
+                "train.batch_size must be 2 or more: batch normalisation needs it."
+            )
+        shares = (
+            "warmup", "label_smoothing", "average", "mask_frequency", "mask_time",
+            "shift_frequency", "shift_time",
+        )  # fmt: skip
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ParameterError(f"train.{name} must be above 0, and is {getattr(self, name)}.")
+        for name in shares:
+            if not 0 <= getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise ParameterError(f"train.{name} must be from 0 to below 1, and is {value}.")
+        for name in ("weight_decay", "clip", "patience", "masks"):
+            if not getattr(self, name) >= 0:
+                raise ParameterError(
+                    f"train.{name} must be 0 or more, and is {getattr(self, name)}."
+                )
+
+    @property
+    def finetuning(self) -> TrainConfig:
+        """The settings of a fused model that starts from the baselines: fewer epochs."""
+        return replace(self, epochs=max(1, round(self.finetune * self.epochs)))

@@ -1,0 +1,1 @@
+"""From sources to batches: corpora, splits, extraction, arrays, missing modalities."""

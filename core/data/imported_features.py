@@ -1,0 +1,158 @@
+"""Features that no extractor here makes: imported into the cache, they take part like others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from ...cache import FeatureCache, Fingerprint, digest_recording
+from ...cache.exchange.imports import imported_features
+from ..contracts import Extractor, Recording
+from ..contracts.errors import (
+    CacheError,
+    MissingModalityError,
+    ParameterError,
+    RecordingError,
+    UnknownNameError,
+)
+from ..registry.collecting import is_module_attribute, well_formed
+from ..registry.parameters import bind
+from ..registry.registry import RESERVED, Registry
+
+
+class Imported(Extractor):
+    """Stands in for the extractor of an imported feature: it looks arrays up.
+
+    Parameters
+    ----------
+    fingerprint : Fingerprint
+        As stored with the feature.
+    cache : str or None
+        Where it is stored; None means the user's cache.
+    """
+
+    def __init__(self, fingerprint: Fingerprint, cache: str | None) -> None:
+        # Not by assignment: a plugin's class has one name, this one has many.
+        vars(self).update(name=fingerprint.name, version=fingerprint.version)
+        self.fingerprint = fingerprint
+        self.shape = fingerprint.shape
+        self.dtype = fingerprint.dtype
+        self.parameters = {"version": fingerprint.version}
+        self._cache = cache
+
+    def extract(self, recording: Recording) -> npt.NDArray[Any]:
+        cache = FeatureCache(self._cache)
+        try:
+            key = digest_recording(recording.path, recording.start, recording.end)
+        except CacheError as error:
+            raise RecordingError(error.message) from None
+        missing = cache.missing(self.fingerprint, [key])
+        if missing and not cache.fetch(self.fingerprint, missing):
+            raise self._lacks(recording)
+        return cache.open(self.fingerprint, [key], verify="always")[0]
+
+    def compute(self, recording: Recording) -> npt.NDArray[Any]:
+        """What a build asks for where neither cache has an array: an error that says so."""
+        raise self._lacks(recording)
+
+    def _lacks(self, recording: Recording) -> MissingModalityError:
+        return MissingModalityError(f"no array of {self.name!r} was imported for {recording}")
+
+
+@dataclass
+class _Choice:
+    """What can be set of an imported feature.
+
+    Parameters
+    ----------
+    version : str
+        Which of several; empty where there is only one.
+    """
+
+    version: str = ""
+
+
+def find_imported(
+    unknown: UnknownNameError,
+    name: str,
+    given: Mapping[str, Any],
+    registry: Registry,
+    cache: str | None,
+) -> Imported:
+    """The imported feature of that name, where no extractor has it.
+
+    Parameters
+    ----------
+    unknown : UnknownNameError
+        What the registry said of `name`.
+    given : mapping
+        Settings of the feature: ``version`` chooses one of several.
+
+    Raises
+    ------
+    UserError
+        If the cache holds no such feature either, several versions of it, or one that can't
+        take part in a run.
+    """
+    if unknown.hint is not None:  # a plugin of that name is there, and broken
+        raise unknown
+    features = _candidates(name, given, FeatureCache(cache))
+    own = [feature for feature in features if feature.name == name]
+    if not own:
+        known = {entry.name for entry in registry.entries("extractor")}
+        raise UnknownNameError(
+            "extractor",
+            name,
+            known | {feature.name for feature in features},
+            hint="Features that another tool made: fusion cache import NAME SOURCE",
+        )
+    problem = name_problem(name, registry)
+    if problem is not None:
+        raise ParameterError(
+            f"The imported feature {name!r} can't take part in a run: {problem}",
+            hint="Import it under another name: fusion cache import NAME SOURCE",
+        )
+    choice = _Choice(**bind(_Choice, given, owner=name))
+    return Imported(_chosen(name, choice.version, own), cache)
+
+
+def _candidates(name: str, given: Mapping[str, Any], cache: FeatureCache) -> list[Fingerprint]:
+    """Imported features; the other machine is asked only if the one that is meant is not here."""
+    here = imported_features(cache, elsewhere=False)
+    meant = (name, given.get("version"))
+    if any((feature.name, feature.version) == meant for feature in here):
+        return here
+    return imported_features(cache)
+
+
+def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerprint:
+    chosen = [f for f in features if f.version == version] if version else features
+    listed = ", ".join(f"{f.version} ({f.dtype} of shape {f.shape})" for f in features)
+    if not chosen:
+        raise UnknownNameError(f"version of {name}", version, (f.version for f in features))
+    if len(chosen) > 1:
+        raise ParameterError(
+            f"The cache holds several imports of {name!r}: {listed}.",
+            hint=f"Choose one: --set {name}.version={features[-1].version}",
+        )
+    if "complex" in chosen[0].dtype:
+        raise ParameterError(
+            f"The imported feature {name!r} holds complex numbers, which no branch takes.",
+            hint="Import real and imaginary parts, or magnitude and phase, as two channels.",
+        )
+    return chosen[0]
+
+
+def name_problem(name: str, registry: Registry) -> str | None:
+    """Why an imported feature can't be called `name` and take part in a run, or None."""
+    for entry in registry.entries():
+        if entry.name == name:
+            return f"{entry.source} gives that name to its {entry.kind}."
+    if not well_formed(name):
+        return "Names are lower case letters, digits and underscores, and begin with a letter."
+    if name in RESERVED or is_module_attribute(name):
+        return f"{name!r} is reserved."
+    return None

@@ -1,0 +1,90 @@
+"""Name of the task that a run measures, plain or speaker-adapted, in one place for all outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ..contracts.data import Clip
+from ..contracts.errors import CorpusError, UnknownNameError
+from .split_modes import MODES, speaker_of
+
+AdaptName = Literal["none", "speaker"]
+ADAPTS: tuple[AdaptName, ...] = ("none", "speaker")
+NAME = "speaker-adapted"
+SENTENCE = (
+    "Speaker-adapted: features were standardised by the unlabelled clips of each speaker, "
+    "test speakers included."
+)
+
+
+def adapt_of(info: Mapping[str, Any]) -> str:
+    """Return how the run of a ``run.json`` adapts; runs of older versions do not."""
+    return str(info["config"].get("adapt", "none"))
+
+
+def task_name(adapt: str) -> str:
+    """Return ``"speaker-adapted"``, or nothing for a run without adaptation."""
+    return NAME if adapt == "speaker" else ""
+
+
+def task_sentence(adapt: str) -> str:
+    """Return the sentence that names the task, or nothing for a run without adaptation."""
+    return SENTENCE if adapt == "speaker" else ""
+
+
+def with_task(adapt: str, text: str) -> str:
+    """Return `text` after the sentence that names the task."""
+    return " ".join(filter(None, (task_sentence(adapt), text)))
+
+
+def measured_on(mode: str, adapt: str) -> str:
+    """Return what test figures are measured on: ``"on speakers never heard, speaker-adapted"``."""
+    return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
+
+
+def check_adapt(adapt: str, clips: Sequence[Clip]) -> None:
+    """Raise if clips can't be standardised by the other clips of their speaker.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such adaptation.
+    CorpusError
+        If a corpus gives every clip a speaker of its own, or all clips have one speaker.
+    """
+    if adapt not in ADAPTS:
+        raise UnknownNameError("adaptation (adapt)", adapt, ADAPTS)
+    if adapt == "none":
+        return
+    counts = Counter(speaker_of(clip) for clip in clips)
+    for corpus in sorted({clip.corpus for clip in clips}):
+        own = [count for (name, _), count in counts.items() if name == corpus]
+        if max(own) == 1:
+            raise CorpusError(
+                "--adapt speaker needs several clips of each speaker, and in the corpus "
+                f"{corpus!r} each of the {len(own)} clips has a speaker of its own.",
+                hint="Say who speaks (a table has a column speaker, or "
+                "--set table.speaker=PATTERN), or leave out --adapt.",
+            )
+    if len(counts) == 1:
+        corpus, speaker = next(iter(counts))
+        raise CorpusError(
+            "--adapt speaker needs several speakers, and all clips are of one: "
+            f"{speaker!r} in the corpus {corpus!r}.",
+            hint="Leave out --adapt: with one speaker it would change nothing.",
+        )
+
+
+def adapted_line(clips: Sequence[Clip]) -> str:
+    """Return the line that names the task in the head of a run, with the speakers' clip counts."""
+    counts = Counter(speaker_of(clip) for clip in clips)
+    single = sum(count == 1 for count in counts.values())
+    fewest, most = min(counts.values()), max(counts.values())
+    clips_each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    text = (
+        f"{NAME}: features are standardised by the unlabelled clips of each speaker, test speakers "
+        f"included ({clips_each} clips per speaker)"
+    )
+    return f"{text}; {single} of {len(counts)} speakers have one clip" if single else text

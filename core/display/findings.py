@@ -1,0 +1,86 @@
+"""What a person sees of a diagnosis."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..analysis.diagnosis import Diagnosis, Finding
+
+_STYLES = {"severe": "bold red", "moderate": "yellow", "mild": "cyan"}
+_WIDTH = 96
+# Figure -> heading, format; of each modality.
+_SIGNS = {
+    "alone_val": ("alone, val", "{:.1%}"),
+    "val_uar": ("probe, val", "{:.1%}"),
+    "train_uar": ("probe, train", "{:.1%}"),
+    "seen_std": ("input std", "{:.3g}"),
+    "norm": ("embedding", "{:.3g}"),
+    "rank": ("rank", "{:.1f}"),
+    "gradient": ("gradient", "{:.2g}"),
+    "update": ("update", "{:.1e}"),
+    "entropy_gap": ("ln C - entropy", "{:.2f}"),
+    "weight": ("weight", "{:.2f}"),
+}
+
+
+def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
+    """The measurements, then every finding with its rule and its remedy."""
+    console.print(_signs(diagnosis))
+    console.print()
+    for caveat in diagnosis.caveats:
+        console.print(f"[yellow]{escape(caveat)}[/]")
+    if not diagnosis.findings:
+        console.print("[bold]Nothing is wrong that the rules know of.[/]")
+    for finding in diagnosis.findings:
+        _print_finding(finding, console)
+
+
+def one_line(findings: Sequence[Finding]) -> str:
+    """``"Cold start (severe), Scale mismatch of mel (moderate)"``, as rich markup."""
+    return ", ".join(
+        f"[{_STYLES[f.severity]}]{f.title}[/]{_of(f)} ({f.severity})" for f in findings
+    )
+
+
+def _of(finding: Finding) -> str:
+    return f" of {escape(finding.modality)}" if finding.modality else ""
+
+
+def _print_finding(finding: Finding, console: Console) -> None:
+    style = _STYLES[finding.severity]
+    console.print(f"[{style}]{finding.severity:<9}[/] [bold]{finding.title}[/]{_of(finding)}")
+    for label, text in (
+        ("", finding.says),
+        ("rule: ", finding.rule),
+        ("see: ", ", ".join(finding.items)),
+        ("remedy: ", finding.remedy),
+    ):
+        if text:
+            wrapped = textwrap.fill(
+                label + text, _WIDTH, initial_indent=10 * " ", subsequent_indent=10 * " ",
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+            console.print(escape(wrapped))
+    if finding.command:
+        console.print(f"          [green]{escape(finding.command)}[/]")
+    console.print()
+
+
+def _signs(diagnosis: Diagnosis) -> Table:
+    table = Table(
+        title="Means over the last fifth of the epochs, and over folds", title_justify="left",
+        box=None, pad_edge=False, header_style="bold", title_style="",
+    )  # fmt: skip
+    table.add_column("")
+    shown = [key for key in _SIGNS if any(key in signs for signs in diagnosis.signs.values())]
+    for key in shown:
+        table.add_column(_SIGNS[key][0], justify="right")
+    for name, signs in diagnosis.signs.items():
+        cells = [_SIGNS[key][1].format(signs[key]) if key in signs else "" for key in shown]
+        table.add_row(escape(name) or "fused", *cells)
+    return table

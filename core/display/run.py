@@ -1,0 +1,331 @@
+"""What a person sees of an experiment: progress on standard error, results on standard out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ...cache import FeatureCache
+from ...cache.builds.progress import BuildReport
+from ...cache.builds.progress import Progress as BuildProgress
+from ..analysis.diagnosis import FILE as DIAGNOSIS
+from ..analysis.diagnosis import Diagnosis, Finding
+from ..analysis.report import REPORT, cautions
+from ..contracts import Clip
+from ..data.absence import absence_text, lacking
+from ..data.extraction import failure_text
+from ..data.features import Indices
+from ..data.split_modes import MODES, PARTS, Group, speaker_of
+from ..data.splits import Split
+from ..data.task import adapt_of, adapted_line
+from ..runs.execution.jobs import CONTROL, FUSED, Training
+from ..runs.outcome.results import weights_text
+from ..runs.outcome.selection import ENSEMBLE
+from ..runs.plan import Plan
+from ..runs.result_table import comparison_lines, result_table
+from ..workflows.experiment import Observer, RunResult
+from .findings import one_line
+
+_FAILURES_SHOWN = 5
+_EXTRACT = "extracting"
+
+
+class Display(Observer):
+    """Shows an experiment as it goes on. On a terminal with bars, elsewhere line by line."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self._progress = Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:>5.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._bars: dict[str, TaskID] = {}
+        self._epochs: dict[Training, int] = {}
+        self._trials = 1
+        self._best: dict[Training, float] = {}
+        self._upstream: object = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, plan: Plan) -> None:
+        self._upstream = FeatureCache(plan.config.cache).upstream
+        self.say_corpora(plan)
+        self.say_split(plan)
+
+    def say_corpora(self, plan: Plan) -> None:
+        """What the corpora hold."""
+        data = plan.dataset
+        speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
+        counts = Counter(clip.label for clip in data.clips)
+        self._say(
+            f"[bold]corpus[/]    {', '.join(data.corpora)}: {len(data.clips)} clips, "
+            f"{len(speakers)} speakers; "
+            + escape(", ".join(f"{name} {counts[name]}" for name in data.classes))
+        )
+        for corpus, dropped in data.dropped.items():
+            if dropped:
+                listed = ", ".join(f"{label} {n}" for label, n in dropped.items())
+                self._say(f"          {corpus}: left out {sum(dropped.values())}: {escape(listed)}")
+
+    def say_split(self, plan: Plan) -> None:
+        """Who is in which part, and what has to be known about it."""
+        data = plan.dataset
+        parts = plan.splits[0].describe(data.clips)
+        sizes = ", ".join(
+            f"{part} {parts[part]['clips']} clips of {parts[part]['speakers']} speakers"
+            for part in PARTS
+        )
+        of = f"{len(plan.splits)} folds; the first: " if len(plan.splits) > 1 else ""
+        self._say(f"[bold]split[/]     {of}{sizes}")
+        for part in ("val", "test"):
+            lacking = [
+                c for c in data.classes if any(_lacks(plan, c, s, part) for s in plan.splits)
+            ]
+            if lacking:
+                where = f"{part} of some fold" if of else part
+                names = escape(", ".join(lacking))
+                self._say(f"[yellow]          no clip in {where}:[/] {names}")
+        for line in _about_split(plan):
+            self._say(f"[yellow]          {line}[/]")
+
+    def extracting(self, progress: BuildProgress) -> None:
+        if progress.total:
+            failed = f"{progress.failed} failed" if progress.failed else ""
+            self._bar(_EXTRACT, progress.done, progress.total, failed)
+
+    def extracted(self, report: BuildReport) -> None:
+        if _EXTRACT in self._bars:
+            self._progress.remove_task(self._bars.pop(_EXTRACT))
+        done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
+        done += _fetched(report, self._upstream)
+        self._say(f"[bold]features[/]  {done}{report.present} found in the cache")
+        for line in _absent(report):
+            self._say(f"[yellow]          {escape(line)}[/]")
+        for failure in report.failures[:_FAILURES_SHOWN]:
+            self._say(f"[yellow]          left out:[/] {escape(failure_text(failure))}")
+        more = len(report.failures) - _FAILURES_SHOWN
+        if more > 0:
+            self._say(f"          and {more} more, all listed in run.json")
+        for line in _problems(report):
+            self._say(line)
+
+    def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
+        self._epochs = dict(epochs)
+        self._trials = trials
+        tuned = f", in {trials} trials each" if trials > 1 else ""
+        self._say(f"[bold]training[/]  {len(epochs)} models{tuned}: {_budgets(epochs)}")
+        self._bar("models", 0, len(epochs), "")
+
+    def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
+        best = max(self._best.get(training, 0.0), record["val_uar"])
+        self._best[training] = best
+        note = f"val UAR {100 * record['val_uar']:.1f}, best {100 * best:.1f}"
+        before = record.get("trial", 0)
+        if self._trials > 1:
+            note = f"trial {before + 1} of {self._trials}, {note}"
+        epochs = self._epochs[training]
+        done = before * epochs + record["epoch"]
+        self._bar(training.name, done, self._trials * epochs, note)
+
+    def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
+        if training.name in self._bars:
+            self._progress.remove_task(self._bars.pop(training.name))
+        if "models" in self._bars:
+            self._progress.advance(self._bars["models"])
+        self._say(
+            f"          {training.name:<18} best validation UAR {100 * summary['best_uar']:.1f} "
+            f"at epoch {summary['best_epoch']} of {summary['epoch']}, "
+            f"{summary['seconds']:.0f} s, {summary['parameters']:,} parameters"
+            f"{escape(_tuned(summary))}"
+        )
+
+    def warned(self, message: str) -> None:
+        self._say(f"[yellow]warning:[/] {escape(message)}")
+
+    def evaluating(self) -> None:
+        for name in list(self._bars):
+            self._progress.remove_task(self._bars.pop(name))
+
+    def _say(self, text: str) -> None:
+        # Left to the terminal to wrap: a path broken into lines can't be copied.
+        self.console.print(text, soft_wrap=True)
+
+    def _bar(self, name: str, done: int, total: int, note: str) -> None:
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total, completed=done, note=note)
+        self._progress.update(self._bars[name], completed=done, note=note)
+
+
+def _budgets(epochs: Mapping[Training, int]) -> str:
+    """``"baselines 80 epochs, fused 20 more, control 100"``."""
+    models = {training.model: count for training, count in epochs.items()}
+    fused, control = models.pop(FUSED), models.pop(CONTROL, 0)
+    alone = max(models.values())
+    if fused == alone and not control:
+        return f"{alone} epochs each"
+    return f"baselines {alone} epochs, fused {fused} more, control {control}"
+
+
+def _tuned(summary: Mapping[str, Any]) -> str:
+    """What the best trial had tried."""
+    if "trial" not in summary:
+        return ""
+    if summary["trial"] == 0:
+        return f"; best of {summary['trials']} trials: the settings as given"
+    chosen = ", ".join(
+        f"{owner}.{name} {value:.3g}" if isinstance(value, float) else f"{owner}.{name} {value}"
+        for owner, values in summary["settings"].items()
+        for name, value in values.items()
+    )
+    return f"; best of {summary['trials']} trials: {chosen}"
+
+
+def _lacks(plan: Plan, label: str, split: Split, part: str) -> bool:
+    return all(plan.dataset.clips[i].label != label for i in getattr(split, part))
+
+
+def _about_split(plan: Plan) -> list[str]:
+    """What sets this split apart: which corpus is tested, who validates, who was heard."""
+    clips, mode = plan.dataset.clips, MODES[plan.config.split]
+    lines = [adapted_line(clips)] if plan.config.adapt == "speaker" else []
+    if mode.name == "corpus":
+        tested = [", ".join(sorted({clips[i].corpus for i in s.test})) for s in plan.splits]
+        lines.append(f"tested: {escape('; then '.join(tested))}")
+    if any(_in_both(clips, s.val, s.train, mode.group) for s in plan.splits):
+        lines.append(f"validation: other speakers, of {mode.units} that are trained on")
+    if not plan.splits[0].speaker_independent:
+        number = sum(len({speaker_of(clips[i]) for i in s.test}) for s in plan.splits)
+        heard = sum(len(_in_both(clips, s.test, s.train, speaker_of)) for s in plan.splits)
+        lines.append(f"speaker-dependent: {heard} of {number} test speakers are trained on, too")
+    return lines
+
+
+def _in_both(
+    clips: Sequence[Clip], one: Indices, other: Indices, group: Callable[[Clip], Group]
+) -> set[Group]:
+    return {group(clips[i]) for i in one} & {group(clips[i]) for i in other}
+
+
+def new_console() -> Console:
+    """Standard output; a file or pipe gets wide tables instead of folded ones."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, 160)
+    return console
+
+
+def print_result(result: RunResult) -> None:
+    """The table, the comparisons, the verdict, and what to do next."""
+    console = new_console()
+    results, info = result.results, result.info
+    console.print()
+    console.print(_table(result))
+    console.print()
+    for line in comparison_lines(results):
+        console.print(escape(line))
+    shares = weights_text(results)
+    if shares:
+        console.print(f"share of the scores on test, mean ± sd over clips: {escape(shares)}")
+    for line in absence_text(info):
+        console.print(line)
+    console.print()
+    console.print(Text(results.verdict, style="bold"))
+    if info["config"].get("tune"):
+        console.print(
+            f"Each model was tuned on validation in {info['config']['tune']} trials: "
+            f"{info['trainings']} trainings."
+        )
+    for caution in cautions(info, results):
+        console.print(f"[yellow]{caution}[/]")
+    findings = _findings(result)
+    if findings:
+        console.print(f"diagnosis: {one_line(findings)}")
+        console.print(f"what they mean: fusion diagnose {escape(str(result.path))}")
+    console.print(f"\nrun directory: {escape(str(result.path))}")
+    speaker = " --speaker-from DIR" if adapt_of(info) == "speaker" else ""
+    console.print(
+        f"label new recordings: fusion predict {escape(str(result.path))} FILE...{speaker}"
+    )
+    if (result.path / REPORT).is_file():
+        console.print(f"report: {escape(str(result.path / REPORT))}")
+
+
+def _findings(result: RunResult) -> Sequence[Finding]:
+    """What the diagnosis found, but for what is mild; nothing where there was none."""
+    path = result.path / DIAGNOSIS
+    if not path.is_file():
+        return ()
+    found = Diagnosis.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return [finding for finding in found.findings if finding.severity != "mild"]
+
+
+def _table(result: RunResult) -> Table:
+    found = result_table(result.results, result.info, result.path)
+    table = Table(title=found.title, title_justify="left", box=None, pad_edge=False,
+                  header_style="bold", title_style="")  # fmt: skip
+    for number, name in enumerate(found.header):
+        table.add_column(name, justify="right" if number else "left")
+    for number, row in enumerate(found.rows):
+        style = "bold" if number in found.best else ""
+        table.add_row(*row, style=style, end_section=row[0] == ENSEMBLE)
+    return table
+
+
+def _fetched(report: BuildReport, upstream: object) -> str:
+    return f"{report.fetched} fetched from {escape(str(upstream))}, " if report.fetched else ""
+
+
+def _absent(report: BuildReport) -> list[str]:
+    """How many recordings lack which feature, for people."""
+    return [f"{len(keys)} recordings have no {m}" for m, keys in lacking(report).items()]
+
+
+def _problems(report: BuildReport) -> list[str]:
+    """Files of the cache that could not be used, for people."""
+    shown = [f"[yellow]warning:[/] {escape(p.line)}" for p in report.problems[:_FAILURES_SHOWN]]
+    more = len(report.problems) - len(shown)
+    return [*shown, f"and {more} more: fusion cache verify"] if more > 0 else shown
+
+
+def print_build(report: BuildReport, cache: FeatureCache) -> None:
+    """What a build did."""
+    console = new_console()
+    for failure in report.failures:
+        console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
+    for line in _problems(report):
+        console.print(line)
+    for line in _absent(report):
+        console.print(line)
+    console.print(
+        f"{report.computed} computed, {_fetched(report, cache.upstream)}"
+        f"{report.present} present already, "
+        f"{len(report.failures)} failed, in {report.seconds:.1f} s"
+    )
+    console.print(f"cache: {escape(str(cache.root))}")

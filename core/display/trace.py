@@ -1,0 +1,167 @@
+"""What was traced, as a table that fits a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ..registry.profile import IMPORT, MODULE, Key, Tally, Trace
+
+_HEADER = ("calls", "total", "own", "mean", "longest", "share", "first", "last")
+_NAME = 19
+_WIDTHS = (8, 8, 8, 8, 8, 7, 7, 7)
+_SLOWEST = 3  # modules that are named
+_NAMED = 3  # packages that came with a module
+_SMALL = 1e-3  # seconds: what was made quicker and never called is not worth a row
+
+
+def table(trace: Trace) -> list[str]:
+    """Every method of every plugin that was called, the plugins with the longest time first."""
+    rows = {key: tally for key, tally in trace.summed().items() if key.kind != MODULE}
+    groups = _grouped(rows)
+    used = [g for g in groups if any(key.method != "__init__" for key in g) or _own(g) >= _SMALL]
+    lines = [_summary(trace, rows.values())]
+    if used:
+        lines += ["", " " * _NAME + _cells(_HEADER)]
+    for group in used:
+        lines += _plugin(trace, group)
+    lines.append("")
+    made = [next(iter(group)) for group in groups if group not in used]
+    if made:
+        lines += _wrapped(
+            "made, and not called: " + ", ".join(f"{k.kind} {k.plugin}" for k in made)
+        )
+    lines += [*_loading(trace), *_phases(trace)]
+    if used:
+        lines += _wrapped(_MEANING)
+    if trace.cuda:
+        lines += _wrapped(_GPU)
+    return lines
+
+
+_MEANING = (
+    "own: without what it called of other methods and plugins. share: own of the seconds of the "
+    "command; of several processes side by side that can be more than 100%. first, last: when "
+    "these calls began, since the command did."
+)
+_GPU = "A GPU was used: the times are the host's, which starts work there and goes on."
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, break_long_words=False, break_on_hyphens=False)
+
+
+def seconds_text(seconds: float) -> str:
+    """Three digits that count: ``12.3 ms``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        number = seconds / size
+        if number >= 0.9995 or unit == "µs":
+            digits = 0 if number >= 99.95 or unit == "µs" else 1 if number >= 9.995 else 2
+            return f"{number:.{digits}f} {unit}"
+    raise AssertionError
+
+
+def _summary(trace: Trace, tallies: Iterable[Tally]) -> str:
+    calls = own = 0.0
+    for tally in tallies:
+        calls, own = calls + tally.calls, own + tally.own
+    processes = f" in {trace.processes} processes" if trace.processes > 1 else ""
+    return (
+        f"trace: {seconds_text(trace.seconds)}{processes}; "
+        f"{calls:.0f} calls of plugins took {seconds_text(own)}"
+    )
+
+
+def _grouped(rows: dict[Key, Tally]) -> list[dict[Key, Tally]]:
+    """By plugin, the longest time first; and so the methods of each."""
+    groups: dict[Key, dict[Key, Tally]] = {}
+    for key, tally in rows.items():
+        groups.setdefault(key._replace(method=""), {})[key] = tally
+    return [
+        dict(sorted(group.items(), key=lambda row: -row[1].own))
+        for group in sorted(groups.values(), key=lambda group: -_own(group))
+    ]
+
+
+def _plugin(trace: Trace, group: dict[Key, Tally]) -> Iterator[str]:
+    key = next(iter(group))
+    source = trace.source_of(key)
+    origin = f"{source.distribution} {source.version}".strip()
+    yield f"{key.kind} {key.plugin}, version {key.version}" + (f", from {origin}" if origin else "")
+    for row, tally in group.items():
+        name = f"  {row.method}"
+        if len(name) > _NAME:
+            yield name
+            name = ""
+        yield f"{name:<{_NAME}}" + _cells(_figures(tally, trace.seconds))
+    if len(group) > 1:
+        own = _own(group)
+        share = f"{100 * own / trace.seconds:.1f}%"
+        yield f"{'  all of it':<{_NAME}}" + _cells(("", "", seconds_text(own), "", "", share))
+
+
+def _own(group: Mapping[Key, Tally]) -> float:
+    return sum(tally.own for tally in group.values())
+
+
+def _figures(tally: Tally, seconds: float) -> tuple[str, ...]:
+    mean = tally.total / max(1, tally.calls)
+    return (
+        str(tally.calls),
+        seconds_text(tally.total),
+        seconds_text(tally.own),
+        seconds_text(mean),
+        seconds_text(tally.longest),
+        f"{100 * tally.own / seconds:.1f}%",
+        f"{tally.first:.1f} s",
+        f"{tally.last:.1f} s",
+    )
+
+
+def _cells(texts: Iterable[str]) -> str:
+    # A space of its own, so that what is too long for its column still stands apart.
+    cells = (f" {text:>{w - 1}}" for text, w in zip(texts, _WIDTHS, strict=False))
+    return "".join(cells).rstrip()
+
+
+def _loading(trace: Trace) -> Iterator[str]:
+    """How long it took to import the plugins' modules and to call their hooks."""
+    rows = {key: tally for key, tally in trace.summed().items() if key.kind == MODULE}
+    imports = {key: tally for key, tally in rows.items() if key.method == IMPORT}
+    if not imports:
+        return
+    hooks = sum(tally.total for key, tally in rows.items() if key.method != IMPORT)
+    whole = seconds_text(sum(tally.total for tally in imports.values()))
+    slowest = sorted(imports.items(), key=lambda row: -row[1].total)[:_SLOWEST]
+    shown = (
+        f"{trace.source_of(key).plugin} {seconds_text(tally.total)}"
+        + brought_text(trace.brought.get(key.plugin, []))
+        for key, tally in slowest
+    )
+    yield from _wrapped(
+        f"loading, all processes together: {len(imports)} modules of plugins, {whole} for their "
+        f"imports and {seconds_text(hooks)} for their hooks; the slowest {', '.join(shown)}. One "
+        "by one: fusion plugins trace"
+    )
+
+
+def brought_text(packages: Sequence[str]) -> str:
+    """What an import loaded first: whoever comes first to a large package pays for it."""
+    if not packages:
+        return ""
+    more = len(packages) - _NAMED
+    shown = ", ".join(packages[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f" (with {shown})"
+
+
+def _phases(trace: Trace) -> Iterator[str]:
+    """What plugins took in each part of the work, in the order in which they began."""
+    own: dict[str, float] = {}
+    began = sorted(trace.rows.items(), key=lambda row: row[1].first)
+    for (_, key), tally in began:
+        if key.kind != MODULE:
+            name = key.phase.partition(" ")[0] or "else"
+            own[name] = own.get(name, 0.0) + tally.own
+    if own:
+        listed = ", ".join(f"{name} {seconds_text(s)}" for name, s in own.items())
+        yield from _wrapped(f"plugins by part of the work: {listed}")

@@ -1,0 +1,1 @@
+"""A run: its request, its directory, its trainings, and the model that it hands out."""

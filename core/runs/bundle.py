@@ -1,0 +1,290 @@
+"""The model handed out: a weighted mean of trained models, in one safetensors file.
+
+One fused model is a bundle of one member; an ensemble has a member per modality; with
+cross-validation there is one choice per fold, and the bundle is their mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..contracts import Modality
+from ..contracts.errors import ParameterError, RunError
+from ..data.adaptation import (
+    Moments,
+    Population,
+    adapt_tensor,
+    adapted_axes,
+    population_tensors,
+    populations_from,
+)
+from ..data.presence import presence_of
+from ..data.task import NAME
+from ..registry.registry import Registry
+from ..toolkit.weights import load_weights, save_weights
+from ..training.model import FusionModel, ModelSpec, build_model
+from .config import RunConfig
+from .execution.jobs import Training, populations_of, spec_of, training_context
+from .outcome.selection import ENSEMBLE, Selection
+from .run import RunDirectory
+
+WEIGHTS = "model.safetensors"
+POPULATION = "population"  # of each member: what a speaker-adapted run shrinks towards
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One trained model, and its part in the probabilities that are handed out.
+
+    Attributes
+    ----------
+    training : str
+        Its folder in the run directory.
+    weight : float
+        Share of the member's group in the mean of probabilities over groups.
+    power : float
+        Power to which the member's probabilities are raised within its group: the groups are
+        log-linear pools, with one member or one per modality.
+    group : int
+        The fold that the member was chosen for.
+    """
+
+    training: str
+    weight: float
+    spec: ModelSpec
+    power: float = 1.0
+    group: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "training": self.training,
+            "weight": self.weight,
+            "spec": self.spec.to_json(),
+            "power": self.power,
+            "group": self.group,
+        }
+
+
+def members_of(run: RunDirectory, selection: Selection) -> list[Member]:
+    """Return the trained models that validation chose, fold by fold."""
+    found: list[Member] = []
+    share = 1.0 / len(selection.folds)
+    for index, fold in enumerate(selection.folds):
+        powers = fold.weights if fold.chosen == ENSEMBLE else {fold.chosen: 1.0}
+        for name, power in powers.items():
+            if power > 0:
+                training = Training(index, name)
+                spec = spec_of(run, training)
+                found.append(Member(training.name, share, spec, power, index))
+    return found
+
+
+def write_bundle(run: RunDirectory, selection: Selection) -> list[Member]:
+    """Put the chosen models' weights into one file; returns its members."""
+    members = members_of(run, selection)
+    weights: dict[str, torch.Tensor] = {}
+    for member in members:
+        for name, tensor in load_weights(run.training(member.training) / WEIGHTS).items():
+            weights[f"{member.training}/{name}"] = tensor
+    context = training_context(run.path)
+    if context.config.adapt == "speaker":
+        for member in members:
+            fold = int(member.training.partition("/")[0].removeprefix("fold"))
+            found = populations_of(context, member.spec, fold)
+            weights |= population_tensors(f"{POPULATION}/{member.training}", found)
+    save_weights(run.path / WEIGHTS, weights, {"format": "fusion-bundle-1"})
+    return members
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A trained model within a combination of several (:func:`log_probabilities`)."""
+
+    model: FusionModel
+    weight: float = 1.0
+    power: float = 1.0
+    group: int = 0
+
+
+def log_probabilities(
+    parts: Sequence[Part], said: Sequence[torch.Tensor], knows: Sequence[torch.Tensor | None]
+) -> torch.Tensor:
+    """Combine what models say: log-linear pools within groups, weighted mean over groups.
+
+    Parameters
+    ----------
+    said : sequence of Tensor
+        Log-probabilities of each part, (B, C).
+    knows : sequence of Tensor or None
+        (B,) bool: which clips a part has any modality of; None means all. A part that knows
+        nothing of a clip is left out of its group, and a group of such parts out of the mean.
+
+    Returns
+    -------
+    Tensor
+        (B, C) log-probabilities.
+    """
+    groups: dict[int, list[int]] = {}
+    for index, part in enumerate(parts):
+        groups.setdefault(part.group, []).append(index)
+    pools: list[torch.Tensor] = []
+    for indices in groups.values():
+        scores, counted = torch.zeros_like(said[0]), torch.zeros_like(said[0][:, :1])
+        for i in indices:
+            there = knows[i]
+            flags = torch.ones_like(counted) if there is None else there[:, None].to(counted)
+            scores = scores + parts[i].power * flags * said[i]
+            counted = torch.maximum(counted, flags)
+        weight = parts[indices[0]].weight
+        pools.append(scores.log_softmax(dim=1) + math.log(weight) + counted.log())
+    mean = torch.stack(pools).logsumexp(dim=0)  # (B, C)
+    return mean.log_softmax(dim=1)
+
+
+class Bundle:
+    """The model handed out, ready to label new recordings.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        A finished run.
+    registry : Registry
+        Where the branches and strategies of the run are found.
+    """
+
+    def __init__(self, run: RunDirectory, registry: Registry) -> None:
+        info = run.info()
+        if "handed_out" not in info:
+            raise RunError(
+                f"The run {run.path} is not finished: it hands out no model yet.",
+                hint=f"Finish it: fusion run --resume {run.path}",
+            )
+        self.classes: tuple[str, ...] = tuple(info["classes"])
+        config = RunConfig.from_json(info["config"])
+        self.adapt = config.adapt
+        self._rule = config.train.normalise
+        weights = load_weights(run.path / WEIGHTS)
+        self.parts: list[Part] = []
+        self._inputs: dict[str, Modality] = {}
+        self._populations: list[dict[str, Population]] = []  # of each part
+        for number, entry in enumerate(info["handed_out"]):
+            prefix = entry["training"] + "/"
+            own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+            spec = ModelSpec.from_json(entry["spec"])
+            model = build_model(spec, registry)
+            model.load_state_dict(own)
+            # Runs of version 0.1 hand out a plain weighted mean: each member is a group.
+            group, power = entry.get("group", number), entry.get("power", 1.0)
+            self.parts.append(Part(model.eval(), entry["weight"], power, group))
+            self._inputs |= {b.modality.name: b.modality for b in spec.branches}
+            populations = populations_from(f"{POPULATION}/{entry['training']}", weights)
+            if self.adapt == "speaker" and populations.keys() != set(model.modalities):
+                raise RunError(
+                    f"{run.path / WEIGHTS} lacks the training population of {entry['training']}.",
+                    hint=f"Delete it; fusion run --resume {run.path} makes it again.",
+                )
+            self._populations.append(populations)
+
+    @property
+    def modalities(self) -> list[str]:
+        """Features that the members need."""
+        names = [m for part in self.parts for m in part.model.modalities]
+        return list(dict.fromkeys(names))
+
+    def lacks(self, modalities: Collection[str]) -> str | None:
+        """Why nothing can be said of a recording that has `modalities` and no others, or None."""
+        if any(set(part.model.modalities) & set(modalities) for part in self.parts):
+            return None
+        return (
+            f"it has no {' and no '.join(self.modalities)}, which the model that was handed out "
+            "takes"
+        )
+
+    def kept_axes(self, modality: str) -> tuple[int, ...]:
+        """Axes of a modality's array with speaker statistics of their own."""
+        return adapted_axes(self._inputs[modality], self._rule)
+
+    def adapted(
+        self, member: int, inputs: Mapping[str, torch.Tensor], speaker: Mapping[str, Moments]
+    ) -> dict[str, torch.Tensor]:
+        """Standardise inputs of one speaker, (n, *shape) by modality, as a member was trained.
+
+        Parameters
+        ----------
+        member : int
+            Its number in `parts`.
+        speaker : mapping
+            Modality -> statistics of the speaker's recordings, S = 1. Ignored by a run without
+            adaptation: the inputs stay as they are.
+
+        Raises
+        ------
+        ParameterError
+            If the run is speaker-adapted and there are no statistics.
+        """
+        if self.adapt != "speaker":
+            return dict(inputs)
+        if not speaker:
+            raise ParameterError(
+                f"The run is {NAME}, and nothing gives the speaker's statistics.",
+                hint="Predictor.adapt_to(files, folder) computes them.",
+            )
+        populations = self._populations[member]
+        return {
+            m: adapt_tensor(x, speaker[m], populations[m]) if m in populations else x
+            for m, x in inputs.items()
+        }
+
+    @torch.no_grad()
+    def probabilities(
+        self,
+        features: Mapping[str, Sequence[npt.NDArray[Any] | None]],
+        speaker: Mapping[str, Moments] | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """What the model says of n recordings.
+
+        Parameters
+        ----------
+        features : mapping
+            Modality -> one array per recording, None where it lacks the modality. A member that
+            takes none of what a recording has says nothing of it; the others share its weight.
+        speaker : mapping, optional
+            Modality -> statistics of the recordings' speaker, for a speaker-adapted run.
+
+        Returns
+        -------
+        array
+            (n, C) float64, rows summing to 1.
+        """
+        absent = {
+            m: np.array([row is None for row in rows])
+            for m, rows in features.items()
+            if any(row is None for row in rows)
+        }
+        models = [part.model for part in self.parts]
+        shapes = {m: model.shape_of(m) for model in models for m in model.modalities}
+        inputs = {m: _stacked(rows, shapes[m]) for m, rows in features.items()}
+        said: list[torch.Tensor] = []
+        knows: list[torch.Tensor | None] = []
+        for number, model in enumerate(models):
+            first = inputs[model.modalities[0]]
+            clips = np.arange(len(first))
+            presence = presence_of(absent, model.modalities, clips, first.device)
+            scores = model(self.adapted(number, inputs, speaker or {}), presence)
+            said.append(scores.double().log_softmax(dim=1))
+            knows.append(None if presence is None else presence.table.any(dim=1))
+        mean: npt.NDArray[np.float64] = log_probabilities(self.parts, said, knows).exp().numpy()
+        return mean
+
+
+def _stacked(rows: Sequence[npt.NDArray[Any] | None], shape: tuple[int, ...]) -> torch.Tensor:
+    """(n, *shape), zero where there is no array."""
+    blank = np.zeros(shape, dtype=np.float32)
+    return torch.from_numpy(np.stack([blank if row is None else row for row in rows]))

@@ -1,0 +1,429 @@
+"""The trainings of a run: which there are, what each reads, and one of them carried out.
+
+A training reads what it needs from the run directory and writes its results there, so that it
+can be killed and taken up again. ``side_by_side`` runs several at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ....cache import FeatureCache, Fingerprint
+from ...contracts import Baseline, Modality
+from ...contracts.errors import RunError
+from ...contracts.train_config import TrainConfig
+from ...data.adaptation import Moments, Population, adapted, run_moments, training_population
+from ...data.dataset import RunData
+from ...data.extraction import fingerprint_of
+from ...data.features import Arrays, Features
+from ...data.presence import Gapped
+from ...registry.registry import Registry
+from ...registry.trace import during
+from ...toolkit.device import free_memory
+from ...toolkit.weights import load_weights, save_weights
+from ...training import distributed
+from ...training.baselines import frozen
+from ...training.device import choose_device
+from ...training.input_statistics import input_statistics
+from ...training.memory import PeakMemory, keep_freed_memory
+from ...training.model import FusionModel, ModelSpec, build_model, count_parameters
+from ...training.trainer import Trainer
+from ..balancing import (
+    control_epochs,
+    fused_settings,
+    make_balancers,
+    needs_baselines,
+    starts_from_baselines,
+)
+from ..config import RunConfig
+from ..feature_changes import check_unchanged
+from ..plan import make_extractors
+from ..run import RunDirectory
+from ..search_space import Settings, search_of, tuned_config, tuned_spec
+from .tuning import WEIGHTS, rewind, tune
+
+FUSED = "fused"
+CONTROL = "control"  # the best single modality, for as many steps as the fused model had in all
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One model on one fold.
+
+    Attributes
+    ----------
+    fold : int
+        Index into the splits.
+    model : str
+        A modality (its baseline), ``"fused"`` or ``"control"``.
+    """
+
+    fold: int
+    model: str
+
+    @property
+    def name(self) -> str:
+        """Its folder in the run directory."""
+        return f"fold{self.fold}/{self.model}"
+
+
+def trainings_of(run: RunDirectory) -> list[Training]:
+    """Every training of a run; the longest first, so that none is left over at the end."""
+    info = run.info()
+    models = [FUSED, *(b["modality"]["name"] for b in info["model"]["branches"])]
+    return [Training(fold, m) for m in models for fold in range(info["split"]["folds"])]
+
+
+def controls_of(run: RunDirectory) -> list[Training]:
+    """Return the equal-steps controls of a run, one per fold; none where no baseline was used."""
+    info = run.info()
+    if not info.get("control"):
+        return []
+    return [Training(fold, CONTROL) for fold in range(info["split"]["folds"])]
+
+
+def all_trainings(run: RunDirectory) -> list[Training]:
+    """Return the trainings of a run and their controls, the longest first."""
+    return [*controls_of(run), *trainings_of(run)]
+
+
+def unfinished(run: RunDirectory) -> list[Training]:
+    """Return the trainings and controls of a run that are not done, the longest first."""
+    return [training for training in all_trainings(run) if not run.finished(training.name)]
+
+
+def control_modality(run: RunDirectory) -> str:
+    """Return the modality of the control: the baseline with the highest mean validation UAR.
+
+    All baselines must be finished.
+    """
+    info = run.info()
+    modalities = [str(b["modality"]["name"]) for b in info["model"]["branches"]]
+    folds = range(info["split"]["folds"])
+
+    def mean(modality: str) -> float:
+        files = [f"{Training(fold, modality).name}/training.json" for fold in folds]
+        return sum(float(run.read_json(file)["best_uar"]) for file in files) / len(files)
+
+    return max(modalities, key=mean)  # the first among equals
+
+
+def spec_of(run: RunDirectory, training: Training) -> ModelSpec:
+    """Description of the model that `training` trains, or has trained: with its own settings."""
+    spec = ModelSpec.from_json(run.info()["model"])
+    if training.model == CONTROL:
+        return spec_of(run, Training(training.fold, control_modality(run)))
+    own = spec if training.model == FUSED else spec.single(training.model)
+    return tuned_spec(own, settings_of(run, training))
+
+
+def settings_of(run: RunDirectory, training: Training) -> Settings:
+    """What tuning chose for a finished training, in place of the run's settings."""
+    if training.model == CONTROL:  # what was chosen for the baseline
+        return settings_of(run, Training(training.fold, control_modality(run)))
+    if not run.finished(training.name):
+        return {}
+    found: Settings = run.read_json(f"{training.name}/training.json").get("settings", {})
+    return found
+
+
+# -- in a worker ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all trainings of one run share within a process."""
+
+    run: RunDirectory
+    config: RunConfig
+    registry: Registry
+    data: RunData
+
+
+@lru_cache(maxsize=1)
+def training_context(path: Path) -> RunContext:
+    """What the trainings of the run at `path` share; remembered, one at a time."""
+    run = RunDirectory.existing(path)
+    config = RunConfig.from_json(run.info()["config"])
+    return RunContext(run, config, Registry(config.plugins), run.read_clips())
+
+
+def features_of(
+    context: RunContext, spec: ModelSpec, *, resident_bytes: int, fold: int
+) -> Features:
+    """Return the features of all clips that a model reads in a fold.
+
+    The fold matters to a speaker-adapted run alone: its training speakers are the population.
+    """
+    cache = FeatureCache(context.config.cache)
+    extractors = make_extractors(context.config, context.registry)
+    modalities = {b.modality.name: b.modality for b in spec.branches}
+    made = context.run.info()["features"]
+    for m in modalities:
+        check_unchanged(extractors[m], made[m], context.run.path)
+    arrays = {
+        m: stored_arrays(cache, fingerprint_of(extractors[m]), m, context.data, context.config)
+        for m in modalities
+    }
+    if context.config.adapt == "speaker":
+        for m, modality in modalities.items():
+            fingerprint = fingerprint_of(extractors[m])
+            moments = speaker_moments(context.run.path, fingerprint, modality, arrays[m],
+                                      context.data, context.config)  # fmt: skip
+            arrays[m] = adapted(arrays[m], moments, context.data, fold)
+    device = choose_device(context.config.device)
+    return Features(
+        modalities,
+        arrays,
+        context.data.targets,
+        device,
+        resident_bytes=resident_bytes,
+        absent=context.data.absent,
+    )
+
+
+def stored_arrays(
+    cache: FeatureCache, fingerprint: Fingerprint, modality: str, data: RunData, config: RunConfig
+) -> Arrays:
+    """A modality of all clips, blank for those that lack it."""
+    arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
+    absent = data.absent.get(modality)
+    return arrays if absent is None else Gapped(arrays, absent)
+
+
+def speaker_moments(
+    run: Path,
+    fingerprint: Fingerprint,
+    modality: Modality,
+    arrays: Arrays,
+    data: RunData,
+    config: RunConfig,
+) -> Moments:
+    """Return the statistics of a run's speakers in one modality, stored with the run."""
+    return run_moments(run, fingerprint.id, modality, config.train.normalise, arrays, data)
+
+
+def populations_of(context: RunContext, spec: ModelSpec, fold: int) -> dict[str, Population]:
+    """Return the training population of a fold, for each modality of a model."""
+    cache = FeatureCache(context.config.cache)
+    extractors = make_extractors(context.config, context.registry)
+    found: dict[str, Population] = {}
+    for m, modality in ((b.modality.name, b.modality) for b in spec.branches):
+        fingerprint = fingerprint_of(extractors[m])
+        arrays = stored_arrays(cache, fingerprint, m, context.data, context.config)
+        moments = speaker_moments(
+            context.run.path, fingerprint, modality, arrays, context.data, context.config
+        )
+        found[m] = training_population(moments, context.data, fold)
+    return found
+
+
+def _seed(context: RunContext, training: Training) -> int:
+    """The same for all models of a fold: they differ in what they are, not in their luck."""
+    return context.config.seed * 1000 + training.fold
+
+
+def train_one(path: Path, training: Training, workers: int) -> None:
+    """Train one model of a run, in this process, beside `workers` - 1 others."""
+    with during(f"train {training.name}"), _own_process(path):
+        _train_one(path, training, workers)
+
+
+@contextmanager
+def _own_process(path: Path) -> Iterator[None]:
+    """In a process that computes nothing else than trainings, on a CPU: memory and threads."""
+    context = training_context(path)
+    if parent_process() is None or choose_device(context.config.device).type != "cpu":
+        yield
+        return
+    keep_freed_memory()
+    before = torch.get_num_threads()
+    torch.set_num_threads(context.config.train.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train_one(path: Path, training: Training, workers: int) -> None:
+    context = training_context(path)
+    run, config = context.run, context.config
+    folder = run.training(training.name)
+    if not distributed.leads():
+        _help_train(context, training, workers)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    rewind(run, training.name)
+    spec = spec_of(run, training)
+    # Half of what is free, shared by the trainings that run beside each other.
+    budget = free_memory(choose_device(config.device)) // (2 * workers)
+    features = features_of(context, spec, resident_bytes=budget, fold=training.fold)
+    with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
+        if config.tune and training.model != CONTROL:
+
+            def fit(number: int, settings: Settings, checkpoint: Path) -> Fitted:
+                def report(record: Mapping[str, Any]) -> None:
+                    _write_line(epochs, {"trial": number, **record})
+
+                return _fit(context, training, features, checkpoint, report, settings)
+
+            base = _adopted(context, training)
+            search = search_of(config, spec, seed=_seed(context, training), base=base)
+            summary = tune(run, training.name, search, fit)
+        else:
+            checkpoint = folder / "checkpoint.pt"
+            weights, summary = _fit(
+                context,
+                training,
+                features,
+                checkpoint,
+                lambda record: _write_line(epochs, record),
+                settings_of(run, training) if training.model == CONTROL else None,
+            )
+            save_weights(folder / WEIGHTS, weights, {"training": training.name})
+    run.write_json(f"{training.name}/training.json", summary)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _help_train(context: RunContext, training: Training, workers: int) -> None:
+    """The same beside the process that leads: nothing is written."""
+    budget = free_memory(choose_device(context.config.device)) // (2 * workers)
+    spec = spec_of(context.run, training)
+    features = features_of(context, spec, resident_bytes=budget, fold=training.fold)
+    checkpoint = context.run.training(training.name) / "checkpoint.pt"
+    _fit(context, training, features, checkpoint, lambda record: None)
+
+
+Fitted = tuple[Mapping[str, torch.Tensor], dict[str, Any]]
+"""Weights, and what training.json says of them."""
+
+
+def _fit(
+    context: RunContext,
+    training: Training,
+    features: Features,
+    checkpoint: Path,
+    on_epoch: Callable[[Mapping[str, Any]], None],
+    settings: Settings | None = None,
+) -> Fitted:
+    """Train once; with `settings` in place of the run's."""
+    config = tuned_config(context.config, settings or {})
+    spec = tuned_spec(spec_of(context.run, training), settings or {})
+    seed = _seed(context, training)
+    model = build_model(spec, context.registry, seed).to(features.device)
+    split = context.data.splits[training.fold]
+    fused = training.model == FUSED
+    starts = fused and starts_from_baselines(config, context.registry)
+    trainer = Trainer(
+        model,
+        features,
+        # Of clips that have none of its modalities it can learn nothing.
+        features.known(split.train),
+        features.known(split.val),
+        _budget(config, training, context.registry),
+        balancers=make_balancers(config, context.registry) if fused else (),
+        baselines=_baselines(context, training, features.device) if fused else None,
+        from_baselines=starts,
+        seed=seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    started = time.perf_counter()
+    memory = PeakMemory(features.device)
+    parameters = count_parameters(model)  # a stage may leave some of them standing still
+    progress = trainer.fit()
+    summary = asdict(progress)
+    del summary["history"]  # epochs.jsonl has it
+    if progress.start is None:
+        del summary["start"]
+    else:
+        summary["start"] = _plain(progress.start)
+    if training.model == CONTROL:
+        summary["modality"] = control_modality(context.run)
+    summary["parameters"] = parameters
+    summary["wall_seconds"] = round(time.perf_counter() - started, 3)
+    summary["peak_bytes"] = memory.bytes()
+    summary["precision"] = str(trainer.precision).removeprefix("torch.")
+    if trainer.stepper.graphs is not None:
+        summary["graphs"] = trainer.stepper.graphs.summary()
+    if fused:  # it has every modality
+        summary["inputs"] = input_statistics(features, split.train, model)
+    return model.state_dict(), summary
+
+
+def _budget(config: RunConfig, training: Training, registry: Registry) -> TrainConfig:
+    """Return the training settings with the number of epochs that this training has."""
+    if training.model == FUSED:
+        return fused_settings(config, registry)
+    if training.model == CONTROL:
+        return replace(config.train, epochs=control_epochs(config, registry))
+    return config.train
+
+
+def epochs_of(config: RunConfig, training: Training, registry: Registry) -> int:
+    """Return the largest number of epochs that `training` may take."""
+    return _budget(config, training, registry).epochs
+
+
+def _adopted(context: RunContext, training: Training) -> Settings:
+    """Settings of the branches that a fused model starts from: those of the tuned baselines.
+
+    Their weights fit no other branches; so wherever the baselines are read.
+    """
+    config = context.config
+    if training.model != FUSED or not needs_baselines(config, context.registry):
+        return {}
+    owners = {f"branch.{m}": Training(training.fold, m) for m in config.features}
+    return {o: dict(settings_of(context.run, t).get(o, {})) for o, t in owners.items()}
+
+
+def _baselines(
+    context: RunContext, training: Training, device: torch.device
+) -> dict[str, Baseline]:
+    """The fold's single-modality models, where the fused one needs them."""
+    if not needs_baselines(context.config, context.registry):
+        return {}
+    found: dict[str, Baseline] = {}
+    for branch in spec_of(context.run, training).branches:
+        m = branch.modality.name
+        single = Training(training.fold, m)
+        uar = context.run.read_json(f"{single.name}/training.json")["best_uar"]
+        model = trained_model(context.run, single, context.registry).to(device)
+        found[m] = frozen(m, model, uar)
+    return found
+
+
+def _write_line(file: Any, record: Mapping[str, Any]) -> None:
+    file.write(json.dumps(_plain(record)) + "\n")
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace NaN and infinity, which JSON does not have, by None."""
+    return {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
+    }
+
+
+def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:
+    """The model of a finished training, with its best epoch's weights, on the CPU."""
+    model = build_model(spec_of(run, training), registry)
+    path = run.training(training.name) / WEIGHTS
+    try:
+        model.load_state_dict(load_weights(path))
+    except RuntimeError as error:
+        raise RunError(
+            f"{path} holds the weights of another model.",
+            hint=f"Delete the folder {path.parent}; fusion run --resume then trains it again.",
+        ) from error
+    return model

@@ -1,0 +1,1 @@
+"""What the trainings of a run came to: predictions, selection, results."""

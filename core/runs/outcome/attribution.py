@@ -1,0 +1,55 @@
+"""How much of a fused model's score each modality brings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from ...toolkit.shapley import shapley_values
+from ...training.device import choose_precision
+from ...training.inference import outputs
+from ..execution.jobs import FUSED, Training, training_context
+from ..run import RunDirectory
+from .predictions import fold_features
+from .selection import uar_of
+
+FILE = "contributions.json"
+
+
+def write_contributions(run: RunDirectory) -> dict[str, float]:
+    """Shapley value of each modality for the fused model's UAR on test.
+
+    v(S) is the UAR over all folds' test clips when the strategy sees the modalities S alone;
+    the others are absent, or blank where it knows no absence. v of none is chance. The values
+    sum to the fused model's UAR minus chance. Read after everything was chosen.
+    """
+    data, info = run.read_clips(), run.info()
+    modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
+    parts: dict[frozenset[str], list[Any]] = {}
+    for fold, split in enumerate(data.splits):
+        for subset, probabilities in _by_subset(run, Training(fold, FUSED), split.test).items():
+            parts.setdefault(subset, []).append(probabilities)
+    targets = data.targets[np.concatenate([split.test for split in data.splits])]
+
+    def worth(members: Collection[str]) -> float:
+        if not members:
+            return 1.0 / len(data.classes)
+        return uar_of(np.concatenate(parts[frozenset(members)]), targets, len(data.classes))
+
+    values = {m: round(v, 6) for m, v in shapley_values(worth, modalities).items()}
+    run.write_json(FILE, values)
+    return values
+
+
+def _by_subset(run: RunDirectory, training: Training, indices: Any) -> dict[frozenset[str], Any]:
+    """Probabilities of a trained model for every set of modalities it may see."""
+    context = training_context(run.path)
+    model, features = fold_features(context, training)
+    precision = choose_precision(context.config.train.precision, features.device)
+    said = outputs(model, features, indices, precision, subsets=True)
+    return {
+        frozenset(names): scores.softmax(dim=1).cpu().numpy()
+        for names, scores in said.subsets.items()
+    }

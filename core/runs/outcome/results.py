@@ -1,0 +1,324 @@
+"""From test predictions to a table with intervals, a paired comparison and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...data.dataset import RunData
+from ...toolkit.intervals import Comparison, Interval, bootstrap_interval, paired_comparison
+from ...toolkit.metrics import accuracy, confusion_by_group, macro_f1, uar
+from ...training.inference import Predictions
+from ..execution.jobs import CONTROL, FUSED, Training
+from .selection import ENSEMBLE, Selection, candidate_probabilities, uar_of
+
+Probabilities = Mapping[str, Sequence[npt.NDArray[np.float32]]]
+CHOSEN = "chosen"
+AGAINST_CONTROL = "fused minus control"
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        Modality, ``"control"`` (the best single modality, trained for as many steps as the fused
+        model in all), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what validation chose, fold by
+        fold).
+    uar, accuracy : Interval
+        On test, over all folds' clips together; 95 % intervals resample speakers.
+    macro_f1 : float
+        On test.
+    val_uar : float
+        On validation, averaged over folds.
+    fold_uar : tuple of float
+        Test UAR of each fold.
+    """
+
+    name: str
+    uar: Interval
+    accuracy: Interval
+    macro_f1: float
+    val_uar: float
+    fold_uar: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run found out.
+
+    Attributes
+    ----------
+    models : tuple of ModelResult
+        Modalities, fused, ensemble, and what is handed out.
+    best_single : str
+        The modality that validation found best.
+    comparisons : dict
+        Name -> that model minus the best single modality, paired over the same clips;
+        ``"fused minus control"`` where there is a control.
+    verdict : str
+        One sentence on fusion, one on what is handed out and why.
+    weights : dict
+        Modality -> mean weight that the strategy gave it on test; empty where it has none.
+    confusions : dict
+        Model -> (C, C) counts, rows are the truth.
+    control : str
+        Modality of the equal-steps control; empty where no baseline was used. Its row is called
+        ``"control"``.
+    weight_spread : dict
+        Modality -> standard deviation of its weight over the test clips; empty as `weights` is.
+    """
+
+    models: tuple[ModelResult, ...]
+    best_single: str
+    comparisons: dict[str, Comparison]
+    verdict: str
+    weights: dict[str, float]
+    confusions: dict[str, list[list[int]]]
+    control: str = ""
+    weight_spread: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        """What a fused model has to beat: the best single modality, or its equal-steps control
+        where that is better on test."""
+        if not self.control:
+            return self.best_single
+        pair = (self.best_single, CONTROL)
+        return max(pair, key=lambda name: self.model(name).uar.value)
+
+    @property
+    def against_reference(self) -> Comparison:
+        """The comparison of the fused model with :attr:`reference`."""
+        return self.comparisons[AGAINST_CONTROL if self.reference == CONTROL else FUSED]
+
+    def model(self, name: str) -> ModelResult:
+        return next(m for m in self.models if m.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined figure is None."""
+        plain = finite(asdict(self))
+        assert isinstance(plain, dict)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Results:
+        return cls(
+            tuple(_model_from_json(m) for m in data["models"]),
+            data["best_single"],
+            {name: Comparison(**_nan(c)) for name, c in data["comparisons"].items()},
+            data["verdict"],
+            data["weights"],
+            data["confusions"],
+            data.get("control", ""),
+            data.get("weight_spread", {}),
+        )
+
+
+def evaluate(
+    data: RunData, selection: Selection, test: Mapping[Training, Predictions], label: str
+) -> tuple[Results, Probabilities]:
+    """Score every model on test, once everything has been chosen.
+
+    Parameters
+    ----------
+    label : str
+        What the fused model is called in the verdict, e.g. ``"gated + gradscale"``.
+    """
+    scores: dict[str, Sequence[npt.NDArray[np.float32]]] = dict(
+        candidate_probabilities(data, selection, test)
+    )
+    scores[CHOSEN] = [scores[f.chosen][i] for i, f in enumerate(selection.folds)]
+    indices = [split.test for split in data.splits]
+    targets = data.targets[np.concatenate(indices)]
+    speakers = np.array(
+        [f"{data.clips[i].corpus}/{data.clips[i].speaker}" for i in np.concatenate(indices)]
+    )
+    confusions = {
+        name: confusion_by_group(
+            targets, np.concatenate(parts).argmax(axis=1), speakers, len(data.classes)
+        )
+        for name, parts in scores.items()
+    }
+    control = [CONTROL] if selection.control else []
+    models = tuple(
+        _model_result(name, confusions[name], selection, scores[name], data)
+        for name in (*selection.modalities, *control, FUSED, ENSEMBLE, CHOSEN)
+    )
+    best = confusions[selection.best_single]
+    comparisons = {
+        name: paired_comparison(confusions[name], best)
+        for name in (*control, FUSED, ENSEMBLE, CHOSEN)
+    }
+    for name in control:
+        comparisons[AGAINST_CONTROL] = paired_comparison(confusions[FUSED], confusions[name])
+    weights = _weights(data, test, selection.modalities)
+    results = Results(
+        models,
+        selection.best_single,
+        comparisons,
+        "",
+        {m: float(rows.mean()) for m, rows in weights.items()},
+        {name: c.sum(axis=0).tolist() for name, c in confusions.items()},
+        selection.control,
+        {m: float(rows.std()) for m, rows in weights.items()},
+    )
+    return replace(results, verdict=write_verdict(results, selection, label)), scores
+
+
+def _model_result(
+    name: str,
+    confusion: npt.NDArray[np.int64],
+    selection: Selection,
+    parts: Sequence[npt.NDArray[np.float32]],
+    data: RunData,
+) -> ModelResult:
+    val: Sequence[float] = selection.control_val_uar
+    if name != CONTROL:
+        val = [f.val_uar[f.chosen if name == CHOSEN else name] for f in selection.folds]
+    folds = [
+        uar_of(probabilities, data.targets[split.test], len(data.classes))
+        for split, probabilities in zip(data.splits, parts, strict=True)
+    ]
+    return ModelResult(
+        name,
+        bootstrap_interval(confusion, uar),
+        bootstrap_interval(confusion, accuracy),
+        float(macro_f1(confusion.sum(axis=0))),
+        float(np.mean(val)),
+        tuple(folds),
+    )
+
+
+def _weights(
+    data: RunData, test: Mapping[Training, Predictions], modalities: Sequence[str]
+) -> dict[str, npt.NDArray[np.floating]]:
+    """Return modality -> its weight for each test clip, (n,); empty for a strategy without any."""
+    fused = [test[Training(fold, FUSED)] for fold in range(len(data.splits))]
+    if not fused[0].weights:
+        return {}
+    return {m: np.concatenate([p.weights[m] for p in fused]) for m in modalities}
+
+
+def weights_text(results: Results) -> str:
+    """``"mel 62 % ± 9, text 38 % ± 9"``; empty where fewer than two modalities are weighed."""
+    if len(results.weights) < 2:
+        return ""
+    return ", ".join(
+        f"{m} {100 * w:.0f} %"
+        + (f" ± {100 * results.weight_spread[m]:.0f}" if m in results.weight_spread else "")
+        for m, w in results.weights.items()
+    )
+
+
+# -- the verdict ---------------------------------------------------------------------
+
+
+def write_verdict(results: Results, selection: Selection, label: str) -> str:
+    """Say in words what the figures allow to be said, and not more."""
+    return f"{_on_fusion(results, label)} {_on_choice(selection)}"
+
+
+def _on_fusion(results: Results, label: str) -> str:
+    c = results.against_reference
+    fused = f"fused model ({label})"
+    single = f"the best single modality ({results.best_single})"
+    if results.reference == CONTROL:
+        single = (
+            f"the better-trained single modality ({results.control} alone, for as many steps in "
+            "all)"
+        )
+    figures = (
+        f"{points(c.difference)} points of UAR [{points(c.low)}, {points(c.high)}], "
+        f"p = {p_text(c.p_value)}, over {c.groups} test speakers"
+    )
+    if c.p_value < SIGNIFICANT:
+        word = "beats" if c.difference > 0 else "is worse than"
+        return f"The {fused} {word} {single}: {figures}."
+    if smallest_p(c.groups) >= SIGNIFICANT:
+        return (
+            f"Too few test speakers to prove a difference between the {fused} and {single}: "
+            f"{figures}, with whom no p-value can be below {smallest_p(c.groups):.2g}."
+        )
+    return f"No reliable difference between the {fused} and {single}: {figures}."
+
+
+def smallest_p(groups: int) -> float:
+    """The smallest p-value that a paired test over so many speakers can give."""
+    return float(min(1.0, 2.0 / 2**groups))
+
+
+def _on_choice(selection: Selection) -> str:
+    chosen = [fold.chosen for fold in selection.folds]
+    if len(chosen) == 1:
+        reason = ", ".join(f"{n} {100 * u:.1f}" for n, u in selection.folds[0].val_uar.items())
+        name = chosen[0] if chosen[0] in (FUSED, ENSEMBLE) else f"{chosen[0]} alone"
+        return f"Handed out: {name}, the best on validation (UAR {reason})."
+    counts = {name: chosen.count(name) for name in dict.fromkeys(chosen)}
+    parts = ", ".join(f"{name} in {n}" for name, n in counts.items())
+    return (
+        f"Handed out: the mean of {len(chosen)} models, one per fold, each the best on its "
+        f"fold's validation clips ({parts})."
+    )
+
+
+def points(difference: float) -> str:
+    """A difference of UAR in percentage points, with its sign: ``+2.1``."""
+    return "n/a" if np.isnan(difference) else f"{100 * difference:+.1f}"
+
+
+def p_text(p: float) -> str:
+    """A p-value as text."""
+    return "n/a" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+# -- JSON ----------------------------------------------------------------------------
+
+
+def comparison_text(c: Comparison) -> str:
+    """A difference in UAR with its interval and its p-value."""
+    return (
+        f"{points(c.difference)} points of UAR, 95 % interval "
+        f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}"
+    )
+
+
+def interval_text(interval: Interval) -> str:
+    """A share as ``43.2 [38.0, 48.1]``, in percent; of one speaker there is no interval."""
+    if interval.groups < 2:
+        return f"{100 * interval.value:.1f} (one speaker)"
+    return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def finite(value: Any) -> Any:
+    """Plain values, as JSON has them: an undefined figure is None."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return None if np.isnan(value) else round(float(value), 6)
+    return value
+
+
+def _nan(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: float("nan") if v is None else v for k, v in fields.items()}
+
+
+def _model_from_json(data: Mapping[str, Any]) -> ModelResult:
+    plain = _nan(data)
+    return ModelResult(
+        plain["name"],
+        Interval(**_nan(plain["uar"])),
+        Interval(**_nan(plain["accuracy"])),
+        plain["macro_f1"],
+        plain["val_uar"],
+        tuple(plain["fold_uar"]),
+    )

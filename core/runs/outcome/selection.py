@@ -1,0 +1,163 @@
+"""What validation chooses: ensemble weights, the best single modality, the model handed out.
+
+Nothing here sees a test clip. The result is written before test is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...data.dataset import RunData
+from ...toolkit.ensemble import Rule, combine, pool, pool_weights
+from ...toolkit.metrics import confusion_matrix, uar
+from ...training.inference import Predictions
+from ..execution.jobs import CONTROL, FUSED, Training
+
+ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldSelection:
+    """What the validation part of one fold chose.
+
+    Attributes
+    ----------
+    val_uar : dict
+        Candidate -> UAR on the fold's validation clips.
+    weights : dict
+        Modality -> its weight in the ensemble (:func:`~fusion.core.toolkit.ensemble.pool_weights`).
+    chosen : str
+        The candidate with the highest validation UAR; among equals the simplest: a single
+        modality before the ensemble, the ensemble before the fused model.
+    """
+
+    val_uar: dict[str, float]
+    weights: dict[str, float]
+    chosen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What validation chose over all folds.
+
+    Attributes
+    ----------
+    folds : tuple of FoldSelection
+        One per fold.
+    best_single : str
+        The modality with the highest validation UAR, averaged over folds.
+    rule : {"log-linear", "linear"}
+        How the ensemble combines probabilities; linear in runs of version 0.1.
+    control : str
+        Modality of the equal-steps control, which is no candidate; empty where there is none.
+    control_val_uar : tuple of float
+        Validation UAR of the control on each fold.
+    """
+
+    folds: tuple[FoldSelection, ...]
+    best_single: str
+    rule: Rule = "log-linear"
+    control: str = ""
+    control_val_uar: tuple[float, ...] = ()
+
+    @property
+    def candidates(self) -> list[str]:
+        """Modalities, ensemble, fused: from the simplest on."""
+        return list(self.folds[0].val_uar)
+
+    @property
+    def modalities(self) -> list[str]:
+        return list(self.folds[0].weights)
+
+    def mean_val_uar(self, candidate: str) -> float:
+        """Validation UAR, averaged over folds."""
+        return float(np.mean([fold.val_uar[candidate] for fold in self.folds]))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Selection:
+        folds = tuple(FoldSelection(**fold) for fold in data["folds"])
+        return cls(
+            folds,
+            data["best_single"],
+            data.get("rule", "linear"),
+            data.get("control", ""),
+            tuple(data.get("control_val_uar", ())),
+        )
+
+
+def select(
+    data: RunData,
+    modalities: Sequence[str],
+    validation: Mapping[Training, Predictions],
+    control: str = "",
+) -> Selection:
+    """Choose on validation predictions, fold by fold.
+
+    `control` names the modality of the equal-steps control, where `validation` has one.
+    """
+    folds: list[FoldSelection] = []
+    control_uar: list[float] = []
+    for index, split in enumerate(data.splits):
+        targets = data.targets[split.val]
+        singles = [validation[Training(index, m)].probabilities for m in modalities]
+        present = data.present(modalities, split.val)
+        weights = pool_weights(singles, targets, present)
+        scores = dict(zip(modalities, singles, strict=True))
+        scores[ENSEMBLE] = pool(singles, weights, present).astype(np.float32)
+        scores[FUSED] = validation[Training(index, FUSED)].probabilities
+        val_uar = {
+            name: uar_of(probabilities, targets, len(data.classes))
+            for name, probabilities in scores.items()
+        }
+        folds.append(
+            FoldSelection(
+                val_uar,
+                {m: round(float(w), 4) for m, w in zip(modalities, weights, strict=True)},
+                max(val_uar, key=val_uar.__getitem__),  # the first among equals
+            )
+        )
+        if control:
+            probabilities = validation[Training(index, CONTROL)].probabilities
+            control_uar.append(uar_of(probabilities, targets, len(data.classes)))
+    means = {m: np.mean([fold.val_uar[m] for fold in folds]) for m in modalities}
+    best = max(means, key=means.__getitem__)
+    return Selection(tuple(folds), best, control=control, control_val_uar=tuple(control_uar))
+
+
+def uar_of(
+    probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.int64], num_classes: int
+) -> float:
+    """UAR of the most probable class."""
+    confusion = confusion_matrix(targets, probabilities.argmax(axis=1), num_classes)
+    return round(float(uar(confusion)), 6)
+
+
+def candidate_probabilities(
+    data: RunData, selection: Selection, predictions: Mapping[Training, Predictions]
+) -> dict[str, list[npt.NDArray[np.float32]]]:
+    """Return candidate -> probabilities of each fold's test clips, (n_fold, C).
+
+    The equal-steps control comes with the candidates where the run has one, although it can't be
+    chosen.
+    """
+    found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selection.candidates}
+    for index, split in enumerate(data.splits):
+        for name in (*selection.modalities, FUSED):
+            found[name].append(predictions[Training(index, name)].probabilities)
+        control = predictions.get(Training(index, CONTROL))
+        if control is not None:
+            found.setdefault(CONTROL, []).append(control.probabilities)
+        singles = [found[m][index] for m in selection.modalities]
+        weights = np.array([selection.folds[index].weights[m] for m in selection.modalities])
+        present = data.present(selection.modalities, split.test)
+        combined = combine(selection.rule, singles, weights, present)
+        found[ENSEMBLE].append(combined.astype(np.float32))
+    return found

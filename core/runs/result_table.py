@@ -1,0 +1,135 @@
+"""The table of a run's results as text and as HTML, for notebooks and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from ..data.absence import absence_text
+from ..data.split_modes import MODES
+from ..data.task import adapt_of, measured_on
+from .execution.jobs import FUSED
+from .outcome.results import (
+    AGAINST_CONTROL,
+    CHOSEN,
+    ModelResult,
+    Results,
+    comparison_text,
+    interval_text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultTable:
+    """What there is to print of a result.
+
+    Attributes
+    ----------
+    title : str
+        What was measured, on what.
+    header : tuple of str
+        Names of the columns.
+    rows : tuple of tuple of str
+        One per model.
+    best : frozenset of int
+        Rows with the highest UAR.
+    lines : tuple of str
+        What follows the table: comparison, verdict, warnings.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: frozenset[int]
+    lines: tuple[str, ...]
+
+    def text(self) -> str:
+        """In columns of a fixed width."""
+        table = [self.header, *self.rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
+        lines = [
+            "  ".join(
+                [row[0].ljust(widths[0])]
+                + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            )
+            for row in table
+        ]
+        return "\n".join([self.title, *lines, "", *self.lines])
+
+    def html(self) -> str:
+        """As a table for a notebook; the best rows are bold."""
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
+        body = "".join(self._html_row(index) for index in range(len(self.rows)))
+        below = "".join(f"<p>{escape(line)}</p>" for line in self.lines)
+        return (
+            f"<table><caption>{escape(self.title)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+        )
+
+    def _html_row(self, index: int) -> str:
+        style = ' style="font-weight: bold"' if index in self.best else ""
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in self.rows[index])
+        return f"<tr{style}>{cells}</tr>"
+
+
+def result_table(results: Results, info: Mapping[str, Any], path: Path) -> ResultTable:
+    """The table of a run, the comparison and the verdict under it.
+
+    Parameters
+    ----------
+    info : mapping
+        run.json.
+    path : Path
+        The run directory.
+    """
+    models, folds = results.models, info["split"]["folds"]
+    mode = MODES[info["split"]["mode"]]
+    header = ["model", "UAR", "WA", "macro-F1", "validation UAR"]
+    if folds > 1:
+        header.append("UAR by fold, mean ± sd")
+    top = max(model.uar.value for model in models if model.name != CHOSEN)
+    return ResultTable(
+        f"Test, {measured_on(mode.name, adapt_of(info))} (%, with 95 % intervals)",
+        tuple(header),
+        tuple(_row(model, folds) for model in models),
+        frozenset(i for i, model in enumerate(models) if model.uar.value == top),
+        tuple(_lines(results, info, path, mode.warning)),
+    )
+
+
+def _row(model: ModelResult, folds: int) -> tuple[str, ...]:
+    row = [model.name, interval_text(model.uar), interval_text(model.accuracy),
+           f"{100 * model.macro_f1:.1f}", f"{100 * model.val_uar:.1f}"]  # fmt: skip
+    if folds > 1:
+        row.append(f"{100 * mean(model.fold_uar):.1f} ± {100 * stdev(model.fold_uar):.1f}")
+    return tuple(row)
+
+
+def comparison_lines(results: Results) -> list[str]:
+    """Return the differences worth a line: fused and handed out, against single and control."""
+    found = results.comparisons
+    lines = [f"{FUSED} minus {results.best_single}: {comparison_text(found[FUSED])}"]
+    if results.control:
+        lines.append(
+            f"{FUSED} minus control ({results.control}, as many steps in all): "
+            f"{comparison_text(found[AGAINST_CONTROL])}"
+        )
+    if found[CHOSEN].difference:  # often the best single modality is handed out itself
+        lines.append(f"{CHOSEN} minus {results.best_single}: {comparison_text(found[CHOSEN])}")
+    return lines
+
+
+def _lines(results: Results, info: Mapping[str, Any], path: Path, warning: str) -> list[str]:
+    lines = [*comparison_lines(results), results.verdict]
+    lines += absence_text(info)
+    if warning:
+        lines.append(warning)
+    if info["synthetic"]:
+        lines.append(
+            "Generated voices: for trying the tool. These figures are evidence of nothing."
+        )
+    return [*lines, f"run directory: {path}"]

@@ -1,0 +1,1 @@
+"""What conformance suites are made of: checks, small trainings, reports."""

@@ -1,0 +1,121 @@
+"""Small recordings to try an extractor on: made when first asked for, gone with the process."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ...contracts import Recording
+
+RATE = 16000
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A recording, as messages and test names call it.
+
+    Attributes
+    ----------
+    extreme : bool
+        Whether an extractor may refuse it, with a RecordingError.
+    """
+
+    words: str
+    recording: Recording
+    extreme: bool = False
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def voice(seconds: float, *, pitch: float = 120.0, rate: int = RATE, seed: int = 0) -> FloatArray:
+    """Something like speech, (n,) float32 within +-1: harmonics that glide, swell three times a
+    second and are coloured like a vowel, in a little noise."""
+    time = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * (pitch * time + 4 * np.sin(2 * np.pi * 0.7 * time))
+    loudness = 0.3 + 0.7 * np.sin(np.pi * 3 * time) ** 2
+    tones = np.zeros_like(time)
+    for harmonic in range(1, 25):
+        frequency = harmonic * pitch
+        colour = sum(1 / (1 + ((frequency - f) / 150) ** 2) for f in (600, 1200, 2500))
+        if frequency < rate / 2:
+            tones += colour / harmonic * np.sin(harmonic * phase)
+    noise = np.random.default_rng(seed).standard_normal(len(time))
+    samples = 0.3 * loudness * tones / np.abs(tones).max() + 0.003 * noise
+    return np.asarray(samples, np.float32)
+
+
+@functools.cache
+def folder() -> Path:
+    """Where they lie, with files beside them that are no recordings."""
+    path = Path(_temporary().name)
+    mono = voice(1.2)
+    _write(path / "voice.wav", mono)
+    _write(path / "another.wav", voice(1.2, pitch=210.0, seed=1))
+    _write(path / "silence.wav", np.zeros(RATE // 2, np.float32))
+    _write(path / "sample.wav", mono[5000:5001])
+    _write(path / "long.wav", voice(8.0, pitch=150.0, seed=2))
+    _write(path / "stereo.wav", np.stack([mono[:RATE], 0.5 * mono[:RATE]], axis=1))
+    _write(path / "rate.wav", voice(0.8, rate=44100), 44100)
+    _write(path / "cut.wav", mono[4800:14400])
+    (path / "empty.wav").touch()
+    (path / "text.wav").write_text("This is no sound.\n" * 200)
+    return path
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="fusion-recordings-")
+
+
+def _write(path: Path, samples: FloatArray, rate: int = RATE) -> None:
+    import soundfile
+
+    soundfile.write(path, samples, rate, subtype="PCM_16")
+
+
+def small_recordings() -> list[Sample]:
+    """Recordings as they come: ordinary ones first."""
+    here = folder()
+    return [
+        Sample("a voice", Recording(here / "voice.wav")),
+        Sample("another voice", Recording(here / "another.wav")),
+        Sample("a part of a file", Recording(here / "voice.wav", 0.3, 0.9)),
+        Sample("two channels", Recording(here / "stereo.wav")),
+        Sample("44.1 kHz", Recording(here / "rate.wav")),
+        Sample("8 seconds", Recording(here / "long.wav")),
+        Sample("silence", Recording(here / "silence.wav"), extreme=True),
+        Sample("a single sample", Recording(here / "sample.wav"), extreme=True),
+    ]
+
+
+def part_and_cut() -> tuple[Recording, Recording]:
+    """A part of a file, and a file that holds nothing but that part."""
+    return Recording(folder() / "voice.wav", 0.3, 0.9), Recording(folder() / "cut.wav")
+
+
+def three_seconds() -> Recording:
+    """A clip as long as a spoken sentence."""
+    path = folder() / "three.wav"
+    if not path.exists():
+        _write(path, voice(3.0))
+    return Recording(path)
+
+
+def unreadable() -> Mapping[str, Recording]:
+    """What no extractor can read."""
+    here = folder()
+    return {
+        "a file that is not there": Recording(here / "missing.wav"),
+        "an empty file": Recording(here / "empty.wav"),
+        "a file that holds text": Recording(here / "text.wav"),
+        "a part that begins after the end of its file": Recording(here / "voice.wav", 60.0, 61.0),
+    }

@@ -1,0 +1,1 @@
+"""Faults on purpose: a plugin class in, the same with something wrong out."""

@@ -1,0 +1,444 @@
+"""Faults on purpose: a plugin class in, the same with something wrong out.
+
+For trying a diagnosis, a remedy or a plugin of your own against what goes wrong in practice.
+In a plugin file, at its top level::
+
+    from fusion import hookimpl
+    from fusion.plugins.branches.cnn import CNN
+    from fusion.testing import faults
+
+    Dead = faults.dead(CNN, share=0.5)
+
+    @hookimpl
+    def fusion_branches():
+        return [Dead]
+
+and then ``fusion run -p ./my_faults.py --branch mel=cnn_dead``.
+
+The new class is called ``f"{cls.name}_{fault}"`` (or `name`), has the parameters of the healthy
+one under that name (``--set branch.mel.blocks=2``), and trains, stores and loads like any other.
+Faults compose: ``faults.scaled(faults.dead(CNN))``. It becomes an attribute of the module that
+calls the fault, under its name in capitals (``CnnDead``), because processes that compute
+features look it up there: an extractor's fault belongs at the top level of a file.
+
+A fault of a branch also strikes that modality's own baseline. A fault of a strategy acts inside
+the fusion alone, on what it receives of one modality: `modality`, by default the last of the run,
+``"*"`` for all of them.
+
+A fused model starts from its baselines by default, and healthy baselines hide what a strategy's
+fault does to a branch. `starved`, `late`, `oversized` and `locked` show in joint training from
+scratch: ``--set train.start=scratch``.
+
+An extractor's advice on its branch (`default_branch_parameters`) is for the healthy one: give a
+faulty branch the same parameters with ``--set branch.MODALITY.…``.
+
+Loaded without torch: what a fault needs is imported when it is made.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .data_faults import duplicated, mislabelled, shuffled
+from .faulty import Label, check_share, kind_of, refuse
+
+if TYPE_CHECKING:
+    from ...contracts import Branch, Plugin, Strategy
+    from .faulty_networks import NetworkFault
+
+    T = TypeVar("T", bound=type[Plugin])
+    B = TypeVar("B", bound=type[Branch])
+    N = TypeVar("N", bound=type[Branch] | type[Strategy])
+    S = TypeVar("S", bound=type[Strategy])
+
+__all__ = [
+    "biased",
+    "dead",
+    "duplicated",
+    "frozen",
+    "late",
+    "locked",
+    "mislabelled",
+    "narrow",
+    "oversized",
+    "scaled",
+    "shuffled",
+    "starved",
+]
+
+
+def scaled(
+    cls: T, factor: float = 1000.0, *, modality: str | None = None, name: str | None = None
+) -> T:
+    """Numbers on another scale: all of them times `factor`.
+
+    Parameters
+    ----------
+    cls : type
+        An extractor (its arrays), a branch (its embedding and maps), or a strategy (what it
+        receives of `modality`).
+    factor : float
+        Finite and not 0.
+    modality, name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    Breaks a fusion that adds, compares or multiplies modalities: the large one decides alone,
+    and its gradient takes all of the clipped norm. A fusion that normalises should not notice.
+    An extractor's scale is taken out again by standardisation, and by a branch that starts with
+    batch normalisation: it does harm with ``train.normalise=none`` only. A framework should say
+    that the scales of the modalities differ, and by how much.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind.
+    ValueError
+        For a factor that is 0 or not finite.
+    """
+    _check_size("scaled", "factor", factor)
+    label = Label("scaled", f"everything times {factor:g}.", {"factor": factor}, name)
+    if kind_of(cls) == "extractor":
+        from .faulty_data import faulty_extractor
+
+        return cast("T", faulty_extractor(_as(cls), label, alter=lambda array, _: array * factor))
+    from .faulty_networks import NetworkFault, Stateless, multiply
+
+    alter = partial(multiply, factor=factor)
+    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+
+
+def dead(cls: T, share: float = 1.0, *, modality: str | None = None, name: str | None = None) -> T:
+    """Zeros where there should be numbers.
+
+    Parameters
+    ----------
+    cls : type
+        A branch (``round(share * D)`` units of its embedding and that share of its maps'
+        channels), a strategy (of what it receives of `modality`), or an extractor (all values
+        of about that share of the recordings, drawn by file name, so the same every time).
+    share : float
+        From 0 to 1.
+    modality, name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    No gradient passes a dead unit. With ``share=1`` the modality says nothing, and its scores are
+    the same for every clip. A framework should name the branch as dead; of an extractor it should
+    report the share of zeros in the inputs.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind.
+    ValueError
+        For a share outside [0, 1].
+    """
+    check_share("dead", share)
+    label = Label("dead", f"a share of {share:g} is zero.", {"share": share}, name)
+    if kind_of(cls) == "extractor":
+        from .faulty_data import faulty_extractor, is_hit
+
+        return cast(
+            "T",
+            faulty_extractor(
+                _as(cls),
+                label,
+                alter=lambda array, recording: array * (not is_hit(recording, share)),
+            ),
+        )
+    from .faulty_networks import NetworkFault, Stateless, silence
+
+    alter = partial(silence, share=share)
+    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+
+
+def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
+    """Weights that never move: they stay as they were initialised.
+
+    Parameters
+    ----------
+    cls : type
+        A branch or a strategy.
+    share : float
+        From 0 to 1: whole tensors, in the order in which they were made (mostly the first layers
+        first), until at least this share of all weights is held.
+    name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    Running statistics of batch normalisation still move, and weights that start from a trained
+    baseline (the `pretrain` balancer) start from one that was frozen as well. Random features of
+    a convolution are not bad: the harm is often a few points. A framework should say that the
+    branch has no updates.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind.
+    ValueError
+        For a share outside [0, 1].
+    """
+    check_share("frozen", share)
+    label = Label("frozen", f"a share of {share:g} of its weights stays.", {"share": share}, name)
+    from .faulty_networks import NetworkFault, hold
+
+    return _network(cls, label, NetworkFault(prepare=partial(hold, share=share)), None)
+
+
+def biased(
+    cls: N, size: float = 100.0, *, modality: str | None = None, name: str | None = None
+) -> N:
+    """A constant that swamps what varies: `size` on every unit, with random signs.
+
+    Parameters
+    ----------
+    cls : type
+        A branch (its embedding and maps), or a strategy (what it receives of `modality`).
+    size : float
+        Of the constant on each unit; its norm is ``size * sqrt(units)``. Healthy units
+        vary by about a third to 1.
+    modality, name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    The signs are fixed. The information is all there, but a head that reads it has to cancel the
+    constant first, and every step it takes changes the scores of all clips alike. In bfloat16,
+    which keeps eight bits, what varies is rounded away as well. A framework should say that the
+    embedding is large and hardly varies from clip to clip.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind.
+    ValueError
+        For a size that is 0 or not finite.
+    """
+    _check_size("biased", "size", size)
+    label = Label("biased", f"{size:g} added to every unit.", {"size": size}, name)
+    from .faulty_networks import NetworkFault, Stateless, shift
+
+    alter = partial(shift, size=size)
+    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+
+
+def starved(
+    cls: N, factor: float = 1e-7, *, modality: str | None = None, name: str | None = None
+) -> N:
+    """A branch that the loss hardly reaches: its gradient times `factor`, its output as it was.
+
+    Parameters
+    ----------
+    cls : type
+        A branch, or a strategy (its way to the branch of `modality`, which then trains well
+        alone and not in the fusion).
+    factor : float
+        Finite and not 0.
+    modality, name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    Under SGD the branch's steps are `factor` times as long. AdamW divides by the gradient's own
+    size plus 1e-8, so it takes full steps until the scaled gradient of single weights falls
+    towards 1e-8: factors down to about 1e-5 change next to nothing but the share of the clipped
+    norm, and at 1e-7 the branch all but stands still, apart from weight decay. Under a strategy
+    that takes maps the pooling still learns, from its probe. A framework should say that the
+    branch's updates are far smaller than those of the others and its probe stands still.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind.
+    ValueError
+        For a factor that is 0 or not finite.
+    """
+    _check_size("starved", "factor", factor)
+    label = Label("starved", f"{factor:g} of the gradient.", {"factor": factor}, name)
+    from .faulty_networks import NetworkFault, Stateless, throttle
+
+    alter = partial(throttle, factor=factor)
+    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+
+
+def late(cls: N, steps: int = 300, *, modality: str | None = None, name: str | None = None) -> N:
+    """A cold start: no gradient reaches a branch in the first `steps` steps of training.
+
+    Parameters
+    ----------
+    cls : type
+        A branch, or a strategy (its way to the branch of `modality`).
+    steps : int
+        Calls in training, 0 or more; about one per batch.
+    modality, name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    The head learns from branches that know nothing, and is done before they begin, when the
+    learning rate has fallen. Of a strategy the baselines are spared, so that the fusion is behind
+    them. A framework should say that the fused loss was flat while the probes were still low.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind.
+    ValueError
+        For a negative number of steps.
+    """
+    if steps < 0:
+        raise ValueError(f"faults.late needs steps >= 0, and was given {steps}.")
+    label = Label("late", f"nothing learned in {steps} steps.", {"steps": steps}, name)
+    from .faulty_networks import Late, NetworkFault
+
+    return _network(cls, label, NetworkFault(lambda: Late(steps)), modality)
+
+
+def narrow(cls: B, dim: int = 1, *, name: str | None = None) -> B:
+    """A branch too poor for its features: it sees `dim` numbers of each clip.
+
+    Parameters
+    ----------
+    cls : type
+        A branch.
+    dim : int
+        1 or more. The input (C, H, W) is read in its memory's order, cut into so many equal
+        runs, and each run is replaced by its mean: of a spectrogram, bands of frequency.
+    name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    Stands for an architecture that can't learn what its features hold. A framework should say
+    that the modality alone stays far below what its features allow, on training clips as well.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind.
+    ValueError
+        For a dim below 1.
+    """
+    if dim < 1:
+        raise ValueError(f"faults.narrow needs dim >= 1, and was given {dim}.")
+    if kind_of(cls) != "branch":
+        raise refuse("narrow", cls, "a branch")
+    label = Label("narrow", f"{dim} numbers of each input.", {"dim": dim}, name)
+    from .faulty_networks import NetworkFault, flatten_to
+
+    return _network(cls, label, NetworkFault(see=partial(flatten_to, dim=dim)), None)
+
+
+def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
+    """A head far too big: all embeddings go through two layers of `width` units first.
+
+    Parameters
+    ----------
+    cls : type
+        A strategy that takes embeddings.
+    width : int
+        1 or more. The layers have about ``width**2`` weights, without normalisation or dropout.
+    name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    The embeddings side by side, (B, sum D_m), become as many numbers again, which the healthy
+    strategy reads as embeddings. Each step costs in proportion to ``width**2``: 4 million weights
+    at 2048. Against augmented clips (``train.masks``, ``train.shift_*``) and label smoothing the
+    head learns more slowly instead of over-fitting: switch them off to see it do so. A framework
+    should say that the fused head is far better on training clips than on validation, more so
+    than the probes.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind, or a strategy that takes maps.
+    ValueError
+        For a width below 1.
+    """
+    if width < 1:
+        raise ValueError(f"faults.oversized needs width >= 1, and was given {width}.")
+    if kind_of(cls) != "strategy" or cls.takes != "embeddings":
+        raise refuse("oversized", cls, "a strategy that takes embeddings")
+    from .faulty_networks import NetworkFault, faulty_strategy
+
+    does = f"two layers of {width} units before it."
+    label = Label("oversized", does, {"width": width}, name)
+    return cast("S", faulty_strategy(cls, label, NetworkFault(), None, width=width))
+
+
+def locked(
+    cls: S, share: float = 0.95, *, modality: str | None = None, name: str | None = None
+) -> S:
+    """A fusion that is locked in on one modality, whatever the others know.
+
+    Parameters
+    ----------
+    cls : type
+        A strategy that takes embeddings.
+    share : float
+        From 0 to 1: weight of a linear head on `modality`. The scores of the healthy strategy
+        have the rest, bounded to -1 to 1 by tanh.
+    modality, name : str, optional
+        See :mod:`fusion.testing.faults`.
+
+    Notes
+    -----
+    Stands for a gate that settled on a modality early. The fused scores are those of the
+    modality, and the gradient of the other branches is 1 - `share` times as large. The fault does
+    harm where the modality knows less than another one does. A framework should say that the
+    modality is trusted too much, or that another branch is held back.
+
+    Raises
+    ------
+    TypeError
+        For a class of another kind, or a strategy that takes maps.
+    ValueError
+        For a share outside [0, 1].
+    """
+    check_share("locked", share)
+    if kind_of(cls) != "strategy" or cls.takes != "embeddings":
+        raise refuse("locked", cls, "a strategy that takes embeddings")
+    from .faulty_networks import NetworkFault, faulty_strategy
+
+    label = Label("locked", f"a share of {share:g} for one modality.", {"share": share}, name)
+    return cast("S", faulty_strategy(cls, label, NetworkFault(), modality, share=share))
+
+
+# -- shared -----------------------------------------------------------------------------
+
+
+def _as(cls: Any) -> Any:
+    """A class whose kind was looked up: more than a type checker can follow."""
+    return cls
+
+
+def _network(cls: T, label: Label, fault: NetworkFault, modality: str | None) -> T:
+    from .faulty_networks import faulty_branch, faulty_strategy
+
+    kind = kind_of(cls)
+    if kind == "strategy":
+        return cast("T", faulty_strategy(_as(cls), label, fault, modality))
+    if kind != "branch":
+        raise refuse(label.fault, cls, _POSSIBLE.get(label.fault, "a branch or a strategy"))
+    if modality is not None:
+        raise TypeError(
+            f"faults.{label.fault}: modality={modality!r} is for strategies; a branch is chosen "
+            f"for a modality by the run (--branch {modality}={label.name_for(cls)})."
+        )
+    return cast("T", faulty_branch(_as(cls), label, fault))
+
+
+_POSSIBLE = dict.fromkeys(("scaled", "dead"), "an extractor, a branch or a strategy")
+
+
+def _check_size(fault: str, name: str, value: float) -> None:
+    if value == 0 or not math.isfinite(value):
+        raise ValueError(f"faults.{fault} needs a finite {name} other than 0; given {value}.")

@@ -1,0 +1,48 @@
+"""Tensors in safetensors files: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from ..contracts.errors import RunError, StorageError
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # Written by us, as safetensors' own file is readable by its owner only; and copied, as
+        # it refuses tensors that share memory (tied weights).
+        plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
+        temporary.write_bytes(save(plain, metadata=dict(metadata)))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"The weights {path} could not be written: {error}") from error
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    RunError
+        When it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"The weights {path} can't be read: {error}",
+            hint=f"Delete {path.parent / 'training.json'} or, in the run directory itself, "
+            f"{path.name}; then fusion run --resume makes them again.",
+        ) from error

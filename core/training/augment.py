@@ -1,0 +1,73 @@
+"""Augmentation of standardised inputs, on the device, for a whole batch at once."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from ..contracts import Modality
+from ..contracts.train_config import TrainConfig
+from ..toolkit.device import on_device
+
+
+def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Generator) -> Tensor:
+    """Shift and mask one modality along the axes it calls "time" and "frequency".
+
+    Masked cells become 0, the mean of standardised inputs (SpecAugment, Park et al. 2019).
+    Random numbers are drawn on the CPU, so that every device sees the same ones.
+
+    Parameters
+    ----------
+    x : Tensor
+        (B, *shape), standardised.
+    """
+    for axis, meaning in enumerate(modality.axes, start=1):
+        shift = {"time": config.shift_time, "frequency": config.shift_frequency}.get(meaning, 0.0)
+        if shift > 0:
+            x = shift_axis(x, axis, shift, circular=meaning == "time", rng=rng)
+    hidden: list[Tensor] = []  # by axis, broadcasting to x
+    for axis, meaning in enumerate(modality.axes, start=1):
+        width = {"time": config.mask_time, "frequency": config.mask_frequency}.get(meaning, 0.0)
+        bands = [band(x, axis, width, rng) for _ in range(config.masks if width > 0 else 0)]
+        if bands:
+            hidden.append(on_device(reduce(torch.logical_or, bands), x.device))
+    # Once for all of them: each time, it is a pass over the whole batch.
+    return x.masked_fill(reduce(torch.logical_or, hidden), 0.0) if hidden else x
+
+
+def band(x: Tensor, axis: int, width: float, rng: torch.Generator) -> Tensor:
+    """One band of an axis per clip, up to a share `width` of it, anywhere: True, broadcasts to x.
+
+    On the CPU.
+    """
+    batch, length = x.shape[0], x.shape[axis]
+    widths = torch.rand(batch, generator=rng) * (width * length + 1)  # floor: 0 .. width*length
+    widths = widths.floor()
+    starts = (torch.rand(batch, generator=rng) * (length - widths + 1)).floor()
+    where = torch.arange(length)
+    masked = (where >= starts[:, None]) & (where < (starts + widths)[:, None])  # (B, length)
+    return _along(masked, x, axis)
+
+
+def shift_axis(
+    x: Tensor, axis: int, share: float, *, circular: bool, rng: torch.Generator
+) -> Tensor:
+    """Move each clip along an axis by up to a share of its length, either way.
+
+    Circular, or repeating the cells at the border.
+    """
+    batch, length = x.shape[0], x.shape[axis]
+    most = int(share * length)
+    shifts = torch.randint(-most, most + 1, (batch, 1), generator=rng)
+    index = torch.arange(length) - shifts  # (B, length)
+    index = index % length if circular else index.clamp(0, length - 1)
+    return x.gather(axis, on_device(_along(index, x, axis), x.device).expand_as(x))
+
+
+def _along(values: Tensor, x: Tensor, axis: int) -> Tensor:
+    """(B, length) -> the shape that broadcasts over `x` with length on `axis`."""
+    shape = [1] * x.dim()
+    shape[0], shape[axis] = values.shape
+    return values.view(shape)

@@ -1,0 +1,39 @@
+"""A training that starts from the modalities trained alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ..contracts import Baseline
+from .model import FusionModel, LinearHead
+
+
+@torch.no_grad()
+def warm_start(model: FusionModel, baselines: Mapping[str, Baseline]) -> None:
+    """Give every branch, and its probe, the weights it has when trained alone."""
+    for m, baseline in baselines.items():
+        model.branches[m].load_state_dict(baseline.model.branches[m].state_dict())
+        head = baseline.model.strategy
+        probe = model.probes[m]
+        assert isinstance(head, LinearHead) and isinstance(probe, nn.Linear)
+        probe.load_state_dict(head.linear.state_dict())
+
+
+def adopt(
+    model: FusionModel, baselines: Mapping[str, Baseline], *, everywhere: bool = False
+) -> None:
+    """Start the branches from the baselines, and let the strategy take what it can from them.
+
+    Without `everywhere`, only a model whose strategy needs the baselines starts from them.
+    """
+    if everywhere or model.strategy.needs_baselines:
+        warm_start(model, baselines)
+        model.strategy.adopt(baselines)
+
+
+def frozen(modality: str, model: FusionModel, val_uar: float) -> Baseline:
+    """A trained single-modality model as other trainings see it."""
+    return Baseline(modality, model.requires_grad_(False).eval(), val_uar)

@@ -1,0 +1,51 @@
+"""State of a training on disk: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..contracts.errors import RunError, StorageError
+
+
+def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
+    """Replace the checkpoint at `path`.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or the folder can't be written.
+    """
+    assert is_dataclass(progress) and not isinstance(progress, type)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save({"progress": asdict(progress), **state}, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"The checkpoint {path} could not be written: {error}",
+            hint="Free some space, then go on with --resume.",
+        ) from error
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read what :func:`save_checkpoint` wrote: tensors and plain values, never code.
+
+    Raises
+    ------
+    RunError
+        When the file is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise RunError(
+            f"The checkpoint {path} can't be read: {error}",
+            hint="Delete it: that one training then starts again, the finished ones stay.",
+        ) from error
+    return state

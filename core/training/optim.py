@@ -1,0 +1,152 @@
+"""Parameter groups, the optimiser and its learning-rate schedule."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..contracts import Balancer, Gradients, ParameterGroup
+from ..contracts.train_config import TrainConfig
+from ..registry import return_checks
+from .model import FusionModel
+
+
+def parameter_groups(
+    model: FusionModel,
+    config: TrainConfig,
+    balancers: Sequence[Balancer],
+    *,
+    branch_rate: float = 1.0,
+) -> list[ParameterGroup]:
+    """Return one group per branch, one for the head, one per probe, as the balancers change them.
+
+    The learning rate of the branches is `branch_rate` times ``train.lr``. Parameters that the
+    strategy keeps for held-out clips are in no group.
+    """
+    rate, decay = config.lr, config.weight_decay
+    groups = [
+        ParameterGroup("branch", m, list(model.branches[m].parameters()), branch_rate * rate, decay)
+        for m in model.modalities
+    ]
+    held_out = {id(p) for p in model.strategy.held_out_parameters()}
+    head = [p for p in model.strategy.parameters() if id(p) not in held_out]
+    groups.append(ParameterGroup("head", None, head, rate, decay))
+    if model.has_probes:
+        groups += [
+            ParameterGroup("probe", m, list(model.probes[m].parameters()), rate, decay)
+            for m in model.modalities
+        ]
+    for balancer in balancers:
+        changed = balancer.parameter_groups(groups)
+        groups = return_checks.groups(balancer, "parameter_groups", changed)
+    return [group for group in groups if group.parameters]
+
+
+class Optimizer:
+    """An optimiser in which a balancer's factor always reaches the update.
+
+    Parameters
+    ----------
+    groups : list of ParameterGroup
+        What to train, and how fast.
+    config : TrainConfig
+        Which optimiser, schedule and clipping.
+    steps : int
+        Length of the schedule: linear warm-up, then a cosine to 0.
+    """
+
+    def __init__(self, groups: list[ParameterGroup], config: TrainConfig, steps: int) -> None:
+        self.groups = groups
+        self.config = config
+        self.steps = steps
+        device = groups[0].parameters[0].device
+        on_gpu = device.type == "cuda"
+        given: list[dict[str, Any]] = [
+            {
+                "params": group.parameters,
+                # A tensor on the GPU: a factor then changes the rate without a wait.
+                "lr": torch.tensor(group.lr, device=device) if on_gpu else group.lr,
+                "weight_decay": group.weight_decay,
+            }
+            for group in groups
+        ]
+        self.scale_free = config.optimizer == "adamw"
+        self._optimizer: torch.optim.Optimizer
+        if self.scale_free:
+            fused = on_gpu or device.type == "cpu"
+            self._optimizer = _uncompiled(torch.optim.AdamW)(given, lr=config.lr, fused=fused)
+        else:
+            self._optimizer = _uncompiled(torch.optim.SGD)(
+                given,
+                lr=config.lr,
+                momentum=0.9,
+                nesterov=True,
+                # Not fused, it would read a rate that is on the GPU, and wait for it.
+                foreach=not on_gpu,
+                fused=on_gpu,
+            )
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def step(self, index: int, gradients: Gradients) -> None:
+        """Take step `index` (from 0) with the factors that balancers left in `gradients`.
+
+        Adam divides the gradient by its own running size, so a factor on the gradient would
+        cancel out; there the factor goes to the step size. SGD takes it on the gradient.
+        """
+        if not self.scale_free:
+            for modality, factor in gradients.factors.items():
+                torch._foreach_mul_(gradients[modality], factor)
+        self._clip()
+        schedule = self.schedule(index)
+        for group, live in zip(self.groups, self._optimizer.param_groups, strict=True):
+            rate: float | Tensor = group.lr * schedule
+            if self.scale_free and group.role == "branch" and group.modality in gradients.factors:
+                rate = rate * gradients.factors[group.modality]
+            if not isinstance(live["lr"], Tensor):
+                live["lr"] = float(rate)
+            elif isinstance(rate, Tensor):
+                live["lr"].copy_(rate)
+            else:  # copied from the CPU, it would wait for the device
+                live["lr"].fill_(rate)
+        self._optimizer.step()
+
+    def schedule(self, index: int) -> float:
+        """Factor on every learning rate at step `index`."""
+        warm = self.config.warmup * self.steps
+        if index < warm:
+            return (index + 1) / (warm + 1)
+        done = (index - warm) / max(1.0, self.steps - warm)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def _clip(self) -> None:
+        if self.config.clip > 0:
+            # Probes are left out: their gradient must not make the branches' smaller.
+            trained = [p for g in self.groups if g.role != "probe" for p in g.parameters]
+            torch.nn.utils.clip_grad_norm_(trained, self.config.clip, foreach=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._optimizer.load_state_dict(dict(state))
+
+
+@lru_cache
+def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
+    """An optimiser without the wrappers that keep torch's compiler out of its methods.
+
+    They import the compiler for that, which takes most of a second in every process, and ours
+    is never inside of what is compiled.
+    """
+    methods = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    bare: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in methods}
+    bare["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), bare)

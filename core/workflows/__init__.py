@@ -1,0 +1,1 @@
+"""What a command carries out as a whole: experiment, comparison, audit, repair."""

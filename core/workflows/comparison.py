@@ -1,0 +1,377 @@
+"""What a finished grid says: every cell's score, its interval, its tests, its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from ..contracts.errors import RunError
+from ..data.task import adapt_of, task_sentence
+from ..runs.execution.jobs import CONTROL, FUSED, trainings_of
+from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
+from ..runs.outcome.results import finite
+from ..runs.outcome.selection import ENSEMBLE, Selection
+from ..runs.outcome.test_predictions import Said
+from ..runs.run import RunDirectory
+from ..toolkit.intervals import Comparison, Interval, bootstrap_interval, holm, paired_comparison
+from ..toolkit.metrics import Floats, uar
+from .grid import Cell, Request
+
+Confusions = npt.NDArray[np.int64]  # (S, K, C, C): speakers, seeds
+ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A paired comparison and its p-value corrected for all cells that were tested alike."""
+
+    comparison: Comparison
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method, over all folds and seeds.
+
+    Attributes
+    ----------
+    cell : Cell
+        The method.
+    uar : Interval
+        Test UAR, averaged over seeds; the interval resamples speakers.
+    val_uar : float
+        Validation UAR, averaged over folds and seeds.
+    rank : float
+        Mean rank among the cells by test UAR of a fold, 1 the best.
+    against : dict
+        ``"single"`` (the best on validation), ``"ensemble"`` and ``"plain"`` (the same strategy
+        without balancer; missing for itself) -> the difference to it.
+    gate : bool
+        Whether what the cell's runs hand out is nowhere worse on validation than the best
+        single modality.
+    fused_chosen : float
+        Share of folds and seeds in which validation chose the fused model itself.
+    contributions : dict
+        Modality -> Shapley value for the fused model's test UAR, averaged over seeds.
+    reads : tuple of str
+        ``"baselines"`` where it starts from them or learns from them, ``"validation"`` where it
+        looks at more of validation than the choice of an epoch.
+    seconds : float
+        Of training one fused model, all its trials, mean; with its fold's baselines where it
+        reads them.
+    updates : int or None
+        Steps of the optimiser in training one, mean. A method may take several per batch.
+    peak_bytes : int or None
+        The most memory that one took.
+    parameters : int
+        Trainable values of the fused model.
+    """
+
+    cell: Cell
+    uar: Interval
+    val_uar: float
+    rank: float
+    against: dict[str, Tested]
+    gate: bool
+    fused_chosen: float
+    contributions: dict[str, float]
+    reads: tuple[str, ...]
+    seconds: float
+    updates: int | None
+    peak_bytes: int | None
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        Cells in the order of the request.
+    others : dict
+        Each modality, ``"control"`` (the best single modality, trained for as many steps as a
+        fused model and its baseline in all; where baselines were used), the ensemble and the
+        oracle (right where any modality alone is right that the clip has, the bound of every
+        rule that picks one modality per clip) -> test UAR.
+    others_val : dict
+        Validation UAR of the modalities, the control and the ensemble.
+    best_single : str
+        By validation.
+    best : Row
+        The cell that validation finds best.
+    handed_out : Interval
+        Test UAR when for each fold and seed validation chooses among everything in the grid.
+    handed_out_against : Comparison
+        The same minus the best single modality.
+    missing : dict
+        Cell -> why it could not be trained.
+    speakers, folds, seeds, epochs : int
+        Of the data and the request.
+    trials : int
+        Of every training; 1 without tuning.
+    speaker_independent, synthetic : bool
+        As in a run.
+    absent : dict
+        Modality -> how many clips lack it; only of modalities that some clip lacks.
+    adapt : str
+        ``"speaker"`` where features were standardised by each speaker's unlabelled clips.
+    control : tuple of str
+        Modality of the control for each seed, without repetitions; empty without a control.
+    """
+
+    rows: tuple[Row, ...]
+    others: dict[str, Interval]
+    others_val: dict[str, float]
+    best_single: str
+    best: Row
+    handed_out: Interval
+    handed_out_against: Comparison
+    missing: dict[str, str]
+    speakers: int
+    folds: int
+    seeds: int
+    epochs: int
+    trials: int
+    speaker_independent: bool
+    synthetic: bool
+    absent: dict[str, int]
+    adapt: str = "none"
+    control: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined figure is None."""
+        plain = asdict(self)
+        for row, found in zip(plain["rows"], self.rows, strict=True):
+            row["cell"]["name"] = found.cell.name
+        plain["best"] = self.best.cell.name
+        plain["task"] = task_sentence(self.adapt)
+        result: dict[str, Any] = finite(plain)
+        return result
+
+
+def summarise(
+    out: Path,
+    request: Request,
+    refused: Mapping[Cell, str],
+    failed: Mapping[tuple[Cell, int], str],
+    reads: Mapping[Cell, tuple[str, ...]],
+) -> Comparisons:
+    """Read every finished cell of a comparison and compare them.
+
+    Parameters
+    ----------
+    refused, failed
+        Why cells are not there.
+    reads : mapping
+        Cell -> what it reads besides the training clips (`workflows.grid.reads_of`).
+
+    Raises
+    ------
+    RunError
+        If no cell is finished.
+    """
+    missing = {cell.name: reason for cell, reason in refused.items()}
+    missing |= {cell.name: reason for (cell, _), reason in failed.items()}
+    cells = [cell for cell in request.cells if cell.name not in missing]
+    if not cells:
+        reason = next(iter(missing.values()))
+        raise RunError(f"No cell of the comparison could be trained. The first: {reason}")
+    runs = {
+        (cell, seed): RunDirectory.existing(out / f"seed{seed}" / cell.folder)
+        for cell in cells
+        for seed in request.seeds
+    }
+    return _Summary(request.seeds, cells, runs, reads).comparisons(missing)
+
+
+class _Summary:
+    """Collects what the runs of a grid say."""
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        cells: Sequence[Cell],
+        runs: Mapping[tuple[Cell, int], RunDirectory],
+        reads: Mapping[Cell, tuple[str, ...]],
+    ) -> None:
+        self.reads = reads
+        self.seeds = seeds
+        self.cells = cells
+        self.runs = runs
+        self.info = runs[cells[0], seeds[0]].info()
+        self.classes = list(self.info["classes"])
+        self.modalities = [b["modality"]["name"] for b in self.info["model"]["branches"]]
+        self.selections = {
+            key: Selection.from_json(run.read_json("selection.json")) for key, run in runs.items()
+        }
+        self.said = {key: Said.read(run, self.classes) for key, run in runs.items()}
+
+    def comparisons(self, missing: dict[str, str]) -> Comparisons:
+        first = self.cells[0]
+        means = {name: self._val(first, name) for name in (*self.modalities, ENSEMBLE)}
+        best_single = max(self.modalities, key=means.__getitem__)
+        controlled = self._controlled()
+        if controlled is not None:
+            means[CONTROL] = float(
+                np.mean([self.selections[controlled, s].control_val_uar for s in self.seeds])
+            )
+        fused = {cell: self._confusions(cell, FUSED) for cell in self.cells}
+        single = self._confusions(first, best_single)
+        sources = dict.fromkeys(self.modalities, first)
+        sources |= {CONTROL: controlled} if controlled is not None else {}
+        sources[ENSEMBLE] = first
+        others = {
+            name: bootstrap_interval(self._confusions(cell, name), mean_uar)
+            for name, cell in sources.items()
+        }
+        others[ORACLE] = bootstrap_interval(self._oracle(first), mean_uar)
+        against = self._tests(fused, single, self._confusions(first, ENSEMBLE))
+        ranks = self._ranks()
+        rows = tuple(
+            self._row(cell, fused[cell], ranks[cell], against[cell]) for cell in self.cells
+        )
+        handed = self._handed_out(best_single)
+        return Comparisons(
+            rows,
+            others,
+            means,
+            best_single,
+            max(rows, key=lambda row: row.val_uar),
+            bootstrap_interval(handed, mean_uar),
+            paired_comparison(handed, single, mean_uar),
+            missing,
+            len(single),
+            self.info["split"]["folds"],
+            len(self.seeds),
+            self.info["training"]["epochs"],
+            max(1, self.info["config"].get("tune", 0)),
+            self.info["split"]["speaker_independent"],
+            self.info["synthetic"],
+            dict(self.info.get("absent", {})),
+            adapt_of(self.info),
+            ()
+            if controlled is None
+            else tuple(dict.fromkeys(self.selections[controlled, s].control for s in self.seeds)),
+        )
+
+    def _controlled(self) -> Cell | None:
+        """Return the first cell that has the shared equal-steps control, if any does."""
+        lengths = [
+            (cell, self.runs[cell, self.seeds[0]].info().get("control", 0)) for cell in self.cells
+        ]
+        return next((cell for cell, epochs in lengths if epochs), None)
+
+    def _val(self, cell: Cell, name: str) -> float:
+        return float(np.mean([self.selections[cell, s].mean_val_uar(name) for s in self.seeds]))
+
+    def _confusions(self, cell: Cell, name: str) -> Confusions:
+        """(S, K, C, C) of one model over the seeds."""
+        return np.stack([self.said[cell, s].confusions(name) for s in self.seeds], axis=1)
+
+    def _oracle(self, cell: Cell) -> Confusions:
+        return np.stack([self.said[cell, s].oracle(self.modalities) for s in self.seeds], axis=1)
+
+    def _tests(
+        self, fused: Mapping[Cell, Confusions], single: Confusions, ensemble: Confusions
+    ) -> dict[Cell, dict[str, Tested]]:
+        """Every cell against the best single modality, the ensemble and its plain strategy."""
+        plain = {cell.strategy: fused[cell] for cell in self.cells if cell.plain}
+        families: dict[str, Callable[[Cell], Confusions | None]] = {
+            "single": lambda _: single,
+            "ensemble": lambda _: ensemble,
+            "plain": lambda cell: None if cell.plain else plain.get(cell.strategy),
+        }
+        found: dict[Cell, dict[str, Tested]] = {cell: {} for cell in self.cells}
+        for family, rival in families.items():
+            pairs = [(cell, other) for cell in self.cells if (other := rival(cell)) is not None]
+            compared = [paired_comparison(fused[cell], other, mean_uar) for cell, other in pairs]
+            adjusted = holm([c.p_value for c in compared])
+            for (cell, _), comparison, p in zip(pairs, compared, adjusted, strict=True):
+                found[cell][family] = Tested(comparison, float(p))
+        return found
+
+    def _ranks(self) -> dict[Cell, float]:
+        """Mean rank of each cell over folds and seeds."""
+        folds = [[self.said[cell, s].fold_uar(FUSED) for s in self.seeds] for cell in self.cells]
+        table = np.array(folds).reshape(len(self.cells), -1)  # (cells, seeds * folds)
+        ranks = np.stack([rankdata(-column) for column in table.T]).mean(axis=0)
+        return dict(zip(self.cells, (float(r) for r in ranks), strict=True))
+
+    def _row(
+        self, cell: Cell, confusions: Confusions, rank: float, against: dict[str, Tested]
+    ) -> Row:
+        folds = [fold for s in self.seeds for fold in self.selections[cell, s].folds]
+        gate = all(
+            fold.val_uar[fold.chosen] >= max(fold.val_uar[m] for m in self.modalities)
+            for fold in folds
+        )
+        shares = [self.runs[cell, s].read_json(CONTRIBUTIONS) for s in self.seeds]
+        trained = [
+            self.runs[cell, s].read_json(f"{t.name}/training.json")
+            for s in self.seeds
+            for t in trainings_of(self.runs[cell, s])
+            if t.model == FUSED
+        ]
+        peaks = [t["peak_bytes"] for t in trained if t.get("peak_bytes") is not None]
+        updates = [t["updates"] for t in trained if t.get("updates") is not None]
+        reads = self.reads[cell]
+        return Row(
+            cell,
+            bootstrap_interval(confusions, mean_uar),
+            self._val(cell, FUSED),
+            rank,
+            against,
+            gate,
+            float(np.mean([fold.chosen == FUSED for fold in folds])),
+            {m: float(np.mean([share[m] for share in shares])) for m in self.modalities},
+            reads,
+            self._seconds(cell, with_baselines="baselines" in reads),
+            round(float(np.mean(updates))) if updates else None,
+            max(peaks) if peaks else None,
+            int(trained[0]["parameters"]),
+        )
+
+    def _seconds(self, cell: Cell, *, with_baselines: bool) -> float:
+        """Of one fused model, averaged over folds and seeds."""
+        spent = 0.0
+        for seed in self.seeds:
+            run = self.runs[cell, seed]
+            for training in trainings_of(run):
+                if with_baselines or training.model == FUSED:
+                    spent += float(run.read_json(f"{training.name}/training.json")["seconds"])
+        return spent / (len(self.seeds) * int(self.info["split"]["folds"]))
+
+    def _handed_out(self, best_single: str) -> Confusions:
+        """What validation chooses in each fold among modalities, ensemble and every cell."""
+        matrices = []
+        for seed in self.seeds:
+            chosen: list[tuple[Cell, str]] = []
+            for fold in range(len(self.selections[self.cells[0], seed].folds)):
+                candidates: list[tuple[Cell, str]] = [
+                    (self.cells[0], name) for name in (*self.modalities, ENSEMBLE)
+                ]
+                candidates += [(cell, FUSED) for cell in self.cells]
+                chosen.append(max(candidates, key=lambda c: self._fold_val(c, seed, fold)))
+            matrices.append(
+                sum(self.said[cell, seed].confusions(name, fold=fold)
+                    for fold, (cell, name) in enumerate(chosen))
+            )  # fmt: skip
+        return np.stack(matrices, axis=1)
+
+    def _fold_val(self, candidate: tuple[Cell, str], seed: int, fold: int) -> float:
+        cell, name = candidate
+        return self.selections[cell, seed].folds[fold].val_uar[name]
+
+
+def mean_uar(confusions: npt.NDArray[Any]) -> Floats:
+    """(R, K, C, C) -> (R,): UAR of each seed's models, averaged over the seeds."""
+    means: Floats = uar(confusions).mean(axis=-1)
+    return means

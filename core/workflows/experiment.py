@@ -1,0 +1,457 @@
+"""One experiment: features, split, baselines, fused model, ensemble, gate -> a run directory."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...cache import FeatureCache
+from ...cache.builds.journal import register_run
+from ...cache.builds.progress import BuildReport, Progress
+from ..analysis.diagnosis import FILE as DIAGNOSIS
+from ..analysis.diagnosis import diagnose
+from ..analysis.report import REPORT, write_report
+from ..contracts import Tracker
+from ..contracts.errors import RunError
+from ..data.absence import unaware
+from ..data.dataset import RunData
+from ..data.extraction import failure_text
+from ..data.task import task_sentence, with_task
+from ..registry.compat import call
+from ..registry.provenance import told
+from ..registry.registry import Registry
+from ..registry.trace import during
+from ..runs.balancing import control_epochs, fused_settings, late_rules
+from ..runs.bundle import write_bundle
+from ..runs.config import RunConfig
+from ..runs.execution.jobs import (
+    Training,
+    all_trainings,
+    control_modality,
+    controls_of,
+    epochs_of,
+    trainings_of,
+)
+from ..runs.execution.scheduler import default_jobs, train_all
+from ..runs.execution.worker_pools import same_processes
+from ..runs.feature_build import Extracted, extract
+from ..runs.outcome.predictions import test_all, validate_all
+from ..runs.outcome.results import Probabilities, Results, evaluate
+from ..runs.outcome.selection import select
+from ..runs.plan import Plan, make_plan, make_trackers
+from ..runs.result import RunResult as RunResult
+from ..runs.run import FORMAT, RunDirectory
+from ..runs.search_space import check_installed
+
+_LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
+
+
+class Observer:
+    """Follows an experiment; the command line shows it, the default does nothing."""
+
+    def planned(self, plan: Plan) -> None:
+        """The request was checked and the corpus read."""
+
+    def extracting(self, progress: Progress) -> None:
+        """Some more arrays were computed."""
+
+    def extracted(self, report: BuildReport) -> None:
+        """Every clip has its features, but for the failures in `report`."""
+
+    def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
+        """Training begins: of each training so many epochs, in each of its trials."""
+
+    def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
+        """One more epoch of one training; of its trial ``record["trial"]`` where it is tuned."""
+
+    def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
+        """One training is done."""
+
+    def warned(self, message: str) -> None:
+        """Something is wrong that does not stop the run."""
+
+    def evaluating(self) -> None:
+        """All is trained; selection and test follow."""
+
+
+def run_experiment(
+    config: RunConfig,
+    out: Path,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+    report: bool = True,
+) -> RunResult:
+    """Carry out a whole experiment in a new run directory.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What to do.
+    out : Path
+        The run directory; must not exist or be empty.
+    registry : Registry
+        Plugins.
+    jobs : int, optional
+        Processes for extraction and trainings at a time; by default one per core (trainings
+        on a GPU: a few).
+    observer : Observer, optional
+        Told what happens.
+    report : bool
+        Whether to end with ``report.html`` (:func:`fusion.core.analysis.report.write_report`).
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the request, before the long work starts.
+    TrainingError
+        When a training fails; the run can be resumed.
+    """
+    plan = make_plan(config, registry)
+    return run_plan(plan, out, registry, jobs=jobs, observer=observer, report=report)
+
+
+def run_plan(
+    plan: Plan,
+    out: Path,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+    report: bool = True,
+) -> RunResult:
+    """:func:`run_experiment` for a request that was checked already."""
+    observer = observer or Observer()
+    observer.planned(plan)
+    for message in late_rules(plan.config, registry, fused_settings(plan.config, registry).epochs):
+        observer.warned(message)
+    run = prepare_run(plan, out, registry, jobs=jobs, observer=observer)
+    return _finish(run, registry, jobs, observer, report=report)
+
+
+def prepare_run(
+    plan: Plan,
+    out: Path,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+) -> RunDirectory:
+    """Make a run directory for a request that was checked, features and all; train nothing."""
+    observer = observer or Observer()
+    run = RunDirectory.create(out)
+    register_run(FeatureCache(plan.config.cache), run.path)
+    workers = None if jobs is None else max(1, jobs)
+    extracted = extract(plan, jobs=workers, on_progress=observer.extracting)
+    observer.extracted(extracted.report)
+    warning = unaware(extracted.data, [plan.config.strategy], registry)
+    if warning is not None:
+        observer.warned(warning)
+    lay_out(run, plan, extracted, registry)
+    return run
+
+
+def lay_out(run: RunDirectory, plan: Plan, extracted: Extracted, registry: Registry) -> None:
+    """Write what trainings read: the clips, and run.json as it stands before them."""
+    register_run(FeatureCache(plan.config.cache), run.path)
+    run.write_clips(extracted.data)
+    run.write_json("run.json", describe(plan, extracted, registry))
+
+
+def train_run(
+    run: RunDirectory,
+    registry: Registry,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+) -> None:
+    """Carry out the trainings that a run still lacks, without its controls; test is not read.
+
+    The equal-steps controls serve the comparison on test alone, and are the longest trainings.
+    """
+    observer = observer or Observer()
+    trainings = trainings_of(run)
+    if all(run.finished(training.name) for training in trainings):
+        return
+    config = RunConfig.from_json(run.info()["config"])
+    if config.tune:
+        check_installed()
+    with run.locked():
+        _announce(observer, run, trainings, config, registry)
+        train_all(
+            run,
+            jobs=_at_a_time(jobs, config),
+            on_epoch=observer.epoch,
+            on_done=observer.trained,
+            controls=False,
+        )
+
+
+def _announce(
+    observer: Observer,
+    run: RunDirectory,
+    trainings: Sequence[Training],
+    config: RunConfig,
+    registry: Registry,
+) -> None:
+    """Tell the observer which trainings follow, and how long each may take."""
+    epochs = {training: epochs_of(config, training, registry) for training in trainings}
+    observer.training(run.path, epochs, max(1, config.tune))
+
+
+def _at_a_time(jobs: int | None, config: RunConfig) -> int:
+    """Trainings at a time: as many as were asked for, or as the machine has room for."""
+    return default_jobs(config.device, config.train.threads) if jobs is None else jobs
+
+
+def resume_experiment(
+    path: Path,
+    *,
+    jobs: int | None = None,
+    observer: Observer | None = None,
+    report: bool = True,
+) -> RunResult:
+    """Take up a run where it stopped: finished trainings stay, others go on from their epoch.
+
+    Raises
+    ------
+    RunError
+        If `path` is no run directory.
+    """
+    run = RunDirectory.existing(path)
+    config = RunConfig.from_json(run.info()["config"])
+    register_run(FeatureCache(config.cache), path)  # it may have been moved
+    return _finish(run, Registry(config.plugins), jobs, observer or Observer(), report=report)
+
+
+def load_result(path: Path) -> RunResult:
+    """Read the result of a finished run."""
+    run = RunDirectory.existing(path)
+    return RunResult(path, Results.from_json(run.read_json("results.json")), run.info())
+
+
+def _finish(
+    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer, *, report: bool
+) -> RunResult:
+    if run.is_complete():
+        result = load_result(run.path)
+    else:
+        with run.locked():
+            result = _train_and_conclude(run, registry, jobs, observer)
+    _explained(run, registry, observer, report=report)
+    return result
+
+
+def _explained(run: RunDirectory, registry: Registry, observer: Observer, *, report: bool) -> None:
+    """Diagnosis and report, where they are not there yet.
+
+    The run is finished: whatever is wrong with these is no reason to say that it failed.
+    """
+    wanted: list[tuple[str, str, Callable[[], object]]] = [
+        ("diagnose", DIAGNOSIS, lambda: diagnose(run.path, registry=registry)),
+    ]
+    if report:
+        wanted.append(("report", REPORT, lambda: write_report(run.path, registry=registry)))
+    for command, file, make in wanted:
+        if (run.path / file).is_file():
+            continue
+        try:
+            with during(command):
+                make()
+        except Exception as error:
+            observer.warned(
+                f"{file} could not be made ({type(error).__name__}: {error}). All else is there; "
+                f"try again: fusion {command} {run.path}"
+            )
+
+
+def _train_and_conclude(
+    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer
+) -> RunResult:
+    info = run.info()
+    config = RunConfig.from_json(info["config"])
+    if config.tune:
+        check_installed()
+    workers = _at_a_time(jobs, config)
+    started = time.perf_counter()
+    _announce(observer, run, all_trainings(run), config, registry)
+    with closing(_Trackers(make_trackers(config, registry), observer)) as trackers:
+        trackers.call("start", run.path, info["config"])
+
+        def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
+            observer.epoch(training, record)
+            trackers.call("epoch", {"training": training.name, **record})
+
+        with same_processes():
+            train_all(run, jobs=workers, on_epoch=on_epoch, on_done=observer.trained)
+            observer.evaluating()
+            result = conclude(run, workers, seconds=time.perf_counter() - started)
+        trackers.call("finish", result.results.to_json())
+    return result
+
+
+class _Trackers:
+    """Calls every tracker; one that fails is left out from then on, and the run goes on."""
+
+    def __init__(self, trackers: list[Tracker], observer: Observer) -> None:
+        self._trackers = trackers
+        self._all = tuple(trackers)
+        self._observer = observer
+
+    def call(self, method: str, *args: Any) -> None:
+        for tracker in list(self._trackers):
+            try:
+                call(getattr(tracker, method), *args)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                self._observer.warned(
+                    f"The tracker {tracker.name!r} failed in {method} and is left out: "
+                    f"{told(error)}"
+                )
+
+    def close(self) -> None:
+        left_out = [tracker for tracker in self._all if tracker not in self._trackers]
+        self.call("close")
+        for tracker in left_out:
+            with suppress(Exception):  # it was said that it fails
+                tracker.close()
+
+
+def conclude(run: RunDirectory, workers: int, *, seconds: float) -> RunResult:
+    """Choose on validation, write the choice down, and only then read test.
+
+    Parameters
+    ----------
+    workers : int
+        Processes at a time; 0 means this one.
+    seconds : float
+        What training took, for run.json.
+    """
+    info, data = run.info(), run.read_clips()
+    config = RunConfig.from_json(info["config"])
+    modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
+    control = control_modality(run) if controls_of(run) else ""
+    selection = select(data, modalities, validate_all(run, jobs=workers), control)
+    run.write_json("selection.json", selection.to_json())
+    test = test_all(run, jobs=workers)
+    results, scores = evaluate(data, selection, test, fused_label(config))
+    results = replace(results, verdict=with_task(config.adapt, results.verdict))
+    run.write_csv("predictions.csv", _prediction_rows(data, scores))
+    run.write_csv("confusion.csv", _confusion_rows(data, results))
+    info["handed_out"] = [member.to_json() for member in write_bundle(run, selection)]
+    info["seconds"]["training"] = round(seconds, 1)
+    run.write_json("results.json", results.to_json())
+    run.write_json("run.json", info)  # last: this is what makes the run finished
+    return RunResult(run.path, results, info)
+
+
+def fused_label(config: RunConfig) -> str:
+    """``"gated + gradscale"``."""
+    return " + ".join([config.strategy, *config.balancers])
+
+
+# -- what is written -----------------------------------------------------------------
+
+
+def _is_synthetic(plan: Plan, registry: Registry) -> bool:
+    corpora = registry.corpora()
+    return any(corpora[name].synthetic for name in plan.dataset.corpora)
+
+
+def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, Any]:
+    """run.json as it stands before training."""
+    data, report = extracted.data, extracted.report
+    splits = data.splits
+    control = control_epochs(plan.config, registry)
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": plan.config.to_json(),
+        "training": asdict(plan.config.train),
+        "versions": {"python": platform.python_version(), **_versions(plan.config)},
+        "machine": {"processor": platform.processor() or platform.machine()},
+        "classes": list(data.classes),
+        **_task(plan.config),
+        "synthetic": _is_synthetic(plan, registry),
+        "corpora": list(plan.dataset.corpora),
+        "dropped_labels": {c: dict(counts) for c, counts in plan.dataset.dropped.items()},
+        "failures": [
+            {"feature": f.feature, "recording": str(f.source), "reason": failure_text(f)}
+            for f in report.failures
+        ],
+        "absent": {m: int(flags.sum()) for m, flags in data.absent.items()},
+        "features": {m: _fingerprint(plan, m) for m in plan.fingerprints},
+        "model": plan.spec.to_json(),
+        "split": {
+            "mode": plan.config.split,
+            "speaker_independent": splits[0].speaker_independent,
+            "folds": len(splits),
+            "digests": [split.digest(data.clips) for split in splits],
+            "parts": [split.describe(data.clips) for split in splits],
+        },
+        # What it costs: each model on each fold, in each of its trials; a control has no trials.
+        "trainings": (len(plan.spec.branches) + 1) * len(splits) * max(1, plan.config.tune)
+        + (len(splits) if control else 0),
+        "control": control,
+        "seconds": {"extraction": round(report.seconds, 1)},
+    }
+
+
+def _task(config: RunConfig) -> dict[str, str]:
+    """Return the entry of run.json that names the task; nothing for a plain run."""
+    return {"task": sentence} if (sentence := task_sentence(config.adapt)) else {}
+
+
+def _fingerprint(plan: Plan, modality: str) -> dict[str, Any]:
+    fingerprint = plan.fingerprints[modality]
+    return {
+        "id": fingerprint.id,
+        "version": fingerprint.version,
+        "parameters": dict(fingerprint.parameters),
+        "shape": list(fingerprint.shape),
+        "dtype": fingerprint.dtype,
+        "libraries": dict(fingerprint.libraries),
+    }
+
+
+def _versions(config: RunConfig) -> dict[str, str]:
+    libraries = (*_LIBRARIES, "optuna") if config.tune else _LIBRARIES
+    return {name: version(name) for name in libraries}
+
+
+def _prediction_rows(data: RunData, scores: Probabilities) -> Iterator[Sequence[Any]]:
+    yield ["fold", "clip", "corpus", "speaker", "label", "model", "predicted",
+           *(f"p_{name}" for name in data.classes)]  # fmt: skip
+    for fold, split in enumerate(data.splits):
+        for model, parts in scores.items():
+            for index, row in zip(split.test, parts[fold], strict=True):
+                clip = data.clips[index]
+                yield [fold, clip.name, clip.corpus, clip.speaker, clip.label, model,
+                       data.classes[int(np.argmax(row))], *(f"{p:.6f}" for p in row)]  # fmt: skip
+
+
+def _confusion_rows(data: RunData, results: Results) -> Iterator[Sequence[Any]]:
+    yield ["model", "truth", *data.classes]
+    for model, matrix in results.confusions.items():
+        for name, row in zip(data.classes, matrix, strict=True):
+            yield [model, name, *row]
+
+
+def new_run_path(config: RunConfig, parent: Path) -> Path:
+    """A fresh name for a run: date, strategy, balancers."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    label = "-".join([config.strategy or "run", *config.balancers])
+    path = parent / f"{stamp}-{label}"
+    if path.exists():
+        raise RunError(f"{path} exists already.", hint="Name the run directory with --out.")
+    return path

@@ -1,0 +1,309 @@
+"""The repair: climb the ladder of remedies until the fused model is as good as it should be.
+
+::
+
+    OUT/
+      repair.json           what was asked, every step and what it gained, what is handed out
+      0-base/               the run to be mended, where it was not given
+      1-levelled/           one run directory per remedy tried; the best is tested in the end
+
+Steps share features and the trainings of single modalities. Test is read once, of what is
+handed out, when validation has chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+
+from ....cache.builds.progress import BuildReport
+from ...analysis.diagnosis import Diagnosis, Thresholds, diagnose
+from ...analysis.diagnosis.remedies import patient_of, prescriptions
+from ...contracts import Patient, Prescription
+from ...contracts.errors import ParameterError, PluginError, RunError, TrainingError
+from ...data.absence import unaware
+from ...data.corpora import Dataset
+from ...data.extraction import fingerprint_of
+from ...registry.registry import Registry
+from ...runs.config import RunConfig
+from ...runs.execution.jobs import trainings_of
+from ...runs.feature_build import Extracted
+from ...runs.outcome.predictions import validate_all
+from ...runs.outcome.results import CHOSEN
+from ...runs.outcome.selection import select
+from ...runs.outcome.test_predictions import Said
+from ...runs.plan import Plan, make_extractors, make_plan
+from ...runs.run import RunDirectory
+from ...toolkit.intervals import Comparison, paired_comparison
+from ...training.model import ModelSpec
+from ..experiment import (
+    lay_out,
+    prepare_run,
+    resume_experiment,
+    train_run,
+)
+from .changes import changed, share_alike, words_for
+from .outcome import Repair, RepairObserver, RepairRequest, Step
+from .target import Target
+
+__all__ = ["FILE", "Repair", "RepairObserver", "RepairRequest", "Step", "Target", "repair"]
+
+FILE = "repair.json"
+BASE = "base"
+
+
+def repair(
+    source: RunDirectory | Plan,
+    out: Path,
+    registry: Registry,
+    request: RepairRequest,
+    *,
+    thresholds: Thresholds | None = None,
+    jobs: int | None = None,
+    observer: RepairObserver | None = None,
+) -> Repair:
+    """Mend a run, or what a plan would make.
+
+    What is handed out is never worse on validation than the best single modality: of every
+    fold, it is the best there of fused model, ensemble and single modalities.
+
+    Parameters
+    ----------
+    source : RunDirectory or Plan
+        A run whose trainings may be done or not, or a request that was checked.
+    out : Path
+        A new folder, or that of the same repair, which then goes on.
+    registry : Registry
+        Plugins.
+    request : RepairRequest
+        When to stop, and what to try.
+    thresholds : Thresholds, optional
+        Of the diagnosis.
+    jobs : int, optional
+        Processes at a time.
+    observer : RepairObserver, optional
+        Told what happens.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the request, before the long work starts.
+    TrainingError
+        When the base can't be trained. A step that can't is left out.
+    """
+    for name in request.steps:
+        registry.remedy(name)
+    work = _Work(source, out, registry, request, jobs, observer or RepairObserver())
+    found = diagnose(work.base_run.path, thresholds, registry)
+    return work.climb(found)
+
+
+class _Work:
+    """A repair as it goes on."""
+
+    def __init__(
+        self,
+        source: RunDirectory | Plan,
+        out: Path,
+        registry: Registry,
+        request: RepairRequest,
+        jobs: int | None,
+        observer: RepairObserver,
+    ) -> None:
+        self.registry = registry
+        self.request = request
+        self.jobs = jobs
+        self.observer = observer
+        self.started = time.monotonic()
+        self.folder = _folder(out, source, request)
+        if isinstance(source, RunDirectory):
+            self.base_run = source
+        else:
+            self.base_run = self._base_of(source)
+        train_run(self.base_run, registry, jobs=jobs, observer=observer)
+        self.config = RunConfig.from_json(self.base_run.info()["config"])
+        self.spec = ModelSpec.from_json(self.base_run.info()["model"])
+        self.data = self.base_run.read_clips()
+        self.runs = {BASE: self.base_run}
+        self.tried = [self.config]
+
+    def _base_of(self, plan: Plan) -> RunDirectory:
+        """The run to be mended, where it was not given; made where it is not there yet."""
+        path = self.folder.path / f"0-{BASE}"
+        if (path / "run.json").is_file():
+            return RunDirectory.existing(path)
+        self.observer.planned(plan)
+        return prepare_run(plan, path, self.registry, jobs=self.jobs, observer=self.observer)
+
+    def climb(self, diagnosis: Diagnosis) -> Repair:
+        base = self._concluded(Step(BASE, str(self.base_run.path), kept=True), self.base_run)
+        steps, best, config = [base], base, self.config
+        self.observer.diagnosed(diagnosis, base, self._goal(steps))
+        for name in self._offers(diagnosis):
+            if best.fused >= self._goal(steps) or self._late():
+                break
+            done = self._step(len(steps), name, diagnosis, config, base)
+            if done is None:
+                continue
+            step, tried = done
+            if step.fused > best.fused:
+                step, config = replace(step, kept=True), tried
+                best = step
+            steps.append(step)
+            self.observer.stepped(step, best)
+        goal = self._goal(steps)
+        reached = best.fused >= goal
+        chosen = best if reached else max(steps, key=lambda step: (step.best, step.fused))
+        self.observer.evaluating()
+        before = resume_experiment(self.base_run.path, jobs=self.jobs)
+        share_alike(self.runs[chosen.name], [self.base_run])  # its control, trained just now
+        result = resume_experiment(self.runs[chosen.name].path, jobs=self.jobs)
+        single = max(self._modalities, key=lambda m: base.val_uar[m])
+        repaired = Repair(
+            self.folder.path,
+            diagnosis,
+            tuple(steps),
+            single,
+            goal,
+            reached,
+            chosen,
+            result,
+            before,
+            self._against_base(chosen, single),
+        )
+        known = self.folder.read_json(FILE)
+        self.folder.write_json(FILE, {**known, **repaired.to_json()})
+        return repaired
+
+    def _against_base(self, chosen: Step, single: str) -> Comparison:
+        """On test, paired: what is handed out, and the base's best single modality."""
+        said = [Said.read(self.runs[name], self.data.classes) for name in (chosen.name, BASE)]
+        return paired_comparison(said[0].confusions(CHOSEN), said[1].confusions(single))
+
+    def _goal(self, steps: Sequence[Step]) -> float:
+        return self.request.target.goal(max(step.single for step in steps))
+
+    @property
+    def _modalities(self) -> list[str]:
+        return [branch.modality.name for branch in self.spec.branches]
+
+    def _offers(self, diagnosis: Diagnosis) -> list[str]:
+        """Names of the remedies that have something to offer to the base, in their order."""
+        offers = prescriptions(self._patient(self.config, diagnosis), self.registry)
+        if not self.request.steps:
+            return list(offers)
+        return [name for name in self.request.steps if name in offers]
+
+    def _patient(self, config: RunConfig, diagnosis: Diagnosis) -> Patient:
+        return patient_of(config, self.spec, self.registry, diagnosis.findings)
+
+    def _late(self) -> bool:
+        minutes = self.request.minutes
+        return minutes is not None and time.monotonic() - self.started > 60 * minutes
+
+    # -- one step ----------------------------------------------------------------------
+
+    def _step(
+        self, number: int, name: str, diagnosis: Diagnosis, config: RunConfig, base: Step
+    ) -> tuple[Step, RunConfig] | None:
+        """Try a remedy on top of what helped so far; alone, where the two do not go together.
+
+        None where the remedy would lead to a configuration that was trained already.
+        """
+        started = time.monotonic()
+        reason = ""
+        for before in (config, self.config):
+            offer = self.registry.remedy(name)().prescribe(self._patient(before, diagnosis))
+            if offer is None:  # an earlier step has brought the same
+                continue
+            tried = changed(before, _added(offer, before))
+            if tried in self.tried:
+                continue
+            words = tuple(words_for(self.config, tried))
+            try:
+                plan = make_plan(tried, self.registry, like=self._like)
+            except (ParameterError, PluginError) as error:
+                reason = reason or error.message
+                continue
+            self.observer.trying(name, words)
+            run = self._step_run(plan, f"{number}-{name}")
+            self.tried.append(tried)
+            try:
+                train_run(run, self.registry, jobs=self.jobs, observer=self.observer)
+            except TrainingError as error:
+                return Step(name, str(run.path), words, refused=error.message), tried
+            self.runs[name] = run
+            step = self._concluded(Step(name, str(run.path), words), run)
+            seconds = round(time.monotonic() - started, 1)
+            return replace(step, gain=step.fused - base.fused, seconds=seconds), tried
+        return (Step(name, refused=reason), config) if reason else None
+
+    @cached_property
+    def _like(self) -> Plan:
+        """The base's plan: its clips and its split hold for all steps."""
+        info, data = self.base_run.info(), self.data
+        extractors = make_extractors(self.config, self.registry)
+        return Plan(
+            self.config,
+            Dataset(data.clips, data.classes, info["dropped_labels"], tuple(info["corpora"])),
+            extractors,
+            {m: fingerprint_of(extractor) for m, extractor in extractors.items()},
+            data.splits,
+            self.spec,
+        )
+
+    def _step_run(self, plan: Plan, name: str) -> RunDirectory:
+        """The run directory of a step, of the base's clips; made where it is not there yet."""
+        path = self.folder.path / name
+        if (path / "run.json").is_file():
+            run = RunDirectory.existing(path)
+        else:
+            run = RunDirectory.create(path)
+            warning = unaware(self.data, [plan.config.strategy], self.registry)
+            if warning is not None:
+                self.observer.warned(warning)
+            nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)
+            lay_out(run, plan, Extracted(self.data, nothing_new), self.registry)
+        if any(not run.finished(training.name) for training in trainings_of(run)):
+            share_alike(run, list(self.runs.values()))
+        return run
+
+    def _concluded(self, step: Step, run: RunDirectory) -> Step:
+        """With what validation says of the step's models."""
+        selection = select(self.data, self._modalities, validate_all(run, jobs=0))
+        best = [fold.val_uar[fold.chosen] for fold in selection.folds]
+        val_uar = {name: selection.mean_val_uar(name) for name in selection.candidates}
+        return replace(step, val_uar=val_uar, best=sum(best) / len(best))
+
+
+def _added(offer: Prescription, before: RunConfig) -> Prescription:
+    """The offer, its balancers added to those that an earlier step has brought."""
+    if offer.balancers is None:
+        return offer
+    more = [name for name in before.balancers if name not in offer.balancers]
+    return replace(offer, balancers=(*more, *offer.balancers))
+
+
+def _folder(out: Path, source: RunDirectory | Plan, request: RepairRequest) -> RunDirectory:
+    """The folder of a repair: a new one, or one in which the same was begun."""
+    asked = {
+        "source": str(source.path.resolve()) if isinstance(source, RunDirectory) else "",
+        "config": None if isinstance(source, RunDirectory) else source.config.to_json(),
+        "request": asdict(request),
+    }
+    asked = json.loads(json.dumps(asked))
+    if (out / FILE).is_file():
+        folder = RunDirectory(out)
+        known = folder.read_json(FILE).get("asked") or {}
+        if known.get("config"):
+            known["config"] = {"adapt": "none", **known["config"]}  # a repair of an older version
+        if known != asked:
+            raise RunError(f"{out} holds another repair.", hint="Name another folder: --out DIR.")
+        return folder
+    folder = RunDirectory.create(out)
+    folder.write_json(FILE, {"format": 1, "asked": asked})
+    return folder

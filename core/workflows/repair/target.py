@@ -1,0 +1,42 @@
+"""When a repair is good enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...contracts.errors import ParameterError
+
+_NAMED = {"minimum": 0.0, "target": 0.02, "stretch": 0.06}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the fused model has to reach on validation.
+
+    Attributes
+    ----------
+    name : str
+        ``"minimum"``: the best single modality; ``"target"``: 2 points of UAR more;
+        ``"stretch"``: 6 points more; or a number, the UAR itself in percent.
+    """
+
+    name: str = "target"
+
+    def __post_init__(self) -> None:
+        if self.name in _NAMED:
+            return
+        try:
+            percent = float(self.name)
+        except ValueError:
+            percent = -1.0
+        if not 1 < percent <= 100:
+            raise ParameterError(
+                f"--target is minimum (the best single modality), target (2 points more), stretch "
+                f"(6 points more) or a UAR in percent, above 1 and up to 100; given: {self.name}."
+            )
+
+    def goal(self, best_single: float) -> float:
+        """UAR in [0, 1], given that of the best single modality on validation."""
+        if self.name in _NAMED:
+            return min(1.0, best_single + _NAMED[self.name])
+        return float(self.name) / 100

@@ -1,0 +1,392 @@
+"""What goes wrong in reading another cache, and what is said of it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cache_computations import array_of, fingerprint
+from cache_elsewhere import KEYS, N, entries_of, entry, number, shards_of
+from cache_http import answering, served
+
+from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.remote import folder as remote_module
+from fusion.cache.remote import upstream as upstream_module
+from fusion.cache.remote.folder import RemoteFolder
+from fusion.cache.remote.upstream import Upstream
+from fusion.cache.shards import rows as rows_module
+from fusion.cache.shards.catalogue import Catalogue
+from fusion.cache.shards.shard import write_shard
+from fusion.cache.upkeep.rewrite import pack
+from fusion.core.contracts.errors import CacheError, StorageError
+
+TOKEN = "0123456789abcdef-XYZ"
+
+
+pytestmark = pytest.mark.usefixtures("local_cache")
+
+
+# -- tokens --------------------------------------------------------------------------
+
+
+def test_the_token(there: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(there.root, TOKEN) as (url, _):
+        with pytest.raises(CacheError, match=f"{url} asks for a token") as caught:
+            FeatureCache(url).info()
+        assert "FUSION_CACHE_TOKEN_FILE" in str(caught.value)
+        wrong = "another-token-of-20"
+        monkeypatch.setenv("FUSION_CACHE_TOKEN", wrong)
+        with pytest.raises(CacheError, match="does not accept this token") as caught:
+            FeatureCache(url).fetch(fingerprint(), KEYS)
+        assert wrong not in str(caught.value)
+        monkeypatch.setenv("FUSION_CACHE_TOKEN", TOKEN)
+        assert FeatureCache(url).fetch(fingerprint(), KEYS[:5]) == 5
+        monkeypatch.delenv("FUSION_CACHE_TOKEN")
+        file = tmp_path / "token"
+        file.touch(0o600)
+        file.write_text(f"{TOKEN}\n")
+        monkeypatch.setenv("FUSION_CACHE_TOKEN_FILE", str(file))
+        assert FeatureCache(url).fetch(fingerprint(), KEYS[5:]) == N - 5
+        assert Upstream(url, TOKEN).features() == [fingerprint()]
+
+
+# -- when it goes wrong --------------------------------------------------------------
+
+
+def test_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(CacheError, match=f"Can't read http://127.0.0.1:{port}: Connection refused"):
+        FeatureCache(f"http://127.0.0.1:{port}").info()
+
+
+def test_no_such_host() -> None:
+    with pytest.raises(CacheError, match="Can't read http://nobody.invalid: ") as caught:
+        FeatureCache("http://user:secret@nobody.invalid").info()
+    assert "Check the address" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_module, "_SILENT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(CacheError, match="does not answer"):
+            FeatureCache(url).info()
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        ("nothing://x", "Protocol not known: nothing", "http://HOST:PORT"),
+        ("wandb://x", "package that is not installed: Install wandbfs", "pip install wandbfs"),
+        ("http://", "Can't read http://", "Check the address"),
+        ("http://[", "Can't read http://[: ", "Check the address"),
+    ],
+)
+def test_no_address(url: str, message: str, hint: str) -> None:
+    with pytest.raises(CacheError, match=re.escape(message)) as caught:
+        FeatureCache(url).info()
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["fsspec.core", "aiohttp"])
+def test_a_package_is_missing(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(CacheError, match="package that is not installed") as caught:
+        FeatureCache("http://127.0.0.1:9").info()
+    assert caught.value.hint == "pip install 'modal-fusion[remote]'"
+
+
+def test_s3fs_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(CacheError, match="package that is not installed") as caught:
+        FeatureCache("s3://bucket/cache").info()
+    assert caught.value.hint == "pip install 'modal-fusion[s3]'"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h/?token=SECRET", "https://h/a#SECRET", "HTTP://h?SECRET", "http://u:a#SECRET@h/",
+     "http://h?token=a@SECRET", "http://h/?SECRET\n"],
+)  # fmt: skip
+def test_secrets_in_the_address(url: str) -> None:
+    with pytest.raises(CacheError, match="can't hold") as caught:
+        FeatureCache(url)
+    assert "SECRET" not in str(caught.value)
+    assert "FUSION_CACHE_TOKEN_FILE" in str(caught.value)
+
+
+def test_no_tls_there(there: FeatureCache) -> None:
+    with served(there.root) as (url, _):
+        secure = url.replace("http", "https")
+        with pytest.raises(CacheError, match=f"{secure} does not speak TLS") as caught:
+            FeatureCache(secure).info()
+    assert "Try http://" in str(caught.value)
+
+
+def test_a_certificate_that_nobody_knows() -> None:
+    error = RuntimeError()
+    error.os_error = ssl.SSLCertVerificationError()  # type: ignore[attr-defined]
+    error.os_error.verify_message = "self-signed certificate"  # type: ignore[attr-defined]
+    told = str(RemoteFolder("https://h")._explain(error))
+    assert "The certificate of https://h is not trusted: self-signed certificate." in told
+    assert "SSL_CERT_FILE" in told
+
+
+def test_from_one_address_to_the_next() -> None:
+    def redirect(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", request.path)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    with (
+        answering(redirect) as url,
+        pytest.raises(CacheError, match="from one address to the next") as caught,
+    ):
+        FeatureCache(url).info()
+    assert "TooManyRedirects" not in str(caught.value)
+
+
+def page(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Type", "text/html")
+    request.end_headers()
+    request.wfile.write(b"<html><a href='imprint.html'>Welcome</a></html>")
+
+
+def test_a_page_for_every_address() -> None:
+    with answering(page) as url:
+        cache = FeatureCache(url)
+        assert cache.fetch(fingerprint(), KEYS) == 0
+        (problem,) = cache.problems
+    assert f"There is no feature cache at {url}: " in problem.reason
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    page(request)
+    for _ in range(200):  # MiB: enough to fail the test, not the machine
+        request.wfile.write(b" " * 2**20)
+
+
+def test_a_listing_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_module, "_MAX_ANSWER", 2**20)
+    with answering(endless) as url:
+        with pytest.raises(CacheError, match=f"{url} sends more than"):
+            FeatureCache(url).info()
+        with pytest.raises(CacheError, match=f"{url} sends more than"):
+            (found,) = RemoteFolder(url).read_ranges([("a", 0, 10)])
+            raise found  # type: ignore[misc]
+
+
+def test_a_file_without_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 2**20)
+    with answering(endless) as url, pytest.raises(CacheError, match=f"{url} sends more than"):
+        RemoteFolder(url).download("shards.idx", tmp_path / "index")
+    assert (tmp_path / "index").stat().st_size < 2**24
+
+
+def test_announced_files_may_be_large(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 10)
+    with served(there.root) as (url, _):
+        assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
+
+
+@pytest.mark.parametrize("shards", ["plain", "packed"])
+def test_a_server_that_falls_silent(
+    there: FeatureCache, shards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle: it is asked twice, and half a minute is enough for both."""
+    if shards == "packed":
+        pytest.importorskip("hdf5plugin")
+        pack(there, "zstd")
+        for numbers in (range(30, 35), range(35, 40)):
+            rest = [entry(n, fingerprint()) for n in numbers]
+            write_shard(there.folder(fingerprint()), fingerprint(), rest, "zstd")
+        there.index(fingerprint())
+    assert 2 * remote_module._SILENT_SECONDS <= 30
+    monkeypatch.setattr(remote_module, "_SILENT_SECONDS", 0.5)
+
+    def stop_at_shards(request: BaseHTTPRequestHandler) -> None:
+        if request.path.endswith(".h5"):
+            time.sleep(3)
+            return
+        path = there.root / request.path.strip("/")
+        if path.is_file():
+            request.send_response(200)
+            request.end_headers()
+            request.wfile.write(path.read_bytes())
+            return
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.end_headers()
+        for one in path.iterdir():
+            slash = "/" if one.is_dir() else ""
+            request.wfile.write(f"<a href='{one.name}{slash}'>x</a>".encode())
+
+    with answering(stop_at_shards) as url:
+        started = time.monotonic()
+        with pytest.raises(CacheError, match="does not answer"):
+            FeatureCache(url).fetch(fingerprint(), [*KEYS, "key0031", "key0036"])
+        assert 0.9 < time.monotonic() - started < 2.5
+
+
+def test_the_codec_is_missing(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hdf5plugin")
+    write_shard(there.folder(fingerprint()), fingerprint(), [entry(99, fingerprint())], "zstd")
+
+    def missing(_: Any) -> CacheError:
+        return CacheError("Needs hdf5plugin.", hint="pip install 'modal-fusion[pack]'")
+
+    monkeypatch.setattr(upstream_module, "missing_codec", missing)
+    cache = FeatureCache(there.root.as_uri())
+    with pytest.raises(CacheError, match="hdf5plugin"):
+        cache.fetch(fingerprint(), [*KEYS, "key0099"])
+    assert sorted(entries_of(cache)) == KEYS  # what needs none is here
+
+
+@pytest.fixture
+def killable(there: FeatureCache) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "fusion", "cache", "serve", "--cache", str(there.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split(" at ")[1].split()[0], process
+        process.kill()
+
+
+def test_a_server_that_dies_in_the_middle(
+    killable: tuple[str, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, process = killable
+    monkeypatch.setattr(rows_module, "_MAX_ITEMS", 8)
+
+    def write(*args: Any) -> Path:
+        process.kill()
+        process.wait()
+        return write_shard(*args)
+
+    monkeypatch.setattr(upstream_module, "write_shard", write)
+    cache = FeatureCache(url)
+    with pytest.raises(CacheError, match=f"Can't read {url}") as caught:
+        cache.fetch(fingerprint(), KEYS)
+    assert "what was fetched is kept" in str(caught.value)
+    kept = entries_of(cache)
+    assert len(kept) == 8
+    assert all(kept[f"key{n:04d}"][0] == array_of(n).tobytes() for n in map(number, kept))
+
+
+def test_an_answer_that_ends_in_the_middle(there: FeatureCache) -> None:
+    """Of one shard only: what the others hold is kept."""
+    with served(there.root) as (url, traffic):
+        traffic.cut = re.compile(re.escape(shards_of(there)[10].name))
+        cache = FeatureCache(url)
+        with pytest.raises(CacheError, match=f"Can't read {url}"):
+            cache.fetch(fingerprint(), KEYS)
+        assert sorted(entries_of(cache)) == KEYS[:10] + KEYS[20:]
+        traffic.cut = re.compile("(?!)")
+        assert cache.fetch(fingerprint(), cache.missing(fingerprint(), KEYS)) == 10
+
+
+def test_one_hiccup_is_nothing(there: FeatureCache) -> None:
+    with served(there.root) as (url, traffic):
+        traffic.cut, traffic.cuts = re.compile("h5$"), 1
+        assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
+        assert traffic.cuts == 0
+
+
+@pytest.mark.parametrize("what", ["index", "shard", "packed"])
+def test_the_connection_breaks_under_hdf5(there: FeatureCache, what: str) -> None:
+    """HDF5 crashes on streams that raise; here its error must be the connection's."""
+    folder = there.folder(fingerprint())
+    keys = KEYS
+    if what == "shard":
+        (folder / "shards.idx").unlink()
+    elif what == "packed":
+        pytest.importorskip("hdf5plugin")
+        packed = [entry(n, fingerprint()) for n in range(50, 60)]
+        path = write_shard(folder, fingerprint(), packed, "zstd")
+        there.index(fingerprint())
+        keys = [e.key for e in packed]
+    pattern = {"index": "shards.idx$", "shard": "h5$", "packed": "h5$"}[what]
+    if what == "packed":
+        pattern = re.escape(path.name)
+    with served(there.root) as (url, traffic):
+        traffic.cut = re.compile(pattern)
+        cache = FeatureCache(url)
+        with pytest.raises(CacheError, match=f"Can't read {url}"):
+            cache.fetch(fingerprint(), keys)
+        assert cache.problems == []
+        traffic.cut = re.compile("(?!)")
+        assert cache.fetch(fingerprint(), keys) == len(keys)
+
+
+def test_a_shard_that_goes_after_the_listing(
+    there: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other machine packs or cleans up: its items count as not there."""
+    gone = shards_of(there)[10]
+    with served(there.root) as (url, _):
+        cache = FeatureCache(url)
+        assert cache.upstream is not None
+        catalogue = cache.upstream.catalogue(fingerprint())
+        gone.unlink()
+        monkeypatch.setattr(cache.upstream, "catalogue", lambda _: catalogue)
+        assert cache.fetch(fingerprint(), KEYS) == 20
+
+
+@pytest.mark.parametrize("change", ["packed", "rewritten"])
+def test_shards_that_are_replaced_after_the_listing(there: FeatureCache, change: str) -> None:
+    """Their arrays are found where they are now, and nothing is wrong with them."""
+    pytest.importorskip("hdf5plugin")
+    with served(there.root) as (url, _):
+        cache = FeatureCache(url)
+        assert cache.upstream is not None
+        read = cache.upstream.catalogue
+        calls = 0
+
+        def catalogue(made: Fingerprint) -> Catalogue:
+            nonlocal calls
+            calls += 1
+            found = read(made)
+            if calls == 1:
+                if change == "packed":
+                    pack(there, "zstd")
+                else:
+                    swap_rows(there)
+            return found
+
+        cache.upstream.catalogue = catalogue  # type: ignore[method-assign]
+        assert cache.fetch(fingerprint(), KEYS) == N
+    assert (calls, cache.problems) == (2, [])
+    assert {key: row[0] for key, row in entries_of(cache).items()} == {
+        f"key{n:04d}": array_of(n).tobytes() for n in range(N)
+    }
+
+
+def swap_rows(cache: FeatureCache) -> None:
+    """Put other rows under the name of a shard."""
+    path = shards_of(cache)[10]
+    rest = [entry(n, fingerprint()) for n in reversed(range(10, 20))]
+    write_shard(path.parent, fingerprint(), rest).replace(path)
+    cache.index(fingerprint())
+
+
+def test_the_local_folder_can_not_be_written(
+    there: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("FUSION_CACHE", str(file / "cache"))
+    with pytest.raises(StorageError, match="Can't write to the cache"):
+        FeatureCache(there.root.as_uri()).fetch(fingerprint(), KEYS)

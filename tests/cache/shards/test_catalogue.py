@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cache_computations import array_of, fingerprint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion.cache import FeatureCache
+from fusion.cache.shards.catalogue import INDEX, Catalogue, load_catalogue
+from fusion.cache.shards.shard import Shard
+
+FEATURE = fingerprint()
+
+
+def add(cache: FeatureCache, numbers: list[int]) -> Path:
+    """One shard more; returns it."""
+    before = set(cache.folder(FEATURE).glob("*.h5"))
+    cache.add(
+        FEATURE,
+        [f"key{n}" for n in numbers],
+        [array_of(n) for n in numbers],
+        [n / 4 for n in numbers],
+        origins=[f"/speech/{n}.wav" for n in numbers],
+        groups=["even" if n % 2 == 0 else "odd" for n in numbers],
+    )
+    (path,) = set(cache.folder(FEATURE).glob("*.h5")) - before
+    return path
+
+
+def listed(catalogue: Catalogue) -> dict[str, tuple[float, str, str]]:
+    """Everything that a catalogue says of its items."""
+    return {
+        catalogue.keys[p].decode(): (
+            float(catalogue.seconds[p]),
+            catalogue.origin(p),
+            catalogue.group(p),
+        )
+        for p in catalogue.unique
+    }
+
+
+def check(cache: FeatureCache, numbers: set[int]) -> None:
+    """A fresh view of the cache finds these, and nothing else."""
+    fresh = FeatureCache(cache.root)
+    keys = [f"key{n}" for n in range(20)]
+    assert fresh.missing(FEATURE, keys) == [f"key{n}" for n in range(20) if n not in numbers]
+    there = sorted(numbers)
+    array = fresh.open(FEATURE, [f"key{n}" for n in there], verify="always")
+    np.testing.assert_array_equal(
+        array.load(), np.array([array_of(n) for n in there]).reshape(-1, *FEATURE.shape)
+    )
+    assert listed(fresh.catalogue(FEATURE)) == {
+        f"key{n}": (n / 4, f"/speech/{n}.wav", "odd" if n % 2 else "even") for n in there
+    }
+
+
+def test_what_it_says(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    add(cache, [3, 1, 2])
+    catalogue = cache.catalogue(FEATURE)
+    assert (len(catalogue), len(catalogue.files), catalogue.fresh) == (3, 1, 1)
+    assert catalogue.find(["key2", "nothing", "key3", "ké"]).tolist() == [2, -1, 0, -1]
+    assert catalogue.seconds.tolist() == [0.75, 0.25, 0.5]
+    assert [catalogue.origin(p) for p in (0, 1)] == ["/speech/3.wav", "/speech/1.wav"]
+    assert catalogue.group_counts() == {"odd": 2, "even": 1}
+    assert catalogue.positions(0).tolist() == [0, 1, 2]
+
+
+def test_empty(tmp_path: Path) -> None:
+    catalogue = FeatureCache(tmp_path).catalogue(FEATURE)
+    assert len(catalogue) == 0
+    assert catalogue.find(["a"]).tolist() == [-1]
+    assert catalogue.group_counts() == {}
+
+
+def test_texts_are_kept_whatever_they_hold(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.add(FEATURE, ["a", "b"], [array_of(0), array_of(1)], origins=["/Größe/名.wav", ""])
+    for _ in range(2):
+        catalogue = FeatureCache(tmp_path).catalogue(FEATURE)
+        assert [catalogue.origin(p) for p in (0, 1)] == ["/Größe/名.wav", ""]
+        assert catalogue.group_counts() == {"": 2}
+        cache.index(FEATURE)
+
+
+def test_with_an_index_no_shard_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = FeatureCache(tmp_path)
+    for n in range(4):
+        add(cache, [n, n + 4])
+    cache.index(FEATURE)
+    opened = []
+    original = Shard.open.__func__  # type: ignore[attr-defined]
+
+    def spy(cls: type[Shard], path: Path) -> Shard:
+        opened.append(path)
+        shard: Shard = original(cls, path)
+        return shard
+
+    monkeypatch.setattr(Shard, "open", classmethod(spy))
+    check(cache, set(range(8)))
+    assert opened == []
+    new = add(cache, [8])
+    check(cache, set(range(9)))
+    assert opened
+    assert set(opened) == {new}
+
+
+@pytest.mark.parametrize("how", ["appended", "same size", "touched"])
+def test_a_shard_that_changed_is_opened_again(tmp_path: Path, how: str) -> None:
+    cache = FeatureCache(tmp_path)
+    path = add(cache, [1, 2])
+    add(cache, [3])
+    cache.index(FEATURE)
+    if how == "appended":  # HDF5 does not mind, and nor do we
+        path.write_bytes(path.read_bytes() + b"x")
+        check(cache, {1, 2, 3})
+    elif how == "same size":
+        path.write_bytes(bytes(path.stat().st_size))
+        check(cache, {3})
+    else:
+        os.utime(path)
+        assert FeatureCache(tmp_path).catalogue(FEATURE).fresh == 2  # one less, one more
+        check(cache, {1, 2, 3})
+
+
+@settings(max_examples=200, deadline=None)
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_the_index_is_never_believed(position: float, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cache = FeatureCache(folder)
+        add(cache, [1, 2])
+        add(cache, [2, 5])
+        cache.index(FEATURE)
+        index = cache.folder(FEATURE) / INDEX
+        content = bytearray(index.read_bytes())
+        content[int(position * len(content))] ^= 1 << bit
+        index.write_bytes(content)
+        fresh = FeatureCache(folder)
+        assert fresh.missing(FEATURE, ["key1", "key2", "key5", "key6"]) == ["key6"]
+        found = fresh.open(FEATURE, ["key1", "key2", "key5"], verify="always").load()
+        np.testing.assert_array_equal(found, [array_of(n) for n in (1, 2, 5)])
+
+
+@pytest.mark.parametrize("content", [b"", b"no index", b"\x89HDF\r\n\x1a\n" + bytes(100)])
+def test_an_index_that_is_none(tmp_path: Path, content: bytes) -> None:
+    cache = FeatureCache(tmp_path)
+    add(cache, [1, 2])
+    (cache.folder(FEATURE) / INDEX).write_bytes(content)
+    check(cache, {1, 2})
+    cache.index(FEATURE)
+    assert FeatureCache(tmp_path).catalogue(FEATURE).fresh == 0
+    check(cache, {1, 2})
+
+
+def test_it_is_written_by_itself_when_many_shards_were_opened(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    for n in range(31):
+        add(cache, [n])
+    index = cache.folder(FEATURE) / INDEX
+    FeatureCache(tmp_path).missing(FEATURE, [])
+    assert not index.exists()
+    add(cache, [31])
+    FeatureCache(tmp_path).missing(FEATURE, [])
+    assert index.exists()
+    assert FeatureCache(tmp_path).catalogue(FEATURE).fresh == 0
+
+
+def test_where_one_may_not_write_it_works_without(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    add(cache, [1])
+    folder = cache.folder(FEATURE)
+    (folder / INDEX).mkdir()  # in the way, also for root
+    cache.index(FEATURE)
+    check(cache, {1})
+
+
+def test_an_index_from_elsewhere(tmp_path: Path) -> None:
+    """As another machine's index is read: the listing knows names only."""
+    from fusion.cache.shards.catalogue import Listed
+
+    cache = FeatureCache(tmp_path)
+    path = add(cache, [1, 2])
+    cache.index(FEATURE)
+    index = (cache.folder(FEATURE) / INDEX).rename(tmp_path / "index")
+    never = Path("/nowhere")
+    catalogue = load_catalogue(never, FEATURE, {path.name: Listed()}, lambda _: None, index)
+    assert (len(catalogue), catalogue.fresh) == (2, 0)
+    assert catalogue.files[0].path == never / path.name
+    gone = load_catalogue(never, FEATURE, {}, lambda _: None, index)
+    assert (len(gone), gone.fresh) == (0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.lists(st.integers(0, 19), min_size=1, max_size=5),
+            st.sampled_from(["index", "delete"]),
+        ),
+        max_size=12,
+    )
+)
+def test_any_history_is_found_as_it_is(steps: list[list[int] | str]) -> None:
+    """Shards come and go, the index is written now and then: what is found is what is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = FeatureCache(folder)
+        shards: dict[Path, set[int]] = {}
+        for step in steps:
+            if isinstance(step, list):
+                shards[add(cache, step)] = set(step)
+            elif step == "index":
+                cache.index(FEATURE)
+            elif shards:
+                path = min(shards)
+                path.unlink()
+                del shards[path]
+        check(cache, set().union(*shards.values()))

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fusion.cache.builds.workers import process_pool
+from fusion.cache.shards import claims as claims_module
+from fusion.cache.shards.claims import (
+    Claims,
+    claim_name,
+    claimed,
+    claims_of,
+    find_dead_claims,
+    remove_claims,
+    remove_dead_claim,
+)
+from fusion.cache.shards.files import SYSTEM
+
+DEAD = 2**22 + 1  # above the largest process id of Linux
+
+
+def put(folder: Path, key: str, owner: str, age: float = 0.0) -> Path:
+    """A claim as somebody else would leave it."""
+    path = claims_module._path(folder / "claims", key)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(owner)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_one_gets_it_and_lets_it_go(tmp_path: Path) -> None:
+    with Claims(tmp_path) as mine, Claims(tmp_path) as yours:
+        assert mine.take("a")
+        assert not yours.take("a")
+        assert yours.take("b")
+        assert claimed(tmp_path, ["a", "b", "c"]) == {"a", "b"}
+        own = {path.name for path in claims_of(tmp_path, {os.getpid()})}
+        assert own == {claim_name("a"), claim_name("b")}
+        assert claims_of(tmp_path, {DEAD}) == []
+    assert claimed(tmp_path, ["a", "b"]) == set()
+    assert list((tmp_path / "claims").iterdir()) == []
+    with Claims(tmp_path) as again:
+        assert again.take("a")
+
+
+def test_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    test_one_gets_it_and_lets_it_go(tmp_path)
+
+
+def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+    keys = [f"key{n}" for n in range(50)]
+    everyone = [Claims(tmp_path) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        took = list(pool.map(lambda one: [one.take(key) for key in keys], everyone))
+    assert [sum(column) for column in zip(*took, strict=True)] == [1] * 50
+
+
+@pytest.mark.parametrize(
+    ("owner", "age", "alive"),
+    [
+        ("here self", 0, True),
+        ("here self", 3500, True),  # one long computation
+        ("here self", 3700, False),  # that number is another process by now
+        ("here dead", 0, False),
+        ("elsewhere 1", 0, True),
+        ("elsewhere 1", 590, True),
+        ("elsewhere 1", 610, False),
+        ("", 0, True),  # being written
+        ("", 61, False),
+        ("no claim at all", 61, False),
+    ],
+)
+def test_who_counts(tmp_path: Path, owner: str, age: float, alive: bool) -> None:
+    names = {"here": SYSTEM, "self": str(os.getpid()), "dead": str(DEAD)}
+    path = put(tmp_path, "a", " ".join(names.get(word, word) for word in owner.split(" ")), age)
+    assert claimed(tmp_path, ["a"]) == ({"a"} if alive else set())
+    assert find_dead_claims(tmp_path) == ([] if alive else [path])
+    with Claims(tmp_path) as mine:
+        assert mine.take("a") != alive
+    assert path.exists() == alive
+
+
+def test_renewing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Claims(tmp_path) as mine:
+        mine.take("a")
+        path = claims_module._path(tmp_path / "claims", "a")
+        os.utime(path, (1000, 1000))
+        mine.renew()
+        assert path.stat().st_mtime == 1000  # not yet a minute
+        mine._renewed -= 61
+        mine.renew()
+        assert path.stat().st_mtime > time.time() - 10
+
+
+def test_claims_of_the_dead_are_removed(tmp_path: Path) -> None:
+    dead, alive = (
+        put(tmp_path, "a", f"{SYSTEM} {DEAD}"),
+        put(tmp_path, "b", f"{SYSTEM} {os.getpid()}"),
+    )
+    remove_claims([tmp_path, tmp_path / "none"], {DEAD})
+    assert not dead.exists()
+    assert alive.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> None:
+    code = (
+        "import sys, os, signal; from pathlib import Path;"
+        "from fusion.cache.shards.claims import Claims;"
+        "Claims(Path(sys.argv[1])).take('a'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(find_dead_claims(tmp_path)) == 1
+    with Claims(tmp_path) as mine:
+        assert mine.take("a")
+
+
+def take_over_all(folder: Path, start: Path, keys: list[str]) -> list[str]:
+    """In a process of its own: everything that can be had, from a common start."""
+    claims = Claims(folder)
+    while not start.exists():
+        time.sleep(0.001)
+    return [key for key in keys if claims.take(key)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+def test_of_several_that_take_over_dead_claims_one_gets_each(tmp_path: Path) -> None:
+    """Two builders that are started again on what a killed one left."""
+    keys = [f"key{n}" for n in range(300)]
+    for key in keys:
+        put(tmp_path, key, f"{SYSTEM} {DEAD}")
+    with process_pool(2) as pool:
+        futures = [pool.submit(take_over_all, tmp_path, tmp_path / "go", keys) for _ in range(2)]
+        time.sleep(1)
+        (tmp_path / "go").touch()
+        took = [future.result() for future in futures]
+        assert sorted([*took[0], *took[1]]) == sorted(keys)
+    assert len(list((tmp_path / "claims").glob(".*"))) == 2  # what their claims are links to
+
+
+def test_a_claim_that_somebody_else_has_by_now_is_let_be(tmp_path: Path) -> None:
+    mine = Claims(tmp_path)
+    mine.take("a")
+    theirs = put(tmp_path, "a", "elsewhere 1", age=100)
+    mine._renewed -= 61
+    mine.renew()
+    assert time.time() - theirs.stat().st_mtime > 90
+    mine.__exit__()
+    assert theirs.read_text() == "elsewhere 1"
+
+
+def test_what_was_taken_over_is_not_removed(tmp_path: Path) -> None:
+    """Found dead, and alive again when it shall go."""
+    path = put(tmp_path, "a", f"{SYSTEM} {DEAD}")
+    assert find_dead_claims(tmp_path) == [path]
+    with Claims(tmp_path) as mine:
+        mine.take("a")
+        assert not remove_dead_claim(path)
+        assert claimed(tmp_path, ["a"]) == {"a"}
+    assert remove_dead_claim(path)

@@ -1,0 +1,486 @@
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+from cache_computations import array_of, fingerprint
+from cache_upkeep import Row, age, content, copy_over, files, fill, kills
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.builds.journal import register_run, registered_runs
+from fusion.cache.shards.claims import Claims, claims_of
+from fusion.cache.shards.files import HOST
+from fusion.cache.shards.shard import Shard
+from fusion.cache.upkeep.gc import GcReport, collect
+from fusion.cache.upkeep.rewrite import codec_used, pack, working_alone
+from fusion.cache.upkeep.verify import verify
+from fusion.core.contracts.errors import CacheError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+
+DAY = 86400.0
+ANY = timedelta(0)
+KEYS = [f"key{n:04d}" for n in range(40)]
+DEAD = 2**22 + 1  # above the largest process number
+
+
+@pytest.fixture
+def feature(cache: FeatureCache) -> Fingerprint:
+    """Four shards of ten items, the last used 4, 3, 2 and 1 days ago."""
+    made = fill(cache)
+    for days, shard in zip((4, 3, 2, 1), by_age(cache, made), strict=True):
+        age(shard.path, days * DAY)
+    return made
+
+
+def by_age(cache: FeatureCache, feature: Fingerprint) -> list[Shard]:
+    return sorted(FeatureCache(cache.root).shards(feature), key=lambda shard: shard.keys)
+
+
+def kept(cache: FeatureCache, feature: Fingerprint) -> list[str]:
+    return sorted(content(cache, feature)) if cache.folder(feature).exists() else []
+
+
+def size(cache: FeatureCache) -> int:
+    return sum(path.stat().st_size for path in cache.root.rglob("*.h5"))
+
+
+# -- items ---------------------------------------------------------------------------
+
+
+def test_without_bounds_only_debris_goes(cache: FeatureCache, feature: Fingerprint) -> None:
+    before = files(cache.root)
+    report = collect(cache, {feature.id: KEYS[:15]})
+    (one,) = report.features
+    assert (one.removed, one.referenced, one.unreferenced) == (0, 15, 25)
+    assert one.referenced_bytes + one.unreferenced_bytes == report.before == size(cache)
+    assert one.unreferenced_bytes > 2 * report.before / 4
+    assert report.freed == report.missed == 0
+    assert files(cache.root) == before
+
+
+def test_by_age(cache: FeatureCache, feature: Fingerprint) -> None:
+    report = collect(cache, {}, older_than=timedelta(days=2.5))
+    (one,) = report.features
+    assert (one.removed, one.shards, one.rewritten, one.unreferenced) == (20, 2, 0, 20)
+    assert kept(cache, feature) == KEYS[20:]
+    assert report.before - report.freed == size(cache)
+
+
+def test_referenced_items_stay_and_their_shards_are_rewritten(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    before = content(cache, feature)
+    needed = [KEYS[3], KEYS[8], KEYS[25], "no such key"]
+    report = collect(cache, {feature.id: needed, "another": KEYS}, older_than=ANY)
+    (one,) = report.features
+    assert (one.removed, one.shards, one.rewritten, one.referenced) == (37, 2, 2, 3)
+    assert content(cache, feature) == {key: before[key] for key in needed[:3]}
+    assert [len(shard.keys) for shard in by_age(cache, feature)] == [2, 1]
+    # A shard that was rewritten was used when the old one was.
+    old = collect(cache, {}, older_than=timedelta(days=3.5), dry_run=True)
+    assert old.features[0].removed == 2
+    assert FeatureCache(cache.root).catalogue(feature).fresh == 0
+    assert verify(cache).fine
+
+
+def test_to_a_budget_the_least_recently_used_go_first(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    newer = sum(shard.file.size for shard in by_age(cache, feature)[2:])
+    report = collect(cache, {}, max_bytes=size(cache))
+    assert report.freed == 0
+    report = collect(cache, {}, max_bytes=newer)
+    assert kept(cache, feature) == KEYS[20:]
+    assert size(cache) == newer and report.missed == 0
+    collect(cache, {}, max_bytes=newer - 1)
+    assert kept(cache, feature) == KEYS[30:]
+
+
+def test_use_is_what_counts(cache: FeatureCache, feature: Fingerprint) -> None:
+    cache.open(feature, KEYS[:1])  # of the oldest shard
+    collect(cache, {}, max_bytes=size(cache) - 1)
+    assert kept(cache, feature) == [*KEYS[:10], *KEYS[20:]]
+    collect(cache, {}, older_than=timedelta(days=1.5))
+    assert kept(cache, feature) == [*KEYS[:10], *KEYS[30:]]
+    collect(cache, {}, older_than=timedelta(hours=12))
+    assert kept(cache, feature) == KEYS[:10]
+
+
+def test_a_budget_spares_the_last_hour(cache: FeatureCache, feature: Fingerprint) -> None:
+    cache.open(feature, [KEYS[0], KEYS[10]])
+    report = collect(cache, {}, max_bytes=0)
+    assert kept(cache, feature) == KEYS[:20]
+    assert report.missed == size(cache) > 0
+    report = collect(cache, {}, max_bytes=0, older_than=ANY)
+    assert (kept(cache, feature), report.missed) == ([], 0)
+
+
+def test_a_budget_that_what_is_needed_exceeds(cache: FeatureCache, feature: Fingerprint) -> None:
+    report = collect(cache, {feature.id: KEYS[5:]}, max_bytes=1000)
+    assert kept(cache, feature) == KEYS[5:]
+    (one,) = report.features
+    assert (one.removed, one.rewritten) == (5, 1)
+    assert report.missed == report.before - report.freed - 1000 == one.referenced_bytes - 1000
+
+
+def test_age_and_budget_together(cache: FeatureCache, feature: Fingerprint) -> None:
+    """What is too old goes anyway; of the rest what the budget asks for."""
+    newer = sum(shard.file.size for shard in by_age(cache, feature)[2:])
+    collect(cache, {}, older_than=timedelta(days=3.5), max_bytes=newer)
+    assert kept(cache, feature) == KEYS[20:]
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc2"])
+def test_packed_shards_stay_packed(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+    before = content(cache, feature)
+    pack(cache, codec)
+    report = collect(cache, {feature.id: KEYS[5:]}, older_than=ANY)
+    assert report.features[0].rewritten == 1
+    assert content(cache, feature) == {key: before[key] for key in KEYS[5:]}
+    assert {codec_used(shard.file) for shard in by_age(cache, feature)} == {codec}
+
+
+def test_what_can_not_be_rewritten_stays(
+    cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(cache, "zstd")
+    monkeypatch.setattr("fusion.cache.shards.codecs._readable", lambda data: False)
+    for dry_run in (True, False):
+        report = collect(cache, {feature.id: KEYS[5:20]}, older_than=ANY, dry_run=dry_run)
+        (one,) = report.features
+        assert (one.removed, one.shards, one.rewritten, one.unreferenced) == (20, 2, 0, 5)
+        (left,) = report.left
+        assert "hdf5plugin" in left.reason and "rewritten" in left.reason
+    monkeypatch.undo()
+    assert kept(cache, feature) == KEYS[:20]
+
+
+def test_what_is_damaged_is_left_to_verify(cache: FeatureCache, feature: Fingerprint) -> None:
+    bad = by_age(cache, feature)[0].path
+    bad.write_bytes(b"no HDF5")
+    spoilt = by_age(cache, feature)[0]
+    raw = bytearray(spoilt.path.read_bytes())
+    assert spoilt.file.offset is not None
+    raw[spoilt.file.offset] ^= 1  # of the first row, which is needed
+    spoilt.path.write_bytes(raw)
+    report = collect(cache, {feature.id: [spoilt.keys[0]]}, older_than=ANY)
+    assert {problem.path for problem in report.left} == {bad, spoilt.path}
+    assert bad.exists() and spoilt.path.exists()
+    assert report.features[0].removed == 20
+
+
+def test_a_feature_that_only_its_shards_describe(cache: FeatureCache, feature: Fingerprint) -> None:
+    described = cache.folder(feature) / "fingerprint.json"
+    described.write_text("{")
+    before = size(cache)
+    report = collect(FeatureCache(cache.root), {feature.id: KEYS[:10]}, older_than=ANY)
+    assert [problem.path for problem in report.left] == [described]
+    assert (report.before, report.features[0].removed) == (before, 30)
+    assert sorted(path.name for path in cache.root.rglob("*.h5")) == [
+        by_age(cache, feature)[0].path.name
+    ]
+
+
+def test_a_feature_that_nothing_describes_is_left(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    described = cache.folder(feature) / "fingerprint.json"
+    for path in (described, *described.parent.glob("*.h5")):
+        path.write_text("{")
+    before = files(cache.root)
+    report = collect(FeatureCache(cache.root), {}, older_than=ANY)
+    assert [problem.path for problem in report.left] == [described]
+    assert files(cache.root) == before
+
+
+def closing(cache: FeatureCache) -> None:
+    """Let somebody else work in the cache, once what is not his has been closed."""
+    for folder in [*cache.root.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    for folder in (cache.root, *(folder for folder, _ in cache.folders())):
+        folder.chmod(0o777)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_can_not_be_looked_into_stays(
+    cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest, dry_run: bool
+) -> None:
+    closed = cache.folder(fill(cache, name="a_closed"))
+    closing(cache)
+    closed.chmod(0o700)
+    request.getfixturevalue("nobody")
+    report = collect(FeatureCache(cache.root), {}, older_than=ANY, dry_run=dry_run)
+    assert [problem.line for problem in report.left] == [
+        f"{closed} can't be read: Permission denied."
+    ]
+    assert [(one.fingerprint, one.removed) for one in report.features] == [(feature, 40)]
+    assert closed.exists()
+
+
+def test_claims_that_can_not_be_looked_into_keep_a_folder(
+    cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest
+) -> None:
+    claims = cache.folder(feature) / "claims"
+    claims.mkdir()
+    closing(cache)
+    claims.chmod(0o700)
+    request.getfixturevalue("nobody")
+    report = collect(FeatureCache(cache.root), {}, older_than=ANY)
+    assert report.folders == [] and report.features[0].removed == 40
+    assert (cache.folder(feature) / "fingerprint.json").exists()
+
+
+def test_a_use_that_is_still_to_come_counts_as_now(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    for shard in by_age(cache, feature)[:2]:
+        age(shard.path, -DAY)
+    assert collect(cache, {}, older_than=timedelta(seconds=1)).features[0].removed == 20
+    assert collect(cache, {}, max_bytes=0).features[0].removed == 0  # used within the hour
+    assert collect(cache, {}, older_than=ANY).features[0].removed == 20
+
+
+def test_used_between_plan_and_deed(cache: FeatureCache, feature: Fingerprint) -> None:
+    def use(done: int, total: int) -> None:
+        """Open the last of what is left after the first shard has gone."""
+        cache.open(feature, kept(cache, feature)[-1:])
+
+    report = collect(FeatureCache(cache.root), {}, older_than=timedelta(hours=2), on_progress=use)
+    assert kept(cache, feature) in (KEYS[30:], KEYS[20:30])
+    assert [problem.reason for problem in report.left] == ["It was used meanwhile."]
+    assert (report.features[0].removed, report.features[0].unreferenced) == (30, 10)
+
+
+# -- debris, registrations, folders --------------------------------------------------
+
+
+def test_debris_goes_and_what_lives_stays(cache: FeatureCache, feature: Fingerprint) -> None:
+    folder = cache.folder(feature)
+    (cache.root / "runs").mkdir()
+    dead = [
+        where / f".{'0' * 32}.{HOST}.{DEAD}.tmp"
+        for where in (folder, cache.root, cache.root / "runs")
+    ]
+    living = [folder / f".{'1' * 32}.{HOST}.{os.getpid()}.tmp", folder / "notes.tmp"]
+    with Claims(folder) as claims:
+        claims.take("mine")
+        (claim,) = claims_of(folder, {os.getpid()})
+        stale = claim.with_name("0" * 32)
+        stale.write_text(f"{HOST} {DEAD}\n")
+        for path in (*dead, *living):
+            path.touch()
+        planned = collect(cache, {}, dry_run=True)
+        assert set(planned.debris) == {*dead, stale}
+        assert all(path.exists() for path in (*dead, *living, stale))
+        assert collect(cache, {}).debris == planned.debris
+        assert not any(path.exists() for path in (*dead, stale))
+        assert all(path.exists() for path in (*living, claim))
+    assert kept(cache, feature) == KEYS
+
+
+def test_registrations_of_runs_that_have_gone(cache: FeatureCache, tmp_path: Path) -> None:
+    cache.root.mkdir()
+    (tmp_path / "here").mkdir()
+    for name in ("here", "gone"):
+        register_run(cache, tmp_path / name)
+    assert len(collect(cache, {}, dry_run=True).registrations) == 1
+    assert len(registered_runs(cache)) == 2
+    assert len(collect(cache, {}).registrations) == 1
+    assert [run.path.name for run in registered_runs(cache)] == ["here"]
+
+
+def test_empty_folders_go(cache: FeatureCache, feature: Fingerprint) -> None:
+    cache.prepare(fingerprint("begun"))  # just now: a build is about to write into it
+    old = cache.prepare(fingerprint("old"))
+    age(old, DAY)
+    planned = collect(cache, {}, older_than=ANY, dry_run=True)
+    assert planned.folders == [old, cache.folder(feature)]
+    report = collect(cache, {}, older_than=ANY)
+    assert report.folders == planned.folders
+    assert [folder.name for folder, _ in cache.folders()] == [
+        cache.folder(fingerprint("begun")).name
+    ]
+    assert sorted(path.name for path in cache.root.iterdir() if path.is_dir()) == [
+        cache.folder(fingerprint("begun")).name, "claims",
+    ]  # fmt: skip
+
+
+def test_a_folder_in_which_somebody_works_stays(cache: FeatureCache, feature: Fingerprint) -> None:
+    with Claims(cache.folder(feature)) as claims:
+        claims.take("new")
+        report = collect(cache, {}, older_than=ANY)
+        assert report.folders == []
+        cache.add(feature, ["new"], [array_of(99)])
+    assert kept(cache, feature) == ["new"]
+
+
+def test_a_cache_that_is_not_there(tmp_path: Path) -> None:
+    report = collect(FeatureCache(tmp_path / "nowhere"), {}, older_than=ANY)
+    assert report == GcReport()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_one_at_a_time(cache: FeatureCache, feature: Fingerprint) -> None:
+    with working_alone(cache):
+        with pytest.raises(CacheError, match="Another process"):
+            collect(FeatureCache(cache.root), {}, older_than=ANY)
+        assert collect(cache, {}, older_than=ANY, dry_run=True).features[0].removed == 40
+    assert kept(cache, feature) == KEYS
+
+
+def test_a_full_disk_is_cleared(small_disk: Path) -> None:
+    cache = FeatureCache(small_disk / "cache")
+    feature = fill(cache)
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    (small_disk / "other").write_bytes(bytes(free))
+    with pytest.raises(CacheError, match="No space left"):
+        cache.add(feature, ["new"], [array_of(99)])
+    report = collect(cache, {feature.id: KEYS[5:]}, older_than=ANY)
+    assert report.left != [] and kept(cache, feature) == KEYS  # no space to rewrite: it stays
+    report = collect(cache, {feature.id: KEYS[15:]}, older_than=ANY)
+    assert report.features[0].shards == 1 and report.left == []  # the whole one first
+    assert kept(cache, feature) == KEYS[15:]
+
+
+# -- beside readers, killed, and in general ------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_a_reader_survives(cache: FeatureCache, feature: Fingerprint, opened: str) -> None:
+    keys = [KEYS[n] for n in (35, 2, 17, 8)]
+    reader = cache.open(feature, keys, verify="always")
+    expected = np.stack([array_of(int(key[3:])) for key in keys])
+    if opened == "before":
+        reader.load()
+    report = collect(FeatureCache(cache.root), {feature.id: keys}, older_than=ANY)
+    assert report.features[0].rewritten == 3
+    np.testing.assert_array_equal(reader.load(), expected)
+
+
+@posix
+@pytest.mark.parametrize(("count", "seed"), [(10, 0), pytest.param(150, 1, marks=pytest.mark.slow)])
+def test_a_kill_loses_nothing_that_is_needed(tmp_path: Path, count: int, seed: int) -> None:
+    template = FeatureCache(tmp_path / "template")
+    feature = fill(template, shards=10, size=10)
+    before = content(template, feature)
+    needed = set(sorted(before)[::7])
+    cache = FeatureCache(tmp_path / "cache")
+
+    def work() -> None:
+        collect(FeatureCache(cache.root), {feature.id: needed}, older_than=ANY)
+
+    for _ in kills(work, lambda: copy_over(template, cache), count, seed):
+        left = content(cache, feature)
+        assert needed <= set(left) and left.items() <= before.items()
+        work()
+        assert content(cache, feature) == {key: before[key] for key in needed}
+
+
+_SHARDS = st.lists(  # of each: hours since its last use, and which of eight items are needed
+    st.tuples(st.floats(0, 100), st.sets(st.integers(0, 7))), min_size=1, max_size=6
+)
+_HOURS = st.none() | st.floats(0, 100)
+_SHARE = st.none() | st.floats(0, 1.2)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Callable[[], Path]:
+    def make() -> Path:
+        folder = tmp_path / "fresh"
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
+
+    return make
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(shards=_SHARDS, hours=_HOURS, share=_SHARE, packed=st.booleans())
+@example(shards=[(48.0, {1}), (0.99999, {0}), (49.0, set())], hours=None, share=0.05, packed=True)
+def test_properties(fresh, shards, hours, share, packed) -> None:  # type: ignore[no-untyped-def]
+    cache = FeatureCache(fresh())
+    features = [fingerprint("one"), fingerprint("two")]
+    needed: dict[str, set[str]] = {feature.id: set() for feature in features}
+    used: dict[str, float] = {}
+    for number, (hours_ago, rows) in enumerate(shards):
+        feature = features[number % 2]
+        names = [f"key{number}{row}" for row in range(8)]
+        cache.add(feature, names, [array_of(row, (3, 5)) for row in range(8)])
+        (path,) = (s.path for s in cache.shards(feature) if s.keys[0] == names[0])
+        age(path, hours_ago * 3600)
+        needed[feature.id] |= {names[row] for row in rows}
+        used |= dict.fromkeys(names, hours_ago)
+    if packed:
+        pack(cache, "zstd", features[:1])
+    before = {f: _content(cache, f) for f in features}
+    whole = size(cache)
+    budget = None if share is None else int(share * whole)
+    older = None if hours is None else timedelta(hours=hours)
+    pristine = files(cache.root)
+    # One moment for what is foretold and what is done: an age may lie a blink from the limit.
+    moment = time.time()
+    clock = SimpleNamespace(time=lambda: moment)
+
+    def go(dry_run: bool) -> GcReport:
+        with mock.patch("fusion.cache.upkeep.gc_plan.time", clock):
+            return collect(
+                FeatureCache(cache.root),
+                needed,
+                older_than=older,
+                max_bytes=budget,
+                dry_run=dry_run,
+            )
+
+    planned = go(dry_run=True)
+    assert files(cache.root) == pristine
+    report = go(dry_run=False)
+    assert report == planned  # exactly as foretold
+
+    after = {f: _content(cache, f) for f in features}
+    spared = min(1.0, 1.0 if hours is None else hours)
+    slack = 0.01  # hours that this test itself takes
+    removed = 0
+    for feature in features:
+        assert after[feature].items() <= before[feature].items()
+        gone = before[feature].keys() - after[feature].keys()
+        removed += len(gone)
+        assert not gone & needed[feature.id]  # what is referenced is never removed
+        for key in before[feature].keys() - needed[feature.id]:
+            if hours is not None and used[key] > hours + slack:
+                assert key in gone  # too old
+            elif budget is None or used[key] < spared - slack:
+                assert key not in gone or (hours is not None and used[key] >= hours - slack)
+    assert removed == sum(feature.removed for feature in report.features)
+    assert abs(size(cache) - (report.before - report.freed)) <= 5 * 4096 * len(shards)
+    if budget is not None:
+        assert (report.missed > 0) == (report.before - report.freed > budget)
+        if report.missed:  # then nothing more could go
+            left = {key for f in features for key in after[f].keys() - needed[f.id]}
+            assert all(used[key] <= spared + slack for key in left)
+    assert verify(FeatureCache(cache.root)).fine
+    assert go(dry_run=False).freed == 0 or budget is not None  # it is done
+
+
+def _content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
+    return content(cache, feature) if cache.folder(feature).exists() else {}
+
+
+def test_time_is_what_the_file_says(cache: FeatureCache, feature: Fingerprint) -> None:
+    """Not when its folder was listed, nor when somebody looked into it."""
+    for _ in range(2):
+        collect(cache, {feature.id: KEYS[:5]}, older_than=timedelta(days=365))
+        FeatureCache(cache.root).info()
+    assert time.time() - by_age(cache, feature)[0].path.stat().st_atime > 3 * DAY

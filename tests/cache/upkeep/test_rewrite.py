@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cache_computations import array_of
+from cache_upkeep import age, content, fill, killed_after, kills
+
+from fusion.cache import FeatureArray, FeatureCache, Fingerprint
+from fusion.cache.shards.claims import Claims
+from fusion.cache.shards.shard import Shard
+from fusion.cache.shards.usage import last_used, undisturbed
+from fusion.cache.upkeep.rewrite import codec_used, pack, rewrite, unpack, working_alone
+from fusion.core.contracts.errors import CacheError, ShardError, StorageError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+codecs = pytest.mark.parametrize("codec", ["zstd", "blosc2"])
+
+pytest.importorskip("hdf5plugin")
+
+
+def first(cache: FeatureCache, feature: Fingerprint) -> Shard:
+    """The shard of key0000 to key0009."""
+    found = [s for s in FeatureCache(cache.root).shards(feature) if "key0000" in s.keys]
+    return found[0]
+
+
+def packed(cache: FeatureCache) -> list[int]:
+    return [info.packed for info in FeatureCache(cache.root).info()]
+
+
+def flip(path: Path, offset: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 1
+    path.write_bytes(raw)
+
+
+# -- one shard -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", [None, "zstd", "blosc2"])
+def test_some_rows_are_kept_as_they_were(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+    before = content(cache, feature)
+    old = first(cache, feature)
+    age(old.path, 5000)
+    old = Shard.open(old.path)
+    used = old.path.stat()
+    new = rewrite(old, [7, 2], codec)
+    assert new is not None and new.parent == old.path.parent
+    assert not old.path.exists()
+    with undisturbed(new):
+        written = Shard.open(new)
+    assert written.keys == ("key0007", "key0002")
+    assert codec_used(written.file) == codec
+    assert (new.stat().st_atime_ns, new.stat().st_mtime_ns) == (used.st_atime_ns, used.st_mtime_ns)
+    gone = {f"key000{n}" for n in range(10)} - {"key0002", "key0007"}
+    assert content(cache, feature) == {k: v for k, v in before.items() if k not in gone}
+
+
+def test_no_rows_kept_just_removes(cache: FeatureCache, feature: Fingerprint) -> None:
+    old = first(cache, feature)
+    assert rewrite(old, []) is None
+    assert not old.path.exists()
+    assert len(list(old.path.parent.glob("*.h5"))) == 3
+
+
+def test_a_damaged_array_is_not_passed_on(cache: FeatureCache, feature: Fingerprint) -> None:
+    old = first(cache, feature)
+    assert old.file.offset is not None
+    flip(old.path, old.file.offset + 3 * array_of(0).nbytes)
+    old = Shard.open(old.path)
+    names = sorted(old.path.parent.glob("*.h5"))
+    with pytest.raises(ShardError, match="'key0003' does not fit its checksum") as caught:
+        rewrite(old, [2, 3, 4])
+    assert "verify --repair" in str(caught.value)
+    assert sorted(old.path.parent.glob("*.h5")) == names
+    rewrite(old, [2, 4])  # without it there is no objection
+
+
+def test_a_shard_that_has_gone(cache: FeatureCache, feature: Fingerprint) -> None:
+    old = first(cache, feature)
+    old.path.unlink()
+    with pytest.raises(ShardError, match="has gone"):
+        rewrite(old, [1])
+    assert rewrite(old, []) is None
+
+
+def test_a_disk_that_is_full(small_disk: Path) -> None:
+    cache = FeatureCache(small_disk / "cache")
+    feature = fill(cache)
+    before = content(cache, feature)
+    old = first(cache, feature)
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    (small_disk / "other").write_bytes(bytes(free))
+    with pytest.raises(StorageError, match="No space left"):
+        pack(cache, "zstd")
+    assert old.path.exists()
+    (small_disk / "other").unlink()
+    assert content(cache, feature) == before
+    assert pack(cache, "zstd").shards == 4
+    assert content(cache, feature) == before
+
+
+# -- packing -------------------------------------------------------------------------
+
+
+@codecs
+def test_packed_and_unpacked_is_the_same(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+    other = fill(cache, shards=2, name="other")
+    before = content(cache, feature), content(cache, other)
+    seen: list[tuple[int, int]] = []
+    report = pack(cache, codec, on_progress=lambda *step: seen.append(step))
+    assert (report.shards, report.left, packed(cache)) == (6, [], [2, 4])
+    assert {codec_used(s.file) for s in FeatureCache(cache.root).shards(feature)} == {codec}
+    assert report.after == sum(info.bytes for info in FeatureCache(cache.root).info())
+    assert seen[-1] == (report.before, report.before) and len(seen) == 6
+    assert (content(cache, feature), content(cache, other)) == before
+
+    report = pack(cache, "zstd")  # whatever they are packed with
+    assert (report.shards, report.before, report.after) == (0, 0, 0)
+    report = unpack(cache)
+    assert (report.shards, packed(cache)) == (6, [0, 0])
+    assert (content(cache, feature), content(cache, other)) == before
+
+
+def test_only_some_features(cache: FeatureCache, feature: Fingerprint) -> None:
+    fill(cache, shards=2, name="other")
+    assert pack(cache, "zstd", [feature]).shards == 4
+    assert packed(cache) == [0, 4]
+    assert unpack(cache, [feature]).shards == 4
+    assert packed(cache) == [0, 0]
+
+
+def test_nothing_to_pack(tmp_path: Path) -> None:
+    empty = FeatureCache(tmp_path / "nowhere")
+    assert pack(empty, "zstd").shards == unpack(empty).shards == 0
+    assert not empty.root.exists()
+
+
+def test_packing_is_no_use(cache: FeatureCache, feature: Fingerprint) -> None:
+    for shard in cache.shards(feature):
+        age(shard.path, 5000)
+    before = {s.keys: last_used(s.path) for s in cache.shards(feature)}
+    pack(cache, "zstd")
+    assert {s.keys: last_used(s.path) for s in FeatureCache(cache.root).shards(feature)} == before
+
+
+def test_the_index_is_up_to_date_afterwards(cache: FeatureCache, feature: Fingerprint) -> None:
+    pack(cache, "zstd")
+    assert FeatureCache(cache.root).catalogue(feature).fresh == 0
+
+
+def test_a_damaged_shard_is_left_and_the_rest_packed(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    bad = first(cache, feature)
+    assert bad.file.offset is not None
+    flip(bad.path, bad.file.offset)
+    report = pack(cache, "zstd")
+    assert report.shards == 3
+    assert [problem.path for problem in report.left] == [bad.path]
+    assert "'key0000' does not fit" in report.left[0].reason
+    assert bad.path.exists()
+
+
+def test_what_a_killed_call_left_twice_is_there_once_afterwards(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    before = content(cache, feature)
+    old = first(cache, feature)
+    raw = old.path.read_bytes()
+    rewrite(old, range(10), "zstd")
+    old.path.write_bytes(raw)  # killed before it was removed
+    assert len(FeatureCache(cache.root).catalogue(feature)) == 50
+    pack(cache, "zstd")
+    catalogue = FeatureCache(cache.root).catalogue(feature)
+    assert (len(catalogue), len(catalogue.files)) == (40, 4)
+    assert content(cache, feature) == before
+
+
+def test_a_damaged_copy_does_not_replace_a_good_one(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
+    before = content(cache, feature)
+    pack(cache, "zstd")
+    packed_one = first(cache, feature)
+    raw = packed_one.path.read_bytes()
+    rewrite(packed_one, range(10))
+    contiguous = first(cache, feature)
+    packed_one.path.write_bytes(raw)
+    assert contiguous.file.offset is not None
+    flip(contiguous.path, contiguous.file.offset)  # its row 0
+    unpack(cache)
+    holding = [s for s in FeatureCache(cache.root).shards(feature) if "key0000" in s.keys]
+    assert len(holding) == 2
+    contiguous.path.unlink()
+    assert content(cache, feature)["key0000"] == before["key0000"]
+
+
+def test_an_unknown_codec(cache: FeatureCache, feature: Fingerprint) -> None:
+    with pytest.raises(CacheError, match="no codec 'lzma'. Known: zstd, blosc2"):
+        pack(cache, "lzma")  # type: ignore[arg-type]
+
+
+def test_without_hdf5plugin(
+    cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fusion.cache.shards.codecs._plugin", lambda: None)
+    with pytest.raises(CacheError, match="hdf5plugin") as caught:
+        pack(cache, "zstd")
+    assert caught.value.hint == "pip install 'modal-fusion[pack]'"
+    assert packed(cache) == [0]
+
+
+# -- beside others -------------------------------------------------------------------
+
+
+def test_two_at_once_are_refused(cache: FeatureCache, feature: Fingerprint) -> None:
+    with working_alone(cache), pytest.raises(CacheError, match="Another process packs") as caught:
+        pack(FeatureCache(cache.root), "zstd")
+    assert "Wait until" in str(caught.value)
+    assert packed(cache) == [0]
+    assert pack(cache, "zstd").shards == 4  # and now there is nobody
+
+
+@posix
+def test_a_dead_one_is_no_hindrance(cache: FeatureCache, feature: Fingerprint) -> None:
+    def hang() -> None:
+        Claims(cache.root).take("upkeep")
+        os.kill(os.getpid(), 9)
+
+    killed_after(0.5, hang)
+    assert list((cache.root / "claims").iterdir()) != []
+    assert pack(cache, "zstd").shards == 4
+
+
+@posix
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_a_reader_survives_packing_and_unpacking(
+    cache: FeatureCache, feature: Fingerprint, opened: str
+) -> None:
+    keys = sorted(content(cache, feature))[::-1]
+    reader: FeatureArray = cache.open(feature, keys, verify="always")
+    expected = np.stack([array_of(int(key[3:])) for key in keys])
+    if opened == "before":  # its files are mapped; otherwise it only knows their names
+        np.testing.assert_array_equal(reader.load(), expected)
+    pack(FeatureCache(cache.root), "zstd")
+    np.testing.assert_array_equal(reader.load(), expected)
+    unpack(FeatureCache(cache.root))
+    np.testing.assert_array_equal(reader.load(), expected)
+    np.testing.assert_array_equal(reader[5], expected[5])
+
+
+def test_a_reader_whose_items_are_really_gone(cache: FeatureCache, feature: Fingerprint) -> None:
+    reader = cache.open(feature, ["key0001", "key0011"])
+    first(cache, feature).path.unlink()
+    with pytest.raises(CacheError, match="has gone, and with it 1 arrays"):
+        reader.load()
+
+
+@posix
+@pytest.mark.parametrize("action", ["pack", "unpack"])
+@pytest.mark.parametrize(("count", "seed"), [(15, 0), pytest.param(200, 1, marks=pytest.mark.slow)])
+def test_a_kill_at_any_moment_loses_nothing(
+    cache: FeatureCache, action: str, count: int, seed: int
+) -> None:
+    feature = fill(cache, shards=12)
+    before = content(cache, feature)
+    if action == "unpack":
+        pack(cache, "zstd")
+
+    def work() -> None:
+        here = FeatureCache(cache.root)
+        _ = pack(here, "zstd") if action == "pack" else unpack(here)
+
+    def back() -> None:
+        _ = unpack(cache) if action == "pack" else pack(cache, "zstd")
+
+    for _ in kills(work, back, count, seed):
+        assert content(cache, feature) == before
+    work()
+    assert content(cache, feature) == before
+    catalogue = FeatureCache(cache.root).catalogue(feature)
+    assert (len(catalogue), {file.packed for file in catalogue.files}) == (120, {action == "pack"})

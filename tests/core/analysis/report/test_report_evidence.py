@@ -1,0 +1,135 @@
+"""Numbers of a report, against those counted by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_runs import write_run
+
+from fusion.core.analysis.report.charts import spread
+from fusion.core.analysis.report.evidence import (
+    calibration_bins,
+    oracle_uar,
+    uar_by_corpus,
+    uar_by_speaker,
+    who_is_right,
+)
+from fusion.core.analysis.report.run_data import Answers, read_run, series
+from fusion.core.runs.outcome.test_predictions import Said
+from fusion.core.toolkit.metrics import expected_calibration_error
+
+
+def answers(**predicted):
+    """Six clips of two classes and two speakers of two corpora."""
+    targets = np.array([0, 0, 0, 1, 1, 1])
+    speakers = np.array(["x/1", "x/1", "y/1", "x/1", "y/1", "y/1"])
+    said = Said(
+        np.zeros(6, dtype=np.int64),
+        targets,
+        speakers,
+        {name: np.array(given) for name, given in predicted.items()},
+        2,
+        frozenset(),
+    )
+    return Answers(said, {})
+
+
+def test_who_is_right_of_two():
+    found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0], fused=[0, 0, 1, 1, 0, 1])
+    rows = {p.name: (p.clips, p.right["fused"]) for p in who_is_right(found, ["a", "b"], ["fused"])}
+    # a is right about 0 1 2 4, b about 0 3 4; fused about 0 1 3 5.
+    assert rows == {"both": (2, 1), "only a": (2, 1), "only b": (1, 1), "none": (1, 1)}
+
+
+def test_who_is_right_of_three():
+    found = answers(a=[0, 0, 0, 0, 0, 0], b=[0, 1, 0, 1, 0, 0], c=[0, 1, 1, 1, 1, 0])
+    rows = {p.name: p.clips for p in who_is_right(found, ["a", "b", "c"], ["a"])}
+    assert rows == {
+        "all": 1, "only a and b": 1, "only a and c": 0, "only b and c": 1, "only a": 1,
+        "only b": 0, "only c": 1, "none": 1,
+    }  # fmt: skip
+
+
+def test_of_many_modalities_the_rows_count():
+    found = answers(**{m: [0, 0, 0, 0, 0, 0] for m in "abc"}, d=[1, 1, 1, 1, 1, 1])
+    rows = {p.name: (p.clips, p.right["d"]) for p in who_is_right(found, list("abcd"), ["d"])}
+    assert rows == {"4 of 4": (0, 0), "3 of 4": (3, 0), "2 of 4": (0, 0), "1 of 4": (3, 3),
+                    "0 of 4": (0, 0)}  # fmt: skip
+
+
+def test_one_modality_is_right_or_not():
+    found = answers(a=[0, 0, 0, 0, 0, 0])
+    assert [(p.name, p.clips) for p in who_is_right(found, ["a"], ["a"])] == [
+        ("it", 3),
+        ("none", 3),
+    ]
+
+
+def test_the_oracle():
+    # Right as soon as a or b is: all of class 0; of class 1 clips 3 and 4.
+    found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0])
+    assert oracle_uar(found.said, ["a", "b"]) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_scores_of_speakers_and_corpora():
+    found = answers(a=[0, 1, 0, 1, 1, 0])
+    # x/1 has clips 0 1 (class 0) and 3 (class 1); y/1 has 2 and 4 5.
+    assert uar_by_speaker(found.said, "a").tolist() == [0.75, 0.75]
+    assert uar_by_corpus(found, "a") == {"x": 0.75, "y": 0.75}
+
+
+def test_bins_of_a_reliability_diagram():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.45, 0.55], [0.3, 0.7]])
+    bins = calibration_bins(probabilities, np.array([0, 1, 1, 1]))
+    # Three of the fifteen bins hold clips: 0.55, 0.7, twice 0.9.
+    assert bins == pytest.approx(np.array([[0.55, 1, 0.25], [0.7, 1, 0.25], [0.9, 0.5, 0.5]]))
+    # ECE by hand: (0.45 + 0.3 + 2 * 0.4) / 4.
+    assert expected_calibration_error(probabilities, np.array([0, 1, 1, 1])) == pytest.approx(
+        0.3875
+    )
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=40))
+def test_the_bins_hold_every_clip_and_make_the_error(clips):
+    first = np.array([p for p, _ in clips])
+    probabilities = np.stack([first, 1 - first], axis=1)
+    targets = np.array([t for _, t in clips])
+    confidence, right, share = calibration_bins(probabilities, targets).T
+    assert share.sum() == pytest.approx(1)
+    error = expected_calibration_error(probabilities, targets)
+    assert (share * abs(right - confidence)).sum() == pytest.approx(error)
+
+
+def test_the_mean_of_folds_that_stopped_at_different_epochs():
+    epochs, low, mean, high = spread([np.array([[1, 2.0], [2, 4.0]]), np.array([[1, 6.0]])])
+    assert epochs.tolist() == [1, 2]
+    assert (low.tolist(), mean.tolist(), high.tolist()) == ([2, 4], [4, 4], [6, 4])
+
+
+def test_an_epoch_without_the_figure_is_left_out():
+    records = [{"epoch": 1, "x": 0.5}, {"epoch": 2, "x": None}, {"epoch": 3}, {"epoch": 4, "x": 1}]
+    assert series(records, "x").tolist() == [[1, 0.5], [4, 1]]
+    assert series(records, "y").shape == (0, 2)
+
+
+def test_a_run_is_read_back(tmp_path):
+    run = read_run(write_run(tmp_path / "run", folds=3))
+    assert run.modalities == ["a", "b"] and run.folds == 3 and run.label == "sum"
+    assert len(run.records("fused")) == 3
+    found = run.answers
+    assert found.probabilities["a"].shape == (36, 2)
+    # Probabilities and predicted classes are in one order.
+    for model in run.models:
+        assert (found.probabilities[model].argmax(axis=1) == found.said.predicted[model]).all()
+        assert found.right(model).mean() == pytest.approx(run.results.model(model).accuracy.value)
+
+
+def test_of_a_tuned_training_the_chosen_trial_counts(tmp_path):
+    path = write_run(tmp_path / "run")
+    folder = path / "fold0" / "a"
+    (folder / "training.json").write_text('{"trial": 1, "trials": 2}')
+    (folder / "epochs.jsonl").write_text(
+        '{"trial": 0, "epoch": 1, "val_uar": 0.1}\n{"trial": 1, "epoch": 1, "val_uar": 0.2}\n'
+    )
+    run = read_run(path)
+    assert [r["val_uar"] for r in run.records("a")[0]] == [0.2]

@@ -1,0 +1,325 @@
+"""The page of a report: whole, escaped, alone, the same when written twice."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_runs import NASTY, write_run
+
+from fusion import Clip, Extractor, Recording
+from fusion.core.analysis.report import compare_reports, write_report
+from fusion.core.analysis.report.drawing import Mark, draw, legend, with_own_ids
+from fusion.core.analysis.report.examples import _drawn, _Example
+from fusion.core.analysis.report.markup import Html, element, table, text
+from fusion.core.analysis.report.run_data import read_run
+from fusion.core.contracts.data import Panel, default_panels
+from fusion.core.contracts.errors import PluginError, RunError
+
+SECTIONS = ["verdict", "models", "diagnosis", "learning", "inside", "confusions", "disagreement",
+            "examples", "speakers", "calibration", "cost", "inputs", "clips", "repeat",
+            "words"]  # fmt: skip
+VOID = {"meta", "img", "br", "hr"}
+
+
+class Checked(HTMLParser):
+    """Fails on a tag that is not closed, closed twice or crossed; remembers ids and links."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.ids, self.links, self.words = [], [], [], []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self._note(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self._note(attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def _note(self, attrs):
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href"):
+                self.links.append(value)
+            self.links += re.findall(r"url\(([^)]*)\)", value or "")
+
+
+def checked(path):
+    html = path.read_text(encoding="utf-8")
+    page = Checked(html)
+    assert len(set(page.ids)) == len(page.ids)
+    assert "<script" not in html and "http:" not in html and "https:" not in html
+    for link in page.links:
+        assert link.startswith(("#", "data:image/png")), link
+        assert not link.startswith("#") or link[1:] in page.ids
+    assert len(html) < 1_000_000
+    return html, page
+
+
+def test_everything_is_there(tmp_path):
+    path = write_report(write_run(tmp_path / "run"))
+    assert path == tmp_path / "run" / "report.html"
+    html, page = checked(path)
+    assert [i for i in page.ids if i in SECTIONS] == SECTIONS
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    for model in results["models"]:
+        uar = model["uar"]
+        shown = f"{100 * uar['value']:.1f} [{100 * uar['low']:.1f}, {100 * uar['high']:.1f}]"
+        assert f'<th scope="row">{model["name"]}</th><td>{shown}</td>' in html
+    assert text(results["verdict"].partition(" Handed out")[0]) in html
+
+
+@pytest.mark.parametrize(
+    "modalities, folds", [(("a",), 3), (("a", "b", "c"), 1), (tuple("abcd"), 3)]
+)
+def test_any_number_of_modalities_and_folds(tmp_path, modalities, folds):
+    html, _ = checked(write_report(write_run(tmp_path / "run", modalities, folds)))
+    assert ("2 of 4" in html) == (len(modalities) == 4)
+    assert ("one modality alone" in html) == (len(modalities) == 1)
+
+
+def test_names_are_escaped(tmp_path):
+    """A class and a speaker, and with him the names of his clips."""
+    run = write_run(tmp_path / "run", classes=(NASTY, "high"), speaker=NASTY)
+    html, page = checked(write_report(run))
+    assert "<b>" not in html
+    assert NASTY in page.words  # a class, as the reader sees it
+    assert any(f"{NASTY}0" in word for word in page.words)  # a speaker, in a figure
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    html, _ = checked(write_report(write_run(tmp_path / "run", speaker="caf\udce9\x1b")))
+    assert "caf??0" in html
+
+
+def test_twice_the_same_bytes(tmp_path):
+    run = write_run(tmp_path / "run", folds=3)
+    assert write_report(run).read_bytes() == write_report(run, tmp_path / "b.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("predictions.csv", "predictions.csv can't be read"),
+        ("clips.csv", "clips.csv can't be read"),
+        ("selection.json", "All models"),
+        ("fold0/fused/epochs.jsonl", "recorded nothing of the fused model's inside"),
+        ("fold0/fused/training.json", "no statistics of its inputs"),
+    ],
+)
+def test_a_file_that_is_gone_costs_its_part_alone(tmp_path, name, says):
+    run = write_run(tmp_path / "run")
+    (run / name).unlink()
+    html, page = checked(write_report(run))
+    assert says in html.replace("&#x27;", "'")
+    assert [i for i in page.ids if i in SECTIONS] == SECTIONS
+
+
+def test_the_start_of_the_fused_model_is_its_epoch_0(tmp_path):
+    run = write_run(tmp_path / "run")
+    assert "epoch 0" not in write_report(run).read_text()
+    path = run / "fold0/fused/training.json"
+    start = {"epoch": 0, "val_uar": 0.25, "val_loss": 1.5}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "start": start}))
+    assert "epoch 0 is its start" in write_report(run).read_text().replace("&#x27;", "'")
+    (first, *later) = read_run(run).records("fused")[0]
+    assert first == start and [record["epoch"] for record in later][:2] == [1, 2]
+
+
+def test_files_of_nonsense(tmp_path):
+    run = write_run(tmp_path / "run")
+    for name in ("predictions.csv", "clips.csv", "selection.json", "diagnosis.json",
+                 "fold0/fused/epochs.jsonl", "fold0/a/training.json"):  # fmt: skip
+        (run / name).write_text("{nonsense")
+    checked(write_report(run))
+
+
+def test_the_diagnosis(tmp_path):
+    run = write_run(tmp_path / "run")
+    assert "holds no diagnosis" in write_report(run).read_text()
+    findings = [
+        {"fault": "x", "title": "Mild fault", "severity": "mild", "modality": "b", "folds": [0],
+         "says": "It says.", "rule": "The rule.", "numbers": {"ratio": 0.12345}, "remedy": "Do it.",
+         "command": "fusion run --epochs 3"},
+        {"fault": "y", "title": "Grave <fault>", "severity": "severe", "modality": None,
+         "folds": [0, 2], "says": "", "rule": "", "numbers": {}, "remedy": "", "command": None},
+    ]  # fmt: skip
+    told = {"format": 1, "findings": findings, "checked": ["x", "dead_branch"], "thresholds": {}}
+    (run / "diagnosis.json").write_text(json.dumps(told))
+    html, _ = checked(write_report(run))
+    assert html.index("Grave &lt;fault&gt;") < html.index("Mild fault (b)")
+    for part in ("folds 0, 2", "0.1235", "fusion run --epochs 3", "x, dead branch", "The rule."):
+        assert part in html
+
+
+def test_a_diagnosis_that_found_nothing_says_what_it_looked_at(tmp_path):
+    run = write_run(tmp_path / "run")
+    told = {"findings": [], "checked": ["x"], "caveats": ["Too few <steps>."],
+            "signs": {"a": {"norm": 1.5}, "": {"agreement": 0.25}},
+            "thresholds": {"scale_ratio": 10.0}}  # fmt: skip
+    (run / "diagnosis.json").write_text(json.dumps(told))
+    html, _ = checked(write_report(run))
+    assert "None of the known faults" in html and "Too few &lt;steps&gt;." in html
+    assert '<th scope="row">norm</th><td>1.5</td><td></td>' in html
+    assert '<th scope="row">agreement</th><td></td><td>0.25</td>' in html
+    assert '<th scope="row">scale_ratio</th><td>10</td>' in html
+
+
+def test_statistics_of_the_inputs(tmp_path):
+    run = write_run(tmp_path / "run")
+    numbers = {"min": -1.5, "max": 2, "mean": 0.25, "std": 1, "zeros": 0.125, "nan": None}
+    channels = {key: [value, value] for key, value in numbers.items()}
+    path = run / "fold0" / "fused" / "training.json"
+    summary = json.loads(path.read_text())
+    summary["inputs"] = {"a": {"raw": {**numbers, "channels": channels}, "seen": numbers}}
+    path.write_text(json.dumps(summary))
+    html, _ = checked(write_report(run))
+    assert "<td>-1.5</td><td>2</td><td>0.25</td><td>1</td><td>12.5</td><td>n/a</td>" in html
+    assert "channel 1, as stored" in html
+
+
+def test_wrong_input(tmp_path):
+    with pytest.raises(RunError, match="no run directory"):
+        write_report(tmp_path)
+    run = write_run(tmp_path / "run")
+    with pytest.raises(RunError, match="named twice"):
+        compare_reports([run, run], tmp_path / "c.html")
+    with pytest.raises(RunError, match="two runs or more"):
+        compare_reports([run], tmp_path / "c.html")
+    (run / "results.json").write_text("{}")
+    with pytest.raises(RunError, match="damaged"):
+        write_report(run)
+    (run / "results.json").unlink()
+    with pytest.raises(RunError, match="not finished") as caught:
+        write_report(run)
+    assert "fusion run --resume" in caught.value.hint
+    assert not (run / "report.html").exists()
+
+
+def test_a_comparison(tmp_path):
+    """Two runs on the same clips are compared in pairs, a third on others is not."""
+    one = write_run(tmp_path / "x" / "run", ("a", "b"))
+    two = write_run(tmp_path / "y" / "run", ("a", "b", "c"))
+    other = write_run(tmp_path / "z", folds=3)
+    out = tmp_path / "new" / "c.html"
+    assert compare_reports([one, two, other], out) == out
+    html, page = checked(out)
+    sections = ["verdicts", "models", "differences", "learning", "settings", "diagnosis"]
+    assert [i for i in page.ids if i in sections] == sections
+    assert "y/run minus x/run: fused" in html
+    third = f"{tmp_path.name}/z"
+    assert f"not compared in pairs: {third} and x/run; {third} and y/run." in html
+    assert '<th scope="row">features</th><td>a, b</td><td>a, b, c</td><td>a, b</td>' in html
+    assert compare_reports([one, two, other], tmp_path / "d.html").read_text() == html
+
+
+# -- pieces --------------------------------------------------------------------------
+
+
+def test_markup_escapes_what_is_not_markup():
+    assert (
+        element("p", "a<b", Html("<i>x</i>"), class_='"') == '<p class="&quot;">a&lt;b<i>x</i></p>'
+    )
+    assert element("details", open="") == "<details open></details>"
+    assert "<td>&lt;</td>" in table(["a", "b"], [["x", "<"]], label="t")
+
+
+def test_figures_take_the_colours_of_the_page():
+    def paint(axes):
+        axes.plot([0, 1], [0, 1], color="#040400")
+        axes.set_xlabel("50 % < $x_1$")
+
+    svg = draw(paint, label='a "label"')
+    assert "var(--c0" in svg and "currentColor" in svg and "#0404" not in svg
+    assert "50 % &lt; $x_1$" in svg and "font-family" not in svg
+    assert 'role="img" aria-label="a &quot;label&quot;"' in svg
+    page = Checked(with_own_ids(svg + svg))
+    assert page.ids and len(set(page.ids)) == len(page.ids)
+    assert svg == draw(paint, label='a "label"')
+
+
+def test_drawing_leaves_no_trace():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw(lambda axes: None, label="")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_every_marker_has_a_swatch():
+    shown = legend([(m, Mark("#010101", marker=m)) for m in "osD^"])
+    assert len(re.findall("<li>", shown)) == 4
+
+
+@pytest.mark.parametrize(
+    "kind, shapes",
+    [("image", [(3,)]), ("image", [(3, 3), (3, 3)]), ("points", [(3, 3)]), ("curve", [(3, 1)]),
+     ("bars", [(3, 2), (4, 3)]), ("film", [(3,)])],
+)  # fmt: skip
+def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
+    with pytest.raises(PluginError, match="can't hold arrays"):
+        Panel("t", kind, {str(i): np.zeros(shape) for i, shape in enumerate(shapes)})
+
+
+@pytest.mark.parametrize(
+    "kind, data, marks",
+    [("image", (3, 3), (2, 3)), ("curve", (5,), (2, 2)), ("curve", (5,), (3,)),
+     ("points", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
+)  # fmt: skip
+def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
+    with pytest.raises(PluginError, match="can't have marks of the shapes"):
+        Panel("t", kind, {"": np.zeros(data)}, marks={"": np.zeros(marks)})
+
+
+def test_marks_and_barcodes_are_drawn():
+    clip = Clip(Recording(Path("a.wav")), "a", "sad", "s", "c")
+    panels = [
+        Panel("i", "image", {"": np.eye(10)}, marks={"": np.array([[0, 0], [9, 4]])}),
+        Panel("b", "bars", {"low": np.array([[1, 2], [0, 5]]), "none": np.empty((0, 2))}),
+        Panel("c", "curve", {"": np.arange(5)}, marks={"low": np.array([[1, 0, 3]])}),
+    ]
+    page = str(_drawn(_Example(clip, panels), "m"))
+    Checked(page)
+    # Row 0 is at the bottom: the middles of the first and the last pixel of a square of 100.
+    assert re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', page)[-2:] == [
+        ("5.0", "95.0"), ("95.0", "55.0")]  # fmt: skip
+    assert page.count('class="wide"') == 1 and page.count('class="marked wide"') == 1
+    assert re.findall(r"</svg>(\w+)</li>", page) == ["low", "none"]  # the curve has no name
+    assert page.count("var(--c0, #777)") >= 2 and page.count("var(--c2, #777)") >= 1
+
+
+class Named(Extractor):
+    name = "named"
+    axes = ("channel", "frequency", "time")
+
+    def __init__(self):
+        self.shape = (2, 3, 4)
+        self.channels = ("left", "right")
+
+
+def test_panels_by_default():
+    panels = Named().panels(np.arange(24.0).reshape(2, 3, 4))
+    assert [p.title for p in panels] == ["left", "right"]
+    assert {(p.kind, p.x, p.y) for p in panels} == {("image", "time", "frequency")}
+    assert panels[1].data[""].tolist() == np.arange(12.0, 24.0).reshape(3, 4).tolist()
+    plain = Extractor()
+    assert [p.kind for p in default_panels(plain, np.zeros(5))] == ["curve"]
+    assert [p.kind for p in default_panels(plain, np.zeros((5, 2)))] == ["image"]
+    assert [p.title for p in default_panels(plain, np.zeros((2, 5, 2)))] == [
+        "channel 0",
+        "channel 1",
+    ]
+    assert default_panels(plain, np.zeros((2, 2, 2, 2))) == []

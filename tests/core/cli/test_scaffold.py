@@ -1,0 +1,228 @@
+"""Packages for new plugins: what they may be called, what is in them, and when none is made."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion.core.cli.scaffold.kinds import KINDS, companions
+from fusion.core.cli.scaffold.names import check_name, names_for
+from fusion.core.cli.scaffold.package import make_package, template
+from fusion.core.contracts.errors import ParameterError, UnknownNameError, UserError
+from fusion.core.registry.registry import HOOKS, Registry
+from fusion.core.testing.suite_index import SUITES
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry()
+
+
+# -- names -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        ("my-gate", "lower case letters", "Did you mean my_gate?"),
+        ("MyGate", "lower case letters", "Did you mean mygate?"),
+        ("my gate!", "lower case letters", "Did you mean my_gate?"),
+        ("fusion-gate", "lower case letters", "Did you mean gate?"),
+        ("_gate", "lower case letters", "Did you mean gate?"),
+        ("my__gate", "lower case letters", "Did you mean my_gate?"),
+        ("3gates", "lower case letters", None),
+        ("größe", "lower case letters", "Did you mean gr_e?"),
+        ("", "lower case letters", None),
+        ("../gate", "lower case letters", "Did you mean gate?"),
+        ("fusion_gate", "module would be called fusion_fusion_gate", "Did you mean gate?"),
+        (33 * "x", "33 characters", None),
+        ("lambda", "a word of Python's own", "my_lambda or lambda_balancer"),
+        ("match", "a word of Python's own", "my_match"),
+        ("oracle", "reserved", "my_oracle"),
+        ("gated", "taken: it is a strategy of modal-fusion", "gated_balancer"),
+        ("ogm_ge", "taken: it is a balancer of modal-fusion", "my_ogm_ge"),
+    ],
+)
+def test_a_name_that_can_not_be_is_refused(
+    name: str, said: str, hint: str | None, registry: Registry
+) -> None:
+    with pytest.raises(ParameterError) as refused:
+        check_name("balancer", name, registry)
+    assert repr(name) in refused.value.message
+    assert said in refused.value.message
+    assert hint is None or hint in (refused.value.hint or "")
+
+
+def test_a_module_that_is_here_already(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fusion_taken.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ParameterError, match=r"fusion_taken is here already: .*fusion_taken\.py"):
+        check_name("branch", "taken", registry)
+
+
+def test_ensemble_is_a_row_of_the_table_and_no_balancer(registry: Registry) -> None:
+    with pytest.raises(ParameterError, match="reserved"):
+        check_name("balancer", "ensemble", registry)
+
+
+@pytest.mark.parametrize("name", ["keys", "type", "forward"])
+def test_a_modality_is_not_called_as_a_method_of_modules(name: str, registry: Registry) -> None:
+    """Branches are kept by modality in a ModuleDict."""
+    with pytest.raises(ParameterError):
+        check_name("extractor", name, registry)
+    if name != "type":  # a word of Python's own, by the grammar of 3.12
+        check_name("tracker", name, registry)
+
+
+@given(st.from_regex(r"[a-z][a-z0-9]{0,6}(_[a-z0-9]{1,6}){0,3}", fullmatch=True))
+def test_what_follows_from_a_name(name: str) -> None:
+    names = names_for("branch", name, "import os")
+    assert names.cls.isidentifier()
+    assert not keyword.iskeyword(names.cls)
+    assert names.module.isidentifier()
+    # What the index would make of it, PEP 503.
+    assert names.distribution == re.sub(r"[-_.]+", "-", f"fusion-{name}").lower()
+
+
+def test_a_class_does_not_hide_what_its_module_uses() -> None:
+    assert names_for("branch", "tensor", template("branch")).cls == "TensorBranch"
+    assert names_for("strategy", "none", template("strategy")).cls == "NoneStrategy"
+    assert names_for("tracker", "my_gate", template("tracker")).cls == "MyGate"
+
+
+# -- what is in a package --------------------------------------------------------------
+
+
+def test_there_is_one_for_every_kind_with_a_hook_and_a_suite() -> None:
+    assert set(KINDS) == set(HOOKS) == set(SUITES)
+
+
+@pytest.fixture(scope="module", params=["tilt", "x" * 32], ids=["short", "long"])
+def packages(
+    request: pytest.FixtureRequest, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """One of each kind, under a short and under the longest name."""
+    home = tmp_path_factory.mktemp("packages")
+    return {
+        kind: make_package(kind, request.param, folder=home / kind, registry=registry).folder
+        for kind in KINDS
+    }
+
+
+def test_nothing_is_left_to_fill_in(packages: dict[str, Path]) -> None:
+    capitals = re.compile(r"\b(KIND|SUMMARY|VERSION|RUN|CHECK|JUDGED?|EXTRACTOR|STRATEGY)\b")
+    for folder in packages.values():
+        for file in folder.rglob("*"):
+            if file.is_file():
+                text = file.read_text()
+                assert not re.search(r"my.?plugin", text, re.IGNORECASE), file
+                assert not capitals.search(text), file
+                assert text.endswith("\n") and not text.endswith("\n\n")
+
+
+def test_it_registers_what_it_is_called(packages: dict[str, Path]) -> None:
+    for kind, folder in packages.items():
+        (module,) = folder.glob("*.py")
+        found = Registry([str(module)], strict=True)
+        name = module.stem.removeprefix("fusion_")
+        entry = next(e for e in found.entries(kind) if e.name == name)
+        assert entry.cls.__doc__ and entry.cls.__module__ != "fusion"
+
+
+def test_the_entry_point_is_the_module(packages: dict[str, Path]) -> None:
+    for folder in packages.values():
+        (module,) = folder.glob("*.py")
+        name = module.stem.removeprefix("fusion_")
+        project = tomllib.loads((folder / "pyproject.toml").read_text())
+        assert project["project"]["name"] == f"fusion-{name}"
+        assert project["project"]["entry-points"]["fusion"] == {name: module.stem}
+        assert project["tool"]["setuptools"]["py-modules"] == [module.stem]
+        assert any(d.startswith("modal-fusion>=") for d in project["project"]["dependencies"])
+        assert (folder / f"tests/test_{name}.py").is_file()
+        assert "license" not in project["project"]  # the author's choice
+
+
+def test_it_is_linted_and_formatted(packages: dict[str, Path]) -> None:
+    """By the rules of this repository, and with fusion as somebody else's package."""
+    pytest.importorskip("ruff")
+    home = str(next(iter(packages.values())).parent)
+    for arguments in (["check"], ["format", "--check", "--diff"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments, "--no-cache", home],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_commands_name_what_is_there(registry: Registry, tmp_path: Path) -> None:
+    beside = companions(registry)
+    made = make_package("extractor", "tilt", folder=tmp_path / "new", registry=registry)
+    assert made.commands[-1] == f"fusion run --features {beside['EXTRACTOR']},tilt --epochs 5"
+    assert beside["EXTRACTOR"] in registry.defaults("extractor")
+    assert {str(p.relative_to(made.folder)) for p in made.folder.rglob("*") if p.is_file()} == set(
+        made.files
+    )
+
+
+# -- when none is made -----------------------------------------------------------------
+
+
+def test_an_unknown_kind() -> None:
+    with pytest.raises(UnknownNameError, match="no kind of plugin 'strategi'.*'strategy'"):
+        make_package("strategi", "tilt")
+
+
+def test_a_folder_with_something_in_it_is_left_alone(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path} has something in it")):
+        make_package("strategy", "tilt", folder=tmp_path, registry=registry)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_empty_folder_will_do(registry: Registry, tmp_path: Path) -> None:
+    """Also the one where somebody stands: it stays the same folder."""
+    before = tmp_path.stat().st_ino
+    make_package("strategy", "tilt", folder=tmp_path, registry=registry)
+    assert tmp_path.stat().st_ino == before
+    assert (tmp_path / "fusion_tilt.py").is_file()
+
+
+def test_a_file_and_a_missing_parent(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file"):
+        make_package("strategy", "tilt", folder=tmp_path / "file", registry=registry)
+    with pytest.raises(UserError, match=r"no folder .*missing to put new into"):
+        make_package("strategy", "tilt", folder=tmp_path / "missing/new", registry=registry)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_full_disk_leaves_nothing(
+    there: bool, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    if there:
+        folder.mkdir()
+    written = []
+    write = Path.write_text
+
+    def until_full(self: Path, *args: object, **options: object) -> int:
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(self)
+        return write(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "write_text", until_full)
+    with pytest.raises(UserError, match=r"new can't be written: No space left"):
+        make_package("strategy", "tilt", folder=folder, registry=registry)
+    assert list(tmp_path.rglob("*")) == ([folder] if there else [])

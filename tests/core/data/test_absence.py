@@ -1,0 +1,250 @@
+"""Clips that lack a modality: nothing of them reaches what the others are trained with."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from arrays import Rows
+from torch import nn
+
+from fusion import MissingModalityError, Modality
+from fusion.cache.builds.progress import BuildReport, Failure
+from fusion.core.contracts.errors import CorpusError, RecordingError, SplitError
+from fusion.core.data.absence import absent_of, check_absent
+from fusion.core.data.dataset import RunData
+from fusion.core.data.features import Features
+from fusion.core.data.presence import Gapped, presence_of
+from fusion.core.data.splits import Split
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.outcome.predictions import class_shares
+from fusion.core.testing.checks.problem import (
+    CONFIG,
+    NAMES,
+    SmallMaps,
+    SmallStrategy,
+    one_step,
+    small_features,
+    small_model,
+    trainer_of,
+)
+from fusion.core.training.inference import predict, said_of
+from fusion.core.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def lacking(modality="face", every=3, poison=np.nan):
+    """The small problem with a modality absent in every so-manieth clip, `poison` in its place."""
+    features = small_features(2)
+    flags = np.arange(len(features)) % every == 0
+    arrays = {m: rows.array.copy() for m, rows in features.arrays.items()}
+    arrays[modality][flags] = poison
+    return Features(
+        features.modalities,
+        {m: Rows(array) for m, array in arrays.items()},
+        features.targets.numpy(),
+        CPU,
+        resident_bytes=10**9,
+        absent={modality: flags},
+    )
+
+
+def gated():
+    return Registry().strategy("gated")
+
+
+# -- the table -----------------------------------------------------------------------
+
+
+def test_presence_by_hand():
+    absent = {"b": np.array([True, False, True, False])}
+    presence = presence_of(absent, ["a", "b"], np.array([3, 0, 1]), CPU)
+    assert presence.table.tolist() == [[True, True], [True, False], [True, True]]
+    assert {m: rows.tolist() for m, rows in presence.rows.items()} == {"b": [0, 2]}
+    assert presence_of(absent, ["a", "b"], np.array([1, 3]), CPU) is None  # these have all
+    assert presence_of({}, ["a"], np.array([0]), CPU) is None
+
+
+def test_blanked_is_zero_where_a_clip_lacks_it_even_for_nan():
+    absent = {"b": np.array([True, False])}
+    presence = presence_of(absent, ["a", "b"], np.arange(2), CPU)
+    given = {"a": torch.ones(2, 3), "b": torch.full((2, 2, 2), torch.nan)}
+    found = presence.blanked(given)
+    assert found["a"] is given["a"]
+    assert found["b"][0].tolist() == [[0, 0], [0, 0]] and found["b"][1].isnan().all()
+
+
+def test_gapped_arrays():
+    stored = Rows(np.array([[1.0], [2.0]], np.float32))
+    gapped = Gapped(stored, np.array([True, False, True, False]))
+    assert len(gapped) == 4 and gapped.nbytes == 16
+    assert gapped.take([3, 0, 1, 3]).tolist() == [[2], [0], [1], [2]]
+    assert gapped.take([0, 2]).tolist() == [[0], [0]]
+
+
+def test_statistics_and_known_clips_are_of_those_that_have_it():
+    features = lacking()
+    clips = np.arange(12)
+    assert features.known(clips, "face").tolist() == [1, 2, 4, 5, 7, 8, 10, 11]
+    assert features.known(clips).tolist() == clips.tolist()  # every clip has a voice
+    mean = features.statistics("face", clips, (0,)).mean
+    expected = features.arrays["face"].array[[1, 2, 4, 5, 7, 8, 10, 11]].mean(axis=0)
+    np.testing.assert_allclose(mean, expected, rtol=1e-5)
+
+
+# -- in a model ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+@pytest.mark.parametrize("rows", [[], [2], [1, 3], [0, 1, 2, 3]])
+def test_a_branch_sees_the_clips_that_have_its_modality_and_no_others(strategy, rows):
+    model = small_model(2, strategy=strategy).train()
+    x = {m: torch.randn(4, 4) for m in NAMES[:2]}
+    flags = np.array([i not in rows for i in range(4)])
+    presence = presence_of({"face": flags}, model.modalities, np.arange(4), CPU)
+    poisoned = {**x, "face": x["face"].masked_fill(torch.from_numpy(flags)[:, None], torch.nan)}
+    found = model.encode(poisoned if rows else x, presence)
+    whole = model.encode(x)
+    for kind in ("embeddings", "maps"):
+        for m, expected in getattr(whole, kind).items():
+            own = getattr(found, kind)[m].clone()
+            there = rows if m == "face" else [0, 1, 2, 3]
+            torch.testing.assert_close(own[there], expected[there])
+            own[there] = 0
+            assert not own.any()
+    sum(z.sum() for z in found.embeddings.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_batch_statistics_stay_as_they_are_where_none_or_one_clip_has_it(count):
+    model = small_model(2)
+    branch = model.branches["face"]
+    branch.embed = nn.Sequential(branch.embed, nn.BatchNorm1d(6))
+    model.train()
+    flags = np.arange(4) >= count
+    presence = presence_of({"face": flags}, model.modalities, np.arange(4), CPU)
+    model.encode({m: torch.randn(4, 4) for m in NAMES[:2]}, presence)
+    assert branch.embed[1].num_batches_tracked == 0 and not branch.embed[1].running_mean.any()
+
+
+def test_losses_and_scores_of_a_probe_are_over_the_clips_that_have_its_modality():
+    features = lacking()
+    trainer = trainer_of(small_model(2), features)
+    step = one_step(trainer)  # clips 0 to 7; 0, 3 and 6 have no face
+    rows = [1, 2, 4, 5, 7]
+    own = nn.functional.cross_entropy(step.unimodal["face"][rows], step.labels[rows])
+    torch.testing.assert_close(step.unimodal_losses["face"], own)
+    right = step.unimodal["face"].softmax(1)[rows, step.labels[rows]].mean() * 8
+    torch.testing.assert_close(step.scores()["face"], right)
+    assert step.right["face"][[0, 3, 6]].tolist() == [0, 0, 0]
+    assert step.present[:, 1].tolist() == [i in rows for i in range(8)]
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps, None])
+def test_what_stands_in_place_of_an_absent_modality_changes_nothing(strategy):
+    trained = []
+    for poison in (np.nan, 0.0, 1e6):
+        model = small_model(2, strategy=strategy or gated())
+        features = lacking(poison=poison)
+        trainer = trainer_of(model, features, patience=0)
+        history = trainer.fit().history
+        said, _ = said_of(model, features, trainer.val, torch.float32)
+        trained.append((model.state_dict(), history, said.logits))
+    first, *others = trained
+    for weights, history, logits in others:
+        assert all(torch.equal(weights[k], v) for k, v in first[0].items())
+        strip = [{k: v for k, v in r.items() if k != "seconds"} for r in history]
+        assert strip == [{k: v for k, v in r.items() if k != "seconds"} for r in first[1]]
+        assert torch.equal(logits, first[2])
+
+
+def test_weights_of_a_clip_are_those_of_what_it_has():
+    model, features = small_model(2, strategy=gated()), lacking()
+    trainer = trainer_of(model, features)
+    trainer.fit()
+    _, weights = said_of(model, features, trainer.val, torch.float32)
+    gone = features.absent["face"][trainer.val]
+    assert weights[gone].tolist() == [[1.0, 0.0]] * int(gone.sum())
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(trainer.val)))
+    assert weights[~gone].min() > 0
+
+
+def test_a_model_alone_says_the_class_shares_of_clips_that_it_knows_nothing_of():
+    features = lacking()
+    single = Features(
+        {"face": Modality("face", (4,))}, {"face": features.arrays["face"]},
+        features.targets.numpy(), CPU, resident_bytes=0, absent=features.absent,
+    )  # fmt: skip
+    model = small_model(["face"])
+    prior = np.array([0.5, 0.3, 0.2], np.float32)
+    said = predict(model, single, np.arange(6), prior=prior).probabilities
+    assert np.allclose(said[[0, 3]], prior) and not np.allclose(said[[1, 2, 4, 5]], prior)
+
+
+def test_a_training_alone_is_that_of_a_corpus_without_the_others():
+    """Clips that lack the modality might as well not be there."""
+    features = lacking()
+    own = {"face": Modality("face", (4,))}
+    there = np.flatnonzero(~features.absent["face"])
+    smaller = Features(
+        own, {"face": Rows(features.arrays["face"].array[there])},
+        features.targets.numpy()[there], CPU, resident_bytes=10**9,
+    )  # fmt: skip
+    gapped = Features(
+        own, {"face": features.arrays["face"]}, features.targets.numpy(), CPU,
+        resident_bytes=10**9, absent=features.absent,
+    )  # fmt: skip
+    weights = []
+    for given, train, val in (
+        (smaller, np.flatnonzero(there < 36), np.flatnonzero(there >= 36)),
+        (gapped, gapped.known(np.arange(36)), gapped.known(np.arange(36, 48))),
+    ):
+        model = small_model(["face"])
+        Trainer(model, given, train, val, replace(CONFIG, epochs=2)).fit()
+        weights.append(model.state_dict())
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
+# -- in a run ------------------------------------------------------------------------
+
+
+def report(*absent):
+    items = [Failure(feature, key, key, f"no {feature}") for feature, key in absent]
+    return BuildReport(0, 0, [], 0.0, absent=items)
+
+
+def test_absent_clips_by_their_keys():
+    found = absent_of(report(("text", "k1"), ("text", "k3")), ["k0", "k1", "k1", "k2"])
+    assert {m: flags.tolist() for m, flags in found.items()} == {"text": [False, True, True, False]}
+    with pytest.raises(CorpusError, match="No clip has the feature 'text'. The first: no text"):
+        absent_of(report(("text", "k1")), ["k1", "k1"])
+
+
+def test_a_modality_that_too_few_have_is_refused(by_speaker=4):
+    from fusion import Clip, Recording
+
+    clips = [Clip(Recording(f"{i}.wav"), f"{i}", "ab"[i % 2], f"s{i}", "c") for i in range(12)]
+    split = Split(np.arange(6), np.arange(6, 9), np.arange(9, 12), None, True)
+    check_absent({"text": np.arange(12) == 0}, [split], clips, ["a", "b"])
+    without_a = (np.arange(12) % 2 == 0) & (np.arange(12) < 6)
+    with pytest.raises(SplitError, match=r"3 of 12 clips have no text, .*train .* none of: a"):
+        check_absent({"text": without_a}, [split], clips, ["a", "b"])
+    everybody_tested = np.arange(12) >= 9  # test may lack it
+    check_absent({"text": everybody_tested}, [split], clips, ["a", "b"])
+
+
+def test_present_and_keys_of_a_runs_clips():
+    split = Split(np.array([0, 1]), np.array([2]), np.array([3]), None, True)
+    data = RunData((None,) * 4, ("a", "b", "c", "d"), np.array([0, 1, 1, 0]), ("x", "y"), (split,),
+                   {"text": np.array([False, True, False, True])})  # fmt: skip
+    assert data.present(["mel"], np.arange(4)) is None
+    assert data.present(["mel", "text"], np.array([1, 2])).tolist() == [[True, False], [True, True]]
+    assert data.keys_of("text") == ["a", "c"] and data.keys_of("mel") == ["a", "b", "c", "d"]
+    assert class_shares(data, 0).tolist() == [0.5, 0.5]
+
+
+def test_absence_is_a_recording_error_to_those_who_do_not_know_it():
+    with pytest.raises(RecordingError):
+        raise MissingModalityError("no transcript")

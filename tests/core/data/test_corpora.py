@@ -1,0 +1,305 @@
+"""Sources, detection, pooling and labels."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion import Clip, Corpus, Recording
+from fusion.core.contracts.errors import CorpusError, ParameterError, PluginError, UnknownNameError
+from fusion.core.data.corpora import Source, absolute_source, load_dataset, parse_source
+from fusion.core.toolkit.emotions import SHARED
+from fusion.plugins.corpora import crema_d, demo, folder, ravdess, savee
+
+PLUGINS = (crema_d, demo, folder, ravdess, savee)
+CORPORA = {cls.name: cls for plugin in PLUGINS for cls in plugin.fusion_corpora()}
+
+
+class Made(Corpus):
+    """Clips given in the test: (name, label, speaker)."""
+
+    name = "made"
+    needs_path = False
+    rows = ()
+
+    def clips(self):
+        for name, label, speaker in self.rows:
+            yield Clip(Recording(self.path), name, label, speaker, self.name)
+
+
+def made(*rows, **attributes):
+    return {"made": type("It", (Made,), {"rows": rows, **attributes})}
+
+
+def load(*sources, **options):
+    return load_dataset([parse_source(str(s), CORPORA) for s in sources], CORPORA, **options)
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def actors(*numbers, folder="", suffix="wav"):
+    return [f"{folder}Actor_{n:02}/03-01-0{e}-01-01-01-{n:02}.{suffix}" for n in numbers
+            for e in (3, 4)]  # fmt: skip
+
+
+# -- sources -------------------------------------------------------------------------
+
+
+def test_sources(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse_source("demo", CORPORA) == Source("demo", None)
+    assert parse_source("ravdess=a=b", CORPORA).path.name == "a=b"
+    assert parse_source("some/where=3", CORPORA).corpus is None
+    for name in ("demo", "ravdess=x"):
+        (tmp_path / name).mkdir()
+        assert parse_source(name, CORPORA).path.name == name  # what exists is a path
+
+
+def test_a_source_that_is_read_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    assert absolute_source("demo", CORPORA) == "demo"
+    for text, path in (("a=b", "a=b"), ("not/there", "not/there"), (str(tmp_path), "")):
+        assert absolute_source(text, CORPORA) == str(tmp_path / path)
+    text = absolute_source("ravdess=x y", CORPORA)
+    assert text == f"ravdess={tmp_path / 'x y'}" and absolute_source(text, CORPORA) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("ravdess=", "needs a path"), ("ravdess", "needs a path"), ("demo=x", "takes no path"),
+     ("", "empty")],
+)  # fmt: skip
+def test_half_a_source(text, message):
+    with pytest.raises(CorpusError, match=message):
+        parse_source(text, CORPORA)
+
+
+def test_unknown_corpus():
+    with pytest.raises(UnknownNameError, match="'ravdes'.*Did you mean 'ravdess'"):
+        parse_source("ravdes=x", CORPORA)
+
+
+# -- detection -----------------------------------------------------------------------
+
+
+def test_paths_that_hold_nothing(tmp_path):
+    with pytest.raises(CorpusError, match="no such path.*nowhere"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match="no such path.*nowhere"):
+        load(f"ravdess={tmp_path / 'nowhere'}")
+    with pytest.raises(CorpusError, match="empty"):
+        load(tmp_path)
+    touch(tmp_path, "talk.wav")
+    with pytest.raises(CorpusError, match=r"none of the corpora(.|\n)*--data CORPUS="):
+        load(tmp_path)
+    with pytest.raises(CorpusError, match="no recordings of the corpus 'ravdess'"):
+        load(f"ravdess={tmp_path}")
+
+
+def test_highest_priority_wins_and_a_tie_is_an_error(tmp_path):
+    touch(tmp_path, *actors(1, 2))
+    assert CORPORA["folder"].detect(tmp_path)  # which has priority 0
+    assert load(tmp_path).corpora == ("ravdess",)
+    twin = type("Twin", (CORPORA["ravdess"],), {"name": "twin"})
+    with pytest.raises(CorpusError, match=r"ravdess and like twin(.|\n)*--data ravdess="):
+        load_dataset([Source(None, tmp_path)], {**CORPORA, "twin": twin})
+
+
+def test_a_reader_that_fails_to_look_is_named(tmp_path):
+    class Broken(Corpus):
+        name = "broken"
+
+        @classmethod
+        def detect(cls, path):
+            raise ValueError("boom")
+
+    touch(tmp_path, *actors(1, 2))
+    with pytest.raises(PluginError, match="'broken'.*boom"):
+        load_dataset([Source(None, tmp_path)], {**CORPORA, "broken": Broken})
+
+
+def test_two_corpora_side_by_side_are_not_taken_for_one(tmp_path):
+    touch(tmp_path, *actors(*range(1, 24), folder="RAVDESS/"))
+    touch(tmp_path, *[f"CREMA-D/10{n:02}_DFA_{e}_XX.wav" for n in range(1, 80)
+                      for e in ("ANG", "SAD")])  # fmt: skip
+    assert not any(CORPORA[name].detect(tmp_path) for name in ("ravdess", "crema_d"))
+
+
+# -- recordings found twice, or by links ----------------------------------------------
+
+
+def test_a_recording_found_twice_is_read_once(tmp_path):
+    touch(tmp_path, *actors(1, 2), *actors(1, 2, folder="copy/"))
+    assert [c.name for c in load(tmp_path).clips] == actors(1, 2)
+
+
+def test_lossless_goes_before_mp3(tmp_path):
+    names = [f"1001_DFA_{emotion}_XX" for emotion in ("ANG", "SAD")]
+    touch(tmp_path, *[f"AudioMP3/{n}.mp3" for n in names], *[f"AudioWAV/{n}.wav" for n in names])
+    assert [c.name for c in load(tmp_path).clips] == [f"AudioWAV/{n}.wav" for n in names]
+
+
+def test_hidden_files_are_passed_over(tmp_path):
+    touch(tmp_path, *actors(1), "Actor_01/._03-01-05-01-01-01-01.wav",
+          ".trash/03-01-06-01-01-01-01.wav")  # fmt: skip
+    assert len(load(tmp_path).clips) == 2
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    real = touch(tmp_path / "store", *actors(1))
+    corpus = touch(tmp_path / "corpus", *actors(2))
+    (corpus / "Actor_01").symlink_to(real / "Actor_01")
+    (corpus / "loop").symlink_to(corpus)
+    assert [c.speaker for c in load(corpus).clips] == ["01", "01", "02", "02"]
+
+
+def test_a_root_that_is_the_speakers_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "DC/a01.wav", "DC/sa01.wav") / "DC")
+    assert {c.speaker for c in load("savee=.").clips} == {"DC"}
+
+
+# -- pooling -------------------------------------------------------------------------
+
+
+def test_pooled_corpora_keep_their_speakers_apart(tmp_path):
+    a = touch(tmp_path / "a", *actors(1, 2))
+    b = touch(tmp_path / "b", "happy/01/x.wav", "sad/01/y.wav")
+    data = load(a, b)
+    assert data.corpora == ("ravdess", "folder")
+    assert data.speakers() == ("folder/01", "ravdess/01", "ravdess/02")
+    assert [(c.corpus, c.name) for c in data.clips] == sorted(
+        (c.corpus, c.name) for c in data.clips
+    )
+
+
+def test_one_corpus_from_two_paths(tmp_path):
+    """Equal speakers are one speaker; clips of equal name get a number."""
+    a = touch(tmp_path / "a", *actors(1, 2))
+    b = touch(tmp_path / "b", *actors(2, 3))
+    data = load(a, b)
+    assert data.corpora == ("ravdess",) and len(data.speakers()) == 3
+    names = [c.name for c in data.clips]
+    assert len(set(names)) == 8 and sum(name.endswith("#2") for name in names) == 2
+    assert len({c.recording.path for c in data.clips}) == 8
+
+
+def test_one_path_twice(tmp_path):
+    touch(tmp_path, *actors(1, 2))
+    with pytest.raises(CorpusError, match="given twice"):
+        load(tmp_path, f"ravdess={tmp_path}/.")
+    with pytest.raises(CorpusError, match="given twice"):
+        load("demo", "demo")
+
+
+def test_unknown_parameter(tmp_path):
+    touch(tmp_path, *actors(1, 2))
+    with pytest.raises(UnknownNameError, match="parameter of ravdess 'chanel'.*'channel'"):
+        load(tmp_path, parameters={"ravdess": {"chanel": "song"}})
+
+
+# -- labels --------------------------------------------------------------------------
+
+ROWS = [("1", "Joy", "a"), ("2", "anger", "a"), ("3", "calm", "b"), ("4", "Joy", "b")]
+
+
+def classes(chosen, *rows, **attributes):
+    corpora = made(*(rows or ROWS), **attributes)
+    data = load_dataset([Source("made", None)], corpora, labels=chosen)
+    return data.classes, {c.name: c.label for c in data.clips}, data.dropped
+
+
+def test_shared_labels_are_in_their_order_and_the_rest_is_counted():
+    assert classes("shared") == (
+        ("happy", "angry"), {"1": "happy", "2": "angry", "4": "happy"}, {"made": {"calm": 1}},
+    )  # fmt: skip
+
+
+def test_native_labels_are_sorted_and_complete():
+    found = classes("native")
+    assert found[0] == ("Joy", "anger", "calm") and len(found[1]) == 4 and not found[2]
+
+
+def test_a_choice_is_in_the_order_given_and_may_mix_native_and_shared():
+    assert classes("calm, happy") == (
+        ("calm", "happy"), {"1": "happy", "3": "calm", "4": "happy"}, {"made": {"anger": 1}},
+    )  # fmt: skip
+
+
+def test_a_native_label_goes_before_the_shared_one_it_maps_to():
+    assert classes("Joy,happy,calm", *ROWS, ("5", "happiness", "c"))[1] == {
+        "1": "Joy", "3": "calm", "4": "Joy", "5": "happy",
+    }  # fmt: skip
+
+
+def test_a_corpus_own_mapping_goes_before_the_spelling():
+    assert classes("shared", labels={"calm": "neutral", "Joy": "sad"})[0] == ("neutral", "sad")
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [("shared", CorpusError, "one class"), ("happy", CorpusError, "one class"),
+     ("happy,angri", UnknownNameError, "Did you mean"), (",", CorpusError, "No clip")],
+)  # fmt: skip
+def test_labels_that_leave_too_little(labels, error, message):
+    with pytest.raises(error, match=message):
+        classes(labels, ("1", "Joy", "a"), ("2", "calm", "b"), ("3", "angry birds", "b"))
+
+
+def test_nothing_maps():
+    with pytest.raises(CorpusError, match=r"made: good 1, so-so 1(.|\n)*--labels native"):
+        classes("shared", ("1", "good", "a"), ("2", "so-so", "b"))
+
+
+@given(st.lists(st.sampled_from([*SHARED, "calm", "bored", "Anger"]), min_size=1, max_size=30))
+def test_every_clip_is_in_a_class_or_counted(labels):
+    rows = [(str(i), label, "s") for i, label in enumerate(labels)]
+    try:
+        data = load_dataset([Source("made", None)], made(*rows))
+    except CorpusError:
+        assert len({"angry" if x == "Anger" else x for x in labels} & set(SHARED)) < 2
+        return
+    assert len(data.clips) + sum(data.dropped.get("made", {}).values()) == len(labels)
+    assert data.classes == tuple(c for c in SHARED if c in {clip.label for clip in data.clips})
+    assert [data.classes[i] for i in data.targets()] == [clip.label for clip in data.clips]
+
+
+# -- a folder per class ----------------------------------------------------------------
+
+
+def test_folders(tmp_path):
+    touch(tmp_path, "happy/anna/1.wav", "Anger/ben/deep/2.flac", "calm/ben/3.ogg", "calm/notes.txt")
+    data = load(tmp_path, labels="native")
+    assert {(c.name, c.label, c.speaker) for c in data.clips} == {
+        ("happy/anna/1.wav", "happy", "anna"),
+        ("Anger/ben/deep/2.flac", "Anger", "ben"),
+        ("calm/ben/3.ogg", "calm", "ben"),
+    }
+
+
+@pytest.mark.parametrize("pattern", [r"/spk(\d+)_", r"(a|b)?/spk(?P<speaker>\d+)"])
+def test_speaker_by_pattern(tmp_path, pattern):
+    touch(tmp_path, "happy/spk7_1.wav", "sad/spk12_1.wav")
+    data = load(tmp_path, parameters={"folder": {"speaker": pattern}})
+    assert {c.speaker for c in data.clips} == {"7", "12"}
+    with pytest.raises(CorpusError, match="finds no speaker in 'happy/spk7_1.wav'"):
+        load(tmp_path, parameters={"folder": {"speaker": "(anna)"}})
+
+
+@pytest.mark.parametrize("pattern", ["(", "anna", "(a)(b)"])
+def test_wrong_patterns(pattern):
+    with pytest.raises(ParameterError, match=r"folder\.speaker"):
+        CORPORA["folder"](None, speaker=pattern)
+
+
+def test_folders_that_do_not_say_enough(tmp_path):
+    touch(tmp_path, "happy/1.wav", "sad/2.wav")
+    with pytest.raises(CorpusError, match=r"who speaks in happy/1\.wav(.|\n)*folder\.speaker"):
+        load(tmp_path)
+    touch(tmp_path, "a.wav")
+    with pytest.raises(CorpusError, match=r"a\.wav lies in no class's folder"):
+        load(f"folder={tmp_path}")

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion import Extractor, Recording
+from fusion.cache.builds.work import BatchComputation
+from fusion.cache.builds.workers import process_pool
+from fusion.core.contracts.errors import (
+    MissingModalityError,
+    ParameterError,
+    PluginError,
+    RecordingError,
+)
+from fusion.core.data.extraction import (
+    Extraction,
+    computation_of,
+    extract_all,
+    fingerprint_of,
+    make_extractor,
+    origin_of,
+    recording_at,
+    works_in_batches,
+)
+from fusion.core.registry.registry import load_file
+
+PLUGIN = """
+import numpy as np
+from fusion import Extractor
+
+
+class Constant(Extractor):
+    name = "constant"
+    shape = (2,)
+
+    def __init__(self, *, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def extract(self, recording):
+        return np.full(2, {value} * self.factor)
+"""
+
+
+def constant(path: Path, value: float, **given: str) -> Extraction:
+    path.write_text(PLUGIN.format(value=value))
+    return Extraction.of(make_extractor(load_file(str(path)).Constant, given))
+
+
+def first(extraction: Extraction) -> float:
+    return float(extraction.compute(Recording(Path("x")))[0])
+
+
+def test_a_worker_that_lives_long_sees_that_a_plugin_was_edited(tmp_path: Path) -> None:
+    """What it would make with the old code must never be stored under the new fingerprint."""
+    path = tmp_path / "mine.py"
+    with process_pool(1) as pool:
+        one = constant(path, 1.0)
+        assert pool.submit(first, one).result() == 1.0
+        two = constant(path, 2.0)
+        assert two.fingerprint != one.fingerprint
+        assert pool.submit(first, two).result() == 2.0
+        # And what was asked for before the edit can't be made any more.
+        with pytest.raises(PluginError, match=r"libraries.mine.py .* instead of"):
+            pool.submit(first, one).result()
+    assert first(two) == 2.0
+
+
+def test_a_worker_with_other_libraries_makes_nothing(tmp_path: Path) -> None:
+    wanted = constant(tmp_path / "mine.py", 1.0, factor="2")
+    assert first(wanted) == 2.0
+    made = wanted.fingerprint
+    other = replace(made, libraries={**made.libraries, "librosa": "0.1"})
+    with pytest.raises(PluginError, match=r"libraries.librosa \(absent\) instead of 0.1"):
+        first(replace(wanted, fingerprint=other))
+
+
+def test_storage_dtype(tmp_path: Path) -> None:
+    cls = load_file(str(_written(tmp_path / "mine.py", 70000.0))).Constant
+    half = make_extractor(cls, {}, "float16")
+    assert fingerprint_of(half).dtype == "float16"
+    assert fingerprint_of(half) != fingerprint_of(make_extractor(cls, {}))
+    small = make_extractor(cls, {"factor": "0.5"}, "float16")
+    array = Extraction.of(small).compute(Recording(Path("x")))
+    assert array.dtype == np.float16
+    assert array.tolist() == [35008.0, 35008.0]  # the nearest that float16 has
+    with pytest.raises(PluginError, match=r"values up to 7e\+04, which float16 can't hold"):
+        Extraction.of(half).compute(Recording(Path("x")))
+    with pytest.raises(ParameterError, match="float16, float32, float64, not as 'int8'"):
+        make_extractor(cls, {}, "int8")
+
+
+def _written(path: Path, value: float) -> Path:
+    path.write_text(PLUGIN.format(value=value))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("recording", "origin"),
+    [
+        (Recording(Path("/a/b.wav")), "/a/b.wav"),
+        (Recording(Path("/a/b.wav"), 1.5, 3), "/a/b.wav#t=1.5,3.0"),
+        (Recording(Path("/a/b.wav"), 0.1), "/a/b.wav#t=0.1,"),
+        (Recording(Path("/a/b#t=1,2")), "/a/b#t=1,2#t=0.0,"),
+    ],
+)
+def test_origins(recording: Recording, origin: str) -> None:
+    assert origin_of(recording) == origin
+    assert recording_at(origin) == recording
+
+
+# -- batches -------------------------------------------------------------------------
+
+
+class Length(Extractor):
+    """The length of the file's name, many at a time; `seen` keeps the batches."""
+
+    name = "length"
+    shape = (1,)
+    batch = 3
+
+    def __init__(self) -> None:
+        self.seen: list[list[str]] = []
+
+    def extract_many(self, recordings):
+        names = [recording.path.name for recording in recordings]
+        self.seen.append(names)
+        if "crash" in names:
+            raise ZeroDivisionError("crash")
+        found = [np.float32([len(name)]) for name in names]
+        for index, name in enumerate(names):
+            if name == "bad":
+                found[index] = RecordingError("bad: can't be read")
+            elif name == "none":
+                found[index] = MissingModalityError("none: has no length")
+            elif name == "wide":
+                found[index] = np.float32([1, 2])
+        return found
+
+
+class Twice(Length):
+    """Replaces `extract` alone, as who changes another's arrays does."""
+
+    def extract(self, recording):
+        return 2 * super().extract(recording)
+
+
+class Short(Length):
+    def extract_many(self, recordings):
+        return super().extract_many(recordings)[: max(1, len(recordings) - 1)]
+
+
+def recordings(*names: str) -> list[Recording]:
+    return [Recording(Path(name)) for name in names]
+
+
+def told(found: list[object]) -> list[object]:
+    return [
+        f"{type(one).__name__}: {one}" if isinstance(one, Exception) else one.tolist()
+        for one in found
+    ]
+
+
+def test_who_writes_extract_many_has_extract() -> None:
+    assert Length().extract(Recording(Path("abc"))).tolist() == [3]
+    with pytest.raises(RecordingError, match="bad: can't be read"):
+        Length().extract(Recording(Path("bad")))
+    with pytest.raises(NotImplementedError, match="Extractor has no method extract"):
+        Extractor().extract(Recording(Path("abc")))
+
+
+def test_who_writes_extract_has_extract_many(tmp_path: Path) -> None:
+    class Single(Extractor):
+        shape = (1,)
+
+        def extract(self, recording):
+            if recording.path.name == "bad":
+                raise RecordingError("bad")
+            return np.float32([len(recording.path.name)])
+
+    found = Single().extract_many(recordings("a", "bad", "abc"))
+    assert told(found) == [[1], "RecordingError: bad", [3]]
+    assert not works_in_batches(Single())
+
+
+def test_batches_and_what_fails_in_them() -> None:
+    extractor = Length()
+    found = extract_all(extractor, recordings("a", "bad", "none", "ab", "wide", "abc", "abcd"))
+    assert told(found) == [
+        [1],
+        "RecordingError: bad: can't be read",
+        "MissingModalityError: none: has no length",
+        [2],
+        "PluginError: Extractor 'length' declares arrays of shape (1,) and returned one of shape "
+        "(2,).\n  hint: Set self.shape in __init__ to what extract() returns.",
+        [3],
+        [4],
+    ]
+    assert [len(batch) for batch in extractor.seen] == [3, 3, 1]
+
+
+def test_a_crash_in_a_batch_names_the_guilty_one() -> None:
+    extractor = Length()
+    found = extract_all(extractor, recordings("a", "crash", "abc", "abcd"))
+    assert told(found) == [[1], "ZeroDivisionError: crash", [3], [4]]
+    assert extractor.seen == [["a", "crash", "abc"], ["a"], ["crash"], ["abc"], ["abcd"]]
+
+
+def test_who_replaces_extract_alone_works_one_by_one() -> None:
+    """Else its arrays would be those of the class it is derived from."""
+    assert works_in_batches(Length())
+    assert not works_in_batches(Twice())
+    assert told(extract_all(Twice(), recordings("a", "bad", "abc"))) == [
+        [2],
+        "RecordingError: bad: can't be read",
+        [6],
+    ]
+    assert Extraction.of(Twice()).batch == 1
+
+
+def test_a_batch_of_another_length_is_the_plugins_fault() -> None:
+    found = told(extract_all(Short(), recordings("a", "b", "c", "abcd")))
+    assert found[3] == [4]
+    assert len(set(found[:3])) == 1
+    assert "PluginError: Extractor 'length' was given a batch of 3 recordings" in found[0]
+
+
+def test_the_cache_is_told_of_batches_and_processes() -> None:
+    class Alone(Length):
+        processes = 1
+
+    computation = computation_of(Alone())
+    assert isinstance(computation, BatchComputation)
+    assert (computation.batch, computation.processes) == (3, 1)
+    computation = computation_of(make_extractor(Length, {}))
+    assert (computation.batch, computation.processes) == (3, None)
+    assert told(computation.compute_many(recordings("ab", "bad"))) == [
+        [2],
+        "RecordingError: bad: can't be read",
+    ]
+
+
+def test_identity_decides_the_fingerprint_and_settled_parameters_stay() -> None:
+    class Named(Length):
+        def __init__(self, *, file: str = "x", threads: int = 1) -> None:
+            self.parameters = {"file": f"/absolute/{file}"}
+
+        def identity(self):
+            return {"file": "digest"}
+
+    one, two = (make_extractor(Named, given) for given in ({"file": "a"}, {"threads": "4"}))
+    assert one.parameters == {"file": "/absolute/a", "threads": 1}
+    assert fingerprint_of(one) == fingerprint_of(two)
+    assert fingerprint_of(one).parameters == {"file": "digest"}

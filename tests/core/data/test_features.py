@@ -1,0 +1,109 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from arrays import Rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion import Modality
+from fusion.core.data.features import Features, batches, kept_axes
+
+
+def features(array, axes=("channel", "frequency", "time"), resident=0):
+    modality = Modality("m", array.shape[1:], axes)
+    targets = np.arange(len(array)) % 2
+    return Features({"m": modality}, {"m": Rows(array)}, targets, torch.device("cpu"),
+                    resident_bytes=resident)  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [(), (0,), (0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("n", [3, 64, 150])
+def test_statistics_equal_numpys(keep, n):
+    array = np.random.default_rng(n).normal(3, 2, size=(n + 5, 2, 4, 5)).astype(np.float32)
+    found = features(array).statistics("m", np.arange(n), keep)
+    pooled = (0, *(a + 1 for a in range(3) if a not in keep))
+    rows = array[:n].astype(np.float64)
+    np.testing.assert_allclose(found.mean, rows.mean(axis=pooled, keepdims=True)[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        found.deviation, rows.std(axis=pooled, keepdims=True)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_which_axes_keep_statistics_of_their_own():
+    mel = Modality("m", (1, 8, 9), ("channel", "frequency", "time"))
+    assert kept_axes(mel, "feature") == (0, 1)
+    assert kept_axes(mel, "channel") == (0,)
+    diagrams = Modality("d", (4, 26), ("channel", "statistic"))
+    assert kept_axes(diagrams, "feature") == (0, 1)
+    assert kept_axes(diagrams, "channel") == (0,)
+    table = Modality("t", (40,))
+    assert kept_axes(table, "feature") == (0,)
+    assert kept_axes(table, "channel") == ()
+
+
+@given(st.integers(1, 200), st.integers(1, 50), st.integers(0, 9))
+def test_batches_cover_everything_once_and_are_nearly_equal(n, size, seed):
+    parts = list(batches(np.arange(n), size, np.random.default_rng(seed)))
+    assert sorted(np.concatenate(parts)) == list(range(n))
+    lengths = {len(p) for p in parts}
+    assert max(lengths) <= max(size, 3)
+    assert min(lengths) >= min(n, 2)  # batch normalisation knows no variance of one
+    assert max(lengths) - min(lengths) <= 1
+    unshuffled = [len(p) for p in batches(np.arange(n), size, None)]
+    assert sum(unshuffled) == n and max(unshuffled) <= size
+
+
+def test_a_batch_is_aligned_with_its_classes():
+    array = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2)
+    for resident in (0, 10**6):
+        inputs, targets = features(array, resident=resident).batch(np.array([5, 0, 2]))
+        np.testing.assert_array_equal(inputs["m"], array[[5, 0, 2]])
+        assert targets.tolist() == [1, 0, 0]
+
+
+class Slow(Rows):
+    """Says when it is read, and by which thread."""
+
+    def __init__(self, array):
+        super().__init__(array)
+        self.reads = []
+
+    def take(self, indices):
+        self.reads.append((list(indices), threading.current_thread() is threading.main_thread()))
+        return super().take(indices)
+
+
+def slow_features(resident_bytes=0):
+    array = Slow(np.arange(12, dtype=np.float32).reshape(6, 2))
+    return array, Features({"a": Modality("a", (2,))}, {"a": array}, np.zeros(6, np.int64),
+                           torch.device("cpu"), resident_bytes=resident_bytes)  # fmt: skip
+
+
+def test_a_batch_that_is_expected_is_gathered_elsewhere_and_once():
+    array, features = slow_features()
+    first, second, third = (np.array(rows) for rows in ([0, 1], [2, 3], [4, 5]))
+    features.expect(second)
+    assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]
+    features.expect(third)
+    assert features.batch(second)[0]["a"].tolist() == [[4, 5], [6, 7]]
+    assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]  # somebody else asks
+    assert features.batch(third)[0]["a"].tolist() == [[8, 9], [10, 11]]
+    assert sorted(array.reads) == [
+        ([0, 1], True), ([0, 1], True), ([2, 3], False), ([4, 5], False),
+    ]  # fmt: skip
+
+
+def test_what_fails_while_it_is_gathered_fails_when_it_is_asked_for():
+    _, features = slow_features()
+    features.expect(np.array([99]))
+    with pytest.raises(IndexError):
+        features.batch(np.array([99]))
+
+
+def test_nothing_is_expected_of_arrays_on_the_device():
+    array, features = slow_features(resident_bytes=10**6)
+    array.reads.clear()
+    features.expect(np.array([0]))
+    assert not array.reads

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusion.cache import FeatureCache, Fingerprint, Item, build, digest_recording
+from fusion.cache.exchange.imports import import_feature
+from fusion.core.contracts import Recording
+from fusion.core.contracts.errors import (
+    CacheError,
+    ParameterError,
+    RecordingError,
+    UnknownNameError,
+)
+from fusion.core.data.extraction import computation_of, fingerprint_of
+from fusion.core.data.imported_features import Imported, name_problem
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.plan import make_extractors
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three recordings, two of which have a vector of five numbers, called video."""
+    for n in range(3):
+        (tmp_path / f"{n}.wav").write_bytes(b"sound %d" % n)
+        np.save(tmp_path / f"{n}.npy", np.full(5, n, np.float32))
+    (tmp_path / "video.csv").write_text("path,feature\n0.wav,0.npy\n1.wav,1.npy\n")
+    import_feature(FeatureCache(tmp_path / "cache"), "video", tmp_path / "video.csv")
+    return tmp_path
+
+
+def config(root: Path, *features: str, **more: Any) -> RunConfig:
+    return RunConfig(("demo",), features=features, cache=str(root / "cache"), **more)
+
+
+def video(root: Path, registry: Registry, **more: Any) -> Any:
+    return make_extractors(config(root, "video", **more), registry)["video"]
+
+
+def test_it_takes_the_place_of_an_extractor(root: Path, registry: Registry) -> None:
+    extractors = make_extractors(config(root, "mel", "video"), registry)
+    assert list(extractors) == ["mel", "video"]
+    found = extractors["video"]
+    assert isinstance(found, Imported)
+    assert (found.name, found.version, found.shape, found.dtype) == ("video", "1", (5,), "float32")
+    assert found.parameters == {"version": "1"}
+    stored = Fingerprint("video", "1", {"imported": True}, "float32", (5,), {})
+    assert fingerprint_of(found) == stored
+
+
+def test_it_looks_arrays_up(root: Path, registry: Registry) -> None:
+    found = video(root, registry)
+    np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5, np.float32))
+    (root / "1.wav").rename(root / "renamed.wav")
+    np.testing.assert_array_equal(found.extract(Recording(root / "renamed.wav")), np.ones(5))
+    with pytest.raises(RecordingError, match="no array of 'video' was imported for .*2.wav$"):
+        found.extract(Recording(root / "2.wav"))
+    with pytest.raises(RecordingError, match="from 0.5 s to its end"):  # a part is another one
+        found.extract(Recording(root / "0.wav", 0.5))
+    with pytest.raises(RecordingError, match="Can't read .*none.wav"):
+        found.extract(Recording(root / "none.wav"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_build_finds_what_is_there_and_names_what_is_not(
+    root: Path, registry: Registry, jobs: int
+) -> None:
+    computation = computation_of(video(root, registry))
+    assert pickle.loads(pickle.dumps(computation)).fingerprint == computation.fingerprint
+    paths = [root / f"{n}.wav" for n in range(3)]
+    items = [Item(digest_recording(path), Recording(path)) for path in paths]
+    report = build(FeatureCache(root / "cache"), [(computation, items)], jobs=jobs)
+    assert (report.computed, report.present) == (0, 2)
+    assert not report.failures
+    (item,) = report.absent
+    assert item.source == Recording(paths[2])
+    assert item.reason.startswith("no array of 'video' was imported for")
+
+
+def test_several_versions(root: Path, registry: Registry) -> None:
+    cache = FeatureCache(root / "cache")
+    import_feature(cache, "video", root / "video.csv", version="2", dtype="float16")
+    with pytest.raises(ParameterError, match=r"several imports of 'video': 1 \(float32 .*2 \(flo"):
+        video(root, registry)
+    for version, dtype in (("1", "float32"), ("2", "float16")):
+        found = video(root, registry, settings={"video": {"version": version}})
+        assert (found.version, found.dtype) == (version, dtype)
+    with pytest.raises(UnknownNameError, match="no version of video '3'. Known: 1, 2"):
+        video(root, registry, settings={"video": {"version": "3"}})
+
+
+def test_only_the_version_can_be_set(root: Path, registry: Registry) -> None:
+    with pytest.raises(UnknownNameError, match="parameter of video 'hop'. Known: version"):
+        video(root, registry, settings={"video": {"hop": "3"}})
+
+
+def test_the_dtype_is_that_of_the_import(root: Path, registry: Registry) -> None:
+    with pytest.raises(ParameterError, match="imported as float32: it stays as it is") as error:
+        video(root, registry, dtypes={"video": "float16"})
+    assert "--dtype float16" in str(error.value.hint)
+    extractors = make_extractors(config(root, "mel", "video", dtypes={"*": "float16"}), registry)
+    assert [e.dtype for e in extractors.values()] == ["float16", "float32"]  # what is computed
+
+
+def test_unknown_names_list_imported_ones(root: Path, registry: Registry) -> None:
+    with pytest.raises(
+        UnknownNameError, match="no extractor 'vido'. Did you mean 'video'"
+    ) as error:
+        make_extractors(config(root, "vido"), registry)
+    assert "mel" in error.value.message and "fusion cache import" in str(error.value.hint)
+
+
+def test_a_plugin_goes_before_an_imported_feature(root: Path, registry: Registry) -> None:
+    import_feature(FeatureCache(root / "cache"), "mel", root / "video.csv")
+    found = make_extractors(config(root, "mel"), registry)["mel"]
+    assert not isinstance(found, Imported)
+
+
+def test_a_broken_plugin_is_not_replaced_in_silence(
+    root: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fusion.core.registry.registry import Problem, Source
+
+    broken = Problem(Source("video", "video-plugin", "1"), "its import failed")
+    monkeypatch.setattr(registry, "problems", [broken])
+    with pytest.raises(UnknownNameError) as error:
+        video(root, registry)
+    assert "its import failed" in str(error.value.hint)
+
+
+def test_complex_numbers(root: Path, registry: Registry) -> None:
+    cache = FeatureCache(root / "cache")
+    import_feature(cache, "spectrum", root / "video.csv", dtype="complex64")
+    with pytest.raises(ParameterError, match="'spectrum' holds complex numbers"):
+        make_extractors(config(root, "spectrum"), registry)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("mel", "plugin 'mel' .* gives that name to its extractor"),
+        ("table", "gives that name to its corpus"),
+        ("gated", "gives that name to its strategy"),
+        ("Video", "lower case"),
+        ("my.video", "lower case"),
+        ("2d", "lower case"),
+        ("fused", "'fused' is reserved"),
+        ("train", "'train' is reserved"),
+        ("keys", "'keys' is reserved"),
+    ],
+)
+def test_names_that_can_not_be(root: Path, registry: Registry, name: str, problem: str) -> None:
+    import re
+
+    assert re.search(problem, str(name_problem(name, registry)))
+    if name != "mel":  # there the plugin is taken
+        import_feature(FeatureCache(root / "cache"), name, root / "video.csv")
+        with pytest.raises(ParameterError, match=f"'{name}' can't take part in a run: .*{problem}"):
+            make_extractors(config(root, name), registry)
+
+
+def test_on_another_machine(
+    root: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
+    there = RunConfig(("demo",), features=("video",), cache=(root / "cache").as_uri())
+    found = make_extractors(there, registry)["video"]
+    np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5))
+    assert FeatureCache(tmp_path / "local").missing(
+        fingerprint_of(found), [digest_recording(root / f"{n}.wav") for n in range(2)]
+    ) == [digest_recording(root / "0.wav")]  # what was asked for is here now
+    with pytest.raises(RecordingError, match="no array of 'video' was imported"):
+        found.extract(Recording(root / "2.wav"))
+
+
+def test_a_version_that_is_here_needs_no_other_machine(
+    root: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
+    there = RunConfig(("demo",), features=("video",), cache=(root / "cache").as_uri())
+    with_version = replace(there, settings={"video": {"version": "1"}})
+    make_extractors(with_version, registry)["video"].extract(Recording(root / "1.wav"))
+    (root / "cache").rename(tmp_path / "off")
+    found = make_extractors(with_version, registry)["video"]
+    np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5))
+    another = replace(there, settings={"video": {"version": "2"}})
+    for asks in (there, another):  # what is meant may be there only
+        with pytest.raises(CacheError, match="There is no cache at"):
+            make_extractors(asks, registry)
+
+
+def test_a_build_has_looked_already(
+    root: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = video(root, registry)
+
+    def look(*_: Any) -> None:
+        raise AssertionError("read a catalogue")
+
+    monkeypatch.setattr(FeatureCache, "catalogue", look)
+    with pytest.raises(RecordingError, match="no array of 'video' was imported for .*2.wav$"):
+        found.compute(Recording(root / "2.wav"))
+
+
+def test_names_that_can_be(registry: Registry) -> None:
+    assert name_problem("video_2", registry) is None

@@ -1,0 +1,651 @@
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import LeaveOneGroupOut
+
+from fusion import Clip
+from fusion.core.contracts import Recording
+from fusion.core.contracts.errors import ParameterError, SplitError, UnknownNameError
+from fusion.core.data.split_modes import MODES, PARTS, count_groups
+from fusion.core.data.splits import Split, make_splits
+from fusion.core.data.stratification import apportion, balance
+
+SIX = ("neutral", "happy", "sad", "angry", "fearful", "disgust")
+
+
+def clip(corpus: str, speaker: str, label: str, take: int = 0, **prescribed: Any) -> Clip:
+    name = f"{speaker}/{label}-{take}.wav"
+    return Clip(Recording(Path(corpus, name)), name, label, speaker, corpus, **prescribed)
+
+
+def corpus(name: str, speakers: int, takes: int, classes: tuple[str, ...] = SIX) -> list[Clip]:
+    return [
+        clip(name, f"{s:02d}", label, take)
+        for s in range(speakers)
+        for label in classes
+        for take in range(takes)
+    ]
+
+
+def ravdess_layout(speakers: int = 18) -> list[Clip]:
+    """44 clips per speaker: 4 neutral, 8 of each other emotion."""
+    return [
+        clip("ravdess", f"{s:02d}", label, take)
+        for s in range(speakers)
+        for label in SIX
+        for take in range(4 if label == "neutral" else 8)
+    ]
+
+
+def speakers_of(clips: list[Clip], indices: np.ndarray) -> set[tuple[str, str]]:
+    return {(clips[i].corpus, clips[i].speaker) for i in indices}
+
+
+def assert_sound(splits: list[Split], clips: list[Clip], *, by_speaker: bool = True) -> None:
+    """Complete, disjoint, sorted; no speaker in two parts; each clip tested once by folds."""
+    for split in splits:
+        parts = [getattr(split, part) for part in PARTS]
+        assert all(part.dtype == np.int64 and np.all(np.diff(part) > 0) for part in parts)
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(clips)))
+        assert split.speaker_independent is by_speaker
+        if by_speaker:
+            spoken = [speakers_of(clips, part) for part in parts]
+            assert sum(map(len, spoken)) == len(set.union(*spoken))
+    if splits[0].fold is not None:
+        tested = np.concatenate([split.test for split in splits])
+        np.testing.assert_array_equal(np.sort(tested), np.arange(len(clips)))
+
+
+# -- by speaker ----------------------------------------------------------------------
+
+
+def test_six_folds_of_ravdess():
+    clips = ravdess_layout()
+    splits = make_splits(clips, SIX, folds=6)
+    assert_sound(splits, clips)
+    assert [split.fold for split in splits] == list(range(6))
+    for k, split in enumerate(splits):
+        assert split.describe(clips) == {
+            "train": {"clips": 528, "speakers": 12},
+            "val": {"clips": 132, "speakers": 3},
+            "test": {"clips": 132, "speakers": 3},
+        }
+        assert Counter(clips[i].label for i in split.test) == {
+            label: 12 if label == "neutral" else 24 for label in SIX
+        }
+        np.testing.assert_array_equal(split.val, splits[(k + 1) % 6].test)
+
+
+def test_one_split_of_ravdess():
+    # 18 * 0.2 = 3.6 for val and test, 10.8 for train: 3, 3, 10 and the two largest remainders,
+    # train first; test comes before val.
+    clips = ravdess_layout()
+    (split,) = make_splits(clips, SIX)
+    assert_sound([split], clips)
+    assert split.fold is None
+    speakers = {part: counts["speakers"] for part, counts in split.describe(clips).items()}
+    assert speakers == {"train": 11, "val": 3, "test": 4}
+
+
+def test_as_many_folds_as_speakers_is_leave_one_speaker_out():
+    clips = ravdess_layout(speakers=5)
+    splits = make_splits(clips, SIX, folds=5)
+    groups = [clip.speaker for clip in clips]
+    expected = {tuple(test) for _, test in LeaveOneGroupOut().split(clips, groups=groups)}
+    assert {tuple(split.test) for split in splits} == expected
+
+
+@pytest.mark.parametrize("speakers", [3, 4, 5, 6, 7, 12])
+def test_few_speakers_fill_every_part(speakers):
+    clips = corpus("demo", speakers, 2)
+    for splits in (make_splits(clips, SIX), make_splits(clips, SIX, folds=3)):
+        assert_sound(splits, clips)
+
+
+def test_each_corpus_is_spread_over_the_folds():
+    clips = ravdess_layout(24) + corpus("savee", 4, 15) + corpus("emodb", 10, 8)
+    clips += corpus("tess", 2, 30)
+    splits = make_splits(clips, SIX, folds=5)
+    assert_sound(splits, clips)
+    tested = [Counter(c for c, _ in speakers_of(clips, split.test)) for split in splits]
+    assert sorted(count["ravdess"] for count in tested) == [4, 5, 5, 5, 5]
+    assert [count["emodb"] for count in tested] == [2] * 5
+    assert sorted(count["savee"] for count in tested) == [0, 1, 1, 1, 1]
+    assert sorted(count["tess"] for count in tested) == [0, 0, 0, 1, 1]
+    assert sorted(sum(count.values()) for count in tested) == [8] * 5
+
+
+def test_same_speaker_name_in_two_corpora_is_two_speakers():
+    clips = corpus("a", 3, 1) + corpus("b", 3, 1)
+    (split,) = make_splits(clips, SIX)
+    assert sum(part["speakers"] for part in split.describe(clips).values()) == 6
+
+
+def test_classes_are_balanced_when_speakers_are_not():
+    # Half of the speakers have one class only, half the other: 3 folds of 2 + 2 balance.
+    clips = [
+        clip("x", f"{s:02d}", "happy" if s < 6 else "sad", take)
+        for s in range(12)
+        for take in range(5)
+    ]
+    for seed in range(10):
+        for split in make_splits(clips, ("happy", "sad"), folds=3, seed=seed):
+            assert Counter(clips[i].label for i in split.test) == {"happy": 10, "sad": 10}
+
+
+def test_a_class_of_one_speaker_is_trained_on():
+    clips = [
+        *corpus("x", 10, 2, ("happy", "sad")),
+        *(clip("x", "03", "angry", i) for i in range(9)),
+    ]
+    for seed in range(10):
+        (split,) = make_splits(clips, ("happy", "sad", "angry"), seed=seed)
+        assert "03" in {clips[i].speaker for i in split.train}
+
+
+def test_seed_decides():
+    clips = ravdess_layout()
+    assert len({make_splits(clips, SIX, seed=s)[0].digest(clips) for s in range(5)}) == 5
+    rng = random.Random(0)
+    uneven = [
+        clip("x", f"{s:02d}", label, take)
+        for s in range(12)
+        for label in SIX
+        for take in range(rng.randint(3, 14))
+    ]
+    assert len({make_splits(uneven, SIX, seed=s)[0].digest(uneven) for s in range(10)}) > 2
+    for seed in (0, 7):
+        one, other = (make_splits(clips, SIX, folds=6, seed=seed) for _ in range(2))
+        assert [s.digest(clips) for s in one] == [s.digest(clips) for s in other]
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> list[Clip]:
+    """One to three corpora of speakers with very unequal numbers of clips."""
+    rng = random.Random(draw(st.integers(0, 2**32 - 1)))
+    clips = []
+    for name in "abc"[: draw(st.integers(1, 3))]:
+        for s in range(draw(st.integers(4, 12))):
+            for label in ("happy", "sad"):
+                clips += [clip(name, f"{s}", label, i) for i in range(rng.randint(1, 6))]
+    return clips
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    pools(), st.integers(0, 99), st.sampled_from([None, 3, 4]), st.randoms(use_true_random=False)
+)
+def test_sound_and_blind_to_the_order_of_clips(clips, seed, folds, rng):
+    classes = ("happy", "sad")
+    splits = make_splits(clips, classes, folds=folds, seed=seed)
+    assert_sound(splits, clips)
+    shuffled = rng.sample(clips, len(clips))
+    again = make_splits(shuffled, classes, folds=folds, seed=seed)
+    assert_sound(again, shuffled)
+    assert [s.digest(clips) for s in splits] == [s.digest(shuffled) for s in again]
+
+
+# -- at random -----------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pools(), st.integers(0, 99), st.sampled_from([None, 3, 4]), st.randoms(use_true_random=False)
+)
+def test_random_is_sound_and_blind_to_the_order_of_clips(clips, seed, folds, rng):
+    classes = ("happy", "sad")
+    splits = make_splits(clips, classes, mode="random", folds=folds, seed=seed)
+    assert_sound(splits, clips, by_speaker=False)
+    shuffled = rng.sample(clips, len(clips))
+    again = make_splits(shuffled, classes, mode="random", folds=folds, seed=seed)
+    assert [s.digest(clips) for s in splits] == [s.digest(shuffled) for s in again]
+
+
+def test_random_is_stratified_by_class():
+    clips = corpus("x", 2, 10, ("happy", "sad"))
+    (split,) = make_splits(clips, ("happy", "sad"), mode="random")
+    for part, each in zip(PARTS, (12, 4, 4), strict=True):
+        labels = Counter(clips[i].label for i in getattr(split, part))
+        assert labels == {"happy": each, "sad": each}
+    assert not split.speaker_independent
+
+
+def test_random_ignores_what_is_prescribed():
+    clips = [clip("x", "1", label, i, split="test") for label in SIX for i in range(10)]
+    (split,) = make_splits(clips, SIX, mode="random")
+    assert_sound([split], clips, by_speaker=False)
+    assert len(split.test) == 12
+
+
+# -- by sentence and by corpus -------------------------------------------------------
+
+
+def said(corpus: str, speakers: int, sentences: int, classes: tuple[str, ...] = SIX) -> list[Clip]:
+    """Every speaker says every sentence in every class."""
+    return [
+        clip(corpus, f"{s:02d}", label, number, attributes={"sentence": f"{number:02d}"})
+        for s in range(speakers)
+        for label in classes
+        for number in range(sentences)
+    ]
+
+
+def assert_kept_apart(splits: list[Split], clips: list[Clip], mode: str) -> None:
+    """Complete, disjoint; no group in test and elsewhere; what validates shares no speaker, if
+    it shares groups; each clip tested once by folds."""
+    group = MODES[mode].group
+    for split in splits:
+        parts = [getattr(split, part) for part in PARTS]
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(clips)))
+        assert all(len(part) for part in parts)
+        train, val, test = ({group(clips[i]) for i in part} for part in parts)
+        assert not test & (train | val)
+        if train & val:
+            assert not speakers_of(clips, split.train) & speakers_of(clips, split.val)
+        if split.speaker_independent:
+            spoken = [speakers_of(clips, part) for part in parts]
+            assert sum(map(len, spoken)) == len(set.union(*spoken))
+    if splits[0].fold is not None:
+        tested = np.concatenate([split.test for split in splits])
+        np.testing.assert_array_equal(np.sort(tested), np.arange(len(clips)))
+
+
+@st.composite
+def spoken_pools(draw: st.DrawFn) -> list[Clip]:
+    """Two to four corpora whose speakers say some of 2 to 9 sentences, some of them twice."""
+    rng = random.Random(draw(st.integers(0, 2**32 - 1)))
+    clips = []
+    for name in "abcd"[: draw(st.integers(2, 4))]:
+        sentences = draw(st.integers(2, 9))
+        for speaker in range(draw(st.integers(3, 6))):
+            for number in range(sentences):
+                for label in ("happy", "sad"):
+                    clips += [
+                        clip(
+                            name,
+                            f"{speaker}",
+                            label,
+                            10 * number + take,
+                            attributes={"sentence": f"{number}"},
+                        )
+                        for take in range(rng.randint(1, 2))
+                    ]
+    return clips
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    spoken_pools(),
+    st.sampled_from(["sentence", "corpus", "speaker"]),
+    st.integers(0, 99),
+    st.sampled_from([None, 2, 3, 4]),
+    st.randoms(use_true_random=False),
+)
+def test_no_group_in_two_parts_whatever_the_mode(clips, mode, seed, folds, rng):
+    if folds is not None:
+        folds = max(min(folds, count_groups(clips, MODES[mode])), MODES[mode].min_folds)
+    splits = make_splits(clips, ("happy", "sad"), mode=mode, folds=folds, seed=seed)
+    assert len(splits) == (folds or 1)
+    assert [s.fold for s in splits] == (list(range(folds)) if folds else [None])
+    assert_kept_apart(splits, clips, mode)
+    shuffled = rng.sample(clips, len(clips))
+    again = make_splits(shuffled, ("happy", "sad"), mode=mode, folds=folds, seed=seed)
+    assert [s.digest(clips) for s in splits] == [s.digest(shuffled) for s in again]
+
+
+def test_two_sentences_are_one_to_train_and_one_to_test():
+    clips = said("ravdess", 10, 2)
+    tested = set()
+    for seed in range(8):
+        (split,) = make_splits(clips, SIX, mode="sentence", seed=seed)
+        assert_kept_apart([split], clips, "sentence")
+        assert not split.speaker_independent
+        # 60 clips of the one sentence; of the 10 speakers of the other 2 validate (0.2).
+        assert split.describe(clips) == {
+            "train": {"clips": 48, "speakers": 8},
+            "val": {"clips": 12, "speakers": 2},
+            "test": {"clips": 60, "speakers": 10},
+        }
+        tested |= {clips[i].attributes["sentence"] for i in split.test}
+    assert tested == {"00", "01"}
+
+
+def test_two_folds_of_two_sentences():
+    clips = said("ravdess", 5, 2)
+    splits = make_splits(clips, SIX, mode="sentence", folds=2)
+    assert_kept_apart(splits, clips, "sentence")
+    with pytest.raises(SplitError, match="at least 6 sentences; there are 2") as error:
+        make_splits(clips, SIX, mode="sentence", folds=6)
+    assert "Use --folds 2. " in str(error.value)
+
+
+def test_whole_sentences_validate_where_there_are_enough():
+    clips = said("crema", 4, 12)
+    (split,) = make_splits(clips, SIX, mode="sentence")
+    parts = [{clips[i].attributes["sentence"] for i in getattr(split, p)} for p in PARTS]
+    # 12 * 0.2 = 2.4 and 7.2: whole numbers 2, 2, 7, and the last to test, whose remainder is
+    # as large as that of val and comes first.
+    assert [len(part) for part in parts] == [7, 2, 3]
+    assert len(set.union(*parts)) == 12
+    assert speakers_of(clips, split.train) == speakers_of(clips, split.test)
+
+
+def test_sentences_of_one_number_in_two_corpora_are_two():
+    clips = said("a", 3, 2) + said("b", 3, 2)
+    assert count_groups(clips, MODES["sentence"]) == 4
+    upper = [clip("c", "1", label, 0, attributes={"sentence": s}) for s in "Aa" for label in SIX]
+    assert count_groups(upper, MODES["sentence"]) == 1
+
+
+def test_clips_that_do_not_say_their_sentence():
+    clips = [
+        *said("a", 3, 3),
+        *corpus("b", 3, 1),
+        clip("c", "1", "sad", attributes={"sentence": ""}),
+    ]
+    with pytest.raises(SplitError, match=r"nothing says it of 19 of 73; b/00/neutral-0.wav") as e:
+        make_splits(clips, SIX, mode="sentence")
+    assert "(corpora without: b, c)" in str(e.value) and "column called sentence" in str(e.value)
+
+
+def test_one_sentence_is_too_few():
+    with pytest.raises(SplitError, match="share no sentence need at least 2 sentences; there is 1"):
+        make_splits(said("a", 6, 1), SIX, mode="sentence")
+
+
+def test_a_class_with_a_sentence_of_its_own_can_not_be_trained():
+    clips = said("a", 6, 2, ("happy", "sad"))
+    clips += [clip("a", f"{s:02d}", "angry", 9, attributes={"sentence": "9"}) for s in range(6)]
+    with pytest.raises(SplitError, match="of none of: angry") as error:
+        make_splits(clips, ("happy", "sad", "angry"), mode="sentence", folds=3)
+    assert "Too few sentences have these classes" in str(error.value)
+
+
+def test_one_corpus_is_tested():
+    clips = corpus("a", 5, 2) + corpus("b", 7, 1) + corpus("c", 4, 3)
+    tested = set()
+    for seed in range(12):
+        (split,) = make_splits(clips, SIX, mode="corpus", seed=seed)
+        assert_kept_apart([split], clips, "corpus")
+        assert split.speaker_independent
+        held_out = {clips[i].corpus for i in split.test}
+        assert len(held_out) == 1
+        tested |= held_out
+        # Speakers of both other corpora validate.
+        assert {clips[i].corpus for i in split.val} == set("abc") - held_out
+    assert tested == set("abc")
+
+
+def test_each_corpus_is_tested_once():
+    clips = corpus("a", 5, 2) + corpus("b", 7, 1) + corpus("c", 4, 3)
+    splits = make_splits(clips, SIX, mode="corpus", folds=3)
+    assert_kept_apart(splits, clips, "corpus")
+    assert sorted({clips[i].corpus for i in s.test}.pop() for s in splits) == ["a", "b", "c"]
+
+
+def test_one_corpus_can_not_be_kept_apart():
+    with pytest.raises(
+        SplitError, match="share no corpus need at least 2 corpora; there is 1"
+    ) as e:
+        make_splits(corpus("a", 9, 2), SIX, mode="corpus")
+    assert "repeat --data" in str(e.value)
+    with pytest.raises(SplitError, match="at least 3 corpora; there are 2") as e:
+        make_splits(corpus("a", 3, 2) + corpus("b", 3, 2), SIX, mode="corpus", folds=3)
+    assert "Use --folds 2. " in str(e.value)
+
+
+def test_a_training_corpus_of_one_speaker_can_not_validate():
+    clips = corpus("a", 1, 2) + corpus("b", 1, 2)
+    with pytest.raises(SplitError, match="only one training speaker"):
+        make_splits(clips, SIX, mode="corpus")
+
+
+@pytest.mark.parametrize("mode", ["sentence", "corpus"])
+def test_other_modes_ignore_what_is_prescribed(mode):
+    clips = [
+        clip(name, f"{s}", label, n, split="test", fold="1", attributes={"sentence": f"{n}"})
+        for name in "ab"
+        for s in range(3)
+        for label in SIX
+        for n in range(3)
+    ]
+    assert_kept_apart(make_splits(clips, SIX, mode=mode), clips, mode)
+    with pytest.raises(SplitError, match="at least 2 folds .one to test, the rest to train.; 1"):
+        make_splits(clips, SIX, mode=mode, folds=1)
+
+
+def test_an_unknown_mode():
+    with pytest.raises(UnknownNameError, match="no split 'speakers'.*Did you mean 'speaker'"):
+        make_splits(ravdess_layout(), SIX, mode="speakers")
+
+
+# -- prescribed ----------------------------------------------------------------------
+
+
+def prescribed(column: str, assignment: dict[str, str]) -> list[Clip]:
+    """One clip per class and speaker; `assignment` is speaker -> part or fold."""
+    return [
+        clip("x", speaker, label, **{column: part})
+        for speaker, part in assignment.items()
+        for label in SIX
+    ]
+
+
+def test_prescribed_split_is_followed():
+    clips = prescribed("split", {"a": "test", "b": "train", "c": "val", "d": "train"})
+    (split,) = make_splits(clips, SIX)
+    assert_sound([split], clips)
+    assert speakers_of(clips, split.test) == {("x", "a")}
+    assert speakers_of(clips, split.val) == {("x", "c")}
+
+
+def test_missing_validation_is_taken_from_training_speakers():
+    clips = prescribed("split", {f"{i}": "test" if i < 2 else "train" for i in range(12)})
+    (split,) = make_splits(clips, SIX)
+    assert_sound([split], clips)
+    assert speakers_of(clips, split.test) == {("x", "0"), ("x", "1")}
+    assert len(speakers_of(clips, split.val)) == 2  # 0.2 of 10
+
+
+def test_prescribed_folds_are_followed_in_natural_order():
+    clips = prescribed("fold", {f"s{i}": f"{i}" for i in range(1, 11)})
+    for folds in (None, 10):
+        splits = make_splits(clips, SIX, folds=folds)
+        assert_sound(splits, clips)
+        tested = [speakers_of(clips, split.test) for split in splits]
+        assert tested == [{("x", f"s{i}")} for i in range(1, 11)]
+        assert speakers_of(clips, splits[8].val) == {("x", "s10")}
+
+
+def test_folds_and_split_both_prescribed():
+    clips = [
+        clip("x", f"{s}", label, fold=f"{s}", split=("train", "val", "test")[s])
+        for s in range(3)
+        for label in SIX
+    ]
+    assert len(make_splits(clips, SIX)) == 1
+    assert len(make_splits(clips, SIX, folds=3)) == 3
+
+
+@pytest.mark.parametrize("column", ["split", "fold"])
+def test_a_speaker_in_two_parts(column):
+    parts = {"split": ("train", "val", "test"), "fold": ("1", "2", "3")}[column]
+    clips = prescribed(column, {f"good{i}": part for i, part in enumerate(parts)})
+    for part in parts[:2]:
+        clips += [
+            clip("x", f"bad{i}", "sad", parts.index(part), **{column: part}) for i in range(7)
+        ]
+    with pytest.raises(SplitError) as error:
+        make_splits(clips, SIX)
+    message = str(error.value)
+    assert (
+        f"7 of 10 speakers lie in more than one part: x/bad0 in {parts[0]}, {parts[1]}" in message
+    )
+    assert "x/bad4" in message
+    assert "x/bad5" not in message
+    assert "and 2 more" in message
+    assert "--split random" in message
+    assert not make_splits(clips, SIX, mode="random")[0].speaker_independent
+
+
+@pytest.mark.parametrize("column", ["split", "fold"])
+def test_a_column_for_some_clips_only(column):
+    value = {"split": "train", "fold": "1"}[column]
+    clips = [*corpus("y", 5, 1), *prescribed(column, {"a": value})]
+    with pytest.raises(SplitError, match=rf"6 of 36 clips .* prescribed {column}; y/00/") as error:
+        make_splits(clips, SIX)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("column", "assignment", "folds", "message"),
+    [
+        ("fold", {"a": "1", "b": "2", "c": "3"}, 5, r"prescribes 3 folds \(1, 2, 3\) and 5"),
+        ("fold", {"a": "1", "b": "2"}, None, "prescribes 2 folds .* at least 3 are needed"),
+        ("split", {"a": "train", "b": "val", "c": "test"}, 3, "3 folds were asked for, but"),
+        ("split", {"a": "train", "b": "dev", "c": "test"}, None, "'dev' is unknown; possible are"),
+        ("split", {"a": "train", "b": "val"}, None, "no clips for test"),
+        ("split", {"a": "test", "b": "val"}, None, "no clips for train"),
+        ("split", {"a": "train", "b": "test"}, None, "only one training speaker"),
+    ],
+)
+def test_prescriptions_that_cannot_be_followed(column, assignment, folds, message):
+    with pytest.raises(SplitError, match=message):
+        make_splits(prescribed(column, assignment), SIX, folds=folds)
+
+
+# -- not enough ----------------------------------------------------------------------
+
+
+def test_too_few_speakers_for_the_folds():
+    with pytest.raises(SplitError, match="at least 6 speakers; there are 4") as error:
+        make_splits(corpus("savee", 4, 3), SIX, folds=6)
+    assert "Use --folds 4 or fewer" in str(error.value)
+    assert "--split random" in str(error.value)
+
+
+@pytest.mark.parametrize(("speakers", "text"), [(0, "are 0"), (1, "is 1"), (2, "are 2")])
+def test_too_few_speakers_for_a_split(speakers, text):
+    with pytest.raises(SplitError, match=f"at least 3 speakers; there {text}") as error:
+        make_splits(corpus("tess", speakers, 5), SIX)
+    assert "--folds" not in str(error.value)
+    if speakers:
+        assert_sound(
+            make_splits(corpus("tess", speakers, 5), SIX, mode="random"),
+            corpus("tess", speakers, 5),
+            by_speaker=False,
+        )
+
+
+def test_too_few_clips():
+    with pytest.raises(SplitError, match="at least 5 clips; there are 2"):
+        make_splits(corpus("x", 1, 1, ("happy", "sad")), ("happy", "sad"), mode="random", folds=5)
+
+
+@pytest.mark.parametrize("folds", [2, 1, 0, -1])
+def test_too_few_folds(folds):
+    with pytest.raises(SplitError, match=f"at least 3 folds .*; {folds} were asked for"):
+        make_splits(ravdess_layout(), SIX, folds=folds)
+
+
+@pytest.mark.parametrize(("test", "val"), [(0, 0.2), (0.2, 0), (0.5, 0.5), (-0.1, 0.2)])
+def test_shares_out_of_range(test, val):
+    with pytest.raises(ParameterError, match="must be above 0"):
+        make_splits(ravdess_layout(), SIX, test_share=test, val_share=val)
+
+
+def test_training_needs_every_class():
+    clips = [*corpus("x", 6, 2, ("happy", "sad")), clip("x", "03", "angry")]
+    with pytest.raises(SplitError, match=r"train of fold \d needs .* of none of: angry"):
+        make_splits(clips, ("happy", "sad", "angry"), folds=3)
+
+
+def test_test_needs_two_classes():
+    clips = prescribed("split", {"a": "train", "b": "val"})
+    clips.append(clip("x", "c", "sad", split="test"))
+    with pytest.raises(SplitError, match="part test needs .* It has clips of: sad; of none of:"):
+        make_splits(clips, SIX)
+
+
+# -- digest and description ----------------------------------------------------------
+
+
+def test_digest_is_stable_between_versions():
+    clips = corpus("x", 3, 1, ("happy", "sad"))
+    split = Split(np.array([0, 1]), np.array([2, 3]), np.array([4, 5]), None, True)
+    assert split.digest(clips) == "39ddca110ff920e1"
+    swapped = Split(split.train, split.test, split.val, None, True)
+    assert swapped.digest(clips) != split.digest(clips)
+    renumbered = [clips[i] for i in (5, 4, 3, 2, 1, 0)]
+    mirrored = Split(np.array([4, 5]), np.array([2, 3]), np.array([0, 1]), 2, True)
+    assert mirrored.digest(renumbered) == split.digest(clips)
+
+
+# -- allocation ----------------------------------------------------------------------
+
+
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1), st.integers(1, 60), min_size=1, max_size=6),
+    st.integers(3, 10),
+)
+def test_apportioned_to_folds_evenly(sizes, folds):
+    counts = apportion(sizes, np.full(folds, 1 / folds))
+    for group, size in sizes.items():
+        assert counts[group].sum() == size
+        assert np.ptp(counts[group]) <= 1
+    total = np.sum(list(counts.values()), axis=0)
+    assert np.ptp(total) <= 1
+
+
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1), st.integers(1, 60), min_size=1, max_size=6),
+    st.floats(0.05, 0.4),
+    st.floats(0.05, 0.4),
+)
+def test_apportioned_by_shares(sizes, val, test):
+    shares = np.array([1 - val - test, val, test])
+    counts = apportion(sizes, shares)
+    for group, size in sizes.items():
+        assert counts[group].sum() == size
+        assert (counts[group] >= (size >= 3)).all()
+    total = np.sum(list(counts.values()), axis=0)
+    assert (total > 0).all() or sum(sizes.values()) < 3
+
+
+def test_near_the_best_of_all_allocations():
+    sizes = np.array([4, 2, 2])
+    everything = np.array(sorted(set(itertools.permutations([0] * 4 + [1] * 2 + [2] * 2))))
+
+    def cost(held: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return ((held - target) ** 2 / target).sum(axis=(-2, -1))
+
+    rng = np.random.default_rng(0)
+    found_best = 0
+    for seed in range(60):
+        histograms = rng.integers(1, 9, (8, 3)).astype(float)
+        target = np.outer(sizes / 8, histograms.sum(axis=0))
+        held = np.stack([(everything == p).astype(float) @ histograms for p in range(3)], axis=1)
+        costs = cost(held, target)
+        part = balance(histograms, sizes, np.random.default_rng(seed))
+        np.testing.assert_array_equal(np.bincount(part), sizes)
+        mine = cost(np.stack([histograms[part == p].sum(axis=0) for p in range(3)]), target)
+        assert mine <= np.quantile(costs, 0.05)
+        found_best += mine <= costs.min() + 1e-9
+    assert found_best >= 40
+
+
+def test_thousands_of_speakers_are_balanced():
+    rng = np.random.default_rng(0)
+    histograms = rng.integers(0, 6, (1500, 6)).astype(float)
+    part = balance(histograms, np.full(5, 300), np.random.default_rng(0))
+    held = np.stack([histograms[part == p].sum(axis=0) for p in range(5)])
+    assert np.abs(held - held.mean(axis=0)).max() <= 3

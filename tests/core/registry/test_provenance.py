@@ -1,0 +1,240 @@
+"""Who raised it: the note on an exception that came from a plugin."""
+
+import pickle
+import traceback
+import types
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from fusion.cache.builds.workers import process_pool
+from fusion.core.contracts.errors import ParameterError, PluginError
+from fusion.core.registry import provenance
+from fusion.core.registry.problems import Source
+from fusion.core.registry.provenance import (
+    Relayed,
+    guilt_of,
+    name_of,
+    note,
+    noted,
+    own,
+    relay,
+    told,
+)
+
+THEIRS = """
+import functools
+
+from fusion.core.contracts.data import Corpus, Extractor
+
+def helper():
+    return {}["key"]
+
+class Pitch(Extractor):
+    name = "pitch"
+
+    def extract(self, recording):
+        return helper()
+
+    def nested(self):
+        return [value for value in map(lambda x: 1 / x, [0])]
+
+    @classmethod
+    def detect(cls, path):
+        return helper()
+
+    @functools.lru_cache
+    def kept(self):
+        return helper()
+
+def alone():
+    return helper()
+
+def ask(other):
+    return other()
+"""
+
+
+def module(name, text=THEIRS):
+    made = types.ModuleType(name)
+    exec(compile(text, f"/somewhere/{name.replace('.', '/')}.py", "exec"), vars(made))
+    return made
+
+
+@pytest.fixture
+def theirs(monkeypatch):
+    monkeypatch.setattr(provenance, "_SOURCES", {})
+    own("theirs", Source("mine", "fusion-mine", "2.1"))
+    return module("theirs")
+
+
+def raised(function, *args):
+    try:
+        function(*args)
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_the_innermost_frame_of_the_plugin_and_the_class_that_was_asked(theirs):
+    guilt = guilt_of(raised(theirs.Pitch().extract, None))
+    assert guilt.source == Source("mine", "fusion-mine", "2.1")
+    assert (guilt.part, guilt.method, guilt.place) == (
+        "the extractor 'pitch'", "helper", "theirs.py, line 7",
+    )  # fmt: skip
+    assert str(guilt) == (
+        "helper (theirs.py, line 7), the extractor 'pitch' of plugin 'mine' (fusion-mine 2.1)"
+    )
+
+
+def test_functions_within_methods_and_class_methods_belong_to_the_class(theirs):
+    assert guilt_of(raised(theirs.Pitch().nested)).method == "Pitch.nested.<lambda>"
+    assert guilt_of(raised(theirs.Pitch().nested)).part == "the extractor 'pitch'"
+    assert guilt_of(raised(theirs.Pitch.detect, None)).part == "the extractor 'pitch'"
+    assert guilt_of(raised(theirs.Pitch().kept)).part == "the extractor 'pitch'"
+
+
+def test_a_function_of_the_module_has_no_class(theirs):
+    assert str(guilt_of(raised(theirs.alone))) == (
+        "helper (theirs.py, line 7), plugin 'mine' (fusion-mine 2.1)"
+    )
+
+
+def test_of_two_plugins_the_inner_one(theirs):
+    own("others.deep", Source("other", "fusion-other", "1"))
+    other = module("others.deep.inside")
+    assert guilt_of(raised(theirs.ask, other.alone)).source.plugin == "other"
+    assert guilt_of(raised(other.ask, theirs.alone)).source.plugin == "mine"
+
+
+def test_a_method_that_a_class_has_from_another_plugins_class(theirs):
+    own("others", Source("other", "fusion-other", "1"))
+    other = types.ModuleType("others")
+    other.Pitch = theirs.Pitch
+    exec("class Deeper(Pitch):\n    name = 'deeper'\n", vars(other))
+    guilt = guilt_of(raised(other.Deeper().nested))
+    assert (guilt.part, guilt.source.plugin) == ("the extractor 'deeper'", "other")
+
+
+def test_what_no_plugin_raised_has_no_note(theirs):
+    error = raised(lambda: 1 / 0)
+    assert note(error) is None
+    assert not hasattr(error, "__notes__")
+    assert told(error) == "ZeroDivisionError: division by zero"
+
+
+def test_the_note_is_added_once_and_shown_with_the_traceback(theirs):
+    def outer():
+        with noted(), noted():
+            theirs.alone()
+
+    error = raised(outer)
+    note(error)
+    expected = "Raised in helper (theirs.py, line 7), plugin 'mine' (fusion-mine 2.1)."
+    assert error.__notes__ == [expected]
+    assert traceback.format_exception(error)[-1].strip() == expected
+    assert told(error) == f"KeyError: 'key'. {expected}"
+
+
+def test_what_it_was_raised_from_counts(theirs):
+    def wrapped():
+        try:
+            theirs.alone()
+        except KeyError as error:
+            raise PluginError("It can't be made.", hint="Mend it.") from error
+
+    error = raised(wrapped)
+    assert guilt_of(error).source.plugin == "mine"
+    assert told(error).startswith("It can't be made. Raised in helper (")
+
+
+def test_a_message_that_names_it_already_gets_no_note(theirs):
+    def wrapped():
+        try:
+            theirs.alone()
+        except KeyError as error:
+            raise PluginError(told(error)) from error
+
+    error = raised(wrapped)
+    assert note(error) is not None
+    assert not hasattr(error, "__notes__")
+
+
+def test_causes_in_a_circle_end(theirs):
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert guilt_of(first) is None
+
+
+# -- between processes ---------------------------------------------------------------------
+
+
+class TwoArgumentsError(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+class OpenError(Exception):
+    """Holds what can't be pickled."""
+
+    def __init__(self, said):
+        super().__init__(said)
+        self.held = lambda: None
+
+
+ERRORS = {
+    "any": KeyError("key"),
+    "ours": ParameterError("No.", hint="Yes."),
+    "two": TwoArgumentsError("one", "two"),
+    "open": OpenError("said"),
+}
+
+
+def fail(which):
+    own("theirs", Source("mine", "fusion-mine", "2.1"))
+    made = types.ModuleType("theirs")
+    made.error = ERRORS[which]
+    exec(compile("def fail():\n    raise error\n", "theirs.py", "exec"), vars(made))
+    made.fail()
+
+
+@pytest.mark.parametrize(
+    ("which", "kind", "text"),
+    [
+        ("any", KeyError, "KeyError: 'key'."),
+        ("ours", ParameterError, "No."),
+        ("two", Relayed, "TwoArgumentsError: one and two."),
+        ("open", Relayed, "OpenError: said."),
+    ],
+)
+def test_the_note_survives_pickling(which, kind, text, monkeypatch):
+    monkeypatch.setattr(provenance, "_SOURCES", {})
+    with pytest.raises(kind) as caught:
+        relay(fail, which)
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert type(error) is kind and error.__traceback__ is None
+    expected = "Raised in fail (theirs.py, line 2), plugin 'mine' (fusion-mine 2.1)."
+    assert error.__notes__ == [expected]
+    assert told(error) == f"{text} {expected}"
+
+
+def test_an_exception_that_can_not_be_made_again_does_not_end_the_pool():
+    with process_pool(1) as pool:
+        assert isinstance(pool, ProcessPoolExecutor)
+        error = pool.submit(relay, fail, "two").exception()
+        assert isinstance(error, Relayed) and guilt_of(error).source.plugin == "mine"
+        assert pool.submit(len, "abc").result() == 3
+
+
+def test_relay_returns_what_the_function_returns():
+    assert relay(divmod, 7, 2) == (3, 1)
+
+
+# -- names ---------------------------------------------------------------------------------
+
+
+def test_names(theirs):
+    pitch = theirs.Pitch()
+    assert name_of(pitch) == "the extractor 'pitch' of plugin 'mine' (fusion-mine 2.1)"
+    assert name_of(theirs.Pitch, capital=True).startswith("The extractor 'pitch' of")
+    assert name_of(3) == "the class int"

@@ -1,0 +1,170 @@
+import textwrap
+
+import pytest
+
+from fusion.core.contracts.errors import PluginError, UnknownNameError
+from fusion.core.registry.registry import Registry, file_of, load_file
+
+GOOD = """
+import torch
+from fusion import Strategy, hookimpl
+
+class Sum(Strategy):
+    '''Adds the embeddings.'''
+    name = "{name}"
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.head = torch.nn.Linear(next(iter(dims.values())), num_classes)
+
+    def forward(self, inputs):
+        return self.head(sum(inputs.values()))
+
+@hookimpl
+def fusion_strategies():
+    return [Sum]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    def write(text, name="mine.py"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text))
+        return str(path)
+
+    return write
+
+
+def test_built_ins_come_by_the_entry_points_and_are_whole():
+    registry = Registry()
+    assert not registry.problems
+    names = {(e.kind, e.name) for e in registry.entries()}
+    assert {
+        ("corpus", "ravdess"), ("corpus", "demo"), ("extractor", "mel"),
+        ("extractor", "persistence"), ("branch", "cnn"), ("strategy", "concat"),
+        ("strategy", "gated"), ("balancer", "gradscale"), ("tracker", "jsonl"),
+    } <= names  # fmt: skip
+    assert {e.source.distribution for e in registry.entries()} == {"modal-fusion"}
+
+
+def test_defaults_are_what_the_plugins_say():
+    registry = Registry()
+    assert registry.defaults("extractor") == ["levelset", "mel"]
+    assert registry.defaults("strategy") == ["gated"]
+    assert registry.defaults("corpus") == ["demo"]
+    assert registry.defaults("balancer") == []
+
+
+def test_a_file_adds_a_plugin(plugin):
+    registry = Registry([plugin(GOOD.format(name="my_sum"))])
+    assert registry.strategy("my_sum").__doc__ == "Adds the embeddings."
+
+
+def test_two_files_of_one_name_live_side_by_side(plugin, tmp_path):
+    (tmp_path / "other").mkdir()
+    first = plugin(GOOD.format(name="one"))
+    second = plugin(GOOD.format(name="two"), "other/mine.py")
+    registry = Registry([first, second])
+    assert registry.strategy("one") is not registry.strategy("two")
+
+
+def test_a_files_module_has_one_name_in_every_process(plugin):
+    path = plugin(GOOD.format(name="x"))
+    module = load_file(path)
+    assert load_file(path) is module
+    assert file_of(module.__name__) == path
+    assert file_of("json") is None
+
+
+def test_blocking_by_name():
+    registry = Registry(["no:gradscale"])
+    with pytest.raises(UnknownNameError, match="no balancer 'gradscale'"):
+        registry.balancer("gradscale")
+
+
+def test_blocking_what_is_not_there_is_an_error():
+    with pytest.raises(UnknownNameError, match="gradscle"):
+        Registry(["no:gradscle"])
+
+
+def test_the_environment_adds_requests(monkeypatch, plugin):
+    monkeypatch.setenv("FUSION_PLUGINS", f"{plugin(GOOD.format(name='my_sum'))}, no:concat")
+    registry = Registry()
+    assert registry.strategy("my_sum")
+    with pytest.raises(UnknownNameError):
+        registry.strategy("concat")
+
+
+BROKEN = {
+    "import": ("import not_there_at_all", "its import failed: ModuleNotFoundError"),
+    "syntax": ("def :", "SyntaxError"),
+    "no hook": ("x = 1", "no function marked @hookimpl"),
+    "unknown hook": (
+        "from fusion import hookimpl\n@hookimpl\ndef fusion_strategy(): return []",
+        "fusion_strategy",
+    ),
+    "hook argument": (
+        "from fusion import hookimpl\n@hookimpl\ndef fusion_strategies(model): return []",
+        "model",
+    ),
+    "hook raises": (
+        "from fusion import hookimpl\n@hookimpl\ndef fusion_strategies(): raise KeyError('k')",
+        "KeyError: 'k'",
+    ),
+    "wrong class": (
+        "from fusion import hookimpl\n@hookimpl\ndef fusion_strategies(): return [int]",
+        "which is no Strategy class",
+    ),
+    "no name": (
+        "from fusion import Balancer, hookimpl\nclass B(Balancer): pass\n"
+        "@hookimpl\ndef fusion_balancers(): return [B]",
+        "class B (of fusion_balancers) has no name",
+    ),
+    "taken name": (GOOD.format(name="gated"), "has one of that name"),
+    "reserved name": (
+        "from fusion import Extractor, hookimpl\nclass E(Extractor):\n    name = 'fused'\n"
+        "@hookimpl\ndef fusion_extractors(): return [E]",
+        "'fused' is reserved",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_that_was_asked_for_is_an_error_that_names_it(plugin, case):
+    text, reason = BROKEN[case]
+    with pytest.raises(PluginError, match="mine") as caught:
+        Registry([plugin(text)])
+    assert reason in str(caught.value)
+
+
+class _Point:
+    """An entry point that can't be loaded."""
+
+    name = "bad"
+    module = value = "not_there"
+
+    def load(self):
+        raise ModuleNotFoundError("No module named 'not_there'")
+
+
+def test_a_broken_installed_plugin_is_named_and_skipped(monkeypatch):
+    from fusion.core.registry import registry as module
+
+    found = module._entry_points()
+    broken = (_Point(), module.Source("bad", "fusion-bad", "2.1"))
+    monkeypatch.setattr(module, "_entry_points", lambda: [broken, *found])
+    registry = Registry()
+    (problem,) = registry.problems
+    assert str(problem) == (
+        "plugin 'bad' (fusion-bad 2.1) was skipped: its import failed: "
+        "ModuleNotFoundError: No module named 'not_there'"
+    )
+    assert registry.strategy("gated")
+    with pytest.raises(PluginError, match="fusion-bad 2.1"):
+        Registry(strict=True)
+
+
+def test_an_unknown_name_says_what_was_probably_meant():
+    with pytest.raises(UnknownNameError, match="no strategy 'gatd'. Did you mean 'gated'"):
+        Registry().strategy("gatd")

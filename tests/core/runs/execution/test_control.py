@@ -1,0 +1,259 @@
+"""The equal-steps control: which modality, which settings, how long, and who has to beat it."""
+
+import json
+
+import numpy as np
+import pytest
+from made_results import everything, make_data
+
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.execution import jobs
+from fusion.core.runs.execution.jobs import (
+    CONTROL,
+    FUSED,
+    Training,
+    all_trainings,
+    control_modality,
+    controls_of,
+    settings_of,
+    spec_of,
+    trainings_of,
+    unfinished,
+)
+from fusion.core.runs.execution.scheduler import phases_of
+from fusion.core.runs.outcome.results import AGAINST_CONTROL, CHOSEN, Results, evaluate
+from fusion.core.runs.outcome.selection import ENSEMBLE, Selection, select
+from fusion.core.runs.result_table import comparison_lines
+from fusion.core.runs.run import RunDirectory
+from fusion.core.workflows.shared_baselines import own_trainings, share_baselines, share_predictions
+
+MODEL = {
+    "branches": [
+        {
+            "modality": {"name": m, "shape": [4], "axes": []},
+            "branch": "mlp",
+            "parameters": {"hidden": 8, "dropout": 0.3},
+        }
+        for m in ("mel", "face")
+    ],
+    "num_classes": 2,
+    "dim": 8,
+    "strategy": "concat",
+    "parameters": {},
+    "adapters": [],
+}
+
+
+def laid_out(path, control=5, folds=2, **config):
+    run = RunDirectory(path)
+    settings = {"train": {"epochs": 4, "finetune": 0.25}}
+    asked = RunConfig(("demo",), strategy="concat", settings=settings, **config)
+    info = {"format": 2, "config": asked.to_json(), "classes": ["a", "b"], "features": {},
+            "model": MODEL, "split": {"folds": folds}, "seconds": {}, "control": control,
+            "training": {}}  # fmt: skip
+    run.write_json("run.json", info)
+    return run
+
+
+def finish(run, training, uar=0.5, settings=None):
+    summary = {"best_uar": uar, "seconds": 1.0}
+    run.write_json(
+        f"{training.name}/training.json", summary | ({"settings": settings} if settings else {})
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Baselines of two folds: the face is better in the first, mel on average."""
+    run = laid_out(tmp_path / "run")
+    for fold, uars in enumerate(({"mel": 0.6, "face": 0.7}, {"mel": 0.9, "face": 0.5})):
+        for m, uar in uars.items():
+            finish(run, Training(fold, m), uar, {f"branch.{m}": {"dropout": 0.1 + fold / 10}})
+    return run
+
+
+# -- which trainings there are -----------------------------------------------------------
+
+
+def test_one_control_per_fold_and_no_candidate_among_the_trainings(run, tmp_path):
+    assert controls_of(run) == [Training(0, CONTROL), Training(1, CONTROL)]
+    assert CONTROL not in {t.model for t in trainings_of(run)}
+    assert all_trainings(run)[:2] == controls_of(run)  # the longest first
+    assert {t.model for t in unfinished(run)} == {FUSED, CONTROL}
+    without = laid_out(tmp_path / "none", control=0)
+    assert not controls_of(without) and all_trainings(without) == trainings_of(without)
+
+
+def test_the_control_waits_for_the_baselines(run, tmp_path):
+    fresh = laid_out(tmp_path / "fresh")
+    first, second = phases_of(fresh, all_trainings(fresh))
+    assert {t.model for t in first} == {"mel", "face"}
+    assert {t.model for t in second} == {FUSED, CONTROL}
+    assert phases_of(run, unfinished(run)) == [unfinished(run)]
+
+
+def test_its_modality_is_the_best_on_average(run):
+    assert control_modality(run) == "mel"
+
+
+def test_equal_modalities_give_the_first(tmp_path):
+    run = laid_out(tmp_path / "run", folds=1)
+    for m in ("face", "mel"):
+        finish(run, Training(0, m), 0.5)
+    assert control_modality(run) == "mel"  # the first of the model
+
+
+def test_its_model_and_settings_are_those_of_its_baseline(run):
+    """Also those that tuning chose, fold by fold."""
+    for fold in (0, 1):
+        control, single = Training(fold, CONTROL), Training(fold, "mel")
+        assert settings_of(run, control) == {"branch.mel": {"dropout": 0.1 + fold / 10}}
+        spec = spec_of(run, control)
+        assert spec == spec_of(run, single)
+        assert spec.branches[0].parameters["dropout"] == 0.1 + fold / 10
+        assert spec.strategy is None
+
+
+class TrainedError(Exception):
+    """Raised where a training would begin."""
+
+
+def asked_of_training(run, monkeypatch, training):
+    """The arguments with which a training would be carried out."""
+    seen = {}
+
+    class Trainer:
+        def __init__(self, model, features, train, val, config, **options):
+            seen.update(options, config=config, modalities=list(model.modalities))
+            raise TrainedError
+
+    class Stub:
+        device = "cpu"
+
+        def known(self, indices):
+            return indices
+
+    class Data:
+        splits = (type("S", (), {"train": np.arange(2), "val": np.arange(2, 4)}),) * 2
+
+    monkeypatch.setattr(jobs, "Trainer", Trainer)
+    from fusion.core.registry.registry import Registry
+
+    config = RunConfig.from_json(run.info()["config"])
+    context = jobs.RunContext(run, config, Registry(), Data())
+    with pytest.raises(TrainedError):
+        jobs._fit(
+            context, training, Stub(), run.path / "x.pt", lambda _: None,
+            settings_of(run, training),
+        )  # fmt: skip
+    return seen
+
+
+def test_it_trains_alone_from_scratch_for_all_epochs(run, monkeypatch):
+    seen = asked_of_training(run, monkeypatch, Training(1, CONTROL))
+    assert seen["modalities"] == ["mel"]
+    assert seen["config"].epochs == 4 + 1
+    assert seen["balancers"] == () and seen["baselines"] is None
+    assert seen["from_baselines"] is False
+    single = asked_of_training(run, monkeypatch, Training(1, "mel"))
+    assert single["config"].epochs == 4 and single["seed"] == seen["seed"]
+
+
+# -- what is shared ------------------------------------------------------------------------
+
+
+def test_cells_share_a_control_of_as_many_epochs(run, tmp_path):
+    for fold in (0, 1):
+        finish(run, Training(fold, CONTROL))
+    run.write_text(f"fold0/{CONTROL}/test.npz", "said")
+    same, other = laid_out(tmp_path / "same"), laid_out(tmp_path / "other", control=8)
+    for cell in (same, other):
+        share_baselines(run, cell)
+        share_predictions(run, cell)
+        assert cell.finished("fold1/mel")
+    assert same.finished(f"fold1/{CONTROL}") and not other.finished(f"fold1/{CONTROL}")
+    assert (same.path / f"fold0/{CONTROL}/test.npz").read_text() == "said"
+    assert {t.model for t in own_trainings(run, same)} == {FUSED}
+    assert {t.model for t in own_trainings(run, other)} == {FUSED, CONTROL}
+    assert unfinished(same) == [Training(0, FUSED), Training(1, FUSED)]
+
+
+# -- the verdict ---------------------------------------------------------------------------
+
+
+def figures(control, fused=(), single=(0, 3), folds=3):
+    """Results of models that are wrong on these clips of test."""
+    data = make_data(folds=folds)
+    val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1], CONTROL: [0, 2, 4]})
+    wrong = {"a": single, "b": range(8), FUSED: fused, CONTROL: control}
+    selection = select(data, ["a", "b"], val, "a")
+    results, scores = evaluate(data, selection, everything(data, "test", wrong), "gated")
+    return selection, results, scores
+
+
+MOST = [0, 3, 4, 7, 8, 11, 12, 15]  # half of the clips, of every speaker one of each class
+
+
+def test_the_control_is_reported_and_never_chosen():
+    data = make_data()
+    # On validation the control is better than anything else.
+    val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1], CONTROL: []})
+    selection = select(data, ["a", "b"], val, "a")
+    assert selection.control == "a" and selection.control_val_uar == (1.0,)
+    assert CONTROL not in selection.candidates
+    assert selection.folds[0].chosen != CONTROL
+    test = everything(data, "test", {"a": [], "b": [0], FUSED: [0], CONTROL: [1, 2]})
+    results, scores = evaluate(data, selection, test, "gated")
+    assert [m.name for m in results.models] == ["a", "b", CONTROL, FUSED, ENSEMBLE, CHOSEN]
+    row = results.model(CONTROL)
+    assert row.uar.value == pytest.approx(1 - 2 / 16) and row.val_uar == 1.0
+    assert len(scores[CONTROL]) == 1 and CONTROL in results.confusions
+    for stored, cls in ((selection, Selection), (results, Results)):
+        plain = json.loads(json.dumps(stored.to_json()))
+        assert cls.from_json(plain).control == "a"
+    assert Selection.from_json(json.loads(json.dumps(selection.to_json()))) == selection
+
+
+def test_who_beats_the_single_modality_but_not_the_control_beats_nothing():
+    """The control is as good as the fused model: more steps alone would have done."""
+    _, results, _ = figures(control=range(0), single=MOST)
+    assert results.comparisons[FUSED].p_value < 0.05 < results.comparisons[AGAINST_CONTROL].p_value
+    assert results.comparisons[AGAINST_CONTROL].difference == 0
+    assert results.reference == CONTROL
+    assert "beats" not in results.verdict
+    assert "No reliable difference between" in results.verdict
+    assert "better-trained single modality (a alone, for as many steps in all)" in results.verdict
+
+
+def test_a_control_below_the_single_modality_changes_nothing():
+    _, results, _ = figures(control=MOST, single=[0, 3], fused=[])
+    without = figures(control=MOST, single=[0, 3], fused=[])[1]
+    assert results.reference == results.best_single == "a"
+    assert "the best single modality (a)" in results.verdict
+    assert results.verdict == without.verdict
+
+
+def test_beating_both_is_said_of_the_better_one():
+    _, results, _ = figures(control=[0, 3, 4, 7, 8, 11, 12, 15], single=range(16), fused=[])
+    assert results.reference == CONTROL
+    assert "beats the better-trained single modality" in results.verdict
+    assert "+50.0" in results.verdict
+
+
+def test_lines_compare_with_single_and_control():
+    _, results, _ = figures(control=[0], single=MOST)
+    lines = comparison_lines(results)
+    assert lines[0].startswith("fused minus a: ")
+    assert lines[1].startswith("fused minus control (a, as many steps in all): ")
+    assert results.comparisons[CONTROL].difference > 0  # control minus single
+
+
+def test_without_a_control_nothing_is_said_of_one():
+    data = make_data(folds=3)
+    val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1]})
+    test = everything(data, "test", {"a": MOST, "b": range(8), FUSED: []})
+    results, scores = evaluate(data, select(data, ["a", "b"], val), test, "gated")
+    assert results.control == "" and results.reference == "a"
+    assert CONTROL not in scores and AGAINST_CONTROL not in results.comparisons
+    assert "beats the best single modality (a)" in results.verdict
+    assert len(comparison_lines(results)) == 1 + bool(results.comparisons[CHOSEN].difference)

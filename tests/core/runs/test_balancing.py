@@ -1,0 +1,423 @@
+"""Balancers of a run: made, refused together, tried before the long work, and followed in it."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fusion import Balancer, Clips, Stage, Strategy
+from fusion.core.contracts import Modality
+from fusion.core.contracts.errors import ParameterError, PluginError
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.contracts.training import Domain
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.balancing import (
+    _DOMAINS,
+    check_composition,
+    check_training,
+    late_rules,
+    make_balancers,
+)
+from fusion.core.runs.config import RunConfig
+from fusion.core.testing.checks.problem import small_features, small_trainer, trainer_of
+from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+
+
+def balancer(name_, *domains, **methods):
+    cls = type(name_.title(), (Balancer,), {"name": name_, "takes_over": domains, **methods})
+    return cls()
+
+
+# -- composition -----------------------------------------------------------------------
+
+
+def test_every_domain_has_words():
+    assert set(_DOMAINS) == set(Domain.__args__)
+
+
+@pytest.mark.parametrize("domain", Domain.__args__)
+def test_two_that_decide_the_same_are_refused_by_name(domain):
+    first, second = balancer("first", "head", domain), balancer("second", domain)
+    if domain == "head":
+        first.takes_over = ("head",)
+    with pytest.raises(ParameterError) as caught:
+        check_composition([first, balancer("between"), second])
+    assert caught.value.message == (
+        f"The balancers 'first' and 'second' can't be combined: both decide {_DOMAINS[domain]}."
+    )
+
+
+def test_others_compose_and_none_is_named_twice():
+    check_composition([])
+    check_composition([balancer("a", "stages"), balancer("b"), balancer("c", "passes", "clips")])
+    for pair in ([balancer("a"), balancer("a")], [balancer("a", "head"), balancer("a", "clips")]):
+        with pytest.raises(ParameterError, match="The balancer 'a' is named twice"):
+            check_composition(pair)
+
+
+# -- before the long work --------------------------------------------------------------
+
+
+class Seen(Balancer):
+    """Notes what a check shows it."""
+
+    name = "seen"
+    needs_baselines = True
+    contexts = []  # noqa: RUF012
+
+    def __init__(self, *, fault: str = ""):
+        """`fault` is where it fails."""
+        self.fault = fault
+
+    def adapt(self, strategy, dims):
+        if self.fault == "adapt":
+            raise KeyError("weights")
+        return strategy
+
+    def setup(self, context):
+        self.contexts.append(context)
+        if self.fault == "setup":
+            raise KeyError("modality")
+        if self.fault == "refuses":
+            raise ParameterError("Not with this strategy.")
+
+
+class Starts(Strategy):
+    """Starts from the baselines."""
+
+    name = "starts"
+    needs_baselines = True
+
+    def __init__(self, dims, num_classes, *, fault: str = ""):
+        super().__init__()
+        self.head = nn.Linear(sum(dims.values()), num_classes)
+        self.fault = fault
+
+    def adopt(self, baselines):
+        if self.fault == "adopt":
+            raise KeyError("b")
+        if self.fault == "refuses":
+            raise ParameterError("Not from these.")
+
+    def forward(self, inputs):
+        return self.head(torch.cat(list(inputs.values()), dim=1))
+
+
+@pytest.fixture(scope="module")
+def registry():
+    real = Registry()
+    own = {"balancer": {"seen": Seen}, "strategy": {"starts": Starts}}
+    return SimpleNamespace(
+        branch=real.branch,
+        balancer=lambda name: own["balancer"].get(name) or real.balancer(name),
+        strategy=lambda name: own["strategy"].get(name) or real.strategy(name),
+    )
+
+
+def check(registry, strategy="concat", *, parameters=None, **settings):
+    branches = tuple(BranchSpec(Modality(m, (4,)), "mlp") for m in "ab")
+    adapters = (("seen", settings.get("seen", {})),)
+    spec = ModelSpec(branches, 3, 6, strategy, parameters or {}, adapters)
+    config = SimpleNamespace(
+        balancers=("seen",), settings=settings, strategy=strategy, train=TrainConfig()
+    )
+    check_training(config, registry, spec)
+
+
+def test_a_check_shows_a_model_and_untrained_baselines(registry):
+    Seen.contexts.clear()
+    check(registry)
+    (context,) = Seen.contexts
+    assert context.checking and context.modalities == ["a", "b"]
+    assert {m: b.val_uar for m, b in context.baselines.items()} == {"a": 0.0, "b": 0.0}
+    assert context.baselines["b"].logits({"b": torch.zeros(2, 4)}).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"seen": {"fault": "setup"}}, PluginError, "balancer 'seen' fails in setup: KeyError"),
+        ({"seen": {"fault": "refuses"}}, ParameterError, "Not with this strategy"),
+        ({"seen": {"fault": "adapt"}}, PluginError,
+         "balancer 'seen' fails to adapt the strategy 'concat': KeyError"),
+    ],
+)  # fmt: skip
+def test_a_balancer_that_fails_is_named_before_the_long_work(registry, settings, error, words):
+    with pytest.raises(error, match=words):
+        check(registry, **settings)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        ("adopt", PluginError, "strategy 'starts' fails to start from the baselines: KeyError"),
+        ("refuses", ParameterError, "Not from these"),
+    ],
+)
+def test_a_strategy_that_can_t_start_is_named(registry, fault, error, words):
+    check(registry, "starts")
+    with pytest.raises(error, match=words):
+        check(registry, "starts", parameters={"fault": fault})
+
+
+def test_balancers_are_made_in_order_with_their_parameters():
+    config = RunConfig(
+        data=("demo",),
+        balancers=("dropout", "gradscale"),
+        settings={"gradscale": {"mode": "fixed", "scale": "0.25"}},
+    )
+    first, second = make_balancers(config, Registry())
+    assert (first.name, second.name) == ("dropout", "gradscale")
+    assert (second.mode, second.scale) == ("fixed", 0.25)
+
+
+# -- adapters --------------------------------------------------------------------------
+
+
+class Scaled(Strategy):
+    """A strategy whose scores are scaled."""
+
+    def __init__(self, inner, factor):
+        super().__init__()
+        self.takes = inner.takes
+        self.inner, self.factor = inner, factor
+
+    def forward(self, inputs):
+        return self.factor * self.inner(inputs)
+
+
+class Scales(Balancer):
+    """Wraps the strategy."""
+
+    name = "scales"
+
+    def __init__(self, *, factor: float = 2.0):
+        self.factor = factor
+
+    def adapt(self, strategy, dims):
+        assert dims == {"a": 6, "b": 6}
+        return Scaled(strategy, self.factor)
+
+
+def test_adapters_survive_json_and_are_applied_in_order():
+    real = Registry()
+    registry = SimpleNamespace(
+        branch=real.branch, strategy=real.strategy, balancer=lambda name: Scales
+    )
+    branches = tuple(BranchSpec(Modality(m, (4,)), "mlp") for m in "ab")
+    plain = ModelSpec(branches, 3, 6, "concat")
+    spec = ModelSpec(branches, 3, 6, "concat", {}, (("one", {"factor": 3.0}), ("two", {})))
+    again = ModelSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert again == spec
+    model = build_model(again, registry, seed=4)
+    assert model.strategy.factor == 2.0 and model.strategy.inner.factor == 3.0
+    inputs = {m: torch.randn(5, 4) for m in "ab"}
+    expected = 6 * build_model(plain, registry, seed=4).eval()(inputs)
+    torch.testing.assert_close(model.eval()(inputs), expected)
+    assert again.single("a").adapters == ()  # a baseline is nobody's but its own
+    # A description from before there were adapters.
+    old = {k: v for k, v in plain.to_json().items() if k != "adapters"}
+    assert ModelSpec.from_json(json.loads(json.dumps(old))) == plain
+
+
+# -- stages ----------------------------------------------------------------------------
+
+
+class Stages(Balancer):
+    """Goes through given stages, and notes modes and weights."""
+
+    name = "stages"
+    takes_over = ("stages",)
+
+    def __init__(self, *stages):
+        self.stages = stages
+        self.modes, self.moved = [], []
+
+    def setup(self, context):
+        self.model = context.model
+
+    def stage(self, epoch):
+        return self.stages[epoch - 1] if epoch <= len(self.stages) else None
+
+    def epoch_start(self, epoch):
+        self.before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        parts = {**self.model.branches, "head": self.model.strategy}
+        self.modes.append({name for name, part in parts.items() if part.training})
+        for name, part in parts.items():
+            assert all(p.requires_grad is (name in self.modes[-1]) for p in part.parameters())
+        assert self.model.probes.training
+
+    def step_end(self, step):
+        self.last = step
+
+    def metrics(self):
+        changed = {k for k, v in self.model.state_dict().items()
+                   if not torch.equal(v, self.before[k])}  # fmt: skip
+        self.moved.append(
+            {k.split(".")[1] if k.startswith(("branches", "probes")) else "head" for k in changed
+             if not k.startswith("probes")}
+        )  # fmt: skip
+        return {}
+
+
+def test_what_stands_still_does_not_move_and_is_in_evaluation_mode():
+    stages = Stages(
+        Stage("voice", branches=("voice",), head=False),
+        Stage("head", branches=()),
+        Stage("all"),
+        Stage("rest", branches=("face", "text")),
+    )
+    trainer = small_trainer([stages], 3, epochs=5)
+    history = trainer.fit().history
+    expected = [{"voice"}, {"head"}, {"voice", "face", "text", "head"}, {"face", "text", "head"}]
+    assert stages.modes == [*expected, {"voice", "face", "text", "head"}]
+    assert stages.moved == stages.modes  # neither steps, nor decay, nor momentum
+    assert [r.get("stage") for r in history] == ["voice", "head", "all", "rest", None]
+
+
+def test_what_never_was_trainable_stays_so():
+    class Frozen(Stages):
+        def epoch_start(self, epoch):
+            assert not any(p.requires_grad for p in self.model.branches["voice"].parameters())
+
+        def metrics(self):
+            return {}
+
+    model = small_trainer([], 2).model
+    model.branches["voice"].requires_grad_(False)
+    stages = Frozen(Stage("face", branches=("face",)), Stage("all"))
+    trainer_of(model, small_features(2), [stages], epochs=3).fit()
+
+
+def records(trainer, *epochs):
+    """Let the trainer see epochs of (val_uar, candidate); returns the best epoch after each."""
+    best = []
+    for epoch, (uar, candidate) in enumerate(epochs, start=1):
+        record = {"epoch": epoch, "val_uar": uar, "val_loss": 1.0, "candidate": candidate}
+        trainer._keep_best(record)
+        trainer.progress.history.append(record)
+        trainer.progress.epoch = epoch
+        best.append((trainer.progress.best_epoch, trainer._out_of_patience()))
+    return best
+
+
+def test_a_stage_that_is_no_candidate_is_not_chosen_and_uses_no_patience_up():
+    trainer = small_trainer([], 2, epochs=50, patience=2, smooth=1)
+    found = records(
+        trainer,
+        (0.9, False), (0.9, False), (0.9, False),  # nothing to choose yet, however good
+        (0.5, True), (0.4, True),  # the first candidate is best; one epoch waited
+        (0.9, False), (0.9, False), (0.9, False),  # the waiting starts again after these
+        (0.4, True), (0.4, True),
+    )  # fmt: skip
+    assert [best for best, _ in found] == [0, 0, 0, 4, 4, 4, 4, 4, 4, 4]
+    assert [out for _, out in found] == [False] * 9 + [True]
+
+
+def test_the_mean_over_epochs_is_over_candidates():
+    trainer = small_trainer([], 2, epochs=50, patience=0, smooth=2)
+    records(trainer, (0.6, True), (1.0, False), (0.7, True))
+    assert trainer.progress.best_epoch == 3
+    assert trainer.progress.best_score == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize("name", ["warm", ""])
+def test_the_last_epoch_is_always_a_candidate(name):
+    stages = Stages(*[Stage(name, candidate=False)] * 3)
+    trainer = small_trainer([stages], 2, epochs=3, patience=1)
+    progress = trainer.fit()
+    assert [r.get("candidate", True) for r in progress.history] == [False, False, True]
+    assert progress.best_epoch == 3
+    last = stages.model.state_dict()
+    assert progress.best_uar == progress.history[-1]["val_uar"]
+    assert all(torch.isfinite(v).all() for v in last.values())
+
+
+# -- clips -----------------------------------------------------------------------------
+
+
+class Chooses(Balancer):
+    """Other clips than the training's own, and notes those that came."""
+
+    name = "chooses"
+    takes_over = ("clips",)
+
+    def __init__(self, choose):
+        self.choose = choose
+        self.epochs = []
+
+    def setup(self, context):
+        self.context = context
+
+    def clips(self, clips, epoch):
+        self.epochs.append([])
+        return self.choose(clips)
+
+    def step_end(self, step):
+        self.epochs[-1].append((step.labels.tolist(), step.present.tolist()))
+
+
+def run_with(choose, **settings):
+    chooses = Chooses(choose)
+    small_trainer([chooses], 2, epochs=2, **settings).fit()
+    return chooses.epochs
+
+
+def test_copies_are_cut_to_the_same_number_of_steps():
+    def twice(clips):
+        return Clips(np.concatenate([clips.indices, clips.indices]))
+
+    plain, found = run_with(lambda clips: clips), run_with(twice)
+    for epoch, expected in zip(found, plain, strict=True):
+        assert [len(labels) for labels, _ in epoch] == [len(labels) for labels, _ in expected]
+    assert found[0] != found[1]  # a random part, another one each time
+
+
+def test_copies_count_as_often_as_they_occur():
+    """30 clips and six copies of clip 0, whose class is 0."""
+
+    def more(clips):
+        return Clips(np.concatenate([clips.indices[:30], [0] * 6]))
+
+    labels, _ = run_with(more)
+    counts = np.bincount(np.concatenate([seen for seen, _ in labels]))
+    assert counts.tolist() == [16, 10, 10]
+
+
+def test_masks_go_with_their_clips():
+    """Clips of class 0 show the first modality, those of class 1 the second, of 2 both."""
+    rows = np.array([[True, False], [False, True], [True, True]])
+
+    def masked(clips):
+        return Clips(clips.indices, rows[clips.indices % 3])  # the class is the index modulo 3
+
+    for epoch in run_with(masked):
+        for labels, present in epoch:
+            assert present == rows[labels].tolist()
+
+
+def test_masks_stay_with_copies_that_are_cut():
+    rows = np.array([[True, False], [False, True], [True, True]])
+
+    def masked(clips):
+        indices = np.concatenate([clips.indices, clips.indices])
+        return Clips(indices, rows[indices % 3])
+
+    first, _ = run_with(masked)
+    assert sum(len(labels) for labels, _ in first) == 36
+    assert all(present == rows[labels].tolist() for labels, present in first)
+
+
+def test_a_rule_that_starts_after_the_last_epoch_is_told():
+    registry = Registry()
+    config = RunConfig(("demo",), balancers=("relearn", "gradscale", "opm"))
+    assert late_rules(config, registry, 30) == []
+    assert late_rules(config, registry, 20) == [
+        "relearn does nothing before epoch 21, and there are 20."
+    ]
+    assert [message.split()[0] for message in late_rules(config, registry, 3)] == [
+        "relearn", "opm",
+    ]  # fmt: skip

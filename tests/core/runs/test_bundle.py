@@ -1,0 +1,181 @@
+"""What is handed out of pools, and run directories of the format before."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_runs import SMALL
+
+from fusion.core.cli import run_cli
+from fusion.core.registry.registry import Registry
+from fusion.core.runs import bundle as bundle_module
+from fusion.core.runs.bundle import Bundle, Part, log_probabilities, members_of
+from fusion.core.runs.execution.jobs import CONTROL, Training, training_context
+from fusion.core.runs.outcome.predictions import fold_features
+from fusion.core.runs.outcome.selection import ENSEMBLE, Selection
+from fusion.core.runs.run import FORMAT, RunDirectory
+from fusion.core.toolkit.ensemble import mix, pool
+from fusion.core.training.inference import predict
+from fusion.core.workflows.experiment import load_result
+
+
+def logs(*rows):
+    return torch.tensor(rows, dtype=torch.float64).log()
+
+
+def test_pools_within_groups_and_a_mean_over_them_by_hand():
+    said = [logs([0.8, 0.2]), logs([0.5, 0.5]), logs([0.3, 0.7])]
+    parts = [Part(None, 0.5, 2.0, 0), Part(None, 0.5, 1.0, 0), Part(None, 0.5, 1.0, 1)]
+    found = log_probabilities(parts, said, [None] * 3).exp()
+    # 0.8^2 * 0.5 : 0.2^2 * 0.5 is 16 : 1.
+    assert found[0].tolist() == pytest.approx([(16 / 17 + 0.3) / 2, (1 / 17 + 0.7) / 2])
+
+
+def test_who_knows_nothing_of_a_clip_is_left_out_and_a_group_of_such_too():
+    said = [logs([0.8, 0.2], [0.8, 0.2]), logs([0.4, 0.6], [0.4, 0.6]), logs(*[[0.3, 0.7]] * 2)]
+    parts = [Part(None, 0.25, 1.0, 0), Part(None, 0.25, 1.0, 0), Part(None, 0.75, 1.0, 1)]
+    knows = [torch.tensor([False, False]), torch.tensor([True, False]), None]
+    found = log_probabilities(parts, said, knows).exp()
+    assert found[0].tolist() == pytest.approx([0.25 * 0.4 + 0.75 * 0.3, 0.25 * 0.6 + 0.75 * 0.7])
+    assert found[1].tolist() == pytest.approx([0.3, 0.7])
+
+
+def test_one_member_a_group_is_the_weighted_mean_of_probabilities():
+    rng = np.random.default_rng(0)
+    members = [rng.dirichlet(np.ones(3), 5) for _ in range(3)]
+    weights = np.array([0.2, 0.5, 0.3])
+    parts = [Part(None, float(w), 1.0, k) for k, w in enumerate(weights)]
+    found = log_probabilities(parts, [torch.tensor(p).log() for p in members], [None] * 3).exp()
+    np.testing.assert_allclose(found.numpy(), mix(members, weights), atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    code = run_cli([
+        "run", "--data", "demo", "--set", "demo.speakers=6", "--set", "demo.clips=2",
+        "--cache", str(folder / "cache"), "--out", str(folder / "run"), "--epochs", "2",
+        "--quiet", "--no-report", *SMALL,
+    ])  # fmt: skip
+    assert code == 0
+    return RunDirectory(folder / "run")
+
+
+def said_by(run, training, indices):
+    """Probabilities of one trained model."""
+    model, features = fold_features(training_context(run.path), training)
+    return model, features, predict(model, features, indices).probabilities
+
+
+def test_a_bundle_of_a_pool_says_what_the_ensemble_says(finished):
+    """Whatever validation chose: handed out is the ensemble, with powers that are no shares."""
+    selection = Selection.from_json(finished.read_json("selection.json"))
+    powers = {"mel": 1.7, "persistence": 0.4}
+    (fold,) = selection.folds
+    changed = replace(selection, folds=(replace(fold, chosen=ENSEMBLE, weights=powers),))
+    kept = finished.info()
+    members = bundle_module.write_bundle(finished, changed)
+    assert [(m.power, m.weight, m.group) for m in members] == [(1.7, 1.0, 0), (0.4, 1.0, 0)]
+    finished.write_json("run.json", kept | {"handed_out": [m.to_json() for m in members]})
+    try:
+        bundle = Bundle(finished, Registry())
+        indices = finished.read_clips().splits[0].test[:6]
+        singles, rows = [], {}
+        for m in powers:
+            _, features, probabilities = said_by(finished, Training(0, m), indices)
+            singles.append(probabilities)
+            rows[m] = list(features.arrays[m].take(indices))
+        expected = pool(singles, np.array(list(powers.values())))
+        found = bundle.probabilities(rows)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(found.sum(axis=1), 1)
+        # Without a modality, the power of the other alone.
+        lacking = bundle.probabilities({**rows, "persistence": [None] * len(indices)})
+        np.testing.assert_allclose(lacking, pool(singles[:1], np.array([1.7])), atol=1e-5)
+    finally:
+        finished.write_json("run.json", kept)
+
+
+def test_a_member_of_no_power_is_not_handed_out(finished):
+    selection = Selection.from_json(finished.read_json("selection.json"))
+    (fold,) = selection.folds
+    powers = {"mel": 1.2, "persistence": 0.0}
+    changed = replace(selection, folds=(replace(fold, chosen=ENSEMBLE, weights=powers),))
+    assert [m.training for m in members_of(finished, changed)] == ["fold0/mel"]
+
+
+def test_a_run_has_its_start_its_control_and_their_epochs(finished):
+    info = finished.info()
+    assert info["format"] == FORMAT == 2 and info["control"] == 3  # 2 and 1
+    fused = finished.read_json("fold0/fused/training.json")
+    assert (fused["epoch"], fused["start"]["epoch"]) == (1, 0)
+    control = finished.read_json(f"fold0/{CONTROL}/training.json")
+    assert control["epoch"] == 3 and "start" not in control
+    selection = finished.read_json("selection.json")
+    assert control["modality"] == selection["control"] == selection["best_single"]
+    result = load_result(finished.path)
+    assert result.results.control == control["modality"]
+    assert result.results.model(CONTROL).uar.groups > 0
+    assert info["trainings"] == 4
+    single = finished.read_json(f"fold0/{control['modality']}/training.json")
+    assert single["parameters"] == control["parameters"]
+
+
+def test_a_run_of_format_1_is_read_as_it_was_meant(finished, tmp_path):
+    """Linear ensemble, no control, trained from scratch: made by taking a run of today back."""
+    old = RunDirectory(tmp_path / "old")
+    shutil.copytree(finished.path, old.path)
+    shutil.rmtree(old.path / f"fold0/{CONTROL}")
+    info = json.loads((old.path / "run.json").read_text())
+    info["format"] = 1
+    del info["control"]
+    for name in ("start", "finetune", "branch_rate"):
+        info["config"]["settings"].get("train", {}).pop(name, None)
+        info["training"].pop(name, None)
+    powers = {"mel": 0.25, "persistence": 0.75}
+    info["handed_out"] = [
+        {k: v for k, v in member.to_json().items() if k not in ("power", "group")}
+        | {"weight": powers[member.spec.branches[0].modality.name]}
+        for member in bundle_module.write_bundle(
+            old, _choosing_the_ensemble(old.read_json("selection.json"), powers)
+        )
+    ]
+    old.write_json("run.json", info)
+    selection = old.read_json("selection.json")
+    for name in ("rule", "control", "control_val_uar"):
+        del selection[name]
+    old.write_json("selection.json", selection)
+    results = old.read_json("results.json")
+    del results["control"]
+    results["models"] = [m for m in results["models"] if m["name"] != CONTROL]
+    results["comparisons"] = {k: v for k, v in results["comparisons"].items() if CONTROL not in k}
+    old.write_json("results.json", results)
+
+    assert old.info()["config"]["settings"]["train"]["start"] == "scratch"
+    read = Selection.from_json(old.read_json("selection.json"))
+    assert (read.rule, read.control, read.control_val_uar) == ("linear", "", ())
+    result = load_result(old.path)
+    assert result.results.control == "" and result.results.reference == read.best_single
+    assert CONTROL not in str(result)
+    # The weighted mean of probabilities that it was handed out as.
+    bundle = Bundle(old, Registry())
+    indices = old.read_clips().splits[0].test[:6]
+    singles, rows = [], {}
+    for m in powers:
+        _, features, probabilities = said_by(old, Training(0, m), indices)
+        singles.append(probabilities)
+        rows[m] = list(features.arrays[m].take(indices))
+    np.testing.assert_allclose(
+        bundle.probabilities(rows), mix(singles, np.array(list(powers.values()))), atol=1e-5
+    )
+    for command in (["report", str(old.path)], ["explain", str(old.path)]):
+        assert run_cli(command) == 0
+
+
+def _choosing_the_ensemble(selection, powers):
+    chosen = Selection.from_json(selection)
+    (fold,) = chosen.folds
+    return replace(chosen, folds=(replace(fold, chosen=ENSEMBLE, weights=powers),))

@@ -1,0 +1,73 @@
+"""What of an extractor is another than when a run was made, in words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fusion import Extractor
+from fusion.core.contracts.errors import RunError
+from fusion.core.data.extraction import fingerprint_of, make_extractor
+from fusion.core.runs.feature_changes import changes, check_unchanged
+
+
+class Reader(Extractor):
+    """Reads a file by a model, whose content is what counts."""
+
+    name = "reader"
+    sources = ("table",)
+
+    def __init__(self, *, table: str = "t", model: str = "m", sizes: tuple[int, ...] = (1,)):
+        self.shape = (sum(sizes),)
+        self.digests = {"table": "0", "model": "0"}
+        self.sizes = sizes
+
+    def identity(self):
+        return {**self.digests, "sizes": self.sizes}
+
+
+def stored(extractor):
+    feature = fingerprint_of(extractor)
+    return json.loads(json.dumps({
+        "version": feature.version, "shape": feature.shape, "libraries": {},
+        "parameters": dict(feature.parameters),
+    }))  # fmt: skip
+
+
+THEN = stored(make_extractor(Reader, {}))
+
+
+def test_the_same_is_no_change():
+    assert changes(make_extractor(Reader, {}), THEN) == []
+    check_unchanged(make_extractor(Reader, {"table": "elsewhere"}), THEN, Path("run"))
+
+
+def test_another_setting_and_another_content():
+    (found,) = changes(make_extractor(Reader, {"sizes": "1,2"}), THEN)  # its shape follows
+    assert (found.field, found.then, found.setting) == ("sizes", [1], True)
+    assert found.text == "sizes: [1] then, [1, 2] here"
+    extractor = make_extractor(Reader, {"model": "/models/x"})
+    extractor.digests = {"table": "1", "model": "1"}
+    table, model = changes(extractor, THEN)
+    assert table.content and model.content
+    assert model.text == "model: /models/x holds something else now"
+    # A source may be another, the weights may not.
+    assert changes(extractor, THEN, skip=Reader.sources) == [model]
+
+
+def test_another_version_and_another_shape(monkeypatch):
+    extractor = make_extractor(Reader, {})
+    extractor.shape = (4,)
+    assert [c.text for c in changes(extractor, THEN)] == ["shape: [1] then, [4] here"]
+    monkeypatch.setattr(Reader, "version", "2")
+    (found,) = changes(make_extractor(Reader, {}), THEN)
+    assert found.text == 'version: "1" then, "2" here'
+
+
+def test_a_run_is_not_continued_with_another_source():
+    extractor = make_extractor(Reader, {"table": "/x/words.csv"})
+    extractor.digests["table"] = "1"
+    with pytest.raises(RunError, match="table: /x/words.csv holds something else now") as caught:
+        check_unchanged(extractor, THEN, Path("runs/one"))
+    assert "made with another reader" in caught.value.message
+    assert "Put it back as it was" in caught.value.hint

@@ -1,0 +1,559 @@
+"""The suite for balancers catches what it is for: each broken one fails the check meant for it."""
+
+import random
+import subprocess
+import sys
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from suites import failures
+from torch import nn
+
+from fusion import Balancer, Pass, Stage, Strategy
+from fusion.core.contracts import Uniform
+from fusion.core.contracts.errors import ParameterError
+from fusion.testing import BalancerSuite
+
+
+class Fine(Balancer):
+    """Right: slows the modality whose probe is surer, by a running mean, with a loss beside."""
+
+    name = "fine"
+
+    def setup(self, context):
+        self.mean = {}
+        self.factors = dict.fromkeys(context.modalities, 1.0)
+
+    def factor(self, scores, m):
+        """(mean score of all / own score)^2; 1 for a modality alone, or among equals."""
+        return (torch.stack(list(scores.values())).mean() / scores[m]) ** 2
+
+    def known(self, step):
+        return {m: right.mean() for m, right in step.right.items()}
+
+    def gradients(self, gradients, step):
+        for m, score in self.known(step).items():
+            self.mean[m] = 0.9 * self.mean.get(m, score) + 0.1 * score
+        for m in gradients.modalities:
+            self.factors[m] = self.factor(self.mean, m)
+            gradients.scale(m, self.factors[m])
+
+    def metrics(self):
+        return {f"{self.name}.{m}": float(factor) for m, factor in self.factors.items()}
+
+    def state_dict(self):
+        return {"mean": dict(self.mean)}
+
+    def load_state_dict(self, state):
+        self.mean = dict(state["mean"])
+
+
+class Distant(Fine):
+    """Right: adds a loss on the embeddings, of any kind of strategy."""
+
+    def losses(self, losses, step):
+        mean = torch.stack(list(step.embeddings.values())).float().mean(dim=0)
+        apart = [(z.float() - mean).square().mean() for z in step.embeddings.values()]
+        return {**losses, "fine.apart": 0.01 * torch.stack(apart).sum()}
+
+
+class Wrapped(Strategy):
+    """A strategy whose scores are scaled."""
+
+    name = "wrapped"
+
+    def __init__(self, inner, classes=None):
+        super().__init__()
+        self.takes = inner.takes
+        self.inner = inner
+        self.scale = nn.Parameter(torch.rand(()))
+        self.more = None if classes is None else nn.Linear(classes, classes + 1)
+
+    def forward(self, inputs):
+        scores = self.scale * self.inner(inputs)
+        return scores if self.more is None else self.more(scores)
+
+
+class Adapting(Balancer):
+    """Right: wraps the strategy."""
+
+    name = "adapting"
+    takes_over = ("head",)
+
+    def adapt(self, strategy, dims):
+        return Wrapped(strategy)
+
+
+class NoMaps(Adapting):
+    """Right: refuses strategies that it can't adapt."""
+
+    def adapt(self, strategy, dims):
+        if strategy.takes == "maps":
+            raise ParameterError("Not for maps.")
+        return Wrapped(strategy)
+
+
+UNCHANGED = {"single_unchanged": True, "equal_unchanged": True}
+
+
+def test_balancers_that_are_right_pass():
+    assert failures(BalancerSuite, Fine, **UNCHANGED) == {}
+    assert failures(BalancerSuite, Distant, single_unchanged=True) == {}
+    assert failures(BalancerSuite, Adapting) == {}
+    assert failures(BalancerSuite, NoMaps) == {}
+
+
+# -- each wrong in one way -------------------------------------------------------------
+
+
+class UnknownDomain(Fine):
+    """A misspelling."""
+
+    takes_over = ("stage",)
+
+
+class DomainInText(Fine):
+    """The comma of a tuple is missing."""
+
+    takes_over = "stages"
+
+
+class SilentStages(Fine):
+    """Decides stages and does not say so."""
+
+    def stage(self, epoch):
+        return Stage("all")
+
+
+class SilentPasses(Fine):
+    """Decides passes and does not say so."""
+
+    def passes(self, step):
+        return [Pass(), Pass()]
+
+
+class TwoOnly(Fine):
+    """The paper had two modalities."""
+
+    def factor(self, scores, m):
+        a, b = scores.values()
+        return b / a if m == next(iter(scores)) else a / b
+
+
+class MeanOfOthers(Fine):
+    """With one modality, the mean over no others."""
+
+    def factor(self, scores, m):
+        others = [score for other, score in scores.items() if other != m]
+        return torch.tensor(others).mean() / scores[m]
+
+
+class EmbeddingsOnly(Fine):
+    """The paper had embeddings; maps have a grid."""
+
+    def representations(self, representations, step):
+        return {m: x * x.new_ones(len(x), 6) for m, x in representations.items()}
+
+
+class LogOfZero(Fine):
+    """A number for a curve, and a weight, that are infinite."""
+
+    def step_end(self, step):
+        with torch.no_grad():
+            for parameter in step.model.strategy.parameters():
+                parameter.flatten()[0] += torch.log(torch.zeros(()))
+
+
+class Half(Fine):
+    """float32 and bfloat16 in one product."""
+
+    def losses(self, losses, step):
+        total = [(z @ torch.ones(6, 1)).square().mean() for z in step.embeddings.values()]
+        return {**losses, "fine.size": 1e-3 * torch.stack(total).sum()}
+
+
+class OddLoss(Fine):
+    """A loss that could be anybody's."""
+
+    def losses(self, losses, step):
+        return {**losses, "aux": 0.0 * step.fused_loss}
+
+
+class LossPerClip(Fine):
+    """A mean that is missing."""
+
+    def losses(self, losses, step):
+        return {**losses, "fine.clips": step.logits.square().sum()[None]}
+
+
+class MetricWithoutName(Fine):
+    """A key of its own kind."""
+
+    def metrics(self):
+        return {"factor": 1.0}
+
+
+class MetricTensor(Fine):
+    """Not a float: no run directory can hold it."""
+
+    def metrics(self):
+        return {f"fine.{m}": torch.ones(()) for m in self.factors}
+
+
+class MetricNan(Fine):
+    """A mean of nothing."""
+
+    def metrics(self):
+        return {"fine.mean": float("nan")}
+
+
+class Unseeded(Fine):
+    """Noise from a generator of its own."""
+
+    def gradients(self, gradients, step):
+        generator = torch.Generator()
+        generator.seed()
+        for m in gradients.modalities:
+            for g in gradients[m]:
+                g.add_(torch.randn(g.shape, generator=generator), alpha=1e-3)
+
+
+class KeptInTheClass(Fine):
+    """A memory that all instances share."""
+
+    seen = []  # noqa: RUF012
+
+    def factor(self, scores, m):
+        self.seen.append(m)
+        return 1 + 1e-3 * len(self.seen)
+
+
+class Numpy(Fine):
+    """Random numbers that the training's seed does not reach."""
+
+    def factor(self, scores, m):
+        return 0.5 + np.random.rand()
+
+
+class Python(Fine):
+    """The same of Python."""
+
+    def inputs(self, inputs, step):
+        return {m: x * random.uniform(0.9, 1.1) for m, x in inputs.items()}
+
+
+class Forgets(Fine):
+    """The running mean is in no checkpoint."""
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class LoadsNothing(Fine):
+    """The state is written and not read."""
+
+    def load_state_dict(self, state):
+        pass
+
+
+class ObjectState(Fine):
+    """A numpy array in the state."""
+
+    def state_dict(self):
+        return {**super().state_dict(), "count": np.zeros(3)}
+
+
+class NeverAfresh(Fine):
+    """What __init__ sets, setup does not set again."""
+
+    def __init__(self):
+        self.mean = {}
+
+    def setup(self, context):
+        self.factors = {}
+
+
+class CountsFromTheCheck(NeverAfresh):
+    """The same, where setup itself leaves a trace."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = 0
+
+    def setup(self, context):
+        super().setup(context)
+        self.mean = {}
+        self.times += 1
+
+    def factor(self, scores, m):
+        return 1 / self.times
+
+
+class AsksEarly(Fine):
+    """Wants clips before there are any."""
+
+    def setup(self, context):
+        super().setup(context)
+        context.outputs("train")
+
+
+class FirstFirst(Fine):
+    """A modality taken by its place."""
+
+    def factor(self, scores, m):
+        return 0.5 if m == next(iter(scores)) else 1.0
+
+
+class OrderedWeights(Adapting):
+    """Weights in the order of the modalities."""
+
+    def adapt(self, strategy, dims):
+        wrapped = Wrapped(strategy)
+        wrapped.shares = nn.Parameter(torch.rand(len(dims)))
+        forward = strategy.forward
+        strategy.forward = lambda inputs: forward(
+            {m: share * inputs[m] for m, share in zip(dims, wrapped.shares, strict=True)}
+        )
+        return wrapped
+
+
+class TeachesProbes(Fine):
+    """A loss on the probe itself."""
+
+    def losses(self, losses, step):
+        for m, z in step.embeddings.items():
+            losses[f"unimodal.{m}"] = step.cross_entropy(step.model.probes[m](z))
+        return losses
+
+
+class DropsLosses(Fine):
+    """A dict made anew."""
+
+    def losses(self, losses, step):
+        return {"fused": losses["fused"]}
+
+
+class CountsOnAll(Fine):
+    """Scales what has no gradient."""
+
+    def gradients(self, gradients, step):
+        for m in step.modalities:
+            gradients.scale(m, 1.0)
+
+
+class OncePerStep(Fine):
+    """Counts on one pass."""
+
+    def setup(self, context):
+        super().setup(context)
+        self.seen = -1
+
+    def gradients(self, gradients, step):
+        assert step.index == self.seen + 1
+        self.seen = step.index
+
+
+class NobodyIsAbsent(Fine):
+    """Counts on every modality of every clip."""
+
+    def losses(self, losses, step):
+        assert step.present.all()
+        return losses
+
+
+class AlwaysSlow(Fine):
+    """A single modality, or equal ones, are slowed."""
+
+    def factor(self, scores, m):
+        return 0.5
+
+
+class NotAStrategy(Adapting):
+    """A plain module."""
+
+    def adapt(self, strategy, dims):
+        module = nn.Module()
+        module.takes, module.forward, module.needs_baselines = strategy.takes, strategy, False
+        return module
+
+
+class ForgetsMaps(Adapting):
+    """A wrapper that takes embeddings whatever it wraps."""
+
+    def adapt(self, strategy, dims):
+        wrapped = Wrapped(strategy)
+        wrapped.takes = "embeddings"
+        return wrapped
+
+
+class OneClassTooMany(Adapting):
+    """An off-by-one."""
+
+    def adapt(self, strategy, dims):
+        return Wrapped(strategy, strategy.head.out_features)
+
+
+class UnsavedScale(Adapting):
+    """A number that is drawn, and in no state dict."""
+
+    def adapt(self, strategy, dims):
+        wrapped = Wrapped(strategy)
+        del wrapped.scale
+        wrapped.scale = torch.rand(())
+        return wrapped
+
+
+class Named(Fine):
+    """Not a name that can be typed."""
+
+    name = "My Method"
+
+
+class Nameless(Fine):
+    __doc__ = None
+
+
+class TooWide(Fine):
+    """A range with an end that it refuses.
+
+    Parameters
+    ----------
+    rate : float
+        A rate.
+    """
+
+    space: ClassVar = {"rate": Uniform(0.0, 1.0)}
+
+    def __init__(self, *, rate: float = 0.1):
+        if rate >= 1:
+            raise ParameterError("rate must be below 1.")
+
+
+class NoText(Fine):
+    """A parameter that the docstring leaves out."""
+
+    def __init__(self, *, rate: float = 0.1):
+        pass
+
+
+class Ranged(Fine):
+    """A range of a parameter that it does not have."""
+
+    space = {"rate": Uniform(0.0, 1.0)}  # noqa: RUF012
+
+
+# Plugin -> the check meant for it, and words of the message.
+WRONG = {
+    UnknownDomain: ("takes_over", "`takes_over` is ('stage',)"),
+    DomainInText: ("takes_over", "`takes_over` is 'stages'"),
+    SilentStages: ("takes_over", "`stage` decides, and `takes_over` does not say so"),
+    SilentPasses: ("takes_over", "`passes` decides, and `takes_over` does not say so"),
+    TwoOnly: ("trains", "1 modality, a strategy of embeddings, adamw"),
+    MeanOfOthers: ("trains", "1 modality, a strategy of embeddings, adamw"),
+    EmbeddingsOnly: ("trains", "a strategy of maps"),
+    LogOfZero: ("trains", "The loss was no longer finite"),
+    Half: ("bfloat16", "training under bfloat16 autocast raises RuntimeError"),
+    OddLoss: ("losses", "`losses` returns one called 'aux'"),
+    LossPerClip: ("trains", "shape (1,) for the loss 'fine.clips' from losses"),
+    MetricWithoutName: ("metrics", "`metrics` has the key 'factor'"),
+    MetricTensor: ("metrics", "a tensor of shape () for 'fine.voice' from metrics"),
+    MetricNan: ("metrics", "the metric 'fine.mean' is nan"),
+    Unseeded: ("same_seed_same_result", "two trainings with one seed differ in the weights"),
+    KeptInTheClass: ("same_seed_same_result", "kept in the class instead of the instance"),
+    Numpy: ("random_numbers", "with other states of numpy's and Python's generators the weights"),
+    Python: ("random_numbers", "with other states of numpy's and Python's generators the weights"),
+    Forgets: ("resumes", "stopped and resumed differs in the weights"),
+    LoadsNothing: ("resumes", "missing in state_dict or load_state_dict"),
+    ObjectState: ("resumes", "stopping and resuming a training raises RunError"),
+    NeverAfresh: ("setup_starts_afresh", "in a second training of the same balancer"),
+    CountsFromTheCheck: ("setup_starts_afresh", "in a second training of the same balancer"),
+    AsksEarly: ("setup_while_checking", "may not ask for clips in setup"),
+    FirstFirst: ("order_of_modalities", "whatever the order"),
+    OrderedWeights: ("order_of_modalities", "what `adapt` returns gives other scores"),
+    TeachesProbes: ("probes_learn_from_their_own_loss", "the gradient of the probe of 'voice'"),
+    DropsLosses: ("beside_another_balancer", "loses the loss of a balancer named before it"),
+    CountsOnAll: ("branches_that_stand_still", "raises KeyError: 'face'"),
+    OncePerStep: ("passes_of_one_modality", "in passes of one modality each raises AssertionError"),
+    NobodyIsAbsent: ("absent_modalities", "while clips lack a modality raises AssertionError"),
+    NotAStrategy: ("adapt", "is no Strategy"),
+    ForgetsMaps: ("adapt", "`adapt` returns Wrapped, which takes embeddings"),
+    OneClassTooMany: ("adapt", "returned a tensor of shape (4, 6) from forward"),
+    UnsavedScale: ("adapt", "another one gives other scores"),
+    Named: ("name_and_version", "its name is 'My Method'"),
+    Nameless: ("description", "it has no docstring"),
+    Ranged: ("space", "its space is wrong"),
+    NoText: ("parameters", "the docstring says nothing about it"),
+    TooWide: ("space", "rate=1.0\n"),
+}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
+    check, words = WRONG[plugin]
+    found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
+    assert words in found[f"test_{check}"]
+    assert "usual cause:" in found[f"test_{check}"]
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("test_one_modality", "a single modality is trained otherwise than without the balancer"),
+        ("test_equal_modalities", "equal modalities are trained otherwise than without"),
+    ],
+)
+def test_what_should_change_nothing(check, words):
+    assert failures(BalancerSuite, AlwaysSlow, only=[check]) == {}  # not asked
+    assert words in failures(BalancerSuite, AlwaysSlow, only=[check], **UNCHANGED)[check]
+
+
+def test_every_check_has_a_balancer_that_fails_it():
+    checks = {name for name in dir(BalancerSuite) if name.startswith("test_")}
+    optional = {"test_one_modality", "test_equal_modalities"}
+    elsewhere = {"test_gpu", "test_conformance_attribute"}  # in test_check.py, test_testing.py
+    assert checks - optional - elsewhere == {f"test_{check}" for check, _ in WRONG.values()}
+
+
+def test_an_order_that_matters_is_named():
+    found = failures(
+        BalancerSuite, FirstFirst, only=["test_order_of_modalities"], order_matters="by its place"
+    )
+    assert found == {}
+
+
+def test_a_balancer_that_refuses_maps_is_not_tried_on_them():
+    suite = type("TestIt", (BalancerSuite,), {"plugin": NoMaps})()
+    assert {case.strategy.takes for case in suite.cases()} == {"embeddings"}
+    suite = type("TestIt", (BalancerSuite,), {"plugin": Adapting})()
+    assert {case.strategy.takes for case in suite.cases()} == {"embeddings", "maps"}
+
+
+FILE = '''
+from fusion import Balancer
+from fusion.testing import BalancerSuite
+
+class Calm(Balancer):
+    """Does nothing, and counts on two modalities."""
+    name = "calm"
+
+    def setup(self, context):
+        one, two = context.modalities
+
+class TestCalm(BalancerSuite):
+    plugin = Calm
+'''
+
+
+def test_three_lines_are_enough(tmp_path):
+    (tmp_path / "test_mine.py").write_text(FILE)
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k",
+               "trains or takes_over or equal", "test_mine.py"]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "test_trains[1 modality, a strategy of embeddings, adamw]" in said
+    assert "not enough values to unpack (expected 2, got 1)" in said
+    assert "equal_unchanged is False" in said  # skipped, with the reason

@@ -1,0 +1,316 @@
+"""The suite for corpora catches what it is for: each broken one fails the check meant for it."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from suites import failures
+
+from fusion import Clip, Corpus, Recording
+from fusion.core.contracts.errors import CorpusError
+from fusion.core.testing.runner import run, suite_for
+from fusion.core.toolkit.filenames import audio_files, most_match
+from fusion.testing import CorpusSuite
+
+NAMES = ("anna/joy_1.wav", "anna/rage_1.wav", "ben/joy_1.wav", "ben/calm_1.wav")
+CHECKS = {name for name in dir(CorpusSuite) if name.startswith("test_")}
+
+
+def make(_, folder):
+    for name in NAMES:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "README").touch()
+
+
+class Fine(Corpus):
+    """Right: a folder per speaker, the emotion in the file's name."""
+
+    name = "fine"
+    labels: ClassVar = {"joy": "happy", "rage": "angry"}
+
+    @classmethod
+    def detect(cls, path):
+        return path.is_dir() and most_match(path, lambda f: "_" in f.stem)
+
+    def clips(self):
+        for file in audio_files(self.path):
+            if "_" in file.stem:
+                yield self.clip(file, file.relative_to(self.path).as_posix())
+
+    def clip(self, file, name):
+        label, take = file.stem.split("_")
+        return Clip(
+            Recording(file), name, label, file.parent.name, self.name, attributes={"take": take}
+        )
+
+
+class Table(Corpus):
+    """Right: a text file with a line per clip."""
+
+    name = "table_of_mine"
+
+    @classmethod
+    def detect(cls, path):
+        return path.suffix == ".mine"
+
+    def clips(self):
+        if not self.path.is_file() or self.path.suffix != ".mine":
+            raise CorpusError(f"{self.path} is no table.")
+        for line in self.path.read_text().splitlines():
+            file, label, speaker = line.split()
+            yield Clip(Recording(self.path.parent / file), file, label, speaker, self.name)
+
+
+class Made(Fine):
+    """Right: makes itself."""
+
+    needs_path = False
+
+    @classmethod
+    def detect(cls, path):
+        return False
+
+    def clips(self):
+        here = Path(__file__).resolve()
+        yield Clip(Recording(here), "one", "joy", "anna", self.name)
+
+
+def with_table(_, folder):
+    (folder / "a.wav").touch()
+    (folder / "clips.mine").write_text("a.wav Happiness anna\n")
+    return folder / "clips.mine"
+
+
+def test_corpora_that_are_right_pass():
+    assert failures(CorpusSuite, Fine, make=make) == {}
+    assert failures(CorpusSuite, Table, make=with_table) == {}
+    assert failures(CorpusSuite, Made) == {}
+
+
+def test_a_sample_that_lies_somewhere(tmp_path, monkeypatch):
+    make(None, tmp_path)
+    assert failures(CorpusSuite, Fine, sample=tmp_path) == {}
+    monkeypatch.chdir(tmp_path.parent)
+    assert failures(CorpusSuite, Fine, sample=tmp_path.name) == {}
+
+
+def test_without_a_sample_what_needs_one_is_skipped():
+    outcomes = {group.name: group for group in run(suite_for("corpus", Fine))}
+    assert outcomes["clips"].outcome == "skipped"
+    assert "--data PATH" in outcomes["clips"].results[0].reason
+    assert outcomes["detects nothing else"].outcome == "passed"
+
+
+# -- each wrong in one way ---------------------------------------------------------------
+
+
+class Undetected(Fine):
+    @classmethod
+    def detect(cls, path):
+        return path.name == "fine"
+
+
+class NoClassmethod(Fine):
+    def detect(self, path):
+        return True
+
+
+class Greedy(Fine):
+    @classmethod
+    def detect(cls, path):
+        return path.is_dir()
+
+
+class Vacuous(Fine):
+    @classmethod
+    def detect(cls, path):
+        return all("_" in f.stem for f in path.rglob("*.wav"))
+
+
+class Opens(Fine):
+    @classmethod
+    def detect(cls, path):
+        return "joy" in (path / "index.txt").read_text()
+
+
+class Talks(Fine):
+    @classmethod
+    def detect(cls, path):
+        print("looking at", path)
+        return super().detect(path)
+
+
+class Everything(Fine):
+    def clips(self):
+        for file in sorted(self.path.rglob("*.wav")):
+            yield self.clip(file, file.relative_to(self.path).as_posix())
+
+
+class Changed(Fine):
+    """Base of those that get a field of the clip wrong."""
+
+    change: ClassVar = {}
+
+    def clip(self, file, name):
+        return replace(super().clip(file, name), **self.change)
+
+
+class NumberedSpeaker(Changed):
+    change: ClassVar = {"speaker": 3}
+
+
+class NoLabel(Changed):
+    change: ClassVar = {"label": ""}
+
+
+class OtherName(Changed):
+    change: ClassVar = {"corpus": "ravdess"}
+
+
+class DevSplit(Changed):
+    change: ClassVar = {"split": "dev"}
+
+
+class Backwards(Changed):
+    def clip(self, file, name):
+        return replace(super().clip(file, name), recording=Recording(file, 2.0, 1.0))
+
+
+class NumberAttribute(Changed):
+    change: ClassVar = {"attributes": {"take": 1}}
+
+
+class PathForRecording(Fine):
+    def clip(self, file, name):
+        return replace(super().clip(file, name), recording=file)
+
+
+class Namesakes(Fine):
+    def clip(self, file, name):
+        return super().clip(file, file.name)
+
+
+class Absolute(Fine):
+    def clip(self, file, name):
+        return super().clip(file, str(file))
+
+
+class Elsewhere(Fine):
+    def clip(self, file, name):
+        found = super().clip(file, name)
+        return replace(found, recording=Recording(self.path / file.name))
+
+
+class WrongTable(Fine):
+    labels: ClassVar = {"joy": "joyful"}
+
+
+class Codes(Fine):
+    labels: ClassVar = {"j": "happy", "r": "angry"}
+
+
+class Capitals(Fine):
+    labels: ClassVar = {"joy": "happy", "Rage": "angry"}
+
+
+class Unsorted(Fine):
+    calls: ClassVar = []
+
+    def clips(self):
+        self.calls.append(1)
+        found = list(super().clips())
+        return found[:: 1 if len(self.calls) % 2 else -1]
+
+
+class UsedUp(Fine):
+    def __init__(self, path):
+        super().__init__(path)
+        self.iterator = super().clips()
+
+    def clips(self):
+        return self.iterator
+
+
+class Relative(Fine):
+    def clip(self, file, name):
+        found = super().clip(file, name)
+        return replace(found, recording=Recording(Path(os.path.relpath(file))))
+
+
+class AboveTheRoot(Fine):
+    def clip(self, file, name):
+        return super().clip(file, f"{self.path.parent.name}/{name}")
+
+
+class Index(Fine):
+    def clips(self):
+        (self.path / "index.txt").write_text("joy\n")
+        return super().clips()
+
+
+class Nothing(Fine):
+    def clips(self):
+        return []
+
+
+# Plugin -> the check meant for it, and words of the message.
+WRONG = {
+    Undetected: ("detects_its_sample", "detect says False of its own sample"),
+    NoClassmethod: ("detects_its_sample", "detect('sample') raises TypeError"),
+    Greedy: ("detects_nothing_else", "an empty folder\n  what failed:    detect says True"),
+    Vacuous: ("detects_nothing_else", "all(...) of no files is True"),
+    Opens: ("detects_nothing_else", "raises FileNotFoundError"),
+    Talks: ("detects_nothing_else", "it printed 'looking at"),
+    Everything: ("nothing_of_its_own", "clips raises ValueError"),
+    NumberedSpeaker: ("clips", "its speaker is 3"),
+    NoLabel: ("clips", "its label is ''"),
+    OtherName: ("clips", "its corpus is 'ravdess'"),
+    DevSplit: ("clips", "its split is 'dev'"),
+    Backwards: ("clips", "it goes from 2.0 s to 1.0 s"),
+    NumberAttribute: ("clips", "no text: take"),
+    PathForRecording: ("clips", "a path where a Recording is meant"),
+    Namesakes: ("names", "several clips are called 'joy_1.wav'"),
+    Absolute: ("names", "a clip is called '/"),
+    Elsewhere: ("recordings_exist", "4 of 4 recordings are not there"),
+    WrongTable: ("labels", "`labels` leads to 'joyful'"),
+    Codes: ("labels", "`labels` does not know 'joy', 'rage'"),
+    Capitals: ("labels", "`labels` does not know 'rage'"),
+    Unsorted: ("stable_order", "there are other clips, or in another order"),
+    UsedUp: ("stable_order", "read by the same instance a second time"),
+    Relative: ("any_current_directory", "change with the folder in which"),
+    AboveTheRoot: ("moved", "under another path its clips have other names"),
+    Index: ("leaves_no_traces", "were made, changed or deleted in the corpus"),
+    Nothing: ("clips", "there are no clips in the sample"),
+}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_corpus_fails_the_check_meant_for_it(plugin):
+    meant, words = WRONG[plugin]
+    found = failures(CorpusSuite, plugin, make=make)
+    assert words in found[f"test_{meant}"], found
+    assert "usual cause:" in found[f"test_{meant}"]
+
+
+@pytest.mark.parametrize("plugin", [Undetected, Talks, Namesakes, Capitals, DevSplit])
+def test_and_no_other_check(plugin):
+    class Documented(plugin):
+        """Has a docstring."""
+
+    meant, _ = WRONG[plugin]
+    assert set(failures(CorpusSuite, Documented, make=make)) == {f"test_{meant}"}
+
+
+def test_every_check_has_a_corpus_that_fails_it():
+    general = {"name_and_version", "description", "conformance_attribute", "parameters", "space"}
+    assert {f"test_{n}" for n in {meant for meant, _ in WRONG.values()} | general} == CHECKS
+
+
+def test_costs_say_what_is_in_the_sample():
+    suite = type("TestIt", (CorpusSuite,), {"plugin": Fine, "make": make})()
+    (cost,) = suite.costs()
+    assert cost.what == "clips, 4 of them"
+    assert cost.note == "2 speakers; of no shared emotion: calm (1)"

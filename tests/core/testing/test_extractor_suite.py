@@ -1,0 +1,492 @@
+"""The suite for extractors catches what it is for: each broken one fails the check meant for it."""
+
+import itertools
+import time
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import soundfile
+from suites import failures
+
+from fusion import Extractor, Recording
+from fusion.core.contracts.errors import ParameterError, RecordingError
+from fusion.core.testing.checks.recordings import RATE, small_recordings, voice
+from fusion.core.toolkit.audio import load_waveform
+from fusion.testing import ExtractorSuite
+
+CHECKS = {name for name in dir(ExtractorSuite) if name.startswith("test_")}
+QUICK = CHECKS - {"test_fresh_process_same_bits"}  # a second of imports each
+
+
+class Level(Extractor):
+    """Right: the level of equal parts of a recording.
+
+    Parameters
+    ----------
+    parts : int
+        How many.
+    """
+
+    name = "level"
+    axes = ("time",)
+    libraries = ("numpy",)
+
+    def __init__(self, *, parts: int = 8):
+        self.parts = parts
+        self.shape = (parts,)
+
+    def extract(self, recording):
+        return self.levels(load_waveform(recording, RATE))
+
+    def levels(self, samples):
+        parts = np.array_split(samples, self.parts)
+        power = [float(np.square(part).mean()) if len(part) else 0.0 for part in parts]
+        return np.log10(np.maximum(power, 1e-10)).astype(np.float32)
+
+
+class Together(Level):
+    """Right: several at a time, and a parameter that decides nothing.
+
+    Parameters
+    ----------
+    parts : int
+        How many.
+    width : int
+        How many recordings at a time, at least 1.
+    """
+
+    name = "together"
+
+    def __init__(self, *, parts: int = 8, width: int = 3):
+        super().__init__(parts=parts)
+        if width < 1:
+            raise ParameterError(f"together.width must be 1 or more, and is {width}.")
+        self.batch = width
+
+    def identity(self):
+        return {"parts": self.parameters["parts"]}
+
+    def extract_many(self, recordings):
+        return [self.one(recording) for recording in recordings]
+
+    def one(self, recording):
+        try:
+            return self.extract(recording)
+        except RecordingError as error:
+            return error
+
+
+class Picky(Level):
+    """Right: refuses silence and a single sample."""
+
+    def extract(self, recording):
+        samples = load_waveform(recording, RATE)
+        if len(samples) < 100 or not samples.any():
+            raise RecordingError(f"{recording}: nothing in it.")
+        return self.levels(samples)
+
+    __doc__ += Level.__doc__.partition("\n")[2]
+
+
+@pytest.mark.parametrize("plugin", [Level, Together, Picky], ids=lambda plugin: plugin.__name__)
+def test_extractors_that_are_right_pass(plugin):
+    assert failures(ExtractorSuite, plugin) == {}
+    assert failures(ExtractorSuite, plugin, parameters={"parts": 3}, only=QUICK) == {}
+
+
+# -- each wrong in one way ---------------------------------------------------------------
+
+
+class Lengthy(Level):
+    """As many parts as there are seconds."""
+
+    def levels(self, samples):
+        return np.zeros(1 + len(samples) // RATE, np.float32)
+
+
+class Hardwired(Level):
+    """A shape that forgets a parameter."""
+
+    def __init__(self, *, parts: int = 8):
+        super().__init__(parts=parts)
+        self.shape = (8,)
+
+
+class LogOfZero(Level):
+    """No floor under the logarithm."""
+
+    def levels(self, samples):
+        with np.errstate(divide="ignore"):
+            parts = np.array_split(np.resize(samples, max(8, len(samples))), self.parts)
+            return np.log(np.array([np.square(part).mean() for part in parts]))
+
+
+class Spectrum(Level):
+    """Complex numbers."""
+
+    def levels(self, samples):
+        return np.fft.fft(super().levels(samples))
+
+
+class Listing(Level):
+    """A list."""
+
+    def levels(self, samples):
+        return super().levels(samples).tolist()
+
+
+class Loud(Level):
+    """Powers that half precision can't hold."""
+
+    def levels(self, samples):
+        return 1e6 * super().levels(samples)
+
+
+class Wobbly(Level):
+    """Random numbers without a seed."""
+
+    def levels(self, samples):
+        return super().levels(samples) + np.random.default_rng().normal(size=self.parts)
+
+
+class Running(Level):
+    """A maximum over all recordings so far."""
+
+    def __init__(self, *, parts: int = 8):
+        super().__init__(parts=parts)
+        self.top = -100.0
+
+    def levels(self, samples):
+        found = super().levels(samples)
+        self.top = max(self.top, float(found.max()))
+        return found - self.top
+
+
+class Buffer(Level):
+    """One array for all."""
+
+    def __init__(self, *, parts: int = 8):
+        super().__init__(parts=parts)
+        self.buffer = np.zeros(parts, np.float32)
+
+    def levels(self, samples):
+        self.buffer[:] = super().levels(samples)
+        return self.buffer
+
+
+class Blind(Level):
+    """Never looks."""
+
+    def levels(self, samples):
+        return np.zeros(self.parts, np.float32)
+
+
+class Whole(Level):
+    """The file, whatever part of it was meant."""
+
+    def extract(self, recording):
+        return super().extract(Recording(recording.path))
+
+
+class Duration(Level):
+    """The end taken for a duration."""
+
+    def extract(self, recording):
+        end = None if recording.end is None else recording.start + recording.end
+        return super().extract(Recording(recording.path, recording.start, end))
+
+
+class Bare(Level):
+    """The library's own errors."""
+
+    def extract(self, recording):
+        with soundfile.SoundFile(recording.path):
+            return super().extract(recording)
+
+
+class Forgiving(Level):
+    """Zeros for what can't be read."""
+
+    def extract(self, recording):
+        try:
+            return super().extract(recording)
+        except RecordingError:
+            return np.zeros(self.parts, np.float32)
+
+
+class Chatty(Level):
+    """Prints."""
+
+    def levels(self, samples):
+        print("levels of", len(samples))
+        return super().levels(samples)
+
+
+class Cache(Level):
+    """A cache of its own beside the recording."""
+
+    def extract(self, recording):
+        found = super().extract(recording)
+        np.save(recording.path.with_suffix(".npy"), found)
+        return found
+
+
+class Axes(Level):
+    """An axis too many."""
+
+    axes = ("channel", "time")
+
+
+class Channels(Level):
+    """Two names for one channel."""
+
+    axes = ("channel",)
+    channels = ("loud", "soft")
+
+
+class Dated(Level):
+    """A version made of the time."""
+
+    count: ClassVar = itertools.count()
+
+    @property
+    def version(self):
+        return f"{time.time()} {next(self.count)}"
+
+
+class Unlisted(Level):
+    """A parameter that decides and is not told."""
+
+    def identity(self):
+        return {}
+
+    def levels(self, samples):
+        return np.full(8, self.parts, np.float32) + super().levels(samples)[:1]
+
+    def __init__(self, *, parts: int = 8):
+        super().__init__(parts=parts)
+        self.shape = (8,)
+
+
+class Growing(Level):
+    """Changes a parameter as it goes."""
+
+    def extract(self, recording):
+        self.parameters = {**self.parameters, "seen": len(self.parameters)}
+        return super().extract(recording)
+
+
+class NoLibrary(Level):
+    """The module's name, not the distribution's."""
+
+    libraries = ("sklearn_not_there",)
+
+
+class NoBranch(Level):
+    """A misspelling."""
+
+    default_branch = "mpl"
+
+
+class UnfitBranch(Level):
+    """A branch for images."""
+
+    default_branch = "cnn"
+
+
+class Panels(Level):
+    """Draws an image of a curve."""
+
+    def panels(self, array, recording=None):
+        return self.extract(recording)
+
+
+class Painter(Level):
+    """Shifts what it draws."""
+
+    def panels(self, array, recording=None):
+        array -= array.min()
+        return []
+
+
+class OnInstance(Level):
+    """Something set afterwards, which nobody else will know."""
+
+    made = 0
+
+    def __init__(self, *, parts: int = 8):
+        super().__init__(parts=parts)
+        type(self).made += 1
+        self.gain = type(self).made
+
+    def levels(self, samples):
+        return super().levels(samples) + self.gain
+
+
+class Hashed(Level):
+    """The order of a set of texts, which changes from process to process."""
+
+    def levels(self, samples):
+        words = {f"word {i}" for i in range(50)}
+        return super().levels(samples) + np.float32(list(words).index("word 7"))
+
+
+class OneArray(Together):
+    """A single array for all."""
+
+    def extract_many(self, recordings):
+        return self.extract(recordings[0])
+
+
+class Padded(Together):
+    """The longest decides for all."""
+
+    def extract_many(self, recordings):
+        found = [load_waveform(recording, RATE) for recording in recordings]
+        longest = max(len(samples) for samples in found)
+        return [self.levels(np.pad(x, (0, longest - len(x)))) for x in found]
+
+
+class Raising(Together):
+    """One unreadable recording takes the others with it."""
+
+    def one(self, recording):
+        return self.extract(recording)
+
+
+# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+WRONG = {
+    Lengthy: ("returns an array of shape (2,)", "array"),
+    Hardwired: ("returns an array of shape (4,)", "every_parameter"),
+    LogOfZero: ("values are NaN or infinite", "array"),
+    Spectrum: ("returns an array of complex", "array"),
+    Listing: ("extract returns list", "array"),
+    Loud: ("storing the array as float16", "float16"),
+    Wobbly: ("extracted a second time", "same_recording_same_bits"),
+    Running: ("changes with the recordings before it", "order_of_recordings"),
+    Buffer: ("other values after later calls", "order_of_recordings"),
+    Blind: ("a voice and another voice give the same array", "different_recordings"),
+    Whole: ("is that of the whole file", "part_of_a_file"),
+    Duration: ("is not that of a file that holds this part", "part_of_a_file"),
+    Bare: ("extract raises LibsndfileError", "unreadable_recordings"),
+    Forgiving: ("extract returns an array", "unreadable_recordings"),
+    Chatty: ("it printed 'levels of", "leaves_no_traces"),
+    Cache: ("were made, changed or deleted", "leaves_no_traces"),
+    Axes: ("its axes are ('channel', 'time')", "declaration"),
+    Channels: ("names 2 channels", "declaration"),
+    Dated: ("another instance made alike has another fingerprint", "fingerprint"),
+    Unlisted: ("its array is another one", "fingerprint"),
+    Growing: ("another one after an extract", "extracting_changes_no_fingerprint"),
+    NoLibrary: ("needs 'sklearn_not_there'", "libraries"),
+    NoBranch: ("there is no such branch", "default_branch"),
+    UnfitBranch: ("in its branch 'cnn'", "default_branch"),
+    Panels: ("panels", "panels"),
+    Painter: ("panels changes the array", "panels"),
+    OnInstance: ("made anew from its parameters", "rebuilt"),
+    Hashed: ("the array differs by", "fresh_process_same_bits"),
+    OneArray: ("extract_many returns 8 arrays", "extract_many"),
+    Padded: ("is not the one that it has alone", "extract_many"),
+    Raising: ("extract_many raises RecordingError", "extract_many_with_one_unreadable"),
+}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_extractor_fails_the_check_meant_for_it(plugin):
+    words, meant = WRONG[plugin]
+    found = failures(ExtractorSuite, plugin, only={f"test_{meant}"})
+    assert words in found[f"test_{meant}"]
+    assert "usual cause:" in found[f"test_{meant}"]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "meant"),
+    [(Duration, {"part_of_a_file"}), (Bare, {"unreadable_recordings"}), (Loud, {"float16"}),
+     (NoBranch, {"default_branch"}), (Raising, {"extract_many_with_one_unreadable"})],
+)  # fmt: skip
+def test_and_no_other_check(plugin, meant):
+    only = QUICK - {"test_parameters"}  # their docstrings are short
+    assert set(failures(ExtractorSuite, plugin, only=only)) == {f"test_{name}" for name in meant}
+
+
+def test_every_check_has_an_extractor_that_fails_it():
+    general = {"name_and_version", "description", "conformance_attribute", "parameters", "space"}
+    assert {f"test_{n}" for n in {meant for _, meant in WRONG.values()} | general} == CHECKS
+
+
+# -- recordings of one's own -------------------------------------------------------------
+
+
+class Lookup(Extractor):
+    """Right: what a table says of a file's name."""
+
+    name = "lookup"
+    table: ClassVar = {"a.txt": [1.0, 2.0], "b.txt": [3.0, 4.0]}
+
+    def __init__(self):
+        self.shape = (2,)
+
+    def extract(self, recording):
+        if recording.path.name not in self.table:
+            raise RecordingError(f"{recording.path} is not in the table.")
+        return np.array(self.table[recording.path.name])
+
+
+def test_recordings_that_are_no_sound(tmp_path):
+    given = [tmp_path / "a.txt", Recording(tmp_path / "b.txt")]
+    for recording in ("a.txt", "b.txt"):
+        (tmp_path / recording).touch()
+    assert failures(ExtractorSuite, Lookup, recordings=given, only=QUICK) == {}
+    assert "not in the table" in failures(ExtractorSuite, Lookup, only=QUICK)["test_array"]
+
+
+def test_a_class_that_no_other_process_finds():
+    class Local(Level):
+        """Made in a function."""
+
+    found = failures(ExtractorSuite, Local, only={"test_rebuilt", "test_fresh_process_same_bits"})
+    assert "a class inside a function" in found["test_rebuilt"]
+    assert "AttributeError" in found["test_fresh_process_same_bits"]
+
+
+def test_a_plugin_says_itself_what_its_suite_is_to_know():
+    class Coarse(Level):
+        """Declares."""
+
+        conformance: ClassVar = {"parameters": {"parts": 2}}
+
+    made = type("TestIt", (ExtractorSuite,), {"plugin": Coarse})
+    assert made().made().shape == (2,)
+    own = type("TestIt", (ExtractorSuite,), {"plugin": Coarse, "parameters": {"parts": 5}})
+    assert own().made().shape == (5,)
+
+
+def test_a_declaration_that_names_nothing():
+    class Misspelt(Level):
+        """Declares."""
+
+        conformance: ClassVar = {"recording": ["a.wav"]}
+
+    only = {"test_conformance_attribute"}
+    message = failures(ExtractorSuite, Misspelt, only=only)["test_conformance_attribute"]
+    assert "names 'recording'" in message
+    assert "some of: parameters, recordings" in message
+
+
+# -- what they are tried on --------------------------------------------------------------
+
+
+def test_small_recordings_are_what_they_are_called():
+    sound = {}
+    for sample in small_recordings():
+        samples, rate = soundfile.read(sample.recording.path, always_2d=True)
+        sound[sample.words] = (samples, rate)
+    assert sound["two channels"][0].shape == (RATE, 2)
+    assert sound["44.1 kHz"][1] == 44100
+    assert len(sound["8 seconds"][0]) == 8 * RATE
+    assert len(sound["a single sample"][0]) == 1
+    assert not sound["silence"][0].any()
+    # A voice: most of its energy lies where speech has it.
+    power = np.abs(np.fft.rfft(voice(1.0))) ** 2
+    assert power[100:3000].sum() > 0.95 * power.sum()
+    assert 0.05 < np.abs(voice(1.0)).max() <= 1.0

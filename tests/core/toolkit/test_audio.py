@@ -1,0 +1,294 @@
+"""Reading recordings, against files cut and bent on purpose; log-mel, against librosa."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion import Recording
+from fusion.core.contracts.errors import ParameterError, RecordingError
+from fusion.core.toolkit.audio import (
+    check_spectrum,
+    fit_frames,
+    is_silent,
+    load_waveform,
+    log_mel,
+    trim_silence,
+)
+
+RATE = 16000
+SPECTRUM: dict[str, Any] = {"sample_rate": RATE, "n_fft": 1024, "hop": 256, "n_mels": 128}
+
+
+def noise(n: int, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(n)).astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray, rate: int = RATE, **options: str) -> Path:
+    soundfile.write(path, samples, rate, **options)
+    return path
+
+
+def load(path: Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
+    return load_waveform(Recording(path, start, end), RATE)
+
+
+def why_not(path: Path, start: float = 0.0, end: float | None = None) -> str:
+    with pytest.raises(RecordingError) as caught:
+        load(path, start, end)
+    assert str(path) in caught.value.message
+    return caught.value.message
+
+
+# ---------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
+def test_reads_every_format_as_soundfile_does(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / f"a.{kind}", noise(RATE))
+    loaded = load(path)
+    assert loaded.dtype == np.float32
+    np.testing.assert_array_equal(loaded, soundfile.read(path, dtype="float32")[0])
+
+
+def test_mixes_channels_by_their_mean(tmp_path: Path) -> None:
+    stereo = np.array([[0.5, 0.25], [-0.5, 0.5], [1.0, -1.0]], np.float32)
+    path = write(tmp_path / "a.wav", stereo, subtype="FLOAT")
+    np.testing.assert_array_equal(load(path), np.float32([0.375, 0.0, 0.0]))
+
+
+def test_reads_only_the_part(tmp_path: Path) -> None:
+    samples = noise(RATE)
+    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    np.testing.assert_array_equal(load(path, 0.25, 0.5), samples[4000:8000])
+    np.testing.assert_array_equal(load(path, 0.25), samples[4000:])
+    np.testing.assert_array_equal(load(path, 0.5, 99.0), samples[8000:])
+
+
+def test_resamples_as_librosa_does(tmp_path: Path) -> None:
+    samples = noise(44100)
+    path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
+    expected = librosa.resample(samples, orig_sr=44100, target_sr=RATE, res_type="soxr_hq")
+    loaded = load(path)
+    assert loaded.shape == (RATE,)
+    np.testing.assert_allclose(loaded, expected, atol=1e-6)
+
+
+def test_a_tone_keeps_its_pitch_and_level_at_another_rate(tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(48000) / 48000)
+    loaded = load(write(tmp_path / "a.wav", tone, 48000, subtype="FLOAT"))
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
+    np.testing.assert_allclose(loaded[500:-500], expected[500:-500], atol=1e-4)
+
+
+def test_one_sample_at_a_high_rate_is_still_a_sample(tmp_path: Path) -> None:
+    assert len(load(write(tmp_path / "a.wav", noise(1), 96000))) == 1
+
+
+# ---------------------------------------------------------------- what can't be read
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e20])
+def test_names_the_first_sample_that_is_no_sound(tmp_path: Path, bad: float) -> None:
+    samples = np.zeros((3 * RATE, 2), np.float32)
+    samples[RATE + 100, 1] = samples[RATE + 200] = bad
+    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    assert f"sample {RATE + 100} is" in why_not(path)
+    assert f"sample {RATE + 100} is" in why_not(path, 1.0)
+    assert len(load(path, 2.0)) == RATE  # the rest of the file is sound
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.02, 0.001, 0.0])
+def test_a_cut_file_is_an_error(tmp_path: Path, kind: str, share: float) -> None:
+    whole = write(tmp_path / f"whole.{kind}", noise(2 * RATE)).read_bytes()
+    cut = tmp_path / f"cut.{kind}"
+    cut.write_bytes(whole[: int(share * len(whole))])
+    why_not(cut)
+
+
+def test_a_cut_wav_says_how_much_is_left(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.wav", noise(1000)).read_bytes()
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(whole[:-1000])
+    assert "truncated: of 1000 announced samples 500 are there" in why_not(cut)
+    assert "truncated" in why_not(cut, 600 / RATE)  # the part lies in what is missing
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path: Path, size: int) -> None:
+    path = write(tmp_path / "a.wav", noise(1000), subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    at = content.find(b"data") + 4
+    content[4:8] = content[at : at + 4] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert len(load(path)) == 1000
+
+
+def test_an_mp3_without_its_length_is_read_to_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    # The length of a headerless mp3 is a guess that holds for constant bit rates.
+    options = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    soundfile.write(path, noise(2 * RATE), RATE, **options)
+    content = path.read_bytes()
+    tag = b"ID3\4\0\0" + bytes([0, 0, 2, 0]) + bytes(256)  # a tag in front, as players write
+    path.write_bytes(tag + content)
+    assert len(load(path)) == 2 * RATE
+    path.write_bytes(tag + content[: len(content) // 2])
+    assert "truncated" in why_not(path)
+    second_frame = content.index(content[:2], 4)  # leave out the frame with the length
+    path.write_bytes(content[second_frame:])
+    assert 2 * RATE <= len(load(path)) < 2.2 * RATE  # the codec's padding comes along
+
+
+def test_a_flac_without_its_length_says_what_to_do(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", noise(1000))
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of the sample count
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match="does not say how long") as caught:
+        load(path)
+    assert "ffmpeg" in (caught.value.hint or "")
+
+
+def test_other_things_that_are_no_recording(tmp_path: Path) -> None:
+    assert "there is no such file" in why_not(tmp_path / "gone.wav")
+    assert "can't be read as sound" in why_not(tmp_path)
+    for name in ("text.wav", "headerless.raw", "nothing.mp3"):
+        path = tmp_path / name
+        path.write_bytes(b"" if name == "nothing.mp3" else b"hello")
+        assert "can't be read as sound" in why_not(path)
+    assert "holds no samples" in why_not(write(tmp_path / "empty.wav", noise(0)))
+
+
+def test_parts_that_do_not_exist(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(RATE))
+    assert "is 1 s long, and 1.5 s was asked for" in why_not(path, 1.5, 2.0)
+    assert "no part from 0.5 s to 0.25 s" in why_not(path, 0.5, 0.25)
+    assert "no part from -1 s" in why_not(path, -1.0, 0.25)
+    assert "no part from nan s" in why_not(path, float("nan"))
+    assert "no sample lies between" in why_not(path, 0.5, 0.500001)
+
+
+# ---------------------------------------------------------------- log-mel
+
+
+def librosa_decibels(
+    waveform: np.ndarray, fmin: float = 0.0, fmax: float = 0.0, **spectrum: int
+) -> np.ndarray:
+    power = librosa.feature.melspectrogram(
+        y=waveform, sr=spectrum["sample_rate"], n_fft=spectrum["n_fft"],
+        hop_length=spectrum["hop"], n_mels=spectrum["n_mels"], fmin=fmin, fmax=fmax or None,
+        pad_mode="constant",
+    )  # fmt: skip
+    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=")  # librosa's, for clips below one window
+@settings(max_examples=25, deadline=None)
+@given(
+    length=st.integers(1, 20000),
+    hop=st.integers(1, 900),
+    n_fft=st.sampled_from([512, 1000, 1024]),
+    n_mels=st.sampled_from([20, 64]),
+    level=st.sampled_from([1e-4, 1.0, 30000.0]),
+)
+def test_log_mel_is_librosas(length: int, hop: int, n_fft: int, n_mels: int, level: float) -> None:
+    waveform = np.float32(level) * noise(length, seed=length)
+    options = {
+        "sample_rate": RATE,
+        "n_fft": n_fft,
+        "hop": max(hop, length // 300),
+        "n_mels": n_mels,
+    }
+    ours = log_mel(waveform, **options)
+    assert ours.shape == (n_mels, 1 + length // options["hop"])
+    np.testing.assert_allclose(ours, librosa_decibels(waveform, **options), atol=2e-3)
+
+
+def test_log_mel_between_two_frequencies_is_librosas() -> None:
+    options = {"fmin": 80.0, "fmax": 7600.0}
+    ours = log_mel(noise(RATE), **SPECTRUM, **options)
+    np.testing.assert_allclose(
+        ours, librosa_decibels(noise(RATE), **SPECTRUM, **options), atol=1e-3
+    )
+
+
+def test_a_tone_is_loudest_in_the_band_around_it() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    centres = librosa.mel_frequencies(n_mels=130, fmin=0, fmax=RATE / 2)[1:-1]
+    loudest = log_mel(tone, **SPECTRUM)[:, 10:50].argmax(axis=0)
+    assert set(loudest) == {np.abs(centres - 1000).argmin()}
+
+
+def test_ten_times_the_amplitude_is_twenty_decibels_more() -> None:
+    quiet, loud = log_mel(noise(RATE), **SPECTRUM), log_mel(10 * noise(RATE), **SPECTRUM)
+    np.testing.assert_allclose(loud - quiet, 20, atol=1e-3)
+
+
+def test_silence_is_at_the_floor_and_noise_of_one_bit_is_not() -> None:
+    assert is_silent(log_mel(np.zeros(RATE, np.float32), **SPECTRUM))
+    assert is_silent(log_mel(1e-9 * noise(RATE), **SPECTRUM))
+    bits = np.random.default_rng(0).integers(-1, 2, RATE).astype(np.float32) / 32768
+    assert not is_silent(log_mel(bits, **SPECTRUM))
+
+
+def test_memory_grows_with_the_result_and_not_with_the_spectra() -> None:
+    minutes = noise(RATE * 300)
+    log_mel(minutes[:RATE], **SPECTRUM)
+    tracemalloc.start()
+    result = log_mel(minutes, **SPECTRUM)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < minutes.nbytes + 5 * result.nbytes  # all windows at once: 77 MB
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def test_trim_cuts_both_ends_and_keeps_pauses() -> None:
+    level = np.float32([-90, -50, -10, -70, -20, -49, -50.1, -90])
+    frames = np.tile(level, (4, 1))
+    np.testing.assert_array_equal(trim_silence(frames, 40.05)[0], level[1:6])
+    np.testing.assert_array_equal(trim_silence(frames, 0.0), frames)
+
+
+def test_trim_agrees_with_librosa_to_a_few_frames() -> None:
+    waveform = np.concatenate([np.zeros(8000, np.float32), noise(RATE), np.zeros(4000, np.float32)])
+    _, (first, last) = librosa.effects.trim(waveform, top_db=30, frame_length=1024, hop_length=256)
+    decibels = log_mel(waveform, **SPECTRUM)
+    kept = trim_silence(decibels, 30.0).shape[1]
+    assert abs(kept - (last - first) / 256) <= 3
+
+
+@given(have=st.integers(1, 30), frames=st.integers(1, 30))
+def test_fit_frames_centres(have: int, frames: int) -> None:
+    spectrogram = 1 + np.arange(2 * have, dtype=np.float32).reshape(2, have)
+    image = fit_frames(spectrogram, frames, fill=0.0)
+    assert image.shape == (2, frames)
+    assert image.dtype == np.float32
+    start = abs(have - frames) // 2
+    if have >= frames:
+        np.testing.assert_array_equal(image, spectrogram[:, start : start + frames])
+    else:
+        np.testing.assert_array_equal(image[:, start : start + have], spectrogram)
+        assert np.count_nonzero(image) == 2 * have
+
+
+@pytest.mark.parametrize(
+    ("given_", "words"),
+    [({"hop": 0}, "x.hop"), ({"n_mels": -1}, "x.n_mels"), ({"fmin": 9000.0}, "8000"),
+     ({"fmax": 8001.0}, "8000"), ({"fmin": 500.0, "fmax": 500.0}, "fmin=500")],
+)  # fmt: skip
+def test_spectrum_parameters_out_of_range(given_: dict[str, float], words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        check_spectrum("x", SPECTRUM | given_)

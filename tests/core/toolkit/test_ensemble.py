@@ -1,0 +1,238 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize, minimize_scalar
+
+from fusion.core.toolkit.ensemble import RIDGE, combine, ensemble_weights, mix, pool, pool_weights
+from fusion.core.toolkit.metrics import nll
+
+
+def members(seed, count, n=40, classes=3):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, classes, n)
+    found = []
+    for m in range(count):
+        logits = rng.normal(size=(n, classes)) + 1.5 * m / count * np.eye(classes)[targets]
+        found.append(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
+    return found, targets
+
+
+def test_mix_by_hand():
+    a, b = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    np.testing.assert_allclose(mix([a, b], np.array([0.25, 0.75])), [[0.25, 0.75]])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_members_reach_the_minimum_that_scipy_finds(seed):
+    (a, b), targets = members(seed, 2)
+    best = minimize_scalar(
+        lambda w: nll(w * a + (1 - w) * b, targets), bounds=(0, 1), method="bounded"
+    )
+    weights = ensemble_weights([a, b], targets)
+    assert nll(mix([a, b], weights), targets) <= best.fun + 1e-4
+
+
+@given(st.integers(0, 1000), st.integers(1, 4))
+def test_on_the_simplex_and_never_worse_than_the_best_member(seed, count):
+    found, targets = members(seed, count)
+    weights = ensemble_weights(found, targets, iterations=50)
+    assert weights.min() >= 0
+    assert weights.sum() == pytest.approx(1)
+    assert nll(mix(found, weights), targets) <= min(nll(p, targets) for p in found) + 1e-12
+
+
+def test_a_useless_member_gets_no_weight():
+    targets = np.array([0, 1, 2] * 5)
+    right = 0.97 * np.eye(3)[targets] + 0.01
+    weights = ensemble_weights([np.full((15, 3), 1 / 3), right], targets)
+    np.testing.assert_allclose(weights, [0, 1], atol=1e-3)
+
+
+# -- members that say nothing of some clips ------------------------------------------
+
+
+def test_mix_of_those_that_can_say_something_by_hand():
+    a, b = np.array([[1.0, 0.0]] * 3), np.array([[0.0, 1.0]] * 3)
+    present = np.array([[True, True], [True, False], [False, True]])
+    found = mix([a, b], np.array([0.25, 0.75]), present)
+    np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0], [0, 1]])
+    # The only one there has no weight: what the others say of clips that they know nothing of.
+    np.testing.assert_allclose(mix([a, b], np.array([1.0, 0.0]), present)[2], [1, 0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_absent_members_the_minimum_that_scipy_finds(seed):
+    (a, b), targets = members(seed, 2)
+    present = np.ones((len(targets), 2), bool)
+    present[::3, 1] = False
+    present[1::5, 0] = False
+    present[~present.any(axis=1)] = True
+    best = minimize_scalar(
+        lambda w: nll(mix([a, b], np.array([w, 1 - w]), present), targets),
+        bounds=(0, 1), method="bounded",
+    )  # fmt: skip
+    weights = ensemble_weights([a, b], targets, present)
+    assert nll(mix([a, b], weights, present), targets) <= best.fun + 1e-4
+
+
+def test_everybody_present_is_the_ordinary_ensemble():
+    found, targets = members(3, 3)
+    everybody = np.ones((len(targets), 3), bool)
+    np.testing.assert_allclose(
+        ensemble_weights(found, targets, everybody), ensemble_weights(found, targets), atol=1e-12
+    )
+
+
+# -- the log-linear pool ---------------------------------------------------------------
+
+
+def absences(n, count, seed=0):
+    """Which of `count` members know something of `n` clips; of each clip at least one does."""
+    present = np.random.default_rng(seed).random((n, count)) < 0.7
+    present[~present.any(axis=1), 0] = True
+    return present
+
+
+def objective(weights, found, targets, present=None, ridge=RIDGE):
+    """NLL of the pool plus the ridge, written out member by member."""
+    best = int(np.argmin([nll(p, targets) for p in found]))
+    scores = np.zeros(found[0].shape)
+    for m, p in enumerate(found):
+        known = np.ones(len(targets)) if present is None else present[:, m]
+        scores += weights[m] * known[:, None] * np.log(p)
+    right = scores[np.arange(len(targets)), targets] - np.log(np.exp(scores).sum(axis=1))
+    away = np.array([w - (m == best) for m, w in enumerate(weights)])
+    return -right.mean() + ridge * float(away @ away)
+
+
+def test_pool_by_hand():
+    a, b = np.array([[0.8, 0.2]]), np.array([[0.5, 0.5]])
+    np.testing.assert_allclose(pool([a, b], np.array([1.0, 0.0])), a)
+    # 0.8^2 : 0.2^2 is 16 : 1; a member that says nothing changes nothing, whatever its weight.
+    np.testing.assert_allclose(pool([a, b], np.array([2.0, 3.0])), [[16 / 17, 1 / 17]])
+    # sqrt(0.8 * 0.2) : sqrt(0.2 * 0.8).
+    np.testing.assert_allclose(pool([a, 1 - a], np.array([0.5, 0.5])), [[0.5, 0.5]])
+    np.testing.assert_allclose(pool([a, a], np.array([0.0, 0.0])), [[0.5, 0.5]])
+
+
+def test_pool_of_a_member_that_is_certain_is_finite():
+    a, b = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    found = pool([a, b], np.array([1.0, 1.0]))
+    np.testing.assert_allclose(found, [[0.5, 0.5]])
+
+
+def test_pool_of_those_that_can_say_something_by_hand():
+    a, b = np.array([[0.8, 0.2]] * 3), np.array([[0.4, 0.6]] * 3)
+    present = np.array([[True, True], [True, False], [False, True]])
+    found = pool([a, b], np.array([1.0, 1.0]), present)
+    np.testing.assert_allclose(found, [[0.32 / 0.44, 0.12 / 0.44], [0.8, 0.2], [0.4, 0.6]])
+    # Nobody with a weight is left in the third clip: everybody counts as ever.
+    found = pool([a, b], np.array([2.0, 0.0]), present)
+    np.testing.assert_allclose(found, [[16 / 17, 1 / 17]] * 3)
+
+
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_pool_weights_are_the_minimum_that_scipy_finds(seed, absent):
+    found, targets = members(seed, 3)
+    present = absences(len(targets), 3, seed) if absent else None
+    weights = pool_weights(found, targets, present)
+    best = minimize(
+        objective, [0.5] * 3, args=(found, targets, present), bounds=[(0, 5)] * 3,
+        method="SLSQP", options={"ftol": 1e-14, "maxiter": 500},
+    )  # fmt: skip
+    assert objective(weights, found, targets, present) <= best.fun + 1e-6
+    np.testing.assert_allclose(weights, best.x, atol=5e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 4), st.booleans(), st.floats(0, 1))
+def test_pool_is_never_worse_than_the_best_member_on_its_objective(seed, count, absent, ridge):
+    found, targets = members(seed, count)
+    present = absences(len(targets), count, seed) if absent else None
+    weights = pool_weights(found, targets, present, ridge=ridge)
+    assert weights.shape == (count,) and weights.min() >= 0 and weights.max() <= 5
+    alone = np.eye(count)[int(np.argmin([nll(p, targets) for p in found]))]
+    reached = objective(weights, found, targets, present, ridge)
+    assert reached <= objective(alone, found, targets, present, ridge) + 1e-9
+    if present is None:  # the ridge is 0 there: also in NLL
+        assert nll(pool(found, weights), targets) <= min(nll(p, targets) for p in found) + 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(0, 1), st.booleans())
+def test_the_objective_of_the_pool_is_convex(seed, at, absent):
+    found, targets = members(seed, 3, n=20)
+    present = absences(20, 3, seed) if absent else None
+    rng = np.random.default_rng(seed)
+    one, other = rng.uniform(0, 5, 3), rng.uniform(0, 5, 3)
+    between = objective(at * one + (1 - at) * other, found, targets, present)
+    chord = at * objective(one, found, targets, present)
+    chord += (1 - at) * objective(other, found, targets, present)
+    assert between <= chord + 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.booleans())
+def test_the_gradient_of_the_pool_is_that_of_its_objective(seed, absent):
+    """The function that is given to scipy, at random weights, against finite differences."""
+    found, targets = members(seed, 3, n=15)
+    present = absences(15, 3, seed) if absent else None
+    seen = []
+
+    def asked(function, start, **_):
+        point = np.random.default_rng(seed).uniform(0.1, 4, 3)
+        value, slope = function(point)
+        seen.append((point, value, slope))
+        return SimpleNamespace(x=start)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scipy.optimize.minimize", asked)
+        pool_weights(found, targets, present)
+    ((point, value, slope),) = seen
+    assert value == pytest.approx(objective(point, found, targets, present))
+    for m in range(3):
+        step = 1e-5 * np.eye(3)[m]
+        ahead = objective(point + step, found, targets, present)
+        behind = objective(point - step, found, targets, present)
+        assert slope[m] == pytest.approx((ahead - behind) / 2e-5, abs=1e-6)
+
+
+def test_a_strong_ridge_keeps_the_best_member_alone():
+    found, targets = members(3, 3)
+    weights = pool_weights(found, targets, ridge=1e6)
+    np.testing.assert_allclose(weights, [0, 0, 1], atol=1e-4)
+
+
+def test_a_useless_member_changes_nothing():
+    """A member that says the same of every clip leaves the objective to the ridge."""
+    targets = np.array([0, 1, 2] * 5)
+    right = 0.7 * np.eye(3)[targets] + 0.1
+    weights = pool_weights([np.full((15, 3), 1 / 3), right], targets)
+    assert weights[0] == pytest.approx(0, abs=1e-5) and weights[1] > 1
+
+
+def test_everybody_present_is_the_ordinary_pool():
+    found, targets = members(3, 3)
+    everybody = np.ones((len(targets), 3), bool)
+    weights = pool_weights(found, targets)
+    np.testing.assert_allclose(pool_weights(found, targets, everybody), weights, atol=1e-9)
+    np.testing.assert_allclose(pool(found, weights, everybody), pool(found, weights))
+
+
+def test_a_member_of_which_nothing_is_known_gets_no_weight():
+    found, targets = members(1, 2)
+    present = np.ones((len(targets), 2), bool)
+    present[:, 0] = False
+    weights = pool_weights(found, targets, present)
+    assert weights[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_combine_follows_the_rule():
+    found, _ = members(0, 2)
+    weights = np.array([1.5, 0.5])
+    np.testing.assert_array_equal(combine("log-linear", found, weights), pool(found, weights))
+    np.testing.assert_array_equal(combine("linear", found, weights), mix(found, weights / 2))

@@ -1,0 +1,453 @@
+"""Recorded branches, on a tape that works on the CPU as a CUDA graph does: fixed tensors in, work
+done again without Python's own part in it, fixed tensors out."""
+
+import contextlib
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from arrays import Rows
+from torch import nn
+
+from fusion import Balancer, Branch, Modality, Pass
+from fusion.core.contracts.errors import TrainingError
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.data.features import Features
+from fusion.core.registry import profiler as clock
+from fusion.core.registry.parameters import make
+from fusion.core.registry.registry import Registry
+from fusion.core.testing.checks.tape import CpuTape
+from fusion.core.training import cuda_graphs as graphs
+from fusion.core.training.cuda_graphs import Graphs, Recording
+from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+from fusion.core.training.trainer import Trainer
+
+REGISTRY = Registry()
+SHAPE = (1, 12, 16)
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device here"))  # fmt: skip
+
+
+class Counting(CpuTape):
+    recorded = 0
+    replayed = 0
+
+    def record(self, call):
+        type(self).recorded += 1
+        held, replay = super().record(call)
+
+        def counted():
+            type(self).replayed += 1
+            replay()
+
+        return held, counted
+
+
+@pytest.fixture(autouse=True)
+def _new_tape(monkeypatch):
+    monkeypatch.setattr(Counting, "recorded", 0)
+    monkeypatch.setattr(Counting, "replayed", 0)
+
+
+def cnn(device="cpu", **given):
+    torch.manual_seed(0)
+    branch = make(REGISTRY.branch("cnn"), SHAPE,
+                  given={"dim": 5, "blocks": 2, "channels": 4, **given}, owner="cnn")  # fmt: skip
+    return branch.to(device)
+
+
+def tape_for(device):
+    return graphs.CudaTape if device == "cuda" else Counting
+
+
+def batch(clips=6, device="cpu", seed=1):
+    return torch.randn(clips, *SHAPE, generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_output_gradients_and_statistics_are_those_of_the_branch(device):
+    plain, recorded = cnn(device, dropout=0.0), cnn(device, dropout=0.0)
+    made = Graphs(tape_for(device))
+    for seed in range(3):
+        x = batch(device=device, seed=seed)
+        outs = (plain(x), made.apply("a", recorded, recorded, x))
+        torch.testing.assert_close(*outs)
+        for out in outs:
+            (out * torch.arange(5, device=device)).sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), recorded.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, msg=name)
+    for (name, a), b in zip(plain.named_buffers(), recorded.buffers(), strict=True):
+        torch.testing.assert_close(b, a, msg=name)
+    assert made.summary() == {"a": "recorded"}
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_dropout_draws_anew_in_each_replay_and_as_seeded(device):
+    branch = cnn(device, dropout=0.5)
+    made, x = Graphs(tape_for(device)), batch(device=device)
+    torch.manual_seed(3)
+    expected = [branch(x) for _ in range(2)]
+    torch.manual_seed(3)
+    found = [made.apply("a", branch, branch, x) for _ in range(2)]
+    assert not torch.equal(*found)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_shape_is_recorded_once_and_replayed():
+    branch, made = cnn(), Graphs(Counting)
+    for clips in (6, 5, 6, 5):
+        made.apply("a", branch, branch, batch(clips)).sum().backward()
+    assert Counting.recorded == 4  # forward and backward, of two shapes
+    checks = 2 * 2
+    assert Counting.replayed == checks + 4 * 2
+
+
+def test_two_backward_passes_through_one_forward_pass_add_up():
+    branch, made = cnn(dropout=0.0), Graphs(Counting)
+    x = batch()
+    parameters = list(branch.parameters())
+    expected = torch.autograd.grad(branch(x).square().sum(), parameters)
+    out = made.apply("a", branch, branch, x)
+    first, second = out[:, :2].square().sum(), out[:, 2:].square().sum()
+    parts = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in (first, second)]
+    for part, other, whole in zip(*parts, expected, strict=True):
+        torch.testing.assert_close(part + other, whole)
+    first.backward(retain_graph=True)
+    second.backward()
+    for parameter, whole in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, whole)
+
+
+def test_gradients_lie_as_their_parameters_do():
+    branch, made = cnn(), Graphs(Counting)
+    made.apply("a", branch, branch, batch()).sum().backward()
+    for name, parameter in branch.named_parameters():
+        assert parameter.grad.stride() == parameter.stride(), name
+
+
+def test_what_was_said_of_a_batch_stays_when_the_next_is_seen():
+    branch, made = cnn(), Graphs(Counting)
+    first = made.apply("a", branch, branch, batch(seed=1))
+    kept = first.detach().clone()
+    made.apply("a", branch, branch, batch(seed=2))
+    assert torch.equal(first, kept)
+
+
+def test_a_backward_pass_that_comes_too_late_is_refused():
+    branch, made = cnn(), Graphs(Counting)
+    first = made.apply("a", branch, branch, batch(seed=1))
+    made.apply("a", branch, branch, batch(seed=2))
+    with pytest.raises(TrainingError, match="another batch") as caught:
+        first.sum().backward()
+    assert "train.graphs=false" in caught.value.hint
+
+
+@pytest.mark.parametrize("change", ["frozen", "part frozen", "evaluated", "moved"])
+def test_another_state_is_another_recording(change):
+    branch, made, x = cnn(dropout=0.0), Graphs(Counting), batch()
+    made.apply("a", branch, branch, x)
+    if change == "frozen":
+        branch.requires_grad_(False)
+    elif change == "part frozen":
+        branch.embed.requires_grad_(False)
+    elif change == "evaluated":
+        branch.eval()
+    else:
+        with torch.no_grad():
+            for parameter in branch.parameters():
+                parameter.data = parameter.data + 1.0
+    torch.testing.assert_close(made.apply("a", branch, branch, x), branch(x))
+    assert Counting.recorded == (2 if change == "frozen" else 4)
+
+
+def test_only_the_last_few_are_kept():
+    branch, made = cnn(), Graphs(Counting)
+    for clips in range(2, 9):
+        made.apply("a", branch, branch, batch(clips))
+    assert len(made._known["a"]) == graphs._MOST
+
+
+def test_hooks_are_obeyed():
+    branch, made = cnn(), Graphs(Counting)
+    handle = branch.embed.register_forward_hook(lambda module, given, out: out + 70)
+    assert made.apply("a", branch, branch, batch()).min() > 50
+    assert made.summary() == {"a": "it has hooks, which a recording would pass over"}
+    handle.remove()
+    assert made.apply("a", branch, branch, batch()).min() < 50
+    assert Counting.recorded == 2
+
+
+def test_inputs_that_want_a_gradient_get_it():
+    branch, made = cnn(), Graphs(Counting)
+    x = batch().requires_grad_()
+    made.apply("a", branch, branch, x).sum().backward()
+    assert x.grad is not None
+    assert Counting.recorded == 0
+
+
+class Other(Branch):
+    """A linear branch that does something which a recording can't."""
+
+    def __init__(self):
+        super().__init__(SHAPE, 5)
+        self.linear = nn.Linear(SHAPE[-1], 5)
+
+    def forward(self, x):
+        return self.linear(x.mean(dim=(1, 2)))
+
+
+class Undeclared(Other):
+    pass
+
+
+class LooksAtNumbers(Other):
+    recordable: ClassVar = True
+
+    def forward(self, x):
+        return super().forward(x) * float(x[0, 0, 0, 0])
+
+
+class Chooses(Other):
+    recordable: ClassVar = True
+
+    def forward(self, x):
+        return super().forward(x) + x[x > 0].mean()
+
+
+class Draws(Other):
+    recordable: ClassVar = True
+
+    def forward(self, x):
+        return super().forward(x) + float(np.random.default_rng().normal())
+
+
+class Fixing(Counting):
+    """What Python does between the recorded work is not done again, as on a GPU."""
+
+    def record(self, call):
+        held, replay = super().record(call)
+        drawn = np.random.default_rng
+
+        def fixed():
+            np.random.default_rng = lambda: drawn(0)
+            try:
+                replay()
+            finally:
+                np.random.default_rng = drawn
+
+        return held, fixed
+
+
+class Replaces(Other):
+    recordable: ClassVar = True
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(SHAPE[-1]))
+
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=(0, 1, 2))
+        return super().forward(x - self.mean)
+
+
+class Weightless(Other):
+    recordable: ClassVar = True
+
+    def forward(self, x):
+        return x.mean(dim=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Undeclared, "Undeclared does not declare itself recordable"),
+        (LooksAtNumbers, "it looks at a value (.item(), float(x), if x > 0)"),
+        (Chooses, "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"),
+        (Draws, "recorded, it says something else"),
+        (Replaces, "it replaces tensors of its own: write into them, x.copy_(...)"),
+    ],
+)
+def test_what_can_not_be_recorded_runs_as_ever(kind, why):
+    branch, made = kind(), Graphs(Fixing)
+    for seed in range(2):
+        out = made.apply("a", branch, branch, batch(seed=seed))
+        out.sum().backward()
+    assert made.summary() == {"a": why}
+    assert branch.linear.weight.grad is not None
+
+
+def test_a_branch_that_replaces_its_buffers_keeps_its_own_count():
+    plain, branch = Replaces(), Replaces()
+    made = Graphs(Fixing)
+    for seed in range(3):
+        plain(batch(seed=seed))
+        made.apply("a", branch, branch, batch(seed=seed))
+    assert torch.equal(branch.mean, plain.mean)
+
+
+def test_without_a_weight_there_is_nothing_to_record():
+    branch, made = Weightless(), Graphs(Fixing)
+    torch.testing.assert_close(made.apply("a", branch, branch, batch()), branch(batch()))
+    assert made.summary() == {"a": "no weight of it is trained"}
+
+
+def test_gradients_of_gradients_are_refused_in_words():
+    branch, made = cnn(), Graphs(Counting)
+    out = made.apply("a", branch, branch, batch())
+    with pytest.raises(TrainingError, match="gradient of a gradient") as caught:
+        torch.autograd.grad(out.sum(), list(branch.parameters()), create_graph=True)
+    assert "train.graphs=false" in caught.value.hint
+
+
+def test_a_device_that_refuses_is_believed():
+    class Refusing(Counting):
+        def record(self, call):
+            raise RuntimeError("operation not permitted when stream is capturing\nsomewhere")
+
+    branch, made = cnn(dropout=0.0), Graphs(Refusing)
+    statistics = [b.clone() for b in branch.buffers()]
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        expected = cnn(dropout=0.0)(batch())
+    torch.set_rng_state(state)
+    torch.testing.assert_close(made.apply("a", branch, branch, batch()), expected)
+    assert made.plain == {"a": "operation not permitted when stream is capturing"}
+    for before, after in zip(statistics, branch.buffers(), strict=True):
+        assert not torch.equal(before, after)  # once, by the branch itself
+    assert int(branch.blocks[1].num_batches_tracked) == 1
+
+
+def test_recording_leaves_no_trace_in_the_branch():
+    branch = cnn(dropout=0.5)
+    before = [t.clone() for t in (*branch.parameters(), *branch.buffers())]
+    state = torch.get_rng_state()
+    made = Recording(branch, branch, batch(), Counting(torch.device("cpu")))
+    assert made.says_the_same(batch())
+    assert torch.equal(torch.get_rng_state(), state)
+    for one, other in zip(before, (*branch.parameters(), *branch.buffers()), strict=True):
+        assert torch.equal(one, other)
+    assert all(p.grad is None for p in branch.parameters())
+
+
+def test_a_branch_that_is_broken_raises_its_own_error():
+    class Broken(Other):
+        recordable: ClassVar = True
+
+        def forward(self, x):
+            raise KeyError("mine")
+
+    branch = Broken()
+    with pytest.raises(KeyError, match="mine"):
+        Graphs(Counting).apply("a", branch, branch, batch())
+
+
+# -- in a training ---------------------------------------------------------------------
+
+SOUND = Modality("sound", (1, 8, 12), ("channel", "frequency", "time"))
+IMAGE = Modality("image", (2, 6, 6))
+CLIPS, CLASSES = 14, 3  # batches of five and of four
+
+
+class Twice(Balancer):
+    """Two passes through each batch, which is then encoded twice."""
+
+    def passes(self, step):
+        return [Pass(), Pass()]
+
+
+def trained(recorded, balancers=(), strategy="concat", device="cpu", precision="float32"):
+    rng = np.random.default_rng(0)
+    modalities = (SOUND, IMAGE)
+    branches = tuple(BranchSpec(m, "cnn", {"blocks": 2, "channels": 4}) for m in modalities)
+    model = build_model(ModelSpec(branches, CLASSES, 6, strategy), REGISTRY, 0).to(device)
+    arrays = {m.name: rng.normal(size=(CLIPS, *m.shape)).astype(np.float32) for m in modalities}
+    features = Features(
+        {m.name: m for m in modalities}, {m: Rows(a) for m, a in arrays.items()},
+        np.arange(CLIPS) % CLASSES, torch.device(device), resident_bytes=10**9,
+    )  # fmt: skip
+    everything = np.arange(CLIPS)
+    made = [b if isinstance(b, Balancer) else make(REGISTRY.balancer(b), given={}, owner=b)
+            for b in balancers]  # fmt: skip
+    config = TrainConfig(epochs=2, batch_size=5, precision=precision, graphs=device == "cuda")
+    trainer = Trainer(model, features, everything, everything, config, balancers=made, seed=0)
+    if device == "cpu":
+        trainer.stepper.graphs = Graphs(Counting) if recorded else None
+    elif not recorded:
+        trainer.stepper.graphs = None
+    progress = trainer.fit()
+    return trainer, progress
+
+
+@pytest.mark.parametrize(
+    ("strategy", "balancers"),
+    [
+        ("concat", ()),
+        ("gated", ("gradscale",)),
+        ("gated", ("mmpareto",)),
+        ("bottleneck", ()),
+        ("bottleneck", ("mmpareto",)),
+        ("concat", (Twice(),)),
+        ("concat", ("mla",)),
+        ("concat", ("reconboost",)),
+        ("concat", ("dropout",)),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_a_training_ends_as_it_does_without(strategy, balancers, device):
+    plain, _ = trained(False, balancers, strategy, device)
+    trainer, _ = trained(True, balancers, strategy, device)
+    # A stage may train one of the branches only, and the other is never recorded then.
+    assert set(trainer.stepper.graphs.summary().values()) == {"recorded"}
+    assert device == "cuda" or Counting.replayed > 8
+    for (name, a), b in zip(
+        plain.model.state_dict().items(), trainer.model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weights_move_between_replays_in_either_arithmetic(precision):
+    _, one = trained(False, precision=precision)
+    recorded, other = trained(True, precision=precision)
+    assert recorded.stepper.graphs.summary() == {"sound": "recorded", "image": "recorded"}
+    losses = [[r["train_loss"] for r in p.history] for p in (one, other)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4 if precision == "float32" else 0.02)
+    assert losses[1][0] != losses[1][1]
+
+
+def test_they_are_made_where_they_bring_something(monkeypatch):
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert Graphs.wanted(TrainConfig(), cuda) is not None
+    assert Graphs.wanted(TrainConfig(), cpu) is None
+    assert Graphs.wanted(TrainConfig(graphs=False), cuda) is None
+    assert Graphs.wanted(TrainConfig(compile=True), cuda) is None
+    monkeypatch.setattr(clock, "active", object())
+    assert Graphs.wanted(TrainConfig(), cuda) is None
+
+
+def test_after_a_recording_that_broke_off_nothing_more_is_recorded(monkeypatch):
+    class Breaking(contextlib.nullcontext):
+        def __exit__(self, *_):
+            raise RuntimeError("capture_end")
+
+    released = []
+    monkeypatch.setattr(graphs.CudaTape, "_broken", False)
+    monkeypatch.setattr(graphs.CudaTape, "_aside", lambda tape: contextlib.nullcontext("stream"))
+    for name, fake in {
+        "graph_pool_handle": lambda: (0, 1),
+        "CUDAGraph": lambda: SimpleNamespace(replay=None),
+        "graph": lambda graph, pool, stream: Breaking(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, name, lambda *given: released.append(given), raising=False)
+    tape = graphs.CudaTape(torch.device("cuda:1"))
+    with pytest.raises(RuntimeError, match="capture_end"):
+        tape.record(lambda: None)
+    assert released == [(1, (0, 1))] * 2
+    with pytest.raises(RuntimeError, match="earlier recording"):
+        tape.record(lambda: None)

@@ -1,0 +1,104 @@
+"""Two processes train a model together as one process does with the same batches."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from places import HELPERS
+from small_runs import SMALL
+
+from fusion.core.registry.registry import Registry
+
+SCRIPT = HELPERS / "parallel_script.py"
+REGISTRY = Registry()
+QUICK = ["concat+++sgd", "bottleneck+++sgd", "gated+gradscale+absent+sgd", "concat+++adamw",
+         "concat+ogm_ge++sgd", "gated+mmpareto++sgd", "concat+dropout++sgd"]  # fmt: skip
+STRATEGIES = [f"{e.name}+++sgd" for e in REGISTRY.entries("strategy")]
+BALANCERS = [f"concat+{e.name}++sgd" for e in REGISTRY.entries("balancer")]
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def run(names, folder):
+    """The weights of each case: in one process, and in each of two."""
+    tests = str(SCRIPT.parent)
+    base = {**os.environ, "PYTHONPATH": tests, "OMP_NUM_THREADS": "1"}
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    environments = [base, *({**base, **together, "RANK": rank} for rank in "01")]
+    command = [sys.executable, str(SCRIPT), str(folder), *names]
+    processes = [subprocess.Popen(command, env=e, stderr=subprocess.PIPE) for e in environments]
+    for process in processes:
+        said = process.communicate(timeout=600)[1].decode()
+        assert process.returncode == 0, said
+    return [torch.load(folder / f"{name}.pt", weights_only=True) for name in ("alone", "0", "1")]
+
+
+def check(names, folder):
+    alone, first, second = run(names, folder)
+    assert set(alone) == set(first) == set(second) and alone
+    for name, (expected, losses) in alone.items():
+        weights, theirs = first[name]
+        for key, value in expected.items():
+            assert torch.equal(weights[key], second[name][0][key]), (name, key)
+            if "num_batches_tracked" in key:
+                assert torch.equal(weights[key], value), (name, key)
+                continue
+            torch.testing.assert_close(
+                weights[key],
+                value,
+                rtol=2e-3,
+                atol=2e-4,
+                msg=lambda m, n=name, k=key: f"{n} {k}: {m}",
+            )
+        assert theirs == pytest.approx(losses, abs=2e-4), name
+
+
+def test_as_one_process(tmp_path):
+    check(QUICK, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_strategy(tmp_path):
+    check(STRATEGIES, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_balancer(tmp_path):
+    check(BALANCERS, tmp_path)
+
+
+def torchrun(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port",
+         str(free_port()), "-m", "fusion", "run", *arguments],
+        capture_output=True, text=True, cwd=cwd, check=False, timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_whole_run(tmp_path):
+    """Speaks once, finishes, and goes on where it was stopped."""
+    demo = ["--set", "demo.speakers=6", "--set", "demo.clips=2", "--cache", "cache", *SMALL]
+    said = torchrun("--epochs", "2", "--out", "run", *demo, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("validation UAR") == 1  # of the table
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["verdict"] in said.stdout
+    for model, epochs in {"mel": 2, "persistence": 2, "fused": 1, "control": 3}.items():
+        summary = json.loads((tmp_path / f"run/fold0/{model}/training.json").read_text())
+        assert summary["epoch"] == epochs
+        lines = (tmp_path / f"run/fold0/{model}/epochs.jsonl").read_text().splitlines()
+        assert len(lines) == epochs
+    again = torchrun("--resume", "run", cwd=tmp_path)
+    assert again.returncode == 0 and results["verdict"] in again.stdout
+    refused = torchrun("--tune", "3", "--out", "tuned", *demo, cwd=tmp_path)
+    assert refused.returncode != 0 and "torchrun goes without --tune" in refused.stderr

@@ -1,0 +1,288 @@
+"""Fused models that start from their baselines: weights, epoch 0, budget, rates, resumption."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fusion import Balancer
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.registry.registry import Registry
+from fusion.core.runs import balancing
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.execution.jobs import FUSED, Training, epochs_of
+from fusion.core.testing.checks.problem import SmallStrategy, small_baselines, small_trainer
+from fusion.plugins.balancers.pretrain import Pretrain
+from fusion.plugins.strategies.gated import Gated
+
+
+def started(**options):
+    return small_trainer([], 2, from_baselines=True, **options)
+
+
+def weights(model):
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+class Adopts(SmallStrategy):
+    """Takes the heads of the baselines: its scores are the sum of theirs."""
+
+    name = "adopts"
+
+    def adopt(self, baselines):
+        heads = [baselines[m].model.strategy.linear for m in self.order]
+        with torch.no_grad():
+            self.head.weight.copy_(torch.cat([head.weight for head in heads], dim=1))
+            self.head.bias.copy_(sum(head.bias for head in heads))
+
+
+# -- the weights -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, Adopts, Gated])
+def test_before_the_first_step_every_branch_is_its_baseline(strategy):
+    trainer, baselines = started(strategy=strategy), small_baselines(2)
+    for m, baseline in baselines.items():
+        own, mine = baseline.model.branches[m], trainer.model.branches[m]
+        for key, value in own.state_dict().items():
+            assert torch.equal(mine.state_dict()[key], value)
+        head = baseline.model.strategy.linear
+        assert torch.equal(trainer.model.probes[m].weight, head.weight)
+        assert torch.equal(trainer.model.probes[m].bias, head.bias)
+    assert all(p.requires_grad for p in trainer.model.branches.parameters())
+
+
+def test_the_strategy_adopts_although_it_does_not_need_the_baselines():
+    trainer, baselines = started(strategy=Adopts), small_baselines(2)
+    raw, _ = trainer.features.batch(trainer.val)
+    trainer.model.eval()
+    found = trainer.model(raw)
+    expected = sum(
+        torch.nn.functional.linear(
+            trainer.model.branches[m](trainer.model.standardised(raw)[m]),
+            b.model.strategy.linear.weight,
+            b.model.strategy.linear.bias,
+        )
+        for m, b in baselines.items()
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_from_scratch_nothing_is_taken():
+    plain = small_trainer([], 2, strategy=Adopts)
+    assert not plain.context.baselines
+    assert plain.fit().start is None
+
+
+# -- epoch 0 ---------------------------------------------------------------------------
+
+
+def test_the_start_is_validated_as_epoch_0():
+    seen = []
+    trainer = started(strategy=Adopts, on_epoch=lambda r: seen.append(r["epoch"]))
+    before = weights(trainer.model)
+    # The start is validated with the weights as they are.
+    first = {}
+    keep = trainer._keep_best
+
+    def watched(record):
+        if not first:
+            first.update(weights(trainer.model))
+        keep(record)
+
+    trainer._keep_best = watched
+    progress = trainer.fit()
+    assert all(torch.equal(first[k], before[k]) for k in before)
+    start = progress.start
+    assert start["epoch"] == 0
+    assert {"val_uar", "val_loss", "val_uar.voice", "val_uar.face"} <= set(start)
+    # It is no epoch of training.
+    assert [r["epoch"] for r in progress.history] == seen == [1, 2]
+    assert progress.epoch == 2 and progress.step == 2 * 5
+
+
+def test_a_start_that_nothing_beats_is_handed_out():
+    """With steps of no length every epoch is as good as the start, and the first of equals wins."""
+    trainer = started(strategy=Adopts, lr=1e-12, epochs=3)
+    before = weights(trainer.model)
+    progress = trainer.fit()
+    assert progress.best_epoch == 0
+    assert progress.best_uar == progress.best_score == progress.start["val_uar"]
+    after = weights(trainer.model)
+    assert all(torch.equal(after[k], before[k]) for k in before)
+
+
+def test_the_start_loses_to_an_epoch_that_is_better():
+    trainer = started(strategy=SmallStrategy, lr=3e-2, epochs=8, branch_rate=1.0, smooth=1)
+    progress = trainer.fit()
+    assert progress.best_epoch > 0
+    assert progress.best_uar > progress.start["val_uar"]
+
+
+def test_the_start_stands_for_itself_in_the_mean_over_epochs():
+    trainer = started(smooth=2)
+    kept = []
+    for epoch, score in enumerate([0.6, 0.5, 0.9, 0.1]):
+        record = {"epoch": epoch, "val_uar": score, "val_loss": 1.0}
+        trainer._keep_best(record)
+        if epoch:
+            trainer.progress.history.append(record)
+        kept.append(trainer.progress.best_epoch)
+    # Scores 0.6, 0.5, (0.5 + 0.9) / 2 = 0.7, 0.5: the start does not lift epoch 1.
+    assert kept == [0, 0, 2, 2]
+
+
+def test_patience_counts_from_the_start():
+    progress = started(strategy=Adopts, lr=1e-12, epochs=20, patience=3).fit()
+    assert (progress.best_epoch, progress.epoch) == (0, 3)
+
+
+def test_a_strategy_that_needs_baselines_has_an_epoch_0_as_well():
+    class Needs(Adopts):
+        needs_baselines = True
+
+    trainer = small_trainer([], 2, strategy=Needs)
+    rates = {(g.role, g.modality): g.lr for g in trainer.optimizer.groups}
+    assert len(set(rates.values())) == 1  # and steps of full length
+    assert trainer.fit().start["epoch"] == 0
+
+
+# -- rates and epochs ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_branches_take_shorter_steps(optimizer):
+    trainer = started(optimizer=optimizer, branch_rate=0.25, lr=0.01)
+    rates = {(g.role, g.modality): g.lr for g in trainer.optimizer.groups}
+    assert rates == {
+        ("branch", "voice"): 0.0025, ("branch", "face"): 0.0025, ("head", None): 0.01,
+        ("probe", "voice"): 0.01, ("probe", "face"): 0.01,
+    }  # fmt: skip
+
+
+def test_epochs_of_fine_tuning_are_a_share_and_one_at_least():
+    def count(**settings):
+        return TrainConfig(**settings).finetuning.epochs
+
+    assert count() == 20 and count(epochs=80, finetune=1.0) == 80
+    assert count(epochs=10) == 2 and count(epochs=1) == count(epochs=2) == 1
+    assert count(epochs=100, finetune=0.001) == 1
+    assert replace(TrainConfig().finetuning, epochs=80) == TrainConfig()  # and nothing else
+
+
+@pytest.mark.parametrize("bad", [{"finetune": 0.0}, {"finetune": 1.5}, {"branch_rate": 0.0}])
+def test_settings_out_of_range(bad):
+    (name,) = bad
+    with pytest.raises(ParameterError, match=f"train.{name} must be"):
+        TrainConfig(**bad)
+    with pytest.raises(ParameterError, match="train.start must be"):
+        _ = RunConfig(("demo",), settings={"train": {"start": "nowhere"}}).train
+
+
+class Begins(Balancer):
+    """Decides about the start."""
+
+    name = "begins"
+    takes_over = ("start",)
+
+
+class Standing:
+    """A registry of one strategy and some balancers."""
+
+    def __init__(self, *balancers, needs=False):
+        self.balancers = {b.name: b for b in balancers}
+        self.needs = needs
+
+    def balancer(self, name):
+        return self.balancers[name]
+
+    def strategy(self, name):
+        return type("S", (SmallStrategy,), {"needs_baselines": self.needs})
+
+
+def asked(registry, **train):
+    config = RunConfig(
+        ("demo",), strategy="x", balancers=tuple(registry.balancers), settings={"train": train}
+    )
+    return (
+        balancing.starts_from_baselines(config, registry),
+        balancing.needs_baselines(config, registry),
+        {m: epochs_of(config, Training(0, m), registry) for m in ("mel", FUSED)},
+        balancing.control_epochs(config, registry),
+    )
+
+
+def test_who_starts_how_and_for_how_many_epochs():
+    def told(registry, **train):
+        starts, needs, epochs, control = asked(registry, epochs=40, **train)
+        return starts, needs, *epochs.values(), control
+
+    # starts, needs baselines, epochs of a baseline, of the fused model, of the control.
+    assert told(Standing()) == (True, True, 40, 10, 50)
+    assert told(Standing(), finetune=0.5) == (True, True, 40, 20, 60)
+    assert told(Standing(), start="scratch") == (False, False, 40, 40, 0)
+    assert told(Standing(needs=True), start="scratch") == (False, True, 40, 40, 80)
+    assert told(Standing(Begins)) == (False, False, 40, 40, 0)
+    assert told(Standing(Pretrain)) == (False, True, 40, 40, 80)
+
+
+@pytest.mark.parametrize("name", ["pretrain", "reconboost"])
+def test_balancers_that_decide_about_the_start(name):
+    assert "start" in Registry().balancer(name).takes_over
+
+
+def test_two_that_decide_about_the_start_are_refused():
+    class Too(Begins):
+        name = "too"
+
+    with pytest.raises(ParameterError, match="both decide which weights the branches start from"):
+        balancing.check_composition([Begins(), Too()])
+
+
+# -- resumption ------------------------------------------------------------------------
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("strategy", [Adopts, Gated])
+def test_a_training_stopped_after_the_start_ends_in_the_same_bits(tmp_path, strategy, after):
+    def stop(record):
+        if record["epoch"] == after:
+            raise StopError
+
+    options = {"strategy": strategy, "epochs": 3, "average": 0.9}
+    whole = started(**options)
+    expected = whole.fit()
+    path = tmp_path / "checkpoint.pt"
+    cut = started(checkpoint=path, on_epoch=stop, **options)
+    if not after:  # the start is saved before anything is reported
+
+        def stop_at_once(epoch):
+            raise StopError
+
+        cut._epoch = stop_at_once
+    with pytest.raises(StopError):
+        cut.fit()
+    again = started(checkpoint=path, **options)
+    validated = []
+    validate = again._validate
+
+    def watched():
+        validated.append(again.progress.epoch)
+        return validate()
+
+    again._validate = watched
+    found = again.fit()
+    assert len(validated) == 3 - after  # the start is not validated again
+    strip = {"seconds"}
+    for one, other in zip(found.history, expected.history, strict=True):
+        assert {k: v for k, v in one.items() if k not in strip} == {
+            k: v for k, v in other.items() if k not in strip
+        }
+    assert found.start == expected.start and found.best_epoch == expected.best_epoch
+    first, second = weights(whole.model), weights(again.model)
+    assert all(torch.equal(first[k], second[k]) for k in first)

@@ -1,0 +1,594 @@
+"""One step of training, and the hooks of the contract in it."""
+
+import numpy as np
+import pytest
+import torch
+from arrays import Rows
+from torch import nn
+from torch.nn import functional
+
+from fusion import Balancer, Clips, Modality, Pass, Strategy
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.data.features import Features
+from fusion.core.registry.registry import Registry
+from fusion.core.testing.checks.problem import (
+    ByName,
+    SmallMaps,
+    SmallStrategy,
+    one_step,
+    small_trainer,
+)
+from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+from fusion.core.training.step import laid_out
+from fusion.core.training.trainer import Trainer
+
+PLAIN = {"optimizer": "sgd", "weight_decay": 0.0, "clip": 0.0, "average": 0.0}
+
+
+def weights(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def moved(before, model):
+    """Names of what has changed, down to the branch: "branches.voice", "probes.voice", ..."""
+    after = model.state_dict()
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
+    return {
+        ".".join(k.split(".")[:2]) if not k.startswith("strategy") else "strategy" for k in changed
+    }
+
+
+class Spy(Balancer):
+    """Base of the balancers of a test."""
+
+    name = "spy"
+
+
+# -- passes ----------------------------------------------------------------------------
+
+
+class OneByOne(Spy):
+    takes_over = ("passes",)
+
+    def __init__(self, names=None):
+        self.names = names
+        self.seen = []
+
+    def passes(self, step):
+        return [Pass((m,)) for m in self.names or step.modalities]
+
+    def gradients(self, gradients, step):
+        self.seen.append((step.current.modalities, gradients.modalities))
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+def test_each_pass_is_a_step_of_the_optimiser_for_what_it_shows(modalities):
+    balancer = OneByOne()
+    trainer = small_trainer([balancer], modalities, optimizer="adamw", average=0.0)
+    names = trainer.model.modalities
+    one_step(trainer)
+    assert balancer.seen == [((m,), [m]) for m in names]
+    state = trainer.optimizer.state_dict()["state"]
+    counts = [
+        {int(state[i]["step"]) for i in group["params"]}
+        for group in trainer.optimizer.state_dict()["param_groups"]
+    ]
+    # Groups: branches, head, probes. The head takes a step in every pass, all others one.
+    assert counts == [{1}] * modalities + [{modalities}] + [{1}] * modalities
+
+
+def test_a_branch_that_no_pass_shows_stays_and_so_does_its_momentum():
+    trainer = small_trainer([OneByOne(["face"])], 3, optimizer="adamw", average=0.0)
+    before = weights(trainer.model)
+    one_step(trainer)
+    # Not even weight decay; the probes learn whatever is shown.
+    assert moved(before, trainer.model) == {
+        "branches.face", "strategy", "probes.voice", "probes.face", "probes.text",
+    }  # fmt: skip
+
+
+def test_passes_by_hand():
+    """Two steps of plain SGD, worked out with autograd on a copy of the model."""
+    trainer = small_trainer([OneByOne()], 2, **PLAIN)
+    twin = small_trainer([], 2, **PLAIN)
+    step = one_step(trainer)
+    model, rate = twin.model, trainer.optimizer.schedule(0) * trainer.config.lr
+    velocity = {}
+    shown_scores = []
+    for shown in ("voice", "face"):
+        encoded = model.encode(step.inputs)
+        given = {m: z if m == shown else 0 * z.detach() for m, z in encoded.embeddings.items()}
+        scores = model.fuse(given)
+        shown_scores.append(scores.detach())
+        loss = functional.cross_entropy(scores, step.labels)
+        trained = [*model.branches[shown].parameters(), *model.strategy.parameters()]
+        gradients = torch.autograd.grad(loss, trained)
+        with torch.no_grad():
+            for p, g in zip(trained, gradients, strict=True):
+                velocity[p] = 0.9 * velocity[p] + g if p in velocity else g.clone()
+                p -= rate * (g + 0.9 * velocity[p])  # Nesterov
+    for name in ("branches", "strategy"):
+        found, expected = getattr(trainer.model, name), getattr(model, name)
+        for a, b in zip(found.parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(a, b)
+    torch.testing.assert_close(step.logits, torch.stack(shown_scores).mean(dim=0))
+
+
+def test_a_pass_of_a_branch_that_has_changed_sees_it_changed():
+    """Twice everything: the second pass needs a forward pass of its own."""
+
+    class Twice(Spy):
+        takes_over = ("passes",)
+
+        def __init__(self):
+            self.seen = []
+
+        def passes(self, step):
+            return [Pass(), Pass()]
+
+        def losses(self, losses, step):
+            self.seen.append(step.embeddings["voice"].detach().clone())
+            return losses
+
+    balancer = Twice()
+    one_step(small_trainer([balancer], 2, **PLAIN))
+    assert not torch.equal(*balancer.seen)
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_losses_on_the_branches_go_with_passes(strategy):
+    """A loss that reaches another branch than the pass shows: that one is encoded again."""
+
+    class All(OneByOne):
+        def losses(self, losses, step):
+            return losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
+
+    balancer = All()
+    one_step(small_trainer([balancer], 3, strategy=strategy, **PLAIN))
+    assert [reached for _, reached in balancer.seen] == [["voice", "face", "text"]] * 3
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_a_loss_on_the_shown_branch_goes_with_passes(strategy):
+    """The probes have changed between the passes, the other branches have not."""
+
+    class Shown(OneByOne):
+        def losses(self, losses, step):
+            (m,) = step.current.modalities
+            return losses | {f"unimodal.{m}": step.unimodal_loss(m)}
+
+    balancer = Shown()
+    trainer = small_trainer([balancer], 3, strategy=strategy, **PLAIN)
+    before = weights(trainer.model)
+    one_step(trainer)
+    if strategy is SmallStrategy:  # with maps the first pass trains every pooling
+        assert balancer.seen == [((m,), [m]) for m in trainer.model.modalities]
+    assert {"branches.voice", "branches.face", "branches.text"} <= moved(before, trainer.model)
+
+
+def test_a_representation_that_mixes_branches_goes_with_passes():
+    class Mixed(OneByOne):
+        def representations(self, representations, step):
+            total = sum(representations.values())
+            return dict.fromkeys(representations, total)
+
+    balancer = Mixed()
+    one_step(small_trainer([balancer], 2, **PLAIN))
+    assert [reached for _, reached in balancer.seen] == [["voice", "face"]] * 2
+
+
+# -- present ---------------------------------------------------------------------------
+
+
+class Hide(Spy):
+    """Hides `modality` of the clips in `rows`."""
+
+    def __init__(self, column, rows):
+        self.column, self.rows = column, rows
+        self.logits_seen = None
+
+    def present(self, present, step):
+        present = present.clone()
+        present[self.rows, self.column] = False
+        return present
+
+    def logits(self, logits, step):
+        self.logits_seen = logits
+        return logits
+
+
+def test_absent_is_blank_and_its_branch_learns_nothing():
+    trainer = small_trainer([Hide(1, slice(None))], 2, **PLAIN)
+    before = weights(trainer.model)
+    step = one_step(trainer)
+    assert "branches.face" not in moved(before, trainer.model)
+    assert "branches.voice" in moved(before, trainer.model)
+    # The head saw zeros: scores of the first modality alone, and its own columns.
+    head = before["strategy.head.weight"]
+    seen = step.representations["voice"].detach()
+    expected = seen @ head[:, :6].T + before["strategy.head.bias"]
+    torch.testing.assert_close(step.logits.detach(), expected)
+
+
+def test_absence_is_each_clip_s_own():
+    rows = torch.tensor([0, 3])
+    trainer = small_trainer([Hide(0, rows)], 2, **PLAIN)
+    step = one_step(trainer)
+    gradient = torch.autograd.grad(
+        trainer.model.fuse(leaves := {m: x.detach().requires_grad_() for m, x in
+                                      step.representations.items()}, step.present).sum(),
+        list(leaves.values()),
+    )  # fmt: skip
+    silent = gradient[0].abs().sum(dim=1) == 0
+    assert silent.nonzero().flatten().tolist() == [0, 3]
+    assert not (gradient[1].abs().sum(dim=1) == 0).any()
+
+
+class Told(Strategy):
+    """Notes what it is told of absence."""
+
+    name = "told"
+    accepts_missing = True
+
+    def __init__(self, dims, num_classes):
+        super().__init__()
+        self.head = nn.Linear(6, num_classes)
+        self.seen = []
+
+    def forward(self, inputs, present=None):
+        self.seen.append(present)
+        return self.head(sum(inputs.values()))
+
+
+def test_a_strategy_that_knows_absence_is_told_and_never_of_nothing():
+    trainer = small_trainer([Hide(slice(None), torch.tensor([1]))], 2, strategy=Told, **PLAIN)
+    step = one_step(trainer, clips=3)
+    assert step.present.tolist() == [[True, True], [False, False], [True, True]]
+    (seen,) = trainer.model.strategy.seen
+    assert seen.tolist() == [[True, True]] * 3  # of a clip without anything, all is blank
+    plain = small_trainer([], 2, strategy=Told, **PLAIN)
+    one_step(plain)
+    assert plain.model.strategy.seen == [None]  # nobody can hide anything
+
+
+def test_a_pass_tells_what_it_leaves_out():
+    trainer = small_trainer([OneByOne()], 2, strategy=Told, **PLAIN)
+    one_step(trainer, clips=2)
+    seen = [present.tolist() for present in trainer.model.strategy.seen]
+    assert seen == [[[True, False]] * 2, [[False, True]] * 2]
+
+
+def test_clips_say_what_they_show():
+    trainer = small_trainer([], 2, **PLAIN)
+    trainer.stepper.absences = True
+    present = np.array([[True, False], [True, True]])
+    step = trainer.stepper.step(1, 0, Clips(np.array([0, 1]), present), torch.Generator())
+    assert step.present.tolist() == present.tolist()
+
+
+# -- losses and their gradients --------------------------------------------------------
+
+
+class Separate(Spy):
+    separate = True
+
+    def losses(self, losses, step):
+        self.step = step
+        self.terms = losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.modalities}
+        return self.terms
+
+    def gradients(self, gradients, step):
+        self.found = gradients
+        self.whole = {m: [g.clone() for g in gradients[m]] for m in gradients.modalities}
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_parts_are_each_loss_s_own_gradient(strategy, modalities):
+    balancer = Separate()
+    trainer = small_trainer([balancer], modalities, strategy=strategy, **PLAIN)
+    twin = small_trainer([], modalities, strategy=strategy, **PLAIN)
+    step = one_step(trainer)
+    found, model = balancer.found, twin.model
+    assert found.losses == ["fused", *(f"unimodal.{m}" for m in model.modalities)]
+    encoded = model.encode(step.inputs)
+    made = encoded.embeddings
+    if encoded.maps:
+        made = {m: model.branches[m].pool(x) for m, x in encoded.maps.items()}
+    terms = {"fused": model.fuse(model.strategy_inputs(encoded))}
+    for m, z in made.items():
+        probe = model.probes[m]
+        terms[f"unimodal.{m}"] = z @ probe.weight.detach().T + probe.bias.detach()
+    for m in model.modalities:
+        own = list(model.branches[m].parameters())
+        for loss, scores in terms.items():
+            expected = torch.autograd.grad(
+                functional.cross_entropy(scores, step.labels), own, retain_graph=True,
+                allow_unused=True,
+            )  # fmt: skip
+            for a, b in zip(found.part(loss, m), expected, strict=True):
+                torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b)
+
+
+def test_parts_sum_to_the_whole():
+    balancer = Separate()
+    trainer = small_trainer([balancer], 3, strategy=ByName, **PLAIN)
+    one_step(trainer)
+    for m, whole in balancer.whole.items():
+        parts = [balancer.found.part(loss, m) for loss in balancer.found.losses]
+        for i, g in enumerate(whole):
+            torch.testing.assert_close(g, torch.stack([part[i] for part in parts]).sum(dim=0))
+
+
+def test_separately_or_at_once_is_the_same_step():
+    class AtOnce(Separate):
+        separate = False
+
+    for strategy in (SmallStrategy, SmallMaps):
+        models = []
+        for balancer in (Separate(), AtOnce()):
+            trainer = small_trainer([balancer], 2, strategy=strategy, **PLAIN)
+            one_step(trainer)
+            models.append(trainer.model)
+        assert balancer.found.losses == []  # nobody asked
+        for a, b in zip(*(model.parameters() for model in models), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_separate_gradients_are_laid_out_as_their_parameters():
+    """autograd.grad does not do that, and a fused optimiser takes it for granted."""
+    parameter = torch.nn.Parameter(torch.zeros(2, 3, 4, 4))
+    gradient = torch.arange(96.0).view(2, 3, 4, 4)
+    found = laid_out(gradient.contiguous(memory_format=torch.channels_last), parameter)
+    assert found.stride() == parameter.stride()
+    assert torch.equal(found, gradient)
+    lasting = torch.nn.Parameter(parameter.contiguous(memory_format=torch.channels_last))
+    assert laid_out(gradient, lasting).stride() == lasting.stride()
+
+
+class Asks(Balancer):
+    """Asks for separate gradients and does nothing with them."""
+
+    name = "asks"
+    separate = True
+
+
+def test_asking_for_separate_gradients_changes_no_training():
+    """Convolutions, AdamW: the same weights as without, up to rounding."""
+    rng = np.random.default_rng(0)
+    modalities = {m: Modality(m, (1, 16, 16), ("channel", "frequency", "time")) for m in "ab"}
+    targets = np.arange(48) % 3
+    arrays = {m: rng.normal(size=(48, 1, 16, 16)).astype(np.float32) for m in "ab"}
+    for m in "ab":
+        arrays[m][np.arange(48), 0, targets * 4] += 2.0
+    parts = tuple(BranchSpec(m, "cnn", {"blocks": 3, "channels": 8}) for m in modalities.values())
+    found = []
+    for balancers in ([], [Asks()]):
+        features = Features(modalities, {m: Rows(a) for m, a in arrays.items()}, targets,
+                            torch.device("cpu"), resident_bytes=10**9)  # fmt: skip
+        model = build_model(ModelSpec(parts, 3, 8, "concat"), Registry(), 0)
+        config = TrainConfig(epochs=4, batch_size=12, dim=8, precision="float32", patience=0)
+        trainer = Trainer(model, features, np.arange(36), np.arange(36, 48), config,
+                          balancers=balancers)  # fmt: skip
+        trainer.fit()
+        found.append(weights(model))
+    for name, plain in found[0].items():
+        torch.testing.assert_close(found[1][name], plain, rtol=1e-3, atol=1e-4)
+
+
+class Turns(Balancer):
+    name = "turns"
+    takes_over = ("passes",)
+
+    def passes(self, step):
+        return [Pass((m,)) for m in step.modalities]
+
+
+class OwnLosses(Balancer):
+    name = "own_losses"
+    separate = True
+
+    def losses(self, losses, step):
+        return losses | {f"unimodal.{m}": step.unimodal_loss(m) for m in step.shown}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_pooling_that_the_probes_moved_is_gone_through_again(optimizer):
+    """In the first pass the probes train every pooling, also of what that pass leaves out."""
+    trainer = small_trainer([OwnLosses(), Turns()], 3, strategy=SmallMaps, epochs=1,
+                            optimizer=optimizer)  # fmt: skip
+    encodes = []
+    encode = trainer.stepper._encode
+    trainer.stepper._encode = lambda step: (encodes.append(step.current), encode(step))
+    one_step(trainer)
+    assert [one.modalities for one in encodes[1:]] == [("voice",), ("face",)]  # before each other
+
+
+def test_with_maps_the_probes_train_the_pooling_beside_the_parts():
+    """What a balancer sees and may replace is the losses' share; the probe's comes after it."""
+    balancer = Separate()
+    # AdamW: Nesterov's momentum would change the gradients in place.
+    trainer = small_trainer([balancer], 2, strategy=SmallMaps, **{**PLAIN, "optimizer": "adamw"})
+    one_step(trainer)
+    parameters = dict(trainer.model.branches["voice"].named_parameters())
+    parts = [balancer.found.part(loss, "voice") for loss in balancer.found.losses]
+    for i, (name, parameter) in enumerate(parameters.items()):
+        total = torch.stack([part[i] for part in parts]).sum(dim=0)
+        torch.testing.assert_close(balancer.whole["voice"][i], total)
+        rest = parameter.grad - total
+        if name.startswith("embed"):
+            # unimodal_loss has the same value and the same gradient as the probe's own.
+            torch.testing.assert_close(rest, balancer.found.part("unimodal.voice", "voice")[i])
+        else:
+            torch.testing.assert_close(rest, torch.zeros_like(rest))
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_a_unimodal_loss_reaches_its_branch_and_no_probe(strategy):
+    class Only(Spy):
+        def losses(self, losses, step):
+            self.loss = step.unimodal_loss("voice")
+            self.own = step.unimodal_losses["voice"]
+            return {"unimodal.voice": self.loss}
+
+        def gradients(self, gradients, step):
+            self.modalities = gradients.modalities
+            self.probe = step.model.probes["voice"].weight.grad.clone()
+
+    balancer = Only()
+    trainer = small_trainer([balancer], 2, strategy=strategy, **PLAIN)
+    before = weights(trainer.model)
+    step = one_step(trainer)
+    torch.testing.assert_close(balancer.loss, balancer.own)
+    assert "branches.voice" in moved(before, trainer.model)
+    assert "strategy" not in moved(before, trainer.model)
+    if strategy is SmallStrategy:  # with maps each probe trains its branch's pooling
+        assert balancer.modalities == ["voice"]
+    # The probe's gradient is that of one loss, its own: p - onehot times the embedding.
+    z = step.encoded.embeddings["voice"].detach()
+    probabilities = (z @ before["probes.voice.weight"].T + before["probes.voice.bias"]).softmax(1)
+    expected = (probabilities - torch.eye(3)[step.labels]).T @ z / len(z)
+    torch.testing.assert_close(balancer.probe, expected)
+
+
+def test_several_balancers_see_what_the_one_before_left():
+    class Doubles(Spy):
+        def inputs(self, inputs, step):
+            return {m: 2 * x for m, x in inputs.items()}
+
+        def representations(self, representations, step):
+            return {m: 2 * x for m, x in representations.items()}
+
+        def logits(self, logits, step):
+            return 2 * logits
+
+        def losses(self, losses, step):
+            return {k: 2 * loss for k, loss in losses.items()}
+
+        def gradients(self, gradients, step):
+            for m in gradients.modalities:
+                gradients.scale(m, 2.0)
+            self.factors = dict(gradients.factors)
+
+    plain = one_step(small_trainer([], 2, **PLAIN))
+    first, second = Doubles(), Doubles()
+    trainer = small_trainer([first, second], 2, **PLAIN)
+    step = one_step(trainer)
+    torch.testing.assert_close(step.inputs["voice"], 4 * plain.inputs["voice"])
+    fused = small_trainer([], 2, **PLAIN).model.fuse(step.representations).detach()
+    torch.testing.assert_close(step.logits.detach(), 4 * fused)
+    torch.testing.assert_close(step.fused_loss, step.cross_entropy(step.logits))
+    assert {m: float(f) for m, f in first.factors.items()} == {"voice": 2.0, "face": 2.0}
+    assert {m: float(f) for m, f in second.factors.items()} == {"voice": 4.0, "face": 4.0}
+
+
+def test_no_gradient_no_call():
+    class Never(Spy):
+        def representations(self, representations, step):
+            return {m: x.detach() for m, x in representations.items()}
+
+        def gradients(self, gradients, step):
+            raise AssertionError("no branch has a gradient")
+
+    trainer = small_trainer([Never()], 2, **PLAIN)
+    before = weights(trainer.model)
+    one_step(trainer)
+    assert moved(before, trainer.model) == {"strategy", "probes.voice", "probes.face"}
+
+
+# -- what the strategy makes of a part of the modalities -------------------------------
+
+
+class Normed(SmallStrategy):
+    """With running statistics."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.norm = nn.BatchNorm1d(num_classes)
+
+    def forward(self, inputs):
+        return self.norm(super().forward(inputs))
+
+
+def test_fuse_leaves_running_statistics_alone():
+    class Asks(Spy):
+        def losses(self, losses, step):
+            norm = step.model.strategy.norm
+            before = {k: v.clone() for k, v in norm.state_dict().items()}
+            self.contributions = step.contributions
+            step.fuse(["voice"])
+            after = norm.state_dict()
+            assert all(torch.equal(before[k], after[k]) for k in before)
+            assert norm.momentum == 0.1 and norm.training
+            return losses
+
+    asking, plain = (small_trainer(b, 2, strategy=Normed) for b in ([Asks()], []))
+    one_step(asking), one_step(plain)
+    found, expected = (t.model.strategy.norm.state_dict() for t in (asking, plain))
+    assert all(torch.equal(found[k], expected[k]) for k in expected)
+    assert int(found["num_batches_tracked"]) == 1
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+def test_contributions_sum_to_all_minus_none(modalities):
+    class Asks(Spy):
+        def losses(self, losses, step):
+            self.total = sum(step.contributions.values())
+            self.all, self.none = step.fuse(step.modalities), step.fuse([])
+            self.logits_then = step.logits
+            return losses
+
+    balancer = Asks()
+    one_step(small_trainer([balancer], modalities, strategy=ByName))
+    torch.testing.assert_close(balancer.total, balancer.all - balancer.none)
+    torch.testing.assert_close(balancer.all, balancer.logits_then)
+
+
+def test_contributions_of_two_by_hand():
+    """ByName: f = head(tanh(a + b)); phi_a = (f(a) - f() + f(a, b) - f(b)) / 2."""
+
+    class Asks(Spy):
+        def losses(self, losses, step):
+            strategy, x = step.model.strategy, step.representations
+            a, b = (strategy.mix[m](x[m]) for m in ("voice", "face"))
+            f = {
+                "": strategy.head(0 * a),
+                "a": strategy.head(a.tanh()),
+                "b": strategy.head(b.tanh()),
+                "ab": strategy.head((a + b).tanh()),
+            }
+            self.expected = (f["a"] - f[""] + f["ab"] - f["b"]) / 2
+            self.found = step.contributions["voice"]
+            return losses
+
+    balancer = Asks()
+    one_step(small_trainer([balancer], 2, strategy=ByName))
+    torch.testing.assert_close(balancer.found, balancer.expected)
+
+
+def test_in_a_pass_fuse_sees_no_more_than_the_pass():
+    class Asks(OneByOne):
+        def losses(self, losses, step):
+            torch.testing.assert_close(step.fuse(step.modalities), step.logits)
+            self.seen.append("asked")
+            return losses
+
+        def gradients(self, gradients, step):
+            pass
+
+    balancer = Asks()
+    trainer = small_trainer([balancer], 2, strategy=Told, **PLAIN)
+    one_step(trainer, clips=2)
+    assert balancer.seen == ["asked", "asked"]
+    told = [present.tolist() for present in trainer.model.strategy.seen]
+    assert told[0] == told[1] == [[True, False]] * 2 and told[2] == told[3] == [[False, True]] * 2
+
+
+def test_right_and_scores_by_hand():
+    step = one_step(small_trainer([], 2, **PLAIN))
+    step.unimodal = {"voice": torch.tensor([[0.0, np.log(3.0), 0.0], [1.0, 1.0, 1.0]])}
+    step.labels = torch.tensor([1, 2])
+    step.__dict__.pop("right", None)
+    # 3 / (1 + 3 + 1) and 1 / 3.
+    torch.testing.assert_close(step.right["voice"], torch.tensor([0.6, 1 / 3]))
+    torch.testing.assert_close(step.scores()["voice"], torch.tensor(0.6 + 1 / 3))

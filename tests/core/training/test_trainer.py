@@ -1,0 +1,311 @@
+"""The training loop on a made-up problem of two modalities."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from arrays import Rows
+
+from fusion import Balancer, Modality
+from fusion.core.contracts.errors import TrainingError
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.data.features import Features
+from fusion.core.registry.registry import Registry
+from fusion.core.training.inference import predict
+from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+from fusion.core.training.trainer import Trainer
+
+CLASSES = 3
+CONFIG = TrainConfig(epochs=4, batch_size=8, dim=6, lr=1e-2, patience=0, precision="float32")
+TRAIN, VAL = np.arange(0, 60), np.arange(60, 90)
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry()
+
+
+def problem(scale=1.0):
+    """90 clips; the class shows in both modalities, more clearly in `a`."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(90) % CLASSES
+    a = rng.normal(size=(90, 1, 8, 8)).astype(np.float32)
+    a[np.arange(90), 0, targets * 2] += 2.0
+    b = (scale * (rng.normal(size=(90, 5)) + targets[:, None])).astype(np.float32)
+    modalities = {
+        "a": Modality("a", (1, 8, 8), ("channel", "frequency", "time")),
+        "b": Modality("b", (5,)),
+    }
+    return Features(
+        modalities, {"a": Rows(a), "b": Rows(b)}, targets, torch.device("cpu"), resident_bytes=10**9
+    )
+
+
+def model_of(features, registry, seed=0, strategy="gated"):
+    branches = tuple(
+        BranchSpec(m, "cnn" if m.axes else "mlp", {"blocks": 2, "channels": 4} if m.axes else {})
+        for m in features.modalities.values()
+    )
+    return build_model(ModelSpec(branches, CLASSES, CONFIG.dim, strategy), registry, seed)
+
+
+def trainer(registry, *, config=CONFIG, features=None, strategy="gated", **options):
+    features = features or problem()
+    model = model_of(features, registry, strategy=strategy)
+    return Trainer(model, features, TRAIN, VAL, config, **options)
+
+
+def weights(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def test_it_learns_and_reports(registry):
+    one = trainer(registry, config=TrainConfig(epochs=15, batch_size=8, dim=6, lr=1e-2))
+    progress = one.fit()
+    last = progress.history[-1]
+    assert progress.best_uar > 0.7
+    assert progress.best_uar == progress.history[progress.best_epoch - 1]["val_uar"]
+    assert {"train_loss", "train_uar", "val_uar", "val_loss", "val_uar.a", "val_uar.b",
+            "weight.a", "weight.b", "seconds"} <= set(last)  # fmt: skip
+    assert last["weight.a"] + last["weight.b"] == pytest.approx(1, abs=1e-3)
+
+
+def test_same_seed_same_result_to_the_bit(registry):
+    runs = []
+    for _ in range(2):
+        one = trainer(registry, seed=3)
+        history = one.fit().history
+        runs.append(([{k: v for k, v in r.items() if k != "seconds"} for r in history],
+                     weights(one.model)))  # fmt: skip
+    assert runs[0][0] == runs[1][0]
+    assert all(torch.equal(runs[0][1][k], runs[1][1][k]) for k in runs[0][1])
+
+
+def test_afterwards_the_model_holds_its_best_epoch(registry):
+    one = trainer(registry)
+    progress = one.fit()
+    found = predict(one.model, one.features, VAL).probabilities.argmax(1)
+    truth = one.features.targets.numpy()[VAL]
+    recall = np.mean([(found[truth == c] == c).mean() for c in range(CLASSES)])
+    assert recall == pytest.approx(progress.best_uar, abs=1e-4)
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(registry, tmp_path: Path):
+    class StopError(Exception):
+        pass
+
+    def stop_after_two(record):
+        if record["epoch"] == 2:
+            raise StopError
+
+    whole = trainer(registry, balancers=[Registry().balancer("gradscale")()])
+    whole.fit()
+    path = tmp_path / "checkpoint.pt"
+    options = {"checkpoint": path}
+    with pytest.raises(StopError):
+        trainer(registry, balancers=[registry.balancer("gradscale")()],
+                on_epoch=stop_after_two, **options).fit()  # fmt: skip
+    seen = []
+    again = trainer(registry, balancers=[registry.balancer("gradscale")()],
+                    on_epoch=lambda r: seen.append(r["epoch"]), **options)  # fmt: skip
+    again.fit()
+    assert seen == [1, 2, 3, 4]  # the past is told again
+    first, second = weights(whole.model), weights(again.model)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_other_clips_leave_no_trace_in_what_is_trained(registry):
+    """Other values in validation and test clips change neither statistics nor a step.
+
+    Of a strategy that reads validation (`gated`) the loss depends on what was fitted there.
+    """
+    plain = trainer(registry, strategy="concat")
+    features = problem()
+    features._resident["b"][60:] *= 100
+    features.arrays["b"].array[60:] *= 100
+    spoiled = trainer(registry, features=features, strategy="concat")
+    losses = [[r["train_loss"] for r in t.fit().history] for t in (plain, spoiled)]
+    assert losses[0] == losses[1]
+    assert torch.equal(spoiled.model.standardise["b"].mean, plain.model.standardise["b"].mean)
+
+
+def test_resident_or_gathered_makes_no_difference(registry):
+    resident = problem()
+    gathered = Features(resident.modalities, resident.arrays, resident.targets.numpy(),
+                        torch.device("cpu"), resident_bytes=0)  # fmt: skip
+    assert resident.resident and not gathered.resident
+    one, two = trainer(registry, features=resident), trainer(registry, features=gathered)
+    one.fit(), two.fit()
+    first, second = weights(one.model), weights(two.model)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_the_best_epoch_has_the_highest_mean_over_recent_epochs(registry):
+    one = trainer(registry, config=TrainConfig(dim=6, smooth=2))
+    kept = []
+    for epoch, score in enumerate([0.2, 0.9, 0.1, 0.6, 0.7, 0.6], start=1):
+        record = {"epoch": epoch, "val_uar": score, "val_loss": 1.0}
+        one._keep_best(record)
+        one.progress.history.append(record)
+        kept.append(one.progress.best_epoch)
+    # Means of two: 0.2, 0.55, 0.5, 0.35, 0.65, 0.65. A lucky 0.9 does not win, nor a tie.
+    assert kept == [1, 2, 2, 2, 5, 5]
+    assert one.progress.best_uar == 0.7
+
+
+def test_patience_stops_early(registry):
+    config = TrainConfig(epochs=50, batch_size=8, dim=6, lr=1e-9, patience=3)
+    progress = trainer(registry, config=config).fit()
+    assert progress.epoch - progress.best_epoch == 3
+    assert progress.epoch < 50
+
+
+class Recorder(Balancer):
+    name = "recorder"
+
+    def __init__(self):
+        self.calls = []
+
+    def setup(self, context):
+        assert not context.checking and context.modalities == ["a", "b"]
+        self.calls.append("setup")
+
+    def parameter_groups(self, groups):
+        self.calls.append("parameter_groups")
+        return groups
+
+    def stage(self, epoch):
+        self.calls.append("stage")
+
+    def clips(self, clips, epoch):
+        assert clips.indices.tolist() == TRAIN.tolist() and clips.present is None
+        self.calls.append("clips")
+        return clips
+
+    def epoch_start(self, epoch):
+        self.calls.append("epoch_start")
+
+    def present(self, present, step):
+        assert present.shape == (60, 2) and present.all()
+        self.calls.append("present")
+        return present
+
+    def passes(self, step):
+        assert set(step.unimodal) == {"a", "b"}
+        self.calls.append("passes")
+
+    def inputs(self, inputs, step):
+        self.calls.append("inputs")
+        return inputs
+
+    def representations(self, representations, step):
+        assert set(step.inputs) == {"a", "b"}
+        self.calls.append("representations")
+        return representations
+
+    def logits(self, logits, step):
+        assert logits.shape == (60, 3)
+        self.calls.append("logits")
+        return logits
+
+    def losses(self, losses, step):
+        assert losses == {"fused": step.fused_loss}
+        assert set(step.unimodal_losses) == set(step.unimodal) == {"a", "b"}
+        scores = step.scores()
+        assert all(0 < float(s) < len(step.labels) for s in scores.values())
+        self.calls.append("losses")
+        return losses
+
+    def gradients(self, gradients, step):
+        assert gradients.modalities == ["a", "b"]
+        assert all(float(gradients.norm(m)) > 0 for m in "ab")
+        self.calls.append("gradients")
+
+    def step_end(self, step):
+        self.calls.append("step_end")
+
+    def epoch_end(self, epoch, metrics):
+        assert metrics["val_uar"] >= 0
+        self.calls.append("epoch_end")
+
+    def metrics(self):
+        return {"recorder.calls": float(len(self.calls))}
+
+
+def test_balancers_are_called_at_the_fixed_points_in_order(registry):
+    recorder = Recorder()
+    config = TrainConfig(epochs=1, batch_size=60, dim=6)
+    progress = trainer(registry, config=config, balancers=[recorder]).fit()
+    assert recorder.calls == [
+        "setup", "parameter_groups", "stage", "epoch_start", "clips", "inputs", "present",
+        "passes", "representations", "logits", "losses", "gradients", "step_end", "epoch_end",
+    ]  # fmt: skip
+    assert progress.history[0]["recorder.calls"] == 13
+
+
+def test_a_balancers_representations_count(registry):
+    class Zero(Balancer):
+        name = "zero"
+
+        def representations(self, representations, step):
+            return {**representations, "b": torch.zeros_like(representations["b"])}
+
+    one = trainer(registry, balancers=[Zero()])
+    before = weights(one.model)
+    one.fit()
+    moved = {k for k, v in weights(one.model).items() if not torch.equal(v, before[k])}
+    assert any(k.startswith("branches.a.embed") for k in moved)
+    # No gradient reaches a branch whose embedding is replaced; weight decay and running
+    # statistics apart, so look at the bias of its last layer.
+    assert torch.allclose(one.model.branches["b"].embed.bias, before["branches.b.embed.bias"],
+                          rtol=0.05)  # fmt: skip
+
+
+def test_a_loss_that_is_not_finite_names_step_modality_and_cause(registry):
+    features = problem()
+    features._resident["b"][TRAIN[7]] = float("nan")
+    with pytest.raises(TrainingError, match=r"at step \d+ \(epoch 1\).*inputs of modality 'b'"):
+        trainer(registry, features=features).fit()
+    config = TrainConfig(epochs=3, batch_size=8, dim=6, lr=1e30, clip=0.0, optimizer="sgd")
+    with pytest.raises(TrainingError, match=r"learning rate that is too high \(train.lr=1e\+30\)"):
+        trainer(registry, config=config).fit()
+
+
+def test_probe_and_weights_come_with_predictions(registry):
+    one = trainer(registry)
+    found = predict(one.model, one.features, VAL)
+    assert found.probabilities.shape == (30, CLASSES)
+    np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
+    assert set(found.unimodal) == set(found.weights) == {"a", "b"}
+    np.testing.assert_allclose(found.weights["a"] + found.weights["b"], 1, rtol=1e-5)
+
+
+def test_a_branch_that_gets_no_gradient_is_left_to_itself(registry):
+    features = problem()
+    model = model_of(features, registry)
+    model.branches["b"].requires_grad_(False)
+    balancers = [registry.balancer("gradscale")()]
+    progress = Trainer(model, features, TRAIN, VAL, CONFIG, balancers=balancers).fit()
+    assert progress.history[-1]["gradscale.a"] == pytest.approx(1.0)
+
+
+def test_class_weights_by_hand(registry):
+    features = problem()
+    features.targets[TRAIN[:30]] = 0  # 40, 10, 10 of 60
+    one = Trainer(model_of(features, registry), features, TRAIN, VAL,
+                  TrainConfig(class_weights="balanced", dim=6))  # fmt: skip
+    counts = np.bincount(features.targets.numpy()[TRAIN], minlength=3)
+    assert one.context.class_weights.tolist() == pytest.approx((60 / (3 * counts)).tolist())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_same_training_on_cuda(registry):
+    cpu = problem()
+    features = Features(cpu.modalities, cpu.arrays, cpu.targets.numpy(), torch.device("cuda"),
+                        resident_bytes=10**9)  # fmt: skip
+    model = model_of(features, registry).to("cuda")
+    config = TrainConfig(epochs=15, batch_size=8, dim=6, lr=1e-2)
+    balancers = [registry.balancer("gradscale")()]
+    progress = Trainer(model, features, TRAIN, VAL, config, balancers=balancers).fit()
+    assert progress.best_uar > 0.7

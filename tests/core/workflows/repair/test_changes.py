@@ -1,0 +1,168 @@
+"""Prescriptions carried out on configurations, and the targets of a repair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from fusion.core.analysis.diagnosis.findings import TITLES
+from fusion.core.analysis.diagnosis.remedies import patient_of, prescriptions
+from fusion.core.contracts import Modality, Patient, Prescription, Remedy
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.config import RunConfig
+from fusion.core.training.model import BranchSpec, ModelSpec
+from fusion.core.workflows.repair import Target
+from fusion.core.workflows.repair.changes import changed, words_for
+
+# As a run stores it: every parameter of everything in use.
+STORED = RunConfig(
+    ("demo",),
+    features=("mel", "persistence"),
+    strategy="gated",
+    balancers=("gradscale",),
+    settings={
+        "gated": {"hidden": 32},
+        "gradscale": {"alpha": 0.5},
+        "train": {"lr": 3e-3, "epochs": 80},
+        "branch.mel": {"blocks": 7},
+    },
+)
+
+
+def test_settings_of_what_is_left_out_go_with_it() -> None:
+    after = changed(STORED, Prescription("normalised", (), settings={"normalised": {"hidden": 8}}))
+    assert (after.strategy, after.balancers) == ("normalised", ())
+    assert set(after.settings) == {"train", "branch.mel", "normalised"}
+    assert STORED.settings["gated"] == {"hidden": 32}  # the stored one is as it was
+
+
+def test_another_branch_has_its_own_defaults() -> None:
+    after = changed(STORED, Prescription(branches={"mel": "crnn"}))
+    assert after.branches == {"mel": "crnn"} and "branch.mel" not in after.settings
+
+
+def test_settings_are_added_to_those_there_are() -> None:
+    after = changed(STORED, Prescription(settings={"train": {"normalise": "feature"}}))
+    assert after.settings["train"] == {"lr": 3e-3, "epochs": 80, "normalise": "feature"}
+
+
+def test_what_differs_is_said_as_options() -> None:
+    offer = Prescription("residual", ("lr",), {"mel": "crnn"}, {"lr": {"branch": 0.1}})
+    assert words_for(STORED, changed(STORED, offer)) == [
+        "--strategy residual",
+        "--balance lr",
+        "--branch mel=crnn",
+        "--set lr.branch=0.1",
+    ]
+    assert words_for(STORED, STORED) == []
+    assert words_for(STORED, changed(STORED, Prescription(balancers=()))) == ["--balance none"]
+
+
+@pytest.mark.parametrize(
+    ("name", "goal"), [("minimum", 0.6), ("target", 0.62), ("stretch", 0.66), ("71.5", 0.715)]
+)
+def test_targets(name: str, goal: float) -> None:
+    assert Target(name).goal(0.6) == pytest.approx(goal)
+
+
+def test_a_target_is_never_above_all() -> None:
+    assert Target("stretch").goal(0.99) == 1
+
+
+@pytest.mark.parametrize("name", ["best", "0.7", "101", "nan", ""])
+def test_what_is_no_target(name: str) -> None:
+    with pytest.raises(ParameterError, match="--target is minimum"):
+        Target(name)
+
+
+# -- the ladder ------------------------------------------------------------------------
+
+
+@dataclass
+class Found:
+    fault: str
+    modality: str | None = None
+
+
+def patient(*faults: Found, **given) -> Patient:  # type: ignore[no-untyped-def]
+    plain = {"strategy": "concat", "balancers": (), "branches": {"mel": "cnn"},
+             "preferred": {"mel": "cnn"}}  # fmt: skip
+    return Patient(**{**plain, **given}, faults=faults)
+
+
+def ladder(*faults: Found, **given) -> list[str]:  # type: ignore[no-untyped-def]
+    return list(prescriptions(patient(*faults, **given), Registry()))
+
+
+def test_the_ladder_without_a_finding() -> None:
+    assert ladder() == [
+        "started", "adaptive", "pretrained", "levelled", "balanced", "joined", "corrected",
+        "averaged",
+    ]  # fmt: skip
+
+
+def test_a_run_that_starts_from_the_baselines_is_not_offered_that_again() -> None:
+    assert ladder(from_baselines=True) == [
+        "adaptive", "levelled", "joined", "corrected", "averaged",
+    ]  # fmt: skip
+    assert not {"started", "pretrained"} & set(ladder(balancers=("pretrain",)))
+    offers = prescriptions(patient(from_baselines=True), Registry())
+    assert offers["corrected"] == Prescription("residual")  # its branches are slow already
+
+
+def test_old_gates_and_old_balancing_are_replaced() -> None:
+    stored = {"gated": {"gate": "trained", "hidden": 32}, "gradscale": {"mode": "norms"}}
+    old = {"strategy": "gated", "balancers": ("gradscale",), "settings": stored}
+    offers = prescriptions(patient(from_baselines=True, **old), Registry())
+    assert offers["adaptive"].settings == {"gated": {"gate": "held_out"}}
+    assert offers["balanced"].settings == {"gradscale": {"mode": "progress"}}
+
+
+def test_the_start_of_a_run_is_read_from_its_configuration() -> None:
+    spec = ModelSpec((BranchSpec(Modality("mel", (1, 8, 8)), "cnn"),), 4, 64, "gated")
+    scratch = replace(STORED, settings={"train": {"start": "scratch"}})
+    for config, begun in ((STORED, True), (scratch, False)):
+        assert patient_of(config, spec, Registry(), ()).from_baselines is begun
+    other = replace(STORED, branches={"mel": "crnn"})
+    assert patient_of(other, spec, Registry(), ()).branches == {"mel": "crnn"}
+
+
+def test_what_the_diagnosis_points_to_comes_first() -> None:
+    for fault in ("held_back", "branch_imbalance"):
+        assert ladder(Found(fault, "mel"))[:3] == ["started", "pretrained", "balanced"]
+    assert ladder(Found("cold_start"))[:2] == ["started", "pretrained"]
+    for fault in ("misplaced_trust", "memorised_head"):
+        assert ladder(Found(fault))[:2] == ["adaptive", "averaged"]
+    assert ladder(Found("unexplained"))[:2] == ["started", "adaptive"]
+    assert ladder(Found("overfitting_head"), Found("cold_start"))[:3] == [
+        "levelled", "corrected", "started",
+    ]  # fmt: skip
+
+
+def test_what_is_there_already_is_not_offered() -> None:
+    stored = {"gated": {"gate": "held_out"}, "gradscale": {"mode": "progress"}}
+    given = ladder(strategy="gated", balancers=("gradscale", "pretrain"), settings=stored)
+    assert not {"adaptive", "balanced", "pretrained"} & set(given)
+
+
+def test_a_branch_is_rebuilt_where_it_is_broken_and_another_suits_better() -> None:
+    broken = Found("dead_branch", "mel")
+    assert "rebuilt" not in ladder(broken)  # it is the preferred one already
+    offers = prescriptions(patient(broken, branches={"mel": "mlp"}), Registry())
+    assert next(iter(offers)) == "rebuilt"
+    assert offers["rebuilt"].branches == {"mel": "cnn"}
+    assert "rebuilt" not in ladder(Found("dead_branch", "other"), branches={"mel": "mlp"})
+
+
+@pytest.mark.parametrize("entry", Registry().entries("remedy"), ids=lambda entry: entry.name)
+def test_every_remedy_names_faults_and_methods_that_exist(entry) -> None:  # type: ignore[no-untyped-def]
+    remedy, registry = entry.cls, Registry()
+    assert issubclass(remedy, Remedy) and set(remedy.mends) <= set(TITLES)
+    if remedy.strategy:
+        registry.strategy(remedy.strategy)
+    for name in remedy.balancers:
+        registry.balancer(name)
+    assert set(remedy.settings) <= {"train", remedy.strategy, *remedy.balancers}
+    assert remedy.__doc__

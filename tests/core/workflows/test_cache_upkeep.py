@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fusion.cache import FeatureCache, Fingerprint, Item, build, digest_many
+from fusion.cache.builds.journal import register_run
+from fusion.cache.exchange.imports import import_feature
+from fusion.cache.upkeep.verify import verify
+from fusion.core.contracts import Clip, Extractor, Recording
+from fusion.core.contracts.errors import RunError
+from fusion.core.data.dataset import RunData
+from fusion.core.data.extraction import computation_of, fingerprint_of, make_extractor, origin_of
+from fusion.core.data.splits import Split
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.run import FORMAT, RunDirectory
+from fusion.core.workflows.cache_upkeep import collect_garbage, find_runs, references, repair
+
+ANY = timedelta(0)
+SMALL = {"n_mels": 16, "frames": 32}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FeatureCache:
+    return FeatureCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[Recording]:
+    """Six recordings of noise, and a part of the last."""
+    for n in range(6):
+        noise = 0.1 * np.random.default_rng(n).standard_normal(8000)
+        soundfile.write(tmp_path / f"{n}.wav", noise, 16000)
+    whole = [Recording(tmp_path / f"{n}.wav") for n in range(6)]
+    return [*whole, Recording(tmp_path / "5.wav", 0.1, 0.4)]
+
+
+def fill(
+    cache: FeatureCache, extractor: Extractor, recordings: list[Recording]
+) -> dict[str, Recording]:
+    """Compute a feature; the recordings by key."""
+    keys = digest_many([(r.path, r.start, r.end) for r in recordings])
+    items = [Item(k, r, origin_of(r), "noise") for k, r in zip(keys, recordings, strict=True)]
+    report = build(cache, [(computation_of(extractor), items)], jobs=1)
+    assert report.computed == len(recordings)
+    return dict(zip(keys, recordings, strict=True))
+
+
+def spoil(cache: FeatureCache, feature: Fingerprint, keys: list[str]) -> None:
+    """Change a random bit of each of these arrays."""
+    chance = random.Random(0)
+    for shard in FeatureCache(cache.root).shards(feature):
+        size = int(np.prod(feature.shape)) * np.dtype(feature.dtype).itemsize
+        raw = bytearray(shard.path.read_bytes())
+        assert shard.file.offset is not None
+        for row, key in enumerate(shard.keys):
+            if key in keys:
+                raw[shard.file.offset + row * size + chance.randrange(size)] ^= 1
+        shard.path.write_bytes(raw)
+
+
+def loaded(cache: FeatureCache, feature: Fingerprint, keys: list[str]) -> bytes:
+    return FeatureCache(cache.root).open(feature, keys, verify="always").load().tobytes()
+
+
+# -- repair --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [None, "float16"])
+def test_what_is_bad_is_computed_again(
+    cache: FeatureCache, registry: Registry, recordings: list[Recording], dtype: str | None
+) -> None:
+    mel = make_extractor(registry.extractor("mel"), SMALL, dtype)
+    by_key = fill(cache, mel, recordings)
+    feature, keys = fingerprint_of(mel), list(by_key)
+    before = loaded(cache, feature, keys)
+    bad = [keys[1], keys[6]]  # one of them a part of a recording
+    spoil(cache, feature, bad)
+    found = verify(cache)
+    assert {item.key for item in found.bad_items} == set(bad)
+    report = repair(cache, found, registry, jobs=1)
+    assert (report.repaired, report.lost, report.left, report.complete) == (2, [], [], True)
+    assert verify(cache).fine
+    assert loaded(cache, feature, keys) == before
+    catalogue = FeatureCache(cache.root).catalogue(feature)
+    (at,) = catalogue.find([keys[6]]).tolist()
+    assert recordings[6].end is not None
+    assert catalogue.origin(at) == f"{recordings[6].path}#t=0.1,0.4"
+    assert catalogue.group(at) == "noise"
+
+
+def test_a_whole_shard_is_computed_again(
+    cache: FeatureCache, registry: Registry, recordings: list[Recording]
+) -> None:
+    mel = make_extractor(registry.extractor("mel"), SMALL)
+    keys = list(fill(cache, mel, recordings))
+    feature = fingerprint_of(mel)
+    before = loaded(cache, feature, keys)
+    (path,) = cache.folder(feature).glob("*.h5")
+    path.write_bytes(path.read_bytes()[:1000])
+    report = repair(cache, verify(cache), registry, jobs=1)
+    assert (report.repaired, report.complete) == (7, True)
+    assert loaded(cache, feature, keys) == before
+
+
+def test_a_shard_of_which_nothing_is_known(
+    cache: FeatureCache, registry: Registry, recordings: list[Recording]
+) -> None:
+    mel = make_extractor(registry.extractor("mel"), SMALL)
+    fill(cache, mel, recordings)
+    folder = cache.folder(fingerprint_of(mel))
+    (folder / "shards.idx").unlink()
+    (path,) = folder.glob("*.h5")
+    path.write_bytes(b"")
+    report = repair(cache, verify(cache), registry, jobs=1)
+    assert (report.repaired, report.lost, report.complete) == (0, [], False)
+    assert str(path) in report.left[0] and "nothing tells" in report.left[0]
+    assert not path.exists() and verify(cache).fine
+
+
+def test_what_can_not_be_computed_again_is_dropped_with_the_reason(
+    cache: FeatureCache, registry: Registry, recordings: list[Recording], tmp_path: Path
+) -> None:
+    mel = make_extractor(registry.extractor("mel"), SMALL)
+    by_key = fill(cache, mel, recordings)
+    feature, keys = fingerprint_of(mel), list(by_key)
+    cache.add(feature, ["unplaced"], [np.zeros(feature.shape, feature.dtype)])
+    spoil(cache, feature, [keys[0], keys[1], keys[2], "unplaced"])
+    recordings[0].path.unlink()
+    soundfile.write(recordings[1].path, np.ones(8000), 16000)
+    report = repair(cache, verify(cache), registry, jobs=1)
+    reasons = {item.key: reason for item, reason in report.lost}
+    assert reasons == {
+        keys[0]: f"{recordings[0].path} can't be read any more",
+        keys[1]: f"{recordings[1].path} is another recording by now",
+        "unplaced": "it is not known where its recording was found",
+    }
+    assert (report.repaired, report.complete) == (1, False)
+    assert verify(cache).fine
+    assert cache.missing(feature, [*keys, "unplaced"]) == [keys[0], keys[1], "unplaced"]
+
+
+class Stand(Extractor):
+    """Sums up a recording; fails where told to."""
+
+    name = "stand"
+    shape = (2,)
+    bad: tuple[str, ...] = ()
+
+    def extract(self, recording: Recording) -> np.ndarray:  # type: ignore[type-arg]
+        if recording.path.name in self.bad:
+            raise ValueError("not today")
+        return np.full(2, recording.path.stat().st_size, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"version": "0"}, "'mel' as installed makes another feature: version was 0 and is"),
+        ({"libraries": {"numpy": "1.0"}}, "libraries.numpy was 1.0 and is"),
+        ({"shape": (3, 3)}, "shape"),
+        ({"name": "melx"}, "no extractor 'melx'"),
+        ({"parameters": {"hops": 3}}, "no extractor 'mel' with these parameters"),
+        ({"parameters": {"imported": True}}, "import it again"),
+    ],
+)
+def test_an_extractor_that_is_another(
+    cache: FeatureCache, registry: Registry, recordings: list[Recording], change, reason: str
+) -> None:  # type: ignore[no-untyped-def]
+    made = fingerprint_of(make_extractor(registry.extractor("mel"), SMALL))
+    fields = json.loads(made.canonical()) | change
+    feature = Fingerprint.from_json(json.dumps(fields))
+    origin = str(recordings[0].path)
+    array = np.zeros(feature.shape, feature.dtype)
+    cache.add(feature, ["a", "b"], [array, array], origins=[origin, origin])
+    spoil(cache, feature, ["a"])
+    report = repair(cache, verify(cache), registry, jobs=1)
+    ((item, said),) = report.lost
+    assert item.key == "a" and reason in said
+    assert cache.missing(feature, ["a", "b"]) == ["a"]
+
+
+def test_a_plugin_that_fails_now(
+    cache: FeatureCache, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry()
+    monkeypatch.setattr(registry, "extractor", lambda name: Stand)
+    by_key = fill(cache, make_extractor(Stand, {}), recordings[:3])
+    feature = fingerprint_of(make_extractor(Stand, {}))
+    spoil(cache, feature, list(by_key)[1:])
+    monkeypatch.setattr(Stand, "bad", ("1.wav",))
+    report = repair(cache, verify(cache), registry, jobs=1)
+    ((item, reason),) = report.lost
+    assert item.key == list(by_key)[1] and "not today" in reason
+    assert report.repaired == 1
+
+
+# -- what runs need ------------------------------------------------------------------
+
+
+def make_run(path: Path, features: dict[str, str], keys: list[str]) -> Path:
+    """A run directory that was killed when it had begun to train."""
+    clips = tuple(
+        Clip(Recording(Path(f"/{k}.wav")), k, "happy" if n % 2 else "sad", f"s{n}", "c")
+        for n, k in enumerate(keys)
+    )
+    third = np.array_split(np.arange(len(keys)), 3)
+    split = Split(*third, 0, True)
+    run = RunDirectory.create(path)
+    data = RunData(clips, tuple(keys), np.arange(len(keys)) % 2, ("sad", "happy"), (split,))
+    run.write_clips(data)
+    info = {
+        "format": FORMAT, "config": {}, "classes": ["sad", "happy"], "model": {}, "seconds": {},
+        "features": {name: {"id": id} for name, id in features.items()},
+        "split": {"folds": 1, "speaker_independent": True, "digests": [split.digest(clips)]},
+    }  # fmt: skip
+    run.write_json("run.json", info)
+    return path
+
+
+KEYS = [f"key{n}" for n in range(6)]
+
+
+@pytest.fixture
+def feature(cache: FeatureCache) -> Fingerprint:
+    made = Fingerprint("x", "1", {}, "float32", (4,), {})
+    cache.add(made, [*KEYS, "unneeded"], [np.full(4, n, np.float32) for n in range(7)])
+    return made
+
+
+@pytest.fixture
+def run(cache: FeatureCache, feature: Fingerprint, tmp_path: Path) -> Path:
+    path = make_run(tmp_path / "runs" / "one", {"x": feature.id, "y": "f" * 32}, KEYS)
+    register_run(cache, path)
+    return path
+
+
+def test_references(run: Path, feature: Fingerprint, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", {"x": feature.id}, [f"more{n}" for n in range(6)])
+    assert references([run]) == {feature.id: set(KEYS), "f" * 32: set(KEYS)}
+    assert len(references([run, other])[feature.id]) == 12
+    assert references([]) == {}
+
+
+def damages() -> Iterator[tuple[str, str]]:
+    yield "run.json", "{"
+    yield "run.json", json.dumps({"format": FORMAT + 1})
+    yield "run.json", json.dumps({"format": FORMAT})
+    yield "clips.csv", ""
+    yield "clips.csv", "name,key\n"
+
+
+@pytest.mark.parametrize(("name", "text"), list(damages()))
+def test_a_run_that_can_not_be_read_stops_everything(
+    cache: FeatureCache, feature: Fingerprint, run: Path, name: str, text: str
+) -> None:
+    (run / name).write_text(text)
+    with pytest.raises(RunError, match="Nothing was removed") as caught:
+        collect_garbage(cache, older_than=ANY)
+    assert str(run) in str(caught.value)
+    assert cache.missing(feature, [*KEYS, "unneeded"]) == []
+
+
+def test_what_is_wrong_with_a_run_is_said_in_sentences(
+    cache: FeatureCache, feature: Fingerprint, run: Path
+) -> None:
+    clips = run / "clips.csv"
+    lines = clips.read_text().splitlines()
+    clips.write_text("\n".join([*lines[:3], lines[3][: lines[3].index(",") + 1]]))
+    with pytest.raises(RunError) as caught:
+        collect_garbage(cache, older_than=ANY)
+    columns = len(lines[0].split(","))
+    assert caught.value.message == (
+        f"{clips} is cut or damaged at line 4: it has 2 of {columns} columns. Nothing was "
+        "removed: what that run needs is not known."
+    )
+    (run / "run.json").write_text("{")
+    with pytest.raises(RunError, match=r"\(char 1\)\. Nothing was removed"):
+        collect_garbage(cache, older_than=ANY)
+
+
+def test_features_of_a_run_that_are_no_features(
+    cache: FeatureCache, feature: Fingerprint, run: Path
+) -> None:
+    info = json.loads((run / "run.json").read_text())
+    for features in ([], {"x": {}}, {"x": "id"}):
+        (run / "run.json").write_text(json.dumps(info | {"features": features}))
+        with pytest.raises(RunError, match="damaged"):
+            collect_garbage(cache, older_than=ANY)
+
+
+def test_registered_runs_keep_what_they_need(
+    cache: FeatureCache, feature: Fingerprint, run: Path
+) -> None:
+    garbage = collect_garbage(cache, older_than=ANY)
+    assert (garbage.runs, garbage.users) == ([run], {feature.id: 1, "f" * 32: 1})
+    assert cache.missing(feature, [*KEYS, "unneeded"]) == ["unneeded"]
+    shutil.rmtree(run)
+    garbage = collect_garbage(cache, older_than=ANY)
+    assert garbage.runs == [] and len(garbage.report.registrations) == 1
+    assert cache.missing(feature, KEYS) == KEYS
+
+
+def test_a_dry_run_forgets_nothing(cache: FeatureCache, feature: Fingerprint, run: Path) -> None:
+    shutil.rmtree(run)
+    for _ in range(2):
+        garbage = collect_garbage(cache, older_than=ANY, dry_run=True)
+        assert len(garbage.report.registrations) == 1
+        assert garbage.report.features[0].removed == 7
+
+
+def test_runs_that_were_not_registered(
+    cache: FeatureCache, feature: Fingerprint, tmp_path: Path
+) -> None:
+    runs = tmp_path / "moved"
+    make_run(runs / "a" / "deep", {"x": feature.id}, KEYS)
+    make_run(runs / "b", {"x": feature.id}, KEYS)
+    (runs / "notes").mkdir()
+    assert find_runs([runs]) == [runs / "a" / "deep", runs / "b"]
+    assert find_runs([runs / "b"]) == [runs / "b"]
+    garbage = collect_garbage(cache, older_than=ANY, folders=[runs, runs / "b"])
+    assert garbage.users == {feature.id: 2}
+    assert cache.missing(feature, KEYS) == []
+
+
+def test_folders_without_runs_are_a_mistake(
+    cache: FeatureCache, feature: Fingerprint, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, said in (("empty", "no run directory in"), ("nowhere", "no folder")):
+        with pytest.raises(RunError, match=said):
+            collect_garbage(cache, older_than=ANY, folders=[tmp_path / name])
+    assert cache.missing(feature, KEYS) == []
+
+
+def test_a_run_in_preparation(cache: FeatureCache, feature: Fingerprint, tmp_path: Path) -> None:
+    """It has registered, and computes features; what it needs is written when it has them."""
+    path = tmp_path / "preparing"
+    path.mkdir()
+    register_run(cache, path)
+    with pytest.raises(RunError, match="being prepared by process"):
+        collect_garbage(cache, older_than=ANY)
+    assert cache.missing(feature, KEYS) == []
+    (note,) = (cache.root / "runs").iterdir()
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"pid": 2**22 + 1}))
+    collect_garbage(cache, older_than=ANY)  # its process is dead: it needs nothing
+    assert cache.missing(feature, KEYS) == KEYS
+
+
+def test_a_run_of_another_machine(cache: FeatureCache, feature: Fingerprint, run: Path) -> None:
+    (note,) = (cache.root / "runs").iterdir()
+    note.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
+    with pytest.raises(RunError, match="registered on 'elsewhere'") as caught:
+        collect_garbage(cache, older_than=ANY)
+    assert "--forget" in str(caught.value)
+    assert cache.missing(feature, KEYS) == []
+    # On a file system that both have, it is read like any other.
+    note.write_text(json.dumps({"path": str(run), "host": "elsewhere", "pid": 1}))
+    assert collect_garbage(cache, older_than=ANY).users[feature.id] == 1
+    note.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
+    collect_garbage(cache, older_than=ANY, forget=True)
+    assert not note.exists() and cache.missing(feature, KEYS) == KEYS
+
+
+def test_a_run_that_may_only_not_be_mounted(
+    cache: FeatureCache, feature: Fingerprint, run: Path, tmp_path: Path
+) -> None:
+    (note,) = (cache.root / "runs").iterdir()
+    disk = tmp_path / "disk"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"path": str(disk / "run")}))
+    with pytest.raises(RunError, match=f"nor is the folder {disk}: .*not mounted") as caught:
+        collect_garbage(cache, older_than=ANY)
+    assert "--forget" in str(caught.value)
+    assert cache.missing(feature, KEYS) == [] and note.exists()
+    disk.mkdir()
+    run.rename(disk / "run")
+    assert collect_garbage(cache, older_than=ANY).users[feature.id] == 1
+    shutil.rmtree(disk)
+    collect_garbage(cache, older_than=ANY, forget=True)
+    assert not note.exists() and cache.missing(feature, KEYS) == KEYS
+
+
+def test_imported_features_are_kept(cache: FeatureCache, tmp_path: Path) -> None:
+    for n in range(3):
+        (tmp_path / f"{n}.wav").write_bytes(b"sound %d" % n)
+        np.save(tmp_path / f"{n}.npy", np.full(5, n, np.float32))
+    table = tmp_path / "video.csv"
+    table.write_text("path,feature\n" + "".join(f"{n}.wav,{n}.npy\n" for n in range(3)))
+    feature = import_feature(cache, "video", table).fingerprint
+    garbage = collect_garbage(cache, older_than=ANY)
+    assert garbage.imported == {feature.id}
+    assert garbage.report.features[0].referenced == 3
+    assert len(cache.catalogue(feature)) == 3
+    garbage = collect_garbage(cache, older_than=ANY, imported=True)
+    assert garbage.report.features[0].removed == 3
+    assert cache.features() == []

@@ -1,0 +1,146 @@
+"""Whose fault a failure is, and what is then left undone."""
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+
+from fusion import Balancer, Strategy
+from fusion.core.contracts.errors import StorageError, TrainingError
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.execution.jobs import FUSED, Training
+from fusion.core.runs.run import RunDirectory
+from fusion.core.workflows.compare import CompareObserver, _Work
+from fusion.core.workflows.grid import Budget, Cell, PlannedGrid, reads_of
+
+CELL = Cell("gated")
+
+
+@pytest.fixture
+def work(tmp_path):
+    """The parts of a comparison that look at failures."""
+    made = object.__new__(_Work)
+    made.folder = RunDirectory(tmp_path)
+    made.cells = {(CELL, 0): RunDirectory(tmp_path / "seed0" / CELL.folder)}
+    made.failures = {}
+    made.observer = CompareObserver()
+    return made
+
+
+def failed(error):
+    future = Future()
+    future.set_exception(error)
+    return future
+
+
+def test_a_cell_that_fails_is_noted(work):
+    assert not work._went_well(failed(TrainingError("boom")), CELL, 0, Training(0, FUSED))
+    assert work.failures == {(CELL, 0): "boom"}
+
+
+@pytest.mark.parametrize("error", [StorageError("the disk is full"), OSError("gone")])
+def test_the_machines_fault_stops_the_comparison(work, error):
+    """Otherwise each cell would be trained, and fail, in its turn."""
+    with pytest.raises(type(error)):
+        work._went_well(failed(error), CELL, 0, Training(0, FUSED))
+    assert work.failures == {}
+
+
+def test_what_to_do_next_goes_on_with_the_comparison(work, tmp_path):
+    with pytest.raises(TrainingError) as caught:
+        work._raise_failure(failed(ValueError("odd")), Training(0, "mel"), RunDirectory(tmp_path))
+    assert caught.value.hint == f"Where: fusion --debug compare --resume {tmp_path}"
+
+
+def test_the_time_of_an_epoch_is_taken_from_a_plain_cell(work):
+    """Others may need more epochs than the two of the probe."""
+    cells = [Cell("gated", ("pretrain",)), Cell("gated", rate=3.0), CELL, Cell("concat")]
+    work.grid = PlannedGrid(dict.fromkeys(cells), {})
+    work.request = SimpleNamespace(seeds=(0,))
+    described = []
+
+    def describe(run, cell, *_, **__):
+        described.append(cell)
+        raise KeyboardInterrupt
+
+    work._describe = describe
+    with pytest.raises(KeyboardInterrupt):
+        work._seconds_per_epoch(None)
+    assert described == [CELL]
+
+
+# -- baselines and control ---------------------------------------------------------------
+
+
+class Registered:
+    """Balancers of one strategy that needs no baselines."""
+
+    def strategy(self, name):
+        return Strategy
+
+    def balancer(self, name):
+        return {
+            "reads": type("Reads", (Balancer,), {"needs_baselines": True}),
+            "begins": type("Begins", (Balancer,), {"takes_over": ("start",)}),
+        }[name]
+
+
+def planned(*cells, **train):
+    """Cells with plans that have nothing but a configuration."""
+    plans = {
+        cell: SimpleNamespace(
+            config=RunConfig(
+                ("demo",), strategy=cell.strategy, balancers=cell.balancers,
+                settings={"train": {"epochs": 8, **train}},
+            )
+        )
+        for cell in cells
+    }  # fmt: skip
+    return PlannedGrid(plans, {})
+
+
+PLAIN, FAST = Cell("concat"), Cell("concat", rate=3.0)
+READS, BEGINS = Cell("concat", ("reads",)), Cell("concat", ("begins",))
+
+
+def test_the_plainest_cell_trains_baselines_and_control():
+    registry = Registered()
+    assert planned(FAST, READS, PLAIN).alone(registry) == PLAIN
+    # From scratch a plain cell has no control: one of those that have trains it.
+    assert planned(PLAIN, FAST, READS, start="scratch").alone(registry) == READS
+    assert planned(BEGINS, READS, READS).alone(registry) == READS
+    assert planned(BEGINS, PLAIN, start="scratch").alone(registry) == PLAIN  # nobody needs one
+
+
+@pytest.mark.parametrize(
+    ("cells", "train", "epochs"),
+    [
+        # Seconds per fold and epoch of the budget: 1 + 2 alone, 4 a fused model.
+        ((PLAIN,), {"start": "scratch"}, 3 + 4),
+        ((PLAIN, BEGINS), {"start": "scratch"}, 3 + 2 * 4),
+        # A quarter of the epochs for the fused model, and 1 1/4 for the control of 2 seconds.
+        ((PLAIN,), {}, 3 + 0.25 * 4 + 1.25 * 2),
+        ((PLAIN, BEGINS), {}, 3 + 0.25 * 4 + 4 + 1.25 * 2),
+        ((PLAIN, READS), {"start": "scratch"}, 3 + 2 * 4 + 2 * 2),
+    ],
+)
+def test_minutes_pay_for_fine_tuning_and_control(work, cells, train, epochs):
+    work.grid = planned(*cells, **train)
+    work.registry = Registered()
+    config = next(iter(work.grid.plans.values())).config
+    work.request = SimpleNamespace(config=config, seeds=(0, 1))
+    work.extracted = SimpleNamespace(data=SimpleNamespace(splits=[None] * 3))
+    work._seconds_per_epoch = lambda pool: {"mel": 1.0, "face": 2.0, FUSED: 4.0}
+    minutes = 60.0
+    found = work._epochs(Budget(minutes=minutes), None, 2)
+    assert found == int(0.85 * minutes * 60 * 2 / (6 * epochs))
+
+
+def test_what_cells_read_depends_on_the_start():
+    registry = Registered()
+    for cells, train, expected in (
+        (PLAIN, {}, ("baselines",)), (PLAIN, {"start": "scratch"}, ()), (BEGINS, {}, ()),
+        (READS, {"start": "scratch"}, ("baselines",)),
+    ):  # fmt: skip
+        (plan,) = planned(cells, **train).plans.values()
+        assert reads_of(plan.config, registry) == expected

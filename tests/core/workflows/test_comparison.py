@@ -1,0 +1,258 @@
+"""What is computed from the predictions of a grid, by hand."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion.core.contracts import Clip, Recording
+from fusion.core.data.dataset import RunData
+from fusion.core.data.splits import Split
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.outcome.test_predictions import Said
+from fusion.core.runs.run import RunDirectory
+from fusion.core.workflows.comparison import mean_uar, summarise
+from fusion.core.workflows.comparison_tables import csv_rows, markdown, matrix, sentences
+from fusion.core.workflows.grid import Cell, Request
+
+CLASSES = ["calm", "loud"]
+SPEAKERS = [f"s{i}" for i in range(8)]  # four clips each, two of each class
+PLAIN, GOOD = Cell("concat"), Cell("concat", ("helper",))
+READS = {PLAIN: (), GOOD: ("baselines", "validation")}
+
+
+def write_run(path, right, val, chosen, parameters=10, peak=None):
+    """A finished cell in which each model is right on the given clips of every speaker."""
+    path.mkdir(parents=True)
+    models = [{"modality": {"name": m}} for m in ("mel", "persistence")]
+    info = {"format": 1, "config": {}, "classes": CLASSES, "features": {}, "synthetic": False,
+            "training": {"epochs": 3}, "seconds": {}, "model": {"branches": models},
+            "split": {"folds": 2, "speaker_independent": True}}  # fmt: skip
+    (path / "run.json").write_text(json.dumps(info))
+    folds = [{"val_uar": dict(val), "weights": {"mel": 1.0, "persistence": 0.0}, "chosen": chosen}
+             for _ in range(2)]  # fmt: skip
+    (path / "selection.json").write_text(json.dumps({"folds": folds, "best_single": "mel"}))
+    (path / "contributions.json").write_text(json.dumps({"mel": 0.2, "persistence": 0.1}))
+    for fold in (0, 1):
+        folder = path / f"fold{fold}/fused"
+        folder.mkdir(parents=True)
+        summary = {"seconds": 2.0 + 2 * fold, "parameters": parameters, "peak_bytes": peak,
+                   "updates": 30}  # fmt: skip
+        (folder / "training.json").write_text(json.dumps(summary))
+        for modality in ("mel", "persistence"):
+            (path / f"fold{fold}/{modality}").mkdir()
+            (path / f"fold{fold}/{modality}/training.json").write_text('{"seconds": 5.0}')
+    with (path / "predictions.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["fold", "clip", "corpus", "speaker", "label", "model", "predicted"])
+        for number, speaker in enumerate(SPEAKERS):
+            for clip in range(4):
+                truth = clip % 2
+                for model, clips in right.items():
+                    said = truth if clip in clips(number) else 1 - truth
+                    out.writerow([number % 2, f"{speaker}-{clip}", "c", speaker, CLASSES[truth],
+                                  model, CLASSES[said]])  # fmt: skip
+
+
+def grid(tmp_path, seeds=(0,)):
+    """mel right on clips 0 1 2, persistence on 3; plain on 0 1; the helped model on all."""
+    for seed in seeds:
+        base = {"mel": lambda n: (0, 1, 2), "persistence": lambda n: (3,),
+                "ensemble": lambda n: (0, 1, 2)}  # fmt: skip
+        val = {"mel": 0.7, "persistence": 0.4, "ensemble": 0.7}
+        write_run(tmp_path / f"seed{seed}/concat+none", {**base, "fused": lambda n: (0, 1)},
+                  {**val, "fused": 0.5}, "mel")  # fmt: skip
+        write_run(tmp_path / f"seed{seed}/concat+helper",
+                  {**base, "fused": lambda n: (0, 1, 2, 3)}, {**val, "fused": 0.9}, "fused",
+                  parameters=12, peak=5_000_000)  # fmt: skip
+    return Request(RunConfig(("x",)), (PLAIN, GOOD), tuple(seeds))
+
+
+def test_scores_ranks_tests_and_costs(tmp_path):
+    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
+    plain, good = found.rows
+    # Clips 0, 2 are calm, 1, 3 loud. Plain: recalls 1/2 and 1/2. mel: 1 and 1/2. Good: 1 and 1.
+    assert plain.uar.value == pytest.approx(0.5)
+    assert good.uar.value == pytest.approx(1.0)
+    assert found.others["mel"].value == pytest.approx(0.75)
+    assert found.others["persistence"].value == pytest.approx(0.25)
+    assert found.others["oracle"].value == pytest.approx(1.0)  # one of the two is always right
+    assert (found.best_single, found.best.cell) == ("mel", GOOD)
+    assert (good.rank, plain.rank) == (1.0, 2.0)
+    assert (good.val_uar, plain.val_uar) == (pytest.approx(0.9), pytest.approx(0.5))
+    against = good.against["single"]
+    assert against.comparison.difference == pytest.approx(0.25)
+    # All 8 speakers are better: of 2**8 swaps only none and all are as extreme.
+    assert against.comparison.p_value == pytest.approx(2 / 256)
+    assert against.p_holm == pytest.approx(4 / 256)  # of two cells
+    assert plain.against["single"].comparison.difference == pytest.approx(-0.25)
+    assert "plain" not in plain.against
+    assert good.against["plain"].comparison.difference == pytest.approx(0.5)
+    assert good.against["plain"].p_holm == pytest.approx(2 / 256)  # a family of one
+    assert good.gate and plain.gate
+    assert (good.fused_chosen, plain.fused_chosen) == (1.0, 0.0)
+    # Trained in 2 and 4 seconds; what starts from the baselines has their 10 as well.
+    assert (good.seconds, good.parameters, good.peak_bytes) == (13.0, 12, 5_000_000)
+    assert (plain.seconds, plain.updates, plain.reads) == (3.0, 30, ())
+    assert plain.peak_bytes is None
+    # Validation chooses the helped model in both folds.
+    assert found.handed_out.value == pytest.approx(1.0)
+    assert found.handed_out_against.difference == pytest.approx(0.25)
+
+
+def test_seeds_are_averaged_and_not_pooled(tmp_path):
+    request = grid(tmp_path, seeds=(0, 1))
+    # In the second seed the helped model is right on clips 0 and 1 only.
+    path = tmp_path / "seed1/concat+helper/predictions.csv"
+    rows = list(csv.reader(path.open(newline="")))
+    for row in rows[1:]:
+        if row[5] == "fused" and row[1][-1] in "23":
+            row[6] = CLASSES[1 - CLASSES.index(row[4])]
+    csv.writer(path.open("w", newline="")).writerows(rows)
+    found = summarise(tmp_path, request, {}, {}, READS)
+    assert found.trials == 1 and "3 epochs each, 8 test" in markdown(found)
+    assert "3 epochs each in each of 4 trials, 8 test" in markdown(replace(found, trials=4))
+    assert found.rows[1].uar.value == pytest.approx(0.75)  # (1.0 + 0.5) / 2
+    assert found.seeds == 2
+
+
+def test_mean_uar_by_hand():
+    confusions = np.array([[[[1, 1], [0, 2]], [[2, 0], [2, 0]]]])  # one resample of two seeds
+    assert mean_uar(confusions).tolist() == [pytest.approx((0.75 + 0.5) / 2)]
+
+
+def test_a_gate_that_does_not_hold_shows(tmp_path):
+    request = grid(tmp_path)
+    path = tmp_path / "seed0/concat+none/selection.json"
+    selection = json.loads(path.read_text())
+    selection["folds"][1]["chosen"] = "fused"  # 0.5 on validation, where mel has 0.7
+    path.write_text(json.dumps(selection))
+    found = summarise(tmp_path, request, {}, {}, READS)
+    assert [row.gate for row in found.rows] == [False, True]
+    assert "The gate holds in 1 of 2 cells" in " ".join(sentences(found))
+
+
+def test_what_could_not_be_trained_is_listed(tmp_path):
+    request = grid(tmp_path)
+    broken = Cell("film", ("helper",))
+    request = Request(request.config, (*request.cells, broken), request.seeds)
+    found = summarise(tmp_path, request, {broken: "needs two of a size"}, {}, READS)
+    assert found.missing == {"film + helper": "needs two of a size"}
+    assert len(found.rows) == 2
+    assert "- film + helper: needs two of a size" in markdown(found)
+
+
+def test_words_and_tables(tmp_path):
+    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
+    told = " ".join(sentences(found))
+    assert "Validation finds concat + helper best of 2 fused models" in told
+    assert "reaches 100.0 [100.0, 100.0] UAR, +25.0 points [+25.0, +25.0] against mel" in told
+    assert "1 of 2 fused models are better than mel alone and 1 worse" in told
+    assert "1 of 1 better than the plain training of their own strategy" in told
+    assert "right would reach 100.0" in told
+    assert matrix(found) == [["balancer", "concat"], ["none", "50.0"], ["helper", "100.0"]]
+    header, *rows = csv_rows(found)
+    assert {len(row) for row in rows} == {len(header)}
+    good = dict(zip(header, rows[1], strict=True))
+    assert good["balancers"] == "helper" and good["single_difference"] == pytest.approx(0.25)
+    text = markdown(found)
+    lines = [line for line in text.splitlines() if line.startswith("| concat + helper")]
+    assert len(lines) == 1 and "+25.0 (0.016)" in lines[0]
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_oracle_counts_no_answer_of_a_modality_that_a_clip_lacks():
+    # Clips of classes 0 0 1 1; a is right about 0 1 2, b about 0 3.
+    def said(**absent):
+        predicted = {"a": np.array([0, 0, 1, 0]), "b": np.array([0, 1, 0, 1])}
+        flags = {m: np.isin(np.arange(4), clips) for m, clips in absent.items()}
+        speakers = np.array(["s"] * 4)
+        return Said(np.zeros(4, np.int64), np.array([0, 0, 1, 1]), speakers, predicted, 2,
+                    frozenset(), flags)  # fmt: skip
+
+    def right(found):
+        return [found.oracle(order)[0].diagonal().tolist() for order in (["a", "b"], ["b", "a"])]
+
+    assert right(said()) == [[2, 2]] * 2
+    assert right(said(a=[1])) == [[1, 2]] * 2  # b, which it has, is wrong
+    assert right(said(a=[0], b=[3])) == [[2, 1]] * 2
+    assert right(said(a=[1, 2], b=[3])) == [[1, 0]] * 2
+
+
+def test_what_was_said_is_read_with_what_clips_lack(tmp_path):
+    clips = tuple(Clip(Recording(Path(n)), n, "calm", n, "c") for n in "zyx")
+    split = Split(np.array([], np.int64), np.array([], np.int64), np.arange(3), 0, True)
+    absent = {"b": np.array([True, False, False])}
+    data = RunData(clips, ("k",) * 3, np.zeros(3, np.int64), ("calm",), (split,), absent)
+    run = RunDirectory(tmp_path)
+    run.write_clips(data)
+    run.write_json("run.json", {
+        "classes": ["calm"], "absent": {"b": 1},
+        "split": {"folds": 1, "speaker_independent": True,
+                  "digests": [s.digest(clips) for s in (split,)]},
+    })  # fmt: skip
+    rows = [[0, n, "c", n, "calm", "b", "calm"] for n in "yxz"]
+    header = ["fold", "clip", "corpus", "speaker", "label", "model", "predicted"]
+    run.write_csv("predictions.csv", [header, *rows])
+    found = Said.read(run, ["calm"])
+    assert found.speakers.tolist() == ["c/x", "c/y", "c/z"]
+    assert found.absent["b"].tolist() == [False, False, True]
+
+
+def test_how_many_clips_lack_what_is_said(tmp_path):
+    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
+    assert found.absent == {} and "clips have no" not in markdown(found)
+    assert "\n- 5 clips have no mel. Alone," in markdown(replace(found, absent={"mel": 5}))
+
+
+# -- the equal-steps control -----------------------------------------------------------
+
+
+def controlled(path, right, val, modality="mel"):
+    """Give a written cell a control that is right on these clips of every speaker."""
+    run = RunDirectory(path)
+    run.write_json("run.json", run.read_json("run.json") | {"control": 4})
+    selection = run.read_json("selection.json")
+    selection |= {"rule": "log-linear", "control": modality, "control_val_uar": [val, val]}
+    run.write_json("selection.json", selection)
+    with (path / "predictions.csv").open("a", newline="") as file:
+        out = csv.writer(file)
+        for number, speaker in enumerate(SPEAKERS):
+            for clip in range(4):
+                said = clip % 2 if clip in right else 1 - clip % 2
+                out.writerow([number % 2, f"{speaker}-{clip}", "c", speaker, CLASSES[clip % 2],
+                              "control", CLASSES[said]])  # fmt: skip
+
+
+def test_the_control_is_a_row_beside_the_modalities(tmp_path):
+    request = grid(tmp_path, seeds=(0, 1))
+    without = summarise(tmp_path, request, {}, {}, READS)
+    assert "control" not in without.others and without.control == ()
+    assert "3 epochs each" in markdown(without)
+    for seed, modality in ((0, "mel"), (1, "persistence")):
+        for cell in (PLAIN, GOOD):
+            controlled(tmp_path / f"seed{seed}" / cell.folder, (0, 1, 2), 0.8, modality)
+    found = summarise(tmp_path, request, {}, {}, READS)
+    assert list(found.others) == ["mel", "persistence", "control", "ensemble", "oracle"]
+    assert found.others["control"].value == pytest.approx(0.75)
+    assert found.others_val["control"] == pytest.approx(0.8)
+    assert found.control == ("mel", "persistence")
+    assert found.to_json()["control"] == ["mel", "persistence"] or found.to_json()["control"] == (
+        "mel", "persistence")  # fmt: skip
+    text = markdown(found)
+    assert "The control (mel or persistence alone, for as many steps" in text
+    assert "baselines of 3 epochs" in text
+    # It is no candidate, and changes no other figure.
+    assert found.best_single == without.best_single
+    assert found.handed_out == without.handed_out
+    assert [row.uar for row in found.rows] == [row.uar for row in without.rows]
+
+
+def test_the_control_of_a_grid_is_that_of_the_first_cell_that_has_one(tmp_path):
+    request = grid(tmp_path)
+    controlled(tmp_path / "seed0" / GOOD.folder, (0, 1, 2, 3), 0.9)
+    found = summarise(tmp_path, request, {}, {}, READS)
+    assert found.others["control"].value == pytest.approx(1.0)

@@ -1,0 +1,120 @@
+"""Which cells a comparison has, and what each is trained with."""
+
+import pytest
+
+from fusion import Balancer
+from fusion.core.contracts.errors import ParameterError, UnknownNameError
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.config import RunConfig
+from fusion.core.workflows.grid import Budget, Cell, Request, cell_config, make_cells
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry()
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("600", Budget(steps=600)),
+        ("600 steps", Budget(steps=600)),
+        ("30min", Budget(minutes=30)),
+        ("2h", Budget(minutes=120)),
+        ("1.5 h", Budget(minutes=90)),
+        ("45m", Budget(minutes=45)),
+    ],
+)
+def test_budgets(text, budget):
+    assert Budget.parse(text) == budget
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "2.5", "ten", "5 days", "0h"])
+def test_no_budgets(text):
+    with pytest.raises(ParameterError, match="--budget takes steps per training or minutes"):
+        Budget.parse(text)
+
+
+def test_every_strategy_with_every_balancer(registry):
+    cells = make_cells(
+        ["concat", "gated"], ["none", "gradscale", "dropout+gradscale"], registry, controls=False
+    )
+    assert [cell.name for cell in cells] == [
+        "concat", "concat + gradscale", "concat + dropout+gradscale",
+        "gated", "gated + gradscale", "gated + dropout+gradscale",
+    ]  # fmt: skip
+    assert cells[2].balancers == ("dropout", "gradscale")
+    assert cells[0].plain and not cells[1].plain and not any(cell.control for cell in cells)
+    assert len({cell.folder for cell in cells}) == 6
+
+
+def test_the_controls_that_were_not_asked_for_are_added(registry):
+    cells = make_cells(["gated"], ["gradscale"], registry, controls=True)
+    own = [cell.balance for cell in cells if not cell.control]
+    also = {cell.balance for cell in cells if cell.control}
+    assert own == ["gradscale"]
+    assert {"none", "3x lr", "unimodal_loss"} <= also
+    # Asked for, it is no control; and nothing is there twice.
+    again = make_cells(["gated"], ["none", "unimodal_loss"], registry, controls=True)
+    assert [cell.balance for cell in again if not cell.control] == ["none", "unimodal_loss"]
+    assert [cell.balance for cell in again if cell.control] == ["3x lr"]
+
+
+def test_where_rates_are_searched_three_times_the_rate_is_no_control(registry):
+    cells = make_cells(["gated"], ["none"], registry, controls=True, tuned=True)
+    assert [cell.balance for cell in cells] == ["none", "unimodal_loss"]
+
+
+def test_a_control_is_what_calls_itself_one():
+    assert Balancer.control is False
+    assert Registry().balancer("unimodal_loss").control is True
+
+
+def test_mistakes(registry):
+    with pytest.raises(UnknownNameError, match="Did you mean 'gated'"):
+        make_cells(["gatedd"], ["none"], registry, controls=True)
+    with pytest.raises(UnknownNameError, match="no balancer 'gradscal'"):
+        make_cells(["gated"], ["dropout+gradscal"], registry, controls=True)
+    with pytest.raises(ParameterError, match="'gated' is named twice"):
+        make_cells(["gated", "gated"], ["none"], registry, controls=True)
+    with pytest.raises(ParameterError, match="'none' is named twice"):
+        make_cells(["gated"], ["none", "none"], registry, controls=True)
+    with pytest.raises(ParameterError, match="needs one strategy"):
+        make_cells([], ["none"], registry, controls=True)
+
+
+def request(**settings):
+    cells = (Cell("gated"), Cell("concat", ("gradscale",)), Cell("gated", rate=3.0, control=True))
+    return Request(RunConfig(data=("x",), seed=7, settings=settings), cells, (7, 8), Budget(), ())
+
+
+def test_a_cell_has_the_settings_of_what_it_uses():
+    asked = request(gated={"hidden": 8}, gradscale={"alpha": 1.0}, mel={"hop": 160})
+    first = cell_config(asked, asked.cells[0], 0, 7)
+    assert dict(first.settings) == {"gated": {"hidden": 8}, "mel": {"hop": 160}}
+    second = cell_config(asked, asked.cells[1], 1, 8)
+    assert dict(second.settings) == {"gradscale": {"alpha": 1.0}, "mel": {"hop": 160}}
+    assert (second.strategy, second.balancers, second.seed, second.split_seed) == (
+        "concat", ("gradscale",), 8, 7)  # fmt: skip
+
+
+def test_the_rate_control_multiplies_the_learning_rate():
+    asked = request(train={"lr": 0.01})
+    assert cell_config(asked, asked.cells[0], 0, 7).train.lr == pytest.approx(0.01)
+    assert cell_config(asked, asked.cells[2], 2, 7).train.lr == pytest.approx(0.03)
+    assert asked.config.train.lr == pytest.approx(0.01)  # untouched
+
+
+def test_devices_are_dealt_out_in_turn():
+    asked = request()
+    asked = Request(asked.config, asked.cells, (0,), devices=("cuda:0", "cuda:1"))
+    found = [cell_config(asked, cell, i, 0).device for i, cell in enumerate(asked.cells)]
+    assert found == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_a_request_survives_json():
+    import json
+
+    asked = request(train={"lr": 0.01})
+    again = Request.from_json(json.loads(json.dumps(asked.to_json())))
+    assert again == asked

@@ -1,0 +1,78 @@
+"""What cells share on disk: links where there can be, else copies that are never half there."""
+
+import os
+
+import pytest
+
+from fusion.core.runs.execution.jobs import FUSED, Training
+from fusion.core.runs.run import RunDirectory
+from fusion.core.workflows import shared_baselines as cells
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Baselines of one fold, finished, with predictions; and an empty cell."""
+    both = [Training(0, FUSED), Training(0, "mel")]
+    monkeypatch.setattr(cells, "trainings_of", lambda run: both)
+    source, target = RunDirectory(tmp_path / "a b"), RunDirectory(tmp_path / "cell")
+    for run in (source, target):
+        info = {"config": {}, "classes": [], "features": {}, "model": {}, "split": {"folds": 1}}
+        run.write_json("run.json", {"format": 2, "seconds": {}, **info})
+    for name in ("training.json", "model.safetensors", "val.npz"):
+        source.write_text(f"fold0/mel/{name}", name)
+    return source, target
+
+
+def files(run):
+    return {p.name: p.read_text() for p in run.training("fold0/mel").iterdir()}
+
+
+def test_baselines_are_links(runs):
+    source, target = runs
+    cells.share_baselines(source, target)
+    assert files(target) == files(source)
+    one = source.training("fold0/mel") / "model.safetensors"
+    assert one.samefile(target.training("fold0/mel") / "model.safetensors")
+
+
+def test_without_links_copies_are_whole_or_not_there(runs, monkeypatch):
+    source, target = runs
+
+    def no_links(*_):
+        raise OSError
+
+    monkeypatch.setattr(os, "link", no_links)
+    copy, seen = cells.shutil.copy2, []
+
+    def dies(a, b):
+        seen.append(b.name)
+        if a.name == "training.json":
+            b.write_text("half")
+            raise KeyboardInterrupt
+        copy(a, b)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells.shutil, "copy2", dies)
+        with pytest.raises(KeyboardInterrupt):
+            cells.share_baselines(source, target)
+    assert not target.finished("fold0/mel")
+    assert all(name.startswith(".") for name in seen)
+    cells.share_baselines(source, target)
+    assert files(target) == files(source)
+
+
+def test_what_is_finished_stays_as_it_is(runs):
+    source, target = runs
+    target.write_text("fold0/mel/training.json", "own")
+    cells.share_baselines(source, target)
+    assert files(target) == {"training.json": "own"}
+
+
+def test_predictions_go_both_ways_and_replace_nothing(runs):
+    source, target = runs
+    target.write_text("fold0/mel/val.npz", "own")
+    target.write_text("fold0/mel/test.npz", "new")
+    cells.share_predictions(source, target)
+    assert files(target)["val.npz"] == "own"
+    cells.share_predictions(target, source)
+    assert files(source)["test.npz"] == "new" and files(source)["val.npz"] == "val.npz"

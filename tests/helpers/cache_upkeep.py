@@ -1,0 +1,116 @@
+"""What the tests of upkeep share: a filled cache, everything in it, and processes to kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cache_computations import array_of, fingerprint
+
+from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.shards.usage import undisturbed
+
+Row = tuple[bytes, float, str, str]
+
+
+def fill(cache: FeatureCache, shards: int = 4, size: int = 10, name: str = "ramp") -> Fingerprint:
+    """`shards` shards of `size` items, numbered through, with all that can be known of them."""
+    feature = fingerprint(name)
+    for first in range(0, shards * size, size):
+        numbers = range(first, first + size)
+        cache.add(
+            feature,
+            [f"key{n:04d}" for n in numbers],
+            [array_of(n) for n in numbers],
+            [n / 8 for n in numbers],
+            origins=[f"/speech/{n}.wav" for n in numbers],
+            groups=[f"group{n % 3}" for n in numbers],
+        )
+    cache.index(feature)
+    return feature
+
+
+def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
+    """Everything that can be found, each array compared with its checksum; counts as no use."""
+    fresh = FeatureCache(cache.root)
+    with contextlib.ExitStack() as stack:
+        for path in cache.folder(feature).glob("*.h5"):
+            stack.enter_context(undisturbed(path))
+        found = fresh.catalogue(feature)
+        assert fresh.problems == []
+        keys = sorted({key.decode() for key in found.keys.tolist()})
+        arrays = fresh.open(feature, keys, verify="always").load()
+        places = found.find(keys).tolist()
+        return {
+            key: (array.tobytes(), float(found.seconds[at]), found.origin(at), found.group(at))
+            for key, array, at in zip(keys, arrays, places, strict=True)
+        }
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder; counts as no use."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with undisturbed(path):
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
+
+
+def copy_over(template: FeatureCache, cache: FeatureCache) -> None:
+    """Make one cache what the other is."""
+    shutil.rmtree(cache.root, ignore_errors=True)
+    shutil.copytree(template.root, cache.root)
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a file look as if it was written and used so long ago."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def killed_after(seconds: float | None, action: Callable[[], object]) -> bool:
+    """Run `action` in a process of its own that is killed after so long, if at all.
+
+    Returns whether it had ended by then.
+    """
+    pid = os.fork()
+    if pid == 0:  # nothing of pytest may run in here
+        try:
+            action()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFEXITED(status)
+
+
+def kills(
+    action: Callable[[], object], restore: Callable[[], object], count: int, seed: int
+) -> Iterator[None]:
+    """Run `action` `count` times from the state that `restore` makes, killed at random moments.
+
+    Gives control after each kill; some come a little after the end.
+    """
+    restore()
+    started = time.perf_counter()
+    assert killed_after(None, action)
+    longest = time.perf_counter() - started
+    chance = random.Random(seed)
+    interrupted = 0
+    for _ in range(count):
+        restore()
+        interrupted += not killed_after(chance.uniform(0, 1.1 * longest), action)
+        yield
+    assert interrupted  # how many depends on how busy the machine is

@@ -1,0 +1,101 @@
+"""One of two processes that train together, for test_parallel.py: started with RANK set."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from arrays import Rows
+
+from fusion import Balancer, Modality
+from fusion.core.contracts.errors import UserError
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.data.features import Features
+from fusion.core.registry.registry import Registry
+from fusion.core.training import distributed
+from fusion.core.training.baselines import frozen
+from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+from fusion.core.training.trainer import Trainer
+
+CONFIG = TrainConfig(epochs=2, batch_size=12, dim=8, lr=3e-3, precision="float32", patience=0)
+TRAIN, VAL = np.arange(35), np.arange(35, 48)
+# So that rules that start late act within two epochs.
+EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relearn": {"every": 1},
+         "gblend": {"epochs": 1}, "greedy": {"warmup": 0},
+         "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
+
+
+def clips(absent):
+    """48 clips of three classes: an image and a vector, which every third clip may lack."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(48) % 3
+    modalities = {"a": Modality("a", (1, 16, 16), ("channel", "frequency", "time")),
+                  "b": Modality("b", (5,))}  # fmt: skip
+    arrays = {m: rng.normal(size=(48, *x.shape)).astype(np.float32) for m, x in modalities.items()}
+    for array in arrays.values():
+        array.reshape(48, -1)[np.arange(48), targets] += 3.0
+    flags = np.arange(48) % 3 == np.arange(48) // 3 % 3
+    return Features(modalities, {m: Rows(a) for m, a in arrays.items()}, targets,
+                    torch.device("cpu"), resident_bytes=10**9,
+                    absent={"b": flags} if absent else None)  # fmt: skip
+
+
+def trained(registry, strategy, balancer=None, *, absent=False, optimizer="sgd"):
+    """Weights after two epochs, without dropout, whose masks depend on who draws them."""
+    features = clips(absent)
+    branches = tuple(
+        BranchSpec(m, "cnn" if m.axes else "mlp",
+                   {"blocks": 2, "channels": 4, "dropout": 0.0} if m.axes else {"dropout": 0.0})
+        for m in features.modalities.values()
+    )  # fmt: skip
+    parameters = {"dropout": 0.0} if "dropout" in _parameters(registry.strategy(strategy)) else {}
+    adapters, balancers = (), []
+    if balancer is not None:
+        cls = registry.balancer(balancer)
+        balancers = [cls(**EARLY.get(balancer, {}))]
+        adapters = ((balancer, {}),) if cls.adapt is not Balancer.adapt else ()
+    spec = ModelSpec(branches, 3, CONFIG.dim, strategy, parameters, adapters)
+    baselines = {
+        m: frozen(m, build_model(spec.single(m), registry, 1), 0.5 + i / 10)
+        for i, m in enumerate(features.modalities)
+    }
+    trainer = Trainer(build_model(spec, registry), features, TRAIN, VAL,
+                      replace(CONFIG, optimizer=optimizer), balancers=balancers,
+                      baselines=baselines)  # fmt: skip
+    history = trainer.fit().history
+    return trainer.model.state_dict(), [record["train_loss"] for record in history]
+
+
+def _parameters(cls):
+    from fusion.core.registry.parameters import parameters_of
+
+    return parameters_of(cls)
+
+
+def all_of(names):
+    """Case -> weights and losses; a case that needs a package that is not here has none."""
+    registry = Registry()
+    found = {}
+    for name in names:
+        strategy, balancer, absent, optimizer = name.split("+")
+        try:
+            found[name] = trained(registry, strategy, balancer or None, absent=bool(absent),
+                                  optimizer=optimizer)  # fmt: skip
+        except UserError as error:
+            assert error.hint and "pip install" in error.hint, error
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    out, *names = sys.argv[1:]
+    if "RANK" in os.environ:
+        with distributed.together():
+            found = all_of(names)
+            if not distributed.leads():
+                assert list(distributed.orders()) == []
+    else:
+        found = all_of(names)
+    torch.save(found, Path(out) / f"{os.environ.get('RANK', 'alone')}.pt")
