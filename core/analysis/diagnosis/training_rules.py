@@ -143,15 +143,19 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         largest = max(there, key=there.__getitem__)
         smallest = min(there, key=there.__getitem__)
         severity: Severity = "severe" if ratio >= 3 * t.scale_ratio else "moderate"
-        if sizes is late and e.lost < t.loss_points:
-            severity = "mild"  # weights have grown to fit: it may be what was learned
+        # A branch that learns in one epoch is large by then, and weights grow to fit: what was
+        # learned looks like this, too. Inputs are as they are.
+        learned = sizes is late or (sizes is at_first and severity == "moderate")
+        outlier = _outlier(there)
+        if learned and e.lost < t.loss_points and not _is_dead(e, t, outlier):
+            severity = "mild"
         yield Finding(
             "scale_mismatch",
             severity,
             f"The {what} are {ratio:.3g} times as large in {largest} as in {smallest} "
             f"({there[largest]:.3g} against {there[smallest]:.3g}).",
             f"the size of the {what} differs by {t.scale_ratio:g} or more",
-            _outlier(there),
+            outlier,
             {"ratio": ratio, **{f"size.{m}": s for m, s in there.items()}},
         )
         return
