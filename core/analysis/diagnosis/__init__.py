@@ -48,6 +48,7 @@ _EFFECTS = {"cold_start", "branch_imbalance", "architecture_imbalance", "overfit
             "label_noise", "held_back", "misplaced_trust", "memorised_head"}  # fmt: skip
 # A branch that fits too little of its training clips knows little of validation clips as well.
 _SLOW = {"cold_start", "branch_imbalance"}
+_STILL = {"branch_imbalance", "held_back"}
 # These say nothing about a fused model that is below its best modality.
 _NO_REASONS = {"leaked_speakers", "duplicates", "label_noise"}
 
@@ -134,6 +135,10 @@ def _follows(finding: Finding, others: Sequence[Finding]) -> bool:
     causes = {f.modality for f in others if f.fault in _CAUSES and f.severity != "mild"}
     if finding.fault in _EFFECTS and causes and finding.modality in {None, *causes}:
         return True
+    # Beside a branch that stands still, one that learns has embeddings many times as large.
+    still = {f.modality for f in others if f.fault in _STILL and f.severity != "mild"}
+    if finding.fault == "scale_mismatch" and finding.numbers["learned"]:
+        return bool(still - {finding.modality})
     # Embeddings far too large saturate a branch; one that is dead for itself has small ones.
     large = {f.modality for f in others if f.fault == "scale_mismatch" and f.severity != "mild"}
     if finding.fault == "dead_branch" and finding.modality in large:

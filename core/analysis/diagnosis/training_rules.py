@@ -156,7 +156,8 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
             f"({there[largest]:.3g} against {there[smallest]:.3g}).",
             f"the size of the {what} differs by {t.scale_ratio:g} or more",
             outlier,
-            {"ratio": ratio, **{f"size.{m}": s for m, s in there.items()}},
+            {"ratio": ratio, "learned": float(learned)}
+            | {f"size.{m}": s for m, s in there.items()},
         )
         return
 

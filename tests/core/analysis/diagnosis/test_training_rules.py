@@ -93,6 +93,18 @@ def test_embeddings_that_grew_apart_are_mild_where_nothing_is_lost() -> None:
     assert judge(found, T).findings[0].severity == "severe"
 
 
+def test_embeddings_are_larger_where_the_other_branch_stands_still() -> None:
+    apart = {"spread.b": 0.29, "norm.b": 0.29, "train_uar.b": 0.5, **HARM}
+    assert faults(changes=apart) == [
+        ("branch_imbalance", "b", "moderate"),
+        ("scale_mismatch", "a", "mild"),
+    ]
+    inputs = {"a": {"std": 20.0}}  # as they are, whatever the branches learn
+    assert faults(changes={"train_uar.b": 0.5, **HARM}, seen=inputs)[0][:2] == (
+        "scale_mismatch", "a",
+    )  # fmt: skip
+
+
 def test_a_branch_that_died_of_its_own_size_follows_from_the_scale() -> None:
     given = faults(changes={"spread.a": 200.0, "norm.a": 200.0, "rank.a": 1.2})
     assert given[:2] == [("scale_mismatch", "a", "severe"), ("dead_branch", "a", "moderate")]
