@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from doc_scripts import doc_script
 from places import ROOT
 
 DOCS = ROOT / "docs"
@@ -62,10 +62,7 @@ def test_the_walk_from_the_command_to_the_results_is_as_told() -> None:
 
 
 def test_the_map_has_every_file_as_it_describes_itself() -> None:
-    spec = importlib.util.spec_from_file_location("build_map", DOCS / "build_map.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = doc_script("build_map")
     assert (DOCS / "map.md").read_text() == module.text(), "python docs/build_map.py"
     assert "|  |" not in module.text()  # a file that does not say what it is for
 
@@ -95,10 +92,7 @@ def test_every_fault_threshold_and_remedy_is_described_as_it_is(tmp_path: Path) 
 
 
 def test_the_pages_of_methods_are_those_of_the_docstrings() -> None:
-    spec = importlib.util.spec_from_file_location("build_methods", DOCS / "build_methods.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = doc_script("build_methods")
     written = {path.name: path.read_text() for path in (DOCS / "methods").glob("*.md")}
     made = module.pages()
     assert set(written) == set(made)

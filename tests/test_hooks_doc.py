@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+from doc_scripts import doc_script
 
 from fusion.core.analysis.diagnosis import DATA_RULES, TRAINING_RULES
 from fusion.core.contracts.train_config import TrainConfig
@@ -24,11 +24,7 @@ BUILD = "python docs/build_hooks.py writes the signatures again"
 
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_hooks", DOCS / "build_hooks.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return doc_script("build_hooks")
 
 
 def test_every_hook_and_method_is_there_with_its_signature(builder: ModuleType) -> None:

@@ -42,7 +42,7 @@ class Destination(Protocol):
         ...
 
     def folder(self, fingerprint: Fingerprint) -> Path:
-        """Where the feature's shards go."""
+        """Return the folder that the feature's shards go into."""
         ...
 
 

@@ -124,5 +124,5 @@ def stored_dtype(fingerprint: Fingerprint) -> np.dtype[Any]:
 
 
 def most_items(fingerprint: Fingerprint) -> int:
-    """How many items become one shard at the most."""
+    """Return how many items become one shard at the most."""
     return max(1, min(_MAX_ITEMS, _MAX_BYTES // fingerprint.array_bytes))

@@ -1,1 +1,1 @@
-"""What a finished run has to say: diagnosis, explanations, reports."""
+"""Diagnosis, explanations and reports of finished runs."""

@@ -1,4 +1,4 @@
-"""What a contract says of the model that is trained: branches, probes and a strategy."""
+"""The model of a training as plugins see it, what it says, and which clips have what."""
 
 from __future__ import annotations
 

@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +43,7 @@ from ..data.split_modes import PARTS
 from ..data.splits import Split
 from ..registry.trace import FILE as TRACE
 from ..registry.trace import about
+from ..toolkit import run_files
 
 FORMAT = 2
 _REQUIRED = ("config", "classes", "features", "model", "split", "seconds")
@@ -138,34 +137,14 @@ class RunDirectory:
         return "handed_out" in self.info() and all((self.path / f).is_file() for f in outcome)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} can't be read: {error}") from error
-        if not isinstance(data, dict):
-            raise RunError(f"{path} does not hold a JSON object.")
-        return data
+        return run_files.read_json(self.path / name)
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
-        self.write_text(name, json.dumps(data, indent=1, allow_nan=False) + "\n")
+        run_files.write_json(self.path, name, data)
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a file by `text`, whole or not at all."""
-        path = self.path / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # surrogateescape: a file name may be any bytes, and comes back as it was.
-            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StorageError(
-                f"{path} could not be written: {error.strerror or error}.",
-                hint=f"Free some space or mend the permissions, then: "
-                f"fusion run --resume {self.path}",
-            ) from error
+        run_files.write_text(self.path, name, text)
 
     def write_csv(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         lines = _Lines()

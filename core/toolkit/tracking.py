@@ -6,13 +6,13 @@ A service that draws curves wants the numbers in it, and to know of which curve 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...cache.shards.files import written_whole
+from ..contracts.errors import RunError
+from .run_files import read_json, write_json
 
 _PLACE = ("training", "epoch", "trial")  # of an event: where it belongs, not what was measured
 
@@ -118,10 +118,11 @@ class Sent:
     """
 
     def __init__(self, run: Path, file: str) -> None:
-        self._file = run / file
+        self._run = run
+        self._file = file
         try:
-            known: Mapping[str, Any] = dict(json.loads(self._file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # nothing, or nobody knows what: all is sent
+            known: Mapping[str, Any] = read_json(run / file)
+        except RunError:  # nothing was sent, or nobody knows what: everything is sent
             known = {}
         self.names: dict[str, str] = dict(known.get("names", {}))
         self._epochs: dict[str, int] = dict(known.get("epochs", {}))
@@ -142,13 +143,5 @@ class Sent:
         self._epochs.clear()
 
     def save(self) -> None:
-        """Write it down, whole or not at all, so that a run taken up again knows it.
-
-        Raises
-        ------
-        StorageError
-            If the run directory can't be written.
-        """
-        text = json.dumps({"names": self.names, "epochs": self._epochs}, indent=1) + "\n"
-        with written_whole(self._file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        """Write it down, so that a run taken up again knows it."""
+        write_json(self._run, self._file, {"names": self.names, "epochs": self._epochs})

@@ -40,6 +40,7 @@ def clips_of(speakers: int, each: int) -> tuple[Clip, ...]:
 def evidence(
     changes: Mapping[str, float] | None = None,
     *,
+    first: Mapping[str, float] | None = None,
     alone: Mapping[str, Mapping[str, float]] | None = None,
     seen: Mapping[str, Mapping[str, float]] | None = None,
     layers: Mapping[str, Mapping[str, list[float]]] | None = None,
@@ -54,6 +55,8 @@ def evidence(
 ) -> Evidence:
     """A run of two modalities, one fold, ten epochs that are all alike but for `changes`.
 
+    In the first epoch the figures are those of `first`, where it has them.
+
     `said` is model -> (n_val, C) probabilities, `probes` modality -> those of the fused model's
     probe; where one is not given every prediction is right. `weights` are those of the strategy,
     equal for all clips.
@@ -65,6 +68,7 @@ def evidence(
     )
     targets = np.array([int(clip.label[1]) for clip in clips])
     records: list[dict[str, Any]] = [{**HEALTHY, **(changes or {})} for _ in range(10)]
+    records[0].update(first or {})
     records[-1]["layers"] = layers or {}
     inputs = {m: {"raw": {**INPUTS, **(seen or {}).get(m, {})},
                   "seen": {**INPUTS, **(seen or {}).get(m, {})}} for m in "ab"}  # fmt: skip

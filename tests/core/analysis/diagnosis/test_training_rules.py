@@ -84,13 +84,10 @@ def test_embeddings_ten_times_apart_from_the_first_epoch(
 
 
 def test_embeddings_that_grew_apart_are_mild_where_nothing_is_lost() -> None:
-    found = evidence({"spread.b": 0.09, "norm.b": 0.3})
-    found.folds[0].fused.records[0].update({"spread.b": 3.0, "norm.b": 4.0})  # type: ignore[attr-defined]
-    (finding,) = judge(found, T).findings
-    assert (finding.fault, finding.modality, finding.severity) == ("scale_mismatch", "a", "mild")
-    found = evidence({"spread.b": 0.09, "norm.b": 0.3, **HARM})
-    found.folds[0].fused.records[0].update({"spread.b": 3.0, "norm.b": 4.0})  # type: ignore[attr-defined]
-    assert judge(found, T).findings[0].severity == "severe"
+    apart, alike = {"spread.b": 0.09, "norm.b": 0.3}, {"spread.b": 3.0, "norm.b": 4.0}
+    assert faults(changes=apart, first=alike) == [("scale_mismatch", "a", "mild")]
+    found = judge(evidence({**apart, **HARM}, first=alike), T)
+    assert found.findings[0].severity == "severe"
 
 
 def test_embeddings_are_larger_where_the_other_branch_stands_still() -> None:

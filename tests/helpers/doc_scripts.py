@@ -1,0 +1,17 @@
+"""The scripts that write pages of the documentation, as modules."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+
+from places import ROOT
+
+
+def doc_script(name: str) -> ModuleType:
+    """``docs/NAME.py``."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
