@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import FeatureCache
-    from .core.analysis.explain import explain
-    from .core.api import diagnose, load, repair, resume, run
+    from .core.api import diagnose, explain, load, repair, resume, run
     from .core.contracts import (
         API_VERSION,
         Balancer,
@@ -111,7 +110,7 @@ _ELSEWHERE = {
     "RunResult": ".core.runs.result",
     "UserError": ".core.contracts.errors",
     "diagnose": ".core.api",
-    "explain": ".core.analysis.explain",
+    "explain": ".core.api",
     "load": ".core.api",
     "repair": ".core.api",
     "resume": ".core.api",

@@ -39,9 +39,8 @@ from fusion.core.runs.execution.jobs import (
     control_modality,
     features_of,
     spec_of,
-    training_context,
 )
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 
 VIEWS = ("mel", "levelset")
 MODELS = (*VIEWS, FUSED, CONTROL)
@@ -95,17 +94,16 @@ class PlainExperiment:
         Modalities, epochs and steps of each training of the last call.
     """
 
-    def __init__(self, run: RunDirectory) -> None:
-        context = training_context(run.path)
+    def __init__(self, run: Run) -> None:
         spec = spec_of(run, Training(0, FUSED))
-        features = features_of(context, spec, resident_bytes=10**12, fold=0)
-        train = context.config.train
+        features = features_of(run, spec, resident_bytes=10**12, fold=0)
+        train = run.config.train
         self.epochs, self.finetune = train.epochs, train.finetuning.epochs
-        self.splits = context.data.splits
+        self.splits = run.data.splits
         self.control = control_modality(run)
         self.inputs = {m: standardised(features, m) for m in features.modalities}
         self.targets = features.targets
-        self.classes = len(context.data.classes)
+        self.classes = len(run.data.classes)
         self.work: Work = {}
 
     def __call__(self) -> None:
@@ -155,11 +153,11 @@ def standardised(features: Features, modality: str) -> Tensor:
     return (x - x.mean()) / x.std()
 
 
-def work_of(run: RunDirectory) -> Work:
+def work_of(run: Run) -> Work:
     """Return modalities, epochs and steps of each training of a run, its controls included."""
     found: Work = {}
     for training in all_trainings(run):
-        summary = run.read_json(f"{training.name}/training.json")
+        summary = run.summary(training.name)
         branches = spec_of(run, training).branches
         found[training.name] = {
             "modalities": sorted(branch.modality.name for branch in branches),
@@ -188,7 +186,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             raise SystemExit(f"{' '.join(called)}\nfailed: {done.stderr}")
 
     ours()  # which fills the cache
-    run = RunDirectory.existing(folder / "run0")
+    run = Run.open(folder / "run0")
     plain = PlainExperiment(run)
     seconds = in_turn({"plain": plain, "ours": ours}, given.rounds, warm=0)
     work = {"plain": plain.work, "ours": work_of(run)}

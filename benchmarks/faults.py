@@ -30,8 +30,7 @@ from fusion.core.registry.parameters import parse_settings
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.outcome.selection import Selection
 from fusion.core.runs.plan import make_plan
-from fusion.core.runs.predictor import plugins_of
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 from fusion.core.workflows.experiment import prepare_run, resume_experiment
 from fusion.core.workflows.repair import RepairRequest, Target, repair
 from fusion.core.workflows.shared_baselines import share_training
@@ -203,15 +202,16 @@ def prepare(trial: Trial, maker: Maker, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     config = trial.config(steps_of(base) if base != path else 0)
     registry = Registry(config.plugins)
-    run = prepare_run(make_plan(config, registry), path, registry, jobs=1)
+    with Run.create(path, registry) as run:
+        prepare_run(run, make_plan(config, registry), jobs=1)
     # What the fault leaves as it is; the base itself shares nothing.
     for modality in trial.shared if base != path else ():
-        share_training(RunDirectory(base), run, f"fold0/{modality}")
+        share_training(Run(base), run, f"fold0/{modality}")
 
 
 def carry_out(path: Path, repairs: Path | None) -> Repaired | None:
     """Train a trial's run, or what is left of it, in this process; mend it where asked to."""
-    resume_experiment(path, jobs=0, report=False)
+    resume_experiment(Run.open(path), jobs=0, report=False)
     return None if repairs is None else repaired(path, repairs)
 
 
@@ -222,7 +222,7 @@ def steps_of(base: Path) -> int:
 
 def outcome_of(trial: Trial, path: Path, *, again: bool) -> Outcome:
     """Read a finished run, and what the diagnosis says of it."""
-    selection = Selection.from_json(RunDirectory.existing(path).read_json("selection.json"))
+    selection = Selection.read(Run.open(path))
     return Outcome(
         trial.key,
         trial.fault,
@@ -240,16 +240,15 @@ def outcome_of(trial: Trial, path: Path, *, again: bool) -> Outcome:
 def findings_of(path: Path, *, again: bool) -> list[tuple[str, str, str | None]]:
     file = path / "diagnosis.json"
     if again or not file.is_file():
-        diagnose(path)
+        diagnose(Run.open(path))
     findings: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["findings"]
     return [(f["fault"], f["severity"], f["modality"]) for f in findings]
 
 
 def repaired(path: Path, folder: Path) -> Repaired:
     """Mend a run; once it is mended, this reads what came of it."""
-    run = RunDirectory.existing(path)
-    registry = Registry(plugins_of(path))
-    done = repair(run, folder, registry, RepairRequest(Target("minimum")), jobs=0)
+    run = Run.open(path)
+    done = repair(run, folder, run.registry, RepairRequest(Target("minimum")), jobs=0)
     test = {row["name"]: row["uar"]["value"] for row in done.result.results.to_json()["models"]}
     values = done.chosen.best, done.steps[0].single, test["chosen"], test[done.best_single]
     return Repaired(done.chosen.name, *(round(100 * value, 1) for value in values))

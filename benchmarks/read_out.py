@@ -20,36 +20,37 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from fusion.core.runs.execution.jobs import Training, features_of, spec_of, training_context
+from fusion.core.runs.execution.jobs import Training, features_of, spec_of
+from fusion.core.runs.run import Run
 from fusion.core.toolkit.metrics import confusion_matrix, uar
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
-    context = training_context(parser.parse_args().run)
-    folds = range(len(context.data.splits))
+    run = Run.open(parser.parse_args().run)
+    folds = range(len(run.data.splits))
     print("| modality | branch alone | without choice | support vector machine |")
     print("|---|---|---|---|")
-    for branch in spec_of(context.run, Training(0, "fused")).branches:
+    for branch in spec_of(run, Training(0, "fused")).branches:
         name = branch.modality.name
-        machines = [machine(context, Training(fold, name)) for fold in folds]
-        chosen, late = zip(*(reached(context, Training(fold, name)) for fold in folds), strict=True)
+        machines = [machine(run, Training(fold, name)) for fold in folds]
+        chosen, late = zip(*(reached(run, Training(fold, name)) for fold in folds), strict=True)
         figures = (100 * float(np.mean(values)) for values in (chosen, late, machines))
         print(f"| {name} | " + " | ".join(f"{value:.1f}" for value in figures) + " |", flush=True)
 
 
-def machine(context, training: Training) -> float:
+def machine(run, training: Training) -> float:
     """Return the validation UAR of a support vector machine, in [0, 1]."""
-    split = context.data.splits[training.fold]
-    spec = spec_of(context.run, training)
-    features = features_of(context, spec, resident_bytes=0, fold=training.fold)
+    split = run.data.splits[training.fold]
+    spec = spec_of(run, training)
+    features = features_of(run, spec, resident_bytes=0, fold=training.fold)
     x, y = flat(features, split.train, training.model)
     scaler = StandardScaler().fit(x)
     model = SVC(C=1.0, class_weight="balanced").fit(scaler.transform(x), y)
     x, y = flat(features, split.val, training.model)
     said = model.predict(scaler.transform(x))
-    return float(uar(confusion_matrix(y, said, len(context.data.classes))))
+    return float(uar(confusion_matrix(y, said, len(run.data.classes))))
 
 
 def flat(features, indices: npt.NDArray[np.int64], name: str):
@@ -58,9 +59,9 @@ def flat(features, indices: npt.NDArray[np.int64], name: str):
     return inputs[name].flatten(1).double().numpy(), labels.numpy()
 
 
-def reached(context, training: Training) -> tuple[float, float]:
+def reached(run, training: Training) -> tuple[float, float]:
     """Return the validation UAR of the kept epoch, and the mean of the last fifth of epochs."""
-    folder = context.run.training(training.name)
+    folder = run.training(training.name)
     summary = json.loads((folder / "training.json").read_text())
     lines = (folder / "epochs.jsonl").read_text().splitlines()
     curve = [json.loads(line)["val_uar"] for line in lines]

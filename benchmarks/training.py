@@ -132,18 +132,19 @@ def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
 
     from fusion.core.registry.registry import Registry
     from fusion.core.runs.config import RunConfig
-    from fusion.core.runs.execution.jobs import Training, features_of, spec_of, training_context
+    from fusion.core.runs.execution.jobs import Training, features_of, spec_of
     from fusion.core.runs.plan import make_plan
+    from fusion.core.runs.run import Run
     from fusion.core.workflows.experiment import prepare_run
 
     registry = Registry()
     config = RunConfig((data,), features=("mel",), strategy="concat")
-    run = prepare_run(make_plan(config, registry), Path(mkdtemp()) / "run", registry)
-    context = training_context(run.path)
-    features = features_of(context, spec_of(run, Training(0, "mel")), resident_bytes=0, fold=0)
-    split = context.data.splits[0]
+    with Run.create(Path(mkdtemp()) / "run", registry) as run:
+        prepare_run(run, make_plan(config, registry))
+    features = features_of(run, spec_of(run, Training(0, "mel")), resident_bytes=0, fold=0)
+    split = run.data.splits[0]
     array = features.arrays["mel"].take(np.arange(len(features))).astype(np.float32)
-    return array, context.data.targets, split
+    return array, run.data.targets, split
 
 
 def balanced(said: torch.Tensor, truth: torch.Tensor) -> float:

@@ -25,11 +25,12 @@ from .runs.execution.main_module import main_left_out
 
 if TYPE_CHECKING:
     from .analysis.diagnosis import Diagnosis, Thresholds
+    from .analysis.explain.summary import Explanation
     from .data.split_modes import ModeName
     from .data.task import AdaptName
     from .registry.registry import Registry
     from .runs.result import RunResult
-    from .runs.run import RunDirectory
+    from .runs.run import Run
     from .workflows.experiment import Observer
     from .workflows.repair import Repair
 
@@ -224,13 +225,14 @@ def resume(
     RunError
         If it is no run directory, or another process works on it.
     """
+    from .runs.run import Run
     from .workflows.experiment import resume_experiment
 
     check_whole_or_none(1, jobs=jobs)
-    path = Path(run)
+    opened = Run.open(Path(run))
     return _followed(
-        lambda observer: resume_experiment(path, jobs=jobs, observer=observer, report=report),
-        path,
+        lambda observer: resume_experiment(opened, jobs=jobs, observer=observer, report=report),
+        opened.path,
         quiet,
     )
 
@@ -248,16 +250,17 @@ def load(run: PathLike) -> RunResult:
     RunError
         If it is none, or not finished.
     """
-    from .runs.run import RunDirectory
-    from .workflows.experiment import load_result
+    from .runs.result import RunResult
+    from .runs.run import Run
 
     path = Path(run)
-    if not RunDirectory.existing(path).is_complete():
+    opened = Run.open(path)
+    if not opened.is_complete():
         raise RunError(
             f"The run {path} is not finished: it has no results yet.",
             hint=f"Go on with it: fusion.resume({str(path)!r}), or fusion run --resume {path}",
         )
-    return load_result(path)
+    return RunResult.read(opened)
 
 
 def _followed(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> RunResult:
@@ -313,9 +316,7 @@ def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) ->
     """
     from .analysis.diagnosis import diagnose as judge_run
 
-    path = Path(run)
-    _trained(path)
-    return judge_run(path, _thresholds(thresholds))
+    return judge_run(_trained(Path(run)), _thresholds(thresholds))
 
 
 def repair(
@@ -365,30 +366,83 @@ def repair(
         When the base can't be trained.
     """
     from .display.repair import RepairDisplay
-    from .registry.registry import Registry
-    from .runs.predictor import plugins_of
-    from .runs.run import RunDirectory
+    from .runs.run import Run
     from .workflows.repair import RepairRequest, Target
     from .workflows.repair import repair as mend
 
-    source = RunDirectory.existing(Path(run))
+    source = Run.open(Path(run))
     request = RepairRequest(
         Target(target if isinstance(target, str) else f"{target:g}"),
         (steps,) if isinstance(steps, str) else tuple(steps),
         minutes,
     )
     folder = Path(out) if out else Path("repairs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-    registry = Registry(plugins_of(source.path))
     with main_left_out(), RepairDisplay(quiet=quiet) as display:
         return mend(
             source,
             folder,
-            registry,
+            source.registry,
             request,
             thresholds=_thresholds(thresholds),
             jobs=jobs,
             observer=display,
         )
+
+
+def explain(
+    run: PathLike,
+    *,
+    model: str = "fused",
+    part: Literal["val", "test"] = "test",
+    axes: Mapping[str, str] | None = None,
+    device: str | None = None,
+    permutations: int = 10,
+    jobs: int = 1,
+    plugins: Names = (),
+) -> Explanation:
+    """Find out what each modality and channel brings: what ``fusion explain RUN`` does.
+
+    Computed in float32, also where the training computed in less. The inputs of a fold's part
+    are held in memory.
+
+    Parameters
+    ----------
+    run : path
+        A finished run directory.
+    model : str
+        ``"fused"``, or a modality: its baseline.
+    part : {"test", "val"}
+        Which clips.
+    axes : mapping, optional
+        Modality -> name of the axis whose entries are explained; ``"channel"`` for the others.
+    device : str, optional
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the run's own by default.
+    permutations : int >= 1
+        How often each group is taken from other clips.
+    jobs : int >= 1
+        Folds at a time, each in a process of its own; 1 stays in this one.
+    plugins : str or sequence of str
+        More plugins, as given to ``-p``; those of the run are known.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    RunError
+        If there is no finished run at that path.
+    UnknownNameError
+        For a model, modality or axis that it doesn't have.
+    """
+    from .analysis.explain import explain as explain_run
+    from .runs.run import Run
+
+    opened = Run.open(Path(run))
+    if more := texts("plugins", plugins):
+        opened = opened.with_plugins([*opened.config.plugins, *more])
+    return explain_run(opened, model=model, part=part, axes=axes, device=device,
+                       permutations=permutations, jobs=jobs)  # fmt: skip
 
 
 def _thresholds(given: Mapping[str, float] | None) -> Thresholds:
@@ -398,12 +452,12 @@ def _thresholds(given: Mapping[str, float] | None) -> Thresholds:
     return Thresholds(**bind(Thresholds, dict(given or {}), owner="diagnosis"))
 
 
-def _trained(path: Path) -> RunDirectory:
+def _trained(path: Path) -> Run:
     """The run at `path`, if its trainings are done."""
     from .runs.execution.jobs import trainings_of
-    from .runs.run import RunDirectory
+    from .runs.run import Run
 
-    run = RunDirectory.existing(path)
+    run = Run.open(path)
     left = [t for t in trainings_of(run) if not run.finished(t.name)]  # a control may follow
     if left:
         raise RunError(

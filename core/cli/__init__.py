@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ from . import tracing
 
 if TYPE_CHECKING:
     from ..registry.provenance import Guilt
+    from ..runs.run import Run
 
 # Command -> module and its line in `fusion --help`.
 COMMANDS = {
@@ -190,6 +192,15 @@ def _interrupted(error: BaseException) -> int:
     click.echo("\nInterrupted. What was finished is kept.", err=True)
     terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+def open_run(ctx: click.Context, path: str) -> Run:
+    """The run at `path`, with its own plugins and those of this command's options."""
+    from ..runs.run import Run
+
+    run = Run.open(Path(path))
+    run.registry = registry_from(ctx, run.config.plugins)
+    return run
 
 
 def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: bool = False) -> Any:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, refuse_with_run, registry_from
+from . import open_run, plugin_options, refuse_with_run, registry_from
 from .request import config_from, data_options, method_options, split_option, training_options
 
 if TYPE_CHECKING:
     from ..analysis.diagnosis import Thresholds
     from ..display.run import Display
-    from ..registry.registry import Registry
-    from ..runs.run import RunDirectory
+    from ..runs.run import Run
 
 OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
 
@@ -48,8 +47,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
     options["settings"], thresholds = thresholds_from(options["settings"])
     with Display(quiet=options["quiet"] or options["as_json"]) as display:
-        run, registry = trained(ctx, options, display)
-        found = diagnose(run.path, thresholds, registry)
+        run = trained(ctx, options, display)
+        found = diagnose(run, thresholds)
     if options["as_json"]:
         click.echo(json.dumps({"run": str(run.path), **found.to_json()}, indent=1))
         return 0
@@ -83,28 +82,25 @@ def thresholds_from(given: tuple[str, ...]) -> tuple[tuple[str, ...], Thresholds
     return rest, Thresholds(**bound)
 
 
-def trained(
-    ctx: click.Context, options: dict[str, Any], display: Display
-) -> tuple[RunDirectory, Registry]:
+def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Run:
     """The run that was named, or a new one as the options ask for, trained but not tested."""
     from ..runs.plan import make_plan
-    from ..runs.predictor import plugins_of
-    from ..runs.run import RunDirectory
+    from ..runs.run import Run
     from ..workflows.experiment import new_run_path, prepare_run, train_run
 
     if options["run"]:
         refuse_with_run(ctx, WITH_RUN, options["settings"])
-        run = RunDirectory.existing(Path(options["run"]))
-        registry = registry_from(ctx, plugins_of(run.path))
+        run = open_run(ctx, options["run"])
     else:
         registry = registry_from(ctx)
         plan = make_plan(config_from(options, registry), registry)
         out = Path(options["out"]) if options["out"] else new_run_path(plan.config, Path("runs"))
         display.planned(plan)
-        run = prepare_run(plan, out, registry, jobs=options["jobs"], observer=display)
+        with Run.create(out, registry) as run:
+            prepare_run(run, plan, jobs=options["jobs"], observer=display)
     try:
-        train_run(run, registry, jobs=options["jobs"], observer=display)
+        train_run(run, jobs=options["jobs"], observer=display)
     except KeyboardInterrupt:
         click.echo(f"\nGo on with: fusion diagnose {run.path}", err=True)
         raise
-    return run, registry
+    return run

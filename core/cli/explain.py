@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, registry_from
+from . import open_run, plugin_options
 
 if TYPE_CHECKING:
-    from ..registry.registry import Registry
+    from ..runs.run import Run
 
 
 @click.command("explain")
@@ -52,19 +52,18 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion explain runs/mine --clip speech.wav
     """
     from ..contracts.errors import UserError
-    from ..runs.predictor import plugins_of
 
-    registry = registry_from(ctx, plugins_of(Path(options["run"])))
+    run = open_run(ctx, options["run"])
     axes = _axes(options["axes"])
     if options["clips"]:
-        return _clips(ctx, options, registry, axes)
+        return _clips(ctx, options, run, axes)
     if options["speaker_from"]:
         raise UserError(
             "--speaker-from is for recordings given with --clip; the run's own clips have their "
             "speakers.",
             hint="Leave it out, or add --clip FILE.",
         )
-    return _run(ctx, options, axes)
+    return _run(options, run, axes)
 
 
 def _axes(given: Sequence[str]) -> dict[str, str]:
@@ -84,24 +83,22 @@ def _axes(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _run(ctx: click.Context, options: dict[str, Any], axes: dict[str, str]) -> int:
-    from ..analysis.explain import FILE, explain, finished_run
+def _run(options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
+    from ..analysis.explain import FILE, check_finished, explain
     from ..display.explain import print_explanation
     from ..runs.execution.scheduler import default_jobs
 
-    path = Path(options["run"])
-    device = options["device"] or finished_run(path).info()["config"]["device"]
-    out = Path(options["out"]) if options["out"] else path / FILE
+    check_finished(run)
+    out = Path(options["out"]) if options["out"] else run.path / FILE
     _check_folder(out)
     found = explain(
-        options["run"],
+        run,
         model=options["model"],
         part=options["part"],
         axes=axes,
         device=options["device"],
         permutations=options["permutations"],
-        jobs=options["jobs"] or default_jobs(device),
-        plugins=ctx.find_root().obj["plugins"],
+        jobs=options["jobs"] or default_jobs(options["device"] or run.config.device),
     )
     _write(out, found.to_json())
     if options["as_json"]:
@@ -115,9 +112,7 @@ def _run(ctx: click.Context, options: dict[str, Any], axes: dict[str, str]) -> i
 _RUN_ONLY = ("model", "part", "permutations", "jobs")
 
 
-def _clips(
-    ctx: click.Context, options: dict[str, Any], registry: Registry, axes: dict[str, str]
-) -> int:
+def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
     from ..analysis.explain.clips import ClipExplainer
     from ..contracts.errors import UserError
     from ..display.explain import print_clip, print_clip_notes
@@ -134,7 +129,7 @@ def _clips(
     if options["out"]:
         _check_folder(Path(options["out"]))
     device = options["device"] or "auto"
-    explainer = ClipExplainer(Path(options["run"]), registry, axes=axes, device=device)
+    explainer = ClipExplainer(run, axes=axes, device=device)
     for warning in explainer.warnings:
         click.echo(click.style("warning: ", fg="yellow") + warning, err=True)
     names = [Path(name) for name in options["clips"]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, registry_from
+from . import open_run, plugin_options
 
 if TYPE_CHECKING:
     from ..runs.predictor import Predictor
@@ -45,10 +45,9 @@ def command(
     fusion predict runs/20260101-120000-gated new.wav --speaker-from recordings/anna
     """
     from ..registry.parameters import parse_settings
-    from ..runs.predictor import Predictor, plugins_of
+    from ..runs.predictor import Predictor
 
-    registry = registry_from(ctx, plugins_of(Path(run)))
-    predictor = Predictor(Path(run), registry, settings=parse_settings(settings))
+    predictor = Predictor(open_run(ctx, run), settings=parse_settings(settings))
     for warning in predictor.warnings:
         _warn(warning)
     names = [Path(name) for name in files]

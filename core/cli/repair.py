@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, refuse_with_run, registry_from
+from . import open_run, plugin_options, refuse_with_run, registry_from
 from .diagnose import WITH_RUN, thresholds_from
 from .request import (
     config_from,
@@ -23,7 +23,7 @@ from .request import (
 if TYPE_CHECKING:
     from ..registry.registry import Registry
     from ..runs.plan import Plan
-    from ..runs.run import RunDirectory
+    from ..runs.run import Run
     from ..workflows.repair import RepairRequest
 
 
@@ -95,14 +95,12 @@ def _request(options: dict[str, Any]) -> RepairRequest:
     return RepairRequest(Target(options["target"]), parse_features(options["steps"]), minutes)
 
 
-def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[RunDirectory | Plan, Registry]:
+def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[Run | Plan, Registry]:
     from ..runs.plan import make_plan
-    from ..runs.predictor import plugins_of
-    from ..runs.run import RunDirectory
 
     if options["run"]:
         refuse_with_run(ctx, {*WITH_RUN, "target", "steps", "budget", "out"}, options["settings"])
-        run = RunDirectory.existing(Path(options["run"]))
-        return run, registry_from(ctx, plugins_of(run.path))
+        run = open_run(ctx, options["run"])
+        return run, run.registry
     registry = registry_from(ctx)
     return make_plan(config_from(options, registry), registry), registry

@@ -29,22 +29,20 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> in
     """
     from ..analysis.report import compare_reports, write_report
     from ..contracts.errors import FusionError
-    from ..runs.config import RunConfig
-    from ..runs.run import RunDirectory
+    from ..runs.run import Run
 
     paths = [Path(run) for run in runs]
     file = Path(out) if out else None
     if len(paths) > 1:
         written = compare_reports(paths, file or Path("report-comparison.html"))
     else:
-        config = RunConfig.from_json(RunDirectory.existing(paths[0]).info()["config"])
+        run = Run.open(paths[0])
         try:
-            registry = registry_from(ctx, config.plugins)
+            run.registry = registry_from(ctx, run.config.plugins)
         except FusionError as error:
             if ctx.find_root().obj["plugins"]:
                 raise
             click.echo(f"{click.style('warning: ', fg='yellow')}{error.message}", err=True)
-            registry = None
-        written = write_report(paths[0], file, registry)
+        written = write_report(run, file)
     click.echo(f"report: {written}")
     return 0

@@ -85,6 +85,7 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
 
 def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     from ..display.run import Display, print_result
+    from ..runs.run import Run
     from ..workflows.experiment import new_run_path, resume_experiment, run_experiment
 
     out = Path(options["resume"] or options["out"] or "")
@@ -92,7 +93,7 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
         try:
             if options["resume"]:
                 result = resume_experiment(
-                    out,
+                    Run.open(out),
                     jobs=options["jobs"],
                     observer=display,
                     report=not options["no_report"],
@@ -128,15 +129,14 @@ _WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:
-    from ..data.task import adapt_of
-
+    record = result.run.record
     return {
         "run": str(result.path),
-        "synthetic": result.info["synthetic"],
-        "split": result.info["split"]["mode"],
-        "adapt": adapt_of(result.info),
-        "tune": result.info["config"].get("tune", 0),
-        "trainings": result.info.get("trainings"),
-        "speaker_independent": result.info["split"]["speaker_independent"],
+        "synthetic": record.synthetic,
+        "split": record.split.mode,
+        "adapt": record.config.adapt,
+        "tune": record.config.tune,
+        "trainings": record.trainings,
+        "speaker_independent": record.split.speaker_independent,
         **result.results.to_json(),
     }

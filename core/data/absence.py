@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,9 +72,11 @@ def check_absent(
                 ) from None
 
 
-def absence_text(info: Mapping[str, Any]) -> list[str]:
-    """What a reader of a run's table has to know of clips that lack a modality: a line or none."""
-    absent = info.get("absent", {})
+def absence_text(absent: Mapping[str, int]) -> list[str]:
+    """What a reader of a run's table has to know of clips that lack a modality: a line or none.
+
+    `absent` has how many clips lack a modality, of those that some clip lacks.
+    """
     if not absent:
         return []
     counts = "; ".join(f"{n} clips have no {m}" for m, n in absent.items())

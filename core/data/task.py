@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from ..contracts.data import Clip
 from ..contracts.errors import CorpusError, UnknownNameError
@@ -17,11 +17,6 @@ SENTENCE = (
     "Speaker-adapted: features were standardised by the unlabelled clips of each speaker, "
     "test speakers included."
 )
-
-
-def adapt_of(info: Mapping[str, Any]) -> str:
-    """Return how the run of a ``run.json`` adapts; runs of older versions do not."""
-    return str(info["config"].get("adapt", "none"))
 
 
 def task_name(adapt: str) -> str:

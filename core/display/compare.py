@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..data.task import task_name
 from ..runs.execution.jobs import FUSED
-from ..runs.run import RunDirectory
+from ..runs.run import Run
 from ..workflows.compare import CompareObserver
 from ..workflows.comparison import Comparisons, Row
 from ..workflows.comparison_tables import by_score, matrix, percent, sentences, tested
@@ -50,7 +50,7 @@ class CompareDisplay(Display, CompareObserver):
             self._progress.advance(self._bars[_BAR])
             self._progress.update(self._bars[_BAR], note=escape(cell))
 
-    def concluded(self, cell: Cell, seed: int, run: RunDirectory) -> None:
+    def concluded(self, cell: Cell, seed: int, run: Run) -> None:
         models = {m["name"]: m for m in run.read_json("results.json")["models"]}
         fused = models[FUSED]
         self._say(

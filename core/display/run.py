@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,12 +26,13 @@ from ..data.extraction import failure_text
 from ..data.features import Indices
 from ..data.split_modes import MODES, PARTS, Group, speaker_of
 from ..data.splits import Split
-from ..data.task import adapt_of, adapted_line
+from ..data.task import adapted_line
 from ..runs.execution.jobs import CONTROL, FUSED, Training
 from ..runs.outcome.results import weights_text
 from ..runs.outcome.selection import ENSEMBLE
 from ..runs.plan import Plan
 from ..runs.result_table import comparison_lines, result_table
+from ..toolkit.run_files import read_json
 from ..workflows.experiment import Observer, RunResult
 from .findings import one_line
 
@@ -244,7 +244,7 @@ def new_console() -> Console:
 def print_result(result: RunResult) -> None:
     """The table, the comparisons, the verdict, and what to do next."""
     console = new_console()
-    results, info = result.results, result.info
+    results, record = result.results, result.run.record
     console.print()
     console.print(_table(result))
     console.print()
@@ -253,23 +253,23 @@ def print_result(result: RunResult) -> None:
     shares = weights_text(results)
     if shares:
         console.print(f"share of the scores on test, mean ± sd over clips: {escape(shares)}")
-    for line in absence_text(info):
+    for line in absence_text(record.absent):
         console.print(line)
     console.print()
     console.print(Text(results.verdict, style="bold"))
-    if info["config"].get("tune"):
+    if record.config.tune:
         console.print(
-            f"Each model was tuned on validation in {info['config']['tune']} trials: "
-            f"{info['trainings']} trainings."
+            f"Each model was tuned on validation in {record.config.tune} trials: "
+            f"{record.trainings} trainings."
         )
-    for caution in cautions(info, results):
+    for caution in cautions(record, results):
         console.print(f"[yellow]{caution}[/]")
     findings = _findings(result)
     if findings:
         console.print(f"diagnosis: {one_line(findings)}")
         console.print(f"what they mean: fusion diagnose {escape(str(result.path))}")
     console.print(f"\nrun directory: {escape(str(result.path))}")
-    speaker = " --speaker-from DIR" if adapt_of(info) == "speaker" else ""
+    speaker = " --speaker-from DIR" if record.config.adapt == "speaker" else ""
     console.print(
         f"label new recordings: fusion predict {escape(str(result.path))} FILE...{speaker}"
     )
@@ -282,12 +282,12 @@ def _findings(result: RunResult) -> Sequence[Finding]:
     path = result.path / DIAGNOSIS
     if not path.is_file():
         return ()
-    found = Diagnosis.from_json(json.loads(path.read_text(encoding="utf-8")))
+    found = Diagnosis.from_json(read_json(path), path)
     return [finding for finding in found.findings if finding.severity != "mild"]
 
 
 def _table(result: RunResult) -> Table:
-    found = result_table(result.results, result.info, result.path)
+    found = result_table(result.results, result.run.record, result.path)
     table = Table(title=found.title, title_justify="left", box=None, pad_edge=False,
                   header_style="bold", title_style="")  # fmt: skip
     for number, name in enumerate(found.header):

@@ -27,52 +27,17 @@ from ..data.adaptation import (
 )
 from ..data.presence import presence_of
 from ..data.task import NAME
-from ..registry.registry import Registry
 from ..toolkit.weights import load_weights, save_weights
-from ..training.model import FusionModel, ModelSpec, build_model
-from .config import RunConfig
-from .execution.jobs import Training, populations_of, spec_of, training_context
+from ..training.model import FusionModel, build_model
+from .execution.jobs import Training, populations_of, spec_of
 from .outcome.selection import ENSEMBLE, Selection
-from .run import RunDirectory
+from .record import Member
+from .run import WEIGHTS, Run
 
-WEIGHTS = "model.safetensors"
 POPULATION = "population"  # of each member: what a speaker-adapted run shrinks towards
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One trained model, and its part in the probabilities that are handed out.
-
-    Attributes
-    ----------
-    training : str
-        Its folder in the run directory.
-    weight : float
-        Share of the member's group in the mean of probabilities over groups.
-    power : float
-        Power to which the member's probabilities are raised within its group: the groups are
-        log-linear pools, with one member or one per modality.
-    group : int
-        The fold that the member was chosen for.
-    """
-
-    training: str
-    weight: float
-    spec: ModelSpec
-    power: float = 1.0
-    group: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "training": self.training,
-            "weight": self.weight,
-            "spec": self.spec.to_json(),
-            "power": self.power,
-            "group": self.group,
-        }
-
-
-def members_of(run: RunDirectory, selection: Selection) -> list[Member]:
+def members_of(run: Run, selection: Selection) -> list[Member]:
     """Return the trained models that validation chose, fold by fold."""
     found: list[Member] = []
     share = 1.0 / len(selection.folds)
@@ -86,18 +51,17 @@ def members_of(run: RunDirectory, selection: Selection) -> list[Member]:
     return found
 
 
-def write_bundle(run: RunDirectory, selection: Selection) -> list[Member]:
+def write_bundle(run: Run, selection: Selection) -> list[Member]:
     """Put the chosen models' weights into one file; returns its members."""
     members = members_of(run, selection)
     weights: dict[str, torch.Tensor] = {}
     for member in members:
         for name, tensor in load_weights(run.training(member.training) / WEIGHTS).items():
             weights[f"{member.training}/{name}"] = tensor
-    context = training_context(run.path)
-    if context.config.adapt == "speaker":
+    if run.config.adapt == "speaker":
         for member in members:
             fold = int(member.training.partition("/")[0].removeprefix("fold"))
-            found = populations_of(context, member.spec, fold)
+            found = populations_of(run, member.spec, fold)
             weights |= population_tensors(f"{POPULATION}/{member.training}", found)
     save_weights(run.path / WEIGHTS, weights, {"format": "fusion-bundle-1"})
     return members
@@ -153,41 +117,36 @@ class Bundle:
 
     Parameters
     ----------
-    run : RunDirectory
+    run : Run
         A finished run.
-    registry : Registry
-        Where the branches and strategies of the run are found.
     """
 
-    def __init__(self, run: RunDirectory, registry: Registry) -> None:
-        info = run.info()
-        if "handed_out" not in info:
+    def __init__(self, run: Run) -> None:
+        record = run.record
+        if record.handed_out is None:
             raise RunError(
                 f"The run {run.path} is not finished: it hands out no model yet.",
                 hint=f"Finish it: fusion run --resume {run.path}",
             )
-        self.classes: tuple[str, ...] = tuple(info["classes"])
-        config = RunConfig.from_json(info["config"])
-        self.adapt = config.adapt
-        self._rule = config.train.normalise
+        self.classes = record.classes
+        self.adapt = run.config.adapt
+        self._rule = run.config.train.normalise
         weights = load_weights(run.path / WEIGHTS)
         self.parts: list[Part] = []
         self._inputs: dict[str, Modality] = {}
         self._populations: list[dict[str, Population]] = []  # of each part
-        for number, entry in enumerate(info["handed_out"]):
-            prefix = entry["training"] + "/"
+        for number, member in enumerate(record.handed_out):
+            prefix = member.training + "/"
             own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-            spec = ModelSpec.from_json(entry["spec"])
-            model = build_model(spec, registry)
+            model = build_model(member.spec, run.registry)
             model.load_state_dict(own)
-            # Runs of version 0.1 hand out a plain weighted mean: each member is a group.
-            group, power = entry.get("group", number), entry.get("power", 1.0)
-            self.parts.append(Part(model.eval(), entry["weight"], power, group))
-            self._inputs |= {b.modality.name: b.modality for b in spec.branches}
-            populations = populations_from(f"{POPULATION}/{entry['training']}", weights)
+            group = number if member.group is None else member.group
+            self.parts.append(Part(model.eval(), member.weight, member.power, group))
+            self._inputs |= {b.modality.name: b.modality for b in member.spec.branches}
+            populations = populations_from(f"{POPULATION}/{member.training}", weights)
             if self.adapt == "speaker" and populations.keys() != set(model.modalities):
                 raise RunError(
-                    f"{run.path / WEIGHTS} lacks the training population of {entry['training']}.",
+                    f"{run.path / WEIGHTS} lacks the training population of {member.training}.",
                     hint=f"Delete it; fusion run --resume {run.path} makes it again.",
                 )
             self._populations.append(populations)

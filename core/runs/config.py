@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ...cache.remote.urls import without_user
@@ -104,13 +105,5 @@ class RunConfig:
                 owner: {n: v.to_json() if isinstance(v, Space) else v for n, v in ranges.items()}
                 for owner, ranges in self.space.items()
             }
-        return data
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunConfig:
-        """The inverse of :meth:`to_json`."""
-        known = {f.name for f in fields(cls)}
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known
-        }
-        return cls(**values)
+        plain: dict[str, Any] = json.loads(json.dumps(data))  # no tuples, as when read again
+        return plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from ..contracts import Extractor
 from ..contracts.errors import RunError
 from ..data.extraction import fingerprint_of
+from .record import FeatureRecord
 
 _LONG = 60  # characters of a value in a message
 
@@ -41,29 +42,30 @@ class Change:
 
 
 def changes(
-    extractor: Extractor, trained: Mapping[str, Any], *, skip: Collection[str] = ()
+    extractor: Extractor, trained: FeatureRecord, *, skip: Collection[str] = ()
 ) -> list[Change]:
     """Where the extractor differs from the one whose fingerprint `trained` is, but for libraries.
 
     Parameters
     ----------
-    trained : mapping
+    trained : FeatureRecord
         Of one feature, as run.json has it.
     skip : collection of str
         Parameters that may differ.
     """
     now = fingerprint_of(extractor)
     found: list[Change] = []
-    if now.version != (then := trained["version"]):
-        found.append(Change("version", _was("version", then, now.version), then))
+    if now.version != trained.version:
+        text = _was("version", trained.version, now.version)
+        found.append(Change("version", text, trained.version))
     own = json.loads(json.dumps(dict(now.parameters)))  # tuples are lists there
-    for name in dict.fromkeys([*trained["parameters"], *own]):
-        then, here = trained["parameters"].get(name), own.get(name)
+    for name in dict.fromkeys([*trained.parameters, *own]):
+        then, here = trained.parameters.get(name), own.get(name)
         if then != here and name not in skip:
             found.append(_parameter(extractor, name, then, here))
-    if list(now.shape) != trained["shape"] and not found:  # else it follows from these
-        text = _was("shape", trained["shape"], list(now.shape))
-        found.append(Change("shape", text, trained["shape"]))
+    if now.shape != trained.shape and not found:  # else it follows from these
+        text = _was("shape", list(trained.shape), list(now.shape))
+        found.append(Change("shape", text, list(trained.shape)))
     return found
 
 
@@ -84,12 +86,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 
-def check_unchanged(extractor: Extractor, trained: Mapping[str, Any], run: Path) -> None:
+def check_unchanged(extractor: Extractor, trained: FeatureRecord, run: Path) -> None:
     """Refuse to go on with a run whose features would be made another way today.
 
     Parameters
     ----------
-    trained : mapping
+    trained : FeatureRecord
         The feature's fingerprint in run.json.
     run : Path
         The run directory, for the message.

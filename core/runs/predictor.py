@@ -17,21 +17,16 @@ from ..data.extraction import extract_all, fingerprint_of
 from ..data.task import NAME, task_sentence
 from ..registry.parameters import as_text
 from ..registry.provenance import told
-from ..registry.registry import Registry
 from ..toolkit.filenames import AUDIO, audio_files
 from .bundle import Bundle
 from .config import RunConfig
 from .feature_changes import Change, changes
 from .plan import make_extractors
-from .run import RunDirectory
+from .record import FeatureRecord
+from .run import Run
 
 BATCH = 32  # recordings held in memory at a time
 FEWEST = 4  # recordings that may give their speaker's statistics themselves
-
-
-def plugins_of(run: Path) -> tuple[str, ...]:
-    """Plugins that the run was made with, as given to ``-p``."""
-    return RunConfig.from_json(RunDirectory.existing(run).info()["config"]).plugins
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +60,8 @@ class Predictor:
 
     Parameters
     ----------
-    run : Path
-        A finished run directory.
-    registry : Registry
-        Plugins; those that the run was made with must be there.
+    run : Run
+        A finished run directory; the plugins that it was made with must be there.
     settings : mapping, optional
         Extractor -> parameters that are others than in the run: where new recordings are looked
         up (`Extractor.sources`), a device. What the model reads has to stay the same.
@@ -76,7 +69,7 @@ class Predictor:
     Raises
     ------
     RunError
-        If there is no finished run at that path, or an extractor is not the one that the model
+        If the run is not finished, or an extractor is not the one that the model
         was trained with.
     ParameterError
         For settings of what is no extractor of the model.
@@ -84,21 +77,18 @@ class Predictor:
 
     def __init__(
         self,
-        run: Path,
-        registry: Registry,
+        run: Run,
         *,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        directory = RunDirectory.existing(run)
-        info = directory.info()
-        config = RunConfig.from_json(info["config"])
-        self.bundle = Bundle(directory, registry)
+        config = run.config
+        self.bundle = Bundle(run)
         # Only what the model takes: of the others, an imported one may have gone.
         used = replace(config, features=tuple(self.bundle.modalities))
         given = settings or {}
         _check_owners(given, config, used.features)
-        self.extractors = make_extractors(_with(used, given), registry)
-        self.warnings = _changed(self.extractors, info["features"])
+        self.extractors = make_extractors(_with(used, given), run.registry)
+        self.warnings = _changed(self.extractors, run.record.features)
         self.warnings += [
             f"what was set of {m} decides nothing: the model that was handed out takes no {m}"
             for m in given
@@ -291,7 +281,7 @@ def _with(config: RunConfig, given: Mapping[str, Mapping[str, Any]]) -> RunConfi
 
 def _changed(
     extractors: Mapping[str, Extractor],
-    trained: Mapping[str, Mapping[str, Any]],
+    trained: Mapping[str, FeatureRecord],
 ) -> list[str]:
     """What differs between the extractors here and those of the training.
 
@@ -307,7 +297,7 @@ def _changed(
                 f"The model was trained on another {name}: {told}.", hint=_remedy(name, found)
             )
         for library, version in fingerprint_of(extractor).libraries.items():
-            before = then["libraries"].get(library)
+            before = then.libraries.get(library)
             if before != version:
                 warnings.append(f"{name} was trained with {library} {before}, here is {version}")
     return warnings

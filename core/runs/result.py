@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .execution.jobs import FUSED
 from .outcome.results import Results, points
 from .result_table import result_table
-from .run import RunDirectory
+from .run import Run
 
 if TYPE_CHECKING:
     from .predictor import Prediction
@@ -23,17 +23,35 @@ class RunResult:
 
     Attributes
     ----------
-    path : Path
+    run : Run
         The run directory.
     results : Results
         Table, comparisons, verdict.
-    info : dict
-        run.json.
     """
 
-    path: Path
+    run: Run
     results: Results
-    info: dict[str, Any]
+
+    @classmethod
+    def read(cls, run: Run) -> RunResult:
+        """Read the result of a finished run.
+
+        Raises
+        ------
+        RunError
+            If results.json is missing or damaged.
+        """
+        return cls(run, Results.read(run))
+
+    @property
+    def path(self) -> Path:
+        """The run directory's path."""
+        return self.run.path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What run.json holds, as plain values."""
+        return self.run.record.to_json()
 
     @property
     def gain(self) -> float:
@@ -63,7 +81,7 @@ class RunResult:
         """
         from .outcome.history import read_history
 
-        return read_history(RunDirectory(self.path))
+        return read_history(self.run)
 
     def predict(
         self,
@@ -101,13 +119,11 @@ class RunResult:
             If the run is speaker-adapted and nothing gives the speaker's statistics, or it is
             not and `speaker_from` is given.
         """
-        from ..registry.registry import Registry
-        from .predictor import Predictor, plugins_of
+        from .predictor import Predictor
 
         given = [recordings] if isinstance(recordings, str | Path) else recordings
         paths = [Path(path) for path in given]
-        registry = Registry(plugins_of(self.path))
-        predictor = Predictor(self.path, registry, settings=settings)
+        predictor = Predictor(self.run, settings=settings)
         folder = None if speaker_from is None else Path(speaker_from)
         notes = predictor.adapt_to(paths, folder)
         for note in notes if folder is None else notes[1:]:
@@ -121,7 +137,7 @@ class RunResult:
         return f"RunResult({str(self.path)!r}: UAR {said}, gain {points(self.gain)})"
 
     def __str__(self) -> str:
-        return result_table(self.results, self.info, self.path).text()
+        return result_table(self.results, self.run.record, self.path).text()
 
     def _repr_html_(self) -> str:
-        return result_table(self.results, self.info, self.path).html()
+        return result_table(self.results, self.run.record, self.path).html()

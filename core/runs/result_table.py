@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 from ..data.absence import absence_text
 from ..data.split_modes import MODES
-from ..data.task import adapt_of, measured_on
+from ..data.task import measured_on
 from .execution.jobs import FUSED
 from .outcome.results import (
     AGAINST_CONTROL,
@@ -21,6 +19,7 @@ from .outcome.results import (
     comparison_text,
     interval_text,
 )
+from .record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +75,28 @@ class ResultTable:
         return f"<tr{style}>{cells}</tr>"
 
 
-def result_table(results: Results, info: Mapping[str, Any], path: Path) -> ResultTable:
+def result_table(results: Results, record: RunRecord, path: Path) -> ResultTable:
     """The table of a run, the comparison and the verdict under it.
 
     Parameters
     ----------
-    info : mapping
-        run.json.
+    record : RunRecord
+        What run.json holds.
     path : Path
         The run directory.
     """
-    models, folds = results.models, info["split"]["folds"]
-    mode = MODES[info["split"]["mode"]]
+    models, folds = results.models, record.split.folds
+    mode = MODES[record.split.mode]
     header = ["model", "UAR", "WA", "macro-F1", "validation UAR"]
     if folds > 1:
         header.append("UAR by fold, mean ± sd")
     top = max(model.uar.value for model in models if model.name != CHOSEN)
     return ResultTable(
-        f"Test, {measured_on(mode.name, adapt_of(info))} (%, with 95 % intervals)",
+        f"Test, {measured_on(mode.name, record.config.adapt)} (%, with 95 % intervals)",
         tuple(header),
         tuple(_row(model, folds) for model in models),
         frozenset(i for i, model in enumerate(models) if model.uar.value == top),
-        tuple(_lines(results, info, path, mode.warning)),
+        tuple(_lines(results, record, path, mode.warning)),
     )
 
 
@@ -123,12 +122,12 @@ def comparison_lines(results: Results) -> list[str]:
     return lines
 
 
-def _lines(results: Results, info: Mapping[str, Any], path: Path, warning: str) -> list[str]:
+def _lines(results: Results, record: RunRecord, path: Path, warning: str) -> list[str]:
     lines = [*comparison_lines(results), results.verdict]
-    lines += absence_text(info)
+    lines += absence_text(record.absent)
     if warning:
         lines.append(warning)
-    if info["synthetic"]:
+    if record.synthetic:
         lines.append(
             "Generated voices: for trying the tool. These figures are evidence of nothing."
         )

@@ -29,9 +29,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -41,40 +45,41 @@ from ..data.dataset import RunData
 from ..data.presence import Flags
 from ..data.split_modes import PARTS
 from ..data.splits import Split
+from ..registry.registry import Registry
 from ..registry.trace import FILE as TRACE
 from ..registry.trace import about
 from ..toolkit import run_files
+from .config import RunConfig
+from .record import Member, RunRecord
 
-FORMAT = 2
-_REQUIRED = ("config", "classes", "features", "model", "split", "seconds")
+RECORD = "run.json"
+CLIPS = "clips.csv"
+RESULTS = "results.json"
+WEIGHTS = "model.safetensors"
+_LOCK = ".lock"
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
 _ABSENT = "absent"  # a column that is there where some clip lacks a modality: their names
 
 
-class RunDirectory:
-    """Names the files of one run, and reads and writes them whole."""
+class OutputFolder:
+    """A folder that one command writes to, and no other at the same time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: BinaryIO | None = None
 
     @classmethod
-    def create(cls, path: Path) -> RunDirectory:
-        """Make a new run directory.
+    def create(cls, path: Path) -> Self:
+        """Make a new folder; it is locked, until the end of a ``with`` block or :meth:`release`.
 
         Raises
         ------
         RunError
-            If there is something in it already.
+            If there is something in it already, or another process works in it.
         StorageError
             If it can't be made.
         """
-        if path.exists() and not _is_free(path):
-            raise RunError(
-                f"The run directory {path} exists already and is not empty.",
-                hint=f"Go on with that run: fusion run --resume {path}; or name another: --out."
-                if (path / "run.json").exists()
-                else "Name another folder with --out.",
-            )
+        _check_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -82,59 +87,16 @@ class RunDirectory:
                 f"The run directory {path} can't be made: {error.strerror or error}.",
                 hint="Name a folder that you may write to with --out.",
             ) from error
-        about(path)
-        return cls(path)
+        folder = cls(path)
+        folder._acquire()
+        try:
+            _check_free(path)  # again: another process may have been quicker, and is done
+        except RunError:
+            folder.release()
+            raise
+        return folder
 
-    @classmethod
-    def existing(cls, path: Path) -> RunDirectory:
-        """Open a run directory that is there.
-
-        Raises
-        ------
-        RunError
-            If it is none, or was written by a newer version.
-        """
-        run = cls(path)
-        if not (path / "run.json").is_file():
-            raise RunError(
-                f"{path} is no run directory: it holds no run.json.",
-                hint="Give a folder that fusion run made (runs/... by default).",
-            )
-        info = run.info()
-        found = info.get("format")
-        if not isinstance(found, int) or found > FORMAT:
-            raise RunError(
-                f"{path} has run format {found!r}, and this version reads up to {FORMAT}.",
-                hint="Update fusion: pip install -U modal-fusion",
-            )
-        missing = [key for key in _REQUIRED if key not in info]
-        if missing:
-            raise RunError(f"{path / 'run.json'} is damaged: it has no {missing[0]!r}.")
-        return run
-
-    # -- small files -----------------------------------------------------------------
-
-    def info(self) -> dict[str, Any]:
-        """Read run.json. What older formats left to the version that wrote them is filled in."""
-        info = self.read_json("run.json")
-        if info.get("format") == 1 and isinstance(info.get("config"), dict):
-            # Until format 2 every fused model started untrained.
-            settings = info["config"].setdefault("settings", {})
-            settings.setdefault("train", {}).setdefault("start", "scratch")
-        return info
-
-    def training(self, name: str) -> Path:
-        """Folder of one training, e.g. ``"fold0/mel"``."""
-        return self.path / name
-
-    def finished(self, name: str) -> bool:
-        """Whether that training is done."""
-        return (self.training(name) / "training.json").is_file()
-
-    def is_complete(self) -> bool:
-        """Whether the run is finished and nothing of its outcome is missing."""
-        outcome = ("results.json", "model.safetensors")
-        return "handed_out" in self.info() and all((self.path / f).is_file() for f in outcome)
+    # -- files -----------------------------------------------------------------------
 
     def read_json(self, name: str) -> dict[str, Any]:
         return run_files.read_json(self.path / name)
@@ -151,74 +113,220 @@ class RunDirectory:
         csv.writer(lines, lineterminator="\n").writerows(rows)
         self.write_text(name, "".join(lines.parts))
 
-    # -- clips -----------------------------------------------------------------------
+    # -- the lock --------------------------------------------------------------------
 
-    def write_clips(self, data: RunData) -> None:
-        parts = np.full((len(data.clips), len(data.splits)), "", dtype="<U5")
-        for fold, split in enumerate(data.splits):
-            for part in PARTS:
-                parts[getattr(split, part), fold] = part
-        lacking = [_ABSENT] if data.absent else []
-        rows: list[Sequence[Any]] = [
-            [*_CLIP_COLUMNS, *lacking, *(f"fold{fold}" for fold in range(len(data.splits)))]
-        ]
-        for index, (clip, key, row) in enumerate(zip(data.clips, data.keys, parts, strict=True)):
-            place = clip.recording
-            end = "" if place.end is None else place.end
-            gone = [" ".join(m for m, flags in data.absent.items() if flags[index])]
-            rows.append(
-                [clip.name, clip.corpus, clip.speaker, clip.label, key, place.path, place.start,
-                 end, *gone[: len(lacking)], *row]
-            )  # fmt: skip
-        self.write_csv("clips.csv", rows)
+    def __enter__(self) -> Self:
+        self._acquire()
+        return self
 
-    def read_clips(self) -> RunData:
-        """Clips and splits as the run was prepared with."""
-        info = self.info()
-        classes = tuple(info["classes"])
-        path = self.path / "clips.csv"
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the folder to this process; a lock goes with the process that holds it.
+
+        A folder that is locked already stays so afterwards.
+
+        Raises
+        ------
+        RunError
+            If another process works in it.
+        """
+        held = self._lock is not None
+        self._acquire()
+        try:
+            yield
+        finally:
+            if not held:
+                self.release()
+
+    def release(self) -> None:
+        """Let other processes work in the folder."""
+        if self._lock is None:
+            return
+        import fcntl
+
+        fcntl.flock(self._lock, fcntl.LOCK_UN)  # a process forked meanwhile has the file as well
+        self._lock.close()
+        self._lock = None
+
+    def _acquire(self) -> None:
+        about(self.path)
+        if self._lock is not None:
+            return
+        try:
+            import fcntl
+        except ImportError:  # no such locks on Windows
+            return
+        path = self.path / _LOCK
+        try:
+            # Never through a link: the file that it names would be overwritten.
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise StorageError(
+                f"The lock {path} can't be opened: {error.strerror or error}.",
+                hint="Delete it, if it is a link, or mend the permissions of the folder.",
+            ) from error
+        file = os.fdopen(number, "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = file.read(200).decode("utf-8", errors="replace").strip()
+            file.close()
+            by = f" ({holder})" if holder else ""
+            raise RunError(f"Another process works on the run {self.path}{by}.") from error
+        file.truncate()
+        since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+        file.write(f"process {os.getpid()} on {platform.node()}, since {since}\n".encode())
+        file.flush()
+        self._lock = file
+
+
+class Run(OutputFolder):
+    """A run directory: what was asked, its clips, its trainings, its outcome; read once.
+
+    Made by :meth:`create` or :meth:`open`, and handed on from there.
+
+    Parameters
+    ----------
+    registry : Registry, optional
+        Where the run's methods are found; by default among the plugins that the run names.
+    """
+
+    def __init__(self, path: Path, registry: Registry | None = None) -> None:
+        super().__init__(path)
+        self._registry = registry
+
+    @classmethod
+    def create(cls, path: Path, registry: Registry | None = None) -> Self:
+        """Make a new run directory, locked; :meth:`begin` makes it one that can be opened."""
+        run = super().create(path)
+        run._registry = registry
+        return run
+
+    @classmethod
+    def open(cls, path: Path, registry: Registry | None = None) -> Self:
+        """Open a run directory that is there.
+
+        Raises
+        ------
+        RunError
+            If it is none, was written by a newer version, or its run.json is damaged.
+        """
+        if not cls.exists(path):
+            raise RunError(
+                f"{path} is no run directory: it holds no run.json.",
+                hint="Give a folder that fusion run made (runs/... by default).",
+            )
+        run = cls(path, registry)
+        _ = run.record
+        return run
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is a run at `path`, begun at least."""
+        return (path / RECORD).is_file()
+
+    def begin(self, record: RunRecord, data: RunData) -> None:
+        """Write down what trainings read: the clips and the record."""
+        self.write_csv(CLIPS, _clip_rows(data))
+        self._write_record(record)
+
+    def finish(self, handed_out: Sequence[Member], seconds: float) -> None:
+        """Write down the models handed out: this makes the run finished."""
+        self._write_record(self.record.finished(handed_out, seconds))
+
+    def _write_record(self, record: RunRecord) -> None:
+        self.write_json(RECORD, record.to_json())
+        self.record = record
+
+    # -- what it was asked -----------------------------------------------------------
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """What run.json holds."""
+        return self._read_record()
+
+    def _read_record(self) -> RunRecord:
+        return RunRecord.from_json(self.read_json(RECORD), self.path / RECORD)
+
+    @property
+    def config(self) -> RunConfig:
+        """What was asked for."""
+        return self.record.config
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Where the run's methods are found."""
+        return self._registry or Registry(self.config.plugins)
+
+    def with_plugins(self, requests: Sequence[str]) -> Run:
+        """The run with the plugins that were asked for, which another process may have named."""
+        if tuple(requests) == self.registry.requests:
+            return self
+        return Run.open(self.path, Registry(requests))
+
+    @cached_property
+    def data(self) -> RunData:
+        """Clips and splits as the run was prepared with.
+
+        Raises
+        ------
+        RunError
+            If clips.csv is damaged, or another run's.
+        """
+        record, path = self.record, self.path / CLIPS
         try:
             with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 rows = list(csv.DictReader(file))
             clips = tuple(_clip(row) for row in rows)
             keys = tuple(row["key"] for row in rows)
-            targets = np.array([classes.index(clip.label) for clip in clips], dtype=np.int64)
+            number = {name: i for i, name in enumerate(record.classes)}
+            targets = np.array([number[clip.label] for clip in clips], dtype=np.int64)
             splits = tuple(
-                _split(rows, fold, info["split"]["speaker_independent"])
-                for fold in range(info["split"]["folds"])
+                _split(rows, fold, record.split.speaker_independent)
+                for fold in range(record.split.folds)
             )
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
-        if [split.digest(clips) for split in splits] != info["split"]["digests"]:
+        if tuple(split.digest(clips) for split in splits) != record.split.digests:
             raise RunError(f"{path} is not the split that this run was made with.")
-        return RunData(clips, keys, targets, classes, splits, _absent(rows))
+        return RunData(clips, keys, targets, record.classes, splits, _absent(rows))
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep the run to this process; a lock goes with the process that holds it.
+    # -- its trainings and its outcome -------------------------------------------------
 
-        Raises
-        ------
-        RunError
-            If another process works on the run.
-        """
-        about(self.path)
-        try:
-            import fcntl
-        except ImportError:  # no such locks on Windows
-            yield
-            return
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(f"Another process works on the run {self.path}.") from error
-            yield
+    def training(self, name: str) -> Path:
+        """Folder of one training, e.g. ``"fold0/mel"``."""
+        return self.path / name
+
+    def finished(self, name: str) -> bool:
+        """Whether that training is done."""
+        return (self.training(name) / "training.json").is_file()
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """What training.json says of a training that is done."""
+        return self.read_json(f"{name}/training.json")
+
+    def is_complete(self) -> bool:
+        """Whether the run is finished and nothing of its outcome is missing."""
+        self.record = self._read_record()  # another process may have finished it
+        files = (self.path / RESULTS, self.path / WEIGHTS)
+        return self.record.handed_out is not None and all(file.is_file() for file in files)
 
 
-def _is_free(path: Path) -> bool:
-    """A folder that is empty, or in which a run failed before it began."""
-    return path.is_dir() and {file.name for file in path.iterdir()} <= {"clips.csv", TRACE}
+def _check_free(path: Path) -> None:
+    """Raise unless a folder is empty, or not there, or one in which a run failed at once."""
+    if not path.exists():
+        return
+    if path.is_dir() and {file.name for file in path.iterdir()} <= {CLIPS, TRACE, _LOCK}:
+        return
+    raise RunError(
+        f"The run directory {path} exists already and is not empty.",
+        hint=f"Go on with that run: fusion run --resume {path}; or name another: --out."
+        if Run.exists(path)
+        else "Name another folder with --out.",
+    )
 
 
 class _Lines:
@@ -229,6 +337,25 @@ class _Lines:
 
     def write(self, text: str) -> None:
         self.parts.append(text)
+
+
+# -- clips.csv -----------------------------------------------------------------------
+
+
+def _clip_rows(data: RunData) -> Iterator[Sequence[Any]]:
+    """The header, and a row per clip."""
+    parts = np.full((len(data.clips), len(data.splits)), "", dtype="<U5")
+    for fold, split in enumerate(data.splits):
+        for part in PARTS:
+            parts[getattr(split, part), fold] = part
+    lacking = [_ABSENT] if data.absent else []
+    yield [*_CLIP_COLUMNS, *lacking, *(f"fold{fold}" for fold in range(len(data.splits)))]
+    for index, (clip, key, row) in enumerate(zip(data.clips, data.keys, parts, strict=True)):
+        place = clip.recording
+        end = "" if place.end is None else place.end
+        gone = [" ".join(m for m, flags in data.absent.items() if flags[index])]
+        yield [clip.name, clip.corpus, clip.speaker, clip.label, key, place.path, place.start,
+               end, *gone[: len(lacking)], *row]  # fmt: skip
 
 
 def _clip(row: Mapping[str, str]) -> Clip:

@@ -1,15 +1,25 @@
-"""Files of a run directory: read with a word on what is wrong, written whole or not at all."""
+"""Files of a run directory: checked when they are read, written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from ..contracts.errors import RunError, StorageError
+
+T = TypeVar("T")
+_MISSING = re.compile(r"Object missing required field `(.+?)`")
+_WRONG = re.compile(r"Expected `(.+?)`(?:, got `(.+?)`)?")
+_FIELD = re.compile(r" - at `\$\.?(.*)`$")
+_JSON_NAMES = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
+               "object": "an object", "array": "a list", "null": "null"}  # fmt: skip
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,6 +37,35 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunError(f"{path} does not hold a JSON object.")
     return data
+
+
+def as_type(data: Any, cls: type[T], file: Path) -> T:
+    """Convert what a JSON file holds to a dataclass; fields that `cls` does not have are ignored.
+
+    Raises
+    ------
+    RunError
+        If a field is missing or of another type, naming the file and the field.
+    """
+    try:
+        return msgspec.convert(data, cls)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{file} is damaged: {_fault(str(error))}.") from None
+
+
+def _fault(text: str) -> str:
+    """Return what msgspec found wrong, in the words of JSON."""
+    place = _FIELD.search(text)
+    field = place[1] if place else ""
+    if missing := _MISSING.match(text):
+        inside = f" in {field!r}" if field else ""
+        return f"it has no {missing[1]!r}{inside}"
+    wrong = _WRONG.match(text)
+    if wrong is None or not field:
+        return text
+    wanted = " or ".join(_JSON_NAMES.get(name, name) for name in wrong[1].split(" | "))
+    given = f", and is {_JSON_NAMES.get(wrong[2], wrong[2])}" if wrong[2] else ""
+    return f"{field!r} must be {wanted}{given}"
 
 
 def write_json(run: Path, name: str, data: Mapping[str, Any]) -> None:

@@ -47,6 +47,11 @@ class ModelSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     adapters: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
+    @property
+    def modalities(self) -> list[str]:
+        """Their names, in the order of the branches."""
+        return [branch.modality.name for branch in self.branches]
+
     def single(self, modality: str) -> ModelSpec:
         """The baseline of one modality: the same branch, alone, with a linear head."""
         own = tuple(spec for spec in self.branches if spec.modality.name == modality)
@@ -54,30 +59,6 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
-        branches = tuple(
-            BranchSpec(
-                Modality(
-                    b["modality"]["name"],
-                    tuple(b["modality"]["shape"]),
-                    tuple(b["modality"]["axes"]),
-                ),
-                b["branch"],
-                b["parameters"],
-            )
-            for b in data["branches"]
-        )
-        adapters = tuple((name, given) for name, given in data.get("adapters", ()))
-        return cls(
-            branches,
-            data["num_classes"],
-            data["dim"],
-            data["strategy"],
-            data["parameters"],
-            adapters,
-        )
 
 
 class LinearHead(Strategy):

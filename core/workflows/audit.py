@@ -24,9 +24,9 @@ from ..data.split_modes import MODES, ModeName, count_groups, mode_of
 from ..registry.registry import Registry
 from ..runs.config import RunConfig
 from ..runs.plan import Plan, divide, plan_without_split
-from ..runs.run import RunDirectory
+from ..runs.run import OutputFolder, Run
 from .audit_results import Audit, column_of, conclude_audit, table_rows
-from .experiment import Observer, RunResult, load_result, resume_experiment, run_plan
+from .experiment import Observer, RunResult, resume_experiment, run_plan
 
 AUDITED: tuple[ModeName, ...] = ("random", "speaker", "sentence", "corpus")
 REQUEST = "request.json"
@@ -97,7 +97,7 @@ def run_audit(
     planned = plan_audit(config, registry, splits)
     folder = _folder(out, planned)
     observer.audited(planned)
-    with folder.locked():
+    with folder:
         columns = [
             column_of(split, _run(split, plan, folder, registry, jobs, observer), plan.dataset)
             for split, plan in planned.plans.items()
@@ -174,14 +174,14 @@ def _too_many_folds(split: str, plan: Plan) -> bool:
 # -- the runs ------------------------------------------------------------------------
 
 
-def _folder(out: Path, planned: PlannedAudit) -> RunDirectory:
+def _folder(out: Path, planned: PlannedAudit) -> OutputFolder:
     """The folder of the audit, new or begun by the same request."""
     request = _request(planned)
     if not (out / REQUEST).is_file():
-        folder = RunDirectory.create(out)
+        folder = OutputFolder.create(out)
         folder.write_json(REQUEST, request)
         return folder
-    folder = RunDirectory(out)
+    folder = OutputFolder(out)
     known = folder.read_json(REQUEST)
     known["config"] = {"adapt": "none", **known["config"]}  # an audit of an older version
     for name, then, now in _differences(known, request):
@@ -197,9 +197,7 @@ def _request(planned: PlannedAudit) -> dict[str, Any]:
     return {
         "format": 1,
         "splits": list(planned.plans),
-        "config": json.loads(
-            json.dumps(replace(planned.first.config, split="speaker", folds=None).to_json())
-        ),
+        "config": replace(planned.first.config, split="speaker", folds=None).to_json(),
         "folds": {split: len(plan.splits) for split, plan in planned.plans.items()},
         "clips in parts": {
             split: [s.digest(plan.dataset.clips) for s in plan.splits]
@@ -221,18 +219,18 @@ def _differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, str
 def _run(
     split: str,
     plan: Plan,
-    folder: RunDirectory,
+    folder: OutputFolder,
     registry: Registry,
     jobs: int | None,
     observer: AuditObserver,
 ) -> RunResult:
     """The run of one split: done before, taken up, or new."""
     path = folder.path / split
-    begun = (path / "run.json").is_file()
-    finished = begun and RunDirectory.existing(path).is_complete()
+    begun = Run.open(path, registry) if Run.exists(path) else None
+    finished = begun is not None and begun.is_complete()
     observer.split_begins(split, plan, finished=finished)
-    if finished:
-        return load_result(path)
-    if begun:
-        return resume_experiment(path, jobs=jobs, observer=observer)
+    if begun is not None:
+        if finished:
+            return RunResult.read(begun)
+        return resume_experiment(begun, jobs=jobs, observer=observer)
     return run_plan(plan, path, registry, jobs=jobs, observer=observer)

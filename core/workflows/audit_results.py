@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ from ..data.absence import absence_text
 from ..data.corpora import Dataset
 from ..data.dataset import RunData
 from ..data.split_modes import MODES, corpus_of, sentence_of, speaker_of
-from ..data.task import adapt_of, task_sentence
+from ..data.task import task_sentence
 from ..runs.outcome.results import ModelResult, finite
 from ..runs.outcome.test_predictions import Said
-from ..runs.run import RunDirectory
+from ..runs.run import Run
 from ..toolkit.intervals import Comparison, Interval, paired_comparison
 from .experiment import RunResult
 
@@ -56,7 +55,7 @@ class Column:
     ----------
     split : str
         A mode of :mod:`fusion.core.data.split_modes`.
-    run : Path
+    run : Run
         Its run directory.
     folds : int
         1 for a single split.
@@ -69,7 +68,7 @@ class Column:
     """
 
     split: str
-    run: Path
+    run: Run
     folds: int
     train_clips: int
     leakage: Leakage
@@ -139,11 +138,11 @@ class Audit:
 
 def column_of(split: str, result: RunResult, dataset: Dataset) -> Column:
     """What came of the run of one split."""
-    data = RunDirectory.existing(result.path).read_clips()
+    data = result.run.data
     train = [len(s.train) for s in data.splits]
     return Column(
         split,
-        result.path,
+        result.run,
         len(data.splits),
         round(sum(train) / len(train)),
         leakage(data, dataset.clips),
@@ -190,11 +189,11 @@ def _in_training(data: RunData, groups: Sequence[Hashable]) -> int:
 
 def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Audit:
     """Compare the random split with the one by speaker, model by model."""
-    info = RunDirectory(columns[0].run).info()  # of the same clips as the others
-    absent = info.get("absent", {})
+    record = columns[0].run.record  # of the same clips as the others
     audit = Audit(
-        tuple(columns), dict(refused), {}, False, bool(info["synthetic"]), absent, adapt_of(info)
-    )
+        tuple(columns), dict(refused), {}, False, record.synthetic, record.absent,
+        record.config.adapt,
+    )  # fmt: skip
     random, speaker = audit.column("random"), audit.column("speaker")
     if random is None or speaker is None:
         return audit
@@ -209,13 +208,13 @@ def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Aud
 
 
 def _said(column: Column) -> Said:
-    run = RunDirectory(column.run)
     try:
-        return Said.read(run, run.info()["classes"])
+        return Said.read(column.run)
     except RunError as error:
         raise RunError(
             error.message,
-            hint=f"Delete the folder {run.path} and call fusion audit again: it is made anew.",
+            hint=f"Delete the folder {column.run.path} and call fusion audit again: it is made "
+            "anew.",
         ) from error
 
 
@@ -276,7 +275,7 @@ def _signed(c: Comparison) -> str:
 def remarks(audit: Audit) -> list[str]:
     """What has to be known to read the table rightly."""
     found = [sentence] if (sentence := task_sentence(audit.adapt)) else []
-    found += absence_text({"absent": audit.absent})
+    found += absence_text(audit.absent)
     heard = [
         f"{c.split} ({100 * c.leakage.speaker / c.leakage.clips:.0f} % of the clips)"
         for c in audit.columns
@@ -315,7 +314,7 @@ def remarks(audit: Audit) -> list[str]:
 def _column_json(column: Column) -> dict[str, Any]:
     return {
         "split": column.split,
-        "run": str(column.run),
+        "run": str(column.run.path),
         "speaker_independent": MODES[column.split].speaker_independent,
         "folds": column.folds,
         "train_clips": column.train_clips,

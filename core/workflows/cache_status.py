@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from ...cache import FeatureCache, Fingerprint, digest_recording
+from ...cache import FeatureCache, digest_recording
 from ...cache.upkeep.differences import Answer, Difference, Explainer, differences
 from ..contracts.errors import UserError
 from ..data.extraction import fingerprint_of, origin_of, recording_at
 from ..registry.registry import Registry
 from ..runs.config import RunConfig
 from ..runs.plan import check_owners, make_extractors, with_defaults
-from ..runs.run import RunDirectory
+from ..runs.run import Run
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -84,7 +82,7 @@ class RunReasons:
     absent: dict[str, int]
 
 
-def why_run(path: Path, registry: Registry, cache: str | None = None) -> RunReasons:
+def why_run(run: Run, cache: str | None = None) -> RunReasons:
     """For each feature of a run, as it would be made today: what is there and what is not.
 
     Parameters
@@ -95,20 +93,18 @@ def why_run(path: Path, registry: Registry, cache: str | None = None) -> RunReas
     Raises
     ------
     UserError
-        If `path` is no run directory, or its plugins are not there.
+        If the run's plugins are not there.
     """
-    run = RunDirectory.existing(path)
-    info = run.info()
-    config = RunConfig.from_json(info["config"])
+    config = run.config
     if cache is not None:
         config = replace(config, cache=cache)
     store = FeatureCache(config.cache)
-    data = run.read_clips()
+    data = run.data
     reasons: list[Reason] = []
     changed: dict[str, tuple[Difference, ...]] = {}
-    for name, extractor in make_extractors(config, registry).items():
+    for name, extractor in make_extractors(config, run.registry).items():
         now = fingerprint_of(extractor)
-        then = Fingerprint.from_json(_stored_text(name, info["features"][name]))
+        then = run.record.features[name].fingerprint(name)
         if now != then:
             changed[name] = differences(then, now)
         explainer = Explainer(store, now)
@@ -151,8 +147,3 @@ def _key_of(clip: str) -> tuple[str, str]:
         f"There is no recording {clip}.",
         hint="Give a path, PATH#t=START,END for a part of it, a key, or a run directory.",
     )
-
-
-def _stored_text(name: str, stored: dict[str, object]) -> str:
-    fields = {key: value for key, value in stored.items() if key != "id"}
-    return json.dumps({"name": name, **fields})

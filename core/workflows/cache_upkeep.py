@@ -33,7 +33,7 @@ from ..data.extraction import (
 )
 from ..registry.registry import Registry
 from ..runs.feature_build import OnProgress
-from ..runs.run import RunDirectory
+from ..runs.run import Run
 
 # -- repair --------------------------------------------------------------------------
 
@@ -262,19 +262,15 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
     needed: dict[str, set[str]] = {}
     for path in runs:
         try:
-            run = RunDirectory.existing(path)
-            keys = run.read_clips().keys
-            ids = [str(feature["id"]) for feature in run.info()["features"].values()]
+            run = Run.open(path)
+            keys = run.data.keys
+            ids = [feature.id for feature in run.record.features.values()]
         except RunError as error:
             clips = path / "clips.csv"
             cut = _where_cut(clips) if error.message.startswith(str(clips)) else None
             text = cut or error.message
             stop = "" if text.endswith(".") else "."
             raise RunError(f"{text}{stop} {_NOTHING_REMOVED}", hint=_mend(path)) from None
-        except (AttributeError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{path / 'run.json'} is damaged: {error!r}. {_NOTHING_REMOVED}", hint=_mend(path)
-            ) from None
         for id in ids:
             needed.setdefault(id, set()).update(keys)
     return needed

@@ -30,12 +30,12 @@ from ..data.features import number_of_batches
 from ..registry.provenance import relay
 from ..registry.registry import Registry
 from ..runs.balancing import control_epochs, fused_settings, late_rules
-from ..runs.config import RunConfig
 from ..runs.execution.jobs import (
     FUSED,
     Training,
     all_trainings,
     controls_of,
+    in_worker,
     train_one,
     trainings_of,
     unfinished,
@@ -43,10 +43,11 @@ from ..runs.execution.jobs import (
 from ..runs.execution.scheduler import default_jobs, raise_failure
 from ..runs.feature_build import Extracted, extract
 from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
-from ..runs.run import RunDirectory
+from ..runs.run import OutputFolder, Run
+from ..toolkit.run_files import as_type, read_json
 from .comparison import Comparisons, summarise
 from .comparison_tables import write_tables
-from .experiment import Observer, lay_out
+from .experiment import Observer, begin_run
 from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid, reads_of
 from .shared_baselines import BASELINES, conclude_cell, own_trainings, share_baselines
 
@@ -68,7 +69,7 @@ class CompareObserver(Observer):
     def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:
         """One more training is done, of a cell or of the baselines."""
 
-    def concluded(self, cell: Cell, seed: int, run: RunDirectory) -> None:
+    def concluded(self, cell: Cell, seed: int, run: Run) -> None:
         """One cell is finished."""
 
     def failed(self, cell: Cell, seed: int, reason: str) -> None:
@@ -109,7 +110,7 @@ def run_comparison(
     usual = default_jobs(config.device, config.train.threads)
     workers = jobs or max(usual, len(request.devices))
     folder = _folder(out, request)
-    with folder.locked():
+    with folder:
         extracted = extract(grid.first, jobs=jobs, on_progress=observer.extracting)
         observer.extracted(extracted.report)
         warning = unaware(extracted.data, [cell.strategy for cell in request.cells], registry)
@@ -145,18 +146,18 @@ def read_request(out: Path) -> Request:
             f"{out} holds no comparison: it has no {FILE}.",
             hint="Give a folder that fusion compare made (compare/... by default).",
         )
-    return Request.from_json(RunDirectory(out).read_json(FILE)["request"])
+    return as_type(read_json(out / FILE).get("request"), Request, out / FILE)
 
 
-def _folder(out: Path, request: Request) -> RunDirectory:
+def _folder(out: Path, request: Request) -> OutputFolder:
     if (out / FILE).is_file():
         if read_request(out).to_json() != request.to_json():
             raise RunError(
                 f"{out} holds another comparison.",
                 hint=f"Go on with that one: fusion compare --resume {out}; or name another: --out.",
             )
-        return RunDirectory(out)
-    folder = RunDirectory.create(out)
+        return OutputFolder(out)
+    folder = OutputFolder.create(out)
     folder.write_json(FILE, {"format": 1, "request": request.to_json()})
     return folder
 
@@ -177,7 +178,7 @@ class _Work:
         request: Request,
         grid: PlannedGrid,
         extracted: Extracted,
-        folder: RunDirectory,
+        folder: OutputFolder,
         registry: Registry,
         observer: CompareObserver,
     ) -> None:
@@ -189,12 +190,12 @@ class _Work:
         self.observer = observer
         self.failures: dict[tuple[Cell, int], str] = {}
         self.cells = {
-            (cell, seed): RunDirectory(folder.path / f"seed{seed}" / cell.folder)
+            (cell, seed): Run(folder.path / f"seed{seed}" / cell.folder, registry)
             for seed in request.seeds
             for cell in grid.plans
         }
         self.baselines = {
-            seed: RunDirectory(folder.path / f"seed{seed}" / BASELINES) for seed in request.seeds
+            seed: Run(folder.path / f"seed{seed}" / BASELINES, registry) for seed in request.seeds
         }
 
     # -- the budget --------------------------------------------------------------------
@@ -239,7 +240,7 @@ class _Work:
 
     def _seconds_per_epoch(self, pool: WorkerPool) -> dict[str, float]:
         """A short training of each baseline and of one fused model, a plain one if there is."""
-        run = RunDirectory(self.folder.path / _PROBE)
+        run = Run(self.folder.path / _PROBE, self.registry)
         shutil.rmtree(run.path, ignore_errors=True)
         # Others may take more than two epochs to begin with, and refuse fewer.
         self._describe(
@@ -252,12 +253,11 @@ class _Work:
         trainings = [t for t in trainings_of(run) if t.fold == 0]
         # The fused one last: it may need the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
-            future = pool.submit(relay, train_one, run.path, training, 1)
+            future = pool.submit(relay, in_worker, train_one, run.path, training, 1)
             wait([future])
             self._raise_failure(future, training, run)
         seconds = {
-            t.model: float(run.read_json(f"{t.name}/training.json")["seconds"]) / _PROBE_EPOCHS
-            for t in trainings
+            t.model: float(run.summary(t.name)["seconds"]) / _PROBE_EPOCHS for t in trainings
         }
         shutil.rmtree(run.path, ignore_errors=True)
         return seconds
@@ -276,12 +276,12 @@ class _Work:
         self.observer.budgeted(self.epochs, everything, everything - todo)
         late = [
             late_rules(config, self.registry, fused_settings(config, self.registry).epochs)
-            for config in (RunConfig.from_json(run.info()["config"]) for run in self.cells.values())
+            for config in (run.config for run in self.cells.values())
         ]
         for message in dict.fromkeys(message for messages in late for message in messages):
             self.observer.warned(message)
 
-    def _everything(self) -> Iterator[tuple[RunDirectory, Training]]:
+    def _everything(self) -> Iterator[tuple[Run, Training]]:
         for run in self.baselines.values():
             yield from ((run, t) for t in all_trainings(run) if t.model != FUSED)
         for (_, seed), run in self.cells.items():
@@ -290,7 +290,7 @@ class _Work:
 
     def _describe(
         self,
-        run: RunDirectory,
+        run: Run,
         cell: Cell,
         seed: int,
         changes: Mapping[str, Any],
@@ -298,7 +298,7 @@ class _Work:
         tune: int | None = None,
     ) -> None:
         """Make a run directory that is not there yet, with `changes` of the training settings."""
-        if (run.path / "run.json").is_file():
+        if Run.exists(run.path):
             return
         plan = self.grid.plans[cell]
         number = self.request.cells.index(cell)
@@ -315,15 +315,15 @@ class _Work:
             tune=config.tune if tune is None else tune,
         )
         run.path.mkdir(parents=True, exist_ok=True)
-        lay_out(run, replace(plan, config=config), self.extracted, self.registry)
+        begin_run(run, replace(plan, config=config), self.extracted)
 
     # -- training ----------------------------------------------------------------------
 
     def train_baselines(self, pool: WorkerPool, workers: int) -> None:
         """Train every modality alone, on every fold and seed; then the best one's control."""
 
-        def submit(task: tuple[RunDirectory, Training]) -> Future[Any]:
-            return pool.submit(relay, train_one, task[0].path, task[1], workers)
+        def submit(task: tuple[Run, Training]) -> Future[Any]:
+            return pool.submit(relay, in_worker, train_one, task[0].path, task[1], workers)
 
         for phase in (_modalities_of, controls_of):
             todo = deque(
@@ -353,8 +353,8 @@ class _Work:
         def submit(task: _Task) -> Future[Any]:
             path = self.cells[task.cell, task.seed].path
             if task.training is None:
-                return pool.submit(relay, conclude_cell, path)
-            return pool.submit(relay, train_one, path, task.training, workers)
+                return pool.submit(relay, in_worker, conclude_cell, path)
+            return pool.submit(relay, in_worker, train_one, path, task.training, workers)
 
         for task, future in carried_out(todo, submit, workers):
             cell, seed, training = task
@@ -387,14 +387,14 @@ class _Work:
             return False
         return True
 
-    def _raise_failure(self, future: Future[Any], training: Training, run: RunDirectory) -> None:
+    def _raise_failure(self, future: Future[Any], training: Training, run: Run) -> None:
         raise_failure(future, training, run, resume=f"compare --resume {self.folder.path}")
 
-    def _tell(self, name: str, run: RunDirectory, training: Training) -> None:
-        self.observer.cell_training(name, run.read_json(f"{training.name}/training.json"))
+    def _tell(self, name: str, run: Run, training: Training) -> None:
+        self.observer.cell_training(name, run.summary(training.name))
 
 
-def _modalities_of(run: RunDirectory) -> list[Training]:
+def _modalities_of(run: Run) -> list[Training]:
     return [training for training in trainings_of(run) if training.model != FUSED]
 
 

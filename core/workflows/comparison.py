@@ -12,13 +12,13 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from ..contracts.errors import RunError
-from ..data.task import adapt_of, task_sentence
+from ..data.task import task_sentence
 from ..runs.execution.jobs import CONTROL, FUSED, trainings_of
 from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
 from ..runs.outcome.results import finite
 from ..runs.outcome.selection import ENSEMBLE, Selection
 from ..runs.outcome.test_predictions import Said
-from ..runs.run import RunDirectory
+from ..runs.run import Run
 from ..toolkit.intervals import Comparison, Interval, bootstrap_interval, holm, paired_comparison
 from ..toolkit.metrics import Floats, uar
 from .grid import Cell, Request
@@ -185,7 +185,7 @@ def summarise(
         reason = next(iter(missing.values()))
         raise RunError(f"No cell of the comparison could be trained. The first: {reason}")
     runs = {
-        (cell, seed): RunDirectory.existing(out / f"seed{seed}" / cell.folder)
+        (cell, seed): Run.open(out / f"seed{seed}" / cell.folder)
         for cell in cells
         for seed in request.seeds
     }
@@ -199,20 +199,17 @@ class _Summary:
         self,
         seeds: Sequence[int],
         cells: Sequence[Cell],
-        runs: Mapping[tuple[Cell, int], RunDirectory],
+        runs: Mapping[tuple[Cell, int], Run],
         reads: Mapping[Cell, tuple[str, ...]],
     ) -> None:
         self.reads = reads
         self.seeds = seeds
         self.cells = cells
         self.runs = runs
-        self.info = runs[cells[0], seeds[0]].info()
-        self.classes = list(self.info["classes"])
-        self.modalities = [b["modality"]["name"] for b in self.info["model"]["branches"]]
-        self.selections = {
-            key: Selection.from_json(run.read_json("selection.json")) for key, run in runs.items()
-        }
-        self.said = {key: Said.read(run, self.classes) for key, run in runs.items()}
+        self.record = runs[cells[0], seeds[0]].record
+        self.modalities = self.record.modalities
+        self.selections = {key: Selection.read(run) for key, run in runs.items()}
+        self.said = {key: Said.read(run) for key, run in runs.items()}
 
     def comparisons(self, missing: dict[str, str]) -> Comparisons:
         first = self.cells[0]
@@ -249,14 +246,14 @@ class _Summary:
             paired_comparison(handed, single, mean_uar),
             missing,
             len(single),
-            self.info["split"]["folds"],
+            self.record.split.folds,
             len(self.seeds),
-            self.info["training"]["epochs"],
-            max(1, self.info["config"].get("tune", 0)),
-            self.info["split"]["speaker_independent"],
-            self.info["synthetic"],
-            dict(self.info.get("absent", {})),
-            adapt_of(self.info),
+            self.record.config.train.epochs,
+            max(1, self.record.config.tune),
+            self.record.split.speaker_independent,
+            self.record.synthetic,
+            dict(self.record.absent),
+            self.record.config.adapt,
             ()
             if controlled is None
             else tuple(dict.fromkeys(self.selections[controlled, s].control for s in self.seeds)),
@@ -264,10 +261,8 @@ class _Summary:
 
     def _controlled(self) -> Cell | None:
         """Return the first cell that has the shared equal-steps control, if any does."""
-        lengths = [
-            (cell, self.runs[cell, self.seeds[0]].info().get("control", 0)) for cell in self.cells
-        ]
-        return next((cell for cell, epochs in lengths if epochs), None)
+        first = self.seeds[0]
+        return next((cell for cell in self.cells if self.runs[cell, first].record.control), None)
 
     def _val(self, cell: Cell, name: str) -> float:
         return float(np.mean([self.selections[cell, s].mean_val_uar(name) for s in self.seeds]))
@@ -346,8 +341,8 @@ class _Summary:
             run = self.runs[cell, seed]
             for training in trainings_of(run):
                 if with_baselines or training.model == FUSED:
-                    spent += float(run.read_json(f"{training.name}/training.json")["seconds"])
-        return spent / (len(self.seeds) * int(self.info["split"]["folds"]))
+                    spent += float(run.summary(training.name)["seconds"])
+        return spent / (len(self.seeds) * self.record.split.folds)
 
     def _handed_out(self, best_single: str) -> Confusions:
         """What validation chooses in each fold among modalities, ensemble and every cell."""

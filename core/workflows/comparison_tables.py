@@ -10,7 +10,7 @@ from ..data.task import with_task
 from ..runs.execution.jobs import CONTROL
 from ..runs.outcome.results import SIGNIFICANT, p_text, points, smallest_p
 from ..runs.outcome.selection import ENSEMBLE
-from ..runs.run import RunDirectory
+from ..runs.run import OutputFolder
 from ..toolkit.intervals import Interval
 from .comparison import ORACLE, Comparisons, Row, Tested
 
@@ -32,7 +32,7 @@ def sentences(found: Comparisons) -> list[str]:
             f"The control ({' or '.join(found.control)} alone, for as many steps as a fused model "
             f"and its baseline in all) reaches {percent(found.others[CONTROL])}."
         )
-    told += absence_text({"absent": found.absent})
+    told += absence_text(found.absent)
     if not found.speaker_independent:
         told.append("Speaker-dependent: test speakers were heard in training.")
     if found.synthetic:
@@ -215,7 +215,7 @@ def csv_rows(found: Comparisons) -> Iterator[Sequence[Any]]:
                "" if row.peak_bytes is None else row.peak_bytes, row.parameters]  # fmt: skip
 
 
-def write_tables(found: Comparisons, folder: RunDirectory) -> None:
+def write_tables(found: Comparisons, folder: OutputFolder) -> None:
     """Write ``results.json``, ``table.csv`` and ``table.md``."""
     folder.write_json("results.json", found.to_json())
     folder.write_csv("table.csv", csv_rows(found))

@@ -46,10 +46,12 @@ from ..runs.execution.worker_pools import same_processes
 from ..runs.feature_build import Extracted, extract
 from ..runs.outcome.predictions import test_all, validate_all
 from ..runs.outcome.results import Probabilities, Results, evaluate
+from ..runs.outcome.selection import FILE as SELECTION
 from ..runs.outcome.selection import select
 from ..runs.plan import Plan, make_plan, make_trackers
+from ..runs.record import FORMAT, FeatureRecord, RunRecord, SplitRecord
 from ..runs.result import RunResult as RunResult
-from ..runs.run import FORMAT, RunDirectory
+from ..runs.run import RESULTS, Run
 from ..runs.search_space import check_installed
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
@@ -135,42 +137,34 @@ def run_plan(
     observer.planned(plan)
     for message in late_rules(plan.config, registry, fused_settings(plan.config, registry).epochs):
         observer.warned(message)
-    run = prepare_run(plan, out, registry, jobs=jobs, observer=observer)
-    return _finish(run, registry, jobs, observer, report=report)
+    with Run.create(out, registry) as run:
+        prepare_run(run, plan, jobs=jobs, observer=observer)
+        return _finish(run, jobs, observer, report=report)
 
 
 def prepare_run(
-    plan: Plan,
-    out: Path,
-    registry: Registry,
-    *,
-    jobs: int | None = None,
-    observer: Observer | None = None,
-) -> RunDirectory:
-    """Make a run directory for a request that was checked, features and all; train nothing."""
+    run: Run, plan: Plan, *, jobs: int | None = None, observer: Observer | None = None
+) -> None:
+    """Fill a new run directory for a request that was checked, features and all; train nothing."""
     observer = observer or Observer()
-    run = RunDirectory.create(out)
     register_run(FeatureCache(plan.config.cache), run.path)
     workers = None if jobs is None else max(1, jobs)
     extracted = extract(plan, jobs=workers, on_progress=observer.extracting)
     observer.extracted(extracted.report)
-    warning = unaware(extracted.data, [plan.config.strategy], registry)
+    warning = unaware(extracted.data, [plan.config.strategy], run.registry)
     if warning is not None:
         observer.warned(warning)
-    lay_out(run, plan, extracted, registry)
-    return run
+    begin_run(run, plan, extracted)
 
 
-def lay_out(run: RunDirectory, plan: Plan, extracted: Extracted, registry: Registry) -> None:
+def begin_run(run: Run, plan: Plan, extracted: Extracted) -> None:
     """Write what trainings read: the clips, and run.json as it stands before them."""
     register_run(FeatureCache(plan.config.cache), run.path)
-    run.write_clips(extracted.data)
-    run.write_json("run.json", describe(plan, extracted, registry))
+    run.begin(describe(plan, extracted, run.registry), extracted.data)
 
 
 def train_run(
-    run: RunDirectory,
-    registry: Registry,
+    run: Run,
     *,
     jobs: int | None = None,
     observer: Observer | None = None,
@@ -183,30 +177,23 @@ def train_run(
     trainings = trainings_of(run)
     if all(run.finished(training.name) for training in trainings):
         return
-    config = RunConfig.from_json(run.info()["config"])
-    if config.tune:
+    if run.config.tune:
         check_installed()
     with run.locked():
-        _announce(observer, run, trainings, config, registry)
+        _announce(observer, run, trainings)
         train_all(
             run,
-            jobs=_at_a_time(jobs, config),
+            jobs=_at_a_time(jobs, run.config),
             on_epoch=observer.epoch,
             on_done=observer.trained,
             controls=False,
         )
 
 
-def _announce(
-    observer: Observer,
-    run: RunDirectory,
-    trainings: Sequence[Training],
-    config: RunConfig,
-    registry: Registry,
-) -> None:
+def _announce(observer: Observer, run: Run, trainings: Sequence[Training]) -> None:
     """Tell the observer which trainings follow, and how long each may take."""
-    epochs = {training: epochs_of(config, training, registry) for training in trainings}
-    observer.training(run.path, epochs, max(1, config.tune))
+    epochs = {training: epochs_of(run, training) for training in trainings}
+    observer.training(run.path, epochs, max(1, run.config.tune))
 
 
 def _at_a_time(jobs: int | None, config: RunConfig) -> int:
@@ -215,7 +202,7 @@ def _at_a_time(jobs: int | None, config: RunConfig) -> int:
 
 
 def resume_experiment(
-    path: Path,
+    run: Run,
     *,
     jobs: int | None = None,
     observer: Observer | None = None,
@@ -226,42 +213,32 @@ def resume_experiment(
     Raises
     ------
     RunError
-        If `path` is no run directory.
+        If another process works on the run.
     """
-    run = RunDirectory.existing(path)
-    config = RunConfig.from_json(run.info()["config"])
-    register_run(FeatureCache(config.cache), path)  # it may have been moved
-    return _finish(run, Registry(config.plugins), jobs, observer or Observer(), report=report)
+    register_run(FeatureCache(run.config.cache), run.path)  # it may have been moved
+    return _finish(run, jobs, observer or Observer(), report=report)
 
 
-def load_result(path: Path) -> RunResult:
-    """Read the result of a finished run."""
-    run = RunDirectory.existing(path)
-    return RunResult(path, Results.from_json(run.read_json("results.json")), run.info())
-
-
-def _finish(
-    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer, *, report: bool
-) -> RunResult:
+def _finish(run: Run, jobs: int | None, observer: Observer, *, report: bool) -> RunResult:
     if run.is_complete():
-        result = load_result(run.path)
+        result = RunResult.read(run)
     else:
         with run.locked():
-            result = _train_and_conclude(run, registry, jobs, observer)
-    _explained(run, registry, observer, report=report)
+            result = _train_and_conclude(run, jobs, observer)
+    _explained(run, observer, report=report)
     return result
 
 
-def _explained(run: RunDirectory, registry: Registry, observer: Observer, *, report: bool) -> None:
+def _explained(run: Run, observer: Observer, *, report: bool) -> None:
     """Diagnosis and report, where they are not there yet.
 
     The run is finished: whatever is wrong with these is no reason to say that it failed.
     """
     wanted: list[tuple[str, str, Callable[[], object]]] = [
-        ("diagnose", DIAGNOSIS, lambda: diagnose(run.path, registry=registry)),
+        ("diagnose", DIAGNOSIS, lambda: diagnose(run)),
     ]
     if report:
-        wanted.append(("report", REPORT, lambda: write_report(run.path, registry=registry)))
+        wanted.append(("report", REPORT, lambda: write_report(run)))
     for command, file, make in wanted:
         if (run.path / file).is_file():
             continue
@@ -275,18 +252,15 @@ def _explained(run: RunDirectory, registry: Registry, observer: Observer, *, rep
             )
 
 
-def _train_and_conclude(
-    run: RunDirectory, registry: Registry, jobs: int | None, observer: Observer
-) -> RunResult:
-    info = run.info()
-    config = RunConfig.from_json(info["config"])
+def _train_and_conclude(run: Run, jobs: int | None, observer: Observer) -> RunResult:
+    config = run.config
     if config.tune:
         check_installed()
     workers = _at_a_time(jobs, config)
     started = time.perf_counter()
-    _announce(observer, run, all_trainings(run), config, registry)
-    with closing(_Trackers(make_trackers(config, registry), observer)) as trackers:
-        trackers.call("start", run.path, info["config"])
+    _announce(observer, run, all_trainings(run))
+    with closing(_Trackers(make_trackers(config, run.registry), observer)) as trackers:
+        trackers.call("start", run.path, config.to_json())
 
         def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
             observer.epoch(training, record)
@@ -327,7 +301,7 @@ class _Trackers:
                 tracker.close()
 
 
-def conclude(run: RunDirectory, workers: int, *, seconds: float) -> RunResult:
+def conclude(run: Run, workers: int, *, seconds: float) -> RunResult:
     """Choose on validation, write the choice down, and only then read test.
 
     Parameters
@@ -337,22 +311,19 @@ def conclude(run: RunDirectory, workers: int, *, seconds: float) -> RunResult:
     seconds : float
         What training took, for run.json.
     """
-    info, data = run.info(), run.read_clips()
-    config = RunConfig.from_json(info["config"])
-    modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
+    data, config = run.data, run.config
     control = control_modality(run) if controls_of(run) else ""
-    selection = select(data, modalities, validate_all(run, jobs=workers), control)
-    run.write_json("selection.json", selection.to_json())
+    selection = select(data, run.record.modalities, validate_all(run, jobs=workers), control)
+    run.write_json(SELECTION, selection.to_json())
     test = test_all(run, jobs=workers)
     results, scores = evaluate(data, selection, test, fused_label(config))
     results = replace(results, verdict=with_task(config.adapt, results.verdict))
     run.write_csv("predictions.csv", _prediction_rows(data, scores))
     run.write_csv("confusion.csv", _confusion_rows(data, results))
-    info["handed_out"] = [member.to_json() for member in write_bundle(run, selection)]
-    info["seconds"]["training"] = round(seconds, 1)
-    run.write_json("results.json", results.to_json())
-    run.write_json("run.json", info)  # last: this is what makes the run finished
-    return RunResult(run.path, results, info)
+    members = write_bundle(run, selection)
+    run.write_json(RESULTS, results.to_json())
+    run.finish(members, seconds)  # last: this is what makes the run finished
+    return RunResult(run, results)
 
 
 def fused_label(config: RunConfig) -> str:
@@ -368,60 +339,43 @@ def _is_synthetic(plan: Plan, registry: Registry) -> bool:
     return any(corpora[name].synthetic for name in plan.dataset.corpora)
 
 
-def describe(plan: Plan, extracted: Extracted, registry: Registry) -> dict[str, Any]:
+def describe(plan: Plan, extracted: Extracted, registry: Registry) -> RunRecord:
     """run.json as it stands before training."""
-    data, report = extracted.data, extracted.report
+    config, data, report = plan.config, extracted.data, extracted.report
     splits = data.splits
-    control = control_epochs(plan.config, registry)
-    return {
-        "format": FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": plan.config.to_json(),
-        "training": asdict(plan.config.train),
-        "versions": {"python": platform.python_version(), **_versions(plan.config)},
-        "machine": {"processor": platform.processor() or platform.machine()},
-        "classes": list(data.classes),
-        **_task(plan.config),
-        "synthetic": _is_synthetic(plan, registry),
-        "corpora": list(plan.dataset.corpora),
-        "dropped_labels": {c: dict(counts) for c, counts in plan.dataset.dropped.items()},
-        "failures": [
+    control = control_epochs(config, registry)
+    return RunRecord(
+        format=FORMAT,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=config,
+        training=asdict(config.train),
+        versions={"python": platform.python_version(), **_versions(config)},
+        machine={"processor": platform.processor() or platform.machine()},
+        classes=data.classes,
+        task=task_sentence(config.adapt) or None,
+        synthetic=_is_synthetic(plan, registry),
+        corpora=tuple(plan.dataset.corpora),
+        dropped_labels={c: dict(counts) for c, counts in plan.dataset.dropped.items()},
+        failures=[
             {"feature": f.feature, "recording": str(f.source), "reason": failure_text(f)}
             for f in report.failures
         ],
-        "absent": {m: int(flags.sum()) for m, flags in data.absent.items()},
-        "features": {m: _fingerprint(plan, m) for m in plan.fingerprints},
-        "model": plan.spec.to_json(),
-        "split": {
-            "mode": plan.config.split,
-            "speaker_independent": splits[0].speaker_independent,
-            "folds": len(splits),
-            "digests": [split.digest(data.clips) for split in splits],
-            "parts": [split.describe(data.clips) for split in splits],
-        },
+        absent={m: int(flags.sum()) for m, flags in data.absent.items()},
+        features={m: FeatureRecord.of(f) for m, f in plan.fingerprints.items()},
+        model=plan.spec,
+        split=SplitRecord(
+            mode=config.split,
+            speaker_independent=splits[0].speaker_independent,
+            folds=len(splits),
+            digests=tuple(split.digest(data.clips) for split in splits),
+            parts=[split.describe(data.clips) for split in splits],
+        ),
         # What it costs: each model on each fold, in each of its trials; a control has no trials.
-        "trainings": (len(plan.spec.branches) + 1) * len(splits) * max(1, plan.config.tune)
+        trainings=(len(plan.spec.branches) + 1) * len(splits) * max(1, config.tune)
         + (len(splits) if control else 0),
-        "control": control,
-        "seconds": {"extraction": round(report.seconds, 1)},
-    }
-
-
-def _task(config: RunConfig) -> dict[str, str]:
-    """Return the entry of run.json that names the task; nothing for a plain run."""
-    return {"task": sentence} if (sentence := task_sentence(config.adapt)) else {}
-
-
-def _fingerprint(plan: Plan, modality: str) -> dict[str, Any]:
-    fingerprint = plan.fingerprints[modality]
-    return {
-        "id": fingerprint.id,
-        "version": fingerprint.version,
-        "parameters": dict(fingerprint.parameters),
-        "shape": list(fingerprint.shape),
-        "dtype": fingerprint.dtype,
-        "libraries": dict(fingerprint.libraries),
-    }
+        control=control,
+        seconds={"extraction": round(report.seconds, 1)},
+    )
 
 
 def _versions(config: RunConfig) -> dict[str, str]:

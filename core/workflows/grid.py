@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -133,20 +133,6 @@ class Request:
             "budget": asdict(self.budget),
             "devices": list(self.devices),
         }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Request:
-        cells = tuple(
-            Cell(c["strategy"], tuple(c["balancers"]), c["rate"], c["control"])
-            for c in data["cells"]
-        )
-        return cls(
-            RunConfig.from_json(data["config"]),
-            cells,
-            tuple(data["seeds"]),
-            Budget(**data["budget"]),
-            tuple(data["devices"]),
-        )
 
 
 def make_cells(

@@ -11,13 +11,13 @@ from ...cache.shards.files import written_whole
 from ..data.adaptation import FOLDER as SPEAKERS
 from ..runs.execution.jobs import FUSED, Training, all_trainings, controls_of, trainings_of
 from ..runs.outcome.attribution import write_contributions
-from ..runs.run import RunDirectory
+from ..runs.run import Run
 from .experiment import conclude
 
 BASELINES = "baselines"  # beside the cells of a seed
 
 
-def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
+def share_baselines(source: Run, target: Run) -> None:
     """Give `target` the finished baselines and controls of `source`: hard links, or copies."""
     for training in _shared(source, target):
         share_training(source, target, training.name)
@@ -29,24 +29,24 @@ def share_baselines(source: RunDirectory, target: RunDirectory) -> None:
                 _link(file, there)
 
 
-def own_trainings(shared: RunDirectory, run: RunDirectory) -> list[Training]:
+def own_trainings(shared: Run, run: Run) -> list[Training]:
     """Return the trainings of the cell `run` that it does not get from the folder `shared`."""
     given = _shared(shared, run)
     return [training for training in all_trainings(run) if training not in given]
 
 
-def _shared(one: RunDirectory, other: RunDirectory) -> list[Training]:
+def _shared(one: Run, other: Run) -> list[Training]:
     """Return the trainings that two runs of a seed have in common.
 
     These are the baselines, and the equal-steps controls if both runs give them as many epochs.
     """
     found = [training for training in trainings_of(one) if training.model != FUSED]
-    if one.info().get("control", 0) == other.info().get("control", 0):
+    if one.record.control == other.record.control:
         found += controls_of(one)
     return found
 
 
-def share_training(source: RunDirectory, target: RunDirectory, name: str) -> None:
+def share_training(source: Run, target: Run, name: str) -> None:
     """Give `target` one finished training of `source`, where it has not its own."""
     if target.finished(name):
         return
@@ -59,7 +59,7 @@ def share_training(source: RunDirectory, target: RunDirectory, name: str) -> Non
         _link(file, folder / file.name)
 
 
-def share_predictions(source: RunDirectory, target: RunDirectory) -> None:
+def share_predictions(source: Run, target: Run) -> None:
     """Give `target` the predictions that `source` has of what both share (:func:`_shared`)."""
     for training in _shared(source, target):
         for file in source.training(training.name).glob("*.npz"):
@@ -79,15 +79,12 @@ def _link(source: Path, target: Path) -> None:
             shutil.copy2(source, temporary)
 
 
-def conclude_cell(path: Path) -> None:
+def conclude_cell(run: Run) -> None:
     """Choose, test and attribute one cell, in this process."""
-    run = RunDirectory.existing(path)
-    shared = RunDirectory(path.parent / BASELINES)
+    shared = Run.open(run.path.parent / BASELINES)
     share_predictions(shared, run)
     seconds = sum(
-        float(run.read_json(f"{t.name}/training.json")["seconds"])
-        for t in trainings_of(run)
-        if t.model == FUSED
+        float(run.summary(t.name)["seconds"]) for t in trainings_of(run) if t.model == FUSED
     )
     if not run.is_complete():
         conclude(run, 0, seconds=seconds)

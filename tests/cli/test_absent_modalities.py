@@ -12,7 +12,7 @@ import fusion
 from fusion.core.cli import run_cli
 from fusion.core.runs.bundle import write_bundle
 from fusion.core.runs.outcome.selection import Selection
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +133,12 @@ def ensemble(gated, tmp_path):
     """The run as if validation had chosen the ensemble, which takes every modality."""
     out = tmp_path / "ensemble"
     shutil.copytree(gated, out)
-    run = RunDirectory(out)
+    run = Run(out)
     chosen = run.read_json("selection.json")
     for fold in chosen["folds"]:
         fold.update(chosen="ensemble", weights={"mel": 0.5, "precomputed": 0.5})
     members = write_bundle(run, Selection.from_json(chosen))
-    run.write_json("run.json", {**run.info(), "handed_out": [m.to_json() for m in members]})
+    run.finish(members, 1.0)
     return out
 
 

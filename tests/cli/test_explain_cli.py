@@ -6,13 +6,12 @@ import shutil
 import pytest
 from small_runs import SMALL
 
-from fusion.core.analysis.explain import explain
 from fusion.core.analysis.explain.clips import ClipExplainer
+from fusion.core.api import explain
 from fusion.core.cli import run_cli
-from fusion.core.registry.registry import Registry
 from fusion.core.runs.bundle import write_bundle
 from fusion.core.runs.outcome.selection import FoldSelection, Selection
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -140,12 +139,12 @@ def test_recordings_one_of_which_is_not_there(finished, corpus, tmp_path, capsys
 )
 def test_whatever_is_handed_out(finished, corpus, tmp_path, chosen, modalities, note):
     shutil.copytree(finished, tmp_path / "run")
-    run = RunDirectory(tmp_path / "run")
+    run = Run(tmp_path / "run")
     fold = FoldSelection({}, {"mel": 0.7, "persistence": 0.3}, chosen)
     members = write_bundle(run, Selection((fold,), "mel"))
-    run.write_json("run.json", {**run.info(), "handed_out": [m.to_json() for m in members]})
+    run.finish(members, 1.0)
 
-    explainer = ClipExplainer(run.path, Registry())
+    explainer = ClipExplainer(run)
     (found,) = explainer.explain([corpus.parent / "s0-sad-0.wav"])
     wholes = [part for part in found.parts if part.group.axis is None]
 

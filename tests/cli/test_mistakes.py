@@ -90,22 +90,22 @@ def test_a_run_directory_that_exists(capsys, table, tmp_path):
 
 
 def test_a_run_that_failed_before_it_began_is_in_nobodys_way(table, tmp_path):
-    from fusion.core.runs.run import RunDirectory
+    from fusion.core.runs.run import Run
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "clips.csv").write_text("name")
-    assert RunDirectory.create(tmp_path / "out").path.is_dir()
+    assert Run.create(tmp_path / "out").path.is_dir()
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path):
     from fusion.core.contracts.errors import RunError
-    from fusion.core.runs.run import RunDirectory
+    from fusion.core.runs.run import Run
 
-    run = RunDirectory(tmp_path)
+    run = Run(tmp_path)
     refused = pytest.raises(RunError, match="Another process")
-    with run.locked(), refused, RunDirectory(tmp_path).locked():
+    with run.locked(), refused, Run(tmp_path).locked():
         pass
-    with RunDirectory(tmp_path).locked():
+    with Run(tmp_path).locked():
         pass
 
 

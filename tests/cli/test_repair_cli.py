@@ -10,7 +10,7 @@ from small_runs import SMALL
 
 from fusion.core.cli import run_cli
 from fusion.core.runs.outcome.selection import Selection
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 
 SWAMPED = """
 from fusion import hookimpl
@@ -102,7 +102,7 @@ def test_a_repair_says_what_it_did(mended) -> None:
 def test_what_is_handed_out_is_never_below_the_best_single_modality(mended) -> None:
     out, _ = mended
     data = json.loads((out / "repair.json").read_text())
-    run = RunDirectory.existing(Path(data["handed_out"]))
+    run = Run.open(Path(data["handed_out"]))
     assert run.is_complete()
     selection = Selection.from_json(run.read_json("selection.json"))
     for fold in selection.folds:

@@ -10,6 +10,7 @@ from small_runs import SMALL
 
 from fusion.core.cli import cli, run_cli
 from fusion.core.registry.registry import Registry
+from fusion.core.runs.run import Run
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_an_extractor_that_cannot_draw(finished, monkeypatch, tmp_path):
     from fusion.plugins.extractors.mel import Mel
 
     monkeypatch.setattr(Mel, "panels", lambda self, array, _: [Panel("", "image", {"": array})])
-    html = write_report(finished, tmp_path / "x.html").read_text()
+    html = write_report(Run.open(finished), tmp_path / "x.html").read_text()
     assert html.count("Its own pictures could not be made: PluginError") == 1
     assert html.count("data:image/png;base64,") == 2 * (1 + 6)
 
@@ -130,7 +131,7 @@ def test_the_command_line_asks_for_the_same_run(finished, corpus):
     from fusion.core.runs.plan import plan_without_split
     from fusion.core.runs.request import config_from
 
-    run = read_run(finished)
+    run = read_run(Run.open(finished))
     registry = Registry()
     group = click.Context(cli, obj={"plugins": (), "strict": False})
     for known in (registry, None):

@@ -168,14 +168,14 @@ def test_history_of_a_training_that_did_not_begin_or_is_writing(result, tmp_path
     import shutil
 
     from fusion.core.runs.outcome.history import read_history
-    from fusion.core.runs.run import RunDirectory
+    from fusion.core.runs.run import Run
 
     copy = tmp_path / "copy"
     shutil.copytree(result.path, copy)
     (copy / "fold0/mel/epochs.jsonl").unlink()
     with (copy / "fold0/fused/epochs.jsonl").open("a") as file:
         file.write('{"epoch": 2, "val')
-    found = read_history(RunDirectory(copy))
+    found = read_history(Run(copy))
     assert found["fold0/mel"] == [] and len(found["fold0/fused"]) == 1
 
 
@@ -192,7 +192,7 @@ def test_the_table_as_text_and_for_a_notebook(result):
 
 
 def test_names_are_escaped_in_html(result):
-    table = result_table(result.results, result.info, result.path)
+    table = result_table(result.results, result.run.record, result.path)
     from dataclasses import replace
 
     shown = replace(table, title="<b>", lines=("a & b",)).html()

@@ -3,14 +3,16 @@
 import json
 
 import numpy as np
+from run_records import feature_of, model_of, record_of, split_of
 
 from fusion import Clip, Recording
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
+from fusion.core.runs.config import RunConfig
 from fusion.core.runs.execution.jobs import FUSED, Training
 from fusion.core.runs.outcome.results import evaluate
 from fusion.core.runs.outcome.selection import select
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 from fusion.core.training.inference import Predictions
 from fusion.core.workflows.experiment import _confusion_rows, _prediction_rows
 
@@ -46,8 +48,7 @@ def said(targets, wrong):
 def write_run(path, modalities=("a", "b"), folds=1, classes=("low", "high"), speaker="s"):
     """Modality number k is wrong about clips 0 to k of each part, the fused model about clip 0."""
     data = data_of(folds, classes, speaker)
-    run = RunDirectory.create(path)
-    run.write_clips(data)
+    run = Run(path)
     wrong = {m: range(k + 1) for k, m in enumerate(modalities)} | {FUSED: [0]}
     answers = {
         part: {
@@ -57,7 +58,7 @@ def write_run(path, modalities=("a", "b"), folds=1, classes=("low", "high"), spe
         }
         for part in ("val", "test")
     }
-    run.write_json("run.json", info_of(data, modalities))
+    run.begin(record_for(data, modalities), data)
     selection = select(data, modalities, answers["val"])
     results, scores = evaluate(data, selection, answers["test"], "sum")
     run.write_json("selection.json", selection.to_json())
@@ -69,27 +70,19 @@ def write_run(path, modalities=("a", "b"), folds=1, classes=("low", "high"), spe
     return path
 
 
-def info_of(data, modalities):
-    feature = {"id": "0" * 32, "version": "1", "parameters": {}, "shape": [4], "dtype": "float32",
-               "libraries": {}}  # fmt: skip
-    branches = [
-        {"modality": {"name": m, "shape": [4], "axes": []}, "branch": "mlp", "parameters": {}}
-        for m in modalities
-    ]
-    return {
-        "format": 1,
-        "config": {"data": ["table"], "features": list(modalities), "strategy": "sum",
-                   "settings": {"train": {"epochs": EPOCHS, "lr": 0.01}}},
-        "classes": list(data.classes),
-        "synthetic": False,
-        "corpora": ["c"],
-        "features": dict.fromkeys(modalities, feature),
-        "model": {"branches": branches},
-        "split": {"mode": "speaker", "speaker_independent": True, "folds": len(data.splits),
-                  "digests": [s.digest(data.clips) for s in data.splits]},
-        "seconds": {"extraction": 1.0, "training": 2.0},
-        "handed_out": [],
-    }  # fmt: skip
+def record_for(data, modalities):
+    return record_of(
+        format=1,
+        config=RunConfig(("table",), features=modalities, strategy="sum",
+                         settings={"train": {"epochs": EPOCHS, "lr": 0.01, "start": "scratch"}}),
+        classes=data.classes,
+        corpora=("c",),
+        features=dict.fromkeys(modalities, feature_of()),
+        model=model_of(modalities),
+        split=split_of(data.splits, data.clips),
+        seconds={"extraction": 1.0, "training": 2.0},
+        handed_out=(),
+    )  # fmt: skip
 
 
 def write_training(run, training, modalities):

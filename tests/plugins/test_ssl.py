@@ -18,8 +18,8 @@ from fusion.cache.builds.work import Item
 from fusion.core.cli import run_cli
 from fusion.core.contracts.errors import ParameterError, RecordingError
 from fusion.core.data.extraction import computation_of, extract_all, fingerprint_of, make_extractor
-from fusion.core.registry.registry import Registry
 from fusion.core.runs.predictor import Predictor
+from fusion.core.runs.run import Run
 from fusion.plugins.extractors import _speech_models as speech_models
 from fusion.plugins.extractors.ssl import SSL
 from fusion.testing import ExtractorSuite
@@ -557,10 +557,10 @@ def test_run_and_predict(
     files = [str(recording(tmp_path / f"{i}.wav", row).path) for i, row in enumerate(noise)]
     files.insert(1, str(tmp_path / "missing.wav"))
     monkeypatch.chdir(tmp_path)
-    together = {p.path: p for p in Predictor(run, Registry()).predict(map(Path, files))}
+    together = {p.path: p for p in Predictor(Run.open(run)).predict(map(Path, files))}
     assert [p.label is None for p in together.values()] == [False, True, False, False]
     for file in files:
-        (alone,) = Predictor(run, Registry()).predict([Path(file)])
+        (alone,) = Predictor(Run.open(run)).predict([Path(file)])
         assert alone.error == together[alone.path].error
         for label, probability in alone.probabilities.items():
             assert together[alone.path].probabilities[label] == pytest.approx(probability, abs=1e-4)

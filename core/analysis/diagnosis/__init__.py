@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from ...data.task import task_sentence
-from ...registry.registry import Registry
-from ...runs.config import RunConfig
-from ...runs.run import RunDirectory
+from ...runs.run import Run
 from . import data_rules, fusion_rules, training_rules
 from .evidence import Evidence, gather
 from .findings import SEVERITIES, Diagnosis, Finding
@@ -54,9 +51,8 @@ _NO_REASONS = {"leaked_speakers", "duplicates", "label_noise"}
 
 
 def diagnose(
-    path: Path,
+    run: Run,
     thresholds: Thresholds | None = None,
-    registry: Registry | None = None,
     *,
     jobs: int = 0,
 ) -> Diagnosis:
@@ -67,28 +63,22 @@ def diagnose(
 
     Parameters
     ----------
-    path : Path
+    run : Run
         The run directory.
     thresholds : Thresholds, optional
         Where the rules draw their lines.
-    registry : Registry, optional
-        Plugins; those of the run by default.
     jobs : int
         Processes for predictions on validation that were not made yet; 0 means this one.
 
     Raises
     ------
     RunError
-        If `path` is no run directory, or a training is not finished.
+        If a training is not finished.
     """
-    run = RunDirectory.existing(path)
-    config = RunConfig.from_json(run.info()["config"])
-    registry = registry or Registry(config.plugins)
-    evidence = gather(run, registry, jobs=jobs)
+    evidence = gather(run, jobs=jobs)
     found = judge(evidence, thresholds or Thresholds())
-    found = replace(
-        found, findings=with_remedies(found.findings, str(path), config, evidence.spec, registry)
-    )
+    mended = with_remedies(found.findings, str(run.path), run.config, evidence.spec, run.registry)
+    found = replace(found, findings=mended)
     run.write_json(FILE, found.to_json())
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,12 @@ from ...data.extraction import fingerprint_of
 from ...data.features import Arrays, Features, Indices
 from ...data.presence import having
 from ...data.splits import Split
-from ...registry.registry import Registry
 from ...runs.config import RunConfig
-from ...runs.execution.jobs import FUSED, Training, speaker_moments, stored_arrays, training_context
+from ...runs.execution.jobs import FUSED, Training, speaker_moments, stored_arrays
 from ...runs.outcome.history import kept_epochs
 from ...runs.outcome.predictions import fold_features, validate_all
 from ...runs.plan import make_extractors
-from ...runs.run import RunDirectory
+from ...runs.run import Run
 from ...toolkit.metrics import confusion_matrix, uar
 from ...training.device import choose_precision
 from ...training.inference import Predictions, encoded
@@ -321,7 +319,7 @@ class Evidence:
         }
 
 
-def gather(run: RunDirectory, registry: Registry, *, jobs: int = 0) -> Evidence:
+def gather(run: Run, *, jobs: int = 0) -> Evidence:
     """Read what a run whose trainings are done left behind.
 
     Parameters
@@ -334,10 +332,8 @@ def gather(run: RunDirectory, registry: Registry, *, jobs: int = 0) -> Evidence:
     RunError
         If a training is not finished, or a file is damaged.
     """
-    info, data = run.info(), run.read_clips()
-    config = RunConfig.from_json(info["config"])
-    spec = ModelSpec.from_json(info["model"])
-    names = [branch.modality.name for branch in spec.branches]
+    data, spec = run.data, run.record.model
+    names = spec.modalities
     said = validate_all(run, jobs=jobs)
     folds = [
         Fold(
@@ -349,32 +345,31 @@ def gather(run: RunDirectory, registry: Registry, *, jobs: int = 0) -> Evidence:
         )
         for number, split in enumerate(data.splits)
     ]
-    arrays, missing = _arrays(run.path, config, registry, data, spec)
-    model = build_model(spec, registry)
+    arrays, missing = _arrays(run)
+    model = build_model(spec, run.registry)
     sizes = {
         owner: {name: sum(p.numel() for p in own) for name, own in layers_of(module)}
         for owner, module in [*model.branches.items(), ("", model.strategy)]
     }
     embed = None if missing else partial(_embedded, run)
-    return Evidence(config, spec, data, folds, arrays, sizes, missing, embed)
+    return Evidence(run.config, spec, data, folds, arrays, sizes, missing, embed)
 
 
-def _embedded(run: RunDirectory, number: int) -> Embedded | None:
+def _embedded(run: Run, number: int) -> Embedded | None:
     """Embed the training and validation clips of a fold; None where the features are gone."""
     from ...contracts.errors import FusionError
 
-    context = training_context(run.path)
-    split = context.data.splits[number]
+    split = run.data.splits[number]
     train = split.train
     if len(train) > _MOST:
         train = np.sort(np.random.default_rng(0).choice(train, _MOST, replace=False))
     try:
-        model, features = fold_features(context, Training(number, FUSED))
-        precision = choose_precision(context.config.train.precision, features.device)
+        model, features = fold_features(run, Training(number, FUSED))
+        precision = choose_precision(run.config.train.precision, features.device)
         rows = [_side_by_side(model, features, part, precision) for part in (train, split.val)]
     except (FusionError, OSError):
         return None
-    return Embedded(rows[0], context.data.targets[train], rows[1])
+    return Embedded(rows[0], run.data.targets[train], rows[1])
 
 
 def _side_by_side(
@@ -389,14 +384,12 @@ def _side_by_side(
     return joined
 
 
-def _curve(run: RunDirectory, training: Training) -> Curve:
-    summary = run.read_json(f"{training.name}/training.json")
+def _curve(run: Run, training: Training) -> Curve:
+    summary = run.summary(training.name)
     return Curve(kept_epochs(run, training, summary), summary)
 
 
-def _arrays(
-    path: Path, config: RunConfig, registry: Registry, data: RunData, spec: ModelSpec
-) -> tuple[dict[str, Arrays], str]:
+def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
     """The features, where they still are in the cache.
 
     Of a speaker-adapted run they are adapted, all speakers taken as the population: these arrays
@@ -405,17 +398,18 @@ def _arrays(
     from ...contracts.errors import FusionError
 
     try:
+        config, data = run.config, run.data
         cache = FeatureCache(config.cache)
-        extractors = make_extractors(config, registry)
+        extractors = make_extractors(config, run.registry)
         found = {
             m: stored_arrays(cache, fingerprint_of(e), m, data, config)
             for m, e in extractors.items()
         }
         if config.adapt == "speaker":
-            for modality in (b.modality for b in spec.branches):
+            for modality in (b.modality for b in run.record.model.branches):
                 m = modality.name
                 fingerprint = fingerprint_of(extractors[m])
-                moments = speaker_moments(path, fingerprint, modality, found[m], data, config)
+                moments = speaker_moments(run.path, fingerprint, modality, found[m], data, config)
                 found[m] = adapted(found[m], moments, data, None)
         return found, ""
     except (FusionError, OSError) as error:

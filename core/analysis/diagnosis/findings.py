@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
+
+from ...toolkit.run_files import as_type
 
 Severity = Literal["severe", "moderate", "mild"]
 SEVERITIES: tuple[Severity, ...] = ("severe", "moderate", "mild")
@@ -83,11 +86,6 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         return {"title": self.title, **asdict(self)}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Finding:
-        given = {k: v for k, v in data.items() if k != "title"}
-        return cls(**{**given, "items": tuple(given["items"])})
-
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -126,7 +124,12 @@ class Diagnosis:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Diagnosis:
-        findings = tuple(Finding.from_json(f) for f in data["findings"])
-        caveats = tuple(data.get("caveats", ()))
-        return cls(findings, data["signs"], data["thresholds"], caveats)
+    def from_json(cls, data: Mapping[str, Any], file: Path) -> Diagnosis:
+        """Read what :meth:`to_json` wrote to `file`.
+
+        Raises
+        ------
+        RunError
+            If a field is missing or wrong, naming it.
+        """
+        return as_type(data, cls, file)

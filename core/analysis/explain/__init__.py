@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -29,13 +28,12 @@ from ...contracts import Modality
 from ...contracts.errors import ParameterError, RunError, UnknownNameError
 from ...data.features import Indices
 from ...data.task import task_sentence
-from ...registry.registry import Registry
 from ...runs.bundle import Part
-from ...runs.execution.jobs import FUSED, RunContext, Training, training_context
+from ...runs.execution.jobs import FUSED, Training
 from ...runs.execution.scheduler import in_processes
 from ...runs.outcome.predictions import fold_features
 from ...runs.plan import make_extractors
-from ...runs.run import RunDirectory
+from ...runs.run import Run
 from ...training.device import choose_device, choose_precision
 from ...training.model import ModelSpec
 from .evidence import Evidence, gather
@@ -50,7 +48,7 @@ SEED = 0
 
 
 def explain(
-    run: Path | str,
+    run: Run,
     *,
     model: str = FUSED,
     part: Literal["val", "test"] = "test",
@@ -58,7 +56,6 @@ def explain(
     device: str | None = None,
     permutations: int = PERMUTATIONS,
     jobs: int = 1,
-    plugins: Sequence[str] = (),
 ) -> Explanation:
     """Explain a run's trained models on the clips of their own folds.
 
@@ -67,7 +64,7 @@ def explain(
 
     Parameters
     ----------
-    run : Path or str
+    run : Run
         A finished run directory.
     model : str
         ``"fused"``, or a modality: its baseline.
@@ -81,8 +78,6 @@ def explain(
         How often each group is taken from other clips.
     jobs : int >= 1
         Folds at a time, each in a process of its own; 1 stays in this one.
-    plugins : sequence of str
-        More plugins, as given to ``-p``; those of the run are known.
 
     Returns
     -------
@@ -91,7 +86,7 @@ def explain(
     Raises
     ------
     RunError
-        If there is no finished run at that path.
+        If the run is not finished.
     UnknownNameError
         For a model, modality or axis that it doesn't have.
     """
@@ -99,70 +94,52 @@ def explain(
         raise UnknownNameError("part to explain", part, ("val", "test"))
     if permutations < 1:
         raise ParameterError(f"permutations must be at least 1, and is {permutations}.")
-    path = Path(run)
-    directory = finished_run(path)
-    context = _context(path, device, tuple(plugins))
-    spec = _spec(context, model)
-    groups = tuple(groups_of_run(context, spec, axes))
-    explain_fold = _ExplainFold(part, groups, permutations, device, tuple(plugins))
-    trainings = [Training(fold, model) for fold in range(len(context.data.splits))]
-    if min(jobs, len(trainings)) > 1:
-        evidence = in_processes(explain_fold, directory, trainings, jobs, lambda: None)
-    else:
-        evidence = [explain_fold(path, training, 1) for training in trainings]
-    modalities = [branch.modality.name for branch in spec.branches]
+    check_finished(run)
+    spec = _spec(run, model)
+    groups = tuple(groups_of_run(run, spec, axes))
+    explain_fold = _ExplainFold(part, groups, permutations, device, run.registry.requests)
+    trainings = [Training(fold, model) for fold in range(len(run.data.splits))]
+    processes = jobs if min(jobs, len(trainings)) > 1 else 0
+    evidence = in_processes(explain_fold, run, trainings, processes, lambda: None)
     return summarise(
-        context.data,
+        run.data,
         evidence,
         groups,
-        modalities,
-        run=str(run),
+        spec.modalities,
+        run=str(run.path),
         model=model,
         part=part,
-        notes=_notes(context, spec, part, evidence),
+        notes=_notes(run, device, spec, part, evidence),
     )
 
 
-def finished_run(path: Path) -> RunDirectory:
-    """The run at `path`, if it has chosen its models: before that, no test clip may be read.
+def check_finished(run: Run) -> None:
+    """Raise unless the run has chosen its models: before that, no test clip may be read.
 
     Raises
     ------
     RunError
-        If there is none, or it is not finished.
+        If it is not finished.
     """
-    run = RunDirectory.existing(path)
-    if "handed_out" not in run.info():
+    if run.record.handed_out is None:
         raise RunError(
-            f"The run {path} is not finished: there is no chosen model to explain yet.",
-            hint=f"Finish it: fusion run --resume {path}",
+            f"The run {run.path} is not finished: there is no chosen model to explain yet.",
+            hint=f"Finish it: fusion run --resume {run.path}",
         )
-    return run
 
 
-def groups_of_run(
-    context: RunContext, spec: ModelSpec, axes: Mapping[str, str] | None
-) -> list[Group]:
+def groups_of_run(run: Run, spec: ModelSpec, axes: Mapping[str, str] | None) -> list[Group]:
     """The modalities of a model and their parts, named as the extractors name them."""
     modalities: list[Modality] = [branch.modality for branch in spec.branches]
-    used = replace(context.config, features=tuple(m.name for m in modalities))
-    extractors = make_extractors(used, context.registry)
+    used = replace(run.config, features=tuple(m.name for m in modalities))
+    extractors = make_extractors(used, run.registry)
     return groups_of(modalities, {m: e.channels for m, e in extractors.items()}, axes)
 
 
-def _context(path: Path, device: str | None, plugins: tuple[str, ...]) -> RunContext:
-    """The run as its trainings know it, on another device or with more plugins."""
-    context = training_context(path)
-    config = context.config if device is None else replace(context.config, device=device)
-    registry = Registry([*config.plugins, *plugins]) if plugins else context.registry
-    return replace(context, config=config, registry=registry)
-
-
-def _spec(context: RunContext, model: str) -> ModelSpec:
-    spec = ModelSpec.from_json(context.run.info()["model"])
-    modalities = [branch.modality.name for branch in spec.branches]
-    if model not in (FUSED, *modalities):
-        raise UnknownNameError("model of this run", model, (FUSED, *modalities))
+def _spec(run: Run, model: str) -> ModelSpec:
+    spec = run.record.model
+    if model not in (FUSED, *spec.modalities):
+        raise UnknownNameError("model of this run", model, (FUSED, *spec.modalities))
     return spec if model == FUSED else spec.single(model)
 
 
@@ -176,10 +153,10 @@ class _ExplainFold:
     device: str | None
     plugins: tuple[str, ...]
 
-    def __call__(self, path: Path, training: Training, workers: int) -> Evidence:
-        context = _context(path, self.device, self.plugins)
-        model, features = fold_features(context, training)
-        indices: Indices = getattr(context.data.splits[training.fold], self.part)
+    def __call__(self, run: Run, training: Training, workers: int) -> Evidence:
+        run = run.with_plugins(self.plugins)
+        model, features = fold_features(run, training, self.device)
+        indices: Indices = getattr(run.data.splits[training.fold], self.part)
         indices = features.whole(indices)
         if not len(indices):
             raise RunError(
@@ -203,25 +180,25 @@ def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
 
 
 def _notes(
-    context: RunContext, spec: ModelSpec, part: str, evidence: Sequence[Evidence]
+    run: Run, device: str | None, spec: ModelSpec, part: str, evidence: Sequence[Evidence]
 ) -> tuple[str, ...]:
-    notes = [sentence] if (sentence := task_sentence(context.config.adapt)) else []
+    notes = [sentence] if (sentence := task_sentence(run.config.adapt)) else []
     if len(spec.branches) > 1:
         notes += absence_notes(
             all(e.knows_absence for e in evidence), f"The strategy {spec.strategy}"
         )
-    if any(m.modality.name in context.data.absent for m in spec.branches):
+    if any(m.modality.name in run.data.absent for m in spec.branches):
         told = sum(len(e.indices) for e in evidence)
         notes.append(f"Some clips lack a modality: these are the {told} clips that have all.")
-    device = choose_device(context.config.device)
-    if choose_precision(context.config.train.precision, device) is not torch.float32:
+    where = choose_device(device or run.config.device)
+    if choose_precision(run.config.train.precision, where) is not torch.float32:
         notes.append(
             "The run computed its scores in bfloat16, and here all is float32: a clip or two may "
             "fall into another class."
         )
     if part == "val":
         notes.append("Validation chose the epochs of these models: its scores are flattered.")
-    speakers = {(context.data.clips[i].corpus, context.data.clips[i].speaker)
+    speakers = {(run.data.clips[i].corpus, run.data.clips[i].speaker)
                 for e in evidence for i in e.indices}  # fmt: skip
     if len(speakers) < 2:
         notes.append("With one speaker there is no interval: nothing here need hold for another.")
@@ -231,7 +208,7 @@ def _notes(
             f"In {count} clips the integrated gradients miss the score by more than "
             f"{200 * TOLERANCE:.0f} %: the model bends sharply there."
         )
-    if context.run.info().get("synthetic"):
+    if run.record.synthetic:
         notes.append("Generated voices: these figures are evidence of nothing.")
     return tuple(notes)
 

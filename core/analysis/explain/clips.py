@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from ...contracts import Modality
-from ...registry.registry import Registry
 from ...runs.outcome.results import finite
 from ...runs.predictor import Predictor
+from ...runs.run import Run
 from ...training.device import choose_device
 from . import absence_notes
 from .evidence import Evidence, gather
@@ -103,10 +103,8 @@ class ClipExplainer(Predictor):
 
     Parameters
     ----------
-    run : Path
-        A finished run directory.
-    registry : Registry
-        Plugins; those that the run was made with must be there.
+    run : Run
+        A finished run directory; the plugins that it was made with must be there.
     axes : mapping, optional
         Modality -> name of the axis whose entries are explained; ``"channel"`` for the others.
     device : str
@@ -115,20 +113,19 @@ class ClipExplainer(Predictor):
     Raises
     ------
     RunError
-        If there is no finished run at that path, or an installed extractor is another one.
+        If the run is not finished, or an installed extractor is another one.
     UnknownNameError
         For a modality or axis that the model doesn't have.
     """
 
     def __init__(
         self,
-        run: Path,
-        registry: Registry,
+        run: Run,
         *,
         axes: Mapping[str, str] | None = None,
         device: str = "auto",
     ) -> None:
-        super().__init__(run, registry)
+        super().__init__(run)
         self._device = choose_device(device)
         for part in self.bundle.parts:
             part.model.to(self._device)

@@ -22,7 +22,7 @@ def cost(run: ReadRun) -> Html:
     rows = [row for m in models if (row := _cost_row(run, m))]
     if not rows:
         return section("cost", "What it cost", missing("No training.json can be read."))
-    spent = run.info.get("seconds", {})
+    spent = run.record.seconds
     total = "; ".join(f"{name} {seconds(float(value))}" for name, value in spent.items())
     return section(
         "cost",
@@ -77,12 +77,12 @@ def clips(run: ReadRun) -> Html:
         parts.append(_clip_table(run))
     dropped = [
         f"{corpus}: {', '.join(f'{label} {n}' for label, n in counts.items())}"
-        for corpus, counts in run.info.get("dropped_labels", {}).items()
+        for corpus, counts in run.record.dropped_labels.items()
         if counts
     ]
     if dropped:
         parts.append(paragraph(f"Left out for their label: {'; '.join(dropped)}."))
-    absent = run.info.get("absent", {})
+    absent = run.record.absent
     if absent:
         counts = "; ".join(f"{n} have no {m}" for m, n in absent.items())
         parts.append(
@@ -92,7 +92,7 @@ def clips(run: ReadRun) -> Html:
                 "frequent each class is in training."
             )
         )
-    failures = run.info.get("failures", [])
+    failures = run.record.failures
     if failures:
         listed = [[f["recording"], f["feature"], f["reason"]] for f in failures[:_MOST_FAILURES]]
         parts.append(
@@ -124,7 +124,7 @@ def _clip_table(run: ReadRun) -> Html:
         rows,
         label="Clips and speakers of each part",
         caption="Training clips teach, validation clips choose, test clips are read once. "
-        f"Corpora: {', '.join(run.info.get('corpora', []))}.",
+        f"Corpora: {', '.join(run.record.corpora)}.",
     )
     return shown if run.folds == 1 else details("Clips and speakers of each fold", shown)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ....cache import FeatureCache, Fingerprint
+from ....cache import FeatureCache
 from ...contracts import Clip, Extractor
 from ...contracts.data import Panel, default_panels
 from ...contracts.errors import FusionError
@@ -102,15 +102,7 @@ def _modality(
 
 def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> npt.NDArray[np.generic]:
     assert run.data is not None
-    stored = run.info["features"][modality]
-    fingerprint = Fingerprint(
-        modality,
-        stored["version"],
-        stored["parameters"],
-        stored["dtype"],
-        tuple(stored["shape"]),
-        stored["libraries"],
-    )
+    fingerprint = run.record.features[modality].fingerprint(modality)
     cache = FeatureCache(run.config.cache)
     return cache.open(fingerprint, [run.data.keys[index] for index in chosen]).load()
 
@@ -138,9 +130,9 @@ class _Unknown(Extractor):
     """Stands in for the extractor of a plugin that is gone: the run knows its axes."""
 
     def __init__(self, run: ReadRun, modality: str) -> None:
-        branches = run.info["model"]["branches"]
-        axes = next(b["modality"]["axes"] for b in branches if b["modality"]["name"] == modality)
-        vars(self).update(name=modality, axes=tuple(axes))
+        branches = run.record.model.branches
+        axes = next(b.modality.axes for b in branches if b.modality.name == modality)
+        vars(self).update(name=modality, axes=axes)
 
 
 def _side_by_side(found: Sequence[_Example], modality: str) -> Html:

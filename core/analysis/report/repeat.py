@@ -21,20 +21,17 @@ _SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr"}  # f
 
 def repeat(run: ReadRun, registry: Registry | None) -> Html:
     """The command, the configuration, versions, digests and fingerprints."""
-    info, config = run.info, run.config
+    record, config = run.record, run.config
     split_seed = config.seed if config.split_seed is None else config.split_seed
     facts = [
         ["run directory", str(run.path.absolute())],
-        ["made", info.get("created", "")],
+        ["made", record.created],
         ["seed of weights and order", str(config.seed)],
         ["seed of the split", str(split_seed)],
-        *(
-            [f"split, fold {fold}", digest]
-            for fold, digest in enumerate(info["split"].get("digests", []))
-        ),
-        *([f"feature {m}", found.get("id", "")] for m, found in info["features"].items()),
-        *([name, number] for name, number in info.get("versions", {}).items()),
-        *([name, value] for name, value in info.get("machine", {}).items()),
+        *([f"split, fold {fold}", digest] for fold, digest in enumerate(record.split.digests)),
+        *([f"feature {m}", found.id] for m, found in record.features.items()),
+        *([name, number] for name, number in record.versions.items()),
+        *([name, value] for name, value in record.machine.items()),
     ]
     notes = []
     if config.split_seed not in (None, config.seed):
@@ -49,7 +46,7 @@ def repeat(run: ReadRun, registry: Registry | None) -> Html:
             "Versions, seeds, digests",
             table(["what", "value"], facts, label="Versions, seeds and digests"),
         ),
-        details("The whole configuration", code(json.dumps(info["config"], indent=1))),
+        details("The whole configuration", code(json.dumps(config.to_json(), indent=1))),
     )
 
 
@@ -108,8 +105,8 @@ def _defaults(run: ReadRun, owner: str, registry: Registry | None) -> Mapping[st
 
 def _branch_defaults(run: ReadRun, modality: str, registry: Registry) -> Mapping[str, Any]:
     """A branch's defaults under its extractor's advice, which is for its own branch only."""
-    branches = run.info["model"]["branches"]
-    branch = next(b["branch"] for b in branches if b["modality"]["name"] == modality)
+    branches = run.record.model.branches
+    branch = next(b.branch for b in branches if b.modality.name == modality)
     extractor = registry.extractor(modality)
     advice = extractor.default_branch_parameters if branch == extractor.default_branch else {}
     return bind(registry.branch(branch), advice, owner=f"branch.{modality}")

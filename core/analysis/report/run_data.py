@@ -19,7 +19,8 @@ from ...runs.outcome.history import kept_epochs
 from ...runs.outcome.results import Results
 from ...runs.outcome.selection import Selection
 from ...runs.outcome.test_predictions import Said
-from ...runs.run import RunDirectory
+from ...runs.record import RunRecord
+from ...runs.run import RESULTS, Run
 from ...toolkit.metrics import Floats
 
 Record = Mapping[str, Any]
@@ -58,10 +59,8 @@ class ReadRun:
     ----------
     path : Path
         The run directory.
-    info : dict
+    record : RunRecord
         run.json.
-    config : RunConfig
-        What was asked for.
     results : Results
         results.json.
     selection : Selection or None
@@ -80,8 +79,7 @@ class ReadRun:
     """
 
     path: Path
-    info: dict[str, Any]
-    config: RunConfig
+    record: RunRecord
     results: Results
     selection: Selection | None
     data: RunData | None
@@ -92,15 +90,20 @@ class ReadRun:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self.info["classes"])
+        return self.record.classes
+
+    @property
+    def config(self) -> RunConfig:
+        """What was asked for."""
+        return self.record.config
 
     @property
     def modalities(self) -> list[str]:
-        return [branch["modality"]["name"] for branch in self.info["model"]["branches"]]
+        return self.record.modalities
 
     @property
     def folds(self) -> int:
-        return int(self.info["split"]["folds"])
+        return self.record.split.folds
 
     @property
     def label(self) -> str:
@@ -118,56 +121,57 @@ class ReadRun:
         return [records for records in found if records]
 
 
-def read_run(path: Path) -> ReadRun:
+def read_run(run: Run) -> ReadRun:
     """Read a finished run.
 
     Raises
     ------
     RunError
-        If `path` is no run directory, or the run in it is not finished.
+        If the run is not finished.
     """
-    run = RunDirectory.existing(path)
-    if not (path / "results.json").is_file():
+    path = run.path
+    if not (path / RESULTS).is_file():
         raise RunError(
             f"The run {path} is not finished: it has no results to report.",
             hint=f"Finish it: fusion run --resume {path}",
         )
-    info, trainings = run.info(), all_trainings(run)
+    trainings = all_trainings(run)
     summaries = {t: _object(run, f"{t.name}/training.json") for t in trainings}
-    selection = _object(run, "selection.json")
-    try:
-        results = Results.from_json(run.read_json("results.json"))
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{path / 'results.json'} is damaged: {error!r}") from error
     return ReadRun(
         path,
-        info,
-        RunConfig.from_json(info["config"]),
-        results,
-        Selection.from_json(selection) if selection else None,
+        run.record,
+        Results.read(run),
+        _selection(run),
         _clips(run),
-        _answers(run, info["classes"]),
+        _answers(run),
         {t: _epochs(run, t, summaries[t] or {}) for t in trainings},
         {t: summary for t, summary in summaries.items() if summary},
         _object(run, "diagnosis.json"),
     )
 
 
-def _object(run: RunDirectory, name: str) -> dict[str, Any] | None:
+def _object(run: Run, name: str) -> dict[str, Any] | None:
     try:
         return run.read_json(name)
     except RunError:
         return None
 
 
-def _clips(run: RunDirectory) -> RunData | None:
+def _selection(run: Run) -> Selection | None:
     try:
-        return run.read_clips()
+        return Selection.read(run)
     except RunError:
         return None
 
 
-def _epochs(run: RunDirectory, training: Training, summary: Record) -> list[Record]:
+def _clips(run: Run) -> RunData | None:
+    try:
+        return run.data
+    except RunError:
+        return None
+
+
+def _epochs(run: Run, training: Training, summary: Record) -> list[Record]:
     """Return the records of the epochs, that of epoch 0 first where a model has such a start."""
     try:
         found: list[Record] = [*kept_epochs(run, training, summary)]
@@ -177,11 +181,12 @@ def _epochs(run: RunDirectory, training: Training, summary: Record) -> list[Reco
     return [start, *found] if found and isinstance(start, Mapping) else found
 
 
-def _answers(run: RunDirectory, classes: Sequence[str]) -> Answers | None:
+def _answers(run: Run) -> Answers | None:
+    classes = run.record.classes
     rows: dict[str, dict[tuple[int, str, str], list[float]]] = {}
     path = run.path / "predictions.csv"
     try:
-        said = Said.read(run, classes)
+        said = Said.read(run)
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
             place = {name: i for i, name in enumerate(next(reader))}

@@ -12,6 +12,7 @@ from ...contracts.errors import RunError
 from ...runs.execution.jobs import FUSED
 from ...runs.outcome.results import CHOSEN, interval_text, p_text, points
 from ...runs.outcome.test_predictions import Said
+from ...runs.run import Run
 from ...toolkit.intervals import paired_comparison
 from .charts import Line, interval_bars, over_epochs
 from .drawing import Mark, legend, series_colour
@@ -49,7 +50,8 @@ def compare_reports(paths: Sequence[Path], out: Path) -> Path:
         raise RunError("A run is named twice.", hint="Name each run once.")
     if len(paths) < 2:
         raise RunError("A comparison needs two runs or more.", hint="fusion report RUN RUN2 ...")
-    runs = dict(zip(_names(paths), map(read_run, paths), strict=True))
+    opened = [read_run(Run.open(path)) for path in paths]
+    runs = dict(zip(_names(paths), opened, strict=True))
     return write_page(out, comparison_page(runs))
 
 
@@ -90,7 +92,7 @@ def _verdicts(runs: Mapping[str, ReadRun]) -> Html:
             element("h3", name),
             paragraph(f"{', '.join(run.modalities)} fused by {run.label}", class_="subtitle"),
             paragraph(run.results.verdict),
-            *(paragraph(line, class_="caution") for line in cautions(run.info, run.results)),
+            *(paragraph(line, class_="caution") for line in cautions(run.record, run.results)),
             class_="card",
         )
         for name, run in runs.items()
@@ -216,7 +218,7 @@ def _learning(runs: Mapping[str, ReadRun]) -> Html:
 
 
 def _configurations(runs: Mapping[str, ReadRun]) -> Html:
-    flat = {name: dict(_flat(run.info["config"])) for name, run in runs.items()}
+    flat = {name: dict(_flat(run.config.to_json())) for name, run in runs.items()}
     keys = sorted({key for values in flat.values() for key in values})
     rows = [
         [key, *(values.get(key, "") for values in flat.values())]

@@ -10,8 +10,8 @@ from pathlib import Path
 from ...contracts.errors import FusionError, StorageError
 from ...data.task import measured_on
 from ...registry.registry import Registry
-from ...runs.config import RunConfig
 from ...runs.plan import make_extractors
+from ...runs.run import Run
 from .costs import clips, cost, inputs
 from .examples import examples
 from .learning import inside, learning
@@ -24,18 +24,16 @@ from .verdict import findings, models, verdict
 REPORT = "report.html"
 
 
-def write_report(run_path: Path, out: Path | None = None, registry: Registry | None = None) -> Path:
+def write_report(run: Run, out: Path | None = None) -> Path:
     """Write the report of a finished run: one HTML file that needs nothing else.
 
     Parameters
     ----------
-    run_path : Path
-        The run directory.
+    run : Run
+        The run directory. Where one of the run's plugins is gone, what it would have drawn is
+        left out.
     out : Path, optional
         The file; by default ``report.html`` in the run directory.
-    registry : Registry, optional
-        Plugins; by default those that the run was made with. Where one of them is gone, what
-        it would have drawn is left out.
 
     Returns
     -------
@@ -45,19 +43,17 @@ def write_report(run_path: Path, out: Path | None = None, registry: Registry | N
     Raises
     ------
     RunError
-        If `run_path` is no run directory, or its run is not finished.
+        If the run is not finished.
     StorageError
         If the file can't be written.
     """
-    run = read_run(run_path)
-    known = registry or registry_of(run.config)
-    return write_page(out or run_path / REPORT, report_page(run, known))
+    return write_page(out or run.path / REPORT, report_page(read_run(run), registry_of(run)))
 
 
 def report_page(run: ReadRun, registry: Registry | None) -> str:
     """The HTML of the report."""
-    tested = measured_on(run.info["split"]["mode"], run.config.adapt)
-    corpora = ", ".join(run.info.get("corpora", []))
+    tested = measured_on(run.record.split.mode, run.config.adapt)
+    corpora = ", ".join(run.record.corpora)
     return page(
         f"Fusion report: {run.path.absolute().name}",
         f"{', '.join(run.modalities)} fused by {run.label} on {corpora}, tested {tested}",
@@ -91,10 +87,10 @@ def _channels(run: ReadRun, registry: Registry | None) -> Mapping[str, tuple[str
     return {name: tuple(extractor.channels) for name, extractor in extractors.items()}
 
 
-def registry_of(config: RunConfig) -> Registry | None:
+def registry_of(run: Run) -> Registry | None:
     """The plugins that a run was made with; None where one of them can't be loaded any more."""
     try:
-        return Registry(config.plugins)
+        return run.registry
     except FusionError:
         return None
 

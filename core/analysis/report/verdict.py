@@ -19,6 +19,7 @@ from ...runs.outcome.results import (
     smallest_p,
     weights_text,
 )
+from ...runs.record import RunRecord
 from .charts import interval_bars
 from .formatting import colour_of, number, percent
 from .markup import Html, code, details, element, figures, join, missing, paragraph, section, table
@@ -28,13 +29,13 @@ _HANDED_OUT = "Handed out: "
 _SEVERITY = {"severe": 0, "moderate": 1, "mild": 2}
 
 
-def cautions(info: Mapping[str, Any], results: Results) -> list[str]:
+def cautions(record: RunRecord, results: Results) -> list[str]:
     """What must be known before a figure of the run is believed."""
-    mode = MODES[info["split"]["mode"]]
+    mode = MODES[record.split.mode]
     told = [mode.warning] if mode.warning else []
     if not mode.warning and smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
         told.append(f"With --folds K every {mode.unit} is tested.")
-    if info["synthetic"]:
+    if record.synthetic:
         told.append("Generated voices: for trying the tool. These figures are evidence of nothing.")
     return told
 
@@ -47,10 +48,10 @@ def verdict(run: ReadRun) -> Html:
         "Verdict",
         paragraph(found, class_="lead"),
         paragraph(element("strong", _HANDED_OUT), handed) if handed else Html(),
-        *(paragraph(line, class_="caution") for line in cautions(run.info, run.results)),
+        *(paragraph(line, class_="caution") for line in cautions(run.record, run.results)),
         paragraph(
             f"Each model was tuned on validation in {run.config.tune} trials: "
-            f"{run.info['trainings']} trainings."
+            f"{run.record.trainings} trainings."
         )
         if run.config.tune
         else Html(),
@@ -80,7 +81,7 @@ def _tiles(results: Results) -> Html:
 def models(run: ReadRun) -> Html:
     """The table of all models, and their scores as bars."""
     results, modalities = run.results, run.modalities
-    tested = measured_on(run.info["split"]["mode"], run.config.adapt)
+    tested = measured_on(run.record.split.mode, run.config.adapt)
     head = ["model", "UAR [95 %]", "WA [95 %]", "macro-F1", "validation UAR"]
     if run.folds > 1:
         head.append("UAR of each fold")
@@ -137,7 +138,7 @@ def _control_text(run: ReadRun) -> str:
         return ""
     return (
         f"{CONTROL} is {run.results.control} alone, trained from scratch for as many epochs as the "
-        f"fused model and its start had together ({run.info['control']}); "
+        f"fused model and its start had together ({run.record.control}); "
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import plugin_options, registry_from
+from .. import open_run, plugin_options, registry_from
 
 if TYPE_CHECKING:
     from ....cache.fingerprint import JSON
@@ -85,7 +85,6 @@ def _clips(count: int) -> str:
 
 def _of_run(ctx: click.Context, target: str, options: dict[str, Any]) -> RunReasons:
     from ...contracts.errors import UserError
-    from ...runs.predictor import plugins_of
     from ...workflows.cache_status import why_run
 
     given = [name for name in ("features", "settings", "dtypes") if options[name]]
@@ -94,8 +93,7 @@ def _of_run(ctx: click.Context, target: str, options: dict[str, Any]) -> RunReas
             "A run knows its own features and parameters; they can't be given again.",
             hint="Leave out --features, --set and --dtype, or ask about a recording.",
         )
-    registry = registry_from(ctx, plugins_of(Path(target)))
-    return why_run(Path(target), registry, options["cache"])
+    return why_run(open_run(ctx, target), options["cache"])
 
 
 def _echo(reason: Reason) -> None:

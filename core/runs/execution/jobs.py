@@ -1,7 +1,7 @@
 """The trainings of a run: which there are, what each reads, and one of them carried out.
 
 A training reads what it needs from the run directory and writes its results there, so that it
-can be killed and taken up again. ``side_by_side`` runs several at a time.
+can be killed and taken up again. ``scheduler`` runs several at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -49,10 +49,11 @@ from ..balancing import (
 from ..config import RunConfig
 from ..feature_changes import check_unchanged
 from ..plan import make_extractors
-from ..run import RunDirectory
+from ..run import WEIGHTS, Run
 from ..search_space import Settings, search_of, tuned_config, tuned_spec
-from .tuning import WEIGHTS, rewind, tune
+from .tuning import rewind, tune
 
+T = TypeVar("T")
 FUSED = "fused"
 CONTROL = "control"  # the best single modality, for as many steps as the fused model had in all
 
@@ -78,118 +79,105 @@ class Training:
         return f"fold{self.fold}/{self.model}"
 
 
-def trainings_of(run: RunDirectory) -> list[Training]:
+def trainings_of(run: Run) -> list[Training]:
     """Every training of a run; the longest first, so that none is left over at the end."""
-    info = run.info()
-    models = [FUSED, *(b["modality"]["name"] for b in info["model"]["branches"])]
-    return [Training(fold, m) for m in models for fold in range(info["split"]["folds"])]
+    models = [FUSED, *run.record.modalities]
+    return [Training(fold, m) for m in models for fold in range(run.record.split.folds)]
 
 
-def controls_of(run: RunDirectory) -> list[Training]:
+def controls_of(run: Run) -> list[Training]:
     """Return the equal-steps controls of a run, one per fold; none where no baseline was used."""
-    info = run.info()
-    if not info.get("control"):
+    if not run.record.control:
         return []
-    return [Training(fold, CONTROL) for fold in range(info["split"]["folds"])]
+    return [Training(fold, CONTROL) for fold in range(run.record.split.folds)]
 
 
-def all_trainings(run: RunDirectory) -> list[Training]:
+def all_trainings(run: Run) -> list[Training]:
     """Return the trainings of a run and their controls, the longest first."""
     return [*controls_of(run), *trainings_of(run)]
 
 
-def unfinished(run: RunDirectory) -> list[Training]:
+def unfinished(run: Run) -> list[Training]:
     """Return the trainings and controls of a run that are not done, the longest first."""
     return [training for training in all_trainings(run) if not run.finished(training.name)]
 
 
-def control_modality(run: RunDirectory) -> str:
+def control_modality(run: Run) -> str:
     """Return the modality of the control: the baseline with the highest mean validation UAR.
 
     All baselines must be finished.
     """
-    info = run.info()
-    modalities = [str(b["modality"]["name"]) for b in info["model"]["branches"]]
-    folds = range(info["split"]["folds"])
+    folds = range(run.record.split.folds)
 
     def mean(modality: str) -> float:
-        files = [f"{Training(fold, modality).name}/training.json" for fold in folds]
-        return sum(float(run.read_json(file)["best_uar"]) for file in files) / len(files)
+        found = [float(run.summary(Training(k, modality).name)["best_uar"]) for k in folds]
+        return sum(found) / len(found)
 
-    return max(modalities, key=mean)  # the first among equals
+    return max(run.record.modalities, key=mean)  # the first among equals
 
 
-def spec_of(run: RunDirectory, training: Training) -> ModelSpec:
+def spec_of(run: Run, training: Training) -> ModelSpec:
     """Description of the model that `training` trains, or has trained: with its own settings."""
-    spec = ModelSpec.from_json(run.info()["model"])
+    spec = run.record.model
     if training.model == CONTROL:
         return spec_of(run, Training(training.fold, control_modality(run)))
     own = spec if training.model == FUSED else spec.single(training.model)
     return tuned_spec(own, settings_of(run, training))
 
 
-def settings_of(run: RunDirectory, training: Training) -> Settings:
+def settings_of(run: Run, training: Training) -> Settings:
     """What tuning chose for a finished training, in place of the run's settings."""
     if training.model == CONTROL:  # what was chosen for the baseline
         return settings_of(run, Training(training.fold, control_modality(run)))
     if not run.finished(training.name):
         return {}
-    found: Settings = run.read_json(f"{training.name}/training.json").get("settings", {})
+    found: Settings = run.summary(training.name).get("settings", {})
     return found
 
 
 # -- in a worker ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RunContext:
-    """What all trainings of one run share within a process."""
-
-    run: RunDirectory
-    config: RunConfig
-    registry: Registry
-    data: RunData
-
-
 @lru_cache(maxsize=1)
-def training_context(path: Path) -> RunContext:
-    """What the trainings of the run at `path` share; remembered, one at a time."""
-    run = RunDirectory.existing(path)
-    config = RunConfig.from_json(run.info()["config"])
-    return RunContext(run, config, Registry(config.plugins), run.read_clips())
+def opened(path: Path) -> Run:
+    """The run at `path`; the last one is remembered, for all trainings of a process."""
+    return Run.open(path)
+
+
+def in_worker(function: Callable[..., T], path: Path, *given: Any) -> T:
+    """``function(run, *given)`` in a process that is told only where the run is."""
+    return function(opened(path), *given)
 
 
 def features_of(
-    context: RunContext, spec: ModelSpec, *, resident_bytes: int, fold: int
+    run: Run, spec: ModelSpec, *, resident_bytes: int, fold: int, device: str | None = None
 ) -> Features:
     """Return the features of all clips that a model reads in a fold.
 
     The fold matters to a speaker-adapted run alone: its training speakers are the population.
     """
-    cache = FeatureCache(context.config.cache)
-    extractors = make_extractors(context.config, context.registry)
+    cache = FeatureCache(run.config.cache)
+    extractors = make_extractors(run.config, run.registry)
     modalities = {b.modality.name: b.modality for b in spec.branches}
-    made = context.run.info()["features"]
     for m in modalities:
-        check_unchanged(extractors[m], made[m], context.run.path)
+        check_unchanged(extractors[m], run.record.features[m], run.path)
     arrays = {
-        m: stored_arrays(cache, fingerprint_of(extractors[m]), m, context.data, context.config)
+        m: stored_arrays(cache, fingerprint_of(extractors[m]), m, run.data, run.config)
         for m in modalities
     }
-    if context.config.adapt == "speaker":
+    if run.config.adapt == "speaker":
         for m, modality in modalities.items():
             fingerprint = fingerprint_of(extractors[m])
-            moments = speaker_moments(context.run.path, fingerprint, modality, arrays[m],
-                                      context.data, context.config)  # fmt: skip
-            arrays[m] = adapted(arrays[m], moments, context.data, fold)
-    device = choose_device(context.config.device)
+            moments = speaker_moments(run.path, fingerprint, modality, arrays[m],
+                                      run.data, run.config)  # fmt: skip
+            arrays[m] = adapted(arrays[m], moments, run.data, fold)
     return Features(
         modalities,
         arrays,
-        context.data.targets,
-        device,
+        run.data.targets,
+        choose_device(device or run.config.device),
         resident_bytes=resident_bytes,
-        absent=context.data.absent,
+        absent=run.data.absent,
     )
 
 
@@ -214,61 +202,57 @@ def speaker_moments(
     return run_moments(run, fingerprint.id, modality, config.train.normalise, arrays, data)
 
 
-def populations_of(context: RunContext, spec: ModelSpec, fold: int) -> dict[str, Population]:
+def populations_of(run: Run, spec: ModelSpec, fold: int) -> dict[str, Population]:
     """Return the training population of a fold, for each modality of a model."""
-    cache = FeatureCache(context.config.cache)
-    extractors = make_extractors(context.config, context.registry)
+    cache = FeatureCache(run.config.cache)
+    extractors = make_extractors(run.config, run.registry)
     found: dict[str, Population] = {}
     for m, modality in ((b.modality.name, b.modality) for b in spec.branches):
         fingerprint = fingerprint_of(extractors[m])
-        arrays = stored_arrays(cache, fingerprint, m, context.data, context.config)
-        moments = speaker_moments(
-            context.run.path, fingerprint, modality, arrays, context.data, context.config
-        )
-        found[m] = training_population(moments, context.data, fold)
+        arrays = stored_arrays(cache, fingerprint, m, run.data, run.config)
+        moments = speaker_moments(run.path, fingerprint, modality, arrays, run.data, run.config)
+        found[m] = training_population(moments, run.data, fold)
     return found
 
 
-def _seed(context: RunContext, training: Training) -> int:
+def _seed(run: Run, training: Training) -> int:
     """The same for all models of a fold: they differ in what they are, not in their luck."""
-    return context.config.seed * 1000 + training.fold
+    return run.config.seed * 1000 + training.fold
 
 
-def train_one(path: Path, training: Training, workers: int) -> None:
+def train_one(run: Run, training: Training, workers: int) -> None:
     """Train one model of a run, in this process, beside `workers` - 1 others."""
-    with during(f"train {training.name}"), _own_process(path):
-        _train_one(path, training, workers)
+    with during(f"train {training.name}"), _own_process(run.config):
+        _train_one(run, training, workers)
 
 
 @contextmanager
-def _own_process(path: Path) -> Iterator[None]:
+def _own_process(config: RunConfig) -> Iterator[None]:
     """In a process that computes nothing else than trainings, on a CPU: memory and threads."""
-    context = training_context(path)
-    if parent_process() is None or choose_device(context.config.device).type != "cpu":
+    if parent_process() is None or choose_device(config.device).type != "cpu":
         yield
         return
     keep_freed_memory()
     before = torch.get_num_threads()
-    torch.set_num_threads(context.config.train.threads)
+    torch.set_num_threads(config.train.threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def _train_one(path: Path, training: Training, workers: int) -> None:
-    context = training_context(path)
-    run, config = context.run, context.config
+def _train_one(run: Run, training: Training, workers: int) -> None:
+    config = run.config
     folder = run.training(training.name)
     if not distributed.leads():
-        _help_train(context, training, workers)
+        _help_train(run, training, workers)
         return
     folder.mkdir(parents=True, exist_ok=True)
     rewind(run, training.name)
     spec = spec_of(run, training)
     # Half of what is free, shared by the trainings that run beside each other.
     budget = free_memory(choose_device(config.device)) // (2 * workers)
-    features = features_of(context, spec, resident_bytes=budget, fold=training.fold)
+    features = features_of(run, spec, resident_bytes=budget, fold=training.fold)
     with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
         if config.tune and training.model != CONTROL:
 
@@ -276,15 +260,15 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
                 def report(record: Mapping[str, Any]) -> None:
                     _write_line(epochs, {"trial": number, **record})
 
-                return _fit(context, training, features, checkpoint, report, settings)
+                return _fit(run, training, features, checkpoint, report, settings)
 
-            base = _adopted(context, training)
-            search = search_of(config, spec, seed=_seed(context, training), base=base)
+            base = _adopted(run, training)
+            search = search_of(config, spec, seed=_seed(run, training), base=base)
             summary = tune(run, training.name, search, fit)
         else:
             checkpoint = folder / "checkpoint.pt"
             weights, summary = _fit(
-                context,
+                run,
                 training,
                 features,
                 checkpoint,
@@ -296,13 +280,13 @@ def _train_one(path: Path, training: Training, workers: int) -> None:
     (folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def _help_train(context: RunContext, training: Training, workers: int) -> None:
+def _help_train(run: Run, training: Training, workers: int) -> None:
     """The same beside the process that leads: nothing is written."""
-    budget = free_memory(choose_device(context.config.device)) // (2 * workers)
-    spec = spec_of(context.run, training)
-    features = features_of(context, spec, resident_bytes=budget, fold=training.fold)
-    checkpoint = context.run.training(training.name) / "checkpoint.pt"
-    _fit(context, training, features, checkpoint, lambda record: None)
+    budget = free_memory(choose_device(run.config.device)) // (2 * workers)
+    spec = spec_of(run, training)
+    features = features_of(run, spec, resident_bytes=budget, fold=training.fold)
+    checkpoint = run.training(training.name) / "checkpoint.pt"
+    _fit(run, training, features, checkpoint, lambda record: None)
 
 
 Fitted = tuple[Mapping[str, torch.Tensor], dict[str, Any]]
@@ -310,7 +294,7 @@ Fitted = tuple[Mapping[str, torch.Tensor], dict[str, Any]]
 
 
 def _fit(
-    context: RunContext,
+    run: Run,
     training: Training,
     features: Features,
     checkpoint: Path,
@@ -318,22 +302,22 @@ def _fit(
     settings: Settings | None = None,
 ) -> Fitted:
     """Train once; with `settings` in place of the run's."""
-    config = tuned_config(context.config, settings or {})
-    spec = tuned_spec(spec_of(context.run, training), settings or {})
-    seed = _seed(context, training)
-    model = build_model(spec, context.registry, seed).to(features.device)
-    split = context.data.splits[training.fold]
+    config = tuned_config(run.config, settings or {})
+    spec = tuned_spec(spec_of(run, training), settings or {})
+    seed = _seed(run, training)
+    model = build_model(spec, run.registry, seed).to(features.device)
+    split = run.data.splits[training.fold]
     fused = training.model == FUSED
-    starts = fused and starts_from_baselines(config, context.registry)
+    starts = fused and starts_from_baselines(config, run.registry)
     trainer = Trainer(
         model,
         features,
         # Of clips that have none of its modalities it can learn nothing.
         features.known(split.train),
         features.known(split.val),
-        _budget(config, training, context.registry),
-        balancers=make_balancers(config, context.registry) if fused else (),
-        baselines=_baselines(context, training, features.device) if fused else None,
+        _budget(config, training, run.registry),
+        balancers=make_balancers(config, run.registry) if fused else (),
+        baselines=_baselines(run, training, features.device) if fused else None,
         from_baselines=starts,
         seed=seed,
         checkpoint=checkpoint,
@@ -350,7 +334,7 @@ def _fit(
     else:
         summary["start"] = _plain(progress.start)
     if training.model == CONTROL:
-        summary["modality"] = control_modality(context.run)
+        summary["modality"] = control_modality(run)
     summary["parameters"] = parameters
     summary["wall_seconds"] = round(time.perf_counter() - started, 3)
     summary["peak_bytes"] = memory.bytes()
@@ -371,35 +355,33 @@ def _budget(config: RunConfig, training: Training, registry: Registry) -> TrainC
     return config.train
 
 
-def epochs_of(config: RunConfig, training: Training, registry: Registry) -> int:
+def epochs_of(run: Run, training: Training) -> int:
     """Return the largest number of epochs that `training` may take."""
-    return _budget(config, training, registry).epochs
+    return _budget(run.config, training, run.registry).epochs
 
 
-def _adopted(context: RunContext, training: Training) -> Settings:
+def _adopted(run: Run, training: Training) -> Settings:
     """Settings of the branches that a fused model starts from: those of the tuned baselines.
 
     Their weights fit no other branches; so wherever the baselines are read.
     """
-    config = context.config
-    if training.model != FUSED or not needs_baselines(config, context.registry):
+    config = run.config
+    if training.model != FUSED or not needs_baselines(config, run.registry):
         return {}
     owners = {f"branch.{m}": Training(training.fold, m) for m in config.features}
-    return {o: dict(settings_of(context.run, t).get(o, {})) for o, t in owners.items()}
+    return {o: dict(settings_of(run, t).get(o, {})) for o, t in owners.items()}
 
 
-def _baselines(
-    context: RunContext, training: Training, device: torch.device
-) -> dict[str, Baseline]:
+def _baselines(run: Run, training: Training, device: torch.device) -> dict[str, Baseline]:
     """The fold's single-modality models, where the fused one needs them."""
-    if not needs_baselines(context.config, context.registry):
+    if not needs_baselines(run.config, run.registry):
         return {}
     found: dict[str, Baseline] = {}
-    for branch in spec_of(context.run, training).branches:
+    for branch in spec_of(run, training).branches:
         m = branch.modality.name
         single = Training(training.fold, m)
-        uar = context.run.read_json(f"{single.name}/training.json")["best_uar"]
-        model = trained_model(context.run, single, context.registry).to(device)
+        uar = run.summary(single.name)["best_uar"]
+        model = trained_model(run, single).to(device)
         found[m] = frozen(m, model, uar)
     return found
 
@@ -415,9 +397,9 @@ def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def trained_model(run: RunDirectory, training: Training, registry: Registry) -> FusionModel:
+def trained_model(run: Run, training: Training) -> FusionModel:
     """The model of a finished training, with its best epoch's weights, on the CPU."""
-    model = build_model(spec_of(run, training), registry)
+    model = build_model(spec_of(run, training), run.registry)
     path = run.training(training.name) / WEIGHTS
     try:
         model.load_state_dict(load_weights(path))

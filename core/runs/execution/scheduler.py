@@ -13,25 +13,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from ....cache.builds.workers import available_cores
 from ...contracts.errors import FusionError, TrainingError
 from ...registry.provenance import guilt_of, relay, told
-from ...registry.registry import Registry
 from ...registry.trace import during
 from ...toolkit.device import free_memory
 from ...training import distributed
 from ...training.device import choose_device
 from ..balancing import needs_baselines
-from ..config import RunConfig
-from ..run import RunDirectory
-from .jobs import CONTROL, FUSED, Training, all_trainings, train_one, trainings_of
+from ..run import Run
+from .jobs import CONTROL, FUSED, Training, all_trainings, in_worker, train_one, trainings_of
 from .tuning import rewind
 from .worker_pools import worker_pool
 
+T = TypeVar("T")
 _MOST_ON_GPU = 4
 _ROOM_ON_GPU = 4 * 1024**3  # of a training: its process's context, features, activations, graphs
 
@@ -52,7 +51,7 @@ def default_jobs(device: str, threads: int = 1) -> int:
 
 @during("train")
 def train_all(
-    run: RunDirectory,
+    run: Run,
     *,
     jobs: int,
     on_epoch: Callable[[Training, Mapping[str, Any]], None],
@@ -91,9 +90,7 @@ def train_all(
     follower.poll()
 
 
-def _train_together(
-    run: RunDirectory, trainings: Sequence[Training], meanwhile: Callable[[], None]
-) -> None:
+def _train_together(run: Run, trainings: Sequence[Training], meanwhile: Callable[[], None]) -> None:
     """One after the other, each by all the processes that torchrun started.
 
     Raises
@@ -101,23 +98,22 @@ def _train_together(
     UserError
         For a run that is tuned: trials are not shared.
     """
-    distributed.refuse_trials(RunConfig.from_json(run.info()["config"]).tune)
+    distributed.refuse_trials(run.config.tune)
     for training in trainings:
         distributed.tell((run.path.absolute(), training))
-        train_one(run.path, training, distributed.beside())
+        train_one(run, training, distributed.beside())
         meanwhile()
 
 
 def follow() -> None:
     """Take part in the trainings of a run that another process leads, until it is done."""
     for path, training in distributed.orders():
-        train_one(path, training, distributed.beside())
+        in_worker(train_one, path, training, distributed.beside())
 
 
-def phases_of(run: RunDirectory, todo: Sequence[Training]) -> list[list[Training]]:
+def phases_of(run: Run, todo: Sequence[Training]) -> list[list[Training]]:
     """Split trainings into what can run at a time: baselines first where others need them."""
-    config = RunConfig.from_json(run.info()["config"])
-    if not needs_baselines(config, Registry(config.plugins)):
+    if not needs_baselines(run.config, run.registry):
         return [list(todo)] if todo else []
     baselines = [t for t in todo if t.model not in (FUSED, CONTROL)]
     after = [t for t in todo if t.model in (FUSED, CONTROL)]
@@ -125,23 +121,23 @@ def phases_of(run: RunDirectory, todo: Sequence[Training]) -> list[list[Training
 
 
 def in_processes(
-    function: Callable[[Path, Training, int], Any],
-    run: RunDirectory,
+    function: Callable[[Run, Training, int], T],
+    run: Run,
     trainings: Sequence[Training],
     jobs: int,
     meanwhile: Callable[[], None],
-) -> list[Any]:
+) -> list[T]:
     """What `function` returns for each training, `jobs` at a time; 0 means in this process."""
     if jobs == 0:
-        found: list[Any] = []
+        found: list[T] = []
         for training in trainings:
-            found.append(function(run.path, training, 1))
+            found.append(function(run, training, 1))
             meanwhile()
         return found
     workers = min(jobs, len(trainings))
     with worker_pool(jobs) as pool:
         futures: dict[Future[Any], Training] = {
-            pool.submit(relay, function, run.path, training, workers): training
+            pool.submit(relay, in_worker, function, run.path, training, workers): training
             for training in trainings
         }
         pending = set(futures)
@@ -154,7 +150,7 @@ def in_processes(
 
 
 def raise_failure(
-    future: Future[Any], training: Training, run: RunDirectory, *, resume: str | None = None
+    future: Future[Any], training: Training, run: Run, *, resume: str | None = None
 ) -> None:
     """Raise what a training raised, if it did.
 
@@ -192,7 +188,7 @@ class _Follower:
 
     def __init__(
         self,
-        run: RunDirectory,
+        run: Run,
         trainings: Sequence[Training],
         on_epoch: Callable[[Training, Mapping[str, Any]], None],
         on_done: Callable[[Training, Mapping[str, Any]], None],
@@ -210,7 +206,7 @@ class _Follower:
             for line in self._new_lines(training, path):
                 self._on_epoch(training, json.loads(line))
             if done:
-                self._on_done(training, self._run.read_json(f"{training.name}/training.json"))
+                self._on_done(training, self._run.summary(training.name))
                 del self._offsets[training]
 
     def _new_lines(self, training: Training, path: Path) -> Iterator[bytes]:

@@ -20,17 +20,16 @@ from torch import Tensor
 from ...contracts.errors import CacheError, RunError
 from ...registry.provenance import told
 from ...toolkit.weights import load_weights, save_weights
-from ..run import RunDirectory
+from ..run import WEIGHTS, Run
 from ..search_space import Search, Settings, Trial, propose
 
 TRIALS = "trials.jsonl"
-WEIGHTS = "model.safetensors"
 
 Fit = Callable[[int, Settings, Path], tuple[Mapping[str, Tensor], dict[str, Any]]]
 """Trains with a trial's number and settings and a checkpoint's path -> weights, summary."""
 
 
-def tune(run: RunDirectory, training: str, search: Search, fit: Fit) -> dict[str, Any]:
+def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
     """Make the trials that are not there yet; leave the best one's weights.
 
     Parameters
@@ -132,7 +131,7 @@ def read_trials(folder: Path) -> list[Trial]:
     return trials
 
 
-def rewind(run: RunDirectory, training: str) -> None:
+def rewind(run: Run, training: str) -> None:
     """Forget of an unfinished training what it will write again: the epochs after its last trial.
 
     A training whose weights are lost forgets its trials as well.

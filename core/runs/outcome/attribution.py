@@ -10,23 +10,22 @@ import numpy as np
 from ...toolkit.shapley import shapley_values
 from ...training.device import choose_precision
 from ...training.inference import outputs
-from ..execution.jobs import FUSED, Training, training_context
-from ..run import RunDirectory
+from ..execution.jobs import FUSED, Training
+from ..run import Run
 from .predictions import fold_features
 from .selection import uar_of
 
 FILE = "contributions.json"
 
 
-def write_contributions(run: RunDirectory) -> dict[str, float]:
+def write_contributions(run: Run) -> dict[str, float]:
     """Shapley value of each modality for the fused model's UAR on test.
 
     v(S) is the UAR over all folds' test clips when the strategy sees the modalities S alone;
     the others are absent, or blank where it knows no absence. v of none is chance. The values
     sum to the fused model's UAR minus chance. Read after everything was chosen.
     """
-    data, info = run.read_clips(), run.info()
-    modalities = [b["modality"]["name"] for b in info["model"]["branches"]]
+    data, modalities = run.data, run.record.modalities
     parts: dict[frozenset[str], list[Any]] = {}
     for fold, split in enumerate(data.splits):
         for subset, probabilities in _by_subset(run, Training(fold, FUSED), split.test).items():
@@ -43,11 +42,10 @@ def write_contributions(run: RunDirectory) -> dict[str, float]:
     return values
 
 
-def _by_subset(run: RunDirectory, training: Training, indices: Any) -> dict[frozenset[str], Any]:
+def _by_subset(run: Run, training: Training, indices: Any) -> dict[frozenset[str], Any]:
     """Probabilities of a trained model for every set of modalities it may see."""
-    context = training_context(run.path)
-    model, features = fold_features(context, training)
-    precision = choose_precision(context.config.train.precision, features.device)
+    model, features = fold_features(run, training)
+    precision = choose_precision(run.config.train.precision, features.device)
     said = outputs(model, features, indices, precision, subsets=True)
     return {
         frozenset(names): scores.softmax(dim=1).cpu().numpy()

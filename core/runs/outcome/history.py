@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..execution.jobs import CONTROL, FUSED, Training, all_trainings
-from ..run import RunDirectory
+from ..run import Run
 
 
-def read_history(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
+def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Name of a training -> its epochs in order; of a run that goes on, those until now.
 
     Names are folders of the run directory, fold by fold: the baselines, the fused model, and its
@@ -22,7 +22,7 @@ def read_history(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
     return {training.name: read_epochs(run, training) for training in ordered}
 
 
-def read_epochs(run: RunDirectory, training: Training) -> list[dict[str, Any]]:
+def read_epochs(run: Run, training: Training) -> list[dict[str, Any]]:
     """What one training wrote after each epoch; empty before it began."""
     path = run.training(training.name) / "epochs.jsonl"
     try:
@@ -33,7 +33,7 @@ def read_epochs(run: RunDirectory, training: Training) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def kept_epochs(run: RunDirectory, training: Training, summary: Mapping[str, Any]) -> list[Any]:
+def kept_epochs(run: Run, training: Training, summary: Mapping[str, Any]) -> list[Any]:
     """The epochs of a training; of a tuned one those of the trial that was chosen.
 
     `summary` is its training.json.

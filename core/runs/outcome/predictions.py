@@ -20,26 +20,23 @@ from ...training.device import choose_precision
 from ...training.inference import Predictions, predict
 from ...training.model import FusionModel
 from ..execution.jobs import (
-    RunContext,
     Training,
     all_trainings,
     controls_of,
     features_of,
     spec_of,
     trained_model,
-    training_context,
 )
 from ..execution.scheduler import in_processes
-from ..execution.tuning import WEIGHTS
-from ..run import RunDirectory
+from ..run import WEIGHTS, Run
 
 
-def test_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
+def test_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
     """Let every trained model predict its fold's test clips. Called once, after selection."""
     return _predict_all(run, "test", jobs)
 
 
-def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]:
+def validate_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
     """Let every trained model predict its fold's validation clips.
 
     Equal-steps controls that are not trained yet are left out: no choice depends on them.
@@ -47,7 +44,7 @@ def validate_all(run: RunDirectory, *, jobs: int) -> dict[Training, Predictions]
     return _predict_all(run, "val", jobs)
 
 
-def _predict_all(run: RunDirectory, part: str, jobs: int) -> dict[Training, Predictions]:
+def _predict_all(run: Run, part: str, jobs: int) -> dict[Training, Predictions]:
     """`jobs` processes at a time; with 0, one after the other in this one."""
     later = [t for t in controls_of(run) if not run.finished(t.name)]
     trainings = [training for training in all_trainings(run) if training not in later]
@@ -62,20 +59,19 @@ class _PredictPart:
 
     part: str
 
-    def __call__(self, path: Path, training: Training, _: int) -> Predictions:
+    def __call__(self, run: Run, training: Training, _: int) -> Predictions:
         with during(f"{self.part} {training.name}"):
-            return self._predictions(path, training)
+            return self._predictions(run, training)
 
-    def _predictions(self, path: Path, training: Training) -> Predictions:
-        context = training_context(path)
-        folder = context.run.training(training.name)
+    def _predictions(self, run: Run, training: Training) -> Predictions:
+        folder = run.training(training.name)
         file, weights = folder / f"{self.part}.npz", digest_of_weights(folder)
         if file.is_file() and (known := Predictions.load(file, weights)) is not None:
             return known
-        model, features = fold_features(context, training)
-        indices: Indices = getattr(context.data.splits[training.fold], self.part)
-        precision = choose_precision(context.config.train.precision, features.device)
-        prior = class_shares(context.data, training.fold)
+        model, features = fold_features(run, training)
+        indices: Indices = getattr(run.data.splits[training.fold], self.part)
+        precision = choose_precision(run.config.train.precision, features.device)
+        prior = class_shares(run.data, training.fold)
         predictions = predict(model, features, indices, precision, prior=prior)
         predictions.save(file, weights)
         return predictions
@@ -101,9 +97,14 @@ def digest_of_weights(folder: Path) -> str:
         ) from error
 
 
-def fold_features(context: RunContext, training: Training) -> tuple[FusionModel, Features]:
-    """A trained model, and the features it reads: not held in memory, for one pass."""
-    spec = spec_of(context.run, training)
-    features = features_of(context, spec, resident_bytes=0, fold=training.fold)
-    model = trained_model(context.run, training, context.registry).to(features.device)
+def fold_features(
+    run: Run, training: Training, device: str | None = None
+) -> tuple[FusionModel, Features]:
+    """A trained model, and the features it reads: not held in memory, for one pass.
+
+    `device` is where they are computed with, where it is not the run's own.
+    """
+    spec = spec_of(run, training)
+    features = features_of(run, spec, resident_bytes=0, fold=training.fold, device=device)
+    model = trained_model(run, training).to(features.device)
     return model, features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import numpy.typing as npt
 from ...data.dataset import RunData
 from ...toolkit.intervals import Comparison, Interval, bootstrap_interval, paired_comparison
 from ...toolkit.metrics import accuracy, confusion_by_group, macro_f1, uar
+from ...toolkit.run_files import as_type
 from ...training.inference import Predictions
 from ..execution.jobs import CONTROL, FUSED, Training
+from ..run import RESULTS, Run
 from .selection import ENSEMBLE, Selection, candidate_probabilities, uar_of
 
 Probabilities = Mapping[str, Sequence[npt.NDArray[np.float32]]]
@@ -109,17 +112,20 @@ class Results:
         return plain
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Results:
-        return cls(
-            tuple(_model_from_json(m) for m in data["models"]),
-            data["best_single"],
-            {name: Comparison(**_nan(c)) for name, c in data["comparisons"].items()},
-            data["verdict"],
-            data["weights"],
-            data["confusions"],
-            data.get("control", ""),
-            data.get("weight_spread", {}),
-        )
+    def from_json(cls, data: Mapping[str, Any], file: Path = Path(RESULTS)) -> Results:
+        """The inverse of :meth:`to_json`."""
+        return as_type(_undefined(data), cls, file)
+
+    @classmethod
+    def read(cls, run: Run) -> Results:
+        """Read what a finished run found out.
+
+        Raises
+        ------
+        RunError
+            If results.json is missing or damaged.
+        """
+        return cls.from_json(run.read_json(RESULTS), run.path / RESULTS)
 
 
 def evaluate(
@@ -308,17 +314,10 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _nan(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: float("nan") if v is None else v for k, v in fields.items()}
-
-
-def _model_from_json(data: Mapping[str, Any]) -> ModelResult:
-    plain = _nan(data)
-    return ModelResult(
-        plain["name"],
-        Interval(**_nan(plain["uar"])),
-        Interval(**_nan(plain["accuracy"])),
-        plain["macro_f1"],
-        plain["val_uar"],
-        tuple(plain["fold_uar"]),
-    )
+def _undefined(value: Any) -> Any:
+    """The inverse of :func:`finite`: nan in place of None."""
+    if isinstance(value, Mapping):
+        return {k: _undefined(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_undefined(v) for v in value]
+    return float("nan") if value is None else value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ import numpy.typing as npt
 from ...data.dataset import RunData
 from ...toolkit.ensemble import Rule, combine, pool, pool_weights
 from ...toolkit.metrics import confusion_matrix, uar
+from ...toolkit.run_files import as_type
 from ...training.inference import Predictions
 from ..execution.jobs import CONTROL, FUSED, Training
+from ..run import Run
 
 ENSEMBLE = "ensemble"
+FILE = "selection.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +86,20 @@ class Selection:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Selection:
-        folds = tuple(FoldSelection(**fold) for fold in data["folds"])
-        return cls(
-            folds,
-            data["best_single"],
-            data.get("rule", "linear"),
-            data.get("control", ""),
-            tuple(data.get("control_val_uar", ())),
-        )
+    def from_json(cls, data: Mapping[str, Any], file: Path = Path(FILE)) -> Selection:
+        """The inverse of :meth:`to_json`; runs of version 0.1 do not name their rule."""
+        return as_type({"rule": "linear", **data}, cls, file)
+
+    @classmethod
+    def read(cls, run: Run) -> Selection:
+        """Read what validation chose in a run.
+
+        Raises
+        ------
+        RunError
+            If selection.json is missing or damaged.
+        """
+        return cls.from_json(run.read_json(FILE), run.path / FILE)
 
 
 def select(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...contracts.errors import RunError
 from ...toolkit.metrics import confusion_by_group, uar
-from ..run import RunDirectory
+from ..run import Run
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Said:
     absent: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, run: RunDirectory, classes: Sequence[str]) -> Said:
+    def read(cls, run: Run) -> Said:
+        classes = run.record.classes
         number = {name: i for i, name in enumerate(classes)}
         rows: dict[str, dict[tuple[int, str, str], tuple[int, int, str]]] = {}
         path = run.path / "predictions.csv"
@@ -103,13 +104,11 @@ class Said:
         return counted
 
 
-def _absent(
-    run: RunDirectory, clips: Sequence[tuple[str, str]]
-) -> dict[str, npt.NDArray[np.bool_]]:
+def _absent(run: Run, clips: Sequence[tuple[str, str]]) -> dict[str, npt.NDArray[np.bool_]]:
     """Which of the clips, each a corpus and a name, lack which modality."""
-    if not run.info().get("absent"):
+    if not run.record.absent:
         return {}
-    data = run.read_clips()
+    data = run.data
     number = {(clip.corpus, clip.name): i for i, clip in enumerate(data.clips)}
     order = [number[clip] for clip in clips]
     return {m: flags[order] for m, flags in data.absent.items()}

@@ -37,15 +37,9 @@ from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import select
 from ...runs.outcome.test_predictions import Said
 from ...runs.plan import Plan, make_extractors, make_plan
-from ...runs.run import RunDirectory
+from ...runs.run import OutputFolder, Run
 from ...toolkit.intervals import Comparison, paired_comparison
-from ...training.model import ModelSpec
-from ..experiment import (
-    lay_out,
-    prepare_run,
-    resume_experiment,
-    train_run,
-)
+from ..experiment import begin_run, prepare_run, resume_experiment, train_run
 from .changes import changed, share_alike, words_for
 from .outcome import Repair, RepairObserver, RepairRequest, Step
 from .target import Target
@@ -57,7 +51,7 @@ BASE = "base"
 
 
 def repair(
-    source: RunDirectory | Plan,
+    source: Run | Plan,
     out: Path,
     registry: Registry,
     request: RepairRequest,
@@ -73,7 +67,7 @@ def repair(
 
     Parameters
     ----------
-    source : RunDirectory or Plan
+    source : Run or Plan
         A run whose trainings may be done or not, or a request that was checked.
     out : Path
         A new folder, or that of the same repair, which then goes on.
@@ -98,7 +92,7 @@ def repair(
     for name in request.steps:
         registry.remedy(name)
     work = _Work(source, out, registry, request, jobs, observer or RepairObserver())
-    found = diagnose(work.base_run.path, thresholds, registry)
+    found = diagnose(work.base_run, thresholds)
     return work.climb(found)
 
 
@@ -107,7 +101,7 @@ class _Work:
 
     def __init__(
         self,
-        source: RunDirectory | Plan,
+        source: Run | Plan,
         out: Path,
         registry: Registry,
         request: RepairRequest,
@@ -120,24 +114,26 @@ class _Work:
         self.observer = observer
         self.started = time.monotonic()
         self.folder = _folder(out, source, request)
-        if isinstance(source, RunDirectory):
+        if isinstance(source, Run):
             self.base_run = source
         else:
             self.base_run = self._base_of(source)
-        train_run(self.base_run, registry, jobs=jobs, observer=observer)
-        self.config = RunConfig.from_json(self.base_run.info()["config"])
-        self.spec = ModelSpec.from_json(self.base_run.info()["model"])
-        self.data = self.base_run.read_clips()
+        train_run(self.base_run, jobs=jobs, observer=observer)
+        self.config = self.base_run.config
+        self.spec = self.base_run.record.model
+        self.data = self.base_run.data
         self.runs = {BASE: self.base_run}
         self.tried = [self.config]
 
-    def _base_of(self, plan: Plan) -> RunDirectory:
+    def _base_of(self, plan: Plan) -> Run:
         """The run to be mended, where it was not given; made where it is not there yet."""
         path = self.folder.path / f"0-{BASE}"
-        if (path / "run.json").is_file():
-            return RunDirectory.existing(path)
+        if Run.exists(path):
+            return Run.open(path, self.registry)
         self.observer.planned(plan)
-        return prepare_run(plan, path, self.registry, jobs=self.jobs, observer=self.observer)
+        with Run.create(path, self.registry) as run:
+            prepare_run(run, plan, jobs=self.jobs, observer=self.observer)
+        return run
 
     def climb(self, diagnosis: Diagnosis) -> Repair:
         base = self._concluded(Step(BASE, str(self.base_run.path), kept=True), self.base_run)
@@ -159,9 +155,9 @@ class _Work:
         reached = best.fused >= goal
         chosen = best if reached else max(steps, key=lambda step: (step.best, step.fused))
         self.observer.evaluating()
-        before = resume_experiment(self.base_run.path, jobs=self.jobs)
+        before = resume_experiment(self.base_run, jobs=self.jobs)
         share_alike(self.runs[chosen.name], [self.base_run])  # its control, trained just now
-        result = resume_experiment(self.runs[chosen.name].path, jobs=self.jobs)
+        result = resume_experiment(self.runs[chosen.name], jobs=self.jobs)
         single = max(self._modalities, key=lambda m: base.val_uar[m])
         repaired = Repair(
             self.folder.path,
@@ -181,7 +177,7 @@ class _Work:
 
     def _against_base(self, chosen: Step, single: str) -> Comparison:
         """On test, paired: what is handed out, and the base's best single modality."""
-        said = [Said.read(self.runs[name], self.data.classes) for name in (chosen.name, BASE)]
+        said = [Said.read(self.runs[name]) for name in (chosen.name, BASE)]
         return paired_comparison(said[0].confusions(CHOSEN), said[1].confusions(single))
 
     def _goal(self, steps: Sequence[Step]) -> float:
@@ -189,7 +185,7 @@ class _Work:
 
     @property
     def _modalities(self) -> list[str]:
-        return [branch.modality.name for branch in self.spec.branches]
+        return self.spec.modalities
 
     def _offers(self, diagnosis: Diagnosis) -> list[str]:
         """Names of the remedies that have something to offer to the base, in their order."""
@@ -233,7 +229,7 @@ class _Work:
             run = self._step_run(plan, f"{number}-{name}")
             self.tried.append(tried)
             try:
-                train_run(run, self.registry, jobs=self.jobs, observer=self.observer)
+                train_run(run, jobs=self.jobs, observer=self.observer)
             except TrainingError as error:
                 return Step(name, str(run.path), words, refused=error.message), tried
             self.runs[name] = run
@@ -245,34 +241,35 @@ class _Work:
     @cached_property
     def _like(self) -> Plan:
         """The base's plan: its clips and its split hold for all steps."""
-        info, data = self.base_run.info(), self.data
+        record, data = self.base_run.record, self.data
+        dropped = {corpus: dict(counts) for corpus, counts in record.dropped_labels.items()}
         extractors = make_extractors(self.config, self.registry)
         return Plan(
             self.config,
-            Dataset(data.clips, data.classes, info["dropped_labels"], tuple(info["corpora"])),
+            Dataset(data.clips, data.classes, dropped, record.corpora),
             extractors,
             {m: fingerprint_of(extractor) for m, extractor in extractors.items()},
             data.splits,
             self.spec,
         )
 
-    def _step_run(self, plan: Plan, name: str) -> RunDirectory:
+    def _step_run(self, plan: Plan, name: str) -> Run:
         """The run directory of a step, of the base's clips; made where it is not there yet."""
         path = self.folder.path / name
-        if (path / "run.json").is_file():
-            run = RunDirectory.existing(path)
+        if Run.exists(path):
+            run = Run.open(path, self.registry)
         else:
-            run = RunDirectory.create(path)
             warning = unaware(self.data, [plan.config.strategy], self.registry)
             if warning is not None:
                 self.observer.warned(warning)
             nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)
-            lay_out(run, plan, Extracted(self.data, nothing_new), self.registry)
+            with Run.create(path, self.registry) as run:
+                begin_run(run, plan, Extracted(self.data, nothing_new))
         if any(not run.finished(training.name) for training in trainings_of(run)):
             share_alike(run, list(self.runs.values()))
         return run
 
-    def _concluded(self, step: Step, run: RunDirectory) -> Step:
+    def _concluded(self, step: Step, run: Run) -> Step:
         """With what validation says of the step's models."""
         selection = select(self.data, self._modalities, validate_all(run, jobs=0))
         best = [fold.val_uar[fold.chosen] for fold in selection.folds]
@@ -288,22 +285,22 @@ def _added(offer: Prescription, before: RunConfig) -> Prescription:
     return replace(offer, balancers=(*more, *offer.balancers))
 
 
-def _folder(out: Path, source: RunDirectory | Plan, request: RepairRequest) -> RunDirectory:
+def _folder(out: Path, source: Run | Plan, request: RepairRequest) -> OutputFolder:
     """The folder of a repair: a new one, or one in which the same was begun."""
     asked = {
-        "source": str(source.path.resolve()) if isinstance(source, RunDirectory) else "",
-        "config": None if isinstance(source, RunDirectory) else source.config.to_json(),
+        "source": str(source.path.resolve()) if isinstance(source, Run) else "",
+        "config": None if isinstance(source, Run) else source.config.to_json(),
         "request": asdict(request),
     }
     asked = json.loads(json.dumps(asked))
     if (out / FILE).is_file():
-        folder = RunDirectory(out)
+        folder = OutputFolder(out)
         known = folder.read_json(FILE).get("asked") or {}
         if known.get("config"):
             known["config"] = {"adapt": "none", **known["config"]}  # a repair of an older version
         if known != asked:
             raise RunError(f"{out} holds another repair.", hint="Name another folder: --out DIR.")
         return folder
-    folder = RunDirectory.create(out)
-    folder.write_json(FILE, {"format": 1, "asked": asked})
+    with OutputFolder.create(out) as folder:
+        folder.write_json(FILE, {"format": 1, "asked": asked})
     return folder

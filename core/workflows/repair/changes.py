@@ -10,7 +10,7 @@ from ...contracts import Prescription
 from ...registry.parameters import as_text
 from ...runs.config import RunConfig
 from ...runs.execution.jobs import CONTROL, FUSED, all_trainings
-from ...runs.run import RunDirectory
+from ...runs.run import Run
 from ..shared_baselines import share_training
 
 _OF_FUSED = ("start", "finetune", "branch_rate")  # settings of the fused model's training alone
@@ -58,7 +58,7 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
     return words
 
 
-def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
+def share_alike(target: Run, others: Sequence[Run]) -> None:
     """Give `target` the finished single-modality trainings and controls that it would repeat.
 
     One of another run is the same when its branch and all settings of training are: the clips
@@ -69,20 +69,20 @@ def share_alike(target: RunDirectory, others: Sequence[RunDirectory]) -> None:
     for other in others:
         found = _recipes(other)
         alike = {name for name, recipe in found.items() if wanted.get(name) == recipe}
-        lengths = [run.info().get("control", 0) for run in (target, other)]
-        if alike == set(wanted) == set(found) and lengths[0] == lengths[1]:
+        same_length = target.record.control == other.record.control
+        if alike == set(wanted) == set(found) and same_length:
             alike.add(CONTROL)
         for training in all_trainings(other):
             if training.model in alike and other.finished(training.name):
                 share_training(other, target, training.name)
 
 
-def _recipes(run: RunDirectory) -> Mapping[str, Any]:
+def _recipes(run: Run) -> Mapping[str, Any]:
     """Return modality -> everything that decides the weights of its single-modality model."""
-    info = run.info()
-    training = {k: v for k, v in info["training"].items() if k not in _OF_FUSED}
+    record = run.record
+    training = {k: v for k, v in record.training.items() if k not in _OF_FUSED}
     return {
-        branch["modality"]["name"]: (branch, training, info["model"]["dim"])
-        for branch in info["model"]["branches"]
-        if branch["modality"]["name"] != FUSED
+        branch.modality.name: (branch, training, record.model.dim)
+        for branch in record.model.branches
+        if branch.modality.name != FUSED
     }

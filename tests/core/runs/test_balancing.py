@@ -1,6 +1,7 @@
 """Balancers of a run: made, refused together, tried before the long work, and followed in it."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from fusion.core.runs.balancing import (
 )
 from fusion.core.runs.config import RunConfig
 from fusion.core.testing.checks.problem import small_features, small_trainer, trainer_of
+from fusion.core.toolkit.run_files import as_type
 from fusion.core.training.model import BranchSpec, ModelSpec, build_model
 
 
@@ -210,7 +212,7 @@ def test_adapters_survive_json_and_are_applied_in_order():
     branches = tuple(BranchSpec(Modality(m, (4,)), "mlp") for m in "ab")
     plain = ModelSpec(branches, 3, 6, "concat")
     spec = ModelSpec(branches, 3, 6, "concat", {}, (("one", {"factor": 3.0}), ("two", {})))
-    again = ModelSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    again = as_type(json.loads(json.dumps(spec.to_json())), ModelSpec, Path("run.json"))
     assert again == spec
     model = build_model(again, registry, seed=4)
     assert model.strategy.factor == 2.0 and model.strategy.inner.factor == 3.0
@@ -220,7 +222,7 @@ def test_adapters_survive_json_and_are_applied_in_order():
     assert again.single("a").adapters == ()  # a baseline is nobody's but its own
     # A description from before there were adapters.
     old = {k: v for k, v in plain.to_json().items() if k != "adapters"}
-    assert ModelSpec.from_json(json.loads(json.dumps(old))) == plain
+    assert as_type(json.loads(json.dumps(old)), ModelSpec, Path("run.json")) == plain
 
 
 # -- stages ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,16 +10,16 @@ import torch
 from small_runs import SMALL
 
 from fusion.core.cli import run_cli
-from fusion.core.registry.registry import Registry
 from fusion.core.runs import bundle as bundle_module
 from fusion.core.runs.bundle import Bundle, Part, log_probabilities, members_of
-from fusion.core.runs.execution.jobs import CONTROL, Training, training_context
+from fusion.core.runs.execution.jobs import CONTROL, Training
 from fusion.core.runs.outcome.predictions import fold_features
 from fusion.core.runs.outcome.selection import ENSEMBLE, Selection
-from fusion.core.runs.run import FORMAT, RunDirectory
+from fusion.core.runs.record import FORMAT
+from fusion.core.runs.result import RunResult
+from fusion.core.runs.run import Run
 from fusion.core.toolkit.ensemble import mix, pool
 from fusion.core.training.inference import predict
-from fusion.core.workflows.experiment import load_result
 
 
 def logs(*rows):
@@ -61,28 +61,28 @@ def finished(tmp_path_factory):
         "--quiet", "--no-report", *SMALL,
     ])  # fmt: skip
     assert code == 0
-    return RunDirectory(folder / "run")
+    return Run(folder / "run")
 
 
 def said_by(run, training, indices):
     """Probabilities of one trained model."""
-    model, features = fold_features(training_context(run.path), training)
+    model, features = fold_features(run, training)
     return model, features, predict(model, features, indices).probabilities
 
 
 def test_a_bundle_of_a_pool_says_what_the_ensemble_says(finished):
     """Whatever validation chose: handed out is the ensemble, with powers that are no shares."""
-    selection = Selection.from_json(finished.read_json("selection.json"))
+    selection = Selection.read(finished)
     powers = {"mel": 1.7, "persistence": 0.4}
     (fold,) = selection.folds
     changed = replace(selection, folds=(replace(fold, chosen=ENSEMBLE, weights=powers),))
-    kept = finished.info()
+    kept = finished.record
     members = bundle_module.write_bundle(finished, changed)
     assert [(m.power, m.weight, m.group) for m in members] == [(1.7, 1.0, 0), (0.4, 1.0, 0)]
-    finished.write_json("run.json", kept | {"handed_out": [m.to_json() for m in members]})
+    finished.finish(members, 1.0)
     try:
-        bundle = Bundle(finished, Registry())
-        indices = finished.read_clips().splits[0].test[:6]
+        bundle = Bundle(finished)
+        indices = finished.data.splits[0].test[:6]
         singles, rows = [], {}
         for m in powers:
             _, features, probabilities = said_by(finished, Training(0, m), indices)
@@ -96,11 +96,11 @@ def test_a_bundle_of_a_pool_says_what_the_ensemble_says(finished):
         lacking = bundle.probabilities({**rows, "persistence": [None] * len(indices)})
         np.testing.assert_allclose(lacking, pool(singles[:1], np.array([1.7])), atol=1e-5)
     finally:
-        finished.write_json("run.json", kept)
+        finished.finish(kept.handed_out, kept.seconds["training"])
 
 
 def test_a_member_of_no_power_is_not_handed_out(finished):
-    selection = Selection.from_json(finished.read_json("selection.json"))
+    selection = Selection.read(finished)
     (fold,) = selection.folds
     powers = {"mel": 1.2, "persistence": 0.0}
     changed = replace(selection, folds=(replace(fold, chosen=ENSEMBLE, weights=powers),))
@@ -108,25 +108,25 @@ def test_a_member_of_no_power_is_not_handed_out(finished):
 
 
 def test_a_run_has_its_start_its_control_and_their_epochs(finished):
-    info = finished.info()
-    assert info["format"] == FORMAT == 2 and info["control"] == 3  # 2 and 1
+    record = finished.record
+    assert record.format == FORMAT == 2 and record.control == 3  # 2 and 1
     fused = finished.read_json("fold0/fused/training.json")
     assert (fused["epoch"], fused["start"]["epoch"]) == (1, 0)
     control = finished.read_json(f"fold0/{CONTROL}/training.json")
     assert control["epoch"] == 3 and "start" not in control
     selection = finished.read_json("selection.json")
     assert control["modality"] == selection["control"] == selection["best_single"]
-    result = load_result(finished.path)
+    result = RunResult.read(finished)
     assert result.results.control == control["modality"]
     assert result.results.model(CONTROL).uar.groups > 0
-    assert info["trainings"] == 4
+    assert record.trainings == 4
     single = finished.read_json(f"fold0/{control['modality']}/training.json")
     assert single["parameters"] == control["parameters"]
 
 
 def test_a_run_of_format_1_is_read_as_it_was_meant(finished, tmp_path):
     """Linear ensemble, no control, trained from scratch: made by taking a run of today back."""
-    old = RunDirectory(tmp_path / "old")
+    old = Run(tmp_path / "old")
     shutil.copytree(finished.path, old.path)
     shutil.rmtree(old.path / f"fold0/{CONTROL}")
     info = json.loads((old.path / "run.json").read_text())
@@ -137,7 +137,7 @@ def test_a_run_of_format_1_is_read_as_it_was_meant(finished, tmp_path):
         info["training"].pop(name, None)
     powers = {"mel": 0.25, "persistence": 0.75}
     info["handed_out"] = [
-        {k: v for k, v in member.to_json().items() if k not in ("power", "group")}
+        {k: v for k, v in asdict(member).items() if k not in ("power", "group")}
         | {"weight": powers[member.spec.branches[0].modality.name]}
         for member in bundle_module.write_bundle(
             old, _choosing_the_ensemble(old.read_json("selection.json"), powers)
@@ -154,15 +154,16 @@ def test_a_run_of_format_1_is_read_as_it_was_meant(finished, tmp_path):
     results["comparisons"] = {k: v for k, v in results["comparisons"].items() if CONTROL not in k}
     old.write_json("results.json", results)
 
-    assert old.info()["config"]["settings"]["train"]["start"] == "scratch"
-    read = Selection.from_json(old.read_json("selection.json"))
+    old = Run.open(old.path)
+    assert old.config.settings["train"]["start"] == "scratch"
+    read = Selection.read(old)
     assert (read.rule, read.control, read.control_val_uar) == ("linear", "", ())
-    result = load_result(old.path)
+    result = RunResult.read(old)
     assert result.results.control == "" and result.results.reference == read.best_single
     assert CONTROL not in str(result)
     # The weighted mean of probabilities that it was handed out as.
-    bundle = Bundle(old, Registry())
-    indices = old.read_clips().splits[0].test[:6]
+    bundle = Bundle(old)
+    indices = old.data.splits[0].test[:6]
     singles, rows = [], {}
     for m in powers:
         _, features, probabilities = said_by(old, Training(0, m), indices)

@@ -1,6 +1,5 @@
 """What of an extractor is another than when a run was made, in words."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from fusion import Extractor
 from fusion.core.contracts.errors import RunError
 from fusion.core.data.extraction import fingerprint_of, make_extractor
 from fusion.core.runs.feature_changes import changes, check_unchanged
+from fusion.core.runs.record import FeatureRecord
 
 
 class Reader(Extractor):
@@ -28,10 +28,7 @@ class Reader(Extractor):
 
 def stored(extractor):
     feature = fingerprint_of(extractor)
-    return json.loads(json.dumps({
-        "version": feature.version, "shape": feature.shape, "libraries": {},
-        "parameters": dict(feature.parameters),
-    }))  # fmt: skip
+    return FeatureRecord.of(feature)
 
 
 THEN = stored(make_extractor(Reader, {}))

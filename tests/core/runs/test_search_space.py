@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from fusion.core.runs.search_space import (
     tuned_config,
     tuned_spec,
 )
+from fusion.core.toolkit.run_files import as_type
 from fusion.core.training.model import BranchSpec, ModelSpec
 
 SPACE = {
@@ -186,7 +188,7 @@ def test_a_space_of_ones_own(registry):
     space = search_space(replace(CONFIG, space=own), registry, SPEC)
     assert names(space) == {"train": ["lr"], "gradscale": ["mode"]}
     stored = json.loads(json.dumps(replace(CONFIG, space=space).to_json()))
-    assert search_space(RunConfig.from_json(stored), registry, SPEC) == space
+    assert search_space(as_type(stored, RunConfig, Path("run.json")), registry, SPEC) == space
     assert json.loads(json.dumps(replace(CONFIG, space=own).to_json())) == stored
 
 

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from fusion import Branch, Modality
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.registry.registry import Registry
+from fusion.core.toolkit.run_files import as_type
 from fusion.core.training.model import (
     BranchSpec,
     FusionModel,
@@ -41,7 +44,7 @@ def test_a_spec_survives_json(registry):
     import json
 
     one = spec("a", "b")
-    again = ModelSpec.from_json(json.loads(json.dumps(one.to_json())))
+    again = as_type(json.loads(json.dumps(one.to_json())), ModelSpec, Path("run.json"))
     assert again == one
 
 

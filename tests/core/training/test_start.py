@@ -1,6 +1,7 @@
 """Fused models that start from their baselines: weights, epoch 0, budget, rates, resumption."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -205,10 +206,11 @@ def asked(registry, **train):
     config = RunConfig(
         ("demo",), strategy="x", balancers=tuple(registry.balancers), settings={"train": train}
     )
+    run = SimpleNamespace(config=config, registry=registry)
     return (
         balancing.starts_from_baselines(config, registry),
         balancing.needs_baselines(config, registry),
-        {m: epochs_of(config, Training(0, m), registry) for m in ("mel", FUSED)},
+        {m: epochs_of(run, Training(0, m)) for m in ("mel", FUSED)},
         balancing.control_epochs(config, registry),
     )
 

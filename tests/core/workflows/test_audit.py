@@ -16,6 +16,7 @@ from fusion.core.data.splits import Split
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.outcome.results import ModelResult
+from fusion.core.runs.run import Run
 from fusion.core.toolkit.intervals import Comparison, Interval
 from fusion.core.workflows.audit import plan_audit
 from fusion.core.workflows.audit_results import (
@@ -81,7 +82,7 @@ def test_leakage_counts_every_fold_for_itself():
 
 def column(split: str, uar: Interval, *, leak: Leakage, train: int = 100) -> Column:
     model = ModelResult("mel", uar, uar, 0.5, 0.6, (uar.value,))
-    return Column(split, Path("runs") / split, 1, train, leak, (model,))
+    return Column(split, Run(Path("runs") / split), 1, train, leak, (model,))
 
 
 def audit_of(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from run_records import feature_of, record_of, split_of
 
 from fusion.cache import FeatureCache, Fingerprint, Item, build, digest_many
 from fusion.cache.builds.journal import register_run
@@ -21,7 +22,8 @@ from fusion.core.data.dataset import RunData
 from fusion.core.data.extraction import computation_of, fingerprint_of, make_extractor, origin_of
 from fusion.core.data.splits import Split
 from fusion.core.registry.registry import Registry
-from fusion.core.runs.run import FORMAT, RunDirectory
+from fusion.core.runs.record import FORMAT
+from fusion.core.runs.run import Run
 from fusion.core.workflows.cache_upkeep import collect_garbage, find_runs, references, repair
 
 ANY = timedelta(0)
@@ -219,15 +221,14 @@ def make_run(path: Path, features: dict[str, str], keys: list[str]) -> Path:
     )
     third = np.array_split(np.arange(len(keys)), 3)
     split = Split(*third, 0, True)
-    run = RunDirectory.create(path)
+    run = Run(path)
     data = RunData(clips, tuple(keys), np.arange(len(keys)) % 2, ("sad", "happy"), (split,))
-    run.write_clips(data)
-    info = {
-        "format": FORMAT, "config": {}, "classes": ["sad", "happy"], "model": {}, "seconds": {},
-        "features": {name: {"id": id} for name, id in features.items()},
-        "split": {"folds": 1, "speaker_independent": True, "digests": [split.digest(clips)]},
-    }  # fmt: skip
-    run.write_json("run.json", info)
+    record = record_of(
+        classes=("sad", "happy"),
+        features={name: feature_of(id) for name, id in features.items()},
+        split=split_of([split], clips),
+    )
+    run.begin(record, data)
     return path
 
 

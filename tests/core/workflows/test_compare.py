@@ -7,9 +7,10 @@ import pytest
 
 from fusion import Balancer, Strategy
 from fusion.core.contracts.errors import StorageError, TrainingError
+from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.execution.jobs import FUSED, Training
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 from fusion.core.workflows.compare import CompareObserver, _Work
 from fusion.core.workflows.grid import Budget, Cell, PlannedGrid, reads_of
 
@@ -20,9 +21,10 @@ CELL = Cell("gated")
 def work(tmp_path):
     """The parts of a comparison that look at failures."""
     made = object.__new__(_Work)
-    made.folder = RunDirectory(tmp_path)
-    made.cells = {(CELL, 0): RunDirectory(tmp_path / "seed0" / CELL.folder)}
+    made.folder = Run(tmp_path)
+    made.cells = {(CELL, 0): Run(tmp_path / "seed0" / CELL.folder)}
     made.failures = {}
+    made.registry = Registry()
     made.observer = CompareObserver()
     return made
 
@@ -48,7 +50,7 @@ def test_the_machines_fault_stops_the_comparison(work, error):
 
 def test_what_to_do_next_goes_on_with_the_comparison(work, tmp_path):
     with pytest.raises(TrainingError) as caught:
-        work._raise_failure(failed(ValueError("odd")), Training(0, "mel"), RunDirectory(tmp_path))
+        work._raise_failure(failed(ValueError("odd")), Training(0, "mel"), Run(tmp_path))
     assert caught.value.hint == f"Where: fusion --debug compare --resume {tmp_path}"
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_records import model_of, record_of, split_of
 
 from fusion.core.contracts import Clip, Recording
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.outcome.test_predictions import Said
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.record import SplitRecord
+from fusion.core.runs.run import Run
 from fusion.core.workflows.comparison import mean_uar, summarise
 from fusion.core.workflows.comparison_tables import csv_rows, markdown, matrix, sentences
 from fusion.core.workflows.grid import Cell, Request
@@ -27,11 +29,13 @@ READS = {PLAIN: (), GOOD: ("baselines", "validation")}
 def write_run(path, right, val, chosen, parameters=10, peak=None):
     """A finished cell in which each model is right on the given clips of every speaker."""
     path.mkdir(parents=True)
-    models = [{"modality": {"name": m}} for m in ("mel", "persistence")]
-    info = {"format": 1, "config": {}, "classes": CLASSES, "features": {}, "synthetic": False,
-            "training": {"epochs": 3}, "seconds": {}, "model": {"branches": models},
-            "split": {"folds": 2, "speaker_independent": True}}  # fmt: skip
-    (path / "run.json").write_text(json.dumps(info))
+    record = record_of(
+        config=RunConfig(("x",), strategy="concat", settings={"train": {"epochs": 3}}),
+        classes=tuple(CLASSES),
+        model=model_of(("mel", "persistence")),
+        split=SplitRecord("speaker", True, 2, ()),
+    )
+    (path / "run.json").write_text(json.dumps(record.to_json()))
     folds = [{"val_uar": dict(val), "weights": {"mel": 1.0, "persistence": 0.0}, "chosen": chosen}
              for _ in range(2)]  # fmt: skip
     (path / "selection.json").write_text(json.dumps({"folds": folds, "best_single": "mel"}))
@@ -187,17 +191,13 @@ def test_what_was_said_is_read_with_what_clips_lack(tmp_path):
     split = Split(np.array([], np.int64), np.array([], np.int64), np.arange(3), 0, True)
     absent = {"b": np.array([True, False, False])}
     data = RunData(clips, ("k",) * 3, np.zeros(3, np.int64), ("calm",), (split,), absent)
-    run = RunDirectory(tmp_path)
-    run.write_clips(data)
-    run.write_json("run.json", {
-        "classes": ["calm"], "absent": {"b": 1},
-        "split": {"folds": 1, "speaker_independent": True,
-                  "digests": [s.digest(clips) for s in (split,)]},
-    })  # fmt: skip
+    run = Run(tmp_path)
+    record = record_of(classes=("calm",), absent={"b": 1}, split=split_of([split], clips))
+    run.begin(record, data)
     rows = [[0, n, "c", n, "calm", "b", "calm"] for n in "yxz"]
     header = ["fold", "clip", "corpus", "speaker", "label", "model", "predicted"]
     run.write_csv("predictions.csv", [header, *rows])
-    found = Said.read(run, ["calm"])
+    found = Said.read(run)
     assert found.speakers.tolist() == ["c/x", "c/y", "c/z"]
     assert found.absent["b"].tolist() == [False, False, True]
 
@@ -213,7 +213,7 @@ def test_how_many_clips_lack_what_is_said(tmp_path):
 
 def controlled(path, right, val, modality="mel"):
     """Give a written cell a control that is right on these clips of every speaker."""
-    run = RunDirectory(path)
+    run = Run(path)
     run.write_json("run.json", run.read_json("run.json") | {"control": 4})
     selection = run.read_json("selection.json")
     selection |= {"rule": "log-linear", "control": modality, "control_val_uar": [val, val]}

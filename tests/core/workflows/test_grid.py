@@ -1,11 +1,14 @@
 """Which cells a comparison has, and what each is trained with."""
 
+from pathlib import Path
+
 import pytest
 
 from fusion import Balancer
 from fusion.core.contracts.errors import ParameterError, UnknownNameError
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
+from fusion.core.toolkit.run_files import as_type
 from fusion.core.workflows.grid import Budget, Cell, Request, cell_config, make_cells
 
 
@@ -116,5 +119,5 @@ def test_a_request_survives_json():
     import json
 
     asked = request(train={"lr": 0.01})
-    again = Request.from_json(json.loads(json.dumps(asked.to_json())))
+    again = as_type(json.loads(json.dumps(asked.to_json())), Request, Path("compare.json"))
     assert again == asked

@@ -3,9 +3,10 @@
 import os
 
 import pytest
+from run_records import record_of
 
 from fusion.core.runs.execution.jobs import FUSED, Training
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 from fusion.core.workflows import shared_baselines as cells
 
 
@@ -14,10 +15,9 @@ def runs(tmp_path, monkeypatch):
     """Baselines of one fold, finished, with predictions; and an empty cell."""
     both = [Training(0, FUSED), Training(0, "mel")]
     monkeypatch.setattr(cells, "trainings_of", lambda run: both)
-    source, target = RunDirectory(tmp_path / "a b"), RunDirectory(tmp_path / "cell")
+    source, target = Run(tmp_path / "a b"), Run(tmp_path / "cell")
     for run in (source, target):
-        info = {"config": {}, "classes": [], "features": {}, "model": {}, "split": {"folds": 1}}
-        run.write_json("run.json", {"format": 2, "seconds": {}, **info})
+        run.write_json("run.json", record_of().to_json())
     for name in ("training.json", "model.safetensors", "val.npz"):
         source.write_text(f"fold0/mel/{name}", name)
     return source, target

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from run_by_hand import CLASSES, evidence
@@ -190,7 +192,7 @@ def test_figures_that_are_missing_are_no_faults() -> None:
 def test_a_diagnosis_survives_json() -> None:
     found = judge(evidence({"rank.b": 1.0}), T)
     data = found.to_json()
-    assert Diagnosis.from_json(data) == found
+    assert Diagnosis.from_json(data, Path("diagnosis.json")) == found
     assert data["checked"] == list(TITLES) and data["findings"][0]["title"] == "Dead branch"
 
 

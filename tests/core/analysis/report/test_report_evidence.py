@@ -16,6 +16,7 @@ from fusion.core.analysis.report.evidence import (
 )
 from fusion.core.analysis.report.run_data import Answers, read_run, series
 from fusion.core.runs.outcome.test_predictions import Said
+from fusion.core.runs.run import Run
 from fusion.core.toolkit.metrics import expected_calibration_error
 
 
@@ -113,7 +114,7 @@ def test_an_epoch_without_the_figure_is_left_out():
 
 
 def test_a_run_is_read_back(tmp_path):
-    run = read_run(write_run(tmp_path / "run", folds=3))
+    run = read_run(Run.open(write_run(tmp_path / "run", folds=3)))
     assert run.modalities == ["a", "b"] and run.folds == 3 and run.label == "sum"
     assert len(run.records("fused")) == 3
     found = run.answers
@@ -131,5 +132,5 @@ def test_of_a_tuned_training_the_chosen_trial_counts(tmp_path):
     (folder / "epochs.jsonl").write_text(
         '{"trial": 0, "epoch": 1, "val_uar": 0.1}\n{"trial": 1, "epoch": 1, "val_uar": 0.2}\n'
     )
-    run = read_run(path)
+    run = read_run(Run.open(path))
     assert [r["val_uar"] for r in run.records("a")[0]] == [0.2]

@@ -17,10 +17,17 @@ from fusion.core.analysis.report.markup import Html, element, table, text
 from fusion.core.analysis.report.run_data import read_run
 from fusion.core.contracts.data import Panel, default_panels
 from fusion.core.contracts.errors import PluginError, RunError
+from fusion.core.runs.run import Run
 
 SECTIONS = ["verdict", "models", "diagnosis", "learning", "inside", "confusions", "disagreement",
             "examples", "speakers", "calibration", "cost", "inputs", "clips", "repeat",
             "words"]  # fmt: skip
+
+
+def report_of(run, *out):
+    return write_report(Run.open(run), *out)
+
+
 VOID = {"meta", "img", "br", "hr"}
 
 
@@ -70,7 +77,7 @@ def checked(path):
 
 
 def test_everything_is_there(tmp_path):
-    path = write_report(write_run(tmp_path / "run"))
+    path = report_of(write_run(tmp_path / "run"))
     assert path == tmp_path / "run" / "report.html"
     html, page = checked(path)
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
@@ -86,7 +93,7 @@ def test_everything_is_there(tmp_path):
     "modalities, folds", [(("a",), 3), (("a", "b", "c"), 1), (tuple("abcd"), 3)]
 )
 def test_any_number_of_modalities_and_folds(tmp_path, modalities, folds):
-    html, _ = checked(write_report(write_run(tmp_path / "run", modalities, folds)))
+    html, _ = checked(report_of(write_run(tmp_path / "run", modalities, folds)))
     assert ("2 of 4" in html) == (len(modalities) == 4)
     assert ("one modality alone" in html) == (len(modalities) == 1)
 
@@ -94,20 +101,20 @@ def test_any_number_of_modalities_and_folds(tmp_path, modalities, folds):
 def test_names_are_escaped(tmp_path):
     """A class and a speaker, and with him the names of his clips."""
     run = write_run(tmp_path / "run", classes=(NASTY, "high"), speaker=NASTY)
-    html, page = checked(write_report(run))
+    html, page = checked(report_of(run))
     assert "<b>" not in html
     assert NASTY in page.words  # a class, as the reader sees it
     assert any(f"{NASTY}0" in word for word in page.words)  # a speaker, in a figure
 
 
 def test_bytes_that_are_no_text(tmp_path):
-    html, _ = checked(write_report(write_run(tmp_path / "run", speaker="caf\udce9\x1b")))
+    html, _ = checked(report_of(write_run(tmp_path / "run", speaker="caf\udce9\x1b")))
     assert "caf??0" in html
 
 
 def test_twice_the_same_bytes(tmp_path):
     run = write_run(tmp_path / "run", folds=3)
-    assert write_report(run).read_bytes() == write_report(run, tmp_path / "b.html").read_bytes()
+    assert report_of(run).read_bytes() == report_of(run, tmp_path / "b.html").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -123,19 +130,19 @@ def test_twice_the_same_bytes(tmp_path):
 def test_a_file_that_is_gone_costs_its_part_alone(tmp_path, name, says):
     run = write_run(tmp_path / "run")
     (run / name).unlink()
-    html, page = checked(write_report(run))
+    html, page = checked(report_of(run))
     assert says in html.replace("&#x27;", "'")
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
 
 
 def test_the_start_of_the_fused_model_is_its_epoch_0(tmp_path):
     run = write_run(tmp_path / "run")
-    assert "epoch 0" not in write_report(run).read_text()
+    assert "epoch 0" not in report_of(run).read_text()
     path = run / "fold0/fused/training.json"
     start = {"epoch": 0, "val_uar": 0.25, "val_loss": 1.5}
     path.write_text(json.dumps({**json.loads(path.read_text()), "start": start}))
-    assert "epoch 0 is its start" in write_report(run).read_text().replace("&#x27;", "'")
-    (first, *later) = read_run(run).records("fused")[0]
+    assert "epoch 0 is its start" in report_of(run).read_text().replace("&#x27;", "'")
+    (first, *later) = read_run(Run.open(run)).records("fused")[0]
     assert first == start and [record["epoch"] for record in later][:2] == [1, 2]
 
 
@@ -144,12 +151,12 @@ def test_files_of_nonsense(tmp_path):
     for name in ("predictions.csv", "clips.csv", "selection.json", "diagnosis.json",
                  "fold0/fused/epochs.jsonl", "fold0/a/training.json"):  # fmt: skip
         (run / name).write_text("{nonsense")
-    checked(write_report(run))
+    checked(report_of(run))
 
 
 def test_the_diagnosis(tmp_path):
     run = write_run(tmp_path / "run")
-    assert "holds no diagnosis" in write_report(run).read_text()
+    assert "holds no diagnosis" in report_of(run).read_text()
     findings = [
         {"fault": "x", "title": "Mild fault", "severity": "mild", "modality": "b", "folds": [0],
          "says": "It says.", "rule": "The rule.", "numbers": {"ratio": 0.12345}, "remedy": "Do it.",
@@ -159,7 +166,7 @@ def test_the_diagnosis(tmp_path):
     ]  # fmt: skip
     told = {"format": 1, "findings": findings, "checked": ["x", "dead_branch"], "thresholds": {}}
     (run / "diagnosis.json").write_text(json.dumps(told))
-    html, _ = checked(write_report(run))
+    html, _ = checked(report_of(run))
     assert html.index("Grave &lt;fault&gt;") < html.index("Mild fault (b)")
     for part in ("folds 0, 2", "0.1235", "fusion run --epochs 3", "x, dead branch", "The rule."):
         assert part in html
@@ -171,7 +178,7 @@ def test_a_diagnosis_that_found_nothing_says_what_it_looked_at(tmp_path):
             "signs": {"a": {"norm": 1.5}, "": {"agreement": 0.25}},
             "thresholds": {"scale_ratio": 10.0}}  # fmt: skip
     (run / "diagnosis.json").write_text(json.dumps(told))
-    html, _ = checked(write_report(run))
+    html, _ = checked(report_of(run))
     assert "None of the known faults" in html and "Too few &lt;steps&gt;." in html
     assert '<th scope="row">norm</th><td>1.5</td><td></td>' in html
     assert '<th scope="row">agreement</th><td></td><td>0.25</td>' in html
@@ -186,14 +193,14 @@ def test_statistics_of_the_inputs(tmp_path):
     summary = json.loads(path.read_text())
     summary["inputs"] = {"a": {"raw": {**numbers, "channels": channels}, "seen": numbers}}
     path.write_text(json.dumps(summary))
-    html, _ = checked(write_report(run))
+    html, _ = checked(report_of(run))
     assert "<td>-1.5</td><td>2</td><td>0.25</td><td>1</td><td>12.5</td><td>n/a</td>" in html
     assert "channel 1, as stored" in html
 
 
 def test_wrong_input(tmp_path):
     with pytest.raises(RunError, match="no run directory"):
-        write_report(tmp_path)
+        report_of(tmp_path)
     run = write_run(tmp_path / "run")
     with pytest.raises(RunError, match="named twice"):
         compare_reports([run, run], tmp_path / "c.html")
@@ -201,10 +208,10 @@ def test_wrong_input(tmp_path):
         compare_reports([run], tmp_path / "c.html")
     (run / "results.json").write_text("{}")
     with pytest.raises(RunError, match="damaged"):
-        write_report(run)
+        report_of(run)
     (run / "results.json").unlink()
     with pytest.raises(RunError, match="not finished") as caught:
-        write_report(run)
+        report_of(run)
     assert "fusion run --resume" in caught.value.hint
     assert not (run / "report.html").exists()
 

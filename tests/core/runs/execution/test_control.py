@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 from made_results import everything, make_data
+from run_records import record_of
 
+from fusion import Modality
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.execution import jobs
 from fusion.core.runs.execution.jobs import (
@@ -23,35 +25,30 @@ from fusion.core.runs.execution.jobs import (
 from fusion.core.runs.execution.scheduler import phases_of
 from fusion.core.runs.outcome.results import AGAINST_CONTROL, CHOSEN, Results, evaluate
 from fusion.core.runs.outcome.selection import ENSEMBLE, Selection, select
+from fusion.core.runs.record import SplitRecord
 from fusion.core.runs.result_table import comparison_lines
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
+from fusion.core.training.model import BranchSpec, ModelSpec
 from fusion.core.workflows.shared_baselines import own_trainings, share_baselines, share_predictions
 
-MODEL = {
-    "branches": [
-        {
-            "modality": {"name": m, "shape": [4], "axes": []},
-            "branch": "mlp",
-            "parameters": {"hidden": 8, "dropout": 0.3},
-        }
+MODEL = ModelSpec(
+    tuple(
+        BranchSpec(Modality(m, (4,), ()), "mlp", {"hidden": 8, "dropout": 0.3})
         for m in ("mel", "face")
-    ],
-    "num_classes": 2,
-    "dim": 8,
-    "strategy": "concat",
-    "parameters": {},
-    "adapters": [],
-}
+    ),
+    num_classes=2,
+    dim=8,
+    strategy="concat",
+)
 
 
 def laid_out(path, control=5, folds=2, **config):
-    run = RunDirectory(path)
+    run = Run(path)
     settings = {"train": {"epochs": 4, "finetune": 0.25}}
     asked = RunConfig(("demo",), strategy="concat", settings=settings, **config)
-    info = {"format": 2, "config": asked.to_json(), "classes": ["a", "b"], "features": {},
-            "model": MODEL, "split": {"folds": folds}, "seconds": {}, "control": control,
-            "training": {}}  # fmt: skip
-    run.write_json("run.json", info)
+    split = SplitRecord("speaker", True, folds, ())
+    record = record_of(config=asked, classes=("a", "b"), model=MODEL, split=split, control=control)
+    run.write_json("run.json", record.to_json())
     return run
 
 
@@ -137,13 +134,10 @@ def asked_of_training(run, monkeypatch, training):
         splits = (type("S", (), {"train": np.arange(2), "val": np.arange(2, 4)}),) * 2
 
     monkeypatch.setattr(jobs, "Trainer", Trainer)
-    from fusion.core.registry.registry import Registry
-
-    config = RunConfig.from_json(run.info()["config"])
-    context = jobs.RunContext(run, config, Registry(), Data())
+    vars(run)["data"] = Data()
     with pytest.raises(TrainedError):
         jobs._fit(
-            context, training, Stub(), run.path / "x.pt", lambda _: None,
+            run, training, Stub(), run.path / "x.pt", lambda _: None,
             settings_of(run, training),
         )  # fmt: skip
     return seen

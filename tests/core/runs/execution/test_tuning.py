@@ -8,7 +8,7 @@ import torch
 from fusion import LogUniform, Uniform
 from fusion.core.contracts.errors import ParameterError, RunError, StorageError, TrainingError
 from fusion.core.runs.execution.tuning import read_trials, rewind, tune
-from fusion.core.runs.run import RunDirectory
+from fusion.core.runs.run import Run
 from fusion.core.runs.search_space import Search
 from fusion.core.toolkit.weights import load_weights
 
@@ -40,7 +40,7 @@ class Fitter:
 @pytest.fixture
 def run(tmp_path):
     (tmp_path / NAME).mkdir(parents=True)
-    return RunDirectory(tmp_path)
+    return Run(tmp_path)
 
 
 def kept(run):
@@ -101,7 +101,7 @@ def test_what_is_no_fault_of_the_settings_stops_the_training(run, error):
 
 @pytest.fixture
 def undisturbed(tmp_path_factory):
-    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    run = Run(tmp_path_factory.mktemp("run"))
     (run.path / NAME).mkdir(parents=True)
     summary = tune(run, NAME, SEARCH, Fitter(*OUTCOMES))
     return summary, (run.training(NAME) / "trials.jsonl").read_bytes()
@@ -125,7 +125,7 @@ def test_killed_in_a_trial_and_resumed(run, undisturbed, number):
 
 @pytest.mark.parametrize("number", range(6))
 def test_killed_between_weights_and_record(run, undisturbed, monkeypatch, number):
-    write = RunDirectory.write_text
+    write = Run.write_text
 
     def dies(self, name, text):
         if text.count("\n") == number + 1:
@@ -133,7 +133,7 @@ def test_killed_between_weights_and_record(run, undisturbed, monkeypatch, number
         write(self, name, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "write_text", dies)
+        patch.setattr(Run, "write_text", dies)
         with pytest.raises(KeyboardInterrupt):
             tune(run, NAME, SEARCH, Fitter(*OUTCOMES))
     rewind(run, NAME)
