@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from test_fingerprint import parameters
 
 from fusion.cache import Fingerprint, digest_recording
+from tests.cache.test_fingerprint import parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ["3.12", "3.13", "3.14"]
