@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ import pytest
 # Threads of one small operation wait for each other, very long on a busy machine. Set before
 # torch or numpy is imported; whole runs have processes of one thread anyway.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """No slow test begins after ``FUSION_TEST_DEADLINE`` (seconds since 1970)."""
-    late = time.time() > float(os.environ.get("FUSION_TEST_DEADLINE", "inf"))
-    if late and item.get_closest_marker("slow"):
-        pytest.skip("no time left: FUSION_TEST_DEADLINE is over")
 
 
 @pytest.fixture(scope="session")
