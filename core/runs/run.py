@@ -175,7 +175,10 @@ class OutputFolder:
             holder = file.read(200).decode("utf-8", errors="replace").strip()
             file.close()
             by = f" ({holder})" if holder else ""
-            raise RunError(f"Another process works on the run {self.path}{by}.") from error
+            raise RunError(
+                f"Another process works on the run {self.path}{by}.",
+                hint="Wait for it, or name another folder.",
+            ) from error
         file.truncate()
         since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         file.write(f"process {os.getpid()} on {platform.node()}, since {since}\n".encode())

@@ -59,36 +59,7 @@ def explain(
 ) -> Explanation:
     """Explain a run's trained models on the clips of their own folds.
 
-    Computed in float32, also where the training computed in less. The inputs of a fold's part
-    are held in memory.
-
-    Parameters
-    ----------
-    run : Run
-        A finished run directory.
-    model : str
-        ``"fused"``, or a modality: its baseline.
-    part : {"test", "val"}
-        Which clips.
-    axes : mapping, optional
-        Modality -> name of the axis whose entries are explained; ``"channel"`` for the others.
-    device : str, optional
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the run's own by default.
-    permutations : int >= 1
-        How often each group is taken from other clips.
-    jobs : int >= 1
-        Folds at a time, each in a process of its own; 1 stays in this one.
-
-    Returns
-    -------
-    Explanation
-
-    Raises
-    ------
-    RunError
-        If the run is not finished.
-    UnknownNameError
-        For a model, modality or axis that it doesn't have.
+    The arguments are those of :func:`fusion.explain`, and so are the errors.
     """
     if part not in ("val", "test"):
         raise UnknownNameError("part to explain", part, ("val", "test"))

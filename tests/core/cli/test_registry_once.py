@@ -1,0 +1,49 @@
+"""A command loads the plugins once, and everything that it does has the same ones."""
+
+import pytest
+from small_runs import SMALL
+
+from fusion.core.cli import run_cli
+from fusion.core.registry.registry import Registry
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The requests of every registry that is built in this process."""
+    found = []
+    build = Registry.__init__
+
+    def counted(self, requests=(), **options):
+        found.append(tuple(requests))
+        build(self, requests, **options)
+
+    monkeypatch.setattr(Registry, "__init__", counted)
+    return found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "{run}", "--out", "{new}/r.html"],
+        ["diagnose", "{run}"],
+        ["explain", "{run}", "--permutations", "1", "--out", "{new}/e.json"],
+        ["predict", "{run}", "{clip}"],
+        ["cache", "why", "{run}"],
+        ["run", "--resume", "{run}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_of_a_run(finished, corpus, tmp_path, built, words):
+    clip = corpus.parent / "s0-sad-0.wav"
+    given = [word.format(run=finished, new=tmp_path, clip=clip) for word in words]
+    assert run_cli(given) == 0
+    # A finished run that is resumed needs no plugin at all.
+    assert len(built) == (0 if "--resume" in words else 1)
+
+
+def test_a_new_run_with_diagnosis_and_report(corpus, cache, tmp_path, built):
+    words = ["run", "--data", str(corpus), "--cache", cache, "--out", str(tmp_path / "run"),
+             "--epochs", "1", "--jobs", "2", "--quiet", *SMALL]  # fmt: skip
+    assert run_cli(words) == 0
+    assert (tmp_path / "run/report.html").is_file() and (tmp_path / "run/diagnosis.json").is_file()
+    assert len(built) == 1
