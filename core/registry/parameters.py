@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from ..contracts.errors import FusionError, ParameterError, PluginError, UnknownNameError
 from ..contracts.space import Space
+from .docstrings import parameter_docs as parameter_docs
 from .provenance import name_of, told
 
 T = TypeVar("T")
@@ -89,27 +89,6 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
             docs.get(argument.name, ""),
         )
     return found
-
-
-def parameter_docs(docstring: str) -> dict[str, str]:
-    """Texts of the *Parameters* and *Attributes* sections of a numpydoc docstring, by name."""
-    docs: dict[str, str] = {}
-    names: list[str] = []
-    inside = False
-    lines = docstring.splitlines()
-    for index, line in enumerate(lines):
-        following = lines[index + 1] if index + 1 < len(lines) else ""
-        if following and not following.strip("-") and line.strip():
-            inside = line.strip() in ("Parameters", "Attributes")
-            names = []
-        elif not inside or not line.strip("- "):
-            continue
-        elif re.match(r"\S", line):
-            names = [name.strip() for name in line.split(":")[0].split(",")]
-        else:
-            for name in names:
-                docs[name] = f"{docs.get(name, '')} {line.strip()}".strip()
-    return docs
 
 
 def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:

@@ -50,6 +50,11 @@ class Entry:
     cls: type[Plugin]
     source: Source
 
+    @property
+    def owner(self) -> str:
+        """What stands before the dot in ``--set OWNER.PARAMETER=VALUE``."""
+        return "branch.MODALITY" if self.kind == "branch" else self.name
+
 
 class Registry:
     """Every plugin that could be loaded, by kind and name.

@@ -42,8 +42,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def _lines(registry: Registry, width: int) -> Iterator[str]:
     """The table; wrapped to `width` columns, or not at all for 0."""
     from ...registry.collecting import HOOKS
+    from ...registry.docstrings import summary
     from ...registry.interface import own_methods
-    from ...registry.reference import summary
 
     entries = registry.entries()
     cells = [(_star(e), e.cls.version, _origin(e.source)) for e in entries]
@@ -127,8 +127,8 @@ def _listing(registry: Registry) -> dict[str, Any]:
 
 def _plugin(entry: Entry, registry: Registry) -> dict[str, Any]:
     from ...registry.collecting import HOOKS
+    from ...registry.docstrings import summary
     from ...registry.interface import own_methods
-    from ...registry.reference import summary
 
     return {
         "status": "ok",
