@@ -109,10 +109,8 @@ class BrokenPluginError(PluginError):
 
 def problem_of(error: Exception, source: Source) -> Problem:
     """A problem of what was raised while the plugin of `source` was looked at."""
-    if isinstance(error, BrokenPluginError):
-        reason, remedy, hook = error.message, error.hint or "", error.hook
-    elif isinstance(error, FusionError):
-        reason, remedy, hook = error.message, error.hint or "", ""
-    else:
-        reason, remedy, hook = f"{type(error).__name__}: {error}", "", ""
-    return Problem(source, reason, hook, source.remedy(remedy))
+    reason, repair = f"{type(error).__name__}: {error}", ""
+    if isinstance(error, FusionError):
+        reason, repair = error.message, error.hint or ""
+    hook = error.hook if isinstance(error, BrokenPluginError) else ""
+    return Problem(source, reason, hook, source.remedy(repair))

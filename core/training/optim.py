@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..contracts import Balancer, Gradients, ParameterGroup
 from ..contracts.train_config import TrainConfig
-from ..registry import return_checks
+from . import return_checks
 from .model import FusionModel
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..contracts import Balancer, Clips, Gradients, Pass, Step
 from ..data.features import Features
-from ..registry import return_checks
 from ..toolkit.device import on_device
+from . import return_checks
 from .augment import augment
 from .averaging import WeightAverage
 from .context import TrainingContext, shown

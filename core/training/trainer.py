@@ -18,10 +18,9 @@ from ..contracts import Balancer, Baseline, Clips, Stage
 from ..contracts.model import Presence
 from ..contracts.train_config import TrainConfig
 from ..data.features import Features, Indices, batches, kept_axes
-from ..registry import return_checks
 from ..registry.trace import clock_outside
 from ..toolkit.metrics import confusion_matrix, uar
-from . import distributed
+from . import distributed, return_checks
 from .averaging import WeightAverage
 from .baselines import adopt
 from .checkpoint import load_checkpoint, save_checkpoint

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..contracts import Clips, ParameterGroup, Pass
 from ..contracts.errors import PluginError
-from .provenance import name_of
+from ..registry.provenance import name_of
 
 T = TypeVar("T")
 
