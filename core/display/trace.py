@@ -86,8 +86,8 @@ def _grouped(rows: dict[Key, Tally]) -> list[dict[Key, Tally]]:
 def _plugin(trace: Trace, group: dict[Key, Tally]) -> Iterator[str]:
     key = next(iter(group))
     source = trace.source_of(key)
-    origin = f"{source.distribution} {source.version}".strip()
-    yield f"{key.kind} {key.plugin}, version {key.version}" + (f", from {origin}" if origin else "")
+    origin = f", from {source.origin}" if source.origin else ""
+    yield f"{key.kind} {key.plugin}, version {key.version}{origin}"
     for row, tally in group.items():
         name = f"  {row.method}"
         if len(name) > _NAME:

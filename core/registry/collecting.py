@@ -17,7 +17,7 @@ from ..contracts.data import Plugin
 from ..contracts.errors import FusionError
 from .loading import described, located
 from .parameters import parameters_of, space_of
-from .problems import BrokenPluginError
+from .problems import BrokenPluginError, shown
 from .provenance import kind_of
 
 # Names of rows in a run's table, and of owners of settings, that a plugin may not take.
@@ -138,7 +138,7 @@ def _returned(
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise BrokenPluginError(
-                f"{hook} returned {_shown(cls)}, which is no {base.__name__} class.",
+                f"{hook} returned {shown(cls)}, which is no {base.__name__} class.",
                 remedy=_remedy(cls, base),
             )
     return classes
@@ -147,7 +147,7 @@ def _returned(
 def _no_list(hook: str, found: object, base: type[Plugin]) -> Never:
     inside = found.__name__ if isinstance(found, type) else "..."
     raise BrokenPluginError(
-        f"{hook} returned {_shown(found)}, and has to return a list of {base.__name__} classes.",
+        f"{hook} returned {shown(found)}, and has to return a list of {base.__name__} classes.",
         remedy="Is a `return` missing?" if found is None else f"Write return [{inside}].",
     )
 
@@ -161,15 +161,6 @@ def _remedy(found: object, base: type[Plugin]) -> str:
         return f"A {kind} is registered by {HOOKS[kind]}."
     name = found.__name__ if isinstance(found, type) else "Mine"
     return f"Write class {name}({base.__name__})."
-
-
-def _shown(value: object) -> str:
-    """A value for a message: as itself where that says something."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    plain = value is None or isinstance(value, str | int | float)
-    text = repr(value)
-    return text if plain and len(text) <= 40 else f"a {type(value).__name__}"
 
 
 def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenPluginError:

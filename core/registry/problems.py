@@ -18,12 +18,22 @@ class Source:
     version: str
 
     def __str__(self) -> str:
-        return f"plugin {self.plugin!r} ({self.distribution} {self.version})".replace(" )", ")")
+        return f"plugin {self.plugin!r} ({self.origin})"
+
+    @property
+    def origin(self) -> str:
+        """The distribution and its version; of a file its path."""
+        return f"{self.distribution} {self.version}".strip()
 
     @property
     def built_in(self) -> bool:
         """Whether it comes with fusion."""
         return self.distribution == DISTRIBUTION
+
+    def to_json(self) -> dict[str, str]:
+        """As every listing for machines has it."""
+        own = {"plugin": self.plugin, "distribution": self.distribution}
+        return {**own, "distribution_version": self.version}
 
     def remedy(self, repair: str = "") -> str:
         """`repair`, or how to go without the plugin."""
@@ -114,3 +124,14 @@ def problem_of(error: Exception, source: Source) -> Problem:
         reason, repair = error.message, error.hint or ""
     hook = error.hook if isinstance(error, BrokenPluginError) else ""
     return Problem(source, reason, hook, source.remedy(repair))
+
+
+def shown(value: object) -> str:
+    """What a plugin returned, for a message: as itself where that says something."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if value is None or isinstance(value, str | int | float):
+        text = repr(value)
+        return text if len(text) <= 40 else f"text of {len(text)} characters"
+    length = f" of {len(value)}" if isinstance(value, list | tuple | dict) else ""
+    return f"a {type(value).__name__}{length}"

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .problems import Source
 
@@ -109,15 +109,11 @@ class Trace:
         whole = {"seconds": round(self.seconds, 6), "processes": self.processes, "cuda": self.cuda}
         yield json.dumps({"command": command, **whole})
         for (process, key), tally in self.rows.items():
-            source = self.source_of(key)
-            row = {
-                "process": process,
-                **key._asdict(),
-                "plugin": source.plugin if key.kind == MODULE else key.plugin,
-                "distribution": source.distribution,
-                "distribution_version": source.version,
-                **{name: round(value, 6) for name, value in asdict(tally).items()},
-            }
+            row: dict[str, Any] = {"process": process, **key._asdict()}
+            row |= self.source_of(key).to_json()
+            if key.kind != MODULE:
+                row["plugin"] = key.plugin
+            row |= {name: round(value, 6) for name, value in asdict(tally).items()}
             if key.method == IMPORT:
                 row["brought"] = self.brought.get(key.plugin, [])
             yield json.dumps(row)

@@ -44,7 +44,7 @@ def parameter_groups(
         ]
     for balancer in balancers:
         changed = balancer.parameter_groups(groups)
-        groups = return_checks.groups(balancer, "parameter_groups", changed)
+        groups = return_checks.sequence(balancer, "parameter_groups", changed, ParameterGroup)
     return [group for group in groups if group.parameters]
 
 

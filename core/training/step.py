@@ -124,8 +124,8 @@ class Stepper:
 
     def _passes(self, step: Step) -> list[Pass]:
         for balancer in self.balancers:
-            passes = return_checks.passes(balancer, "passes", balancer.passes(step))
-            if passes:
+            passes = balancer.passes(step)
+            if passes is not None and return_checks.sequence(balancer, "passes", passes, Pass):
                 return passes
         return [Pass()]
 

@@ -68,10 +68,9 @@ def _echo_origin(entry: Entry, registry: Registry) -> None:
     from ...registry.collecting import HOOKS
     from ...registry.interface import own_methods
 
-    origin = f"{entry.source.distribution} {entry.source.version}".strip()
     click.echo(
         click.style(entry.name, bold=True)
-        + f" · {entry.kind}, version {entry.cls.version}, from {origin}\n"
+        + f" · {entry.kind}, version {entry.cls.version}, from {entry.source.origin}\n"
     )
     module = entry.cls.__module__
     told = {

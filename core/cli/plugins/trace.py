@@ -111,11 +111,10 @@ def _echo(number: int, load: _Load, whole: float, *, slowest: bool) -> None:
     from ...display.trace import seconds_text
 
     times = f"{seconds_text(load.seconds_import):>10}{seconds_text(load.seconds_hooks):>9}"
-    origin = f"{load.source.distribution} {load.source.version}".strip()
     marks = click.style("  <- slowest", fg="yellow") if slowest else ""
     marks += click.style("  broken", fg="red") if load.broken else ""
     share = f"{100 * load.seconds / whole:.1f}%"
-    click.echo(f"{number:>4}{times}{share:>8}  {load.source.plugin}, {origin}{marks}")
+    click.echo(f"{number:>4}{times}{share:>8}  {load.source.plugin}, {load.source.origin}{marks}")
     if load.brought:
         click.echo(f"{'':33}first to load {', '.join(load.brought)}")
 
@@ -135,9 +134,7 @@ def _as_json(chosen: list[_Load], loads: list[_Load], contracts: float) -> dict[
     return {
         "modules": [
             {
-                "plugin": load.source.plugin,
-                "distribution": load.source.distribution,
-                "distribution_version": load.source.version,
+                **load.source.to_json(),
                 "seconds_import": round(load.seconds_import, 6),
                 "seconds_hooks": round(load.seconds_hooks, 6),
                 "hooks": load.hooks,
