@@ -63,6 +63,12 @@ def base_of(kind: str) -> type[Plugin]:
     return base
 
 
+def kind_of_hook(hook: str) -> str | None:
+    """The kind of plugin that a hook registers, by its name or the one it had."""
+    now = hooks.new_name(hook)
+    return next((kind for kind, name in HOOKS.items() if name == now), None)
+
+
 # -- hooks ---------------------------------------------------------------------------
 
 
@@ -105,7 +111,7 @@ def classes_of(
     """
     others = manager.get_plugins() - {module}
     for hook in [caller.name for caller in manager.get_hookcallers(module) or ()]:
-        kind = next((k for k, name in HOOKS.items() if name == hooks.new_name(hook)), None)
+        kind = kind_of_hook(hook)
         if kind is None:  # an optional one, of a later version
             continue
         try:
@@ -167,21 +173,22 @@ def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenP
     """What pluggy refuses, in words for the plugin's author."""
     free = pluggy.PluginManager(hooks.PROJECT)  # without specifications it refuses nothing
     free.register(module)
-    for caller in free.get_hookcallers(module) or ():
-        hook, specification = caller.name, getattr(hooks, caller.name, None)
-        for one in caller.get_hookimpls():
-            if specification is None and not one.optionalhook:
+    callers = free.get_hookcallers(module) or ()
+    for hook, one in ((caller.name, one) for caller in callers for one in caller.get_hookimpls()):
+        if kind_of_hook(hook) is None:
+            if not one.optionalhook:
                 return _unknown(hook)
-            known = [] if specification is None else list(signature(specification).parameters)
-            unknown = [name for name in one.argnames if name not in known]
-            if specification is not None and unknown:
-                possible = f"takes {', '.join(known)}" if known else "takes none"
-                kept = ", ".join(name for name in one.argnames if name in known)
-                return BrokenPluginError(
-                    f"its hook {hook} has an argument {unknown[0]!r}, and the hook {possible}.",
-                    remedy=f"Write def {hook}({kept}) instead.",
-                    hook=hook,
-                )
+            continue
+        known = list(signature(getattr(hooks, hook)).parameters)
+        unknown = [name for name in one.argnames if name not in known]
+        if unknown:
+            possible = f"takes {', '.join(known)}" if known else "takes none"
+            kept = ", ".join(name for name in one.argnames if name in known)
+            return BrokenPluginError(
+                f"its hook {hook} has an argument {unknown[0]!r}, and the hook {possible}.",
+                remedy=f"Write def {hook}({kept}) instead.",
+                hook=hook,
+            )
     return BrokenPluginError(" ".join(str(error).split()), remedy="Mend it.")
 
 

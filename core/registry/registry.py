@@ -138,7 +138,7 @@ class Registry:
             found = list(classes_of(module, self._manager, available))
         except Exception:
             del self._sources[name]
-            if self._manager.has_plugin(name):
+            if self._manager.get_plugin(name) is module:
                 self._manager.unregister(name=name)
             raise
         for _, cls in found:
