@@ -6,8 +6,8 @@ least one function marked ``@hookimpl``.
 How the contract changes without breaking the plugins that are there:
 
 - A hook gets an argument: it is added to the specification here, and its value to
-  :data:`fusion.core.registry.registry.ARGUMENTS`. pluggy gives a plugin those that it names, so
-  that one without it goes on as it was.
+  :data:`fusion.core.registry.registry.ARGUMENTS`. pluggy gives a plugin those that it names (and
+  gives no default of its own), so that one without it goes on as it was.
 - An argument of a hook goes: its specification says so for a while,
   ``@hookspec(warn_on_impl_args={"old": DeprecationWarning("...")})``.
 - A method gets an argument: whoever calls it does so by
