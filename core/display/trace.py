@@ -177,7 +177,7 @@ def _loading(trace: Trace) -> Iterator[str]:
     imports = seconds_text(sum(load.seconds_import for load in loads))
     hooks = seconds_text(sum(load.seconds_hooks for load in loads))
     shown = (
-        f"{load.source.plugin} {seconds_text(load.seconds_import)}{brought_text(load.brought)}"
+        f"{load.source.plugin} {seconds_text(load.seconds_import)}{_brought(load.brought)}"
         for load in loads[:_SLOWEST]
     )
     yield from _wrapped(
@@ -187,7 +187,7 @@ def _loading(trace: Trace) -> Iterator[str]:
     )
 
 
-def brought_text(packages: Sequence[str]) -> str:
+def _brought(packages: Sequence[str]) -> str:
     """What an import loaded first: whoever comes first to a large package pays for it."""
     if not packages:
         return ""
