@@ -189,7 +189,9 @@ def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenP
                 remedy=f"Write def {hook}({kept}) instead.",
                 hook=hook,
             )
-    return BrokenPluginError(" ".join(str(error).split()), remedy="Mend it.")
+    return BrokenPluginError(
+        f"pluggy refuses it: {str(error).splitlines()[-1]}.", remedy="Mend it."
+    )
 
 
 def _unknown(hook: str) -> BrokenPluginError:
