@@ -87,7 +87,7 @@ def register(module: ModuleType, name: str, manager: pluggy.PluginManager) -> li
             manager.check_pending()
         except pluggy.PluginValidationError as error:
             raise _refused(module, error) from error
-    if not manager.get_hookcallers(module):
+    if not any(kind_of_hook(caller.name) for caller in manager.get_hookcallers(module) or ()):
         raise _no_hook(module)
     return [str(warning.message) for warning in caught]
 

@@ -22,10 +22,7 @@ import pluggy
 from ..contracts.data import Plugin
 from . import profiler
 from .problems import Source
-from .profile import IMPORT
-from .profile import Key as Key
-from .profile import Tally as Tally
-from .profile import Trace as Trace
+from .profile import IMPORT, Trace
 from .profiler import clock_outside as clock_outside
 
 FILE = "trace.jsonl"  # in the run directory
