@@ -9,10 +9,11 @@ import inspect
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from fusion.core.contracts import Plugin, hooks
 from fusion.core.registry.collecting import HOOKS, base_of
-from fusion.core.registry.interface import attributes_of, methods_of, signature_text
+from fusion.core.registry.interface import contract_of, methods_of
 
 PAGE = Path(__file__).with_name("hooks.md")
 
@@ -22,17 +23,50 @@ _BLOCK = re.compile(r"(?<=^#### `)([\w.]+)(`\n\n```py\n)(.*?)(```$)", re.MULTILI
 def blocks() -> dict[str, str]:
     """What stands in a heading of the page -> the code that belongs below it."""
     common = set(inspect.get_annotations(Plugin))
-    every = [a for a in attributes_of("corpus") if a.name in common]
+    every = [line for name, line in _attributes("corpus").items() if name in common]
     found = {"Plugin.attributes": _lines(every)}
     for kind, hook in HOOKS.items():
         name = base_of(kind).__name__
-        found[hook] = _lines(["@hookimpl", signature_text(hook, vars(hooks)[hook])])
-        own = [a for a in attributes_of(kind) if a.name not in common]
+        found[hook] = _lines(["@hookimpl", _signature(hook, vars(hooks)[hook])])
+        own = [line for each, line in _attributes(kind).items() if each not in common]
         if own:
             found[f"{name}.attributes"] = _lines(own)
         for method, value in methods_of(kind).items():
-            found[f"{name}.{method}"] = _lines([signature_text(method, value)])
+            found[f"{name}.{method}"] = _lines([_signature(method, value)])
     return found
+
+
+def _attributes(kind: str) -> dict[str, str]:
+    """What a kind's contract declares beside its methods, by name, as it declares it."""
+    return {
+        name: f"{name}: {annotation}" + (f" = {vars(cls)[name]!r}" if name in vars(cls) else "")
+        for cls in contract_of(kind)
+        for name, annotation in inspect.get_annotations(cls).items()
+    }
+
+
+def _signature(name: str, method: Any) -> str:
+    """A method of a contract as one would write it: decorator, ``def`` and annotations."""
+    function = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
+    signature = inspect.signature(function)
+    shown = signature.replace(
+        parameters=[
+            p.replace(annotation=_bare(p.annotation)) for p in signature.parameters.values()
+        ],
+        return_annotation=_bare(signature.return_annotation),
+    )
+    decorator = {classmethod: "@classmethod\n", property: "@property\n"}.get(type(method), "")
+    return f"{decorator}def {name}{shown}"
+
+
+class _Bare(str):
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation that inspect writes without the quotation marks of a text."""
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
 
 
 def _lines(texts: Iterable[object]) -> str:

@@ -6,8 +6,10 @@ least one function marked ``@hookimpl``.
 How the contract changes without breaking the plugins that are there:
 
 - A hook gets an argument: it is added to the specification here, and its value to
-  :data:`fusion.core.registry.registry.ARGUMENTS`. A plugin is called with those that it names, so
-  that one without it goes on as it was.
+  :data:`fusion.core.registry.registry.ARGUMENTS`. pluggy gives a plugin those that it names (and
+  gives no default of its own), so that one without it goes on as it was.
+- An argument of a hook goes: its specification says so for a while,
+  ``@hookspec(warn_on_impl_args={"old": DeprecationWarning("...")})``.
 - A method gets an argument: whoever calls it does so by
   :func:`fusion.core.registry.compat.call`, the new one by keyword:
   ``call(tracker.epoch, event, seconds=seconds)``. It must have a default in the base class.
@@ -49,8 +51,11 @@ def renamed_hook(new: str, *, gone_in: int) -> Callable[[Specification], Specifi
     """
 
     def mark(specification: Specification) -> Specification:
-        specification.__dict__[_RENAMED] = (new, gone_in)
-        return hookspec(specification)
+        old = specification.__name__
+        text = f"the hook {old} is now called {new}, and {old} goes in version {gone_in}"
+        specification.__dict__[_RENAMED] = new
+        warning = DeprecationWarning(f"{text} of the contract")
+        return hookspec(warn_on_impl=warning)(specification)
 
     return mark
 
@@ -60,18 +65,7 @@ _RENAMED = "_fusion_renamed"
 
 def new_name(hook: str) -> str:
     """What a hook is called now."""
-    new, _ = getattr(globals().get(hook), _RENAMED, (hook, 0))
-    return str(new)
-
-
-def deprecation_of(hook: str) -> str | None:
-    """What to tell of a plugin that implements a hook by its old name."""
-    new, gone_in = getattr(globals().get(hook), _RENAMED, (hook, 0))
-    if new == hook:
-        return None
-    return (
-        f"the hook {hook} is now called {new}, and {hook} goes in version {gone_in} of the contract"
-    )
+    return str(getattr(globals().get(hook), _RENAMED, hook))
 
 
 @hookspec

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from ..registry.problems import Source
 from ..registry.profile import IMPORT, MODULE, Key, Tally, Trace
 
 _HEADER = ("calls", "total", "own", "mean", "longest", "share", "first", "last")
@@ -86,8 +88,8 @@ def _grouped(rows: dict[Key, Tally]) -> list[dict[Key, Tally]]:
 def _plugin(trace: Trace, group: dict[Key, Tally]) -> Iterator[str]:
     key = next(iter(group))
     source = trace.source_of(key)
-    origin = f"{source.distribution} {source.version}".strip()
-    yield f"{key.kind} {key.plugin}, version {key.version}" + (f", from {origin}" if origin else "")
+    origin = f", from {source.origin}" if source.origin else ""
+    yield f"{key.kind} {key.plugin}, version {key.version}{origin}"
     for row, tally in group.items():
         name = f"  {row.method}"
         if len(name) > _NAME:
@@ -124,28 +126,68 @@ def _cells(texts: Iterable[str]) -> str:
     return "".join(cells).rstrip()
 
 
+@dataclass(slots=True)
+class Load:
+    """What it took to import the module of one plugin and to call its hooks, in seconds.
+
+    Attributes
+    ----------
+    source : Source
+        Which plugin.
+    brought : list of str
+        Packages that its import was the first to load, in order.
+    hooks : list of str
+        The hooks that were called.
+    broken : bool
+        Whether it was refused; whoever has the registry says so.
+    """
+
+    source: Source
+    brought: list[str]
+    seconds_import: float = 0.0
+    seconds_hooks: float = 0.0
+    hooks: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_import + self.seconds_hooks
+
+
+def loads_of(trace: Trace) -> list[Load]:
+    """The modules of plugins that were imported, in that order; all processes together."""
+    found: dict[str, Load] = {}
+    for key, tally in trace.summed().items():
+        if key.kind == MODULE:
+            brought = trace.brought.get(key.plugin, [])
+            load = found.setdefault(key.plugin, Load(trace.source_of(key), brought))
+            if key.method == IMPORT:
+                load.seconds_import = tally.total
+            else:
+                load.seconds_hooks += tally.total
+                load.hooks.append(key.method)
+    return list(found.values())
+
+
 def _loading(trace: Trace) -> Iterator[str]:
     """How long it took to import the plugins' modules and to call their hooks."""
-    rows = {key: tally for key, tally in trace.summed().items() if key.kind == MODULE}
-    imports = {key: tally for key, tally in rows.items() if key.method == IMPORT}
-    if not imports:
+    loads = sorted(loads_of(trace), key=lambda load: -load.seconds_import)
+    if not loads:
         return
-    hooks = sum(tally.total for key, tally in rows.items() if key.method != IMPORT)
-    whole = seconds_text(sum(tally.total for tally in imports.values()))
-    slowest = sorted(imports.items(), key=lambda row: -row[1].total)[:_SLOWEST]
+    imports = seconds_text(sum(load.seconds_import for load in loads))
+    hooks = seconds_text(sum(load.seconds_hooks for load in loads))
     shown = (
-        f"{trace.source_of(key).plugin} {seconds_text(tally.total)}"
-        + brought_text(trace.brought.get(key.plugin, []))
-        for key, tally in slowest
+        f"{load.source.plugin} {seconds_text(load.seconds_import)}{_brought(load.brought)}"
+        for load in loads[:_SLOWEST]
     )
     yield from _wrapped(
-        f"loading, all processes together: {len(imports)} modules of plugins, {whole} for their "
-        f"imports and {seconds_text(hooks)} for their hooks; the slowest {', '.join(shown)}. One "
-        "by one: fusion plugins trace"
+        f"loading, all processes together: {len(loads)} modules of plugins, {imports} for their "
+        f"imports and {hooks} for their hooks; the slowest {', '.join(shown)}. One by one: fusion "
+        "plugins trace"
     )
 
 
-def brought_text(packages: Sequence[str]) -> str:
+def _brought(packages: Sequence[str]) -> str:
     """What an import loaded first: whoever comes first to a large package pays for it."""
     if not packages:
         return ""

@@ -1,25 +1,23 @@
-"""What a plugin module registers: its hooks, checked one by one, and the classes they return."""
+"""What a plugin module registers: its hooks, called through pluggy, and the classes they return."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from inspect import signature
 from types import ModuleType
-from typing import Any
+from typing import Any, Never
 
 import pluggy
 
 from ..contracts import hooks
 from ..contracts.data import Plugin
 from ..contracts.errors import FusionError
-from ..contracts.renamed import uses_of
-from .compat import call
 from .loading import described, located
 from .parameters import parameters_of, space_of
-from .problems import BrokenPluginError
+from .problems import BrokenPluginError, shown
 from .provenance import kind_of
 
 # Names of rows in a run's table, and of owners of settings, that a plugin may not take.
@@ -50,48 +48,19 @@ def reserved(kind: str) -> set[str]:
     return RESERVED - {"ensemble"} if kind == "strategy" else RESERVED
 
 
-@dataclass(frozen=True, slots=True)
-class Implementation:
-    """A function of a plugin that is marked ``@hookimpl``.
+def is_module_attribute(name: str) -> bool:
+    """Branches are kept in a ModuleDict by modality, where these names are taken."""
+    from torch.nn import ModuleDict
 
-    Attributes
-    ----------
-    hook : str
-        As the plugin calls it.
-    kind : str
-        Of the plugin classes that it returns.
-    function : callable
-        The function.
-    """
-
-    hook: str
-    kind: str
-    function: Callable[..., Any]
+    return hasattr(ModuleDict(), name)
 
 
-def implementations(module: ModuleType, manager: pluggy.PluginManager) -> list[Implementation]:
-    """The hooks that a module implements.
+def base_of(kind: str) -> type[Plugin]:
+    """The contract of a kind."""
+    from .. import contracts
 
-    Raises
-    ------
-    BrokenPluginError
-        If it has none, one of an unknown name, or one with an argument that it does not have.
-    """
-    found: list[Implementation] = []
-    for name in dir(module):
-        options = manager.parse_hookimpl_opts(module, name)
-        if options is None:
-            continue
-        hook = options.get("specname") or name
-        kind = kind_of_hook(hook)
-        if kind is not None:
-            found.append(Implementation(hook, kind, getattr(module, name)))
-            _check_arguments(found[-1])
-        elif not options.get("optionalhook"):
-            raise _unknown(hook)
-    if not found:
-        raise _no_hook(module)
-    return found
+    base: type[Plugin] = getattr(contracts, kind.capitalize())
+    return base
 
 
 def kind_of_hook(hook: str) -> str | None:
@@ -100,10 +69,35 @@ def kind_of_hook(hook: str) -> str | None:
     return next((kind for kind, name in HOOKS.items() if name == now), None)
 
 
+# -- hooks ---------------------------------------------------------------------------
+
+
+def register(module: ModuleType, name: str, manager: pluggy.PluginManager) -> list[str]:
+    """Register the hooks of a module; returns what pluggy warns of: old names, old arguments.
+
+    Raises
+    ------
+    BrokenPluginError
+        If it has none, one of an unknown name, or one with an argument that it does not have.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            manager.register(module, name)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise _refused(module, error) from error
+    if not any(kind_of_hook(caller.name) for caller in manager.get_hookcallers(module) or ()):
+        raise _no_hook(module)
+    return [str(warning.message) for warning in caught]
+
+
 def classes_of(
-    implementation: Implementation, available: Mapping[str, Any]
+    module: ModuleType, manager: pluggy.PluginManager, available: Mapping[str, Any]
 ) -> Iterator[tuple[str, type[Plugin]]]:
-    """Name and class of what a hook registers, checked.
+    """Kind and class of what the hooks of a registered module return, checked.
+
+    Each hook is called for this module alone: what fails has one name, and stops no other.
 
     Parameters
     ----------
@@ -113,54 +107,91 @@ def classes_of(
     Raises
     ------
     BrokenPluginError
-        If it raises, returns something else, or a class can't be used.
+        If a hook raises, returns something else, or a class can't be used.
     """
-    hook, kind = implementation.hook, implementation.kind
-    base = base_of(kind)
+    others = manager.get_plugins() - {module}
+    for hook in [caller.name for caller in manager.get_hookcallers(module) or ()]:
+        kind = kind_of_hook(hook)
+        if kind is None:  # an optional one, of a later version
+            continue
+        try:
+            for cls in _returned(manager.subset_hook_caller(hook, others), kind, available):
+                _check(cls, kind, f"its class {cls.__name__} (of {hook})")
+                yield kind, cls
+        except BrokenPluginError as error:
+            error.hook = hook
+            raise
+
+
+def _returned(
+    caller: pluggy.HookCaller, kind: str, available: Mapping[str, Any]
+) -> list[type[Plugin]]:
+    """The classes of a kind that a plugin's hook returns."""
+    hook, base = f"its hook {caller.name}", base_of(kind)
     try:
-        found = call(implementation.function, **available)
-        classes = list(found) if isinstance(found, Iterable) else None
+        # pluggy leaves out what returned None, and has the last implementation first.
+        found = [
+            list(one) if isinstance(one, Iterable) else _no_list(hook, one, base)
+            for one in reversed(caller(**available) or [None])
+        ]
+    except BrokenPluginError:
+        raise
     except (Exception, SystemExit) as error:
-        file = implementation.function.__module__
-        raise BrokenPluginError(
-            f"its hook {hook} raised {located(error, file)}", remedy="Mend it.", hook=hook
-        ) from error
-    if classes is None:
-        inside = found.__name__ if isinstance(found, type) else "..."
-        raise BrokenPluginError(
-            f"its hook {hook} returned {_shown(found)}, and has to return a list of "
-            f"{base.__name__} classes.",
-            remedy="Is a `return` missing?" if found is None else f"Write return [{inside}].",
-            hook=hook,
-        )
+        file = caller.get_hookimpls()[0].function.__module__
+        reason = f"{hook} raised {located(error, file)}"
+        raise BrokenPluginError(reason, remedy="Mend it.") from error
+    classes = [cls for one in found for cls in one]
     for cls in classes:
-        yield _check(cls, kind, hook, base), cls
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise BrokenPluginError(
+                f"{hook} returned {shown(cls)}, which is no {base.__name__} class.",
+                remedy=_remedy(cls, base),
+            )
+    return classes
 
 
-def deprecations(implementation: Implementation, classes: Sequence[type[Plugin]]) -> list[str]:
-    """What to tell of the old names that a plugin uses."""
-    of_hook = hooks.deprecation_of(implementation.hook)
-    return [*([of_hook] if of_hook else []), *(text for cls in classes for text in uses_of(cls))]
+def _no_list(hook: str, found: object, base: type[Plugin]) -> Never:
+    inside = found.__name__ if isinstance(found, type) else "..."
+    raise BrokenPluginError(
+        f"{hook} returned {shown(found)}, and has to return a list of {base.__name__} classes.",
+        remedy="Is a `return` missing?" if found is None else f"Write return [{inside}].",
+    )
 
 
-# -- hooks ---------------------------------------------------------------------------
+def _remedy(found: object, base: type[Plugin]) -> str:
+    """What to write for what is no class of the hook's kind."""
+    if isinstance(found, base):
+        return f"Return the class {type(found).__name__}, not an object of it."
+    kind = kind_of(found) if isinstance(found, type) else None
+    if kind in HOOKS:
+        return f"A {kind} is registered by {HOOKS[kind]}."
+    name = found.__name__ if isinstance(found, type) else "Mine"
+    return f"Write class {name}({base.__name__})."
 
 
-def _check_arguments(implementation: Implementation) -> None:
-    specification = getattr(hooks, hooks.new_name(implementation.hook))
-    known = list(inspect.signature(specification).parameters)
-    named = inspect.signature(implementation.function).parameters.values()
-    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p.name for p in named if p.default is p.empty and p.kind not in free]
-    unknown = [name for name in needed if name not in known]
-    if unknown:
-        hook = implementation.hook
-        possible = f"takes {', '.join(known)}" if known else "takes none"
-        raise BrokenPluginError(
-            f"its hook {hook} has an argument {unknown[0]!r}, and the hook {possible}.",
-            remedy=f"Write def {hook}({', '.join(n for n in needed if n in known)}) instead.",
-            hook=hook,
-        )
+def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenPluginError:
+    """What pluggy refuses, in words for the plugin's author."""
+    free = pluggy.PluginManager(hooks.PROJECT)  # without specifications it refuses nothing
+    free.register(module)
+    callers = free.get_hookcallers(module) or ()
+    for hook, one in ((caller.name, one) for caller in callers for one in caller.get_hookimpls()):
+        if kind_of_hook(hook) is None:
+            if not one.optionalhook:
+                return _unknown(hook)
+            continue
+        known = list(signature(getattr(hooks, hook)).parameters)
+        unknown = [name for name in one.argnames if name not in known]
+        if unknown:
+            possible = f"takes {', '.join(known)}" if known else "takes none"
+            kept = ", ".join(name for name in one.argnames if name in known)
+            return BrokenPluginError(
+                f"its hook {hook} has an argument {unknown[0]!r}, and the hook {possible}.",
+                remedy=f"Write def {hook}({kept}) instead.",
+                hook=hook,
+            )
+    return BrokenPluginError(
+        f"pluggy refuses it: {str(error).splitlines()[-1]}.", remedy="Mend it."
+    )
 
 
 def _unknown(hook: str) -> BrokenPluginError:
@@ -190,94 +221,41 @@ def _no_hook(module: ModuleType) -> BrokenPluginError:
 # -- classes -------------------------------------------------------------------------
 
 
-def base_of(kind: str) -> type[Plugin]:
-    """The contract of a kind."""
-    from .. import contracts
-
-    base: type[Plugin] = getattr(contracts, kind.capitalize())
-    return base
-
-
-def _check(cls: Any, kind: str, hook: str, base: type[Plugin]) -> str:
-    """The name of a class that is all right."""
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise BrokenPluginError(
-            f"its hook {hook} returned {_shown(cls)}, which is no {base.__name__} class.",
-            remedy=_remedy(cls, base),
-            hook=hook,
-        )
-    who = f"its class {cls.__name__} (of {hook})"
+def _check(cls: type[Plugin], kind: str, who: str) -> None:
+    """Raise for a class that can't be used; `who` is what messages call it."""
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
         raise BrokenPluginError(
-            f"{who} has no name.",
-            remedy=f'Write name = "..." in class {cls.__name__}.',
-            hook=hook,
+            f"{who} has no name.", remedy=f'Write name = "..." in class {cls.__name__}.'
         )
     if not well_formed(name):
         raise BrokenPluginError(
             f"{who} is called {name!r}; names are lower case letters, digits and underscores.",
             remedy="Rename it.",
-            hook=hook,
         )
     if name in reserved(kind) or (kind == "extractor" and is_module_attribute(name)):
         raise BrokenPluginError(
-            f"{who} can't be called {name!r}: {name!r} is reserved.",
-            remedy="Rename it.",
-            hook=hook,
+            f"{who} can't be called {name!r}: {name!r} is reserved.", remedy="Rename it."
         )
-    parameters = _parameters(cls, hook, who)
-    missing = [name for name in GIVEN.get(kind, ()) if name not in parameters]
-    if missing:
-        raise BrokenPluginError(
-            f"{who} has no parameter {missing[0]!r}, which fusion gives to every {kind}.",
-            remedy=f"Write it in __init__ with its type and a default: {missing[0]}: int = 64.",
-            hook=hook,
-        )
-    return name
+    parameters = _parameters(cls, who)
+    for name in GIVEN.get(kind, ()):
+        if name not in parameters:
+            raise BrokenPluginError(
+                f"{who} has no parameter {name!r}, which fusion gives to every {kind}.",
+                remedy=f"Write it in __init__ with its type and a default: {name}: int = 64.",
+            )
 
 
-def _parameters(cls: type[Plugin], hook: str, who: str) -> Collection[str]:
+def _parameters(cls: type[Plugin], who: str) -> Collection[str]:
     try:
-        parameters = parameters_of(cls)
         space_of(cls)
+        return parameters_of(cls)
     except FusionError as error:
         raise BrokenPluginError(
-            f"{who} can't be used: {error.message}",
-            remedy=error.hint or "Mend it.",
-            hook=hook,
+            f"{who} can't be used: {error.message}", remedy=error.hint or "Mend it."
         ) from error
     except Exception as error:
         raise BrokenPluginError(
             f"the parameters of {who} can't be read: {described(error)}",
             remedy="The annotations of __init__ must be names that its module has at run time.",
-            hook=hook,
         ) from error
-    return parameters
-
-
-def _remedy(found: object, base: type[Plugin]) -> str:
-    """What to write for what is no class of the hook's kind."""
-    if isinstance(found, base):
-        return f"Return the class {type(found).__name__}, not an object of it."
-    kind = kind_of(found) if isinstance(found, type) else None
-    if kind in HOOKS:
-        return f"A {kind} is registered by {HOOKS[kind]}."
-    name = found.__name__ if isinstance(found, type) else "Mine"
-    return f"Write class {name}({base.__name__})."
-
-
-def _shown(value: object) -> str:
-    """A value for a message: as itself where that says something."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    plain = value is None or isinstance(value, str | int | float)
-    text = repr(value)
-    return text if plain and len(text) <= 40 else f"a {type(value).__name__}"
-
-
-def is_module_attribute(name: str) -> bool:
-    """Branches are kept in a ModuleDict by modality, where these names are taken."""
-    from torch.nn import ModuleDict
-
-    return hasattr(ModuleDict(), name)

@@ -1,50 +1,21 @@
-"""Plugins of other times: calls that old signatures still fit, and versions of the contract."""
+"""Methods of plugins of other times: calls that old signatures still fit."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
-from ..contracts.hooks import API_VERSION
-from .loading import too_new
-from .problems import BrokenPluginError
 
+def call(method: Callable[..., Any], /, *given: Any, **available: Any) -> Any:
+    """Call a plugin's method with what its signature names of `available`.
 
-def call(function: Callable[..., Any], /, *given: Any, **available: Any) -> Any:
-    """Call a plugin's hook or method with what its signature names of `available`.
-
-    `given` are the arguments that it has had from the first version on.
+    `given` are the arguments that it has had from the first version on. What hooks may name is
+    pluggy's business.
     """
-    if not available:
-        return function(*given)
-    names, rest = _arguments(getattr(function, "__func__", function))
-    return function(*given, **{n: v for n, v in available.items() if rest or n in names})
-
-
-@lru_cache(maxsize=1024)
-def _arguments(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
-    """Names that can be given by keyword, and whether every other name can."""
-    found = inspect.signature(function).parameters.values()
-    names = (p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    return frozenset(names), any(p.kind is p.VAR_KEYWORD for p in found)
-
-
-def check_version(module: ModuleType) -> None:
-    """Refuse a plugin that was written for a contract later than this one.
-
-    Raises
-    ------
-    BrokenPluginError
-        Naming both versions.
-    """
-    version = getattr(module, "api_version", 1)
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BrokenPluginError(
-            f"its api_version is {version!r}, which is no version of the plugin contract.",
-            remedy=f"Write api_version = {API_VERSION}.",
-        )
-    if version > API_VERSION:
-        raise too_new(version)
+    if available:
+        named = inspect.signature(method).parameters.values()
+        if not any(p.kind is p.VAR_KEYWORD for p in named):
+            names = {p.name for p in named if p.kind is not p.POSITIONAL_ONLY}
+            available = {name: value for name, value in available.items() if name in names}
+    return method(*given, **available)

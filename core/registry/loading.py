@@ -1,14 +1,15 @@
-"""Plugin modules that ``-p`` names, and where in a file something went wrong."""
+"""Plugin modules, imported, and where in a file something went wrong."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from contextlib import suppress
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
@@ -26,21 +27,34 @@ def source_of(request: str) -> Source:
     return Source(request, "module", "")
 
 
-def load(request: str) -> ModuleType:
-    """Import what ``-p`` names: a file, or a module.
+def load(target: str | EntryPoint) -> ModuleType:
+    """Import what ``-p`` names, a file or a module, or what an entry point does.
 
     Raises
     ------
     BrokenPluginError
-        If it is missing or its import fails.
+        If it is missing, its import fails, or it is for a later version of the contract.
     """
-    if request.endswith(".py"):
-        return _load_file(request)
+    if isinstance(target, str):
+        name, absent = target, "Give a file (./my.py), or a module that Python finds."
+    else:
+        name, absent = target.module, "Install its distribution again."
     try:
-        return importlib.import_module(request)
+        if not isinstance(target, str):
+            module = target.load()
+        else:
+            module = _load_file(target) if name.endswith(".py") else importlib.import_module(name)
+    except BrokenPluginError:
+        raise
     except (Exception, SystemExit) as error:
-        own = "Give a file (./my.py), or a module that Python finds."
-        raise import_failure(error, request, own) from error
+        raise _import_failure(error, name, absent) from error
+    if not isinstance(module, ModuleType):
+        raise BrokenPluginError(
+            f"its entry point names a {type(module).__name__}, which is no module.",
+            remedy="Name the module in pyproject.toml, without a colon.",
+        )
+    _check_version(getattr(module, "api_version", 1))
+    return module
 
 
 def load_file(file: str) -> ModuleType:
@@ -52,7 +66,7 @@ def load_file(file: str) -> ModuleType:
         If it is missing or its import fails.
     """
     try:
-        return _load_file(file)
+        return load(file)
     except BrokenPluginError as broken:
         raise problem_of(broken, source_of(file)).error() from broken.__cause__
 
@@ -68,15 +82,14 @@ def _load_file(file: str) -> ModuleType:
     if name in sys.modules and _CONTENT[name] == content:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise BrokenPluginError("it is no Python file.", remedy="Mend the path given to -p.")
+    assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException:
         del sys.modules[name]
-        raise import_failure(error, file) from error
+        raise
     _CONTENT[name] = content
     return module
 
@@ -97,30 +110,32 @@ def file_of(module: str) -> str | None:
 # -- what went wrong -----------------------------------------------------------------
 
 
-def import_failure(
-    error: BaseException, module: str, own: str = "Install its distribution again."
-) -> BrokenPluginError:
+def _import_failure(error: BaseException, module: str, absent: str) -> BrokenPluginError:
     """Why the import of `module`, a dotted name or a file, failed, and what helps.
 
-    `own` is what helps where `module` itself is not there.
+    `absent` is what helps where `module` itself is not there.
     """
-    wanted = _declared_version(module)
-    if wanted > API_VERSION:
-        return too_new(wanted)
+    _check_version(_declared_version(module))
     remedy = "Mend it."
     if isinstance(error, ModuleNotFoundError) and error.name:
         itself = f"{module}.".startswith(f"{error.name}.")
-        remedy = own if itself else f"Install what has the module {error.name!r}."
+        remedy = absent if itself else f"Install what has the module {error.name!r}."
     return BrokenPluginError(f"its import failed: {located(error, module)}", remedy=remedy)
 
 
-def too_new(version: int) -> BrokenPluginError:
-    """A plugin for a contract that is not known yet."""
-    return BrokenPluginError(
-        f"it is written for version {version} of the plugin contract, and this fusion has version "
-        f"{API_VERSION}.",
-        remedy="Update fusion (pip install --upgrade modal-fusion).",
-    )
+def _check_version(version: object) -> None:
+    """Refuse a plugin that was written for a contract later than this one."""
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BrokenPluginError(
+            f"its api_version is {version!r}, which is no version of the plugin contract.",
+            remedy=f"Write api_version = {API_VERSION}.",
+        )
+    if version > API_VERSION:
+        raise BrokenPluginError(
+            f"it is written for version {version} of the plugin contract, and this fusion has "
+            f"version {API_VERSION}.",
+            remedy="Update fusion (pip install --upgrade modal-fusion).",
+        )
 
 
 def located(error: BaseException, module: str) -> str:
@@ -128,22 +143,17 @@ def located(error: BaseException, module: str) -> str:
 
     `module` is a dotted name or a file.
     """
-    file = Path(_file(module) or module)
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == file
-    ]
-    where = f" ({file.name}, line {lines[-1]})" if lines else ""
-    return described(error) + where
+    file = _path(module)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == file]
+    return described(error) + (f" ({file.name}, line {lines[-1]})" if lines else "")
 
 
 def described(error: BaseException) -> str:
     """What an error says, for people."""
     if isinstance(error, FusionError):
         return error.message
-    text = str(error).strip() or "no message"
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {str(error).strip() or 'no message'}"
 
 
 def _declared_version(module: str) -> int:
@@ -152,26 +162,17 @@ def _declared_version(module: str) -> int:
     Who writes for a later contract imports names that are not there yet.
     """
     # Whatever keeps the text from being read, the import has failed for a reason of its own.
-    with suppress(Exception):
-        tree = ast.parse(Path(_file(module) or module).read_bytes())
-        for node in tree.body:
-            if (
-                isinstance(node, ast.Assign)
-                and any(isinstance(t, ast.Name) and t.id == "api_version" for t in node.targets)
-                and isinstance(node.value, ast.Constant)
-                and isinstance(node.value.value, int)
-            ):
-                return node.value.value
+    with suppress(OSError):
+        if found := re.search(rb"(?m)^api_version *= *(\d+)", _path(module).read_bytes()):
+            return int(found[1])
     return 1
 
 
-def _file(module: str) -> str | None:
-    if module.endswith(".py"):
-        return str(Path(module).expanduser().resolve())
-    loaded = sys.modules.get(module)
-    if loaded is not None:
-        return loaded.__file__
-    with suppress(Exception):  # a package above it may be the one that fails
-        spec = importlib.util.find_spec(module)
-        return spec.origin if spec else None
-    return None
+def _path(module: str) -> Path:
+    """The file behind a module."""
+    if not module.endswith(".py"):
+        with suppress(Exception):  # a package above it may be the one that fails
+            spec = importlib.util.find_spec(module)
+            if spec is not None and spec.origin is not None:
+                return Path(spec.origin)
+    return Path(module).expanduser().resolve()

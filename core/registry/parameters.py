@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from ..contracts.errors import FusionError, ParameterError, PluginError, UnknownNameError
 from ..contracts.space import Space
+from .docstrings import parameter_docs as parameter_docs
 from .provenance import name_of, told
 
 T = TypeVar("T")
@@ -70,46 +70,19 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
     ParameterError
         If an argument with a default has no annotation: its type can't be known.
     """
-    signature = inspect.signature(cls)
-    hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     docs = parameter_docs(inspect.getdoc(cls) or "")
     found: dict[str, Parameter] = {}
-    for argument in signature.parameters.values():
-        if argument.default is inspect.Parameter.empty:
+    for argument in inspect.signature(cls, eval_str=True).parameters.values():
+        name, default = argument.name, argument.default
+        if default is argument.empty:
             continue
-        if argument.name not in hints:
+        if argument.annotation is argument.empty:
             raise ParameterError(
-                f"{cls.__name__}.__init__ has an argument {argument.name!r} without annotation.",
-                hint=f"Write its type: {argument.name}: float = {argument.default!r}",
+                f"{cls.__name__}.__init__ has an argument {name!r} without annotation.",
+                hint=f"Write its type: {name}: float = {default!r}",
             )
-        found[argument.name] = Parameter(
-            argument.name,
-            hints[argument.name],
-            argument.default,
-            docs.get(argument.name, ""),
-        )
+        found[name] = Parameter(name, argument.annotation, default, docs.get(name, ""))
     return found
-
-
-def parameter_docs(docstring: str) -> dict[str, str]:
-    """Texts of the *Parameters* and *Attributes* sections of a numpydoc docstring, by name."""
-    docs: dict[str, str] = {}
-    names: list[str] = []
-    inside = False
-    lines = docstring.splitlines()
-    for index, line in enumerate(lines):
-        following = lines[index + 1] if index + 1 < len(lines) else ""
-        if following and not following.strip("-") and line.strip():
-            inside = line.strip() in ("Parameters", "Attributes")
-            names = []
-        elif not inside or not line.strip("- "):
-            continue
-        elif re.match(r"\S", line):
-            names = [name.strip() for name in line.split(":")[0].split(",")]
-        else:
-            for name in names:
-                docs[name] = f"{docs.get(name, '')} {line.strip()}".strip()
-    return docs
 
 
 def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
@@ -248,42 +221,30 @@ def _alternatives(annotation: Any) -> Sequence[Any]:
     return [annotation]
 
 
-_TRUE = {"true", "yes", "on", "1"}
-_FALSE = {"false", "no", "off", "0"}
+_WORDS = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
 
 
 def _convert_one(value: Any, annotation: Any) -> Any:
-    if get_origin(annotation) is Literal:
-        for option in get_args(annotation):
-            if value == option or str(value) == str(option):
-                return option
-        raise ValueError
-    if annotation is type(None):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
-            return None
-        raise ValueError
-    if annotation is bool:
-        text = str(value).lower()
-        if text in _TRUE | _FALSE:
-            return text in _TRUE
-        raise ValueError
-    if annotation is int:
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-            raise ValueError
-        return int(value)
-    if annotation is float:
-        if isinstance(value, bool) or not math.isfinite(float(value)):
-            raise ValueError
-        return float(value)
-    if annotation is str:
-        if not isinstance(value, str):
-            raise TypeError
-        return value
+    found: list[Any] = []  # what `value` may stand for, the first of which it does
     if get_origin(annotation) in (tuple, list):
         return _convert_sequence(value, annotation)
-    if annotation is Any or isinstance(value, annotation):
-        return value
-    raise TypeError
+    if get_origin(annotation) is Literal:
+        found = [o for o in get_args(annotation) if value == o or str(value) == str(o)]
+    elif annotation is type(None):
+        found = [None] if value is None or str(value).lower() in ("none", "") else []
+    elif annotation is bool:
+        found = [truth for truth, words in _WORDS.items() if str(value).lower() in words]
+    elif annotation is int:
+        whole = not isinstance(value, float) or value.is_integer()
+        found = [int(value)] if whole and not isinstance(value, bool) else []
+    elif annotation is float:
+        number = math.nan if isinstance(value, bool) else float(value)
+        found = [number] if math.isfinite(number) else []
+    elif annotation is Any or isinstance(value, annotation):
+        found = [value]
+    if not found:
+        raise ValueError
+    return found[0]
 
 
 def _convert_sequence(value: Any, annotation: Any) -> Any:

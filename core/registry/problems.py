@@ -18,12 +18,22 @@ class Source:
     version: str
 
     def __str__(self) -> str:
-        return f"plugin {self.plugin!r} ({self.distribution} {self.version})".replace(" )", ")")
+        return f"plugin {self.plugin!r} ({self.origin})"
+
+    @property
+    def origin(self) -> str:
+        """The distribution and its version; of a file its path."""
+        return f"{self.distribution} {self.version}".strip()
 
     @property
     def built_in(self) -> bool:
         """Whether it comes with fusion."""
         return self.distribution == DISTRIBUTION
+
+    def to_json(self) -> dict[str, str]:
+        """As every listing for machines has it."""
+        own = {"plugin": self.plugin, "distribution": self.distribution}
+        return {**own, "distribution_version": self.version}
 
     def remedy(self, repair: str = "") -> str:
         """`repair`, or how to go without the plugin."""
@@ -109,10 +119,19 @@ class BrokenPluginError(PluginError):
 
 def problem_of(error: Exception, source: Source) -> Problem:
     """A problem of what was raised while the plugin of `source` was looked at."""
-    if isinstance(error, BrokenPluginError):
-        reason, remedy, hook = error.message, error.hint or "", error.hook
-    elif isinstance(error, FusionError):
-        reason, remedy, hook = error.message, error.hint or "", ""
-    else:
-        reason, remedy, hook = f"{type(error).__name__}: {error}", "", ""
-    return Problem(source, reason, hook, source.remedy(remedy))
+    reason, repair = f"{type(error).__name__}: {error}", ""
+    if isinstance(error, FusionError):
+        reason, repair = error.message, error.hint or ""
+    hook = error.hook if isinstance(error, BrokenPluginError) else ""
+    return Problem(source, reason, hook, source.remedy(repair))
+
+
+def shown(value: object) -> str:
+    """What a plugin returned, for a message: as itself where that says something."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if value is None or isinstance(value, str | int | float):
+        text = repr(value)
+        return text if len(text) <= 40 else f"text of {len(text)} characters"
+    length = f" of {len(value)}" if isinstance(value, list | tuple | dict) else ""
+    return f"a {type(value).__name__}{length}"

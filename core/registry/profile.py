@@ -6,9 +6,9 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .problems import Source
 
@@ -61,9 +61,6 @@ class Tally:
         self.last = max(self.last, other.last)
 
 
-_SECONDS = ("total", "own", "longest", "first", "last")
-
-
 @dataclass(slots=True)
 class Trace:
     """What was traced; complete when :func:`fusion.core.registry.trace.tracing` has ended.
@@ -109,26 +106,14 @@ class Trace:
 
     def lines(self, command: str = "") -> Iterator[str]:
         """JSON, one object a line: the command, then every row."""
-        yield json.dumps(
-            {
-                "command": command,
-                "seconds": round(self.seconds, 6),
-                "processes": self.processes,
-                "cuda": self.cuda,
-            }
-        )
+        whole = {"seconds": round(self.seconds, 6), "processes": self.processes, "cuda": self.cuda}
+        yield json.dumps({"command": command, **whole})
         for (process, key), tally in self.rows.items():
-            source = self.source_of(key)
-            seconds = {name: round(getattr(tally, name), 6) for name in _SECONDS}
-            row = {
-                "process": process,
-                **key._asdict(),
-                "plugin": source.plugin if key.kind == MODULE else key.plugin,
-                "distribution": source.distribution,
-                "distribution_version": source.version,
-                "calls": tally.calls,
-                **seconds,
-            }
+            row: dict[str, Any] = {"process": process, **key._asdict()}
+            row |= self.source_of(key).to_json()
+            if key.kind != MODULE:
+                row["plugin"] = key.plugin
+            row |= {name: round(value, 6) for name, value in asdict(tally).items()}
             if key.method == IMPORT:
                 row["brought"] = self.brought.get(key.plugin, [])
             yield json.dumps(row)

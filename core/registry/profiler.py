@@ -58,6 +58,13 @@ class Call:
 _BARE = "_fusion_bare"  # attribute of a function with a clock: the one without
 
 
+class _Calls(threading.local):
+    """The calls that go on in this thread, the innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[Call] = []
+
+
 def clocked(function: Callable[..., Any], method: str, owner: object = None) -> Any:
     """`function` with a clock; `owner` where its first argument does not say whose it is."""
 
@@ -110,16 +117,6 @@ def clock_outside(change: Callable[[Any], Any], method: Any) -> Any:
     return clocked(change(bare.__get__(owner)), method.__name__, owner)
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """By what name a class's calls are counted."""
-
-    kind: str
-    plugin: str
-    version: str
-    prefix: str = ""  # of methods that are none of the plugin's own contract
-
-
 class Recorder:
     """Counts the calls of one process.
 
@@ -137,10 +134,12 @@ class Recorder:
         self._offset = time.time() - time.perf_counter() - started
         self._spool = spool
         self._flushed = 0.0
-        self._labels: dict[type, _Label | None] = {}
-        self._replaced: list[tuple[type, str, Any]] = []
-        self._local = threading.local()
+        self._labels: dict[type, Key | None] = {}  # the start of a method's name in its place
+        self._clocks = contextlib.ExitStack()
+        self._calls = _Calls()
         self._lock = threading.Lock()
+        if spool is not None:
+            multiprocessing.util.Finalize(None, self.flush, exitpriority=0)
 
     # -- which methods ---------------------------------------------------------------
 
@@ -148,16 +147,15 @@ class Recorder:
         """From now on, count the calls of a plugin class."""
         if source is not None:
             self.trace.sources[kind, cls.name] = source
-        self._watch(cls, kind, _Label(kind, cls.name, cls.version))
+        self._watch(cls, kind, Key("", kind, cls.name, cls.version, ""))
 
     def adopt(self, made: Plugin, maker: object) -> None:
         """What a plugin hands out, such as a network around another, counts as its own."""
         label, kind = self._label(maker), kind_of(type(made))
         if label is not None and kind is not None and self._label(made) is None:
-            inner = _Label(label.kind, label.plugin, label.version, f"{kind}.")
-            self._watch(type(made), kind, inner)
+            self._watch(type(made), kind, label._replace(method=f"{kind}."))
 
-    def _watch(self, cls: type, kind: str, label: _Label) -> None:
+    def _watch(self, cls: type, kind: str, label: Key) -> None:
         if self._labels.get(cls) is not None:
             return
         # Classes made from this one, that were nobody's until now, are looked at again.
@@ -176,19 +174,17 @@ class Recorder:
         timed = clocked(function, name, cls if isinstance(method, staticmethod) else None)
         if isinstance(method, classmethod | staticmethod):
             timed = type(method)(timed)
-        self._replaced.append((cls, name, vars(cls).get(name)))
+        if name in vars(cls):
+            self._clocks.callback(setattr, cls, name, vars(cls)[name])
+        else:
+            self._clocks.callback(delattr, cls, name)
         setattr(cls, name, timed)
 
     def unwatch(self) -> None:
         """Take all clocks out again."""
-        for cls, name, method in reversed(self._replaced):
-            if method is None:
-                delattr(cls, name)
-            else:
-                setattr(cls, name, method)
-        self._replaced.clear()
+        self._clocks.close()
 
-    def _label(self, owner: object) -> _Label | None:
+    def _label(self, owner: object) -> Key | None:
         cls = owner if isinstance(owner, type) else type(owner)
         if cls not in self._labels:
             known = (self._labels[base] for base in cls.__mro__[1:] if base in self._labels)
@@ -202,8 +198,8 @@ class Recorder:
         label = self._label(owner)
         if label is None:
             return None
-        name = label.prefix + method
-        stack = self._stack()
+        name = label.method + method
+        stack = self._calls.stack
         # A method that calls the one that it overrides is one call.
         if stack and stack[-1].owner is owner and stack[-1].key.method == name:
             return None
@@ -219,7 +215,7 @@ class Recorder:
     def begin(self, key: Key, owner: object) -> Call:
         """A call begins."""
         call = Call(key, owner, time.perf_counter())
-        self._stack().append(call)
+        self._calls.stack.append(call)
         return call
 
     def leave(self, call: Call, *, of: Call | None = None, before: float = 0.0) -> float:
@@ -229,7 +225,7 @@ class Recorder:
         """
         now = time.perf_counter()
         seconds = now - call.started
-        stack = self._stack()
+        stack = self._calls.stack
         stack.pop()
         if stack:
             stack[-1].inside += seconds
@@ -239,22 +235,10 @@ class Recorder:
         with self._lock:
             self.trace.rows.setdefault((os.getpid(), call.key), Tally()).add(tally)
         if self._spool is not None and now - self._flushed > _FLUSH_SECONDS:
-            self._keep()
+            self.flush()
         return seconds
 
-    def _stack(self) -> list[Call]:
-        stack: list[Call] | None = getattr(self._local, "stack", None)
-        if stack is None:
-            stack = self._local.stack = []
-        return stack
-
     # -- between processes -----------------------------------------------------------
-
-    def _keep(self) -> None:
-        """Write down what a worker has counted, now and when it ends."""
-        if not self._flushed:
-            multiprocessing.util.Finalize(None, self.flush, exitpriority=0)
-        self.flush()
 
     def flush(self) -> None:
         """Write down what a worker has counted since the last time."""
@@ -269,11 +253,9 @@ class Recorder:
         )
         # The traced process may have ended, and its file with it: nobody waits for this then.
         with contextlib.suppress(OSError):
-            descriptor = os.open(self._spool, os.O_WRONLY | os.O_APPEND)
-            try:
-                os.write(descriptor, text.encode())
-            finally:
-                os.close(descriptor)
+            spool = os.open(self._spool, os.O_WRONLY | os.O_APPEND)
+            with os.fdopen(spool, "wb", buffering=0) as file:
+                file.write(text.encode())
 
     def finish(self, spool: Path) -> None:
         """Take in what the workers wrote."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,12 +155,9 @@ def told(error: BaseException) -> str:
 _TOLD = "_fusion_guilt"  # attribute of an exception that has its note
 
 
-def _in(traceback: TracebackType | None) -> Guilt | None:
+def _in(trace: TracebackType | None) -> Guilt | None:
     """The innermost frame in a plugin's module, seen from the plugin that was asked."""
-    frames: list[tuple[FrameType, int]] = []
-    while traceback is not None:
-        frames.append((traceback.tb_frame, traceback.tb_lineno))
-        traceback = traceback.tb_next
+    frames = traceback.walk_tb(trace)
     owned = [(source, f, line) for f, line in frames if (source := _owner(f)) is not None]
     if not owned:
         return None

@@ -15,20 +15,20 @@ import pluggy
 from ..contracts import hooks
 from ..contracts.data import Corpus, Extractor, Plugin
 from ..contracts.errors import UnknownNameError
+from ..contracts.renamed import uses_of
 from . import provenance
 from .collecting import HOOKS as HOOKS
 from .collecting import RESERVED as RESERVED
-from .collecting import classes_of, deprecations, implementations
+from .collecting import classes_of, register
 from .collecting import reserved as reserved
-from .compat import check_version
 from .loading import content_of as content_of
 from .loading import file_of as file_of
-from .loading import import_failure, load, source_of
+from .loading import load, source_of
 from .loading import load_file as load_file
 from .problems import BrokenPluginError, Deprecation, problem_of
 from .problems import Problem as Problem
 from .problems import Source as Source
-from .trace import importing, timed_hook, watch
+from .trace import importing, watch, watch_hooks
 
 if TYPE_CHECKING:
     from ..contracts import Balancer, Branch, Remedy, Strategy, Tracker
@@ -49,6 +49,11 @@ class Entry:
     name: str
     cls: type[Plugin]
     source: Source
+
+    @property
+    def owner(self) -> str:
+        """What stands before the dot in ``--set OWNER.PARAMETER=VALUE``."""
+        return "branch.MODALITY" if self.kind == "branch" else self.name
 
 
 class Registry:
@@ -74,8 +79,6 @@ class Registry:
         What was skipped, and why.
     deprecations : list of Deprecation
         Plugins that work and should be updated.
-    sources : list of Source
-        The plugins that are there.
     blocked : list of Source or Entry
         The modules that ``no:NAME`` left out, and the classes.
     """
@@ -83,115 +86,84 @@ class Registry:
     def __init__(self, requests: Sequence[str] = (), *, strict: bool = False) -> None:
         environment = [r.strip() for r in os.environ.get(ENVIRONMENT, "").split(",") if r.strip()]
         self.requests = tuple(dict.fromkeys(_absolute(r) for r in [*environment, *requests]))
-        self.strict = strict
         self.problems: list[Problem] = []
         self.deprecations: list[Deprecation] = []
-        self.sources: list[Source] = []
         self.blocked: list[Source | Entry] = []
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in HOOKS}
-        self._blocked = {r[3:] for r in self.requests if r.startswith("no:")}
-        self._blocked_unused = set(self._blocked)
+        self._sources: dict[str, Source] = {}  # by what the manager calls a plugin
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
-        self._load_entry_points()
-        self._load_requested()
-        if self._blocked_unused:
-            name = sorted(self._blocked_unused)[0]
-            raise UnknownNameError("plugin to block", name, (s.plugin for s in self.sources))
+        watch_hooks(self._manager, self._sources)
+        blocked = sorted(r[3:] for r in self.requests if r.startswith("no:"))
+        for name in blocked:
+            self._manager.set_blocked(name)
+        for point, source in _entry_points():
+            self._load(point, source, strict)
+        for request in self.requests:
+            if not request.startswith("no:"):
+                self._load(request, source_of(request), strict=True)
+        left_out = {each.name if isinstance(each, Entry) else each.plugin for each in self.blocked}
+        for name in blocked:
+            if name not in left_out:
+                known = (source.plugin for source in self._sources.values())
+                raise UnknownNameError("plugin to block", name, known)
 
     # -- loading ---------------------------------------------------------------------
 
-    def _load_entry_points(self) -> None:
-        for point, source in _entry_points():
-            if self._is_blocked(source.plugin):
-                self.blocked.append(source)
-                continue
-            try:
-                with importing(source, point.value):
-                    module = point.load()
-            except (Exception, SystemExit) as error:
-                self._problem(source, import_failure(error, point.module), self.strict)
-            else:
-                self._register(module, source, self.strict)
-
-    def _load_requested(self) -> None:
-        for request in self.requests:
-            source = source_of(request)
-            if request.startswith("no:"):
-                continue
-            if self._is_blocked(source.plugin):
-                self.blocked.append(source)
-                continue
-            try:
-                with importing(source, request):
-                    module = load(request)
-            except BrokenPluginError as error:
-                self._problem(source, error, strict=True)
-                continue
-            if not self._manager.is_registered(module):  # a built-in one, asked for again
-                version = str(getattr(module, "__version__", ""))
-                self._register(module, replace(source, version=version), strict=True)
-
-    def _is_blocked(self, *names: str) -> bool:
-        hit = self._blocked.intersection(names)
-        self._blocked_unused -= hit
-        return bool(hit)
-
-    def _register(self, module: ModuleType, source: Source, strict: bool) -> None:
+    def _load(self, target: str | EntryPoint, source: Source, strict: bool) -> None:
+        if self._manager.is_blocked(source.plugin):
+            self.blocked.append(source)
+            return
+        entries: list[Entry] = []
         try:
-            if not isinstance(module, ModuleType):
-                raise BrokenPluginError(
-                    f"its entry point names a {type(module).__name__}, which is no module.",
-                    remedy="Name the module in pyproject.toml, without a colon.",
-                )
-            provenance.own(module.__name__, source)
-            entries = self._collect(module, source)
-            self._manager.register(module, name=_registered_as(source))
+            with importing(source, target if isinstance(target, str) else target.value):
+                module = load(target)
+            if self._manager.is_registered(module):  # a built-in one, asked for again
+                return
+            version = source.version or str(getattr(module, "__version__", ""))
+            source = replace(source, version=version)
+            entries = self._register(module, source)
         except Exception as error:
             self._problem(source, error, strict)
-            return
-        self.sources.append(source)
         for entry in entries:
             self._add(entry, strict)
 
-    def _collect(self, module: ModuleType, source: Source) -> list[Entry]:
-        check_version(module)
-        available = {name: value(self) for name, value in ARGUMENTS.items()}
-        entries: list[Entry] = []
-        uses: list[str] = []
-        for one in implementations(module, self._manager):
-            # Called one by one, not through the manager: a failure has one name.
-            one = replace(one, function=timed_hook(one.function, source, one.hook))
-            classes = list(classes_of(one, available))
-            uses += deprecations(one, [cls for _, cls in classes])
-            entries += [Entry(one.kind, name, cls, source) for name, cls in classes]
-        for entry in entries:
-            home = entry.cls.__module__  # may be another module of the plugin's package
+    def _register(self, module: ModuleType, source: Source) -> list[Entry]:
+        provenance.own(module.__name__, source)
+        name = _registered_as(source)
+        self._sources[name] = source
+        try:
+            uses = register(module, name, self._manager)
+            available = {argument: value(self) for argument, value in ARGUMENTS.items()}
+            found = list(classes_of(module, self._manager, available))
+        except Exception:
+            del self._sources[name]
+            if self._manager.get_plugin(name) is module:
+                self._manager.unregister(name=name)
+            raise
+        for _, cls in found:
+            uses += uses_of(cls)
+            home = cls.__module__  # may be another module of the plugin's package
             if provenance.source_of(home) is None and not home.startswith(_CORE):
                 provenance.own(home, source)
         if uses:
             self.deprecations.append(Deprecation(source, tuple(dict.fromkeys(uses))))
-        return entries
+        return [Entry(kind, cls.name, cls, source) for kind, cls in found]
 
     def _add(self, entry: Entry, strict: bool) -> None:
-        if self._is_blocked(entry.name):
+        if self._manager.is_blocked(entry.name):
             self.blocked.append(entry)
             return
-        taken = self._entries[entry.kind].get(entry.name)
-        if taken is not None:
-            part = f"the {entry.kind} {entry.name!r}"
-            twice = taken.source == entry.source
-            broken = BrokenPluginError(
-                "it has two of that name." if twice else f"{taken.source} has one of that name.",
-                remedy="Rename one."
-                if twice
-                else f"Rename it, or block the other one (-p no:{taken.source.plugin}).",
-                hook=HOOKS[entry.kind],
-            )
-            self._problem(entry.source, broken, strict, part=part)
+        first = self._entries[entry.kind].setdefault(entry.name, entry)
+        if first is entry:
+            watch(entry.cls, entry.kind, entry.source)
             return
-        self._entries[entry.kind][entry.name] = entry
-        watch(entry.cls, entry.kind, entry.source)
+        reason, remedy = "it has two of that name.", "Rename one."
+        if first.source != entry.source:
+            reason = f"{first.source} has one of that name."
+            remedy = f"Rename it, or block the other one (-p no:{first.source.plugin})."
+        broken = BrokenPluginError(reason, remedy=remedy, hook=HOOKS[entry.kind])
+        self._problem(entry.source, broken, strict, part=f"the {entry.kind} {entry.name!r}")
 
     def _problem(self, source: Source, error: Exception, strict: bool, part: str = "") -> None:
         problem = replace(problem_of(error, source), part=part)
@@ -221,16 +193,9 @@ class Registry:
             raise UnknownNameError(kind, name, entries, hint=hint)
         return entries[name].cls
 
-    def module_of(self, source: Source) -> ModuleType:
-        """The module of a plugin that is there."""
-        module: Any = self._manager.get_plugin(_registered_as(source))
-        assert isinstance(module, ModuleType)
-        return module
-
     def api_version(self, source: Source) -> int:
         """Version of the contract that a plugin that is there was written for."""
-        version: int = getattr(self.module_of(source), "api_version", 1)
-        return version
+        return getattr(self._manager.get_plugin(_registered_as(source)), "api_version", 1)
 
     def defaults(self, kind: str) -> list[str]:
         """Names of the plugins of `kind` that a run uses when the user names none."""

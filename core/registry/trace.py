@@ -10,25 +10,20 @@ name they find in their environment.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+
+import pluggy
 
 from ..contracts.data import Plugin
 from . import profiler
 from .problems import Source
-from .profile import IMPORT
-from .profile import Key as Key
-from .profile import Tally as Tally
-from .profile import Trace as Trace
+from .profile import IMPORT, Trace
 from .profiler import clock_outside as clock_outside
-
-T = TypeVar("T")
 
 FILE = "trace.jsonl"  # in the run directory
 
@@ -102,21 +97,22 @@ def importing(source: Source, module: str) -> Iterator[None]:
         )
 
 
-def timed_hook(function: Callable[..., T], source: Source, hook: str) -> Callable[..., T]:
-    """The same function, its call counted; itself where nothing is traced."""
-    recorder = _recorder()
-    if recorder is None:
-        return function
+def watch_hooks(manager: pluggy.PluginManager, sources: Mapping[str, Source]) -> None:
+    """From now on, count the hooks that are called; nothing where nothing is traced.
 
-    @functools.wraps(function)
-    def timed(*given: Any, **named: Any) -> T:
-        call = recorder.enter_module(source, hook)
-        try:
-            return function(*given, **named)
-        finally:
-            recorder.leave(call)
+    `sources` has the name of each plugin in the manager; a hook is called for one at a time.
+    """
+    if (recorder := _recorder()) is None:
+        return
+    calls: list[profiler.Call] = []
 
-    return timed
+    def before(hook: str, implementations: Sequence[pluggy.HookImpl], _: object) -> None:
+        calls.append(recorder.enter_module(sources[implementations[0].plugin_name], hook))
+
+    def after(*_: object) -> None:
+        recorder.leave(calls.pop())
+
+    manager.add_hookcall_monitoring(before, after)
 
 
 @contextlib.contextmanager

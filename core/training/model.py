@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..contracts import Branch, Modality, Strategy
 from ..contracts.errors import FusionError, ParameterError, PluginError
 from ..contracts.model import Encoded, Presence, along
-from ..registry import return_checks
 from ..registry.parameters import make
 from ..registry.provenance import told
 from ..toolkit.modules import quiet_statistics
+from . import return_checks
 from .distributed import Sharing
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..contracts import Balancer, Gradients, ParameterGroup
 from ..contracts.train_config import TrainConfig
-from ..registry import return_checks
+from . import return_checks
 from .model import FusionModel
 
 
@@ -44,7 +44,7 @@ def parameter_groups(
         ]
     for balancer in balancers:
         changed = balancer.parameter_groups(groups)
-        groups = return_checks.groups(balancer, "parameter_groups", changed)
+        groups = return_checks.sequence(balancer, "parameter_groups", changed, ParameterGroup)
     return [group for group in groups if group.parameters]
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..contracts import Balancer, Clips, Gradients, Pass, Step
 from ..data.features import Features
-from ..registry import return_checks
 from ..toolkit.device import on_device
+from . import return_checks
 from .augment import augment
 from .averaging import WeightAverage
 from .context import TrainingContext, shown
@@ -124,8 +124,8 @@ class Stepper:
 
     def _passes(self, step: Step) -> list[Pass]:
         for balancer in self.balancers:
-            passes = return_checks.passes(balancer, "passes", balancer.passes(step))
-            if passes:
+            passes = balancer.passes(step)
+            if passes is not None and return_checks.sequence(balancer, "passes", passes, Pass):
                 return passes
         return [Pass()]
 

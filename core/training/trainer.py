@@ -18,10 +18,9 @@ from ..contracts import Balancer, Baseline, Clips, Stage
 from ..contracts.model import Presence
 from ..contracts.train_config import TrainConfig
 from ..data.features import Features, Indices, batches, kept_axes
-from ..registry import return_checks
 from ..registry.trace import clock_outside
 from ..toolkit.metrics import confusion_matrix, uar
-from . import distributed
+from . import distributed, return_checks
 from .averaging import WeightAverage
 from .baselines import adopt
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -218,8 +217,9 @@ class Trainer:
         return record
 
     def _stage(self, epoch: int) -> Stage:
-        asked = [return_checks.optional(b, "stage", b.stage(epoch), Stage) for b in self.balancers]
-        stage = next((stage for stage in asked if stage is not None), Stage(""))
+        asked = ((b, b.stage(epoch)) for b in self.balancers)
+        stages = [return_checks.instance(b, "stage", s, Stage) for b, s in asked if s is not None]
+        stage = stages[0] if stages else Stage("")
         # Something must be handed out in the end.
         return replace(stage, candidate=True) if epoch == self.config.epochs else stage
 

@@ -144,6 +144,32 @@ def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
     assert found.strategy("gated")  # the built-in ones are as old
 
 
+def test_an_argument_of_a_hook_is_to_go(tmp_path, monkeypatch):
+    """A plugin that names it works, and is told of; one that does not is as it was."""
+    from fusion.core.contracts import hooks
+    from fusion.core.registry import registry
+
+    gone = DeprecationWarning("the argument modalities of fusion_strategies goes in version 3")
+
+    @hooks.hookspec(warn_on_impl_args={"modalities": gone})
+    def fusion_strategies(modalities):
+        """As it was."""
+
+    monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
+    monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel",))
+    files = []
+    for cls, argument in [("New", ""), ("Old", "modalities")]:
+        files.append(str(tmp_path / f"{cls.lower()}.py"))
+        told = argument or "None"
+        Path(files[-1]).write_text(BOTH.format(cls=cls, argument=argument, told=told))
+    found = Registry(files, strict=True)
+    assert found.strategy("new").told is None
+    assert found.strategy("old").told == ("mel",)
+    assert [str(d) for d in found.deprecations] == [
+        f"plugin 'old' ({files[1]}) should be updated: {gone}."
+    ]
+
+
 def test_a_method_gains_an_argument():
     from fusion.core.registry.compat import call
 

@@ -41,7 +41,7 @@ def show(ctx: click.Context, name: str) -> None:
     from ...analysis.diagnosis import Thresholds
     from ...contracts.errors import UnknownNameError
     from ...contracts.train_config import TrainConfig
-    from ...registry.reference import owner_of, sections
+    from ...registry.docstrings import sections
 
     registry = registry_from(ctx)
     found = [entry for entry in registry.entries() if entry.name == name]
@@ -57,7 +57,7 @@ def show(ctx: click.Context, name: str) -> None:
         _echo_origin(entry, registry)
         first, *rest = sections(entry.cls)
         click.echo((first[1] or "No description.") + "\n")
-        _echo_parameters(entry.cls, owner_of(entry))
+        _echo_parameters(entry.cls, entry.owner)
         for title, text in rest:
             if title not in ("Parameters", "Attributes"):
                 click.echo(f"\n{title}\n{textwrap.indent(text, '  ')}")
@@ -68,10 +68,9 @@ def _echo_origin(entry: Entry, registry: Registry) -> None:
     from ...registry.collecting import HOOKS
     from ...registry.interface import own_methods
 
-    origin = f"{entry.source.distribution} {entry.source.version}".strip()
     click.echo(
         click.style(entry.name, bold=True)
-        + f" · {entry.kind}, version {entry.cls.version}, from {origin}\n"
+        + f" · {entry.kind}, version {entry.cls.version}, from {entry.source.origin}\n"
     )
     module = entry.cls.__module__
     told = {

@@ -42,11 +42,11 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def _lines(registry: Registry, width: int) -> Iterator[str]:
     """The table; wrapped to `width` columns, or not at all for 0."""
     from ...registry.collecting import HOOKS
+    from ...registry.docstrings import summary
     from ...registry.interface import own_methods
-    from ...registry.reference import summary
 
     entries = registry.entries()
-    cells = [(_star(e), e.cls.version, _origin(e.source)) for e in entries]
+    cells = [(_star(e), e.cls.version, e.source.origin) for e in entries]
     widths = [max((len(c) for c in column if len(c) <= _LONGEST), default=0) + 2
               for column in zip(*cells, strict=True)]  # fmt: skip
     for kind, hook in HOOKS.items():
@@ -55,7 +55,7 @@ def _lines(registry: Registry, width: int) -> Iterator[str]:
             yield click.style(f"{kind}", bold=True) + f"  (registered by {hook})"
         for entry in rows:
             hooks = ", ".join(own_methods(entry.cls, kind)) or "none of its own"
-            row = _row((_star(entry), entry.cls.version, _origin(entry.source)), widths)
+            row = _row((_star(entry), entry.cls.version, entry.source.origin), widths)
             yield f"  {click.style('ok', fg='green')}  {row}".rstrip()
             yield from _wrapped(summary(entry.cls), width)
             yield from _wrapped(f"hooks: {hooks}", width)
@@ -73,12 +73,12 @@ def _left_out(registry: Registry, width: int) -> Iterator[str]:
             what, source = f"{blocked.kind} {blocked.name}", blocked.source
         else:
             what, source = blocked.plugin, blocked
-        yield f"  {click.style('blocked', fg='yellow')}  {what}, from {_origin(source)}"
+        yield f"  {click.style('blocked', fg='yellow')}  {what}, from {source.origin}"
     if registry.blocked:
         yield ""
     for problem in registry.problems:
         what = problem.part or problem.source.plugin
-        yield f"  {click.style('broken', fg='red')}  {what}, from {_origin(problem.source)}"
+        yield f"  {click.style('broken', fg='red')}  {what}, from {problem.source.origin}"
         yield from _wrapped(problem.reason, width)
         if problem.remedy:
             yield from _wrapped(problem.remedy, width)
@@ -106,10 +106,6 @@ def _star(entry: Entry) -> str:
     return f"{entry.name} *" if entry.cls.default else entry.name
 
 
-def _origin(source: Source) -> str:
-    return f"{source.distribution} {source.version}".strip()
-
-
 # -- for machines --------------------------------------------------------------------
 
 
@@ -119,7 +115,7 @@ def _listing(registry: Registry) -> dict[str, Any]:
         "problems": [_problem(problem) for problem in registry.problems],
         "blocked": [_blocked(blocked) for blocked in registry.blocked],
         "deprecations": [
-            {**_source(deprecation.source), "uses": list(deprecation.uses)}
+            {**deprecation.source.to_json(), "uses": list(deprecation.uses)}
             for deprecation in registry.deprecations
         ],
     }
@@ -127,8 +123,8 @@ def _listing(registry: Registry) -> dict[str, Any]:
 
 def _plugin(entry: Entry, registry: Registry) -> dict[str, Any]:
     from ...registry.collecting import HOOKS
+    from ...registry.docstrings import summary
     from ...registry.interface import own_methods
-    from ...registry.reference import summary
 
     return {
         "status": "ok",
@@ -136,7 +132,7 @@ def _plugin(entry: Entry, registry: Registry) -> dict[str, Any]:
         "name": entry.name,
         "version": entry.cls.version,
         "default": entry.cls.default,
-        **_source(entry.source),
+        **entry.source.to_json(),
         "module": entry.cls.__module__,
         "api_version": registry.api_version(entry.source),
         "registered_by": HOOKS[entry.kind],
@@ -148,7 +144,7 @@ def _plugin(entry: Entry, registry: Registry) -> dict[str, Any]:
 def _problem(problem: Problem) -> dict[str, Any]:
     return {
         "status": "broken",
-        **_source(problem.source),
+        **problem.source.to_json(),
         "part": problem.part or None,
         "hook": problem.hook or None,
         "reason": problem.reason,
@@ -161,13 +157,5 @@ def _blocked(blocked: Source | Entry) -> dict[str, Any]:
 
     if isinstance(blocked, Entry):
         own = {"kind": blocked.kind, "name": blocked.name}
-        return {"status": "blocked", **own, **_source(blocked.source)}
-    return {"status": "blocked", "kind": None, "name": None, **_source(blocked)}
-
-
-def _source(source: Source) -> dict[str, str]:
-    return {
-        "plugin": source.plugin,
-        "distribution": source.distribution,
-        "distribution_version": source.version,
-    }
+        return {"status": "blocked", **own, **blocked.source.to_json()}
+    return {"status": "blocked", "kind": None, "name": None, **blocked.to_json()}

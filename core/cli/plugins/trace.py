@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,25 +11,8 @@ import click
 from .. import plugin_options, registry_from
 
 if TYPE_CHECKING:
-    from ...registry.problems import Source
-    from ...registry.profile import Trace
+    from ...display.trace import Load
     from ...registry.registry import Registry
-
-
-@dataclass(frozen=True)
-class _Load:
-    """What it took to import and register the module of one plugin, in seconds."""
-
-    source: Source
-    seconds_import: float
-    seconds_hooks: float
-    hooks: list[str]
-    brought: list[str]
-    broken: bool
-
-    @property
-    def seconds(self) -> float:
-        return self.seconds_import + self.seconds_hooks
 
 
 @click.command("trace", short_help="How long each plugin took to import and register.")
@@ -45,12 +27,16 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     pays for all who use it; what it was the first to load stands below it. What the calls of
     plugins take while a command works is what --trace-hooks says, an option of every command.
     """
+    from ...display.trace import loads_of
     from ...registry.trace import tracing
 
     contracts = _load_contracts()
     with tracing() as trace:
         registry = registry_from(ctx)
-    loads = _loads(trace, registry)
+    loads = loads_of(trace)
+    broken = {(p.source.distribution, p.source.plugin) for p in registry.problems if not p.part}
+    for load in loads:
+        load.broken = (load.source.distribution, load.source.plugin) in broken
     chosen = loads if name is None else _named(loads, name, registry)
     if as_json:
         click.echo(json.dumps(_as_json(chosen, loads, contracts), indent=1))
@@ -73,30 +59,7 @@ def _load_contracts() -> float:
     return time.perf_counter() - started
 
 
-def _loads(trace: Trace, registry: Registry) -> list[_Load]:
-    """Every module, in the order of loading."""
-    from ...registry.profile import IMPORT, MODULE
-
-    broken = {(p.source.distribution, p.source.plugin) for p in registry.problems if not p.part}
-    modules = dict.fromkeys(key.plugin for key in trace.summed() if key.kind == MODULE)
-    found: list[_Load] = []
-    for module in modules:
-        rows = {k: t for k, t in trace.summed().items() if (k.kind, k.plugin) == (MODULE, module)}
-        source = trace.source_of(next(iter(rows)))
-        found.append(
-            _Load(
-                source,
-                sum(t.total for k, t in rows.items() if k.method == IMPORT),
-                sum(t.total for k, t in rows.items() if k.method != IMPORT),
-                [k.method for k in rows if k.method != IMPORT],
-                trace.brought.get(module, []),
-                (source.distribution, source.plugin) in broken,
-            )
-        )
-    return found
-
-
-def _named(loads: list[_Load], name: str, registry: Registry) -> list[_Load]:
+def _named(loads: list[Load], name: str, registry: Registry) -> list[Load]:
     from ...contracts.errors import UnknownNameError
 
     sources = {entry.source for entry in registry.entries() if entry.name == name}
@@ -107,20 +70,19 @@ def _named(loads: list[_Load], name: str, registry: Registry) -> list[_Load]:
     return found
 
 
-def _echo(number: int, load: _Load, whole: float, *, slowest: bool) -> None:
+def _echo(number: int, load: Load, whole: float, *, slowest: bool) -> None:
     from ...display.trace import seconds_text
 
     times = f"{seconds_text(load.seconds_import):>10}{seconds_text(load.seconds_hooks):>9}"
-    origin = f"{load.source.distribution} {load.source.version}".strip()
     marks = click.style("  <- slowest", fg="yellow") if slowest else ""
     marks += click.style("  broken", fg="red") if load.broken else ""
     share = f"{100 * load.seconds / whole:.1f}%"
-    click.echo(f"{number:>4}{times}{share:>8}  {load.source.plugin}, {origin}{marks}")
+    click.echo(f"{number:>4}{times}{share:>8}  {load.source.plugin}, {load.source.origin}{marks}")
     if load.brought:
         click.echo(f"{'':33}first to load {', '.join(load.brought)}")
 
 
-def _echo_totals(loads: list[_Load], contracts: float) -> None:
+def _echo_totals(loads: list[Load], contracts: float) -> None:
     from ...display.trace import seconds_text
 
     imports = seconds_text(sum(load.seconds_import for load in loads))
@@ -131,13 +93,11 @@ def _echo_totals(loads: list[_Load], contracts: float) -> None:
         click.echo("What is wrong with the broken ones: fusion plugins list")
 
 
-def _as_json(chosen: list[_Load], loads: list[_Load], contracts: float) -> dict[str, Any]:
+def _as_json(chosen: list[Load], loads: list[Load], contracts: float) -> dict[str, Any]:
     return {
         "modules": [
             {
-                "plugin": load.source.plugin,
-                "distribution": load.source.distribution,
-                "distribution_version": load.source.version,
+                **load.source.to_json(),
                 "seconds_import": round(load.seconds_import, 6),
                 "seconds_hooks": round(load.seconds_hooks, 6),
                 "hooks": load.hooks,

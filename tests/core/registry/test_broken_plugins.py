@@ -182,6 +182,25 @@ def test_a_hook_that_a_later_version_may_have_can_be_optional(tmp_path):
     assert Registry([str(file)], strict=True).strategy("their_healthy")
 
 
+def test_what_pluggy_alone_refuses_is_said_in_its_words(installed):
+    installed({"wraps": a_sum().replace("@hookimpl", "@hookimpl(wrapper=True)")})
+    (problem,) = Registry().problems
+    assert str(problem) == (
+        "plugin 'wraps' (fusion-wraps 2.1) was skipped: pluggy refuses it: Declared as "
+        "wrapper=True or hookwrapper=True but function is not a generator function."
+    )
+
+
+def test_nothing_is_left_of_a_plugin_that_was_refused(installed):
+    """Not in the manager either, where the next one would meet it."""
+    installed({name: text for name, (text, _, _) in BROKEN.items()} | {"healthy": HEALTHY})
+    registry = Registry()
+    assert len(registry.problems) == len(BROKEN)
+    names = {name for name, _ in registry._manager.list_name_plugin()}
+    assert "fusion-healthy:healthy" in names
+    assert not any(name.startswith("fusion-") and "healthy" not in name for name in names)
+
+
 def test_a_name_that_a_broken_plugin_would_have_says_why_it_is_not_there(installed):
     installed({"raises": BROKEN["raises"][0]})
     with pytest.raises(UnknownNameError) as caught:

@@ -1,10 +1,18 @@
 """Pages made from docstrings."""
 
+from types import ModuleType
 from typing import ClassVar
 
+import pytest
+from doc_scripts import doc_script
+
 from fusion import Balancer
-from fusion.core.registry.reference import page, sections, summary
 from fusion.core.registry.registry import Entry, Source
+
+
+@pytest.fixture(scope="module")
+def builder() -> ModuleType:
+    return doc_script("build_methods")
 
 
 class Sample(Balancer):
@@ -45,17 +53,8 @@ def entry(cls, kind="balancer"):
     return Entry(kind, cls.name, cls, Source("sample", "dist", "1"))
 
 
-def test_sections_of_a_docstring():
-    found = dict(sections(Sample))
-    assert list(found) == ["", "Parameters", "Cost", "References"]
-    assert found[""].startswith("Does one thing.\n\nThe rule is")
-    assert found["Cost"] == "Nothing."
-    assert found["References"] == "Somebody (2020)."
-    assert summary(Sample) == "Does one thing."
-
-
-def test_a_page():
-    text = page(entry(Sample))
+def test_a_page(builder):
+    text = builder.page(entry(Sample))
     assert text.startswith("# sample\n\n*balancer*\n\nDoes one thing.")
     # What was indented after :: is code, without its indentation.
     assert "```text\na = b\n  + c\n```\n\nfor all modalities, with `x` in it." in text
@@ -65,16 +64,16 @@ def test_a_page():
     assert "----" not in text.replace("|---|---|---|---|---|", "")
 
 
-def test_a_page_without_parameters():
+def test_a_page_without_parameters(builder):
     class Bare(Balancer):
         """Nothing."""
 
         name = "bare"
 
-    text = page(entry(Bare, "strategy"))
+    text = builder.page(entry(Bare, "strategy"))
     assert "No parameters." in text and "--strategy bare" in text
 
 
-def test_a_branch_is_set_through_its_modality():
-    text = page(entry(Sample, "branch"))
+def test_a_branch_is_set_through_its_modality(builder):
+    text = builder.page(entry(Sample, "branch"))
     assert "`branch.MODALITY.alpha`" in text and "--branch MODALITY=sample" in text

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..contracts import Clips, ParameterGroup, Pass
+from ..contracts import Clips
 from ..contracts.errors import PluginError
-from .provenance import name_of
+from ..registry.problems import shown
+from ..registry.provenance import name_of
 
 T = TypeVar("T")
 
@@ -70,9 +71,8 @@ def by_modality(
         raise wrong(plugin, method, found, "a dict of tensors by modality")
     if found.keys() != like.keys():
         given, wanted = ", ".join(map(str, found)) or "none", ", ".join(like)
-        raise _error(
-            plugin, method, f"a dict of the modalities {given}", f"one of {wanted}", missing=False
-        )
+        shown_as = f"a dict of the modalities {given}"
+        raise wrong(plugin, method, found, f"one of {wanted}", shown_as=shown_as)
     for m, expected in like.items():
         x = found[m]
         if not isinstance(x, Tensor) or x.shape[:axes] != expected.shape[:axes]:
@@ -99,32 +99,15 @@ def clips(plugin: object, method: str, found: Any, modalities: int) -> Clips:
     if indices is not None and found.present is not None:
         fits = fits and present == (*indices, modalities)
     if not fits:
-        raise _error(
-            plugin,
-            method,
-            f"Clips with indices of shape {indices} and present of shape {present}",
-            f"indices of shape (n,), n > 0, and present None or of shape (n, {modalities})",
-            missing=False,
-        )
+        expected = f"indices of shape (n,), n > 0, and present None or of shape (n, {modalities})"
+        shown_as = f"Clips with indices of shape {indices} and present of shape {present}"
+        raise wrong(plugin, method, found, expected, shown_as=shown_as)
     checked: Clips = found
     return checked
 
 
-def passes(plugin: object, method: str, found: Any) -> list[Pass] | None:
-    """`found`, passes through a batch, or None."""
-    if found is not None:
-        sequence(plugin, method, found, Pass)
-    checked: list[Pass] | None = found
-    return checked
-
-
-def groups(plugin: object, method: str, found: Any) -> list[ParameterGroup]:
-    """`found`, groups of parameters."""
-    return sequence(plugin, method, found, ParameterGroup)
-
-
 def sequence(plugin: object, method: str, found: Any, cls: type[T]) -> list[T]:
-    """`found`, a list of objects of a class."""
+    """`found`, a list of objects of a class: passes through a batch, groups of parameters."""
     if not isinstance(found, list) or not all(isinstance(one, cls) for one in found):
         raise wrong(plugin, method, found, f"a list of {cls.__name__}")
     return found
@@ -138,11 +121,6 @@ def instance(plugin: object, method: str, found: Any, cls: type[T]) -> T:
     return found
 
 
-def optional(plugin: object, method: str, found: Any, cls: type[T]) -> T | None:
-    """`found`, an object of a class, or None."""
-    return None if found is None else instance(plugin, method, found, cls)
-
-
 def numbers(plugin: object, method: str, found: Any) -> Mapping[str, float]:
     """`found`, plain numbers by name."""
     if not isinstance(found, Mapping):
@@ -153,28 +131,17 @@ def numbers(plugin: object, method: str, found: Any) -> Mapping[str, float]:
     return found
 
 
-def wrong(plugin: object, method: str, found: Any, expected: str, *, of: str = "") -> PluginError:
+def wrong(
+    plugin: object, method: str, found: Any, expected: str, *, of: str = "", shown_as: str = ""
+) -> PluginError:
     """The error of a plugin whose method returned `found` where `expected` was expected."""
-    return _error(plugin, method, _shown(found) + of, expected, missing=found is None)
-
-
-def _error(plugin: object, method: str, found: str, expected: str, *, missing: bool) -> PluginError:
+    if isinstance(found, Tensor):
+        kind = "a bool tensor" if found.dtype == torch.bool else "a tensor"
+        shown_as = f"{kind} of shape {tuple(found.shape)}"
     where = f"{type(plugin).__name__}.{method}"
-    hint = f"Is there a `return` at the end of {where}?" if missing else f"Look at {where}."
+    missing = f"Is there a `return` at the end of {where}?"
     return PluginError(
-        f"{name_of(plugin, capital=True)} returned {found} from {method}, where "
-        f"{expected} is expected.",
-        hint=hint,
+        f"{name_of(plugin, capital=True)} returned {shown_as or shown(found)}{of} from {method}, "
+        f"where {expected} is expected.",
+        hint=missing if found is None else f"Look at {where}.",
     )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Tensor):
-        kind = "a bool tensor" if value.dtype == torch.bool else "a tensor"
-        return f"{kind} of shape {tuple(value.shape)}"
-    if value is None or isinstance(value, bool | int | float | str):
-        text = repr(value)
-        return text if len(text) <= 40 else f"text of {len(text)} characters"
-    if isinstance(value, list | tuple | dict):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"

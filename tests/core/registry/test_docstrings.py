@@ -1,0 +1,49 @@
+"""Sections of docstrings, and what they say of parameters."""
+
+from fusion.core.registry.docstrings import parameter_docs, sections, summary
+
+
+class Sample:
+    """Does one thing.
+
+    The rule is
+
+    ::
+
+        a = b
+          + c
+
+    for all modalities, with ``x`` in it.
+
+    Parameters
+    ----------
+    alpha : float
+        How much | how little.
+    mode : {"a", "b"}
+        Which.
+
+    Cost
+    ----
+    Nothing.
+
+    References
+    ----------
+    Somebody (2020).
+    """
+
+
+def test_sections_of_a_docstring():
+    found = dict(sections(Sample))
+    assert list(found) == ["", "Parameters", "Cost", "References"]
+    assert found[""].startswith("Does one thing.\n\nThe rule is")
+    assert found["Cost"] == "Nothing."
+    assert found["References"] == "Somebody (2020)."
+    assert summary(Sample) == "Does one thing."
+
+
+def test_what_it_says_of_its_parameters():
+    assert parameter_docs(Sample.__doc__ or "") == {}  # as Python leaves it: all indented
+    told = (
+        'One.\n\nAttributes\n----------\na, b : int\n    Two\n    lines.\n\nc\n    A {"d"}: it.\n'
+    )
+    assert parameter_docs(told) == {"a": "Two lines.", "b": "Two lines.", "c": 'A {"d"}: it.'}

@@ -1,0 +1,34 @@
+"""What is said of a plugin's source, and of what it returned."""
+
+import pytest
+
+from fusion.core.registry.problems import Source, shown
+
+
+def test_a_source_by_its_name_origin_and_json():
+    source = Source("mine", "fusion-mine", "2.1")
+    assert str(source) == "plugin 'mine' (fusion-mine 2.1)"
+    assert source.origin == "fusion-mine 2.1"
+    assert source.to_json() == {
+        "plugin": "mine",
+        "distribution": "fusion-mine",
+        "distribution_version": "2.1",
+    }
+    assert str(Source("mine", "./mine.py", "")) == "plugin 'mine' (./mine.py)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "None"),
+        (0.5, "0.5"),
+        ("warm-up", "'warm-up'"),
+        (60 * "x", "text of 62 characters"),
+        (int, "the class int"),
+        ([1], "a list of 1"),
+        ({}, "a dict of 0"),
+        (range(3), "a range"),
+    ],
+)
+def test_what_was_returned(value, text):
+    assert shown(value) == text
