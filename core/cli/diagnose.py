@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..runs.request import config_from
 from . import plugin_options, refuse_with_run, registry_from
-from .request import config_from, data_options, method_options, split_option, training_options
+from .options import data_options, method_options, outcome_options, split_option, training_options
+from .output import echo_json, resumable
 
 if TYPE_CHECKING:
     from ..analysis.diagnosis import Thresholds
     from ..display.run import Display
     from ..registry.registry import Registry
+    from ..runs.plan import Plan
     from ..runs.run import RunDirectory
 
 OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
@@ -27,8 +29,7 @@ OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
 @method_options
 @split_option
 @click.option("--out", metavar="DIR", help="Run directory of a new run. [default: runs/...]")
-@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only the diagnosis.")
+@outcome_options("diagnosis")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
@@ -51,7 +52,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         run, registry = trained(ctx, options, display)
         found = diagnose(run.path, thresholds, registry)
     if options["as_json"]:
-        click.echo(json.dumps({"run": str(run.path), **found.to_json()}, indent=1))
+        echo_json({"run": str(run.path), **found.to_json()})
         return 0
     console = new_console()
     print_diagnosis(found, console)
@@ -87,24 +88,30 @@ def trained(
     ctx: click.Context, options: dict[str, Any], display: Display
 ) -> tuple[RunDirectory, Registry]:
     """The run that was named, or a new one as the options ask for, trained but not tested."""
+    from ..runs.plan import Plan
+    from ..workflows.experiment import new_run_path, prepare_run, train_run
+
+    run, registry = run_or_plan(ctx, options, WITH_RUN)
+    if isinstance(run, Plan):
+        out = Path(options["out"]) if options["out"] else new_run_path(run.config, Path("runs"))
+        display.planned(run)
+        run = prepare_run(run, out, registry, jobs=options["jobs"], observer=display)
+    with resumable(run.path / "run.json", f": fusion diagnose {run.path}"):
+        train_run(run, registry, jobs=options["jobs"], observer=display)
+    return run, registry
+
+
+def run_or_plan(
+    ctx: click.Context, options: dict[str, Any], allowed: set[str]
+) -> tuple[RunDirectory | Plan, Registry]:
+    """The run that was named, with no options beside those `allowed`; or the plan of a new one."""
     from ..runs.plan import make_plan
     from ..runs.predictor import plugins_of
     from ..runs.run import RunDirectory
-    from ..workflows.experiment import new_run_path, prepare_run, train_run
 
     if options["run"]:
-        refuse_with_run(ctx, WITH_RUN, options["settings"])
+        refuse_with_run(ctx, allowed, options["settings"])
         run = RunDirectory.existing(Path(options["run"]))
-        registry = registry_from(ctx, plugins_of(run.path))
-    else:
-        registry = registry_from(ctx)
-        plan = make_plan(config_from(options, registry), registry)
-        out = Path(options["out"]) if options["out"] else new_run_path(plan.config, Path("runs"))
-        display.planned(plan)
-        run = prepare_run(plan, out, registry, jobs=options["jobs"], observer=display)
-    try:
-        train_run(run, registry, jobs=options["jobs"], observer=display)
-    except KeyboardInterrupt:
-        click.echo(f"\nGo on with: fusion diagnose {run.path}", err=True)
-        raise
-    return run, registry
+        return run, registry_from(ctx, plugins_of(run.path))
+    registry = registry_from(ctx)
+    return make_plan(config_from(options, registry), registry), registry

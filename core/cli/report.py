@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from . import plugin_options, registry_from
+from . import plugin_options, registry_from, requests_of
+from .output import warn
 
 
 @click.command("report")
@@ -41,9 +42,9 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> in
         try:
             registry = registry_from(ctx, config.plugins)
         except FusionError as error:
-            if ctx.find_root().obj["plugins"]:
+            if requests_of(ctx)["plugins"]:
                 raise
-            click.echo(f"{click.style('warning: ', fg='yellow')}{error.message}", err=True)
+            warn(error.message)
             registry = None
         written = write_report(paths[0], file, registry)
     click.echo(f"report: {written}")

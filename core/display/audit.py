@@ -17,6 +17,7 @@ from ..runs.plan import Plan
 from ..workflows.audit import AuditObserver, PlannedAudit
 from ..workflows.audit_results import Audit, Column, flattery_sentence, remarks
 from .run import Display, new_console
+from .tables import plain_table
 
 
 class AuditDisplay(Display, AuditObserver):
@@ -64,11 +65,7 @@ def print_audit(audit: Audit, out: Path) -> None:
 def _table(audit: Audit) -> Table:
     columns = audit.columns
     title = ", ".join(filter(None, ("UAR (%) by model and split", task_name(audit.adapt))))
-    table = Table(title=title, title_justify="left", box=None,
-                  pad_edge=False, header_style="bold", title_style="")  # fmt: skip
-    table.add_column("", no_wrap=True)
-    for column in columns:
-        table.add_column(column.split, justify="right", no_wrap=True)
+    table = plain_table(title, ["", *(column.split for column in columns)], no_wrap=True)
 
     def add(name: str, cell: Callable[[Column], str], style: str = "") -> None:
         table.add_row(name, *(cell(column) for column in columns), style=style)
