@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @group_options
-@click.version_option(package_name="modal-fusion", message="%(prog)s %(version)s")
+@click.version_option(package_name="modal-fusion", message="fusion %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Multimodal fusion that works, and proves it on held-out speakers.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -150,21 +149,20 @@ def _check_folder(folder: Path) -> None:
 def _write(content: Mapping[str, str], folder: Path) -> None:
     """All files, by way of a folder beside it: what is half done is never seen."""
     whole = folder.resolve()
-    staging = whole.with_name(f".{whole.name}.{os.getpid()}")
     try:
-        for path, text in content.items():
-            file = staging / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8", newline="\n")
-        if whole.is_dir():  # an empty one, which may be where somebody stands
-            for part in list(staging.iterdir()):
-                part.rename(whole / part.name)
-        else:
-            staging.rename(whole)
+        with TemporaryDirectory(prefix=f".{whole.name}.", dir=whole.parent) as staging:
+            made = Path(staging) / whole.name
+            for path, text in content.items():
+                file = made / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8", newline="\n")
+            if whole.is_dir():  # an empty one, which may be where somebody stands
+                for part in list(made.iterdir()):
+                    part.rename(whole / part.name)
+            else:
+                made.rename(whole)
     except OSError as error:
         raise UserError(
             f"{whole} can't be written: {error.strerror}.",
             hint="Give a folder where you may write: --dir FOLDER",
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
