@@ -16,8 +16,8 @@ from ..runs.outcome.results import interval_text
 from ..runs.plan import Plan
 from ..workflows.audit import AuditObserver, PlannedAudit
 from ..workflows.audit_results import Audit, Column, flattery_sentence, remarks
+from .plain_tables import plain_table
 from .run import Display, new_console
-from .tables import plain_table
 
 
 class AuditDisplay(Display, AuditObserver):

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..analysis.diagnosis import Diagnosis, Finding
-from .tables import plain_table
+from .plain_tables import plain_table
 
 _STYLES = {"severe": "bold red", "moderate": "yellow", "mild": "cyan"}
 _WIDTH = 96

@@ -14,8 +14,8 @@ from ..runs.execution.jobs import FUSED, Training
 from ..runs.outcome.results import comparison_text, interval_text
 from ..workflows.repair import Repair, RepairObserver, Step
 from .findings import one_line
+from .plain_tables import plain_table
 from .run import Display, new_console, print_result
-from .tables import plain_table
 
 
 class RepairDisplay(Display, RepairObserver):

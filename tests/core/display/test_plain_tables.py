@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusion.core.display.tables import plain_table
+from fusion.core.display.plain_tables import plain_table
 
 
 def test_figures_are_right_aligned() -> None:
