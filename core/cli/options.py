@@ -47,8 +47,9 @@ def _strict(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def _trace(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    requests_of(ctx)["trace"] |= value
-    if value and ctx.parent is not None:  # the group itself starts it when its command is known
+    if value and ctx.parent is None:
+        requests_of(ctx)["trace"] = True  # the group starts it when its command is known
+    elif value:
         tracing.start_trace(ctx)
 
 
