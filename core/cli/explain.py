@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import plugin_options, registry_from, requests_of
-from .options import json_option
+from . import plugin_options, registry_from
+from .options import json_option, requests_of
 from .output import echo_failure, echo_json, warn
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from . import plugin_options, registry_from, requests_of
+from . import plugin_options, registry_from
+from .options import requests_of
 from .output import warn
 
 
