@@ -55,18 +55,12 @@ def _trace(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 def _plugin_options(more: str) -> Decorator:
     return together(
-        click.option(
-            "-p", multiple=True, metavar="PLUGIN", expose_value=False, callback=_collect,
-            help=f"Load a plugin (./file.py or a module), or block one (no:NAME).{more}",
-        ),
-        click.option(
-            "--strict-plugins", is_flag=True, expose_value=False, callback=_strict,
-            help="Stop at a broken plugin, don't skip it.",
-        ),
-        click.option(
-            "--trace-hooks", is_flag=True, expose_value=False, callback=_trace,
-            help="Say what each plugin's calls took.",
-        ),
+        click.option("-p", multiple=True, metavar="PLUGIN", expose_value=False, callback=_collect,
+                     help=f"Load a plugin (./file.py or a module), or block one (no:NAME).{more}"),
+        click.option("--strict-plugins", is_flag=True, expose_value=False, callback=_strict,
+                     help="Stop at a broken plugin, don't skip it."),
+        click.option("--trace-hooks", is_flag=True, expose_value=False, callback=_trace,
+                     help="Say what each plugin's calls took."),
         click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks."),
     )  # fmt: skip
 
@@ -78,75 +72,48 @@ plugin_options = _plugin_options("")  # the same may stand after the command
 
 # Which clips: of the commands that read corpora.
 data_options = together(
-    click.option(
-        "--data", multiple=True, metavar="[CORPUS=]PATH",
-        help="A corpus: folder or table, detected or named. Repeat it to pool several. "
-        "Without it, a generated demo corpus.",
-    ),
-    click.option(
-        "--labels", default="shared", show_default=True, metavar="shared|native|A,B,...",
-        help="Six shared emotions, the corpus's own classes, or a choice.",
-    ),
-    click.option(
-        "--features", default="", metavar="A,B,...",
-        help="Extractors, one modality each. [default: those that plugins list stars]",
-    ),
-    click.option(
-        "--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",
-        help="A parameter of a plugin, of branch.MODALITY or of train.",
-    ),
-    click.option(
-        "--cache", metavar="DIR|URL",
-        help="Cache folder, or another machine's cache to read from. [default: the user's]",
-    ),
-    click.option(
-        "--dtype", "dtypes", multiple=True, metavar="[FEATURE=]DTYPE",
-        help="Store features as float16 (half the bytes), float32 or float64.",
-    ),
-    click.option(
-        "--jobs", type=click.IntRange(min=1), metavar="N",
-        help="Processes at a time. [default: one per core; trainings on a GPU: up to four]",
-    ),
+    click.option("--data", multiple=True, metavar="[CORPUS=]PATH",
+                 help="A corpus: folder or table, detected or named. Repeat it to pool several. "
+                 "Without it, a generated demo corpus."),
+    click.option("--labels", default="shared", show_default=True, metavar="shared|native|A,B,...",
+                 help="Six shared emotions, the corpus's own classes, or a choice."),
+    click.option("--features", default="", metavar="A,B,...",
+                 help="Extractors, one modality each. [default: those that plugins list stars]"),
+    click.option("--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",
+                 help="A parameter of a plugin, of branch.MODALITY or of train."),
+    click.option("--cache", metavar="DIR|URL", help="Cache folder, or another machine's cache to "
+                 "read from. [default: the user's]"),
+    click.option("--dtype", "dtypes", multiple=True, metavar="[FEATURE=]DTYPE",
+                 help="Store features as float16 (half the bytes), float32 or float64."),
+    click.option("--jobs", type=click.IntRange(min=1), metavar="N",
+                 help="Processes at a time. [default: one per core; trainings on a GPU: up to "
+                 "four]"),
     click.option("--strict", is_flag=True, help="Stop at an unreadable recording."),
 )  # fmt: skip
 
 # How to train on them: of the commands that do.
 training_options = together(
-    click.option(
-        "--branch", "branches", multiple=True, metavar="MODALITY=NAME",
-        help="The branch network of a modality.",
-    ),
-    click.option(
-        "--folds", type=click.IntRange(min=2), metavar="K",
-        help="Cross-validation: every clip is tested once. [default: one split]",
-    ),
-    click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True,
-        help="Of split and training.",
-    ),
-    click.option(
-        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps."
-    ),
-    click.option(
-        "--adapt", type=click.Choice(["none", "speaker"]), default="none", show_default=True,
-        help="speaker: standardise features by the unlabelled clips of each speaker, test "
-        "speakers included (docs/adaptation.md).",
-    ),
+    click.option("--branch", "branches", multiple=True, metavar="MODALITY=NAME",
+                 help="The branch network of a modality."),
+    click.option("--folds", type=click.IntRange(min=2), metavar="K",
+                 help="Cross-validation: every clip is tested once. [default: one split]"),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                 help="Of split and training."),
+    click.option("--device", default="auto", show_default=True,
+                 help="auto, cpu, cuda, cuda:N, mps."),
+    click.option("--adapt", type=click.Choice(["none", "speaker"]), default="none",
+                 show_default=True,
+                 help="speaker: standardise features by the unlabelled clips of each speaker, test "
+                 "speakers included (docs/adaptation.md)."),
 )  # fmt: skip
 
 # Which one method: of the commands that train one.
 method_options = together(
-    click.option(
-        "--strategy", default="", metavar="NAME",
-        help="Fusion strategy. [default: the starred one]",
-    ),
-    click.option(
-        "--balance", "balancers", multiple=True, metavar="NAME",
-        help="Balancer; repeat it to compose several. [default: none]",
-    ),
-    click.option(
-        "--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs."
-    ),
+    click.option("--strategy", default="", metavar="NAME",
+                 help="Fusion strategy. [default: the starred one]"),
+    click.option("--balance", "balancers", multiple=True, metavar="NAME",
+                 help="Balancer; repeat it to compose several. [default: none]"),
+    click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs."),
 )  # fmt: skip
 
 split_option = click.option(

@@ -87,10 +87,8 @@ def _part(text: str) -> tuple[int, int]:
 
 
 @command.command("info", short_help="What is stored: sizes, corpora, cost, hit rate.")
-@click.option(
-    "--cache", "root", metavar="DIR|URL",
-    help="Cache folder, or another machine's cache. [default: the user's]",
-)  # fmt: skip
+@click.option("--cache", "root", metavar="DIR|URL",
+              help="Cache folder, or another machine's cache. [default: the user's]")  # fmt: skip
 @json_option()
 def info(root: str | None, as_json: bool) -> None:
     """What is stored: features, their parameters, items, sizes, what they cost."""

@@ -12,10 +12,8 @@ from ..options import local_cache_option
 @click.command("serve", short_help="Let other machines read it over HTTP.")
 @local_cache_option
 @click.option("--port", type=int, default=0, metavar="P", help="Port. [default: a free one]")
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="H",
-    help="Address to listen at; 0.0.0.0 is all of this machine's.",
-)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="H",
+              help="Address to listen at; 0.0.0.0 is all of this machine's.")  # fmt: skip
 @click.option("--token-file", metavar="FILE", help="Clients must know the first line of FILE.")
 def command(root: str | None, port: int, host: str, token_file: str | None) -> None:
     """Let other machines read this cache over HTTP. Nobody can change it.

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from ....cache.upkeep.verify import BadItem, VerifyReport
     from ...workflows.cache_upkeep import Garbage, RepairReport
 
-_FEATURES = click.option(
-    "--feature", "features", multiple=True, metavar="NAME[-ID]",
-    help="Only this feature. May be repeated.",
-)  # fmt: skip
+_FEATURES = click.option("--feature", "features", multiple=True, metavar="NAME[-ID]",
+                         help="Only this feature. May be repeated.")  # fmt: skip
 
 
 # -- verify --------------------------------------------------------------------------
