@@ -21,8 +21,7 @@ folders belong together is in [design.md](design.md).
 def packages() -> Iterator[Path]:
     """Folders with Python files, a folder before those in it."""
     for top in TOP:
-        folders = {path.parent for path in (ROOT / top).rglob("*.py")}
-        yield from sorted(f for f in folders if f.name != "templates")
+        yield from sorted({path.parent for path in (ROOT / top).rglob("*.py")})
 
 
 def first_line(path: Path) -> str:

@@ -19,6 +19,9 @@ import click
 from ..contracts.errors import FusionError
 from ..toolkit.torchrun import refuse_torchrun
 from . import tracing
+from .options import group_options, requests_of
+from .options import plugin_options as plugin_options
+from .output import warn
 
 if TYPE_CHECKING:
     from ..registry.provenance import Guilt
@@ -76,33 +79,11 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"fusion {version('modal-fusion')}")
-        ctx.exit()
-
-
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-p",
-    "plugins",
-    multiple=True,
-    metavar="PLUGIN",
-    help="Load a plugin (./file.py or a module), or block one (no:NAME). May be repeated.",
-)
-@click.option("--strict-plugins", is_flag=True, help="Stop at a broken plugin, don't skip it.")
-@click.option("--trace-hooks", is_flag=True, help="Say what each plugin's calls took.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
-@click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
-    help="Show the version and exit.",
-)  # fmt: skip
+@group_options
+@click.version_option(package_name="modal-fusion", message="fusion %(version)s")
 @click.pass_context
-def cli(
-    ctx: click.Context, plugins: tuple[str, ...], strict_plugins: bool, trace_hooks: bool
-) -> None:
+def cli(ctx: click.Context) -> None:
     """Multimodal fusion that works, and proves it on held-out speakers.
 
     \b
@@ -111,8 +92,7 @@ def cli(
     """
     if ctx.invoked_subcommand in _TRAINING:
         refuse_torchrun(ctx.invoked_subcommand)
-    ctx.obj = {"plugins": plugins, "strict": strict_plugins}
-    if trace_hooks or tracing.asked_for():
+    if requests_of(ctx)["trace"] or tracing.asked_for():
         tracing.start_trace(ctx)
 
 
@@ -210,15 +190,15 @@ def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: boo
     """
     from ..registry.registry import Registry
 
-    options = ctx.find_root().obj
+    options = requests_of(ctx)
     registry = Registry([*more, *options["plugins"]], strict=options["strict"])
     if silent:
         return registry
     for problem in registry.problems:
-        click.echo(click.style("warning: ", fg="yellow") + str(problem), err=True)
+        warn(str(problem))
         click.echo(click.style("hint:    ", fg="cyan") + problem.remedy, err=True)
     for deprecation in registry.deprecations:
-        click.echo(click.style("warning: ", fg="yellow") + str(deprecation), err=True)
+        warn(str(deprecation))
     return registry
 
 
@@ -227,7 +207,7 @@ def refuse_with_resume(ctx: click.Context, allowed: set[str], what: str) -> None
     from ..contracts.errors import UserError
 
     given = _given(ctx, allowed)
-    options = ctx.find_root().obj
+    options = requests_of(ctx)
     given += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
     if given:
         raise UserError(
@@ -261,35 +241,3 @@ def _given(ctx: click.Context, allowed: set[str]) -> list[str]:
         and parameter.name not in allowed
         and ctx.get_parameter_source(parameter.name) is command_line
     ]
-
-
-def plugin_options(function: Any) -> Any:
-    """Lets the group's own options stand after the command as well as before it."""
-
-    def collect(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
-        root = ctx.find_root().obj
-        root["plugins"] = (*root["plugins"], *value)
-
-    def strict(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-        root = ctx.find_root().obj
-        root["strict"] = root["strict"] or value
-
-    def trace(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-        if value:
-            tracing.start_trace(ctx)
-
-    function = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(
-        function
-    )
-    function = click.option(
-        "--trace-hooks", is_flag=True, expose_value=False, callback=trace,
-        help="Say what each plugin's calls took.",
-    )(function)  # fmt: skip
-    function = click.option(
-        "--strict-plugins", is_flag=True, expose_value=False, callback=strict,
-        help="Stop at a broken plugin, don't skip it.",
-    )(function)  # fmt: skip
-    return click.option(
-        "-p", multiple=True, metavar="PLUGIN", expose_value=False, callback=collect,
-        help="Load a plugin (./file.py or a module), or block one (no:NAME).",
-    )(function)  # fmt: skip

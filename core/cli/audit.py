@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ..runs.request import config_from, parse_features
 from . import plugin_options, registry_from
-from .request import config_from, data_options, method_options, parse_features, training_options
+from .options import data_options, method_options, outcome_options, training_options
+from .output import dated_folder, echo_json, resumable
 
 
 @click.command("audit")
@@ -21,8 +20,7 @@ from .request import config_from, data_options, method_options, parse_features, 
               help="Which splits. [default: all that the clips allow]")  # fmt: skip
 @click.option("--out", metavar="DIR",
               help="Where the runs go; the same again goes on. [default: audits/DATE]")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only the results.")
+@outcome_options("results")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
@@ -47,24 +45,17 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
     registry = registry_from(ctx)
     config = config_from(options, registry)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = Path(options["out"] or Path("audits") / stamp)
-    with AuditDisplay(quiet=options["quiet"] or options["as_json"]) as display:
-        try:
-            found = run_audit(
-                config,
-                out,
-                registry,
-                splits=parse_features(options["splits"]),
-                jobs=options["jobs"],
-                observer=display,
-            )
-        except KeyboardInterrupt:
-            if (out / REQUEST).is_file():
-                click.echo(f"\nGo on with: the same command and --out {out}", err=True)
-            raise
+    out = dated_folder(options["out"], "audits")
+    with (
+        AuditDisplay(quiet=options["quiet"] or options["as_json"]) as display,
+        resumable(out / REQUEST, f": the same command and --out {out}"),
+    ):
+        splits = parse_features(options["splits"])
+        found = run_audit(
+            config, out, registry, splits=splits, jobs=options["jobs"], observer=display
+        )
     if options["as_json"]:
-        click.echo(json.dumps({"audit": str(out), **found.to_json()}, indent=1))
+        echo_json({"audit": str(out), **found.to_json()})
     else:
         print_audit(found, out)
     return 0

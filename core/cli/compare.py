@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..runs.request import config_from, parse_features
 from . import plugin_options, refuse_with_resume, registry_from
-from .request import config_from, data_options, parse_features, split_option, training_options
+from .options import data_options, outcome_options, split_option, training_options, tune_option
+from .output import dated_folder, echo_json, resumable
 
 if TYPE_CHECKING:
     from ..registry.registry import Registry
@@ -34,14 +34,12 @@ if TYPE_CHECKING:
 @click.option("--budget", metavar="STEPS|TIME",
               help="Of every training, as in 600 (steps), or of the whole comparison, as in 30min "
               "or 2h. [default: train.epochs]")  # fmt: skip
-@click.option("--tune", type=click.IntRange(min=2), metavar="N",
-              help="Try N settings for each model, by validation. [default: none]")  # fmt: skip
+@tune_option
 @click.option("--devices", default="", metavar="A,B,...",
               help="Several, as in cuda:0,cuda:1: cells are dealt out to them.")  # fmt: skip
 @click.option("--out", metavar="DIR", help="Where the runs go. [default: compare/DATE]")
 @click.option("--resume", metavar="DIR", help="Go on with a comparison that was interrupted.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only the results.")
+@outcome_options("results")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
@@ -66,17 +64,14 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     else:
         registry = registry_from(ctx)
         request = _request(options, registry)
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        out = Path(options["out"]) if options["out"] else Path("compare") / stamp
-    with CompareDisplay(quiet=options["quiet"] or options["as_json"]) as display:
-        try:
-            found = run_comparison(request, out, registry, jobs=options["jobs"], observer=display)
-        except KeyboardInterrupt:
-            if (out / "compare.json").is_file():
-                click.echo(f"\nGo on with: fusion compare --resume {out}", err=True)
-            raise
+        out = dated_folder(options["out"], "compare")
+    with (
+        CompareDisplay(quiet=options["quiet"] or options["as_json"]) as display,
+        resumable(out / "compare.json", f": fusion compare --resume {out}"),
+    ):
+        found = run_comparison(request, out, registry, jobs=options["jobs"], observer=display)
     if options["as_json"]:
-        click.echo(json.dumps({"comparison": str(out), **found.to_json()}, indent=1))
+        echo_json({"comparison": str(out), **found.to_json()})
     else:
         print_comparisons(found, out)
     return 1 if display.failures else 0

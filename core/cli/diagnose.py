@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..runs.request import config_from
 from . import open_run, plugin_options, refuse_with_run, registry_from
-from .request import config_from, data_options, method_options, split_option, training_options
+from .options import data_options, method_options, outcome_options, split_option, training_options
+from .output import echo_json, resumable
 
 if TYPE_CHECKING:
     from ..analysis.diagnosis import Thresholds
     from ..display.run import Display
+    from ..registry.registry import Registry
+    from ..runs.plan import Plan
     from ..runs.run import Run
 
 OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
@@ -26,8 +29,7 @@ OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
 @method_options
 @split_option
 @click.option("--out", metavar="DIR", help="Run directory of a new run. [default: runs/...]")
-@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only the diagnosis.")
+@outcome_options("diagnosis")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
@@ -50,7 +52,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         run = trained(ctx, options, display)
         found = diagnose(run, thresholds)
     if options["as_json"]:
-        click.echo(json.dumps({"run": str(run.path), **found.to_json()}, indent=1))
+        echo_json({"run": str(run.path), **found.to_json()})
         return 0
     console = new_console()
     print_diagnosis(found, console)
@@ -84,23 +86,33 @@ def thresholds_from(given: tuple[str, ...]) -> tuple[tuple[str, ...], Thresholds
 
 def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Run:
     """The run that was named, or a new one as the options ask for, trained but not tested."""
-    from ..runs.plan import make_plan
+    from ..runs.plan import Plan
     from ..runs.run import Run
     from ..workflows.experiment import new_run_path, prepare_run, train_run
 
-    if options["run"]:
-        refuse_with_run(ctx, WITH_RUN, options["settings"])
-        run = open_run(ctx, options["run"])
-    else:
-        registry = registry_from(ctx)
-        plan = make_plan(config_from(options, registry), registry)
-        out = Path(options["out"]) if options["out"] else new_run_path(plan.config, Path("runs"))
-        display.planned(plan)
+    source, registry = run_or_plan(ctx, options, WITH_RUN)
+    if isinstance(source, Plan):
+        config = source.config
+        out = Path(options["out"]) if options["out"] else new_run_path(config, Path("runs"))
+        display.planned(source)
         with Run.create(out, registry) as run:
-            prepare_run(run, plan, jobs=options["jobs"], observer=display)
-    try:
+            prepare_run(run, source, jobs=options["jobs"], observer=display)
+    else:
+        run = source
+    with resumable(run.path / "run.json", f": fusion diagnose {run.path}"):
         train_run(run, jobs=options["jobs"], observer=display)
-    except KeyboardInterrupt:
-        click.echo(f"\nGo on with: fusion diagnose {run.path}", err=True)
-        raise
     return run
+
+
+def run_or_plan(
+    ctx: click.Context, options: dict[str, Any], allowed: set[str]
+) -> tuple[Run | Plan, Registry]:
+    """The run that was named, with no options beside those `allowed`; or the plan of a new one."""
+    from ..runs.plan import make_plan
+
+    if options["run"]:
+        refuse_with_run(ctx, allowed, options["settings"])
+        run = open_run(ctx, options["run"])
+        return run, run.registry
+    registry = registry_from(ctx)
+    return make_plan(config_from(options, registry), registry), registry

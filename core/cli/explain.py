@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import open_run, plugin_options
+from .options import json_option
+from .output import echo_failure, echo_json, warn
 
 if TYPE_CHECKING:
     from ..runs.run import Run
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FILE",
               help="Where the figures go, as JSON. [default: RUN/explain.json; "
               "with --clip, nowhere]")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@json_option("Print the figures as JSON.")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
@@ -102,7 +104,7 @@ def _run(options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
     )
     _write(out, found.to_json())
     if options["as_json"]:
-        click.echo(json.dumps(found.to_json(), indent=1))
+        echo_json(found.to_json())
     else:
         print_explanation(found, out)
     return 0
@@ -126,30 +128,29 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
                 f"--{name} says nothing there.",
                 hint=f"Leave out --{name}, or --clip.",
             )
+    out = Path(options["out"] or "")
     if options["out"]:
-        _check_folder(Path(options["out"]))
+        _check_folder(out)
     device = options["device"] or "auto"
     explainer = ClipExplainer(run, axes=axes, device=device)
     for warning in explainer.warnings:
-        click.echo(click.style("warning: ", fg="yellow") + warning, err=True)
+        warn(warning)
     names = [Path(name) for name in options["clips"]]
     adapt_aloud(explainer, names, options["speaker_from"])
     rows: list[dict[str, Any]] = []
     for found in explainer.explain(names):
         rows.append(found.to_json())
         if found.error is not None:
-            # A name that is no UTF-8 can be opened, but not printed as it is.
-            text = found.error.encode("utf-8", "replace").decode()
-            click.echo(click.style("error: ", fg="red") + text, err=True)
+            echo_failure(found.error)
         elif not options["as_json"]:
             print_clip(found)
     plain = {"run": options["run"], "notes": explainer.notes, "clips": rows}
     if options["as_json"]:
-        click.echo(json.dumps(plain, indent=1))
+        echo_json(plain)
     elif any(row["error"] is None for row in rows):
         print_clip_notes(explainer.notes)
     if options["out"]:
-        _write(Path(options["out"]), plain)
+        _write(out, plain)
     return 2 if any(row["error"] is not None for row in rows) else 0
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import open_run, plugin_options
+from .options import json_option
+from .output import echo_failure, warn
 
 if TYPE_CHECKING:
     from ..runs.predictor import Predictor
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--speaker-from", metavar="DIR",
               help="Unlabelled recordings of the files' one speaker, for a run with --adapt "
               "speaker. [default: the files, if there are four or more]")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per file and line.")
+@json_option("One JSON object per file and line.")
 @plugin_options
 @click.pass_context
 def command(
@@ -49,7 +51,7 @@ def command(
 
     predictor = Predictor(open_run(ctx, run), settings=parse_settings(settings))
     for warning in predictor.warnings:
-        _warn(warning)
+        warn(warning)
     names = [Path(name) for name in files]
     adapt_aloud(predictor, names, speaker_from)
     if predictor.task and not as_json:
@@ -64,9 +66,7 @@ def command(
     for prediction in predictor.predict(names):
         if prediction.error is not None:
             failures += 1
-            # A name that is no UTF-8 can be opened, but not printed as it is.
-            text = prediction.error.encode("utf-8", "replace").decode()
-            click.echo(click.style("error: ", fg="red") + text, err=True)
+            echo_failure(prediction.error)
         else:
             labelled += 1
             lacking.update(prediction.lacking)
@@ -77,7 +77,7 @@ def command(
             name = click.format_filename(prediction.path)
             click.echo(f"{name:<{width}}  {prediction.label:<10}  {shares}")
     for modality, count in lacking.items():
-        _warn(f"{count} of {labelled} recordings have no {modality}: labelled without it")
+        warn(f"{count} of {labelled} recordings have no {modality}: labelled without it")
     return 2 if failures else 0
 
 
@@ -88,11 +88,7 @@ def adapt_aloud(predictor: Predictor, files: list[Path], speaker_from: str | Non
         if speaker_from and number == 0:  # as it was asked for
             click.echo(note, err=True)
         else:
-            _warn(note)
-
-
-def _warn(text: str) -> None:
-    click.echo(click.style("warning: ", fg="yellow") + text, err=True)
+            warn(note)
 
 
 def _plain(prediction: Any) -> dict[str, Any]:

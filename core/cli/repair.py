@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import open_run, plugin_options, refuse_with_run, registry_from
-from .diagnose import WITH_RUN, thresholds_from
-from .request import (
-    config_from,
-    data_options,
-    method_options,
-    parse_features,
-    split_option,
-    training_options,
-)
+from ..runs.request import parse_features
+from . import plugin_options
+from .diagnose import WITH_RUN, run_or_plan, thresholds_from
+from .options import data_options, json_option, method_options, split_option, training_options
+from .output import dated_folder, echo_json, resumable
 
 if TYPE_CHECKING:
-    from ..registry.registry import Registry
-    from ..runs.plan import Plan
-    from ..runs.run import Run
     from ..workflows.repair import RepairRequest
 
 
@@ -43,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="DIR",
               help="Where the steps go; given again, it resumes. "
               "[default: repairs/DATE]")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
+@json_option("Print what came of it as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress, only the outcome.")
 @plugin_options
 @click.pass_context
@@ -63,19 +52,18 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
     options["settings"], thresholds = thresholds_from(options["settings"])
     request = _request(options)
-    source, registry = _source(ctx, options)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = Path(options["out"]) if options["out"] else Path("repairs") / stamp
-    with RepairDisplay(quiet=options["quiet"] or options["as_json"]) as display:
-        try:
-            done = repair(source, out, registry, request, thresholds=thresholds,
-                          jobs=options["jobs"], observer=display)  # fmt: skip
-        except KeyboardInterrupt:
-            if (out / FILE).is_file():
-                click.echo(f"\nGo on with the same command and --out {out}", err=True)
-            raise
+    source, registry = run_or_plan(ctx, options, {*WITH_RUN, "target", "steps", "budget", "out"})
+    out = dated_folder(options["out"], "repairs")
+    with (
+        RepairDisplay(quiet=options["quiet"] or options["as_json"]) as display,
+        resumable(out / FILE, f" the same command and --out {out}"),
+    ):
+        done = repair(
+            source, out, registry, request,
+            thresholds=thresholds, jobs=options["jobs"], observer=display,
+        )  # fmt: skip
     if options["as_json"]:
-        click.echo(json.dumps({"repair": str(out), **done.to_json()}, indent=1))
+        echo_json({"repair": str(out), **done.to_json()})
     else:
         print_repair(done)
     return 0
@@ -93,14 +81,3 @@ def _request(options: dict[str, Any]) -> RepairRequest:
             hint="For example 30min or 2h; --epochs says how long each training is.",
         )
     return RepairRequest(Target(options["target"]), parse_features(options["steps"]), minutes)
-
-
-def _source(ctx: click.Context, options: dict[str, Any]) -> tuple[Run | Plan, Registry]:
-    from ..runs.plan import make_plan
-
-    if options["run"]:
-        refuse_with_run(ctx, {*WITH_RUN, "target", "steps", "budget", "out"}, options["settings"])
-        run = open_run(ctx, options["run"])
-        return run, run.registry
-    registry = registry_from(ctx)
-    return make_plan(config_from(options, registry), registry), registry

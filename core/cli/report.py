@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from . import plugin_options, registry_from
+from .options import requests_of
+from .output import warn
 
 
 @click.command("report")
@@ -40,9 +42,9 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> in
         try:
             run.registry = registry_from(ctx, run.config.plugins)
         except FusionError as error:
-            if ctx.find_root().obj["plugins"]:
+            if requests_of(ctx)["plugins"]:
                 raise
-            click.echo(f"{click.style('warning: ', fg='yellow')}{error.message}", err=True)
+            warn(error.message)
         written = write_report(run, file)
     click.echo(f"report: {written}")
     return 0

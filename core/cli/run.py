@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,18 @@ import click
 from ...cache.builds.workers import available_cores
 from ..contracts.errors import FusionError
 from ..runs.execution.worker_pools import same_processes
+from ..runs.request import config_from
 from ..toolkit.torchrun import started_by_torchrun
 from . import plugin_options, refuse_with_resume, registry_from
-from .request import config_from, data_options, method_options, split_option, training_options
+from .options import (
+    data_options,
+    method_options,
+    outcome_options,
+    split_option,
+    training_options,
+    tune_option,
+)
+from .output import echo_json, resumable
 
 if TYPE_CHECKING:
     from ..workflows.experiment import RunResult
@@ -28,8 +37,7 @@ if TYPE_CHECKING:
 @split_option
 @click.option("--batch-size", type=click.IntRange(min=2), help="The same as train.batch_size.")
 @click.option("--lr", type=float, help="Peak learning rate; the same as train.lr.")
-@click.option("--tune", type=click.IntRange(min=2), default=None, metavar="N",
-              help="Try N settings for each model, by validation. [default: none]")  # fmt: skip
+@tune_option
 @click.option("--tracker", "trackers", multiple=True, metavar="NAME",
               help="One more place for the run's events.")  # fmt: skip
 @click.option("--verify", type=click.Choice(["open", "always"]), default="open",
@@ -39,8 +47,7 @@ if TYPE_CHECKING:
 @click.option("--require-gain", is_flag=True,
               help="Exit 1 when fused is below the best single modality on test.")  # fmt: skip
 @click.option("--no-report", is_flag=True, help="Write no report.html.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only the results.")
+@outcome_options("results")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
@@ -88,34 +95,22 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     from ..runs.run import Run
     from ..workflows.experiment import new_run_path, resume_experiment, run_experiment
 
-    out = Path(options["resume"] or options["out"] or "")
-    with Display(quiet=options["quiet"] or options["as_json"]) as display:
-        try:
-            if options["resume"]:
-                result = resume_experiment(
-                    Run.open(out),
-                    jobs=options["jobs"],
-                    observer=display,
-                    report=not options["no_report"],
-                )
-            else:
-                registry = registry_from(ctx)
-                config = config_from(options, registry)
-                out = out if options["out"] else new_run_path(config, Path("runs"))
-                result = run_experiment(
-                    config,
-                    out,
-                    registry,
-                    jobs=options["jobs"],
-                    observer=display,
-                    report=not options["no_report"],
-                )
-        except KeyboardInterrupt:
-            if (out / "run.json").is_file():
-                click.echo(f"\nGo on with: fusion run --resume {out}", err=True)
-            raise
+    if options["resume"]:
+        out = Path(options["resume"])
+        run = partial(resume_experiment, Run.open(out))
+    else:
+        registry = registry_from(ctx)
+        config = config_from(options, registry)
+        out = Path(options["out"]) if options["out"] else new_run_path(config, Path("runs"))
+        run = partial(run_experiment, config, out, registry)
+    report, quiet = not options["no_report"], options["quiet"] or options["as_json"]
+    with (
+        Display(quiet=quiet) as display,
+        resumable(out / "run.json", f": fusion run --resume {out}"),
+    ):
+        result = run(jobs=options["jobs"], observer=display, report=report)
     if options["as_json"]:
-        click.echo(json.dumps(_as_json(result), indent=1))
+        echo_json(_as_json(result))
     else:
         print_result(result)
     if options["require_gain"] and result.gain < 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -16,6 +16,7 @@ from ..runs.outcome.results import interval_text
 from ..runs.plan import Plan
 from ..workflows.audit import AuditObserver, PlannedAudit
 from ..workflows.audit_results import Audit, Column, flattery_sentence, remarks
+from .plain_tables import plain_table
 from .run import Display, new_console
 
 
@@ -64,38 +65,33 @@ def print_audit(audit: Audit, out: Path) -> None:
 def _table(audit: Audit) -> Table:
     columns = audit.columns
     title = ", ".join(filter(None, ("UAR (%) by model and split", task_name(audit.adapt))))
-    table = Table(title=title, title_justify="left", box=None,
-                  pad_edge=False, header_style="bold", title_style="")  # fmt: skip
-    table.add_column("", no_wrap=True)
-    for column in columns:
-        table.add_column(column.split, justify="right", no_wrap=True)
+    table = plain_table(title, ["", *(column.split for column in columns)], no_wrap=True)
 
-    def add(name: str, cell: Callable[[Column], str], style: str = "") -> None:
-        table.add_row(name, *(cell(column) for column in columns), style=style)
+    def add(name: str, cells: Sequence[str] = ()) -> None:
+        """A row, or a heading where there are no cells."""
+        table.add_row(name, *cells, style="" if cells else "bold")
 
-    add("speakers are", _speakers)
+    names = [model.name for model in columns[0].models]
+    leaks = [column.leakage for column in columns]
+    add("speakers are", [_speakers(c) for c in columns])
     table.add_section()
-    add("test, with 95 % intervals", lambda _: "", "bold")
-    for name in _models(audit):
-        add(f"  {name}", lambda c, name=name: interval_text(c.model(name).uar))  # type: ignore[misc]
-    add("validation", lambda _: "", "bold")
-    for name in _models(audit):
-        add(f"  {name}", lambda c, name=name: f"{100 * c.model(name).val_uar:.1f}")  # type: ignore[misc]
+    add("test, with 95 % intervals")
+    for name in names:
+        add(f"  {name}", [interval_text(c.model(name).uar) for c in columns])
+    add("validation")
+    for name in names:
+        add(f"  {name}", [f"{100 * c.model(name).val_uar:.1f}" for c in columns])
     table.add_section()
-    add("folds", lambda c: str(c.folds))
-    add("training clips", lambda c: str(c.train_clips))
-    add("test speakers", lambda c: str(c.test_speakers))
-    add("test clips", lambda c: str(c.leakage.clips))
-    add("test clips with, in training,", lambda _: "", "bold")
-    add("  their speaker", lambda c: _share(c.leakage.speaker, c.leakage.clips))
-    add("  their sentence", lambda c: _share(c.leakage.sentence, c.leakage.known))
-    add("  their corpus", lambda c: _share(c.leakage.corpus, c.leakage.clips))
-    add("  the same recording", lambda c: _share(c.leakage.recording, c.leakage.clips))
+    add("folds", [str(c.folds) for c in columns])
+    add("training clips", [str(c.train_clips) for c in columns])
+    add("test speakers", [str(c.test_speakers) for c in columns])
+    add("test clips", [str(leak.clips) for leak in leaks])
+    add("test clips with, in training,")
+    add("  their speaker", [_share(leak.speaker, leak.clips) for leak in leaks])
+    add("  their sentence", [_share(leak.sentence, leak.known) for leak in leaks])
+    add("  their corpus", [_share(leak.corpus, leak.clips) for leak in leaks])
+    add("  the same recording", [_share(leak.recording, leak.clips) for leak in leaks])
     return table
-
-
-def _models(audit: Audit) -> list[str]:
-    return [model.name for model in audit.columns[0].models]
 
 
 def _speakers(column: Column) -> str:

@@ -17,6 +17,7 @@ from ..workflows.compare import CompareObserver
 from ..workflows.comparison import Comparisons, Row
 from ..workflows.comparison_tables import by_score, matrix, percent, sentences, tested
 from ..workflows.grid import Cell, PlannedGrid, Request
+from .plain_tables import plain_table
 from .run import Display, new_console
 
 _LISTED = 12  # cells in the table; all of them are in table.md
@@ -73,7 +74,7 @@ def print_comparisons(found: Comparisons, out: Path) -> None:
     console.print()
     lines = matrix(found)
     if len(lines) > 2 and len(lines[0]) > 2:
-        table = _table("Test UAR (%) by balancer and strategy", lines[0])
+        table = plain_table("Test UAR (%) by balancer and strategy", lines[0], overflow="fold")
         for cells in lines[1:]:
             table.add_row(*cells)
         console.print(table)
@@ -101,7 +102,8 @@ def _detail(found: Comparisons, rows: list[Row]) -> Table:
     heard = "on speakers never heard" if found.speaker_independent else "SPEAKER-DEPENDENT"
     heard = ", ".join(filter(None, (heard, task_name(found.adapt))))
     title = f"Test, {heard}, from the best on validation down; p by Holm, controls dim"
-    table = _table(title, list(_COLUMNS))
+    # Folded where a terminal is narrow: a figure that is cut short is another figure.
+    table = plain_table(title, _COLUMNS, overflow="fold")
     for row in rows:
         table.add_row(
             row.cell.name,
@@ -118,13 +120,4 @@ def _detail(found: Comparisons, rows: list[Row]) -> Table:
         val = found.others_val.get(name)
         shown = "" if val is None else f"{100 * val:.1f}"
         table.add_row(name, percent(interval), shown, *[""] * (len(_COLUMNS) - 3))
-    return table
-
-
-def _table(title: str, header: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False,
-                  header_style="bold", title_style="")  # fmt: skip
-    for i, name in enumerate(header):
-        # Folded where a terminal is narrow: a figure that is cut short is another figure.
-        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     return table

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..analysis.diagnosis import Diagnosis, Finding
+from .plain_tables import plain_table
 
 _STYLES = {"severe": "bold red", "moderate": "yellow", "mild": "cyan"}
 _WIDTH = 96
@@ -72,14 +73,9 @@ def _print_finding(finding: Finding, console: Console) -> None:
 
 
 def _signs(diagnosis: Diagnosis) -> Table:
-    table = Table(
-        title="Means over the last fifth of the epochs, and over folds", title_justify="left",
-        box=None, pad_edge=False, header_style="bold", title_style="",
-    )  # fmt: skip
-    table.add_column("")
     shown = [key for key in _SIGNS if any(key in signs for signs in diagnosis.signs.values())]
-    for key in shown:
-        table.add_column(_SIGNS[key][0], justify="right")
+    title = "Means over the last fifth of the epochs, and over folds"
+    table = plain_table(title, ["", *(_SIGNS[key][0] for key in shown)])
     for name, signs in diagnosis.signs.items():
         cells = [_SIGNS[key][1].format(signs[key]) if key in signs else "" for key in shown]
         table.add_row(escape(name) or "fused", *cells)

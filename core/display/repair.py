@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from ..analysis.diagnosis import Diagnosis
@@ -15,6 +14,7 @@ from ..runs.execution.jobs import FUSED, Training
 from ..runs.outcome.results import comparison_text, interval_text
 from ..workflows.repair import Repair, RepairObserver, Step
 from .findings import one_line
+from .plain_tables import plain_table
 from .run import Display, new_console, print_result
 
 
@@ -54,13 +54,8 @@ class RepairDisplay(Display, RepairObserver):
 def print_repair(done: Repair) -> None:
     """Every step, what is handed out, and its test."""
     console = new_console()
-    table = Table(title="Validation UAR (%), means over folds", title_justify="left", box=None,
-                  pad_edge=False, header_style="bold", title_style="")  # fmt: skip
-    table.add_column("step")
-    for name in done.steps[0].val_uar:
-        table.add_column(name, justify="right")
-    table.add_column("gain", justify="right")
-    table.add_column("what it changed")
+    header = ["step", *done.steps[0].val_uar, "gain", "what it changed"]
+    table = plain_table("Validation UAR (%), means over folds", header, left=header[-1:])
     for step in done.steps:
         scores = [f"{100 * x:.1f}" for x in step.val_uar.values()]
         scores += [""] * (len(done.steps[0].val_uar) - len(scores))

@@ -19,7 +19,14 @@ _TRAIN = ("epochs", "batch_size", "lr")  # short for --set train.NAME
 
 
 def config_from(options: Mapping[str, Any], registry: Registry) -> RunConfig:
-    """The configuration that options ask for, defaults filled in.
+    """The configuration that options ask for, defaults filled in."""
+    from .plan import with_defaults
+
+    return with_defaults(requested_config(options, registry), registry)
+
+
+def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfig:
+    """The configuration that options ask for.
 
     Parameters
     ----------
@@ -37,7 +44,6 @@ def config_from(options: Mapping[str, Any], registry: Registry) -> RunConfig:
     from ..contracts.errors import ParameterError
     from ..registry.parameters import parse_settings
     from .config import RunConfig
-    from .plan import with_defaults
 
     settings = parse_settings(options["settings"])
     for name in _TRAIN:
@@ -47,16 +53,15 @@ def config_from(options: Mapping[str, Any], registry: Registry) -> RunConfig:
                 option = f"--{name.replace('_', '-')}"
                 raise ParameterError(f"{option} and --set train.{name} are the same: give one.")
             train[name] = str(options[name])
-    config = RunConfig(
+    return RunConfig(
         **{name: options[name] for name in _PLAIN if name in options},
         features=parse_features(options["features"]),
-        branches=parse_branches(options["branches"]),
+        branches=parse_branches(options.get("branches", ())),
         settings=settings,
         plugins=registry.requests,
         dtypes=parse_dtypes(options["dtypes"]),
         tune=options.get("tune") or 0,
     )
-    return with_defaults(config, registry)
 
 
 def parse_features(given: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ The cache itself knows neither: it finds what is damaged, and is told what to ke
 from __future__ import annotations
 
 import csv
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -91,10 +92,10 @@ def repair(
         for file in found.bad_files
         if file.kind == "shard" and not file.items
     ]
-    makers = _Makers(registry)
+    maker_of = functools.cache(functools.partial(_maker_of, registry))
     work: dict[Fingerprint, tuple[Extractor, list[Item]]] = {}
     for bad in found.bad_items:
-        maker = makers.of(bad.fingerprint)
+        maker = maker_of(bad.fingerprint)
         problem = maker if isinstance(maker, str) else _problem_with_source(bad)
         if problem is not None:
             report.lost.append((bad, problem))
@@ -118,36 +119,24 @@ def repair(
     return report
 
 
-class _Makers:
-    """The installed extractors that made given features, each looked for once."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._found: dict[Fingerprint, Extractor | str] = {}
-
-    def of(self, fingerprint: Fingerprint) -> Extractor | str:
-        """The extractor; or why there is none."""
-        if fingerprint not in self._found:
-            self._found[fingerprint] = self._find(fingerprint)
-        return self._found[fingerprint]
-
-    def _find(self, fingerprint: Fingerprint) -> Extractor | str:
-        name = fingerprint.name
-        if is_imported(fingerprint):
-            return f"{name!r} was imported: import it again"
-        try:
-            cls = self._registry.extractor(name)
-            extractor = make_extractor(cls, fingerprint.parameters)
-            if extractor.dtype != fingerprint.dtype:
-                extractor = make_extractor(cls, fingerprint.parameters, fingerprint.dtype)
-            made = fingerprint_of(extractor)
-        except UnknownNameError:
-            return f"no extractor {name!r} with these parameters is installed (-p loads a plugin)"
-        except FusionError as error:
-            return f"the extractor {name!r} can't be made: {error.message}"
-        if made == fingerprint:
-            return extractor
-        return f"{name!r} as installed makes another feature: {_differing(fingerprint, made)}"
+def _maker_of(registry: Registry, fingerprint: Fingerprint) -> Extractor | str:
+    """The installed extractor that made a feature; or why there is none."""
+    name = fingerprint.name
+    if is_imported(fingerprint):
+        return f"{name!r} was imported: import it again"
+    try:
+        cls = registry.extractor(name)
+        extractor = make_extractor(cls, fingerprint.parameters)
+        if extractor.dtype != fingerprint.dtype:
+            extractor = make_extractor(cls, fingerprint.parameters, fingerprint.dtype)
+        made = fingerprint_of(extractor)
+    except UnknownNameError:
+        return f"no extractor {name!r} with these parameters is installed (-p loads a plugin)"
+    except FusionError as error:
+        return f"the extractor {name!r} can't be made: {error.message}"
+    if made == fingerprint:
+        return extractor
+    return f"{name!r} as installed makes another feature: {_differing(fingerprint, made)}"
 
 
 def _differing(stored: Fingerprint, made: Fingerprint) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...display.units import count, size
+from ...runs.request import requested_config
 from .. import plugin_options, registry_from
-from ..request import data_options, parse_dtypes, parse_features
-from . import serve as serving
-from . import transfer, upkeep, why
+from ..options import data_options, json_option
+from ..output import echo_json, warn
+from . import serve, transfer, upkeep, why
 
 if TYPE_CHECKING:
     from ....cache import FeatureCache
@@ -23,21 +24,14 @@ def command() -> None:
     """Precompute features, keep them sound and in bounds, share them."""
 
 
-for _module in (upkeep, transfer, serving):
-    for _command in _module.COMMANDS:
-        command.add_command(_command)
-command.add_command(why.command)
+for _command in (*upkeep.COMMANDS, *transfer.COMMANDS, serve.command, why.command):
+    command.add_command(_command)
 
 
 @command.command("build", short_help="Compute the features of a corpus that are missing.")
 @data_options
-@click.option(
-    "--executor",
-    type=click.Choice(["processes", "dask", "ray"]),
-    default="processes",
-    show_default=True,
-    help="Where to compute.",
-)
+@click.option("--executor", type=click.Choice(["processes", "dask", "ray"]), default="processes",
+              show_default=True, help="Where to compute.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Of the Dask scheduler or Ray cluster.")
 @click.option("--shard", "part", metavar="I/N", default="1/1",
               help="Compute the I-th of N parts (1 to N) of the corpus only.")  # fmt: skip
@@ -58,21 +52,10 @@ def build(ctx: click.Context, /, **options: Any) -> None:
     """
     from ....cache import FeatureCache
     from ...display.run import Display, print_build
-    from ...registry.parameters import parse_settings
-    from ...runs.config import RunConfig
     from ...runs.feature_build import build_cache
 
     registry = registry_from(ctx)
-    config = RunConfig(
-        data=options["data"],
-        labels=options["labels"],
-        features=parse_features(options["features"]),
-        settings=parse_settings(options["settings"]),
-        plugins=registry.requests,
-        cache=options["cache"],
-        strict=options["strict"],
-        dtypes=parse_dtypes(options["dtypes"]),
-    )
+    config = requested_config(options, registry)
     part = _part(options["part"])
     with Display(quiet=options["quiet"]) as display:
         report = build_cache(
@@ -104,11 +87,9 @@ def _part(text: str) -> tuple[int, int]:
 
 
 @command.command("info", short_help="What is stored: sizes, corpora, cost, hit rate.")
-@click.option(
-    "--cache", "root", metavar="DIR|URL",
-    help="Cache folder, or another machine's cache. [default: the user's]",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--cache", "root", metavar="DIR|URL",
+              help="Cache folder, or another machine's cache. [default: the user's]")  # fmt: skip
+@json_option()
 def info(root: str | None, as_json: bool) -> None:
     """What is stored: features, their parameters, items, sizes, what they cost."""
     from ....cache import FeatureCache
@@ -119,7 +100,7 @@ def info(root: str | None, as_json: bool) -> None:
     if as_json:
         listing = [_plain(feature) for feature in features]
         summary = {"root": where, **_in_all(cache, features)}
-        click.echo(json.dumps({**summary, "features": listing}, indent=1))
+        echo_json({**summary, "features": listing})
         return
     click.echo(where)
     if not features:
@@ -143,7 +124,7 @@ def info(root: str | None, as_json: bool) -> None:
     if features:
         click.echo(_in_all_text(_in_all(cache, features)))
     for problem in cache.problems:
-        click.echo(click.style("warning: ", fg="yellow") + problem.line, err=True)
+        warn(problem.line)
 
 
 def _plain(feature: FeatureInfo) -> dict[str, Any]:

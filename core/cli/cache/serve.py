@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
+from ..options import local_cache_option
+
 
 @click.command("serve", short_help="Let other machines read it over HTTP.")
-@click.option("--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]")
+@local_cache_option
 @click.option("--port", type=int, default=0, metavar="P", help="Port. [default: a free one]")
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="H",
-    help="Address to listen at; 0.0.0.0 is all of this machine's.",
-)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="H",
+              help="Address to listen at; 0.0.0.0 is all of this machine's.")  # fmt: skip
 @click.option("--token-file", metavar="FILE", help="Clients must know the first line of FILE.")
-def serve(root: str | None, port: int, host: str, token_file: str | None) -> None:
+def command(root: str | None, port: int, host: str, token_file: str | None) -> None:
     """Let other machines read this cache over HTTP. Nobody can change it.
 
     Only this machine can reach it, unless --host says otherwise; then a token is needed. The
@@ -26,7 +26,7 @@ def serve(root: str | None, port: int, host: str, token_file: str | None) -> Non
     fusion cache serve --port 8300
     fusion cache serve --port 8300 --host 0.0.0.0 --token-file ~/.fusion-token
     """
-    from ....cache.exchange.server import serve as serve_folder
+    from ....cache.exchange.server import serve
     from ....cache.remote.tokens import TOKEN_FILE, read_token
     from ....cache.store import local_cache
 
@@ -38,7 +38,4 @@ def serve(root: str | None, port: int, host: str, token_file: str | None) -> Non
         secret = f"{TOKEN_FILE}=FILE " if token else ""
         click.echo(f"to read it: {secret}fusion run --cache {url}")
 
-    serve_folder(cache.root, host=host, port=port, token=token, on_start=started)
-
-
-COMMANDS: list[click.Command] = [serve]
+    serve(cache.root, host=host, port=port, token=token, on_start=started)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...display.units import count, shortened, size
 from .. import plugin_options, registry_from
+from ..options import local_cache_option
+from ..output import warn
 
 if TYPE_CHECKING:
     from ....cache import Fingerprint
@@ -25,7 +28,7 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 @click.option("--format", "form", type=click.Choice(["hdf5", "npy"]),
               help="[default: as OUT ends, .h5, .hdf5 or .npy]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace OUT where it is there already.")
-@click.option("--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]")
+@local_cache_option
 def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str | None) -> None:
     """Write FEATURE, all its arrays, to plain files that any tool can read.
 
@@ -41,7 +44,6 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
     from ....cache.store import local_cache
     from ....cache.upkeep.naming import find_feature
     from ...contracts.errors import ParameterError
-    from ...display.units import size
 
     path = Path(out).expanduser()
     form = form or form_of(path)
@@ -51,10 +53,10 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
         )
     cache = local_cache(root)
     fingerprint = find_feature(cache, feature)
-    count = export_feature(cache, fingerprint, path, form=form, overwrite=overwrite)
+    number = export_feature(cache, fingerprint, path, form=form, overwrite=overwrite)
     files = files_of(path, form)
     click.echo(
-        f"{_arrays(count, fingerprint)} written to "
+        f"{_arrays(number, fingerprint)} written to "
         f"{' and '.join(map(str, files))} ({size(sum(file.stat().st_size for file in files))})"
     )
 
@@ -72,14 +74,7 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
 @plugin_options
 @click.pass_context
 def import_(
-    ctx: click.Context,
-    name: str,
-    source: str,
-    version: str,
-    dataset: str | None,
-    root: str | None,
-    dtype: str | None,
-    cache_root: str | None,
+    ctx: click.Context, /, name: str, source: str, cache_root: str | None, **options: Any
 ) -> None:
     """Store features of any kind that another tool made, to be fused under NAME.
 
@@ -99,28 +94,16 @@ def import_(
     """
     from ....cache.exchange.imports import import_feature
     from ....cache.store import local_cache
-    from ...display.units import shortened
 
     _check_name(name, registry_from(ctx))
-    report = import_feature(
-        local_cache(cache_root, must_exist=False),
-        name,
-        source,
-        version=version,
-        dtype=dtype,
-        dataset=dataset,
-        root=root,
-    )
+    report = import_feature(local_cache(cache_root, must_exist=False), name, source, **options)
     click.echo(_summary(report))
     if report.unused:
         click.echo(f"columns not used: {', '.join(report.unused)}")
     if not _KEY.fullmatch(report.first_key):
-        click.echo(
-            click.style("warning: ", fg="yellow")
-            + f"The keys, such as {shortened(report.first_key)!r}, are no digests of "
-            "recordings: fusion run will not find these arrays. Leave the keys out, and give the "
-            "paths.",
-            err=True,
+        warn(
+            f"The keys, such as {shortened(report.first_key)!r}, are no digests of recordings: "
+            "fusion run will not find these arrays. Leave the keys out, and give the paths."
         )
 
 
@@ -137,8 +120,6 @@ def _check_name(name: str, registry: Registry) -> None:
 
 
 def _summary(report: ImportReport) -> str:
-    from ...display.units import count
-
     made = report.fingerprint
     text = f"{_arrays(report.stored, made)} stored as {made.name!r} version {made.version}"
     if report.present:
@@ -150,8 +131,6 @@ def _summary(report: ImportReport) -> str:
 
 
 def _arrays(number: int, made: Fingerprint) -> str:
-    from ...display.units import count
-
     return f"{count(number, 'array')} of shape {made.shape}, {made.dtype},"
 
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ...display.progress import bar
+from ...display.units import count, parse_duration, parse_size, shortened, size
 from .. import plugin_options, registry_from
+from ..options import local_cache_option
+from ..output import warn
 
 if TYPE_CHECKING:
     from ....cache import FeatureCache, Fingerprint
     from ....cache.shards.codecs import Codec
+    from ....cache.shards.info import Problem
     from ....cache.upkeep.gc import FeatureGc
-    from ....cache.upkeep.rewrite import PackReport
+    from ....cache.upkeep.rewrite import OnBytes, PackReport
     from ....cache.upkeep.verify import BadItem, VerifyReport
     from ...workflows.cache_upkeep import Garbage, RepairReport
 
-_CACHE = click.option("--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]")
-_FEATURES = click.option(
-    "--feature", "features", multiple=True, metavar="NAME[-ID]",
-    help="Only this feature. May be repeated.",
-)  # fmt: skip
+_FEATURES = click.option("--feature", "features", multiple=True, metavar="NAME[-ID]",
+                         help="Only this feature. May be repeated.")  # fmt: skip
 
 
 # -- verify --------------------------------------------------------------------------
@@ -31,7 +34,7 @@ _FEATURES = click.option(
 @click.option("--repair", is_flag=True, help="Drop what is damaged, and compute it again.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
               help="Processes that compute. [default: one per core]")  # fmt: skip
-@_CACHE
+@local_cache_option
 @plugin_options
 @click.pass_context
 def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None) -> int:
@@ -45,7 +48,6 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
     """
     from ....cache.store import local_cache
     from ....cache.upkeep.verify import verify as verify_cache
-    from ...display.progress import bar
 
     cache = local_cache(root)
     with bar("reading", of_bytes=True) as advance:
@@ -69,12 +71,9 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
 
 
 def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
-    from ...display.units import count, size
-
-    for problem in report.aside:
-        _warn(f"left alone: {problem.line}")
+    _warn_of(report.aside)
     for file in report.bad_files:
-        click.echo(f"{_file(cache, file.path)}: {file.reason}")
+        click.echo(f"{file.path.relative_to(cache.root)}: {file.reason}")
     for item in report.bad_items:
         click.echo(f"{_item(item)}: {item.reason}")
     found = f"{len(report.bad_items)} bad" if report.bad_items else "none bad"
@@ -87,8 +86,6 @@ def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
 
 
 def _print_repaired(report: VerifyReport, repaired: RepairReport) -> None:
-    from ...display.units import count
-
     for item, reason in repaired.lost:
         click.echo(f"{_item(item)}: dropped; {reason}")
     for text in repaired.left:
@@ -101,8 +98,6 @@ def _print_repaired(report: VerifyReport, repaired: RepairReport) -> None:
 
 
 def _item(item: BadItem) -> str:
-    from ...display.units import shortened
-
     recording = item.origin or f"key {shortened(item.key)}"
     return f"{_feature(item.fingerprint)}, {recording}, in {item.path.name}"
 
@@ -121,16 +116,11 @@ def _item(item: BadItem) -> str:
 @click.option("--forget", is_flag=True,
               help="Forget runs that can't be seen: of other machines, not mounted.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@_CACHE
+@local_cache_option
 def gc(
-    older_than: str | None,
-    max_size: str | None,
-    folders: tuple[str, ...],
-    imported: bool,
-    forget: bool,
-    dry_run: bool,
-    root: str | None,
-) -> int:
+    older_than: str | None, max_size: str | None, folders: tuple[str, ...], root: str | None,
+    **options: bool,
+) -> int:  # fmt: skip
     """Remove what no run needs, by age or to a budget.
 
     What run directories need is kept always: of the runs that used this cache, finished or not,
@@ -143,8 +133,6 @@ def gc(
     fusion cache gc --max-size 10GB --runs ~/experiments
     """
     from ....cache.store import local_cache
-    from ...display.progress import bar
-    from ...display.units import parse_duration, parse_size
     from ...workflows.cache_upkeep import collect_garbage
 
     age = None if older_than is None else parse_duration(older_than, "--older-than")
@@ -156,20 +144,16 @@ def gc(
             folders=[Path(folder).expanduser() for folder in folders],
             older_than=age,
             max_bytes=budget,
-            imported=imported,
-            forget=forget,
-            dry_run=dry_run,
             on_progress=advance,
+            **options,
         )
-    for problem in garbage.report.left:
-        _warn(f"left alone: {problem.line}")
-    _print_garbage(cache, garbage, dry_run, bounded=age is not None or budget is not None)
+    _warn_of(garbage.report.left)
+    bounded = age is not None or budget is not None
+    _print_garbage(cache, garbage, options["dry_run"], bounded=bounded)
     return 1 if garbage.report.missed else 0
 
 
 def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, bounded: bool) -> None:
-    from ...display.units import count, size
-
     report = garbage.report
     done = "would be removed" if dry_run else "removed"
     click.echo(
@@ -193,13 +177,11 @@ def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, boun
         needed = sum(feature.referenced_bytes for feature in report.features)
         late = sum(feature.unreferenced_bytes for feature in report.features)
         lately = f", {size(late)} were used lately (--older-than 0 removes them)" if late else ""
-        _warn(f"The budget is missed by {size(report.missed)}: {size(needed)} are needed{lately}.")
+        warn(f"The budget is missed by {size(report.missed)}: {size(needed)} are needed{lately}.")
 
 
 def _fate(feature: FeatureGc, garbage: Garbage, done: str, bounded: bool) -> list[str]:
     """What becomes of a feature's items, and why."""
-    from ...display.units import count, size
-
     id = feature.fingerprint.id
     lines = []
     if feature.removed:
@@ -231,63 +213,57 @@ def _fate(feature: FeatureGc, garbage: Garbage, done: str, bounded: bool) -> lis
 @click.option("--codec", type=click.Choice(["zstd", "blosc2"]), default="zstd",
               show_default=True, help="Both lose nothing.")  # fmt: skip
 @_FEATURES
-@_CACHE
+@local_cache_option
 def pack(codec: Codec, features: tuple[str, ...], root: str | None) -> int:
     """Compress features that are seldom used. They stay readable, but more slowly.
 
     Needs hdf5plugin, also to read what is packed: pip install 'modal-fusion[pack]'.
     """
-    from ....cache.store import local_cache
-    from ....cache.upkeep.rewrite import pack as pack_cache
-    from ...display.progress import bar
+    from ....cache.upkeep import rewrite
 
-    cache = local_cache(root)
-    with bar("packing", of_bytes=True) as advance:
-        report = pack_cache(cache, codec, _chosen(cache, features), advance)
-    return _print_packed(cache, report, "packed")
+    return _rewrite(
+        "pack", root, features, lambda cache, chosen, tell: rewrite.pack(cache, codec, chosen, tell)
+    )
 
 
 @click.command("unpack")
 @_FEATURES
-@_CACHE
+@local_cache_option
 def unpack(features: tuple[str, ...], root: str | None) -> int:
     """Make packed features fast again."""
-    from ....cache.store import local_cache
     from ....cache.upkeep.rewrite import unpack as unpack_cache
-    from ...display.progress import bar
 
-    cache = local_cache(root)
-    with bar("unpacking", of_bytes=True) as advance:
-        report = unpack_cache(cache, _chosen(cache, features), advance)
-    return _print_packed(cache, report, "unpacked")
+    return _rewrite("unpack", root, features, unpack_cache)
 
 
-def _chosen(cache: FeatureCache, features: tuple[str, ...]) -> list[Fingerprint] | None:
+def _rewrite(
+    verb: str,
+    root: str | None,
+    features: tuple[str, ...],
+    rewrite: Callable[[FeatureCache, list[Fingerprint] | None, OnBytes], PackReport],
+) -> int:
+    """Rewrite the features that were named, or all, and print what came of it."""
+    from ....cache.store import local_cache
     from ....cache.upkeep.naming import find_feature
 
-    return list(dict.fromkeys(find_feature(cache, text) for text in features)) or None
-
-
-def _print_packed(cache: FeatureCache, report: PackReport, done: str) -> int:
-    from ...display.units import count, size
-
-    for problem in report.left:
-        _warn(f"left alone: {problem.line}")
+    cache = local_cache(root)
+    chosen = list(dict.fromkeys(find_feature(cache, text) for text in features)) or None
+    with bar(f"{verb}ing", of_bytes=True) as advance:
+        report = rewrite(cache, chosen, advance)
+    _warn_of(report.left)
     sizes = f": {size(report.before)} before, {size(report.after)} now" if report.shards else ""
-    click.echo(f"{cache.root}: {count(report.shards, 'shard')} {done}{sizes}")
+    click.echo(f"{cache.root}: {count(report.shards, 'shard')} {verb}ed{sizes}")
     return 1 if report.left else 0
+
+
+def _warn_of(left: Iterable[Problem]) -> None:
+    """What was left as it is."""
+    for problem in left:
+        warn(f"left alone: {problem.line}")
 
 
 def _feature(fingerprint: Fingerprint) -> str:
     return f"{fingerprint.name} {fingerprint.id[:8]}"
-
-
-def _file(cache: FeatureCache, path: Path) -> str:
-    return str(path.relative_to(cache.root))
-
-
-def _warn(text: str) -> None:
-    click.echo(click.style("warning: ", fg="yellow") + text, err=True)
 
 
 COMMANDS: list[click.Command] = [verify, gc, pack, unpack]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import open_run, plugin_options, registry_from
+from ..options import json_option
+from ..output import echo_json
 
 if TYPE_CHECKING:
     from ....cache.fingerprint import JSON
@@ -29,7 +31,7 @@ _SHOWN = 3  # names of clips
 @click.option("--cache", metavar="DIR|URL",
               help="Cache folder, or another machine's cache to look in, too. "
               "[default: the user's, or the run's]")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option()
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> int:
@@ -49,7 +51,7 @@ def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -
     else:
         reasons, changed, absent = _of_clip(ctx, target, options), {}, {}
     if as_json:
-        click.echo(json.dumps({**_plain(reasons, changed), "absent": absent}, indent=1))
+        echo_json({**_plain(reasons, changed), "absent": absent})
     else:
         for feature, fields in changed.items():
             click.echo(f"{feature} would be made another way today than when the run was made:")
@@ -62,21 +64,11 @@ def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -
 
 
 def _of_clip(ctx: click.Context, target: str, options: dict[str, Any]) -> list[Reason]:
-    from ...registry.parameters import parse_settings
-    from ...runs.config import RunConfig
+    from ...runs.request import requested_config
     from ...workflows.cache_status import why_clip
-    from ..request import parse_dtypes, parse_features
 
     registry = registry_from(ctx)
-    config = RunConfig(
-        data=(),
-        features=parse_features(options["features"]),
-        settings=parse_settings(options["settings"]),
-        plugins=registry.requests,
-        cache=options["cache"],
-        dtypes=parse_dtypes(options["dtypes"]),
-    )
-    return why_clip(config, registry, target)
+    return why_clip(requested_config({"data": (), **options}, registry), registry, target)
 
 
 def _clips(count: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import plugin_options, registry_from
+from ..options import json_option
 
 if TYPE_CHECKING:
     from ...registry.registry import Entry, Registry
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="NAME.PARAMETER=VALUE",
     help="Check a plugin with other parameters than its defaults. May be repeated.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option()
 @plugin_options
 @click.pass_context
 def command(

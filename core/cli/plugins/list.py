@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import plugin_options, registry_from
+from ..options import json_option
+from ..output import echo_json
 
 if TYPE_CHECKING:
     from ...registry.problems import Problem, Source
@@ -21,7 +22,7 @@ _LONGEST = 28  # of a cell that a column makes room for; the rest of a longer on
 
 
 @click.command("list", short_help="Every plugin: status, version, origin, hooks.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option()
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -32,7 +33,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """
     registry = registry_from(ctx, silent=True)  # what is broken has a row
     if as_json:
-        click.echo(json.dumps(_listing(registry), indent=1))
+        echo_json(_listing(registry))
         return
     terminal = sys.stdout.isatty()
     for line in _lines(registry, shutil.get_terminal_size().columns if terminal else 0):

@@ -13,10 +13,8 @@ from .. import plugin_options, registry_from
 @click.command("new")
 @click.argument("kind", metavar="KIND")
 @click.argument("name")
-@click.option(
-    "--dir", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-    help="Where to put it, a new or empty folder. [default: fusion-NAME]",
-)  # fmt: skip
+@click.option("--dir", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Where to put it, a new or empty folder. [default: fusion-NAME]")  # fmt: skip
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, kind: str, name: str, folder: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""What one tries a new plugin with, by its kind."""
+"""What a new plugin is called and tried with, by its kind."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from ...registry.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Commands for a new plugin of one kind, called `my_plugin`.
+    """Words and commands for a new plugin of one kind.
 
-    Words in capitals stand for the plugin of that kind that a run uses by itself.
+    In commands ``{plugin}`` stands for its name, and words in capitals for the plugin of that
+    kind that a run uses by itself.
 
     Attributes
     ----------
+    title : str
+        What it is.
+    summary : str
+        What the plugin that is made does.
     run : str
         What shows it at work, in a minute or two.
     judge : tuple of str
@@ -27,63 +32,79 @@ class Kind:
         What holds it to its contract.
     """
 
+    title: str
+    summary: str
     run: str
     judge: tuple[str, ...]
     judged: str
-    check: tuple[str, ...] = ("fusion plugins check my_plugin",)
+    check: tuple[str, ...] = ("fusion plugins check {plugin}",)
 
 
 _DEMO = "Figures on the demo corpus are evidence of nothing: give `--data PATH`."
 
 KINDS: Mapping[str, Kind] = {
     "strategy": Kind(
-        "fusion run --strategy my_plugin --epochs 5",
-        ("fusion compare --strategies my_plugin,STRATEGY --folds 4",),
+        "A fusion strategy",
+        "what any modality says loudly counts",
+        "fusion run --strategy {plugin} --epochs 5",
+        ("fusion compare --strategies {plugin},{STRATEGY} --folds 4",),
         f"It beside another strategy and the controls, under one budget. {_DEMO}",
     ),
     "balancer": Kind(
-        "fusion run --balance my_plugin --epochs 5",
-        ("fusion compare --balancers none,my_plugin --folds 4",),
+        "A balancer",
+        "who is ahead in one epoch takes shorter steps in the next",
+        "fusion run --balance {plugin} --epochs 5",
+        ("fusion compare --balancers none,{plugin} --folds 4",),
         f"The training with it and without, and the controls, under one budget. {_DEMO}",
     ),
     "extractor": Kind(
-        "fusion run --features EXTRACTOR,my_plugin --epochs 5",
-        ("fusion run --features EXTRACTOR,my_plugin --folds 4",),
+        "An extractor",
+        "how loud a recording is and how often it crosses zero, part by part",
+        "fusion run --features {EXTRACTOR},{plugin} --epochs 5",
+        ("fusion run --features {EXTRACTOR},{plugin} --folds 4",),
         f"The new modality alone, the other alone, and the two fused. {_DEMO}",
     ),
     "branch": Kind(
-        "fusion run --branch EXTRACTOR=my_plugin --epochs 5",
+        "A branch",
+        "convolutions along time, then mean and deviation over it",
+        "fusion run --branch {EXTRACTOR}={plugin} --epochs 5",
         (
-            "fusion run --branch EXTRACTOR=my_plugin --folds 4 --out runs/mine",
+            "fusion run --branch {EXTRACTOR}={plugin} --folds 4 --out runs/mine",
             "fusion run --folds 4 --out runs/theirs",
             "fusion report runs/mine runs/theirs",
         ),
         f"The modality alone, and fused, with this branch and with its own. {_DEMO}",
     ),
     "corpus": Kind(
-        "fusion run --data my_plugin=samples --epochs 5",
-        ("fusion run --data my_plugin=PATH --folds 4",),
+        "A corpus",
+        "recordings in a folder per speaker, the emotion in the file's name",
+        "fusion run --data {plugin}=samples --epochs 5",
+        ("fusion run --data {plugin}=PATH --folds 4",),
         "Every clip of the corpus tested once. `samples`, which the tests make, holds tones.",
         (
-            "python tests/test_my_plugin.py samples",
-            "fusion plugins check my_plugin --data samples",
+            "python tests/test_{plugin}.py samples",
+            "fusion plugins check {plugin} --data samples",
         ),
     ),
     "tracker": Kind(
-        "fusion run --tracker my_plugin --epochs 5",
-        ("fusion run --tracker my_plugin",),
+        "A tracker",
+        "the figures of every epoch as one table",
+        "fusion run --tracker {plugin} --epochs 5",
+        ("fusion run --tracker {plugin}",),
         "After a whole run, what it wrote should hold every epoch of each training.",
     ),
     "remedy": Kind(
-        "fusion repair --strategy STRATEGY --epochs 5 --steps my_plugin --out repairs/first",
-        ("fusion repair --data PATH --strategy STRATEGY --out repairs/mine",),
+        "A remedy",
+        "a change of a configuration that `fusion repair` may try",
+        "fusion repair --strategy {STRATEGY} --epochs 5 --steps {plugin} --out repairs/first",
+        ("fusion repair --data PATH --strategy {STRATEGY} --out repairs/mine",),
         "The whole ladder: this remedy is tried first where one of its faults was found.",
     ),
 }
 
 
 def kind_of(name: str) -> Kind:
-    """The commands for a kind.
+    """The words and commands for a kind.
 
     Raises
     ------

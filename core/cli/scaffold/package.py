@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...contracts.errors import UserError
-from ...registry.registry import Registry
-from . import texts
+from ...registry.registry import HOOKS, Registry
 from .kinds import companions, kind_of
 from .names import Names, check_name, names_for
+
+# File of the package -> its template.
+_FILES = {
+    "{module}.py": "{kind}.py.j2",
+    "tests/test_{plugin}.py": "test_{kind}.py.j2",
+    "pyproject.toml": "pyproject.toml.j2",
+    "README.md": "README.md.j2",
+    ".github/workflows/test.yml": "test.yml.j2",
+    ".gitignore": "gitignore.j2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,99 +76,59 @@ def make_package(
     UserError
         If the folder has something in it or can't be written.
     """
-    commands = kind_of(kind)
+    kind_of(kind)
     registry = Registry() if registry is None else registry
     check_name(kind, name, registry)
-    source = template(kind)
-    names = names_for(kind, name, source)
+    beside = companions(registry)
+    names = names_for(kind, name, source_of(kind))
     folder = Path(names.distribution) if folder is None else folder
     _check_folder(folder)
-    beside = companions(registry)
-    content = render(kind, names, source, beside)
+    words = _words(kind, names, beside)
+    own = {**asdict(names), "kind": kind}
+    content = {
+        file.format_map(own): _rendered(template.format_map(own), words)
+        for file, template in _FILES.items()
+    }
     _write(content, folder)
-    own = tuple(_filled(line, names, beside) for line in (*commands.check, commands.run))
-    return Package(
-        folder,
-        names,
-        tuple(content),
-        (
-            'python -m pip install -e ".[test]"',
-            "python -m pytest",
-            *own,
-        ),
-    )
+    commands = ('python -m pip install -e ".[test]"', "python -m pytest", *words["check"])
+    return Package(folder, names, tuple(content), (*commands, words["run"]))
 
 
-def template(name: str) -> str:
-    """The source of a template module."""
-    return (files(__package__) / "templates" / f"{name}.py").read_text(encoding="utf-8")
+def source_of(kind: str) -> str:
+    """The module of a new plugin, before it has a name of its own."""
+    names = Names("my_plugin", "fusion_my_plugin", "fusion-my-plugin", "MyPlugin")
+    return _rendered(f"{kind}.py.j2", _words(kind, names, {"EXTRACTOR": "", "STRATEGY": ""}))
 
 
-def render(kind: str, names: Names, source: str, beside: Mapping[str, str]) -> Mapping[str, str]:
-    """Path -> content of every file of the package.
+def _words(kind: str, names: Names, beside: Mapping[str, str]) -> dict[str, Any]:
+    """What templates may name, and the commands with the plugin in them."""
+    chosen = kind_of(kind)
 
-    Parameters
-    ----------
-    kind : str
-        Kind of the plugin.
-    names : Names
-        What is filled in for `my_plugin`.
-    source : str
-        The template of the plugin.
-    beside : mapping
-        Words in capitals -> what stands for them in commands.
-    """
-    commands = kind_of(kind)
-    words = {
-        "KIND": kind,
-        "SUMMARY": _summary(source),
-        "VERSION": version("modal-fusion"),
-        "CHECK": "\n".join(commands.check),
-        "RUN": commands.run,
-        "JUDGED": commands.judged,
-        "JUDGE": "\n".join(commands.judge),
+    def filled(command: str) -> str:
+        return command.format(plugin=names.plugin, **beside)
+
+    return {
+        **asdict(names),
+        **asdict(chosen),
+        "kind": kind,
+        "hook": HOOKS[kind],
+        "contract": kind.capitalize(),
+        "fusion_version": version("modal-fusion"),
+        "run": filled(chosen.run),
+        "judge": [filled(command) for command in chosen.judge],
+        "check": [filled(command) for command in chosen.check],
     }
-    plain = {
-        f"{names.module}.py": source,
-        f"tests/test_{names.plugin}.py": _from_module(template(f"test_{kind}")),
-        "pyproject.toml": texts.PYPROJECT,
-        "README.md": texts.README,
-        ".github/workflows/test.yml": texts.WORKFLOW,
-        ".gitignore": texts.GITIGNORE,
-    }
-    return {path: _filled(text, names, words, beside) for path, text in plain.items()}
 
 
-def _summary(source: str) -> str:
-    """What the module's docstring says behind the colon, as a sentence without its full stop."""
-    first = source.splitlines()[0].strip('"').rstrip(".")
-    text = first.partition(": ")[2]
-    return text[:1].upper() + text[1:]
-
-
-def _from_module(test: str) -> str:
-    """In the package a test imports from its module, not from a sibling."""
-    return re.sub(r"^from \.\w+ import", "from fusion_my_plugin import", test, flags=re.MULTILINE)
-
-
-def _filled(text: str, names: Names, *words: Mapping[str, str]) -> str:
-    """Words in capitals first, each mapping into what the one before left; then the names."""
-    for mapping in words:
-        text = _replaced(text, {rf"\b{word}\b": value for word, value in mapping.items()})
-    return _replaced(
-        text,
-        {
-            "my-plugin": names.distribution.removeprefix("fusion-"),
-            "MyPlugin": names.cls,
-            "my_plugin": names.plugin,
-        },
+def _rendered(template: str, words: Mapping[str, Any]) -> str:
+    """A template with everything filled in; a word that it lacks is an error."""
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
-
-
-def _replaced(text: str, values: Mapping[str, str]) -> str:
-    for pattern, value in values.items():
-        text = re.sub(pattern, value.replace("\\", r"\\"), text)
-    return text
+    return environment.get_template(template).render(words)
 
 
 def _check_folder(folder: Path) -> None:
@@ -180,21 +149,20 @@ def _check_folder(folder: Path) -> None:
 def _write(content: Mapping[str, str], folder: Path) -> None:
     """All files, by way of a folder beside it: what is half done is never seen."""
     whole = folder.resolve()
-    staging = whole.with_name(f".{whole.name}.{os.getpid()}")
     try:
-        for path, text in content.items():
-            file = staging / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8", newline="\n")
-        if whole.is_dir():  # an empty one, which may be where somebody stands
-            for part in list(staging.iterdir()):
-                part.rename(whole / part.name)
-        else:
-            staging.rename(whole)
+        with TemporaryDirectory(prefix=f".{whole.name}.", dir=whole.parent) as staging:
+            made = Path(staging) / whole.name
+            for path, text in content.items():
+                file = made / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8", newline="\n")
+            if whole.is_dir():  # an empty one, which may be where somebody stands
+                for part in list(made.iterdir()):
+                    part.rename(whole / part.name)
+            else:
+                made.rename(whole)
     except OSError as error:
         raise UserError(
             f"{whole} can't be written: {error.strerror}.",
             hint="Give a folder where you may write: --dir FOLDER",
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fusion
 from fusion.core.cli.scaffold.kinds import KINDS, companions
 from fusion.core.cli.scaffold.names import check_name, names_for
-from fusion.core.cli.scaffold.package import make_package, template
+from fusion.core.cli.scaffold.package import make_package, source_of
 from fusion.core.contracts.errors import ParameterError, UnknownNameError, UserError
 from fusion.core.registry.registry import HOOKS, Registry
 from fusion.core.testing.suite_index import SUITES
@@ -95,9 +97,9 @@ def test_what_follows_from_a_name(name: str) -> None:
 
 
 def test_a_class_does_not_hide_what_its_module_uses() -> None:
-    assert names_for("branch", "tensor", template("branch")).cls == "TensorBranch"
-    assert names_for("strategy", "none", template("strategy")).cls == "NoneStrategy"
-    assert names_for("tracker", "my_gate", template("tracker")).cls == "MyGate"
+    assert names_for("branch", "tensor", source_of("branch")).cls == "TensorBranch"
+    assert names_for("strategy", "none", source_of("strategy")).cls == "NoneStrategy"
+    assert names_for("tracker", "my_gate", source_of("tracker")).cls == "MyGate"
 
 
 # -- what is in a package --------------------------------------------------------------
@@ -120,13 +122,15 @@ def packages(
 
 
 def test_nothing_is_left_to_fill_in(packages: dict[str, Path]) -> None:
-    capitals = re.compile(r"\b(KIND|SUMMARY|VERSION|RUN|CHECK|JUDGED?|EXTRACTOR|STRATEGY)\b")
+    unfilled = re.compile(
+        r"(?<!\$)\{\{|\{%|\{#|\b(KIND|SUMMARY|VERSION|RUN|CHECK|JUDGED?|EXTRACTOR|STRATEGY)\b"
+    )
     for folder in packages.values():
         for file in folder.rglob("*"):
             if file.is_file():
                 text = file.read_text()
                 assert not re.search(r"my.?plugin", text, re.IGNORECASE), file
-                assert not capitals.search(text), file
+                assert not unfilled.search(text), file
                 assert text.endswith("\n") and not text.endswith("\n\n")
 
 
@@ -160,6 +164,23 @@ def test_it_is_linted_and_formatted(packages: dict[str, Path]) -> None:
         ended = subprocess.run(
             [sys.executable, "-m", "ruff", *arguments, "--no-cache", home],
             capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.slow
+def test_it_is_typed(packages: dict[str, Path], tmp_path: Path) -> None:
+    """By the strict rules of this repository."""
+    pytest.importorskip("mypy")
+    root = Path(fusion.__file__).parent
+    (tmp_path / "fusion").symlink_to(root)  # an editable installation is not seen
+    for folder in packages.values():
+        files = [str(file) for file in folder.rglob("*.py")]
+        ended = subprocess.run(
+            [sys.executable, "-m", "mypy", "--config-file", str(root / "pyproject.toml"),
+             "--cache-dir", str(tmp_path / "cache"), *files],
+            env={**os.environ, "MYPYPATH": f"{tmp_path}:{folder}"},
+            cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stdout + ended.stderr
 

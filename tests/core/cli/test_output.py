@@ -1,0 +1,47 @@
+"""JSON, warnings and failures of commands, and how to go on after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fusion.core.cli.output import dated_folder, echo_failure, echo_json, resumable, warn
+
+
+def test_json_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_json({"uar": 0.5})
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"uar": 0.5}
+    assert not said.err
+
+
+def test_warnings_and_failures_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("two clips are left out")
+    echo_failure("b\udcff.wav can't be read")  # a name that is no UTF-8
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err == "warning: two clips are left out\nerror: b?.wav can't be read\n"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_how_to_go_on_is_said_where_something_was_begun(
+    begun: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if begun:
+        (tmp_path / "run.json").touch()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        resumable(tmp_path / "run.json", ": fusion run --resume R"),
+    ):
+        raise KeyboardInterrupt
+    said = "\nGo on with: fusion run --resume R\n" if begun else ""
+    assert capsys.readouterr().err == said
+
+
+def test_a_folder_is_called_by_the_time_where_none_is_given() -> None:
+    assert dated_folder("mine", "audits") == Path("mine")
+    named = dated_folder(None, "audits")
+    assert named.parent == Path("audits")
+    assert len(named.name) == len("20260101-120000")
