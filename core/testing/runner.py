@@ -20,9 +20,9 @@ from typing import Any, Literal
 from ..contracts import Plugin
 from ..contracts.errors import ParameterError
 from ..registry.parameters import make
-from .checks.costs import Cost
-from .checks.plugin import PluginSuite
-from .checks.report import CheckEnd, CheckFailed, CheckSkipped, Fault, said, without_pytest
+from .checks.assertions import CheckEnd, CheckFailed, CheckSkipped, Fault, said, without_pytest
+from .checks.declarations import PluginSuite
+from .costs import Cost
 from .suite_index import suite_class
 
 Outcome = Literal["passed", "failed", "skipped"]

@@ -12,7 +12,7 @@ from .. import plugin_options, registry_from
 
 if TYPE_CHECKING:
     from ...registry.registry import Entry, Registry
-    from ...testing.checks.plugin import PluginSuite
+    from ...testing.checks.declarations import PluginSuite
 
     Pair = tuple[Entry, PluginSuite]
 

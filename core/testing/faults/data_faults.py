@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from .faulty import Label, check_share, kind_of, refuse
+from .faulty_class import Label, check_share, kind_of, refuse
 
 if TYPE_CHECKING:
     from ...contracts import Corpus, Extractor

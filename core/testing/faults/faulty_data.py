@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...contracts.data import Clip, Corpus, Extractor, Recording
 from ...contracts.errors import RecordingError
 from ...toolkit.filenames import audio_files
-from .faulty import Label, make_class
+from .faulty_class import Label, make_class
 
 Array = npt.NDArray[Any]
 

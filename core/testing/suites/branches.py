@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from ...contracts import Branch
 from ...registry.parameters import parameters_of
 from ...training.cuda_graphs import CudaTape, Graphs
+from ..checks.assertions import fail, require, running, skip
 from ..checks.devices import DeviceChecks
 from ..checks.network import Case, Inputs
-from ..checks.report import fail, require, running, skip
-from ..checks.tape import CpuTape
-from ..checks.tools import seeded
+from ..checks.tensors import seeded
+from ..graph_capture import CpuTape
 
 # An image, a stack of images, a vector, a sequence.
 _CANDIDATES = ((1, 32, 48), (6, 16, 16), (24,), (12, 20))

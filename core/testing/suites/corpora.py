@@ -14,11 +14,11 @@ from ...contracts import Clip, Corpus, Recording
 from ...contracts.errors import CorpusError
 from ...registry.parameters import make
 from ...toolkit.emotions import SHARED, to_shared
-from ..checks.costs import Cost, seconds_of
-from ..checks.places import contents, strange_places
-from ..checks.plugin import PluginSuite
-from ..checks.report import fail, require, running, said, skip
-from ..checks.tools import listed
+from ..checks.assertions import fail, require, running, said, skip
+from ..checks.declarations import PluginSuite
+from ..checks.samples import contents, strange_places
+from ..checks.tensors import listed
+from ..costs import Cost, seconds_of
 
 
 class CorpusSuite(PluginSuite):

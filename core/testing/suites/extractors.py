@@ -13,16 +13,14 @@ import numpy as np
 from ...contracts import Extractor, Panel, Recording
 from ...contracts.errors import RecordingError
 from ...data.extraction import STORAGE_DTYPES, Extraction
-from ..checks.cached import CachedChecks
-from ..checks.costs import Cost, python_bytes, seconds_of
-from ..checks.elsewhere import computed_elsewhere
-from ..checks.extractions import apart, same_bits
-from ..checks.places import contents
-from ..checks.recordings import Sample, part_and_cut, three_seconds, unreadable
-from ..checks.report import fail, require, running, said, skip
+from ..checks.assertions import fail, require, running, said, skip
+from ..checks.extraction import apart, computed_elsewhere, same_bits
+from ..checks.fingerprints import FingerprintChecks
+from ..checks.samples import Sample, contents, part_and_cut, three_seconds, unreadable
+from ..costs import Cost, python_bytes, seconds_of
 
 
-class ExtractorSuite(CachedChecks):
+class ExtractorSuite(FingerprintChecks):
     """Checks an extractor on small recordings: speech-like, silent, short, long, stereo.
 
     Subclass it in a test file; pytest finds the checks::

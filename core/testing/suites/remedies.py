@@ -13,11 +13,10 @@ from ...contracts import Patient, Prescription, Remedy
 from ...contracts.errors import FusionError
 from ...contracts.train_config import TrainConfig
 from ...registry.parameters import bind
-from ..checks.known import known
-from ..checks.plugin import PluginSuite
+from ..checks.assertions import fail, require, running
+from ..checks.declarations import PluginSuite, installed_plugins
 from ..checks.problem import NAMES
-from ..checks.report import fail, require, running
-from ..checks.tools import listed
+from ..checks.tensors import listed
 
 _FAULTS = set(TITLES)
 
@@ -54,7 +53,7 @@ class RemedySuite(PluginSuite):
     @cached_property
     def there(self) -> dict[str, dict[str, type[Any]]]:
         """Kind -> name -> class of what a remedy may name."""
-        return known(self._plugin(), "branch", "strategy", "balancer")
+        return installed_plugins(self._plugin(), "branch", "strategy", "balancer")
 
     def patients(self) -> Iterator[Patient]:
         """Every strategy, without balancers and with the remedy's own; one modality to three;

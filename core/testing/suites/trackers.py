@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from ...contracts import Tracker
-from ..checks.costs import Cost, seconds_of
-from ..checks.plugin import PluginSuite
-from ..checks.report import require, running
+from ..checks.assertions import require, running
+from ..checks.declarations import PluginSuite
+from ..costs import Cost, seconds_of
 
 _OPEN = "a file or connection that only start opens: ask whether it is there"
 _FIELD = "a field that is not always there, is None, text or nested: scalars_of keeps the numbers"

@@ -11,7 +11,7 @@ from suites import failures
 
 from fusion import Extractor, Recording
 from fusion.core.contracts.errors import ParameterError, RecordingError
-from fusion.core.testing.checks.recordings import RATE, small_recordings, voice
+from fusion.core.testing.checks.samples import RATE, small_recordings, voice
 from fusion.core.toolkit.audio import load_waveform
 from fusion.testing import ExtractorSuite
 

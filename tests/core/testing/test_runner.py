@@ -13,8 +13,8 @@ from right_plugins import Fine, Maps, Picky, Plain, Present
 from fusion import Balancer, Branch, Strategy
 from fusion.core.contracts.errors import CorpusError, ParameterError, UnknownNameError
 from fusion.core.registry.registry import Registry
-from fusion.core.testing.checks import devices, report
-from fusion.core.testing.checks.costs import python_bytes, seconds_of, tensor_bytes
+from fusion.core.testing.checks import assertions, devices
+from fusion.core.testing.costs import python_bytes, seconds_of, tensor_bytes
 from fusion.core.testing.runner import checks_of, costs_of, refusal, run, suite_for
 from fusion.core.testing.selection import chosen, some_recordings, suites_of, third_party
 from fusion.core.testing.suite_index import SUITES, suite_class
@@ -146,7 +146,7 @@ def test_pytest_ends_checks_again_afterwards():
     list(run(suite_for("strategy", Named)))
     with pytest.raises(pytest.fail.Exception, match="its name is 'My Method'"):
         suite_for("strategy", Named).test_name_and_version()
-    with report.without_pytest(), pytest.raises(report.CheckFailed):
+    with assertions.without_pytest(), pytest.raises(assertions.CheckFailed):
         suite_for("strategy", Named).test_name_and_version()
 
 

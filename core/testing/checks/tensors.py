@@ -69,7 +69,8 @@ def equal(a: object, b: object) -> bool:
 
 
 def close(a: Tensor, b: Tensor) -> bool:
-    return torch.allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(b.abs().max())))
+    size = max(1.0, float(b.abs().max()))
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4 * size)
 
 
 def difference(a: Tensor, b: Tensor) -> str:

@@ -13,13 +13,12 @@ from ...contracts import Extractor
 from ...contracts.errors import FusionError
 from ...data.extraction import fingerprint_of
 from ...registry.parameters import make, parameters_of
-from .extractions import ExtractionSuite, apart
-from .known import known
-from .report import fail, require, running, skip
-from .values import other_values
+from .assertions import fail, require, running, skip
+from .declarations import installed_plugins, other_values
+from .extraction import ExtractionSuite, apart
 
 
-class CachedChecks(ExtractionSuite):
+class FingerprintChecks(ExtractionSuite):
     """Shape, dtype, axes and branch as declared; the fingerprint, parameter by parameter."""
 
     def test_declaration(self) -> None:
@@ -151,7 +150,7 @@ class CachedChecks(ExtractionSuite):
         """The branch that it names takes its arrays."""
         extractor = self.made()
         shape, name = tuple(extractor.shape), extractor.default_branch
-        branches = known(self._plugin(), "branch")["branch"]
+        branches = installed_plugins(self._plugin(), "branch")["branch"]
         if name is None:
             require(
                 any(branch.accepts(shape) for branch in branches.values()),

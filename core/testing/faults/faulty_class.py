@@ -111,6 +111,12 @@ def check_share(fault: str, share: float) -> None:
         raise ValueError(f"faults.{fault} needs a share from 0 to 1, and was given {share}.")
 
 
+def check_least(fault: str, name: str, value: int, least: int) -> None:
+    """Refuse a number that is too small."""
+    if value < least:
+        raise ValueError(f"faults.{fault} needs {name} >= {least}, and was given {value}.")
+
+
 def _free(title: str, module: str) -> str:
     """`title`, or the first of ``title2``, ``title3`` ... that `module` does not have yet.
 
