@@ -1,7 +1,10 @@
 """Runs a conformance suite on a plugin, without pytest around it."""
 
+import contextlib
 import functools
 import inspect
+import os
+import sys
 
 import pytest
 
@@ -25,3 +28,14 @@ def failures(suite_class, plugin, *, only=None, **attributes):
             except (AssertionError, pytest.fail.Exception) as error:
                 found.setdefault(name, str(error))
     return found
+
+
+def pytest_says(capsys, folder, text, *options):
+    """What pytest prints of a file ``test_mine.py``, in this process: torch is imported already."""
+    (folder / "test_mine.py").write_text(text)
+    fixed = ["-q", "-c", os.devnull, "--rootdir", str(folder), "--import-mode=importlib"]
+    without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "xdist", "benchmark")]
+    with contextlib.chdir(folder):
+        pytest.main([*fixed, *without, *options, "test_mine.py"])
+    del sys.modules["test_mine"]
+    return capsys.readouterr().out

@@ -30,6 +30,13 @@ from .assertions import fail, require, running, skip
 class PluginSuite:
     """What every plugin declares. Base of the suites for each kind.
 
+    Subclass a suite in a test file; pytest finds the checks::
+
+        from fusion.testing import StrategySuite
+
+        class TestSum(StrategySuite):
+            plugin = Sum
+
     A plugin may say itself what its suite is to know, in a class attribute ``conformance``:
     a dict of the suite's attributes. It holds for every test class of the plugin that does not
     say otherwise, and for ``fusion plugins check``.

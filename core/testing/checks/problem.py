@@ -230,25 +230,13 @@ def small_trainer(
     strategy: type[Strategy] = SmallStrategy,
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
-    checkpoint: Any = None,
-    on_epoch: Any = None,
-    from_baselines: bool = False,
-    **settings: Any,
+    **options: Any,
 ) -> Trainer:
-    """A training on 36 clips with 12 to validate; `settings` change those of training."""
+    """A training on 36 clips with 12 to validate; `options` are those of :func:`trainer_of`."""
     model = small_model(
         modalities, strategy=strategy, parameters=parameters, balancers=balancers, seed=seed
     )
-    return trainer_of(
-        model,
-        small_features(modalities),
-        balancers,
-        from_baselines=from_baselines,
-        seed=seed,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-        **settings,
-    )
+    return trainer_of(model, small_features(modalities), balancers, seed=seed, **options)
 
 
 def trainer_of(
@@ -263,9 +251,12 @@ def trainer_of(
     on_epoch: Any = None,
     **settings: Any,
 ) -> Trainer:
-    """The same for a model and features already made; baselines where something needs them."""
-    reads = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
-    needs = from_baselines or reads
+    """A training of a model and features already made, with baselines where something needs them.
+
+    `settings` change those of training.
+    """
+    parts = (model.strategy, *balancers)
+    needs = from_baselines or any(part.needs_baselines for part in parts)
     if needs and baselines is None:
         baselines = small_baselines(model.modalities, classes=model.num_classes)
     return Trainer(

@@ -32,6 +32,13 @@ scratch: ``--set train.start=scratch``.
 An extractor's advice on its branch (`default_branch_parameters`) is for the healthy one: give a
 faulty branch the same parameters with ``--set branch.MODALITY.…``.
 
+Raises
+------
+TypeError
+    By every fault, for a class of a kind that it is not for (or a strategy that takes maps).
+ValueError
+    By every fault, for a strength outside the range in its docstring.
+
 Loaded without torch: what a fault needs is imported when it is made.
 """
 

@@ -27,10 +27,10 @@ def shuffled(
         From 0 to 1: of the recordings below the root, ``round(share * n)`` change places, none
         keeps its own.
     seed : int
-        Which, and with whom.
+        Which, and with whom; 0 or more.
     levels : int
         How far the root lies above a recording's folder: 1 where each speaker has a folder, 0
-        where all files lie in one.
+        where all files lie in one; 0 or more.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
@@ -42,13 +42,6 @@ def shuffled(
     before and after lie side by side. Use a cache of its own where the files change. Parts of a
     file (with start or end) are refused. A framework should say that the modality knows less
     than chance about its labels, or that it contradicts the others.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1], or negative levels or seed.
     """
     check_share("shuffled", share)
     if levels < 0 or seed < 0:
@@ -83,13 +76,6 @@ def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None =
     The labels of validation and test are wrong as well, so no model can score above about
     ``1 - share``. A framework should say that models which know the corpus disagree with its
     labels. Ask for the corpus by name: ``--data ravdess_mislabelled=PATH``.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("mislabelled", share)
     if kind_of(cls) != "corpus":
@@ -123,13 +109,6 @@ def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = 
     A split by speaker does not keep a clip and its copy in one part, so test clips are heard in
     training and figures are too high. A framework should say which clips are the same recording,
     and in which parts they lie. Ask for the corpus by name: ``--data demo_duplicated``.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("duplicated", share)
     if kind_of(cls) != "corpus":

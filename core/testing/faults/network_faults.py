@@ -41,13 +41,6 @@ def scaled(
     An extractor's scale is taken out again by standardisation, and by a branch that starts with
     batch normalisation: it does harm with ``train.normalise=none`` only. A framework should say
     that the scales of the modalities differ, and by how much.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a factor that is 0 or not finite.
     """
     _check_size("scaled", "factor", factor)
     label = Label("scaled", f"everything times {factor:g}.", {"factor": factor}, name)
@@ -75,13 +68,6 @@ def dead(cls: T, share: float = 1.0, *, modality: str | None = None, name: str |
     No gradient passes a dead unit. With ``share=1`` the modality says nothing, and its scores are
     the same for every clip. A framework should name the branch as dead; of an extractor it should
     report the share of zeros in the inputs.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("dead", share)
     label = Label("dead", f"a share of {share:g} is zero.", {"share": share}, name)
@@ -111,13 +97,6 @@ def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
     baseline (the `pretrain` balancer) start from one that was frozen as well. Random features of
     a convolution are not bad: the harm is often a few points. A framework should say that the
     branch has no updates.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("frozen", share)
     label = Label("frozen", f"a share of {share:g} of its weights stays.", {"share": share}, name)
@@ -149,13 +128,6 @@ def biased(
     constant first, and every step it takes changes the scores of all clips alike. In bfloat16,
     which keeps eight bits, what varies is rounded away as well. A framework should say that the
     embedding is large and hardly varies from clip to clip.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a size that is 0 or not finite.
     """
     _check_size("biased", "size", size)
     label = Label("biased", f"{size:g} added to every unit.", {"size": size}, name)
@@ -185,13 +157,6 @@ def starved(
     norm, and at 1e-7 the branch all but stands still, apart from weight decay. Under a strategy
     that takes maps the pooling still learns, from its probe. A framework should say that the
     branch's updates are far smaller than those of the others and its probe stands still.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a factor that is 0 or not finite.
     """
     _check_size("starved", "factor", factor)
     label = Label("starved", f"{factor:g} of the gradient.", {"factor": factor}, name)
@@ -215,13 +180,6 @@ def late(cls: N, steps: int = 300, *, modality: str | None = None, name: str | N
     The head learns from branches that know nothing, and is done before they begin, when the
     learning rate has fallen. Of a strategy the baselines are spared, so that the fusion is behind
     them. A framework should say that the fused loss was flat while the probes were still low.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a negative number of steps.
     """
     check_least("late", "steps", steps, 0)
     label = Label("late", f"nothing learned in {steps} steps.", {"steps": steps}, name)
@@ -247,13 +205,6 @@ def narrow(cls: B, dim: int = 1, *, name: str | None = None) -> B:
     -----
     Stands for an architecture that can't learn what its features hold. A framework should say
     that the modality alone stays far below what its features allow, on training clips as well.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a dim below 1.
     """
     check_least("narrow", "dim", dim, 1)
     if kind_of(cls) != "branch":
@@ -284,13 +235,6 @@ def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
     head learns more slowly instead of over-fitting: switch them off to see it do so. A framework
     should say that the fused head is far better on training clips than on validation, more so
     than the probes.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind, or a strategy that takes maps.
-    ValueError
-        For a width below 1.
     """
     check_least("oversized", "width", width, 1)
     if kind_of(cls) != "strategy" or cls.takes != "embeddings":
@@ -323,13 +267,6 @@ def locked(
     modality, and the gradient of the other branches is 1 - `share` times as large. The fault does
     harm where the modality knows less than another one does. A framework should say that the
     modality is trusted too much, or that another branch is held back.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind, or a strategy that takes maps.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("locked", share)
     if kind_of(cls) != "strategy" or cls.takes != "embeddings":

@@ -23,17 +23,8 @@ from ..checks.trainings import ANY_TRAINING, Setting, Trained, fitted, usual_num
 class BalancerSuite(InvariantChecks, CombinationChecks):
     """Checks a balancer in small trainings of one, two and three modalities.
 
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import BalancerSuite
-
-        class TestGradScale(BalancerSuite):
-            plugin = GradScale
-
     Attributes
     ----------
-    plugin : type of Balancer
-        The class under test.
     parameters : mapping
         Parameters to make it with; its defaults where empty. A rule that starts late should
         be given a start within `epochs`, or these checks see nothing of it.

@@ -24,19 +24,8 @@ _CANDIDATES = ((1, 32, 48), (6, 16, 16), (24,), (12, 20))
 class BranchSuite(DeviceChecks):
     """Checks a branch on every kind of shape that it accepts.
 
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import BranchSuite
-
-        class TestCNN(BranchSuite):
-            plugin = CNN
-
     Attributes
     ----------
-    plugin : type of Branch
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     shapes : tuple of tuple
         Shapes of one clip's array to try. Those that ``plugin.accepts`` are used, and there
         must be one.

@@ -13,7 +13,7 @@ import numpy as np
 from ...contracts import Extractor, Panel, Recording
 from ...contracts.errors import RecordingError
 from ...data.extraction import STORAGE_DTYPES, Extraction
-from ..checks.assertions import fail, require, running, said, skip
+from ..checks.assertions import fail, require, require_silence, running, said, skip
 from ..checks.extraction import apart, computed_elsewhere, same_bits
 from ..checks.fingerprints import FingerprintChecks
 from ..checks.samples import Sample, contents, part_and_cut, three_seconds, unreadable
@@ -23,22 +23,11 @@ from ..costs import Cost, python_bytes, seconds_of
 class ExtractorSuite(FingerprintChecks):
     """Checks an extractor on small recordings: speech-like, silent, short, long, stereo.
 
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import ExtractorSuite
-
-        class TestMel(ExtractorSuite):
-            plugin = Mel
-
     An extractor may refuse silence and a single sample with a RecordingError; all other
     recordings it has to take.
 
     Attributes
     ----------
-    plugin : type of Extractor
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     recordings : sequence of Recording, Path or str
         Recordings to try it on instead of those made here, two or more: for an extractor that
         reads no sound, or looks up in a table what belongs to a file.
@@ -247,8 +236,8 @@ class ExtractorSuite(FingerprintChecks):
         """Nothing is written beside the recordings, and nothing to standard output."""
         extractor, (case, *_) = self.made(), self.ordinary()
         near = case.recording.path.parent
-        before, said = contents(near), io.StringIO()
-        with contextlib.redirect_stdout(said):
+        before, printed = contents(near), io.StringIO()
+        with contextlib.redirect_stdout(printed):
             self.extracted(extractor, case)
         require(
             contents(near) == before,
@@ -257,13 +246,7 @@ class ExtractorSuite(FingerprintChecks):
             expected="the folder of the recordings as it was: it may be read-only, or shared",
             cause="a cache of its own beside the recording; fusion caches what extract returns",
         )
-        require(
-            not said.getvalue(),
-            self.where,
-            f"it printed {said.getvalue()[:80]!r}",
-            expected="nothing on standard output, which is for results",
-            cause="print(...); for a message use logging or standard error",
-        )
+        require_silence(self.where, printed)
 
     # -- checks: several at once ---------------------------------------------------------
 

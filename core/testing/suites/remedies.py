@@ -30,20 +30,7 @@ class Found:
 
 
 class RemedySuite(PluginSuite):
-    """Checks what a remedy prescribes to runs of many kinds.
-
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import RemedySuite
-
-        class TestMine(RemedySuite):
-            plugin = Mine
-
-    Attributes
-    ----------
-    plugin : type of Remedy
-        The class under test.
-    """
+    """Checks what a remedy prescribes to runs of many kinds."""
 
     kind = Remedy
     plugin: ClassVar[type[Remedy]]

@@ -20,19 +20,8 @@ from ..checks.tensors import listed
 class StrategySuite(MissingModalityChecks):
     """Checks a strategy for one, two and three modalities, of equal and unequal sizes.
 
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import StrategySuite
-
-        class TestSum(StrategySuite):
-            plugin = Sum
-
     Attributes
     ----------
-    plugin : type of Strategy
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     dim : int
         Size of the embeddings (channels of the maps) where all are equal.
     unequal : tuple of int

@@ -1,14 +1,12 @@
 """The suite for balancers catches what it is for: each broken one fails the check meant for it."""
 
 import random
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from suites import failures
+from suites import failures, pytest_says
 from torch import nn
 
 from fusion import Balancer, Pass, Stage, Strategy
@@ -549,11 +547,8 @@ class TestCalm(BalancerSuite):
 '''
 
 
-def test_three_lines_are_enough(tmp_path):
-    (tmp_path / "test_mine.py").write_text(FILE)
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k",
-               "trains or takes_over or equal", "test_mine.py"]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+def test_three_lines_are_enough(tmp_path, capsys):
+    said = pytest_says(capsys, tmp_path, FILE, "-rs", "-k", "trains or takes_over or equal")
     assert "test_trains[1 modality, a strategy of embeddings, adamw]" in said
     assert "not enough values to unpack (expected 2, got 1)" in said
     assert "equal_unchanged is False" in said  # skipped, with the reason

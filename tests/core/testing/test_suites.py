@@ -1,14 +1,12 @@
 """The suites catch what they are for: each broken plugin fails the check meant for it."""
 
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from right_plugins import Fine, Maps, Picky, Plain, Present
-from suites import failures
+from suites import failures, pytest_says
 from torch import nn
 from torch.nn import functional
 
@@ -594,15 +592,10 @@ class TestSum(StrategySuite):
 '''
 
 
-def pytest_says(folder, text, *options):
-    file = folder / "test_mine.py"
-    file.write_text(text)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(file)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout
-
-
-def test_three_lines_are_enough(tmp_path):
-    said = pytest_says(tmp_path, FILE, "-k", "takes or zeros or unequal_sizes or modality_weights")
+def test_three_lines_are_enough(tmp_path, capsys):
+    said = pytest_says(
+        capsys, tmp_path, FILE, "-k", "takes or zeros or unequal_sizes or modality_weights"
+    )
     assert "FAILED test_mine.py::TestSum::test_unequal_sizes" in said
     assert "call fusion.core.contracts.equal_dims(dims, self.name)" in said
     # Words, not the suite's code.
@@ -611,6 +604,6 @@ def test_three_lines_are_enough(tmp_path):
     assert "6 failed" not in said and "passed" in said
 
 
-def test_a_suite_without_a_plugin_says_so(tmp_path):
-    said = pytest_says(tmp_path, FILE.replace("plugin = Sum", "pass"))
+def test_a_suite_without_a_plugin_says_so(tmp_path, capsys):
+    said = pytest_says(capsys, tmp_path, FILE.replace("plugin = Sum", "pass"))
     assert "the line is missing: class TestSum(...): plugin = MyClass" in said
