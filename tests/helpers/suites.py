@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from fusion.core.testing.runner import run
+
 
 def failures(suite_class, plugin, *, only=None, **attributes):
     """Name of each check that fails -> the first message, as pytest would show it."""
@@ -18,16 +20,21 @@ def failures(suite_class, plugin, *, only=None, **attributes):
             continue
         check = getattr(suite, name)
         by_case = "case" in inspect.signature(check).parameters
-        for run in (
+        for each in (
             [functools.partial(check, case) for case in suite.cases()] if by_case else [check]
         ):
             try:
-                run()
+                each()
             except pytest.skip.Exception:
                 continue
             except (AssertionError, pytest.fail.Exception) as error:
                 found.setdefault(name, str(error))
     return found
+
+
+def group_of(suite, name):
+    """The results of one check, by the words that ``fusion plugins check`` has for it."""
+    return next(group for group in run(suite) if group.name == name)
 
 
 def pytest_says(capsys, folder, text, *options):

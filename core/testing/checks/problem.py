@@ -249,11 +249,12 @@ def trainer_of(
     seed: int = 0,
     checkpoint: Any = None,
     on_epoch: Any = None,
+    clips: int = 36,
     **settings: Any,
 ) -> Trainer:
     """A training of a model and features already made, with baselines where something needs them.
 
-    `settings` change those of training.
+    The first `clips` train, the last 12 validate; `settings` change those of training.
     """
     parts = (model.strategy, *balancers)
     needs = from_baselines or any(part.needs_baselines for part in parts)
@@ -262,7 +263,7 @@ def trainer_of(
     return Trainer(
         model,
         features,
-        np.arange(36),
+        np.arange(clips),
         np.arange(36, 48),
         replace(CONFIG, **settings),
         balancers=balancers,

@@ -35,6 +35,8 @@ from .tensors import equal, listed, seeded
 
 Weights = dict[str, Tensor]
 
+_CLIPS = 20  # of a training: two whole batches and a smaller one
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -209,7 +211,7 @@ class TrainingSuite(PluginSuite):
     def settings_for(self, case: Setting, **settings: Any) -> dict[str, Any]:
         # A fast SGD: what a balancer does to a step should be seen in the weights.
         rate = 1e-2 if case.optimizer == "adamw" else 0.1
-        usual = {"epochs": self.epochs, "lr": rate, "optimizer": case.optimizer}
+        usual = {"epochs": self.epochs, "lr": rate, "optimizer": case.optimizer, "clips": _CLIPS}
         return {**usual, **self.settings, **settings}
 
     def trainer(
@@ -300,7 +302,7 @@ class TrainingSuite(PluginSuite):
             with usual_numbers():
                 fitted(self.trainer(case, balancers))
 
-        steps = self.epochs * math.ceil(36 / CONFIG.batch_size)
+        steps = self.epochs * math.ceil(_CLIPS / CONFIG.batch_size)
         with_it, without = (seconds_of(c, times=3) for c in (whole, lambda: whole([])))
         bytes_with, bytes_without = tensor_bytes(whole), tensor_bytes(lambda: whole([]))
         note = f"without it {1000 * without / steps:.1f} ms"

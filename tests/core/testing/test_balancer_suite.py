@@ -6,12 +6,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from suites import failures, pytest_says
+from suites import failures, group_of, pytest_says
 from torch import nn
 
 from fusion import Balancer, Pass, Stage, Strategy
 from fusion.core.contracts import Uniform
 from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.runner import suite_for
+from fusion.core.testing.suites import balancers as balancer_suite
 from fusion.testing import BalancerSuite
 
 
@@ -529,6 +531,27 @@ def test_a_balancer_that_refuses_maps_is_not_tried_on_them():
     assert {case.strategy.takes for case in suite.cases()} == {"embeddings"}
     suite = type("TestIt", (BalancerSuite,), {"plugin": Adapting})()
     assert {case.strategy.takes for case in suite.cases()} == {"embeddings", "maps"}
+
+
+def test_balancers_are_trained_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(balancer_suite, "gpu", lambda: torch.device("cpu"))
+
+    class Idle(Balancer):
+        """Does nothing."""
+
+        name = "idle"
+
+    class OnlyCPU(Idle):
+        """Fails elsewhere."""
+
+        def losses(self, losses, step):
+            raise RuntimeError("Expected all tensors to be on the same device")
+
+    assert group_of(suite_for("balancer", Idle), "gpu").outcome == "passed"
+    failed = group_of(suite_for("balancer", OnlyCPU), "gpu").of("failed")
+    assert "on cpu" in failed[0].fault.where
+    assert "a tensor made without device=" in failed[0].fault.cause
+    assert "test_gpu" in dir(BalancerSuite)
 
 
 FILE = '''
