@@ -19,7 +19,7 @@ from fusion.core.training.trainer import Trainer
 REGISTRY = Registry()
 NAMES = [entry.name for entry in REGISTRY.entries("balancer")]
 CONFIG = TrainConfig(epochs=3, batch_size=12, dim=8, lr=3e-3)
-TRAIN, VAL = np.arange(36), np.arange(36, 48)
+TRAIN, VAL = np.arange(24), np.arange(36, 48)
 # So that rules that start late act within three epochs.
 EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relearn": {"every": 1},
          "gblend": {"epochs": 1}, "greedy": {"warmup": 0},

@@ -79,21 +79,21 @@ class CombinationChecks(TrainingSuite):
 
     def test_beside_another_balancer(self) -> None:
         """What another one adds is kept, whether it is named before or after."""
-        for case in self.pairs():
-            for order in (0, 1):
-                watch = Watch()
-                both: list[Balancer] = [self.construct()]
-                both.insert(order, Companion())
-                doing = "training beside a balancer that changes next to nothing"
-                trained = self.train(case, [*both, watch], doing=doing, cause=_BESIDE)
-                self.check_finite(f"{self.at(case)}, beside another balancer", trained)
-                require(
-                    _LOSS in watch.losses_seen,
-                    self.at(case),
-                    "`losses` loses the loss of a balancer named before it",
-                    expected="every loss that it was given, its own beside them: {**losses, ...}",
-                    cause="a dict made anew; it may change what it is given, and not drop it",
-                )
+        # Two and three modalities, under each kind of strategy in the other order.
+        for case, place in zip(self.pairs(), (0, 1, 1, 0), strict=False):
+            watch = Watch()
+            both: list[Balancer] = [self.construct()]
+            both.insert(place, Companion())
+            doing = "training beside a balancer that changes next to nothing"
+            trained = self.train(case, [*both, watch], doing=doing, cause=_BESIDE)
+            self.check_finite(f"{self.at(case)}, beside another balancer", trained)
+            require(
+                _LOSS in watch.losses_seen,
+                self.at(case),
+                "`losses` loses the loss of a balancer named before it",
+                expected="every loss that it was given, its own beside them: {**losses, ...}",
+                cause="a dict made anew; it may change what it is given, and not drop it",
+            )
 
     def test_branches_that_stand_still(self) -> None:
         """In a stage a branch, or all of them, may be frozen: they have no gradient then."""

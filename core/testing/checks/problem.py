@@ -18,6 +18,7 @@ from ...training.baselines import frozen
 from ...training.context import TrainingContext
 from ...training.model import FusionModel, LinearHead, dims_for
 from ...training.trainer import Trainer
+from .tensors import seeded
 
 NAMES = ("voice", "face", "text")  # not in alphabetical order: who sorts them finds out
 CONFIG = TrainConfig(
@@ -176,8 +177,7 @@ def small_model(
     strategy keeps by modality then belongs to the same modality.
     """
     names = names_of(modalities)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         branches: dict[str, Branch] = {m: SmallBranch((4,)) for m in names}
         model = assembled(branches, strategy, parameters or {}, balancers, classes)
     if names != _usual(names):
@@ -215,8 +215,7 @@ def small_baselines(
     found: dict[str, Baseline] = {}
     for m in names_of(modalities):
         i = NAMES.index(m)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(50 + i)
+        with seeded(50 + i):
             branch = SmallBranch((4,))
             model = FusionModel({m: branch}, LinearHead({m: branch.dim}, classes), classes)
         found[m] = frozen(m, model, 0.7 - 0.1 * i)
