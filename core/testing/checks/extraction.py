@@ -112,6 +112,14 @@ def same_bits(a: Array, b: Array) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
+def near(found: Array, expected: Array, share: float) -> bool:
+    """Whether no value is further off than a share of the largest one; False for NaN."""
+    size = max(1e-6, float(np.abs(expected).max()))
+    return found.shape == expected.shape and bool(
+        np.abs(found.astype(float) - expected).max() <= share * size
+    )
+
+
 def apart(a: Array, b: Array) -> str:
     """How far two arrays are from each other, for people."""
     if a.shape != b.shape:

@@ -15,7 +15,7 @@ from ...data.extraction import fingerprint_of
 from ...registry.parameters import make, parameters_of
 from .assertions import fail, require, running, skip
 from .declarations import installed_plugins, other_values
-from .extraction import ExtractionSuite, apart
+from .extraction import ExtractionSuite, apart, near
 
 
 class FingerprintChecks(ExtractionSuite):
@@ -84,9 +84,8 @@ class FingerprintChecks(ExtractionSuite):
         where, case = f"{self.where}, {name}={value!r}", self.ordinary()[0]
         expected = self.extracted(self.made(), case)
         found = self.extracted(self.made(**{name: value}), case, where)
-        size = max(1e-6, float(np.abs(expected).max()))
         require(
-            found.shape == expected.shape and float(np.abs(found - expected).max()) <= 1e-4 * size,
+            near(found, expected, 1e-4),
             where,
             f"its array is another one, by {apart(found, expected)}, and its fingerprint the same",
             expected="another fingerprint: the cache would hand out arrays of other parameters",

@@ -62,20 +62,14 @@ class SmallStrategy(Strategy):
         return scores
 
 
-class SmallMaps(Strategy):
+class SmallMaps(SmallStrategy):
     """The same on the means of feature maps."""
 
     name = "small_maps"
     takes = "maps"
 
-    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
-        super().__init__(dims, num_classes)
-        self.order = list(dims)
-        self.head = nn.Linear(sum(dims.values()), num_classes)
-
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        scores: Tensor = self.head(torch.cat([inputs[m].mean(2) for m in self.order], dim=1))
-        return scores
+        return super().forward({m: x.mean(2) for m, x in inputs.items()})
 
 
 class ByName(Strategy):

@@ -77,16 +77,9 @@ def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None =
     ``1 - share``. A framework should say that models which know the corpus disagree with its
     labels. Ask for the corpus by name: ``--data ravdess_mislabelled=PATH``.
     """
-    check_share("mislabelled", share)
-    if kind_of(cls) != "corpus":
-        raise refuse("mislabelled", cls, "a corpus")
-    from .faulty_data import faulty_corpus, mislabel
-
     strength = {"share": share, "seed": seed}
     label = Label("mislabelled", f"a share of {share:g} of the labels is wrong.", strength, name)
-
-    alter = partial(mislabel, share=share, seed=seed)
-    return cast("C", faulty_corpus(cls, label, alter))
+    return _corpus(cls, label, "mislabel")
 
 
 def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = None) -> C:
@@ -110,13 +103,17 @@ def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = 
     training and figures are too high. A framework should say which clips are the same recording,
     and in which parts they lie. Ask for the corpus by name: ``--data demo_duplicated``.
     """
-    check_share("duplicated", share)
-    if kind_of(cls) != "corpus":
-        raise refuse("duplicated", cls, "a corpus")
-    from .faulty_data import duplicate, faulty_corpus
-
     strength = {"share": share, "seed": seed}
     label = Label("duplicated", f"a share of {share:g} is listed twice.", strength, name)
+    return _corpus(cls, label, "duplicate")
 
-    alter = partial(duplicate, share=share, seed=seed)
-    return cast("C", faulty_corpus(cls, label, lambda clips, _: alter(clips)))
+
+def _corpus(cls: C, label: Label, alteration: str) -> C:
+    """A corpus whose clips go through a function of `faulty_data`, by name."""
+    check_share(label.fault, label.strength["share"])
+    if kind_of(cls) != "corpus":
+        raise refuse(label.fault, cls, "a corpus")
+    from . import faulty_data
+
+    alter = partial(getattr(faulty_data, alteration), **label.strength)
+    return cast("C", faulty_data.faulty_corpus(cls, label, alter))

@@ -34,7 +34,7 @@ class Label:
 
     fault: str
     does: str
-    strength: Mapping[str, object]
+    strength: Mapping[str, Any]
     name: str | None = None
 
     def name_for(self, cls: type[Plugin]) -> str:

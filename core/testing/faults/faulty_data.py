@@ -108,7 +108,9 @@ def mislabel(
     return clips
 
 
-def duplicate(clips: list[Clip], *, share: float, seed: int) -> list[Clip]:
+def duplicate(
+    clips: list[Clip], labels: Mapping[str, str], *, share: float, seed: int
+) -> list[Clip]:
     """``round(share * n)`` of the n clips once more, under another name and another speaker."""
     speakers = sorted({clip.speaker for clip in clips})
     rng = np.random.default_rng(seed)

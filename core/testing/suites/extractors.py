@@ -14,7 +14,7 @@ from ...contracts import Extractor, Panel, Recording
 from ...contracts.errors import RecordingError
 from ...data.extraction import STORAGE_DTYPES, Extraction
 from ..checks.assertions import fail, require, require_silence, running, said, skip
-from ..checks.extraction import apart, computed_elsewhere, same_bits
+from ..checks.extraction import apart, computed_elsewhere, near, same_bits
 from ..checks.fingerprints import FingerprintChecks
 from ..checks.samples import Sample, contents, part_and_cut, three_seconds, unreadable
 from ..costs import Cost, python_bytes, seconds_of
@@ -197,9 +197,8 @@ class ExtractorSuite(FingerprintChecks):
             "fusion.core.toolkit.audio.load_waveform(recording, rate) reads the part",
         )
         expected = self.extracted(extractor, cut, where).astype(float)
-        size = max(1e-6, float(np.abs(expected).max()))
         require(
-            found.shape == expected.shape and float(np.abs(found - expected).max()) <= 0.02 * size,
+            near(found, expected, 0.02),
             where,
             "its array is not that of a file that holds this part and nothing else: they differ "
             f"by {apart(found, expected)}",
@@ -267,9 +266,8 @@ class ExtractorSuite(FingerprintChecks):
                 )
             self.check_declaration(extractor, together, f"{self.at(case)}, extract_many")
             alone = self.extracted(extractor, case)
-            size = max(1e-6, float(np.abs(alone).max()))
             require(
-                float(np.abs(together.astype(float) - alone).max()) <= 1e-3 * size,
+                near(together, alone, 1e-3),
                 f"{self.at(case)}, among others",
                 f"its array is not the one that it has alone: they differ by "
                 f"{apart(together, alone)}",
