@@ -102,7 +102,7 @@ def test_balancers_that_are_right_pass():
     assert failures(BalancerSuite, Fine, **UNCHANGED) == {}
     assert failures(BalancerSuite, Distant, single_unchanged=True) == {}
     assert failures(BalancerSuite, Adapting) == {}
-    assert failures(BalancerSuite, NoMaps) == {}
+    assert failures(BalancerSuite, NoMaps, only={"test_adapt", "test_trains"}) == {}
 
 
 # -- each wrong in one way -------------------------------------------------------------
