@@ -111,6 +111,7 @@ class PluginSuite:
         return self._made_once[key]
 
     def test_name_and_version(self) -> None:
+        """Its name can be typed and is free; its version is text."""
         plugin = self._plugin()
         name = getattr(plugin, "name", None)
         require(
@@ -138,6 +139,7 @@ class PluginSuite:
         )
 
     def test_description(self) -> None:
+        """It has a docstring, which `fusion plugins list` and `show` print."""
         text = self._plugin().__doc__ or ""
         require(
             bool(text.strip()),
@@ -167,6 +169,7 @@ class PluginSuite:
         )
 
     def test_parameters(self) -> None:
+        """Every parameter has an annotation, a default that fits it, and a text."""
         plugin = self._plugin()
         with running(
             self.where,

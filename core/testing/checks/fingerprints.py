@@ -103,6 +103,7 @@ class FingerprintChecks(ExtractionSuite):
         )
 
     def test_extracting_changes_no_fingerprint(self) -> None:
+        """The fingerprint after an extract is the one before."""
         extractor, (case, *_) = self.made(), self.ordinary()
         before = fingerprint_of(extractor).canonical()
         self.extracted(extractor, case)

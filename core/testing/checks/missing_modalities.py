@@ -112,6 +112,7 @@ class MissingModalityChecks(DeviceChecks):
                     self._check_rows(where, rows, self.batch)
 
     def test_no_gradient_reaches_the_absent(self, case: Case) -> None:
+        """A branch learns nothing from a clip that lacks its modality."""
         self._skip_unless_accepted()
         network = self.trained_anew(case).train()  # what starts at zero has opened
         inputs = {m: x.requires_grad_() for m, x in self.inputs(case).items()}

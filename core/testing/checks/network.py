@@ -312,6 +312,7 @@ class NetworkSuite(PluginSuite):
         )
 
     def test_evaluation_is_repeatable(self, case: Case) -> None:
+        """Two evaluations of one batch give the same bits."""
         network = self.build(case).eval()
         inputs = self.inputs(case)
         with running(self.at(case), "evaluation", cause=ANY_BATCH):
@@ -367,6 +368,7 @@ class NetworkSuite(PluginSuite):
         )
 
     def test_pickle(self, case: Case) -> None:
+        """It can be pickled, and is the same afterwards."""
         network = self.trained(case)
         with running(
             self.at(case),

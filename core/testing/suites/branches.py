@@ -68,6 +68,7 @@ class BranchSuite(DeviceChecks):
     # -- checks of its own -------------------------------------------------------------
 
     def test_dim_is_a_parameter(self) -> None:
+        """The size of the embedding is a parameter, `dim`."""
         require(
             "dim" in parameters_of(self._plugin()),
             self.where,

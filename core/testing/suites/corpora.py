@@ -255,6 +255,7 @@ class CorpusSuite(PluginSuite):
         )
 
     def test_recordings_exist(self) -> None:
+        """Every recording is a file."""
         with self.placed() as path:
             clips = self.read(path)
             missing = [clip for clip in clips if not clip.recording.path.is_file()]

@@ -102,6 +102,7 @@ class RemedySuite(PluginSuite):
         )
 
     def test_order(self) -> None:
+        """Its place on the ladder is a number."""
         order = self._plugin().order
         require(
             isinstance(order, int),
@@ -124,6 +125,7 @@ class RemedySuite(PluginSuite):
             )
 
     def test_patient_is_left_alone(self) -> None:
+        """Prescribing does not change the patient."""
         for patient in self.patients():
             before = copy.deepcopy(patient)
             self.prescribed(patient)

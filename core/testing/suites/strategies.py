@@ -83,6 +83,7 @@ class StrategySuite(MissingModalityChecks):
     # -- checks of its own -------------------------------------------------------------
 
     def test_takes(self) -> None:
+        """It takes embeddings or maps."""
         takes = self._plugin().takes
         require(
             takes in ("embeddings", "maps"),

@@ -131,6 +131,7 @@ def test_every_kind_has_a_suite_whose_checks_are_told_apart(kind):
     suite = suite_class(kind)
     assert suite.kind.__name__.lower() == kind
     assert len(checks_of(suite())) > 8
+    assert all(getattr(suite, check).__doc__ for check in checks_of(suite()))
 
 
 def test_pytest_ends_checks_again_afterwards():
