@@ -1,4 +1,4 @@
-"""What a plugin costs: time and memory of a call, measured for its author and not judged."""
+"""Time and memory of a call of a plugin, measured for its author and not judged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goes through the checks of a conformance suite without pytest.
+"""Runner of a conformance suite without pytest.
 
 >>> for group in run(suite_for("strategy", Sum)):
 ...     print(group.name, group.outcome)

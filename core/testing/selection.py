@@ -1,4 +1,4 @@
-"""Which plugins to check, and their suites, from what a user names."""
+"""Selection of the plugins to check, with their suites, from what a user names."""
 
 from __future__ import annotations
 

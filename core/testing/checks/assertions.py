@@ -1,4 +1,4 @@
-"""How a check ends: in words for the author of the plugin.
+"""Assertions of the checks, in words for the author of a plugin.
 
 Under pytest a check fails and is skipped as any test. Without it, or while
 :mod:`fusion.core.testing.runner` goes through the checks, the same ends are exceptions.

@@ -63,7 +63,7 @@ class SmallStrategy(Strategy):
 
 
 class SmallMaps(SmallStrategy):
-    """The same on the means of feature maps."""
+    """Means of feature maps side by side, and a linear layer."""
 
     name = "small_maps"
     takes = "maps"

@@ -1,4 +1,4 @@
-"""What the checks compute: seeds, small steps of training, comparisons."""
+"""Seeds, small steps of training and comparisons of tensors for the checks."""
 
 from __future__ import annotations
 
