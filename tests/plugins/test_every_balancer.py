@@ -71,8 +71,12 @@ def trained(name, strategy, device, absent=False):
     return Trainer(model, features, TRAIN, VAL, CONFIG, balancers=[balancer], baselines=baselines)
 
 
-@pytest.mark.parametrize("absent", [False, True])
-@pytest.mark.parametrize("strategy", ["concat", "gated"])
+@pytest.mark.parametrize(
+    ("strategy", "absent"),
+    [("concat", False), ("gated", False), ("gated", True),
+     # test_absent_balancers.py has every balancer beside a strategy that knows nothing of absence.
+     pytest.param("concat", True, marks=pytest.mark.slow)],
+)  # fmt: skip
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "device",
