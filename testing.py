@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .core.testing.faults import faults
+from .core.testing import faults
 from .core.testing.suite_index import SUITES
 
 if TYPE_CHECKING:

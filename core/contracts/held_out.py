@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -19,6 +20,13 @@ class Fitted(Protocol):
     def held_out_parameters(self) -> Sequence[nn.Parameter]: ...
 
     def __call__(self, *inputs: Any) -> Any: ...
+
+
+class _Search(torch.optim.LBFGS):
+    """LBFGS without the wrappers that import torch's compiler: seconds in every process."""
+
+    add_param_group = inspect.unwrap(torch.optim.LBFGS.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.LBFGS.zero_grad)
 
 
 def fit_held_out(strategy: Fitted, inputs: dict[str, Tensor], labels: Tensor) -> None:
@@ -48,7 +56,7 @@ def fit_held_out(strategy: Fitted, inputs: dict[str, Tensor], labels: Tensor) ->
             return loss + RIDGE * torch.stack([p.square().sum() for p in parameters]).sum()
 
         before = after = float(objective().detach())
-        search = torch.optim.LBFGS(
+        search = _Search(
             parameters, max_iter=100, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
         )
 

@@ -17,8 +17,8 @@ from .units import count, size
 
 if TYPE_CHECKING:
     from ..registry.registry import Entry
-    from ..testing.checks.costs import Cost
-    from ..testing.checks.plugin import PluginSuite
+    from ..testing.checks.declarations import PluginSuite
+    from ..testing.costs import Cost
     from ..testing.runner import Group, Result
 
 _MARKS = {

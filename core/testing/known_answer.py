@@ -28,6 +28,7 @@ from ..training.inference import predict
 from ..training.model import FusionModel, LinearHead
 from ..training.trainer import Trainer
 from .checks.problem import Rows, SmallStrategy, assembled
+from .checks.tensors import seeded
 
 FAST, SLOW = "fast", "slow"
 _CLASSES = 4
@@ -161,8 +162,7 @@ class KnownAnswer:
         parameters: Mapping[str, Any] | None = None,
     ) -> FusionModel:
         arrays, _ = self.clips
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             branches: dict[str, Branch] = {
                 m: TwoLayers(arrays[m].shape[1:], self.config.dim) for m in names
             }

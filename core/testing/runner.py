@@ -1,4 +1,4 @@
-"""Goes through the checks of a conformance suite without pytest.
+"""Runner of a conformance suite without pytest.
 
 >>> for group in run(suite_for("strategy", Sum)):
 ...     print(group.name, group.outcome)
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import linecache
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from ..contracts import Plugin
 from ..contracts.errors import ParameterError
 from ..registry.parameters import make
-from .checks.costs import Cost
-from .checks.plugin import PluginSuite
-from .checks.report import CheckEnd, CheckFailed, CheckSkipped, Fault, said, without_pytest
+from .checks.assertions import CheckEnd, CheckFailed, CheckSkipped, Fault, said, without_pytest
+from .checks.declarations import PluginSuite
+from .costs import Cost
 from .suite_index import suite_class
 
 Outcome = Literal["passed", "failed", "skipped"]
@@ -203,7 +202,11 @@ def _frames(error: BaseException, plugin: type) -> tuple[str, ...]:
     found: list[str] = []
     cause: BaseException | None = error
     while cause is not None and not found:
-        found = [_told(frame) for frame in _walk(cause.__traceback__) if _file(frame) in own]
+        found = [
+            f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
+            for frame in traceback.extract_tb(cause.__traceback__)
+            if frame.filename in own
+        ]
         cause = cause.__cause__
     return tuple(found[-_FRAMES:])
 
@@ -215,20 +218,3 @@ def _files(plugin: type) -> set[str]:
     modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(contracts)}
     files = (getattr(sys.modules.get(module), "__file__", None) for module in modules)
     return {file for file in files if file}
-
-
-def _walk(traceback: TracebackType | None) -> Iterator[TracebackType]:
-    while traceback is not None:
-        yield traceback
-        traceback = traceback.tb_next
-
-
-def _file(frame: TracebackType) -> str:
-    return frame.tb_frame.f_code.co_filename
-
-
-def _told(frame: TracebackType) -> str:
-    """``mine.py, line 14, in forward: return self.head(x)``."""
-    line = linecache.getline(_file(frame), frame.tb_lineno).strip()
-    function = frame.tb_frame.f_code.co_name
-    return f"{Path(_file(frame)).name}, line {frame.tb_lineno}, in {function}: {line}"

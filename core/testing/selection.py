@@ -1,4 +1,4 @@
-"""Which plugins to check, and their suites, from what a user names."""
+"""Selection of the plugins to check, with their suites, from what a user names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..contracts.errors import CorpusError, ParameterError, RecordingError, Unkn
 from ..registry.parameters import bind
 from ..registry.registry import Entry, Registry
 from ..toolkit.filenames import audio_files
-from .checks.plugin import PluginSuite
+from .checks.declarations import PluginSuite
 from .runner import suite_for
 
 _OWN = __name__.partition(".")[0] + "."

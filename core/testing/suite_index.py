@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .checks.plugin import PluginSuite
+    from .checks.declarations import PluginSuite
 
 # Kind -> module of this package, and the suite in it.
 SUITES = {

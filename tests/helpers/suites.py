@@ -1,9 +1,14 @@
 """Runs a conformance suite on a plugin, without pytest around it."""
 
+import contextlib
 import functools
 import inspect
+import os
+import sys
 
 import pytest
+
+from fusion.core.testing.runner import run
 
 
 def failures(suite_class, plugin, *, only=None, **attributes):
@@ -15,13 +20,29 @@ def failures(suite_class, plugin, *, only=None, **attributes):
             continue
         check = getattr(suite, name)
         by_case = "case" in inspect.signature(check).parameters
-        for run in (
+        for each in (
             [functools.partial(check, case) for case in suite.cases()] if by_case else [check]
         ):
             try:
-                run()
+                each()
             except pytest.skip.Exception:
                 continue
             except (AssertionError, pytest.fail.Exception) as error:
                 found.setdefault(name, str(error))
     return found
+
+
+def group_of(suite, name):
+    """The results of one check, by the words that ``fusion plugins check`` has for it."""
+    return next(group for group in run(suite) if group.name == name)
+
+
+def pytest_says(capsys, folder, text, *options):
+    """What pytest prints of a file ``test_mine.py``, in this process: torch is imported already."""
+    (folder / "test_mine.py").write_text(text)
+    fixed = ["-q", "-c", os.devnull, "--rootdir", str(folder), "--import-mode=importlib"]
+    without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "xdist", "benchmark")]
+    with contextlib.chdir(folder):
+        pytest.main([*fixed, *without, *options, "test_mine.py"])
+    del sys.modules["test_mine"]
+    return capsys.readouterr().out

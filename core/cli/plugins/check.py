@@ -13,7 +13,7 @@ from ..options import json_option
 
 if TYPE_CHECKING:
     from ...registry.registry import Entry, Registry
-    from ...testing.checks.plugin import PluginSuite
+    from ...testing.checks.declarations import PluginSuite
 
     Pair = tuple[Entry, PluginSuite]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .assertions import require, running, skip
 from .network import ANY_BATCH, Case, Inputs, NetworkSuite
-from .report import require, running, skip
-from .tools import descend, difference, gpu, seeded
+from .tensors import descend, difference, gpu, seeded
 
 
 class DeviceChecks(NetworkSuite):
@@ -36,7 +36,7 @@ class DeviceChecks(NetworkSuite):
 
     def test_moves_to_a_device(self, case: Case) -> None:
         """All tensors follow `.to(device)`. Torch's device without storage stands for a GPU."""
-        network = self.trained(case).to("meta")
+        network = self.trained_anew(case).to("meta")
         inputs = {name: x.to("meta") for name, x in self.inputs(case).items()}
         try:
             with torch.no_grad():
@@ -60,7 +60,7 @@ class DeviceChecks(NetworkSuite):
         device = gpu()
         if device is None:
             skip("no GPU here")
-        network, inputs = self.trained(case), self.inputs(case, seed=9)
+        network, inputs = self.trained_anew(case), self.inputs(case, seed=9)
         expected = self._evaluate(network, inputs)
         there: Inputs = {name: x.to(device) for name, x in inputs.items()}
         where = f"{self.at(case)}, on {device.type}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -9,20 +10,12 @@ import torch
 from torch import nn
 
 from ...contracts import Balancer
+from ...data.features import Features
+from ...training.model import FusionModel
 from ...training.trainer import Trainer
-from .problem import NAMES, small_baselines, small_model, trainer_of
-from .report import require, running, skip
-from .trained import (
-    Setting,
-    Trained,
-    apart,
-    fitted,
-    make_alike,
-    same_inputs,
-    start_of,
-    usual_numbers,
-)
-from .trainings import ANY_TRAINING, TrainingSuite
+from .assertions import require, running, skip
+from .problem import NAMES, small_baselines, small_features, small_model, trainer_of
+from .trainings import ANY_TRAINING, Setting, Trained, TrainingSuite, Weights, fitted, usual_numbers
 
 
 class InvariantChecks(TrainingSuite):
@@ -34,7 +27,7 @@ class InvariantChecks(TrainingSuite):
             skip("single_unchanged is False")
         for strategy in self.strategies():
             case = Setting(1, strategy)
-            self._check_unchanged(case, self.train(case), self.train(case, []), _ALONE)
+            self._check_unchanged(case, self.first(case).trained, self.train(case, []), _ALONE)
 
     def test_equal_modalities(self) -> None:
         """Where `equal_unchanged`: equal modalities are trained as without the balancer."""
@@ -51,7 +44,7 @@ class InvariantChecks(TrainingSuite):
     def _of_equals(self, case: Setting, balancers: Sequence[Balancer]) -> Trainer:
         """A training whose modalities have the same inputs and the same weights."""
         model = small_model(case.modalities, strategy=case.strategy, balancers=balancers)
-        make_alike(model)
+        _make_alike(model)
         baselines = small_baselines(case.modalities)
         first = baselines[model.modalities[0]]
         for baseline in baselines.values():
@@ -62,7 +55,7 @@ class InvariantChecks(TrainingSuite):
             object.__setattr__(baseline, "val_uar", first.val_uar)
         return trainer_of(
             model,
-            same_inputs(case.modalities),
+            _same_inputs(case.modalities),
             balancers,
             baselines=baselines,
             **self.settings_for(case),
@@ -72,7 +65,7 @@ class InvariantChecks(TrainingSuite):
         self, case: Setting, found: Trained, plain: Trained, words: tuple[str, str, str]
     ) -> None:
         what, attribute, cause = words
-        off = apart(found.branches(), plain.branches(), start_of(case))
+        off = _apart(found.branches(), plain.branches(), _start_of(case))
         require(
             off <= 0.01,  # not for NaN
             self.at(case),
@@ -109,8 +102,8 @@ class InvariantChecks(TrainingSuite):
             cause="weights in the order of the modalities: name them by modality "
             "(nn.ModuleDict, nn.ParameterDict)",
         )
-        found, expected = (self.train(case, modalities=n) for n in (turned, names))
-        off = apart(found.branches(), expected.branches(), start_of(case))
+        found, expected = self.train(case, modalities=turned), self.first(case).trained
+        off = _apart(found.branches(), expected.branches(), _start_of(case))
         require(
             off <= 0.01,
             self.at(case),
@@ -122,6 +115,42 @@ class InvariantChecks(TrainingSuite):
             "known of it; random numbers drawn for one after the other: say so in "
             "order_matters, or draw them once",
         )
+
+
+def _start_of(case: Setting) -> Weights:
+    return dict(small_model(case.modalities, strategy=case.strategy).state_dict())
+
+
+def _apart(found: Weights, expected: Weights, start: Weights) -> float:
+    """Largest distance of two weights, as a share of the largest change since the start."""
+    distance = max(float((found[key] - x).abs().max()) for key, x in expected.items())
+    change = max(float((x - start[key]).abs().max()) for key, x in expected.items())
+    return distance / change if change else math.inf * (distance > 0)
+
+
+@torch.no_grad()
+def _make_alike(model: FusionModel) -> None:
+    """Give every modality the weights of the first."""
+    first, *others = model.modalities
+    weights = model.state_dict()
+    for key, value in weights.items():
+        parts = key.split(".")
+        for modality in others:
+            if modality in parts:
+                at = parts.index(modality)
+                value.copy_(weights[".".join([*parts[:at], first, *parts[at + 1 :]])])
+
+
+def _same_inputs(modalities: int) -> Features:
+    features = small_features(modalities)
+    first = features.arrays[NAMES[0]]
+    return Features(
+        features.modalities,
+        dict.fromkeys(features.modalities, first),
+        features.targets.numpy(),
+        features.device,
+        resident_bytes=10**9,
+    )
 
 
 _ALONE = (

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ...registry.parameters import make
-from .costs import Cost, seconds_of, tensor_bytes
-from .plugin import PluginSuite
-from .report import require, running
-from .tools import (
+from ..costs import Cost, seconds_of, tensor_bytes
+from .assertions import require, running
+from .declarations import PluginSuite
+from .tensors import (
     channels_last,
     close,
     descend,
@@ -116,10 +116,18 @@ class NetworkSuite(PluginSuite):
                 for name, shape in case.shapes.items()
             }
 
-    def trained(self, case: Case, *, seed: int = 0) -> nn.Module:
-        """A network after some steps, in eval mode: nothing is at its initial value."""
-        network = self.build(case, seed=seed)
-        with seeded(200 + seed), running(self.at(case), "a training step", cause=ANY_BATCH):
+    def trained(self, case: Case) -> nn.Module:
+        """The network after some steps, in eval mode: nothing is at its initial value.
+
+        Trained once for a test class: for checks that only evaluate it.
+        """
+        trained: nn.Module = self.once(("trained", case.words), lambda: self.trained_anew(case))
+        return trained
+
+    def trained_anew(self, case: Case) -> nn.Module:
+        """Such a network for one check alone, which may change it."""
+        network = self.build(case)
+        with seeded(200), running(self.at(case), "a training step", cause=ANY_BATCH):
             for step in range(3):
                 descend(network, self._loss(network, self.inputs(case, seed=step)))
         return network.eval()
@@ -128,6 +136,26 @@ class NetworkSuite(PluginSuite):
         network.train()
         rows = self.run(network, dict(inputs)).float()
         return (rows - torch.randn(rows.shape)).square().mean()
+
+    def _one_by_one(self, inputs: Inputs) -> list[Inputs]:
+        """Each clip of a batch as a batch of its own."""
+        return [{n: x[i : i + 1] for n, x in inputs.items()} for i in range(self.batch)]
+
+    def _check_same(
+        self,
+        where: str,
+        found: Tensor,
+        wanted: Tensor,
+        failed: str,
+        *,
+        expected: str = "the same bits",
+        cause: str,
+        nearly: bool = False,
+    ) -> None:
+        """Require the same rows, to the bit or up to rounding."""
+        same = close if nearly else torch.equal
+        failed = f"{failed} by {difference(found, wanted)}"
+        require(same(found, wanted), where, failed, expected=expected, cause=cause)
 
     def _check_rows(self, where: str, rows: Any, batch: int) -> None:
         expected = (batch, self.width())
@@ -271,31 +299,29 @@ class NetworkSuite(PluginSuite):
         inputs = self.inputs(case, seed=9)
         with running(self.at(case), "a batch of one clip in evaluation", cause=ANY_BATCH):
             together = self._evaluate(network, inputs)
-            alone = torch.cat(
-                [
-                    self._evaluate(network, {n: x[i : i + 1] for n, x in inputs.items()})
-                    for i in range(self.batch)
-                ]
-            )
-        require(
-            together.shape == alone.shape and close(together, alone),
+            alone = torch.cat([self._evaluate(network, clip) for clip in self._one_by_one(inputs)])
+        self._check_same(
             self.at(case),
-            f"the {self.output} of a clip change with its neighbours, by "
-            f"{difference(together, alone)}",
+            together,
+            alone,
+            f"the {self.output} of a clip change with its neighbours,",
+            nearly=True,
             expected="the same for a clip alone and within a batch, in evaluation",
             cause="softmax, mean or norm over dimension 0, which is the batch; batch "
             "statistics in evaluation; or something drawn at random",
         )
 
     def test_evaluation_is_repeatable(self, case: Case) -> None:
+        """Two evaluations of one batch give the same bits."""
         network = self.build(case).eval()
         inputs = self.inputs(case)
         with running(self.at(case), "evaluation", cause=ANY_BATCH):
             first, second = self._evaluate(network, inputs), self._evaluate(network, inputs)
-        require(
-            torch.equal(first, second),
+        self._check_same(
             self.at(case),
-            f"two evaluations of one batch differ by {difference(first, second)}",
+            second,
+            first,
+            "two evaluations of one batch differ",
             expected="the same bits: nothing random and nothing remembered in evaluation",
             cause="functional.dropout without training=self.training, or statistics that are "
             "updated outside training",
@@ -303,7 +329,7 @@ class NetworkSuite(PluginSuite):
 
     def test_same_seed_same_result(self, case: Case) -> None:
         """The same torch seed gives the same network, to the bit, before and after training."""
-        first, second = self.trained(case), self.trained(case)
+        first, second = self.trained(case), self.trained_anew(case)
         found, again = first.state_dict(), second.state_dict()
         differ = [key for key in found if key not in again or not equal(found[key], again[key])]
         rows = self._evaluate(first, self.inputs(case)), self._evaluate(second, self.inputs(case))
@@ -332,19 +358,17 @@ class NetworkSuite(PluginSuite):
             other = self.build(case, seed=1)
             other.load_state_dict(torch.load(file, weights_only=True))
         inputs = self.inputs(case)
-        found = self._evaluate(other.eval(), inputs)
-        expected = self._evaluate(network, inputs)
-        require(
-            torch.equal(found, expected),
+        self._check_same(
             self.at(case),
-            f"with the state dict of a trained one loaded, the {self.output} differ by "
-            f"{difference(found, expected)}",
-            expected="the same bits",
+            self._evaluate(other.eval(), inputs),
+            self._evaluate(network, inputs),
+            f"with the state dict of a trained one loaded, the {self.output} differ",
             cause="something that is learned, drawn or counted lies outside the state dict: make "
             "it an nn.Parameter, a module in an nn.ModuleList, or a register_buffer",
         )
 
     def test_pickle(self, case: Case) -> None:
+        """It can be pickled, and is the same afterwards."""
         network = self.trained(case)
         with running(
             self.at(case),
@@ -354,12 +378,11 @@ class NetworkSuite(PluginSuite):
         ):
             other = pickle.loads(pickle.dumps(network))
         inputs = self.inputs(case)
-        found, expected = self._evaluate(other, inputs), self._evaluate(network, inputs)
-        require(
-            torch.equal(found, expected),
+        self._check_same(
             self.at(case),
-            f"after pickling the {self.output} differ by {difference(found, expected)}",
-            expected="the same bits",
+            self._evaluate(other, inputs),
+            self._evaluate(network, inputs),
+            f"after pickling the {self.output} differ",
             cause="__getstate__ or __reduce__ leaves something out",
         )
 

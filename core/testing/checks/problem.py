@@ -18,6 +18,7 @@ from ...training.baselines import frozen
 from ...training.context import TrainingContext
 from ...training.model import FusionModel, LinearHead, dims_for
 from ...training.trainer import Trainer
+from .tensors import seeded
 
 NAMES = ("voice", "face", "text")  # not in alphabetical order: who sorts them finds out
 CONFIG = TrainConfig(
@@ -61,20 +62,14 @@ class SmallStrategy(Strategy):
         return scores
 
 
-class SmallMaps(Strategy):
-    """The same on the means of feature maps."""
+class SmallMaps(SmallStrategy):
+    """Means of feature maps side by side, and a linear layer."""
 
     name = "small_maps"
     takes = "maps"
 
-    def __init__(self, dims: dict[str, int], num_classes: int) -> None:
-        super().__init__(dims, num_classes)
-        self.order = list(dims)
-        self.head = nn.Linear(sum(dims.values()), num_classes)
-
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        scores: Tensor = self.head(torch.cat([inputs[m].mean(2) for m in self.order], dim=1))
-        return scores
+        return super().forward({m: x.mean(2) for m, x in inputs.items()})
 
 
 class ByName(Strategy):
@@ -176,8 +171,7 @@ def small_model(
     strategy keeps by modality then belongs to the same modality.
     """
     names = names_of(modalities)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         branches: dict[str, Branch] = {m: SmallBranch((4,)) for m in names}
         model = assembled(branches, strategy, parameters or {}, balancers, classes)
     if names != _usual(names):
@@ -215,8 +209,7 @@ def small_baselines(
     found: dict[str, Baseline] = {}
     for m in names_of(modalities):
         i = NAMES.index(m)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(50 + i)
+        with seeded(50 + i):
             branch = SmallBranch((4,))
             model = FusionModel({m: branch}, LinearHead({m: branch.dim}, classes), classes)
         found[m] = frozen(m, model, 0.7 - 0.1 * i)
@@ -230,25 +223,13 @@ def small_trainer(
     strategy: type[Strategy] = SmallStrategy,
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
-    checkpoint: Any = None,
-    on_epoch: Any = None,
-    from_baselines: bool = False,
-    **settings: Any,
+    **options: Any,
 ) -> Trainer:
-    """A training on 36 clips with 12 to validate; `settings` change those of training."""
+    """A training on 36 clips with 12 to validate; `options` are those of :func:`trainer_of`."""
     model = small_model(
         modalities, strategy=strategy, parameters=parameters, balancers=balancers, seed=seed
     )
-    return trainer_of(
-        model,
-        small_features(modalities),
-        balancers,
-        from_baselines=from_baselines,
-        seed=seed,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-        **settings,
-    )
+    return trainer_of(model, small_features(modalities), balancers, seed=seed, **options)
 
 
 def trainer_of(
@@ -261,17 +242,21 @@ def trainer_of(
     seed: int = 0,
     checkpoint: Any = None,
     on_epoch: Any = None,
+    clips: int = 36,
     **settings: Any,
 ) -> Trainer:
-    """The same for a model and features already made; baselines where something needs them."""
-    reads = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
-    needs = from_baselines or reads
+    """A training of a model and features already made, with baselines where something needs them.
+
+    The first `clips` train, the last 12 validate; `settings` change those of training.
+    """
+    parts = (model.strategy, *balancers)
+    needs = from_baselines or any(part.needs_baselines for part in parts)
     if needs and baselines is None:
         baselines = small_baselines(model.modalities, classes=model.num_classes)
     return Trainer(
         model,
         features,
-        np.arange(36),
+        np.arange(clips),
         np.arange(36, 48),
         replace(CONFIG, **settings),
         balancers=balancers,

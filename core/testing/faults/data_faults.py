@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from .faulty import Label, check_share, kind_of, refuse
+from .faulty_class import Label, check_share, kind_of, refuse
 
 if TYPE_CHECKING:
     from ...contracts import Corpus, Extractor
@@ -27,10 +27,10 @@ def shuffled(
         From 0 to 1: of the recordings below the root, ``round(share * n)`` change places, none
         keeps its own.
     seed : int
-        Which, and with whom.
+        Which, and with whom; 0 or more.
     levels : int
         How far the root lies above a recording's folder: 1 where each speaker has a folder, 0
-        where all files lie in one.
+        where all files lie in one; 0 or more.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
@@ -42,13 +42,6 @@ def shuffled(
     before and after lie side by side. Use a cache of its own where the files change. Parts of a
     file (with start or end) are refused. A framework should say that the modality knows less
     than chance about its labels, or that it contradicts the others.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1], or negative levels or seed.
     """
     check_share("shuffled", share)
     if levels < 0 or seed < 0:
@@ -83,24 +76,10 @@ def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None =
     The labels of validation and test are wrong as well, so no model can score above about
     ``1 - share``. A framework should say that models which know the corpus disagree with its
     labels. Ask for the corpus by name: ``--data ravdess_mislabelled=PATH``.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
-    check_share("mislabelled", share)
-    if kind_of(cls) != "corpus":
-        raise refuse("mislabelled", cls, "a corpus")
-    from .faulty_data import faulty_corpus, mislabel
-
     strength = {"share": share, "seed": seed}
     label = Label("mislabelled", f"a share of {share:g} of the labels is wrong.", strength, name)
-
-    alter = partial(mislabel, share=share, seed=seed)
-    return cast("C", faulty_corpus(cls, label, alter))
+    return _corpus(cls, label, "mislabel")
 
 
 def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = None) -> C:
@@ -123,21 +102,18 @@ def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = 
     A split by speaker does not keep a clip and its copy in one part, so test clips are heard in
     training and figures are too high. A framework should say which clips are the same recording,
     and in which parts they lie. Ask for the corpus by name: ``--data demo_duplicated``.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
-    check_share("duplicated", share)
-    if kind_of(cls) != "corpus":
-        raise refuse("duplicated", cls, "a corpus")
-    from .faulty_data import duplicate, faulty_corpus
-
     strength = {"share": share, "seed": seed}
     label = Label("duplicated", f"a share of {share:g} is listed twice.", strength, name)
+    return _corpus(cls, label, "duplicate")
 
-    alter = partial(duplicate, share=share, seed=seed)
-    return cast("C", faulty_corpus(cls, label, lambda clips, _: alter(clips)))
+
+def _corpus(cls: C, label: Label, alteration: str) -> C:
+    """A corpus whose clips go through a function of `faulty_data`, by name."""
+    check_share(label.fault, label.strength["share"])
+    if kind_of(cls) != "corpus":
+        raise refuse(label.fault, cls, "a corpus")
+    from . import faulty_data
+
+    alter = partial(getattr(faulty_data, alteration), **label.strength)
+    return cast("C", faulty_data.faulty_corpus(cls, label, alter))

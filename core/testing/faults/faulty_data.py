@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...contracts.data import Clip, Corpus, Extractor, Recording
 from ...contracts.errors import RecordingError
 from ...toolkit.filenames import audio_files
-from .faulty import Label, make_class
+from .faulty_class import Label, make_class
 
 Array = npt.NDArray[Any]
 
@@ -108,7 +108,9 @@ def mislabel(
     return clips
 
 
-def duplicate(clips: list[Clip], *, share: float, seed: int) -> list[Clip]:
+def duplicate(
+    clips: list[Clip], labels: Mapping[str, str], *, share: float, seed: int
+) -> list[Clip]:
     """``round(share * n)`` of the n clips once more, under another name and another speaker."""
     speakers = sorted({clip.speaker for clip in clips})
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...contracts import Baseline, Branch, Strategy
 from ...contracts.errors import ParameterError
-from .faulty import Label, like, make_class
+from .faulty_class import Label, like, make_class
 
 Alter = Callable[[Tensor], Tensor]
 """(B, C, *grid) -> the same shape."""

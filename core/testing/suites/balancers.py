@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import tempfile
 from pathlib import Path
@@ -13,30 +12,19 @@ import torch
 from ...contracts import Balancer
 from ...contracts.training import Domain
 from ...training.context import TrainingContext
-from ..checks.companions import Watch, recorded
-from ..checks.company import CompanyChecks
+from ..checks.assertions import require, running, skip
+from ..checks.combinations import CombinationChecks
 from ..checks.invariants import InvariantChecks
 from ..checks.problem import CONFIG, NAMES, small_baselines, small_model
-from ..checks.report import require, running, skip
-from ..checks.tools import gpu
-from ..checks.trained import Setting, Trained, fitted, other_numbers, usual_numbers
-from ..checks.trainings import ANY_TRAINING
+from ..checks.tensors import gpu
+from ..checks.trainings import ANY_TRAINING, Setting, Trained, fitted, usual_numbers
 
 
-class BalancerSuite(InvariantChecks, CompanyChecks):
+class BalancerSuite(InvariantChecks, CombinationChecks):
     """Checks a balancer in small trainings of one, two and three modalities.
-
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import BalancerSuite
-
-        class TestGradScale(BalancerSuite):
-            plugin = GradScale
 
     Attributes
     ----------
-    plugin : type of Balancer
-        The class under test.
     parameters : mapping
         Parameters to make it with; its defaults where empty. A rule that starts late should
         be given a start within `epochs`, or these checks see nothing of it.
@@ -68,12 +56,10 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
             cause='a text where a tuple is meant: ("stages",) has a comma; or a misspelling',
         )
         for case in self.pairs():
-            balancer = self.construct()
-            notes = recorded(balancer)
-            self.train(case, [balancer])
+            decided = self.first(case, watched=True).watch.decided
             for domain, method in (("stages", "stage"), ("passes", "passes")):
                 require(
-                    domain in declared or not any(notes[domain]),
+                    domain in declared or not any(decided[domain]),
                     self.at(case),
                     f"`{method}` decides, and `takes_over` does not say so",
                     expected=f'takes_over = ("{domain}",): of two balancers that decide, the '
@@ -83,8 +69,7 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
 
     def test_trains(self, case: Setting) -> None:
         """Two epochs, and every number finite."""
-        trained = self.train(case)
-        self.check_finite(self.at(case), trained)
+        self.check_finite(self.at(case), self.first(case).trained)
 
     def test_bfloat16(self) -> None:
         """Mixed precision, which is what training on a GPU uses."""
@@ -112,12 +97,10 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
     def test_losses(self) -> None:
         """Losses are under names that say whose they are."""
         for case in self.pairs():
-            watch = Watch()
-            with contextlib.suppress(Exception), usual_numbers():  # test_trains shows it
-                fitted(self.trainer(case, [self.construct(), watch]))
+            first = self.first(case, watched=True, ended=False)  # test_trains shows an exception
             name = self._plugin().name
             usual = {"fused", *(f"unimodal.{m}" for m in NAMES[: case.modalities])}
-            for loss in watch.losses_seen:
+            for loss in first.watch.losses_seen:
                 require(
                     loss in usual or loss.split(".")[0] == name,
                     self.at(case),
@@ -129,8 +112,7 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
     def test_metrics(self) -> None:
         """Finite floats under the balancer's name."""
         for case in self.pairs():
-            balancer = self.construct()
-            self.train(case, [balancer])
+            balancer = self.first(case, watched=True).balancer
             with running(self.at(case), "metrics", cause=ANY_TRAINING):
                 found = balancer.metrics()
             for key, value in found.items():
@@ -154,12 +136,10 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
     def test_same_seed_same_result(self) -> None:
         """The same seed gives the same bits."""
         for case in self.pairs():
-            first, second = self.train(case), self.train(case)
-            found = second.differs_from(first)
-            require(
-                not found,
-                self.at(case),
-                f"two trainings with one seed differ in {found}",
+            self.check_same(
+                self.first(case),
+                self.train(case),
+                "two trainings with one seed differ in {}",
                 expected="the same bits",
                 cause="a generator without a fixed seed, the order of a set, or something kept "
                 "in the class instead of the instance",
@@ -168,14 +148,13 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
     def test_random_numbers(self) -> None:
         """Random numbers come from `step.generator`, or torch's own seeded generator."""
         for case in self.pairs():
-            first = self.train(case)
-            with other_numbers():
+            first = self.first(case)
+            with usual_numbers(seed=1):
                 second = fitted(self.trainer(case))
-            found = second.differs_from(first)
-            require(
-                not found,
-                self.at(case),
-                f"with other states of numpy's and Python's generators {found} differ",
+            self.check_same(
+                first,
+                second,
+                "with other states of numpy's and Python's generators {} differ",
                 expected="the same bits: nothing random but from step.generator (or torch's own)",
                 cause="numpy.random or random",
             )
@@ -183,13 +162,10 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
     def test_resumes(self) -> None:
         """Stopped after every epoch and resumed, a training ends as one that never stopped."""
         for case in self.pairs():
-            whole = self.train(case)
-            parts = self._in_parts(case)
-            found = parts.differs_from(whole)
-            require(
-                not found,
-                self.at(case),
-                f"a training that was stopped and resumed differs in {found}",
+            self.check_same(
+                self.first(case),
+                self._in_parts(case),
+                "a training that was stopped and resumed differs in {}",
                 expected="the same bits as one that was never stopped",
                 cause="something that changes from step to step or epoch to epoch is missing in "
                 "state_dict or load_state_dict",
@@ -207,15 +183,12 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
     def test_setup_starts_afresh(self) -> None:
         """Called twice, on a request that is checked and in training, it forgets the first."""
         for case in self.pairs():
-            expected = self.train(case)
-            balancer = self.construct()
-            self._set_up_checking(case, balancer)
-            self.train(case, [balancer])
-            found = self.train(case, [balancer]).differs_from(expected)
-            require(
-                not found,
-                self.at(case),
-                f"in a second training of the same balancer {found} differ",
+            first = self.first(case)
+            self._set_up_checking(case, first.balancer)
+            self.check_same(
+                first,
+                self.train(case, [first.balancer]),
+                "in a second training of the same balancer {} differ",
                 expected="the same bits as with a balancer just made: setup starts afresh",
                 cause="something that __init__ sets and setup should",
             )
@@ -242,9 +215,7 @@ class BalancerSuite(InvariantChecks, CompanyChecks):
     def test_probes_learn_from_their_own_loss(self) -> None:
         """No loss of a balancer reaches a probe: they tell what a modality knows."""
         for case in self.pairs():
-            watch = Watch()
-            self.train(case, [self.construct(), watch])
-            for modality, found, expected in watch.probes:
+            for modality, found, expected in self.first(case, watched=True).watch.probes:
                 require(
                     torch.allclose(found, expected, rtol=1e-3, atol=1e-6),
                     self.at(case),

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from ...contracts import Branch
 from ...registry.parameters import parameters_of
 from ...training.cuda_graphs import CudaTape, Graphs
+from ..checks.assertions import fail, require, running, skip
 from ..checks.devices import DeviceChecks
 from ..checks.network import Case, Inputs
-from ..checks.report import fail, require, running, skip
-from ..checks.tape import CpuTape
-from ..checks.tools import seeded
+from ..checks.tensors import seeded
+from ..graph_capture import CpuTape
 
 # An image, a stack of images, a vector, a sequence.
 _CANDIDATES = ((1, 32, 48), (6, 16, 16), (24,), (12, 20))
@@ -24,19 +24,8 @@ _CANDIDATES = ((1, 32, 48), (6, 16, 16), (24,), (12, 20))
 class BranchSuite(DeviceChecks):
     """Checks a branch on every kind of shape that it accepts.
 
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import BranchSuite
-
-        class TestCNN(BranchSuite):
-            plugin = CNN
-
     Attributes
     ----------
-    plugin : type of Branch
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     shapes : tuple of tuple
         Shapes of one clip's array to try. Those that ``plugin.accepts`` are used, and there
         must be one.
@@ -79,6 +68,7 @@ class BranchSuite(DeviceChecks):
     # -- checks of its own -------------------------------------------------------------
 
     def test_dim_is_a_parameter(self) -> None:
+        """The size of the embedding is a parameter, `dim`."""
         require(
             "dim" in parameters_of(self._plugin()),
             self.where,

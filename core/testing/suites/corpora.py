@@ -14,11 +14,11 @@ from ...contracts import Clip, Corpus, Recording
 from ...contracts.errors import CorpusError
 from ...registry.parameters import make
 from ...toolkit.emotions import SHARED, to_shared
-from ..checks.costs import Cost, seconds_of
-from ..checks.places import contents, strange_places
-from ..checks.plugin import PluginSuite
-from ..checks.report import fail, require, running, said, skip
-from ..checks.tools import listed
+from ..checks.assertions import fail, require, require_silence, running, said, skip
+from ..checks.declarations import PluginSuite
+from ..checks.samples import contents, strange_places
+from ..checks.tensors import listed
+from ..costs import Cost, seconds_of
 
 
 class CorpusSuite(PluginSuite):
@@ -40,10 +40,6 @@ class CorpusSuite(PluginSuite):
 
     Attributes
     ----------
-    plugin : type of Corpus
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     sample : Path or str
         A sample that lies somewhere, in place of `make`.
     """
@@ -147,8 +143,8 @@ class CorpusSuite(PluginSuite):
 
     def test_detects_nothing_else(self) -> None:
         """False for what is something else, without an exception and without a word."""
-        said = io.StringIO()
-        with strange_places() as places, contextlib.redirect_stdout(said):
+        printed = io.StringIO()
+        with strange_places() as places, contextlib.redirect_stdout(printed):
             for words, path in places.items():
                 with running(self.where, f"detect of {words}", cause=_DETECT):
                     found = self._plugin().detect(path)
@@ -159,7 +155,7 @@ class CorpusSuite(PluginSuite):
                     expected="False: it would claim other people's data",
                     cause="all(...) of no files is True; or a suffix is all that it asks for",
                 )
-        self._require_silence(said)
+        require_silence(self.where, printed)
 
     def test_nothing_of_its_own(self) -> None:
         """Where nothing of it lies there are no clips, or a CorpusError that says so."""
@@ -259,6 +255,7 @@ class CorpusSuite(PluginSuite):
         )
 
     def test_recordings_exist(self) -> None:
+        """Every recording is a file."""
         with self.placed() as path:
             clips = self.read(path)
             missing = [clip for clip in clips if not clip.recording.path.is_file()]
@@ -346,11 +343,8 @@ class CorpusSuite(PluginSuite):
             except OSError:
                 skip("no links can be made here")
             found = self.read(link / path.name, f"{self.where}, under another path")
-        told = [
-            [(c.name, c.label, c.speaker, c.attributes) for c in each] for each in (first, found)
-        ]
         require(
-            told[0] == told[1],
+            list(map(_identity, first)) == list(map(_identity, found)),
             self.where,
             "under another path its clips have other names, labels, speakers or attributes",
             expected="the same: a run on another machine is compared with this one by names",
@@ -359,10 +353,10 @@ class CorpusSuite(PluginSuite):
 
     def test_leaves_no_traces(self) -> None:
         """Nothing is written into the corpus, and nothing to standard output."""
-        said = io.StringIO()
+        printed = io.StringIO()
         with self.placed() as path:
             before = contents(path)
-            with contextlib.redirect_stdout(said):
+            with contextlib.redirect_stdout(printed):
                 self.read(path)
             after = contents(path)
         require(
@@ -372,19 +366,10 @@ class CorpusSuite(PluginSuite):
             expected="the corpus as it was: it may be read-only, or shared",
             cause="an index that is kept beside the recordings",
         )
-        self._require_silence(said)
-
-    def _require_silence(self, said: io.StringIO) -> None:
-        require(
-            not said.getvalue(),
-            self.where,
-            f"it printed {said.getvalue()[:80]!r}",
-            expected="nothing on standard output, which is for results",
-            cause="print(...); for a message use logging or standard error",
-        )
+        require_silence(self.where, printed)
 
 
-def _said(clip: Clip) -> tuple[Any, ...]:
+def _identity(clip: Clip) -> tuple[Any, ...]:
     return clip.name, clip.label, clip.speaker, clip.attributes
 
 

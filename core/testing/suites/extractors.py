@@ -13,34 +13,21 @@ import numpy as np
 from ...contracts import Extractor, Panel, Recording
 from ...contracts.errors import RecordingError
 from ...data.extraction import STORAGE_DTYPES, Extraction
-from ..checks.cached import CachedChecks
-from ..checks.costs import Cost, python_bytes, seconds_of
-from ..checks.elsewhere import computed_elsewhere
-from ..checks.extractions import apart, same_bits
-from ..checks.places import contents
-from ..checks.recordings import Sample, part_and_cut, three_seconds, unreadable
-from ..checks.report import fail, require, running, said, skip
+from ..checks.assertions import fail, require, require_silence, running, said, skip
+from ..checks.extraction import apart, computed_elsewhere, near, same_bits
+from ..checks.fingerprints import FingerprintChecks
+from ..checks.samples import Sample, contents, part_and_cut, three_seconds, unreadable
+from ..costs import Cost, python_bytes, seconds_of
 
 
-class ExtractorSuite(CachedChecks):
+class ExtractorSuite(FingerprintChecks):
     """Checks an extractor on small recordings: speech-like, silent, short, long, stereo.
-
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import ExtractorSuite
-
-        class TestMel(ExtractorSuite):
-            plugin = Mel
 
     An extractor may refuse silence and a single sample with a RecordingError; all other
     recordings it has to take.
 
     Attributes
     ----------
-    plugin : type of Extractor
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     recordings : sequence of Recording, Path or str
         Recordings to try it on instead of those made here, two or more: for an extractor that
         reads no sound, or looks up in a table what belongs to a file.
@@ -210,9 +197,8 @@ class ExtractorSuite(CachedChecks):
             "fusion.core.toolkit.audio.load_waveform(recording, rate) reads the part",
         )
         expected = self.extracted(extractor, cut, where).astype(float)
-        size = max(1e-6, float(np.abs(expected).max()))
         require(
-            found.shape == expected.shape and float(np.abs(found - expected).max()) <= 0.02 * size,
+            near(found, expected, 0.02),
             where,
             "its array is not that of a file that holds this part and nothing else: they differ "
             f"by {apart(found, expected)}",
@@ -249,8 +235,8 @@ class ExtractorSuite(CachedChecks):
         """Nothing is written beside the recordings, and nothing to standard output."""
         extractor, (case, *_) = self.made(), self.ordinary()
         near = case.recording.path.parent
-        before, said = contents(near), io.StringIO()
-        with contextlib.redirect_stdout(said):
+        before, printed = contents(near), io.StringIO()
+        with contextlib.redirect_stdout(printed):
             self.extracted(extractor, case)
         require(
             contents(near) == before,
@@ -259,13 +245,7 @@ class ExtractorSuite(CachedChecks):
             expected="the folder of the recordings as it was: it may be read-only, or shared",
             cause="a cache of its own beside the recording; fusion caches what extract returns",
         )
-        require(
-            not said.getvalue(),
-            self.where,
-            f"it printed {said.getvalue()[:80]!r}",
-            expected="nothing on standard output, which is for results",
-            cause="print(...); for a message use logging or standard error",
-        )
+        require_silence(self.where, printed)
 
     # -- checks: several at once ---------------------------------------------------------
 
@@ -286,9 +266,8 @@ class ExtractorSuite(CachedChecks):
                 )
             self.check_declaration(extractor, together, f"{self.at(case)}, extract_many")
             alone = self.extracted(extractor, case)
-            size = max(1e-6, float(np.abs(alone).max()))
             require(
-                float(np.abs(together.astype(float) - alone).max()) <= 1e-3 * size,
+                near(together, alone, 1e-3),
                 f"{self.at(case)}, among others",
                 f"its array is not the one that it has alone: they differ by "
                 f"{apart(together, alone)}",

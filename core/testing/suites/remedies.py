@@ -13,11 +13,10 @@ from ...contracts import Patient, Prescription, Remedy
 from ...contracts.errors import FusionError
 from ...contracts.train_config import TrainConfig
 from ...registry.parameters import bind
-from ..checks.known import known
-from ..checks.plugin import PluginSuite
+from ..checks.assertions import fail, require, running
+from ..checks.declarations import PluginSuite, installed_plugins
 from ..checks.problem import NAMES
-from ..checks.report import fail, require, running
-from ..checks.tools import listed
+from ..checks.tensors import listed
 
 _FAULTS = set(TITLES)
 
@@ -31,20 +30,7 @@ class Found:
 
 
 class RemedySuite(PluginSuite):
-    """Checks what a remedy prescribes to runs of many kinds.
-
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import RemedySuite
-
-        class TestMine(RemedySuite):
-            plugin = Mine
-
-    Attributes
-    ----------
-    plugin : type of Remedy
-        The class under test.
-    """
+    """Checks what a remedy prescribes to runs of many kinds."""
 
     kind = Remedy
     plugin: ClassVar[type[Remedy]]
@@ -54,7 +40,7 @@ class RemedySuite(PluginSuite):
     @cached_property
     def there(self) -> dict[str, dict[str, type[Any]]]:
         """Kind -> name -> class of what a remedy may name."""
-        return known(self._plugin(), "branch", "strategy", "balancer")
+        return installed_plugins(self._plugin(), "branch", "strategy", "balancer")
 
     def patients(self) -> Iterator[Patient]:
         """Every strategy, without balancers and with the remedy's own; one modality to three;
@@ -116,6 +102,7 @@ class RemedySuite(PluginSuite):
         )
 
     def test_order(self) -> None:
+        """Its place on the ladder is a number."""
         order = self._plugin().order
         require(
             isinstance(order, int),
@@ -138,6 +125,7 @@ class RemedySuite(PluginSuite):
             )
 
     def test_patient_is_left_alone(self) -> None:
+        """Prescribing does not change the patient."""
         for patient in self.patients():
             before = copy.deepcopy(patient)
             self.prescribed(patient)

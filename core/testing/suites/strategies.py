@@ -10,32 +10,18 @@ from torch import Tensor, nn
 
 from ...contracts import Strategy
 from ...contracts.errors import ParameterError
+from ..checks.assertions import fail, require, running, said, skip
+from ..checks.missing_modalities import MissingModalityChecks
 from ..checks.network import Case, Inputs
-from ..checks.presence import PresenceChecks
-from ..checks.problem import small_baselines
-from ..checks.report import fail, require, running, said, skip
-from ..checks.tools import difference, listed
-
-# Not in alphabetical order: a plugin that sorts them finds out.
-_NAMES = ("voice", "face", "text")
+from ..checks.problem import NAMES, small_baselines
+from ..checks.tensors import listed
 
 
-class StrategySuite(PresenceChecks):
+class StrategySuite(MissingModalityChecks):
     """Checks a strategy for one, two and three modalities, of equal and unequal sizes.
-
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import StrategySuite
-
-        class TestSum(StrategySuite):
-            plugin = Sum
 
     Attributes
     ----------
-    plugin : type of Strategy
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     dim : int
         Size of the embeddings (channels of the maps) where all are equal.
     unequal : tuple of int
@@ -68,7 +54,7 @@ class StrategySuite(PresenceChecks):
         return [self._case(count, self.unequal[:count]) for count in (2, 3)]
 
     def _case(self, count: int, sizes: Sequence[int], grids: Any = None) -> Case:
-        names = _NAMES[:count]
+        names = NAMES[:count]
         noun = "modality" if count == 1 else "modalities"
         kind = "size" if self._plugin().takes == "embeddings" else "channels"
         words = f"{count} {noun} of {kind} {', '.join(str(size) for size in sizes)}"
@@ -97,6 +83,7 @@ class StrategySuite(PresenceChecks):
     # -- checks of its own -------------------------------------------------------------
 
     def test_takes(self) -> None:
+        """It takes embeddings or maps."""
         takes = self._plugin().takes
         require(
             takes in ("embeddings", "maps"),
@@ -149,7 +136,7 @@ class StrategySuite(PresenceChecks):
 
     def test_modality_weights(self, case: Case) -> None:
         """None, or one share per clip and modality, in training, evaluation and autocast."""
-        network = self.trained(case)
+        network = self.trained_anew(case)
         expected = (self.batch, len(case.shapes))
         inputs = self.inputs(case, seed=9)
         for training in (True, False):
@@ -169,10 +156,7 @@ class StrategySuite(PresenceChecks):
 
     def _check_weights_alone(self, case: Case, network: nn.Module, inputs: Inputs) -> None:
         network.eval()
-        alone = [
-            self._weights(network, {n: x[i : i + 1] for n, x in inputs.items()})
-            for i in range(self.batch)
-        ]
+        alone = [self._weights(network, clip) for clip in self._one_by_one(inputs)]
         together = self._weights(network, inputs)
         require(
             together is not None
@@ -231,7 +215,7 @@ class StrategySuite(PresenceChecks):
         for case in self.cases():
             inputs = self.inputs(case, batch=40, seed=3)
             labels = torch.arange(40) % self.num_classes
-            one, other = self.trained(case), self.trained(case)
+            one, other = self.trained_anew(case), self.trained_anew(case)
             for network in (one, other):
                 with running(self.at(case), "calibrate", cause=_CALIBRATE):
                     cast(Strategy, network).calibrate(dict(inputs), labels)
@@ -321,18 +305,18 @@ class StrategySuite(PresenceChecks):
             third = self.build(case, seed=1)
             third.load_state_dict(one.state_dict())
             loaded = self._evaluate(third, inputs)
-        require(
-            torch.equal(expected, again),
+        self._check_same(
             self.at(case),
-            f"two networks {words} give scores that differ by {difference(expected, again)}",
-            expected="the same bits",
+            again,
+            expected,
+            f"two networks {words} give scores that differ",
             cause="random numbers; or modalities taken in the order in which they come",
         )
-        require(
-            torch.equal(expected, loaded),
+        self._check_same(
             self.at(case),
-            f"a network {words} and one that is given its state dict differ by "
-            f"{difference(expected, loaded)}",
+            loaded,
+            expected,
+            f"a network {words} and one that is given its state dict differ",
             expected="the same bits: what was chosen is in the state dict",
             cause="a plain attribute: use register_buffer, and copy into it: self.weights.copy_(w)",
         )

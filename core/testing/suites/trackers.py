@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from ...contracts import Tracker
-from ..checks.costs import Cost, seconds_of
-from ..checks.plugin import PluginSuite
-from ..checks.report import require, running
+from ..checks.assertions import require, require_silence, running
+from ..checks.declarations import PluginSuite
+from ..costs import Cost, seconds_of
 
 _OPEN = "a file or connection that only start opens: ask whether it is there"
 _FIELD = "a field that is not always there, is None, text or nested: scalars_of keeps the numbers"
@@ -23,22 +23,8 @@ _FIELD = "a field that is not always there, is None, text or nested: scalars_of 
 class TrackerSuite(PluginSuite):
     """Checks a tracker on small runs: finished, failed, taken up again, tuned.
 
-    Subclass it in a test file; pytest finds the checks::
-
-        from fusion.testing import TrackerSuite
-
-        class TestMine(TrackerSuite):
-            plugin = Mine
-
     It writes where it is told to: for a service that needs a network, give `parameters` that
     keep it on this machine.
-
-    Attributes
-    ----------
-    plugin : type of Tracker
-        The class under test.
-    parameters : mapping
-        Parameters to make it with; its defaults where empty.
     """
 
     kind = Tracker
@@ -218,13 +204,7 @@ class TrackerSuite(PluginSuite):
 
     def test_prints_nothing(self) -> None:
         """Standard output is for results: ``fusion run --json`` is read by programs."""
-        said = io.StringIO()
-        with self.run_directory() as run, contextlib.redirect_stdout(said):
+        printed = io.StringIO()
+        with self.run_directory() as run, contextlib.redirect_stdout(printed):
             self.follow(run)
-        require(
-            not said.getvalue(),
-            self.where,
-            f"it printed {said.getvalue()[:80]!r}",
-            expected="nothing on standard output",
-            cause="print(...); for a message use logging or standard error",
-        )
+        require_silence(self.where, printed, "nothing on standard output")

@@ -1,19 +1,19 @@
 """The suite for balancers catches what it is for: each broken one fails the check meant for it."""
 
 import random
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from suites import failures
+from suites import failures, group_of, pytest_says
 from torch import nn
 
 from fusion import Balancer, Pass, Stage, Strategy
 from fusion.core.contracts import Uniform
 from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.runner import suite_for
+from fusion.core.testing.suites import balancers as balancer_suite
 from fusion.testing import BalancerSuite
 
 
@@ -102,7 +102,7 @@ def test_balancers_that_are_right_pass():
     assert failures(BalancerSuite, Fine, **UNCHANGED) == {}
     assert failures(BalancerSuite, Distant, single_unchanged=True) == {}
     assert failures(BalancerSuite, Adapting) == {}
-    assert failures(BalancerSuite, NoMaps) == {}
+    assert failures(BalancerSuite, NoMaps, only={"test_adapt", "test_trains"}) == {}
 
 
 # -- each wrong in one way -------------------------------------------------------------
@@ -533,6 +533,27 @@ def test_a_balancer_that_refuses_maps_is_not_tried_on_them():
     assert {case.strategy.takes for case in suite.cases()} == {"embeddings", "maps"}
 
 
+def test_balancers_are_trained_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(balancer_suite, "gpu", lambda: torch.device("cpu"))
+
+    class Idle(Balancer):
+        """Does nothing."""
+
+        name = "idle"
+
+    class OnlyCPU(Idle):
+        """Fails elsewhere."""
+
+        def losses(self, losses, step):
+            raise RuntimeError("Expected all tensors to be on the same device")
+
+    assert group_of(suite_for("balancer", Idle), "gpu").outcome == "passed"
+    failed = group_of(suite_for("balancer", OnlyCPU), "gpu").of("failed")
+    assert "on cpu" in failed[0].fault.where
+    assert "a tensor made without device=" in failed[0].fault.cause
+    assert "test_gpu" in dir(BalancerSuite)
+
+
 FILE = '''
 from fusion import Balancer
 from fusion.testing import BalancerSuite
@@ -549,11 +570,8 @@ class TestCalm(BalancerSuite):
 '''
 
 
-def test_three_lines_are_enough(tmp_path):
-    (tmp_path / "test_mine.py").write_text(FILE)
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k",
-               "trains or takes_over or equal", "test_mine.py"]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+def test_three_lines_are_enough(tmp_path, capsys):
+    said = pytest_says(capsys, tmp_path, FILE, "-rs", "-k", "trains or takes_over or equal")
     assert "test_trains[1 modality, a strategy of embeddings, adamw]" in said
     assert "not enough values to unpack (expected 2, got 1)" in said
     assert "equal_unchanged is False" in said  # skipped, with the reason

@@ -15,6 +15,11 @@ TRAINING = """
 from fusion.core.testing.checks.problem import small_trainer
 small_trainer([], 2, epochs=1, optimizer={optimizer!r}).fit()
 """
+HELD_OUT = """
+from fusion.core.testing.checks.problem import small_trainer
+from fusion.plugins.strategies.gated import Gated
+small_trainer([], 2, epochs=1, strategy=Gated).fit()
+"""
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,7 @@ small_trainer([], 2, epochs=1, optimizer={optimizer!r}).fit()
         pytest.param(WORKER, id="worker"),
         pytest.param(TRAINING.format(optimizer="adamw"), id="training"),
         pytest.param(TRAINING.format(optimizer="sgd"), id="training-sgd"),
+        pytest.param(HELD_OUT, id="fit-to-held-out-clips"),
     ],
 )
 def test_nothing_heavy_is_imported(code):

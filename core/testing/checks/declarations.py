@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeGuard, get_args, get_origin
 
+from ... import contracts
 from ...contracts import Plugin
 from ...contracts.errors import FusionError
 from ...registry.collecting import reserved, well_formed
-from ...registry.parameters import convert, make, parameter_docs, parameters_of, space_of
-from .costs import Cost
-from .report import fail, require, running, skip
+from ...registry.parameters import (
+    Parameter,
+    convert,
+    make,
+    parameter_docs,
+    parameters_of,
+    space_of,
+)
+from ...registry.registry import Registry
+from ..costs import Cost
+from .assertions import fail, require, running, skip
 
 
 class PluginSuite:
     """What every plugin declares. Base of the suites for each kind.
+
+    Subclass a suite in a test file; pytest finds the checks::
+
+        from fusion.testing import StrategySuite
+
+        class TestSum(StrategySuite):
+            plugin = Sum
 
     A plugin may say itself what its suite is to know, in a class attribute ``conformance``:
     a dict of the suite's attributes. It holds for every test class of the plugin that does not
@@ -33,10 +52,12 @@ class PluginSuite:
     plugin: ClassVar[type[Any]]
     parameters: ClassVar[Mapping[str, Any]] = {}
     kind: ClassVar[type[Plugin]]
+    _made_once: ClassVar[dict[object, Any]] = {}
     passed: ClassVar[tuple[str, ...]] = ()  # what fusion itself passes to __init__
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
+        cls._made_once = {}
         declared = getattr(vars(cls).get("plugin"), "conformance", {})
         for name in cls._options() if isinstance(declared, Mapping) else ():
             if name in declared and name not in vars(cls):
@@ -83,7 +104,14 @@ class PluginSuite:
             )
         return plugin
 
+    def once(self, key: object, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for all checks of a test class."""
+        if key not in self._made_once:
+            self._made_once[key] = make()
+        return self._made_once[key]
+
     def test_name_and_version(self) -> None:
+        """Its name can be typed and is free; its version is text."""
         plugin = self._plugin()
         name = getattr(plugin, "name", None)
         require(
@@ -111,6 +139,7 @@ class PluginSuite:
         )
 
     def test_description(self) -> None:
+        """It has a docstring, which `fusion plugins list` and `show` print."""
         text = self._plugin().__doc__ or ""
         require(
             bool(text.strip()),
@@ -140,6 +169,7 @@ class PluginSuite:
         )
 
     def test_parameters(self) -> None:
+        """Every parameter has an annotation, a default that fits it, and a text."""
         plugin = self._plugin()
         with running(
             self.where,
@@ -218,3 +248,51 @@ class PluginSuite:
                 expected=f"({', '.join(self.passed)}, *, parameter: type = default, ...)",
                 cause="fusion passes these, and parameters that a user set; the rest need defaults",
             )
+
+
+def installed_plugins(beside: type, *kinds: str) -> dict[str, dict[str, type[Any]]]:
+    """Kind -> name -> class of the plugins that the class under test, `beside`, may name.
+
+    A plugin given as a file is not installed, and may name others of the same file.
+    """
+    registry = Registry()
+    own = [value for value in vars(sys.modules[beside.__module__]).values() if _is_plugin(value)]
+    found: dict[str, dict[str, type[Any]]] = {}
+    for kind in kinds:
+        base: type = getattr(contracts, kind.capitalize())
+        found[kind] = {e.name: registry.get(kind, e.name) for e in registry.entries(kind)}
+        for cls in own:
+            if issubclass(cls, base):
+                found[kind].setdefault(cls.name, cls)
+    return found
+
+
+def _is_plugin(value: object) -> TypeGuard[type[Plugin]]:
+    if not (isinstance(value, type) and issubclass(value, Plugin)):
+        return False
+    return isinstance(vars(value).get("name"), str)
+
+
+def other_values(parameter: Parameter) -> Iterator[Any]:
+    """Values unlike the default, likely ones first; none of a type that can't be guessed."""
+    for value in _values(parameter.type, parameter.default):
+        if value != parameter.default:
+            yield value
+
+
+def _values(annotation: Any, default: Any) -> Iterator[Any]:
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _values(part, default)
+    elif get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif annotation is bool:
+        yield from (True, False)
+    elif annotation is int:
+        number = default if isinstance(default, int) else 2
+        yield from (number // 2, number * 2, number + 1, number - 1)
+    elif annotation is float:
+        size = float(default) if isinstance(default, int | float) else 1.0
+        yield from (size / 2, size * 2, size + 1.0, size - 1.0, 0.5)
+    elif annotation is type(None):
+        yield None

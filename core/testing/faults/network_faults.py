@@ -1,48 +1,13 @@
-"""Faults on purpose: a plugin class in, the same with something wrong out.
-
-For trying a diagnosis, a remedy or a plugin of your own against what goes wrong in practice.
-In a plugin file, at its top level::
-
-    from fusion import hookimpl
-    from fusion.plugins.branches.cnn import CNN
-    from fusion.testing import faults
-
-    Dead = faults.dead(CNN, share=0.5)
-
-    @hookimpl
-    def fusion_branches():
-        return [Dead]
-
-and then ``fusion run -p ./my_faults.py --branch mel=cnn_dead``.
-
-The new class is called ``f"{cls.name}_{fault}"`` (or `name`), has the parameters of the healthy
-one under that name (``--set branch.mel.blocks=2``), and trains, stores and loads like any other.
-Faults compose: ``faults.scaled(faults.dead(CNN))``. It becomes an attribute of the module that
-calls the fault, under its name in capitals (``CnnDead``), because processes that compute
-features look it up there: an extractor's fault belongs at the top level of a file.
-
-A fault of a branch also strikes that modality's own baseline. A fault of a strategy acts inside
-the fusion alone, on what it receives of one modality: `modality`, by default the last of the run,
-``"*"`` for all of them.
-
-A fused model starts from its baselines by default, and healthy baselines hide what a strategy's
-fault does to a branch. `starved`, `late`, `oversized` and `locked` show in joint training from
-scratch: ``--set train.start=scratch``.
-
-An extractor's advice on its branch (`default_branch_parameters`) is for the healthy one: give a
-faulty branch the same parameters with ``--set branch.MODALITY.…``.
-
-Loaded without torch: what a fault needs is imported when it is made.
-"""
+"""Faults on purpose in what networks compute and learn; `scaled` and `dead` in features, too."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .data_faults import duplicated, mislabelled, shuffled
-from .faulty import Label, check_share, kind_of, refuse
+from .faulty_class import Label, check_least, check_share, kind_of, refuse
 
 if TYPE_CHECKING:
     from ...contracts import Branch, Plugin, Strategy
@@ -52,21 +17,6 @@ if TYPE_CHECKING:
     B = TypeVar("B", bound=type[Branch])
     N = TypeVar("N", bound=type[Branch] | type[Strategy])
     S = TypeVar("S", bound=type[Strategy])
-
-__all__ = [
-    "biased",
-    "dead",
-    "duplicated",
-    "frozen",
-    "late",
-    "locked",
-    "mislabelled",
-    "narrow",
-    "oversized",
-    "scaled",
-    "shuffled",
-    "starved",
-]
 
 
 def scaled(
@@ -91,24 +41,12 @@ def scaled(
     An extractor's scale is taken out again by standardisation, and by a branch that starts with
     batch normalisation: it does harm with ``train.normalise=none`` only. A framework should say
     that the scales of the modalities differ, and by how much.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a factor that is 0 or not finite.
     """
     _check_size("scaled", "factor", factor)
     label = Label("scaled", f"everything times {factor:g}.", {"factor": factor}, name)
     if kind_of(cls) == "extractor":
-        from .faulty_data import faulty_extractor
-
-        return cast("T", faulty_extractor(_as(cls), label, alter=lambda array, _: array * factor))
-    from .faulty_networks import NetworkFault, Stateless, multiply
-
-    alter = partial(multiply, factor=factor)
-    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+        return _extractor(cls, label, lambda array, _: array * factor)
+    return _altered(cls, label, "multiply", modality)
 
 
 def dead(cls: T, share: float = 1.0, *, modality: str | None = None, name: str | None = None) -> T:
@@ -130,31 +68,14 @@ def dead(cls: T, share: float = 1.0, *, modality: str | None = None, name: str |
     No gradient passes a dead unit. With ``share=1`` the modality says nothing, and its scores are
     the same for every clip. A framework should name the branch as dead; of an extractor it should
     report the share of zeros in the inputs.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("dead", share)
     label = Label("dead", f"a share of {share:g} is zero.", {"share": share}, name)
     if kind_of(cls) == "extractor":
-        from .faulty_data import faulty_extractor, is_hit
+        from .faulty_data import is_hit
 
-        return cast(
-            "T",
-            faulty_extractor(
-                _as(cls),
-                label,
-                alter=lambda array, recording: array * (not is_hit(recording, share)),
-            ),
-        )
-    from .faulty_networks import NetworkFault, Stateless, silence
-
-    alter = partial(silence, share=share)
-    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+        return _extractor(cls, label, lambda array, of: array * (not is_hit(of, share)))
+    return _altered(cls, label, "silence", modality)
 
 
 def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
@@ -176,19 +97,14 @@ def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
     baseline (the `pretrain` balancer) start from one that was frozen as well. Random features of
     a convolution are not bad: the harm is often a few points. A framework should say that the
     branch has no updates.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("frozen", share)
     label = Label("frozen", f"a share of {share:g} of its weights stays.", {"share": share}, name)
     from .faulty_networks import NetworkFault, hold
 
-    return _network(cls, label, NetworkFault(prepare=partial(hold, share=share)), None)
+    return _network(
+        cls, label, NetworkFault(prepare=lambda module: hold(module, share=share)), None
+    )
 
 
 def biased(
@@ -212,20 +128,10 @@ def biased(
     constant first, and every step it takes changes the scores of all clips alike. In bfloat16,
     which keeps eight bits, what varies is rounded away as well. A framework should say that the
     embedding is large and hardly varies from clip to clip.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a size that is 0 or not finite.
     """
     _check_size("biased", "size", size)
     label = Label("biased", f"{size:g} added to every unit.", {"size": size}, name)
-    from .faulty_networks import NetworkFault, Stateless, shift
-
-    alter = partial(shift, size=size)
-    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+    return _altered(cls, label, "shift", modality)
 
 
 def starved(
@@ -251,20 +157,10 @@ def starved(
     norm, and at 1e-7 the branch all but stands still, apart from weight decay. Under a strategy
     that takes maps the pooling still learns, from its probe. A framework should say that the
     branch's updates are far smaller than those of the others and its probe stands still.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a factor that is 0 or not finite.
     """
     _check_size("starved", "factor", factor)
     label = Label("starved", f"{factor:g} of the gradient.", {"factor": factor}, name)
-    from .faulty_networks import NetworkFault, Stateless, throttle
-
-    alter = partial(throttle, factor=factor)
-    return _network(cls, label, NetworkFault(lambda: Stateless(alter)), modality)
+    return _altered(cls, label, "throttle", modality)
 
 
 def late(cls: N, steps: int = 300, *, modality: str | None = None, name: str | None = None) -> N:
@@ -284,16 +180,8 @@ def late(cls: N, steps: int = 300, *, modality: str | None = None, name: str | N
     The head learns from branches that know nothing, and is done before they begin, when the
     learning rate has fallen. Of a strategy the baselines are spared, so that the fusion is behind
     them. A framework should say that the fused loss was flat while the probes were still low.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a negative number of steps.
     """
-    if steps < 0:
-        raise ValueError(f"faults.late needs steps >= 0, and was given {steps}.")
+    check_least("late", "steps", steps, 0)
     label = Label("late", f"nothing learned in {steps} steps.", {"steps": steps}, name)
     from .faulty_networks import Late, NetworkFault
 
@@ -317,16 +205,8 @@ def narrow(cls: B, dim: int = 1, *, name: str | None = None) -> B:
     -----
     Stands for an architecture that can't learn what its features hold. A framework should say
     that the modality alone stays far below what its features allow, on training clips as well.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind.
-    ValueError
-        For a dim below 1.
     """
-    if dim < 1:
-        raise ValueError(f"faults.narrow needs dim >= 1, and was given {dim}.")
+    check_least("narrow", "dim", dim, 1)
     if kind_of(cls) != "branch":
         raise refuse("narrow", cls, "a branch")
     label = Label("narrow", f"{dim} numbers of each input.", {"dim": dim}, name)
@@ -355,16 +235,8 @@ def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
     head learns more slowly instead of over-fitting: switch them off to see it do so. A framework
     should say that the fused head is far better on training clips than on validation, more so
     than the probes.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind, or a strategy that takes maps.
-    ValueError
-        For a width below 1.
     """
-    if width < 1:
-        raise ValueError(f"faults.oversized needs width >= 1, and was given {width}.")
+    check_least("oversized", "width", width, 1)
     if kind_of(cls) != "strategy" or cls.takes != "embeddings":
         raise refuse("oversized", cls, "a strategy that takes embeddings")
     from .faulty_networks import NetworkFault, faulty_strategy
@@ -395,13 +267,6 @@ def locked(
     modality, and the gradient of the other branches is 1 - `share` times as large. The fault does
     harm where the modality knows less than another one does. A framework should say that the
     modality is trusted too much, or that another branch is held back.
-
-    Raises
-    ------
-    TypeError
-        For a class of another kind, or a strategy that takes maps.
-    ValueError
-        For a share outside [0, 1].
     """
     check_share("locked", share)
     if kind_of(cls) != "strategy" or cls.takes != "embeddings":
@@ -415,9 +280,19 @@ def locked(
 # -- shared -----------------------------------------------------------------------------
 
 
-def _as(cls: Any) -> Any:
-    """A class whose kind was looked up: more than a type checker can follow."""
-    return cls
+def _extractor(cls: T, label: Label, alter: Callable[..., Any]) -> T:
+    from .faulty_data import faulty_extractor
+
+    return cast("T", faulty_extractor(cast(Any, cls), label, alter=alter))
+
+
+def _altered(cls: T, label: Label, alteration: str, modality: str | None) -> T:
+    """A network whose output goes through a function of `faulty_networks`, by name."""
+    from . import faulty_networks
+
+    alter = partial(getattr(faulty_networks, alteration), **label.strength)
+    fault = faulty_networks.NetworkFault(lambda: faulty_networks.Stateless(alter))
+    return _network(cls, label, fault, modality)
 
 
 def _network(cls: T, label: Label, fault: NetworkFault, modality: str | None) -> T:
@@ -425,7 +300,7 @@ def _network(cls: T, label: Label, fault: NetworkFault, modality: str | None) ->
 
     kind = kind_of(cls)
     if kind == "strategy":
-        return cast("T", faulty_strategy(_as(cls), label, fault, modality))
+        return cast("T", faulty_strategy(cast(Any, cls), label, fault, modality))
     if kind != "branch":
         raise refuse(label.fault, cls, _POSSIBLE.get(label.fault, "a branch or a strategy"))
     if modality is not None:
@@ -433,7 +308,7 @@ def _network(cls: T, label: Label, fault: NetworkFault, modality: str | None) ->
             f"faults.{label.fault}: modality={modality!r} is for strategies; a branch is chosen "
             f"for a modality by the run (--branch {modality}={label.name_for(cls)})."
         )
-    return cast("T", faulty_branch(_as(cls), label, fault))
+    return cast("T", faulty_branch(cast(Any, cls), label, fault))
 
 
 _POSSIBLE = dict.fromkeys(("scaled", "dead"), "an extractor, a branch or a strategy")

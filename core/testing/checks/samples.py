@@ -1,10 +1,14 @@
-"""Small recordings to try an extractor on: made when first asked for, gone with the process."""
+"""Recordings and folders to try extractors and corpora on.
+
+Recordings are made when first asked for, and gone with the process.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,3 +123,25 @@ def unreadable() -> Mapping[str, Recording]:
         "a file that holds text": Recording(here / "text.wav"),
         "a part that begins after the end of its file": Recording(here / "voice.wav", 60.0, 61.0),
     }
+
+
+@contextlib.contextmanager
+def strange_places() -> Iterator[dict[str, Path]]:
+    """Paths where nothing of any corpus lies, by what they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        found = {"an empty folder": root / "empty", "a folder of other files": root / "files"}
+        for place in found.values():
+            place.mkdir()
+        (found["a folder of other files"] / "notes.txt").write_text("Buy milk.\n")
+        (found["a folder of other files"] / "recording.wav").write_bytes(bytes(range(256)))
+        (root / "picture.png").write_bytes(b"\x89PNG" + bytes(range(256)))
+        yield {**found, "a file that is something else": root / "picture.png"}
+
+
+def contents(path: Path | None) -> dict[str, tuple[int, int]]:
+    """File below `path` -> its size and time of change."""
+    if path is None or not path.is_dir():
+        return {}
+    found = ((file, file.stat()) for file in sorted(path.rglob("*")))
+    return {str(file): (status.st_size, status.st_mtime_ns) for file, status in found}

@@ -1,4 +1,4 @@
-"""How a check ends: in words for the author of the plugin.
+"""Assertions of the checks, in words for the author of a plugin.
 
 Under pytest a check fails and is skipped as any test. Without it, or while
 :mod:`fusion.core.testing.runner` goes through the checks, the same ends are exceptions.
@@ -7,6 +7,7 @@ Under pytest a check fails and is skipped as any test. Without it, or while
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -100,6 +101,21 @@ def require(condition: bool, where: str, failed: str, *, expected: str, cause: s
     """:func:`fail` unless `condition`."""
     if not condition:
         fail(where, failed, expected=expected, cause=cause)
+
+
+def require_silence(
+    where: str,
+    printed: io.StringIO,
+    expected: str = "nothing on standard output, which is for results",
+) -> None:
+    """:func:`fail` where a plugin printed something."""
+    require(
+        not printed.getvalue(),
+        where,
+        f"it printed {printed.getvalue()[:80]!r}",
+        expected=expected,
+        cause="print(...); for a message use logging or standard error",
+    )
 
 
 def skip(reason: str) -> NoReturn:

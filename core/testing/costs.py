@@ -1,4 +1,4 @@
-"""What a plugin costs: time and memory of a call, measured for its author and not judged."""
+"""Time and memory of a call of a plugin, measured for its author and not judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import statistics
 import sys
 import tempfile
-import time
+import timeit
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,12 +41,7 @@ class Cost:
 def seconds_of(call: Callable[[], object], *, times: int = 5) -> float:
     """Median of several calls, after one that is not counted."""
     call()
-    taken = []
-    for _ in range(times):
-        started = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+    return statistics.median(timeit.repeat(call, number=1, repeat=times))
 
 
 def tensor_bytes(call: Callable[[], object]) -> int | None:

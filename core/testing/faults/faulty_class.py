@@ -34,7 +34,7 @@ class Label:
 
     fault: str
     does: str
-    strength: Mapping[str, object]
+    strength: Mapping[str, Any]
     name: str | None = None
 
     def name_for(self, cls: type[Plugin]) -> str:
@@ -109,6 +109,12 @@ def check_share(fault: str, share: float) -> None:
     """Refuse what is no share."""
     if not 0 <= share <= 1:
         raise ValueError(f"faults.{fault} needs a share from 0 to 1, and was given {share}.")
+
+
+def check_least(fault: str, name: str, value: int, least: int) -> None:
+    """Refuse a number that is too small."""
+    if value < least:
+        raise ValueError(f"faults.{fault} needs {name} >= {least}, and was given {value}.")
 
 
 def _free(title: str, module: str) -> str:

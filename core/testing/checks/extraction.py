@@ -1,7 +1,12 @@
-"""How an extractor is made and called in its checks: base of its suite."""
+"""Extraction in the checks of an extractor: in this process, and in one of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import pickle
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,10 +16,10 @@ import numpy.typing as npt
 
 from ...contracts import Extractor, Recording
 from ...contracts.errors import RecordingError
-from ...data.extraction import make_extractor
-from .plugin import PluginSuite
-from .recordings import Sample, small_recordings
-from .report import fail, require, running, skip
+from ...data.extraction import Extraction, make_extractor
+from .assertions import fail, require, running, skip
+from .declarations import PluginSuite
+from .samples import Sample, small_recordings
 
 Array = npt.NDArray[Any]
 
@@ -107,6 +112,14 @@ def same_bits(a: Array, b: Array) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
+def near(found: Array, expected: Array, share: float) -> bool:
+    """Whether no value is further off than a share of the largest one; False for NaN."""
+    size = max(1e-6, float(np.abs(expected).max()))
+    return found.shape == expected.shape and bool(
+        np.abs(found.astype(float) - expected).max() <= share * size
+    )
+
+
 def apart(a: Array, b: Array) -> str:
     """How far two arrays are from each other, for people."""
     if a.shape != b.shape:
@@ -114,6 +127,47 @@ def apart(a: Array, b: Array) -> str:
     if a.dtype != b.dtype:
         return f"their dtypes, {a.dtype} and {b.dtype}"
     return f"{float(np.abs(a.astype(float) - b.astype(float)).max()):.3g}"
+
+
+# The path first: what is pickled may come from anywhere on it.
+_SCRIPT = """
+import pickle, sys
+with open(sys.argv[1], "rb") as file:
+    sys.path[:] = pickle.load(file)
+    import importlib
+    importlib.import_module({module!r}).compute(file, sys.argv[2])
+"""
+
+
+def computed_elsewhere(
+    extraction: Extraction, recordings: Sequence[Recording]
+) -> list[Array] | str:
+    """The arrays of the recordings; or what went wrong, for people."""
+    with tempfile.TemporaryDirectory() as folder:
+        work, out = Path(folder, "work"), Path(folder, "out")
+        with work.open("wb") as file:
+            pickle.dump(sys.path, file)
+            pickle.dump((extraction, list(recordings)), file)
+        script = _SCRIPT.format(module=__name__)
+        command = [sys.executable, "-c", script, str(work), str(out)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode or not out.is_file():
+            last = (ended.stderr.strip() or "it ended without a word").splitlines()[-1]
+            return f"the process ended with code {ended.returncode}: {last}"
+        found: list[Array] | str = pickle.loads(out.read_bytes())
+        return found
+
+
+def compute(work: Any, out: str) -> None:
+    """In the other process: do the work and leave the arrays, or the error, in a file."""
+    found: list[Array] | str
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            extraction, recordings = pickle.load(work)
+            found = [extraction.compute(recording) for recording in recordings]
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+    Path(out).write_bytes(pickle.dumps(found))
 
 
 _MAKING = (

@@ -1,27 +1,26 @@
-"""The suites catch what they are for: each broken plugin fails the check meant for it."""
+"""The suite for strategies catches what it is for: each broken one fails the check meant for it."""
 
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from right_plugins import Fine, Maps, Picky, Plain, Present
-from suites import failures
+from right_plugins import Maps, Picky, Plain, Present
+from suites import failures, group_of, pytest_says
 from torch import nn
 from torch.nn import functional
 
 from fusion import Uniform
 from fusion.core.contracts.errors import ParameterError
-from fusion.testing import BranchSuite, StrategySuite
+from fusion.core.testing.checks import devices
+from fusion.core.testing.runner import suite_for
+from fusion.testing import StrategySuite
 
 
 def test_plugins_that_are_right_pass():
     for plugin in (Plain, Maps, Picky, Present):
         assert failures(StrategySuite, plugin) == {}
     assert failures(StrategySuite, Picky, parameters={"weight": 2.0}) == {}
-    assert failures(BranchSuite, Fine) == {}
 
 
 # -- strategies, each wrong in one way -------------------------------------------------
@@ -453,21 +452,18 @@ HOPELESS = {TwoOnly, SameSize, NoAnnotation, NoDefault, Taking}
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_strategy_fails_the_check_meant_for_it(plugin):
     words, meant, *others = WRONG[plugin]
-    found = failures(StrategySuite, plugin)
+    only = {f"test_{meant}"} if plugin in HOPELESS else None
+    found = failures(StrategySuite, plugin, only=only)
     assert words in found[f"test_{meant}"]
     assert "usual cause:" in found[f"test_{meant}"]
-    if plugin not in HOPELESS:
+    if only is None:
         assert set(found) == {f"test_{name}" for name in (meant, *others)}, found
 
 
 def test_every_check_has_a_plugin_that_fails_it():
     checks = {name for name in dir(StrategySuite) if name.startswith("test_")}
-    elsewhere = {
-        "test_calibrate",
-        "test_adopt",
-        "test_gpu",
-        "test_held_out_parameters",
-    }  # in test_check.py
+    # Below, and test_gpu on the CPU.
+    elsewhere = {"test_calibrate", "test_adopt", "test_held_out_parameters", "test_gpu"}
     assert checks - elsewhere == {f"test_{meant}" for _, meant, *_ in WRONG.values()}
 
 
@@ -493,82 +489,148 @@ def test_parameters_that_do_not_exist():
     assert "`parameters` names 'rank', which Plain does not have" in found["test_parameters"]
 
 
-# -- branches --------------------------------------------------------------------------
+# -- strategies that choose, adopt -----------------------------------------------------------
 
 
-class Gridless(Fine):
-    """Maps that are embeddings."""
+class Chooses(Picky):
+    """Right: weighs classes by the validation clips.
 
-    def maps(self, x):
-        return x.flatten(2).mean(dim=2) if x.dim() > 2 else x
+    Parameters
+    ----------
+    weight : float
+        A factor.
+    """
 
-    def pool(self, maps):
-        return self.embed(maps)
+    reads_validation = True
 
+    def __init__(self, dims, num_classes, *, weight: float = 1.0):
+        super().__init__(dims, num_classes, weight=weight)
+        self.register_buffer("bias", torch.zeros(num_classes))
 
-class TwoRoads(Fine):
-    """forward does more than pool(maps(x))."""
+    def calibrate(self, inputs, labels):
+        self.bias.copy_(torch.bincount(labels, minlength=len(self.bias)) / len(labels))
 
-    def forward(self, x):
-        return super().forward(x).relu() + 1
-
-
-class Forgetful(Fine):
-    """Says nothing of its channels."""
-
-    def __init__(self, shape, dim: int = 64):
-        super().__init__(shape, dim)
-        del self.map_channels
-
-    __doc__ += Fine.__doc__
+    def forward(self, inputs):
+        return super().forward(inputs) + self.bias
 
 
-class Fixed(Fine):
-    """Its embedding has one size."""
+class Silent(Chooses):
+    """Does not say that it chooses."""
 
-    def __init__(self, shape):
-        super().__init__(shape, 16)
-
-
-class Loud(Fine):
-    """Divides by the deviation of a clip."""
-
-    def maps(self, x):
-        maps = super().maps(x)
-        return maps / maps.flatten(1).std(dim=1).view(-1, *[1] * (maps.dim() - 1))
-
-    __doc__ += Fine.__doc__
+    reads_validation = False
 
 
-class Choosy(Fine):
-    """Takes video."""
+class Forgets(Chooses):
+    """Keeps what it chose where no checkpoint has it."""
 
-    @classmethod
-    def accepts(cls, shape):
-        return len(shape) == 4
+    def calibrate(self, inputs, labels):
+        self.extra = float(inputs[self.order[0]].mean())
 
-    __doc__ += Fine.__doc__
+    def forward(self, inputs):
+        return super().forward(inputs) + getattr(self, "extra", 0.0)
+
+
+class Trusts(Plain):
+    """Right: a scale of the scores that is fitted to held-out clips."""
+
+    name = "trusts"
+    reads_validation = True
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.trust = torch.nn.Parameter(torch.zeros(()))
+
+    def held_out_parameters(self):
+        return (self.trust,)
+
+    def forward(self, inputs):
+        return (1 + self.trust) * super().forward(inputs)
+
+
+class TrustsSilently(Trusts):
+    """Does not say that it reads validation."""
+
+    reads_validation = False
+
+
+class Divides(Trusts):
+    """Can't be at 0."""
+
+    def forward(self, inputs):
+        return super().forward(inputs) / self.trust
+
+
+class Elsewhere(Trusts):
+    """Names a parameter that it does not have."""
+
+    def held_out_parameters(self):
+        return (torch.nn.Parameter(torch.zeros(())),)
+
+
+class Adopts(Plain):
+    """Right: starts its head from the baselines' heads."""
+
+    name = "adopts"
+    needs_baselines = True
+
+    @torch.no_grad()
+    def adopt(self, baselines):
+        heads = [self.head_of(baselines[m].model) for m in self.order]
+        self.head.weight.copy_(torch.cat(heads, dim=1))
+
+    def head_of(self, model):
+        return model.strategy.linear.weight
+
+
+class AdoptsInOrder(Adopts):
+    """Takes the baselines as they come."""
+
+    @torch.no_grad()
+    def adopt(self, baselines):
+        heads = [self.head_of(baseline.model) for baseline in baselines.values()]
+        self.head.weight.copy_(torch.cat(heads, dim=1))
 
 
 @pytest.mark.parametrize(
-    ("plugin", "meant", "words"),
+    ("plugin", "check", "words"),
     [
-        (Gridless, "maps_and_pool", "maps(x) has shape (8, 1)"),
-        (TwoRoads, "maps_and_pool", "forward(x) is not pool(maps(x))"),
-        (Forgetful, "attributes", "`map_channels` is None"),
-        (Fixed, "dim_is_a_parameter", "it has no parameter `dim`"),
-        (Loud, "zeros", "hold NaN"),
+        (Chooses, "calibrate", ""),
+        (Silent, "calibrate", "it has `calibrate`, and reads_validation is False"),
+        (Forgets, "calibrate", "one that is given its state dict differ"),
+        (Trusts, "calibrate", ""),
+        (Trusts, "held out parameters", ""),
+        (TrustsSilently, "calibrate", "it has `held_out_parameters`, and reads_validation is Fal"),
+        (Divides, "held out parameters", "with held-out parameters of 0 the scores are not finite"),
+        (Elsewhere, "held out parameters", "a value that is no parameter of the strategy"),
+        (Adopts, "adopt", ""),
+        (AdoptsInOrder, "adopt", "made to adopt the same baselines give scores that differ"),
     ],
 )
-def test_a_broken_branch_fails_the_check_meant_for_it(plugin, meant, words):
-    found = failures(BranchSuite, plugin)
-    assert words in found[f"test_{meant}"]
+def test_strategies_that_choose_and_adopt(plugin, check, words):
+    group = group_of(suite_for("strategy", plugin), check)
+    failed = group.of("failed")
+    assert group.outcome == ("failed" if words else "passed"), failed
+    assert not failed or words in failed[0].fault.failed
 
 
-def test_a_branch_for_other_shapes():
-    with pytest.raises(pytest.fail.Exception, match="accepts none of the shapes"):
-        failures(BranchSuite, Choosy)
-    assert failures(BranchSuite, Choosy, shapes=((3, 4, 5, 6),)) == {}
+# -- on a GPU, the CPU in its place -----------------------------------------------------
+
+
+def test_the_check_on_a_gpu_trains_and_compares(monkeypatch):
+    monkeypatch.setattr(devices, "gpu", lambda: torch.device("cpu"))
+    assert group_of(suite_for("strategy", Present), "gpu").outcome == "passed"
+
+    class Unfilled(Plain):
+        """On some devices its memory holds something else."""
+
+        calls: ClassVar = []
+
+        def forward(self, inputs):
+            self.calls.append(1)
+            return super().forward(inputs) + 100 * (len(self.calls) % 2)
+
+    failed = group_of(suite_for("strategy", Unfilled), "gpu").of("failed")
+    assert "differ from those on the CPU" in failed[0].fault.failed
 
 
 # -- as a third party meets them -------------------------------------------------------
@@ -594,15 +656,10 @@ class TestSum(StrategySuite):
 '''
 
 
-def pytest_says(folder, text, *options):
-    file = folder / "test_mine.py"
-    file.write_text(text)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(file)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout
-
-
-def test_three_lines_are_enough(tmp_path):
-    said = pytest_says(tmp_path, FILE, "-k", "takes or zeros or unequal_sizes or modality_weights")
+def test_three_lines_are_enough(tmp_path, capsys):
+    said = pytest_says(
+        capsys, tmp_path, FILE, "-k", "takes or zeros or unequal_sizes or modality_weights"
+    )
     assert "FAILED test_mine.py::TestSum::test_unequal_sizes" in said
     assert "call fusion.core.contracts.equal_dims(dims, self.name)" in said
     # Words, not the suite's code.
@@ -611,6 +668,6 @@ def test_three_lines_are_enough(tmp_path):
     assert "6 failed" not in said and "passed" in said
 
 
-def test_a_suite_without_a_plugin_says_so(tmp_path):
-    said = pytest_says(tmp_path, FILE.replace("plugin = Sum", "pass"))
+def test_a_suite_without_a_plugin_says_so(tmp_path, capsys):
+    said = pytest_says(capsys, tmp_path, FILE.replace("plugin = Sum", "pass"))
     assert "the line is missing: class TestSum(...): plugin = MyClass" in said

@@ -1,4 +1,4 @@
-"""Recording without a GPU: what a CUDA graph would do to a branch, on the CPU."""
+"""Graph capture without a GPU: what a CUDA graph would do to a branch, on the CPU."""
 
 from __future__ import annotations
 

@@ -13,13 +13,12 @@ from ...contracts import Extractor
 from ...contracts.errors import FusionError
 from ...data.extraction import fingerprint_of
 from ...registry.parameters import make, parameters_of
-from .extractions import ExtractionSuite, apart
-from .known import known
-from .report import fail, require, running, skip
-from .values import other_values
+from .assertions import fail, require, running, skip
+from .declarations import installed_plugins, other_values
+from .extraction import ExtractionSuite, apart, near
 
 
-class CachedChecks(ExtractionSuite):
+class FingerprintChecks(ExtractionSuite):
     """Shape, dtype, axes and branch as declared; the fingerprint, parameter by parameter."""
 
     def test_declaration(self) -> None:
@@ -85,9 +84,8 @@ class CachedChecks(ExtractionSuite):
         where, case = f"{self.where}, {name}={value!r}", self.ordinary()[0]
         expected = self.extracted(self.made(), case)
         found = self.extracted(self.made(**{name: value}), case, where)
-        size = max(1e-6, float(np.abs(expected).max()))
         require(
-            found.shape == expected.shape and float(np.abs(found - expected).max()) <= 1e-4 * size,
+            near(found, expected, 1e-4),
             where,
             f"its array is another one, by {apart(found, expected)}, and its fingerprint the same",
             expected="another fingerprint: the cache would hand out arrays of other parameters",
@@ -105,6 +103,7 @@ class CachedChecks(ExtractionSuite):
         )
 
     def test_extracting_changes_no_fingerprint(self) -> None:
+        """The fingerprint after an extract is the one before."""
         extractor, (case, *_) = self.made(), self.ordinary()
         before = fingerprint_of(extractor).canonical()
         self.extracted(extractor, case)
@@ -151,7 +150,7 @@ class CachedChecks(ExtractionSuite):
         """The branch that it names takes its arrays."""
         extractor = self.made()
         shape, name = tuple(extractor.shape), extractor.default_branch
-        branches = known(self._plugin(), "branch")["branch"]
+        branches = installed_plugins(self._plugin(), "branch")["branch"]
         if name is None:
             require(
                 any(branch.accepts(shape) for branch in branches.values()),

@@ -8,13 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .assertions import require, running, skip
 from .devices import DeviceChecks
 from .network import Case, Inputs
-from .report import require, running, skip
-from .tools import close, difference, listed, seeded
+from .tensors import listed, seeded
 
 
-class PresenceChecks(DeviceChecks):
+class MissingModalityChecks(DeviceChecks):
     """For strategies that declare `accepts_missing`; for the others there is nothing to check."""
 
     def test_accepts_missing(self) -> None:
@@ -41,26 +41,23 @@ class PresenceChecks(DeviceChecks):
 
     def test_all_present(self, case: Case) -> None:
         """Nothing said, and everything there, is the same."""
-        if not self._plugin().accepts_missing:
-            skip("accepts_missing is False")
+        self._skip_unless_accepted()
         network = self.trained(case)
         inputs = self.inputs(case)
         everything = torch.ones(self.batch, len(case.shapes), dtype=torch.bool)
-        found = self._with(network, inputs, everything)
-        expected = self._evaluate(network, inputs)
-        require(
-            found.shape == expected.shape and close(found, expected),
+        self._check_same(
             self.at(case),
-            f"present=None and a `present` that is all True differ by "
-            f"{difference(found, expected)}",
+            self._with(network, inputs, everything),
+            self._evaluate(network, inputs),
+            "present=None and a `present` that is all True differ",
+            nearly=True,
             expected="the same scores",
             cause="a mean or softmax over another axis where `present` is given",
         )
 
     def test_absent_values_do_not_count(self, case: Case) -> None:
         """Whatever stands in the place of what a clip lacks, the scores are the same."""
-        if not self._plugin().accepts_missing:
-            skip("accepts_missing is False")
+        self._skip_unless_accepted()
         network = self.trained(case)
         inputs, present = self.inputs(case), self._some(case)
         other = self.inputs(case, seed=5)
@@ -68,13 +65,12 @@ class PresenceChecks(DeviceChecks):
             m: torch.where(_along(present[:, i], x), x, 10 * other[m])
             for i, (m, x) in enumerate(inputs.items())
         }
-        found = self._with(network, changed, present)
-        expected = self._with(network, inputs, present)
-        require(
-            close(found, expected),
+        self._check_same(
             self.at(case),
-            "the scores change with the values of absent modalities, by "
-            f"{difference(found, expected)}",
+            self._with(network, changed, present),
+            self._with(network, inputs, present),
+            "the scores change with the values of absent modalities,",
+            nearly=True,
             expected="the same scores",
             cause=_UNMASKED,
         )
@@ -101,8 +97,7 @@ class PresenceChecks(DeviceChecks):
 
     def test_one_modality_present(self, case: Case) -> None:
         """Each modality alone gives finite scores; in training, evaluation and autocast."""
-        if not self._plugin().accepts_missing:
-            skip("accepts_missing is False")
+        self._skip_unless_accepted()
         network = self.build(case)
         for i, name in enumerate(case.shapes):
             present = torch.zeros(self.batch, len(case.shapes), dtype=torch.bool)
@@ -117,9 +112,9 @@ class PresenceChecks(DeviceChecks):
                     self._check_rows(where, rows, self.batch)
 
     def test_no_gradient_reaches_the_absent(self, case: Case) -> None:
-        if not self._plugin().accepts_missing:
-            skip("accepts_missing is False")
-        network = self.trained(case).train()  # what starts at zero has opened
+        """A branch learns nothing from a clip that lacks its modality."""
+        self._skip_unless_accepted()
+        network = self.trained_anew(case).train()  # what starts at zero has opened
         inputs = {m: x.requires_grad_() for m, x in self.inputs(case).items()}
         present = self._some(case)
         with seeded(1), running(self.at(case), "a training step", cause=_UNMASKED):
@@ -140,31 +135,26 @@ class PresenceChecks(DeviceChecks):
 
     def test_masks_of_a_batch(self, case: Case) -> None:
         """Clips that lack different modalities may share a batch."""
-        if not self._plugin().accepts_missing:
-            skip("accepts_missing is False")
+        self._skip_unless_accepted()
         network = self.trained(case)
         inputs, present = self.inputs(case), self._some(case)
         together = self._with(network, inputs, present)
-        alone = torch.cat(
-            [
-                self._with(
-                    network,
-                    {m: x[i : i + 1] for m, x in inputs.items()},
-                    present[i : i + 1],
-                )
-                for i in range(self.batch)
-            ]
-        )
-        require(
-            together.shape == alone.shape and close(together, alone),
+        clips = zip(self._one_by_one(inputs), present.split(1), strict=True)
+        self._check_same(
             self.at(case),
-            f"clips with different modalities influence each other, by "
-            f"{difference(together, alone)}",
+            together,
+            torch.cat([self._with(network, clip, its) for clip, its in clips]),
+            "clips with different modalities influence each other,",
+            nearly=True,
             expected="the same for a clip alone and within a batch, in evaluation",
             cause="present.any(), .all() or the first row of it taken for the whole batch",
         )
 
     # -- tools -------------------------------------------------------------------------
+
+    def _skip_unless_accepted(self) -> None:
+        if not self._plugin().accepts_missing:
+            skip("accepts_missing is False")
 
     def _some(self, case: Case) -> Tensor:
         """Which modalities each clip has, (B, M): every combination in turn, but none."""

@@ -1,0 +1,86 @@
+"""The suite for branches catches what it is for."""
+
+import pytest
+from right_plugins import Fine
+from suites import failures
+
+from fusion.testing import BranchSuite
+
+
+def test_a_branch_that_is_right_passes():
+    assert failures(BranchSuite, Fine) == {}
+
+
+class Gridless(Fine):
+    """Maps that are embeddings."""
+
+    def maps(self, x):
+        return x.flatten(2).mean(dim=2) if x.dim() > 2 else x
+
+    def pool(self, maps):
+        return self.embed(maps)
+
+
+class TwoRoads(Fine):
+    """forward does more than pool(maps(x))."""
+
+    def forward(self, x):
+        return super().forward(x).relu() + 1
+
+
+class Forgetful(Fine):
+    """Says nothing of its channels."""
+
+    def __init__(self, shape, dim: int = 64):
+        super().__init__(shape, dim)
+        del self.map_channels
+
+    __doc__ += Fine.__doc__
+
+
+class Fixed(Fine):
+    """Its embedding has one size."""
+
+    def __init__(self, shape):
+        super().__init__(shape, 16)
+
+
+class Loud(Fine):
+    """Divides by the deviation of a clip."""
+
+    def maps(self, x):
+        maps = super().maps(x)
+        return maps / maps.flatten(1).std(dim=1).view(-1, *[1] * (maps.dim() - 1))
+
+    __doc__ += Fine.__doc__
+
+
+class Choosy(Fine):
+    """Takes video."""
+
+    @classmethod
+    def accepts(cls, shape):
+        return len(shape) == 4
+
+    __doc__ += Fine.__doc__
+
+
+@pytest.mark.parametrize(
+    ("plugin", "meant", "words"),
+    [
+        (Gridless, "maps_and_pool", "maps(x) has shape (8, 1)"),
+        (TwoRoads, "maps_and_pool", "forward(x) is not pool(maps(x))"),
+        (Forgetful, "attributes", "`map_channels` is None"),
+        (Fixed, "dim_is_a_parameter", "it has no parameter `dim`"),
+        (Loud, "zeros", "hold NaN"),
+    ],
+)
+def test_a_broken_branch_fails_the_check_meant_for_it(plugin, meant, words):
+    found = failures(BranchSuite, plugin, only={f"test_{meant}"})
+    assert words in found[f"test_{meant}"]
+
+
+def test_a_branch_for_other_shapes():
+    with pytest.raises(pytest.fail.Exception, match="accepts none of the shapes"):
+        failures(BranchSuite, Choosy)
+    assert failures(BranchSuite, Choosy, shapes=((3, 4, 5, 6),)) == {}

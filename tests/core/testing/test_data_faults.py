@@ -1,0 +1,118 @@
+"""Each fault of features and corpora does what it says, by numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fault_examples import Hundred, Length
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion import Recording
+from fusion.core.contracts.errors import RecordingError
+from fusion.core.data.extraction import fingerprint_of, make_extractor
+from fusion.core.testing.faults.faulty_data import permutation
+from fusion.testing import faults
+
+# -- extractors -------------------------------------------------------------------------
+
+
+def folder_of(tmp_path, speakers=4, each=5):
+    for s in range(speakers):
+        (tmp_path / f"s{s}").mkdir()
+        for i in range(each):
+            (tmp_path / f"s{s}" / f"{'x' * (5 * s + i + 1)}.wav").touch()
+    return sorted(tmp_path.glob("*/*.wav"))
+
+
+def test_scaled_and_dead_extractors_change_the_array(tmp_path):
+    files = folder_of(tmp_path)
+    healthy = [Length().extract(Recording(f)) for f in files]
+    made = faults.scaled(Length, 50.0)(offset=1.0)
+    for file, array in zip(files, healthy, strict=True):
+        assert np.array_equal(made.check(made.extract(Recording(file))), 50 * array)
+    dead = faults.dead(Length, 0.5)()
+    zero = [not dead.extract(Recording(f)).any() for f in files]
+    assert 0 < sum(zero) < len(files)
+    assert zero == [not dead.extract(Recording(f)).any() for f in files]
+    whole = faults.dead(Length)()
+    assert not any(whole.extract(Recording(f)).any() for f in files)
+
+
+@given(share=st.floats(0, 1), seed=st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_shuffled_is_a_permutation_of_its_share(tmp_path_factory, share, seed):
+    root = tmp_path_factory.mktemp("files")
+    files = folder_of(root, speakers=2, each=4)
+    moved = permutation(root, share, seed)
+    after = [moved.get(f, f) for f in files]
+    assert sorted(after) == files  # a bijection
+    count = round(share * len(files))
+    changed = sum(a != b for a, b in zip(files, after, strict=True))
+    assert changed == (count if count > 1 else 0)  # none keeps its own place
+
+
+def test_shuffled_takes_the_array_of_another_recording(tmp_path):
+    files = folder_of(tmp_path)
+    made = faults.shuffled(Length, seed=3)()
+    own = [float(Length().extract(Recording(f))[0]) for f in files]
+    found = [float(made.extract(Recording(f))[0]) for f in files]
+    assert sorted(found) == sorted(own)
+    assert all(a != b for a, b in zip(own, found, strict=True))
+    half = faults.shuffled(Length, 0.5, 3)()
+    assert sum(half.extract(Recording(f))[0] != o for f, o in zip(files, own, strict=True)) == 10
+    with pytest.raises(RecordingError, match="part of one"):
+        made.extract(Recording(files[0], start=1.0))
+
+
+def test_every_fault_and_strength_has_its_own_fingerprint():
+    kinds = [
+        Length,
+        faults.scaled(Length, 10.0),
+        faults.scaled(Length, 100.0),
+        faults.scaled(Length, 10.0, name="length_scaled"),  # the same as the second
+        faults.shuffled(Length),
+        faults.shuffled(Length, seed=1),
+        faults.shuffled(Length, 0.5),
+        faults.dead(Length),
+        faults.scaled(faults.dead(Length)),
+    ]
+    ids = [fingerprint_of(make_extractor(cls, {})).id for cls in kinds]
+    assert len(set(ids)) == len(kinds) - 1
+    assert ids[1] == ids[3]
+
+
+# -- corpora ----------------------------------------------------------------------------
+
+
+def test_mislabelled_changes_exactly_its_share():
+    healthy = list(Hundred(None).clips())
+    cls = faults.mislabelled(Hundred, 0.4, seed=1)
+    clips = list(cls(None).clips())
+    changed = [
+        (a.label, b.label) for a, b in zip(healthy, clips, strict=True) if a.label != b.label
+    ]
+    assert len(changed) == 30  # of the 75 whose label a run uses
+    assert {label for pair in changed for label in pair} == {"happy", "sad", "angry"}
+    assert {clip.corpus for clip in clips} == {"hundred_mislabelled"}
+    assert clips == list(cls(None).clips())
+    assert clips != list(faults.mislabelled(Hundred, 0.4, seed=2)(None).clips())
+
+
+def test_duplicated_lists_clips_again_under_another_speaker():
+    clips = list(faults.duplicated(Hundred, 0.3)(None).clips())
+    assert len(clips) == 130
+    assert len({clip.name for clip in clips}) == 130
+    by_name = {clip.name: clip for clip in clips}
+    for copy in clips[100:]:
+        original = by_name[copy.name.removesuffix("#copy")]
+        assert copy.recording == original.recording
+        assert copy.label == original.label
+        assert copy.speaker != original.speaker
+
+
+def test_no_path_is_recognised_as_a_faulty_corpus():
+    cls = faults.duplicated(Hundred)
+    assert Hundred.detect(Path())
+    assert not cls.detect(Path())
+    assert (cls.labels, cls.version) == (Hundred.labels, "7")  # the demo's folder hangs on it
