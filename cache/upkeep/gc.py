@@ -238,7 +238,8 @@ def _remove(shard: Looked, plan: Plan) -> bool:
 
 def _unlink(path: Path, plan: Plan) -> bool:
     try:
-        if path.parent.name == CLAIMS:  # which a builder can have taken over since
+        is_claim = path.parent.name == CLAIMS and not path.name.startswith(".")
+        if is_claim:  # which a builder can have taken over since
             return remove_dead_claim(path)
         path.unlink(missing_ok=True)
     except OSError as error:

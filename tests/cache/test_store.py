@@ -13,7 +13,7 @@ import pytest
 from cache_computations import SHAPE, array_of, fingerprint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from places import HELPERS
+from places import with_helpers
 
 from fusion.cache import FeatureArray, FeatureCache
 from fusion.cache.builds.workers import process_pool
@@ -284,7 +284,7 @@ except Exception as error:
     def run(hard: int) -> str:
         return subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), str(hard)],
-            env={**os.environ, "PYTHONPATH": str(HELPERS)},
+            env=with_helpers(),
             capture_output=True,
             text=True,
             check=True,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cache_computations import Ramp, array_of, fingerprint, items
-from places import HELPERS
+from places import with_helpers
 
 from fusion.cache import FeatureCache, Fingerprint, Item, build
 from fusion.cache.builds import dispatch as dispatch_module
@@ -400,12 +400,8 @@ def test_a_script_without_a_guard(tmp_path: Path) -> None:
 def run_script(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(script), *arguments],
-        env=environment(),
+        env=with_helpers(),
         capture_output=True,
         text=True,
         timeout=60,
     )
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(HELPERS)}
