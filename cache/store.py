@@ -88,6 +88,7 @@ class FeatureCache:
             if not readable.exists():
                 with written_whole(readable) as temporary:
                     temporary.write_text(_indented(fingerprint), encoding="ascii")
+                self._problems.pop(readable, None)  # it was lacking
         except OSError as error:
             raise storage_error(folder, error) from None
         return folder

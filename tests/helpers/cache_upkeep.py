@@ -10,7 +10,9 @@ from pathlib import Path
 from cache_computations import array_of, fingerprint
 
 from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.shards.shard import Shard
 from fusion.cache.shards.usage import undisturbed
+from fusion.cache.upkeep.verify import VerifyReport
 
 Row = tuple[bytes, float, str, str]
 
@@ -62,3 +64,25 @@ def age(path: Path, seconds: float) -> None:
     """Make a file look as if it was written and used so long ago."""
     then = time.time() - seconds
     os.utime(path, (then, then))
+
+
+def shard_of(cache: FeatureCache, feature: Fingerprint, key: str) -> Shard:
+    return next(s for s in FeatureCache(cache.root).shards(feature) if key in s.keys)
+
+
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 1 << bit
+    path.write_bytes(raw)
+
+
+def spoil(cache: FeatureCache, feature: Fingerprint, key: str) -> Path:
+    """Change one bit of one array."""
+    shard = shard_of(cache, feature, key)
+    assert shard.file.offset is not None
+    flip(shard.path, shard.file.offset + shard.keys.index(key) * array_of(0).nbytes)
+    return shard.path
+
+
+def bad_keys(report: VerifyReport) -> list[str]:
+    return sorted(item.key for item in report.bad_items)

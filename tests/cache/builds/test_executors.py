@@ -16,21 +16,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from cache_computations import Ramp, array_of, fingerprint, items
+from cache_builds import stored
+from cache_computations import Ramp, fingerprint, items
 from places import with_helpers
 
 from fusion.cache import FeatureCache, Workers, build, open_workers
 from fusion.cache.builds import dispatch as dispatch_module
 from fusion.cache.builds.progress import Progress
 from fusion.core.contracts.errors import CacheError
-
-
-def stored(cache: FeatureCache, numbers: list[int]) -> None:
-    keys = [f"key{n:04d}" for n in numbers]
-    found = FeatureCache(cache.root).open(fingerprint(), keys, verify="always").load()
-    np.testing.assert_array_equal(found, [array_of(n) for n in numbers])
 
 
 def test_any_executor_will_do(tmp_path: Path) -> None:
@@ -213,3 +207,12 @@ def test_a_dask_scheduler_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "What is finished stays" in str(caught.value)
     there = 400 - len(cache.missing(fingerprint(), [item.key for item in items(400)]))
     assert there >= 20
+
+
+def test_workers_of_one_machine_are_limited_and_a_cluster_is_not() -> None:
+    with open_workers(jobs=4) as four:
+        assert four.at_most(None) is four
+        assert four.at_most(4) is four
+        assert (four.at_most(2).size, four.at_most(2).width) == (2, 4)
+    with open_workers(jobs=1) as one:
+        assert one.at_most(1) is one

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+from places import with_helpers
 
 from fusion.cache.builds.workers import available_cores, process_pool
 
@@ -145,7 +146,7 @@ def test_a_killed_parent_leaves_no_orphans(tmp_path: Path, when: str) -> None:
     script.write_text(SCRIPT)
     parent = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path), when],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env=with_helpers(Path(__file__).parent),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

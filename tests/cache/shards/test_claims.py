@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from common_start import start_together, wait_for_start
 
 from fusion.cache.builds.workers import process_pool
 from fusion.cache.shards import claims as claims_module
@@ -129,8 +130,7 @@ def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> Non
 def take_over_all(folder: Path, start: Path, keys: list[str]) -> list[str]:
     """In a process of its own: everything that can be had, from a common start."""
     claims = Claims(folder)
-    while not start.exists():
-        time.sleep(0.001)
+    wait_for_start(start)
     return [key for key in keys if claims.take(key)]
 
 
@@ -142,8 +142,7 @@ def test_of_several_that_take_over_dead_claims_one_gets_each(tmp_path: Path) -> 
         put(tmp_path, key, f"{SYSTEM} {DEAD}")
     with process_pool(2) as pool:
         futures = [pool.submit(take_over_all, tmp_path, tmp_path / "go", keys) for _ in range(2)]
-        time.sleep(1)
-        (tmp_path / "go").touch()
+        start_together(tmp_path / "go", 2)
         took = [future.result() for future in futures]
         assert sorted([*took[0], *took[1]]) == sorted(keys)
     assert len(list((tmp_path / "claims").glob(".*"))) == 2  # what their claims are links to

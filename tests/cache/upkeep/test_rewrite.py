@@ -8,7 +8,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 from cache_computations import array_of
-from cache_upkeep import age, content, fill
+from cache_upkeep import age, content, fill, flip
 from kill_points import killed, kills
 
 from fusion.cache import FeatureArray, FeatureCache, Fingerprint
@@ -32,12 +32,6 @@ def first(cache: FeatureCache, feature: Fingerprint) -> Shard:
 
 def packed(cache: FeatureCache) -> list[int]:
     return [info.packed for info in FeatureCache(cache.root).info()]
-
-
-def flip(path: Path, offset: int) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[offset] ^= 1
-    path.write_bytes(raw)
 
 
 # -- one shard -----------------------------------------------------------------------
