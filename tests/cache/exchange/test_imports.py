@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from cache_computations import array_of
 from cache_sources import PATHS, VIDEO, plain, saved, wav_keys, write_table
-from common_start import start_together, wait_for_start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from kill_points import kills
+from side_by_side import import_it, start_together
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.builds.workers import process_pool
@@ -199,15 +199,6 @@ def test_what_changes_meanwhile_is_not_stored(
     with pytest.raises(CacheError, match="line 4: Its array was changed while it was imported"):
         import_feature(cache, "video", plain(folder))
     assert imported_features(cache) == []
-
-
-def import_it(root: Path, source: Path, start: Path) -> str:
-    """In a process of its own, from a common start."""
-    wait_for_start(start)
-    try:
-        return str(import_feature(FeatureCache(root), "video", source).stored)
-    except CacheError as error:
-        return error.message
 
 
 def test_two_imports_at_once_never_mix(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from common_start import start_together, wait_for_start
+from side_by_side import start_together, take_over_all
 
 from fusion.cache.builds.workers import process_pool
 from fusion.cache.shards import claims as claims_module
@@ -125,13 +125,6 @@ def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> Non
     assert len(find_dead_claims(tmp_path)) == 1
     with Claims(tmp_path) as mine:
         assert mine.take("a")
-
-
-def take_over_all(folder: Path, start: Path, keys: list[str]) -> list[str]:
-    """In a process of its own: everything that can be had, from a common start."""
-    claims = Claims(folder)
-    wait_for_start(start)
-    return [key for key in keys if claims.take(key)]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
