@@ -14,6 +14,7 @@ from cache_computations import SHAPE, array_of, fingerprint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from places import with_helpers
+from side_by_side import total
 
 from fusion.cache import FeatureArray, FeatureCache
 from fusion.cache.builds.workers import process_pool
@@ -244,10 +245,6 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert FeatureCache().root.name == "features"
     assert "fusion" in FeatureCache().root.parts
-
-
-def total(array: FeatureArray) -> float:
-    return float(array.load().sum())
 
 
 def test_it_travels_to_spawned_processes(array: FeatureArray) -> None:

@@ -10,8 +10,8 @@ TESTS = HELPERS.parent
 ROOT = TESTS.parent
 
 
-def with_helpers(folder: Path = HELPERS) -> dict[str, str]:
-    """The environment of a process that imports what is in the folder of helpers, or another, and
-    fusion from where this process has it."""
-    paths = [str(folder), os.environ.get("PYTHONPATH", "")]
+def with_helpers() -> dict[str, str]:
+    """The environment of a process that imports what is in the folder of helpers, and fusion from
+    where this process has it."""
+    paths = [str(HELPERS), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -58,3 +58,7 @@ class SideBySide:
 
     def __getitems__(self, rows: list[int]) -> Any:
         return np.stack([array.__getitems__(rows) for array in self.arrays], axis=1)
+
+
+def total(array: FeatureArray) -> float:
+    return float(array.load().sum())
