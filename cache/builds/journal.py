@@ -92,7 +92,9 @@ def record_build(
     }
     path = cache.root / BUILDS
     with contextlib.suppress(OSError, StorageError):
-        _append(path, json.dumps(line).encode("ascii") + b"\n")
+        with path.open("ab", buffering=0) as file:
+            # One write at the end of the file: lines of several processes stay whole.
+            file.write(json.dumps(line).encode("ascii") + b"\n")
         if path.stat().st_size > _MAX_BYTES:
             _halve(path)
 
@@ -117,15 +119,6 @@ def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> f
     newest = [build for build in builds(cache) if build.purpose == purpose][-last:]
     wanted = sum(build.wanted for build in newest)
     return sum(build.present for build in newest) / wanted if wanted else None
-
-
-def _append(path: Path, line: bytes) -> None:
-    # One write at the end of the file: lines of several processes stay whole.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
 
 
 def _halve(path: Path) -> None:

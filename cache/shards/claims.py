@@ -17,11 +17,17 @@ import errno
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from .files import ABANDONED_SECONDS, SYSTEM, is_dead, remove_debris, storage_error
+from .files import (
+    ABANDONED_SECONDS,
+    SYSTEM,
+    is_dead,
+    remove_debris,
+    storage_error,
+    temporary_name,
+)
 
 CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
@@ -90,7 +96,7 @@ class Claims:
     def _own_name(self) -> Path:
         if self._name is None:
             self._folder.mkdir(exist_ok=True)
-            self._name = _aside(self._folder)
+            self._name = temporary_name(self._folder)
             try:
                 self._name.write_text(_owned())
             except OSError:
@@ -145,7 +151,7 @@ def remove_dead_claim(path: Path) -> bool:
     """
     # Renamed first, so that of several who do this one gets it, and looked at only then: in
     # the meantime it may have been taken over.
-    aside = _aside(path.parent)
+    aside = temporary_name(path.parent)
     try:
         path.rename(aside)
     except FileNotFoundError:
@@ -189,10 +195,6 @@ def _make_file(path: Path) -> bool:
 
 def _owned() -> str:
     return f"{SYSTEM} {os.getpid()}\n"
-
-
-def _aside(folder: Path) -> Path:
-    return folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
 
 
 def _is_mine(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import h5py
 
-from ..errors import CacheError
+from ..errors import CacheError, not_installed
 from ..fingerprint import Fingerprint
 
 Codec = Literal["zstd", "blosc2"]
@@ -71,7 +71,4 @@ def _plugin() -> Any:
 
 
 def _not_installed() -> CacheError:
-    return CacheError(
-        "Packing and unpacking arrays needs the package hdf5plugin, which is not installed.",
-        hint="pip install 'modal-fusion[pack]'",
-    )
+    return not_installed("Packing and unpacking arrays", "hdf5plugin", "pack")

@@ -46,7 +46,7 @@ def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
         arrays = fresh.open(feature, keys, verify="always").load()
         places = found.find(keys).tolist()
         return {
-            key: (array.tobytes(), float(found.seconds[at]), found.origin(at), found.group(at))
+            key: (array.tobytes(), float(found.seconds[at]), *found.label(at)[1:])
             for key, array, at in zip(keys, arrays, places, strict=True)
         }
 

@@ -143,7 +143,7 @@ def test_there_and_back(data: Any, dtype: str, shape: Any, count: int, form: Any
         assert found.tobytes() == arrays.astype(found.dtype).tobytes()  # -0.0 too
         catalogue = two.catalogue(report.fingerprint)
         for at, origin, key in zip(catalogue.find(keys).tolist(), origins, keys, strict=True):
-            assert (catalogue.origin(at), catalogue.group(at)) == (origin, key)
+            assert catalogue.label(at) == (key, origin, key)
 
 
 # -- what is wrong -------------------------------------------------------------------
@@ -244,6 +244,6 @@ def test_a_kill_at_any_step_of_an_import_can_be_taken_up(tmp_path: Path) -> None
         found = FeatureCache(root).open(VIDEO, keys, verify="always").load()
         np.testing.assert_array_equal(found, arrays)
         catalogue = FeatureCache(root).catalogue(VIDEO)
-        assert [catalogue.origin(at) for at in catalogue.find(keys)] == keys
+        assert [catalogue.label(at).origin for at in catalogue.find(keys)] == keys
         assert (len(catalogue), cache.problems) == (12, [])
     assert stored == {0, 8, 12}

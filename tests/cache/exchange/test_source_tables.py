@@ -29,7 +29,7 @@ def test_a_table_of_files(folder: Path, cache: FeatureCache) -> None:
     catalogue = cache.catalogue(VIDEO)
     assert catalogue.group_counts() == {"set 0": 3, "set 1": 3}
     at = int(catalogue.find(wav_keys(folder)[4:5])[0])
-    assert catalogue.origin(at) == str(folder / "4.wav")
+    assert catalogue.label(at).origin == str(folder / "4.wav")
 
 
 def test_a_table_names_several_features(folder: Path, cache: FeatureCache) -> None:

@@ -26,7 +26,7 @@ def test_parts_of_recordings(folder: Path, cache: FeatureCache) -> None:
     keys = [digest_recording(folder / "0.wav", *part) for part in ((), (1.5, 3.0), (3.0,))]
     np.testing.assert_array_equal(cache.open(VIDEO, keys).load(), [array_of(n) for n in range(3)])
     catalogue = cache.catalogue(VIDEO)
-    assert catalogue.origin(int(catalogue.find(keys)[1])) == f"{folder / '0.wav'}#t=1.5,3.0"
+    assert catalogue.label(int(catalogue.find(keys)[1])).origin == f"{folder / '0.wav'}#t=1.5,3.0"
 
 
 def test_paths_start_at_the_root(folder: Path, cache: FeatureCache) -> None:

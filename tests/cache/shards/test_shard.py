@@ -30,7 +30,7 @@ def test_what_goes_in_comes_out(path: Path) -> None:
     shard = Shard.open(path)
     assert shard.keys == tuple(KEYS)
     assert shard.fingerprint == fingerprint()
-    assert shard.seconds.tolist() == SECONDS
+    assert shard.columns["seconds"].tolist() == SECONDS
     assert shard.file.shape == (10, *SHAPE)
     np.testing.assert_array_equal(shard.file.rows(), ARRAYS)
     assert list(path.parent.iterdir()) == [path]
