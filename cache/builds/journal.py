@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,22 +79,22 @@ def record_build(
     wanted : mapping of str to int
         Items asked for by feature, ``NAME-FINGERPRINT_ID``: the name of its folder.
     """
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "purpose": purpose,
-        "wanted": sum(wanted.values()),
-        "present": report.present,
-        "fetched": report.fetched,
-        "computed": report.computed,
-        "failed": len(report.failures),
-        "seconds": round(report.seconds, 3),
-        "features": dict(wanted),
-    }
+    build = Build(
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        purpose,
+        sum(wanted.values()),
+        report.present,
+        report.fetched,
+        report.computed,
+        len(report.failures),
+        round(report.seconds, 3),
+        dict(wanted),
+    )
     path = cache.root / BUILDS
     with contextlib.suppress(OSError, StorageError):
         with path.open("ab", buffering=0) as file:
             # One write at the end of the file: lines of several processes stay whole.
-            file.write(json.dumps(line).encode("ascii") + b"\n")
+            file.write(json.dumps(asdict(build)).encode("ascii") + b"\n")
         if path.stat().st_size > _MAX_BYTES:
             _halve(path)
 

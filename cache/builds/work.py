@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import Absent, FusionError
 from ..fingerprint import Fingerprint
-from ..shards.claims import CLAIMS, Claims, claim_name
+from ..shards.claims import Claims, claim_path
 from ..shards.rows import most_items
 from ..shards.shard import SUFFIX, Entry, misfit, raw_key, write_shard
 from ..store import FeatureCache
@@ -145,8 +145,8 @@ class Chunk:
 
     def claims(self) -> list[Path]:
         """Where the claims on its items lie."""
-        folder = self.folder / CLAIMS
-        return [folder / claim_name(item.key) for item in self.items]
+        folder = self.folder
+        return [claim_path(folder, item.key) for item in self.items]
 
     def of(self, positions: Iterable[int]) -> Chunk:
         return replace(self, items=tuple(self.items[p] for p in positions))

@@ -43,9 +43,7 @@ _FILTERS: dict[int, Codec] = {32015: "zstd", 32026: "blosc2"}  # as registered w
 
 def codec_of(data: h5py.Dataset) -> Codec | None:
     """What a dataset is packed with; None if nothing known here."""
-    filters = data.id.get_create_plist()
-    numbers = (filters.get_filter(n)[0] for n in range(filters.get_nfilters()))
-    return next((_FILTERS[number] for number in numbers if number in _FILTERS), None)
+    return next((_FILTERS[number] for number in _filters(data) if number in _FILTERS), None)
 
 
 def missing_codec(data: h5py.Dataset) -> CacheError | None:
@@ -57,10 +55,12 @@ def missing_codec(data: h5py.Dataset) -> CacheError | None:
 
 
 def _readable(data: h5py.Dataset) -> bool:
+    return all(h5py.h5z.filter_avail(number) for number in _filters(data))
+
+
+def _filters(data: h5py.Dataset) -> list[int]:
     filters = data.id.get_create_plist()
-    return all(
-        h5py.h5z.filter_avail(filters.get_filter(n)[0]) for n in range(filters.get_nfilters())
-    )
+    return [filters.get_filter(n)[0] for n in range(filters.get_nfilters())]
 
 
 def _plugin() -> Any:

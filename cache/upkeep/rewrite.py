@@ -7,8 +7,8 @@ hold the same: nothing is lost, and packing again clears that up.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import h5py
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
 from ..shards.catalogue import Catalogue
-from ..shards.claims import Claims
+from ..shards.claims import Claims, alone
 from ..shards.codecs import Codec, codec_of, codec_options
 from ..shards.files import storage_error
 from ..shards.info import Problem
@@ -30,27 +30,11 @@ OnBytes = Callable[[int, int], None]
 """Receives how many bytes are done, and how many there are."""
 
 
-@contextlib.contextmanager
-def working_alone(cache: FeatureCache) -> Iterator[Claims]:
-    """Keep other processes from rewriting the shards of this cache meanwhile.
-
-    Builds and readers go on. Call ``renew`` of what this gives between the steps of long work.
-
-    Raises
-    ------
-    CacheError
-        If another process is at it.
-    StorageError
-        If the cache can't be written to.
-    """
-    with Claims(cache.root) as claims:
-        if not claims.take("upkeep"):
-            raise CacheError(
-                f"Another process packs, unpacks, repairs or clears out the cache in {cache.root}.",
-                hint="Wait until it has ended. One that was killed counts for nothing; one of "
-                "another machine for ten minutes.",
-            )
-        yield claims
+def working_alone(cache: FeatureCache) -> AbstractContextManager[Claims]:
+    """Keep other processes from rewriting the shards of this cache meanwhile; builds and readers
+    go on. See :func:`fusion.cache.shards.claims.alone`."""
+    others = f"Another process packs, unpacks, repairs or clears out the cache in {cache.root}."
+    return alone(cache.root, "upkeep", others)
 
 
 def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Path | None:
