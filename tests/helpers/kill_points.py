@@ -1,8 +1,8 @@
 """Kills at every step: a process that ends itself at its n-th change of a folder, n = 1, 2, ...
 
 A step is a change that Python makes below the folder: a file that begins, the second half of what
-is written to it, a link, a rename, a removal. What changes nothing (a file that is opened to be
-synced, a removal of what is not there) is none. CPython announces them as audit events
+is written to it, a link, a rename, a removal. What changes no content is none: a file opened to be
+synced, a removal of what is not there, times. CPython announces them as audit events
 (``sys.addaudithook``), so the code under test needs no hook of its own. The process ends before the
 step, without a word (SIGKILL). Every state that a kill can leave behind is met once, and always
 the same ones.
@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_CHANGES = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.utime"}
+_CHANGES = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
 _RANDOM = re.compile(r"(?<=/)\.?[0-9a-f]{32}(\..*(?=\.tmp))?")  # shards, claims, temporary files
 
 
