@@ -12,16 +12,22 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 _CHANGES = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
 _RANDOM = re.compile(r"(?<=/)\.?[0-9a-f]{32}(\..*(?=\.tmp))?")  # shards, claims, temporary files
+
+Kills = Callable[..., Iterator[tuple[Path, str]]]
+"""As :func:`kills` and :func:`kills_at_random`."""
 
 
 class Doom:
@@ -93,17 +99,13 @@ def killed_at(number: int, folder: Path, action: Callable[[], object]) -> str | 
         Name of the step; None where the action came to its end before.
     """
     reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:  # nothing of pytest may run in here
-        try:
-            Doom(
-                folder, lambda n, _: n == number, lambda name: os.write(writer, name.encode())
-            ).arm()
-            action()
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
+
+    def doomed() -> None:
+        tell = lambda name: os.write(writer, name.encode())  # noqa: E731
+        Doom(folder, lambda n, _: n == number, tell).arm()
+        action()
+
+    pid = _forked(doomed)
     os.close(writer)
     with os.fdopen(reader) as told:
         name = told.read() or None
@@ -115,7 +117,7 @@ def killed_at(number: int, folder: Path, action: Callable[[], object]) -> str | 
 def kills(
     tmp_path: Path,
     action: Callable[[Path], object],
-    prepare: Callable[[Path], object] | None = None,
+    prepare: Callable[[Path], object] = lambda folder: None,
 ) -> Iterator[tuple[Path, str]]:
     """Kill `action` at each of its steps in turn, every time in a fresh folder.
 
@@ -128,15 +130,56 @@ def kills(
     seen = set()
     for number in itertools.count(1):
         folder = tmp_path / f"{number:04d}"
-        if prepare is not None:
-            prepare(folder)
-        name = killed_at(number, folder, lambda folder=folder: action(folder))
+        prepare(folder)
+        name = killed_at(number, folder, partial(action, folder))
         print(f"killed at {number}: {name}")  # shown when the test fails
         yield folder, name or "the end"
         if name is None:
             assert {"open", "rename"} <= seen
             return
         seen.add(name.partition(" ")[0])
+
+
+def kills_at_random(
+    tmp_path: Path,
+    action: Callable[[Path], object],
+    prepare: Callable[[Path], object] = lambda folder: None,
+    count: int = 20,
+) -> Iterator[tuple[Path, str]]:
+    """Kill `action` at random moments, as :func:`kills` does at its steps.
+
+    The seed is printed, and is that of ``FUSION_TEST_SEED`` where it is set.
+    """
+    seed = int(os.environ.get("FUSION_TEST_SEED", time.time_ns() % 2**32))
+    print(f"FUSION_TEST_SEED={seed}")  # shown when the test fails
+    chance = random.Random(seed)
+    longest = 0.0
+    for number in range(count + 1):  # the first time nothing is killed
+        folder = tmp_path / f"{number:04d}"
+        prepare(folder)
+        started = time.perf_counter()
+        pid = _forked(partial(action, folder))
+        if number:
+            moment = chance.uniform(0, 1.1 * longest)
+            time.sleep(moment)
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        longest = longest or time.perf_counter() - started
+        assert status in (0, signal.SIGKILL)
+        yield folder, f"after {moment:.4f} s" if number else "the end"
+
+
+def _forked(action: Callable[[], object]) -> int:
+    """Run `action` in a process of its own; its number."""
+    pid = os.fork()
+    if pid == 0:  # nothing of pytest may run in here
+        try:
+            action()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    return pid
 
 
 def arm_once(folder: Path, step: str, marker: Path) -> None:
@@ -155,9 +198,4 @@ def arm_once(folder: Path, step: str, marker: Path) -> None:
 
 def killed(action: Callable[[], object]) -> None:
     """Run `action`, which kills itself, in a process of its own."""
-    pid = os.fork()
-    if pid == 0:
-        with suppress(BaseException):
-            action()
-        os._exit(1)
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert os.waitpid(_forked(action), 0)[1] == signal.SIGKILL

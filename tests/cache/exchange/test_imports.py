@@ -13,7 +13,8 @@ from cache_sources import PATHS, VIDEO, plain, saved, wav_keys, write_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from kill_points import kills
+from kill_points import Kills
+from kill_variants import both_ways
 from side_by_side import import_it, start_together
 
 from fusion.cache import FeatureCache, Fingerprint
@@ -224,7 +225,8 @@ def test_two_imports_at_once_never_mix(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
-def test_a_kill_at_any_step_of_an_import_can_be_taken_up(tmp_path: Path) -> None:
+@both_ways
+def test_a_kill_of_an_import_can_be_taken_up(tmp_path: Path, kills: Kills) -> None:
     """Nothing is stored twice or otherwise than it would have been."""
     keys = [f"{n:032x}" for n in range(12)]  # two shards
     arrays = np.stack([array_of(n) for n in range(12)])
@@ -246,4 +248,4 @@ def test_a_kill_at_any_step_of_an_import_can_be_taken_up(tmp_path: Path) -> None
         catalogue = FeatureCache(root).catalogue(VIDEO)
         assert [catalogue.label(at).origin for at in catalogue.find(keys)] == keys
         assert (len(catalogue), cache.problems) == (12, [])
-    assert stored == {0, 8, 12}
+    assert stored <= {0, 8, 12} and 12 in stored

@@ -10,7 +10,8 @@ from shutil import copytree
 import h5py
 import pytest
 from cache_upkeep import bad_keys, content, files, fill, flip, shard_of, spoil
-from kill_points import kills
+from kill_points import Kills
+from kill_variants import both_ways
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.shards.catalogue import INDEX
@@ -69,7 +70,8 @@ def test_nothing_is_dropped_while_another_process_is_at_it(
 
 
 @posix
-def test_a_kill_at_any_step_of_a_repair_loses_nothing_good(tmp_path: Path) -> None:
+@both_ways
+def test_a_kill_of_a_repair_loses_nothing_good(tmp_path: Path, kills: Kills) -> None:
     """Damaged are an array in a shard, a whole shard, the index and the fingerprint."""
     template = FeatureCache(tmp_path / "template")
     feature = fill(template, shards=3, size=3)

@@ -18,7 +18,8 @@ from cache_gc import ANY, DAY, KEYS, by_age, kept, size
 from cache_upkeep import Row, age, content, files, fill
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from kill_points import kills
+from kill_points import Kills
+from kill_variants import both_ways
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.builds.journal import register_run, registered_runs
@@ -244,7 +245,8 @@ def test_a_reader_survives(cache: FeatureCache, feature: Fingerprint, opened: st
 
 
 @posix
-def test_a_kill_at_any_step_loses_nothing_that_is_needed(tmp_path: Path) -> None:
+@both_ways
+def test_a_kill_loses_nothing_that_is_needed(tmp_path: Path, kills: Kills) -> None:
     """Of four shards one is needed whole, one goes, two are rewritten; and there is debris."""
     template = FeatureCache(tmp_path / "template")
     feature = fill(template, shards=4, size=3)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from cache_computations import array_of
 from cache_upkeep import age, content, fill, flip
-from kill_points import killed, kills
+from kill_points import Kills, killed
+from kill_variants import both_ways
 
 from fusion.cache import FeatureArray, FeatureCache, Fingerprint
 from fusion.cache.shards.claims import Claims
@@ -259,7 +260,8 @@ def test_a_reader_whose_items_are_really_gone(cache: FeatureCache, feature: Fing
 
 @posix
 @pytest.mark.parametrize("action", ["pack", "unpack"])
-def test_a_kill_at_any_step_loses_nothing(tmp_path: Path, action: str) -> None:
+@both_ways
+def test_a_kill_loses_nothing(tmp_path: Path, kills: Kills, action: str) -> None:
     template = FeatureCache(tmp_path / "template")
     feature = fill(template, shards=2, size=4)
     before = content(template, feature)
