@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from cache_builds import stored
-from cache_computations import Ramp, array_of, fingerprint, items
+from cache_computations import DeadOnArrival, Ramp, array_of, fingerprint, items
 from places import with_helpers
 
 from fusion.cache import FeatureCache, build
@@ -106,12 +106,22 @@ def test_workers_that_keep_dying_end_the_build(
     assert "fewer jobs" in str(caught.value)
 
 
+@several
+def test_workers_that_die_before_they_claim_anything_end_the_build(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not as if they could not start: that they have; but it has an end."""
+    monkeypatch.setattr(dispatch_module, "_MAX_DEATHS", 1)
+    with pytest.raises(CacheError, match="died 2 times; the last one in computing 'ramp' of 0"):
+        build(cache, [(DeadOnArrival(fingerprint()), items(60))], jobs=2)
+
+
 def test_a_script_without_a_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from fusion.cache import FeatureCache, build\n"
         "from fusion.core.contracts.errors import CacheError\n"
-        "from cache_computations import Ramp, fingerprint, items\n"
+        "from cache_computations import DeadOnArrival, Ramp, fingerprint, items\n"
         "import sys\n"
         "work = [(Ramp(fingerprint()), items(3))]\n"
         "try:\n"
