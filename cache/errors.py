@@ -58,6 +58,14 @@ class CacheError(UserError):
     """A cache folder or shard that can't be used as asked."""
 
 
+def not_installed(purpose: str, package: str, extra: str) -> CacheError:
+    """The error where an optional package is lacking: for what, which, and how to get it."""
+    return CacheError(
+        f"{purpose} needs the package {package}, which is not installed.",
+        hint=f"pip install 'modal-fusion[{extra}]'",
+    )
+
+
 class ShardError(CacheError):
     """A file in the cache that is no readable shard (truncated, foreign, newer format)."""
 

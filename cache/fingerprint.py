@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -108,19 +108,27 @@ class Fingerprint:
         return f"{self.name}-{self.id}"
 
     @classmethod
-    def from_json(cls, text: str) -> Fingerprint:
+    def from_json(cls, text: str, id: str | None = None) -> Fingerprint:
         """Read what :meth:`canonical` wrote.
+
+        Parameters
+        ----------
+        id : str, optional
+            What its :attr:`id` must be, by the name of its folder.
 
         Raises
         ------
         CacheError
-            If `text` is no fingerprint.
+            If `text` is no fingerprint, or another one.
         """
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "shape": tuple(fields["shape"])})
+            found = cls(**{**fields, "shape": tuple(fields["shape"])})
         except (ValueError, TypeError, KeyError) as error:
             raise CacheError(f"This is no fingerprint ({error}): {text[:80]!r}") from None
+        if id not in (None, found.id):
+            raise CacheError(f"It belongs to {found.id}, not into this folder.")
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fingerprint) and self._canonical == other._canonical
@@ -223,7 +231,7 @@ def digest_many(
 def _digest_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, _blake2b).hexdigest()
+            return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=16)).hexdigest()
     except OSError as error:
         raise CacheError(
             f"Can't read {path}: {error.strerror or error}.",
@@ -244,7 +252,3 @@ def _with_segment(digest: str, start: float, end: float | None) -> str:
     segment = f"{digest} {float(start)!r} {None if end is None else float(end)!r}"
     # `person` keeps segments apart from a file that happens to contain this text.
     return hashlib.blake2b(segment.encode(), digest_size=16, person=b"segment").hexdigest()
-
-
-def _blake2b() -> Any:
-    return hashlib.blake2b(digest_size=16)

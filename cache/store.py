@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from .shards.info import FeatureInfo, Problem, closed_folder
 from .shards.layout import FEATURE_FOLDER, FINGERPRINT_FILE
 from .shards.rows import Array
 from .shards.shard import SUFFIX, Entry, Shard, write_shard
-from .shards.usage import Marks, undisturbed
+from .shards.usage import Marks
 
 _TRIES = 3  # listing a folder of which something rewrites the shards at that moment
 
@@ -88,6 +88,7 @@ class FeatureCache:
             if not readable.exists():
                 with written_whole(readable) as temporary:
                     temporary.write_text(_indented(fingerprint), encoding="ascii")
+                self._problems.pop(readable, None)  # it was lacking
         except OSError as error:
             raise storage_error(folder, error) from None
         return folder
@@ -117,14 +118,14 @@ class FeatureCache:
         """
         if verify not in VERIFY:
             raise CacheError(f"verify must be 'open' or 'always', not {verify!r}.")
-        catalogue = self.catalogue(fingerprint)
-        found = catalogue.find(keys)  # (n,)
-        missing = [key for key, position in zip(keys, found.tolist(), strict=True) if position < 0]
-        if missing:  # to be fetched, or just moved to a new shard while the folder was listed
-            self.fetch(fingerprint, missing)
+        for again in (False, True):
             catalogue = self.catalogue(fingerprint)
-            found = catalogue.find(keys)
+            found = catalogue.find(keys)  # (n,)
             missing = [key for key, at in zip(keys, found.tolist(), strict=True) if at < 0]
+            if again or not missing:
+                break
+            # To be fetched, or just moved to a new shard while the folder was listed.
+            self.fetch(fingerprint, missing)
         if missing:
             raise CacheError(
                 f"The cache in {self.root} lacks {len(missing)} of {len(keys)} arrays of "
@@ -217,14 +218,12 @@ class FeatureCache:
             return None
         path = folder / FINGERPRINT_FILE
         try:
-            fingerprint = Fingerprint.from_json(path.read_text(encoding="ascii"))
-            if fingerprint.id != match["id"]:
-                raise CacheError(f"It belongs to {fingerprint.id}, not into this folder.")
+            fingerprint = Fingerprint.from_json(path.read_text(encoding="ascii"), match["id"])
         except (OSError, UnicodeDecodeError, CacheError) as error:
             reason = error.message if isinstance(error, CacheError) else str(error)
             hint = "`fusion cache verify --repair` writes it anew."
             self._problems[path] = Problem(path, f"{path} can't be used: {reason}\n  hint: {hint}")
-            return _told_by_shards(folder, match["id"])
+            return told_by_shards(folder, match["id"])
         self._problems.pop(path, None)
         return fingerprint
 
@@ -233,21 +232,13 @@ class FeatureCache:
     def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
         """Every stored item of a feature, as the folder is now."""
         folder = self.folder(fingerprint)
+        open_shard = partial(self.open_shard, fingerprint)
         for _ in range(_TRIES):
             listing = shards_in(folder)
-            vanished: list[Path] = []
-
-            def open_shard(
-                path: Path, listing: Mapping[str, Listed] = listing, gone: list[Path] = vanished
-            ) -> Shard | None:
-                shard = self.open_shard(path, fingerprint, listing[path.name])
-                if shard is None and not path.exists():
-                    gone.append(path)
-                return shard
-
             catalogue = load_catalogue(folder, fingerprint, listing, open_shard)
-            if not vanished:
-                break
+            unused = listing.keys() - {file.path.name for file in catalogue.files}
+            if all((folder / name).exists() for name in unused):
+                break  # none has gone since it was listed
         catalogue.save_if_worth_it(folder)
         return catalogue
 
@@ -268,18 +259,18 @@ class FeatureCache:
 
     def fetch(self, fingerprint: Fingerprint, keys: Sequence[str]) -> int:
         """Copy what the other machine's cache has of `keys`; returns how many items that were."""
-        return self.upstream.fetch(fingerprint, keys, self) if self.upstream else 0
+        return self.upstream.fetch(fingerprint, keys, self.prepare) if self.upstream else 0
 
     def shards(self, fingerprint: Fingerprint) -> Iterator[Shard]:
         """The readable shards of a feature, each opened and checked, by name."""
         folder = self.folder(fingerprint)
         for name, listed in sorted(shards_in(folder).items()):
-            shard = self.open_shard(folder / name, fingerprint, listed)
+            shard = self.open_shard(fingerprint, folder / name, listed)
             if shard is not None:
                 yield shard
 
     def open_shard(
-        self, path: Path, fingerprint: Fingerprint, listed: Listed | None = None
+        self, fingerprint: Fingerprint, path: Path, listed: Listed | None = None
     ) -> Shard | None:
         """One shard; None, and a problem more, where the file can't be used. As it is `listed`
         it is kept, and not opened again."""
@@ -287,10 +278,7 @@ class FeatureCache:
         if listed is not None and before == listed:
             return shard
         try:
-            with undisturbed(path):  # to look is not to use
-                shard = Shard.open(path)
-            if shard.fingerprint != fingerprint:
-                raise ShardError(f"{path} holds another feature: {shard.fingerprint.canonical()}")
+            shard = Shard.open(path, of=fingerprint)
         except FileNotFoundError:
             return None  # deleted since it was listed
         except ShardError as error:
@@ -327,10 +315,10 @@ def local_cache(
     return cache
 
 
-def _told_by_shards(folder: Path, id: str) -> Fingerprint | None:
+def told_by_shards(folder: Path, id: str) -> Fingerprint | None:
     """The fingerprint in the first readable shard that belongs into this folder."""
     for name in sorted(shards_in(folder)):
-        with contextlib.suppress(OSError, ShardError), undisturbed(folder / name):
+        with contextlib.suppress(OSError, ShardError):
             fingerprint = Shard.open(folder / name).fingerprint
             if fingerprint.id == id:
                 return fingerprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -69,29 +70,15 @@ def build(
     """
     if not 1 <= part[0] <= part[1]:
         raise CacheError(f"There is no part {part[0]} of {part[1]}: they count from 1 to n.")
-    if on is None:
-        with open_workers(jobs=jobs) as here:
-            return _build(cache, work, here, part, on_progress, strict, purpose)
-    return _build(cache, work, on, part, on_progress, strict, purpose)
-
-
-def _build(
-    cache: FeatureCache,
-    work: Sequence[tuple[Computation, Sequence[Item]]],
-    on: Workers,
-    part: tuple[int, int],
-    on_progress: Callable[[Progress], None] | None,
-    strict: bool,
-    purpose: Purpose,
-) -> BuildReport:
     started = time.perf_counter()
-    plan = _plan(cache, _unique(work, part), on.size)
-    tally = Tally(sum(len(chunk.items) for chunk in plan.chunks), on_progress, strict)
-    chunks = plan.chunks
-    while chunks:
-        for processes, together in _by_processes(chunks).items():
-            compute_all(together, on.at_most(processes), tally)
-        chunks = wait_for_others(cache, tally.take_deferred(), tally)
+    with open_workers(jobs=jobs) if on is None else contextlib.nullcontext(on) as workers:
+        plan = _plan(cache, _unique(work, part), workers.size)
+        tally = Tally(sum(len(chunk.items) for chunk in plan.chunks), on_progress, strict)
+        chunks = plan.chunks
+        while chunks:
+            for processes, together in _by_processes(chunks).items():
+                compute_all(together, workers.at_most(processes), tally)
+            chunks = wait_for_others(cache, tally.take_deferred(), tally)
     for fingerprint in plan.features:
         cache.index(fingerprint)
     report = BuildReport(

@@ -34,7 +34,7 @@ def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
             on = replace(on, width=1)
         while chunks:
             chunks, lost = _compute_round(chunks, on, tally)
-            deaths += bool(lost)
+            deaths += bool(lost or chunks)
             for chunk, error in lost:
                 if retry:
                     said = "" if error is None else f" {type(error).__name__}: {error}"
@@ -42,7 +42,7 @@ def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
                 else:
                     suspects.append(chunk)
             if deaths > _MAX_DEATHS:
-                last = lost[-1][0]
+                last = lost[-1][0] if lost else chunks[0]
                 raise CacheError(
                     f"Worker processes died {deaths} times; the last one in computing "
                     f"{last.feature!r} of {last.items[0].source}.",
@@ -136,7 +136,8 @@ def _results(
 
 
 def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
-    """The chunks in which a process of a broken pool died: they are still claimed by it."""
+    """The chunks in which a process of a broken pool died: they are still claimed by it. None
+    where it was killed before it had claimed anything."""
     if not unfinished:
         return []
 
@@ -147,7 +148,7 @@ def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
         return [n for n, chunk in unfinished.items() if claims & set(chunk.claims())]
 
     lost = of(pool.crashed()) or of(pool.pids())
-    if not lost:
+    if not lost and not pool.killed():
         raise CacheError(
             "Worker processes can't start.",
             hint="A script that builds with several jobs must guard its start by "

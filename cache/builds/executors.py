@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ..errors import CacheError
+from ..errors import CacheError, not_installed
 from .workers import available_cores, process_pool
 
 Kind = Literal["processes", "dask", "ray"]
@@ -198,7 +198,4 @@ def _package(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise CacheError(
-            f"Building on {extra.capitalize()} needs the package {name}, which is not installed.",
-            hint=f"pip install 'modal-fusion[{extra}]'",
-        ) from None
+        raise not_installed(f"Building on {extra.capitalize()}", name, extra) from None

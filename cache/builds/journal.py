@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,20 +79,22 @@ def record_build(
     wanted : mapping of str to int
         Items asked for by feature, ``NAME-FINGERPRINT_ID``: the name of its folder.
     """
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "purpose": purpose,
-        "wanted": sum(wanted.values()),
-        "present": report.present,
-        "fetched": report.fetched,
-        "computed": report.computed,
-        "failed": len(report.failures),
-        "seconds": round(report.seconds, 3),
-        "features": dict(wanted),
-    }
+    build = Build(
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        purpose,
+        sum(wanted.values()),
+        report.present,
+        report.fetched,
+        report.computed,
+        len(report.failures),
+        round(report.seconds, 3),
+        dict(wanted),
+    )
     path = cache.root / BUILDS
     with contextlib.suppress(OSError, StorageError):
-        _append(path, json.dumps(line).encode("ascii") + b"\n")
+        with path.open("ab", buffering=0) as file:
+            # One write at the end of the file: lines of several processes stay whole.
+            file.write(json.dumps(asdict(build)).encode("ascii") + b"\n")
         if path.stat().st_size > _MAX_BYTES:
             _halve(path)
 
@@ -117,15 +119,6 @@ def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> f
     newest = [build for build in builds(cache) if build.purpose == purpose][-last:]
     wanted = sum(build.wanted for build in newest)
     return sum(build.present for build in newest) / wanted if wanted else None
-
-
-def _append(path: Path, line: bytes) -> None:
-    # One write at the end of the file: lines of several processes stay whole.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
 
 
 def _halve(path: Path) -> None:

@@ -76,12 +76,10 @@ class Tally:
         self.present += result.present
         if result.deferred:
             self._deferred.append(chunk.of(result.deferred))
-        for position, reason in result.failures:
-            item = chunk.items[position]
-            self.failures.append(Failure(chunk.feature, item.key, item.source, reason))
-        for position, reason in result.absent:
-            item = chunk.items[position]
-            self.absent.append(Failure(chunk.feature, item.key, item.source, reason))
+        for came, listed in ((result.failures, self.failures), (result.absent, self.absent)):
+            for position, reason in came:
+                item = chunk.items[position]
+                listed.append(Failure(chunk.feature, item.key, item.source, reason))
         self._report(chunk.feature)
         if self.strict and result.failures:
             first = self.failures[-len(result.failures)]

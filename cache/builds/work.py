@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import Absent, FusionError
 from ..fingerprint import Fingerprint
-from ..shards.claims import CLAIMS, Claims, claim_name
+from ..shards.claims import Claims, claim_path
 from ..shards.rows import most_items
 from ..shards.shard import SUFFIX, Entry, misfit, raw_key, write_shard
 from ..store import FeatureCache
@@ -145,8 +145,8 @@ class Chunk:
 
     def claims(self) -> list[Path]:
         """Where the claims on its items lie."""
-        folder = self.folder / CLAIMS
-        return [folder / claim_name(item.key) for item in self.items]
+        folder = self.folder
+        return [claim_path(folder, item.key) for item in self.items]
 
     def of(self, positions: Iterable[int]) -> Chunk:
         return replace(self, items=tuple(self.items[p] for p in positions))
@@ -245,7 +245,7 @@ class _Shards:
             self._newer.clear()
         else:
             for name in names - self._names:
-                shard = self._cache.open_shard(folder / name, self._fingerprint)
+                shard = self._cache.open_shard(self._fingerprint, folder / name)
                 self._newer.update(shard.keys if shard else ())
         self._names = names
         keys = [item.key for item in items]
@@ -266,14 +266,7 @@ def _shards(root: Path, fingerprint: Fingerprint) -> _Shards:
     return _Shards(root, fingerprint)
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """An item has no array, and should have none."""
-
-    reason: str
-
-
-Found = Entry | Nothing | str  # of one item: its array, that there is none, or what failed
+Found = Entry | Absent | str  # of one item: its array, that there is none, or what failed
 
 
 def _sorted_out(
@@ -283,8 +276,8 @@ def _sorted_out(
     for position, entry in zip(positions, found, strict=True):
         if isinstance(entry, Entry):
             yield entry
-        elif isinstance(entry, Nothing):
-            result.absent.append((position, entry.reason))
+        elif isinstance(entry, Absent):
+            result.absent.append((position, str(entry)))
         else:
             result.failures.append((position, entry))
             if strict:
@@ -328,9 +321,9 @@ def _checked(
     return problem or Entry(item.key, array, seconds, item.origin, item.group)
 
 
-def _reason(error: BaseException) -> Nothing | str:
+def _reason(error: BaseException) -> Absent | str:
     if isinstance(error, Absent):
-        return Nothing(str(error))
+        return error
     # An error of this house says all itself; of another one, notes may say whose it is.
     notes = () if isinstance(error, FusionError) else getattr(error, "__notes__", ())
     return ". ".join([f"{type(error).__name__}: {error}", *notes])

@@ -23,6 +23,7 @@ _ONE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
 }
+_USUAL = (None, 0, -signal.SIGTERM)  # exit codes of workers that ended with their pool
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 _starting = threading.Lock()
@@ -98,9 +99,12 @@ class WorkerPool(ProcessPoolExecutor):
 
     def crashed(self) -> set[int]:
         """After the pool's end: the workers that died of something else than the pool's end."""
-        usual = (None, 0, -signal.SIGTERM)
         workers = self._context.workers
-        return {w.pid for w in workers if w.pid is not None and w.exitcode not in usual}
+        return {w.pid for w in workers if w.pid is not None and w.exitcode not in _USUAL}
+
+    def killed(self) -> bool:
+        """After the pool's end: whether a signal ended a worker, and not this process."""
+        return any((w.exitcode or 0) < 0 and w.exitcode not in _USUAL for w in self.workers())
 
 
 class _WorkerContext(SpawnContext):

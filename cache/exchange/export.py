@@ -6,9 +6,7 @@ import contextlib
 import csv
 import io
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,25 +16,16 @@ import numpy as np
 from ..array import FeatureArray
 from ..errors import CacheError, StorageError
 from ..fingerprint import Fingerprint
-from ..shards.files import SYSTEM, find_debris, sync
+from ..shards.files import all_written_whole, find_debris
 from ..shards.hdf5 import text_column
 from ..shards.origins import parse_origin
-from ..shards.rows import stored_dtype
+from ..shards.rows import Label, stored_dtype
 from ..store import FeatureCache
 
 Form = Literal["hdf5", "npy"]
 FORMS: tuple[str, ...] = get_args(Form)
 
 _BESIDE = ("keys", "origins", "groups")  # datasets beside the arrays
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """What is known of one array besides the array."""
-
-    key: str
-    origin: str
-    group: str
 
 
 def form_of(out: Path) -> Form | None:
@@ -117,14 +106,12 @@ def export_feature(
 
 def _lines(
     cache: FeatureCache, fingerprint: Fingerprint, keys: Sequence[str] | None
-) -> list[_Line]:
+) -> list[Label]:
     catalogue = cache.catalogue(fingerprint)
     found = catalogue.unique if keys is None else catalogue.find(keys)
     # Keys without an array are named when the arrays are opened.
     lines = [
-        _Line(catalogue.keys[at].decode("ascii"), catalogue.origin(at), catalogue.group(at))
-        if at >= 0
-        else _Line(keys[number] if keys else "", "", "")
+        catalogue.label(at) if at >= 0 else Label(keys[number] if keys else "", "", "")
         for number, at in enumerate(found.tolist())
     ]
     if not lines:
@@ -139,7 +126,7 @@ def _lines(
 
 
 def _write_hdf5(
-    path: Path, fingerprint: Fingerprint, arrays: FeatureArray, lines: Sequence[_Line]
+    path: Path, fingerprint: Fingerprint, arrays: FeatureArray, lines: Sequence[Label]
 ) -> None:
     with _Output(path) as output, h5py.File(output, "w", libver=("v108", "v108")) as file:
         dtype = stored_dtype(fingerprint)
@@ -148,12 +135,7 @@ def _write_hdf5(
             data[row] = arrays[row]
             if output.error is not None:
                 break
-        columns = (
-            [line.key for line in lines],
-            [line.origin for line in lines],
-            [line.group for line in lines],
-        )
-        for name, texts in zip(_BESIDE, columns, strict=True):
+        for name, texts in zip(_BESIDE, zip(*lines, strict=True), strict=True):
             file.create_dataset(name, data=text_column(texts), track_times=False)
         file.attrs["fingerprint"] = np.bytes_(fingerprint.canonical().encode("ascii"))
 
@@ -197,7 +179,7 @@ def _write_npy(
     table: Path,
     fingerprint: Fingerprint,
     arrays: FeatureArray,
-    lines: Sequence[_Line],
+    lines: Sequence[Label],
 ) -> None:
     dtype = stored_dtype(fingerprint)
     header = {"descr": dtype.str, "fortran_order": False, "shape": arrays.shape}
@@ -212,7 +194,7 @@ def _write_npy(
         writer.writerows(_cells(row, line) for row, line in enumerate(lines))
 
 
-def _cells(row: int, line: _Line) -> list[object]:
+def _cells(row: int, line: Label) -> list[object]:
     path, start, end = parse_origin(line.origin)
     whole = not start and end is None
     return [row, line.key, path, "" if whole else start, "" if end is None else end, line.group]
@@ -233,24 +215,12 @@ def _refuse_existing(files: Sequence[Path], overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def _written_whole(files: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give a temporary name for each file. The first one appears last: where it is, all are."""
     folder = files[0].parent
-    temporary = [folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp" for _ in files]
     try:
-        try:
+        with all_written_whole(files) as temporary:
             for debris in find_debris(folder):  # of an export that was killed
                 debris.unlink(missing_ok=True)
             yield temporary
-            for path in temporary:
-                sync(path)
-            if len(files) > 1:  # an old one never stands beside new ones
-                files[0].unlink(missing_ok=True)
-            for path, file in reversed(list(zip(temporary, files, strict=True))):
-                path.replace(file)
-            sync(folder)
-        finally:
-            for path in temporary:
-                path.unlink(missing_ok=True)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StorageError(

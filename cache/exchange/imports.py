@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 from ..builds.work import chunk_size
 from ..errors import CacheError
 from ..fingerprint import Fingerprint
-from ..shards.claims import Claims
+from ..shards.claims import Claims, alone
 from ..shards.files import storage_error
 from ..shards.rows import Array
 from ..shards.shard import checksum
@@ -149,21 +150,14 @@ def import_feature(
     )
 
 
-@contextlib.contextmanager
-def _alone(cache: FeatureCache, name: str, version: str) -> Iterator[Claims]:
+def _alone(cache: FeatureCache, name: str, version: str) -> AbstractContextManager[Claims]:
     """Two imports of one feature at once could both find nothing, and store different arrays."""
     try:
         cache.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(cache.root, error) from None
-    with Claims(cache.root) as turn:
-        if not turn.take(f"import {name} {version}"):
-            raise CacheError(
-                f"Another process is importing version {version} of {name!r} into {cache.root}.",
-                hint="Wait until it has ended. One that was killed counts for nothing; one of "
-                "another machine for ten minutes.",
-            )
-        yield turn
+    others = f"Another process is importing version {version} of {name!r} into {cache.root}."
+    return alone(cache.root, f"import {name} {version}", others)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CacheError
+from ..errors import CacheError, not_installed
 from ..shards.layout import is_public
 
 if TYPE_CHECKING:
@@ -370,7 +370,4 @@ def _check_installed() -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            raise CacheError(
-                f"Serving a cache needs the package {name}, which is not installed.",
-                hint="pip install 'modal-fusion[serve]'",
-            ) from None
+            raise not_installed("Serving a cache", name, "serve") from None

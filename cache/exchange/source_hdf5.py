@@ -13,7 +13,7 @@ import h5py
 from ..errors import CacheError
 from ..shards.codecs import missing_codec
 from ..shards.origins import parse_origin
-from .sources import Place, Source, Stack, place_of
+from .sources import Place, Source, place_of, stack
 
 _COLUMNS = ("keys", "paths", "starts", "ends", "groups", "origins")
 _NEEDED = (
@@ -46,7 +46,7 @@ def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterato
         if missing:
             raise CacheError(f"{path} is compressed: {missing.message}", hint=missing.hint)
         places = list(_places(path, data, root))
-        yield Stack(data, places, range(len(data)), ())
+        yield stack(data, places, range(len(data)), ())
 
 
 def _numeric(file: h5py.File) -> dict[str, h5py.Dataset]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from ..errors import CacheError
 from ..shards.rows import Array
-from .sources import Place, Source, Stack, place_of, root_hint
+from .sources import Place, Source, place_of, root_hint, stack
 from .tables import SUFFIXES, Table, TableRow, read_table
 
 _ALIASES = {
@@ -25,26 +24,22 @@ _ALIASES = {
 _COLUMNS = ("path", "key", "feature", "row", "start", "end", "group")
 
 
-class _Files:
+def _one_each(table: Table, root: Path) -> Source:
     """A ``.npy`` file for each row."""
+    places = [_place(row, root) for row in table.rows]
+    files = [_feature_of(row, root) for row in table.rows]
 
-    def __init__(self, places: Sequence[Place], files: Sequence[Path], unused: Sequence[str]):
-        self.places = places
-        self.unused = unused
-        self._files = files
+    def load(row: int, mapped: bool = False) -> Array:
+        try:
+            return _load_npy(files[row], mapped=mapped)
+        except CacheError as error:
+            raise places[row].error(error.message, error.hint) from None
 
-    def form(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        array = self._load(row, mapped=True)
+    def form(row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        array = load(row, mapped=True)
         return array.shape, array.dtype
 
-    def read(self, row: int) -> Array:
-        return self._load(row, mapped=False)
-
-    def _load(self, row: int, *, mapped: bool) -> Array:
-        try:
-            return _load_npy(self._files[row], mapped=mapped)
-        except CacheError as error:
-            raise self.places[row].error(error.message, error.hint) from None
+    return Source(places, _unused(table), form, load)
 
 
 def from_table(path: Path, name: str, root: Path) -> Source:
@@ -59,8 +54,7 @@ def from_table(path: Path, name: str, root: Path) -> Source:
     """
     table = _read(path, name)
     if "feature" in table.columns:
-        places = [_place(row, root) for row in table.rows]
-        return _Files(places, [_feature_of(row, root) for row in table.rows], _unused(table))
+        return _one_each(table, root)
     array = path.with_suffix(".npy")
     if array.is_file():
         return _paired(array, table, root)
@@ -136,7 +130,7 @@ def _paired(array: Path, table: Table, root: Path) -> Source:
             hint="A column row, counting from 0, says which array a line means.",
         )
     places = [_place(row, root) for row in table.rows]
-    return Stack(data, places, positions, _unused(table))
+    return stack(data, places, positions, _unused(table))
 
 
 def _position(row: TableRow, count: int) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -47,47 +47,40 @@ class Place:
         return CacheError(f"{self.where}: {message}", hint=hint)
 
 
-class Source(Protocol):
-    """Rows of arrays. Made by :func:`from_table`, :func:`from_array` and :func:`from_hdf5`."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows of arrays. Made by :func:`from_table`, :func:`from_array` and :func:`from_hdf5`.
 
-    @property
-    def places(self) -> Sequence[Place]:
-        """Whose each row is."""
-        ...
+    Attributes
+    ----------
+    places : sequence of Place
+        Whose each row is.
+    unused : sequence of str
+        Columns that say nothing to the cache.
+    form : callable
+        Shape and dtype of a row's array, without reading it.
+    read : callable
+        A row's array.
+    """
 
-    @property
-    def unused(self) -> Sequence[str]:
-        """Columns that say nothing to the cache."""
-        ...
-
-    def form(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Shape and dtype of a row's array, without reading it."""
-        ...
-
-    def read(self, row: int) -> Array:
-        """A row's array."""
-        ...
+    places: Sequence[Place]
+    unused: Sequence[str]
+    form: Callable[[int], tuple[tuple[int, ...], np.dtype[Any]]]
+    read: Callable[[int], Array]
 
 
-class Stack:
-    """A :class:`Source`: one array (n, ...), or a dataset like it, and where in it a row is."""
+def stack(
+    data: Any, places: Sequence[Place], positions: Sequence[int], unused: Sequence[str]
+) -> Source:
+    """One array (n, ...), or a dataset like it, and where in it each row is."""
 
-    def __init__(
-        self, data: Any, places: Sequence[Place], positions: Sequence[int], unused: Sequence[str]
-    ) -> None:
-        self.places = places
-        self.unused = unused
-        self._data = data
-        self._positions = positions
-
-    def form(self, row: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        return tuple(self._data.shape[1:]), self._data.dtype
-
-    def read(self, row: int) -> Array:
+    def read(row: int) -> Array:
         try:
-            return np.asarray(self._data[self._positions[row]])
+            return np.asarray(data[positions[row]])
         except OSError as error:
-            raise self.places[row].error(f"The array can't be read: {error}.") from None
+            raise places[row].error(f"The array can't be read: {error}.") from None
+
+    return Source(places, unused, lambda row: (tuple(data.shape[1:]), data.dtype), read)
 
 
 def place_of(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import h5py
 import numpy as np
@@ -32,18 +32,6 @@ _MAX_GAP = 2**16  # bytes between two arrays that cost less than another request
 _MAX_REQUEST = 8 * 2**20
 
 _Positions = npt.NDArray[np.int64]
-
-
-class Destination(Protocol):
-    """The cache that arrays are copied into."""
-
-    def prepare(self, fingerprint: Fingerprint) -> object:
-        """Make the feature's folder, with its fingerprint in it."""
-        ...
-
-    def folder(self, fingerprint: Fingerprint) -> Path:
-        """Return the folder that the feature's shards go into."""
-        ...
 
 
 class Upstream:
@@ -102,18 +90,23 @@ class Upstream:
                 with contextlib.suppress(FileNotFoundError):
                     self._remote.download(f"{folder}/{INDEX}", index)
 
-            def open_shard(path: Path) -> Shard | None:
-                return self._open_shard(path, fingerprint)
-
+            open_shard = partial(self._open_shard, fingerprint)
             return load_catalogue(Path(folder), fingerprint, listing, open_shard, index)
 
-    def fetch(self, fingerprint: Fingerprint, keys: Sequence[str], into: Destination) -> int:
+    def fetch(
+        self, fingerprint: Fingerprint, keys: Sequence[str], prepare: Callable[[Fingerprint], Path]
+    ) -> int:
         """Copy the arrays of `keys`, as far as they are there, into a local cache.
 
         What can't be read as the catalogue says is looked for once more: the other machine may
         have packed or rewritten its shard. An array that does not fit its checksum then either
         is left out and reported in `problems`. What was copied before an error stays. Where
         two processes copy the same at once, both copies are right, and either is read.
+
+        Parameters
+        ----------
+        prepare : callable
+            Makes the feature's folder in the local cache, with its fingerprint in it.
 
         Returns
         -------
@@ -132,7 +125,7 @@ class Upstream:
         wanted = [key.decode("ascii") for key in catalogue.keys[_positions(catalogue, keys)]]
         if not wanted:
             return 0
-        into.prepare(fingerprint)
+        into = prepare(fingerprint)
         step = most_items(fingerprint)
         copied = 0
         for start in range(0, len(wanted), step):
@@ -189,25 +182,19 @@ class Upstream:
         except FileNotFoundError:
             return None
         try:
-            fingerprint = Fingerprint.from_json(text.decode("ascii"))
-            if fingerprint.id != match["id"]:
-                raise CacheError(f"It belongs to {fingerprint.id}, not into this folder.")
+            return Fingerprint.from_json(text.decode("ascii"), match["id"])
         except (UnicodeDecodeError, CacheError) as error:
             self._report(path, f"{path}: {error}")
             return None
-        return fingerprint
 
-    def _open_shard(self, path: Path, fingerprint: Fingerprint) -> Shard | None:
+    def _open_shard(self, fingerprint: Fingerprint, path: Path, _: Listed) -> Shard | None:
         try:
-            shard = Shard.open(path, self._remote.open(path.as_posix()))
-            if shard.fingerprint != fingerprint:
-                raise ShardError(f"{path} holds another feature: {shard.fingerprint.canonical()}")
-        except FileNotFoundError:
-            return None  # deleted since it was listed
+            return Shard.open(path, self._remote.open(path.as_posix()), of=fingerprint)
+        except FileNotFoundError:  # deleted since it was listed
+            return None
         except ShardError as error:
             self._report(path.as_posix(), str(error))
             return None
-        return shard
 
     def _report(self, path: str, reason: str) -> None:
         self._add_problem(path, f"{self}: {reason}")
@@ -218,14 +205,13 @@ class Upstream:
     # -- copying ---------------------------------------------------------------------
 
     def _copy(
-        self, catalogue: Catalogue, keys: Sequence[str], into: Destination
+        self, catalogue: Catalogue, keys: Sequence[str], into: Path
     ) -> tuple[list[str], CacheError | None]:
         """Copy items as one shard; the keys of those that could not be read, and why."""
         good, error = self._read(catalogue, _positions(catalogue, keys))
         entries = [_entry(catalogue, p, array) for p, array in sorted(good.items())]
         if entries:
-            fingerprint = catalogue.files[0].fingerprint
-            write_shard(into.folder(fingerprint), fingerprint, entries)
+            write_shard(into, catalogue.files[0].fingerprint, entries)
         copied = {entry.key for entry in entries}
         return [key for key in keys if key not in copied], error
 
@@ -340,10 +326,5 @@ def _positions(catalogue: Catalogue, keys: Sequence[str]) -> _Positions:
 
 
 def _entry(catalogue: Catalogue, position: int, array: Array) -> Entry:
-    return Entry(
-        catalogue.keys[position].decode("ascii"),
-        array,
-        float(catalogue.seconds[position]),
-        catalogue.origin(position),
-        catalogue.group(position),
-    )
+    key, origin, group = catalogue.label(position)
+    return Entry(key, array, float(catalogue.seconds[position]), origin, group)

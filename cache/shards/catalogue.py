@@ -44,15 +44,15 @@ import numpy.typing as npt
 from ..errors import CacheError, StorageError
 from ..fingerprint import Fingerprint
 from .hdf5 import hdf5_written_whole
-from .rows import ShardFile
-from .shard import Shard
+from .rows import Label, ShardFile
+from .shard import COLUMNS, Shard
 
 INDEX = "shards.idx"
 
 _FORMAT = "fusion shard index"
 _VERSION = 2
 _PER_SHARD = ("names", "sizes", "times", "offsets", "counts")
-_PER_ITEM = ("keys", "checksums", "seconds", "origins", "groups")
+_PER_ITEM = COLUMNS
 # Long, seldom asked for, and for people: not read whole at every opening.
 _TEXTS = ("origins", "groups")
 _FEW = 32  # shards that may be opened one by one before the index is worth writing again
@@ -104,6 +104,9 @@ class Catalogue:
     ) -> None:
         self.files = list(files)
         self.fresh = fresh
+        self.keys: npt.NDArray[np.bytes_] = columns["keys"]
+        self.checksums: npt.NDArray[np.uint64] = columns["checksums"]
+        self.seconds: npt.NDArray[np.float64] = columns["seconds"]
         self._times = times  # (S,)
         self._columns = dict(columns)  # (N,) each
         self._texts = dict(texts)  # (N,) each, when asked for
@@ -113,30 +116,15 @@ class Catalogue:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    @property
-    def keys(self) -> npt.NDArray[np.bytes_]:
-        return self._columns["keys"]
-
-    @property
-    def checksums(self) -> npt.NDArray[np.uint64]:
-        return self._columns["checksums"]
-
-    @property
-    def seconds(self) -> npt.NDArray[np.float64]:
-        return self._columns["seconds"]
-
     def _text(self, name: str) -> npt.NDArray[np.bytes_]:
         if name not in self._columns:
             self._columns[name] = self._texts[name]()
         return self._columns[name]
 
-    def origin(self, position: int) -> str:
-        """Where the source of an item was found."""
-        return str(self._text("origins")[position].decode("utf-8", "replace"))
-
-    def group(self, position: int) -> str:
-        """What an item belongs to."""
-        return str(self._text("groups")[position].decode("utf-8", "replace"))
+    def label(self, position: int) -> Label:
+        """What is known of an item."""
+        texts = (self._text(name)[position] for name in _TEXTS)
+        return Label.of(self.keys[position], *texts)
 
     def file_of(self, position: int) -> ShardFile:
         """The shard of an item."""
@@ -213,7 +201,7 @@ def load_catalogue(
     folder: Path,
     fingerprint: Fingerprint,
     listing: Mapping[str, Listed],
-    open_shard: Callable[[Path], Shard | None],
+    open_shard: Callable[[Path, Listed], Shard | None],
     index: Path | None = None,
 ) -> Catalogue:
     """The items of all shards in `listing`.
@@ -225,14 +213,15 @@ def load_catalogue(
     listing : mapping of str to Listed
         The shards there by name.
     open_shard : callable
-        Opens one that the index does not tell of; None if it can't be used.
+        Opens one that the index does not tell of, as it is listed; None if it can't be used.
     index : Path, optional
         The index file; by default the one in `folder`.
     """
     known = _read_index(index or folder / INDEX) or _Index.empty()
     valid = [_agree(listing.get(name), known, n) for n, name in enumerate(known.names)]
     usable = {name for name, good in zip(known.names, valid, strict=True) if good}
-    fresh = [shard for n in sorted(listing.keys() - usable) if (shard := open_shard(folder / n))]
+    opened = (open_shard(folder / n, listing[n]) for n in sorted(listing.keys() - usable))
+    fresh = [shard for shard in opened if shard is not None]
     files = [
         ShardFile(
             folder / known.names[n],
@@ -260,15 +249,10 @@ def _merged(
 ) -> Catalogue:
     """What the index says of the shards that are still there, and behind it the new ones."""
     kept = np.repeat(valid, known.columns["counts"]) if len(valid) else np.zeros(0, bool)
-    new = [
-        {"keys": s.raw_keys, "checksums": s.checksums, "seconds": s.seconds,
-         "origins": s.origins, "groups": s.groups}
-        for s in fresh
-    ]  # fmt: skip
 
     def joined(name: str) -> Column:
         old = known.columns[name] if kept.all() else known.columns[name][kept]
-        parts = [old, *(columns[name] for columns in new)]
+        parts = [old, *(shard.columns[name] for shard in fresh)]
         parts = [part for part in parts if len(part)]
         return np.concatenate(parts) if parts else np.zeros(0, _Index.DTYPES[name])
 

@@ -17,11 +17,18 @@ import errno
 import hashlib
 import os
 import time
-import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from .files import ABANDONED_SECONDS, SYSTEM, is_dead, remove_debris, storage_error
+from ..errors import CacheError
+from .files import (
+    ABANDONED_SECONDS,
+    SYSTEM,
+    is_dead,
+    remove_debris,
+    storage_error,
+    temporary_name,
+)
 
 CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
@@ -53,7 +60,7 @@ class Claims:
 
     def take(self, key: str) -> bool:
         """Claim an item; False where a living builder has it."""
-        path = _path(self._folder, key)
+        path = claim_path(self._folder.parent, key)
         try:
             if not self._make(path) and (_alive(path) or not self._take_over(path)):
                 return False
@@ -90,7 +97,7 @@ class Claims:
     def _own_name(self) -> Path:
         if self._name is None:
             self._folder.mkdir(exist_ok=True)
-            self._name = _aside(self._folder)
+            self._name = temporary_name(self._folder)
             try:
                 self._name.write_text(_owned())
             except OSError:
@@ -101,9 +108,38 @@ class Claims:
         return self._name
 
 
+@contextlib.contextmanager
+def alone(folder: Path, task: str, others: str) -> Iterator[Claims]:
+    """Keep other processes from doing the same meanwhile. Call ``renew`` of what this gives between
+    the steps of long work.
+
+    Parameters
+    ----------
+    task : str
+        What only one process may do at a time.
+    others : str
+        What to say where another one does.
+
+    Raises
+    ------
+    CacheError
+        If another process is at it.
+    StorageError
+        If the folder can't be written to.
+    """
+    with Claims(folder) as claims:
+        if not claims.take(task):
+            raise CacheError(
+                others,
+                hint="Wait until it has ended. One that was killed counts for nothing; one of "
+                "another machine for ten minutes.",
+            )
+        yield claims
+
+
 def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
     """Those of `keys` on which a living builder works."""
-    return {key for key in keys if _alive(_path(folder / CLAIMS, key))}
+    return {key for key in keys if _alive(claim_path(folder, key))}
 
 
 def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
@@ -112,9 +148,9 @@ def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
     return [path for path, owner in owners if owner and owner[0] == SYSTEM and owner[1] in pids]
 
 
-def claim_name(key: str) -> str:
-    """What the claim on an item is called."""
-    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+def claim_path(folder: Path, key: str) -> Path:
+    """Where the claim on an item of a feature lies."""
+    return folder / CLAIMS / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def remove_claims(folders: Iterable[Path], pids: Collection[int]) -> None:
@@ -145,7 +181,7 @@ def remove_dead_claim(path: Path) -> bool:
     """
     # Renamed first, so that of several who do this one gets it, and looked at only then: in
     # the meantime it may have been taken over.
-    aside = _aside(path.parent)
+    aside = temporary_name(path.parent)
     try:
         path.rename(aside)
     except FileNotFoundError:
@@ -157,10 +193,6 @@ def remove_dead_claim(path: Path) -> bool:
         os.link(aside, path)  # not rename, which would replace a third one's
     aside.unlink(missing_ok=True)
     return False
-
-
-def _path(folder: Path, key: str) -> Path:
-    return folder / claim_name(key)
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -189,10 +221,6 @@ def _make_file(path: Path) -> bool:
 
 def _owned() -> str:
     return f"{SYSTEM} {os.getpid()}\n"
-
-
-def _aside(folder: Path) -> Path:
-    return folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
 
 
 def _is_mine(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import h5py
 
-from ..errors import CacheError
+from ..errors import CacheError, not_installed
 from ..fingerprint import Fingerprint
 
 Codec = Literal["zstd", "blosc2"]
@@ -43,9 +43,7 @@ _FILTERS: dict[int, Codec] = {32015: "zstd", 32026: "blosc2"}  # as registered w
 
 def codec_of(data: h5py.Dataset) -> Codec | None:
     """What a dataset is packed with; None if nothing known here."""
-    filters = data.id.get_create_plist()
-    numbers = (filters.get_filter(n)[0] for n in range(filters.get_nfilters()))
-    return next((_FILTERS[number] for number in numbers if number in _FILTERS), None)
+    return next((_FILTERS[number] for number in _filters(data) if number in _FILTERS), None)
 
 
 def missing_codec(data: h5py.Dataset) -> CacheError | None:
@@ -57,10 +55,12 @@ def missing_codec(data: h5py.Dataset) -> CacheError | None:
 
 
 def _readable(data: h5py.Dataset) -> bool:
+    return all(h5py.h5z.filter_avail(number) for number in _filters(data))
+
+
+def _filters(data: h5py.Dataset) -> list[int]:
     filters = data.id.get_create_plist()
-    return all(
-        h5py.h5z.filter_avail(filters.get_filter(n)[0]) for n in range(filters.get_nfilters())
-    )
+    return [filters.get_filter(n)[0] for n in range(filters.get_nfilters())]
 
 
 def _plugin() -> Any:
@@ -71,7 +71,4 @@ def _plugin() -> Any:
 
 
 def _not_installed() -> CacheError:
-    return CacheError(
-        "Packing and unpacking arrays needs the package hdf5plugin, which is not installed.",
-        hint="pip install 'modal-fusion[pack]'",
-    )
+    return not_installed("Packing and unpacking arrays", "hdf5plugin", "pack")

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import StorageError
@@ -33,30 +33,53 @@ ABANDONED_SECONDS = 3600.0  # what has not changed for this long, nobody is writ
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp")
 
 
+def temporary_name(folder: Path) -> Path:
+    """A new name in `folder` that says whose it is (see :func:`find_debris`)."""
+    return folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
+
+
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes `path` when that went well.
 
     After a kill at any moment `path` is there whole or not at all, and what was left under
-    the temporary name says whose it was (see :func:`find_debris`).
+    the temporary name says whose it was.
 
     Raises
     ------
     StorageError
         If the folder can't be written to or is full.
     """
-    folder = path.parent
-    temporary = folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
     try:
-        try:
+        with all_written_whole([path]) as (temporary,):
             yield temporary
-            sync(temporary)
-            temporary.replace(path)
-            sync(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise storage_error(folder, error) from None
+        raise storage_error(path.parent, error) from None
+
+
+@contextlib.contextmanager
+def all_written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give a temporary name for each file of one folder. The first one appears last: where it is,
+    all are, and an old one never stands beside new ones.
+
+    Raises
+    ------
+    OSError
+        If the folder can't be written to or is full.
+    """
+    temporary = [temporary_name(path.parent) for path in paths]
+    try:
+        yield temporary
+        for path in temporary:
+            sync(path)
+        if len(paths) > 1:
+            paths[0].unlink(missing_ok=True)
+        for path, final in reversed(list(zip(temporary, paths, strict=True))):
+            path.replace(final)
+        sync(paths[0].parent)
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -20,6 +20,20 @@ _MAX_ITEMS = 256  # per shard
 _MAX_BYTES = 64 * 2**20
 
 Array = npt.NDArray[Any]
+
+
+class Label(NamedTuple):
+    """What is known of an array beside its numbers: key, where its source was found, and what it
+    belongs to."""
+
+    key: str
+    origin: str
+    group: str
+
+    @classmethod
+    def of(cls, key: bytes, origin: bytes, group: bytes) -> Label:
+        """From the columns of a shard."""
+        return cls(*(text.decode("utf-8", "replace") for text in (key, origin, group)))
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ opened, without reading the arrays. Version 1 has no origins and groups and is n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,19 +37,19 @@ from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
 from .codecs import Codec, codec_options
 from .hdf5 import hdf5_written_whole, text_column
-from .rows import RECOMPUTE, Array, ShardFile, stored_dtype
+from .rows import RECOMPUTE, Array, Label, ShardFile, stored_dtype
+from .usage import undisturbed
 
 FORMAT = "fusion feature shard"
 FORMAT_VERSION = 2
 SUFFIX = ".h5"
 
-_COLUMNS = ("keys", "checksums", "seconds", "origins", "groups")
+COLUMNS = ("keys", "checksums", "seconds", "origins", "groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +85,12 @@ class Shard:
     ----------
     file : ShardFile
         Where the arrays are.
-    raw_keys : array
-        (n,) bytes, key of each row.
-    checksums : array
-        (n,) uint64.
-    seconds : array
-        (n,) float64, what computing each array took.
-    origins, groups : array
-        (n,) bytes, UTF-8.
+    columns : mapping of str to array
+        ``keys``, ``checksums``, ``seconds``, ``origins`` and ``groups``, (n,) each, as in the file.
     """
 
     file: ShardFile
-    raw_keys: npt.NDArray[np.bytes_]
-    checksums: npt.NDArray[np.uint64]
-    seconds: npt.NDArray[np.float64]
-    origins: npt.NDArray[np.bytes_]
-    groups: npt.NDArray[np.bytes_]
+    columns: Mapping[str, Array]
 
     @property
     def path(self) -> Path:
@@ -114,34 +105,41 @@ class Shard:
     @property
     def keys(self) -> tuple[str, ...]:
         """Key of each row."""
-        return tuple(key.decode("ascii") for key in self.raw_keys.tolist())
+        return tuple(key.decode("ascii") for key in self.columns["keys"].tolist())
+
+    def label(self, row: int) -> Label:
+        """What is known of one array."""
+        return Label.of(*(self.columns[name][row] for name in ("keys", "origins", "groups")))
+
+    def is_sound(self, row: int, array: Array) -> bool:
+        """Whether an array fits the checksum of a row."""
+        return checksum(array) == int(self.columns["checksums"][row])
 
     def entries(self, rows: Sequence[int]) -> Iterator[Entry]:
         """Some rows, to be written elsewhere. Nothing is checked."""
         arrays = self.file.rows()
         for row in rows:
-            yield Entry(
-                self.raw_keys[row].decode("ascii"),
-                arrays[row],
-                float(self.seconds[row]),
-                self.origins[row].decode("utf-8", "replace"),
-                self.groups[row].decode("utf-8", "replace"),
-            )
+            key, origin, group = self.label(row)
+            yield Entry(key, arrays[row], float(self.columns["seconds"][row]), origin, group)
 
     @classmethod
-    def open(cls, path: Path, stream: BinaryIO | None = None) -> Shard:
-        """Read and check everything but the arrays.
+    def open(
+        cls, path: Path, stream: BinaryIO | None = None, *, of: Fingerprint | None = None
+    ) -> Shard:
+        """Read and check everything but the arrays. That does not count as using it.
 
         Parameters
         ----------
         stream : seekable binary file, optional
             Where to read the file's bytes, if they do not lie at `path`.
+        of : Fingerprint, optional
+            What the arrays must have been made by.
 
         Raises
         ------
         ShardError
-            If the file is no HDF5 file, cut short, foreign, of a newer format, or if what it
-            says of itself does not agree.
+            If the file is no HDF5 file, cut short, foreign, of a newer format or another feature,
+            or if what it says of itself does not agree.
         FileNotFoundError
             If there is no such file.
         """
@@ -152,7 +150,10 @@ class Shard:
             else:
                 size, time = stream.seek(0, 2), -1
             # A shard never changes, so it needs no lock, which network file systems may lack.
-            with h5py.File(path if stream is None else stream, "r", locking=False) as file:
+            with (
+                contextlib.nullcontext() if stream else undisturbed(path),
+                h5py.File(path if stream is None else stream, "r", locking=False) as file,
+            ):
                 _check_format(path, file)
                 shard = _read(path, file, size, time)
         except (FileNotFoundError, ShardError):
@@ -165,6 +166,8 @@ class Shard:
             ) from None
         except (CacheError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise ShardError(f"{path} is damaged: {error}", hint=RECOMPUTE) from None
+        if of is not None and shard.fingerprint != of:
+            raise ShardError(f"{path} holds another feature: {shard.fingerprint.canonical()}")
         return shard
 
 
@@ -197,7 +200,7 @@ class ForeignShardError(ShardError):
 def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
     fingerprint = Fingerprint.from_json(_text(file, "fingerprint"))
     count = len(file["keys"])
-    named = _COLUMNS if int(file.attrs["format_version"]) > 1 else _COLUMNS[:3]
+    named = COLUMNS if int(file.attrs["format_version"]) > 1 else COLUMNS[:3]
     columns = {name: file[name][:] for name in named}
     if _shard_checksum(fingerprint, *columns.values()) != _text(file, "checksum"):
         raise ValueError("its checksum does not fit its contents.")
@@ -213,11 +216,7 @@ def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
     nothing = np.zeros(count, "S1")
     return Shard(
         ShardFile(path, fingerprint, count, _offset(data, size), size, time),
-        columns["keys"],
-        columns["checksums"],
-        columns["seconds"],
-        columns.get("origins", nothing),
-        columns.get("groups", nothing),
+        {"origins": nothing, "groups": nothing, **columns},
     )
 
 
@@ -285,7 +284,7 @@ def write_shard(
     options = codec_options(codec, fingerprint) if codec else {}
     mapped = 0 if codec else sum(array.nbytes for array in arrays)
     with hdf5_written_whole(path, large=mapped, times=times) as file:
-        _fill(file, fingerprint, arrays, dict(zip(_COLUMNS, columns, strict=True)), options)
+        _fill(file, fingerprint, arrays, dict(zip(COLUMNS, columns, strict=True)), options)
     return path
 
 

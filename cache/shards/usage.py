@@ -30,7 +30,7 @@ class Marks:
                 self._marked[path] = now
                 with contextlib.suppress(OSError):  # read-only, somebody else's, or gone
                     if now - last_used(path) > GRAIN_SECONDS:
-                        set_times(path, int(now * 1e9), path.stat().st_mtime_ns)
+                        os.utime(path, ns=(int(now * 1e9), path.stat().st_mtime_ns))
 
 
 def last_used(path: Path) -> float:
@@ -45,17 +45,6 @@ def last_used(path: Path) -> float:
     return max(status.st_atime_ns, status.st_mtime_ns) / 1e9
 
 
-def set_times(path: Path, accessed: int, changed: int) -> None:
-    """Set both times of a file, in nanoseconds since 1970.
-
-    Raises
-    ------
-    OSError
-        If that is not allowed.
-    """
-    os.utime(path, ns=(accessed, changed))
-
-
 @contextlib.contextmanager
 def undisturbed(path: Path) -> Iterator[None]:
     """Reading a shard in this context leaves the time of its last use as it was."""
@@ -66,7 +55,7 @@ def undisturbed(path: Path) -> Iterator[None]:
         after = _status(path)
         if before and after and after.st_atime_ns != before.st_atime_ns:
             with contextlib.suppress(OSError):
-                set_times(path, before.st_atime_ns, after.st_mtime_ns)
+                os.utime(path, ns=(before.st_atime_ns, after.st_mtime_ns))
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -151,26 +151,21 @@ class _Stored:
 
     @property
     def folder(self) -> str:
-        return f"{self.fingerprint.name}-{self.fingerprint.id}"
+        return self.fingerprint.folder_name
 
     @cached_property
     def origins(self) -> Mapping[str, int]:
         """Position of an item by where its source was found."""
-        return {self.catalogue.origin(at): at for at in range(len(self.catalogue))}
+        return {self.catalogue.label(at).origin: at for at in range(len(self.catalogue))}
 
     def find(self, key: str) -> int | None:
         position = int(self.catalogue.find([key])[0])
         return None if position < 0 else position
 
     def answer(self, kind: Kind, position: int) -> Answer:
-        return Answer(
-            kind,
-            self.differences,
-            f"{self.folder}/{self.catalogue.file_of(position).path.name}",
-            self.catalogue.origin(position),
-            self.catalogue.keys[position].decode("ascii"),
-            self.url,
-        )
+        key, origin, _ = self.catalogue.label(position)
+        place = f"{self.folder}/{self.catalogue.file_of(position).path.name}"
+        return Answer(kind, self.differences, place, origin, key, self.url)
 
 
 def differences(stored: Fingerprint, wanted: Fingerprint) -> tuple[Difference, ...]:

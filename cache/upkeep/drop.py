@@ -8,7 +8,7 @@ from ..errors import ShardError, StorageError
 from ..shards.info import Problem
 from ..shards.shard import Shard
 from ..store import FeatureCache
-from .rewrite import codec_used, look_into, rewrite, working_alone
+from .rewrite import codec_used, rewrite, working_alone
 from .verify import BadFile, VerifyReport
 
 
@@ -49,7 +49,7 @@ def drop(cache: FeatureCache, report: VerifyReport) -> list[Problem]:
 
 def _drop_rows(path: Path, bad: set[int]) -> list[Problem]:
     try:
-        shard = look_into(path)
+        shard = Shard.open(path)
         kept = [row for row in range(shard.file.count) if row not in bad]
         rewrite(shard, kept, codec_used(shard.file))
     except FileNotFoundError:

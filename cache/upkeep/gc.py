@@ -20,10 +20,11 @@ from ..shards.catalogue import INDEX
 from ..shards.claims import CLAIMS, Claims, remove_dead_claim
 from ..shards.info import Problem
 from ..shards.layout import FINGERPRINT_FILE
+from ..shards.shard import Shard
 from ..shards.usage import last_used
 from ..store import FeatureCache
 from .gc_plan import Bounds, Looked, Plan, References, make_plan
-from .rewrite import OnBytes, codec_used, look_into, rewrite, working_alone
+from .rewrite import OnBytes, codec_used, rewrite, working_alone
 
 
 @dataclass
@@ -226,7 +227,7 @@ def _remove(shard: Looked, plan: Plan) -> bool:
         if not shard.kept:
             shard.path.unlink()
             return True
-        opened = look_into(shard.path)
+        opened = Shard.open(shard.path)
         rewrite(opened, shard.kept, codec_used(opened.file))
     except FileNotFoundError:
         return True  # somebody else did
@@ -238,7 +239,8 @@ def _remove(shard: Looked, plan: Plan) -> bool:
 
 def _unlink(path: Path, plan: Plan) -> bool:
     try:
-        if path.parent.name == CLAIMS:  # which a builder can have taken over since
+        is_claim = path.parent.name == CLAIMS and not path.name.startswith(".")
+        if is_claim:  # which a builder can have taken over since
             return remove_dead_claim(path)
         path.unlink(missing_ok=True)
     except OSError as error:

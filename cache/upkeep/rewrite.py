@@ -7,8 +7,8 @@ hold the same: nothing is lost, and packing again clears that up.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +17,12 @@ import h5py
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
 from ..shards.catalogue import Catalogue
-from ..shards.claims import Claims
+from ..shards.claims import Claims, alone
 from ..shards.codecs import Codec, codec_of, codec_options
 from ..shards.files import storage_error
 from ..shards.info import Problem
 from ..shards.rows import RECOMPUTE, ShardFile
-from ..shards.shard import Entry, Shard, checksum, write_shard
+from ..shards.shard import Entry, Shard, write_shard
 from ..shards.usage import undisturbed
 from ..store import FeatureCache
 
@@ -30,27 +30,11 @@ OnBytes = Callable[[int, int], None]
 """Receives how many bytes are done, and how many there are."""
 
 
-@contextlib.contextmanager
-def working_alone(cache: FeatureCache) -> Iterator[Claims]:
-    """Keep other processes from rewriting the shards of this cache meanwhile.
-
-    Builds and readers go on. Call ``renew`` of what this gives between the steps of long work.
-
-    Raises
-    ------
-    CacheError
-        If another process is at it.
-    StorageError
-        If the cache can't be written to.
-    """
-    with Claims(cache.root) as claims:
-        if not claims.take("upkeep"):
-            raise CacheError(
-                f"Another process packs, unpacks, repairs or clears out the cache in {cache.root}.",
-                hint="Wait until it has ended. One that was killed counts for nothing; one of "
-                "another machine for ten minutes.",
-            )
-        yield claims
+def working_alone(cache: FeatureCache) -> AbstractContextManager[Claims]:
+    """Keep other processes from rewriting the shards of this cache meanwhile; builds and readers
+    go on. See :func:`fusion.cache.shards.claims.alone`."""
+    others = f"Another process packs, unpacks, repairs or clears out the cache in {cache.root}."
+    return alone(cache.root, "upkeep", others)
 
 
 def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Path | None:
@@ -91,12 +75,6 @@ def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Pa
     return new
 
 
-def look_into(path: Path) -> Shard:
-    """Open a shard as :meth:`Shard.open` does, which does not count as using it."""
-    with undisturbed(path):
-        return Shard.open(path)
-
-
 def codec_used(file: ShardFile) -> Codec | None:
     """What a shard is packed with; None if it is contiguous."""
     if not file.packed:
@@ -115,7 +93,7 @@ def _copy(shard: Shard, rows: Sequence[int], codec: Codec | None) -> Path:
 
 def _checked(shard: Shard, rows: Sequence[int]) -> Iterator[Entry]:
     for row, entry in zip(rows, shard.entries(rows), strict=True):
-        if checksum(entry.array) != int(shard.checksums[row]):
+        if not shard.is_sound(row, entry.array):
             raise ShardError(
                 f"{shard.path}: the array of {entry.key!r} does not fit its checksum.",
                 hint=RECOMPUTE,
@@ -236,7 +214,7 @@ def _to_convert(catalogue: Catalogue, packed: bool) -> tuple[list[ShardFile], _T
 
 def _convert_shard(file: ShardFile, there: _There, codec: Codec | None, report: PackReport) -> None:
     try:
-        shard = look_into(file.path)
+        shard = Shard.open(file.path)
         keys = enumerate(shard.keys)
         rows = [row for row, key in keys if not _is_copied(shard, row, there.get(key))]
         new = rewrite(shard, rows, codec)
@@ -255,9 +233,9 @@ def _is_copied(shard: Shard, row: int, there: ShardFile | None) -> bool:
     if there is None:
         return False
     try:
-        copy = look_into(there.path)
+        copy = Shard.open(there.path)
         place = copy.keys.index(shard.keys[row])
         (entry,) = copy.entries([place])
     except (FileNotFoundError, CacheError):
         return False
-    return checksum(entry.array) == int(copy.checksums[place]) == int(shard.checksums[row])
+    return copy.is_sound(place, entry.array) and shard.is_sound(row, entry.array)

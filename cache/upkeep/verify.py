@@ -22,10 +22,12 @@ from ..shards.catalogue import INDEX, Catalogue, Listed, index_is_sound, load_ca
 from ..shards.info import Problem, closed_folder, in_one_line
 from ..shards.layout import FINGERPRINT_FILE
 from ..shards.rows import Array, ShardFile
-from ..shards.shard import ForeignShardError, NewerShardError, Shard, checksum
+from ..shards.shard import ForeignShardError, NewerShardError, Shard
 from ..shards.usage import undisturbed
-from ..store import FeatureCache, shards_in
-from .rewrite import OnBytes, look_into
+from ..store import FeatureCache, shards_in, told_by_shards
+from .rewrite import OnBytes
+
+BadKind = Literal["shard", "index", "fingerprint", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class BadFile:
     """
 
     path: Path
-    kind: Literal["shard", "index", "fingerprint", "unreadable"]
+    kind: BadKind
     fingerprint: Fingerprint | None
     reason: str
     items: int = 0
@@ -188,7 +190,6 @@ class _Folder:
 
     def _read_fingerprint(self) -> str | None:
         """Find out whose folder this is; what is wrong with its fingerprint.json, if anything."""
-        problem = None
         try:
             text = (self.folder / FINGERPRINT_FILE).read_text(encoding="ascii")
             found = Fingerprint.from_json(text)
@@ -198,12 +199,7 @@ class _Folder:
             problem = f"It belongs to {found.id}, not into this folder."
         except (OSError, UnicodeDecodeError, CacheError) as error:
             problem = f"It can't be read: {error}"
-        for name in sorted(self.listing):
-            with contextlib.suppress(OSError, ShardError):
-                shard = look_into(self.folder / name)
-                if shard.fingerprint.id == self.id:
-                    self.fingerprint = shard.fingerprint
-                    break
+        self.fingerprint = told_by_shards(self.folder, self.id)
         return problem
 
     # -- the index -------------------------------------------------------------------
@@ -222,20 +218,19 @@ class _Folder:
     def _told(self, listing: dict[str, Listed]) -> Catalogue | None:
         if self.fingerprint is None:
             return None
-        return load_catalogue(self.folder, self.fingerprint, listing, lambda path: None)
+        return load_catalogue(self.folder, self.fingerprint, listing, lambda *_: None)
 
     def _compare_index(self, shard: Shard, index: Catalogue) -> None:
         number = self._numbers.get(shard.path.name)
         if number is None:
             return
         at = index.positions(number)
+        columns = shard.columns
         same = (
             index.files[number] == shard.file
-            and np.array_equal(index.keys[at], shard.raw_keys)
-            and np.array_equal(index.checksums[at], shard.checksums)
-            and np.array_equal(index.seconds[at], shard.seconds, equal_nan=True)
-            and [index.origin(i) for i in at] == _texts(shard.origins)
-            and [index.group(i) for i in at] == _texts(shard.groups)
+            and np.array_equal(index.checksums[at], columns["checksums"])
+            and np.array_equal(index.seconds[at], columns["seconds"], equal_nan=True)
+            and [index.label(i) for i in at] == [shard.label(i) for i in range(len(at))]
         )
         if not same:
             self._numbers = {}  # once is enough
@@ -250,7 +245,7 @@ class _Folder:
                 pass
             shard = Shard.open(path)
             if shard.fingerprint.id != self.id:
-                own = f"{shard.fingerprint.name}-{shard.fingerprint.id}"
+                own = shard.fingerprint.folder_name
                 raise ForeignShardError(f"{path} holds another feature: it belongs into {own}.")
         except FileNotFoundError:
             raise
@@ -268,7 +263,8 @@ class _Folder:
     def _check_arrays(self, shard: Shard) -> None:
         try:
             for row, reason in _bad_rows(shard):
-                self.report.bad_items.append(_bad_item(shard, row, reason))
+                bad = BadItem(shard.fingerprint, *shard.label(row), shard.path, row, reason)
+                self.report.bad_items.append(bad)
         except FileNotFoundError:
             raise
         except CacheError as error:  # its codec is not installed
@@ -280,50 +276,27 @@ class _Folder:
         told = self._told({name: Listed()})
         items = [
             BadItem(
-                file.fingerprint, told.keys[at].decode("ascii"), told.origin(at), told.group(at),
-                self.folder / name, None, "Its shard can't be read.",
+                told.files[0].fingerprint, *told.label(at), self.folder / name, None,
+                "Its shard can't be read.",
             )
-            for number, file in enumerate(told.files)
-            for at in told.positions(number).tolist()
+            for at in range(len(told))
         ] if told else []  # fmt: skip
         self.report.bad_items += items
         self.report.items += len(items)
         self._bad_file(name, "shard", f"It {reason}", len(items))
 
-    def _bad_file(
-        self,
-        name: str,
-        kind: Literal["shard", "index", "fingerprint", "unreadable"],
-        reason: str,
-        items: int = 0,
-    ) -> None:
+    def _bad_file(self, name: str, kind: BadKind, reason: str, items: int = 0) -> None:
         path = self.folder / name
         self.report.bad_files.append(BadFile(path, kind, self.fingerprint, reason, items))
-
-
-def _texts(column: Array) -> list[str]:
-    return [text.decode("utf-8", "replace") for text in column.tolist()]
-
-
-def _bad_item(shard: Shard, row: int, reason: str) -> BadItem:
-    return BadItem(
-        shard.fingerprint,
-        shard.keys[row],
-        shard.origins[row].decode("utf-8", "replace"),
-        shard.groups[row].decode("utf-8", "replace"),
-        shard.path,
-        row,
-        reason,
-    )
 
 
 def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
     """Rows of a shard that can't be read or do not fit their checksums."""
     arrays = _packed(shard.file) if shard.file.packed else _contiguous(shard.file)
-    for row, (array, expected) in enumerate(zip(arrays, shard.checksums.tolist(), strict=True)):
+    for row, array in enumerate(arrays):
         if isinstance(array, str):
             yield row, array
-        elif checksum(array) != expected:
+        elif not shard.is_sound(row, array):
             yield row, "It does not fit its checksum."
 
 

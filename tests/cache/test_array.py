@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cache_computations import SHAPE, array_of, fingerprint
+from side_by_side import SideBySide
 
 from fusion.cache import FeatureArray, FeatureCache
 from fusion.cache.shards.shard import Entry, write_shard
@@ -57,21 +58,38 @@ def test_it_is_a_data_set(array: FeatureArray) -> None:
     np.testing.assert_array_equal(np.stack(list(array)), ARRAYS)  # it ends where it ends
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-@pytest.mark.parametrize("opened", [False, True])
-def test_data_loader_workers(array: FeatureArray, start: str, opened: bool) -> None:
-    """Two workers, in batches; with and without files that the parent has open already."""
+def loaded(data: Any, start: str) -> Any:
+    """What a DataLoader with two workers makes of a data set, in batches."""
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system can't {start}")
     torch = pytest.importorskip("torch")
-    if opened:
-        array.load()
     loader = torch.utils.data.DataLoader(
-        array, batch_size=8, num_workers=2, multiprocessing_context=start,
+        data, batch_size=8, num_workers=2, multiprocessing_context=start,
         collate_fn=torch.from_numpy,
     )  # fmt: skip
-    np.testing.assert_array_equal(torch.cat(list(loader)).numpy(), ARRAYS)
+    return torch.cat(list(loader)).numpy()
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_data_loader_workers(array: FeatureArray, opened: bool) -> None:
+    """Forked, with and without files that the parent has open already."""
+    if opened:
+        array.load()
+    np.testing.assert_array_equal(loaded(array, "fork"), ARRAYS)
     np.testing.assert_array_equal(array.load(), ARRAYS)
+
+
+def test_spawned_data_loader_workers(tmp_path: Path) -> None:
+    """As above, all kinds in the same two workers: starting these takes seconds."""
+    arrays = []
+    for kind in KINDS:
+        cache = fill(tmp_path / kind, kind)
+        arrays += [cache.open(fingerprint(), KEYS, verify="always") for _ in range(2)]
+        arrays[-1].load()
+    found = loaded(SideBySide(arrays), "spawn")  # (N, 8, ...)
+    for number, array in enumerate(arrays):
+        np.testing.assert_array_equal(found[:, number], ARRAYS)
+        np.testing.assert_array_equal(array.load(), ARRAYS)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -3,6 +3,7 @@ interpreters compute the keys again."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -64,10 +65,15 @@ def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
     return found
 
 
+@functools.cache
+def cases() -> tuple[list[Any], list[Any]]:
+    """Fingerprints and recordings."""
+    return drawn(fields, 300), drawn(recordings, 100)
+
+
 def check(python: str, environment: dict[str, str], tmp_path: Path) -> None:
     """Another interpreter finds the keys that this one finds."""
-    made = drawn(fields, 300)
-    recorded = drawn(recordings, 100)
+    made, recorded = cases()
     lines, expected = [], []
     for case in made:
         lines.append(json.dumps(case))
@@ -153,7 +159,7 @@ def test_any_changed_field_changes_the_key(case: dict[str, Any]) -> None:
 
 
 @given(recordings)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_changed_recording_changes_the_key(
     tmp_path: Path, case: tuple[bytes, float, float | None]
 ) -> None:

@@ -13,7 +13,8 @@ import pytest
 from cache_computations import SHAPE, array_of, fingerprint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from places import HELPERS
+from places import with_helpers
+from side_by_side import total
 
 from fusion.cache import FeatureArray, FeatureCache
 from fusion.cache.builds.workers import process_pool
@@ -246,10 +247,6 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "fusion" in FeatureCache().root.parts
 
 
-def total(array: FeatureArray) -> float:
-    return float(array.load().sum())
-
-
 def test_it_travels_to_spawned_processes(array: FeatureArray) -> None:
     array.take([0])  # with a map open
     with process_pool(1) as pool:
@@ -284,7 +281,7 @@ except Exception as error:
     def run(hard: int) -> str:
         return subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), str(hard)],
-            env={**os.environ, "PYTHONPATH": str(HELPERS)},
+            env=with_helpers(),
             capture_output=True,
             text=True,
             check=True,

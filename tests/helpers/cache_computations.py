@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from kill_points import arm_once
 
 from fusion.cache import Fingerprint, Item
 from fusion.cache.errors import Absent
@@ -54,6 +55,31 @@ class Ramp:
             return np.zeros(7, np.float32)
         time.sleep(self.delay)
         return array_of(source, self.fingerprint.shape)
+
+
+@dataclass(frozen=True)
+class Doomed(Ramp):
+    """A ramp of which one worker ends at its first step below `folder` that is called so."""
+
+    folder: str = ""
+    step: str = ""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # in a worker, once for each chunk
+        if not _armed:
+            _armed.append(self)
+            arm_once(Path(self.folder), self.step, Path(f"{self.folder}.killed"))
+
+
+_armed: list[Doomed] = []
+
+
+@dataclass(frozen=True)
+class DeadOnArrival(Ramp):
+    """A ramp that kills every process that it is sent to."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

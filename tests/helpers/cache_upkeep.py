@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
-import shutil
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cache_computations import array_of, fingerprint
 
 from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.shards.shard import Shard
 from fusion.cache.shards.usage import undisturbed
+from fusion.cache.upkeep.verify import VerifyReport
 
 Row = tuple[bytes, float, str, str]
 
@@ -49,7 +46,7 @@ def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
         arrays = fresh.open(feature, keys, verify="always").load()
         places = found.find(keys).tolist()
         return {
-            key: (array.tobytes(), float(found.seconds[at]), found.origin(at), found.group(at))
+            key: (array.tobytes(), float(found.seconds[at]), *found.label(at)[1:])
             for key, array, at in zip(keys, arrays, places, strict=True)
         }
 
@@ -63,54 +60,29 @@ def files(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def copy_over(template: FeatureCache, cache: FeatureCache) -> None:
-    """Make one cache what the other is."""
-    shutil.rmtree(cache.root, ignore_errors=True)
-    shutil.copytree(template.root, cache.root)
-
-
 def age(path: Path, seconds: float) -> None:
     """Make a file look as if it was written and used so long ago."""
     then = time.time() - seconds
     os.utime(path, (then, then))
 
 
-def killed_after(seconds: float | None, action: Callable[[], object]) -> bool:
-    """Run `action` in a process of its own that is killed after so long, if at all.
-
-    Returns whether it had ended by then.
-    """
-    pid = os.fork()
-    if pid == 0:  # nothing of pytest may run in here
-        try:
-            action()
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFEXITED(status)
+def shard_of(cache: FeatureCache, feature: Fingerprint, key: str) -> Shard:
+    return next(s for s in FeatureCache(cache.root).shards(feature) if key in s.keys)
 
 
-def kills(
-    action: Callable[[], object], restore: Callable[[], object], count: int, seed: int
-) -> Iterator[None]:
-    """Run `action` `count` times from the state that `restore` makes, killed at random moments.
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 1 << bit
+    path.write_bytes(raw)
 
-    Gives control after each kill; some come a little after the end.
-    """
-    restore()
-    started = time.perf_counter()
-    assert killed_after(None, action)
-    longest = time.perf_counter() - started
-    chance = random.Random(seed)
-    interrupted = 0
-    for _ in range(count):
-        restore()
-        interrupted += not killed_after(chance.uniform(0, 1.1 * longest), action)
-        yield
-    assert interrupted  # how many depends on how busy the machine is
+
+def spoil(cache: FeatureCache, feature: Fingerprint, key: str) -> Path:
+    """Change one bit of one array."""
+    shard = shard_of(cache, feature, key)
+    assert shard.file.offset is not None
+    flip(shard.path, shard.file.offset + shard.keys.index(key) * array_of(0).nbytes)
+    return shard.path
+
+
+def bad_keys(report: VerifyReport) -> list[str]:
+    return sorted(item.key for item in report.bad_items)

@@ -16,21 +16,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from cache_computations import Ramp, array_of, fingerprint, items
-from places import HELPERS
+from cache_builds import stored
+from cache_computations import Ramp, fingerprint, items
+from places import with_helpers
 
 from fusion.cache import FeatureCache, Workers, build, open_workers
 from fusion.cache.builds import dispatch as dispatch_module
 from fusion.cache.builds.progress import Progress
 from fusion.core.contracts.errors import CacheError
-
-
-def stored(cache: FeatureCache, numbers: list[int]) -> None:
-    keys = [f"key{n:04d}" for n in numbers]
-    found = FeatureCache(cache.root).open(fingerprint(), keys, verify="always").load()
-    np.testing.assert_array_equal(found, [array_of(n) for n in numbers])
 
 
 def test_any_executor_will_do(tmp_path: Path) -> None:
@@ -87,8 +81,7 @@ def test_without_the_package(kind: Any, package: str, monkeypatch: pytest.Monkey
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     distributed = pytest.importorskip("distributed")
     # The workers are processes of their own and have to find the computations.
-    paths = [str(HELPERS), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.setenv("PYTHONPATH", with_helpers()["PYTHONPATH"])
     with distributed.LocalCluster(
         n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None
     ) as made:
@@ -162,7 +155,7 @@ def test_no_dask_scheduler_there() -> None:
 @pytest.mark.slow
 def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(HELPERS))
+    monkeypatch.setenv("PYTHONPATH", with_helpers()["PYTHONPATH"])
     cache = FeatureCache(tmp_path)
     with open_workers("ray") as ray:
         report = build(cache, [(Ramp(fingerprint(), bad=(3,), deadly=(20,)), items(40))], on=ray)
@@ -176,7 +169,7 @@ def test_a_dask_scheduler_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     pytest.importorskip("distributed")
     dask = pytest.importorskip("dask")
     monkeypatch.setattr(dispatch_module, "_LISTEN_SECONDS", 1.0)
-    environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
+    environment = with_helpers()
     scheduler = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port",
          "0", "--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")],
@@ -214,3 +207,12 @@ def test_a_dask_scheduler_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "What is finished stays" in str(caught.value)
     there = 400 - len(cache.missing(fingerprint(), [item.key for item in items(400)]))
     assert there >= 20
+
+
+def test_workers_of_one_machine_are_limited_and_a_cluster_is_not() -> None:
+    with open_workers(jobs=4) as four:
+        assert four.at_most(None) is four
+        assert four.at_most(4) is four
+        assert (four.at_most(2).size, four.at_most(2).width) == (2, 4)
+    with open_workers(jobs=1) as one:
+        assert one.at_most(1) is one

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-from cache_computations import Ramp, array_of, fingerprint, items
-from places import HELPERS
+from cache_computations import Doomed, Ramp, array_of, fingerprint, items
+from kill_points import kills
+from places import HELPERS, with_helpers
 
 from fusion.cache import FeatureCache, build
+from fusion.cache.builds import work as work_module
+from fusion.cache.upkeep.gc import collect
 
-several = pytest.mark.skipif(os.name != "posix", reason="kills processes")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes")
 
 BUILDER = HELPERS / "cache_builder_script.py"
-COUNT = 120
-UNDISTURBED = {f"key{n:04d}": array_of(n).tobytes() for n in range(COUNT)}
+COUNT = 40
 
 
-def start_builder(
-    root: Path, *, jobs: int, delay: float = 0.01, log: Path | None = None
-) -> subprocess.Popen[str]:
-    arguments = [str(root), str(COUNT), str(delay), str(jobs), *([str(log)] if log else [])]
-    return subprocess.Popen(
-        [sys.executable, str(BUILDER), *arguments],
-        env={**os.environ, "PYTHONPATH": str(HELPERS)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def undisturbed(count: int = COUNT) -> dict[str, bytes]:
+    return {f"key{n:04d}": array_of(n).tobytes() for n in range(count)}
 
 
 def content(cache: FeatureCache) -> dict[str, bytes]:
@@ -46,27 +38,87 @@ def content(cache: FeatureCache) -> dict[str, bytes]:
     return {key: row.tobytes() for key, row in zip(keys, rows, strict=True)}
 
 
-def kill_at(cache: FeatureCache, moments: list[float], builders: int, jobs: int) -> bool:
-    """Start builders, kill as many as there are moments, and take up what is left. Returns
-    whether one was killed that had not finished."""
-    running = [start_builder(cache.root, jobs=jobs) for _ in range(builders)]
-    for process in running:
-        assert process.stdout is not None
-        process.stdout.readline()  # it has started to compute
-    waited = 0.0
-    for process, moment in zip(running, sorted(moments), strict=False):
-        time.sleep(moment - waited)
-        waited = moment
-        process.kill()
-    finished = [counted(process.communicate(timeout=60)[0]) for process in running]
+def resume(cache: FeatureCache, log: Path, count: int = COUNT) -> None:
+    """Take up what is left: that and nothing else is computed, and all is as if nothing was."""
     there = content(cache)
-    assert there.items() <= UNDISTURBED.items()
-    assert len(there) >= max(finished)  # what a builder called finished is there
-    if len(moments) < builders:
-        assert there == UNDISTURBED  # the other one did everything
-    build(cache, [(Ramp(fingerprint()), items(COUNT))], jobs=1)
-    assert content(cache) == UNDISTURBED
-    return min(finished[: len(moments)]) < COUNT
+    assert there.items() <= undisturbed(count).items()
+    report = build(cache, [(Ramp(fingerprint(), log=str(log)), items(count))], jobs=1)
+    computed = sorted(map(int, log.read_text().split())) if log.exists() else []
+    assert computed == [n for n in range(count) if f"key{n:04d}" not in there]
+    assert (report.computed, report.present, report.failures) == (len(computed), len(there), [])
+    assert content(cache) == undisturbed(count)
+    shards = list(FeatureCache(cache.root).shards(fingerprint()))
+    assert sum(len(shard.keys) for shard in shards) == count  # nothing is there twice
+
+
+def nothing_is_left_over(cache: FeatureCache) -> None:
+    folder = cache.folder(fingerprint())
+    assert list(folder.glob(".*")) == list((folder / "claims").glob("*")) == []
+
+
+# -- at every step -------------------------------------------------------------------
+
+
+def test_a_kill_at_any_step_loses_nothing_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two chunks, of three items and of two."""
+    monkeypatch.setattr(work_module, "_MIN_ITEMS", 3)
+    told = tmp_path / "told"
+
+    def work(root: Path) -> None:
+        told.write_text("0")
+        shown = lambda progress: told.write_text(str(progress.done))  # noqa: E731
+        build(FeatureCache(root), [(Ramp(fingerprint()), items(5))], jobs=1, on_progress=shown)
+
+    steps: Counter[str] = Counter()
+    left = []
+    for root, step in kills(tmp_path / "caches", work):
+        cache = FeatureCache(root)
+        there = content(cache)
+        assert len(there) in (0, 3, 5)  # whole shards
+        assert len(there) >= int(told.read_text())  # what a builder called finished is there
+        resume(cache, Path(f"{root}.log"), 5)
+        collect(cache, {})
+        nothing_is_left_over(cache)
+        steps[step] += 1
+        left.append(len(there))
+    assert left == sorted(left)
+    assert {0, 3, 5} == set(left)
+    folder = fingerprint().folder_name
+    assert steps[f"link {folder}/claims/*"] == steps[f"remove {folder}/claims/*"] == 5
+    assert steps[f"rename {folder}/*.h5"] == 2
+
+
+@pytest.mark.parametrize("step", ["link F/claims/*", "write F/*.tmp", "rename F/*.h5"])
+def test_a_worker_killed_at_a_step_costs_nothing(tmp_path: Path, step: str) -> None:
+    """The other one, and those that take its place, compute everything."""
+    cache = FeatureCache(tmp_path / "cache")
+    step = step.replace("F", fingerprint().folder_name)
+    doomed = Doomed(fingerprint(), folder=str(cache.root), step=step)
+    report = build(cache, [(doomed, items(COUNT))], jobs=2)
+    assert Path(f"{cache.root}.killed").exists()
+    assert report.failures == []
+    assert report.computed + report.present == COUNT
+    assert content(cache) == undisturbed()
+    nothing_is_left_over(cache)
+
+
+# -- processes of their own ----------------------------------------------------------
+
+
+def start_builder(
+    root: Path, *, jobs: int, delay: float = 0.0, end: int = 0, log: Path | str = ""
+) -> subprocess.Popen[str]:
+    arguments = [root, COUNT, delay, jobs, end, log]
+    return subprocess.Popen(
+        [sys.executable, str(BUILDER), *map(str, arguments)],
+        env=with_helpers(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def counted(said: str) -> int:
@@ -74,66 +126,67 @@ def counted(said: str) -> int:
     return max([0, *(int(line.split("/")[0]) for line in said.splitlines() if "/" in line)])
 
 
-@several
-@pytest.mark.parametrize(
-    ("moments", "builders", "jobs"), [([0.3], 1, 1), ([0.3], 2, 1), ([0.2, 0.4], 2, 2)]
-)
-def test_a_kill_loses_nothing_finished(
-    tmp_path: Path, moments: list[float], builders: int, jobs: int
-) -> None:
-    kill_at(FeatureCache(tmp_path), moments, builders, jobs)
+@pytest.mark.parametrize(("builders", "jobs"), [(1, 2), (2, 1)])
+def test_a_builder_killed_after_its_first_chunk(tmp_path: Path, builders: int, jobs: int) -> None:
+    """With workers, which end with it; and beside another one, which does everything."""
+    cache = FeatureCache(tmp_path / "cache")
+    running = [start_builder(cache.root, jobs=jobs, delay=0.01, end=8)]
+    running += [start_builder(cache.root, jobs=jobs, delay=0.01) for _ in range(builders - 1)]
+    said = [process.communicate(timeout=100)[0] for process in running]
+    assert running[0].returncode in (-9, 0)  # 0 where the other one was much quicker
+    there = content(cache)
+    assert len(there) >= max(map(counted, said))
+    if builders > 1:
+        assert there == undisturbed()
+    resume(cache, tmp_path / "log")
 
 
-@several
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize(("builders", "kills"), [(1, 1), (2, 1), (2, 2)])
+@pytest.mark.parametrize(("builders", "victims"), [(1, 1), (2, 1), (2, 2)])
 def test_a_kill_at_any_moment_loses_nothing_finished(
-    tmp_path: Path, builders: int, kills: int, jobs: int
+    tmp_path: Path, builders: int, victims: int, jobs: int
 ) -> None:
-    """One alone, one of two, both of two; 102 times in all."""
-    rng = np.random.default_rng()
+    """One alone, one of two, both of two; 36 times in all."""
+    seed = int(os.environ.get("FUSION_TEST_SEED", time.time_ns() % 2**32))
+    print(f"FUSION_TEST_SEED={seed}")  # shown when the test fails
+    chance = random.Random(seed)
     interrupted = 0
-    for number in range(17):
-        moments = rng.uniform(0, 1.2 / builders, kills).tolist()
-        print(f"{number}: killed after {moments} s")  # shown when the test fails
-        interrupted += kill_at(FeatureCache(tmp_path / str(number)), moments, builders, jobs)
-    assert interrupted >= 6  # most, unless the machine is very fast
+    for number in range(6):
+        cache = FeatureCache(tmp_path / str(number))
+        running = [start_builder(cache.root, jobs=jobs, delay=0.02) for _ in range(builders)]
+        for process in running:
+            assert process.stdout is not None
+            process.stdout.readline()  # it has started to compute
+        for process in running[:victims]:
+            time.sleep(chance.uniform(0, 0.5 / builders))
+            process.kill()
+        finished = [counted(process.communicate(timeout=60)[0]) for process in running]
+        there = content(cache)
+        assert len(there) >= max(finished)  # what a builder called finished is there
+        if victims < builders:
+            assert there == undisturbed()  # the other one did everything
+        resume(cache, tmp_path / f"{number}.log")
+        interrupted += min(finished[:victims]) < COUNT
+    assert interrupted >= 2  # most, unless the machine is very fast
 
 
-@several
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_two_builders_do_nothing_twice(tmp_path: Path, jobs: int) -> None:
     cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
-    running = [start_builder(cache.root, jobs=jobs, log=log) for _ in range(2)]
+    running = [start_builder(cache.root, jobs=jobs, delay=0.01, log=log) for _ in range(2)]
     for process in running:
         _, errors = process.communicate(timeout=100)
         assert process.returncode == 0, errors
     computed = Counter(map(int, log.read_text().split()))
     assert computed == Counter(range(COUNT))
-    assert content(cache) == UNDISTURBED
+    assert content(cache) == undisturbed()
     assert list((cache.folder(fingerprint()) / "claims").iterdir()) == []
 
 
-@several
-def test_the_claims_of_a_killed_builder_do_not_hold_the_next(tmp_path: Path) -> None:
-    cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
-    process = start_builder(cache.root, jobs=1)
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(0.2)
-    process.kill()
-    process.communicate(timeout=60)
-    there = len(content(cache))
-    build(cache, [(Ramp(fingerprint(), log=str(log)), items(COUNT))], jobs=1)
-    assert len(log.read_text().split()) == COUNT - there
-    assert content(cache) == UNDISTURBED
-
-
-@several
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_stops_cleanly(tmp_path: Path, jobs: int) -> None:
-    builder = start_builder(tmp_path, jobs=jobs, delay=0.02)
+    builder = start_builder(tmp_path, jobs=jobs, delay=0.05)
     assert builder.stdout is not None
     builder.stdout.readline()
     builder.stdout.readline()  # one shard is finished
@@ -144,4 +197,4 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, jobs: int) -> None:
     assert err == ""
     cache = FeatureCache(tmp_path)
     assert 0 < len(content(cache)) < COUNT
-    assert list(cache.folder(fingerprint()).glob(".*")) == []
+    nothing_is_left_over(cache)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -9,38 +8,11 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+import worker_functions
+from places import with_helpers
+from worker_functions import die, fail, interrupt_self, look, set_given, sleep_and_write
 
 from fusion.cache.builds.workers import available_cores, process_pool
-
-given = 0
-
-
-def set_given(value: int) -> None:
-    global given
-    given = value
-
-
-def look() -> tuple[int, int, dict[str, str]]:
-    return os.getpid(), given, dict(os.environ)
-
-
-def sleep_and_write(path: Path, seconds: float) -> None:
-    path.with_suffix(".pid").write_text(str(os.getpid()))
-    time.sleep(seconds)
-    path.write_text("done")
-
-
-def interrupt_self() -> str:
-    os.kill(os.getpid(), signal.SIGINT)
-    return "still here"
-
-
-def fail() -> None:
-    raise ValueError("as asked")
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def running(pid: int) -> bool:
@@ -71,7 +43,7 @@ def test_workers_have_one_thread_and_this_process_as_many_as_before() -> None:
     assert pool.pids() == {pid}
     assert pool.crashed() == set()
     assert value == 5
-    assert given == 0
+    assert worker_functions.given == 0
     for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
         assert environment[f"{name}_NUM_THREADS"] == "1"
     assert gone({pid})
@@ -125,7 +97,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from fusion.cache.builds.workers import process_pool
-from test_workers import sleep_and_write
+from worker_functions import sleep_and_write
 
 if __name__ == "__main__":
     with process_pool(2) as pool:
@@ -145,7 +117,7 @@ def test_a_killed_parent_leaves_no_orphans(tmp_path: Path, when: str) -> None:
     script.write_text(SCRIPT)
     parent = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path), when],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env=with_helpers(),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

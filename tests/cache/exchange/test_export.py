@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from cache_computations import SHAPE, array_of, fingerprint
+from kill_points import kills
 from places import HELPERS
 
 from fusion.cache import Entry, FeatureCache, Fingerprint
@@ -230,3 +233,31 @@ def test_a_killed_export_leaves_what_was_there(cache: FeatureCache, tmp_path: Pa
     export_feature(cache, fingerprint(), out, form="npy", overwrite=True)
     assert set(out.parent.iterdir()) == set(files_of(out, "npy"))
     assert np.load(out).shape == (5, *SHAPE)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+@pytest.mark.parametrize("form", ["hdf5", "npy"])
+def test_after_a_kill_at_any_step_no_old_file_stands_beside_a_new_one(
+    cache: FeatureCache, tmp_path: Path, form: Any
+) -> None:
+    """Two rows are there, and five are to replace them."""
+
+    def export(out: Path, keys: list[str] | None = None) -> list[bytes]:
+        out.mkdir(parents=True, exist_ok=True)
+        export_feature(cache, fingerprint(), out / "x", form=form, keys=keys, overwrite=True)
+        return [file.read_bytes() for file in files_of(out / "x", form)]
+
+    def before(out: Path) -> None:
+        export(out, ["key1", "key0"])
+
+    old, new = export(tmp_path / "old", ["key1", "key0"]), export(tmp_path / "new")
+    seen = []
+    for out, _ in kills(tmp_path / "outs", export, before):
+        first, *table = (
+            file.read_bytes() if file.exists() else None for file in files_of(out / "x", form)
+        )
+        assert [first, *table] in (old, new) or (first is None and table[0] in (old[1], new[1]))
+        seen.append(first)
+        assert export(out) == new
+        assert set(out.iterdir()) == set(files_of(out / "x", form))
+    assert seen[0] == old[0] and seen[-1] == new[0]

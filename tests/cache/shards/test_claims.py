@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from side_by_side import start_together, take_over_all
 
 from fusion.cache.builds.workers import process_pool
-from fusion.cache.shards import claims as claims_module
 from fusion.cache.shards.claims import (
     Claims,
-    claim_name,
+    claim_path,
     claimed,
     claims_of,
     find_dead_claims,
@@ -28,7 +28,7 @@ DEAD = 2**22 + 1  # above the largest process id of Linux
 
 def put(folder: Path, key: str, owner: str, age: float = 0.0) -> Path:
     """A claim as somebody else would leave it."""
-    path = claims_module._path(folder / "claims", key)
+    path = claim_path(folder, key)
     path.parent.mkdir(exist_ok=True)
     path.write_text(owner)
     os.utime(path, (time.time() - age,) * 2)
@@ -42,7 +42,7 @@ def test_one_gets_it_and_lets_it_go(tmp_path: Path) -> None:
         assert yours.take("b")
         assert claimed(tmp_path, ["a", "b", "c"]) == {"a", "b"}
         own = {path.name for path in claims_of(tmp_path, {os.getpid()})}
-        assert own == {claim_name("a"), claim_name("b")}
+        assert own == {claim_path(tmp_path, "a").name, claim_path(tmp_path, "b").name}
         assert claims_of(tmp_path, {DEAD}) == []
     assert claimed(tmp_path, ["a", "b"]) == set()
     assert list((tmp_path / "claims").iterdir()) == []
@@ -94,7 +94,7 @@ def test_who_counts(tmp_path: Path, owner: str, age: float, alive: bool) -> None
 def test_renewing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Claims(tmp_path) as mine:
         mine.take("a")
-        path = claims_module._path(tmp_path / "claims", "a")
+        path = claim_path(tmp_path, "a")
         os.utime(path, (1000, 1000))
         mine.renew()
         assert path.stat().st_mtime == 1000  # not yet a minute
@@ -126,14 +126,6 @@ def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> Non
         assert mine.take("a")
 
 
-def take_over_all(folder: Path, start: Path, keys: list[str]) -> list[str]:
-    """In a process of its own: everything that can be had, from a common start."""
-    claims = Claims(folder)
-    while not start.exists():
-        time.sleep(0.001)
-    return [key for key in keys if claims.take(key)]
-
-
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
 def test_of_several_that_take_over_dead_claims_one_gets_each(tmp_path: Path) -> None:
     """Two builders that are started again on what a killed one left."""
@@ -142,8 +134,7 @@ def test_of_several_that_take_over_dead_claims_one_gets_each(tmp_path: Path) -> 
         put(tmp_path, key, f"{SYSTEM} {DEAD}")
     with process_pool(2) as pool:
         futures = [pool.submit(take_over_all, tmp_path, tmp_path / "go", keys) for _ in range(2)]
-        time.sleep(1)
-        (tmp_path / "go").touch()
+        start_together(tmp_path / "go", 2)
         took = [future.result() for future in futures]
         assert sorted([*took[0], *took[1]]) == sorted(keys)
     assert len(list((tmp_path / "claims").glob(".*"))) == 2  # what their claims are links to

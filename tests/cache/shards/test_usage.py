@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cache_upkeep import age, fill
 
 from fusion.cache import FeatureCache
+from fusion.cache.shards import usage
 from fusion.cache.shards.usage import Marks, last_used, undisturbed
 
 HOUR = 3600.0
@@ -28,23 +30,66 @@ def test_marking_leaves_the_time_of_change_to_the_nanosecond(path: Path) -> None
     assert abs(last_used(path) - time.time()) < 5
 
 
-def test_a_mark_is_set_once_an_hour(path: Path) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that stands still, at ``now``."""
+    clock = SimpleNamespace(now=2e9)
+    monkeypatch.setattr(usage, "time", SimpleNamespace(time=lambda: clock.now))
+    return clock
+
+
+def test_a_mark_is_set_once_an_hour(path: Path, clock: SimpleNamespace) -> None:
     marks = Marks()
     marks.mark([path])
-    age(path, 5 * HOUR)
+    assert last_used(path) == clock.now == 2e9
+    clock.now += HOUR
+    for fresh in (marks, Marks()):  # by memory, and by what the file says
+        fresh.mark([path])
+        assert last_used(path) == 2e9
+    clock.now += 1
     marks.mark([path])
-    assert time.time() - last_used(path) > 4 * HOUR  # it remembers
+    assert last_used(path) == clock.now
+    os.utime(path, ns=(ODD, ODD))  # by somebody else
+    marks.mark([path])
+    assert path.stat().st_atime_ns == ODD  # it remembers
     Marks().mark([path])
+    assert last_used(path) == clock.now
+    assert path.stat().st_mtime_ns == ODD
+
+
+def test_a_use_of_somebody_else_within_the_hour_is_enough(
+    path: Path, clock: SimpleNamespace
+) -> None:
+    theirs = int((clock.now - 0.5 * HOUR) * 1e9)
+    os.utime(path, ns=(theirs, ODD))
+    Marks().mark([path])
+    assert path.stat().st_atime_ns == theirs
+
+
+def test_what_has_gone_keeps_nothing_else_from_being_marked(path: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    Marks().mark([gone, path])
+    assert not gone.exists()
     assert time.time() - last_used(path) < 5
-    before = path.stat().st_atime_ns
-    Marks().mark([path])
-    assert path.stat().st_atime_ns == before
+    with pytest.raises(FileNotFoundError):
+        last_used(gone)
 
 
-def test_what_has_gone_is_no_error(tmp_path: Path) -> None:
-    Marks().mark([tmp_path / "gone"])
-    with undisturbed(tmp_path / "gone"):
-        pass
+def test_what_comes_or_goes_while_it_is_read_stays_as_it_is(path: Path, tmp_path: Path) -> None:
+    with undisturbed(path):
+        path.unlink()
+    assert not path.exists()
+    new = tmp_path / "new"
+    with undisturbed(new):
+        new.touch()
+        os.utime(new, ns=(ODD, ODD))
+    assert (new.stat().st_atime_ns, new.stat().st_mtime_ns) == (ODD, ODD)
+
+
+def test_a_change_while_it_is_read_is_no_use_but_stays(path: Path) -> None:
+    with undisturbed(path):
+        os.utime(path, ns=(ODD + 10**18, ODD + 5))
+    assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (ODD, ODD + 5)
 
 
 def test_reading_undisturbed_is_no_use(path: Path) -> None:

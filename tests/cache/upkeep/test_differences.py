@@ -8,6 +8,7 @@ from cache_computations import SHAPE, array_of
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.errors import CacheError
 from fusion.cache.shards.catalogue import Catalogue
+from fusion.cache.shards.rows import Label
 from fusion.cache.upkeep.differences import ABSENT, Answer, Difference, Explainer, differences
 
 
@@ -106,14 +107,14 @@ def test_nothing_of_this_name(cache: FeatureCache, tmp_path: Path) -> None:
 
 def test_all_origins_are_read_once(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    origin = Catalogue.origin
+    label = Catalogue.label
 
-    def counted(self: Catalogue, position: int) -> str:
+    def counted(self: Catalogue, position: int) -> Label:
         read.append(position)
-        return origin(self, position)
+        return label(self, position)
 
     explainer = Explainer(cache, made())
-    monkeypatch.setattr(Catalogue, "origin", counted)
+    monkeypatch.setattr(Catalogue, "label", counted)
     kinds = [explainer.explain("new", f"/{n}.wav").kind for n in range(50)]
     assert kinds == ["recording"] * 50
     assert len(read) == 4  # items

@@ -5,22 +5,26 @@ import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from shutil import copytree
 from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
 import pytest
 from cache_computations import array_of, fingerprint
-from cache_upkeep import Row, age, content, copy_over, files, fill, kills
+from cache_gc import ANY, DAY, KEYS, by_age, kept, size
+from cache_upkeep import Row, age, content, files, fill
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from kill_points import Kills
+from kill_variants import both_ways
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.builds.journal import register_run, registered_runs
 from fusion.cache.shards.claims import Claims, claims_of
 from fusion.cache.shards.files import HOST
-from fusion.cache.shards.shard import Shard
 from fusion.cache.upkeep.gc import GcReport, collect
 from fusion.cache.upkeep.rewrite import codec_used, pack, working_alone
 from fusion.cache.upkeep.verify import verify
@@ -28,9 +32,6 @@ from fusion.core.contracts.errors import CacheError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 
-DAY = 86400.0
-ANY = timedelta(0)
-KEYS = [f"key{n:04d}" for n in range(40)]
 DEAD = 2**22 + 1  # above the largest process number
 
 
@@ -41,18 +42,6 @@ def feature(cache: FeatureCache) -> Fingerprint:
     for days, shard in zip((4, 3, 2, 1), by_age(cache, made), strict=True):
         age(shard.path, days * DAY)
     return made
-
-
-def by_age(cache: FeatureCache, feature: Fingerprint) -> list[Shard]:
-    return sorted(FeatureCache(cache.root).shards(feature), key=lambda shard: shard.keys)
-
-
-def kept(cache: FeatureCache, feature: Fingerprint) -> list[str]:
-    return sorted(content(cache, feature)) if cache.folder(feature).exists() else []
-
-
-def size(cache: FeatureCache) -> int:
-    return sum(path.stat().st_size for path in cache.root.rglob("*.h5"))
 
 
 # -- items ---------------------------------------------------------------------------
@@ -67,14 +56,6 @@ def test_without_bounds_only_debris_goes(cache: FeatureCache, feature: Fingerpri
     assert one.unreferenced_bytes > 2 * report.before / 4
     assert report.freed == report.missed == 0
     assert files(cache.root) == before
-
-
-def test_by_age(cache: FeatureCache, feature: Fingerprint) -> None:
-    report = collect(cache, {}, older_than=timedelta(days=2.5))
-    (one,) = report.features
-    assert (one.removed, one.shards, one.rewritten, one.unreferenced) == (20, 2, 0, 20)
-    assert kept(cache, feature) == KEYS[20:]
-    assert report.before - report.freed == size(cache)
 
 
 def test_referenced_items_stay_and_their_shards_are_rewritten(
@@ -92,53 +73,6 @@ def test_referenced_items_stay_and_their_shards_are_rewritten(
     assert old.features[0].removed == 2
     assert FeatureCache(cache.root).catalogue(feature).fresh == 0
     assert verify(cache).fine
-
-
-def test_to_a_budget_the_least_recently_used_go_first(
-    cache: FeatureCache, feature: Fingerprint
-) -> None:
-    newer = sum(shard.file.size for shard in by_age(cache, feature)[2:])
-    report = collect(cache, {}, max_bytes=size(cache))
-    assert report.freed == 0
-    report = collect(cache, {}, max_bytes=newer)
-    assert kept(cache, feature) == KEYS[20:]
-    assert size(cache) == newer and report.missed == 0
-    collect(cache, {}, max_bytes=newer - 1)
-    assert kept(cache, feature) == KEYS[30:]
-
-
-def test_use_is_what_counts(cache: FeatureCache, feature: Fingerprint) -> None:
-    cache.open(feature, KEYS[:1])  # of the oldest shard
-    collect(cache, {}, max_bytes=size(cache) - 1)
-    assert kept(cache, feature) == [*KEYS[:10], *KEYS[20:]]
-    collect(cache, {}, older_than=timedelta(days=1.5))
-    assert kept(cache, feature) == [*KEYS[:10], *KEYS[30:]]
-    collect(cache, {}, older_than=timedelta(hours=12))
-    assert kept(cache, feature) == KEYS[:10]
-
-
-def test_a_budget_spares_the_last_hour(cache: FeatureCache, feature: Fingerprint) -> None:
-    cache.open(feature, [KEYS[0], KEYS[10]])
-    report = collect(cache, {}, max_bytes=0)
-    assert kept(cache, feature) == KEYS[:20]
-    assert report.missed == size(cache) > 0
-    report = collect(cache, {}, max_bytes=0, older_than=ANY)
-    assert (kept(cache, feature), report.missed) == ([], 0)
-
-
-def test_a_budget_that_what_is_needed_exceeds(cache: FeatureCache, feature: Fingerprint) -> None:
-    report = collect(cache, {feature.id: KEYS[5:]}, max_bytes=1000)
-    assert kept(cache, feature) == KEYS[5:]
-    (one,) = report.features
-    assert (one.removed, one.rewritten) == (5, 1)
-    assert report.missed == report.before - report.freed - 1000 == one.referenced_bytes - 1000
-
-
-def test_age_and_budget_together(cache: FeatureCache, feature: Fingerprint) -> None:
-    """What is too old goes anyway; of the rest what the budget asks for."""
-    newer = sum(shard.file.size for shard in by_age(cache, feature)[2:])
-    collect(cache, {}, older_than=timedelta(days=3.5), max_bytes=newer)
-    assert kept(cache, feature) == KEYS[20:]
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc2"])
@@ -190,65 +124,6 @@ def test_a_feature_that_only_its_shards_describe(cache: FeatureCache, feature: F
     assert sorted(path.name for path in cache.root.rglob("*.h5")) == [
         by_age(cache, feature)[0].path.name
     ]
-
-
-def test_a_feature_that_nothing_describes_is_left(
-    cache: FeatureCache, feature: Fingerprint
-) -> None:
-    described = cache.folder(feature) / "fingerprint.json"
-    for path in (described, *described.parent.glob("*.h5")):
-        path.write_text("{")
-    before = files(cache.root)
-    report = collect(FeatureCache(cache.root), {}, older_than=ANY)
-    assert [problem.path for problem in report.left] == [described]
-    assert files(cache.root) == before
-
-
-def closing(cache: FeatureCache) -> None:
-    """Let somebody else work in the cache, once what is not his has been closed."""
-    for folder in [*cache.root.parents][:-2]:
-        folder.chmod(folder.stat().st_mode | 0o011)
-    for folder in (cache.root, *(folder for folder, _ in cache.folders())):
-        folder.chmod(0o777)
-
-
-@pytest.mark.parametrize("dry_run", [True, False])
-def test_what_can_not_be_looked_into_stays(
-    cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest, dry_run: bool
-) -> None:
-    closed = cache.folder(fill(cache, name="a_closed"))
-    closing(cache)
-    closed.chmod(0o700)
-    request.getfixturevalue("nobody")
-    report = collect(FeatureCache(cache.root), {}, older_than=ANY, dry_run=dry_run)
-    assert [problem.line for problem in report.left] == [
-        f"{closed} can't be read: Permission denied."
-    ]
-    assert [(one.fingerprint, one.removed) for one in report.features] == [(feature, 40)]
-    assert closed.exists()
-
-
-def test_claims_that_can_not_be_looked_into_keep_a_folder(
-    cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest
-) -> None:
-    claims = cache.folder(feature) / "claims"
-    claims.mkdir()
-    closing(cache)
-    claims.chmod(0o700)
-    request.getfixturevalue("nobody")
-    report = collect(FeatureCache(cache.root), {}, older_than=ANY)
-    assert report.folders == [] and report.features[0].removed == 40
-    assert (cache.folder(feature) / "fingerprint.json").exists()
-
-
-def test_a_use_that_is_still_to_come_counts_as_now(
-    cache: FeatureCache, feature: Fingerprint
-) -> None:
-    for shard in by_age(cache, feature)[:2]:
-        age(shard.path, -DAY)
-    assert collect(cache, {}, older_than=timedelta(seconds=1)).features[0].removed == 20
-    assert collect(cache, {}, max_bytes=0).features[0].removed == 0  # used within the hour
-    assert collect(cache, {}, older_than=ANY).features[0].removed == 20
 
 
 def test_used_between_plan_and_deed(cache: FeatureCache, feature: Fingerprint) -> None:
@@ -370,22 +245,25 @@ def test_a_reader_survives(cache: FeatureCache, feature: Fingerprint, opened: st
 
 
 @posix
-@pytest.mark.parametrize(("count", "seed"), [(10, 0), pytest.param(150, 1, marks=pytest.mark.slow)])
-def test_a_kill_loses_nothing_that_is_needed(tmp_path: Path, count: int, seed: int) -> None:
+@both_ways
+def test_a_kill_loses_nothing_that_is_needed(tmp_path: Path, kills: Kills) -> None:
+    """Of four shards one is needed whole, one goes, two are rewritten; and there is debris."""
     template = FeatureCache(tmp_path / "template")
-    feature = fill(template, shards=10, size=10)
+    feature = fill(template, shards=4, size=3)
+    (template.root / f".{'0' * 32}.{HOST}.{DEAD}.tmp").touch()
     before = content(template, feature)
-    needed = set(sorted(before)[::7])
-    cache = FeatureCache(tmp_path / "cache")
+    needed = set(KEYS[:4] + KEYS[8:9])
 
-    def work() -> None:
-        collect(FeatureCache(cache.root), {feature.id: needed}, older_than=ANY)
+    def work(root: Path) -> None:
+        collect(FeatureCache(root), {feature.id: needed}, older_than=ANY)
 
-    for _ in kills(work, lambda: copy_over(template, cache), count, seed):
+    for root, _ in kills(tmp_path / "caches", work, partial(copytree, template.root)):
+        cache = FeatureCache(root)
         left = content(cache, feature)
         assert needed <= set(left) and left.items() <= before.items()
-        work()
+        work(root)
         assert content(cache, feature) == {key: before[key] for key in needed}
+        assert verify(cache).fine and not list(root.rglob("*.tmp"))
 
 
 _SHARDS = st.lists(  # of each: hours since its last use, and which of eight items are needed
@@ -406,7 +284,7 @@ def fresh(tmp_path: Path) -> Callable[[], Path]:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(shards=_SHARDS, hours=_HOURS, share=_SHARE, packed=st.booleans())
 @example(shards=[(48.0, {1}), (0.99999, {0}), (49.0, set())], hours=None, share=0.05, packed=True)
@@ -476,11 +354,3 @@ def test_properties(fresh, shards, hours, share, packed) -> None:  # type: ignor
 
 def _content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
     return content(cache, feature) if cache.folder(feature).exists() else {}
-
-
-def test_time_is_what_the_file_says(cache: FeatureCache, feature: Fingerprint) -> None:
-    """Not when its folder was listed, nor when somebody looked into it."""
-    for _ in range(2):
-        collect(cache, {feature.id: KEYS[:5]}, older_than=timedelta(days=365))
-        FeatureCache(cache.root).info()
-    assert time.time() - by_age(cache, feature)[0].path.stat().st_atime > 3 * DAY

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 from cache_computations import array_of
-from cache_upkeep import age, content, fill, killed_after, kills
+from cache_upkeep import age, content, fill, flip
+from kill_points import Kills, killed
+from kill_variants import both_ways
 
 from fusion.cache import FeatureArray, FeatureCache, Fingerprint
 from fusion.cache.shards.claims import Claims
@@ -29,12 +33,6 @@ def first(cache: FeatureCache, feature: Fingerprint) -> Shard:
 
 def packed(cache: FeatureCache) -> list[int]:
     return [info.packed for info in FeatureCache(cache.root).info()]
-
-
-def flip(path: Path, offset: int) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[offset] ^= 1
-    path.write_bytes(raw)
 
 
 # -- one shard -----------------------------------------------------------------------
@@ -231,7 +229,7 @@ def test_a_dead_one_is_no_hindrance(cache: FeatureCache, feature: Fingerprint) -
         Claims(cache.root).take("upkeep")
         os.kill(os.getpid(), 9)
 
-    killed_after(0.5, hang)
+    killed(hang)
     assert list((cache.root / "claims").iterdir()) != []
     assert pack(cache, "zstd").shards == 4
 
@@ -262,25 +260,23 @@ def test_a_reader_whose_items_are_really_gone(cache: FeatureCache, feature: Fing
 
 @posix
 @pytest.mark.parametrize("action", ["pack", "unpack"])
-@pytest.mark.parametrize(("count", "seed"), [(15, 0), pytest.param(200, 1, marks=pytest.mark.slow)])
-def test_a_kill_at_any_moment_loses_nothing(
-    cache: FeatureCache, action: str, count: int, seed: int
-) -> None:
-    feature = fill(cache, shards=12)
-    before = content(cache, feature)
+@both_ways
+def test_a_kill_loses_nothing(tmp_path: Path, kills: Kills, action: str) -> None:
+    template = FeatureCache(tmp_path / "template")
+    feature = fill(template, shards=2, size=4)
+    before = content(template, feature)
     if action == "unpack":
-        pack(cache, "zstd")
+        pack(template, "zstd")
 
-    def work() -> None:
-        here = FeatureCache(cache.root)
+    def work(root: Path) -> None:
+        here = FeatureCache(root)
         _ = pack(here, "zstd") if action == "pack" else unpack(here)
 
-    def back() -> None:
-        _ = unpack(cache) if action == "pack" else pack(cache, "zstd")
-
-    for _ in kills(work, back, count, seed):
+    for root, _ in kills(tmp_path / "caches", work, partial(copytree, template.root)):
+        cache = FeatureCache(root)
         assert content(cache, feature) == before
-    work()
-    assert content(cache, feature) == before
-    catalogue = FeatureCache(cache.root).catalogue(feature)
-    assert (len(catalogue), {file.packed for file in catalogue.files}) == (120, {action == "pack"})
+        work(root)
+        assert content(cache, feature) == before
+        catalogue = FeatureCache(root).catalogue(feature)
+        assert (len(catalogue), catalogue.fresh) == (8, 0)
+        assert {file.packed for file in catalogue.files} == {action == "pack"}

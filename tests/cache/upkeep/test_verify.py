@@ -9,41 +9,19 @@ import h5py
 import numpy as np
 import pytest
 from cache_computations import array_of, fingerprint
-from cache_upkeep import age, content, copy_over, files, fill, kills
+from cache_upkeep import age, bad_keys, content, files, fill, flip, shard_of, spoil
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.shards.catalogue import INDEX
 from fusion.cache.shards.shard import Shard
 from fusion.cache.shards.usage import last_used
 from fusion.cache.upkeep.drop import drop
-from fusion.cache.upkeep.rewrite import codec_used, pack, working_alone
-from fusion.cache.upkeep.verify import VerifyReport, verify
-from fusion.core.contracts.errors import CacheError, ShardError
+from fusion.cache.upkeep.rewrite import pack
+from fusion.cache.upkeep.verify import verify
+from fusion.core.contracts.errors import ShardError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 forms = pytest.mark.parametrize("codec", [None, "zstd", "blosc2"])
-
-
-def shard_of(cache: FeatureCache, feature: Fingerprint, key: str) -> Shard:
-    return next(s for s in FeatureCache(cache.root).shards(feature) if key in s.keys)
-
-
-def flip(path: Path, offset: int, bit: int = 0) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[offset] ^= 1 << bit
-    path.write_bytes(raw)
-
-
-def spoil(cache: FeatureCache, feature: Fingerprint, key: str) -> Path:
-    """Change one bit of one array."""
-    shard = shard_of(cache, feature, key)
-    assert shard.file.offset is not None
-    flip(shard.path, shard.file.offset + shard.keys.index(key) * array_of(0).nbytes)
-    return shard.path
-
-
-def bad_keys(report: VerifyReport) -> list[str]:
-    return sorted(item.key for item in report.bad_items)
 
 
 # -- what is found -------------------------------------------------------------------
@@ -253,72 +231,6 @@ def test_what_goes_meanwhile_is_no_fault(
 
 
 # -- repair --------------------------------------------------------------------------
-
-
-@forms
-def test_the_bad_go_and_the_good_stay(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
-    before = content(cache, feature)
-    if codec:
-        pack(cache, codec)
-        raw = shard_of(cache, feature, "key0013")
-        with h5py.File(raw.path) as file:
-            flip(raw.path, file["data"].id.get_chunk_info_by_coord((3, 0, 0)).byte_offset + 20)
-    else:
-        spoil(cache, feature, "key0013")
-    shard_of(cache, feature, "key0030").path.write_bytes(b"no HDF5")
-    report = verify(cache)
-    gone = {"key0013", *(f"key{n:04d}" for n in range(30, 40))}
-    assert set(bad_keys(report)) == gone
-    assert drop(cache, report) == []
-    assert content(cache, feature) == {k: v for k, v in before.items() if k not in gone}
-    assert verify(cache).fine
-    assert codec_used(shard_of(cache, feature, "key0012").file) == codec
-    assert FeatureCache(cache.root).catalogue(feature).fresh == 0
-
-
-def test_a_shard_that_can_be_read_again_is_kept(cache: FeatureCache, feature: Fingerprint) -> None:
-    path = shard_of(cache, feature, "key0010").path
-    raw = path.read_bytes()
-    path.write_bytes(b"")
-    report = verify(cache)
-    path.write_bytes(raw)
-    (left,) = drop(cache, report)
-    assert left.path == path and "now it can" in left.reason
-    assert path.read_bytes() == raw
-
-
-def test_nothing_is_dropped_while_another_process_is_at_it(
-    cache: FeatureCache, feature: Fingerprint
-) -> None:
-    spoil(cache, feature, "key0013")
-    report = verify(cache)
-    before = files(cache.folder(feature))
-    with working_alone(cache), pytest.raises(CacheError, match="Another process"):
-        drop(FeatureCache(cache.root), report)
-    assert files(cache.folder(feature)) == before
-
-
-@posix
-@pytest.mark.parametrize(("count", "seed"), [(10, 0), pytest.param(150, 1, marks=pytest.mark.slow)])
-def test_a_kill_during_repair_loses_nothing_good(tmp_path: Path, count: int, seed: int) -> None:
-    template = FeatureCache(tmp_path / "template")
-    feature = fill(template, shards=8)
-    before = content(template, feature)
-    bad = {f"key{n:04d}" for n in (3, 4, 17, 25, 38, 41, 55, 63, 79)}
-    for key in bad:
-        spoil(template, feature, key)
-    good = {key: row for key, row in before.items() if key not in bad}
-    cache = FeatureCache(tmp_path / "cache")
-
-    def work() -> None:
-        drop(FeatureCache(cache.root), verify(FeatureCache(cache.root)))
-
-    for _ in kills(work, lambda: copy_over(template, cache), count, seed):
-        left = set(bad_keys(verify(cache)))
-        assert left <= bad
-        work()
-        assert content(cache, feature) == good
-        assert verify(cache).fine
 
 
 # -- random damage -------------------------------------------------------------------

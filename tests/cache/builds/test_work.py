@@ -1,33 +1,26 @@
-"""Computations that take many sources at a time: the same arrays, each failing for itself."""
+"""Items become shards, one by one or many at a time: the same arrays, each failing for itself."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cache_builds import shards, stored
 from cache_computations import Batched, Ramp, array_of, fingerprint, items
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.cache import FeatureCache, Fingerprint, build
-from fusion.cache.builds.executors import open_workers
-from fusion.cache.builds.work import batch_of, chunk_size, processes_of
+from fusion.cache import FeatureCache, Fingerprint, Item, Workers, build
+from fusion.cache.builds import work as work_module
+from fusion.cache.builds.progress import Progress
+from fusion.cache.builds.work import FileState, batch_of, chunk_size, processes_of
 from fusion.cache.shards.rows import most_items
 from fusion.core.contracts.errors import CacheError
 
-both = pytest.mark.parametrize("jobs", [1, 2])
 several = pytest.mark.skipif(os.name != "posix", reason="kills processes")
-
-
-def stored(cache: FeatureCache, numbers: list[int]) -> None:
-    """Check that the cache holds exactly the right arrays of these numbers."""
-    fresh = FeatureCache(cache.root)
-    keys = [f"key{n:04d}" for n in numbers]
-    assert sorted(k for shard in fresh.shards(fingerprint()) for k in shard.keys) == keys
-    found = fresh.open(fingerprint(), keys, verify="always").load()
-    np.testing.assert_array_equal(found, np.stack([array_of(n) for n in numbers]))
 
 
 def batches(log: Path) -> list[tuple[int, list[int]]]:
@@ -36,9 +29,8 @@ def batches(log: Path) -> list[tuple[int, list[int]]]:
     return [(int(pid), list(map(int, numbers.split()))) for pid, _, numbers in lines]
 
 
-@both
-def test_content_and_keys_are_those_of_one_by_one(cache: FeatureCache, jobs: int) -> None:
-    report = build(cache, [(Batched(fingerprint()), items(30))], jobs=jobs)
+def test_content_and_keys_are_those_of_one_by_one(cache: FeatureCache, on: Workers) -> None:
+    report = build(cache, [(Batched(fingerprint()), items(30))], on=on)
     assert (report.computed, report.present, report.failures) == (30, 0, [])
     stored(cache, list(range(30)))
     # And who computes one by one finds everything there.
@@ -62,10 +54,9 @@ def test_what_is_there_takes_no_place_in_a_batch(cache: FeatureCache, tmp_path: 
     stored(cache, list(range(8)))
 
 
-@both
-def test_one_bad_item_fails_alone(cache: FeatureCache, jobs: int) -> None:
+def test_one_bad_item_fails_alone(cache: FeatureCache, on: Workers) -> None:
     computation = Batched(fingerprint(), bad=(3, 17), misshapen=(5,), absent=(6,))
-    report = build(cache, [(computation, items(30))], jobs=jobs)
+    report = build(cache, [(computation, items(30))], on=on)
     reasons = {failure.source: failure.reason for failure in report.failures}
     assert sorted(reasons) == [3, 5, 17]
     assert reasons[3] == "ValueError: number 3 is bad"
@@ -74,9 +65,8 @@ def test_one_bad_item_fails_alone(cache: FeatureCache, jobs: int) -> None:
     stored(cache, [n for n in range(30) if n not in (3, 5, 6, 17)])
 
 
-@both
-def test_a_batch_that_fails_is_computed_one_by_one(cache: FeatureCache, jobs: int) -> None:
-    report = build(cache, [(Batched(fingerprint(), explosive=(9,)), items(30))], jobs=jobs)
+def test_a_batch_that_fails_is_computed_one_by_one(cache: FeatureCache, on: Workers) -> None:
+    report = build(cache, [(Batched(fingerprint(), explosive=(9,)), items(30))], on=on)
     (failure,) = report.failures
     assert (failure.source, failure.reason) == (9, "MemoryError: number 9 is too large")
     stored(cache, [n for n in range(30) if n != 9])
@@ -111,15 +101,6 @@ def test_one_process_for_who_wants_no_more(cache: FeatureCache, tmp_path: Path) 
     (process,) = {pid for pid, _ in batches(log)}
     assert process != os.getpid()  # what it holds goes with it
     stored(cache, list(range(64)))
-
-
-def test_workers_of_one_machine_are_limited_and_a_cluster_is_not() -> None:
-    with open_workers(jobs=4) as four:
-        assert four.at_most(None) is four
-        assert four.at_most(4) is four
-        assert (four.at_most(2).size, four.at_most(2).width) == (2, 4)
-    with open_workers(jobs=1) as one:
-        assert one.at_most(1) is one
 
 
 @pytest.mark.parametrize(
@@ -157,3 +138,114 @@ def test_who_does_not_work_in_batches_is_asked_for_one() -> None:
     assert (batch_of(Ramp(fingerprint())), processes_of(Ramp(fingerprint()))) == (1, None)
     batched = Batched(fingerprint(), batch=7, processes=3)
     assert (batch_of(batched), processes_of(batched)) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("missing", "shape", "jobs", "size"),
+    [
+        (5, (10,), 2, 8),  # few: one chunk
+        (1440, (10,), 2, 90),  # 8 chunks for each worker
+        (1440, (10,), 64, 8),  # at least 8 items
+        (100_000, (10,), 2, 256),  # at most 256 items
+        (100_000, (1, 128, 256), 2, 256),  # 32 MiB
+        (100_000, (4, 128, 256), 2, 128),  # at most 64 MiB
+        (100, (64, 1024, 1024), 2, 1),  # one alone is larger than that
+    ],
+)
+def test_chunk_size(missing: int, shape: tuple[int, ...], jobs: int, size: int) -> None:
+    feature = Fingerprint("x", "1", {}, "float32", shape, {})
+    assert chunk_size(missing, feature, jobs) == size
+
+
+def test_what_an_item_took_is_kept(cache: FeatureCache) -> None:
+    build(cache, [(Ramp(fingerprint(), delay=0.01), items(8))], jobs=1)
+    (info,) = cache.info()
+    assert 0.08 <= info.seconds < 2
+
+
+def test_items_can_be_anything(cache: FeatureCache) -> None:
+    class Doubles:
+        fingerprint = Fingerprint("double", "1", {}, "int64", (), {})
+
+        def compute(self, source: Any) -> Any:
+            return np.int64(2 * source["n"])
+
+    build(cache, [(Doubles(), [Item("a", {"n": 4})])], jobs=1)
+    assert cache.open(Doubles.fingerprint, ["a"]).load().tolist() == [8]
+
+
+def test_what_is_known_of_an_item_is_stored(cache: FeatureCache) -> None:
+    item = Item("a", 3, origin="/speech/3.wav", group="talks")
+    build(cache, [(Ramp(fingerprint()), [item])], jobs=1)
+    (shard,) = shards(cache, fingerprint())
+    (entry,) = shard.entries([0])
+    assert (entry.key, entry.origin, entry.group) == ("a", "/speech/3.wav", "talks")
+    assert cache.info()[0].groups == {"talks": 1}
+
+
+def test_a_shard_that_was_long_in_writing_is_seen(cache: FeatureCache) -> None:
+    """Another builder began it before our plan and finished it after: its time is older than
+    that of shards which were there."""
+    done = []
+
+    def finish(progress: Progress) -> None:
+        if progress.done == 0:
+            cache.add(fingerprint(), ["key0005"], [array_of(5)])
+            for shard in shards(cache, fingerprint()):
+                os.utime(shard.path, (1000, 1000))
+            done.append(progress)
+
+    build(cache, [(Ramp(fingerprint()), items(10, first=50))], jobs=1)
+    report = build(cache, [(Ramp(fingerprint()), items(20))], jobs=1, on_progress=finish)
+    assert done
+    assert (report.computed, report.present) == (19, 1)
+
+
+def test_a_file_that_changes_during_the_build_is_a_failure(
+    cache: FeatureCache, tmp_path: Path
+) -> None:
+    source = tmp_path / "speech.wav"
+    source.write_bytes(b"before")
+    state = FileState.of(source)
+
+    class Reads:
+        fingerprint = Fingerprint("size", "1", {}, "int64", (), {})
+
+        def compute(self, path: Path) -> Any:
+            if path.name == "speech.wav":
+                path.write_bytes(b"after that")
+            return np.int64(path.stat().st_size)
+
+    other = Item("b", Path(__file__), file=FileState.of(Path(__file__)))
+    report = build(cache, [(Reads(), [Item("a", source, file=state), other])], jobs=1)
+    assert report.computed == 1
+    assert "was changed while this build went on" in report.failures[0].reason
+    assert cache.missing(Reads.fingerprint, ["a", "b"]) == ["a"]
+    assert FileState.of(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("key", ["é", "", "a\0", 1])
+def test_a_key_that_is_none_is_refused_before_anything_is_computed(key: Any) -> None:
+    with pytest.raises(CacheError, match="ASCII"):
+        Item(key, 1)
+
+
+def test_a_long_chunk_is_written_in_parts(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_module, "_MAX_SECONDS", 0.05)
+    report = build(cache, [(Ramp(fingerprint(), delay=0.02), items(8))], jobs=1)
+    assert report.computed == 8
+    assert 2 <= len(shards(cache, fingerprint())) <= 4
+    stored(cache, list(range(8)))
+
+
+def test_a_computation_that_wants_to_end_the_process_is_a_failure(cache: FeatureCache) -> None:
+    class Exits:
+        fingerprint = Fingerprint("x", "1", {}, "int64", (), {})
+
+        def compute(self, source: Any) -> Any:
+            raise SystemExit(3)
+
+    report = build(cache, [(Exits(), [Item("a", 1)])], jobs=1)
+    assert report.failures[0].reason == "SystemExit: 3"

@@ -1,0 +1,77 @@
+"""Whose a row is: recordings, parts of them, keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cache_computations import array_of
+from cache_sources import VIDEO, plain, write_table
+
+from fusion.cache import FeatureCache, digest_recording
+from fusion.cache.exchange.imports import import_feature
+from fusion.cache.exchange.sources import keys_of, place_of
+from fusion.core.contracts.errors import CacheError
+
+
+def test_parts_of_recordings(folder: Path, cache: FeatureCache) -> None:
+    table = write_table(
+        folder,
+        [("path", "start", "end", "feature"), ("0.wav", "", "", "0.npy"),
+         ("0.wav", "1.5", "3", "1.npy"), ("0.wav", "3", "", "2.npy")],
+    )  # fmt: skip
+    assert import_feature(cache, "video", table).stored == 3
+    keys = [digest_recording(folder / "0.wav", *part) for part in ((), (1.5, 3.0), (3.0,))]
+    np.testing.assert_array_equal(cache.open(VIDEO, keys).load(), [array_of(n) for n in range(3)])
+    catalogue = cache.catalogue(VIDEO)
+    assert catalogue.label(int(catalogue.find(keys)[1])).origin == f"{folder / '0.wav'}#t=1.5,3.0"
+
+
+def test_paths_start_at_the_root(folder: Path, cache: FeatureCache) -> None:
+    (folder / "tables").mkdir()
+    table = write_table(folder / "tables", [("path", "feature"), ("0.wav", "0.npy")])
+    with pytest.raises(CacheError, match=r"clips.csv, line 2: There is no recording") as error:
+        import_feature(cache, "video", table)
+    assert f"start at {folder / 'tables'}" in str(error.value.hint)
+    assert import_feature(cache, "video", table, root=folder).stored == 1
+    with pytest.raises(CacheError, match="The root .*nowhere is no folder"):
+        import_feature(cache, "video", table, root=folder / "nowhere")
+
+
+def test_copies_are_one_recording(folder: Path, cache: FeatureCache) -> None:
+    (folder / "copy.wav").write_bytes((folder / "0.wav").read_bytes())
+    rows = [("path", "feature"), ("0.wav", "0.npy"), ("1.wav", "1.npy"), ("copy.wav", "0.npy")]
+    report = import_feature(cache, "video", write_table(folder, rows))
+    assert (report.stored, report.repeated) == (2, 1)
+    rows[3] = ("copy.wav", "2.npy")
+    with pytest.raises(CacheError, match=r"line 4: .* stands in .*clips.csv, line 2 too, with an"):
+        import_feature(cache, "face", write_table(folder, rows))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_recording_that_may_not_be_read(folder: Path, cache: FeatureCache) -> None:
+    (folder / "3.wav").chmod(0)
+    with pytest.raises(CacheError, match="line 5: There is no recording .* that can be read"):
+        import_feature(cache, "video", plain(folder))
+
+
+def test_a_known_key_needs_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    there = place_of("row 1", tmp_path, key="k", path="a.wav", start=1.5)
+    assert (there.origin, there.path) == (f"{tmp_path / 'a.wav'}#t=1.5,", tmp_path / "a.wav")
+    gone = place_of("row 2", tmp_path, key="k", path="of a robot, take 3", group="g")
+    assert (gone.origin, gone.group) == ("of a robot, take 3", "g")  # as it was said
+    assert place_of("row 3", tmp_path, key="k", path=None).origin == ""
+
+
+def test_files_are_digested_only_for_keys_that_nobody_said(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"a")
+    places = [
+        place_of("row 1", tmp_path, key="known", path="a.wav"),
+        place_of("row 2", tmp_path, key=None, path="a.wav", start=1.0, end=2.0),
+        place_of("row 3", tmp_path, key=None, path="a.wav"),
+    ]
+    path = tmp_path / "a.wav"
+    assert keys_of(places) == ["known", digest_recording(path, 1.0, 2.0), digest_recording(path)]

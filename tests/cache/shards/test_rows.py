@@ -1,0 +1,81 @@
+"""The arrays of one shard: mapped, unpacked, and how many there may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cache_computations import array_of, fingerprint
+
+from fusion.cache import Fingerprint
+from fusion.cache.shards.rows import most_items, stored_dtype
+from fusion.cache.shards.shard import Entry, Shard, write_shard
+from fusion.core.contracts.errors import CacheError, ShardError
+
+KEYS = [f"key{n}" for n in range(10)]
+
+
+ARRAYS = [array_of(n) for n in range(10)]
+
+
+SECONDS = [n / 8 for n in range(10)]
+
+
+ENTRIES = [Entry(*row) for row in zip(KEYS, ARRAYS, SECONDS, strict=True)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_shard(tmp_path, fingerprint(), ENTRIES)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float64", "complex64"])
+@pytest.mark.parametrize("shape", [(), (1,), (1000,), (2, 3, 4)])
+def test_every_dtype_and_shape(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    arrays = [np.asarray(np.random.default_rng(n).random(shape) * 9).astype(dtype) for n in (1, 2)]
+    kind = Fingerprint("x", "1", {}, dtype, shape, {})
+    shard = Shard.open(write_shard(tmp_path, kind, [Entry("a", arrays[0]), Entry("b", arrays[1])]))
+    mapped = shard.file.rows()
+    assert mapped.dtype == np.dtype(dtype)
+    assert mapped.flags.aligned
+    np.testing.assert_array_equal(mapped, arrays)
+    assert not mapped.flags.writeable
+
+
+def test_a_shard_that_changes_after_it_was_opened(path: Path) -> None:
+    shard = Shard.open(path)
+    with path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(ShardError, match="shards never change"):
+        shard.file.rows()
+    path.unlink()
+    with pytest.raises(CacheError, match="has gone"):
+        shard.file.rows()
+    with pytest.raises(FileNotFoundError):
+        Shard.open(path)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc2"])
+def test_packed_rows_are_unpacked_one_by_one(tmp_path: Path, codec: Any) -> None:
+    pytest.importorskip("hdf5plugin")
+    file = Shard.open(write_shard(tmp_path, fingerprint(), ENTRIES, codec)).file
+    assert file.packed and file.offset is None
+    rows = file.rows()
+    for n in (7, 0, 9):
+        np.testing.assert_array_equal(rows[n], ARRAYS[n])
+
+
+@pytest.mark.parametrize(
+    ("shape", "items"), [((1,), 256), ((256, 256), 256), ((1024, 1024), 16), ((9000, 9000), 1)]
+)
+def test_a_shard_holds_so_many(shape: tuple[int, ...], items: int) -> None:
+    """256, or as many as fit 64 MiB, and one where not even that one does."""
+    assert most_items(Fingerprint("x", "1", {}, "float32", shape, {})) == items
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16", "bool", "complex64"])
+def test_on_the_disk_numbers_are_little_endian(dtype: str) -> None:
+    found = stored_dtype(Fingerprint("x", "1", {}, dtype, (1,), {}))
+    assert found.name == dtype and found == np.dtype(dtype).newbyteorder("<")

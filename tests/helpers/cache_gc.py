@@ -1,0 +1,30 @@
+"""Forty items of which some are to go: how old, how large, and what is left of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from cache_upkeep import content
+
+from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.shards.shard import Shard
+
+DAY = 86400.0
+
+
+ANY = timedelta(0)
+
+
+KEYS = [f"key{n:04d}" for n in range(40)]
+
+
+def by_age(cache: FeatureCache, feature: Fingerprint) -> list[Shard]:
+    return sorted(FeatureCache(cache.root).shards(feature), key=lambda shard: shard.keys)
+
+
+def kept(cache: FeatureCache, feature: Fingerprint) -> list[str]:
+    return sorted(content(cache, feature)) if cache.folder(feature).exists() else []
+
+
+def size(cache: FeatureCache) -> int:
+    return sum(path.stat().st_size for path in cache.root.rglob("*.h5"))

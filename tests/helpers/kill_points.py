@@ -1,0 +1,201 @@
+"""Kills at every step: a process that ends itself at its n-th change of a folder, n = 1, 2, ...
+
+A step is a change that Python makes below the folder: a file that begins, the second half of what
+is written to it, a link, a rename, a removal. What changes no content is none: a file opened to be
+synced, a removal of what is not there, times. CPython announces them as audit events
+(``sys.addaudithook``), so the code under test needs no hook of its own. The process ends before the
+step, without a word (SIGKILL). Every state that a kill can leave behind is met once, and always
+the same ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+_CHANGES = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
+_RANDOM = re.compile(r"(?<=/)\.?[0-9a-f]{32}(\..*(?=\.tmp))?")  # shards, claims, temporary files
+
+Kills = Callable[..., Iterator[tuple[Path, str]]]
+"""As :func:`kills` and :func:`kills_at_random`."""
+
+
+class Doom:
+    """Counts the steps of this process below `folder`, and ends it at the one it waits for.
+
+    Parameters
+    ----------
+    is_it : callable
+        Gets the number of a step, from 1, and its name; whether to end there.
+    before : callable, optional
+        Gets the name just before the end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        is_it: Callable[[int, str], bool],
+        before: Callable[[str], object] = lambda name: None,
+    ) -> None:
+        self._folder = folder
+        self._is_it = is_it
+        self._before = before
+        self._steps = 0
+
+    def arm(self) -> None:
+        """From now on, for as long as this process lives."""
+        sys.addaudithook(self._hear)
+        for writes, mode in (("write_bytes", "wb"), ("write_text", "w")):
+            setattr(Path, writes, self._in_two_halves(mode))
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _CHANGES:
+            path = arguments[1 if event in ("os.link", "os.rename") else 0]  # the new name
+            there = os.path.lexists(path)
+            if event == "os.rename" or there == (event not in ("os.link", "os.mkdir")):
+                self._step(event.removeprefix("os."), Path(path))
+        elif event == "open" and isinstance(arguments[0], str | Path):
+            path, _, flags = arguments
+            if flags & os.O_TRUNC or (flags & os.O_CREAT and not os.path.lexists(path)):
+                self._step("open", Path(path))
+
+    def _in_two_halves(self, mode: str) -> Callable[..., int]:
+        def write(path: Path, data: Any, encoding: str | None = None) -> int:
+            half = len(data) // 2
+            with path.open(mode, encoding=encoding) as file:
+                file.write(data[:half])
+                file.flush()
+                self._step("write", path)
+                return half + int(file.write(data[half:]))
+
+        return write
+
+    def _step(self, what: str, path: Path) -> None:
+        if not path.is_relative_to(self._folder):
+            return
+        self._steps += 1
+        name = f"{what} {_RANDOM.sub('*', str(path.relative_to(self._folder)))}"
+        if self._is_it(self._steps, name):
+            self._before(name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at(number: int, folder: Path, action: Callable[[], object]) -> str | None:
+    """Run `action` in a process of its own that ends at its n-th step.
+
+    Returns
+    -------
+    str or None
+        Name of the step; None where the action came to its end before.
+    """
+    reader, writer = os.pipe()
+
+    def doomed() -> None:
+        tell = lambda name: os.write(writer, name.encode())  # noqa: E731
+        Doom(folder, lambda n, _: n == number, tell).arm()
+        action()
+
+    pid = _forked(doomed)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        name = told.read() or None
+    _, status = os.waitpid(pid, 0)
+    assert status == (0 if name is None else signal.SIGKILL), (name, status)
+    return name
+
+
+def kills(
+    tmp_path: Path,
+    action: Callable[[Path], object],
+    prepare: Callable[[Path], object] = lambda folder: None,
+) -> Iterator[tuple[Path, str]]:
+    """Kill `action` at each of its steps in turn, every time in a fresh folder.
+
+    Yields
+    ------
+    (Path, str)
+        The folder, as the kill left it, and the name of the step; at last ``"the end"``, where
+        nothing was killed.
+    """
+    seen = set()
+    for number in itertools.count(1):
+        folder = tmp_path / f"{number:04d}"
+        prepare(folder)
+        name = killed_at(number, folder, partial(action, folder))
+        print(f"killed at {number}: {name}")  # shown when the test fails
+        yield folder, name or "the end"
+        if name is None:
+            assert {"open", "rename"} <= seen
+            return
+        seen.add(name.partition(" ")[0])
+
+
+def kills_at_random(
+    tmp_path: Path,
+    action: Callable[[Path], object],
+    prepare: Callable[[Path], object] = lambda folder: None,
+    count: int = 20,
+) -> Iterator[tuple[Path, str]]:
+    """Kill `action` at random moments, as :func:`kills` does at its steps.
+
+    The seed is printed, and is that of ``FUSION_TEST_SEED`` where it is set.
+    """
+    seed = int(os.environ.get("FUSION_TEST_SEED", time.time_ns() % 2**32))
+    print(f"FUSION_TEST_SEED={seed}")  # shown when the test fails
+    chance = random.Random(seed)
+    longest = 0.0
+    for number in range(count + 1):  # the first time nothing is killed
+        folder = tmp_path / f"{number:04d}"
+        prepare(folder)
+        started = time.perf_counter()
+        pid = _forked(partial(action, folder))
+        if number:
+            moment = chance.uniform(0, 1.1 * longest)
+            time.sleep(moment)
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        longest = longest or time.perf_counter() - started
+        assert status in (0, signal.SIGKILL)
+        yield folder, f"after {moment:.4f} s" if number else "the end"
+
+
+def _forked(action: Callable[[], object]) -> int:
+    """Run `action` in a process of its own; its number."""
+    pid = os.fork()
+    if pid == 0:  # nothing of pytest may run in here
+        try:
+            action()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    return pid
+
+
+def arm_once(folder: Path, step: str, marker: Path) -> None:
+    """End the first process, of all that call this, that comes to a step whose name starts so."""
+
+    def is_it(_: int, name: str) -> bool:
+        if not name.startswith(step):
+            return False
+        with suppress(FileExistsError):
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+            return True
+        return False
+
+    Doom(folder, is_it).arm()
+
+
+def killed(action: Callable[[], object]) -> None:
+    """Run `action`, which kills itself, in a process of its own."""
+    assert os.waitpid(_forked(action), 0)[1] == signal.SIGKILL
