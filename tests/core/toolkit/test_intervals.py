@@ -49,7 +49,7 @@ WRONG = np.array([[0, 5], [5, 0]])
 class SameDraws(np.random.Generator):
     """Draws the speakers for scipy's bootstrap that `intervals` draws from the same seed."""
 
-    def integers(self, low, high, size):
+    def integers(self, low, high, size, **rest):
         resamples, groups = size
         counts = self.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
         return np.stack([np.repeat(np.arange(groups), row) for row in counts])
