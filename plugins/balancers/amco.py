@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
 from ...core.toolkit.device import on_device
+from ...core.toolkit.ranges import check_ranges
 
 _ROUNDING = 1e-5  # equal modalities have a share of one half, but for this
 
@@ -80,11 +80,7 @@ class AMCo(Balancer):
     takes_over: ClassVar[tuple[Domain, ...]] = ("logits",)
 
     def __init__(self, *, threshold: float = 0.5, eps: float = 0.3, growth: float = 0.1) -> None:
-        if not 0.5 <= threshold < 1 or eps <= 0 or growth < 0:
-            raise ParameterError(
-                "amco needs 0.5 <= threshold < 1, eps > 0 and growth >= 0; given "
-                f"threshold={threshold}, eps={eps}, growth={growth}."
-            )
+        check_ranges(self.name, "0.5 <= threshold < 1, eps > 0 and growth >= 0", locals())
         self.threshold = threshold
         self.eps = eps
         self.growth = growth

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...core.contracts import (
-    Balancer,
-    Gradients,
-    LogUniform,
-    Space,
-    Step,
-    Uniform,
-    hookimpl,
-)
-from ...core.contracts.errors import ParameterError
+from ...core.contracts import Balancer, Gradients, LogUniform, Space, Step, Uniform, hookimpl
+from ...core.toolkit.ranges import check_ranges
 from ._curves import Curved
 from ._unimodal import unimodal_losses
 
@@ -81,11 +72,7 @@ class ARL(Curved):
     }
 
     def __init__(self, *, gamma: float = 4.0, temperature: float = 8.0, start: int = 5) -> None:
-        if not (0 <= gamma < math.inf and 0 <= temperature < math.inf and start >= 0):
-            raise ParameterError(
-                "arl needs gamma >= 0, temperature >= 0 and start >= 0; given "
-                f"gamma={gamma}, temperature={temperature}, start={start}."
-            )
+        check_ranges(self.name, "gamma >= 0, temperature >= 0 and start >= 0", locals())
         super().__init__()
         self.gamma = gamma
         self.temperature = temperature

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ from ...core.contracts import (
     Uniform,
     hookimpl,
 )
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class G2D(Balancer):
@@ -95,17 +94,11 @@ class G2D(Balancer):
         temperature: float = 1.0,
         share: float = 0.5,
     ) -> None:
-        if not (
-            0 <= logits < math.inf
-            and 0 <= embeddings < math.inf
-            and 0 < temperature < math.inf
-            and 0 <= share < 1
-        ):
-            raise ParameterError(
-                "g2d needs logits >= 0, embeddings >= 0, temperature > 0 and share from 0 to "
-                f"below 1; given logits={logits}, embeddings={embeddings}, "
-                f"temperature={temperature}, share={share}."
-            )
+        check_ranges(
+            self.name,
+            "logits >= 0, embeddings >= 0, temperature > 0 and share from 0 to below 1",
+            locals(),
+        )
         self.logits_weight = logits
         self.embeddings_weight = embeddings
         self.temperature = temperature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from ...core.contracts import (
     inner,
     norm_of,
 )
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
+from ...core.toolkit.ranges import check_ranges
 
 _GAP = "lfm.gap"
 
@@ -100,13 +100,10 @@ class LFM(Balancer):
     }
     takes_over: ClassVar[tuple[Domain, ...]] = ("fused_loss",)
     separate: ClassVar[bool] = True
+    checkpointed = ("_gap",)
 
     def __init__(self, *, start: float = 0.5, rate: float = 0.05, every: int = 10) -> None:
-        if not 0.05 <= start <= 0.95 or rate < 0 or every < 1:
-            raise ParameterError(
-                "lfm needs 0.05 <= start <= 0.95, rate >= 0 and every >= 1; given "
-                f"start={start}, rate={rate}, every={every}."
-            )
+        check_ranges(self.name, "0.05 <= start <= 0.95, rate >= 0 and every >= 1", locals())
         self.start = start
         self.rate = rate
         self.every = every
@@ -150,12 +147,6 @@ class LFM(Balancer):
 
     def metrics(self) -> dict[str, float]:
         return {"lfm.gap": float(self._gap)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"gap": self._gap}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._gap = state["gap"]
 
 
 def jensen_shannon(

@@ -8,16 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...core.contracts import (
-    Balancer,
-    Gradients,
-    Space,
-    Step,
-    Uniform,
-    hookimpl,
-    inner,
-    norm_of,
-)
+from ...core.contracts import Balancer, Gradients, Space, Step, Uniform, hookimpl, inner, norm_of
 from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
 from ._curves import Curved

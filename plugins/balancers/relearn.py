@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Balancer, Context, LogInteger, Outputs, Space, Uniform, hookimpl
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.model import Part
+from ...core.toolkit.ranges import check_ranges
 
 _PARTS: tuple[Part, Part] = ("train", "val")
 
@@ -79,15 +79,12 @@ class Relearn(Balancer):
         "every": LogInteger(5, 40),
         "strength": Uniform(0.5, 6.0),
     }
+    checkpointed = ("_initial", "_done", "_weights")
 
     def __init__(
         self, *, every: int = 20, times: int = 3, strength: float = 3.0, seed: int = 0
     ) -> None:
-        if every < 1 or times < 0 or strength < 0 or seed < 0:
-            raise ParameterError(
-                "relearn needs every >= 1, times >= 0, strength >= 0 and seed >= 0; given "
-                f"every={every}, times={times}, strength={strength}, seed={seed}."
-            )
+        check_ranges(self.name, "every >= 1, times >= 0, strength >= 0 and seed >= 0", locals())
         self.every = every
         self.times = times
         self.strength = strength
@@ -141,14 +138,6 @@ class Relearn(Balancer):
     def metrics(self) -> dict[str, float]:
         """How far each branch went back at the last diagnosis, in [0, 1]."""
         return {f"relearn.{m}": weight for m, weight in self._weights.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"initial": self._initial, "done": self._done, "weights": dict(self._weights)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._initial = {m: list(tensors) for m, tensors in state["initial"].items()}
-        self._done = state["done"]
-        self._weights = dict(state["weights"])
 
 
 def clusters(embeddings: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[np.int64]:

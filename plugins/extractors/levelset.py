@@ -12,6 +12,7 @@ from ...core.contracts.data import Extractor, Panel, Recording
 from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
 from ...core.toolkit.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
+from ...core.toolkit.ranges import check_ranges
 
 Single = npt.NDArray[np.float32]
 
@@ -109,11 +110,7 @@ class LevelSet(Extractor):
     ) -> None:
         self.spectrum = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}
         check_spectrum(self.name, self.spectrum)
-        if top_db <= 0 or trim_db < 0:
-            raise ParameterError(
-                f"levelset needs top_db > 0 and trim_db >= 0; given top_db={top_db}, "
-                f"trim_db={trim_db}."
-            )
+        check_ranges(self.name, "top_db > 0 and trim_db >= 0", locals())
         for name, bands in (("surface_bands", surface_bands), ("level_bands", level_bands)):
             if not 1 <= bands <= n_mels:
                 raise ParameterError(

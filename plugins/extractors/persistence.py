@@ -13,6 +13,7 @@ from ...core.contracts.data import Extractor, Panel, Recording, default_panels
 from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
 from ...core.toolkit.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
+from ...core.toolkit.ranges import check_ranges
 
 Floats = npt.NDArray[np.float64]
 Reduction = Literal["lunes", "gudhi", "ripser"]
@@ -133,12 +134,11 @@ class Persistence(Extractor):
         check_spectrum(self.name, self.spectrum)
         if points == "mfcc" and not 1 <= n_mfcc <= n_mels:
             raise ParameterError(f"persistence.n_mfcc must be 1 to {n_mels}, and is {n_mfcc}.")
-        if top_db <= 0 or trim_db < 0 or max_points < 2 or resolution < 1 or sigma <= 0:
-            raise ParameterError(
-                "persistence needs top_db > 0, trim_db >= 0, max_points >= 2, resolution >= 1 and "
-                f"sigma > 0; given top_db={top_db}, trim_db={trim_db}, max_points={max_points}, "
-                f"resolution={resolution}, sigma={sigma}."
-            )
+        check_ranges(
+            self.name,
+            "top_db > 0, trim_db >= 0, max_points >= 2, resolution >= 1 and sigma > 0",
+            locals(),
+        )
         self.top_db = top_db
         self.trim_db = trim_db
         self.points = points
