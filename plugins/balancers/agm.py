@@ -82,12 +82,9 @@ class AGM(Balancer):
         if alpha < 0:
             raise ParameterError(f"agm.alpha must be 0 or more, and is {alpha}.")
         self.alpha = alpha
-        self._means: dict[str, Tensor] = {}
-        self._steps = 0
-        self._factors: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
-        self._means = {}
+        self._means: dict[str, Tensor] = {}
         self._steps = 0
         self._factors = {m: torch.ones(()) for m in context.modalities}
 

@@ -13,6 +13,7 @@ from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookim
 from ...core.contracts.training import Domain
 from ...core.toolkit.device import on_device
 from ...core.toolkit.ranges import check_ranges
+from ._means import mean_over
 
 _ROUNDING = 1e-5  # equal modalities have a share of one half, but for this
 
@@ -84,10 +85,9 @@ class AMCo(Balancer):
         self.threshold = threshold
         self.eps = eps
         self.growth = growth
-        self._shares: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
-        self._shares = {}
+        self._shares: dict[str, Tensor] = {}
 
     def logits(self, logits: Tensor, step: Step) -> Tensor:
         shown = step.shown
@@ -126,10 +126,8 @@ def _shares(right: dict[str, Tensor], present: Tensor | None) -> dict[str, Tenso
     Where clips lack modalities, (B, M), over those that have all; 0 where none has.
     """
     total = torch.stack(list(right.values())).sum(dim=0).clamp_min(1e-12)  # (B,)
-    if present is None:
-        return {m: (p / total).mean() for m, p in right.items()}
-    whole = present.all(dim=1)  # (B,)
-    return {m: (p / total * whole).sum() / whole.sum().clamp_min(1) for m, p in right.items()}
+    whole = None if present is None else present.all(dim=1)  # (B,)
+    return {m: mean_over(p / total, whole) for m, p in right.items()}
 
 
 @hookimpl

@@ -80,13 +80,11 @@ class CGGM(Balancer):
         self.rho = rho
         self.lam = lam
         self.epsilon = epsilon
-        self._shares: dict[str, float] = {}  # B_m of this epoch
-        self._accuracy: dict[str, float] = {}  # of the epoch before
         self._running = EpochMeans("accuracy")
 
     def setup(self, context: Context) -> None:
-        self._shares = self.shares(dict.fromkeys(context.modalities, 0.0))
-        self._accuracy = {}
+        self._shares = self.shares(dict.fromkeys(context.modalities, 0.0))  # B_m of this epoch
+        self._accuracy: dict[str, float] = {}  # of the epoch before
 
     def epoch_start(self, epoch: int) -> None:
         self._running.restart()

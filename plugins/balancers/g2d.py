@@ -103,10 +103,10 @@ class G2D(Balancer):
         self.embeddings_weight = embeddings
         self.temperature = temperature
         self.share = share
-        self._still: dict[str, float] = {}  # last epoch in which a modality stands still
 
     def setup(self, context: Context) -> None:
         strength = {m: context.baselines[m].val_uar for m in context.modalities}
+        # The last epoch in which a modality stands still.
         self._still = self.standing(strength, context.config.epochs)
 
     def standing(self, strength: Mapping[str, float], epochs: int) -> dict[str, float]:

@@ -94,13 +94,10 @@ class GradScale(Balancer):
         self.alpha = alpha
         self.limit = limit
         self.momentum = momentum
-        self._means: dict[str, Tensor] = {}  # of the norms, or of the probes' losses
-        self._first: dict[str, Tensor] = {}  # losses
-        self._factors: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
-        self._means.clear()
-        self._first.clear()
+        self._means: dict[str, Tensor] = {}  # of the norms, or of the probes' losses
+        self._first: dict[str, Tensor] = {}  # losses
         self._factors = {m: torch.ones(()) for m in context.modalities}
 
     def gradients(self, gradients: Gradients, step: Step) -> None:

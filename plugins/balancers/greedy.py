@@ -98,8 +98,6 @@ class Greedy(Balancer):
         self.steps = steps
         self.warmup = warmup
         self.momentum = momentum
-        self._modalities: list[str] = []
-        self._means: dict[str, Tensor] = {}
 
     @property
     def acts_from(self) -> int:
@@ -112,7 +110,7 @@ class Greedy(Balancer):
         self._own = torch.zeros(count, device=device)  # sum of |u_m|^2 / |theta_m|^2
         self._left = torch.zeros((), dtype=torch.int64, device=device)  # rebalancing steps to go
         self._fastest = torch.zeros(count, dtype=torch.bool, device=device)  # who waits in them
-        self._means = {}
+        self._means: dict[str, Tensor] = {}
         self._measured = -1  # the step whose own gradients are counted already
 
     # Whether a step rebalances is known on the device alone: asking would wait for it.

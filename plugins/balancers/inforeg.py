@@ -77,18 +77,16 @@ class InfoReg(Balancer):
         check_ranges(self.name, "beta >= 0 and growth > -1", locals())
         self.beta = beta
         self.growth = growth
-        self._context: Context | None = None
-        self._traces: dict[str, list[float]] = {}  # of the last two epochs, by modality
         self._running = EpochMeans("trace")
         self._curve = EpochMeans(self.name)
         self._started: dict[int, Tensor] = {}  # id of a parameter -> where its epoch began
 
     def setup(self, context: Context) -> None:
         self._context = context
-        self._traces = {m: [] for m in context.modalities}
+        # Of the last two epochs, by modality.
+        self._traces: dict[str, list[float]] = {m: [] for m in context.modalities}
 
     def epoch_start(self, epoch: int) -> None:
-        assert self._context is not None
         self._running.restart()
         self._curve.restart()
         self._started = {

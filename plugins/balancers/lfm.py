@@ -23,6 +23,7 @@ from ...core.contracts import (
 )
 from ...core.contracts.training import Domain
 from ...core.toolkit.ranges import check_ranges
+from ._means import mean_over
 
 _GAP = "lfm.gap"
 
@@ -107,7 +108,6 @@ class LFM(Balancer):
         self.start = start
         self.rate = rate
         self.every = every
-        self._gap = torch.tensor(start)
 
     def setup(self, context: Context) -> None:
         self._gap = torch.tensor(self.start, device=context.device)
@@ -173,7 +173,7 @@ def _of_those_there(logs: Tensor, there: Tensor) -> Tensor:
     number = there.sum(dim=0)  # (B, 1)
     parts = logs.exp() * (logs - (middle - number.log()))  # (M, B, C)
     divergence = parts.masked_fill(~there, 0.0).sum(dim=(0, 2)) / number[:, 0]  # (B,)
-    return (divergence * counted).sum() / counted.sum().clamp_min(1)
+    return mean_over(divergence, counted)
 
 
 @hookimpl

@@ -66,7 +66,6 @@ class MLB(Curved):
 
     def __init__(self, *, alpha: float = 1.5, boost: float = 2.0, gamma: float = 1.0) -> None:
         check_ranges(self.name, "alpha >= 0, boost >= 1 and gamma >= 0", locals())
-        super().__init__()
         self.alpha = alpha
         self.boost = boost
         self.gamma = gamma

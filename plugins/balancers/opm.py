@@ -96,7 +96,6 @@ class OPM(Balancer):
         self.p_exe = p_exe
         self.warmup = warmup
         self.unit = unit
-        self._rates: dict[str, Tensor] = {}
 
     @property
     def acts_from(self) -> int:

@@ -78,12 +78,10 @@ class PMR(Balancer):
         check_ranges(self.name, "alpha >= 0 and 0 <= momentum < 1", locals())
         self.alpha = alpha
         self.momentum = momentum
-        self._prototypes: dict[str, Tensor] = {}  # (C, D) each
-        self._weights: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
         self._context = context
-        self._prototypes = {}
+        self._prototypes: dict[str, Tensor] = {}  # (C, D) each
         self._weights = {m: torch.zeros(()) for m in context.modalities}
 
     def epoch_start(self, epoch: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...core.contracts import Balancer, Context, LogInteger, Outputs, Space, Uniform, hookimpl
 from ...core.contracts.model import Part
@@ -89,10 +89,6 @@ class Relearn(Balancer):
         self.times = times
         self.strength = strength
         self.seed = seed
-        self._context: Context | None = None
-        self._initial: dict[str, list[Tensor]] = {}
-        self._done = 0
-        self._weights: dict[str, float] = {}
 
     @property
     def acts_from(self) -> int:
@@ -107,11 +103,9 @@ class Relearn(Balancer):
         self._weights = dict.fromkeys(context.modalities, 0.0)
 
     def _parameters(self, m: str) -> list[nn.Parameter]:
-        assert self._context is not None
         return list(self._context.model.branches[m].parameters())
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        assert self._context is not None
         last = epoch >= self._context.config.epochs
         if last or epoch % self.every or self._done >= self.times or len(self._initial) < 2:
             return
@@ -123,7 +117,6 @@ class Relearn(Balancer):
             self._move(m, self._weights[m])
 
     def _purity(self, outputs: Outputs, m: str) -> float:
-        assert self._context is not None
         classes = self._context.model.num_classes
         embeddings = outputs.rows(m, outputs.embeddings[m]).cpu().numpy().astype(np.float64)
         labels = outputs.rows(m, outputs.labels).cpu().numpy()

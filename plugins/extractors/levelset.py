@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ...core.contracts.data import Extractor, Panel, Recording
 from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
-from ...core.toolkit.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
+from ...core.toolkit.audio import check_spectrum, mel_heights
 from ...core.toolkit.ranges import check_ranges
 
 Single = npt.NDArray[np.float32]
@@ -163,10 +163,10 @@ class LevelSet(Extractor):
         """
         panels: list[Panel] = []
         try:
-            heights = self.heights(recording) if recording else self._no_heights()
+            heights = self.heights(recording) if recording else None
         except RecordingError:
-            heights = self._no_heights()
-        if heights.size:
+            heights = None
+        if heights is not None and heights.size:
             draw = {
                 "surface": self._surface_panels,
                 "levels": self._level_panels,
@@ -181,16 +181,7 @@ class LevelSet(Extractor):
 
     def heights(self, recording: Recording) -> Single:
         """Return the surface, (n_mels, t) float32 decibels above the floor; silence has t = 0."""
-        waveform = load_waveform(recording, self.spectrum["sample_rate"])
-        decibels = log_mel(waveform, **self.spectrum)
-        if is_silent(decibels):
-            return self._no_heights()
-        decibels = trim_silence(decibels, self.trim_db)
-        heights: Single = decibels - decibels.max() + np.float32(self.top_db)
-        return np.maximum(heights, 0, out=heights)
-
-    def _no_heights(self) -> Single:
-        return np.empty((self.spectrum["n_mels"], 0), np.float32)
+        return mel_heights(recording, self.spectrum, top_db=self.top_db, trim_db=self.trim_db)
 
     def _surface_panels(self, heights: Single) -> list[Panel]:
         from ._cubical import image_peaks
