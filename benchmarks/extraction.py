@@ -129,6 +129,7 @@ def parts(case: Case, rounds: int) -> dict[str, float]:
         "decode, log-mel": lambda: extractor.frames(recording),
         "distances": lambda: distance_matrices(frames),
         "images": lambda: extractor.images(diagrams),
+        "images, persim": lambda: Persistence(imager="persim").images(diagrams),
     }
     for name, reduce in REDUCTIONS.items():
         calls[f"reductions, {name}"] = lambda reduce=reduce: [reduce(m) for m in matrices]

@@ -22,7 +22,12 @@ from fusion import Extractor, Recording
 from fusion.plugins.extractors.levelset import LevelSet
 from fusion.plugins.extractors.mel import Mel
 from fusion.plugins.extractors.mfcc import MFCC
-from fusion.plugins.extractors.persistence import REDUCTIONS, Persistence, distance_matrices
+from fusion.plugins.extractors.persistence import (
+    IMAGERS,
+    REDUCTIONS,
+    Persistence,
+    distance_matrices,
+)
 
 EXTRACTORS: list[type[Extractor]] = [Mel, MFCC, LevelSet, Persistence]
 
@@ -50,6 +55,14 @@ def test_reduction(benchmark: Any, clip: Path, name: Any) -> None:
     (matrix, *_) = distance_matrices(Persistence().frames(Recording(clip)))
     benchmark.extra_info["points"] = len(matrix)
     benchmark.pedantic(REDUCTIONS[name], args=(matrix,), rounds=20, warmup_rounds=2)
+
+
+@pytest.mark.parametrize("name", IMAGERS)
+def test_imager(benchmark: Any, clip: Path, name: Any) -> None:
+    extractor = Persistence(imager=name)
+    diagrams = extractor.diagrams(Recording(clip))
+    benchmark.extra_info["bars"] = sum(map(len, diagrams))
+    benchmark.pedantic(extractor.images, args=(diagrams,), rounds=20, warmup_rounds=2)
 
 
 def test_against_other_peoples_libraries(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

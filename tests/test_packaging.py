@@ -1,6 +1,8 @@
 """The three top-level folders install as one package, whole and under one name."""
 
+import ast
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +16,50 @@ ROOT = Path(__file__).parents[1]
 ROOT_FILES = {"__init__.py", "__main__.py", "testing.py", "py.typed"}
 
 
-def listed_packages():
+# Distribution -> the module that it installs, where the two have different names.
+MODULES = {"mlflow-skinny": "mlflow", "pillow": "PIL", "scikit-learn": "sklearn"}
+# Dependency that nothing imports -> the file that needs it, and the words that do.
+UNIMPORTED = {
+    "alembic": ("plugins/trackers/mlflow.py", "sqlite:"),  # mlflow's store in a file
+    "sqlalchemy": ("plugins/trackers/mlflow.py", "sqlite:"),
+    "import-linter": (".ci/run", "lint-imports"),
+    "mypy": (".ci/run", "mypy"),
+    "pytest-benchmark": (".ci/run", "--benchmark-max-time"),
+    "pytest-xdist": (".ci/run", "-n auto"),
+}
+
+
+def setup_options(section="options"):
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    return set(config["options"]["packages"].split())
+    return config[section]
+
+
+def listed_packages():
+    return set(setup_options()["packages"].split())
+
+
+def distributions(requirements):
+    """Names of a list of requirements, but for fusion's own extras."""
+    lines = [line for line in requirements.splitlines() if line and not line.startswith("#")]
+    return [n for line in lines if (n := re.match(r"[\w-]+", line)[0]) != "modal-fusion"]
+
+
+def modules_imported(*tops, by=()):
+    """Top-level modules that files below `tops` import, or name in a call of a function `by`."""
+    found = set()
+    for path in (path for top in tops for path in (ROOT / top).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import(names=names):
+                    found |= {alias.name for alias in names}
+                case ast.ImportFrom(level=0, module=str(name)):
+                    found.add(name)
+                case ast.Call(
+                    func=ast.Name(id=name) | ast.Attribute(attr=name), args=arguments
+                ) if name in by:
+                    found |= {str(a.value) for a in arguments if isinstance(a, ast.Constant)}
+    return {name.partition(".")[0] for name in found}
 
 
 def data_files():
@@ -37,12 +79,34 @@ def test_every_package_folder_is_listed():
     assert all((folder / "__init__.py").is_file() for folder in modules)
 
 
+def test_every_required_dependency_is_imported_by_what_is_installed():
+    required = distributions(setup_options()["install_requires"])
+    imported = modules_imported("core", "cache", "plugins")
+    assert len(required) > 10
+    assert {MODULES.get(name, name) for name in required} - imported == set()
+
+
+def test_every_extra_dependency_is_used():
+    extras = {
+        name
+        for requirements in setup_options("options.extras_require").values()
+        for name in distributions(requirements)
+    }
+    imported = modules_imported(
+        *("core", "cache", "plugins", "tests", "docs", "benchmarks", "examples"),
+        by={"import_module", "required", "importorskip", "find_spec", "needs"},
+    )
+    assert len(extras) > 20
+    unused = {n for n in extras if MODULES.get(n, n.replace("-", "_")) not in imported}
+    assert unused == set(UNIMPORTED)
+    for file, words in UNIMPORTED.values():
+        assert words in (ROOT / file).read_text(encoding="utf-8")
+
+
 def test_every_built_in_plugin_has_its_entry_point():
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
     points = {
         line.partition("=")[2].strip()
-        for line in config["options.entry_points"]["fusion"].splitlines()
+        for line in setup_options("options.entry_points")["fusion"].splitlines()
         if line.strip()
     }
     files = {
@@ -113,8 +177,6 @@ def test_the_root_holds_the_public_modules_alone():
 
 def test_imports_go_down():
     """cache knows nothing above it; core no plugin; plugins nothing of each other."""
-    import ast
-
     ranks = {"cache": 0, "core": 1, "plugins": 2}
     for top, rank in ranks.items():
         for path in (ROOT / top).rglob("*.py"):

@@ -262,6 +262,10 @@ class Extractor(Plugin):
         Whether arrays depend on where a recording lies: a row under its name, a file beside it.
         Features are kept by the content of a recording; where two files hold the same, fusion
         then sees to it that one array is right for both.
+    added_parameters : mapping of str to Any
+        Parameter that was added when features had been stored already -> its default, which makes
+        the arrays from before. At this value the fingerprint and the settings of a run lack the
+        parameter: features and runs of before stay valid. If the default changes, take it out.
     parameters : mapping
         What ``__init__`` was called with, defaults included; set by fusion. What ``__init__``
         itself put there stays: a value that it has settled, such as a path made absolute.
@@ -278,6 +282,7 @@ class Extractor(Plugin):
     default_branch_parameters: Mapping[str, Any] = {}
     sources: ClassVar[tuple[str, ...]] = ()
     by_place: ClassVar[bool] = False
+    added_parameters: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def processes(self) -> int | None:

@@ -75,12 +75,20 @@ def fingerprint_of(extractor: Extractor) -> Fingerprint:
     return Fingerprint(
         name=extractor.name,
         version=extractor.version,
-        parameters=extractor.identity(),
+        parameters=without_added(extractor, extractor.identity()),
         dtype=extractor.dtype,
         shape=tuple(extractor.shape),
         libraries={name: _version(name, extractor) for name in extractor.libraries}
         | _source(extractor),
     )
+
+
+def without_added(extractor: Extractor, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `parameters` without those of `added_parameters` that have their default."""
+    before = extractor.added_parameters
+    if not before:
+        return parameters
+    return {n: v for n, v in parameters.items() if n not in before or before[n] != v}
 
 
 def _source(extractor: Extractor) -> dict[str, str]:

@@ -60,7 +60,8 @@ def changes(
         found.append(Change("version", text, trained.version))
     own = json.loads(json.dumps(dict(now.parameters)))  # tuples are lists there
     for name in dict.fromkeys([*trained.parameters, *own]):
-        then, here = trained.parameters.get(name), own.get(name)
+        default = extractor.added_parameters.get(name)
+        then, here = (given.get(name, default) for given in (trained.parameters, own))
         if then != here and name not in skip:
             found.append(_parameter(extractor, name, then, here))
     if now.shape != trained.shape and not found:  # else it follows from these

@@ -14,7 +14,7 @@ from ...cache.fingerprint import Fingerprint
 from ..contracts import Balancer, Extractor, Modality, Tracker
 from ..contracts.errors import ParameterError, UnknownNameError
 from ..data.corpora import Dataset, load_dataset, parse_source
-from ..data.extraction import fingerprint_of, make_extractor
+from ..data.extraction import fingerprint_of, make_extractor, without_added
 from ..data.imported_features import find_imported
 from ..data.splits import Split, make_splits
 from ..data.task import check_adapt
@@ -234,14 +234,15 @@ def bound_settings(
     """Every parameter of everything in use, defaults filled in.
 
     This is what a run stores: resumed or used after an update that changed a default, it
-    still is what it was.
+    still is what it was. Parameters of extractors that an update added are left out at their
+    default, so that a request of an older version is the same request.
     """
     classes: list[tuple[str, type]] = [
         (config.strategy, registry.strategy(config.strategy)),
         *((name, registry.balancer(name)) for name in config.balancers),
         *((name, registry.tracker(name)) for name in tracker_names(config, registry)),
     ]
-    bound = {name: dict(extractor.parameters) for name, extractor in extractors.items()}
+    bound = {name: dict(without_added(e, e.parameters)) for name, e in extractors.items()}
     bound |= {name: bind(cls, config.settings.get(name, {}), owner=name) for name, cls in classes}
     bound |= {f"branch.{b.modality.name}": dict(b.parameters) for b in spec.branches}
     bound["train"] = asdict(config.train)

@@ -19,13 +19,17 @@ from scipy.stats import wasserstein_distance
 
 from fusion import Recording
 from fusion.core.contracts.errors import ParameterError, RecordingError
+from fusion.core.data.extraction import fingerprint_of, make_extractor
+from fusion.plugins.corpora.demo import Demo
 from fusion.plugins.extractors.persistence import (
+    IMAGERS,
     RANGES,
     REDUCTIONS,
     Persistence,
     Reduction,
     distance_matrices,
     gudhi_diagrams,
+    persim_image,
     persistence_image,
 )
 
@@ -186,22 +190,6 @@ def test_diagrams_of_whole_clips_are_those_of_a_simplex_tree(ravdess: Path) -> N
 # ---------------------------------------------------------------- images
 
 
-def persim_image(
-    bars: np.ndarray, births: tuple[float, float], persistences: tuple[float, float], sigma: float
-) -> np.ndarray:
-    """The image by persim: its pixels are square, so in units of pixels of either axis."""
-    pixel = [(high - low) / 32 for low, high in (births, persistences)]
-    birth = (bars[:, 0] - births[0]) / pixel[0]
-    length = (bars[:, 1] - bars[:, 0]) / pixel[1]
-    imager = PersistenceImager(
-        birth_range=(0, 32), pers_range=(0, 32), pixel_size=1, weight="persistence",
-        weight_params={"n": 1}, kernel="gaussian",
-        kernel_params={"sigma": [[sigma**2, 0], [0, sigma**2]]},
-    )  # fmt: skip
-    image = imager.transform(np.stack([birth, birth + length], axis=1), skew=True)
-    return image * pixel[1]  # persim weighs by the length in pixels
-
-
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 3.0])
 def test_images_are_persims(clip: Recording, sigma: float) -> None:
     extractor = Persistence(sigma=sigma)
@@ -210,11 +198,51 @@ def test_images_are_persims(clip: Recording, sigma: float) -> None:
     assert images.shape == (6, 32, 32)
     for image, bars, ranges in zip(images, diagrams, RANGES["mel"], strict=True):
         assert len(bars) > 5
-        expected = persim_image(bars, *ranges, sigma)
+        expected = persim_image(bars, *ranges, 32, sigma)
         np.testing.assert_allclose(image, expected, atol=1e-6 * expected.max())
 
 
-def test_image_with_square_pixels_is_persims_as_it_comes() -> None:
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    count=st.integers(0, 30),
+    together=st.booleans(),
+    resolution=st.integers(1, 20),
+    sigma=st.floats(0.2, 5),
+)
+def test_images_of_random_diagrams_are_persims(
+    seed: int, count: int, together: bool, resolution: int, sigma: float
+) -> None:
+    """The two imagers agree to 1e-12 of the bars' total persistence."""
+    rng = np.random.default_rng(seed)
+    birth, length = rng.normal(0, 5, count), rng.exponential(3, count)
+    birth = np.zeros(count) if together else birth  # as in H0
+    bars = np.stack([birth, birth + length], axis=1)
+    low, high = rng.uniform(-5, 0, 2), rng.uniform(1, 10, 2)
+    options = ((low[0], high[0]), (low[1], high[1]), resolution, sigma)
+    ours, theirs = persistence_image(bars, *options), persim_image(bars, *options)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * length.sum())
+
+
+def test_a_demo_recording_by_ripser_and_persim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synthetic speech through the fast path, and through the two libraries of reference."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spoken = next(iter(Demo(None, speakers=3, clips=1).clips())).recording
+    fast, reference = Persistence(), Persistence(reduction="ripser", imager="persim")
+    ours, theirs = fast.diagrams(spoken), reference.diagrams(spoken)
+    assert all(len(bars) > 5 for bars in theirs)
+    for first, second in zip(ours, theirs, strict=True):
+        assert_same_bars(first, second)
+    expected = reference.images(theirs)
+    np.testing.assert_allclose(fast.images(theirs), expected, rtol=1e-6, atol=1e-6)  # float32
+    found, expected = fast.extract(spoken), reference.extract(spoken)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("draw", IMAGERS.values(), ids=IMAGERS)
+def test_image_with_square_pixels_is_persims_as_it_comes(draw: Callable[..., np.ndarray]) -> None:
     rng = np.random.default_rng(0)
     birth, length = rng.uniform(0, 5, 40), rng.exponential(1.0, 40)
     bars = np.stack([birth, birth + length], axis=1)
@@ -222,7 +250,7 @@ def test_image_with_square_pixels_is_persims_as_it_comes() -> None:
         birth_range=(0.0, 4.0), pers_range=(0.0, 4.0), pixel_size=0.125, weight="persistence",
         weight_params={"n": 1}, kernel_params={"sigma": [[0.0625, 0.0], [0.0, 0.0625]]},
     )  # fmt: skip
-    ours = persistence_image(bars, (0.0, 4.0), (0.0, 4.0), 32, sigma=2.0)  # 0.25 = 2 pixels
+    ours = draw(bars, (0.0, 4.0), (0.0, 4.0), 32, sigma=2.0)  # 0.25 = 2 pixels
     np.testing.assert_allclose(ours, imager.transform(bars), atol=1e-12)
 
 
@@ -369,6 +397,24 @@ def test_every_parameter_counts(clip: Recording, changed: dict[str, Any]) -> Non
     extractor = Persistence(**changed)
     image = extractor.check(extractor.extract(clip))
     assert not np.array_equal(image, Persistence().extract(clip))
+
+
+def test_the_default_imager_is_no_part_of_the_fingerprint() -> None:
+    """Features stored before the parameter was added are found again."""
+    default, named, persim = (
+        fingerprint_of(make_extractor(Persistence, given))
+        for given in ({}, {"imager": "product"}, {"imager": "persim"})
+    )
+    assert default.canonical() == named.canonical()
+    text = (
+        '"name":"persistence","parameters":{"hop":256,"max_points":400,"n_fft":1024,"n_mels":128,'
+        '"n_mfcc":20,"points":"mel","reduction":"lunes","resolution":32,"sample_rate":16000,'
+        '"sigma":1.0,"top_db":80.0,"trim_db":0.0},"shape":[6,32,32],"version":"1"}'
+    )  # as of the commit before
+    assert default.canonical().partition('},"name"')[2] == text.removeprefix('"name"')
+    assert list(default.libraries) == ["librosa", "numpy", "scipy", "soundfile", "soxr"]
+    assert persim.parameters == {**default.parameters, "imager": "persim"}
+    assert "persim" in persim.libraries
 
 
 @pytest.mark.parametrize(

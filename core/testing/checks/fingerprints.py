@@ -102,6 +102,19 @@ class FingerprintChecks(ExtractionSuite):
             "order of a set",
         )
 
+    def test_added_parameters(self) -> None:
+        """Parameters that the fingerprint lacks at their default are declared with it."""
+        declared = parameters_of(self._plugin())
+        for name, value in self._plugin().added_parameters.items():
+            require(
+                name in declared and declared[name].default == value,
+                self.where,
+                f"its `added_parameters` has {name}={value!r}",
+                expected="a parameter with its default: an array made at the default is found "
+                "under the fingerprint of before",
+                cause="a parameter that was renamed, or whose default was changed: leave it out",
+            )
+
     def test_extracting_changes_no_fingerprint(self) -> None:
         """The fingerprint after an extract is the one before."""
         extractor, (case, *_) = self.made(), self.ordinary()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -254,3 +255,28 @@ def test_identity_decides_the_fingerprint_and_settled_parameters_stay() -> None:
     assert one.parameters == {"file": "/absolute/a", "threads": 1}
     assert fingerprint_of(one) == fingerprint_of(two)
     assert fingerprint_of(one).parameters == {"file": "digest"}
+
+
+def test_a_parameter_that_was_added_is_no_part_of_the_identity_at_its_default() -> None:
+    """Features and runs of before it was added stay what they are."""
+
+    class Before(Length):
+        def __init__(self, *, factor: float = 2.0) -> None:
+            super().__init__()
+
+    class After(Length):
+        added_parameters: ClassVar = {"exact": False}
+
+        def __init__(self, *, factor: float = 2.0, exact: bool = False) -> None:
+            super().__init__()
+
+    before, after = make_extractor(Before, {}), make_extractor(After, {})
+    assert fingerprint_of(after).canonical() == fingerprint_of(before).canonical()
+    spelt_out = make_extractor(After, {"exact": "no"})
+    assert fingerprint_of(spelt_out) == fingerprint_of(before)
+    assert after.parameters == {"factor": 2.0, "exact": False}
+    other = fingerprint_of(make_extractor(After, {"exact": "yes"}))
+    assert other.parameters == {"factor": 2.0, "exact": True}
+    # What was stored before is made again by the class of now.
+    again = make_extractor(After, fingerprint_of(before).parameters)
+    assert fingerprint_of(again) == fingerprint_of(before)

@@ -1,6 +1,7 @@
 """What of an extractor is another than when a run was made, in words."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -68,3 +69,25 @@ def test_a_run_is_not_continued_with_another_source():
         check_unchanged(extractor, THEN, Path("runs/one"))
     assert "made with another reader" in caught.value.message
     assert "Put it back as it was" in caught.value.hint
+
+
+def test_a_parameter_that_was_added_has_its_default_in_a_run_without_it():
+    class Before(Extractor):
+        name = "level"
+        shape = (1,)
+
+        def __init__(self, *, parts: int = 8):
+            pass
+
+    class After(Before):
+        added_parameters: ClassVar = {"exact": False}
+
+        def __init__(self, *, parts: int = 8, exact: bool = False):
+            pass
+
+    then = stored(make_extractor(Before, {}))
+    assert changes(make_extractor(After, {}), then) == []
+    (found,) = changes(make_extractor(After, {"exact": True}), then)
+    assert (found.text, found.then, found.setting) == ("exact: false then, true here", False, True)
+    (found,) = changes(make_extractor(After, {}), stored(make_extractor(After, {"exact": True})))
+    assert (found.text, found.then) == ("exact: true then, false here", True)

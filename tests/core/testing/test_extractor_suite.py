@@ -270,6 +270,12 @@ class Unlisted(Level):
         self.shape = (8,)
 
 
+class Added(Level):
+    """A default that was changed, under the fingerprint of before."""
+
+    added_parameters: ClassVar = {"parts": 4}
+
+
 class Growing(Level):
     """Changes a parameter as it goes."""
 
@@ -379,6 +385,7 @@ WRONG = {
     Dated: ("another instance made alike has another fingerprint", "fingerprint"),
     Unlisted: ("its array is another one", "fingerprint"),
     Growing: ("another one after an extract", "extracting_changes_no_fingerprint"),
+    Added: ("`added_parameters` has parts=4", "added_parameters"),
     NoLibrary: ("needs 'sklearn_not_there'", "libraries"),
     NoBranch: ("there is no such branch", "default_branch"),
     UnfitBranch: ("in its branch 'cnn'", "default_branch"),
