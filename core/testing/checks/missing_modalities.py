@@ -139,7 +139,7 @@ class MissingModalityChecks(DeviceChecks):
         network = self.trained(case)
         inputs, present = self.inputs(case), self._some(case)
         together = self._with(network, inputs, present)
-        clips = zip(self._one_by_one(inputs), present.split(1), strict=True)
+        clips = zip(self._one_by_one(inputs), present[:, None], strict=True)
         self._check_same(
             self.at(case),
             together,

@@ -249,9 +249,8 @@ def trainer_of(
 
     The first `clips` train, the last 12 validate; `settings` change those of training.
     """
-    parts = (model.strategy, *balancers)
-    needs = from_baselines or any(part.needs_baselines for part in parts)
-    if needs and baselines is None:
+    reads = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
+    if (from_baselines or reads) and baselines is None:
         baselines = small_baselines(model.modalities, classes=model.num_classes)
     return Trainer(
         model,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """A seed of torch's generator for a while; the caller's numbers go on where they were."""
-    elsewhere = torch.cuda.is_initialized() or torch.backends.mps.is_available()
+    elsewhere = gpu() is not None
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed keeps a traceback of each call for a CUDA that may start later.
         (torch.manual_seed if elsewhere else torch.default_generator.manual_seed)(seed)
