@@ -100,8 +100,7 @@ def test_what_is_bad_is_computed_again(
     catalogue = FeatureCache(cache.root).catalogue(feature)
     (at,) = catalogue.find([keys[6]]).tolist()
     assert recordings[6].end is not None
-    assert catalogue.origin(at) == f"{recordings[6].path}#t=0.1,0.4"
-    assert catalogue.group(at) == "noise"
+    assert catalogue.label(at)[1:] == (f"{recordings[6].path}#t=0.1,0.4", "noise")
 
 
 def test_a_whole_shard_is_computed_again(

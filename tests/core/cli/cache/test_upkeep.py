@@ -79,7 +79,7 @@ def test_a_bad_item_is_named_and_repaired(root, corpus, capsys):
     before = content(root)
     shard = shards(root)[0]
     spoil(shard, 2)
-    recording = shard.origins[2].decode()
+    recording = shard.label(2).origin
     assert recording.startswith(str(corpus.parent))
     code, out, _ = said(capsys, "cache", "verify", "--cache", root)
     assert code == 1
