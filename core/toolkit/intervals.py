@@ -9,6 +9,10 @@ number of speakers. Everything here resamples or permutes whole speakers. Two th
 * The figures hold for the models as they were trained. They cover which speakers happened to
   be tested, not the luck of the training's seed; and in cross-validation the models of
   different folds share training data, which no resampling of the test speakers shows.
+
+``scipy.stats.bootstrap`` and ``permutation_test`` are what the tests compare with, and don't serve
+here: resamples in which a class is missing would make their interval nan, they draw other random
+numbers, and they take differences as unequal that differ by rounding alone.
 """
 
 from __future__ import annotations
