@@ -64,6 +64,9 @@ class Balancer(Plugin):
         validation score is then flattered. Comparisons mark it.
     control : bool
         Whether every comparison includes it, because what does not beat it is worth little.
+    checkpointed : tuple of str
+        Attributes that a resumed training needs, for :meth:`state_dict`: tensors, numbers, strings,
+        lists and dicts.
     """
 
     takes_over: ClassVar[tuple[Domain, ...]] = ()
@@ -71,6 +74,7 @@ class Balancer(Plugin):
     needs_baselines: ClassVar[bool] = False
     reads_validation: ClassVar[bool] = False
     control: ClassVar[bool] = False
+    checkpointed: ClassVar[tuple[str, ...]] = ()
 
     # -- before training ---------------------------------------------------------------
 
@@ -180,8 +184,20 @@ class Balancer(Plugin):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed training needs: tensors, numbers, strings, lists and dicts."""
-        return {}
+        """Everything a resumed training needs: tensors, numbers, strings, lists and dicts.
+
+        By default the attributes in `checkpointed`, under their names without underscores.
+        """
+        return {name.strip("_"): _copied(getattr(self, name)) for name in self.checkpointed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state_dict` returned, after :meth:`setup`."""
+        for name in self.checkpointed:
+            setattr(self, name, _copied(state[name.strip("_")]))
+
+
+def _copied(value: Any) -> Any:
+    """Copy dicts and lists, which change as a training goes on, and not what they hold."""
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value

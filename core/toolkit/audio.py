@@ -215,6 +215,38 @@ def is_silent(decibels: FloatArray) -> bool:
     return bool(decibels.max() < -99.99)
 
 
+def mel_heights(
+    recording: Recording, spectrum: Mapping[str, int], *, top_db: float, trim_db: float
+) -> FloatArray:
+    """Return the mel bands of a recording in decibels above a floor; silence has no frames.
+
+    Parameters
+    ----------
+    spectrum : mapping
+        Parameters of :func:`log_mel`.
+    top_db : float
+        The floor lies so far below the maximum of the recording, in decibels.
+    trim_db : float
+        As for :func:`trim_silence`.
+
+    Returns
+    -------
+    array
+        (n_mels, t) float32, at least 0; t = 0 for silence.
+
+    Raises
+    ------
+    RecordingError
+        If the recording can't be read.
+    """
+    decibels = log_mel(load_waveform(recording, spectrum["sample_rate"]), **spectrum)
+    if is_silent(decibels):
+        return decibels[:, :0]
+    decibels = trim_silence(decibels, trim_db)
+    heights: FloatArray = decibels - decibels.max() + np.float32(top_db)
+    return np.maximum(heights, 0, out=heights)
+
+
 @lru_cache(maxsize=8)
 def _mel_tools(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from torch import Tensor
 
@@ -48,8 +49,9 @@ class EpochMeans:
 class Curved(Balancer):
     """A balancer whose curve is the mean over each epoch of one number per modality."""
 
-    def __init__(self) -> None:
-        self.curve = EpochMeans(self.name)
+    @cached_property
+    def curve(self) -> EpochMeans:
+        return EpochMeans(self.name)
 
     def setup(self, context: Context) -> None:
         self.curve.restart()

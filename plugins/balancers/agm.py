@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -76,17 +76,15 @@ class AGM(Balancer):
     name = "agm"
     space: ClassVar[Mapping[str, Space]] = {"alpha": Uniform(0.0, 2.0)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("logits",)
+    checkpointed = ("_means", "_steps", "_factors")
 
     def __init__(self, *, alpha: float = 1.0) -> None:
         if alpha < 0:
             raise ParameterError(f"agm.alpha must be 0 or more, and is {alpha}.")
         self.alpha = alpha
-        self._means: dict[str, Tensor] = {}
-        self._steps = 0
-        self._factors: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
-        self._means = {}
+        self._means: dict[str, Tensor] = {}
         self._steps = 0
         self._factors = {m: torch.ones(()) for m in context.modalities}
 
@@ -120,14 +118,6 @@ class AGM(Balancer):
 
     def metrics(self) -> dict[str, float]:
         return {f"agm.{m}": float(factor) for m, factor in self._factors.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"means": dict(self._means), "steps": self._steps, "factors": dict(self._factors)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._means = dict(state["means"])
-        self._steps = int(state["steps"])
-        self._factors = dict(state["factors"])
 
 
 def _ratios(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

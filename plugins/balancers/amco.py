@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
 from ...core.toolkit.device import on_device
+from ...core.toolkit.ranges import check_ranges
+from ._means import mean_over
 
 _ROUNDING = 1e-5  # equal modalities have a share of one half, but for this
 
@@ -80,18 +81,13 @@ class AMCo(Balancer):
     takes_over: ClassVar[tuple[Domain, ...]] = ("logits",)
 
     def __init__(self, *, threshold: float = 0.5, eps: float = 0.3, growth: float = 0.1) -> None:
-        if not 0.5 <= threshold < 1 or eps <= 0 or growth < 0:
-            raise ParameterError(
-                "amco needs 0.5 <= threshold < 1, eps > 0 and growth >= 0; given "
-                f"threshold={threshold}, eps={eps}, growth={growth}."
-            )
+        check_ranges(self.name, "0.5 <= threshold < 1, eps > 0 and growth >= 0", locals())
         self.threshold = threshold
         self.eps = eps
         self.growth = growth
-        self._shares: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
-        self._shares = {}
+        self._shares: dict[str, Tensor] = {}
 
     def logits(self, logits: Tensor, step: Step) -> Tensor:
         shown = step.shown
@@ -130,10 +126,8 @@ def _shares(right: dict[str, Tensor], present: Tensor | None) -> dict[str, Tenso
     Where clips lack modalities, (B, M), over those that have all; 0 where none has.
     """
     total = torch.stack(list(right.values())).sum(dim=0).clamp_min(1e-12)  # (B,)
-    if present is None:
-        return {m: (p / total).mean() for m, p in right.items()}
-    whole = present.all(dim=1)  # (B,)
-    return {m: (p / total * whole).sum() / whole.sum().clamp_min(1) for m, p in right.items()}
+    whole = None if present is None else present.all(dim=1)  # (B,)
+    return {m: mean_over(p / total, whole) for m, p in right.items()}
 
 
 @hookimpl

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...core.contracts import (
-    Balancer,
-    Gradients,
-    LogUniform,
-    Space,
-    Step,
-    Uniform,
-    hookimpl,
-)
-from ...core.contracts.errors import ParameterError
+from ...core.contracts import Balancer, Gradients, LogUniform, Space, Step, Uniform, hookimpl
+from ...core.toolkit.ranges import check_ranges
 from ._curves import Curved
+from ._means import mean_over
 from ._unimodal import unimodal_losses
 
 
@@ -81,12 +73,7 @@ class ARL(Curved):
     }
 
     def __init__(self, *, gamma: float = 4.0, temperature: float = 8.0, start: int = 5) -> None:
-        if not (0 <= gamma < math.inf and 0 <= temperature < math.inf and start >= 0):
-            raise ParameterError(
-                "arl needs gamma >= 0, temperature >= 0 and start >= 0; given "
-                f"gamma={gamma}, temperature={temperature}, start={start}."
-            )
-        super().__init__()
+        check_ranges(self.name, "gamma >= 0, temperature >= 0 and start >= 0", locals())
         self.gamma = gamma
         self.temperature = temperature
         self.start = start
@@ -117,21 +104,14 @@ class ARL(Curved):
         scores = torch.stack(list(unimodal.values())).float()  # (M, B, C)
         total = len(scores)
         have = None if there is None else torch.stack([there[m] for m in unimodal])  # (M, B)
-        counts = _means(scores.abs().sum(dim=2), have)  # (M,)
+        counts = mean_over(scores.abs().sum(dim=2), have)  # (M,)
         share = (1 - counts / counts.sum().clamp_min(1e-12)) / (total - 1)
         logs = scores.log_softmax(dim=2)
-        entropy = _means((-logs.exp() * logs).sum(dim=2), have).clamp_min(1e-12)  # (M,)
+        entropy = mean_over((-logs.exp() * logs).sum(dim=2), have).clamp_min(1e-12)  # (M,)
         sureness = 1 / (entropy / entropy.sum()).clamp_min(0.6 / total)
         sureness = sureness / sureness.sum()
         weights = torch.softmax(self.temperature * share * sureness, dim=0)
         return dict(zip(unimodal, weights, strict=True))
-
-
-def _means(values: Tensor, have: Tensor | None) -> Tensor:
-    """(M, B) -> (M,), over all clips or those that `have` marks, (M, B)."""
-    if have is None:
-        return values.mean(dim=1)
-    return (values * have).sum(dim=1) / have.sum(dim=1)
 
 
 @hookimpl

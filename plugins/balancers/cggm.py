@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.contracts import Balancer, Context, Gradients, LogUniform, Space, Step, hookimpl
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 from ._curves import EpochMeans
 
 
@@ -74,23 +73,18 @@ class CGGM(Balancer):
         "rho": LogUniform(0.5, 2.0),
         "lam": LogUniform(0.01, 1.0),
     }
+    checkpointed = ("_shares", "_accuracy")
 
     def __init__(self, *, rho: float = 1.0, lam: float = 0.2, epsilon: float = 0.01) -> None:
-        if not (0 < rho < math.inf and 0 <= lam < math.inf and 0 < epsilon < math.inf):
-            raise ParameterError(
-                "cggm needs rho > 0, lam >= 0 and epsilon > 0; given "
-                f"rho={rho}, lam={lam}, epsilon={epsilon}."
-            )
+        check_ranges(self.name, "rho > 0, lam >= 0 and epsilon > 0", locals())
         self.rho = rho
         self.lam = lam
         self.epsilon = epsilon
-        self._shares: dict[str, float] = {}  # B_m of this epoch
-        self._accuracy: dict[str, float] = {}  # of the epoch before
         self._running = EpochMeans("accuracy")
 
     def setup(self, context: Context) -> None:
-        self._shares = self.shares(dict.fromkeys(context.modalities, 0.0))
-        self._accuracy = {}
+        self._shares = self.shares(dict.fromkeys(context.modalities, 0.0))  # B_m of this epoch
+        self._accuracy: dict[str, float] = {}  # of the epoch before
 
     def epoch_start(self, epoch: int) -> None:
         self._running.restart()
@@ -146,13 +140,6 @@ class CGGM(Balancer):
 
     def metrics(self) -> dict[str, float]:
         return {f"cggm.{m}": self._factor(m) for m in self._shares}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"shares": dict(self._shares), "accuracy": dict(self._accuracy)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._shares = dict(state["shares"])
-        self._accuracy = dict(state["accuracy"])
 
 
 @hookimpl

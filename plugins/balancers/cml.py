@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
 from ...core.contracts.errors import ParameterError
+from ._means import mean_over
 
 
 class CML(Balancer):
@@ -80,7 +81,7 @@ class CML(Balancer):
             logits = step.fuse(left)
             after = _confidence(logits)
             subsets.append(step.cross_entropy(logits, left))
-            rises.append(_mean((after - before).relu(), step.sees(left)))
+            rises.append(mean_over((after - before).relu(), step.sees(left)))
             self._rises[modality] = rises[-1].detach()
             before = after
         return {
@@ -97,11 +98,6 @@ class CML(Balancer):
 def _confidence(logits: Tensor) -> Tensor:
     """Class scores (B, C) -> largest probability, (B,)."""
     return logits.softmax(dim=1).amax(dim=1)
-
-
-def _mean(of: Tensor, clips: Tensor | None) -> Tensor:
-    """Mean of (B,), over all or the marked ones, (B,) bool; 0 where none is."""
-    return of.mean() if clips is None else (of * clips).sum() / clips.sum().clamp_min(1)
 
 
 @hookimpl

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Space, Step, Uniform, hookimpl
-from ...core.contracts.errors import ParameterError
 from ...core.toolkit.device import on_device
+from ...core.toolkit.ranges import check_ranges
 
 
 class ModalityDropout(Balancer):
@@ -52,8 +52,7 @@ class ModalityDropout(Balancer):
     }
 
     def __init__(self, *, p: float = 0.2) -> None:
-        if not 0 <= p < 1:
-            raise ParameterError(f"dropout needs p from 0 to below 1; given p={p}.")
+        check_ranges(self.name, "p from 0 to below 1", locals())
         self.p = p
 
     def present(self, present: Tensor, step: Step) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ from ...core.contracts import (
     Uniform,
     hookimpl,
 )
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class G2D(Balancer):
@@ -95,25 +94,19 @@ class G2D(Balancer):
         temperature: float = 1.0,
         share: float = 0.5,
     ) -> None:
-        if not (
-            0 <= logits < math.inf
-            and 0 <= embeddings < math.inf
-            and 0 < temperature < math.inf
-            and 0 <= share < 1
-        ):
-            raise ParameterError(
-                "g2d needs logits >= 0, embeddings >= 0, temperature > 0 and share from 0 to "
-                f"below 1; given logits={logits}, embeddings={embeddings}, "
-                f"temperature={temperature}, share={share}."
-            )
+        check_ranges(
+            self.name,
+            "logits >= 0, embeddings >= 0, temperature > 0 and share from 0 to below 1",
+            locals(),
+        )
         self.logits_weight = logits
         self.embeddings_weight = embeddings
         self.temperature = temperature
         self.share = share
-        self._still: dict[str, float] = {}  # last epoch in which a modality stands still
 
     def setup(self, context: Context) -> None:
         strength = {m: context.baselines[m].val_uar for m in context.modalities}
+        # The last epoch in which a modality stands still.
         self._still = self.standing(strength, context.config.epochs)
 
     def standing(self, strength: Mapping[str, float], epochs: int) -> dict[str, float]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Outputs, Space, Step, Uniform, hookimpl
-from ...core.contracts.errors import ParameterError
+from ...core.contracts.model import Part
 from ...core.contracts.training import Domain
+from ...core.toolkit.ranges import check_ranges
 from ._unimodal import unimodal_losses
 
+_PARTS: tuple[Part, Part] = ("train", "val")
 Measured = dict[str, list[float]]  # loss -> [on the training clips, on the validation clips]
 
 
@@ -65,17 +67,12 @@ class GBlend(Balancer):
     reads_validation = True
     space: ClassVar[Mapping[str, Space]] = {"floor": Uniform(0.01, 0.2)}
     takes_over: ClassVar[tuple[Domain, ...]] = ("unimodal_losses",)
+    checkpointed = ("_before", "_weights")
 
     def __init__(self, *, epochs: int = 10, floor: float = 0.05) -> None:
-        if epochs < 1 or floor <= 0:
-            raise ParameterError(
-                f"gblend needs epochs >= 1 and floor > 0; given epochs={epochs}, floor={floor}."
-            )
+        check_ranges(self.name, "epochs >= 1 and floor > 0", locals())
         self.epochs = epochs
         self.floor = floor
-        self._context: Context | None = None
-        self._before: Measured = {}
-        self._weights: dict[str, float] = {}
 
     @property
     def acts_from(self) -> int:
@@ -83,7 +80,7 @@ class GBlend(Balancer):
 
     def setup(self, context: Context) -> None:
         self._context = context
-        self._before = {}
+        self._before: Measured = {}
         alone = len(context.modalities) < 2
         names = [] if alone else ["fused", *(f"unimodal.{m}" for m in context.modalities)]
         self._weights = dict.fromkeys(names, 1.0)
@@ -97,13 +94,10 @@ class GBlend(Balancer):
         self._before = now
 
     def _measure(self) -> Measured:
-        assert self._context is not None
-        parts = [self._losses(self._context.outputs("train"))]
-        parts.append(self._losses(self._context.outputs("val")))
+        parts = [self._losses(self._context.outputs(part)) for part in _PARTS]
         return {name: [part[name] for part in parts] for name in self._weights}
 
     def _losses(self, outputs: Outputs) -> dict[str, float]:
-        assert self._context is not None
         found = {"fused": float(self._context.cross_entropy(outputs.logits, outputs.labels))}
         for m, logits in outputs.unimodal.items():
             # As in training: over the clips that have the modality.
@@ -120,13 +114,6 @@ class GBlend(Balancer):
     def metrics(self) -> dict[str, float]:
         """The weight of each loss."""
         return {f"gblend.{name.removeprefix('unimodal.')}": w for name, w in self._weights.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"before": self._before, "weights": self._weights}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._before = {name: list(pair) for name, pair in state["before"].items()}
-        self._weights = dict(state["weights"])
 
 
 def blended(before: Measured, after: Measured, floor: float) -> dict[str, float] | None:

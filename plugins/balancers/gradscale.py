@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ...core.contracts import Balancer, Context, Gradients, LogUniform, Step, Uniform, hookimpl
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 _SMALLEST = 1e-12
 
@@ -78,6 +77,7 @@ class GradScale(Balancer):
             "slows no branch."
         }
     }
+    checkpointed = ("_means", "_first", "_factors")
 
     def __init__(
         self,
@@ -88,23 +88,16 @@ class GradScale(Balancer):
         limit: float = 3.0,
         momentum: float = 0.9,
     ) -> None:
-        if scale <= 0 or alpha < 0 or limit < 1 or not 0 <= momentum < 1:
-            raise ParameterError(
-                "gradscale needs scale > 0, alpha >= 0, limit >= 1 and 0 <= momentum < 1; given "
-                f"scale={scale}, alpha={alpha}, limit={limit}, momentum={momentum}."
-            )
+        check_ranges(self.name, "scale > 0, alpha >= 0, limit >= 1 and 0 <= momentum < 1", locals())
         self.mode = mode
         self.scale = scale
         self.alpha = alpha
         self.limit = limit
         self.momentum = momentum
-        self._means: dict[str, Tensor] = {}  # of the norms, or of the probes' losses
-        self._first: dict[str, Tensor] = {}  # losses
-        self._factors: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
-        self._means.clear()
-        self._first.clear()
+        self._means: dict[str, Tensor] = {}  # of the norms, or of the probes' losses
+        self._first: dict[str, Tensor] = {}  # losses
         self._factors = {m: torch.ones(()) for m in context.modalities}
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
@@ -149,18 +142,6 @@ class GradScale(Balancer):
 
     def metrics(self) -> dict[str, float]:
         return {f"gradscale.{m}": float(factor) for m, factor in self._factors.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "means": dict(self._means),
-            "first": dict(self._first),
-            "factors": dict(self._factors),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._means = dict(state["means"])
-        self._first = dict(state["first"])
-        self._factors = dict(state["factors"])
 
 
 @hookimpl

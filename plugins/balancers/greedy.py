@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,9 @@ from ...core.contracts import (
     hookimpl,
     norm_of,
 )
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.model import along
 from ...core.contracts.training import Domain
+from ...core.toolkit.ranges import check_ranges
 
 
 class Greedy(Balancer):
@@ -86,21 +86,18 @@ class Greedy(Balancer):
     }
     takes_over: ClassVar[tuple[Domain, ...]] = ("representations",)
     separate: ClassVar[bool] = True  # others' losses are no part of the fused loss's gradient
+    checkpointed = ("_cross", "_own", "_left", "_fastest", "_means")
 
     def __init__(
         self, *, epsilon: float = 0.01, steps: int = 5, warmup: int = 1, momentum: float = 0.9
     ) -> None:
-        if epsilon < 0 or steps < 1 or warmup < 0 or not 0 <= momentum < 1:
-            raise ParameterError(
-                "greedy needs epsilon >= 0, steps >= 1, warmup >= 0 and 0 <= momentum < 1; given "
-                f"epsilon={epsilon}, steps={steps}, warmup={warmup}, momentum={momentum}."
-            )
+        check_ranges(
+            self.name, "epsilon >= 0, steps >= 1, warmup >= 0 and 0 <= momentum < 1", locals()
+        )
         self.epsilon = epsilon
         self.steps = steps
         self.warmup = warmup
         self.momentum = momentum
-        self._modalities: list[str] = []
-        self._means: dict[str, Tensor] = {}
 
     @property
     def acts_from(self) -> int:
@@ -113,7 +110,7 @@ class Greedy(Balancer):
         self._own = torch.zeros(count, device=device)  # sum of |u_m|^2 / |theta_m|^2
         self._left = torch.zeros((), dtype=torch.int64, device=device)  # rebalancing steps to go
         self._fastest = torch.zeros(count, dtype=torch.bool, device=device)  # who waits in them
-        self._means = {}
+        self._means: dict[str, Tensor] = {}
         self._measured = -1  # the step whose own gradients are counted already
 
     # Whether a step rebalances is known on the device alone: asking would wait for it.
@@ -195,20 +192,6 @@ class Greedy(Balancer):
             for m, speed, there in zip(self._modalities, speeds, known, strict=True)
             if there
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "cross": self._cross,
-            "own": self._own,
-            "left": self._left,
-            "fastest": self._fastest,
-            "means": dict(self._means),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._cross, self._own = state["cross"], state["own"]
-        self._left, self._fastest = state["left"], state["fastest"]
-        self._means = dict(state["means"])
 
 
 def _trained(step: Step, m: str) -> list[nn.Parameter]:

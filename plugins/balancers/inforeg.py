@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -19,7 +18,7 @@ from ...core.contracts import (
     hookimpl,
     norm_of,
 )
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 from ._curves import EpochMeans
 from ._scores import AHEAD, compared, ratios
 
@@ -72,26 +71,22 @@ class InfoReg(Balancer):
 
     name = "inforeg"
     space: ClassVar[Mapping[str, Space]] = {"beta": LogUniform(0.1, 10.0)}
+    checkpointed = ("_traces",)
 
     def __init__(self, *, beta: float = 0.95, growth: float = 0.05) -> None:
-        if not 0 <= beta < math.inf or not -1 < growth < math.inf:
-            raise ParameterError(
-                f"inforeg needs beta >= 0 and growth > -1; given beta={beta}, growth={growth}."
-            )
+        check_ranges(self.name, "beta >= 0 and growth > -1", locals())
         self.beta = beta
         self.growth = growth
-        self._context: Context | None = None
-        self._traces: dict[str, list[float]] = {}  # of the last two epochs, by modality
         self._running = EpochMeans("trace")
         self._curve = EpochMeans(self.name)
         self._started: dict[int, Tensor] = {}  # id of a parameter -> where its epoch began
 
     def setup(self, context: Context) -> None:
         self._context = context
-        self._traces = {m: [] for m in context.modalities}
+        # Of the last two epochs, by modality.
+        self._traces: dict[str, list[float]] = {m: [] for m in context.modalities}
 
     def epoch_start(self, epoch: int) -> None:
-        assert self._context is not None
         self._running.restart()
         self._curve.restart()
         self._started = {
@@ -131,12 +126,6 @@ class InfoReg(Balancer):
 
     def metrics(self) -> dict[str, float]:
         return self._curve.metrics()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"traces": {m: list(traces) for m, traces in self._traces.items()}}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._traces = {m: list(traces) for m, traces in state["traces"].items()}
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ from ...core.contracts import (
     inner,
     norm_of,
 )
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
+from ...core.toolkit.ranges import check_ranges
+from ._means import mean_over
 
 _GAP = "lfm.gap"
 
@@ -100,17 +101,13 @@ class LFM(Balancer):
     }
     takes_over: ClassVar[tuple[Domain, ...]] = ("fused_loss",)
     separate: ClassVar[bool] = True
+    checkpointed = ("_gap",)
 
     def __init__(self, *, start: float = 0.5, rate: float = 0.05, every: int = 10) -> None:
-        if not 0.05 <= start <= 0.95 or rate < 0 or every < 1:
-            raise ParameterError(
-                "lfm needs 0.05 <= start <= 0.95, rate >= 0 and every >= 1; given "
-                f"start={start}, rate={rate}, every={every}."
-            )
+        check_ranges(self.name, "0.05 <= start <= 0.95, rate >= 0 and every >= 1", locals())
         self.start = start
         self.rate = rate
         self.every = every
-        self._gap = torch.tensor(start)
 
     def setup(self, context: Context) -> None:
         self._gap = torch.tensor(self.start, device=context.device)
@@ -151,12 +148,6 @@ class LFM(Balancer):
     def metrics(self) -> dict[str, float]:
         return {"lfm.gap": float(self._gap)}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"gap": self._gap}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._gap = state["gap"]
-
 
 def jensen_shannon(
     logits: Mapping[str, Tensor], there: Mapping[str, Tensor] | None = None
@@ -182,7 +173,7 @@ def _of_those_there(logs: Tensor, there: Tensor) -> Tensor:
     number = there.sum(dim=0)  # (B, 1)
     parts = logs.exp() * (logs - (middle - number.log()))  # (M, B, C)
     divergence = parts.masked_fill(~there, 0.0).sum(dim=(0, 2)) / number[:, 0]  # (B,)
-    return (divergence * counted).sum() / counted.sum().clamp_min(1)
+    return mean_over(divergence, counted)
 
 
 @hookimpl

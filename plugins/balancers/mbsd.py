@@ -13,6 +13,7 @@ from torch.nn import functional
 from ...core.contracts import Balancer, Context, LogUniform, Space, Step, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
+from ._means import mean_over
 from ._unimodal import unimodal_losses
 
 
@@ -69,7 +70,6 @@ class MBSD(Balancer):
         if strength < 0:
             raise ParameterError(f"mbsd.strength must be 0 or more, and is {strength}.")
         self.strength = strength
-        self._pull = torch.zeros(())
 
     def setup(self, context: Context) -> None:
         self._pull = torch.zeros(())
@@ -100,12 +100,8 @@ def pull_of(
     """
     pairs = []
     for a, b in combinations(logits, 2):
-        pull = _pair(logits[a], logits[b], labels)  # (B,)
-        if there is None:
-            pairs.append(pull.mean())
-        else:
-            both = there[a] & there[b]
-            pairs.append((pull * both).sum() / both.sum().clamp_min(1))
+        both = None if there is None else there[a] & there[b]  # (B,)
+        pairs.append(mean_over(_pair(logits[a], logits[b], labels), both))
     return torch.stack(pairs).mean()
 
 

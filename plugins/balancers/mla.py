@@ -78,7 +78,6 @@ class MLA(Curved):
     def __init__(self, *, a: float = 0.1) -> None:
         if not 0 < a <= 1:
             raise ParameterError(f"mla.a must be above 0 and at most 1, and is {a}.")
-        super().__init__()
         self.a = a
         self._projectors: dict[str, Tensor] = {}  # layer -> (in, in)
         self._inputs: dict[str, list[Tensor]] = {}  # layer -> means of its inputs, (in)

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...core.contracts import (
-    Balancer,
-    Gradients,
-    LogUniform,
-    Space,
-    Step,
-    Uniform,
-    hookimpl,
-)
-from ...core.contracts.errors import ParameterError
+from ...core.contracts import Balancer, Gradients, LogUniform, Space, Step, Uniform, hookimpl
+from ...core.toolkit.ranges import check_ranges
 from ._curves import Curved
 from ._scores import compared, ratios
 from ._unimodal import unimodal_losses
@@ -74,12 +65,7 @@ class MLB(Curved):
     }
 
     def __init__(self, *, alpha: float = 1.5, boost: float = 2.0, gamma: float = 1.0) -> None:
-        if not (0 <= alpha < math.inf and 1 <= boost < math.inf and 0 <= gamma < math.inf):
-            raise ParameterError(
-                "mlb needs alpha >= 0, boost >= 1 and gamma >= 0; given "
-                f"alpha={alpha}, boost={boost}, gamma={gamma}."
-            )
-        super().__init__()
+        check_ranges(self.name, "alpha >= 0, boost >= 1 and gamma >= 0", locals())
         self.alpha = alpha
         self.boost = boost
         self.gamma = gamma

@@ -8,16 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...core.contracts import (
-    Balancer,
-    Gradients,
-    Space,
-    Step,
-    Uniform,
-    hookimpl,
-    inner,
-    norm_of,
-)
+from ...core.contracts import Balancer, Gradients, Space, Step, Uniform, hookimpl, inner, norm_of
 from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
 from ._curves import Curved
@@ -26,7 +17,7 @@ from ._unimodal import unimodal_losses
 _STATIONARY = 1e-5  # a joined gradient shorter than this share of its parts is rounding error
 
 
-class MMPareto(Curved):
+class MMPareto(Curved):  # the curve: weight of the fused loss, 0.5 while nothing conflicts
     """Joins each branch's gradients of the fused and of its own loss, minding their conflicts.
 
     Every branch m learns from l(f) and from l(f_m); their gradients g and u are joined as
@@ -81,7 +72,6 @@ class MMPareto(Curved):
     def __init__(self, *, boost: float = 1.5) -> None:
         if boost <= 0:
             raise ParameterError(f"mmpareto.boost must be above 0, and is {boost}.")
-        super().__init__()  # the curve: weight of the fused loss, 0.5 while nothing conflicts
         self.boost = boost
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:

@@ -77,7 +77,6 @@ class OGMGE(Curved):
                 "ogm_ge needs alpha >= 0, start >= 1, and end 0 or not before start; given "
                 f"alpha={alpha}, start={start}, end={end}."
             )
-        super().__init__()
         self.alpha = alpha
         self.start = start
         self.end = end

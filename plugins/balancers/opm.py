@@ -11,6 +11,7 @@ from torch import Tensor
 from ...core.contracts import Balancer, Context, Space, Step, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.toolkit.device import on_device
+from ...core.toolkit.ranges import check_ranges
 from ._scores import compared
 
 _ROUNDING = 1e-5  # a lead this small is none: the rate jumps from 0 to q_base there
@@ -79,11 +80,9 @@ class OPM(Balancer):
         warmup: int = 5,
         unit: Literal["entry", "clip"] = "entry",
     ) -> None:
-        if not 0 < q_base < 1 or lam < 0 or not 0 <= p_exe <= 1 or warmup < 0:
-            raise ParameterError(
-                "opm needs 0 < q_base < 1, lam >= 0, 0 <= p_exe <= 1 and warmup >= 0; given "
-                f"q_base={q_base}, lam={lam}, p_exe={p_exe}, warmup={warmup}."
-            )
+        check_ranges(
+            self.name, "0 < q_base < 1, lam >= 0, 0 <= p_exe <= 1 and warmup >= 0", locals()
+        )
         if q_base * (1 + lam) >= 1:
             raise ParameterError(
                 "opm.q_base * (1 + opm.lam) is the highest rate and must be below 1; given "
@@ -97,7 +96,6 @@ class OPM(Balancer):
         self.p_exe = p_exe
         self.warmup = warmup
         self.unit = unit
-        self._rates: dict[str, Tensor] = {}
 
     @property
     def acts_from(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from ...core.contracts import (
     hookimpl,
     right_probability,
 )
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class PMR(Balancer):
@@ -72,21 +72,16 @@ class PMR(Balancer):
 
     name = "pmr"
     space: ClassVar[Mapping[str, Space]] = {"alpha": LogUniform(0.1, 5.0)}
+    checkpointed = ("_prototypes", "_weights")
 
     def __init__(self, *, alpha: float = 1.0, momentum: float = 0.2) -> None:
-        if alpha < 0 or not 0 <= momentum < 1:
-            raise ParameterError(
-                f"pmr needs alpha >= 0 and 0 <= momentum < 1; given alpha={alpha}, "
-                f"momentum={momentum}."
-            )
+        check_ranges(self.name, "alpha >= 0 and 0 <= momentum < 1", locals())
         self.alpha = alpha
         self.momentum = momentum
-        self._prototypes: dict[str, Tensor] = {}  # (C, D) each
-        self._weights: dict[str, Tensor] = {}
 
     def setup(self, context: Context) -> None:
         self._context = context
-        self._prototypes = {}
+        self._prototypes: dict[str, Tensor] = {}  # (C, D) each
         self._weights = {m: torch.zeros(()) for m in context.modalities}
 
     def epoch_start(self, epoch: int) -> None:
@@ -121,13 +116,6 @@ class PMR(Balancer):
 
     def metrics(self) -> dict[str, float]:
         return {f"pmr.{m}": float(weight) for m, weight in self._weights.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"prototypes": dict(self._prototypes), "weights": dict(self._weights)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._prototypes = dict(state["prototypes"])
-        self._weights = dict(state["weights"])
 
 
 def prototypes(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:

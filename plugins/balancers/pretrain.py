@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ...core.contracts import (
-    Balancer,
-    Context,
-    Gradients,
-    LogUniform,
-    Space,
-    Stage,
-    Step,
-    hookimpl,
-)
+from ...core.contracts import Balancer, Context, Gradients, LogUniform, Space, Stage, Step, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
+from ...core.toolkit.ranges import check_ranges
 from ._unimodal import unimodal_losses
 
 
@@ -84,11 +75,7 @@ class Pretrain(Balancer):
         share: float = 0.5,
         branch: float = 0.1,
     ) -> None:
-        if not 0 < share < 1 or not 0 < branch < math.inf:
-            raise ParameterError(
-                "pretrain needs share between 0 and 1 and branch > 0; given "
-                f"share={share}, branch={branch}."
-            )
+        check_ranges(self.name, "share between 0 and 1 and branch > 0", locals())
         self.source = source
         self.share = share
         self.branch = branch

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...core.contracts import Balancer, Context, LogInteger, Outputs, Space, Uniform, hookimpl
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.model import Part
+from ...core.toolkit.ranges import check_ranges
 
 _PARTS: tuple[Part, Part] = ("train", "val")
 
@@ -79,23 +79,16 @@ class Relearn(Balancer):
         "every": LogInteger(5, 40),
         "strength": Uniform(0.5, 6.0),
     }
+    checkpointed = ("_initial", "_done", "_weights")
 
     def __init__(
         self, *, every: int = 20, times: int = 3, strength: float = 3.0, seed: int = 0
     ) -> None:
-        if every < 1 or times < 0 or strength < 0 or seed < 0:
-            raise ParameterError(
-                "relearn needs every >= 1, times >= 0, strength >= 0 and seed >= 0; given "
-                f"every={every}, times={times}, strength={strength}, seed={seed}."
-            )
+        check_ranges(self.name, "every >= 1, times >= 0, strength >= 0 and seed >= 0", locals())
         self.every = every
         self.times = times
         self.strength = strength
         self.seed = seed
-        self._context: Context | None = None
-        self._initial: dict[str, list[Tensor]] = {}
-        self._done = 0
-        self._weights: dict[str, float] = {}
 
     @property
     def acts_from(self) -> int:
@@ -110,11 +103,9 @@ class Relearn(Balancer):
         self._weights = dict.fromkeys(context.modalities, 0.0)
 
     def _parameters(self, m: str) -> list[nn.Parameter]:
-        assert self._context is not None
         return list(self._context.model.branches[m].parameters())
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        assert self._context is not None
         last = epoch >= self._context.config.epochs
         if last or epoch % self.every or self._done >= self.times or len(self._initial) < 2:
             return
@@ -126,7 +117,6 @@ class Relearn(Balancer):
             self._move(m, self._weights[m])
 
     def _purity(self, outputs: Outputs, m: str) -> float:
-        assert self._context is not None
         classes = self._context.model.num_classes
         embeddings = outputs.rows(m, outputs.embeddings[m]).cpu().numpy().astype(np.float64)
         labels = outputs.rows(m, outputs.labels).cpu().numpy()
@@ -141,14 +131,6 @@ class Relearn(Balancer):
     def metrics(self) -> dict[str, float]:
         """How far each branch went back at the last diagnosis, in [0, 1]."""
         return {f"relearn.{m}": weight for m, weight in self._weights.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"initial": self._initial, "done": self._done, "weights": dict(self._weights)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._initial = {m: list(tensors) for m, tensors in state["initial"].items()}
-        self._done = state["done"]
-        self._weights = dict(state["weights"])
 
 
 def clusters(embeddings: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[np.int64]:

@@ -70,7 +70,6 @@ class SMV(Balancer):
         if start < 0:
             raise ParameterError(f"smv.start must be 0 or more, and is {start}.")
         self.start = start
-        self._means: dict[str, float] = {}
 
     @property
     def acts_from(self) -> int:
@@ -78,7 +77,7 @@ class SMV(Balancer):
 
     def setup(self, context: Context) -> None:
         self._context = context
-        self._means = {}
+        self._means: dict[str, float] = {}
 
     def clips(self, clips: Clips, epoch: int) -> Clips:
         names = self._context.modalities

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.contracts import Balancer, LogUniform, Space, Step, hookimpl
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class UMT(Balancer):
@@ -53,8 +52,7 @@ class UMT(Balancer):
     space: ClassVar[Mapping[str, Space]] = {"weight": LogUniform(0.01, 100.0)}
 
     def __init__(self, *, weight: float = 1.0) -> None:
-        if not 0 <= weight < math.inf:
-            raise ParameterError(f"umt needs weight >= 0; given weight={weight}.")
+        check_ranges(self.name, "weight >= 0", locals())
         self.weight = weight
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:

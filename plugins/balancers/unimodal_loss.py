@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
 from ...core.contracts import Balancer, LogUniform, Space, Step, hookimpl
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 from ._unimodal import unimodal_losses
 
 
@@ -51,8 +50,7 @@ class UnimodalLoss(Balancer):
     space: ClassVar[Mapping[str, Space]] = {"gamma": LogUniform(0.1, 10.0)}
 
     def __init__(self, *, gamma: float = 1.0) -> None:
-        if not 0 <= gamma < math.inf:
-            raise ParameterError(f"unimodal_loss needs gamma >= 0; given gamma={gamma}.")
+        check_ranges(self.name, "gamma >= 0", locals())
         self.gamma = gamma
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:

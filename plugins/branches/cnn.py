@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 _SMALLEST = 1e-4  # variance under the root, whose slope is infinite at 0
 
@@ -78,12 +79,11 @@ class CNN(Branch):
         pooling: Literal["mean", "statistics"] = "mean",
     ) -> None:
         super().__init__(shape, dim)
-        if min(blocks, channels, max_channels) < 1 or growth <= 0 or not 0 <= dropout < 1:
-            raise ParameterError(
-                "cnn needs blocks, channels and max_channels >= 1, growth > 0 and dropout in "
-                f"[0, 1); given blocks={blocks}, channels={channels}, max_channels={max_channels}, "
-                f"growth={growth}, dropout={dropout}."
-            )
+        check_ranges(
+            self.name,
+            "blocks, channels and max_channels >= 1, growth > 0 and dropout in [0, 1)",
+            locals(),
+        )
         if stem_stride not in (1, 2):
             raise ParameterError(f"cnn.stem_stride must be 1 or 2, and is {stem_stride}.")
         if not 1 <= shrink <= min(shape[1:]):

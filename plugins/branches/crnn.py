@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class CRNN(Branch):
@@ -88,13 +89,11 @@ class CRNN(Branch):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(shape, dim)
-        if min(blocks, channels, max_channels, hidden, layers) < 1 or time_halvings < 0:
-            raise ParameterError(
-                "crnn needs blocks, channels, max_channels, hidden and layers >= 1 and "
-                f"time_halvings >= 0; given blocks={blocks}, channels={channels}, "
-                f"max_channels={max_channels}, hidden={hidden}, layers={layers}, "
-                f"time_halvings={time_halvings}."
-            )
+        check_ranges(
+            self.name,
+            "blocks, channels, max_channels, hidden and layers >= 1 and time_halvings >= 0",
+            locals(),
+        )
         if not 0 <= dropout < 1:
             raise ParameterError(f"crnn.dropout must be in [0, 1), and is {dropout}.")
         self.flatten = frequency == "flatten"

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class MLP(Branch):
@@ -61,11 +62,7 @@ class MLP(Branch):
         normalise: bool = False,
     ) -> None:
         super().__init__(shape, dim)
-        if hidden < 1 or not 0 <= dropout < 1 or not 0 <= input_dropout < 1:
-            raise ParameterError(
-                "mlp needs hidden >= 1, and dropout and input_dropout in [0, 1); given "
-                f"hidden={hidden}, dropout={dropout}, input_dropout={input_dropout}."
-            )
+        check_ranges(self.name, "hidden >= 1, and dropout and input_dropout in [0, 1)", locals())
         if shrink != 1 and (len(shape) < 2 or not 1 <= shrink <= min(shape[-2:])):
             raise ParameterError(
                 f"mlp.shrink={shrink} does not fit arrays of shape {shape}: it needs two axes of "

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 _AUTO_TOKENS = 128  # the patch size chosen by itself leaves at most so many tokens
 _MOST_TOKENS = 4096  # attention is quadratic: beyond this a batch fits nowhere
@@ -105,12 +106,8 @@ class Transformer(Branch):
         self.embed = nn.Linear(width, dim)
 
     def _check(self, width: int, heads: int, layers: int, dropout: float) -> None:
-        if min(self.patch, width, heads, layers) < 1 or not 0 <= dropout < 1:
-            raise ParameterError(
-                "transformer needs patch, width, heads and layers >= 1 and dropout in [0, 1); "
-                f"given patch={self.patch}, width={width}, heads={heads}, layers={layers}, "
-                f"dropout={dropout}."
-            )
+        given = locals() | {"patch": self.patch}
+        check_ranges(self.name, "patch, width, heads and layers >= 1 and dropout in [0, 1)", given)
         if width % heads:
             raise ParameterError(
                 "transformer.width must be a multiple of transformer.heads, and is "

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core.contracts.data import Clip, Corpus, Recording
-from ...core.contracts.errors import ParameterError, StorageError
+from ...core.contracts.errors import StorageError
 from ...core.contracts.hooks import hookimpl
 from ...core.toolkit.emotions import SHARED
+from ...core.toolkit.ranges import check_ranges
 from ._voice import RATE, Delivery, Voice, speak
 
 
@@ -80,11 +81,7 @@ class Demo(Corpus):
         self, path: Path | None, *, speakers: int = 16, clips: int = 5, seed: int = 0
     ) -> None:
         super().__init__(path)
-        if speakers < 3 or clips < 1 or seed < 0:
-            raise ParameterError(
-                "demo needs speakers >= 3, clips >= 1 and seed >= 0; given "
-                f"speakers={speakers}, clips={clips}, seed={seed}."
-            )
+        check_ranges(self.name, "speakers >= 3, clips >= 1 and seed >= 0", locals())
         self.speakers = speakers
         self.clips_each = clips
         self.seed = seed

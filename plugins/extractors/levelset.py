@@ -11,7 +11,8 @@ import numpy.typing as npt
 from ...core.contracts.data import Extractor, Panel, Recording
 from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
-from ...core.toolkit.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
+from ...core.toolkit.audio import check_spectrum, mel_heights
+from ...core.toolkit.ranges import check_ranges
 
 Single = npt.NDArray[np.float32]
 
@@ -109,11 +110,7 @@ class LevelSet(Extractor):
     ) -> None:
         self.spectrum = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}
         check_spectrum(self.name, self.spectrum)
-        if top_db <= 0 or trim_db < 0:
-            raise ParameterError(
-                f"levelset needs top_db > 0 and trim_db >= 0; given top_db={top_db}, "
-                f"trim_db={trim_db}."
-            )
+        check_ranges(self.name, "top_db > 0 and trim_db >= 0", locals())
         for name, bands in (("surface_bands", surface_bands), ("level_bands", level_bands)):
             if not 1 <= bands <= n_mels:
                 raise ParameterError(
@@ -166,10 +163,10 @@ class LevelSet(Extractor):
         """
         panels: list[Panel] = []
         try:
-            heights = self.heights(recording) if recording else self._no_heights()
+            heights = self.heights(recording) if recording else None
         except RecordingError:
-            heights = self._no_heights()
-        if heights.size:
+            heights = None
+        if heights is not None and heights.size:
             draw = {
                 "surface": self._surface_panels,
                 "levels": self._level_panels,
@@ -184,16 +181,7 @@ class LevelSet(Extractor):
 
     def heights(self, recording: Recording) -> Single:
         """Return the surface, (n_mels, t) float32 decibels above the floor; silence has t = 0."""
-        waveform = load_waveform(recording, self.spectrum["sample_rate"])
-        decibels = log_mel(waveform, **self.spectrum)
-        if is_silent(decibels):
-            return self._no_heights()
-        decibels = trim_silence(decibels, self.trim_db)
-        heights: Single = decibels - decibels.max() + np.float32(self.top_db)
-        return np.maximum(heights, 0, out=heights)
-
-    def _no_heights(self) -> Single:
-        return np.empty((self.spectrum["n_mels"], 0), np.float32)
+        return mel_heights(recording, self.spectrum, top_db=self.top_db, trim_db=self.trim_db)
 
     def _surface_panels(self, heights: Single) -> list[Panel]:
         from ._cubical import image_peaks

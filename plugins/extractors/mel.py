@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.contracts.data import Extractor, Recording
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.hooks import hookimpl
 from ...core.toolkit.audio import (
     check_spectrum,
@@ -18,6 +17,7 @@ from ...core.toolkit.audio import (
     log_mel,
     trim_silence,
 )
+from ...core.toolkit.ranges import check_ranges
 
 FULL_SCALE_DB = 40.0  # power of a mel band for loud speech near full scale; reference of "fixed"
 
@@ -80,11 +80,7 @@ class Mel(Extractor):
             "fmin": fmin, "fmax": fmax,
         }  # fmt: skip
         check_spectrum(self.name, self.spectrum)
-        if frames < 1 or top_db <= 0 or trim_db < 0:
-            raise ParameterError(
-                f"mel needs frames >= 1, top_db > 0 and trim_db >= 0; given frames={frames}, "
-                f"top_db={top_db}, trim_db={trim_db}."
-            )
+        check_ranges(self.name, "frames >= 1, top_db > 0 and trim_db >= 0", locals())
         self.top_db = top_db
         self.ref = ref
         self.trim_db = trim_db

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.contracts.data import Extractor, Recording
-from ...core.contracts.errors import ParameterError
 from ...core.contracts.hooks import hookimpl
 from ...core.toolkit.audio import check_spectrum, fit_frames, load_waveform, log_mel
+from ...core.toolkit.ranges import check_ranges
 
 
 class MFCC(Extractor):
@@ -51,11 +51,7 @@ class MFCC(Extractor):
     ) -> None:
         self.spectrum = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}
         check_spectrum(self.name, self.spectrum)
-        if not 1 <= n_mfcc <= n_mels or frames < 1:
-            raise ParameterError(
-                f"mfcc needs 1 <= n_mfcc <= n_mels and frames >= 1; given n_mfcc={n_mfcc}, "
-                f"n_mels={n_mels}, frames={frames}."
-            )
+        check_ranges(self.name, "1 <= n_mfcc <= n_mels and frames >= 1", locals())
         self.shape = (1, n_mfcc, frames)
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ...core.contracts.data import Extractor, Panel, Recording, default_panels
 from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
-from ...core.toolkit.audio import check_spectrum, is_silent, load_waveform, log_mel, trim_silence
+from ...core.toolkit.audio import check_spectrum, mel_heights
+from ...core.toolkit.ranges import check_ranges
 
 Floats = npt.NDArray[np.float64]
 Reduction = Literal["lunes", "gudhi", "ripser"]
@@ -133,12 +134,11 @@ class Persistence(Extractor):
         check_spectrum(self.name, self.spectrum)
         if points == "mfcc" and not 1 <= n_mfcc <= n_mels:
             raise ParameterError(f"persistence.n_mfcc must be 1 to {n_mels}, and is {n_mfcc}.")
-        if top_db <= 0 or trim_db < 0 or max_points < 2 or resolution < 1 or sigma <= 0:
-            raise ParameterError(
-                "persistence needs top_db > 0, trim_db >= 0, max_points >= 2, resolution >= 1 and "
-                f"sigma > 0; given top_db={top_db}, trim_db={trim_db}, max_points={max_points}, "
-                f"resolution={resolution}, sigma={sigma}."
-            )
+        check_ranges(
+            self.name,
+            "top_db > 0, trim_db >= 0, max_points >= 2, resolution >= 1 and sigma > 0",
+            locals(),
+        )
         self.top_db = top_db
         self.trim_db = trim_db
         self.points = points
@@ -196,17 +196,11 @@ class Persistence(Extractor):
 
     def frames(self, recording: Recording) -> Floats:
         """The points, (t, bands) float64: at least 0, where 0 is the floor. Silence has none."""
-        waveform = load_waveform(recording, self.spectrum["sample_rate"])
-        decibels = log_mel(waveform, **self.spectrum)
-        if is_silent(decibels):
-            return np.empty((0, self.spectrum["n_mels"]))
-        decibels = trim_silence(decibels, self.trim_db)
-        frames: Floats = np.maximum(decibels - decibels.max() + self.top_db, 0).T.astype(
-            np.float64, order="C"
-        )
+        heights = mel_heights(recording, self.spectrum, top_db=self.top_db, trim_db=self.trim_db)
+        frames: Floats = heights.T.astype(np.float64, order="C")
         if len(frames) > self.max_points:
             frames = frames[np.linspace(0, len(frames) - 1, self.max_points).round().astype(int)]
-        if self.points == "mfcc":
+        if self.points == "mfcc" and len(frames):
             import scipy.fft
 
             frames = scipy.fft.dct(frames, axis=1, norm="ortho")[:, : self.n_mfcc]

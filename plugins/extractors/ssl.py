@@ -15,6 +15,7 @@ from ...core.contracts.errors import ParameterError, PluginError, RecordingError
 from ...core.contracts.hooks import hookimpl
 from ...core.toolkit.audio import fit_frames, load_waveform
 from ...core.toolkit.optional import required
+from ...core.toolkit.ranges import check_ranges
 from ._speech_models import ModelFolder, find_model
 
 if TYPE_CHECKING:
@@ -83,10 +84,7 @@ class SSL(Extractor):
         device: Literal["auto", "cpu", "cuda"] = "auto",
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
     ) -> None:
-        if frames < 1 or batch < 1:
-            raise ParameterError(
-                f"ssl needs frames >= 1 and batch >= 1; given frames={frames}, batch={batch}."
-            )
+        check_ranges(self.name, "frames >= 1 and batch >= 1", locals())
         _check_installed()
         self.folder = find_model(model, owner="ssl.model")
         self.layer = _layer(layer, self.folder)

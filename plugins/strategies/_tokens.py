@@ -134,14 +134,19 @@ def check_sizes(name: str, *, width: int, heads: int, dropout: float, **sizes: i
     ParameterError
         Naming the strategy `name` and the parameter.
     """
-    for parameter, value in {"width": width, "heads": heads, **sizes}.items():
-        if value < 1:
-            raise ParameterError(f"{name}.{parameter} must be 1 or more, and is {value}.")
+    check_counts(name, width=width, heads=heads, **sizes)
     if width % heads:
         raise ParameterError(
             f"{name}.width must be a multiple of {name}.heads, and is {width} with {heads} heads."
         )
     check_dropout(name, dropout)
+
+
+def check_counts(name: str, **counts: int) -> None:
+    """Refuse counts and sizes below 1."""
+    for parameter, value in counts.items():
+        if value < 1:
+            raise ParameterError(f"{name}.{parameter} must be 1 or more, and is {value}.")
 
 
 def check_dropout(name: str, dropout: float) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ...core.contracts import LogInteger, Strategy, Uniform, equal_dims, hookimpl
 from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class Attention(Strategy):
@@ -75,11 +76,7 @@ class Attention(Strategy):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(dims, num_classes)
-        if min(layers, heads, hidden) < 1 or not 0 <= dropout < 1:
-            raise ParameterError(
-                "attention needs layers, heads and hidden >= 1 and 0 <= dropout < 1; given "
-                f"layers={layers}, heads={heads}, hidden={hidden}, dropout={dropout}."
-            )
+        check_ranges(self.name, "layers, heads and hidden >= 1 and 0 <= dropout < 1", locals())
         dim = equal_dims(dims, self.name)
         if dim % heads:
             possible = ", ".join(str(h) for h in range(1, dim + 1) if dim % h == 0)

@@ -89,14 +89,9 @@ class Bottleneck(Strategy):
     ) -> None:
         super().__init__(dims, num_classes)
         check_sizes(
-            self.name,
-            width=width,
-            heads=heads,
-            dropout=dropout,
-            layers=layers,
-            bottlenecks=bottlenecks,
-            max_tokens=max_tokens,
-        )
+            self.name, width=width, heads=heads, dropout=dropout,
+            layers=layers, bottlenecks=bottlenecks, max_tokens=max_tokens,
+        )  # fmt: skip
         if not 0 <= exchanges < layers:
             raise ParameterError(
                 f"bottleneck.exchanges must be from 0 to layers - 1, and is {exchanges} with "

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, Uniform, hookimpl
-from ...core.contracts.errors import ParameterError
-from ._tokens import capped, check_dropout, resize, with_grid
+from ._tokens import capped, check_counts, check_dropout, resize, with_grid
 
 
 class Early(Strategy):
@@ -77,13 +76,7 @@ class Early(Strategy):
         dropout: float = 0.2,
     ) -> None:
         super().__init__(dims, num_classes)
-        for parameter, value in (
-            ("channels", channels),
-            ("blocks", blocks),
-            ("max_cells", max_cells),
-        ):
-            if value < 1:
-                raise ParameterError(f"early.{parameter} must be 1 or more, and is {value}.")
+        check_counts(self.name, channels=channels, blocks=blocks, max_cells=max_cells)
         check_dropout(self.name, dropout)
         self.order = list(dims)
         self.max_cells = max_cells

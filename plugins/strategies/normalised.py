@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import LogInteger, Strategy, Uniform, hookimpl
-from ...core.contracts.errors import ParameterError
+from ...core.toolkit.ranges import check_ranges
 
 
 class Normalised(Strategy):
@@ -56,11 +56,7 @@ class Normalised(Strategy):
         self, dims: dict[str, int], num_classes: int, *, hidden: int = 64, dropout: float = 0.3
     ) -> None:
         super().__init__(dims, num_classes)
-        if hidden < 1 or not 0 <= dropout < 1:
-            raise ParameterError(
-                f"normalised needs hidden >= 1 and 0 <= dropout < 1; given hidden={hidden}, "
-                f"dropout={dropout}."
-            )
+        check_ranges(self.name, "hidden >= 1 and 0 <= dropout < 1", locals())
         self.norms = nn.ModuleDict({m: nn.BatchNorm1d(d, affine=False) for m, d in dims.items()})
         self.head = nn.Sequential(
             nn.Linear(sum(dims.values()), hidden, bias=False),  # the normalisation has one
