@@ -20,6 +20,12 @@ def listed_packages():
     return set(config["options"]["packages"].split())
 
 
+def data_files():
+    """What the code needs beside itself: templates."""
+    files = (p for top in ("core", "plugins", "cache") for p in (ROOT / top).rglob("*"))
+    return {p for p in files if p.suffix in (".j2", ".css")}
+
+
 def test_every_package_folder_is_listed():
     folders = {
         ".".join(["fusion", *init.parent.relative_to(ROOT).parts])
@@ -45,6 +51,17 @@ def test_every_built_in_plugin_has_its_entry_point():
         if not p.name.startswith("_")
     }
     assert points == files
+
+
+def test_every_data_file_is_listed():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = {
+        path
+        for package, pattern in config["options.package_data"].items()
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+    }
+    assert data_files() | {ROOT / "py.typed"} == listed
 
 
 def test_nothing_is_imported_under_two_names():
@@ -127,6 +144,6 @@ def test_the_wheel_holds_everything(tmp_path):
         f"fusion/{p.relative_to(ROOT)}"
         for top in ("core", "plugins", "cache")
         for p in (ROOT / top).rglob("*.py")
-    }
+    } | {f"fusion/{p.relative_to(ROOT)}" for p in data_files()}
     assert own | {f"fusion/{file}" for file in ROOT_FILES} <= names
     assert {n.split("/")[0] for n in names} <= {"fusion", "modal_fusion-0.1.0.dist-info"}

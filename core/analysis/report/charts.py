@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
 from ...toolkit.intervals import Interval
 from ...toolkit.metrics import Floats
-from .drawing import GRID, HEIGHT, INK, MUTED, WIDTH, Mark, draw
-from .markup import Html, readable
+from .drawing import GRID, HEIGHT, INK, MUTED, WIDTH, Mark, draw, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def over_epochs(
     level: tuple[float, str] | None = None,
     marked: Sequence[int] = (),
     limits: tuple[float | None, float | None] | None = None,
-) -> Html:
+) -> Markup:
     """Lines over epochs: the mean of the folds, and for solid ones a band from the lowest to
     the highest.
 
@@ -138,7 +138,9 @@ def _logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def interval_bars(rows: Sequence[tuple[str, Interval, str]], *, chance: float, label: str) -> Html:
+def interval_bars(
+    rows: Sequence[tuple[str, Interval, str]], *, chance: float, label: str
+) -> Markup:
     """A score of each model with its interval, one below the other; per cent.
 
     Parameters
@@ -177,7 +179,7 @@ def dot_rows(
     *,
     label: str,
     x: str,
-) -> Html:
+) -> Markup:
     """Several scores of each row as dots on a line; per cent.
 
     Parameters
@@ -206,7 +208,7 @@ def dot_rows(
     return draw(paint, label=label, width=1.15 * WIDTH, height=52 + 15 * max(3, len(names)))
 
 
-def reliability(bins: Floats, *, colour: str, label: str) -> Html:
+def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
     """Accuracy over confidence: a dot of the size of its bin, the diagonal where both agree.
 
     Parameters
@@ -231,7 +233,7 @@ def reliability(bins: Floats, *, colour: str, label: str) -> Html:
 
 def scattered(
     groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, diagonal: bool, label: str
-) -> Html:
+) -> Markup:
     """Points, (n, 2) each; all points of a group are one path, which keeps the page small."""
 
     def paint(axes: Axes) -> None:
@@ -258,7 +260,7 @@ def scattered(
     return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
 
 
-def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Html:
+def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
     """Draw intervals, (n, 2) each, as horizontal lines one above the other: a barcode."""
 
     def paint(axes: Axes) -> None:
@@ -284,7 +286,7 @@ def curves(
     y: str,
     label: str,
     lines: Sequence[tuple[Mark, Floats]] = (),
-) -> Html:
+) -> Markup:
     """Draw values over their index, (n,) each.
 
     Parameters
@@ -319,7 +321,7 @@ def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: 
         axes.update_datalim(ends.reshape(-1, 2))
 
 
-def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Html:
+def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Markup:
     """A figure of each layer, from the input on, (layers,) each."""
 
     def paint(axes: Axes) -> None:
