@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -234,26 +234,48 @@ def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
 def scattered(
     groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, diagonal: bool, label: str
 ) -> Markup:
-    """Points, (n, 2) each; all points of a group are one path, which keeps the page small."""
+    """Points, (n, 2) each."""
 
     def paint(axes: Axes) -> None:
-        from matplotlib.patches import PathPatch
-        from matplotlib.path import Path
-
         for mark, points in groups:
-            if len(points):
-                # Lines of no length with round ends.
-                dots = Path(np.repeat(points, 2, axis=0), [Path.MOVETO, Path.LINETO] * len(points))
-                axes.add_patch(
-                    PathPatch(dots, facecolor="none", edgecolor=mark.colour, linewidth=3.2,
-                              capstyle="round", alpha=0.6)
-                )  # fmt: skip
-                axes.update_datalim(points)
+            _dots(axes, points, mark)
         axes.autoscale_view()
         if diagonal:
             low, high = axes.get_ylim()
             axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle="-.")
             axes.set_ylim(low, high)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+
+    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+
+
+def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
+    """Draw persistence diagrams, (n, 2) birth and death each, as persim lays them out.
+
+    Both axes have one scale and one range, the diagonal is where nothing lives, and what never
+    ends lies on a line near the top.
+    """
+
+    def paint(axes: Axes) -> None:
+        from persim import plot_diagrams
+
+        bars = [pairs for _, pairs in groups] or [np.empty((0, 2))]
+        ends = np.concatenate(bars)
+        finite = ends[np.isfinite(ends)]
+        low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
+        plot_diagrams(
+            bars,
+            xy_range=None if high > low else [low - 1, low + 1] * 2,  # persim needs some width
+            colormap={},  # a style of its own would undo the page's
+            legend=False,
+            ax=axes,
+        )
+        for line in axes.lines:
+            line.set(color=MUTED, linewidth=1, linestyle="-.")
+        for dots, (mark, _) in zip(list(axes.collections), groups, strict=False):
+            _dots(axes, np.asarray(dots.get_offsets()), mark)
+            dots.remove()
         axes.set_xlabel(x)
         axes.set_ylabel(y)
 
@@ -307,7 +329,14 @@ def curves(
     return draw(paint, label=label, width=WIDTH, height=0.75 * HEIGHT)
 
 
-def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: float) -> None:
+def _dots(axes: Axes, points: Floats, mark: Mark) -> None:
+    """Draw points, (n, 2), as lines of no length with round ends."""
+    ends = np.stack([points, points], axis=1)  # (n, 2, 2)
+    _segments(axes, ends, mark, linewidth=3.2, alpha=0.6, capstyle="round")
+
+
+def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: float,
+              capstyle: Literal["butt", "round"] = "butt") -> None:  # fmt: skip
     """Draw straight lines, (n, 2, 2) their ends' x and y, as one path: the page stays small."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -316,7 +345,7 @@ def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: 
         path = Path(ends.reshape(-1, 2), [Path.MOVETO, Path.LINETO] * len(ends))
         axes.add_patch(
             PathPatch(path, facecolor="none", edgecolor=mark.colour, linewidth=linewidth,
-                      capstyle="butt", alpha=alpha)
+                      capstyle=capstyle, alpha=alpha)
         )  # fmt: skip
         axes.update_datalim(ends.reshape(-1, 2))
 

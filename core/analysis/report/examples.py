@@ -14,7 +14,7 @@ from ....cache import FeatureCache, Fingerprint
 from ...contracts import Clip, Extractor
 from ...contracts.data import Panel, default_panels
 from ...contracts.errors import FusionError
-from .charts import barcode, curves, scattered
+from .charts import barcode, curves, diagrams, scattered
 from .drawing import Mark, series_colour
 from .page import Figure, Image
 from .run_data import ReadRun
@@ -156,6 +156,8 @@ def _figure(panel: Panel, marks: Mapping[str, Mark], label: str) -> Figure:
     groups = [(marks[n], np.asarray(a, dtype=np.float64)) for n, a in panel.data.items()]
     if panel.kind == "points":
         drawn = scattered(groups, x=panel.x, y=panel.y, diagonal=panel.diagonal, label=label)
+    elif panel.kind == "diagram":
+        drawn = diagrams(groups, x=panel.x, y=panel.y, label=label)
     elif panel.kind == "bars":
         drawn = barcode(groups, x=panel.x, y=panel.y, label=label)
     else:

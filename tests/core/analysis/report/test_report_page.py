@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +16,8 @@ from report_runs import NASTY, write_run
 
 from fusion import Clip, Extractor, Recording
 from fusion.core.analysis.report import compare_reports, write_report
-from fusion.core.analysis.report.drawing import Mark, draw, with_own_ids
+from fusion.core.analysis.report.charts import diagrams
+from fusion.core.analysis.report.drawing import Mark, draw, series_colour, with_own_ids
 from fusion.core.analysis.report.examples import example
 from fusion.core.analysis.report.page import Figure, environment
 from fusion.core.analysis.report.run_data import read_run
@@ -312,7 +315,7 @@ def test_every_marker_has_a_swatch(macros):
 @pytest.mark.parametrize(
     "kind, shapes",
     [("image", [(3,)]), ("image", [(3, 3), (3, 3)]), ("points", [(3, 3)]), ("curve", [(3, 1)]),
-     ("bars", [(3, 2), (4, 3)]), ("film", [(3,)])],
+     ("bars", [(3, 2), (4, 3)]), ("diagram", [(3, 3)]), ("film", [(3,)])],
 )  # fmt: skip
 def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
     with pytest.raises(PluginError, match="can't hold arrays"):
@@ -322,7 +325,7 @@ def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
 @pytest.mark.parametrize(
     "kind, data, marks",
     [("image", (3, 3), (2, 3)), ("curve", (5,), (2, 2)), ("curve", (5,), (3,)),
-     ("points", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
+     ("points", (4, 2), (1, 2)), ("diagram", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
 )  # fmt: skip
 def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
     with pytest.raises(PluginError, match="can't have marks of the shapes"):
@@ -345,6 +348,52 @@ def test_marks_and_barcodes_are_drawn(macros):
     assert page.count('class="panel wide"') == 2 and page.count('class="marked"') == 1
     assert re.findall(r"</svg>(\w+)</li>", page) == ["low", "none"]  # the curve has no name
     assert page.count("var(--c0, #777)") >= 2 and page.count("var(--c2, #777)") >= 1
+
+
+ENDLESS = np.array([[0.0, 2.0], [1.0, np.inf]])
+
+
+def drawn_diagrams(*pairs):
+    groups = [(Mark(series_colour(i)), np.array(p).reshape(-1, 2)) for i, p in enumerate(pairs)]
+    return diagrams(groups, x="birth", y="death (dB)", label="d")
+
+
+def test_a_persistence_diagram_is_drawn_by_persim(monkeypatch):
+    """In the colours of the page, a path for each diagram, the same bytes each time."""
+    import matplotlib
+    import persim
+
+    settings = dict(matplotlib.rcParams)
+    svg = drawn_diagrams(ENDLESS, [[0, 1], [0.5, 1.5], [1, 4]])
+    assert drawn_diagrams(ENDLESS, [[0, 1], [0.5, 1.5], [1, 4]]) == svg
+    assert dict(matplotlib.rcParams) == settings
+    Checked(svg)
+    assert "var(--c0" in svg and "var(--c1" in svg and "death (dB)" in svg
+    strokes = re.findall(r'<path d="([^"]*)" [^>]*stroke: var\(--c(\d)', svg)
+    assert [(path.count("M"), colour) for path, colour in strokes] == [(2, "0"), (3, "1")]
+    # Two lines besides: the diagonal, and what never ends.
+    assert len(re.findall("stroke: var\\(--muted", svg)) == 2
+    assert len(re.findall("stroke: var\\(--muted", drawn_diagrams([[0, 1]]))) == 1
+    given = []
+    monkeypatch.setattr(persim, "plot_diagrams", lambda bars, **_: given.append(bars))
+    drawn_diagrams(ENDLESS)
+    assert given[0][0].tolist() == ENDLESS.tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("pairs", [[], [[]], [[[0, np.inf]]], [[[2, 2]], []]])
+def test_a_diagram_without_a_range_is_drawn(pairs):
+    Checked(drawn_diagrams(*pairs))
+
+
+def test_importing_the_report_imports_no_drawing():
+    """persim takes as long to import as a page to draw: it is, where a panel is a diagram."""
+    code = (
+        "import sys, fusion.core.analysis.report, fusion.plugins.extractors.persistence; "
+        "sys.exit(' '.join({'persim', 'matplotlib', 'jinja2'} & set(sys.modules)) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 class Named(Extractor):
