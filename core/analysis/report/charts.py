@@ -23,15 +23,12 @@ class Line:
 
     Attributes
     ----------
-    name : str
-        What the legend calls it.
     mark : Mark
         How it is drawn.
     folds : sequence of array
         (E, 2) epoch and value of each fold; folds may have stopped at different epochs.
     """
 
-    name: str
     mark: Mark
     folds: Sequence[Floats]
 

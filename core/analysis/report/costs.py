@@ -14,7 +14,7 @@ from .run_data import ReadRun, Record
 
 
 def cost(run: ReadRun) -> list[list[str]]:
-    """Time, size and memory of each model's trainings, a row for each model that has some."""
+    """Return rows of models: time, size and memory of their trainings."""
     rows = []
     for model in (FUSED, *run.modalities, CONTROL):
         trainings = [Training(fold, model) for fold in range(run.folds)]
@@ -38,13 +38,13 @@ def cost(run: ReadRun) -> list[list[str]]:
 
 
 def clips(run: ReadRun, data: RunData) -> list[list[str]]:
-    """Who is trained on, who chooses, who is tested: clips, speakers, and clips of each class."""
+    """Return rows of parts of the split: clips, speakers, and clips of each class."""
     rows = []
     for fold, split in enumerate(data.splits):
         for part, size in split.describe(data.clips).items():
             counts = Counter(data.clips[i].label for i in getattr(split, part))
             name = f"fold {fold}, {part}" if run.folds > 1 else part
-            sizes = (size["clips"], size["speakers"], *(counts[name] for name in run.classes))
+            sizes = (size["clips"], size["speakers"], *(counts[label] for label in run.classes))
             rows.append([name, *map(str, sizes)])
     return rows
 
@@ -56,7 +56,7 @@ _SHARES = ("zeros", "nan")
 
 
 def inputs(run: ReadRun) -> list[list[str]]:
-    """Statistics of what goes into the branches, over the training clips of the first fold."""
+    """Return rows of statistics of the branches' inputs, over training clips of the first fold."""
     names = _stages(run)
     return [
         [f"{modality}, {names[stage]}", *_figures(statistics)]
@@ -67,7 +67,7 @@ def inputs(run: ReadRun) -> list[list[str]]:
 
 
 def channels(run: ReadRun, extractors: Mapping[str, Extractor]) -> dict[str, list[list[str]]]:
-    """The same of each channel, for the modalities that have some."""
+    """Return the rows of :func:`inputs` for each channel, of the modalities that have some."""
     found: dict[str, list[list[str]]] = {}
     for modality, stages in _inputs(run).items():
         known = extractors[modality].channels if modality in extractors else ()

@@ -19,17 +19,17 @@ Marks = list[tuple[str, Mark]]
 
 
 def scores(run: ReadRun) -> list[Figure]:
-    """UAR over the epochs: of the fused model, and of each modality alone and within it."""
+    """Draw UAR over the epochs: the fused model, and each modality alone and within it."""
     return _panels(run, "uar", y="UAR (%)", scale=100, level=(1 / len(run.classes), "guessing"))
 
 
 def losses(run: ReadRun) -> list[Figure]:
-    """The same of the loss."""
+    """Draw the loss over the epochs, of the models of :func:`scores`."""
     return _panels(run, "loss", y="loss")
 
 
 def marks(run: ReadRun) -> Marks:
-    """The legend of both."""
+    """Return the legend of :func:`scores` and :func:`losses`."""
     within = "fused model, or the modality's branch inside it" if run.modalities else "fused model"
     return [
         ("validation", Mark(INK)),
@@ -40,7 +40,7 @@ def marks(run: ReadRun) -> Marks:
 
 
 def has_start(run: ReadRun) -> bool:
-    """Whether the fused model has an epoch 0: the modalities as trained alone."""
+    """Return whether the fused model has an epoch 0: the modalities as trained alone."""
     return any("start" in run.summaries.get(Training(f, FUSED), {}) for f in range(run.folds))
 
 
@@ -80,7 +80,6 @@ def _train_and_val(run: ReadRun, score: str, model: str, suffix: str = "") -> li
     """Training broken, validation solid; those of the fused model's probes end in a modality."""
     return [
         Line(
-            f"{model} {part}",
             line_of(model, run.modalities, dashes),
             _present(run.records(model), f"{part}_{score}{suffix}"),
         )
@@ -157,12 +156,12 @@ _MOST_OTHERS = 8
 
 
 def inside(run: ReadRun) -> list[Figure]:
-    """Entropies, gradients, steps, embeddings and weights over the epochs of the fused model."""
+    """Draw what the fused model's records hold of entropies, gradients, embeddings and weights."""
     return _recorded(run, _RECORDED)
 
 
 def balancers(run: ReadRun) -> list[Figure]:
-    """Whatever else was recorded: what balancers say of themselves."""
+    """Draw the records under other names: those that balancers make of themselves."""
     known = {record.metric for record in _RECORDED} | _NO_FIGURE
     keys = [key for fold in run.records(FUSED) for record in fold for key in record]
     metrics = dict.fromkeys(_without_modality(key, run.modalities) for key in keys)
@@ -171,20 +170,20 @@ def balancers(run: ReadRun) -> list[Figure]:
 
 
 def inside_marks(run: ReadRun) -> Marks:
-    """The legend of both."""
+    """Return the legend of :func:`inside` and :func:`balancers`."""
     names = {"fused model": FUSED, **{m: m for m in run.modalities}}
     return [(name, line_of(model, run.modalities)) for name, model in names.items()]
 
 
 def _recorded(run: ReadRun, wanted: Iterable[_Recorded]) -> list[Figure]:
-    """One figure for each that was recorded."""
+    """Draw a figure for each metric that was recorded."""
     names = {"": FUSED, **{f".{m}": m for m in run.modalities}}
     figures = []
     for one in wanted:
         found = {
             name: _present(run.records(FUSED), one.metric + end) for end, name in names.items()
         }
-        lines = [Line(n, line_of(n, run.modalities), folds) for n, folds in found.items() if folds]
+        lines = [Line(line_of(n, run.modalities), folds) for n, folds in found.items() if folds]
         if not lines:
             continue
         drawn = over_epochs(
@@ -211,7 +210,7 @@ LAYER_MARKS: Marks = [("first epoch", _FIRST), ("last epoch", _LAST)]
 
 
 def layers(run: ReadRun) -> list[Figure]:
-    """Gradients along the depth of each branch, of the first fold: early and at the end."""
+    """Draw gradients along the depth of each branch of the first fold, early and at the end."""
     records = run.records(FUSED)
     held = [r["layers"] for r in (records[0] if records else []) if r.get("layers")]
     if not held:

@@ -121,13 +121,13 @@ def uar_by_corpus(answers: Answers, model: str) -> dict[str, float]:
 
 
 def stands_for_chosen(run: ReadRun) -> str:
-    """The model that validation chose in every fold; empty where it differs between folds."""
+    """Return the model that validation chose in every fold; empty where folds differ."""
     chosen = {fold.chosen for fold in run.selection.folds} if run.selection else set()
     return chosen.pop() if len(chosen) == 1 else ""
 
 
 def disagreements(run: ReadRun, answers: Answers) -> list[list[str]]:
-    """Who is right where the modalities disagree, and about all clips."""
+    """Return rows of who is right where the modalities disagree, and about all clips."""
     models, total = (FUSED, ENSEMBLE, CHOSEN), len(answers.said.targets)
     every = Pattern("all clips", total, {m: int(answers.right(m).sum()) for m in models})
     return [
@@ -138,13 +138,13 @@ def disagreements(run: ReadRun, answers: Answers) -> list[list[str]]:
 
 
 def gains(run: ReadRun, answers: Answers) -> Floats:
-    """What each speaker gains by fusion, (S,) UAR, speakers in sorted order."""
+    """Return what each speaker gains by fusion, (S,) UAR, speakers in sorted order."""
     single, fused = (uar_by_speaker(answers.said, m) for m in (run.results.best_single, FUSED))
     return fused - single
 
 
 def speakers(run: ReadRun, answers: Answers) -> Markup:
-    """Scores of each speaker, who gains most on top; of many those at either end."""
+    """Draw the scores of each speaker, who gains most on top; of many those at either end."""
     names = np.unique(answers.said.speakers)
     shown = np.argsort(-gains(run, answers), kind="stable")
     if len(shown) > 2 * ENDS:
@@ -159,19 +159,19 @@ def speakers(run: ReadRun, answers: Answers) -> Markup:
 
 
 def speaker_marks(run: ReadRun) -> list[tuple[str, Mark]]:
-    """The legend of that figure."""
+    """Return the legend of :func:`speakers`."""
     return [(m, dot_of(m, run.modalities)) for m in (run.results.best_single, FUSED)]
 
 
 def corpora(run: ReadRun, answers: Answers) -> list[list[str]]:
-    """How many clips each corpus has, and the models' scores on them."""
+    """Return rows of corpora: how many clips each has, and the models' scores on them."""
     by_model = [uar_by_corpus(answers, m) for m in run.models]
     clips = Counter(answers.corpora.tolist())
     return [[c, str(clips[c]), *(percent(uar[c]) for uar in by_model)] for c in by_model[0]]
 
 
 def calibrated(run: ReadRun, answers: Answers) -> dict[str, float]:
-    """The models whose calibration is shown, and their expected calibration errors."""
+    """Return the models whose calibration is shown, with their expected calibration errors."""
     chosen = [] if stands_for_chosen(run) else [CHOSEN]
     return {
         m: float(expected_calibration_error(answers.probabilities[m], answers.said.targets, BINS))
@@ -180,7 +180,7 @@ def calibrated(run: ReadRun, answers: Answers) -> dict[str, float]:
 
 
 def calibration(run: ReadRun, answers: Answers) -> list[list[str]]:
-    """Calibration error, mean confidence, share of right answers and log loss of each model."""
+    """Return rows of models: ECE, mean confidence, share of right answers, log loss."""
     rows = []
     for m, error in calibrated(run, answers).items():
         given = answers.probabilities[m]
@@ -190,7 +190,7 @@ def calibration(run: ReadRun, answers: Answers) -> list[list[str]]:
 
 
 def diagrams(run: ReadRun, answers: Answers) -> list[Figure]:
-    """Reliability of each model."""
+    """Draw the reliability of each model."""
     figures = []
     for m, error in calibrated(run, answers).items():
         drawn = reliability(

@@ -63,30 +63,26 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def comparison_page(runs: Runs) -> str:
-    """The HTML of the comparison."""
+    """Return the HTML of the comparison."""
     pairs, apart = differences(runs)
+    marks = {name: Mark(series_colour(number)) for number, name in enumerate(runs)}
     return render(
         "comparison.html.j2",
         runs=runs,
         cautions=lambda run: cautions(run.info, run.results),
-        bars=score_bars(runs),
+        bars=score_bars(runs, marks),
         pairs=pairs,
         apart=apart,
-        learning=learning(runs),
-        marks=[(name, Mark(colour)) for name, colour in _colours(runs).items()],
+        learning=learning(runs, marks),
+        marks=list(marks.items()),
         settings=settings(runs),
     )
 
 
-def _colours(runs: Runs) -> dict[str, str]:
-    return {name: series_colour(number) for number, name in enumerate(runs)}
-
-
-def score_bars(runs: Runs) -> Markup:
-    """UAR of what each run says most about."""
-    colours = _colours(runs)
+def score_bars(runs: Runs, marks: Mapping[str, Mark]) -> Markup:
+    """Draw the UAR of each run's best single modality, fused model and model handed out."""
     bars = [
-        (f"{name}: {model}", run.results.model(model).uar, colours[name])
+        (f"{name}: {model}", run.results.model(model).uar, marks[name].colour)
         for name, run in runs.items()
         for model in dict.fromkeys((run.results.best_single, FUSED, CHOSEN))
     ]
@@ -95,43 +91,40 @@ def score_bars(runs: Runs) -> Markup:
 
 
 def differences(runs: Runs) -> tuple[dict[str, Comparison], list[str]]:
-    """The fused models, paired, where two runs were tested on the same clips; and which weren't."""
+    """Compare the fused models of two runs on the same test clips; name the pairs on others."""
     names = list(runs)
     found: dict[str, Comparison] = {}
     apart: list[str] = []
     for a, b in ((a, b) for i, b in enumerate(names) for a in names[i + 1 :]):
-        one, other = _said(runs[a]), _said(runs[b])
-        if one is None or other is None or not _same_clips(one, other, runs[a], runs[b]):
+        said = [run.answers.said for run in (runs[a], runs[b]) if run.answers]
+        if runs[a].classes != runs[b].classes or not _same_clips(said):
             apart.append(f"{a} and {b}")
             continue
         for model in (FUSED, CHOSEN):
-            counts = (said.confusions(model) for said in (one, other))
+            counts = (answers.confusions(model) for answers in said)
             found[f"{a} minus {b}: {model}"] = paired_comparison(*counts)
     return found, apart
 
 
-def _said(run: ReadRun) -> Said | None:
-    return run.answers.said if run.answers else None
-
-
-def _same_clips(one: Said, other: Said, a: ReadRun, b: ReadRun) -> bool:
-    if a.classes != b.classes or one.clips != other.clips:
+def _same_clips(said: Sequence[Said]) -> bool:
+    if len(said) < 2 or said[0].clips != said[1].clips:
         return False
     # Other labels for the same clips: another question.
-    truth, others = (said.confusions(FUSED).sum(axis=-1) for said in (one, other))
-    return np.array_equal(truth, others)
+    return np.array_equal(*(answers.confusions(FUSED).sum(axis=-1) for answers in said))
 
 
-def learning(runs: Runs) -> list[Figure]:
-    """The fused model of each run over its epochs."""
-    colours, figures = _colours(runs), []
+def learning(runs: Runs, marks: Mapping[str, Mark]) -> list[Figure]:
+    """Draw the fused model of each run over its epochs."""
+    figures = []
     for metric, title, y, scale in (
         ("val_uar", "validation", "UAR (%)", 100.0),
         ("train_uar", "training", "UAR (%)", 100.0),
         ("val_loss", "validation", "loss", 1.0),
     ):
-        each = {name: [series(r, metric) for r in run.records(FUSED)] for name, run in runs.items()}
-        lines = [Line(name, Mark(colours[name]), folds) for name, folds in each.items()]
+        lines = [
+            Line(mark, [series(records, metric) for records in runs[name].records(FUSED)])
+            for name, mark in marks.items()
+        ]
         if drawable := [line for line in lines if line]:
             label = f"{y} of the fused models over the epochs, {title}"
             drawn = over_epochs(drawable, label=label, y=y, scale=scale)
@@ -140,7 +133,7 @@ def learning(runs: Runs) -> list[Figure]:
 
 
 def settings(runs: Runs) -> list[list[str]]:
-    """The settings in which the runs differ."""
+    """List the settings in which the runs differ."""
     flat = [dict(_flat(run.info["config"])) for run in runs.values()]
     keys = sorted({key for values in flat for key in values})
     rows = [[key, *(values.get(key, "") for values in flat)] for key in keys]
