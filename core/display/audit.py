@@ -16,7 +16,7 @@ from ..runs.outcome.results import interval_text
 from ..runs.plan import Plan
 from ..workflows.audit import AuditObserver, PlannedAudit
 from ..workflows.audit_results import Audit, Column, flattery_sentence, remarks
-from .run import Display, new_console
+from .run import Display, new_console, new_table
 
 
 class AuditDisplay(Display, AuditObserver):
@@ -64,8 +64,7 @@ def print_audit(audit: Audit, out: Path) -> None:
 def _table(audit: Audit) -> Table:
     columns = audit.columns
     title = ", ".join(filter(None, ("UAR (%) by model and split", task_name(audit.adapt))))
-    table = Table(title=title, title_justify="left", box=None,
-                  pad_edge=False, header_style="bold", title_style="")  # fmt: skip
+    table = new_table(title)
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column.split, justify="right", no_wrap=True)

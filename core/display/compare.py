@@ -17,7 +17,7 @@ from ..workflows.compare import CompareObserver
 from ..workflows.comparison import Comparisons, Row
 from ..workflows.comparison_tables import by_score, matrix, percent, sentences, tested
 from ..workflows.grid import Cell, PlannedGrid, Request
-from .run import Display, new_console
+from .run import Display, new_console, new_table
 
 _LISTED = 12  # cells in the table; all of them are in table.md
 _BAR = "models"
@@ -122,8 +122,7 @@ def _detail(found: Comparisons, rows: list[Row]) -> Table:
 
 
 def _table(title: str, header: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False,
-                  header_style="bold", title_style="")  # fmt: skip
+    table = new_table(title)
     for i, name in enumerate(header):
         # Folded where a terminal is narrow: a figure that is cut short is another figure.
         table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")

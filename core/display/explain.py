@@ -14,7 +14,7 @@ from ..analysis.explain.clips import ClipExplanation, ClipPart
 from ..analysis.explain.groups import Group
 from ..analysis.explain.summary import Contribution, Explanation, Spread
 from ..runs.outcome.results import interval_text
-from .run import new_console
+from .run import new_console, new_table
 
 _HINT = (
     "Parts that say the same share what is written here: leaving one out costs little while "
@@ -49,8 +49,7 @@ _PARTS = {"test": "test", "val": "validation"}
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False,
-                  header_style="bold", title_style="")  # fmt: skip
+    table = new_table(title)
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")

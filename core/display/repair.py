@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from ..analysis.diagnosis import Diagnosis
@@ -15,7 +14,7 @@ from ..runs.execution.jobs import FUSED, Training
 from ..runs.outcome.results import comparison_text, interval_text
 from ..workflows.repair import Repair, RepairObserver, Step
 from .findings import one_line
-from .run import Display, new_console, print_result
+from .run import Display, new_console, new_table, print_result
 
 
 class RepairDisplay(Display, RepairObserver):
@@ -54,8 +53,7 @@ class RepairDisplay(Display, RepairObserver):
 def print_repair(done: Repair) -> None:
     """Every step, what is handed out, and its test."""
     console = new_console()
-    table = Table(title="Validation UAR (%), means over folds", title_justify="left", box=None,
-                  pad_edge=False, header_style="bold", title_style="")  # fmt: skip
+    table = new_table("Validation UAR (%), means over folds")
     table.add_column("step")
     for name in done.steps[0].val_uar:
         table.add_column(name, justify="right")

@@ -241,6 +241,12 @@ def new_console() -> Console:
     return console
 
 
+def new_table(title: str) -> Table:
+    """Return a table without lines, under its title."""
+    return Table(title=title, title_justify="left", box=None, pad_edge=False,
+                 header_style="bold", title_style="")  # fmt: skip
+
+
 def print_result(result: RunResult) -> None:
     """The table, the comparisons, the verdict, and what to do next."""
     console = new_console()
@@ -288,8 +294,7 @@ def _findings(result: RunResult) -> Sequence[Finding]:
 
 def _table(result: RunResult) -> Table:
     found = result_table(result.results, result.info, result.path)
-    table = Table(title=found.title, title_justify="left", box=None, pad_edge=False,
-                  header_style="bold", title_style="")  # fmt: skip
+    table = new_table(found.title)
     for number, name in enumerate(found.header):
         table.add_column(name, justify="right" if number else "left")
     for number, row in enumerate(found.rows):

@@ -78,10 +78,8 @@ def over_epochs(
         if limits:
             axes.set_ylim(*limits)
         _whole_epochs(axes, lines)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label)
+    return draw(paint, label=label, x="epoch", y=y)
 
 
 def _paint_line(axes: Axes, line: Line, scale: float) -> None:
@@ -164,10 +162,10 @@ def interval_bars(
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 115)
         axes.set_xticks(range(0, 101, 20))
-        axes.set_xlabel("UAR (%)")
         axes.grid(visible=False, axis="y")
 
-    return draw(paint, label=label, width=1.15 * WIDTH, height=52 + 27 * len(rows))
+    size = {"width": 1.15 * WIDTH, "height": 52 + 27 * len(rows)}
+    return draw(paint, label=label, x="UAR (%)", **size)
 
 
 def dot_rows(
@@ -199,10 +197,10 @@ def dot_rows(
         axes.set_yticks(range(len(names)), [readable(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(-3, 103)
-        axes.set_xlabel(x)
         axes.tick_params(axis="y", labelsize=10)
 
-    return draw(paint, label=label, width=1.15 * WIDTH, height=52 + 15 * max(3, len(names)))
+    size = {"width": 1.15 * WIDTH, "height": 52 + 15 * max(3, len(names))}
+    return draw(paint, label=label, x=x, **size)
 
 
 def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
@@ -222,10 +220,8 @@ def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
                      zorder=3)  # fmt: skip
         axes.set_xlim(0, 103)
         axes.set_ylim(-3, 103)
-        axes.set_xlabel("confidence (%)")
-        axes.set_ylabel("right (%)")
 
-    return draw(paint, label=label, width=0.8 * WIDTH, height=HEIGHT)
+    return draw(paint, label=label, x="confidence (%)", y="right (%)", width=0.8 * WIDTH)
 
 
 def scattered(
@@ -241,10 +237,8 @@ def scattered(
             low, high = axes.get_ylim()
             axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle="-.")
             axes.set_ylim(low, high)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+    return draw(paint, label=label, x=x, y=y, width=0.5 * WIDTH, height=0.5 * WIDTH)
 
 
 def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
@@ -273,10 +267,8 @@ def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: st
         for dots, (mark, _) in zip(list(axes.collections), groups, strict=False):
             _dots(axes, np.asarray(dots.get_offsets()), mark)
             dots.remove()
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+    return draw(paint, label=label, x=x, y=y, width=0.5 * WIDTH, height=0.5 * WIDTH)
 
 
 def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
@@ -292,10 +284,8 @@ def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str
         axes.autoscale_view()
         axes.set_ylim(0, max(below, 1))
         axes.set_yticks([])
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+    return draw(paint, label=label, x=x, y=y, width=0.5 * WIDTH, height=0.5 * WIDTH)
 
 
 def curves(
@@ -320,10 +310,8 @@ def curves(
             _segments(axes, ends, mark, linewidth=1.6, alpha=0.8)
         for mark, values in groups:
             axes.plot(values, color=mark.colour, linewidth=1.2)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label, width=WIDTH, height=0.75 * HEIGHT)
+    return draw(paint, label=label, x=x, y=y, height=0.75 * HEIGHT)
 
 
 def _dots(axes: Axes, points: Floats, mark: Mark) -> None:
@@ -359,6 +347,5 @@ def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Markup:
         if all((values > 0).all() for _, values in lines):
             _logarithmic(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_xlabel("layer, from the input on")
 
-    return draw(paint, label=label, height=0.8 * HEIGHT)
+    return draw(paint, label=label, x="layer, from the input on", height=0.8 * HEIGHT)

@@ -141,6 +141,8 @@ def draw(
     paint: Callable[[Axes], None],
     *,
     label: str,
+    x: str = "",
+    y: str = "",
     width: float = WIDTH,
     height: float = HEIGHT,
 ) -> Markup:
@@ -152,6 +154,8 @@ def draw(
         Draws into the axes.
     label : str
         What it shows, for those who can't see it.
+    x, y : str
+        What the axes mean.
     width, height : float
         In pixels, where the page has room for it.
     """
@@ -166,6 +170,7 @@ def draw(
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
         paint(axes)
+        axes.set(xlabel=x, ylabel=y)
         # Laid out here and now: left to savefig, everything would be drawn twice.
         figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
         figure.set_layout_engine("none")

@@ -45,13 +45,13 @@ class View(NamedTuple):
 
 
 def views(run: ReadRun, extractors: Mapping[str, Extractor]) -> list[View]:
-    """Pictures of the features of a few test clips, one modality after the other."""
+    """Draw the features of a few test clips, one modality after the other."""
     chosen = chosen_clips(run)
     return [_view(run, m, extractors.get(m), chosen) for m in run.modalities]
 
 
 def recordings_are_gone(run: ReadRun) -> bool:
-    """Whether a clip that is shown is not where it was."""
+    """Return whether a clip that is shown is not where it was."""
     assert run.data is not None
     return any(not run.data.clips[i].recording.path.exists() for i in chosen_clips(run))
 
@@ -89,10 +89,9 @@ def _view(run: ReadRun, modality: str, extractor: Extractor | None, chosen: Sequ
         if fault:
             notes[f"Its own pictures could not be made: {fault}"] = True
     if all(len(panels) == 1 for _, panels in found):
-        return View(modality, [_alone(clip, *panels, modality) for clip, panels in found],
-                    notes=list(notes))  # fmt: skip
-    examples = [example(clip, panels, modality) for clip, panels in found]
-    return View(modality, examples=examples, notes=list(notes))
+        row = [_alone(clip, panels[0], modality) for clip, panels in found]
+        return View(modality, row, notes=list(notes))
+    return View(modality, (), [example(*each, modality) for each in found], list(notes))
 
 
 def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> Array:
@@ -111,7 +110,7 @@ def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> Array:
 
 
 def _panels(extractor: Extractor, array: Array, clip: Clip) -> tuple[list[Panel], str]:
-    """The pictures of a clip; the extractor's fault, where its own could not be made."""
+    """Return the pictures of a clip, and the extractor's fault where its own can't be made."""
     recording = clip.recording if clip.recording.path.exists() else None
     try:
         return extractor.panels(array, recording), ""
@@ -129,14 +128,14 @@ class _Unknown(Extractor):
 
 
 def _alone(clip: Clip, panel: Panel, modality: str) -> Figure:
-    """The picture of a clip that stands beside those of others."""
+    """Draw the one picture of a clip, to stand beside those of other clips."""
     figure = _figure(panel, _marks([panel]), f"{modality} of {clip.label}, {clip.name}")
     notes = (*figure.notes, f"{clip.corpus}/{clip.name}")
     return figure._replace(title=f"{panel.title} {clip.label}".strip(), notes=notes)
 
 
 def example(clip: Clip, panels: Sequence[Panel], modality: str) -> Example:
-    """The pictures of a clip; of many the first."""
+    """Draw the pictures of a clip; of many the first."""
     shown = panels if len(panels) <= _MOST_PANELS else panels[: _MOST_PANELS - 1]
     marks, label = _marks(shown), f"{modality} of {clip.label}, {clip.name}"
     figures = [_figure(panel, marks, f"{panel.title or modality}: {label}") for panel in shown]
@@ -153,16 +152,17 @@ def _marks(panels: Sequence[Panel]) -> dict[str, Mark]:
 def _figure(panel: Panel, marks: Mapping[str, Mark], label: str) -> Figure:
     if panel.kind == "image":
         return _image(panel, label)
-    groups = [(marks[n], np.asarray(a, dtype=np.float64)) for n, a in panel.data.items()]
+    groups, lines = (
+        [(marks[n], np.asarray(a, dtype=np.float64)) for n, a in arrays.items()]
+        for arrays in (panel.data, panel.marks)
+    )
     if panel.kind == "points":
         drawn = scattered(groups, x=panel.x, y=panel.y, diagonal=panel.diagonal, label=label)
-    elif panel.kind == "diagram":
-        drawn = diagrams(groups, x=panel.x, y=panel.y, label=label)
-    elif panel.kind == "bars":
-        drawn = barcode(groups, x=panel.x, y=panel.y, label=label)
-    else:
-        lines = [(marks[n], np.asarray(a, dtype=np.float64)) for n, a in panel.marks.items()]
+    elif panel.kind == "curve":
         drawn = curves(groups, x=panel.x, y=panel.y, label=label, lines=lines)
+    else:
+        chart = {"diagram": diagrams, "bars": barcode}[panel.kind]
+        drawn = chart(groups, x=panel.x, y=panel.y, label=label)
     return Figure(panel.title, drawn, wide=panel.kind == "curve")
 
 

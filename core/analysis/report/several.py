@@ -101,8 +101,8 @@ def differences(runs: Runs) -> tuple[dict[str, Comparison], list[str]]:
             apart.append(f"{a} and {b}")
             continue
         for model in (FUSED, CHOSEN):
-            counts = (answers.confusions(model) for answers in said)
-            found[f"{a} minus {b}: {model}"] = paired_comparison(*counts)
+            one, other = (answers.confusions(model) for answers in said)
+            found[f"{a} minus {b}: {model}"] = paired_comparison(one, other)
     return found, apart
 
 
