@@ -164,8 +164,8 @@ def interval_bars(
         axes.set_xticks(range(0, 101, 20))
         axes.grid(visible=False, axis="y")
 
-    size = {"width": 1.15 * WIDTH, "height": 52 + 27 * len(rows)}
-    return draw(paint, label=label, x="UAR (%)", **size)
+    height = 52 + 27 * len(rows)
+    return draw(paint, label=label, x="UAR (%)", width=1.15 * WIDTH, height=height)
 
 
 def dot_rows(
@@ -199,8 +199,8 @@ def dot_rows(
         axes.set_xlim(-3, 103)
         axes.tick_params(axis="y", labelsize=10)
 
-    size = {"width": 1.15 * WIDTH, "height": 52 + 15 * max(3, len(names))}
-    return draw(paint, label=label, x=x, **size)
+    height = 52 + 15 * max(3, len(names))
+    return draw(paint, label=label, x=x, width=1.15 * WIDTH, height=height)
 
 
 def reliability(bins: Floats, *, colour: str, label: str) -> Markup:

@@ -54,6 +54,7 @@ def environment() -> Environment:
         autoescape=True,
         loader=PackageLoader(__package__),
         undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
     for text in (contents, gravest_first, percent, number, seconds, interval_text, p_text, points):
         made.filters[text.__name__] = text

@@ -67,6 +67,7 @@ def checked(path):
     html = path.read_text(encoding="utf-8")
     page = Checked(html)
     assert len(set(page.ids)) == len(page.ids)
+    assert html.startswith("<!doctype html>\n<html") and html.endswith("</html>\n")
     assert "<script" not in html and "http:" not in html and "https:" not in html
     for link in page.links:
         assert link.startswith(("#", "data:image/png")), link
