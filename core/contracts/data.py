@@ -166,10 +166,11 @@ class Panel:
     ----------
     title : str
         What it shows, in a few words; may be empty.
-    kind : {"image", "points", "curve", "bars"}
+    kind : {"image", "points", "diagram", "curve", "bars"}
         An image (rows, columns), drawn with row 0 at the bottom; points (n, 2), each an x and a
-        y; a curve (n,) over its index; or bars (n, 2), each the two ends of an interval on the x
-        axis: a barcode, drawn one above the other in the order given.
+        y; a persistence diagram (n, 2), each a birth and a death, infinite for what never ends; a
+        curve (n,) over its index; or bars (n, 2), each the two ends of an interval on the x axis:
+        a barcode, drawn one above the other in the order given.
     data : mapping of str to array
         What is drawn over each other, by the name that the legend gives it. An image is alone.
     x, y : str
@@ -183,7 +184,7 @@ class Panel:
     """
 
     title: str
-    kind: Literal["image", "points", "curve", "bars"]
+    kind: Literal["image", "points", "diagram", "curve", "bars"]
     data: Mapping[str, npt.NDArray[Any]]
     x: str = ""
     y: str = ""
@@ -191,19 +192,20 @@ class Panel:
     marks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        axes = {"image": 2, "points": 2, "curve": 1, "bars": 2}.get(self.kind)
+        pairs = self.kind in ("points", "diagram", "bars")
+        axes = 2 if pairs else {"image": 2, "curve": 1}.get(self.kind)
         shapes = [np.shape(array) for array in self.data.values()]
         fits = all(len(shape) == axes for shape in shapes) and (
             len(shapes) == 1 if self.kind == "image" else True
         )
-        if self.kind in ("points", "bars"):
+        if pairs:
             fits = fits and all(shape[1] == 2 for shape in shapes)
         if not fits:
             raise PluginError(
                 f"A panel {self.title!r} of kind {self.kind!r} can't hold arrays of the shapes "
                 f"{shapes}.",
-                hint="An image is one array (rows, columns), points and bars are (n, 2), a curve "
-                "is (n,).",
+                hint="An image is one array (rows, columns), points, diagrams and bars are (n, 2), "
+                "a curve is (n,).",
             )
         width = {"image": 2, "curve": 3}.get(self.kind)
         marked = [np.shape(array) for array in self.marks.values()]
@@ -212,7 +214,7 @@ class Panel:
                 f"A panel {self.title!r} of kind {self.kind!r} can't have marks of the shapes "
                 f"{marked}.",
                 hint="Marks are (n, 2) on an image, column and row, and (n, 3) on a curve, index "
-                "and two values; points and bars have none.",
+                "and two values; points, diagrams and bars have none.",
             )
 
 

@@ -14,6 +14,7 @@ from ..analysis.explain.clips import ClipExplanation, ClipPart
 from ..analysis.explain.groups import Group
 from ..analysis.explain.summary import Contribution, Explanation, Spread
 from ..runs.outcome.results import interval_text
+from .plain_tables import plain_table
 from .run import new_console
 
 _HINT = (
@@ -49,11 +50,8 @@ _PARTS = {"test": "test", "val": "validation"}
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False,
-                  header_style="bold", title_style="")  # fmt: skip
-    table.add_column("", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
+    table = plain_table(title, ["", *columns])
+    table.columns[0].no_wrap = True
     return table
 
 

@@ -35,6 +35,7 @@ from ..runs.result_table import comparison_lines, result_table
 from ..toolkit.run_files import read_json
 from ..workflows.experiment import Observer, RunResult
 from .findings import one_line
+from .plain_tables import plain_table
 
 _FAILURES_SHOWN = 5
 _EXTRACT = "extracting"
@@ -288,10 +289,7 @@ def _findings(result: RunResult) -> Sequence[Finding]:
 
 def _table(result: RunResult) -> Table:
     found = result_table(result.results, result.run.record, result.path)
-    table = Table(title=found.title, title_justify="left", box=None, pad_edge=False,
-                  header_style="bold", title_style="")  # fmt: skip
-    for number, name in enumerate(found.header):
-        table.add_column(name, justify="right" if number else "left")
+    table = plain_table(found.title, found.header)
     for number, row in enumerate(found.rows):
         style = "bold" if number in found.best else ""
         table.add_row(*row, style=style, end_section=row[0] == ENSEMBLE)

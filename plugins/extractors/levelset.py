@@ -203,15 +203,15 @@ class LevelSet(Extractor):
                 y="frequency",
                 marks={"": places[longest]},
             ),
-            Panel("peaks of the surface (H0)", "points", peaks, birth, death, True),
-            Panel("enclosed dips of the surface (H1)", "points", dips, birth, death, True),
+            Panel("peaks of the surface (H0)", "diagram", peaks, birth, death),
+            Panel("enclosed dips of the surface (H1)", "diagram", dips, birth, death),
             Panel("longest bars of peaks", "bars", _longest(peaks), "height (dB)"),
         ]
 
     def _level_panels(self, heights: Single) -> list[Panel]:
         peaks = self._by_colour(self._levels(heights))
         return [
-            Panel("peaks of the levels", "points", peaks, "birth (dB)", "death (dB)", True),
+            Panel("peaks of the levels", "diagram", peaks, "birth (dB)", "death (dB)"),
             Panel("longest bars of the levels", "bars", _longest(peaks), "height (dB)"),
         ]
 

@@ -178,10 +178,10 @@ class Persistence(Extractor):
     def panels(
         self, array: npt.NDArray[np.float32], recording: Recording | None = None
     ) -> list[Panel]:
-        """The images as they are usually drawn, birth to the right, and the diagrams of each
-        metric where the recording can be read."""
+        """The images as they are usually drawn, birth to the right, and beside the two of each
+        metric its diagrams where the recording can be read."""
         _, birth, persistence = self.axes
-        panels = [
+        images = [
             replace(panel, data={"": panel.data[""].T}, x=birth, y=persistence)
             for panel in default_panels(self, array)
         ]
@@ -189,9 +189,13 @@ class Persistence(Extractor):
             diagrams = self.diagrams(recording) if recording else []
         except RecordingError:
             diagrams = []
-        for name, h0, h1 in zip(CHANNELS[::2], diagrams[::2], diagrams[1::2], strict=False):
-            title = f"{name.removesuffix(' H0')} diagram"
-            panels.append(Panel(title, "points", {"H0": h0, "H1": h1}, "birth", "death", True))
+        panels = []
+        for i, name in enumerate(CHANNELS[::2]):
+            panels += images[2 * i : 2 * i + 2]
+            if diagrams:
+                bars = dict(zip(("H0", "H1"), diagrams[2 * i : 2 * i + 2], strict=True))
+                title = f"{name.removesuffix(' H0')} diagram"
+                panels.append(Panel(title, "diagram", bars, birth, "death"))
         return panels
 
     def frames(self, recording: Recording) -> Floats:

@@ -21,7 +21,8 @@ def test_a_handful_of_pictures(recording):
     extractor = LevelSet()
     panels = extractor.panels(extractor.extract(recording), recording)
     assert [p.kind for p in panels] == [
-        "image", "points", "points", "bars", "points", "bars", *["curve"] * 5, "image"]  # fmt: skip
+        "image", "diagram", "diagram", "bars", "diagram", "bars", *["curve"] * 5, "image"
+    ]  # fmt: skip
     names = list(panels[1].data)
     assert names == ["0-760 Hz", "760-1689 Hz", "1689-3654 Hz", "3654-8000 Hz"]
     for panel in panels[2:6]:
@@ -47,7 +48,7 @@ def test_diagrams_hold_every_bar_and_barcodes_the_longest(recording):
     for panel, ending in ((panels[1], "H0"), (panels[2], "H1")):
         whole = sum(len(bars) for name, bars in diagrams.items() if name.endswith(ending))
         assert sum(len(bars) for bars in panel.data.values()) == whole
-        assert panel.diagonal
+        assert panel.kind == "diagram"
     for name, bars in panels[3].data.items():
         length = bars[:, 0] - bars[:, 1]
         assert len(bars) == 10 and (np.diff(length) >= 0).all()
@@ -70,7 +71,7 @@ def test_lines_on_contours_begin_on_the_curve(recording):
 def test_few_bands_have_a_colour_each(recording):
     extractor = LevelSet(families=("levels",), level_bands=3)
     panels = extractor.panels(extractor.extract(recording), recording)
-    assert [p.kind for p in panels] == ["points", "bars", "image"] and len(panels[0].data) == 3
+    assert [p.kind for p in panels] == ["diagram", "bars", "image"] and len(panels[0].data) == 3
 
 
 @pytest.mark.parametrize("gone", [None, Recording(Path("/nowhere/a.wav"))])

@@ -2,18 +2,14 @@
 
 ::
 
-    read        a finished run as plain data
-    evidence    numbers computed from it
+    run_data    reads a finished run
     drawing     figures in the page's colours; charts: the kinds of them
-    markup      pieces of HTML, escaped
-    looks       colours of the models, figures as text
-    verdict, learning, answered, examples, costs, repeat    the sections
-    page, style what is around them
-    single, several                                         the pages
+    learning, predictions, examples, costs, repeat    what the sections show
+    page        jinja2's environment; templates/: the sections in words
+    single, several                                   the pages
 """
 
 from .several import compare_reports
-from .single import REPORT, write_report
-from .verdict import cautions
+from .single import REPORT, cautions, write_report
 
 __all__ = ["REPORT", "cautions", "compare_reports", "write_report"]

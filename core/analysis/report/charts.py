@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from markupsafe import Markup
 
 from ...toolkit.intervals import Interval
 from ...toolkit.metrics import Floats
-from .drawing import GRID, HEIGHT, INK, MUTED, WIDTH, Mark, draw
-from .markup import Html, readable
+from .drawing import GRID, HEIGHT, INK, MUTED, WIDTH, Mark, draw, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,15 +23,12 @@ class Line:
 
     Attributes
     ----------
-    name : str
-        What the legend calls it.
     mark : Mark
         How it is drawn.
     folds : sequence of array
         (E, 2) epoch and value of each fold; folds may have stopped at different epochs.
     """
 
-    name: str
     mark: Mark
     folds: Sequence[Floats]
 
@@ -49,7 +46,7 @@ def over_epochs(
     level: tuple[float, str] | None = None,
     marked: Sequence[int] = (),
     limits: tuple[float | None, float | None] | None = None,
-) -> Html:
+) -> Markup:
     """Lines over epochs: the mean of the folds, and for solid ones a band from the lowest to
     the highest.
 
@@ -81,10 +78,8 @@ def over_epochs(
         if limits:
             axes.set_ylim(*limits)
         _whole_epochs(axes, lines)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label)
+    return draw(paint, label=label, x="epoch", y=y)
 
 
 def _paint_line(axes: Axes, line: Line, scale: float) -> None:
@@ -138,7 +133,9 @@ def _logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def interval_bars(rows: Sequence[tuple[str, Interval, str]], *, chance: float, label: str) -> Html:
+def interval_bars(
+    rows: Sequence[tuple[str, Interval, str]], *, chance: float, label: str
+) -> Markup:
     """A score of each model with its interval, one below the other; per cent.
 
     Parameters
@@ -165,10 +162,10 @@ def interval_bars(rows: Sequence[tuple[str, Interval, str]], *, chance: float, l
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 115)
         axes.set_xticks(range(0, 101, 20))
-        axes.set_xlabel("UAR (%)")
         axes.grid(visible=False, axis="y")
 
-    return draw(paint, label=label, width=1.15 * WIDTH, height=52 + 27 * len(rows))
+    height = 52 + 27 * len(rows)
+    return draw(paint, label=label, x="UAR (%)", width=1.15 * WIDTH, height=height)
 
 
 def dot_rows(
@@ -177,7 +174,7 @@ def dot_rows(
     *,
     label: str,
     x: str,
-) -> Html:
+) -> Markup:
     """Several scores of each row as dots on a line; per cent.
 
     Parameters
@@ -200,13 +197,13 @@ def dot_rows(
         axes.set_yticks(range(len(names)), [readable(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(-3, 103)
-        axes.set_xlabel(x)
         axes.tick_params(axis="y", labelsize=10)
 
-    return draw(paint, label=label, width=1.15 * WIDTH, height=52 + 15 * max(3, len(names)))
+    height = 52 + 15 * max(3, len(names))
+    return draw(paint, label=label, x=x, width=1.15 * WIDTH, height=height)
 
 
-def reliability(bins: Floats, *, colour: str, label: str) -> Html:
+def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
     """Accuracy over confidence: a dot of the size of its bin, the diagonal where both agree.
 
     Parameters
@@ -223,42 +220,58 @@ def reliability(bins: Floats, *, colour: str, label: str) -> Html:
                      zorder=3)  # fmt: skip
         axes.set_xlim(0, 103)
         axes.set_ylim(-3, 103)
-        axes.set_xlabel("confidence (%)")
-        axes.set_ylabel("right (%)")
 
-    return draw(paint, label=label, width=0.8 * WIDTH, height=HEIGHT)
+    return draw(paint, label=label, x="confidence (%)", y="right (%)", width=0.8 * WIDTH)
 
 
 def scattered(
     groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, diagonal: bool, label: str
-) -> Html:
-    """Points, (n, 2) each; all points of a group are one path, which keeps the page small."""
+) -> Markup:
+    """Points, (n, 2) each."""
 
     def paint(axes: Axes) -> None:
-        from matplotlib.patches import PathPatch
-        from matplotlib.path import Path
-
         for mark, points in groups:
-            if len(points):
-                # Lines of no length with round ends.
-                dots = Path(np.repeat(points, 2, axis=0), [Path.MOVETO, Path.LINETO] * len(points))
-                axes.add_patch(
-                    PathPatch(dots, facecolor="none", edgecolor=mark.colour, linewidth=3.2,
-                              capstyle="round", alpha=0.6)
-                )  # fmt: skip
-                axes.update_datalim(points)
+            _dots(axes, points, mark)
         axes.autoscale_view()
         if diagonal:
             low, high = axes.get_ylim()
             axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle="-.")
             axes.set_ylim(low, high)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+    return draw(paint, label=label, x=x, y=y, width=0.5 * WIDTH, height=0.5 * WIDTH)
 
 
-def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Html:
+def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
+    """Draw persistence diagrams, (n, 2) birth and death each, as persim lays them out.
+
+    Both axes have one scale and one range, the diagonal is where nothing lives, and what never
+    ends lies on a line near the top.
+    """
+
+    def paint(axes: Axes) -> None:
+        from persim import plot_diagrams
+
+        bars = [pairs for _, pairs in groups] or [np.empty((0, 2))]
+        ends = np.concatenate(bars)
+        finite = ends[np.isfinite(ends)]
+        low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
+        plot_diagrams(
+            bars,
+            xy_range=None if high > low else [low - 1, low + 1] * 2,  # persim needs some width
+            colormap={},  # a style of its own would undo the page's
+            legend=False,
+            ax=axes,
+        )
+        for line in axes.lines:
+            line.set(color=MUTED, linewidth=1, linestyle="-.")
+        for dots, (mark, _) in zip(list(axes.collections), groups, strict=False):
+            _dots(axes, np.asarray(dots.get_offsets()), mark)
+            dots.remove()
+
+    return draw(paint, label=label, x=x, y=y, width=0.5 * WIDTH, height=0.5 * WIDTH)
+
+
+def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
     """Draw intervals, (n, 2) each, as horizontal lines one above the other: a barcode."""
 
     def paint(axes: Axes) -> None:
@@ -271,10 +284,8 @@ def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str
         axes.autoscale_view()
         axes.set_ylim(0, max(below, 1))
         axes.set_yticks([])
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label, width=0.5 * WIDTH, height=0.5 * WIDTH)
+    return draw(paint, label=label, x=x, y=y, width=0.5 * WIDTH, height=0.5 * WIDTH)
 
 
 def curves(
@@ -284,7 +295,7 @@ def curves(
     y: str,
     label: str,
     lines: Sequence[tuple[Mark, Floats]] = (),
-) -> Html:
+) -> Markup:
     """Draw values over their index, (n,) each.
 
     Parameters
@@ -299,13 +310,18 @@ def curves(
             _segments(axes, ends, mark, linewidth=1.6, alpha=0.8)
         for mark, values in groups:
             axes.plot(values, color=mark.colour, linewidth=1.2)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
 
-    return draw(paint, label=label, width=WIDTH, height=0.75 * HEIGHT)
+    return draw(paint, label=label, x=x, y=y, height=0.75 * HEIGHT)
 
 
-def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: float) -> None:
+def _dots(axes: Axes, points: Floats, mark: Mark) -> None:
+    """Draw points, (n, 2), as lines of no length with round ends."""
+    ends = np.stack([points, points], axis=1)  # (n, 2, 2)
+    _segments(axes, ends, mark, linewidth=3.2, alpha=0.6, capstyle="round")
+
+
+def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: float,
+              capstyle: Literal["butt", "round"] = "butt") -> None:  # fmt: skip
     """Draw straight lines, (n, 2, 2) their ends' x and y, as one path: the page stays small."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -314,12 +330,12 @@ def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: 
         path = Path(ends.reshape(-1, 2), [Path.MOVETO, Path.LINETO] * len(ends))
         axes.add_patch(
             PathPatch(path, facecolor="none", edgecolor=mark.colour, linewidth=linewidth,
-                      capstyle="butt", alpha=alpha)
+                      capstyle=capstyle, alpha=alpha)
         )  # fmt: skip
         axes.update_datalim(ends.reshape(-1, 2))
 
 
-def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Html:
+def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Markup:
     """A figure of each layer, from the input on, (layers,) each."""
 
     def paint(axes: Axes) -> None:
@@ -331,6 +347,5 @@ def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Html:
         if all((values > 0).all() for _, values in lines):
             _logarithmic(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_xlabel("layer, from the input on")
 
-    return draw(paint, label=label, height=0.8 * HEIGHT)
+    return draw(paint, label=label, x="layer, from the input on", height=0.8 * HEIGHT)

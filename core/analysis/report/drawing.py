@@ -12,7 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .markup import Html, element, text
+from markupsafe import Markup
+
+from ...runs.execution.jobs import FUSED
+from ...runs.outcome.results import CHOSEN
+from ...runs.outcome.selection import ENSEMBLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +72,17 @@ def series_colour(number: int) -> str:
     return _SERIES[number % SERIES]
 
 
+# What matplotlib's markers look like in a legend, around (13, 6).
+_SHAPES = {
+    "o": '<circle cx="13" cy="6" r="4.2"/>',
+    "s": '<rect x="9" y="2" width="8" height="8"/>',
+    "D": '<path d="M13 1l5 5-5 5-5-5z"/>',
+    "^": '<path d="M13 1.5l5 9H8z"/>',
+    "": '<line x1="1" y1="6" x2="25" y2="6"/>',
+}
+_DASHES = {"--": "6 3", ":": "2 3"}
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """How one series is drawn: a stand-in colour, and a line's dashes or a marker."""
@@ -76,14 +91,61 @@ class Mark:
     dashes: str = "-"
     marker: str = ""
 
+    @property
+    def shape(self) -> Markup:
+        """What a legend shows of it, as SVG."""
+        return Markup(_SHAPES[self.marker])
+
+    @property
+    def style(self) -> str:
+        """CSS of that shape."""
+        colour = _PAGE_COLOURS[self.colour]
+        if self.marker:
+            return f"fill:{colour}"
+        dashes = _DASHES.get(self.dashes, "none")
+        return f"stroke:{colour};stroke-width:2.4;stroke-dasharray:{dashes}"
+
+
+# -- models --------------------------------------------------------------------------
+
+_MODALITIES = SERIES - 2  # colours that are theirs: the first is the fused model's, the last the
+_DOTS = {FUSED: "o", ENSEMBLE: "s", CHOSEN: "D"}  # ensemble's
+
+
+def colour_of(model: str, modalities: Sequence[str]) -> str:
+    """Stand-in colour of a model of the table: the same on the whole page."""
+    if model in modalities:
+        return series_colour(1 + list(modalities).index(model) % _MODALITIES)
+    return {FUSED: series_colour(0), ENSEMBLE: series_colour(SERIES - 1)}.get(model, INK)
+
+
+def line_of(model: str, modalities: Sequence[str], dashes: str = "-") -> Mark:
+    return Mark(colour_of(model, modalities), dashes)
+
+
+def dot_of(model: str, modalities: Sequence[str]) -> Mark:
+    return Mark(colour_of(model, modalities), marker=_DOTS.get(model, "^"))
+
+
+# -- figures -------------------------------------------------------------------------
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # HTML has no place for them
+
+
+def readable(name: str) -> str:
+    """`name` without what no page can show: a file's name may hold bytes that are no text."""
+    return _CONTROL.sub("?", name.encode("utf-8", "replace").decode("utf-8"))
+
 
 def draw(
     paint: Callable[[Axes], None],
     *,
     label: str,
+    x: str = "",
+    y: str = "",
     width: float = WIDTH,
     height: float = HEIGHT,
-) -> Html:
+) -> Markup:
     """One figure of one pair of axes, as SVG within the page.
 
     Parameters
@@ -92,6 +154,8 @@ def draw(
         Draws into the axes.
     label : str
         What it shows, for those who can't see it.
+    x, y : str
+        What the axes mean.
     width, height : float
         In pixels, where the page has room for it.
     """
@@ -106,6 +170,7 @@ def draw(
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
         paint(axes)
+        axes.set(xlabel=x, ylabel=y)
         # Laid out here and now: left to savefig, everything would be drawn twice.
         figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
         figure.set_layout_engine("none")
@@ -115,7 +180,7 @@ def draw(
     return _for_the_page(file.getvalue(), label, width)
 
 
-def _for_the_page(svg: str, label: str, width: float) -> Html:
+def _for_the_page(svg: str, label: str, width: float) -> Markup:
     body = svg[svg.index("<svg") :]
     box = re.search(r'viewBox="([^"]+)"', body)
     body = body[body.index(">") + 1 :]
@@ -131,10 +196,9 @@ def _for_the_page(svg: str, label: str, width: float) -> Html:
     body = re.sub(r' (d|x|y|x1|y1|x2|y2|transform|width|height)="([^"]*)"', _rounded, body)
     body = re.sub(r">\s+<", "><", body)
     assert box is not None
-    return Html(
-        f'<svg class="plot" role="img" aria-label="{text(label)}" viewBox="{box[1]}" '
-        f'style="max-width:{width * 1.25:.0f}px">{body.strip()}'
-    )
+    return Markup(
+        '<svg class="plot" role="img" aria-label="{}" viewBox="{}" style="max-width:{:.0f}px">{}'
+    ).format(label, box[1], width * 1.25, Markup(body.strip()))
 
 
 def _rounded(found: re.Match[str]) -> str:
@@ -153,32 +217,3 @@ def with_own_ids(page: str) -> str:
         return re.sub(r'(url\(#|href="#)', rf"\1g{count}-", body)
 
     return re.sub(r'<svg class="plot".*?</svg>', renamed, page, flags=re.DOTALL)
-
-
-def legend(entries: Sequence[tuple[str, Mark]]) -> Html:
-    """What the colours and dashes of a group of figures mean."""
-    items = [element("li", _swatch(mark), name) for name, mark in entries]
-    return element("ul", *items, class_="legend") if items else Html()
-
-
-# What matplotlib's markers look like, around (13, 6).
-_SHAPES = {
-    "o": '<circle cx="13" cy="6" r="4.2"/>',
-    "s": '<rect x="9" y="2" width="8" height="8"/>',
-    "D": '<path d="M13 1l5 5-5 5-5-5z"/>',
-    "^": '<path d="M13 1.5l5 9H8z"/>',
-}
-_DASHES = {"--": "6 3", ":": "2 3"}
-
-
-def _swatch(mark: Mark) -> Html:
-    colour = _PAGE_COLOURS[mark.colour]
-    if mark.marker:
-        style, shape = f"fill:{colour}", _SHAPES[mark.marker]
-    else:
-        dashes = _DASHES.get(mark.dashes, "none")
-        style = f"stroke:{colour};stroke-width:2.4;stroke-dasharray:{dashes}"
-        shape = '<line x1="1" y1="6" x2="25" y2="6"/>'
-    return Html(
-        f'<svg class="swatch" viewBox="0 0 26 12" aria-hidden="true" style="{style}">{shape}</svg>'
-    )

@@ -1,71 +1,123 @@
-"""The page around the sections: one file that needs nothing else."""
+"""jinja2's environment for the pages, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .drawing import with_own_ids
-from .markup import Html, element, join, section
-from .style import STYLE
+import numpy as np
+from markupsafe import Markup
 
-_WORDS = {
-    "UAR": "Unweighted average recall: the share of clips of a class that is recognised, averaged "
-    "over the classes. Guessing gives 1 / number of classes.",
-    "WA": "Weighted accuracy: the share of all clips that is recognised.",
-    "macro-F1": "F1, the balance of recall and precision, averaged over the classes.",
-    "modality": "One view of a clip: one kind of feature with a network of its own, its branch.",
-    "fused": "The model that joins the modalities and is trained as a whole.",
-    "ensemble": "The modalities' own models in a log-linear pool: their log-probabilities are "
-    "added up with weights that validation chose.",
-    "control": "The best single modality, trained from scratch for as many steps as the fused "
-    "model had in all, its start from the baselines included: what training alone brings.",
-    "chosen": "What validation found best, fold by fold: the model that is handed out.",
-    "95 % interval": "Where the figure may lie for other speakers: whole speakers are drawn again "
-    "and again from those tested.",
-    "probe": "A linear classifier that reads one branch inside the fused model and does not change "
-    "it: it shows what that branch knows.",
-    "entropy": "How spread out a prediction is over the classes, in nats: 0 for a sure one, ln C "
-    "for C equal probabilities.",
-}
+from ...contracts.errors import StorageError
+from ...runs.outcome.results import interval_text, p_text, points
+from .drawing import readable, with_own_ids
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
-def page(title: str, subtitle: object, sections: Sequence[Html]) -> str:
-    """The whole HTML file; its table of contents follows from the sections."""
-    contents = [
-        element("li", element("a", Html(head), href=f"#{anchor}"))
-        for part in sections
-        for anchor, head in re.findall(r'<section id="([^"]+)"><h2>(.*?)</h2>', part)
-    ]
-    body = join(
-        [
-            element(
-                "header",
-                element("h1", title),
-                element("p", subtitle, class_="subtitle"),
-                element("nav", element("ul", *contents), aria_label="Contents"),
-            ),
-            element("main", *sections),
-            element("footer", "Made by fusion from the files of the run directory."),
-        ]
+class Image(NamedTuple):
+    """A PNG in base64, its label for those who can't see it, its width by its height, and what is
+    marked by rings: right and down from the corner, the image is 100 high."""
+
+    png: str
+    label: str
+    ratio: float
+    rings: Sequence[tuple[float, float]]
+
+
+class Figure(NamedTuple):
+    """One of the small figures of a row: its title, what is drawn, notes below it."""
+
+    title: str
+    drawn: Markup | Image
+    notes: Sequence[str] = ()
+    wide: bool = False
+
+
+def render(template: str, **given: Any) -> str:
+    """Fill in a page's template; jinja2 escapes every text in it that is no drawing."""
+    return with_own_ids(readable(environment().get_template(template).render(given)))
+
+
+@cache
+def environment() -> Environment:
+    """jinja2 over the folder ``templates``; a name that a template misses is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        autoescape=True,
+        loader=PackageLoader(__package__),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
-    head = join(
-        [
-            Html('<meta charset="utf-8">'),
-            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            element("title", title),
-            Html(f"<style>{STYLE}</style>"),
-        ]
-    )
-    whole = f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
-    return with_own_ids(re.sub(r"(</section>|</figure>|</article>)", r"\1\n", whole))
+    for text in (contents, gravest_first, percent, number, seconds, interval_text, p_text, points):
+        made.filters[text.__name__] = text
+    return made
 
 
-def words() -> Html:
-    """What the words on the page mean."""
-    items = [
-        part
-        for name, meaning in _WORDS.items()
-        for part in (element("dt", name), element("dd", meaning))
-    ]
-    return section("words", "Words", element("dl", *items, class_="words"))
+def contents(main: str) -> list[tuple[str, Markup]]:
+    """Anchor and title of each section of a page."""
+    found = re.findall(r'<section id="([^"]+)"><h2>(.*?)</h2>', main)
+    return [(anchor, Markup(title)) for anchor, title in found]
+
+
+def gravest_first(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The findings of a diagnosis.json by severity."""
+    rank = {"severe": 0, "moderate": 1, "mild": 2}
+    return sorted(findings, key=lambda found: rank.get(str(found.get("severity")), 3))
+
+
+def write_page(path: Path, html: str) -> Path:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(html, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"The report {path} could not be written: {error.strerror or error}.",
+            hint="Name another file with --out, in a folder that you may write to.",
+        ) from error
+    return path
+
+
+# -- numbers as text -----------------------------------------------------------------
+
+
+def percent(value: float) -> str:
+    """A share as per cent, without the sign: ``43.2``."""
+    return "n/a" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def number(value: object) -> str:
+    """A figure of any size, four digits; ``n/a`` for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "n/a" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "n/a" if np.isnan(value) else f"{value:.4g}"
+
+
+def seconds(value: float) -> str:
+    """``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if value < 100:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 100:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -2,232 +2,201 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from ...runs.execution.jobs import FUSED
 from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import ENSEMBLE
-from ...toolkit.metrics import expected_calibration_error, nll
+from ...runs.outcome.test_predictions import Said
+from ...toolkit.metrics import Floats, confidence_bins, expected_calibration_error, nll, uar
 from .charts import dot_rows, reliability
-from .drawing import legend
-from .evidence import (
-    BINS,
-    calibration_bins,
-    oracle_uar,
-    uar_by_corpus,
-    uar_by_speaker,
-    who_is_right,
-)
-from .formatting import colour_of, dot_of, percent
-from .markup import Html, element, figures, join, missing, section, table
+from .drawing import Mark, colour_of, dot_of
+from .page import Figure, percent
 from .run_data import Answers, ReadRun
 
-_NO_ANSWERS = "predictions.csv can't be read: what each clip was taken for is not known."
-_MOST_SPEAKERS = 60
+_ALL_PATTERNS = 3  # modalities up to which every pattern of who is right is a row
+BINS = 15
+ENDS = 30  # of more than twice as many speakers
 
 
-def confusions(run: ReadRun) -> Html:
-    """One matrix per model."""
-    matrices = run.results.confusions
-    panels: list[tuple[object, Html]] = [
-        (name, _matrix(name, np.array(matrices[name]), run.classes))
-        for name in run.models
-        if name in matrices and not _same_as_another(run, name)
-    ]
-    return section(
-        "confusions",
-        "Which classes are confused",
-        figures(
-            panels,
-            caption="Rows are what was said, columns what it was taken for: per cent of the "
-            "row's clips, so the diagonal holds the recall of each class."
-            + _left_out(run, "matrix"),
-        ),
-    )
+class Pattern(NamedTuple):
+    """The clips on which the same modalities are right.
+
+    Attributes
+    ----------
+    name : str
+        Who is right: ``"only mel"``, ``"none"``; of many modalities how many.
+    clips : int
+        How many clips there are.
+    right : dict
+        Model -> on how many of them it is right.
+    """
+
+    name: str
+    clips: int
+    right: dict[str, int]
 
 
-def _matrix(name: str, counts: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-            classes: Sequence[str]) -> Html:  # fmt: skip
-    total = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
-    styles = [[f"--s:{share:.2f}" for share in row] for row in shares]
-    rows = [
-        [truth, *(f"{100 * share:.0f}" if n else "" for share, n in zip(row, given, strict=True))]
-        for truth, row, given in zip(classes, shares, counts, strict=True)
-    ]
-    return table(
-        ["", *classes], rows, label=f"Confusion matrix of {name}", class_="matrix", styles=styles
-    )
+def who_is_right(
+    answers: Answers, modalities: Sequence[str], models: Sequence[str]
+) -> list[Pattern]:
+    """Count the clips by which modalities, each trained alone, are right about them.
 
-
-def _same_as_another(run: ReadRun, name: str) -> bool:
-    """What validation chose is often one of the other models, in every fold."""
-    if name != CHOSEN or run.selection is None:
-        return False
-    return len({fold.chosen for fold in run.selection.folds}) == 1
-
-
-def _left_out(run: ReadRun, what: str) -> str:
-    if run.selection is None or not _same_as_another(run, CHOSEN):
-        return ""
-    return f" What is handed out is {run.selection.folds[0].chosen}: its {what} stands for both."
-
-
-def disagreements(run: ReadRun) -> Html:
-    """Who is right where the modalities disagree."""
-    answers, modalities = run.answers, run.modalities
-    title = "Where the modalities disagree"
-    if answers is None:
-        return section("disagreement", title, missing(_NO_ANSWERS))
-    if len(modalities) < 2:
-        return section("disagreement", title, missing("There is one modality alone."))
-    models = [FUSED, ENSEMBLE, CHOSEN]
-    patterns = who_is_right(answers, modalities, models)
-    total = len(answers.said.targets)
-    rows: list[list[object]] = [
-        [
-            pattern.name,
-            str(pattern.clips),
-            percent(pattern.clips / total),
-            *(_of(pattern.right[m], pattern.clips) for m in models),
+    Up to three modalities every combination has a row, from all to none; of more the rows say
+    how many are right.
+    """
+    right = np.stack([answers.right(m) for m in modalities])  # (M, n)
+    if len(modalities) <= _ALL_PATTERNS:
+        combinations = list(product([True, False], repeat=len(modalities)))
+        combinations.sort(key=lambda c: -sum(c))
+        groups = [
+            (_pattern_name(c, modalities), (right == np.array(c)[:, None]).all(axis=0))
+            for c in combinations
         ]
-        for pattern in patterns
+    else:
+        total = len(modalities)
+        number = right.sum(axis=0)
+        groups = [(f"{k} of {total}", number == k) for k in range(total, -1, -1)]
+    return [
+        Pattern(name, int(there.sum()), {m: int(answers.right(m)[there].sum()) for m in models})
+        for name, there in groups
     ]
-    rows.append(["all clips", str(total), percent(1.0), *(
-        _of(int(answers.right(m).sum()), total) for m in models)])  # fmt: skip
-    single = run.results.model(run.results.best_single).uar.value
-    return section(
-        "disagreement",
-        title,
-        table(
-            ["right, trained alone", "clips", "% of clips", *(f"{m} right" for m in models)],
-            rows,
-            label="Who is right where the modalities disagree",
-            caption="Each modality trained alone, on the test clips. Fusion can win only in the "
-            "rows where some modalities are right and others wrong; what it loses in the first "
-            "row was known without it.",
-        ),
-        element(
-            "p",
-            "Oracle: if for each clip one knew which modality to believe, UAR would be "
-            f"{percent(oracle_uar(answers.said, modalities))} %; the best single modality "
-            f"({run.results.best_single}) has {percent(single)} %, the fused model "
-            f"{percent(run.results.model(FUSED).uar.value)} %.",
-        ),
-    )
 
 
-def _of(right: int, clips: int) -> str:
-    return f"{right} ({percent(right / clips)} %)" if clips else ""
+def _pattern_name(right: Sequence[bool], modalities: Sequence[str]) -> str:
+    who = [m for m, is_right in zip(modalities, right, strict=True) if is_right]
+    if not who:
+        return "none"
+    if len(who) == len(modalities):
+        return "it" if len(who) == 1 else "both" if len(who) == 2 else "all"
+    return f"only {' and '.join(who)}"
 
 
-def speakers(run: ReadRun) -> Html:
-    """Scores of each speaker, and of each corpus where there are several."""
-    answers = run.answers
-    title = "Speakers and corpora"
-    if answers is None:
-        return section("speakers", title, missing(_NO_ANSWERS))
-    models = _compared(run)
+def oracle_uar(said: Said, modalities: Sequence[str]) -> float:
+    """UAR where a clip counts as right as soon as one modality alone is right about it."""
+    return float(uar(said.oracle(modalities).sum(axis=0)))
+
+
+def calibration_bins(
+    probabilities: Floats, targets: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+) -> Floats:
+    """The bins of :func:`~fusion.core.toolkit.metrics.expected_calibration_error` that hold clips.
+
+    Returns
+    -------
+    array of float64 [shape=(B, 3)]
+        Mean confidence, share of right answers, share of all clips; by rising confidence.
+    """
+    confidence, right, index = confidence_bins(probabilities, targets, BINS)
+    count = np.bincount(index, minlength=BINS)
+    there = count > 0
+    means = [
+        np.bincount(index, weights=values, minlength=BINS)[there] / count[there]
+        for values in (confidence, right.astype(np.float64))
+    ]
+    return np.stack([*means, count[there] / len(targets)], axis=1)
+
+
+def uar_by_speaker(said: Said, model: str) -> Floats:
+    """UAR over each speaker's own clips, (S,), speakers in sorted order."""
+    return uar(said.confusions(model))
+
+
+def uar_by_corpus(answers: Answers, model: str) -> dict[str, float]:
+    """UAR over each corpus's clips."""
+    said = answers.said
+    speakers = np.unique(said.speakers)
+    home = np.array([speaker.partition("/")[0] for speaker in speakers.tolist()])
+    counts = said.confusions(model)  # (S, C, C)
+    return {str(c): float(uar(counts[home == c].sum(axis=0))) for c in np.unique(home)}
+
+
+# -- figures -------------------------------------------------------------------------
+
+
+def stands_for_chosen(run: ReadRun) -> str:
+    """Return the model that validation chose in every fold; empty where folds differ."""
+    chosen = {fold.chosen for fold in run.selection.folds} if run.selection else set()
+    return chosen.pop() if len(chosen) == 1 else ""
+
+
+def disagreements(run: ReadRun, answers: Answers) -> list[list[str]]:
+    """Return rows of who is right where the modalities disagree, and about all clips."""
+    models, total = (FUSED, ENSEMBLE, CHOSEN), len(answers.said.targets)
+    every = Pattern("all clips", total, {m: int(answers.right(m).sum()) for m in models})
+    return [
+        [name, str(clips), percent(clips / total)]
+        + [f"{right[m]} ({percent(right[m] / clips)} %)" if clips else "" for m in models]
+        for name, clips, right in (*who_is_right(answers, run.modalities, models), every)
+    ]
+
+
+def gains(run: ReadRun, answers: Answers) -> Floats:
+    """Return what each speaker gains by fusion, (S,) UAR, speakers in sorted order."""
+    single, fused = (uar_by_speaker(answers.said, m) for m in (run.results.best_single, FUSED))
+    return fused - single
+
+
+def speakers(run: ReadRun, answers: Answers) -> Markup:
+    """Draw the scores of each speaker, who gains most on top; of many those at either end."""
     names = np.unique(answers.said.speakers)
-    scores = {m: uar_by_speaker(answers.said, m) for m in models}
-    gain = scores[FUSED] - scores[run.results.best_single]
-    order = np.argsort(-gain, kind="stable")
-    shown = order
-    if len(order) > _MOST_SPEAKERS:
-        shown = np.concatenate([order[: _MOST_SPEAKERS // 2], order[-_MOST_SPEAKERS // 2 :]])
+    shown = np.argsort(-gains(run, answers), kind="stable")
+    if len(shown) > 2 * ENDS:
+        shown = np.concatenate([shown[:ENDS], shown[-ENDS:]])
     several = len(set(answers.corpora.tolist())) > 1
-    drawn = dot_rows(
+    return dot_rows(
         [str(n) if several else str(n).partition("/")[2] for n in names[shown]],
-        [(m, dot_of(m, run.modalities), scores[m][shown]) for m in models],
+        [(m, mark, uar_by_speaker(answers.said, m)[shown]) for m, mark in speaker_marks(run)],
         label="UAR of each speaker",
         x="UAR of the speaker's clips (%)",
     )
-    left_out = (
-        f" Of {len(order)} speakers, the {_MOST_SPEAKERS // 2} at either end are shown."
-        if len(order) > _MOST_SPEAKERS
-        else ""
-    )
-    better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-    return section(
-        "speakers",
-        title,
-        figures(
-            [("", drawn)],
-            legend=legend([(m, dot_of(m, run.modalities)) for m in models]),
-            caption="Each line is one test speaker, from the one that gains most by fusion down "
-            f"to the one that loses most: {better} of {len(order)} do better with the fused model "
-            f"than with {run.results.best_single} alone, {worse} worse.{left_out}",
-        ),
-        _corpora(run, answers) if several else Html(),
-    )
 
 
-def _corpora(run: ReadRun, answers: Answers) -> Html:
-    by_model = {m: uar_by_corpus(answers, m) for m in run.models}
-    clips = {c: int((answers.corpora == c).sum()) for c in by_model[FUSED]}
-    rows = [[c, str(n), *(percent(by_model[m][c]) for m in run.models)] for c, n in clips.items()]
-    return table(
-        ["corpus", "clips", *run.models],
-        rows,
-        label="UAR of each corpus",
-        caption="UAR on the test clips of each corpus, per cent.",
-    )
+def speaker_marks(run: ReadRun) -> list[tuple[str, Mark]]:
+    """Return the legend of :func:`speakers`."""
+    return [(m, dot_of(m, run.modalities)) for m in (run.results.best_single, FUSED)]
 
 
-def _compared(run: ReadRun) -> list[str]:
-    """The models that figures with little room show."""
-    return [run.results.best_single, FUSED]
+def corpora(run: ReadRun, answers: Answers) -> list[list[str]]:
+    """Return rows of corpora: how many clips each has, and the models' scores on them."""
+    by_model = [uar_by_corpus(answers, m) for m in run.models]
+    clips = Counter(answers.corpora.tolist())
+    return [[c, str(clips[c]), *(percent(uar[c]) for uar in by_model)] for c in by_model[0]]
 
 
-def calibration(run: ReadRun) -> Html:
-    """Whether the models know how sure they may be."""
-    answers = run.answers
-    title = "How sure the models are, and how right"
-    if answers is None:
-        return section("calibration", title, missing(_NO_ANSWERS))
-    models = [m for m in (*_compared(run), ENSEMBLE, CHOSEN) if not _same_as_another(run, m)]
-    targets = answers.said.targets
-    panels: list[tuple[object, Html]] = []
-    rows: list[list[object]] = []
-    for m in models:
+def calibrated(run: ReadRun, answers: Answers) -> dict[str, float]:
+    """Return the models whose calibration is shown, with their expected calibration errors."""
+    chosen = [] if stands_for_chosen(run) else [CHOSEN]
+    return {
+        m: float(expected_calibration_error(answers.probabilities[m], answers.said.targets, BINS))
+        for m in (run.results.best_single, FUSED, ENSEMBLE, *chosen)
+    }
+
+
+def calibration(run: ReadRun, answers: Answers) -> list[list[str]]:
+    """Return rows of models: ECE, mean confidence, share of right answers, log loss."""
+    rows = []
+    for m, error in calibrated(run, answers).items():
         given = answers.probabilities[m]
-        error = expected_calibration_error(given, targets, BINS)
+        shares = (error, given.max(axis=1).mean(), answers.right(m).mean())
+        rows.append([m, *map(percent, shares), f"{nll(given, answers.said.targets):.3f}"])
+    return rows
+
+
+def diagrams(run: ReadRun, answers: Answers) -> list[Figure]:
+    """Draw the reliability of each model."""
+    figures = []
+    for m, error in calibrated(run, answers).items():
         drawn = reliability(
-            calibration_bins(given, targets),
+            calibration_bins(answers.probabilities[m], answers.said.targets),
             colour=colour_of(m, run.modalities),
             label=f"Reliability of {m}: calibration error {percent(error)} per cent",
         )
-        panels.append((f"{m}: ECE {percent(error)} %", drawn))
-        rows.append(
-            [
-                m,
-                percent(error),
-                percent(float(given.max(axis=1).mean())),
-                percent(float(answers.right(m).mean())),
-                f"{nll(given, targets):.3f}",
-            ]
-        )
-    return section(
-        "calibration",
-        title,
-        join(
-            [
-                figures(
-                    panels,
-                    caption="Clips grouped by how sure the model was of its answer; a larger dot "
-                    "is more clips. On the broken line a model is right as often as it says; "
-                    "below it, it is too sure." + _left_out(run, "figure"),
-                ),
-                table(
-                    ["model", "ECE (%)", "mean confidence (%)", "right (%)", "log loss (nats)"],
-                    rows,
-                    label="Calibration of the models",
-                    caption="ECE, the expected calibration error, is the mean distance between "
-                    f"confidence and share of right answers, over {BINS} bins; with few clips it "
-                    "is too large. Log loss: what the right class's probability costs.",
-                ),
-            ]
-        ),
-    )
+        figures.append(Figure(f"{m}: ECE {percent(error)} %", drawn))
+    return figures

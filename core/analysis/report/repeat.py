@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,17 +12,16 @@ from ...contracts.train_config import TrainConfig
 from ...registry.parameters import as_text, bind
 from ...registry.registry import HOOKS, Registry
 from ...runs.config import RunConfig
-from .markup import Html, code, details, paragraph, section, table
 from .run_data import ReadRun
 
 _SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr"}  # for train.NAME
 
 
-def repeat(run: ReadRun, registry: Registry | None) -> Html:
-    """The command, the configuration, versions, digests and fingerprints."""
+def facts(run: ReadRun) -> list[list[str]]:
+    """Versions, seeds, digests and fingerprints."""
     record, config = run.record, run.config
     split_seed = config.seed if config.split_seed is None else config.split_seed
-    facts = [
+    return [
         ["run directory", str(run.path.absolute())],
         ["made", record.created],
         ["seed of weights and order", str(config.seed)],
@@ -33,21 +31,6 @@ def repeat(run: ReadRun, registry: Registry | None) -> Html:
         *([name, number] for name, number in record.versions.items()),
         *([name, value] for name, value in record.machine.items()),
     ]
-    notes = []
-    if config.split_seed not in (None, config.seed):
-        notes.append("The split has a seed of its own, which only the Python API can set.")
-    return section(
-        "repeat",
-        "How to repeat it",
-        paragraph("With the same versions on the same machine this gives the same figures:"),
-        code(command_line(run, registry)),
-        *(paragraph(note) for note in notes),
-        details(
-            "Versions, seeds, digests",
-            table(["what", "value"], facts, label="Versions, seeds and digests"),
-        ),
-        details("The whole configuration", code(json.dumps(config.to_json(), indent=1))),
-    )
 
 
 def command_line(run: ReadRun, registry: Registry | None) -> str:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...contracts.errors import FusionError, StorageError
+from markupsafe import Markup
+
+from ...contracts import Extractor
+from ...contracts.errors import FusionError
+from ...data.split_modes import MODES
 from ...data.task import measured_on
 from ...registry.registry import Registry
+from ...runs.execution.jobs import CONTROL, FUSED
+from ...runs.outcome.results import SIGNIFICANT, Results, interval_text, smallest_p, weights_text
 from ...runs.plan import make_extractors
+from ...runs.record import RunRecord
 from ...runs.run import Run
-from .costs import clips, cost, inputs
-from .examples import examples
-from .learning import inside, learning
-from .page import page, words
-from .predictions import calibration, confusions, disagreements, speakers
-from .repeat import repeat
+from . import costs, examples, learning, predictions
+from .charts import interval_bars
+from .drawing import colour_of
+from .page import render, write_page
+from .repeat import command_line, facts
 from .run_data import ReadRun, read_run
-from .verdict import findings, models, verdict
 
 REPORT = "report.html"
 
@@ -52,39 +56,69 @@ def write_report(run: Run, out: Path | None = None) -> Path:
 
 def report_page(run: ReadRun, registry: Registry | None) -> str:
     """The HTML of the report."""
-    tested = measured_on(run.record.split.mode, run.config.adapt)
-    corpora = ", ".join(run.record.corpora)
-    return page(
-        f"Fusion report: {run.path.absolute().name}",
-        f"{', '.join(run.modalities)} fused by {run.label} on {corpora}, tested {tested}",
-        [
-            verdict(run),
-            models(run),
-            findings(run),
-            learning(run),
-            inside(run),
-            confusions(run),
-            disagreements(run),
-            examples(run, registry),
-            speakers(run),
-            calibration(run),
-            cost(run),
-            inputs(run, _channels(run, registry)),
-            clips(run),
-            repeat(run, registry),
-            words(),
-        ],
+    return render(
+        "run.html.j2",
+        run=run,
+        results=run.results,
+        answers=run.answers,
+        corpora=", ".join(run.record.corpora),
+        tested=measured_on(run.record.split.mode, run.config.adapt),
+        trainings=run.record.trainings,
+        control_epochs=run.record.control,
+        spent=run.record.seconds,
+        dropped="; ".join(
+            f"{corpus}: {', '.join(f'{label} {n}' for label, n in counts.items())}"
+            for corpus, counts in run.record.dropped_labels.items()
+            if counts
+        ),
+        absent="; ".join(f"{n} have no {m}" for m, n in run.record.absent.items()),
+        failures=run.record.failures,
+        config=json.dumps(run.config.to_json(), indent=1),
+        cautions=cautions(run.record, run.results),
+        bars=score_bars(run),
+        weights=weights_text(run.results),
+        command=command_line(run, registry),
+        facts=facts(run),
+        extractors=_extractors(run, registry),
+        # Their functions are called where the template shows what they return.
+        learning=learning,
+        predictions=predictions,
+        examples=examples,
+        costs=costs,
     )
 
 
-def _channels(run: ReadRun, registry: Registry | None) -> Mapping[str, tuple[str, ...]]:
+def cautions(record: RunRecord, results: Results) -> list[str]:
+    """What must be known before a figure of the run is believed."""
+    mode = MODES[record.split.mode]
+    told = [mode.warning] if mode.warning else []
+    if not mode.warning and smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
+        told.append(f"With --folds K every {mode.unit} is tested.")
+    if record.synthetic:
+        told.append("Generated voices: for trying the tool. These figures are evidence of nothing.")
+    return told
+
+
+def score_bars(run: ReadRun) -> Markup:
+    """UAR of all models."""
+    control = run.results.control  # its bar has the colour of the modality that it trains longer
+    bars = [
+        (m.name, m.uar, colour_of(control if m.name == CONTROL else m.name, run.modalities))
+        for m in run.results.models
+    ]
+    each = ", ".join(f"{m.name} {interval_text(m.uar)}" for m in run.results.models)
+    label = f"UAR of each model with its 95 % interval: {each}"
+    return interval_bars(bars, chance=1 / len(run.classes), label=label)
+
+
+def _extractors(run: ReadRun, registry: Registry | None) -> Mapping[str, Extractor]:
+    """Those that know how their arrays are drawn; none where a plugin is gone."""
     if registry is None:
         return {}
     try:
-        extractors = make_extractors(run.config, registry)
+        return make_extractors(run.config, registry)
     except FusionError:
         return {}
-    return {name: tuple(extractor.channels) for name, extractor in extractors.items()}
 
 
 def registry_of(run: Run) -> Registry | None:
@@ -93,26 +127,3 @@ def registry_of(run: Run) -> Registry | None:
         return run.registry
     except FusionError:
         return None
-
-
-def write_page(path: Path, html: str) -> Path:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    StorageError
-        If it can't be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"The report {path} could not be written: {error.strerror or error}.",
-            hint="Name another file with --out, in a folder that you may write to.",
-        ) from error
-    return path

@@ -2,18 +2,24 @@
 
 import json
 import re
+import subprocess
+import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup, escape
 from report_runs import NASTY, write_run
 
 from fusion import Clip, Extractor, Recording
 from fusion.core.analysis.report import compare_reports, write_report
-from fusion.core.analysis.report.drawing import Mark, draw, legend, with_own_ids
-from fusion.core.analysis.report.examples import _drawn, _Example
-from fusion.core.analysis.report.markup import Html, element, table, text
+from fusion.core.analysis.report.charts import diagrams
+from fusion.core.analysis.report.drawing import Mark, draw, series_colour, with_own_ids
+from fusion.core.analysis.report.examples import example
+from fusion.core.analysis.report.page import Figure, environment
 from fusion.core.analysis.report.run_data import read_run
 from fusion.core.contracts.data import Panel, default_panels
 from fusion.core.contracts.errors import PluginError, RunError
@@ -68,6 +74,7 @@ def checked(path):
     html = path.read_text(encoding="utf-8")
     page = Checked(html)
     assert len(set(page.ids)) == len(page.ids)
+    assert html.startswith("<!doctype html>\n<html") and html.endswith("</html>\n")
     assert "<script" not in html and "http:" not in html and "https:" not in html
     for link in page.links:
         assert link.startswith(("#", "data:image/png")), link
@@ -86,7 +93,7 @@ def test_everything_is_there(tmp_path):
         uar = model["uar"]
         shown = f"{100 * uar['value']:.1f} [{100 * uar['low']:.1f}, {100 * uar['high']:.1f}]"
         assert f'<th scope="row">{model["name"]}</th><td>{shown}</td>' in html
-    assert text(results["verdict"].partition(" Handed out")[0]) in html
+    assert escape(results["verdict"].partition(" Handed out")[0]) in html
 
 
 @pytest.mark.parametrize(
@@ -105,6 +112,38 @@ def test_names_are_escaped(tmp_path):
     assert "<b>" not in html
     assert NASTY in page.words  # a class, as the reader sees it
     assert any(f"{NASTY}0" in word for word in page.words)  # a speaker, in a figure
+
+
+SCRIPT = "<script>alert('x')</script>"
+
+
+def test_no_text_of_a_run_is_markup(tmp_path):
+    """Whatever stands in its files: their values are shown as they are."""
+    run = write_run(tmp_path / "run")
+    texts = ("title", "severity", "modality", "says", "rule", "remedy", "command")
+    finding = dict.fromkeys(texts, SCRIPT)
+    finding |= {"numbers": {SCRIPT: SCRIPT}, "folds": [SCRIPT, SCRIPT]}
+    told = {"findings": [finding], "caveats": [SCRIPT], "checked": [SCRIPT],
+            "signs": {SCRIPT: {SCRIPT: SCRIPT}}, "thresholds": {SCRIPT: SCRIPT}}  # fmt: skip
+    (run / "diagnosis.json").write_text(json.dumps(told))
+    info = json.loads((run / "run.json").read_text())
+    info |= {
+        "created": SCRIPT, "corpora": [SCRIPT], "versions": {SCRIPT: SCRIPT},
+        "machine": {SCRIPT: SCRIPT}, "dropped_labels": {SCRIPT: {SCRIPT: 1}},
+        "absent": {SCRIPT: 2}, "seconds": {SCRIPT: 1.0}, "trainings": SCRIPT,
+        "failures": [{"recording": SCRIPT, "feature": SCRIPT, "reason": SCRIPT}],
+    }  # fmt: skip
+    info["config"] |= {"data": [SCRIPT], "device": SCRIPT}
+    (run / "run.json").write_text(json.dumps(info))
+    training = run / "fold0" / "fused" / "training.json"
+    statistics = {"raw": {"min": SCRIPT, "channels": {"min": [SCRIPT]}}}
+    summary = json.loads(training.read_text())
+    training.write_text(
+        json.dumps({**summary, "inputs": {SCRIPT: statistics}, "precision": SCRIPT})
+    )
+    html, page = checked(report_of(run))
+    assert page.words.count(SCRIPT) > 10 and html.count("&lt;script&gt;") > 40
+    checked(compare_reports([run, write_run(tmp_path / "<b>")], tmp_path / "c.html"))
 
 
 def test_bytes_that_are_no_text(tmp_path):
@@ -131,7 +170,7 @@ def test_a_file_that_is_gone_costs_its_part_alone(tmp_path, name, says):
     run = write_run(tmp_path / "run")
     (run / name).unlink()
     html, page = checked(report_of(run))
-    assert says in html.replace("&#x27;", "'")
+    assert says in unescape(html)
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
 
 
@@ -141,7 +180,7 @@ def test_the_start_of_the_fused_model_is_its_epoch_0(tmp_path):
     path = run / "fold0/fused/training.json"
     start = {"epoch": 0, "val_uar": 0.25, "val_loss": 1.5}
     path.write_text(json.dumps({**json.loads(path.read_text()), "start": start}))
-    assert "epoch 0 is its start" in report_of(run).read_text().replace("&#x27;", "'")
+    assert "epoch 0 is its start" in unescape(report_of(run).read_text())
     (first, *later) = read_run(Run.open(run)).records("fused")[0]
     assert first == start and [record["epoch"] for record in later][:2] == [1, 2]
 
@@ -236,12 +275,21 @@ def test_a_comparison(tmp_path):
 # -- pieces --------------------------------------------------------------------------
 
 
-def test_markup_escapes_what_is_not_markup():
-    assert (
-        element("p", "a<b", Html("<i>x</i>"), class_='"') == '<p class="&quot;">a&lt;b<i>x</i></p>'
+@pytest.fixture(scope="module")
+def macros():
+    return environment().get_template("macros.html.j2").module
+
+
+def test_macros_escape_what_is_no_drawing(macros):
+    assert "<td>&lt;</td>" in macros.table("t", ["a", "b"], [["x", "<"]])
+    assert 'aria-label="&#34;a&#34;"' in macros.table('"a"', ["<b>"])
+    assert "<code>a &amp;&amp; b</code>" in macros.code("a && b")
+    drawn = macros.figures(
+        [Figure("<b>", Markup("<i>x</i>"), ["1 < 2"])], [("<u>", Mark("#010101"))]
     )
-    assert element("details", open="") == "<details open></details>"
-    assert "<td>&lt;</td>" in table(["a", "b"], [["x", "<"]], label="t")
+    assert "<i>x</i>" in drawn and "<b>" not in drawn and "<u>" not in drawn and "1 &lt; 2" in drawn
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ forgotten }}").render()
 
 
 def test_figures_take_the_colours_of_the_page():
@@ -252,7 +300,7 @@ def test_figures_take_the_colours_of_the_page():
     svg = draw(paint, label='a "label"')
     assert "var(--c0" in svg and "currentColor" in svg and "#0404" not in svg
     assert "50 % &lt; $x_1$" in svg and "font-family" not in svg
-    assert 'role="img" aria-label="a &quot;label&quot;"' in svg
+    assert 'role="img" aria-label="a &#34;label&#34;"' in svg
     page = Checked(with_own_ids(svg + svg))
     assert page.ids and len(set(page.ids)) == len(page.ids)
     assert svg == draw(paint, label='a "label"')
@@ -266,15 +314,16 @@ def test_drawing_leaves_no_trace():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_every_marker_has_a_swatch():
-    shown = legend([(m, Mark("#010101", marker=m)) for m in "osD^"])
-    assert len(re.findall("<li>", shown)) == 4
+def test_every_marker_has_a_swatch(macros):
+    marks = [(m, Mark("#010101", marker=m)) for m in ("", *"osD^")]
+    shown = macros.figures([Figure("", Markup())], marks)
+    assert len(re.findall("<li>", shown)) == 5 and len(set(re.findall("<svg.*?</svg>", shown))) == 5
 
 
 @pytest.mark.parametrize(
     "kind, shapes",
     [("image", [(3,)]), ("image", [(3, 3), (3, 3)]), ("points", [(3, 3)]), ("curve", [(3, 1)]),
-     ("bars", [(3, 2), (4, 3)]), ("film", [(3,)])],
+     ("bars", [(3, 2), (4, 3)]), ("diagram", [(3, 3)]), ("film", [(3,)])],
 )  # fmt: skip
 def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
     with pytest.raises(PluginError, match="can't hold arrays"):
@@ -284,28 +333,75 @@ def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
 @pytest.mark.parametrize(
     "kind, data, marks",
     [("image", (3, 3), (2, 3)), ("curve", (5,), (2, 2)), ("curve", (5,), (3,)),
-     ("points", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
+     ("points", (4, 2), (1, 2)), ("diagram", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
 )  # fmt: skip
 def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
     with pytest.raises(PluginError, match="can't have marks of the shapes"):
         Panel("t", kind, {"": np.zeros(data)}, marks={"": np.zeros(marks)})
 
 
-def test_marks_and_barcodes_are_drawn():
+def test_marks_and_barcodes_are_drawn(macros):
     clip = Clip(Recording(Path("a.wav")), "a", "sad", "s", "c")
     panels = [
         Panel("i", "image", {"": np.eye(10)}, marks={"": np.array([[0, 0], [9, 4]])}),
         Panel("b", "bars", {"low": np.array([[1, 2], [0, 5]]), "none": np.empty((0, 2))}),
         Panel("c", "curve", {"": np.arange(5)}, marks={"low": np.array([[1, 0, 3]])}),
     ]
-    page = str(_drawn(_Example(clip, panels), "m"))
+    shown = example(clip, panels, "m")
+    page = str(macros.figures(shown.figures, shown.marks))
     Checked(page)
     # Row 0 is at the bottom: the middles of the first and the last pixel of a square of 100.
     assert re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', page)[-2:] == [
         ("5.0", "95.0"), ("95.0", "55.0")]  # fmt: skip
-    assert page.count('class="wide"') == 1 and page.count('class="marked wide"') == 1
+    assert page.count('class="panel wide"') == 2 and page.count('class="marked"') == 1
     assert re.findall(r"</svg>(\w+)</li>", page) == ["low", "none"]  # the curve has no name
     assert page.count("var(--c0, #777)") >= 2 and page.count("var(--c2, #777)") >= 1
+
+
+ENDLESS = np.array([[0.0, 2.0], [1.0, np.inf]])
+
+
+def drawn_diagrams(*pairs):
+    groups = [(Mark(series_colour(i)), np.array(p).reshape(-1, 2)) for i, p in enumerate(pairs)]
+    return diagrams(groups, x="birth", y="death (dB)", label="d")
+
+
+def test_a_persistence_diagram_is_drawn_by_persim(monkeypatch):
+    """In the colours of the page, a path for each diagram, the same bytes each time."""
+    import matplotlib
+    import persim
+
+    settings = dict(matplotlib.rcParams)
+    svg = drawn_diagrams(ENDLESS, [[0, 1], [0.5, 1.5], [1, 4]])
+    assert drawn_diagrams(ENDLESS, [[0, 1], [0.5, 1.5], [1, 4]]) == svg
+    assert dict(matplotlib.rcParams) == settings
+    Checked(svg)
+    assert "var(--c0" in svg and "var(--c1" in svg and "death (dB)" in svg
+    strokes = re.findall(r'<path d="([^"]*)" [^>]*stroke: var\(--c(\d)', svg)
+    assert [(path.count("M"), colour) for path, colour in strokes] == [(2, "0"), (3, "1")]
+    # Two lines besides: the diagonal, and what never ends.
+    assert len(re.findall("stroke: var\\(--muted", svg)) == 2
+    assert len(re.findall("stroke: var\\(--muted", drawn_diagrams([[0, 1]]))) == 1
+    given = []
+    monkeypatch.setattr(persim, "plot_diagrams", lambda bars, **_: given.append(bars))
+    drawn_diagrams(ENDLESS)
+    assert given[0][0].tolist() == ENDLESS.tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("pairs", [[], [[]], [[[0, np.inf]]], [[[2, 2]], []]])
+def test_a_diagram_without_a_range_is_drawn(pairs):
+    Checked(drawn_diagrams(*pairs))
+
+
+def test_importing_the_report_imports_no_drawing():
+    """persim takes as long to import as a page to draw: it is, where a panel is a diagram."""
+    code = (
+        "import sys, fusion.core.analysis.report, fusion.plugins.extractors.persistence; "
+        "sys.exit(' '.join({'persim', 'matplotlib', 'jinja2'} & set(sys.modules)) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 class Named(Extractor):

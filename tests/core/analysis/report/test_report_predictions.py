@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from report_runs import write_run
 
 from fusion.core.analysis.report.charts import spread
-from fusion.core.analysis.report.evidence import (
+from fusion.core.analysis.report.predictions import (
     calibration_bins,
     oracle_uar,
     uar_by_corpus,
