@@ -23,7 +23,6 @@ UNIMPORTED = {
     "alembic": ("plugins/trackers/mlflow.py", "sqlite:"),  # mlflow's store in a file
     "sqlalchemy": ("plugins/trackers/mlflow.py", "sqlite:"),
     "import-linter": (".ci/run", "lint-imports"),
-    "mypy": (".ci/run", "mypy"),
     "pytest-benchmark": (".ci/run", "--benchmark-max-time"),
     "pytest-xdist": (".ci/run", "-n auto"),
 }

@@ -130,7 +130,7 @@ def test_no_text_of_a_run_is_markup(tmp_path):
     info |= {
         "created": SCRIPT, "corpora": [SCRIPT], "versions": {SCRIPT: SCRIPT},
         "machine": {SCRIPT: SCRIPT}, "dropped_labels": {SCRIPT: {SCRIPT: 1}},
-        "absent": {SCRIPT: 2}, "seconds": {SCRIPT: 1.0}, "trainings": SCRIPT,
+        "absent": {SCRIPT: 2}, "seconds": {SCRIPT: 1.0}, "trainings": 3,
         "failures": [{"recording": SCRIPT, "feature": SCRIPT, "reason": SCRIPT}],
     }  # fmt: skip
     info["config"] |= {"data": [SCRIPT], "device": SCRIPT}
