@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cache_upkeep import content
+from cache_upkeep import age, content, fill
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.shards.shard import Shard
 
 DAY = 86400.0
-
-
 ANY = timedelta(0)
-
-
 KEYS = [f"key{n:04d}" for n in range(40)]
 
 
@@ -28,3 +24,11 @@ def kept(cache: FeatureCache, feature: Fingerprint) -> list[str]:
 
 def size(cache: FeatureCache) -> int:
     return sum(path.stat().st_size for path in cache.root.rglob("*.h5"))
+
+
+def used_over_days(cache: FeatureCache) -> Fingerprint:
+    """Four shards of ten items, the last used 4, 3, 2 and 1 days ago."""
+    made = fill(cache)
+    for days, shard in zip((4, 3, 2, 1), by_age(cache, made), strict=True):
+        age(shard.path, days * DAY)
+    return made

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cache_computations import array_of, fingerprint
+from cache_shards import ARRAYS, ENTRIES, KEYS
 
 from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.shards import files as files_module
@@ -20,19 +21,8 @@ from fusion.cache.shards.files import (
     sync,
     written_whole,
 )
-from fusion.cache.shards.shard import Entry, write_shard
+from fusion.cache.shards.shard import write_shard
 from fusion.core.contracts.errors import CacheError, StorageError
-
-KEYS = [f"key{n}" for n in range(10)]
-
-
-ARRAYS = [array_of(n) for n in range(10)]
-
-
-SECONDS = [n / 8 for n in range(10)]
-
-
-ENTRIES = [Entry(*row) for row in zip(KEYS, ARRAYS, SECONDS, strict=True)]
 
 
 def test_disk_full(small_disk: Path) -> None:

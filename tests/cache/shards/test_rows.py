@@ -7,23 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cache_computations import array_of, fingerprint
+from cache_computations import fingerprint
+from cache_shards import ARRAYS, ENTRIES
 
 from fusion.cache import Fingerprint
 from fusion.cache.shards.rows import most_items, stored_dtype
 from fusion.cache.shards.shard import Entry, Shard, write_shard
 from fusion.core.contracts.errors import CacheError, ShardError
-
-KEYS = [f"key{n}" for n in range(10)]
-
-
-ARRAYS = [array_of(n) for n in range(10)]
-
-
-SECONDS = [n / 8 for n in range(10)]
-
-
-ENTRIES = [Entry(*row) for row in zip(KEYS, ARRAYS, SECONDS, strict=True)]
 
 
 @pytest.fixture

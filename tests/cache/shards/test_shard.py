@@ -7,18 +7,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from cache_computations import SHAPE, array_of, fingerprint
+from cache_computations import SHAPE, fingerprint
+from cache_shards import ARRAYS, ENTRIES, KEYS, SECONDS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusion.cache import FeatureCache
 from fusion.cache.shards.shard import Entry, Shard, write_shard
 from fusion.core.contracts.errors import CacheError, ShardError
-
-KEYS = [f"key{n}" for n in range(10)]
-ARRAYS = [array_of(n) for n in range(10)]
-SECONDS = [n / 8 for n in range(10)]
-ENTRIES = [Entry(*row) for row in zip(KEYS, ARRAYS, SECONDS, strict=True)]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from cache_computations import array_of, fingerprint
-from cache_gc import ANY, DAY, KEYS, by_age, kept, size
+from cache_gc import ANY, DAY, KEYS, by_age, kept, size, used_over_days
 from cache_upkeep import Row, age, content, files, fill
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -30,18 +30,16 @@ from fusion.cache.upkeep.rewrite import codec_used, pack, working_alone
 from fusion.cache.upkeep.verify import verify
 from fusion.core.contracts.errors import CacheError
 
-posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
-
-DEAD = 2**22 + 1  # above the largest process number
-
 
 @pytest.fixture
 def feature(cache: FeatureCache) -> Fingerprint:
     """Four shards of ten items, the last used 4, 3, 2 and 1 days ago."""
-    made = fill(cache)
-    for days, shard in zip((4, 3, 2, 1), by_age(cache, made), strict=True):
-        age(shard.path, days * DAY)
-    return made
+    return used_over_days(cache)
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+
+DEAD = 2**22 + 1  # above the largest process number
 
 
 # -- items ---------------------------------------------------------------------------

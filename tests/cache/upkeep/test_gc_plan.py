@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from cache_computations import array_of
-from cache_gc import ANY, DAY, KEYS, by_age, kept, size
+from cache_gc import ANY, DAY, KEYS, by_age, kept, size, used_over_days
 from cache_upkeep import age, files, fill
 
 from fusion.cache import FeatureCache, Fingerprint
@@ -19,10 +19,7 @@ from fusion.cache.upkeep.gc_plan import Bounds, make_plan
 @pytest.fixture
 def feature(cache: FeatureCache) -> Fingerprint:
     """Four shards of ten items, the last used 4, 3, 2 and 1 days ago."""
-    made = fill(cache)
-    for days, shard in zip((4, 3, 2, 1), by_age(cache, made), strict=True):
-        age(shard.path, days * DAY)
-    return made
+    return used_over_days(cache)
 
 
 def test_by_age(cache: FeatureCache, feature: Fingerprint) -> None:
