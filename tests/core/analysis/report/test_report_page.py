@@ -295,15 +295,14 @@ def test_macros_escape_what_is_no_drawing(macros):
 def test_figures_take_the_colours_of_the_page():
     def paint(axes):
         axes.plot([0, 1], [0, 1], color="#040400")
-        axes.set_xlabel("50 % < $x_1$")
 
-    svg = draw(paint, label='a "label"')
+    svg = draw(paint, label='a "label"', x="50 % < $x_1$")
     assert "var(--c0" in svg and "currentColor" in svg and "#0404" not in svg
     assert "50 % &lt; $x_1$" in svg and "font-family" not in svg
     assert 'role="img" aria-label="a &#34;label&#34;"' in svg
     page = Checked(with_own_ids(svg + svg))
     assert page.ids and len(set(page.ids)) == len(page.ids)
-    assert svg == draw(paint, label='a "label"')
+    assert svg == draw(paint, label='a "label"', x="50 % < $x_1$")
 
 
 def test_drawing_leaves_no_trace():
