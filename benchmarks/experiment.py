@@ -31,16 +31,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fusion.core.data.features import Features
 from fusion.core.data.splits import Split
-from fusion.core.runs.execution.jobs import (
+from fusion.core.runs.execution.jobs import features_of
+from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import (
     CONTROL,
     FUSED,
     Training,
     all_trainings,
     control_modality,
-    features_of,
     spec_of,
 )
-from fusion.core.runs.run import Run
 
 VIEWS = ("mel", "levelset")
 MODELS = (*VIEWS, FUSED, CONTROL)

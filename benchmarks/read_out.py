@@ -20,8 +20,9 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from fusion.core.runs.execution.jobs import Training, features_of, spec_of
+from fusion.core.runs.execution.jobs import features_of
 from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import Training, spec_of
 from fusion.core.toolkit.metrics import confusion_matrix, uar
 
 

@@ -132,9 +132,10 @@ def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
 
     from fusion.core.registry.registry import Registry
     from fusion.core.runs.config import RunConfig
-    from fusion.core.runs.execution.jobs import Training, features_of, spec_of
+    from fusion.core.runs.execution.jobs import features_of
     from fusion.core.runs.plan import make_plan
     from fusion.core.runs.run import Run
+    from fusion.core.runs.trainings import Training, spec_of
     from fusion.core.workflows.experiment import prepare_run
 
     registry = Registry()

@@ -454,8 +454,8 @@ def _thresholds(given: Mapping[str, float] | None) -> Thresholds:
 
 def _trained(path: Path) -> Run:
     """The run at `path`, if its trainings are done."""
-    from .runs.execution.jobs import trainings_of
     from .runs.run import Run
+    from .runs.trainings import trainings_of
 
     run = Run.open(path)
     left = [t for t in trainings_of(run) if not run.finished(t.name)]  # a control may follow

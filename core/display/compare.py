@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..data.task import task_name
-from ..runs.execution.jobs import FUSED
 from ..runs.run import Run
+from ..runs.trainings import FUSED
 from ..workflows.compare import CompareObserver
 from ..workflows.comparison import Comparisons, Row
 from ..workflows.comparison_tables import by_score, matrix, percent, sentences, tested

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from ..analysis.diagnosis import Diagnosis
-from ..runs.execution.jobs import FUSED, Training
 from ..runs.outcome.results import comparison_text, interval_text
+from ..runs.trainings import FUSED, Training
 from ..workflows.repair import Repair, RepairObserver, Step
 from .findings import one_line
 from .plain_tables import plain_table

@@ -27,11 +27,11 @@ from ..data.features import Indices
 from ..data.split_modes import MODES, PARTS, Group, speaker_of
 from ..data.splits import Split
 from ..data.task import adapted_line
-from ..runs.execution.jobs import CONTROL, FUSED, Training
 from ..runs.outcome.results import weights_text
 from ..runs.outcome.selection import ENSEMBLE
 from ..runs.plan import Plan
 from ..runs.result_table import comparison_lines, result_table
+from ..runs.trainings import CONTROL, FUSED, Training
 from ..toolkit.run_files import read_json
 from ..workflows.experiment import Observer, RunResult
 from .findings import one_line

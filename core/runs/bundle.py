@@ -29,10 +29,11 @@ from ..data.presence import presence_of
 from ..data.task import NAME
 from ..toolkit.weights import load_weights, save_weights
 from ..training.model import FusionModel, build_model
-from .execution.jobs import Training, populations_of, spec_of
+from .execution.jobs import populations_of
 from .outcome.selection import ENSEMBLE, Selection
 from .record import Member
 from .run import WEIGHTS, Run
+from .trainings import Training, spec_of
 
 POPULATION = "population"  # of each member: what a speaker-adapted run shrinks towards
 

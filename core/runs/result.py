@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .execution.jobs import FUSED
 from .outcome.results import Results, points
 from .result_table import result_table
 from .run import Run
+from .trainings import FUSED
 
 if TYPE_CHECKING:
     from .predictor import Prediction

@@ -10,7 +10,6 @@ from statistics import mean, stdev
 from ..data.absence import absence_text
 from ..data.split_modes import MODES
 from ..data.task import measured_on
-from .execution.jobs import FUSED
 from .outcome.results import (
     AGAINST_CONTROL,
     CHOSEN,
@@ -20,6 +19,7 @@ from .outcome.results import (
     interval_text,
 )
 from .record import RunRecord
+from .trainings import FUSED
 
 
 @dataclass(frozen=True, slots=True)

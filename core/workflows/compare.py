@@ -30,20 +30,12 @@ from ..data.features import number_of_batches
 from ..registry.provenance import relay
 from ..registry.registry import Registry
 from ..runs.balancing import control_epochs, fused_settings, late_rules
-from ..runs.execution.jobs import (
-    FUSED,
-    Training,
-    all_trainings,
-    controls_of,
-    in_worker,
-    train_one,
-    trainings_of,
-    unfinished,
-)
+from ..runs.execution.jobs import in_worker, train_one
 from ..runs.execution.scheduler import default_jobs, raise_failure
 from ..runs.feature_build import Extracted, extract
 from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
 from ..runs.run import OutputFolder, Run
+from ..runs.trainings import FUSED, Training, all_trainings, controls_of, trainings_of, unfinished
 from ..toolkit.run_files import as_type, read_json
 from .comparison import Comparisons, summarise
 from .comparison_tables import write_tables

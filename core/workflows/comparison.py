@@ -13,12 +13,12 @@ from scipy.stats import rankdata
 
 from ..contracts.errors import RunError
 from ..data.task import task_sentence
-from ..runs.execution.jobs import CONTROL, FUSED, trainings_of
 from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
 from ..runs.outcome.results import finite
 from ..runs.outcome.selection import ENSEMBLE, Selection
 from ..runs.outcome.test_predictions import Said
 from ..runs.run import Run
+from ..runs.trainings import CONTROL, FUSED, trainings_of
 from ..toolkit.intervals import Comparison, Interval, bootstrap_interval, holm, paired_comparison
 from ..toolkit.metrics import Floats, uar
 from .grid import Cell, Request

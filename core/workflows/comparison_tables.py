@@ -7,10 +7,10 @@ from typing import Any
 
 from ..data.absence import absence_text
 from ..data.task import with_task
-from ..runs.execution.jobs import CONTROL
 from ..runs.outcome.results import SIGNIFICANT, p_text, points, smallest_p
 from ..runs.outcome.selection import ENSEMBLE
 from ..runs.run import OutputFolder
+from ..runs.trainings import CONTROL
 from ..toolkit.intervals import Interval
 from .comparison import ORACLE, Comparisons, Row, Tested
 

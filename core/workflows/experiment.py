@@ -33,14 +33,7 @@ from ..registry.trace import during
 from ..runs.balancing import control_epochs, fused_settings, late_rules
 from ..runs.bundle import write_bundle
 from ..runs.config import RunConfig
-from ..runs.execution.jobs import (
-    Training,
-    all_trainings,
-    control_modality,
-    controls_of,
-    epochs_of,
-    trainings_of,
-)
+from ..runs.execution.jobs import epochs_of
 from ..runs.execution.scheduler import default_jobs, train_all
 from ..runs.execution.worker_pools import same_processes
 from ..runs.feature_build import Extracted, extract
@@ -53,6 +46,7 @@ from ..runs.record import FORMAT, FeatureRecord, RunRecord, SplitRecord
 from ..runs.result import RunResult as RunResult
 from ..runs.run import RESULTS, Run
 from ..runs.search_space import check_installed
+from ..runs.trainings import Training, all_trainings, control_modality, controls_of, trainings_of
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
 

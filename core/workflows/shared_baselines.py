@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ...cache.shards.files import written_whole
 from ..data.adaptation import FOLDER as SPEAKERS
-from ..runs.execution.jobs import FUSED, Training, all_trainings, controls_of, trainings_of
 from ..runs.outcome.attribution import write_contributions
 from ..runs.run import Run
+from ..runs.trainings import FUSED, Training, all_trainings, controls_of, trainings_of
 from .experiment import conclude
 
 BASELINES = "baselines"  # beside the cells of a seed

@@ -7,7 +7,7 @@ import numpy as np
 from fusion import Clip, Recording
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
-from fusion.core.runs.execution.jobs import FUSED, Training
+from fusion.core.runs.trainings import FUSED, Training
 from fusion.core.training.inference import Predictions
 
 SPEAKERS, CLASSES = 12, ("low", "high")

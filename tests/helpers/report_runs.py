@@ -9,10 +9,10 @@ from fusion import Clip, Recording
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
 from fusion.core.runs.config import RunConfig
-from fusion.core.runs.execution.jobs import FUSED, Training
 from fusion.core.runs.outcome.results import evaluate
 from fusion.core.runs.outcome.selection import select
 from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import FUSED, Training
 from fusion.core.training.inference import Predictions
 from fusion.core.workflows.experiment import _confusion_rows, _prediction_rows
 

@@ -19,11 +19,12 @@ from ...data.features import Arrays, Features, Indices
 from ...data.presence import having
 from ...data.splits import Split
 from ...runs.config import RunConfig
-from ...runs.execution.jobs import FUSED, Training, speaker_moments, stored_arrays
+from ...runs.execution.jobs import speaker_moments, stored_arrays
 from ...runs.outcome.history import kept_epochs
 from ...runs.outcome.predictions import fold_features, validate_all
 from ...runs.plan import make_extractors
 from ...runs.run import Run
+from ...runs.trainings import FUSED, Training
 from ...toolkit.metrics import confusion_matrix, uar
 from ...training.device import choose_precision
 from ...training.inference import Predictions, encoded

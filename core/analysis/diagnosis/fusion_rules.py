@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...runs.execution.jobs import FUSED
+from ...runs.trainings import FUSED
 from ...toolkit.intervals import paired_comparison
 from ...toolkit.metrics import confusion_by_group
 from .evidence import Evidence

@@ -29,11 +29,11 @@ from ...contracts.errors import ParameterError, RunError, UnknownNameError
 from ...data.features import Indices
 from ...data.task import task_sentence
 from ...runs.bundle import Part
-from ...runs.execution.jobs import FUSED, Training
 from ...runs.execution.scheduler import in_processes
 from ...runs.outcome.predictions import fold_features
 from ...runs.plan import make_extractors
 from ...runs.run import Run
+from ...runs.trainings import FUSED, Training
 from ...training.device import choose_device, choose_precision
 from ...training.model import ModelSpec
 from .evidence import Evidence, gather

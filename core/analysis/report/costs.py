@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ...contracts import Extractor
 from ...data.dataset import RunData
 from ...data.task import task_name
-from ...runs.execution.jobs import CONTROL, FUSED, Training
+from ...runs.trainings import CONTROL, FUSED, Training
 from .page import number, percent, seconds
 from .run_data import ReadRun, Record
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from ...runs.execution.jobs import FUSED
 from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import ENSEMBLE
+from ...runs.trainings import FUSED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

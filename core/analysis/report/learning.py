@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...runs.execution.jobs import FUSED, Training
+from ...runs.trainings import FUSED, Training
 from ...toolkit.metrics import Floats
 from .charts import Line, along_depth, over_epochs
 from .drawing import INK, MUTED, Mark, line_of

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from ...runs.execution.jobs import FUSED
 from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import ENSEMBLE
 from ...runs.outcome.test_predictions import Said
+from ...runs.trainings import FUSED
 from ...toolkit.metrics import Floats, confidence_bins, expected_calibration_error, nll, uar
 from .charts import dot_rows, reliability
 from .drawing import Mark, colour_of, dot_of

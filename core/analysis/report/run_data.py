@@ -14,13 +14,13 @@ import numpy.typing as npt
 from ...contracts.errors import FusionError, RunError
 from ...data.dataset import RunData
 from ...runs.config import RunConfig
-from ...runs.execution.jobs import Training, all_trainings
 from ...runs.outcome.history import kept_epochs
 from ...runs.outcome.results import Results
 from ...runs.outcome.selection import Selection
 from ...runs.outcome.test_predictions import Said
 from ...runs.record import RunRecord
 from ...runs.run import RESULTS, Run
+from ...runs.trainings import Training, all_trainings
 from ...toolkit.metrics import Floats
 
 Record = Mapping[str, Any]

@@ -10,10 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from ...contracts.errors import RunError
-from ...runs.execution.jobs import FUSED
 from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.test_predictions import Said
 from ...runs.run import Run
+from ...runs.trainings import FUSED
 from ...toolkit.intervals import Comparison, paired_comparison
 from .charts import Line, interval_bars, over_epochs
 from .drawing import Mark, series_colour

@@ -13,11 +13,11 @@ from ...contracts.errors import FusionError
 from ...data.split_modes import MODES
 from ...data.task import measured_on
 from ...registry.registry import Registry
-from ...runs.execution.jobs import CONTROL, FUSED
 from ...runs.outcome.results import SIGNIFICANT, Results, interval_text, smallest_p, weights_text
 from ...runs.plan import make_extractors
 from ...runs.record import RunRecord
 from ...runs.run import Run
+from ...runs.trainings import CONTROL, FUSED
 from . import costs, examples, learning, predictions
 from .charts import interval_bars
 from .drawing import colour_of

@@ -1,4 +1,4 @@
-"""The trainings of a run: which there are, what each reads, and one of them carried out.
+"""One training of a run, carried out: what it reads, in which process, and what it leaves.
 
 A training reads what it needs from the run directory and writes its results there, so that it
 can be killed and taken up again. ``scheduler`` runs several at a time.
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
@@ -51,89 +51,10 @@ from ..feature_changes import check_unchanged
 from ..plan import make_extractors
 from ..run import WEIGHTS, Run
 from ..search_space import Settings, search_of, tuned_config, tuned_spec
+from ..trainings import CONTROL, FUSED, Training, control_modality, settings_of, spec_of
 from .tuning import rewind, tune
 
 T = TypeVar("T")
-FUSED = "fused"
-CONTROL = "control"  # the best single modality, for as many steps as the fused model had in all
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One model on one fold.
-
-    Attributes
-    ----------
-    fold : int
-        Index into the splits.
-    model : str
-        A modality (its baseline), ``"fused"`` or ``"control"``.
-    """
-
-    fold: int
-    model: str
-
-    @property
-    def name(self) -> str:
-        """Its folder in the run directory."""
-        return f"fold{self.fold}/{self.model}"
-
-
-def trainings_of(run: Run) -> list[Training]:
-    """Every training of a run; the longest first, so that none is left over at the end."""
-    models = [FUSED, *run.record.modalities]
-    return [Training(fold, m) for m in models for fold in range(run.record.split.folds)]
-
-
-def controls_of(run: Run) -> list[Training]:
-    """Return the equal-steps controls of a run, one per fold; none where no baseline was used."""
-    if not run.record.control:
-        return []
-    return [Training(fold, CONTROL) for fold in range(run.record.split.folds)]
-
-
-def all_trainings(run: Run) -> list[Training]:
-    """Return the trainings of a run and their controls, the longest first."""
-    return [*controls_of(run), *trainings_of(run)]
-
-
-def unfinished(run: Run) -> list[Training]:
-    """Return the trainings and controls of a run that are not done, the longest first."""
-    return [training for training in all_trainings(run) if not run.finished(training.name)]
-
-
-def control_modality(run: Run) -> str:
-    """Return the modality of the control: the baseline with the highest mean validation UAR.
-
-    All baselines must be finished.
-    """
-    folds = range(run.record.split.folds)
-
-    def mean(modality: str) -> float:
-        found = [float(run.summary(Training(k, modality).name)["best_uar"]) for k in folds]
-        return sum(found) / len(found)
-
-    return max(run.record.modalities, key=mean)  # the first among equals
-
-
-def spec_of(run: Run, training: Training) -> ModelSpec:
-    """Description of the model that `training` trains, or has trained: with its own settings."""
-    spec = run.record.model
-    if training.model == CONTROL:
-        return spec_of(run, Training(training.fold, control_modality(run)))
-    own = spec if training.model == FUSED else spec.single(training.model)
-    return tuned_spec(own, settings_of(run, training))
-
-
-def settings_of(run: Run, training: Training) -> Settings:
-    """What tuning chose for a finished training, in place of the run's settings."""
-    if training.model == CONTROL:  # what was chosen for the baseline
-        return settings_of(run, Training(training.fold, control_modality(run)))
-    if not run.finished(training.name):
-        return {}
-    found: Settings = run.summary(training.name).get("settings", {})
-    return found
-
 
 # -- in a worker ---------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ from ...training import distributed
 from ...training.device import choose_device
 from ..balancing import needs_baselines
 from ..run import Run
-from .jobs import CONTROL, FUSED, Training, all_trainings, in_worker, train_one, trainings_of
+from ..trainings import CONTROL, FUSED, Training, all_trainings, trainings_of
+from .jobs import in_worker, train_one
 from .tuning import rewind
 from .worker_pools import worker_pool
 

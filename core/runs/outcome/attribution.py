@@ -10,8 +10,8 @@ import numpy as np
 from ...toolkit.shapley import shapley_values
 from ...training.device import choose_precision
 from ...training.inference import outputs
-from ..execution.jobs import FUSED, Training
 from ..run import Run
+from ..trainings import FUSED, Training
 from .predictions import fold_features
 from .selection import uar_of
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..execution.jobs import CONTROL, FUSED, Training, all_trainings
 from ..run import Run
+from ..trainings import CONTROL, FUSED, Training, all_trainings
 
 
 def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:

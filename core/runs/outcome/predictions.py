@@ -19,16 +19,10 @@ from ...registry.trace import during
 from ...training.device import choose_precision
 from ...training.inference import Predictions, predict
 from ...training.model import FusionModel
-from ..execution.jobs import (
-    Training,
-    all_trainings,
-    controls_of,
-    features_of,
-    spec_of,
-    trained_model,
-)
+from ..execution.jobs import features_of, trained_model
 from ..execution.scheduler import in_processes
 from ..run import WEIGHTS, Run
+from ..trainings import Training, all_trainings, controls_of, spec_of
 
 
 def test_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:

@@ -15,8 +15,8 @@ from ...toolkit.intervals import Comparison, Interval, bootstrap_interval, paire
 from ...toolkit.metrics import accuracy, confusion_by_group, macro_f1, uar
 from ...toolkit.run_files import as_type
 from ...training.inference import Predictions
-from ..execution.jobs import CONTROL, FUSED, Training
 from ..run import RESULTS, Run
+from ..trainings import CONTROL, FUSED, Training
 from .selection import ENSEMBLE, Selection, candidate_probabilities, uar_of
 
 Probabilities = Mapping[str, Sequence[npt.NDArray[np.float32]]]

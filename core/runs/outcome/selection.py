@@ -18,8 +18,8 @@ from ...toolkit.ensemble import Rule, combine, pool, pool_weights
 from ...toolkit.metrics import confusion_matrix, uar
 from ...toolkit.run_files import as_type
 from ...training.inference import Predictions
-from ..execution.jobs import CONTROL, FUSED, Training
 from ..run import Run
+from ..trainings import CONTROL, FUSED, Training
 
 ENSEMBLE = "ensemble"
 FILE = "selection.json"

@@ -30,7 +30,6 @@ from ...data.corpora import Dataset
 from ...data.extraction import fingerprint_of
 from ...registry.registry import Registry
 from ...runs.config import RunConfig
-from ...runs.execution.jobs import trainings_of
 from ...runs.feature_build import Extracted
 from ...runs.outcome.predictions import validate_all
 from ...runs.outcome.results import CHOSEN
@@ -38,6 +37,7 @@ from ...runs.outcome.selection import select
 from ...runs.outcome.test_predictions import Said
 from ...runs.plan import Plan, make_extractors, make_plan
 from ...runs.run import OutputFolder, Run
+from ...runs.trainings import trainings_of
 from ...toolkit.intervals import Comparison, paired_comparison
 from ..experiment import begin_run, prepare_run, resume_experiment, train_run
 from .changes import changed, share_alike, words_for

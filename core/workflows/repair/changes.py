@@ -9,8 +9,8 @@ from typing import Any
 from ...contracts import Prescription
 from ...registry.parameters import as_text
 from ...runs.config import RunConfig
-from ...runs.execution.jobs import CONTROL, FUSED, all_trainings
 from ...runs.run import Run
+from ...runs.trainings import CONTROL, FUSED, all_trainings
 from ..shared_baselines import share_training
 
 _OF_FUSED = ("start", "finetune", "branch_rate")  # settings of the fused model's training alone

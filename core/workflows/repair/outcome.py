@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...analysis.diagnosis import Diagnosis
-from ...runs.execution.jobs import FUSED
 from ...runs.outcome.results import finite
 from ...runs.outcome.selection import ENSEMBLE
+from ...runs.trainings import FUSED
 from ...toolkit.intervals import Comparison
 from ..experiment import Observer, RunResult
 from .target import Target

@@ -12,12 +12,12 @@ from small_runs import SMALL
 from fusion.core.cli import run_cli
 from fusion.core.runs import bundle as bundle_module
 from fusion.core.runs.bundle import Bundle, Part, log_probabilities, members_of
-from fusion.core.runs.execution.jobs import CONTROL, Training
 from fusion.core.runs.outcome.predictions import fold_features
 from fusion.core.runs.outcome.selection import ENSEMBLE, Selection
 from fusion.core.runs.record import FORMAT
 from fusion.core.runs.result import RunResult
 from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import CONTROL, Training
 from fusion.core.toolkit.ensemble import mix, pool
 from fusion.core.training.inference import predict
 

@@ -12,7 +12,8 @@ from fusion.core.contracts.train_config import TrainConfig
 from fusion.core.registry.registry import Registry
 from fusion.core.runs import balancing
 from fusion.core.runs.config import RunConfig
-from fusion.core.runs.execution.jobs import FUSED, Training, epochs_of
+from fusion.core.runs.execution.jobs import epochs_of
+from fusion.core.runs.trainings import FUSED, Training
 from fusion.core.testing.checks.problem import SmallStrategy, small_baselines, small_trainer
 from fusion.plugins.balancers.pretrain import Pretrain
 from fusion.plugins.strategies.gated import Gated

@@ -9,8 +9,8 @@ from fusion import Balancer, Strategy
 from fusion.core.contracts.errors import StorageError, TrainingError
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
-from fusion.core.runs.execution.jobs import FUSED, Training
 from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import FUSED, Training
 from fusion.core.workflows.compare import CompareObserver, _Work
 from fusion.core.workflows.grid import Budget, Cell, PlannedGrid, reads_of
 

@@ -5,8 +5,8 @@ import os
 import pytest
 from run_records import record_of
 
-from fusion.core.runs.execution.jobs import FUSED, Training
 from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import FUSED, Training
 from fusion.core.workflows import shared_baselines as cells
 
 

@@ -10,7 +10,13 @@ from run_records import record_of
 from fusion import Modality
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.execution import jobs
-from fusion.core.runs.execution.jobs import (
+from fusion.core.runs.execution.scheduler import phases_of
+from fusion.core.runs.outcome.results import AGAINST_CONTROL, CHOSEN, Results, evaluate
+from fusion.core.runs.outcome.selection import ENSEMBLE, Selection, select
+from fusion.core.runs.record import SplitRecord
+from fusion.core.runs.result_table import comparison_lines
+from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import (
     CONTROL,
     FUSED,
     Training,
@@ -22,12 +28,6 @@ from fusion.core.runs.execution.jobs import (
     trainings_of,
     unfinished,
 )
-from fusion.core.runs.execution.scheduler import phases_of
-from fusion.core.runs.outcome.results import AGAINST_CONTROL, CHOSEN, Results, evaluate
-from fusion.core.runs.outcome.selection import ENSEMBLE, Selection, select
-from fusion.core.runs.record import SplitRecord
-from fusion.core.runs.result_table import comparison_lines
-from fusion.core.runs.run import Run
 from fusion.core.training.model import BranchSpec, ModelSpec
 from fusion.core.workflows.shared_baselines import own_trainings, share_baselines, share_predictions
 

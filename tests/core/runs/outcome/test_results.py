@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from made_results import SPEAKERS, everything, make_data
 
-from fusion.core.runs.execution.jobs import FUSED
 from fusion.core.runs.outcome.results import CHOSEN, Results, evaluate
 from fusion.core.runs.outcome.selection import ENSEMBLE, Selection, select
+from fusion.core.runs.trainings import FUSED
 
 
 def test_selection_by_hand():

@@ -1,0 +1,89 @@
+"""The trainings of a run: which there are, and with which model and settings each is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..training.model import ModelSpec
+from .run import Run
+from .search_space import Settings, tuned_spec
+
+FUSED = "fused"
+CONTROL = "control"  # the best single modality, for as many steps as the fused model had in all
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One model on one fold.
+
+    Attributes
+    ----------
+    fold : int
+        Index into the splits.
+    model : str
+        A modality (its baseline), ``"fused"`` or ``"control"``.
+    """
+
+    fold: int
+    model: str
+
+    @property
+    def name(self) -> str:
+        """Its folder in the run directory."""
+        return f"fold{self.fold}/{self.model}"
+
+
+def trainings_of(run: Run) -> list[Training]:
+    """Every training of a run; the longest first, so that none is left over at the end."""
+    models = [FUSED, *run.record.modalities]
+    return [Training(fold, m) for m in models for fold in range(run.record.split.folds)]
+
+
+def controls_of(run: Run) -> list[Training]:
+    """Return the equal-steps controls of a run, one per fold; none where no baseline was used."""
+    if not run.record.control:
+        return []
+    return [Training(fold, CONTROL) for fold in range(run.record.split.folds)]
+
+
+def all_trainings(run: Run) -> list[Training]:
+    """Return the trainings of a run and their controls, the longest first."""
+    return [*controls_of(run), *trainings_of(run)]
+
+
+def unfinished(run: Run) -> list[Training]:
+    """Return the trainings and controls of a run that are not done, the longest first."""
+    return [training for training in all_trainings(run) if not run.finished(training.name)]
+
+
+def control_modality(run: Run) -> str:
+    """Return the modality of the control: the baseline with the highest mean validation UAR.
+
+    All baselines must be finished.
+    """
+    folds = range(run.record.split.folds)
+
+    def mean(modality: str) -> float:
+        found = [float(run.summary(Training(k, modality).name)["best_uar"]) for k in folds]
+        return sum(found) / len(found)
+
+    return max(run.record.modalities, key=mean)  # the first among equals
+
+
+def spec_of(run: Run, training: Training) -> ModelSpec:
+    """Description of the model that `training` trains, or has trained: with its own settings."""
+    spec = run.record.model
+    if training.model == CONTROL:
+        return spec_of(run, Training(training.fold, control_modality(run)))
+    own = spec if training.model == FUSED else spec.single(training.model)
+    return tuned_spec(own, settings_of(run, training))
+
+
+def settings_of(run: Run, training: Training) -> Settings:
+    """What tuning chose for a finished training, in place of the run's settings."""
+    if training.model == CONTROL:  # what was chosen for the baseline
+        return settings_of(run, Training(training.fold, control_modality(run)))
+    if not run.finished(training.name):
+        return {}
+    found: Settings = run.summary(training.name).get("settings", {})
+    return found
