@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.core.contracts.errors import ParameterError, TrainingError
-from fusion.core.toolkit.optional import required
+from fusion.core.contracts.errors import TrainingError
 from fusion.core.toolkit.tracking import Sent, curve_of, flat, outcome_of, scalars_of
 from fusion.core.workflows.experiment import Observer, _Trackers
 
@@ -85,17 +84,6 @@ def test_a_damaged_note_of_what_was_sent_is_none(tmp_path):
     assert sent.is_new({"training": "fold0/mel", "epoch": 1})
     sent.save()
     assert json.loads((tmp_path / "service.json").read_text()) == {"names": {}, "epochs": {}}
-
-
-def test_a_package_that_is_missing_and_one_that_is_broken(tmp_path, monkeypatch):
-    with pytest.raises(ParameterError, match="needs the package nowhere, which is not") as caught:
-        required("nowhere", extra="x", by="The tracker 'x'")
-    assert caught.value.hint == "pip install 'modal-fusion[x]'"
-    (tmp_path / "broken_package.py").write_text("import nowhere_either")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ParameterError, match="broken-package, which can't be imported") as caught:
-        required("broken_package", extra="x", by="The tracker 'x'", package="broken-package")
-    assert "No module named 'nowhere_either'" in caught.value.message
 
 
 class Recorder:
