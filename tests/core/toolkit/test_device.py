@@ -1,3 +1,5 @@
+"""Tensors moved between devices, and what room a device has."""
+
 import torch
 
 from fusion.core.toolkit.device import free_memory, on_device

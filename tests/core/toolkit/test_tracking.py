@@ -1,12 +1,14 @@
 """What trackers are told, taken apart; and that each is closed, whatever happens to the run."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.core.contracts.errors import TrainingError
+from fusion.core.runs.config import RunConfig
 from fusion.core.toolkit.tracking import Sent, curve_of, flat, outcome_of, scalars_of
 from fusion.core.workflows.experiment import Observer, _Trackers
 
@@ -135,13 +137,7 @@ def test_a_run_that_fails_closes_its_trackers(tmp_path, monkeypatch, failure):
     monkeypatch.setattr(experiment, "all_trainings", lambda _: [])
     monkeypatch.setattr(experiment, "train_all", fail)
 
-    class Run:
-        path = tmp_path
-
-        @staticmethod
-        def info():
-            return {"config": {"data": ["demo"]}}
-
+    run = SimpleNamespace(path=tmp_path, config=RunConfig(("demo",)), registry=None)
     with pytest.raises(type(failure)):
-        experiment._train_and_conclude(Run(), None, 1, Observer())
+        experiment._train_and_conclude(run, 1, Observer())
     assert tracker.calls == ["start", "close"]
