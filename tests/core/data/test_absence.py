@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from arrays import Rows
+from lacking import lacking
 from torch import nn
 
 from fusion import Modality
@@ -24,7 +25,6 @@ from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,
-    small_features,
     small_model,
     trainer_of,
 )
@@ -32,22 +32,6 @@ from fusion.core.training.inference import said_of
 from fusion.core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-
-
-def lacking(modality="face", every=3, poison=np.nan):
-    """The small problem with a modality absent in every so-manieth clip, `poison` in its place."""
-    features = small_features(2)
-    flags = np.arange(len(features)) % every == 0
-    arrays = {m: rows.array.copy() for m, rows in features.arrays.items()}
-    arrays[modality][flags] = poison
-    return Features(
-        features.modalities,
-        {m: Rows(array) for m, array in arrays.items()},
-        features.targets.numpy(),
-        CPU,
-        resident_bytes=10**9,
-        absent={modality: flags},
-    )
 
 
 def gated():
