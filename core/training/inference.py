@@ -80,7 +80,7 @@ class Predictions:
                 for kind in ("unimodal.", "weight.")
             }
             return cls(arrays["fused"], by_name["unimodal."], by_name["weight."])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"{path} can't be read: {error!r}",
                 hint="Delete it; fusion run --resume makes it again.",

@@ -244,56 +244,6 @@ def test_the_command_line_shows_it_in_a_line(old, capsys):
     assert line.startswith("warning: plugin 'old'") and line.endswith("version 2 of the contract.")
 
 
-def test_reading_an_old_name_gives_what_the_new_one_has():
-    from fusion import Balancer
-
-    class New(Balancer):
-        def representations(self, representations, step):
-            return "new"
-
-    with pytest.warns(DeprecationWarning, match="goes in version 2"):
-        assert New().embeddings({}, None) == "new"
-    with pytest.warns(DeprecationWarning):
-        assert Balancer.embeddings is Balancer.representations
-
-
-def test_a_class_that_has_both_names_is_called_by_the_new_one():
-    from fusion import Balancer
-
-    with pytest.warns(DeprecationWarning):
-
-        class Both(Balancer):
-            def embeddings(self, representations, step):
-                return "old"
-
-            def representations(self, representations, step):
-                return "new"
-
-    assert Both().representations({}, None) == "new"
-    assert Both().embeddings({}, None) == "old"  # its own, and no business of ours
-
-
-def test_a_class_made_from_an_old_one_may_use_either_name():
-    from fusion import Balancer
-
-    with pytest.warns(DeprecationWarning):
-
-        class Old(Balancer):
-            def embeddings(self, representations, step):
-                return ["old"]
-
-        class Older(Old):
-            def embeddings(self, representations, step):
-                return [*super().embeddings(representations, step), "older"]
-
-    class Newer(Old):
-        def representations(self, representations, step):
-            return [*super().representations(representations, step), "newer"]
-
-    assert Older().representations({}, None) == ["old", "older"]
-    assert Newer().representations({}, None) == ["old", "newer"]
-
-
 def test_a_hook_gets_a_new_name(tmp_path, monkeypatch):
     from fusion.core.contracts import hooks
 

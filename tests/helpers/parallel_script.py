@@ -1,4 +1,4 @@
-"""One of two processes that train together, for test_parallel.py: started with RANK set."""
+"""One of two processes that train together, for test_distributed.py: started with RANK set."""
 
 import os
 import sys
@@ -91,11 +91,8 @@ def all_of(names):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out, *names = sys.argv[1:]
-    if "RANK" in os.environ:
-        with distributed.together():
-            found = all_of(names)
-            if not distributed.leads():
-                assert list(distributed.orders()) == []
-    else:
+    with distributed.together():
         found = all_of(names)
-    torch.save(found, Path(out) / f"{os.environ.get('RANK', 'alone')}.pt")
+        if not distributed.leads():
+            assert list(distributed.orders()) == []
+    torch.save(found, Path(out) / f"{os.environ['RANK']}.pt")

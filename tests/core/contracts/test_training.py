@@ -1,8 +1,64 @@
-"""What a balancer's checkpoint holds by default: the attributes that it names."""
+"""The contract of balancers: whatever is not overridden leaves a training as it is."""
 
+import numpy as np
+import pytest
 import torch
 
-from fusion import Balancer
+from fusion import Balancer, Clips
+from fusion.core.contracts import Gradients, ParameterGroup
+from fusion.core.contracts.training import Domain
+from fusion.core.testing.checks.problem import SmallStrategy, small_step, small_trainer
+
+
+class Nothing(Balancer):
+    name = "nothing"
+
+
+def test_every_change_hands_back_the_very_object_it_was_given():
+    balancer, step = Nothing(), small_step()
+    tensors = {"voice": torch.ones(2, 3)}
+    strategy = SmallStrategy({"voice": 3}, 2)
+    groups = [ParameterGroup("head", None, [], 0.1, 0.0)]
+    clips = Clips(np.arange(3))
+    table = torch.ones(2, 1, dtype=torch.bool)
+    assert balancer.adapt(strategy, {"voice": 3}) is strategy
+    assert balancer.parameter_groups(groups) is groups
+    assert balancer.clips(clips, 1) is clips
+    assert balancer.present(table, step) is table
+    for change in (balancer.inputs, balancer.representations, balancer.losses):
+        assert change(tensors, step) is tensors
+    assert balancer.logits(tensors["voice"], step) is tensors["voice"]
+
+
+def test_what_is_left_open_is_none_and_what_is_said_is_empty():
+    balancer = Nothing()
+    assert balancer.stage(1) is None and balancer.passes(small_step()) is None
+    assert (balancer.metrics(), balancer.state_dict(), balancer.acts_from) == ({}, {}, 1)
+    assert not balancer.takes_over and not balancer.separate
+
+
+def test_gradients_are_left_alone():
+    gradients = Gradients({"voice": [torch.tensor([3.0])]})
+    Nothing().gradients(gradients, small_step())
+    assert gradients["voice"][0].tolist() == [3.0] and gradients.factors == {}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_training_with_it_is_the_training_without_it(optimizer):
+    trained = []
+    for balancers in ([], [Nothing()]):
+        trainer = small_trainer(balancers, 2, epochs=1, optimizer=optimizer)
+        trainer.fit()
+        trained.append(trainer.model.state_dict())
+    assert all(torch.equal(trained[1][k], v) for k, v in trained[0].items())
+
+
+def test_each_domain_is_documented():
+    for domain in Domain.__args__:
+        assert f'``"{domain}"``' in Balancer.__doc__
+
+
+# -- what a checkpoint holds ------------------------------------------------------------
 
 
 class Remembers(Balancer):

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 from arrays import Rows
+from lacking import lacking
 from torch import nn
 
-from fusion import MissingModalityError, Modality
+from fusion import Modality
 from fusion.cache.builds.progress import BuildReport, Failure
-from fusion.core.contracts.errors import CorpusError, RecordingError, SplitError
+from fusion.core.contracts.errors import CorpusError, SplitError
 from fusion.core.data.absence import absent_of, check_absent
 from fusion.core.data.dataset import RunData
 from fusion.core.data.features import Features
-from fusion.core.data.presence import Gapped, presence_of
+from fusion.core.data.presence import presence_of
 from fusion.core.data.splits import Split
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.outcome.predictions import class_shares
@@ -24,30 +25,13 @@ from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
     one_step,
-    small_features,
     small_model,
     trainer_of,
 )
-from fusion.core.training.inference import predict, said_of
+from fusion.core.training.inference import said_of
 from fusion.core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-
-
-def lacking(modality="face", every=3, poison=np.nan):
-    """The small problem with a modality absent in every so-manieth clip, `poison` in its place."""
-    features = small_features(2)
-    flags = np.arange(len(features)) % every == 0
-    arrays = {m: rows.array.copy() for m, rows in features.arrays.items()}
-    arrays[modality][flags] = poison
-    return Features(
-        features.modalities,
-        {m: Rows(array) for m, array in arrays.items()},
-        features.targets.numpy(),
-        CPU,
-        resident_bytes=10**9,
-        absent={modality: flags},
-    )
 
 
 def gated():
@@ -55,32 +39,6 @@ def gated():
 
 
 # -- the table -----------------------------------------------------------------------
-
-
-def test_presence_by_hand():
-    absent = {"b": np.array([True, False, True, False])}
-    presence = presence_of(absent, ["a", "b"], np.array([3, 0, 1]), CPU)
-    assert presence.table.tolist() == [[True, True], [True, False], [True, True]]
-    assert {m: rows.tolist() for m, rows in presence.rows.items()} == {"b": [0, 2]}
-    assert presence_of(absent, ["a", "b"], np.array([1, 3]), CPU) is None  # these have all
-    assert presence_of({}, ["a"], np.array([0]), CPU) is None
-
-
-def test_blanked_is_zero_where_a_clip_lacks_it_even_for_nan():
-    absent = {"b": np.array([True, False])}
-    presence = presence_of(absent, ["a", "b"], np.arange(2), CPU)
-    given = {"a": torch.ones(2, 3), "b": torch.full((2, 2, 2), torch.nan)}
-    found = presence.blanked(given)
-    assert found["a"] is given["a"]
-    assert found["b"][0].tolist() == [[0, 0], [0, 0]] and found["b"][1].isnan().all()
-
-
-def test_gapped_arrays():
-    stored = Rows(np.array([[1.0], [2.0]], np.float32))
-    gapped = Gapped(stored, np.array([True, False, True, False]))
-    assert len(gapped) == 4 and gapped.nbytes == 16
-    assert gapped.take([3, 0, 1, 3]).tolist() == [[2], [0], [1], [2]]
-    assert gapped.take([0, 2]).tolist() == [[0], [0]]
 
 
 def test_statistics_and_known_clips_are_of_those_that_have_it():
@@ -160,29 +118,6 @@ def test_what_stands_in_place_of_an_absent_modality_changes_nothing(strategy):
         assert torch.equal(logits, first[2])
 
 
-def test_weights_of_a_clip_are_those_of_what_it_has():
-    model, features = small_model(2, strategy=gated()), lacking()
-    trainer = trainer_of(model, features)
-    trainer.fit()
-    _, weights = said_of(model, features, trainer.val, torch.float32)
-    gone = features.absent["face"][trainer.val]
-    assert weights[gone].tolist() == [[1.0, 0.0]] * int(gone.sum())
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(trainer.val)))
-    assert weights[~gone].min() > 0
-
-
-def test_a_model_alone_says_the_class_shares_of_clips_that_it_knows_nothing_of():
-    features = lacking()
-    single = Features(
-        {"face": Modality("face", (4,))}, {"face": features.arrays["face"]},
-        features.targets.numpy(), CPU, resident_bytes=0, absent=features.absent,
-    )  # fmt: skip
-    model = small_model(["face"])
-    prior = np.array([0.5, 0.3, 0.2], np.float32)
-    said = predict(model, single, np.arange(6), prior=prior).probabilities
-    assert np.allclose(said[[0, 3]], prior) and not np.allclose(said[[1, 2, 4, 5]], prior)
-
-
 def test_a_training_alone_is_that_of_a_corpus_without_the_others():
     """Clips that lack the modality might as well not be there."""
     features = lacking()
@@ -235,16 +170,8 @@ def test_a_modality_that_too_few_have_is_refused(by_speaker=4):
     check_absent({"text": everybody_tested}, [split], clips, ["a", "b"])
 
 
-def test_present_and_keys_of_a_runs_clips():
-    split = Split(np.array([0, 1]), np.array([2]), np.array([3]), None, True)
-    data = RunData((None,) * 4, ("a", "b", "c", "d"), np.array([0, 1, 1, 0]), ("x", "y"), (split,),
-                   {"text": np.array([False, True, False, True])})  # fmt: skip
-    assert data.present(["mel"], np.arange(4)) is None
-    assert data.present(["mel", "text"], np.array([1, 2])).tolist() == [[True, False], [True, True]]
-    assert data.keys_of("text") == ["a", "c"] and data.keys_of("mel") == ["a", "b", "c", "d"]
-    assert class_shares(data, 0).tolist() == [0.5, 0.5]
-
-
-def test_absence_is_a_recording_error_to_those_who_do_not_know_it():
-    with pytest.raises(RecordingError):
-        raise MissingModalityError("no transcript")
+def test_class_shares_are_those_of_the_training_clips():
+    split = Split(np.array([0, 1, 2]), np.array([3]), np.array([4]), None, True)
+    targets = np.array([0, 1, 1, 0, 0])
+    data = RunData((None,) * 5, tuple("abcde"), targets, ("x", "y"), (split,))
+    np.testing.assert_allclose(class_shares(data, 0), [1 / 3, 2 / 3])

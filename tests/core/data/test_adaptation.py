@@ -9,7 +9,6 @@ from arrays import Rows
 
 from fusion.core.contracts import Modality
 from fusion.core.contracts.data import Clip, Recording
-from fusion.core.contracts.errors import CorpusError, UnknownNameError
 from fusion.core.data import adaptation
 from fusion.core.data.adaptation import (
     Adapted,
@@ -30,7 +29,6 @@ from fusion.core.data.adaptation import (
 )
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
-from fusion.core.data.task import adapted_line, check_adapt, measured_on, with_task
 
 TABLE = Modality("table", (2,))
 MEL = Modality("mel", (1, 3, 4), ("channel", "frequency", "time"))
@@ -232,26 +230,3 @@ def test_tensors_are_adapted_as_arrays_are():
     expected = Adapted(Rows(array), one, *offset_and_scale(moments, population)).take(np.arange(30))
     made = adapt_tensor(torch.from_numpy(array), moments, found["mel"])
     np.testing.assert_array_equal(made.numpy(), expected)
-
-
-def test_what_can_not_be_adapted_is_refused_in_words():
-    pooled = [clip(0, "1", "a"), clip(1, "1", "a"), clip(2, "1", "b"), clip(3, "2", "b")]
-    check_adapt("none", pooled)
-    with pytest.raises(
-        CorpusError, match="corpus 'b' each of the 2 clips has a speaker of its own"
-    ):
-        check_adapt("speaker", pooled)
-    with pytest.raises(CorpusError, match="all clips are of one: '1' in the corpus 'a'"):
-        check_adapt("speaker", pooled[:2])
-    with pytest.raises(UnknownNameError, match="speakers"):
-        check_adapt("speakers", pooled)
-    check_adapt("speaker", [*pooled, clip(4, "2", "b")])
-
-
-def test_words():
-    assert measured_on("speaker", "speaker") == "on speakers never heard, speaker-adapted"
-    assert measured_on("speaker", "none") == "on speakers never heard"
-    assert with_task("none", "Fine.") == "Fine."
-    assert with_task("speaker", "Fine.").startswith("Speaker-adapted: ")
-    line = adapted_line([clip(0, "1"), clip(1, "1"), clip(2, "2")])
-    assert "1 to 2 clips per speaker" in line and "1 of 2 speakers have one clip" in line

@@ -130,39 +130,6 @@ def test_two_corpora_side_by_side_are_not_taken_for_one(tmp_path):
     assert not any(CORPORA[name].detect(tmp_path) for name in ("ravdess", "crema_d"))
 
 
-# -- recordings found twice, or by links ----------------------------------------------
-
-
-def test_a_recording_found_twice_is_read_once(tmp_path):
-    touch(tmp_path, *actors(1, 2), *actors(1, 2, folder="copy/"))
-    assert [c.name for c in load(tmp_path).clips] == actors(1, 2)
-
-
-def test_lossless_goes_before_mp3(tmp_path):
-    names = [f"1001_DFA_{emotion}_XX" for emotion in ("ANG", "SAD")]
-    touch(tmp_path, *[f"AudioMP3/{n}.mp3" for n in names], *[f"AudioWAV/{n}.wav" for n in names])
-    assert [c.name for c in load(tmp_path).clips] == [f"AudioWAV/{n}.wav" for n in names]
-
-
-def test_hidden_files_are_passed_over(tmp_path):
-    touch(tmp_path, *actors(1), "Actor_01/._03-01-05-01-01-01-01.wav",
-          ".trash/03-01-06-01-01-01-01.wav")  # fmt: skip
-    assert len(load(tmp_path).clips) == 2
-
-
-def test_links_to_folders_are_followed_once(tmp_path):
-    real = touch(tmp_path / "store", *actors(1))
-    corpus = touch(tmp_path / "corpus", *actors(2))
-    (corpus / "Actor_01").symlink_to(real / "Actor_01")
-    (corpus / "loop").symlink_to(corpus)
-    assert [c.speaker for c in load(corpus).clips] == ["01", "01", "02", "02"]
-
-
-def test_a_root_that_is_the_speakers_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(touch(tmp_path, "DC/a01.wav", "DC/sa01.wav") / "DC")
-    assert {c.speaker for c in load("savee=.").clips} == {"DC"}
-
-
 # -- pooling -------------------------------------------------------------------------
 
 

@@ -1,69 +1,30 @@
+"""Splits drawn from clips: complete, apart, stratified, reproducible, or refused in words."""
+
 from __future__ import annotations
 
-import itertools
 import random
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_clips import (
+    SIX,
+    assert_sound,
+    clip,
+    corpus,
+    prescribed,
+    ravdess_layout,
+    speakers_of,
+    spoken_corpus,
+)
 from sklearn.model_selection import LeaveOneGroupOut
 
 from fusion import Clip
-from fusion.core.contracts import Recording
 from fusion.core.contracts.errors import ParameterError, SplitError, UnknownNameError
 from fusion.core.data.split_modes import MODES, PARTS, count_groups
 from fusion.core.data.splits import Split, make_splits
-from fusion.core.data.stratification import apportion, balance
-
-SIX = ("neutral", "happy", "sad", "angry", "fearful", "disgust")
-
-
-def clip(corpus: str, speaker: str, label: str, take: int = 0, **prescribed: Any) -> Clip:
-    name = f"{speaker}/{label}-{take}.wav"
-    return Clip(Recording(Path(corpus, name)), name, label, speaker, corpus, **prescribed)
-
-
-def corpus(name: str, speakers: int, takes: int, classes: tuple[str, ...] = SIX) -> list[Clip]:
-    return [
-        clip(name, f"{s:02d}", label, take)
-        for s in range(speakers)
-        for label in classes
-        for take in range(takes)
-    ]
-
-
-def ravdess_layout(speakers: int = 18) -> list[Clip]:
-    """44 clips per speaker: 4 neutral, 8 of each other emotion."""
-    return [
-        clip("ravdess", f"{s:02d}", label, take)
-        for s in range(speakers)
-        for label in SIX
-        for take in range(4 if label == "neutral" else 8)
-    ]
-
-
-def speakers_of(clips: list[Clip], indices: np.ndarray) -> set[tuple[str, str]]:
-    return {(clips[i].corpus, clips[i].speaker) for i in indices}
-
-
-def assert_sound(splits: list[Split], clips: list[Clip], *, by_speaker: bool = True) -> None:
-    """Complete, disjoint, sorted; no speaker in two parts; each clip tested once by folds."""
-    for split in splits:
-        parts = [getattr(split, part) for part in PARTS]
-        assert all(part.dtype == np.int64 and np.all(np.diff(part) > 0) for part in parts)
-        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(clips)))
-        assert split.speaker_independent is by_speaker
-        if by_speaker:
-            spoken = [speakers_of(clips, part) for part in parts]
-            assert sum(map(len, spoken)) == len(set.union(*spoken))
-    if splits[0].fold is not None:
-        tested = np.concatenate([split.test for split in splits])
-        np.testing.assert_array_equal(np.sort(tested), np.arange(len(clips)))
-
 
 # -- by speaker ----------------------------------------------------------------------
 
@@ -229,16 +190,6 @@ def test_random_ignores_what_is_prescribed():
 # -- by sentence and by corpus -------------------------------------------------------
 
 
-def said(corpus: str, speakers: int, sentences: int, classes: tuple[str, ...] = SIX) -> list[Clip]:
-    """Every speaker says every sentence in every class."""
-    return [
-        clip(corpus, f"{s:02d}", label, number, attributes={"sentence": f"{number:02d}"})
-        for s in range(speakers)
-        for label in classes
-        for number in range(sentences)
-    ]
-
-
 def assert_kept_apart(splits: list[Split], clips: list[Clip], mode: str) -> None:
     """Complete, disjoint; no group in test and elsewhere; what validates shares no speaker, if
     it shares groups; each clip tested once by folds."""
@@ -303,7 +254,7 @@ def test_no_group_in_two_parts_whatever_the_mode(clips, mode, seed, folds, rng):
 
 
 def test_two_sentences_are_one_to_train_and_one_to_test():
-    clips = said("ravdess", 10, 2)
+    clips = spoken_corpus("ravdess", 10, 2)
     tested = set()
     for seed in range(8):
         (split,) = make_splits(clips, SIX, mode="sentence", seed=seed)
@@ -320,7 +271,7 @@ def test_two_sentences_are_one_to_train_and_one_to_test():
 
 
 def test_two_folds_of_two_sentences():
-    clips = said("ravdess", 5, 2)
+    clips = spoken_corpus("ravdess", 5, 2)
     splits = make_splits(clips, SIX, mode="sentence", folds=2)
     assert_kept_apart(splits, clips, "sentence")
     with pytest.raises(SplitError, match="at least 6 sentences; there are 2") as error:
@@ -329,7 +280,7 @@ def test_two_folds_of_two_sentences():
 
 
 def test_whole_sentences_validate_where_there_are_enough():
-    clips = said("crema", 4, 12)
+    clips = spoken_corpus("crema", 4, 12)
     (split,) = make_splits(clips, SIX, mode="sentence")
     parts = [{clips[i].attributes["sentence"] for i in getattr(split, p)} for p in PARTS]
     # 12 * 0.2 = 2.4 and 7.2: whole numbers 2, 2, 7, and the last to test, whose remainder is
@@ -339,16 +290,9 @@ def test_whole_sentences_validate_where_there_are_enough():
     assert speakers_of(clips, split.train) == speakers_of(clips, split.test)
 
 
-def test_sentences_of_one_number_in_two_corpora_are_two():
-    clips = said("a", 3, 2) + said("b", 3, 2)
-    assert count_groups(clips, MODES["sentence"]) == 4
-    upper = [clip("c", "1", label, 0, attributes={"sentence": s}) for s in "Aa" for label in SIX]
-    assert count_groups(upper, MODES["sentence"]) == 1
-
-
 def test_clips_that_do_not_say_their_sentence():
     clips = [
-        *said("a", 3, 3),
+        *spoken_corpus("a", 3, 3),
         *corpus("b", 3, 1),
         clip("c", "1", "sad", attributes={"sentence": ""}),
     ]
@@ -359,11 +303,11 @@ def test_clips_that_do_not_say_their_sentence():
 
 def test_one_sentence_is_too_few():
     with pytest.raises(SplitError, match="share no sentence need at least 2 sentences; there is 1"):
-        make_splits(said("a", 6, 1), SIX, mode="sentence")
+        make_splits(spoken_corpus("a", 6, 1), SIX, mode="sentence")
 
 
 def test_a_class_with_a_sentence_of_its_own_can_not_be_trained():
-    clips = said("a", 6, 2, ("happy", "sad"))
+    clips = spoken_corpus("a", 6, 2, ("happy", "sad"))
     clips += [clip("a", f"{s:02d}", "angry", 9, attributes={"sentence": "9"}) for s in range(6)]
     with pytest.raises(SplitError, match="of none of: angry") as error:
         make_splits(clips, ("happy", "sad", "angry"), mode="sentence", folds=3)
@@ -426,101 +370,6 @@ def test_other_modes_ignore_what_is_prescribed(mode):
 def test_an_unknown_mode():
     with pytest.raises(UnknownNameError, match="no split 'speakers'.*Did you mean 'speaker'"):
         make_splits(ravdess_layout(), SIX, mode="speakers")
-
-
-# -- prescribed ----------------------------------------------------------------------
-
-
-def prescribed(column: str, assignment: dict[str, str]) -> list[Clip]:
-    """One clip per class and speaker; `assignment` is speaker -> part or fold."""
-    return [
-        clip("x", speaker, label, **{column: part})
-        for speaker, part in assignment.items()
-        for label in SIX
-    ]
-
-
-def test_prescribed_split_is_followed():
-    clips = prescribed("split", {"a": "test", "b": "train", "c": "val", "d": "train"})
-    (split,) = make_splits(clips, SIX)
-    assert_sound([split], clips)
-    assert speakers_of(clips, split.test) == {("x", "a")}
-    assert speakers_of(clips, split.val) == {("x", "c")}
-
-
-def test_missing_validation_is_taken_from_training_speakers():
-    clips = prescribed("split", {f"{i}": "test" if i < 2 else "train" for i in range(12)})
-    (split,) = make_splits(clips, SIX)
-    assert_sound([split], clips)
-    assert speakers_of(clips, split.test) == {("x", "0"), ("x", "1")}
-    assert len(speakers_of(clips, split.val)) == 2  # 0.2 of 10
-
-
-def test_prescribed_folds_are_followed_in_natural_order():
-    clips = prescribed("fold", {f"s{i}": f"{i}" for i in range(1, 11)})
-    for folds in (None, 10):
-        splits = make_splits(clips, SIX, folds=folds)
-        assert_sound(splits, clips)
-        tested = [speakers_of(clips, split.test) for split in splits]
-        assert tested == [{("x", f"s{i}")} for i in range(1, 11)]
-        assert speakers_of(clips, splits[8].val) == {("x", "s10")}
-
-
-def test_folds_and_split_both_prescribed():
-    clips = [
-        clip("x", f"{s}", label, fold=f"{s}", split=("train", "val", "test")[s])
-        for s in range(3)
-        for label in SIX
-    ]
-    assert len(make_splits(clips, SIX)) == 1
-    assert len(make_splits(clips, SIX, folds=3)) == 3
-
-
-@pytest.mark.parametrize("column", ["split", "fold"])
-def test_a_speaker_in_two_parts(column):
-    parts = {"split": ("train", "val", "test"), "fold": ("1", "2", "3")}[column]
-    clips = prescribed(column, {f"good{i}": part for i, part in enumerate(parts)})
-    for part in parts[:2]:
-        clips += [
-            clip("x", f"bad{i}", "sad", parts.index(part), **{column: part}) for i in range(7)
-        ]
-    with pytest.raises(SplitError) as error:
-        make_splits(clips, SIX)
-    message = str(error.value)
-    assert (
-        f"7 of 10 speakers lie in more than one part: x/bad0 in {parts[0]}, {parts[1]}" in message
-    )
-    assert "x/bad4" in message
-    assert "x/bad5" not in message
-    assert "and 2 more" in message
-    assert "--split random" in message
-    assert not make_splits(clips, SIX, mode="random")[0].speaker_independent
-
-
-@pytest.mark.parametrize("column", ["split", "fold"])
-def test_a_column_for_some_clips_only(column):
-    value = {"split": "train", "fold": "1"}[column]
-    clips = [*corpus("y", 5, 1), *prescribed(column, {"a": value})]
-    with pytest.raises(SplitError, match=rf"6 of 36 clips .* prescribed {column}; y/00/") as error:
-        make_splits(clips, SIX)
-    assert error.value.hint
-
-
-@pytest.mark.parametrize(
-    ("column", "assignment", "folds", "message"),
-    [
-        ("fold", {"a": "1", "b": "2", "c": "3"}, 5, r"prescribes 3 folds \(1, 2, 3\) and 5"),
-        ("fold", {"a": "1", "b": "2"}, None, "prescribes 2 folds .* at least 3 are needed"),
-        ("split", {"a": "train", "b": "val", "c": "test"}, 3, "3 folds were asked for, but"),
-        ("split", {"a": "train", "b": "dev", "c": "test"}, None, "'dev' is unknown; possible are"),
-        ("split", {"a": "train", "b": "val"}, None, "no clips for test"),
-        ("split", {"a": "test", "b": "val"}, None, "no clips for train"),
-        ("split", {"a": "train", "b": "test"}, None, "only one training speaker"),
-    ],
-)
-def test_prescriptions_that_cannot_be_followed(column, assignment, folds, message):
-    with pytest.raises(SplitError, match=message):
-        make_splits(prescribed(column, assignment), SIX, folds=folds)
 
 
 # -- not enough ----------------------------------------------------------------------
@@ -588,64 +437,3 @@ def test_digest_is_stable_between_versions():
     renumbered = [clips[i] for i in (5, 4, 3, 2, 1, 0)]
     mirrored = Split(np.array([4, 5]), np.array([2, 3]), np.array([0, 1]), 2, True)
     assert mirrored.digest(renumbered) == split.digest(clips)
-
-
-# -- allocation ----------------------------------------------------------------------
-
-
-@given(
-    st.dictionaries(st.text("abcdef", min_size=1), st.integers(1, 60), min_size=1, max_size=6),
-    st.integers(3, 10),
-)
-def test_apportioned_to_folds_evenly(sizes, folds):
-    counts = apportion(sizes, np.full(folds, 1 / folds))
-    for group, size in sizes.items():
-        assert counts[group].sum() == size
-        assert np.ptp(counts[group]) <= 1
-    total = np.sum(list(counts.values()), axis=0)
-    assert np.ptp(total) <= 1
-
-
-@given(
-    st.dictionaries(st.text("abcdef", min_size=1), st.integers(1, 60), min_size=1, max_size=6),
-    st.floats(0.05, 0.4),
-    st.floats(0.05, 0.4),
-)
-def test_apportioned_by_shares(sizes, val, test):
-    shares = np.array([1 - val - test, val, test])
-    counts = apportion(sizes, shares)
-    for group, size in sizes.items():
-        assert counts[group].sum() == size
-        assert (counts[group] >= (size >= 3)).all()
-    total = np.sum(list(counts.values()), axis=0)
-    assert (total > 0).all() or sum(sizes.values()) < 3
-
-
-def test_near_the_best_of_all_allocations():
-    sizes = np.array([4, 2, 2])
-    everything = np.array(sorted(set(itertools.permutations([0] * 4 + [1] * 2 + [2] * 2))))
-
-    def cost(held: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return ((held - target) ** 2 / target).sum(axis=(-2, -1))
-
-    rng = np.random.default_rng(0)
-    found_best = 0
-    for seed in range(60):
-        histograms = rng.integers(1, 9, (8, 3)).astype(float)
-        target = np.outer(sizes / 8, histograms.sum(axis=0))
-        held = np.stack([(everything == p).astype(float) @ histograms for p in range(3)], axis=1)
-        costs = cost(held, target)
-        part = balance(histograms, sizes, np.random.default_rng(seed))
-        np.testing.assert_array_equal(np.bincount(part), sizes)
-        mine = cost(np.stack([histograms[part == p].sum(axis=0) for p in range(3)]), target)
-        assert mine <= np.quantile(costs, 0.05)
-        found_best += mine <= costs.min() + 1e-9
-    assert found_best >= 40
-
-
-def test_thousands_of_speakers_are_balanced():
-    rng = np.random.default_rng(0)
-    histograms = rng.integers(0, 6, (1500, 6)).astype(float)
-    part = balance(histograms, np.full(5, 300), np.random.default_rng(0))
-    held = np.stack([histograms[part == p].sum(axis=0) for p in range(5)])
-    assert np.abs(held - held.mean(axis=0)).max() <= 3

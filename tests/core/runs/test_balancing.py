@@ -19,13 +19,24 @@ from fusion.core.runs.balancing import (
     _DOMAINS,
     check_composition,
     check_training,
+    control_epochs,
     late_rules,
     make_balancers,
+    needs_baselines,
+    starts_from_baselines,
 )
 from fusion.core.runs.config import RunConfig
-from fusion.core.testing.checks.problem import small_features, small_trainer, trainer_of
+from fusion.core.runs.execution.jobs import epochs_of
+from fusion.core.runs.trainings import FUSED, Training
+from fusion.core.testing.checks.problem import (
+    SmallStrategy,
+    small_features,
+    small_trainer,
+    trainer_of,
+)
 from fusion.core.toolkit.run_files import as_type
 from fusion.core.training.model import BranchSpec, ModelSpec, build_model
+from fusion.plugins.balancers.pretrain import Pretrain
 
 
 def balancer(name_, *domains, **methods):
@@ -423,3 +434,67 @@ def test_a_rule_that_starts_after_the_last_epoch_is_told():
     assert [message.split()[0] for message in late_rules(config, registry, 3)] == [
         "relearn", "opm",
     ]  # fmt: skip
+
+
+# -- the start -------------------------------------------------------------------------
+
+
+class Begins(Balancer):
+    """Decides about the start."""
+
+    name = "begins"
+    takes_over = ("start",)
+
+
+class Standing:
+    """A registry of one strategy and some balancers."""
+
+    def __init__(self, *balancers, needs=False):
+        self.balancers = {b.name: b for b in balancers}
+        self.needs = needs
+
+    def balancer(self, name):
+        return self.balancers[name]
+
+    def strategy(self, name):
+        return type("S", (SmallStrategy,), {"needs_baselines": self.needs})
+
+
+def asked(registry, **train):
+    config = RunConfig(
+        ("demo",), strategy="x", balancers=tuple(registry.balancers), settings={"train": train}
+    )
+    run = SimpleNamespace(config=config, registry=registry)
+    return (
+        starts_from_baselines(config, registry),
+        needs_baselines(config, registry),
+        {m: epochs_of(run, Training(0, m)) for m in ("mel", FUSED)},
+        control_epochs(config, registry),
+    )
+
+
+def test_who_starts_how_and_for_how_many_epochs():
+    def told(registry, **train):
+        starts, needs, epochs, control = asked(registry, epochs=40, **train)
+        return starts, needs, *epochs.values(), control
+
+    # starts, needs baselines, epochs of a baseline, of the fused model, of the control.
+    assert told(Standing()) == (True, True, 40, 10, 50)
+    assert told(Standing(), finetune=0.5) == (True, True, 40, 20, 60)
+    assert told(Standing(), start="scratch") == (False, False, 40, 40, 0)
+    assert told(Standing(needs=True), start="scratch") == (False, True, 40, 40, 80)
+    assert told(Standing(Begins)) == (False, False, 40, 40, 0)
+    assert told(Standing(Pretrain)) == (False, True, 40, 40, 80)
+
+
+@pytest.mark.parametrize("name", ["pretrain", "reconboost"])
+def test_balancers_that_decide_about_the_start(name):
+    assert "start" in Registry().balancer(name).takes_over
+
+
+def test_two_that_decide_about_the_start_are_refused():
+    class Too(Begins):
+        name = "too"
+
+    with pytest.raises(ParameterError, match="both decide which weights the branches start from"):
+        check_composition([Begins(), Too()])

@@ -1,13 +1,14 @@
 """What trackers are told, taken apart; and that each is closed, whatever happens to the run."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.core.contracts.errors import ParameterError, TrainingError
-from fusion.core.toolkit.optional import required
+from fusion.core.contracts.errors import TrainingError
+from fusion.core.runs.config import RunConfig
 from fusion.core.toolkit.tracking import Sent, curve_of, flat, outcome_of, scalars_of
 from fusion.core.workflows.experiment import Observer, _Trackers
 
@@ -87,17 +88,6 @@ def test_a_damaged_note_of_what_was_sent_is_none(tmp_path):
     assert json.loads((tmp_path / "service.json").read_text()) == {"names": {}, "epochs": {}}
 
 
-def test_a_package_that_is_missing_and_one_that_is_broken(tmp_path, monkeypatch):
-    with pytest.raises(ParameterError, match="needs the package nowhere, which is not") as caught:
-        required("nowhere", extra="x", by="The tracker 'x'")
-    assert caught.value.hint == "pip install 'modal-fusion[x]'"
-    (tmp_path / "broken_package.py").write_text("import nowhere_either")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ParameterError, match="broken-package, which can't be imported") as caught:
-        required("broken_package", extra="x", by="The tracker 'x'", package="broken-package")
-    assert "No module named 'nowhere_either'" in caught.value.message
-
-
 class Recorder:
     def __init__(self, name, fails=()):
         self.name, self.fails, self.calls = name, fails, []
@@ -147,13 +137,7 @@ def test_a_run_that_fails_closes_its_trackers(tmp_path, monkeypatch, failure):
     monkeypatch.setattr(experiment, "all_trainings", lambda _: [])
     monkeypatch.setattr(experiment, "train_all", fail)
 
-    class Run:
-        path = tmp_path
-
-        @staticmethod
-        def info():
-            return {"config": {"data": ["demo"]}}
-
+    run = SimpleNamespace(path=tmp_path, config=RunConfig(("demo",)), registry=None)
     with pytest.raises(type(failure)):
-        experiment._train_and_conclude(Run(), None, 1, Observer())
+        experiment._train_and_conclude(run, 1, Observer())
     assert tracker.calls == ["start", "close"]

@@ -15,7 +15,6 @@ from fusion.core.cli import run_cli
 from fusion.core.testing.checks.problem import (
     SmallStrategy,
     small_baselines,
-    small_features,
     small_model,
     small_trainer,
 )
@@ -80,14 +79,6 @@ def test_a_training_leaves_its_baselines_as_they_are():
     trainer.fit()
     for (m, key), value in before.items():
         assert torch.equal(trainer.context.baselines[m].model.state_dict()[key], value)
-
-
-def test_logits_and_embedding_are_float32_without_gradient():
-    baseline = small_baselines(2)["face"]
-    raw, _ = small_features(2).batch([0, 1, 2])
-    for found, size in ((baseline.embedding(raw), 6), (baseline.logits(raw), 3)):
-        assert found.shape == (3, size)
-        assert found.dtype is torch.float32 and not found.requires_grad
 
 
 PLUGIN = '''

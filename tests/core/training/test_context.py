@@ -71,6 +71,26 @@ def test_outputs_of_subsets_by_hand():
     torch.testing.assert_close(found.subsets["voice", "face"], found.logits)
 
 
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+def test_one_pass_serves_subsets_as_well_and_additive_strategies_add_up(strategy):
+    trainer = small_trainer([], 3, strategy=strategy)
+    context, model = trainer.context, trainer.model
+    plain = context.outputs("train")
+    assert plain.subsets == {}
+    known = context.outputs("train", subsets=True)
+    assert context.outputs("train") is known  # one pass serves both
+    assert len(known.subsets) == 8
+    a, b, c = model.modalities
+    assert torch.allclose(known.subsets[a, b, c], known.logits)
+    assert torch.equal(known.logits, plain.logits)
+    # The strategies are additive: what is shown of two is that of each, less that of none.
+    parts = known.subsets[a,] + known.subsets[c,] - known.subsets[()]
+    assert torch.allclose(known.subsets[a, c], parts, atol=1e-5)
+    assert np.array_equal(known.indices, trainer.train)
+    one_step(trainer)
+    assert not torch.equal(context.outputs("train").logits, known.logits)
+
+
 def test_asked_before_training_a_resumed_one_asks_again(tmp_path):
     """What a balancer asked in setup was said by other weights than those of the checkpoint."""
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from parallel_script import all_of
 from places import HELPERS
 from small_runs import SMALL
 
@@ -28,17 +29,24 @@ def free_port():
 
 
 def run(names, folder):
-    """The weights of each case: in one process, and in each of two."""
-    tests = str(SCRIPT.parent)
-    base = {**os.environ, "PYTHONPATH": tests, "OMP_NUM_THREADS": "1"}
+    """The weights of each case: in this process alone, and in each of two."""
+    path = os.pathsep.join([str(SCRIPT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    environments = [base, *({**base, **together, "RANK": rank} for rank in "01")]
+    base = {**os.environ, **together, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), str(folder), *names]
-    processes = [subprocess.Popen(command, env=e, stderr=subprocess.PIPE) for e in environments]
-    for process in processes:
-        said = process.communicate(timeout=600)[1].decode()
-        assert process.returncode == 0, said
-    return [torch.load(folder / f"{name}.pt", weights_only=True) for name in ("alone", "0", "1")]
+    processes = [
+        subprocess.Popen(command, env={**base, "RANK": rank}, stderr=subprocess.PIPE)
+        for rank in "01"
+    ]
+    try:
+        alone = all_of(names)
+        for process in processes:
+            said = process.communicate(timeout=600)[1].decode()
+            assert process.returncode == 0, said
+    finally:
+        for process in processes:
+            process.kill()
+    return alone, *(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in "01")
 
 
 def check(names, folder):

@@ -1,4 +1,7 @@
+"""The most memory that a training takes, and whether freed memory is kept."""
+
 import ctypes
+import json
 import resource
 import subprocess
 import sys
@@ -31,30 +34,84 @@ def test_unknown_where_the_system_can_not_forget(monkeypatch, tmp_path):
     assert PeakMemory(CPU).bytes() is None
 
 
-FAULTS = """
-import resource, sys, torch
+MEASURED = """
+import json, resource, torch
 from fusion.core.training.memory import keep_freed_memory
-if sys.argv[1] == "keep":
-    keep_freed_memory()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    torch.ones(10_000_000)  # 40 MB, beyond what the C library keeps by itself
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+def faults_and_rest():
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    resident = held()
+    for _ in range(20):
+        torch.ones(10_000_000)  # 40 MB, beyond what the C library keeps by itself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults, held() - resident
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+torch.ones(10)
+before = faults_and_rest()
+keep_freed_memory()
+print(json.dumps([before, faults_and_rest()]))
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not GNU's")
-def test_pages_are_fetched_once():
-    faults = {
-        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, text=True,
-                                capture_output=True).stdout)
-        for how in ("keep", "return")
-    }  # fmt: skip
-    pages = 20 * 40_000_000 // resource.getpagesize()
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="the C library is not GNU's",
+)
+def test_memory_that_is_freed_is_kept_and_its_pages_are_fetched_once():
+    """In a process of its own, which keeps what it once had until it ends."""
+    found = subprocess.run([sys.executable, "-c", MEASURED], check=True, text=True,
+                           capture_output=True)  # fmt: skip
+    (returned, rest), (kept, more) = json.loads(found.stdout)
+    size = 40_000_000
+    pages = 20 * size // resource.getpagesize()
     # Kept, the first of them find no place at once, and with huge pages there are fewer.
-    assert faults["keep"] < 0.5 * min(faults["return"], pages)
+    assert kept < 0.5 * min(returned, pages)
+    assert rest < 0.1 * size < 0.9 * size < more
 
 
-def test_without_gnu_the_memory_is_left_alone(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+class Library:
+    """A C library that notes what it is asked to change."""
+
+    def __init__(self):
+        self.asked = {}
+
+    def mallopt(self, parameter, value):
+        self.asked[parameter] = value
+
+
+@pytest.mark.parametrize(
+    ("platform", "asked"),
+    # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h: no block outside the heap, and
+    # the heap keeps up to 2 GiB at its end and grows by 64 MiB.
+    [("linux", {-4: 0, -1: 2**31 - 1, -2: 2**26}), ("darwin", {}), ("win32", {})],
+)
+def test_the_c_library_is_asked_on_linux_only(monkeypatch, platform, asked):
+    library = Library()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(sys, "platform", platform)
     keep_freed_memory()
+    assert library.asked == asked
+
+
+def test_a_c_library_that_is_not_gnus_is_left_alone(monkeypatch):
+    """Musl has no mallopt: whatever else was called of it would be unknown to this one."""
+    opened = []
+
+    def other(name):
+        opened.append(name)
+        return object()
+
+    monkeypatch.setattr(ctypes, "CDLL", other)
+    monkeypatch.setattr(sys, "platform", "linux")
+    keep_freed_memory()
+    assert opened == [None]
+
+
+def test_on_a_card_the_peak_is_that_of_the_card(monkeypatch):
+    card, calls = torch.device("cuda", 1), []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: [device, 123])
+    peak = PeakMemory(card)
+    assert calls == [card] and peak.bytes() == [card, 123]

@@ -73,15 +73,6 @@ def test_a_factor_reaches_the_update_whatever_the_optimiser(kind):
     assert any(m.abs().max() > 0 for n, m in plain.items() if n.startswith("branches.a."))
 
 
-def test_factors_compose_and_the_norm_knows_them():
-    gradients = Gradients({"a": [torch.tensor([3.0]), torch.tensor([[4.0]])]})
-    assert float(gradients.norm("a")) == 5.0
-    gradients.scale("a", 0.5)
-    gradients.scale("a", 0.5)
-    assert float(gradients.factors["a"]) == 0.25
-    assert float(gradients.norm("a")) == 1.25
-
-
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [(torch.optim.AdamW, {"fused": True}), (torch.optim.SGD, {"momentum": 0.9, "foreach": True})],

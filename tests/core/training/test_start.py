@@ -1,21 +1,9 @@
-"""Fused models that start from their baselines: weights, epoch 0, budget, rates, resumption."""
-
-from dataclasses import replace
-from types import SimpleNamespace
+"""Fused models that start from their baselines: weights, epoch 0, rates, resumption."""
 
 import pytest
 import torch
 
-from fusion import Balancer
-from fusion.core.contracts.errors import ParameterError
-from fusion.core.contracts.train_config import TrainConfig
-from fusion.core.registry.registry import Registry
-from fusion.core.runs import balancing
-from fusion.core.runs.config import RunConfig
-from fusion.core.runs.execution.jobs import epochs_of
-from fusion.core.runs.trainings import FUSED, Training
 from fusion.core.testing.checks.problem import SmallStrategy, small_baselines, small_trainer
-from fusion.plugins.balancers.pretrain import Pretrain
 from fusion.plugins.strategies.gated import Gated
 
 
@@ -150,7 +138,7 @@ def test_a_strategy_that_needs_baselines_has_an_epoch_0_as_well():
     assert trainer.fit().start["epoch"] == 0
 
 
-# -- rates and epochs ------------------------------------------------------------------
+# -- rates -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -161,86 +149,6 @@ def test_branches_take_shorter_steps(optimizer):
         ("branch", "voice"): 0.0025, ("branch", "face"): 0.0025, ("head", None): 0.01,
         ("probe", "voice"): 0.01, ("probe", "face"): 0.01,
     }  # fmt: skip
-
-
-def test_epochs_of_fine_tuning_are_a_share_and_one_at_least():
-    def count(**settings):
-        return TrainConfig(**settings).finetuning.epochs
-
-    assert count() == 20 and count(epochs=80, finetune=1.0) == 80
-    assert count(epochs=10) == 2 and count(epochs=1) == count(epochs=2) == 1
-    assert count(epochs=100, finetune=0.001) == 1
-    assert replace(TrainConfig().finetuning, epochs=80) == TrainConfig()  # and nothing else
-
-
-@pytest.mark.parametrize("bad", [{"finetune": 0.0}, {"finetune": 1.5}, {"branch_rate": 0.0}])
-def test_settings_out_of_range(bad):
-    (name,) = bad
-    with pytest.raises(ParameterError, match=f"train.{name} must be"):
-        TrainConfig(**bad)
-    with pytest.raises(ParameterError, match="train.start must be"):
-        _ = RunConfig(("demo",), settings={"train": {"start": "nowhere"}}).train
-
-
-class Begins(Balancer):
-    """Decides about the start."""
-
-    name = "begins"
-    takes_over = ("start",)
-
-
-class Standing:
-    """A registry of one strategy and some balancers."""
-
-    def __init__(self, *balancers, needs=False):
-        self.balancers = {b.name: b for b in balancers}
-        self.needs = needs
-
-    def balancer(self, name):
-        return self.balancers[name]
-
-    def strategy(self, name):
-        return type("S", (SmallStrategy,), {"needs_baselines": self.needs})
-
-
-def asked(registry, **train):
-    config = RunConfig(
-        ("demo",), strategy="x", balancers=tuple(registry.balancers), settings={"train": train}
-    )
-    run = SimpleNamespace(config=config, registry=registry)
-    return (
-        balancing.starts_from_baselines(config, registry),
-        balancing.needs_baselines(config, registry),
-        {m: epochs_of(run, Training(0, m)) for m in ("mel", FUSED)},
-        balancing.control_epochs(config, registry),
-    )
-
-
-def test_who_starts_how_and_for_how_many_epochs():
-    def told(registry, **train):
-        starts, needs, epochs, control = asked(registry, epochs=40, **train)
-        return starts, needs, *epochs.values(), control
-
-    # starts, needs baselines, epochs of a baseline, of the fused model, of the control.
-    assert told(Standing()) == (True, True, 40, 10, 50)
-    assert told(Standing(), finetune=0.5) == (True, True, 40, 20, 60)
-    assert told(Standing(), start="scratch") == (False, False, 40, 40, 0)
-    assert told(Standing(needs=True), start="scratch") == (False, True, 40, 40, 80)
-    assert told(Standing(Begins)) == (False, False, 40, 40, 0)
-    assert told(Standing(Pretrain)) == (False, True, 40, 40, 80)
-
-
-@pytest.mark.parametrize("name", ["pretrain", "reconboost"])
-def test_balancers_that_decide_about_the_start(name):
-    assert "start" in Registry().balancer(name).takes_over
-
-
-def test_two_that_decide_about_the_start_are_refused():
-    class Too(Begins):
-        name = "too"
-
-    with pytest.raises(ParameterError, match="both decide which weights the branches start from"):
-        balancing.check_composition([Begins(), Too()])
 
 
 # -- resumption ------------------------------------------------------------------------

@@ -582,13 +582,3 @@ def test_in_a_pass_fuse_sees_no_more_than_the_pass():
     assert balancer.seen == ["asked", "asked"]
     told = [present.tolist() for present in trainer.model.strategy.seen]
     assert told[0] == told[1] == [[True, False]] * 2 and told[2] == told[3] == [[False, True]] * 2
-
-
-def test_right_and_scores_by_hand():
-    step = one_step(small_trainer([], 2, **PLAIN))
-    step.unimodal = {"voice": torch.tensor([[0.0, np.log(3.0), 0.0], [1.0, 1.0, 1.0]])}
-    step.labels = torch.tensor([1, 2])
-    step.__dict__.pop("right", None)
-    # 3 / (1 + 3 + 1) and 1 / 3.
-    torch.testing.assert_close(step.right["voice"], torch.tensor([0.6, 1 / 3]))
-    torch.testing.assert_close(step.scores()["voice"], torch.tensor(0.6 + 1 / 3))

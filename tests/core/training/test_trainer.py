@@ -272,15 +272,6 @@ def test_a_loss_that_is_not_finite_names_step_modality_and_cause(registry):
         trainer(registry, config=config).fit()
 
 
-def test_probe_and_weights_come_with_predictions(registry):
-    one = trainer(registry)
-    found = predict(one.model, one.features, VAL)
-    assert found.probabilities.shape == (30, CLASSES)
-    np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
-    assert set(found.unimodal) == set(found.weights) == {"a", "b"}
-    np.testing.assert_allclose(found.weights["a"] + found.weights["b"], 1, rtol=1e-5)
-
-
 def test_a_branch_that_gets_no_gradient_is_left_to_itself(registry):
     features = problem()
     model = model_of(features, registry)

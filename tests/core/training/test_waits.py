@@ -60,7 +60,7 @@ def trainer_on(device, balancers=(), *, optimizer="adamw", absent=False):
     registry, rng = REGISTRY, np.random.default_rng(0)
     made = [make(registry.balancer(b), given={}, owner=b) for b in balancers]
     modalities = (SOUND, IMAGE)
-    branches = tuple(BranchSpec(m, "cnn", {"blocks": 2, "channels": 4}) for m in modalities)
+    branches = tuple(BranchSpec(m, "cnn", {"blocks": 1, "channels": 4}) for m in modalities)
     adapters = tuple((b.name, {}) for b in made if type(b).adapt is not Balancer.adapt)
     spec = ModelSpec(branches, CLASSES, 6, "concat", adapters=adapters)
     lacking = {"image": np.arange(CLIPS) % 4 == 0} if absent else None
@@ -85,15 +85,18 @@ def trainer_on(device, balancers=(), *, optimizer="adamw", absent=False):
 
 
 def take_steps(trainer, epochs, around):
-    """Some steps of some epochs, the first of them unwatched: it may set something up."""
+    """Two steps of some epochs, the first of them unwatched: it may set something up.
+
+    The other is a tenth, in which a rule acts that acts every five or ten steps.
+    """
     generator = torch.Generator().manual_seed(0)
     for epoch in epochs:
         trainer._enter(trainer._stage(epoch))
         for balancer in trainer.balancers:
             balancer.epoch_start(epoch)
-        for index in range(3):
-            clips = Clips(trainer.train[index * 8 : index * 8 + 8])
-            with around if index else contextlib.nullcontext():
+        for index, watched in ((0, contextlib.nullcontext()), (10, around)):
+            clips = Clips(trainer.train[index : index + 8])
+            with watched:
                 trainer.stepper.step(epoch, index, clips, generator)
 
 

@@ -22,7 +22,7 @@ from fusion.core.analysis.report.examples import example
 from fusion.core.analysis.report.page import Figure, environment
 from fusion.core.analysis.report.run_data import read_run
 from fusion.core.contracts.data import Panel, default_panels
-from fusion.core.contracts.errors import PluginError, RunError
+from fusion.core.contracts.errors import RunError
 from fusion.core.runs.run import Run
 
 SECTIONS = ["verdict", "models", "diagnosis", "learning", "inside", "confusions", "disagreement",
@@ -317,26 +317,6 @@ def test_every_marker_has_a_swatch(macros):
     marks = [(m, Mark("#010101", marker=m)) for m in ("", *"osD^")]
     shown = macros.figures([Figure("", Markup())], marks)
     assert len(re.findall("<li>", shown)) == 5 and len(set(re.findall("<svg.*?</svg>", shown))) == 5
-
-
-@pytest.mark.parametrize(
-    "kind, shapes",
-    [("image", [(3,)]), ("image", [(3, 3), (3, 3)]), ("points", [(3, 3)]), ("curve", [(3, 1)]),
-     ("bars", [(3, 2), (4, 3)]), ("diagram", [(3, 3)]), ("film", [(3,)])],
-)  # fmt: skip
-def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
-    with pytest.raises(PluginError, match="can't hold arrays"):
-        Panel("t", kind, {str(i): np.zeros(shape) for i, shape in enumerate(shapes)})
-
-
-@pytest.mark.parametrize(
-    "kind, data, marks",
-    [("image", (3, 3), (2, 3)), ("curve", (5,), (2, 2)), ("curve", (5,), (3,)),
-     ("points", (4, 2), (1, 2)), ("diagram", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
-)  # fmt: skip
-def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
-    with pytest.raises(PluginError, match="can't have marks of the shapes"):
-        Panel("t", kind, {"": np.zeros(data)}, marks={"": np.zeros(marks)})
 
 
 def test_marks_and_barcodes_are_drawn(macros):

@@ -1,0 +1,215 @@
+"""Recordings, extractors and their pictures: what the base classes do for a plugin."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusion import Clip, Corpus, Extractor, Panel, Recording
+from fusion.core.contracts.data import Plugin, default_panels
+from fusion.core.contracts.errors import PluginError, RecordingError
+
+ONE, TWO, BAD = (Recording(Path(f"{name}.wav")) for name in ("1", "2", "bad"))
+
+
+class Number(Extractor):
+    """The number in the name, twice."""
+
+    name = "number"
+    shape = (2,)
+
+    def extract(self, recording):
+        if not recording.path.stem.isdigit():
+            raise RecordingError(f"{recording} has no number.")
+        return np.full(2, float(recording.path.stem))
+
+
+# -- recordings and corpora ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "text"),
+    [(0.0, None, "a.wav"), (1.5, None, "a.wav from 1.5 s to its end"),
+     (0.0, 2.25, "a.wav from 0 s to 2.25 s"), (1.0, 0.0, "a.wav from 1 s to 0 s")],
+)  # fmt: skip
+def test_a_recording_is_called_by_its_file_and_the_part_that_is_meant(start, end, text):
+    assert str(Recording(Path("a.wav"), start, end)) == text
+
+
+def test_clips_are_values():
+    clip, again = (Clip(Recording(Path("a.wav")), "a.wav", "sad", "s1", "c") for _ in range(2))
+    assert clip == again and (clip.split, clip.fold, clip.attributes) == (None, None, {})
+    assert clip.attributes is not again.attributes
+    with pytest.raises(AttributeError, match="label"):
+        clip.label = "happy"
+
+
+def test_a_corpus_recognises_no_path_unless_it_says_so(tmp_path):
+    class Mine(Corpus):
+        name = "mine"
+
+    assert not Mine.detect(tmp_path) and Mine(tmp_path).path == tmp_path
+    with pytest.raises(NotImplementedError):
+        Mine(tmp_path).clips()
+
+
+def test_a_class_that_takes_keywords_may_be_made_a_plugin():
+    class Marked:
+        def __init_subclass__(cls, mark=None, **given):
+            super().__init_subclass__(**given)
+            cls.mark = mark
+
+    class Mine(Plugin, Marked, mark="x"):
+        name = "mine"
+
+    assert (Mine.mark, Mine.version, Mine.default) == ("x", "1", False)
+
+
+# -- one recording, and many -----------------------------------------------------------
+
+
+def test_many_are_extracted_one_after_the_other_with_errors_in_their_places():
+    found = Number().extract_many([TWO, BAD, ONE])
+    assert found[0].tolist() == [2, 2] and found[2].tolist() == [1, 1]
+    assert isinstance(found[1], RecordingError) and str(found[1]) == "bad.wav has no number."
+    assert Number().extract_many([]) == []
+
+
+def test_what_is_no_recording_error_is_raised():
+    class Broken(Number):
+        def extract(self, recording):
+            raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        Broken().extract_many([ONE])
+
+
+class Batched(Extractor):
+    name = "batched"
+    shape = (2,)
+
+    def extract_many(self, recordings):
+        return [
+            np.zeros(2) if r.path.stem.isdigit() else RecordingError(f"no number in {r}")
+            for r in recordings
+        ]
+
+
+def test_one_is_extracted_as_a_batch_of_one():
+    assert Batched().extract(ONE).tolist() == [0, 0]
+    with pytest.raises(RecordingError, match=r"no number in bad\.wav"):
+        Batched().extract(BAD)
+
+
+def test_with_neither_method_the_extractor_is_named_and_does_not_call_itself_for_ever():
+    class Neither(Extractor):
+        name = "neither"
+
+    for ask in (lambda e: e.extract(ONE), lambda e: e.extract_many([ONE])):
+        with pytest.raises(NotImplementedError, match="Neither has no method extract"):
+            ask(Neither())
+
+
+def test_by_default_all_parameters_identify_an_array():
+    extractor = Number()
+    extractor.parameters = {"bins": 3}
+    assert extractor.identity() == {"bins": 3} and extractor.processes is None
+
+
+# -- what an extractor returned --------------------------------------------------------
+
+
+def declared(**attributes):
+    return type("Mine", (Number,), attributes)()
+
+
+def test_an_array_is_returned_in_the_declared_type():
+    found = Number().check(np.array([1, 2]))
+    assert found.dtype == np.float32 and found.tolist() == [1, 2]
+    assert Number().check([1.0, 2.0]).tolist() == [1, 2]
+    kept = np.ones(2, np.float32)
+    assert Number().check(kept) is kept  # nothing to convert, nothing copied
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "words", "hint"),
+    [
+        (None, "float32", r" of x returned None\.", "return"),
+        (np.ones(3), "float32", r"shape \(2,\) and returned one of shape \(3,\)", "self.shape"),
+        (np.ones((1, 2)), "float32", r"one of shape \(1, 2\)", "self.shape"),
+        (np.array([1, np.nan]), "float32", "an array with NaN or infinite values", None),
+        (np.array([-np.inf, 0]), "float32", "an array with NaN or infinite values", None),
+        (np.array([1, -1e5]), "float16", r"values up to 1e\+05, which float16 can't", "--dtype"),
+    ],
+)
+def test_what_is_not_as_declared_is_refused(array, dtype, words, hint):
+    with pytest.raises(PluginError, match=f"Extractor 'number'.*{words}") as error:
+        declared(dtype=dtype).check(array, whose=" of x")
+    assert hint is None or hint in error.value.hint
+
+
+# -- pictures --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind, shapes",
+    [("image", [(3,)]), ("image", [(3, 3), (3, 3)]), ("points", [(3, 3)]), ("curve", [(3, 1)]),
+     ("bars", [(3, 2), (4, 3)]), ("diagram", [(3, 3)]), ("film", [(3,)])],
+)  # fmt: skip
+def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
+    with pytest.raises(PluginError, match="can't hold arrays"):
+        Panel("t", kind, {str(i): np.zeros(shape) for i, shape in enumerate(shapes)})
+
+
+@pytest.mark.parametrize(
+    "kind, data, marks",
+    [("image", (3, 3), (2, 3)), ("curve", (5,), (2, 2)), ("curve", (5,), (3,)),
+     ("points", (4, 2), (1, 2)), ("diagram", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
+)  # fmt: skip
+def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
+    with pytest.raises(PluginError, match="can't have marks of the shapes"):
+        Panel("t", kind, {"": np.zeros(data)}, marks={"": np.zeros(marks)})
+
+
+def test_panels_that_can_be_drawn_are_made():
+    Panel("t", "image", {"": np.zeros((3, 4))}, marks={"": np.zeros((0, 2))})
+    Panel("t", "points", {"a": np.zeros((0, 2)), "b": np.zeros((5, 2))}, diagonal=True)
+    Panel("t", "curve", {"a": np.zeros(3), "b": np.zeros(7)}, marks={"": np.zeros((1, 3))})
+    Panel("t", "bars", {"a": np.zeros((1, 2))})
+    Panel("t", "points", {})
+
+
+def kinds(array, **attributes):
+    panels = default_panels(declared(**attributes), array)
+    return [(p.title, p.kind, p.data[""].tolist(), p.x, p.y) for p in panels]
+
+
+def test_pictures_by_the_number_of_axes():
+    assert kinds(np.array([1, 2]), axes=("lag",)) == [("", "curve", [1, 2], "lag", "")]
+    assert kinds(np.eye(2), axes=("frequency", "time")) == [
+        ("", "image", [[1, 0], [0, 1]], "time", "frequency")
+    ]
+    assert kinds(np.zeros((1, 1, 1, 1))) == kinds(np.array(1.0)) == []
+
+
+def test_three_axes_are_an_image_for_each_channel_under_its_name():
+    array = np.arange(4).reshape(2, 1, 2)
+    axes = ("channel", "frequency", "time")
+    assert kinds(array, axes=axes, channels=("low", "high")) == [
+        ("low", "image", [[0, 1]], "time", "frequency"),
+        ("high", "image", [[2, 3]], "time", "frequency"),
+    ]
+    assert [k[0] for k in kinds(array, axes=axes)] == ["channel 0", "channel 1"]
+    # Names for another number of channels name nothing; axes without names neither.
+    assert [k[0] for k in kinds(array, channels=("low",))] == ["channel 0", "channel 1"]
+
+
+def test_a_single_channel_needs_no_name():
+    assert kinds(np.arange(2).reshape(1, 1, 2), channels=("only",)) == [
+        ("", "image", [[0, 1]], "", "")
+    ]
+
+
+def test_an_extractor_draws_the_default_unless_it_has_more_to_say():
+    (panel,) = Number().panels(np.ones(2))
+    assert (panel.kind, panel.data[""].tolist()) == ("curve", [1, 1])

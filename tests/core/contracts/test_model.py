@@ -1,0 +1,82 @@
+"""What plugins see of a model: which clips have what, its baselines, its outputs."""
+
+import numpy as np
+import pytest
+import torch
+
+from fusion.core.contracts.model import Encoded, Outputs, Presence, along
+from fusion.core.testing.checks.problem import small_baselines, small_features
+
+B_GONE = Presence(("a", "b"), torch.tensor([[True, False], [True, True]]), {"b": torch.tensor([1])})
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 1, 4, 5)])
+def test_a_flag_for_each_clip_spreads_over_its_whole_array(shape):
+    flags = torch.tensor([True, False])
+    found = along(flags, torch.ones(shape)) & torch.ones(shape, dtype=torch.bool)
+    assert found.shape == shape and found[0].all() and not found[1].any()
+
+
+def test_blanked_is_zero_where_a_clip_lacks_it_even_for_nan():
+    given = {"a": torch.ones(2, 3), "b": torch.full((2, 2, 2), torch.nan)}
+    found = B_GONE.blanked(given)
+    assert found["a"] is given["a"]
+    assert found["b"][0].tolist() == [[0, 0], [0, 0]] and found["b"][1].isnan().all()
+    assert given["b"].isnan().all()  # the original is left alone
+
+
+def test_blanked_takes_a_part_of_the_modalities_and_rows_without_axes():
+    assert B_GONE.blanked({"b": torch.tensor([5.0, 7.0])})["b"].tolist() == [0, 7]
+
+
+def test_no_gradient_comes_back_from_what_is_blank():
+    x = torch.ones(2, 3, requires_grad=True)
+    B_GONE.blanked({"b": x})["b"].sum().backward()
+    assert x.grad.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_rows_of_the_clips_that_have_a_modality():
+    outputs = Outputs(
+        np.array([4, 9, 2]), torch.tensor([0, 1, 2]), {}, torch.zeros(3, 3), {},
+        present={"b": torch.tensor([True, False, True])},
+    )  # fmt: skip
+    assert outputs.rows("b", outputs.labels).tolist() == [0, 2]
+    assert outputs.rows("a", outputs.labels) is outputs.labels
+    assert (outputs.subsets, Outputs.__dataclass_params__.frozen) == ({}, True)
+
+
+def test_logits_and_embedding_are_float32_without_gradient():
+    baseline = small_baselines(2)["face"]
+    raw, _ = small_features(2).batch([0, 1, 2])
+    for found, size in ((baseline.embedding(raw), 6), (baseline.logits(raw), 3)):
+        assert found.shape == (3, size)
+        assert found.dtype is torch.float32 and not found.requires_grad
+
+
+def test_a_baseline_speaks_for_its_own_modality_and_in_float32():
+    baseline = small_baselines(2)["face"]
+    inputs = {"face": torch.randn(3, 4)}
+
+    class Half:
+        """The model in half precision, as under autocast."""
+
+        @staticmethod
+        def encode(given):
+            return Encoded({m: x.half() for m, x in given.items()}, {})
+
+        @staticmethod
+        def strategy_inputs(encoded):
+            return encoded.embeddings
+
+        @staticmethod
+        def fuse(given):
+            return 2 * given["face"]
+
+    half = type(baseline)("face", Half(), 0.5)
+    found = half.embedding(inputs), half.logits(inputs)
+    assert [x.dtype for x in found] == [torch.float32] * 2
+    torch.testing.assert_close(found[0], inputs["face"].half().float())
+    torch.testing.assert_close(found[1], 2 * found[0])
+    torch.testing.assert_close(
+        baseline.logits(inputs), baseline.model.strategy({"face": baseline.embedding(inputs)})
+    )

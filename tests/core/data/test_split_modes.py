@@ -1,0 +1,99 @@
+"""The four ways to divide clips: which group a clip belongs to, and what its figures are called."""
+
+import pytest
+from made_clips import SIX, clip, corpus, spoken_corpus
+
+from fusion.core.contracts.errors import SplitError, UnknownNameError
+from fusion.core.data.split_modes import MODES, check_known, count_groups, mode_of, sentence_of
+
+
+def said(sentence, corpus="x"):
+    return clip(corpus, "1", "sad", attributes={"sentence": sentence})
+
+
+def test_clips_of_two_corpora_are_in_one_group_of_no_mode():
+    """But for none: two corpora may both have a speaker 1, a sentence 1, a clip 1.wav."""
+    one, other = said("dogs", "a"), said("dogs", "b")
+    assert one.name == other.name and one.speaker == other.speaker
+    for mode in MODES.values():
+        assert mode.group(one) != mode.group(other)
+
+
+def test_each_mode_keeps_its_own_unit_together():
+    base = clip("x", "1", "sad", 0, attributes={"sentence": "dogs"})
+    others = {
+        "speaker": clip("x", "1", "happy", 1, attributes={"sentence": "kids"}),
+        "sentence": clip("x", "2", "happy", 1, attributes={"sentence": "dogs"}),
+        "corpus": clip("x", "3", "happy", 1, attributes={"sentence": "cats"}),
+    }
+    together = {
+        name: [which for which, other in others.items() if mode.group(other) == mode.group(base)]
+        for name, mode in MODES.items()
+    }
+    assert together == {
+        "speaker": ["speaker"],
+        "sentence": ["sentence"],
+        "corpus": ["speaker", "sentence", "corpus"],
+        "random": [],
+    }
+
+
+def test_groups_of_one_corpus_are_spread_over_all_parts_but_corpora_are_not():
+    """Groups with the same first half are: speakers of a corpus, and all corpora."""
+    firsts = {
+        name: {mode.group(c)[0] for c in (said("dogs", "a"), said("cats", "b"))}
+        for name, mode in MODES.items()
+    }
+    both = {"a", "b"}
+    assert firsts == {"speaker": both, "sentence": both, "random": both, "corpus": {""}}
+
+
+@pytest.mark.parametrize(
+    ("text", "known"), [("Dogs", "dogs"), ("  DOGS ", "dogs"), ("", None), (" \t", None)]
+)
+def test_a_sentence_is_known_by_its_text_without_case_and_space(text, known):
+    assert sentence_of(said(text)) == (None if known is None else ("x", known))
+
+
+def test_a_clip_without_the_attribute_has_no_sentence():
+    assert sentence_of(clip("x", "1", "sad")) is None
+
+
+def test_sentences_of_one_number_in_two_corpora_are_two():
+    clips = spoken_corpus("a", 3, 2) + spoken_corpus("b", 3, 2)
+    assert count_groups(clips, MODES["sentence"]) == 4
+    upper = [clip("c", "1", label, 0, attributes={"sentence": s}) for s in "Aa" for label in SIX]
+    assert count_groups(upper, MODES["sentence"]) == 1
+
+
+def test_groups_of_each_mode_are_counted_and_unknown_ones_are_not():
+    clips = [*corpus("a", 3, 1, ("happy", "sad")), *spoken_corpus("b", 2, 4, ("sad",))]
+    counts = {name: count_groups(clips, mode) for name, mode in MODES.items()}
+    assert counts == {"speaker": 5, "sentence": 4, "corpus": 2, "random": 3 * 2 + 2 * 4}
+    assert [count_groups([], mode) for mode in MODES.values()] == [0] * 4
+
+
+def test_only_a_split_by_sentence_asks_what_is_said():
+    clips = [said("dogs"), *corpus("b", 1, 1, ("sad", "happy")), said("", "a")]
+    for name in ("speaker", "corpus", "random"):
+        check_known(clips, MODES[name])
+    check_known(clips[:1], MODES["sentence"])
+    with pytest.raises(SplitError) as error:
+        check_known(clips, MODES["sentence"])
+    assert "of 3 of 4; b/00/sad-0.wav is the first (corpora without: a, b)" in error.value.message
+    assert "column called sentence" in error.value.hint
+
+
+def test_whatever_mixes_speakers_says_so_where_its_figures_stand():
+    """Neither a table nor a warning may pass off scores of known speakers as those of new ones."""
+    for mode in MODES.values():
+        dependent = not mode.speaker_independent
+        assert ("SPEAKER-DEPENDENT" in mode.tested) is dependent
+        assert mode.warning.startswith("Speaker-dependent: ") is dependent
+        assert bool(mode.warning) is dependent
+
+
+def test_a_mode_by_its_name_and_an_unknown_one():
+    assert all(mode_of(name).name == name for name in MODES)
+    with pytest.raises(UnknownNameError, match="no split 'speakers'.*Did you mean 'speaker'"):
+        mode_of("speakers")

@@ -1,0 +1,105 @@
+"""How many speakers each part gets, and which, so that classes are balanced."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion.core.data.stratification import apportion, balance
+
+
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1), st.integers(1, 60), min_size=1, max_size=6),
+    st.integers(3, 10),
+)
+def test_apportioned_to_folds_evenly(sizes, folds):
+    counts = apportion(sizes, np.full(folds, 1 / folds))
+    for group, size in sizes.items():
+        assert counts[group].sum() == size
+        assert np.ptp(counts[group]) <= 1
+    total = np.sum(list(counts.values()), axis=0)
+    assert np.ptp(total) <= 1
+
+
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1), st.integers(1, 60), min_size=1, max_size=6),
+    st.floats(0.05, 0.4),
+    st.floats(0.05, 0.4),
+)
+def test_apportioned_by_shares(sizes, val, test):
+    shares = np.array([1 - val - test, val, test])
+    counts = apportion(sizes, shares)
+    for group, size in sizes.items():
+        assert counts[group].sum() == size
+        assert (counts[group] >= (size >= 3)).all()
+    total = np.sum(list(counts.values()), axis=0)
+    assert (total > 0).all() or sum(sizes.values()) < 3
+
+
+def test_near_the_best_of_all_allocations():
+    sizes = np.array([4, 2, 2])
+    everything = np.array(sorted(set(itertools.permutations([0] * 4 + [1] * 2 + [2] * 2))))
+
+    def cost(held: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return ((held - target) ** 2 / target).sum(axis=(-2, -1))
+
+    rng = np.random.default_rng(0)
+    found_best = 0
+    for seed in range(60):
+        histograms = rng.integers(1, 9, (8, 3)).astype(float)
+        target = np.outer(sizes / 8, histograms.sum(axis=0))
+        held = np.stack([(everything == p).astype(float) @ histograms for p in range(3)], axis=1)
+        costs = cost(held, target)
+        part = balance(histograms, sizes, np.random.default_rng(seed))
+        np.testing.assert_array_equal(np.bincount(part), sizes)
+        mine = cost(np.stack([histograms[part == p].sum(axis=0) for p in range(3)]), target)
+        assert mine <= np.quantile(costs, 0.05)
+        found_best += mine <= costs.min() + 1e-9
+    assert found_best >= 40
+
+
+def test_thousands_of_speakers_are_balanced():
+    rng = np.random.default_rng(0)
+    histograms = rng.integers(0, 6, (1500, 6)).astype(float)
+    part = balance(histograms, np.full(5, 300), np.random.default_rng(0))
+    held = np.stack([histograms[part == p].sum(axis=0) for p in range(5)])
+    assert np.abs(held - held.mean(axis=0)).max() <= 3
+
+
+def test_shares_by_hand():
+    # 18 * (0.6, 0.2, 0.2) = 10.8, 3.6, 3.6: the whole parts leave two, for the largest
+    # remainder (train) and, of the equal ones, for the last part (test).
+    assert apportion({"a": 18}, np.array([0.6, 0.2, 0.2]))["a"].tolist() == [11, 3, 4]
+    # Too few for a member each by their shares: train gives one to each other part.
+    assert apportion({"a": 3}, np.array([0.9, 0.05, 0.05]))["a"].tolist() == [1, 1, 1]
+
+
+def test_what_rounding_took_from_a_part_the_next_group_gives_it():
+    """Four groups of one: alone each would go to train; together they fill every part."""
+    counts = apportion(dict.fromkeys("abcd", 1), np.array([0.5, 0.25, 0.25]))
+    assert all(count.sum() == 1 for count in counts.values())
+    assert np.sum(list(counts.values()), axis=0).tolist() == [2, 1, 1]
+
+
+def test_the_order_of_groups_changes_nothing():
+    sizes = {"b": 4, "a": 4, "c": 7}
+    shares = np.array([0.6, 0.2, 0.2])
+    one, other = apportion(sizes, shares), apportion(dict(reversed(sizes.items())), shares)
+    assert {g: c.tolist() for g, c in one.items()} == {g: c.tolist() for g, c in other.items()}
+
+
+def test_speakers_of_one_class_each_are_spread_over_the_parts():
+    """Six of one class, six of the other, four speakers a part: two of each."""
+    histograms = np.repeat(np.eye(2) * 5, 6, axis=0)
+    part = balance(histograms, np.full(3, 4), np.random.default_rng(0))
+    for p in range(3):
+        assert histograms[part == p].sum(axis=0).tolist() == [10, 10]
+
+
+def test_the_generator_decides_between_equal_splits_and_repeats_itself():
+    histograms = np.ones((9, 2))
+    found = [balance(histograms, np.full(3, 3), np.random.default_rng(s)) for s in (0, 0, 1)]
+    assert found[0].tolist() == found[1].tolist() != found[2].tolist()

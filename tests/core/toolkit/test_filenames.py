@@ -1,0 +1,166 @@
+"""Recordings in folders, and corpora read from the names of their files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fusion.core.contracts.errors import CorpusError
+from fusion.core.toolkit import filenames
+from fusion.core.toolkit.filenames import (
+    FilenameCorpus,
+    audio_files,
+    is_audio,
+    most_match,
+    some_audio_files,
+)
+
+
+class Said(FilenameCorpus):
+    """Files like ann_h_03.wav, or h_03.wav in a folder of the speaker's name."""
+
+    name = "said"
+    pattern = r"(?P<speaker>[a-z]+)[_/](?P<emotion>[hs])_(?P<take>\d\d)(?:_(?P<remark>loud))?"
+    emotions = {"h": "happy", "s": "sad"}  # noqa: RUF012
+
+    def wanted(self, groups):
+        return groups["take"] != "99"
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def names(corpus):
+    return [clip.name for clip in corpus.clips()]
+
+
+# -- recordings in folders -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.wav", True), ("a.FLAC", True), ("a.b.ogg", True), ("a.mp3", True), ("a.wav.txt", False),
+     ("wav", False), (".a.wav", False), ("._a.wav", False), ("", False)],
+)  # fmt: skip
+def test_a_recording_has_one_of_four_endings_and_is_not_hidden(name, expected):
+    assert is_audio(name) is expected
+
+
+def test_recordings_are_sorted_by_path_and_hidden_ones_passed_over(tmp_path):
+    touch(tmp_path, "b/2.wav", "b/1.flac", "a.wav", "notes.txt", "b/._1.wav", ".trash/3.wav")
+    found = [file.relative_to(tmp_path).as_posix() for file in audio_files(tmp_path)]
+    assert found == ["a.wav", "b/1.flac", "b/2.wav"]
+    assert sorted(some_audio_files(tmp_path)) == audio_files(tmp_path)
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    real = touch(tmp_path / "store", "ann/h_01.wav")
+    corpus = touch(tmp_path / "corpus", "ben/h_01.wav")
+    (corpus / "ann").symlink_to(real / "ann")
+    (corpus / "loop").symlink_to(corpus)
+    (corpus / "twice").symlink_to(real / "ann")
+    assert [file.parent.name for file in audio_files(corpus)] == ["ann", "ben"]
+    # The quick look sorts nothing: the other link may come first.
+    assert sorted(os.path.realpath(file) for file in some_audio_files(corpus)) == [
+        str(corpus / "ben/h_01.wav"), str(real / "ann/h_01.wav"),
+    ]  # fmt: skip
+
+
+def test_what_is_no_folder_is_an_error_for_a_reader_and_nothing_for_a_quick_look(tmp_path):
+    touch(tmp_path, "a.wav")
+    for path in (tmp_path / "a.wav", tmp_path / "nowhere"):
+        with pytest.raises(CorpusError, match="is not a folder"):
+            audio_files(path)
+        assert some_audio_files(path) == [] and not most_match(path, lambda file: True)
+
+
+def test_a_folder_that_can_not_be_read_is_named(tmp_path, monkeypatch):
+    """Root reads everything, so the system's answer is made up."""
+    touch(tmp_path, "a.wav", "locked/b.wav")
+    locked, scandir = str(tmp_path / "locked"), os.scandir
+
+    def refuse(path):
+        if os.fspath(path) == locked:
+            raise PermissionError(13, "Permission denied", locked)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(CorpusError, match=f"folder {locked} can't be read: Permission denied"):
+        audio_files(tmp_path)
+    assert [file.name for file in some_audio_files(tmp_path)] == ["a.wav"]
+
+
+def test_a_quick_look_sees_both_of_two_large_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(filenames, "_ENTRIES_PER_FOLDER", 4)
+    monkeypatch.setattr(filenames, "_ENTRIES", 9)
+    touch(tmp_path, *(f"{folder}/{i}.wav" for folder in "ab" for i in range(20)))
+    found = [file.parent.name for file in some_audio_files(tmp_path)]
+    # Two entries above, four of the folder looked into first, the three left of the other.
+    assert sorted([found.count("a"), found.count("b")]) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"), [(4, 1, True), (3, 1, False), (0, 0, False)]
+)
+def test_a_corpus_is_recognised_by_four_fifths_of_its_recordings(tmp_path, right, wrong, expected):
+    touch(tmp_path, *(f"ann_h_{i:02}.wav" for i in range(right)), "notes.txt", "._ann_h_50.wav")
+    touch(tmp_path, *(f"x{i}.wav" for i in range(wrong)))
+    assert Said.detect(tmp_path) is expected
+
+
+def test_a_file_is_no_corpus(tmp_path):
+    assert not Said.detect(touch(tmp_path, "ann_h_01.wav") / "ann_h_01.wav")
+
+
+# -- names ---------------------------------------------------------------------------
+
+
+def test_a_name_is_read_into_a_clip(tmp_path):
+    touch(tmp_path, "one/ann_s_07_loud.wav")
+    (clip,) = Said(tmp_path).clips()
+    assert (clip.name, clip.label, clip.speaker, clip.corpus) == (
+        "one/ann_s_07_loud.wav", "sad", "ANN", "said",
+    )  # fmt: skip
+    assert clip.attributes == {"take": "07", "remark": "loud"}
+    assert clip.recording.path == tmp_path / "one/ann_s_07_loud.wav"
+
+
+def test_case_is_ignored_and_a_group_that_matched_nothing_is_empty(tmp_path):
+    touch(tmp_path, "ANN_H_07.WAV")
+    (clip,) = Said(tmp_path).clips()
+    assert (clip.label, clip.speaker, clip.attributes["remark"]) == ("happy", "ANN", "")
+
+
+def test_only_the_end_of_a_whole_name_matches(tmp_path):
+    touch(tmp_path, "ann_h_01.wav", "take_ann_h_01.wav", "ann_h_011.wav", "ann_x_01.wav")
+    assert names(Said(tmp_path)) == ["ann_h_01.wav"]
+
+
+def test_what_the_corpus_does_not_want_is_passed_over(tmp_path):
+    assert names(Said(touch(tmp_path, "ann_h_99.wav", "ann_h_98.wav"))) == ["ann_h_98.wav"]
+
+
+def test_the_root_may_be_the_speakers_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "ann/h_01.wav", "ann/s_01.wav") / "ann")
+
+    found = list(Said(Path()).clips())
+    assert [(clip.speaker, clip.name) for clip in found] == [
+        ("ANN", "h_01.wav"),
+        ("ANN", "s_01.wav"),
+    ]
+    assert Said.detect(Path())
+
+
+def test_a_recording_found_twice_is_read_once_the_first_path_first(tmp_path):
+    touch(tmp_path, "b/ann_h_01.wav", "a/ann_h_01.wav", "a/ANN_h_02.wav", "b/ann_H_02.wav")
+    assert names(Said(tmp_path)) == ["a/ANN_h_02.wav", "a/ann_h_01.wav"]
+
+
+def test_lossless_goes_before_mp3_wherever_it_lies(tmp_path):
+    touch(tmp_path, "a/ann_h_01.mp3", "b/ann_h_01.ogg", "c/ann_h_01.FLAC", "d/ann_h_01.wav")
+    touch(tmp_path, "a/ann_h_02.mp3")
+    assert names(Said(tmp_path)) == ["a/ann_h_02.mp3", "d/ann_h_01.wav"]

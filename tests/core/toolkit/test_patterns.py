@@ -1,0 +1,43 @@
+"""The speaker in a file name, by the user's expression."""
+
+import pytest
+
+from fusion.core.contracts.errors import CorpusError, ParameterError
+from fusion.core.toolkit.patterns import SpeakerPattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts", "speaker"),
+    [
+        (r"spk(\d+)", ["happy/spk7_1.wav"], "7"),
+        (r"(a|b)?/spk(?P<speaker>\d+)", ["happy/spk12_1.wav"], "12"),  # other groups: named counts
+        (r"(\d+)", ["anna", "take 3 of 5"], "3"),  # the first text that has one, its first match
+        (r"(\d+)", ["1", "2"], "1"),
+        (r"spk(\d*)", ["spk", "spk4"], "4"),  # an empty speaker is none
+        (r"x|spk(\d+)", ["x", "spk4"], "4"),  # nor is a group that took no part
+    ],
+)
+def test_the_group_is_the_speaker(pattern, texts, speaker):
+    assert SpeakerPattern(pattern, "folder.speaker").find(*texts) == speaker
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [("(", "is no regular expression: missing"), ("anna", "has 0 groups; it needs one"),
+     ("(a)(b)", "has 2 groups; it needs one"), ("(?P<who>a)(b)", "has 2 groups")],
+)  # fmt: skip
+def test_a_pattern_that_does_not_say_which_group_is_refused(pattern, words):
+    with pytest.raises(ParameterError) as error:
+        SpeakerPattern(pattern, "folder.speaker")
+    assert error.value.message.startswith(f"folder.speaker={pattern!r} {words}")
+    if "groups" in words:
+        assert r"folder.speaker='spk(\d+)'" in error.value.hint
+
+
+def test_texts_without_a_speaker_are_quoted():
+    pattern = SpeakerPattern("spk([0-9]+)", "table.speaker")
+    with pytest.raises(CorpusError) as error:
+        pattern.find("a.wav", "anna")
+    assert error.value.message == (
+        "table.speaker='spk([0-9]+)' finds no speaker in 'a.wav' or 'anna'."
+    )

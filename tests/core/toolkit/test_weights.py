@@ -1,0 +1,91 @@
+"""Weights on disk: whole or not at all, and read without running code."""
+
+import pickle
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from fusion.core.contracts.errors import RunError, StorageError
+from fusion.core.toolkit.weights import load_weights, save_weights
+
+WEIGHTS = {"a.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "a.count": torch.tensor(7)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def test_what_was_saved_is_read_with_its_types_and_metadata(path):
+    save_weights(path, {**WEIGHTS, "half": torch.ones(2, dtype=torch.bfloat16)}, {"format": "1"})
+    found = load_weights(path)
+    assert set(found) == {"a.weight", "a.count", "half"}
+    assert all(torch.equal(found[name], value) for name, value in WEIGHTS.items())
+    assert (found["a.count"].dtype, found["half"].dtype) == (torch.int64, torch.bfloat16)
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {"format": "1"}
+
+
+def test_tensors_that_share_memory_are_transposed_or_need_gradients(path):
+    weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
+    save_weights(path, {"in": weight, "tied": weight, "out": weight.T}, {})
+    found = load_weights(path)
+    assert torch.equal(found["in"], weight) and torch.equal(found["tied"], weight)
+    assert found["out"].tolist() == weight.T.tolist()
+    assert not any(tensor.requires_grad for tensor in found.values())
+
+
+def test_the_file_is_readable_as_any_other_file(path):
+    save_weights(path, WEIGHTS, {})
+    (plain := path.with_name("plain")).touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_a_write_that_fails_leaves_the_old_weights_and_nothing_else(path, monkeypatch):
+    save_weights(path, WEIGHTS, {})
+
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match=f"weights {path} could not be written.*No space left"):
+        save_weights(path, {"other": torch.zeros(3)}, {})
+    assert set(load_weights(path)) == set(WEIGHTS)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match="could not be written"):
+        save_weights(tmp_path / "nowhere" / "model.safetensors", WEIGHTS, {})
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"short", b"\xff" * 64], ids=["missing", "empty", "short", "long"]
+)
+def test_a_file_that_is_missing_or_damaged_comes_with_what_to_delete(path, content):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match=f"The weights {path} can't be read") as error:
+        load_weights(path)
+    assert str(path.parent / "training.json") in error.value.hint
+    assert "fusion run --resume" in error.value.hint
+
+
+def test_a_truncated_file_is_damaged(path):
+    save_weights(path, WEIGHTS, {})
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError, match="can't be read"):
+        load_weights(path)
+
+
+def test_a_pickle_is_no_weights_and_is_not_run(path):
+    class Trap:
+        def __reduce__(self):
+            return pytest.fail, ("the file was run",)
+
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(RunError):
+        load_weights(path)

@@ -1,0 +1,105 @@
+"""A training's state on disk: whole or not at all, plain values, never code."""
+
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from fusion.core.contracts.errors import RunError, StorageError
+from fusion.core.training.checkpoint import load_checkpoint, save_checkpoint
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Progress:
+    epoch: int = 3
+    history: list[dict[str, float]] = field(default_factory=lambda: [{"val_uar": 0.5}])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoint.pt"
+
+
+def test_what_was_saved_is_read(path):
+    model = torch.nn.Linear(2, 3)
+    save_checkpoint(path, Progress(), model=model.state_dict(), generator=torch.get_rng_state(),
+                    balancers=[{"last": None, "scores": (1.0, 2)}])  # fmt: skip
+    found = load_checkpoint(path, CPU)
+    assert Progress(**found["progress"]) == Progress()
+    assert torch.equal(found["model"]["weight"], model.weight)
+    assert torch.equal(found["generator"], torch.get_rng_state())
+    assert found["balancers"] == [{"last": None, "scores": (1.0, 2)}]
+
+
+def test_a_later_one_takes_its_place_and_nothing_else_is_left(path):
+    for epoch in (1, 2):
+        save_checkpoint(path, Progress(epoch), weights=torch.ones(epoch))
+    found = load_checkpoint(path, CPU)
+    assert (found["progress"]["epoch"], len(found["weights"])) == (2, 2)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_tensors_come_to_the_device_that_is_asked_for(path):
+    save_checkpoint(path, Progress(), weights=torch.ones(2))
+    found = load_checkpoint(path, torch.device("meta"))
+    assert found["weights"].device.type == "meta" and found["progress"] == asdict(Progress())
+
+
+def test_progress_is_a_dataclass_and_not_its_type(path):
+    for wrong in ({"epoch": 1}, Progress):
+        with pytest.raises(AssertionError):
+            save_checkpoint(path, wrong)
+    assert not path.exists()
+
+
+# torch reports a full disk as RuntimeError, the system its own errors as OSError.
+@pytest.mark.parametrize("error", [RuntimeError("PytorchStreamWriter failed"),
+                                   OSError(28, "No space left on device")])  # fmt: skip
+def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(path, monkeypatch, error):
+    save_checkpoint(path, Progress(1))
+
+    def full(state, target):
+        Path(target).write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StorageError, match=f"checkpoint {path} could not be written") as caught:
+        save_checkpoint(path, Progress(2))
+    assert "--resume" in caught.value.hint and str(error) in caught.value.message
+    assert load_checkpoint(path, CPU)["progress"]["epoch"] == 1
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match="could not be written"):
+        save_checkpoint(tmp_path / "nowhere" / "checkpoint.pt", Progress())
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text"])
+def test_a_damaged_one_comes_with_what_to_do(path, damage):
+    save_checkpoint(path, Progress(), weights=torch.ones(100))
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": content[:-200], "text": b"hello"}[damage])
+    with pytest.raises(RunError, match=f"The checkpoint {path} can't be read") as error:
+        load_checkpoint(path, CPU)
+    assert error.value.hint.startswith("Delete it: that one training then starts again")
+
+
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda state, p: p.write_bytes(pickle.dumps(state, 2))]
+)
+def test_code_in_a_checkpoint_is_not_run(path, write):
+    class Trap:
+        def __reduce__(self):
+            return pytest.fail, ("the checkpoint was run",)
+
+    write({"progress": Trap()}, path)
+    with pytest.raises(RunError, match="can't be read"):
+        load_checkpoint(path, CPU)

@@ -1,0 +1,242 @@
+"""What a trained model says about clips, and the file in which it is kept."""
+
+import numpy as np
+import pytest
+import torch
+from lacking import lacking
+
+from fusion import Modality, Strategy
+from fusion.core.contracts.errors import RunError, StorageError
+from fusion.core.data.features import Features
+from fusion.core.testing.checks.problem import (
+    SmallMaps,
+    SmallStrategy,
+    small_baselines,
+    small_features,
+    small_model,
+)
+from fusion.core.training import inference
+from fusion.core.training.inference import (
+    Predictions,
+    autocast,
+    calibrate,
+    encoded,
+    outputs,
+    predict,
+    said_of,
+)
+from fusion.plugins.strategies.gated import Gated
+
+CPU = torch.device("cpu")
+F32 = torch.float32
+CLIPS = np.array([7, 3, 20, 3])  # neither sorted nor once each
+
+
+# -- the file --------------------------------------------------------------------------
+
+
+def predictions(**changes):
+    rng = np.random.default_rng(0)
+    fields = {
+        "probabilities": rng.random((3, 2), np.float32),
+        "unimodal": {"mel": rng.random((3, 2), np.float32)},
+        "weights": {"mel": rng.random(3, np.float32), "a.b": rng.random(3, np.float32)},
+    }
+    return Predictions(**{**fields, **changes})
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    for mine, theirs in ((one.unimodal, other.unimodal), (one.weights, other.weights)):
+        assert list(mine) == list(theirs)
+        for m, rows in mine.items():
+            np.testing.assert_array_equal(rows, theirs[m])
+    return True
+
+
+@pytest.mark.parametrize("changes", [{}, {"unimodal": {}, "weights": {}}])
+def test_predictions_are_read_as_they_were_saved_whatever_the_modalities_are_called(
+    tmp_path, changes
+):
+    path = tmp_path / "predictions"  # and under no other name: numpy would append its own ending
+    made = predictions(**changes)
+    made.save(path, "digest")
+    assert same(Predictions.load(path, "digest"), made)
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions"]
+
+
+def test_what_other_weights_said_is_not_taken_for_theirs(tmp_path):
+    predictions().save(tmp_path / "p.npz", "digest")
+    assert Predictions.load(tmp_path / "p.npz", "another") is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive", "cut", "half"])
+def test_a_file_that_is_missing_or_damaged_comes_with_what_to_do(tmp_path, content):
+    path = tmp_path / "p.npz"
+    predictions().save(path, "digest")
+    if content == "half":
+        np.savez(path, weights=np.array("digest"))  # whole, and without what it is about
+    elif content == "cut":
+        path.write_bytes(path.read_bytes()[:-30])
+    elif content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match=f"{path} can't be read") as error:
+        Predictions.load(path, "digest")
+    assert "--resume" in error.value.hint
+
+
+def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError):
+        predictions().save(tmp_path / "nowhere" / "p.npz", "digest")
+
+
+# -- what a model says -----------------------------------------------------------------
+
+
+def test_float32_is_no_mixed_precision():
+    x = torch.ones(2, 2)
+    with autocast(CPU, F32):
+        assert (x @ x).dtype is F32
+    with autocast(CPU, torch.bfloat16):
+        assert (x @ x).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_batches_come_in_the_order_asked_for_and_leave_the_mode_in_between(size):
+    model, features = small_model(2).train(), small_features(2)
+    found = []
+    for one, labels, presence in encoded(model, features, CLIPS, batch_size=size):
+        assert model.training and presence is None and len(labels) <= size
+        assert not any(z.requires_grad for z in one.embeddings.values())
+        found += labels.tolist()
+    assert found == features.targets[CLIPS].tolist()
+
+
+@pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_probabilities_are_those_of_the_model_in_evaluation_mode(strategy, size):
+    model, features = small_model(2, strategy=strategy).train(), small_features(2)
+    found = predict(model, features, CLIPS, batch_size=size)
+    assert model.training
+    raw, _ = features.batch(CLIPS)
+    model.eval()
+    with torch.no_grad():
+        expected = model(raw).softmax(1)
+        probes = model.probe(model.encode(model.standardised(raw)))
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
+    assert set(found.unimodal) == set(model.modalities) and found.weights == {}
+    for m, rows in found.unimodal.items():
+        np.testing.assert_allclose(rows, probes[m].softmax(1), rtol=1e-5)
+
+
+def test_a_baseline_has_no_probes():
+    model, features = small_baselines(2)["face"].model, small_features(["face"])
+    found = predict(model, features, CLIPS)
+    assert found.unimodal == found.weights == {} and found.probabilities.shape == (4, 3)
+
+
+def test_outputs_and_labels_are_whole_however_they_are_batched():
+    model, features = small_model(3), small_features(3)
+    one = outputs(model, features, CLIPS, F32, subsets=True)
+    other, weights = said_of(model, features, CLIPS, F32, subsets=True, batch_size=2)
+    assert weights is None and one.present == {}
+    assert one.labels.tolist() == other.labels.tolist() == features.targets[CLIPS].tolist()
+    assert len(one.subsets) == 8 and list(one.subsets) == list(other.subsets)
+    for shown, scores in one.subsets.items():
+        torch.testing.assert_close(scores, other.subsets[shown])
+    torch.testing.assert_close(one.subsets["voice", "face", "text"], one.logits)
+    assert outputs(model, features, CLIPS, F32).subsets == {}
+
+
+def test_outputs_are_float32_whatever_the_arithmetic():
+    model, features = small_model(2), small_features(2)
+    found = outputs(model, features, CLIPS, torch.bfloat16)
+    exact = outputs(model, features, CLIPS, F32)
+    tensors = [found.logits, *found.embeddings.values(), *found.unimodal.values()]
+    assert {tensor.dtype for tensor in tensors} == {F32}
+    assert not torch.equal(found.logits, exact.logits)
+    torch.testing.assert_close(found.logits, exact.logits, rtol=0.05, atol=0.05)
+
+
+# -- weights of modalities, and clips that lack one ------------------------------------
+
+
+def test_weights_come_with_predictions_and_sum_to_one():
+    model, features = small_model(2, strategy=Gated), small_features(2)
+    found = predict(model, features, CLIPS)
+    assert list(found.weights) == ["voice", "face"]
+    np.testing.assert_allclose(sum(found.weights.values()), np.ones(4), rtol=1e-5)
+    np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
+
+
+def test_weights_of_a_clip_are_those_of_what_it_has():
+    model, features = small_model(2, strategy=Gated), lacking()
+    clips = np.arange(36, 48)
+    said, weights = said_of(model, features, clips, F32, batch_size=5)
+    gone = features.absent["face"][clips]
+    assert said.present["face"].tolist() == (~gone).tolist() and list(said.present) == ["face"]
+    assert weights[gone].tolist() == [[1.0, 0.0]] * int(gone.sum())
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(clips)))
+    assert weights[~gone].min() > 0
+
+
+def test_weights_by_hand():
+    weights = torch.tensor([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    there = torch.tensor([[True, True, True], [True, True, False], [False, True, True]])
+    found = inference._of_those_there(weights, there)
+    torch.testing.assert_close(found[:2], torch.tensor([[0.2, 0.3, 0.5], [0.4, 0.6, 0.0]]))
+    assert found[2].tolist() == [0, 0, 0]  # of a clip without any weight that counts: not NaN
+    assert inference._of_those_there(weights, None) is weights
+
+
+def only_face():
+    features = lacking()  # every third clip has no face
+    return Features(
+        {"face": Modality("face", (4,))}, {"face": features.arrays["face"]},
+        features.targets.numpy(), CPU, resident_bytes=0, absent=features.absent,
+    )  # fmt: skip
+
+
+def test_a_model_alone_says_the_class_shares_of_clips_that_it_knows_nothing_of():
+    model = small_model(["face"])
+    prior = np.array([0.5, 0.3, 0.2], np.float32)
+    said = predict(model, only_face(), np.arange(6), prior=prior).probabilities
+    assert np.allclose(said[[0, 3]], prior) and not np.allclose(said[[1, 2, 4, 5]], prior)
+    without = predict(model, only_face(), np.arange(6)).probabilities
+    np.testing.assert_array_equal(without[[1, 2, 4, 5]], said[[1, 2, 4, 5]])
+    assert not np.allclose(without[[0, 3]], prior)
+
+
+# -- what is fitted to held-out clips --------------------------------------------------
+
+
+class Fits(SmallStrategy):
+    """Notes what it is to be fitted to."""
+
+    name = "fits"
+
+    def calibrate(self, inputs, labels):
+        self.seen = {m: len(x) for m, x in inputs.items()}, labels.tolist(), self.training
+
+
+def test_a_strategy_is_fitted_to_the_clips_that_have_everything_in_evaluation_mode():
+    features, model = lacking(), small_model(2, strategy=Fits).train()
+    calibrate(model, features, np.arange(6), F32)
+    labels = features.targets[[1, 2, 4, 5]].tolist()
+    assert model.strategy.seen == ({"voice": 4, "face": 4}, labels, False)
+    assert model.training
+
+
+def test_where_no_clip_has_everything_it_is_fitted_to_all():
+    features, model = lacking(every=1), small_model(2, strategy=Fits)
+    calibrate(model, features, np.arange(6), F32)
+    assert model.strategy.seen[0] == {"voice": 6, "face": 6}
+
+
+def test_a_strategy_with_nothing_to_fit_is_not_shown_a_clip(monkeypatch):
+    monkeypatch.setattr(inference, "encoded", lambda *_: pytest.fail("clips were encoded"))
+    model = small_model(2)
+    assert type(model.strategy).calibrate is Strategy.calibrate
+    calibrate(model, small_features(2), np.arange(6), F32)
