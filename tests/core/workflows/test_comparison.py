@@ -3,17 +3,12 @@
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from run_records import model_of, record_of, split_of
+from run_records import model_of, record_of
 
-from fusion.core.contracts import Clip, Recording
-from fusion.core.data.dataset import RunData
-from fusion.core.data.splits import Split
 from fusion.core.runs.config import RunConfig
-from fusion.core.runs.outcome.test_predictions import Said
 from fusion.core.runs.record import SplitRecord
 from fusion.core.runs.run import Run
 from fusion.core.workflows.comparison import mean_uar, summarise
@@ -166,40 +161,6 @@ def test_words_and_tables(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("| concat + helper")]
     assert len(lines) == 1 and "+25.0 (0.016)" in lines[0]
     json.dumps(found.to_json(), allow_nan=False)
-
-
-def test_the_oracle_counts_no_answer_of_a_modality_that_a_clip_lacks():
-    # Clips of classes 0 0 1 1; a is right about 0 1 2, b about 0 3.
-    def said(**absent):
-        predicted = {"a": np.array([0, 0, 1, 0]), "b": np.array([0, 1, 0, 1])}
-        flags = {m: np.isin(np.arange(4), clips) for m, clips in absent.items()}
-        speakers = np.array(["s"] * 4)
-        return Said(np.zeros(4, np.int64), np.array([0, 0, 1, 1]), speakers, predicted, 2,
-                    frozenset(), flags)  # fmt: skip
-
-    def right(found):
-        return [found.oracle(order)[0].diagonal().tolist() for order in (["a", "b"], ["b", "a"])]
-
-    assert right(said()) == [[2, 2]] * 2
-    assert right(said(a=[1])) == [[1, 2]] * 2  # b, which it has, is wrong
-    assert right(said(a=[0], b=[3])) == [[2, 1]] * 2
-    assert right(said(a=[1, 2], b=[3])) == [[1, 0]] * 2
-
-
-def test_what_was_said_is_read_with_what_clips_lack(tmp_path):
-    clips = tuple(Clip(Recording(Path(n)), n, "calm", n, "c") for n in "zyx")
-    split = Split(np.array([], np.int64), np.array([], np.int64), np.arange(3), 0, True)
-    absent = {"b": np.array([True, False, False])}
-    data = RunData(clips, ("k",) * 3, np.zeros(3, np.int64), ("calm",), (split,), absent)
-    run = Run(tmp_path)
-    record = record_of(classes=("calm",), absent={"b": 1}, split=split_of([split], clips))
-    run.begin(record, data)
-    rows = [[0, n, "c", n, "calm", "b", "calm"] for n in "yxz"]
-    header = ["fold", "clip", "corpus", "speaker", "label", "model", "predicted"]
-    run.write_csv("predictions.csv", [header, *rows])
-    found = Said.read(run)
-    assert found.speakers.tolist() == ["c/x", "c/y", "c/z"]
-    assert found.absent["b"].tolist() == [False, False, True]
 
 
 def test_how_many_clips_lack_what_is_said(tmp_path):
