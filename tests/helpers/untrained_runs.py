@@ -5,6 +5,10 @@ the features ``first`` and ``second``. One that lacks either has none of that fe
 holds a word can't be read.
 """
 
+import shutil
+
+import pytest
+
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.execution.jobs import CONTROL, all_trainings, spec_of
@@ -114,3 +118,27 @@ def finished_run(folder, path, config=None):
     run = untrained_run(folder, path, config)
     conclude(run, 0, seconds=1.0)
     return run
+
+
+# -- fixtures, for the conftest.py of a folder -----------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Six speakers say two classes, two takes each; features are in its cache after `made`."""
+    folder = tmp_path_factory.mktemp("texts")
+    write_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made(corpus):
+    """A finished run of one fold; to be read only."""
+    return finished_run(corpus, corpus / "made")
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """The same run to be changed."""
+    shutil.copytree(made.path, tmp_path / "copy")
+    return Run.open(tmp_path / "copy", made.registry)
