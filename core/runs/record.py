@@ -214,10 +214,12 @@ class RunRecord:
 def _of_today(data: dict[str, Any]) -> dict[str, Any]:
     """Fill in what older formats left to the version that wrote them."""
     found, config = data.get("format"), data.get("config")
-    settings = config.get("settings", {}) if isinstance(config, dict) else None
-    train = settings.get("train", {}) if isinstance(settings, dict) else None
-    if not isinstance(found, int) or found > 1 or not isinstance(train, dict):
+    if not isinstance(found, int) or found > 1 or not isinstance(config, dict):
         return data
+    settings = config.get("settings", {})
+    train = settings.get("train", {}) if isinstance(settings, dict) else None
+    if not isinstance(train, dict):
+        return data  # reading it says what is damaged
     # Until format 2 every fused model started untrained.
     settings = {**settings, "train": {"start": "scratch", **train}}
     return {**data, "config": {**config, "settings": settings}}
