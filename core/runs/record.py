@@ -203,7 +203,7 @@ class RunRecord:
             If a newer version wrote it, or a field is missing or wrong, naming `file` and field.
         """
         found = data.get("format")
-        if not isinstance(found, int) or found > FORMAT:
+        if isinstance(found, int) and found > FORMAT:
             raise RunError(
                 f"{file.parent} has run format {found!r}, and this version reads up to {FORMAT}.",
                 hint="Update fusion: pip install -U modal-fusion",
@@ -213,12 +213,15 @@ class RunRecord:
 
 def _of_today(data: dict[str, Any]) -> dict[str, Any]:
     """Fill in what older formats left to the version that wrote them."""
-    config = data.get("config")
-    if data["format"] > 1 or not isinstance(config, dict):
+    found, config = data.get("format"), data.get("config")
+    if not isinstance(found, int) or found > 1 or not isinstance(config, dict):
         return data
-    # Until format 2 every fused model started untrained.
     settings = config.get("settings", {})
-    settings = {**settings, "train": {"start": "scratch", **settings.get("train", {})}}
+    train = settings.get("train", {}) if isinstance(settings, dict) else None
+    if not isinstance(train, dict):
+        return data  # reading it says what is damaged
+    # Until format 2 every fused model started untrained.
+    settings = {**settings, "train": {"start": "scratch", **train}}
     return {**data, "config": {**config, "settings": settings}}
 
 

@@ -58,6 +58,7 @@ RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
 _LOCK = ".lock"
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
+_CRLF = "\r\n"  # to csv: it quotes the characters of its line end, and a name may have either
 _ABSENT = "absent"  # a column that is there where some clip lacks a modality: their names
 
 
@@ -110,7 +111,7 @@ class OutputFolder:
 
     def write_csv(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         lines = _Lines()
-        csv.writer(lines, lineterminator="\n").writerows(rows)
+        csv.writer(lines, lineterminator=_CRLF).writerows(rows)
         self.write_text(name, "".join(lines.parts))
 
     # -- the lock --------------------------------------------------------------------
@@ -291,11 +292,12 @@ class Run(OutputFolder):
                 _split(rows, fold, record.split.speaker_independent)
                 for fold in range(record.split.folds)
             )
-        except (OSError, KeyError, ValueError, TypeError) as error:
+            absent = _absent(rows)
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
         if tuple(split.digest(clips) for split in splits) != record.split.digests:
             raise RunError(f"{path} is not the split that this run was made with.")
-        return RunData(clips, keys, targets, record.classes, splits, _absent(rows))
+        return RunData(clips, keys, targets, record.classes, splits, absent)
 
     # -- its trainings and its outcome -------------------------------------------------
 
@@ -333,13 +335,13 @@ def _check_free(path: Path) -> None:
 
 
 class _Lines:
-    """A file-like that collects what csv writes."""
+    """A file-like that collects the rows that csv writes, each with a line feed at its end."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
 
     def write(self, text: str) -> None:
-        self.parts.append(text)
+        self.parts.append(text.removesuffix(_CRLF) + "\n")
 
 
 # -- clips.csv -----------------------------------------------------------------------
@@ -368,7 +370,7 @@ def _clip(row: Mapping[str, str]) -> Clip:
 
 
 def _absent(rows: Sequence[Mapping[str, str]]) -> dict[str, Flags]:
-    lacking = [row.get(_ABSENT, "").split() for row in rows]
+    lacking = [(row.get(_ABSENT) or "").split() for row in rows]  # None in a row cut short
     names = dict.fromkeys(name for each in lacking for name in each)
     return {m: np.array([m in each for each in lacking], dtype=np.bool_) for m in names}
 

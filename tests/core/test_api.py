@@ -11,7 +11,6 @@ import fusion
 from fusion.core import api
 from fusion.core.cli import run_cli
 from fusion.core.runs import arguments
-from fusion.core.runs.result_table import result_table
 from fusion.core.workflows import experiment
 
 SMALL = {
@@ -164,21 +163,6 @@ def test_history_is_what_every_training_wrote(result):
     assert "val_uar.mel" in history["fold0/fused"][0]
 
 
-def test_history_of_a_training_that_did_not_begin_or_is_writing(result, tmp_path):
-    import shutil
-
-    from fusion.core.runs.outcome.history import read_history
-    from fusion.core.runs.run import Run
-
-    copy = tmp_path / "copy"
-    shutil.copytree(result.path, copy)
-    (copy / "fold0/mel/epochs.jsonl").unlink()
-    with (copy / "fold0/fused/epochs.jsonl").open("a") as file:
-        file.write('{"epoch": 2, "val')
-    found = read_history(Run(copy))
-    assert found["fold0/mel"] == [] and len(found["fold0/fused"]) == 1
-
-
 def test_the_table_as_text_and_for_a_notebook(result):
     text, html = str(result), result._repr_html_()
     rows = [line.split()[0] for line in text.splitlines()[1:8]]
@@ -189,14 +173,6 @@ def test_the_table_as_text_and_for_a_notebook(result):
     assert result.verdict in text and html.count("<tr") == 7
     assert "bold" in html
     assert repr(result).startswith(f"RunResult({str(result.path)!r}: UAR fused {fused}, ")
-
-
-def test_names_are_escaped_in_html(result):
-    table = result_table(result.results, result.run.record, result.path)
-    from dataclasses import replace
-
-    shown = replace(table, title="<b>", lines=("a & b",)).html()
-    assert "&lt;b&gt;" in shown and "a &amp; b" in shown
 
 
 def test_predict(result):
@@ -258,28 +234,10 @@ result = fusion.run(features=["mel", "persistence"], epochs=1, set={small!r}, ca
 print(len(result.history()), __file__, __spec__)
 """
 
-POOL = """
-print("once")
-from fusion.cache.builds.workers import process_pool
-from fusion.core.runs.execution.main_module import main_left_out
-with main_left_out(), process_pool(2) as pool:
-    print(list(pool.map(abs, [-1, -2])))
-"""
-
 
 def said_by(script):
     return subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
                           check=False, cwd=script.parent)  # fmt: skip
-
-
-def test_workers_leave_the_script_alone_that_started_them(tmp_path):
-    """Without a guard it would run again in each of them, and fail there."""
-    script = tmp_path / "script.py"
-    script.write_text(POOL)
-    said = said_by(script)
-    assert said.stdout.splitlines() == ["once", "[1, 2]"], said.stderr
-    script.write_text(POOL.replace("main_left_out(), ", ""))
-    assert said_by(script).returncode != 0
 
 
 @pytest.mark.slow
@@ -289,17 +247,6 @@ def test_a_script_needs_no_guard(tmp_path):
     script.write_text(SCRIPT.format(small=SMALL, cache=str(tmp_path / "cache")))
     said = said_by(script)
     assert said.stdout.splitlines() == ["once", f"4 {script} None"], said.stderr
-
-
-def test_main_is_as_it_was():
-    from fusion.core.runs.execution.main_module import main_left_out
-
-    main = sys.modules["__main__"]
-    before = dict(vars(main))
-    with pytest.raises(OSError, match="no"), main_left_out():
-        assert main.__spec__ is None and not hasattr(main, "__file__")
-        raise OSError("no")
-    assert vars(main) == before
 
 
 def test_import_fusion_is_light():

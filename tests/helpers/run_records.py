@@ -2,7 +2,7 @@
 
 from fusion.core.contracts import Modality
 from fusion.core.runs.config import RunConfig
-from fusion.core.runs.record import FORMAT, FeatureRecord, RunRecord, SplitRecord
+from fusion.core.runs.record import FORMAT, FeatureRecord, Member, RunRecord, SplitRecord
 from fusion.core.training.model import BranchSpec, ModelSpec
 
 
@@ -32,3 +32,38 @@ def record_of(**changes):
         "seconds": {},
     }
     return RunRecord(**{**record, **changes})
+
+
+def whole_record(**changes):
+    """The record of a finished run that has everything there is to say."""
+    modality = Modality("a", (2, 4), ("frequency", "time"))
+    branches = (BranchSpec(modality, "cnn", {"blocks": 2, "dropout": 0.5, "pooling": "mean"}),)
+    config = RunConfig(
+        ("demo", "table=/clips.csv"), "native", ("a",), {"a": "cnn"}, "gated", ("gradscale",),
+        {"train": {"epochs": 3, "start": "baselines"}, "branch.a": {"blocks": 2}}, "random", 2, 7,
+        8, "cpu", ("./plugin.py",), ("jsonl",), "/cache", True, {"*": "float16"}, "always", 4,
+        {"train": {"lr": {"kind": "uniform", "low": 0.1, "high": 1.0}}}, "speaker",
+    )  # fmt: skip
+    feature = FeatureRecord("0" * 32, "1", {"hop": 160, "families": ["a", "b"]}, (2, 4), "float32",
+                            {"numpy": "2.0"})  # fmt: skip
+    whole = {
+        "config": config,
+        "features": {"a": feature},
+        "model": ModelSpec(branches, 2, 8, "gated", {"hidden": 4}, (("gradscale", {"alpha": 1}),)),
+        "split": SplitRecord("random", False, 2, ("1f", "2f"), [{"train": {"clips": 3}}] * 2),
+        "seconds": {"extraction": 1.5, "training": 2.0},
+        "created": "2026-01-02T03:04:05+00:00",
+        "training": {"epochs": 3, "lr": 0.01},
+        "versions": {"python": "3.11"},
+        "machine": {"processor": "x86_64"},
+        "task": "A sentence.",
+        "synthetic": True,
+        "corpora": ("demo", "table"),
+        "dropped_labels": {"table": {"bored": 3}},
+        "failures": [{"feature": "a", "recording": "x.wav", "reason": "empty"}],
+        "absent": {"a": 2},
+        "trainings": 16,
+        "control": 5,
+        "handed_out": tuple(Member(f"fold{k}/a", 0.5, model_of(("a",)), 1.5, k) for k in (0, 1)),
+    }
+    return record_of(**{**whole, **changes})

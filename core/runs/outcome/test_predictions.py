@@ -45,6 +45,13 @@ class Said:
 
     @classmethod
     def read(cls, run: Run) -> Said:
+        """Read what a finished run said about its test clips.
+
+        Raises
+        ------
+        RunError
+            If predictions.csv is missing or damaged.
+        """
         classes = run.record.classes
         number = {name: i for i, name in enumerate(classes)}
         rows: dict[str, dict[tuple[int, str, str], tuple[int, int, str]]] = {}
@@ -56,15 +63,20 @@ class Said:
                     speaker = f"{row['corpus']}/{row['speaker']}"
                     told = (number[row["label"]], number[row["predicted"]], speaker)
                     rows.setdefault(row["model"], {})[clip] = told
-        except (OSError, KeyError, ValueError) as error:
+            some = next(iter(rows.values()), {})
+            clips = sorted(some)
+            predicted = {
+                m: np.array([told[c][1] for c in clips], dtype=np.int64) for m, told in rows.items()
+            }
+            if not clips:
+                raise ValueError("it holds no clip")
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
-        clips = sorted(next(iter(rows.values())))
-        some = next(iter(rows.values()))
         return cls(
             np.array([fold for fold, _, _ in clips], dtype=np.int64),
             np.array([some[c][0] for c in clips], dtype=np.int64),
             np.array([some[c][2] for c in clips]),
-            {m: np.array([told[c][1] for c in clips], dtype=np.int64) for m, told in rows.items()},
+            predicted,
             len(classes),
             frozenset((corpus, name) for _, corpus, name in clips),
             _absent(run, [(corpus, name) for _, corpus, name in clips]),

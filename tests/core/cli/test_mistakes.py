@@ -89,26 +89,6 @@ def test_a_run_directory_that_exists(capsys, table, tmp_path):
     assert "damaged: it has no 'config'" in mistake(capsys, "--resume", str(out))
 
 
-def test_a_run_that_failed_before_it_began_is_in_nobodys_way(table, tmp_path):
-    from fusion.core.runs.run import Run
-
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "clips.csv").write_text("name")
-    assert Run.create(tmp_path / "out").path.is_dir()
-
-
-def test_two_processes_do_not_work_on_one_run(tmp_path):
-    from fusion.core.contracts.errors import RunError
-    from fusion.core.runs.run import Run
-
-    run = Run(tmp_path)
-    refused = pytest.raises(RunError, match="Another process")
-    with run.locked(), refused, Run(tmp_path).locked():
-        pass
-    with Run(tmp_path).locked():
-        pass
-
-
 def test_a_run_directory_that_can_not_be_made(capsys, table, tmp_path):
     (tmp_path / "file").write_text("")
     error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "file" / "run"))

@@ -1,10 +1,260 @@
-"""What a run stores of the plugins in use."""
+"""A request that is checked: defaults, owners, extractors, models, bound parameters, splits."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from untrained_runs import config_of
 
+from fusion import Modality
+from fusion.core.contracts.errors import ParameterError, SplitError, UnknownNameError
 from fusion.core.registry.registry import Registry
+from fusion.core.runs import plan as planning
 from fusion.core.runs.config import RunConfig
-from fusion.core.runs.plan import plan_without_split
+from fusion.core.runs.plan import (
+    bound_settings,
+    check_owners,
+    divide,
+    make_extractors,
+    make_plan,
+    make_spec,
+    make_trackers,
+    plan_without_split,
+    read_dataset,
+    storage_dtype,
+    tracker_names,
+    with_defaults,
+)
+
+
+@pytest.fixture(scope="module")
+def registry(corpus):
+    return Registry(config_of(corpus).plugins)
+
+
+@pytest.fixture(scope="module")
+def plan(corpus, registry):
+    return make_plan(config_of(corpus), registry)
+
+
+# -- the whole -------------------------------------------------------------------------
+
+
+def test_a_plan_has_all_that_a_run_needs(plan):
+    assert plan.dataset.classes == ("happy", "sad") and len(plan.dataset.clips) == 24
+    assert list(plan.extractors) == list(plan.fingerprints) == ["first", "second"]
+    assert plan.fingerprints["second"].shape == (3,)
+    assert plan.spec.modalities == ["first", "second"]
+    (split,) = plan.splits
+    assert len(split.train) + len(split.val) + len(split.test) == 24
+    assert plan.config.settings["train"]["epochs"] == 2 and plan.config.space is None
+
+
+def test_one_like_another_has_its_clips_features_and_split(corpus, plan, registry, monkeypatch):
+    def no(*_, **__):
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(planning, "load_dataset", no)
+    monkeypatch.setattr(planning, "make_splits", no)
+    found = make_plan(config_of(corpus, strategy="gated"), registry, like=plan)
+    assert found.dataset is plan.dataset and found.splits is plan.splits
+    assert found.fingerprints is plan.fingerprints
+    assert found.spec.strategy == found.config.strategy == "gated"
+
+
+def test_without_a_split_there_is_none_yet(corpus, registry, plan):
+    found = plan_without_split(config_of(corpus), registry)
+    assert found.splits == ()
+    assert [s.digest(plan.dataset.clips) for s in divide(found).splits] == [
+        s.digest(plan.dataset.clips) for s in plan.splits
+    ]
+
+
+def test_the_split_has_a_seed_of_its_own(plan):
+    def digests(**changes):
+        divided = divide(replace(plan, config=replace(plan.config, folds=3, **changes)))
+        return [split.digest(plan.dataset.clips) for split in divided.splits]
+
+    assert len(digests()) == 3
+    assert digests(seed=5, split_seed=0) == digests(seed=0) == digests(seed=0, split_seed=0)
+    assert digests(seed=5) == digests(seed=5, split_seed=5) != digests(seed=0)
+
+
+def test_more_folds_than_speakers(plan):
+    with pytest.raises(SplitError, match="6"):
+        divide(replace(plan, config=replace(plan.config, folds=7)))
+
+
+# -- defaults --------------------------------------------------------------------------
+
+
+def test_plugins_that_call_themselves_default_fill_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = with_defaults(RunConfig((), balancers=("none", "lr", "none"), cache="here"), Registry())
+    assert (found.data, found.features) == (("demo",), ("levelset", "mel"))
+    assert (found.strategy, found.balancers) == ("gated", ("lr",))
+    assert found.cache == str(tmp_path / "here")
+
+
+def test_what_is_said_stays():
+    asked = RunConfig(("x=y",), features=("mfcc",), strategy="concat", cache="https://host/c")
+    assert with_defaults(asked, Registry()) == asked
+    assert with_defaults(replace(asked, cache=None), Registry()).cache is None
+    assert with_defaults(replace(asked, cache="~/c"), Registry()).cache == str(Path.home() / "c")
+
+
+def test_nothing_to_fill_in_with():
+    with pytest.raises(ParameterError, match="No strategy is named") as caught:
+        with_defaults(RunConfig(("demo",)), Registry(["no:gated"]))
+    assert "--strategy NAME" in caught.value.hint
+    with pytest.raises(ParameterError, match="name of the cache folder is empty"):
+        with_defaults(RunConfig(("demo",), cache=""), Registry())
+
+
+# -- owners of settings ----------------------------------------------------------------
+
+
+USED = RunConfig(("demo",), features=("mel",), strategy="gated", balancers=("lr",))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {o: {} for o in ("mel", "gated", "lr", "branch.mel", "train", "demo")}},
+        {"settings": {"jsonl": {}, "ravdess": {}}},  # the one always tracks, the other may read
+        {"dtypes": {"*": "float16", "mel": "float32"}, "branches": {"mel": "crnn"}},
+    ],
+)
+def test_owners_that_take_part(changes):
+    check_owners(replace(USED, **changes), Registry())
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"settings": {"gatd": {}}}, UnknownNameError, "plugin to set a parameter of 'gatd'. Did"),
+        ({"settings": {"concat": {}}}, ParameterError, "'concat' takes no part in this run"),
+        ({"settings": {"branch.mfcc": {}}}, UnknownNameError, "'branch.mfcc'"),
+        ({"settings": {"train": {"lrr": 1}}}, UnknownNameError, "parameter of train 'lrr'"),
+        ({"dtypes": {"mfcc": "float16"}}, UnknownNameError, "feature to choose a dtype for 'mfcc'"),
+        ({"branches": {"mfcc": "cnn"}}, UnknownNameError, "to choose a branch for 'mfcc'"),
+    ],
+)
+def test_owners_that_do_not(changes, error, said):
+    with pytest.raises(error, match=said):
+        check_owners(replace(USED, **changes), Registry())
+
+
+def test_who_does_is_said():
+    with pytest.raises(ParameterError) as caught:
+        check_owners(replace(USED, settings={"concat": {}}), Registry())
+    assert "branch.mel" in caught.value.hint and "gated, " in caught.value.hint
+
+
+# -- extractors and clips --------------------------------------------------------------
+
+
+def test_extractors_have_their_parameters_and_dtypes(corpus, registry):
+    dtypes = {"*": "float64", "second": "float16"}
+    config = config_of(corpus, {"first": {"scale": "2.5"}}, dtypes=dtypes)
+    found = make_extractors(config, registry)
+    assert [(e.dtype, e.parameters["scale"]) for e in found.values()] == [
+        ("float64", 2.5), ("float16", 1.0)]  # fmt: skip
+
+
+def test_a_feature_is_named_once(corpus, registry):
+    config = replace(config_of(corpus), features=("first", "second", "first"))
+    with pytest.raises(ParameterError, match="named twice: first, second, first"):
+        make_extractors(config, registry)
+
+
+def test_a_dtype_is_that_of_the_feature_or_that_of_all():
+    config = RunConfig(("demo",), dtypes={"*": "float16", "mel": "float64"})
+    assert storage_dtype(config, "mel") == "float64" and storage_dtype(config, "mfcc") == "float16"
+    assert storage_dtype(RunConfig(("demo",)), "mel") is None
+
+
+def test_sources_labels_and_parameters_reach_the_corpora(registry, monkeypatch):
+    monkeypatch.setattr(planning, "load_dataset", lambda *given, **named: (given, named))
+    settings = {"demo": {"speakers": "3"}, "mel": {"hop": 1}}
+    config = RunConfig(("demo", "table=x.csv"), labels="a,b", settings=settings)
+    (sources, corpora), named = read_dataset(config, registry)
+    assert [(s.corpus, s.path) for s in sources] == [("demo", None), ("table", Path("x.csv"))]
+    assert {"demo", "table"} <= set(corpora)
+    assert named == {"labels": "a,b", "parameters": {"demo": {"speakers": "3"}}}
+
+
+# -- models ----------------------------------------------------------------------------
+
+
+ADVISED = SimpleNamespace(
+    shape=(1, 16, 32),
+    axes=("channel", "frequency", "time"),
+    default_branch="cnn",
+    default_branch_parameters={"blocks": 2, "channels": 4},
+)
+
+
+def specified(registry, **changes):
+    config = replace(RunConfig(("x",), features=("mel",), strategy="gated"), **changes)
+    return make_spec(config, registry, {"mel": ADVISED}, 3)
+
+
+def test_a_model_takes_an_extractors_advice_for_its_own_default_branch(registry):
+    spec = specified(registry)
+    (branch,) = spec.branches
+    assert branch.modality == Modality("mel", (1, 16, 32), ("channel", "frequency", "time"))
+    assert (branch.branch, branch.parameters["blocks"], branch.parameters["channels"]) == (
+        "cnn", 2, 4)  # fmt: skip
+    assert "dim" not in branch.parameters and spec.num_classes == 3
+    given = specified(registry, settings={"branch.mel": {"blocks": "3"}}).branches[0].parameters
+    assert (given["blocks"], given["channels"]) == (3, 4)  # the user's word before the advice
+
+
+def test_another_branch_is_not_given_that_advice(registry):
+    (branch,) = specified(registry, branches={"mel": "crnn"}).branches
+    assert branch.branch == "crnn"
+    assert (branch.parameters["blocks"], branch.parameters["channels"]) == (4, 32)  # its own
+
+
+def test_balancers_that_change_the_strategy_are_part_of_the_model(registry):
+    spec = specified(registry, balancers=("lr", "gradscale"), settings={"train": {"dim": 16}})
+    assert spec.adapters == () and spec.dim == 16
+    spec = specified(registry, balancers=("lr", "mmcosine"), settings={"mmcosine": {"scale": "3"}})
+    assert [(name, given["scale"]) for name, given in spec.adapters] == [("mmcosine", 3.0)]
+
+
+def test_a_run_stores_every_parameter_of_everything_in_use(corpus, registry):
+    config = with_defaults(
+        config_of(
+            corpus, {"gated": {"hidden": "7"}, "table": {"x": 1}, "branch.first": {"hidden": 5}},
+            strategy="gated", balancers=("lr",),
+        ),
+        registry,
+    )  # fmt: skip
+    extractors = make_extractors(config, registry)
+    found = bound_settings(config, registry, extractors, make_spec(config, registry, extractors, 2))
+    assert set(found) == {"first", "second", "branch.first", "branch.second", "gated", "lr",
+                          "jsonl", "train", "table"}  # fmt: skip
+    assert found["gated"]["hidden"] == 7 and "gate" in found["gated"]
+    assert found["branch.first"]["hidden"] == 5 and found["first"]["scale"] == 1.0
+    assert found["train"]["epochs"] == 2 and "lr" in found["train"]
+    assert found["table"] == {"x": 1}  # the corpus binds its own
+
+
+# -- trackers --------------------------------------------------------------------------
+
+
+def test_trackers_are_those_that_always_are_and_those_named_each_once(registry):
+    assert tracker_names(RunConfig(("x",), trackers=("jsonl", "jsonl")), registry) == ["jsonl"]
+    (tracker,) = make_trackers(RunConfig(("x",)), registry)
+    assert tracker.name == "jsonl"
+    with pytest.raises(UnknownNameError, match="no tracker 'tensorbord'"):
+        make_trackers(RunConfig(("x",), trackers=("tensorbord",)), registry)
+
+
+# -- what a run stores ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("given", "stored"), [("product", None), ("persim", "persim")])

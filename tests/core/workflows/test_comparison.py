@@ -3,76 +3,15 @@
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from run_records import model_of, record_of, split_of
+from written_grids import CLASSES, GOOD, PLAIN, READS, SPEAKERS, grid
 
-from fusion.core.contracts import Clip, Recording
-from fusion.core.data.dataset import RunData
-from fusion.core.data.splits import Split
-from fusion.core.runs.config import RunConfig
-from fusion.core.runs.outcome.test_predictions import Said
-from fusion.core.runs.record import SplitRecord
 from fusion.core.runs.run import Run
 from fusion.core.workflows.comparison import mean_uar, summarise
-from fusion.core.workflows.comparison_tables import csv_rows, markdown, matrix, sentences
+from fusion.core.workflows.comparison_tables import markdown, sentences
 from fusion.core.workflows.grid import Cell, Request
-
-CLASSES = ["calm", "loud"]
-SPEAKERS = [f"s{i}" for i in range(8)]  # four clips each, two of each class
-PLAIN, GOOD = Cell("concat"), Cell("concat", ("helper",))
-READS = {PLAIN: (), GOOD: ("baselines", "validation")}
-
-
-def write_run(path, right, val, chosen, parameters=10, peak=None):
-    """A finished cell in which each model is right on the given clips of every speaker."""
-    path.mkdir(parents=True)
-    record = record_of(
-        config=RunConfig(("x",), strategy="concat", settings={"train": {"epochs": 3}}),
-        classes=tuple(CLASSES),
-        model=model_of(("mel", "persistence")),
-        split=SplitRecord("speaker", True, 2, ()),
-    )
-    (path / "run.json").write_text(json.dumps(record.to_json()))
-    folds = [{"val_uar": dict(val), "weights": {"mel": 1.0, "persistence": 0.0}, "chosen": chosen}
-             for _ in range(2)]  # fmt: skip
-    (path / "selection.json").write_text(json.dumps({"folds": folds, "best_single": "mel"}))
-    (path / "contributions.json").write_text(json.dumps({"mel": 0.2, "persistence": 0.1}))
-    for fold in (0, 1):
-        folder = path / f"fold{fold}/fused"
-        folder.mkdir(parents=True)
-        summary = {"seconds": 2.0 + 2 * fold, "parameters": parameters, "peak_bytes": peak,
-                   "updates": 30}  # fmt: skip
-        (folder / "training.json").write_text(json.dumps(summary))
-        for modality in ("mel", "persistence"):
-            (path / f"fold{fold}/{modality}").mkdir()
-            (path / f"fold{fold}/{modality}/training.json").write_text('{"seconds": 5.0}')
-    with (path / "predictions.csv").open("w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(["fold", "clip", "corpus", "speaker", "label", "model", "predicted"])
-        for number, speaker in enumerate(SPEAKERS):
-            for clip in range(4):
-                truth = clip % 2
-                for model, clips in right.items():
-                    said = truth if clip in clips(number) else 1 - truth
-                    out.writerow([number % 2, f"{speaker}-{clip}", "c", speaker, CLASSES[truth],
-                                  model, CLASSES[said]])  # fmt: skip
-
-
-def grid(tmp_path, seeds=(0,)):
-    """mel right on clips 0 1 2, persistence on 3; plain on 0 1; the helped model on all."""
-    for seed in seeds:
-        base = {"mel": lambda n: (0, 1, 2), "persistence": lambda n: (3,),
-                "ensemble": lambda n: (0, 1, 2)}  # fmt: skip
-        val = {"mel": 0.7, "persistence": 0.4, "ensemble": 0.7}
-        write_run(tmp_path / f"seed{seed}/concat+none", {**base, "fused": lambda n: (0, 1)},
-                  {**val, "fused": 0.5}, "mel")  # fmt: skip
-        write_run(tmp_path / f"seed{seed}/concat+helper",
-                  {**base, "fused": lambda n: (0, 1, 2, 3)}, {**val, "fused": 0.9}, "fused",
-                  parameters=12, peak=5_000_000)  # fmt: skip
-    return Request(RunConfig(("x",)), (PLAIN, GOOD), tuple(seeds))
 
 
 def test_scores_ranks_tests_and_costs(tmp_path):
@@ -147,65 +86,6 @@ def test_what_could_not_be_trained_is_listed(tmp_path):
     assert found.missing == {"film + helper": "needs two of a size"}
     assert len(found.rows) == 2
     assert "- film + helper: needs two of a size" in markdown(found)
-
-
-def test_words_and_tables(tmp_path):
-    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
-    told = " ".join(sentences(found))
-    assert "Validation finds concat + helper best of 2 fused models" in told
-    assert "reaches 100.0 [100.0, 100.0] UAR, +25.0 points [+25.0, +25.0] against mel" in told
-    assert "1 of 2 fused models are better than mel alone and 1 worse" in told
-    assert "1 of 1 better than the plain training of their own strategy" in told
-    assert "right would reach 100.0" in told
-    assert matrix(found) == [["balancer", "concat"], ["none", "50.0"], ["helper", "100.0"]]
-    header, *rows = csv_rows(found)
-    assert {len(row) for row in rows} == {len(header)}
-    good = dict(zip(header, rows[1], strict=True))
-    assert good["balancers"] == "helper" and good["single_difference"] == pytest.approx(0.25)
-    text = markdown(found)
-    lines = [line for line in text.splitlines() if line.startswith("| concat + helper")]
-    assert len(lines) == 1 and "+25.0 (0.016)" in lines[0]
-    json.dumps(found.to_json(), allow_nan=False)
-
-
-def test_the_oracle_counts_no_answer_of_a_modality_that_a_clip_lacks():
-    # Clips of classes 0 0 1 1; a is right about 0 1 2, b about 0 3.
-    def said(**absent):
-        predicted = {"a": np.array([0, 0, 1, 0]), "b": np.array([0, 1, 0, 1])}
-        flags = {m: np.isin(np.arange(4), clips) for m, clips in absent.items()}
-        speakers = np.array(["s"] * 4)
-        return Said(np.zeros(4, np.int64), np.array([0, 0, 1, 1]), speakers, predicted, 2,
-                    frozenset(), flags)  # fmt: skip
-
-    def right(found):
-        return [found.oracle(order)[0].diagonal().tolist() for order in (["a", "b"], ["b", "a"])]
-
-    assert right(said()) == [[2, 2]] * 2
-    assert right(said(a=[1])) == [[1, 2]] * 2  # b, which it has, is wrong
-    assert right(said(a=[0], b=[3])) == [[2, 1]] * 2
-    assert right(said(a=[1, 2], b=[3])) == [[1, 0]] * 2
-
-
-def test_what_was_said_is_read_with_what_clips_lack(tmp_path):
-    clips = tuple(Clip(Recording(Path(n)), n, "calm", n, "c") for n in "zyx")
-    split = Split(np.array([], np.int64), np.array([], np.int64), np.arange(3), 0, True)
-    absent = {"b": np.array([True, False, False])}
-    data = RunData(clips, ("k",) * 3, np.zeros(3, np.int64), ("calm",), (split,), absent)
-    run = Run(tmp_path)
-    record = record_of(classes=("calm",), absent={"b": 1}, split=split_of([split], clips))
-    run.begin(record, data)
-    rows = [[0, n, "c", n, "calm", "b", "calm"] for n in "yxz"]
-    header = ["fold", "clip", "corpus", "speaker", "label", "model", "predicted"]
-    run.write_csv("predictions.csv", [header, *rows])
-    found = Said.read(run)
-    assert found.speakers.tolist() == ["c/x", "c/y", "c/z"]
-    assert found.absent["b"].tolist() == [False, False, True]
-
-
-def test_how_many_clips_lack_what_is_said(tmp_path):
-    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
-    assert found.absent == {} and "clips have no" not in markdown(found)
-    assert "\n- 5 clips have no mel. Alone," in markdown(replace(found, absent={"mel": 5}))
 
 
 # -- the equal-steps control -----------------------------------------------------------

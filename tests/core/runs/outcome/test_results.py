@@ -1,4 +1,4 @@
-"""Selection on validation and figures on test, on predictions made by hand."""
+"""Figures on test and what they allow to be said, on predictions made by hand."""
 
 import json
 
@@ -7,39 +7,8 @@ import pytest
 from made_results import SPEAKERS, everything, make_data
 
 from fusion.core.runs.outcome.results import CHOSEN, Results, evaluate
-from fusion.core.runs.outcome.selection import ENSEMBLE, Selection, select
+from fusion.core.runs.outcome.selection import select
 from fusion.core.runs.trainings import FUSED
-
-
-def test_selection_by_hand():
-    data = make_data()
-    # 16 validation clips, 8 of each class.
-    val = everything(data, "val", {"a": [0, 1], "b": range(8), FUSED: [0, 2, 4]})
-    selection = select(data, ["a", "b"], val)
-    (fold,) = selection.folds
-    assert fold.val_uar["a"] == pytest.approx(1 - 2 / 16)
-    assert fold.val_uar[FUSED] == pytest.approx(1 - 3 / 8 / 2, abs=1e-5)
-    assert selection.best_single == "a"
-    # The ensemble is a alone or as good as it: the simplest of equals is chosen.
-    assert fold.chosen == "a"
-    assert list(fold.val_uar) == ["a", "b", ENSEMBLE, FUSED]
-    again = Selection.from_json(json.loads(json.dumps(selection.to_json())))
-    assert again == selection
-
-
-def test_the_fused_model_is_chosen_only_when_it_is_better():
-    data = make_data()
-    val = everything(data, "val", {"a": [0, 1], "b": range(8), FUSED: [0]})
-    assert select(data, ["a", "b"], val).folds[0].chosen == FUSED
-
-
-def test_what_is_handed_out_is_never_below_the_best_single_on_validation():
-    data = make_data()
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        wrong = {m: rng.choice(16, rng.integers(0, 12), replace=False) for m in ("a", "b", FUSED)}
-        (fold,) = select(data, ["a", "b"], everything(data, "val", wrong)).folds
-        assert fold.val_uar[fold.chosen] >= max(fold.val_uar["a"], fold.val_uar["b"])
 
 
 def test_the_table_by_hand():

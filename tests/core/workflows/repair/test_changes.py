@@ -1,20 +1,23 @@
-"""Prescriptions carried out on configurations, and the targets of a repair."""
+"""Prescriptions carried out on configurations, what runs share, and the ladder of remedies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from run_records import model_of, record_of
 
 from fusion.core.analysis.diagnosis.findings import TITLES
 from fusion.core.analysis.diagnosis.remedies import patient_of, prescriptions
 from fusion.core.contracts import Modality, Patient, Prescription, Remedy
-from fusion.core.contracts.errors import ParameterError
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
+from fusion.core.runs.run import Run
+from fusion.core.runs.trainings import CONTROL, FUSED
 from fusion.core.training.model import BranchSpec, ModelSpec
-from fusion.core.workflows.repair import Target
-from fusion.core.workflows.repair.changes import changed, words_for
+from fusion.core.workflows.repair.changes import changed, share_alike, words_for
 
 # As a run stores it: every parameter of everything in use.
 STORED = RunConfig(
@@ -58,23 +61,6 @@ def test_what_differs_is_said_as_options() -> None:
     ]
     assert words_for(STORED, STORED) == []
     assert words_for(STORED, changed(STORED, Prescription(balancers=()))) == ["--balance none"]
-
-
-@pytest.mark.parametrize(
-    ("name", "goal"), [("minimum", 0.6), ("target", 0.62), ("stretch", 0.66), ("71.5", 0.715)]
-)
-def test_targets(name: str, goal: float) -> None:
-    assert Target(name).goal(0.6) == pytest.approx(goal)
-
-
-def test_a_target_is_never_above_all() -> None:
-    assert Target("stretch").goal(0.99) == 1
-
-
-@pytest.mark.parametrize("name", ["best", "0.7", "101", "nan", ""])
-def test_what_is_no_target(name: str) -> None:
-    with pytest.raises(ParameterError, match="--target is minimum"):
-        Target(name)
 
 
 # -- the ladder ------------------------------------------------------------------------
@@ -166,3 +152,57 @@ def test_every_remedy_names_faults_and_methods_that_exist(entry) -> None:  # typ
         registry.balancer(name)
     assert set(remedy.settings) <= {"train", remedy.strategy, *remedy.balancers}
     assert remedy.__doc__
+
+
+# -- what runs share -----------------------------------------------------------------------
+
+
+def begun(path: Path, **changes: Any) -> Run:
+    """A run of two modalities, with a control of three epochs."""
+    run = Run(path)
+    run.write_json("run.json", record_of(**{"control": 3, **changes}).to_json())
+    return run
+
+
+def trained(path: Path, **changes: Any) -> Run:
+    run = begun(path, **changes)
+    for name in ("a", "b", FUSED, CONTROL):
+        run.write_json(f"fold0/{name}/training.json", {"from": path.name})
+    return run
+
+
+def shared(target: Run) -> set[str]:
+    return {folder.name for folder in target.path.glob("fold0/*")}
+
+
+SLOWER = replace(model_of(), branches=(model_of().branches[0], BranchSpec(
+    Modality("b", (4,), ()), "mlp", {"hidden": 3})))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [
+        ({}, {"a", "b", CONTROL}),
+        ({"training": {"start": "scratch", "finetune": 0.5}}, {"a", "b", CONTROL}),
+        ({"training": {"lr": 0.1}}, set()),
+        ({"model": SLOWER}, {"a"}),
+        ({"model": model_of(dim=16)}, set()),
+        ({"model": model_of(("a",))}, {"a"}),
+        ({"control": 4}, {"a", "b"}),
+    ],
+)
+def test_trainings_alike_are_shared_and_the_fused_one_never_is(
+    tmp_path: Path, changes: dict[str, Any], alike: set[str]
+) -> None:
+    target = begun(tmp_path / "target")
+    share_alike(target, [trained(tmp_path / "other", **changes)])
+    assert shared(target) == alike
+
+
+def test_only_finished_trainings_are_shared_and_the_first_serves(tmp_path: Path) -> None:
+    one, other = trained(tmp_path / "one"), trained(tmp_path / "other")
+    (one.training("fold0/b") / "training.json").unlink()
+    target = begun(tmp_path / "target")
+    share_alike(target, [one, other])
+    assert target.summary("fold0/a") == {"from": "one"}
+    assert target.summary("fold0/b") == {"from": "other"}

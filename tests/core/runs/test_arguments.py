@@ -1,0 +1,128 @@
+"""Arguments of the Python API: what was meant is said, and what is right becomes text."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion.core.contracts.errors import ParameterError, UnknownNameError
+from fusion.core.registry.parameters import as_text, parse_settings
+from fusion.core.runs.arguments import (
+    check_one_of,
+    check_whole,
+    check_whole_or_none,
+    pairs,
+    refuse_unknown,
+    settings_texts,
+    texts,
+)
+
+
+def run(data: str = "", *, balance: str = "", **unknown: int) -> None:
+    """A function of the API, as far as its arguments matter."""
+
+
+def test_an_argument_that_is_none_is_refused_with_what_was_meant():
+    refuse_unknown({}, run)
+    with pytest.raises(UnknownNameError) as caught:
+        refuse_unknown({"balanse": 1}, run)
+    assert caught.value.message == (
+        "There is no argument of fusion.run() 'balanse'. Did you mean 'balance'? "
+        "Known: balance, data."
+    )
+    assert caught.value.hint is None
+
+
+def test_an_option_of_the_command_line_is_told_what_it_is_called_here():
+    with pytest.raises(UnknownNameError) as caught:
+        refuse_unknown({"resume": "runs/x"}, run)
+    assert caught.value.hint == "To go on with a run: fusion.resume(RUN)"
+
+
+@pytest.mark.parametrize("value", [1, -1, 2.0, "2", True, None])
+def test_a_whole_number_is_one_of_at_least_so_much(value):
+    with pytest.raises(ParameterError) as caught:
+        check_whole(2, jobs=3, folds=value)
+    assert caught.value.message == (
+        f"folds must be a whole number of 2 or more, and was given {value!r}."
+    )
+
+
+def test_none_is_a_number_only_where_it_may_be():
+    check_whole(0, seed=0)
+    check_whole_or_none(2, folds=None, jobs=2)
+    with pytest.raises(ParameterError, match="folds must be"):
+        check_whole_or_none(2, jobs=None, folds=1)
+
+
+def test_a_choice_is_one_of_those_that_are_possible():
+    check_one_of("split", "speaker", ["speaker", "random"])
+    with pytest.raises(UnknownNameError, match="no choice for split 'speakr'. Did you mean 'spe"):
+        check_one_of("split", "speakr", ["speaker", "random"])
+    with pytest.raises(UnknownNameError, match="no choice for split 'None'"):
+        check_one_of("split", None, ["speaker", "random"])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("demo", ("demo",)),
+        (Path("a/b"), ("a/b",)),
+        (["demo", Path("x")], ("demo", "x")),
+        ((name for name in "ab"), ("a", "b")),
+        ("", ()),
+        ([], ()),
+        (["", "a"], ("a",)),
+    ],
+)
+def test_one_text_or_several(value, expected):
+    assert texts("data", value) == expected
+
+
+@pytest.mark.parametrize(("value", "named"), [(3, "3"), (None, "None"), (["a", 3], "3")])
+def test_what_is_no_text_is_named(value, named):
+    with pytest.raises(ParameterError) as caught:
+        texts("data", value)
+    assert caught.value.message == (
+        f"data takes text or a path, or several of them, and was given {named}."
+    )
+
+
+def test_pairs_are_written_as_on_the_command_line():
+    assert pairs("branch", {"mel": "crnn", "text": "mlp"}) == ("mel=crnn", "text=mlp")
+    assert pairs("dtype", "float16") == ("float16",)
+    assert pairs("dtype", None) == ()
+    with pytest.raises(ParameterError, match="dtype takes text"):
+        pairs("dtype", 16)
+
+
+names = st.from_regex(r"[a-z]{1,4}(\.[a-z]{1,4}){1,2}", fullmatch=True)
+values = st.integers() | st.booleans() | st.none() | st.lists(st.integers(0, 9), min_size=2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(names, values, max_size=4))
+def test_settings_are_read_as_they_were_given(chosen):
+    found = parse_settings(settings_texts(chosen))
+    assert {f"{o}.{n}": v for o, inner in found.items() for n, v in inner.items()} == {
+        name: as_text(value) for name, value in chosen.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("chosen", "example"),
+    [
+        ({"train": {"lr": 1}}, 'set={"train.lr": ...}'),
+        ({"train": {}}, 'set={"train.NAME": ...}'),
+        ({"branch.mel": {"blocks": 2}}, 'set={"branch.mel.blocks": ...}'),
+        ({"lr": 1}, 'set={"OWNER.lr": ...}'),
+        ({3: 1}, 'set={"OWNER.3": ...}'),
+    ],
+)
+def test_settings_of_another_form_are_told_the_right_one(chosen, example):
+    ((name, value),) = chosen.items()
+    with pytest.raises(ParameterError) as caught:
+        settings_texts({"train.epochs": 2, **chosen})
+    assert f"was given {name!r} -> {value!r}" in caught.value.message
+    assert example in caught.value.hint

@@ -1,0 +1,80 @@
+"""A request as plain values: read as it was written, without anybody's password."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fusion import LogUniform, Uniform
+from fusion.core.contracts.errors import ParameterError, UnknownNameError
+from fusion.core.contracts.train_config import TrainConfig
+from fusion.core.runs.config import RunConfig
+from fusion.core.toolkit.run_files import as_type
+
+
+def read(plain):
+    return as_type(json.loads(json.dumps(plain)), RunConfig, Path("run.json"))
+
+
+def test_the_defaults_survive_json():
+    config = RunConfig(("demo",))
+    assert read(config.to_json()) == config
+    assert (config.split, config.folds, config.adapt, config.tune) == ("speaker", None, "none", 0)
+
+
+def test_everything_survives_json():
+    config = RunConfig(
+        ("demo", "x=y"), "a,b", ("mel",), {"mel": "crnn"}, "gated", ("lr", "dropout"),
+        {"train": {"epochs": 3}, "mel": {"families": ["a", "b"]}}, "corpus", 4, 1, 2, "cuda:1",
+        ("./p.py",), ("jsonl",), "/cache", True, {"*": "float16"}, "always", 5, None, "speaker",
+    )  # fmt: skip
+    assert read(config.to_json()) == config
+
+
+def test_plain_values_are_those_that_are_read_again():
+    config = RunConfig(("demo",), balancers=("lr",), settings={"mel": {"sizes": (1, 2)}})
+    plain = config.to_json()
+    assert plain["balancers"] == ["lr"] and plain["settings"]["mel"]["sizes"] == [1, 2]
+    assert plain == json.loads(json.dumps(plain))
+    plain["settings"]["mel"]["sizes"].append(3)
+    assert config.settings["mel"]["sizes"] == (1, 2)  # nothing is shared
+
+
+@pytest.mark.parametrize(
+    ("cache", "stored"),
+    [
+        ("https://me:secret@host:80/cache?x=1", "https://host:80/cache?x=1"),
+        ("https://host/cache", "https://host/cache"),
+        ("/home/me@work/cache", "/home/me@work/cache"),
+        (None, None),
+    ],
+)
+def test_of_a_url_neither_user_nor_password_is_stored(cache, stored):
+    assert RunConfig(("demo",), cache=cache).to_json()["cache"] == stored
+
+
+def test_ranges_are_stored_as_their_values_whether_objects_or_not():
+    ranges = {"train": {"lr": LogUniform(1e-4, 1e-1), "clip": Uniform(0.0, 1.0)}}
+    plain = RunConfig(("demo",), space=ranges).to_json()["space"]
+    assert plain["train"]["lr"] == LogUniform(1e-4, 1e-1).to_json()
+    assert RunConfig(("demo",), space=plain).to_json()["space"] == plain
+    assert RunConfig(("demo",)).to_json()["space"] is None
+
+
+def test_training_settings_are_bound_with_their_defaults():
+    config = RunConfig(("demo",), settings={"train": {"epochs": "3", "lr": 0.5}, "mel": {"x": 1}})
+    assert config.train == TrainConfig(epochs=3, lr=0.5)
+    assert RunConfig(("demo",)).train == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "said"),
+    [
+        ({"epoch": 3}, UnknownNameError, "parameter of train 'epoch'"),
+        ({"epochs": "many"}, ParameterError, "train.epochs must be"),
+        ({"lr": -1}, ParameterError, "train.lr must be above 0"),
+    ],
+)
+def test_a_training_setting_that_is_wrong_is_named(train, error, said):
+    with pytest.raises(error, match=said):
+        _ = RunConfig(("demo",), settings={"train": train}).train

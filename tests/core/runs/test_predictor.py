@@ -1,0 +1,260 @@
+"""New recordings labelled: which, by which features, and what is said of the others."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from untrained_runs import config_of, finished_run, numbers, untrained_run
+
+from fusion.core.contracts.errors import ParameterError, RecordingError, RunError
+from fusion.core.runs.bundle import Bundle, write_bundle
+from fusion.core.runs.outcome.selection import FoldSelection, Selection
+from fusion.core.runs.predictor import BATCH, FEWEST, Predictor
+from fusion.core.runs.run import Run
+
+
+def handing_out(run, **weights):
+    """The run with another choice: the ensemble of modalities with these powers."""
+    fold = FoldSelection(dict.fromkeys(weights, 0.5), weights, "ensemble")
+    run.finish(write_bundle(run, Selection((fold,), next(iter(weights)))), 1.0)
+    return run
+
+
+@pytest.fixture(scope="module")
+def both(made, tmp_path_factory):
+    """A run that hands out both modalities; to be read only."""
+    path = tmp_path_factory.mktemp("both") / "run"
+    shutil.copytree(made.path, path)
+    return handing_out(Run.open(path, made.registry), first=1.0, second=0.5)
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Write recordings: name -> what each holds."""
+
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.wav").write_text(text)
+        return [tmp_path / f"{name}.wav" for name in texts]
+
+    return write
+
+
+# -- labels ----------------------------------------------------------------------------
+
+
+def test_labels_are_those_of_the_bundle_in_the_order_given(both, recordings):
+    paths = recordings(b="1 2 | 3 4 5", a="-4 9 | 1 0 2")
+    found = list(Predictor(both).predict(iter(paths)))
+    features = {"first": [np.float32([1, 2]), np.float32([-4, 9])],
+                "second": [np.float32([3, 4, 5]), np.float32([1, 0, 2])]}  # fmt: skip
+    expected = Bundle(both).probabilities(features)
+    assert [p.path for p in found] == paths
+    for prediction, row in zip(found, expected, strict=True):
+        assert prediction.probabilities == pytest.approx({"happy": row[0], "sad": row[1]})
+        assert prediction.label == ("happy", "sad")[int(row.argmax())]
+        assert prediction.error is None and prediction.lacking == ()
+
+
+def test_nothing_to_label(both):
+    assert list(Predictor(both).predict([])) == []
+
+
+def test_more_than_a_batch_is_labelled_as_it_is_read(both, recordings, monkeypatch):
+    paths = recordings(**{f"r{i}": numbers(i, i % 2, 0) for i in range(BATCH + 2)})
+    predictor, sizes = Predictor(both), []
+    extracted = predictor.extracted_all
+    monkeypatch.setattr(
+        predictor, "extracted_all", lambda p: sizes.append(len(p)) or extracted(p)
+    )  # fmt: skip
+    found = predictor.predict(paths)
+    first = next(found)
+    assert sizes == [BATCH]
+    together = [first, *found]
+    assert sizes == [BATCH, 2] and [p.path for p in together] == paths
+    (alone,) = predictor.predict([paths[-1]])
+    assert alone.probabilities == pytest.approx(together[-1].probabilities)
+
+
+def test_one_that_can_not_be_read_is_told_between_the_others(both, recordings):
+    paths = recordings(a="1 2 | 3 4 5", b="a word | 3 4 5", c="1 2 | 3 4", d="1 2 | 3 4 5")
+    gone = paths[0].with_name("gone.wav")
+    a, b, c, none, d = Predictor(both).predict([*paths[:3], gone, paths[3]])
+    assert a.probabilities == pytest.approx(d.probabilities) and a.error is d.error is None
+    assert (b.label, b.probabilities, b.error) == (None, {}, f"Can't read {paths[1]}.")
+    assert c.label is None and c.error.startswith(f"{paths[2]}: ") and "second" in c.error
+    assert str(gone) in none.error and none.label is None
+    (only,) = Predictor(both).predict([gone])
+    assert only == none
+
+
+def test_one_that_lacks_a_modality_is_labelled_by_the_other(both, recordings):
+    paths = recordings(whole="1 2 | 3 4 5", part="1 2 |", none=" | ")
+    whole, part, none = Predictor(both).predict(paths)
+    assert whole.lacking == () and part.lacking == ("second",)
+    alone = Bundle(both).probabilities({"first": [np.float32([1, 2])], "second": [None]})
+    assert list(part.probabilities.values()) == pytest.approx(alone[0].tolist())
+    assert part.probabilities != pytest.approx(whole.probabilities)
+    assert none.error == (
+        f"{paths[2]}: it has no first and no second, which the model that was handed out takes"
+    )
+
+
+def test_arrays_of_one_recording(both, recordings):
+    whole, part = recordings(whole="1 2 | 3 4 5", part="| 3 4 5")
+    predictor = Predictor(both)
+    arrays, reason = predictor.extracted(whole)
+    assert reason is None and {m: a.tolist() for m, a in arrays.items()} == {
+        "first": [1, 2], "second": [3, 4, 5]}  # fmt: skip
+    assert list(predictor.extracted(part)[0]) == ["second"]
+    arrays, reason = predictor.extracted(whole.with_name("gone.wav"))
+    assert arrays == {} and "gone.wav" in reason
+
+
+# -- the extractors --------------------------------------------------------------------
+
+
+def test_a_run_that_is_not_finished_hands_out_nothing(corpus, tmp_path):
+    run = untrained_run(corpus, tmp_path / "run")
+    with pytest.raises(RunError, match="is not finished") as caught:
+        Predictor(run)
+    assert f"fusion run --resume {run.path}" in caught.value.hint
+
+
+def test_only_what_the_model_takes_is_extracted(copied, recordings):
+    predictor = Predictor(
+        handing_out(copied, second=1.0), settings={"first": {"scale": 3.0}}
+    )  # fmt: skip
+    assert list(predictor.extractors) == ["second"]
+    assert predictor.warnings == [
+        "what was set of first decides nothing: the model that was handed out takes no first"
+    ]
+    (found,) = predictor.predict(recordings(a="| 3 4 5"))
+    assert found.lacking == () and found.error is None
+
+
+def test_where_recordings_are_looked_up_may_be_another_and_nothing_else(both):
+    predictor = Predictor(both, settings={"first": {"table": "new.csv"}})
+    assert predictor.extractors["first"].parameters == {"scale": 1.0, "table": "new.csv"}
+    with pytest.raises(RunError) as caught:
+        Predictor(both, settings={"first": {"scale": "2"}})
+    assert caught.value.message == (
+        "The model was trained on another first: scale: 1.0 then, 2.0 here."
+    )
+    assert caught.value.hint == "As in training: --set first.scale=1.0"
+
+
+def test_settings_are_of_features(both):
+    with pytest.raises(ParameterError, match="'concat' is no feature of this run") as caught:
+        Predictor(both, settings={"concat": {"x": 1}})
+    assert "first, second" in caught.value.hint
+
+
+def rewritten(run, **changes):
+    """The run with another record of the feature ``first``."""
+    record = run.record
+    feature = replace(record.features["first"], **changes)
+    record = replace(record, features={**record.features, "first": feature})
+    run.write_json("run.json", record.to_json())
+    return Run.open(run.path, run.registry)
+
+
+def test_another_version_of_an_extractor_is_an_error(copied):
+    with pytest.raises(RunError, match='first: version: "0" then, "1" here') as caught:
+        Predictor(rewritten(handing_out(copied, first=1.0), version="0"))
+    assert caught.value.hint == "Install the version of the plugin that the run's run.json names."
+
+
+def test_another_version_of_a_library_is_a_warning(copied):
+    run = handing_out(copied, first=1.0)
+    (file,) = run.record.features["first"].libraries
+    (warning,) = Predictor(rewritten(run, libraries={file: "older"})).warnings
+    assert warning.startswith(f"first was trained with {file} older, here is ")
+    (warning,) = Predictor(rewritten(run, libraries={})).warnings
+    assert f"trained with {file} None, here is " in warning
+
+
+# -- the speaker of a speaker-adapted run ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def adapted(corpus, tmp_path_factory):
+    """A speaker-adapted run that hands out both modalities."""
+    path = tmp_path_factory.mktemp("adapted") / "run"
+    run = finished_run(corpus, path, config_of(corpus, adapt="speaker"))
+    return handing_out(run, first=1.0, second=1.0)
+
+
+def test_a_plain_run_takes_no_speaker(both, recordings):
+    predictor = Predictor(both)
+    assert predictor.adapt_to(recordings(a="1 2 | 3 4 5")) == [] and predictor.speaker == {}
+    assert not predictor.adapted and predictor.task == []
+    with pytest.raises(ParameterError, match="not speaker-adapted") as caught:
+        predictor.adapt_to([], Path("speakers"))
+    assert "Leave out --speaker-from" in caught.value.hint
+
+
+def test_the_files_themselves_give_the_statistics(adapted, recordings):
+    paths = recordings(a="1 2 | 3 4 5", b="3 4 | 3 4 5", c="a word | 1", d="5 9 |", e="7 1 |")
+    predictor = Predictor(adapted)
+    notes = predictor.adapt_to(paths)
+    assert predictor.adapted and predictor.task[0].startswith("Speaker-adapted: ")
+    moments = predictor.speaker["first"]
+    assert moments.count.tolist() == [4]
+    assert moments.mean.tolist() == [[4, 4]]  # of 1 3 5 7 and of 2 4 9 1
+    assert moments.variance[0] == pytest.approx([5, 9.5])
+    assert predictor.speaker["second"].count.tolist() == [2]
+    assert notes == [
+        "speaker-adapted: the speaker's statistics come from the files themselves, 4 recordings",
+        "1 of 5 recordings of the speaker can't be read and do not count; the first: "
+        f"Can't read {paths[2]}.",
+    ]
+    labels = list(predictor.predict(paths))
+    assert [p.error is None for p in labels] == [True, True, False, True, True]
+
+
+def test_other_statistics_make_other_probabilities(adapted, recordings, tmp_path):
+    (path,) = recordings(a="1 2 | 3 4 5")
+    folder = tmp_path / "speaker" / "deeper"
+    folder.mkdir(parents=True)
+    for i in range(2):
+        (folder / f"{i}.wav").write_text(f"{20 + i} {i} | {i} 7 9")
+    predictor = Predictor(adapted)
+    (note,) = predictor.adapt_to([path], tmp_path / "speaker")
+    assert note.endswith(f"come from {tmp_path / 'speaker'}, 2 recordings")
+    (one,) = predictor.predict([path])
+    predictor.adapt_to([path] * FEWEST)
+    (other,) = predictor.predict([path])
+    assert one.error is other.error is None
+    assert one.probabilities != pytest.approx(other.probabilities)
+
+
+def test_a_modality_that_the_speaker_never_has_is_said(adapted, recordings):
+    notes = Predictor(adapted).adapt_to(recordings(a="1 2 |", b="3 4 |", c="5 9 |", d="7 1 |"))
+    assert notes[1:] == [
+        "no recording of the speaker has second: the training speakers' statistics serve"
+    ]
+
+
+def test_too_few_files_are_no_speaker(adapted, recordings):
+    paths = recordings(a="1 2 | 3 4 5", b="3 4 | 3 4 5", c="5 9 | 3 4 5")
+    with pytest.raises(ParameterError, match="serve from 4 on, and 3 were given") as caught:
+        Predictor(adapted).adapt_to(paths)
+    assert "--speaker-from DIR" in caught.value.hint
+
+
+def test_a_speaker_of_whom_nothing_can_be_read(adapted, recordings, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordingError, match="empty holds no recordings"):
+        Predictor(adapted).adapt_to([], tmp_path / "empty")
+    paths = recordings(**dict.fromkeys("abcd", "a word | 1 2 3"))
+    with pytest.raises(RecordingError, match="None of the 4 recordings of the speaker") as caught:
+        Predictor(adapted).adapt_to(paths)
+    assert f"Can't read {paths[0]}." in caught.value.message
+
+
+def test_labels_of_an_adapted_run_need_a_speaker(adapted, recordings):
+    with pytest.raises(ParameterError, match="nothing gives the speaker's statistics"):
+        list(Predictor(adapted).predict(recordings(a="1 2 | 3 4 5")))

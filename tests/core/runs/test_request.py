@@ -1,0 +1,93 @@
+"""From options to a configuration, for the command line and for Python."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.request import (
+    config_from,
+    parse_branches,
+    parse_dtypes,
+    parse_features,
+)
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry(["no:persistence"])
+
+
+def asked(registry, **options):
+    """What a command gives that was given `options`."""
+    plain = {"data": (), "settings": (), "features": "", "branches": (), "dtypes": ()}
+    return config_from({**plain, **options}, registry)
+
+
+def test_what_is_not_said_is_filled_in(registry):
+    config = asked(registry)
+    assert config.data == ("demo",) and config.features == ("levelset", "mel")
+    assert (config.strategy, config.balancers, config.tune) == ("gated", (), 0)
+    assert config.settings == {} and config.plugins == ("no:persistence",)
+
+
+def test_options_are_fields_and_others_are_none(registry):
+    config = asked(
+        registry, data=("demo", "x=y"), labels="a,b", strategy="concat", balancers=("none", "lr"),
+        split="random", folds=3, seed=4, device="cpu", trackers=("jsonl",), cache="/features",
+        strict=True, verify="always", adapt="speaker", features=" mel ,mfcc", tune=7,
+        branches=("mel=crnn",), dtypes=("float16", "mel=float32"), out="runs/x", json=True,
+        settings=("gated.hidden=3", "branch.mel.blocks=2"),
+    )  # fmt: skip
+    assert (config.data, config.labels, config.strategy) == (("demo", "x=y"), "a,b", "concat")
+    assert config.balancers == ("lr",)  # "none" is no balancer
+    assert (config.split, config.folds, config.seed, config.device) == ("random", 3, 4, "cpu")
+    assert (config.trackers, config.cache, config.strict) == (("jsonl",), "/features", True)
+    assert (config.verify, config.adapt, config.tune) == ("always", "speaker", 7)
+    assert config.features == ("mel", "mfcc") and config.branches == {"mel": "crnn"}
+    assert config.dtypes == {"*": "float16", "mel": "float32"}
+    assert config.settings == {"gated": {"hidden": "3"}, "branch.mel": {"blocks": "2"}}
+
+
+def test_short_options_are_settings_of_training(registry):
+    config = asked(registry, epochs=3, batch_size=None, lr=0.25, settings=("train.clip=1",))
+    assert config.settings == {"train": {"clip": "1", "epochs": "3", "lr": "0.25"}}
+    assert config.train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("epochs", "--epochs"), ("batch_size", "--batch-size"), ("lr", "--lr")]
+)
+def test_the_same_twice_is_refused(registry, name, option):
+    with pytest.raises(ParameterError) as caught:
+        asked(registry, **{name: 3}, settings=(f"train.{name}=3",))
+    assert caught.value.message == f"{option} and --set train.{name} are the same: give one."
+
+
+def test_features_are_a_list_with_commas():
+    assert parse_features("mel, prosody,") == ("mel", "prosody")
+    assert parse_features(" , ") == ()
+
+
+def test_branches_by_modality():
+    assert parse_branches(("mel=crnn", "text=a=b")) == {"mel": "crnn", "text": "a=b"}
+    with pytest.raises(ParameterError, match="takes MODALITY=NAME, and was given 'crnn'"):
+        parse_branches(("mel=cnn", "crnn"))
+    with pytest.raises(ParameterError, match="names the branch of 'mel' twice"):
+        parse_branches(("mel=cnn", "mel=crnn"))
+
+
+def test_dtypes_by_feature_and_for_all():
+    assert parse_dtypes(("float32", "mel=float16")) == {"*": "float32", "mel": "float16"}
+    assert parse_dtypes(()) == {}
+
+
+def test_the_start_of_the_command_line_imports_nothing_heavy_for_it():
+    code = (
+        "import sys, fusion.core.runs.request; "
+        "print(*{'torch', 'numpy', 'msgspec', 'scipy'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == []
