@@ -28,7 +28,7 @@ from fusion.core.runs.execution.jobs import (
 )
 from fusion.core.runs.plan import make_extractors
 from fusion.core.runs.run import Run
-from fusion.core.runs.trainings import FUSED, Training, settings_of, spec_of
+from fusion.core.runs.trainings import FUSED, Training, spec_of
 from fusion.core.toolkit.weights import load_weights
 
 
@@ -112,23 +112,6 @@ def test_the_features_of_an_adapted_run_are_standardised_by_speaker(corpus, tmp_
 
 
 # -- the models ----------------------------------------------------------------------------
-
-
-def test_every_training_has_its_own_model_and_settings(made):
-    assert spec_of(made, Training(0, FUSED)) == made.record.model
-    single = spec_of(made, Training(0, "second"))
-    assert single.modalities == ["second"] and single.strategy is None
-    assert settings_of(made, Training(0, "second")) == {}
-    assert settings_of(made, Training(3, "second")) == {}  # not finished
-
-
-def test_what_tuning_chose_is_in_the_model(copied):
-    chosen = {"branch.second": {"hidden": 3}, "train": {"dim": 6}}
-    summary = copied.summary("fold0/second")
-    copied.write_json("fold0/second/training.json", {**summary, "settings": chosen})
-    spec = spec_of(copied, Training(0, "second"))
-    assert (spec.dim, spec.branches[0].parameters["hidden"]) == (6, 3)
-    assert spec_of(copied, Training(0, "first")).dim == copied.record.model.dim
 
 
 def test_a_trained_model_has_the_weights_of_its_folder(made):

@@ -1,4 +1,4 @@
-"""The equal-steps control: which modality, which settings, how long, and who has to beat it."""
+"""Which trainings there are, their settings; the equal-steps control and who has to beat it."""
 
 import json
 
@@ -151,6 +151,23 @@ def test_it_trains_alone_from_scratch_for_all_epochs(run, monkeypatch):
     assert seen["from_baselines"] is False
     single = asked_of_training(run, monkeypatch, Training(1, "mel"))
     assert single["config"].epochs == 4 and single["seed"] == seen["seed"]
+
+
+def test_every_training_has_its_own_model_and_settings(made):
+    assert spec_of(made, Training(0, FUSED)) == made.record.model
+    single = spec_of(made, Training(0, "second"))
+    assert single.modalities == ["second"] and single.strategy is None
+    assert settings_of(made, Training(0, "second")) == {}
+    assert settings_of(made, Training(3, "second")) == {}  # not finished
+
+
+def test_what_tuning_chose_is_in_the_model(copied):
+    chosen = {"branch.second": {"hidden": 3}, "train": {"dim": 6}}
+    summary = copied.summary("fold0/second")
+    copied.write_json("fold0/second/training.json", {**summary, "settings": chosen})
+    spec = spec_of(copied, Training(0, "second"))
+    assert (spec.dim, spec.branches[0].parameters["hidden"]) == (6, 3)
+    assert spec_of(copied, Training(0, "first")).dim == copied.record.model.dim
 
 
 # -- what is shared ------------------------------------------------------------------------
