@@ -21,7 +21,7 @@ from timing import busy, in_turn, keep
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusion.core.registry.registry import Registry
-from fusion.core.training.memory import keep_freed_memory
+from fusion.core.training.hardware.memory import keep_freed_memory
 from fusion.core.training.trainer import Trainer
 
 CLIPS, STRATEGY, EPOCHS = 8 * BATCH, "concat", 40

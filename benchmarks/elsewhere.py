@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fusion.core.training.memory import keep_freed_memory
+from fusion.core.training.hardware.memory import keep_freed_memory
 
 Make = Callable[..., Callable[[], object]]
 

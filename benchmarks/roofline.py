@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from fusion.core.training.memory import keep_freed_memory
+from fusion.core.training.hardware.memory import keep_freed_memory
 
 
 @dataclass

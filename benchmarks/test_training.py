@@ -18,9 +18,9 @@ import training
 from networks import BATCH, IMAGES, MEL, our_step, our_trainer
 from timing import busy, in_turn
 
+from fusion.core.training.hardware.memory import keep_freed_memory
 from fusion.core.training.inference import said_of
 from fusion.core.training.input_statistics import input_statistics
-from fusion.core.training.memory import keep_freed_memory
 from fusion.core.training.recorder import validation_record
 
 

@@ -205,7 +205,7 @@ def our_accuracy(
 
 def accuracy(data: str, plain_epochs: int, our_epochs: int, seeds: int) -> list[dict[str, Epochs]]:
     """Of each seed, the plain loop and ours, all on torch's own number of threads."""
-    from fusion.core.training.memory import keep_freed_memory
+    from fusion.core.training.hardware.memory import keep_freed_memory
 
     array, targets, split = real_clips(data)
     torch.set_num_threads(torch.multiprocessing.cpu_count())

@@ -73,7 +73,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
     """Started by torchrun: the first process runs, the others train along."""
-    from ..training import distributed
+    from ..training.hardware import distributed
 
     distributed.refuse_trials(options["tune"])
     with distributed.together():

@@ -21,7 +21,7 @@ from ..data.task import check_adapt
 from ..registry.parameters import bind, make
 from ..registry.registry import HOOKS, Registry
 from ..registry.trace import during
-from ..training.device import choose_device
+from ..training.hardware.device import choose_device
 from ..training.model import BranchSpec, ModelSpec, default_branch
 from .balancing import check_training
 from .config import RunConfig

@@ -44,7 +44,7 @@ class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class CpuTape:
-    """A :class:`~fusion.core.training.cuda_graphs.Tape` that does the work each time, on the CPU.
+    """A :class:`~fusion.core.training.hardware.cuda_graphs.Tape` that works on the CPU each time.
 
     As of a CUDA graph, the results are written to the tensors of the recording, and recording
     refuses most of what waits for a value; not what leaves torch (.tolist(), .numpy()).

@@ -19,7 +19,7 @@ from ..toolkit.device import on_device
 from ..toolkit.modules import evaluating, quiet_statistics
 from ..toolkit.shapley import shapley_values
 from .baselines import warm_start
-from .device import choose_precision
+from .hardware.device import choose_precision
 from .inference import autocast, outputs
 from .model import FusionModel
 

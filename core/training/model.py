@@ -16,11 +16,11 @@ from ..registry.parameters import make
 from ..registry.provenance import told
 from ..toolkit.modules import quiet_statistics
 from . import return_checks
-from .distributed import Sharing
+from .hardware.distributed import Sharing
 
 if TYPE_CHECKING:
     from ..registry.registry import Registry
-    from .cuda_graphs import Graphs
+    from .hardware.cuda_graphs import Graphs
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from . import return_checks
 from .augment import augment
 from .averaging import WeightAverage
 from .context import TrainingContext, shown
-from .cuda_graphs import Graphs
 from .finite import FiniteCheck
+from .hardware.cuda_graphs import Graphs
 from .optim import Optimizer
 from .recorder import Recorder
 

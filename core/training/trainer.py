@@ -20,11 +20,12 @@ from ..contracts.train_config import TrainConfig
 from ..data.features import Features, Indices, batches, kept_axes
 from ..registry.trace import clock_outside
 from ..toolkit.metrics import confusion_matrix, uar
-from . import distributed, return_checks
+from . import return_checks
 from .averaging import WeightAverage
 from .baselines import adopt
 from .checkpoint import load_checkpoint, save_checkpoint
 from .context import TrainingContext
+from .hardware import distributed
 from .inference import calibrate, said_of
 from .model import FusionModel
 from .optim import Optimizer, parameter_groups

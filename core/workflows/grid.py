@@ -14,7 +14,7 @@ from ..registry.registry import Registry
 from ..runs.balancing import control_epochs, needs_baselines
 from ..runs.config import RunConfig
 from ..runs.plan import Plan, make_plan
-from ..training.device import choose_device
+from ..training.hardware.device import choose_device
 
 RATE_CONTROL = 3.0  # the control that trains plainly at so many times the learning rate
 _SHARED = ("train",)  # settings of every cell, besides those of features and corpora

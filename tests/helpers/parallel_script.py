@@ -14,8 +14,8 @@ from fusion.core.contracts.errors import UserError
 from fusion.core.contracts.train_config import TrainConfig
 from fusion.core.data.features import Features
 from fusion.core.registry.registry import Registry
-from fusion.core.training import distributed
 from fusion.core.training.baselines import frozen
+from fusion.core.training.hardware import distributed
 from fusion.core.training.model import BranchSpec, ModelSpec, build_model
 from fusion.core.training.trainer import Trainer
 

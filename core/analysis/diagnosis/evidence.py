@@ -26,7 +26,7 @@ from ...runs.plan import make_extractors
 from ...runs.run import Run
 from ...runs.trainings import FUSED, Training
 from ...toolkit.metrics import confusion_matrix, uar
-from ...training.device import choose_precision
+from ...training.hardware.device import choose_precision
 from ...training.inference import Predictions, encoded
 from ...training.model import FusionModel, ModelSpec, build_model
 from ...training.recorder import layers_of

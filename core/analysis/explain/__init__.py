@@ -34,7 +34,7 @@ from ...runs.outcome.predictions import fold_features
 from ...runs.plan import make_extractors
 from ...runs.run import Run
 from ...runs.trainings import FUSED, Training
-from ...training.device import choose_device, choose_precision
+from ...training.hardware.device import choose_device, choose_precision
 from ...training.model import ModelSpec
 from .evidence import Evidence, gather
 from .gradients import TOLERANCE

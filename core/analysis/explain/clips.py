@@ -14,7 +14,7 @@ from ...contracts import Modality
 from ...runs.outcome.results import finite
 from ...runs.predictor import Predictor
 from ...runs.run import Run
-from ...training.device import choose_device
+from ...training.hardware.device import choose_device
 from . import absence_notes
 from .evidence import Evidence, gather
 from .groups import Group, groups_of

@@ -32,11 +32,11 @@ from ...registry.registry import Registry
 from ...registry.trace import during
 from ...toolkit.device import free_memory
 from ...toolkit.weights import load_weights, save_weights
-from ...training import distributed
 from ...training.baselines import frozen
-from ...training.device import choose_device
+from ...training.hardware import distributed
+from ...training.hardware.device import choose_device
+from ...training.hardware.memory import PeakMemory, keep_freed_memory
 from ...training.input_statistics import input_statistics
-from ...training.memory import PeakMemory, keep_freed_memory
 from ...training.model import FusionModel, ModelSpec, build_model, count_parameters
 from ...training.trainer import Trainer
 from ..balancing import (

@@ -22,8 +22,8 @@ from ...contracts.errors import FusionError, TrainingError
 from ...registry.provenance import guilt_of, relay, told
 from ...registry.trace import during
 from ...toolkit.device import free_memory
-from ...training import distributed
-from ...training.device import choose_device
+from ...training.hardware import distributed
+from ...training.hardware.device import choose_device
 from ..balancing import needs_baselines
 from ..run import Run
 from ..trainings import CONTROL, FUSED, Training, all_trainings, trainings_of

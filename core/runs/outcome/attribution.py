@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...toolkit.shapley import shapley_values
-from ...training.device import choose_precision
+from ...training.hardware.device import choose_precision
 from ...training.inference import outputs
 from ..run import Run
 from ..trainings import FUSED, Training

@@ -16,7 +16,7 @@ from ...contracts.errors import RunError
 from ...data.dataset import RunData
 from ...data.features import Features, Indices
 from ...registry.trace import during
-from ...training.device import choose_precision
+from ...training.hardware.device import choose_precision
 from ...training.inference import Predictions, predict
 from ...training.model import FusionModel
 from ..execution.jobs import features_of, trained_model

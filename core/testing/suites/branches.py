@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...contracts import Branch
 from ...registry.parameters import parameters_of
-from ...training.cuda_graphs import CudaTape, Graphs
+from ...training.hardware.cuda_graphs import CudaTape, Graphs
 from ..checks.assertions import fail, require, running, skip
 from ..checks.devices import DeviceChecks
 from ..checks.network import Case, Inputs

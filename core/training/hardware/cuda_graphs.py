@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..contracts import Branch
-from ..contracts.errors import TrainingError
-from ..contracts.train_config import TrainConfig
-from ..registry import profiler
+from ...contracts import Branch
+from ...contracts.errors import TrainingError
+from ...contracts.train_config import TrainConfig
+from ...registry import profiler
 from . import distributed
 
 Call = Callable[[Tensor], Tensor]

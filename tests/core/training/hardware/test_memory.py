@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from fusion.core.training.memory import PeakMemory, keep_freed_memory
+from fusion.core.training.hardware.memory import PeakMemory, keep_freed_memory
 
 CPU = torch.device("cpu")
 
@@ -30,13 +30,14 @@ def test_the_peak_is_of_what_came_after_the_start():
 
 
 def test_unknown_where_the_system_can_not_forget(monkeypatch, tmp_path):
-    monkeypatch.setattr("fusion.core.training.memory._CLEAR", tmp_path)  # a folder can't be written
+    # A folder can't be written.
+    monkeypatch.setattr("fusion.core.training.hardware.memory._CLEAR", tmp_path)
     assert PeakMemory(CPU).bytes() is None
 
 
 MEASURED = """
 import json, resource, torch
-from fusion.core.training.memory import keep_freed_memory
+from fusion.core.training.hardware.memory import keep_freed_memory
 
 def faults_and_rest():
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

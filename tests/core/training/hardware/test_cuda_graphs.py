@@ -19,8 +19,8 @@ from fusion.core.registry import profiler as clock
 from fusion.core.registry.parameters import make
 from fusion.core.registry.registry import Registry
 from fusion.core.testing.graph_capture import CpuTape
-from fusion.core.training import cuda_graphs as graphs
-from fusion.core.training.cuda_graphs import Graphs, Recording
+from fusion.core.training.hardware import cuda_graphs as graphs
+from fusion.core.training.hardware.cuda_graphs import Graphs, Recording
 from fusion.core.training.model import BranchSpec, ModelSpec, build_model
 from fusion.core.training.trainer import Trainer
 

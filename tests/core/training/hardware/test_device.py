@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fusion.core.contracts.errors import ParameterError
-from fusion.core.training import distributed
-from fusion.core.training.device import choose_device, choose_precision
+from fusion.core.training.hardware import distributed
+from fusion.core.training.hardware.device import choose_device, choose_precision
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..contracts.errors import UserError
+from ...contracts.errors import UserError
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from ..contracts.errors import ParameterError
+from ...contracts.errors import ParameterError
 from . import distributed
 
 
