@@ -44,5 +44,7 @@ def test_companions_are_the_defaults_then_the_first_then_a_word() -> None:
     found = companions(
         registry_of({"extractor": ["mel"]}, {"extractor": ["a"], "strategy": ["sum"]})
     )
-    assert found == {"EXTRACTOR": "mel", "STRATEGY": "sum"}
+    assert found == {
+        "EXTRACTOR": "mel", "STRATEGY": "sum",
+    }  # fmt: skip
     assert companions(registry_of({}, {})) == {"EXTRACTOR": "NAME", "STRATEGY": "NAME"}
