@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contracts.errors import FusionError
+from ..display.plain_text import printable
 from ..toolkit.torchrun import refuse_torchrun
 from . import tracing
 from .options import group_options, requests_of
@@ -148,11 +149,12 @@ def run_cli(args: list[str] | None = None) -> int:
 
 
 def _say_error(message: str, hint: str | None, origin: str = "") -> None:
-    click.echo(click.style("error: ", fg="red", bold=True, reset=True) + message, err=True)
+    mark = click.style("error: ", fg="red", bold=True, reset=True)
+    click.echo(mark + printable(message), err=True)
     if origin:
         click.echo(click.style("from:  ", fg="cyan") + origin, err=True)
     if hint:
-        click.echo(click.style("hint:  ", fg="cyan") + hint, err=True)
+        click.echo(click.style("hint:  ", fg="cyan") + printable(hint), err=True)
 
 
 def _say_fusion_error(error: FusionError, guilt: Guilt | None) -> None:

@@ -44,8 +44,9 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion diagnose --data PATH --strategy concat
     """
     from ..analysis.diagnosis import diagnose
+    from ..display.console import new_console
     from ..display.findings import print_diagnosis
-    from ..display.run import Display, new_console
+    from ..display.run import Display
 
     options["settings"], thresholds = thresholds_from(options["settings"])
     with Display(quiet=options["quiet"] or options["as_json"]) as display:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from ..display.plain_text import printable
+
 
 def echo_json(value: Any) -> None:
     """Print plain values on standard output."""
@@ -19,14 +21,12 @@ def echo_json(value: Any) -> None:
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    click.echo(click.style("warning: ", fg="yellow") + text, err=True)
+    click.echo(click.style("warning: ", fg="yellow") + printable(text), err=True)
 
 
 def echo_failure(text: str) -> None:
     """Print why one recording failed, on standard error; the command goes on with the others."""
-    # A name that is no UTF-8 can be opened, but not printed as it is.
-    text = text.encode("utf-8", "replace").decode()
-    click.echo(click.style("error: ", fg="red") + text, err=True)
+    click.echo(click.style("error: ", fg="red") + printable(text), err=True)
 
 
 def dated_folder(given: str | None, parent: str) -> Path:

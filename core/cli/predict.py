@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..display.plain_text import printable
 from . import open_run, plugin_options
 from .options import json_option
 from .output import echo_failure, warn
@@ -56,10 +57,10 @@ def command(
     adapt_aloud(predictor, names, speaker_from)
     if predictor.task and not as_json:
         click.echo(predictor.task[0])
-    width = max(len(click.format_filename(name)) for name in files)
+    width = max(len(printable(name)) for name in files)
     if not as_json:
         click.echo(f"{'file':<{width}}  {'label':<10}  " + "  ".join(
-            f"{name:>8}" for name in predictor.classes))  # fmt: skip
+            f"{printable(name):>8}" for name in predictor.classes))  # fmt: skip
     task = {"task": predictor.task[0]} if predictor.task else {}
     failures = labelled = 0
     lacking: Counter[str] = Counter()
@@ -74,8 +75,8 @@ def command(
             click.echo(json.dumps({**_plain(prediction), **task}))
         elif prediction.error is None:
             shares = "  ".join(f"{prediction.probabilities[c]:8.3f}" for c in predictor.classes)
-            name = click.format_filename(prediction.path)
-            click.echo(f"{name:<{width}}  {prediction.label:<10}  {shares}")
+            name, label = printable(str(prediction.path)), printable(str(prediction.label))
+            click.echo(f"{name:<{width}}  {label:<10}  {shares}")
     for modality, count in lacking.items():
         warn(f"{count} of {labelled} recordings have no {modality}: labelled without it")
     return 2 if failures else 0

@@ -16,8 +16,9 @@ from ..runs.outcome.results import interval_text
 from ..runs.plan import Plan
 from ..workflows.audit import AuditObserver, PlannedAudit
 from ..workflows.audit_results import Audit, Column, flattery_sentence, remarks
+from .console import new_console
 from .plain_tables import plain_table
-from .run import Display, new_console
+from .run import Display
 
 
 class AuditDisplay(Display, AuditObserver):

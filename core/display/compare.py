@@ -17,8 +17,9 @@ from ..workflows.compare import CompareObserver
 from ..workflows.comparison import Comparisons, Row
 from ..workflows.comparison_tables import by_score, matrix, percent, sentences, tested
 from ..workflows.grid import Cell, PlannedGrid, Request
+from .console import new_console
 from .plain_tables import plain_table
-from .run import Display, new_console
+from .run import Display
 
 _LISTED = 12  # cells in the table; all of them are in table.md
 _BAR = "models"

@@ -14,8 +14,8 @@ from ..analysis.explain.clips import ClipExplanation, ClipPart
 from ..analysis.explain.groups import Group
 from ..analysis.explain.summary import Contribution, Explanation, Spread
 from ..runs.outcome.results import interval_text
+from .console import new_console
 from .plain_tables import plain_table
-from .run import new_console
 
 _HINT = (
     "Parts that say the same share what is written here: leaving one out costs little while "
@@ -62,7 +62,7 @@ def _shapley(found: Explanation) -> Table:
     classes = [name for name in found.classes if name in found.true.by_class]
     table = _table(
         "Shapley values of the modalities (points)",
-        ["UAR", "p(predicted)", "p(true)", *(f"p({name})" for name in classes)],
+        ["UAR", "p(predicted)", "p(true)", *(escape(f"p({name})") for name in classes)],
     )
     for m in found.modalities:
         table.add_row(
@@ -155,11 +155,11 @@ def print_clip(found: ClipExplanation) -> None:
     console = new_console()
     ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{name} {p:.3f}" for name, p in ranked)
-    name = str(found.path).encode("utf-8", "replace").decode()
-    console.print(f"\n[bold]{escape(name)}[/]: {escape(shares)}\n")
+    console.print(f"\n[bold]{escape(str(found.path))}[/]: {escape(shares)}\n")
     several = len(found.shapley) > 1
     columns = ["without it", "gradients"]
-    table = _table(f"What makes it {found.label}", ["Shapley", *columns] if several else columns)
+    title = escape(f"What makes it {found.label}")
+    table = _table(title, ["Shapley", *columns] if several else columns)
     for part in _strongest_first(found.parts):
         whole = part.group.axis is None
         row = [f"{part.without:.3f}", _signed(part.gradients)]

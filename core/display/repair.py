@@ -13,9 +13,10 @@ from ..analysis.diagnosis import Diagnosis
 from ..runs.outcome.results import comparison_text, interval_text
 from ..runs.trainings import FUSED, Training
 from ..workflows.repair import Repair, RepairObserver, Step
+from .console import new_console
 from .findings import one_line
 from .plain_tables import plain_table
-from .run import Display, new_console, print_result
+from .run import Display, print_result
 
 
 class RepairDisplay(Display, RepairObserver):
@@ -78,9 +79,8 @@ def print_repair(done: Repair) -> None:
         f"\nbefore, on the same test clips: fused {interval_text(fused)}, {done.best_single} "
         f"{interval_text(single)}"
     )
-    console.print(
-        f"handed out minus {done.best_single} as it was: {comparison_text(done.against_base)}"
-    )
+    difference = escape(comparison_text(done.against_base))  # [n/a, n/a] is no markup
+    console.print(f"handed out minus {done.best_single} as it was: {difference}")
 
 
 def _sentence(done: Repair) -> str:

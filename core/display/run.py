@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -34,6 +33,7 @@ from ..runs.result_table import comparison_lines, result_table
 from ..runs.trainings import CONTROL, FUSED, Training
 from ..toolkit.run_files import read_json
 from ..workflows.experiment import Observer, RunResult
+from .console import SafeConsole, new_console
 from .findings import one_line
 from .plain_tables import plain_table
 
@@ -46,7 +46,7 @@ class Display(Observer):
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = SafeConsole(stderr=True, highlight=False, quiet=quiet)
         self._progress = Progress(
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=24),
@@ -86,14 +86,15 @@ class Display(Observer):
         speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
         counts = Counter(clip.label for clip in data.clips)
         self._say(
-            f"[bold]corpus[/]    {', '.join(data.corpora)}: {len(data.clips)} clips, "
+            f"[bold]corpus[/]    {escape(', '.join(data.corpora))}: {len(data.clips)} clips, "
             f"{len(speakers)} speakers; "
             + escape(", ".join(f"{name} {counts[name]}" for name in data.classes))
         )
         for corpus, dropped in data.dropped.items():
             if dropped:
                 listed = ", ".join(f"{label} {n}" for label, n in dropped.items())
-                self._say(f"          {corpus}: left out {sum(dropped.values())}: {escape(listed)}")
+                text = f"{corpus}: left out {sum(dropped.values())}: {listed}"
+                self._say(f"          {escape(text)}")
 
     def say_split(self, plan: Plan) -> None:
         """Who is in which part, and what has to be known about it."""
@@ -232,14 +233,6 @@ def _in_both(
     clips: Sequence[Clip], one: Indices, other: Indices, group: Callable[[Clip], Group]
 ) -> set[Group]:
     return {group(clips[i]) for i in one} & {group(clips[i]) for i in other}
-
-
-def new_console() -> Console:
-    """Standard output; a file or pipe gets wide tables instead of folded ones."""
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = max(console.width, 160)
-    return console
 
 
 def print_result(result: RunResult) -> None:

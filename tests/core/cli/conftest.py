@@ -1,10 +1,12 @@
 """A small corpus, its features, and a finished run on it."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from listed_plugins import BROKEN, CLASH, PLUGIN
 from small_runs import SMALL
 
 from fusion.core.cli import run_cli
@@ -45,3 +47,24 @@ def finished(corpus, cache, tmp_path_factory):
                     *SMALL])  # fmt: skip
     assert code == 0
     return out
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN)
+    return file
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two distributions: one can't be imported, one has a name that is taken."""
+    for name, text in (("broken_one", BROKEN), ("clashing_one", CLASH)):
+        (tmp_path / f"{name}.py").write_text(text)
+        info = tmp_path / f"{name}-2.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: fusion-{name}\nVersion: 2.5\n"
+        )
+        (info / "entry_points.txt").write_text(f"[fusion]\n{name} = {name}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))

@@ -149,11 +149,6 @@ def test_resume(capsys, tmp_path):
     assert "--strategy" in error
 
 
-def test_predict_without_a_run(capsys, tmp_path):
-    assert run_cli(["predict", str(tmp_path), "x.wav"]) == 2
-    assert "run.json" in capsys.readouterr().err
-
-
 def test_an_unknown_command(capsys):
     assert run_cli(["rnu"]) == 2
     assert "Did you mean 'run'" in capsys.readouterr().err
@@ -177,22 +172,6 @@ def test_help_imports_nothing_heavy(options):
     found = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert "Usage: fusion" in found.stdout
-
-
-def test_plugins_list_and_show(capsys):
-    import json
-
-    assert run_cli(["plugins", "list", "--json"]) == 0
-    listing = json.loads(capsys.readouterr().out)
-    assert {"kind": "strategy", "name": "gated"}.items() <= next(
-        p for p in listing["plugins"] if p["name"] == "gated"
-    ).items()
-    assert listing["problems"] == []
-    assert run_cli(["plugins", "list"]) == 0
-    assert "gradscale" in capsys.readouterr().out
-    assert run_cli(["plugins", "show", "gradscale"]) == 0
-    assert "gradscale.mode: 'progress' | 'norms' | 'fixed' = 'progress'" in capsys.readouterr().out
-    assert run_cli(["plugins", "show", "gradscal"]) == 2
 
 
 @pytest.mark.parametrize("command", [["compare"], ["repair"], ["audit"], ["diagnose"]])

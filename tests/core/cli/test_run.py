@@ -90,36 +90,6 @@ def test_same_seed_same_weights(finished, corpus, cache, tmp_path, capsys):
         assert (out / weights).read_bytes() == (finished / weights).read_bytes(), model
 
 
-def test_predict_labels_new_recordings(finished, corpus, capsys):
-    wav = str(corpus.parent / "s0-happy-0.wav")
-    assert run_cli(["predict", str(finished), wav, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["file"] == wav
-    assert set(found["probabilities"]) == {"happy", "sad"}
-    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert found["label"] == max(found["probabilities"], key=found["probabilities"].get)
-
-
-def test_predict_agrees_with_the_run_on_its_own_test_clips(finished, corpus, capsys):
-    own = [r for r in rows_of(finished / "predictions.csv") if r["model"] == "chosen"]
-    files = [str(corpus.parent / r["clip"].removeprefix("table/")) for r in own]
-    assert run_cli(["predict", str(finished), *files, "--json"]) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    # The run may have computed in bfloat16; predict always computes in float32.
-    for row, one in zip(own, found, strict=True):
-        assert one["probabilities"]["sad"] == pytest.approx(float(row["p_sad"]), abs=0.02)
-
-
-def test_predict_reports_a_bad_file_and_labels_the_rest(finished, corpus, tmp_path, capsys):
-    bad = tmp_path / "bad.wav"
-    bad.write_bytes(b"no sound")
-    good = str(corpus.parent / "s0-happy-0.wav")
-    assert run_cli(["predict", str(finished), str(bad), good]) == 2
-    seen = capsys.readouterr()
-    assert "bad.wav" in seen.err
-    assert good in seen.out and "bad.wav" not in seen.out
-
-
 def test_folds_test_every_speaker_once(corpus, cache, tmp_path, capsys):
     out = tmp_path / "folds"
     code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(out), "--folds",
@@ -296,23 +266,6 @@ def test_three_modalities_one_from_a_file(corpus, cache, tmp_path, monkeypatch, 
     assert set(json.loads(capsys.readouterr().out)["weights"]) == {"mel", "persistence", "energy"}
     branches = json.loads((tmp_path / "out/run.json").read_text())["model"]["branches"]
     assert branches[2]["branch"] == "mlp" and branches[2]["modality"]["shape"] == [3]
-
-
-def test_cache_build_then_run_computes_nothing(corpus, tmp_path, capsys):
-    cache = str(tmp_path / "cache")
-    arguments = ["--data", str(corpus), "--cache", cache, "--set", "mel.n_mels=16", "--set",
-                 "mel.frames=32", "--features", "mel"]  # fmt: skip
-    assert run_cli(["cache", "build", *arguments, "--jobs", "2"]) == 0
-    assert "54 computed, 0 present already" in capsys.readouterr().out
-    assert run_cli(["cache", "build", *arguments]) == 0
-    assert "0 computed, 54 present already" in capsys.readouterr().out
-    assert run_cli(["cache", "info", "--cache", cache, "--json"]) == 0
-    (feature,) = json.loads(capsys.readouterr().out)["features"]
-    assert feature["name"] == "mel" and feature["items"] == 54
-    assert feature["parameters"]["n_mels"] == 16
-    # Another parameter is another feature: nothing stale is read.
-    assert run_cli(["cache", "build", *arguments, "--set", "mel.hop=128"]) == 0
-    assert "54 computed, 0 present already" in capsys.readouterr().out
 
 
 def test_a_damaged_recording_is_left_out_counted_and_listed(corpus, cache, tmp_path, capsys):

@@ -15,14 +15,14 @@ from pathlib import Path
 import pluggy
 import pytest
 import torch
+from made_traces import made_up
 from torch import nn
 
 from fusion import Balancer, Branch, Clip, Corpus, Recording, Strategy
-from fusion.core.display.trace import seconds_text, table
 from fusion.core.registry import profiler
 from fusion.core.registry.parameters import make, parameters_of
 from fusion.core.registry.problems import Source
-from fusion.core.registry.profile import IMPORT, MODULE, Key, Tally, Trace
+from fusion.core.registry.profile import IMPORT, MODULE, Tally, Trace
 from fusion.core.registry.registry import Registry
 from fusion.core.registry.trace import during, importing, tracing, watch, watch_hooks
 
@@ -386,48 +386,7 @@ def test_a_trace_within_a_trace_is_the_same_one() -> None:
     assert tallies(outer)["napping", "__init__"].calls == 1
 
 
-# -- what is shown -------------------------------------------------------------------
-
-
-def made_up() -> Trace:
-    trace = Trace(seconds=10.0)
-    rows = {
-        (1, Key("train fold0/fused", "strategy", "tiny", "1", "forward")): (4, 2.0, 1.0, 0.9, 1, 5),
-        (2, Key("train fold0/fused", "strategy", "tiny", "1", "forward")): (6, 3.0, 2.0, 1.2, 2, 9),
-        (1, Key("check", "strategy", "tiny", "1", "adopt")): (1, 0.5, 0.5, 0.5, 0.5, 0.5),
-        (1, Key("check", "remedy", "idle", "1", "__init__")): (1, 1e-6, 1e-6, 1e-6, 4, 4),
-        (1, Key("", MODULE, "fusion-tiny:t", "", IMPORT)): (1, 0.25, 0.25, 0.25, 0, 0),
-        (1, Key("", MODULE, "fusion-tiny:t", "", "fusion_strategies")): (1, 1e-5, 1e-5, 1e-5, 0, 0),
-    }
-    trace.rows = {row: Tally(*figures) for row, figures in rows.items()}
-    trace.sources = {
-        ("strategy", "tiny"): Source("t", "fusion-tiny", "1.2"),
-        (MODULE, "fusion-tiny:t"): Source("t", "fusion-tiny", "1.2"),
-    }
-    trace.brought = {"fusion-tiny:t": ["scipy", "pandas", "torch", "sympy"]}
-    return trace
-
-
-def test_the_table() -> None:
-    lines = table(made_up())
-    text = "\n".join(lines)
-    assert "strategy tiny, version 1, from fusion-tiny 1.2" in lines
-    rows = {line.split()[0]: line.split() for line in lines if line.startswith("  ")}
-    assert " ".join(rows["forward"]) == ("forward 10 5.00 s 3.00 s 500 ms 1.20 s 30.0% 1.0 s 9.0 s")
-    assert " ".join(rows["adopt"][:4]) == "adopt 1 500 ms"
-    assert " ".join(rows["all"]) == "all of it 3.50 s 35.0%"
-    assert "made, and not called: remedy idle" in text
-    assert "the slowest t 250 ms (with scipy, pandas, torch and 1 more)" in " ".join(lines)
-    assert "plugins by part of the work: check 500 ms, train 3.00 s" in text
-    assert all(len(line) <= 80 for line in lines)
-    assert "GPU" not in text
-    trace = made_up()
-    trace.cuda = True
-    assert "A GPU was used: the times are the host's" in "\n".join(table(trace))
-
-
-def test_a_trace_of_nothing_is_no_mistake() -> None:
-    assert table(Trace(seconds=1.0))[0] == "trace: 1.00 s; 0 calls of plugins took 0 µs"
+# -- what is written -----------------------------------------------------------------
 
 
 def test_the_file_has_a_row_for_each_process_and_phase(tmp_path: Path) -> None:
@@ -445,15 +404,3 @@ def test_the_file_has_a_row_for_each_process_and_phase(tmp_path: Path) -> None:
     }  # fmt: skip
     (module,) = (line for line in lines[:7] if line.get("method") == IMPORT)
     assert (module["plugin"], module["brought"]) == ("t", ["scipy", "pandas", "torch", "sympy"])
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 µs"), (4.4e-6, "4 µs"), (9.994e-4, "999 µs"), (0.0012345, "1.23 ms"),
-        (0.012345, "12.3 ms"), (0.9996, "1.00 s"), (9.996, "10.0 s"), (123.4, "123 s"),
-        (12345, "12345 s"),
-    ],
-)  # fmt: skip
-def test_seconds_have_three_digits_that_count(seconds: float, text: str) -> None:
-    assert seconds_text(seconds) == text

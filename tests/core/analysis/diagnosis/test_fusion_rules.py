@@ -16,7 +16,6 @@ from fusion.core.analysis.diagnosis.fusion_rules import (
     misplaced_trust,
     unexplained,
 )
-from fusion.core.analysis.diagnosis.pools import held_out_pool, linear_head, measured_shares
 from fusion.core.data.splits import Split
 
 T = Thresholds()
@@ -169,50 +168,3 @@ def test_all_rules_take_clips_that_lack_a_modality() -> None:
     faults = {f.fault for rule in (held_back, misplaced_trust, memorised_head, unexplained)
               for f in rule(e, T)}  # fmt: skip
     assert faults == {"memorised_head", "unexplained"}
-
-
-def test_the_steps_of_the_baselines_count_where_the_fused_model_starts_from_them() -> None:
-    e = evidence()
-    fold = e.folds[0]
-    single = {m: replace(c, summary={"step": 400}) for m, c in fold.single.items()}
-    begun = replace(fold.fused, summary={**fold.fused.summary, "step": 90, "start": {}})
-    assert replace(e, folds=[replace(fold, fused=begun, single=single)]).steps == 490
-    assert e.steps == 1000
-
-
-# -- pools and heads -------------------------------------------------------------------
-
-
-def test_a_pool_never_sees_the_speaker_that_it_is_read_on() -> None:
-    speakers = np.repeat(["x", "y"], 30)
-    a, b = right(FEW, 0.9, 1), right(FEW, 0.3, 2)
-    before = held_out_pool([a, b], TARGETS[FEW.val], speakers)
-    changed = TARGETS[FEW.val].copy()
-    changed[:30] = (changed[:30] + 1) % CLASSES  # labels of x
-    after = held_out_pool([a, b], changed, speakers)
-    np.testing.assert_allclose(before.probabilities[:30], after.probabilities[:30])
-    assert not np.allclose(before.probabilities[30:], after.probabilities[30:])
-
-
-def test_one_speaker_is_divided_into_parts() -> None:
-    found = held_out_pool([right(FEW, 0.9, 1)] * 2, TARGETS[FEW.val], np.zeros(60))
-    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
-
-
-def test_shares_are_found_again_from_the_scores() -> None:
-    rng = np.random.default_rng(0)
-    a, b = (rng.dirichlet(np.ones(CLASSES), 200) for _ in "ab")
-    fused = a**1.5 * b**0.5
-    shares = measured_shares(fused / fused.sum(axis=1, keepdims=True), [a, b])
-    assert shares[0] == pytest.approx(0.72, abs=0.03) and shares.sum() == pytest.approx(1)
-
-
-def test_a_linear_head_is_that_of_scikit_learn() -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model")
-    rng = np.random.default_rng(0)
-    y = rng.choice(3, 90, p=[0.6, 0.3, 0.1])
-    x = np.eye(3)[y] @ rng.normal(size=(3, 5)) + rng.normal(size=(90, 5))
-    z = (x - x.mean(axis=0)) / x.std(axis=0)
-    reference = linear_model.LogisticRegression(class_weight="balanced", tol=1e-9, max_iter=5000)
-    expected = reference.fit(z, y).predict_proba(z)
-    np.testing.assert_allclose(linear_head(x, y, 3, x), expected, atol=2e-3)

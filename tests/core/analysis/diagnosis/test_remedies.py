@@ -1,0 +1,112 @@
+"""Remedies for what was found: which, in what order, and in which words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from run_by_hand import evidence
+
+from fusion.core.analysis.diagnosis.findings import Finding
+from fusion.core.analysis.diagnosis.remedies import patient_of, prescriptions, with_remedies
+from fusion.core.contracts import Modality
+from fusion.core.registry.registry import Registry
+from fusion.core.runs.config import RunConfig
+from fusion.core.training.model import BranchSpec
+
+PLUGIN = """
+from fusion import Remedy, hookimpl
+from fusion.core.contracts import Prescription
+
+
+class Early(Remedy):
+    '''Offer something whatever is found.
+
+    More of it.
+    '''
+
+    name = "early"
+    order = -1
+    mends = ("dead_branch",)
+
+    def prescribe(self, patient):
+        return Prescription(strategy="sum")
+
+
+class Silent(Early):
+    '''Offer nothing.'''
+
+    name = "silent"
+
+    def prescribe(self, patient):
+        return None
+
+
+@hookimpl
+def fusion_remedies():
+    return [Early, Silent]
+"""
+CONFIG = RunConfig(("made",), strategy="concat")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    file = tmp_path_factory.mktemp("remedies") / "mine.py"
+    file.write_text(PLUGIN)
+    return Registry([str(file)])
+
+
+def finding(fault, modality=None):
+    return Finding(fault, "severe", "It is so.", "rule", modality)
+
+
+def prescribed(registry, *faults, config=CONFIG):
+    spec = evidence().spec
+    return prescriptions(patient_of(config, spec, registry, [finding(f) for f in faults]), registry)
+
+
+def test_those_for_what_was_found_come_first_then_the_ladder(registry):
+    ladder = list(prescribed(registry))
+    assert ladder[0] == "early" and "silent" not in ladder
+    orders = [registry.remedy(name).order for name in ladder]
+    assert orders == sorted(orders)
+    fault = next(f for name in ladder[1:] for f in registry.remedy(name).mends
+                 if f not in ("dead_branch",))  # fmt: skip
+    found = list(prescribed(registry, fault, "dead_branch"))
+    assert fault in registry.remedy(found[0]).mends
+    assert sorted(found) == sorted(set(found))
+    meant = [fault in registry.remedy(name).mends for name in found]
+    first_of_rest = found.index("early")
+    assert all(meant[:first_of_rest])
+
+
+def test_a_finding_gets_words_and_a_command_that_can_be_copied(registry):
+    (found,) = with_remedies(
+        [finding("dead_branch", "a")], "runs/my run", CONFIG, evidence().spec, registry
+    )
+    assert found.remedy.startswith("Look for what makes the branch's output constant")
+    assert found.remedy.endswith(" Offer something whatever is found.")
+    assert found.command.startswith("fusion repair 'runs/my run' --steps early")
+    assert "silent" not in found.command
+
+
+def test_what_no_training_mends_has_words_and_no_command(registry):
+    (found,) = with_remedies([finding("duplicates")], "r", CONFIG, evidence().spec, registry)
+    assert found.remedy == "Keep one copy of every recording, under one label and one speaker."
+    assert found.command is None
+
+
+def test_no_finding_needs_no_remedy(registry):
+    assert with_remedies([], "r", CONFIG, evidence().spec, registry) == ()
+
+
+def test_a_patient_knows_its_branches_and_those_that_extractors_prefer(registry):
+    spec = evidence().spec
+    mel = BranchSpec(Modality("mel", (1, 16, 32), ()), "mlp")
+    spec = replace(spec, branches=(*spec.branches, mel))
+    config = replace(CONFIG, branches={"a": "cnn"}, settings={"concat": {"x": 1}})
+    patient = patient_of(config, spec, registry, [finding("dead_branch")])
+    assert patient.branches == {"a": "cnn", "b": "mlp", "mel": "mlp"}
+    assert patient.preferred == {"mel": "cnn"}  # nobody extracts a and b
+    assert patient.strategy == "concat" and patient.settings == {"concat": {"x": 1}}
+    assert [fault.fault for fault in patient.faults] == ["dead_branch"]

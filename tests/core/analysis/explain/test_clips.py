@@ -1,0 +1,105 @@
+"""Why recordings are labelled as they are, by linear models, worked out by hand."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from linear_models import channel_groups, linear_model
+
+from fusion.core.analysis.explain.clips import ClipExplainer
+from fusion.core.analysis.explain.model import Explained
+from fusion.core.runs.bundle import Part
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def explainer(weights, recordings, adapt="none"):
+    """An explainer of a linear model, and of recordings that are arrays or reasons."""
+    made = object.__new__(ClipExplainer)
+    model = linear_model(weights)
+    parts = [Part(model)]
+    made.bundle = SimpleNamespace(
+        parts=parts, classes=("no", "yes"), adapt=adapt, adapted=lambda k, raw, speaker: raw
+    )
+    made.speaker = None
+    made._device, made._model = torch.device("cpu"), Explained(parts)
+    made._groups = channel_groups(model)
+
+    def extracted(path):
+        found = recordings[path.name]
+        if isinstance(found, str):
+            return {}, found
+        return {m: np.array([[v]], np.float32) for m, v in found.items()}, None
+
+    made.extracted = extracted
+    return made
+
+
+TWO = {"a": [2.0], "b": [1.0]}
+
+
+def explained(recording, weights=TWO):
+    (found,) = explainer(weights, {"x.wav": recording}).explain([Path("x.wav")])
+    return found
+
+
+def test_figures_by_hand():
+    found = explained({"a": 1.0, "b": 3.0})  # scores 0 and 5
+    p = sigmoid(5)
+    assert found.label == "yes" and found.error is None
+    assert found.probabilities == pytest.approx({"no": 1 - p, "yes": p})
+    assert found.none == pytest.approx(0.5)
+    alone = {"a": sigmoid(2), "b": sigmoid(3)}
+    assert found.shapley["a"] == pytest.approx((alone["a"] - 0.5 + p - alone["b"]) / 2)
+    assert sum(found.shapley.values()) == pytest.approx(p - 0.5)
+    parts = {part.group.title: part for part in found.parts}
+    assert parts["a"].without == pytest.approx(alone["b"])
+    assert parts["b"].without == pytest.approx(alone["a"])
+    assert found.difference == pytest.approx(math.log(p / 0.5))
+    total = parts["a"].gradients + parts["b"].gradients
+    assert total == pytest.approx(found.difference + found.gap, abs=1e-5)
+    assert parts["a"].gradients / parts["b"].gradients == pytest.approx(2 / 3, rel=1e-4)
+
+
+def test_the_most_probable_class_is_explained_whichever_it_is():
+    found = explained({"a": -1.0, "b": 0.0})
+    assert found.label == "no"
+    assert found.shapley["a"] == pytest.approx(sigmoid(2) - 0.5)
+    assert found.shapley["b"] == pytest.approx(0)
+
+
+def test_recordings_that_can_not_be_explained_have_a_reason_and_stop_nobody():
+    made = explainer(TWO, {"bad.wav": "bad.wav: no sound", "half.wav": {"a": 1.0},
+                           "good.wav": {"a": 1.0, "b": 1.0}})  # fmt: skip
+    paths = [Path(name) for name in ("bad.wav", "half.wav", "good.wav")]
+    bad, half, good = made.explain(paths)
+    assert (bad.path, bad.label, bad.error) == (paths[0], None, "bad.wav: no sound")
+    assert half.error == ("half.wav: it has no b; clips that have all modalities can be explained")
+    assert bad.parts == () and good.label == "yes"
+
+
+def test_json_has_plain_values_and_none_for_what_is_undefined():
+    made = explainer(TWO, {"bad.wav": "no sound", "x.wav": {"a": 1.0, "b": 0.0}})
+    bad, good = (one.to_json() for one in made.explain([Path("bad.wav"), Path("x.wav")]))
+    assert (bad["none"], bad["gap"], bad["parts"]) == (None, None, [])
+    assert json.loads(json.dumps(good)) == good
+    assert good["file"] == "x.wav"
+    assert good["parts"][0].keys() >= {"modality", "name", "entries", "gradients", "without"}
+
+
+def test_notes_say_what_the_figures_rest_on():
+    assert explainer({"a": [1.0]}, {}).notes == [
+        "The model handed out takes a alone: everything is its."
+    ]
+    two = explainer(TWO, {})
+    assert two.modalities == ["a", "b"]
+    (note,) = two.notes
+    assert note.startswith("The model handed out knows no absence")
+    adapted, _ = explainer(TWO, {}, adapt="speaker").notes
+    assert adapted.startswith("Speaker-adapted")

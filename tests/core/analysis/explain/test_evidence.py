@@ -1,0 +1,80 @@
+"""Answers of linear models whose channels and modalities are known to matter or not to."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from linear_models import asked, linear_model, rows
+
+from fusion.core.analysis.explain.summary import probability_shapley
+
+
+def test_a_channel_that_the_model_ignores_brings_nothing():
+    torch.manual_seed(0)
+    inputs = {"a": torch.randn(9, 2, 1), "b": torch.randn(9, 1, 1)}
+    at, found = asked(linear_model({"a": [1.5, 0.0], "b": [1.0]}), inputs)
+    ignored, used = at["a: channel 1"], at["a: channel 0"]
+
+    assert np.allclose(found.left_out[ignored], found.said)
+    assert np.allclose(found.permuted[ignored], found.said)
+    assert not found.signed[ignored].any()
+    assert not found.absolute[ignored].any()
+    assert not np.allclose(found.left_out[used], found.said)
+    assert not np.allclose(found.permuted[used], found.said)
+    assert found.signed[used].all()
+
+
+def test_a_modality_that_the_model_ignores_brings_nothing():
+    at, found = asked(
+        linear_model({"a": [2.0], "b": [0.0]}), {"a": rows([1.0], [-1.0]), "b": rows([3.0], [4.0])}
+    )
+    shapley = probability_shapley(found.subsets, np.array([1, 0]), ["a", "b"])
+
+    assert shapley["b"].tolist() == [0.0, 0.0]
+    assert shapley["a"] == pytest.approx([1 / (1 + math.exp(-2.0)) - 0.5] * 2)
+    assert not found.signed[at["b"]].any()
+
+
+def test_two_channels_that_say_the_same_share():
+    """Each has half of the gradients; without one, the other still tells the class."""
+    same = torch.tensor([3.0, -3.0, 2.0, -2.0])[:, None, None]
+    at, found = asked(linear_model({"a": [1.0, 1.0]}), {"a": same.expand(-1, 2, 1)})
+    one, other, both = at["a: channel 0"], at["a: channel 1"], at["a"]
+
+    assert np.allclose(found.signed[one], found.signed[other])
+    assert np.allclose(found.signed[one] + found.signed[other], found.signed[both])
+    best = found.said.argmax(axis=1)
+    assert (found.left_out[one].argmax(axis=1) == best).all()
+    assert np.allclose(found.left_out[both], math.log(0.5))
+
+
+def test_the_gradients_of_all_modalities_are_the_difference():
+    torch.manual_seed(1)
+    at, found = asked(
+        linear_model({"a": [1.0, -2.0], "b": [0.7]}),
+        {"a": torch.randn(70, 2, 1), "b": torch.randn(70, 1, 1)},  # more than a batch
+    )
+
+    assert found.said.shape == (70, 2)
+    assert found.permuted.shape == (len(at), 4, 70, 2)
+    total = found.signed[at["a"]] + found.signed[at["b"]]
+    assert total == pytest.approx(found.difference, abs=1e-3)
+    assert (found.absolute >= np.abs(found.signed) - 1e-6).all()
+
+
+def test_permuting_what_does_not_matter_costs_about_nothing():
+    torch.manual_seed(2)
+    n = 400
+    labels = torch.arange(n) % 2
+    told = (2.0 * labels - 1)[:, None, None] + 0.3 * torch.randn(n, 1, 1)
+    noise = torch.randn(n, 1, 1)
+    model = linear_model({"a": [3.0, 0.05]})
+    at, found = asked(model, {"a": torch.cat([told, noise], dim=1)}, permutations=10)
+
+    def uar(said):
+        return (said.argmax(-1) == labels.numpy()).mean(-1)  # balanced
+
+    drop = uar(found.said) - uar(found.permuted[at["a: channel 1"]])
+    assert np.abs(drop).max() < 0.01
+    assert (uar(found.said) - uar(found.permuted[at["a: channel 0"]])).min() > 0.4

@@ -1,0 +1,95 @@
+"""Figures of an explanation, worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fusion import Clip, Recording
+from fusion.core.analysis.explain.evidence import Evidence
+from fusion.core.analysis.explain.groups import Group
+from fusion.core.analysis.explain.summary import probability_shapley, summarise
+from fusion.core.data.dataset import RunData
+
+
+def test_shapley_values_of_a_probability_by_hand():
+    subsets = {
+        frozenset(): np.array([[0.5, 0.5]]),
+        frozenset("a"): np.array([[0.1, 0.9]]),
+        frozenset("b"): np.array([[0.4, 0.6]]),
+        frozenset("ab"): np.array([[0.2, 0.8]]),
+    }
+
+    found = probability_shapley(subsets, np.array([1]), ["a", "b"])
+
+    assert found["a"][0] == pytest.approx(((0.9 - 0.5) + (0.8 - 0.6)) / 2)
+    assert found["b"][0] == pytest.approx(((0.6 - 0.5) + (0.8 - 0.9)) / 2)
+
+
+def small_summary():
+    """Four clips of two speakers and two classes, one modality of no parts, by hand."""
+    data = RunData(
+        tuple(
+            Clip(Recording(f"{i}.wav"), f"{i}.wav", "xy"[i % 2], f"s{i // 2}", "made")
+            for i in range(4)
+        ),
+        ("",) * 4,
+        np.array([0, 1, 0, 1]),
+        ("x", "y"),
+        (),
+    )
+    right = np.log([[0.8, 0.2], [0.4, 0.6], [0.8, 0.2], [0.4, 0.6]])
+    even = np.log([[0.5, 0.5]] * 4)  # the first class, then
+    wrong = np.log([[0.2, 0.8], [0.6, 0.4], [0.2, 0.8], [0.6, 0.4]])
+    evidence = Evidence(
+        np.arange(4),
+        right,
+        {frozenset(): np.exp(even), frozenset(["a"]): np.exp(right)},
+        even[None],
+        np.stack([right, wrong])[None],
+        np.array([[0.4, 0.2, 0.4, 0.2]]),
+        np.array([[0.6, 0.4, 0.6, 0.4]]),
+        np.array([0.4, 0.2, 0.4, 0.2]),
+        np.array([0.0, 0.01, 0.0, -0.03]),
+        True,
+    )
+    return summarise(
+        data, [evidence], [Group("a")], ["a"], run="r", model="a", part="test", notes=()
+    )
+
+
+def test_figures_by_hand():
+    found = small_summary()
+    (a,) = found.contributions
+
+    assert found.uar.value == 1.0
+    assert found.speakers == 2
+    assert found.log_probability == pytest.approx((math.log(0.8) + math.log(0.6)) / 2)
+    assert found.uar_shapley == {"a": 0.5}
+    assert found.true.values["a"] == pytest.approx(0.2)
+    assert found.true.by_class["x"]["a"] == pytest.approx(0.3)
+    assert found.true.by_class["y"]["a"] == pytest.approx(0.1)
+    assert (found.true.none, found.true.all) == pytest.approx((0.5, 0.7))
+    assert a.uar_drop.difference == 0.5  # all of the first class are right, none of the second
+    assert (a.uar_drop.low, a.uar_drop.high) == (0.5, 0.5)  # for either speaker alike
+    assert a.log_probability_drop == pytest.approx(found.log_probability - math.log(0.5))
+    assert a.permuted_uar_drop.mean == pytest.approx(0.5)  # 0 and 1
+    assert a.permuted_uar_drop.deviation == pytest.approx(math.sqrt(0.5))
+    assert a.signed == pytest.approx(0.3)
+    assert a.absolute == pytest.approx(0.5)
+    assert a.share == 1.0
+    assert found.difference == pytest.approx(0.3)
+    assert found.gap == pytest.approx(0.01)
+    assert found.worst_gap == pytest.approx(0.03)
+
+
+def test_the_json_has_every_figure_and_every_clip():
+    plain = small_summary().to_json()
+
+    assert plain["format"] == 1
+    assert plain["contributions"][0]["group"] == {
+        "modality": "a", "name": None, "entries": None, "pooled": False,
+    }  # fmt: skip
+    assert [clip["predicted"] for clip in plain["clips"]] == ["x", "y", "x", "y"]
+    assert plain["clips"][1]["shapley_true"] == {"a": 0.1}
+    assert plain["clips"][1]["gradients"] == {"a": 0.2}

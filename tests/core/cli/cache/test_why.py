@@ -1,0 +1,132 @@
+"""``fusion cache why``, as typed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fusion.core.cli import run_cli
+
+MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]
+
+
+def said(capsys, *args):
+    """Exit code, standard output and standard error of a command."""
+    code = run_cli([str(a) for a in args])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_why_of_a_recording(corpus, cache, finished, tmp_path, capsys):
+    wav = corpus.parent / "s0-sad-0.wav"
+    code, out, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL)
+    assert code == 0
+    assert f"mel of {wav}: found" in out
+
+    code, out, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL, "--set", "mel.hop=160")
+    assert code == 1
+    assert "made another way" in out
+    assert "parameters.hop: stored 512, asked for 160" in out
+
+    copy = tmp_path / "copy.wav"
+    shutil.copy(wav, copy)
+    code, out, _ = said(capsys, "cache", "why", copy, "--cache", cache, *MEL)
+    assert code == 0
+    assert f"made of {wav}, which had the same content" in out
+
+    copy.write_bytes(copy.read_bytes() + b"more")
+    code, out, _ = said(capsys, "cache", "why", copy, "--cache", cache, *MEL)
+    assert code == 1
+    assert "never computed for this recording" in out
+
+    code, out, _ = said(capsys, "cache", "why", wav, "--cache", tmp_path / "empty", *MEL)
+    assert code == 1
+    assert "holds nothing of this feature" in out
+
+
+def test_why_of_a_recording_that_changed(corpus, tmp_path, capsys):
+    folder = tmp_path / "speech"
+    shutil.copytree(corpus.parent, folder)
+    cache = tmp_path / "cache"
+    said(capsys, "cache", "build", "--data", folder / "clips.csv", "--cache", cache, *MEL)
+    wav = folder / "s0-sad-0.wav"
+    shutil.copy(folder / "s1-sad-0.wav", wav)
+    code, _, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL)
+    assert code == 0  # that content is there
+    wav.write_bytes(wav.read_bytes() + b"more")
+    code, out, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL, "--json")
+    assert code == 1
+    (reason,) = json.loads(out)["reasons"]
+    assert (reason["kind"], reason["origin"]) == ("content", str(wav))
+
+
+def test_why_of_a_run(corpus, cache, finished, tmp_path, capsys):
+    code, out, _ = said(capsys, "cache", "why", finished)
+    assert code == 0
+    assert "(54 clips): found" in out
+    assert "persistence of" in out
+
+    code, out, _ = said(capsys, "cache", "why", finished, "--cache", tmp_path, "--json")
+    assert code == 1
+    reasons = json.loads(out)["reasons"]
+    assert [(r["feature"], r["kind"], len(r["clips"])) for r in reasons] == [
+        ("mel", "feature", 54),
+        ("persistence", "feature", 54),
+    ]
+
+
+def test_why_of_a_run_made_by_another_version(finished, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    info = json.loads((run / "run.json").read_text())
+    info["features"]["mel"]["libraries"]["librosa"] = "0.9.1"
+    (run / "run.json").write_text(json.dumps(info))
+    code, out, _ = said(capsys, "cache", "why", run)
+    assert code == 0
+    assert "mel would be made another way today" in out
+    assert 'libraries.librosa: then "0.9.1", today "' in out
+
+
+def test_why_of_a_run_of_another_shape(finished, tmp_path, capsys):
+    """Shapes are lists, and what a run has may be absent today."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    info = json.loads((run / "run.json").read_text())
+    info["config"]["settings"]["mel"]["frames"] = 64
+    info["features"]["mel"]["parameters"]["window"] = None
+    (run / "run.json").write_text(json.dumps(info))
+    code, out, _ = said(capsys, "cache", "why", run)
+    assert code == 1
+    assert "parameters.window: then null, today (absent)" in out
+    assert "shape: stored [1, 16, 32], asked for [1, 16, 64]" in out
+    _, out, _ = said(capsys, "cache", "why", run, "--json")
+    changed = json.loads(out)["changed"]["mel"]
+    assert {"field": "parameters.window", "stored": None} in changed
+    assert {"field": "parameters.frames", "stored": 32, "wanted": 64} in changed
+
+
+def test_why_of_another_machines(corpus, cache, finished, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
+    wav, url = corpus.parent / "s0-sad-0.wav", Path(cache).as_uri()
+    code, out, _ = said(capsys, "cache", "why", wav, "--cache", url, *MEL)
+    assert code == 0
+    assert f"mel of {wav}: found, at {url}\n" in out
+    monkeypatch.setenv("FUSION_CACHE", url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    code, out, _ = said(capsys, "cache", "why", wav, *MEL, "--set", "mel.hop=160")
+    assert code == 1
+    assert f"this recording's was made another way, at {url}\n" in out
+
+
+def test_mistakes_in_why(finished, tmp_path, capsys):
+    code, _, err = said(capsys, "cache", "why", tmp_path / "none.wav")
+    assert code == 2
+    assert "There is no recording" in err
+    code, _, err = said(capsys, "cache", "why", tmp_path)
+    assert code == 2
+    assert "no run.json" in err
+    code, _, err = said(capsys, "cache", "why", finished, "--features", "mel")
+    assert code == 2
+    assert "can't be given again" in err

@@ -1,0 +1,87 @@
+"""What a new plugin may be called, and what follows from it."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion.core.cli.scaffold.names import check_name, names_for
+from fusion.core.cli.scaffold.package import source_of
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.registry.registry import Registry
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        ("my-gate", "lower case letters", "Did you mean my_gate?"),
+        ("MyGate", "lower case letters", "Did you mean mygate?"),
+        ("my gate!", "lower case letters", "Did you mean my_gate?"),
+        ("fusion-gate", "lower case letters", "Did you mean gate?"),
+        ("_gate", "lower case letters", "Did you mean gate?"),
+        ("my__gate", "lower case letters", "Did you mean my_gate?"),
+        ("3gates", "lower case letters", None),
+        ("größe", "lower case letters", "Did you mean gr_e?"),
+        ("", "lower case letters", None),
+        ("../gate", "lower case letters", "Did you mean gate?"),
+        ("fusion_gate", "module would be called fusion_fusion_gate", "Did you mean gate?"),
+        (33 * "x", "33 characters", None),
+        ("lambda", "a word of Python's own", "my_lambda or lambda_balancer"),
+        ("match", "a word of Python's own", "my_match"),
+        ("oracle", "reserved", "my_oracle"),
+        ("gated", "taken: it is a strategy of modal-fusion", "gated_balancer"),
+        ("ogm_ge", "taken: it is a balancer of modal-fusion", "my_ogm_ge"),
+    ],
+)
+def test_a_name_that_can_not_be_is_refused(
+    name: str, said: str, hint: str | None, registry: Registry
+) -> None:
+    with pytest.raises(ParameterError) as refused:
+        check_name("balancer", name, registry)
+    assert repr(name) in refused.value.message
+    assert said in refused.value.message
+    assert hint is None or hint in (refused.value.hint or "")
+
+
+def test_a_module_that_is_here_already(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fusion_taken.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ParameterError, match=r"fusion_taken is here already: .*fusion_taken\.py"):
+        check_name("branch", "taken", registry)
+
+
+def test_ensemble_is_a_row_of_the_table_and_no_balancer(registry: Registry) -> None:
+    with pytest.raises(ParameterError, match="reserved"):
+        check_name("balancer", "ensemble", registry)
+
+
+@pytest.mark.parametrize("name", ["keys", "type", "forward"])
+def test_a_modality_is_not_called_as_a_method_of_modules(name: str, registry: Registry) -> None:
+    """Branches are kept by modality in a ModuleDict."""
+    with pytest.raises(ParameterError):
+        check_name("extractor", name, registry)
+    if name != "type":  # a word of Python's own, by the grammar of 3.12
+        check_name("tracker", name, registry)
+
+
+@given(st.from_regex(r"[a-z][a-z0-9]{0,6}(_[a-z0-9]{1,6}){0,3}", fullmatch=True))
+def test_what_follows_from_a_name(name: str) -> None:
+    names = names_for("branch", name, "import os")
+    assert names.cls.isidentifier()
+    assert not keyword.iskeyword(names.cls)
+    assert names.module.isidentifier()
+    # What the index would make of it, PEP 503.
+    assert names.distribution == re.sub(r"[-_.]+", "-", f"fusion-{name}").lower()
+
+
+def test_a_class_does_not_hide_what_its_module_uses() -> None:
+    assert names_for("branch", "tensor", source_of("branch")).cls == "TensorBranch"
+    assert names_for("strategy", "none", source_of("strategy")).cls == "NoneStrategy"
+    assert names_for("tracker", "my_gate", source_of("tracker")).cls == "MyGate"
