@@ -9,7 +9,28 @@ import soundfile
 from listed_plugins import BROKEN, CLASH, PLUGIN
 from small_runs import SMALL
 
+from fusion.core.analysis import explain
 from fusion.core.cli import run_cli
+from fusion.core.runs.execution import scheduler
+from fusion.core.runs.execution.scheduler import in_processes
+from fusion.core.runs.outcome import predictions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trained_in_this_process():
+    """Trainings and predictions of runs take place here: each process would import torch first.
+
+    Runs in processes are those of tests/core/runs/execution, of comparisons, and of whole commands
+    that a test starts and kills.
+    """
+
+    def here(function, run, trainings, jobs, meanwhile):
+        return in_processes(function, run, trainings, 0, meanwhile)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (scheduler, predictions, explain):
+            patch.setattr(module, "in_processes", here)
+        yield
 
 
 @pytest.fixture(scope="session")
