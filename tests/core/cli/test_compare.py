@@ -15,6 +15,7 @@ from small_runs import SMALL
 from fusion.core.cli import run_cli
 from fusion.core.cli.compare import _request
 from fusion.core.registry.registry import Registry
+from fusion.core.workflows.compare import _Work
 
 FAILS = """
 import torch
@@ -178,12 +179,17 @@ def test_a_cell_that_fails_or_refuses_does_not_stop_the_others(corpus, cache, tm
     assert [row["cell"]["name"] for row in rows] == ["concat"]
 
 
-def test_minutes_become_epochs(corpus, cache, tmp_path):
+def test_minutes_become_epochs(corpus, cache, tmp_path, monkeypatch):
+    """The probe is made; what it measured is given, so that the number of epochs is known."""
+    measure = _Work._seconds_per_epoch
+    monkeypatch.setattr(_Work, "_seconds_per_epoch", lambda *a: dict.fromkeys(measure(*a), 4.0))
     out = tmp_path / "grid"
     assert run_cli(options(corpus, cache, "--budget", "0.3min", "--no-controls", "--out", str(out),
                            "--quiet")) == 0  # fmt: skip
     epochs = json.loads((out / "compare.json").read_text())["epochs"]
-    assert epochs >= 1
+    # 85 % of 18 seconds on two cores; two baselines, a quarter for the fused model, 1 1/4 for the
+    # control, of 4 seconds each: 30.6 / 14.
+    assert epochs == 2
     info = json.loads((out / "seed0/gated+none/run.json").read_text())
     assert info["training"]["epochs"] == epochs
     assert not (out / "probe").exists()
