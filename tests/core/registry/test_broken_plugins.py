@@ -20,28 +20,6 @@ V1 = TESTS / "compat" / "v1"
 HEALTHY = a_sum(name="their_healthy")
 
 
-def install(folder, name, text):
-    """A distribution as pip would leave it: a module, its metadata, its entry point."""
-    (folder / f"broken_{name}.py").write_text(text)
-    info = folder / f"broken_{name}-2.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: fusion-{name}\nVersion: 2.1\n")
-    (info / "entry_points.txt").write_text(f"[fusion]\n{name} = broken_{name}\n")
-
-
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """Put plugins where Python finds installed ones."""
-
-    def put(texts):
-        for name, text in texts.items():
-            install(tmp_path, name, text)
-            monkeypatch.delitem(__import__("sys").modules, f"broken_{name}", raising=False)
-
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return put
-
-
 def hint(remedy, name):
     return f"{remedy}{'' if remedy[-1] in '.?' else '.'} Or go without the plugin: -p no:{name}"
 
@@ -148,45 +126,6 @@ def test_two_of_one_name_in_a_plugin(installed):
         "that name."
     ]
     assert registry.strategy("their_sum")
-
-
-def test_an_entry_point_that_is_no_module(installed, tmp_path):
-    installed({"colon": HEALTHY})
-    points = tmp_path / "broken_colon-2.1.dist-info" / "entry_points.txt"
-    points.write_text("[fusion]\ncolon = broken_colon:Sum\n")
-    (problem,) = Registry().problems
-    assert str(problem) == (
-        "plugin 'colon' (fusion-colon 2.1) was skipped: its entry point names a type, which is no "
-        "module."
-    )
-    assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or go")
-
-
-def test_a_broken_module_that_was_removed_from_the_path(installed, tmp_path):
-    installed({"gone": HEALTHY})
-    (tmp_path / "broken_gone.py").unlink()
-    (problem,) = Registry().problems
-    assert problem.reason == (
-        "its import failed: ModuleNotFoundError: No module named 'broken_gone'"
-    )
-    assert problem.remedy.startswith("Install its distribution again.")
-
-
-def test_a_hook_that_a_later_version_may_have_can_be_optional(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        HEALTHY + "\n@hookimpl(optionalhook=True)\ndef fusion_losses():\n    return 1 / 0\n"
-    )
-    assert Registry([str(file)], strict=True).strategy("their_healthy")
-
-
-def test_what_pluggy_alone_refuses_is_said_in_its_words(installed):
-    installed({"wraps": a_sum().replace("@hookimpl", "@hookimpl(wrapper=True)")})
-    (problem,) = Registry().problems
-    assert str(problem) == (
-        "plugin 'wraps' (fusion-wraps 2.1) was skipped: pluggy refuses it: Declared as "
-        "wrapper=True or hookwrapper=True but function is not a generator function."
-    )
 
 
 def test_nothing_is_left_of_a_plugin_that_was_refused(installed):
