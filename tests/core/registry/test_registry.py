@@ -1,3 +1,5 @@
+"""What a registry finds, blocks, skips and refuses, by kind and name."""
+
 import pytest
 
 from fusion.core.contracts.errors import PluginError, UnknownNameError
