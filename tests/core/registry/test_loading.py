@@ -116,12 +116,12 @@ def test_a_module_that_is_not_there_is_to_be_named_or_installed(name):
 
 
 def test_a_module_that_lacks_another_is_not_taken_for_it(tmp_path, monkeypatch):
-    """Although the other one's name begins as its own does."""
+    """Although its own name begins with the other one's."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "their_lacking.py").write_text("import their_lacking_part\n")
-    reason, remedy = refused("their_lacking")
-    assert reason.endswith("No module named 'their_lacking_part' (their_lacking.py, line 1)")
-    assert remedy == "Install what has the module 'their_lacking_part'."
+    (tmp_path / "their_lacking_part.py").write_text("import their_lacking\n")
+    reason, remedy = refused("their_lacking_part")
+    assert reason.endswith("No module named 'their_lacking' (their_lacking_part.py, line 1)")
+    assert remedy == "Install what has the module 'their_lacking'."
 
 
 def test_an_entry_point_that_is_no_module(installed, tmp_path):
