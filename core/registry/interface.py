@@ -6,7 +6,6 @@ import inspect
 from typing import Any
 
 from ..contracts.data import Plugin
-from ..contracts.renamed import renamed
 from .collecting import base_of
 
 _CONTRACTS = Plugin.__module__.rpartition(".")[0]
@@ -43,6 +42,4 @@ def contract_of(kind: str) -> list[type]:
 
 
 def _is_method(value: Any) -> bool:
-    if isinstance(value, renamed):
-        return False
     return inspect.isfunction(value) or isinstance(value, classmethod | staticmethod | property)

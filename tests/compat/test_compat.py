@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fusion
-from fusion import API_VERSION, Patient
+from fusion import Patient
 from fusion.core.registry.registry import HOOKS, Registry
 
 V1 = Path(__file__).parent / "v1"
@@ -101,98 +101,6 @@ def test_remedies_of_the_first_version_are_asked():
     assert registry.remedy("v1_plainer")().prescribe(patient).strategy == "concat"
 
 
-@pytest.mark.parametrize("said", ["", "api_version = 1", f"api_version = {API_VERSION}"])
-def test_what_says_no_version_or_a_known_one_is_loaded(said, tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(f"{said}\n" + (V1 / "strategy.py").read_text())
-    assert Registry([str(file)]).strategy("v1_weighted")
-
-
-# -- a hook and a method that gain an argument -------------------------------------------
-
-BOTH = """
-from fusion import Strategy, hookimpl
-
-class {cls}(Strategy):
-    name = "{cls}".lower()
-
-@hookimpl
-def fusion_strategies({argument}):
-    {cls}.told = {told}
-    return [{cls}]
-"""
-
-
-def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
-    """An old plugin is called without it, and a new one with it."""
-    from fusion.core.contracts import hooks
-    from fusion.core.registry import registry
-
-    @hooks.hookspec
-    def fusion_strategies(modalities):
-        """As it will be."""
-
-    monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
-    monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel", "video"))
-    files = []
-    for cls, argument, told in [("Old", "", "None"), ("New", "modalities", "modalities")]:
-        files.append(tmp_path / f"{cls.lower()}.py")
-        files[-1].write_text(BOTH.format(cls=cls, argument=argument, told=told))
-    found = Registry([str(file) for file in files], strict=True)
-    assert found.strategy("old").told is None
-    assert found.strategy("new").told == ("mel", "video")
-    assert found.strategy("gated")  # the built-in ones are as old
-
-
-def test_an_argument_of_a_hook_is_to_go(tmp_path, monkeypatch):
-    """A plugin that names it works, and is told of; one that does not is as it was."""
-    from fusion.core.contracts import hooks
-    from fusion.core.registry import registry
-
-    gone = DeprecationWarning("the argument modalities of fusion_strategies goes in version 3")
-
-    @hooks.hookspec(warn_on_impl_args={"modalities": gone})
-    def fusion_strategies(modalities):
-        """As it was."""
-
-    monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
-    monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel",))
-    files = []
-    for cls, argument in [("New", ""), ("Old", "modalities")]:
-        files.append(str(tmp_path / f"{cls.lower()}.py"))
-        told = argument or "None"
-        Path(files[-1]).write_text(BOTH.format(cls=cls, argument=argument, told=told))
-    found = Registry(files, strict=True)
-    assert found.strategy("new").told is None
-    assert found.strategy("old").told == ("mel",)
-    assert [str(d) for d in found.deprecations] == [
-        f"plugin 'old' ({files[1]}) should be updated: {gone}."
-    ]
-
-
-def test_a_method_gains_an_argument():
-    from fusion.core.registry.compat import call
-
-    class Old:
-        def epoch(self, event):
-            return event
-
-    class New:
-        def epoch(self, event, seconds=0.0):
-            return event, seconds
-
-    class Any:
-        def epoch(self, event, **more):
-            return event, more
-
-    def asked(tracker):
-        return call(tracker.epoch, 1, seconds=2.5, memory=3)
-
-    assert asked(Old()) == 1
-    assert asked(New()) == (1, 2.5)
-    assert asked(Any()) == (1, {"seconds": 2.5, "memory": 3})
-
-
 # -- new names -----------------------------------------------------------------------------
 
 OLD = """
@@ -242,22 +150,3 @@ def test_the_command_line_shows_it_in_a_line(old, capsys):
         assert run_cli(["plugins", "show", "old", "-p", old]) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: plugin 'old'") and line.endswith("version 2 of the contract.")
-
-
-def test_a_hook_gets_a_new_name(tmp_path, monkeypatch):
-    from fusion.core.contracts import hooks
-
-    @hooks.renamed_hook("fusion_strategies", gone_in=3)
-    def fusion_joiners():
-        """As it was called."""
-
-    monkeypatch.setattr(hooks, "fusion_joiners", fusion_joiners, raising=False)
-    file = tmp_path / "mine.py"
-    text = (V1 / "strategy.py").read_text()
-    file.write_text(text.replace("def fusion_strategies", "def fusion_joiners"))
-    registry = Registry([str(file)])
-    assert registry.strategy("v1_weighted")
-    assert [str(d) for d in registry.deprecations] == [
-        f"plugin 'mine' ({file}) should be updated: the hook fusion_joiners is now "
-        "called fusion_strategies, and fusion_joiners goes in version 3 of the contract."
-    ]

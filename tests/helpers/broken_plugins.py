@@ -4,6 +4,8 @@
 plugin has every kind that a run calls; it loads, and breaks in the way that it is asked for.
 """
 
+from fusion.core.registry.registry import Registry
+
 HEAD = """\
 import torch
 from fusion import Balancer, Branch, Extractor, Strategy, hookimpl
@@ -394,3 +396,15 @@ def fusion_trackers():
 def running(way):
     """The text of a plugin that breaks in a way of `RUNNING`; ``"none"`` is none of them."""
     return RUNNING.replace('"..."', repr(way), 1)
+
+
+def broken_registry(way, folder):
+    """A registry with the plugin ``mine.py``, written to `folder`, that breaks in a way."""
+    file = folder / "mine.py"
+    file.write_text(running(way))
+    return Registry([str(file)])
+
+
+def said(error, folder):
+    """The whole message, without the folder of the test."""
+    return str(error).replace(f"{folder}/", "")

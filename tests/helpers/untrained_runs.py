@@ -16,7 +16,7 @@ from fusion.core.runs.run import WEIGHTS, Run
 from fusion.core.runs.trainings import CONTROL, all_trainings, spec_of
 from fusion.core.toolkit.weights import save_weights
 from fusion.core.training.model import build_model
-from fusion.core.workflows.experiment import conclude, prepare_run
+from fusion.core.workflows.experiment import conclude, prepare_run, train_run
 
 PLUGIN = """
 import numpy as np
@@ -117,6 +117,15 @@ def finished_run(folder, path, config=None):
     """:func:`untrained_run` with its choice and its test results."""
     run = untrained_run(folder, path, config)
     conclude(run, 0, seconds=1.0)
+    return run
+
+
+def trained_run(path, config):
+    """A run of `config` whose trainings were carried out, in this process, all but the control."""
+    registry = Registry(config.plugins)
+    with Run.create(path, registry) as run:
+        prepare_run(run, make_plan(config, registry), jobs=1)
+    train_run(run, jobs=0)
     return run
 
 

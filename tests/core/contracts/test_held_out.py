@@ -1,7 +1,5 @@
 """Parameters that are fitted to held-out clips, and never trained."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy.optimize import minimize
-from small_runs import SMALL
 from torch.nn.functional import cross_entropy
+from untrained_runs import config_of, trained_run, write_corpus
 
 from fusion import Strategy
-from fusion.core.cli import run_cli
 from fusion.core.contracts.held_out import RIDGE, fit_held_out
+from fusion.core.runs.bundle import write_bundle
+from fusion.core.runs.outcome.selection import FoldSelection, Selection
 from fusion.core.testing.checks.problem import small_trainer
 from fusion.core.training.inference import predict
 
@@ -233,13 +232,20 @@ def fusion_strategies():
 
 def test_a_plugins_held_out_parameters_go_through_a_run(tmp_path):
     """From training to the bundle: the file handed out holds what validation fitted."""
-    plugin, run = tmp_path / "mine.py", tmp_path / "run"
+    write_corpus(tmp_path)
+    plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN)
-    options = ["--data", "demo", "--set", "demo.speakers=6", "--set", "demo.clips=2",
-               "--cache", str(tmp_path / "cache"), "--out", str(run), "--epochs", "2",
-               "--quiet", *SMALL]  # fmt: skip
-    assert run_cli(["run", "-p", str(plugin), "--strategy", "trusting", *options]) == 0
-    trust = load_file(run / "fold0/fused/model.safetensors")["strategy.trust"]
+    config = config_of(
+        tmp_path,
+        {"train": {"start": "baselines"}},
+        strategy="trusting",
+        plugins=(str(tmp_path / "numbers_plugin.py"), str(plugin)),
+    )
+    run = trained_run(tmp_path / "run", config)
+    trust = load_file(run.path / "fold0/fused/model.safetensors")["strategy.trust"]
     assert trust.shape == (2,) and bool(trust.isfinite().all()) and bool((trust != 0).all())
-    summary = json.loads((run / "fold0/fused/training.json").read_text())
-    assert summary["start"]["epoch"] == 0
+    assert run.summary("fold0/fused")["start"]["epoch"] == 0
+    write_bundle(run, Selection((FoldSelection({}, {}, chosen="fused"),), best_single="first"))
+    assert torch.equal(
+        load_file(run.path / "model.safetensors")["fold0/fused/strategy.trust"], trust
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken_plugins import BROKEN, a_sum, running
+from broken_plugins import BROKEN, a_sum, broken_registry, running, said
 from places import TESTS
 
 from fusion.core.cli import run_cli
@@ -14,34 +14,10 @@ from fusion.core.contracts.errors import CorpusError, PluginError, UnknownNameEr
 from fusion.core.data.corpora import Source, load_dataset
 from fusion.core.data.extraction import Extraction, make_extractor
 from fusion.core.registry.registry import Registry
-from fusion.core.testing.checks.problem import SmallBranch, SmallMaps, small_trainer
-from fusion.core.training.model import FusionModel, check_model
 from fusion.core.workflows.experiment import Observer, _Trackers
 
 V1 = TESTS / "compat" / "v1"
 HEALTHY = a_sum(name="their_healthy")
-
-
-def install(folder, name, text):
-    """A distribution as pip would leave it: a module, its metadata, its entry point."""
-    (folder / f"broken_{name}.py").write_text(text)
-    info = folder / f"broken_{name}-2.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: fusion-{name}\nVersion: 2.1\n")
-    (info / "entry_points.txt").write_text(f"[fusion]\n{name} = broken_{name}\n")
-
-
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """Put plugins where Python finds installed ones."""
-
-    def put(texts):
-        for name, text in texts.items():
-            install(tmp_path, name, text)
-            monkeypatch.delitem(__import__("sys").modules, f"broken_{name}", raising=False)
-
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return put
 
 
 def hint(remedy, name):
@@ -152,45 +128,6 @@ def test_two_of_one_name_in_a_plugin(installed):
     assert registry.strategy("their_sum")
 
 
-def test_an_entry_point_that_is_no_module(installed, tmp_path):
-    installed({"colon": HEALTHY})
-    points = tmp_path / "broken_colon-2.1.dist-info" / "entry_points.txt"
-    points.write_text("[fusion]\ncolon = broken_colon:Sum\n")
-    (problem,) = Registry().problems
-    assert str(problem) == (
-        "plugin 'colon' (fusion-colon 2.1) was skipped: its entry point names a type, which is no "
-        "module."
-    )
-    assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or go")
-
-
-def test_a_broken_module_that_was_removed_from_the_path(installed, tmp_path):
-    installed({"gone": HEALTHY})
-    (tmp_path / "broken_gone.py").unlink()
-    (problem,) = Registry().problems
-    assert problem.reason == (
-        "its import failed: ModuleNotFoundError: No module named 'broken_gone'"
-    )
-    assert problem.remedy.startswith("Install its distribution again.")
-
-
-def test_a_hook_that_a_later_version_may_have_can_be_optional(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        HEALTHY + "\n@hookimpl(optionalhook=True)\ndef fusion_losses():\n    return 1 / 0\n"
-    )
-    assert Registry([str(file)], strict=True).strategy("their_healthy")
-
-
-def test_what_pluggy_alone_refuses_is_said_in_its_words(installed):
-    installed({"wraps": a_sum().replace("@hookimpl", "@hookimpl(wrapper=True)")})
-    (problem,) = Registry().problems
-    assert str(problem) == (
-        "plugin 'wraps' (fusion-wraps 2.1) was skipped: pluggy refuses it: Declared as "
-        "wrapper=True or hookwrapper=True but function is not a generator function."
-    )
-
-
 def test_nothing_is_left_of_a_plugin_that_was_refused(installed):
     """Not in the manager either, where the next one would meet it."""
     installed({name: text for name, (text, _, _) in BROKEN.items()} | {"healthy": HEALTHY})
@@ -211,148 +148,6 @@ def test_a_name_that_a_broken_plugin_would_have_says_why_it_is_not_there(install
 # -- a run: what is returned ---------------------------------------------------------------
 
 
-@pytest.fixture
-def plugin(tmp_path):
-    """A registry with the plugin that breaks in a way."""
-
-    def made(way):
-        file = tmp_path / "mine.py"
-        file.write_text(running(way))
-        return Registry([str(file)])
-
-    yield made
-
-
-def said(error, tmp_path):
-    """The whole message, without the folder of this test."""
-    return str(error).replace(f"{tmp_path}/", "")
-
-
-OF_THEIR_ODD = "The balancer 'their_odd' of plugin 'mine' (mine.py) returned "
-RETURNED = {
-    "inputs": (
-        "None from inputs, where a dict of tensors by modality is expected.",
-        "Is there a `return` at the end of Odd.inputs?",
-    ),
-    "parameter_groups": (
-        "None from parameter_groups, where a list of ParameterGroup is expected.",
-        "Is there a `return` at the end of Odd.parameter_groups?",
-    ),
-    "state_dict": (
-        "None from state_dict, where a dict is expected.",
-        "Is there a `return` at the end of Odd.state_dict?",
-    ),
-    "present": (
-        "a tensor of shape (8, 2) from present, where a bool tensor of shape (8, 2) = (clips, "
-        "modalities) is expected.",
-        "Look at Odd.present.",
-    ),
-    "representations": (
-        "a tensor of shape (7, 6) for 'voice' from representations, where a tensor of shape "
-        "(8, 6) is expected.",
-        "Look at Odd.representations.",
-    ),
-    "modalities": (
-        "a dict of the modalities c from representations, where one of voice, face is expected.",
-        "Look at Odd.representations.",
-    ),
-    "logits": (
-        "a tensor of shape () from logits, where a tensor of shape (8, 3) = (clips, classes) is "
-        "expected.",
-        "Look at Odd.logits.",
-    ),
-    "losses": (
-        "0.5 for the loss 'their_odd.x' from losses, where a scalar tensor is expected.",
-        "Look at Odd.losses.",
-    ),
-    "passes": (
-        "a list of 1 from passes, where a list of Pass is expected.",
-        "Look at Odd.passes.",
-    ),
-    "clips": (
-        "a ndarray from clips, where a Clips is expected.",
-        "Look at Odd.clips.",
-    ),
-    "stage": (
-        "'warm-up' from stage, where a Stage is expected.",
-        "Look at Odd.stage.",
-    ),
-    "metrics": (
-        "a tensor of shape () for 'their_odd.x' from metrics, where a number (float(...)) is "
-        "expected.",
-        "Look at Odd.metrics.",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("way", RETURNED)
-def test_a_balancers_hook_that_returns_what_it_should_not(way, plugin, tmp_path):
-    balancer = plugin(way).balancer("their_odd")()
-    with pytest.raises(PluginError) as caught:
-        small_trainer([balancer], checkpoint=tmp_path / "checkpoint.pt").fit()
-    message, remedy = RETURNED[way]
-    assert said(caught.value, tmp_path) == f"{OF_THEIR_ODD}{message}\n  hint: {remedy}"
-
-
-def test_a_balancer_that_does_nothing_wrong_trains(plugin, tmp_path):
-    balancer = plugin("none").balancer("their_odd")()
-    assert small_trainer([balancer], checkpoint=tmp_path / "c.pt").fit().epoch > 0
-
-
-def test_scores_of_a_wrong_shape_in_training(plugin, tmp_path):
-    strategy = plugin("scores").strategy("their_sum")
-    with pytest.raises(PluginError) as caught:
-        small_trainer(strategy=strategy).fit()
-    assert said(caught.value, tmp_path) == (
-        "The strategy 'their_sum' of plugin 'mine' (mine.py) returned a tensor of shape (8, 2) "
-        "from forward, where a tensor of shape (8, 3) = (clips, classes) is expected.\n"
-        "  hint: Look at Sum.forward."
-    )
-
-
-def test_weights_of_a_wrong_shape_before_training(plugin, tmp_path):
-    strategy = plugin("weights").strategy("their_sum")({"a": 6}, 3)
-    with pytest.raises(PluginError) as caught:
-        check_model(FusionModel({"a": SmallBranch((4,))}, strategy, 3))
-    assert said(caught.value, tmp_path) == (
-        "The strategy 'their_sum' of plugin 'mine' (mine.py) returned a tensor of shape (2, 5) "
-        "from modality_weights, where a tensor of shape (2, 1) = (clips, modalities) is "
-        "expected.\n  hint: Look at Sum.modality_weights."
-    )
-
-
-@pytest.mark.parametrize(
-    ("way", "message"),
-    [
-        (
-            "embedding",
-            "a tensor of shape (2, 7) for 'a' from pool, where a tensor of shape (2, 8) = (clips, "
-            "dim) is expected.\n  hint: Look at Flat.pool.",
-        ),
-        (
-            "maps",
-            "a tensor of shape (2, 4) for 'a' from maps, where a map of shape (2, 5, *grid) = "
-            "(clips, map_channels, *grid) is expected.\n  hint: Look at Flat.maps.",
-        ),
-    ],
-)
-def test_embedding_and_map_of_a_wrong_shape(way, message, plugin, tmp_path):
-    branch = plugin(way).branch("flat")((4,))
-    branch.map_channels += way == "maps"
-    model = FusionModel({"a": branch}, SmallMaps({"a": branch.map_channels}, 3), 3)
-    with pytest.raises(PluginError) as caught:
-        check_model(model)
-    start = "The branch 'flat' of plugin 'mine' (mine.py) returned "
-    assert said(caught.value, tmp_path) == start + message
-
-
-def test_an_embedding_of_a_wrong_shape_without_maps(plugin, tmp_path):
-    branch = plugin("embedding").branch("flat")((4,))
-    strategy = plugin("embedding").strategy("their_sum")({"a": 8}, 3)
-    with pytest.raises(PluginError, match=r"shape \(2, 7\) for 'a' from forward"):
-        check_model(FusionModel({"a": branch}, strategy, 3))
-
-
 EXTRACTED = {
     "array": (
         "Extractor 'pitch' of plugin 'mine' (mine.py) declares arrays of shape (3,) and returned "
@@ -366,8 +161,8 @@ EXTRACTED = {
 
 
 @pytest.mark.parametrize("way", EXTRACTED)
-def test_an_extractor_that_returns_what_it_did_not_declare(way, plugin, tmp_path):
-    extractor = make_extractor(plugin(way).extractor("pitch"), {})
+def test_an_extractor_that_returns_what_it_did_not_declare(way, tmp_path):
+    extractor = make_extractor(broken_registry(way, tmp_path).extractor("pitch"), {})
     with pytest.raises(PluginError) as caught:
         Extraction.of(extractor).compute(Recording(Path("a.wav")))
     assert said(caught.value, tmp_path) == EXTRACTED[way]
@@ -397,15 +192,15 @@ READ = {
 
 
 @pytest.mark.parametrize("way", READ)
-def test_a_corpus_that_can_not_be_read(way, plugin, tmp_path):
-    corpora = plugin(way).corpora()
+def test_a_corpus_that_can_not_be_read(way, tmp_path):
+    corpora = broken_registry(way, tmp_path).corpora()
     with pytest.raises(PluginError) as caught:
         load_dataset([Source("own", None)], corpora)
     assert re.sub(r"line \d+", "line LINE", said(caught.value, tmp_path)) == READ[way]
 
 
-def test_a_corpus_that_fails_to_look_at_a_path(plugin, tmp_path):
-    corpora = plugin("detect raises").corpora()
+def test_a_corpus_that_fails_to_look_at_a_path(tmp_path):
+    corpora = broken_registry("detect raises", tmp_path).corpora()
     corpora["own"].needs_path = True
     with pytest.raises(PluginError) as caught:
         load_dataset([Source(None, tmp_path)], corpora)
@@ -523,11 +318,11 @@ def test_an_exception_in_an_extractor_in_other_processes(cli):
     )
 
 
-def test_a_tracker_that_fails_is_left_out(plugin, tmp_path):
+def test_a_tracker_that_fails_is_left_out(tmp_path):
     told = []
     observer = Observer()
     observer.warned = told.append
-    trackers = _Trackers([plugin("none").tracker("lines")()], observer)
+    trackers = _Trackers([broken_registry("none", tmp_path).tracker("lines")()], observer)
     trackers.call("epoch", {"epoch": 1})
     trackers.call("epoch", {"epoch": 2})
     trackers.close()

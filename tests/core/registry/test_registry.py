@@ -1,9 +1,9 @@
-import textwrap
+"""What a registry finds, blocks, skips and refuses, by kind and name."""
 
 import pytest
 
 from fusion.core.contracts.errors import PluginError, UnknownNameError
-from fusion.core.registry.registry import Registry, file_of, load_file
+from fusion.core.registry.registry import Registry
 
 GOOD = """
 import torch
@@ -24,16 +24,6 @@ class Sum(Strategy):
 def fusion_strategies():
     return [Sum]
 """
-
-
-@pytest.fixture
-def plugin(tmp_path):
-    def write(text, name="mine.py"):
-        path = tmp_path / name
-        path.write_text(textwrap.dedent(text))
-        return str(path)
-
-    return write
 
 
 def test_built_ins_come_by_the_entry_points_and_are_whole():
@@ -59,22 +49,6 @@ def test_defaults_are_what_the_plugins_say():
 def test_a_file_adds_a_plugin(plugin):
     registry = Registry([plugin(GOOD.format(name="my_sum"))])
     assert registry.strategy("my_sum").__doc__ == "Adds the embeddings."
-
-
-def test_two_files_of_one_name_live_side_by_side(plugin, tmp_path):
-    (tmp_path / "other").mkdir()
-    first = plugin(GOOD.format(name="one"))
-    second = plugin(GOOD.format(name="two"), "other/mine.py")
-    registry = Registry([first, second])
-    assert registry.strategy("one") is not registry.strategy("two")
-
-
-def test_a_files_module_has_one_name_in_every_process(plugin):
-    path = plugin(GOOD.format(name="x"))
-    module = load_file(path)
-    assert load_file(path) is module
-    assert file_of(module.__name__) == path
-    assert file_of("json") is None
 
 
 def test_blocking_by_name():

@@ -1,17 +1,13 @@
 """Trainings that start from, or read, the modalities trained alone."""
 
-import csv
 import json
 from itertools import product
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from safetensors.torch import load_file
-from small_runs import SMALL
+from untrained_runs import CLASSES, config_of, trained_run, write_corpus
 
-from fusion.core.cli import run_cli
 from fusion.core.testing.checks.problem import (
     SmallStrategy,
     small_baselines,
@@ -128,39 +124,25 @@ def fusion_balancers():
 '''
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """Six speakers say two classes, two clips each: tones. A table, and a folder for features."""
-    folder = tmp_path_factory.mktemp("tones")
-    rng = np.random.default_rng(0)
-    rows = [("path", "label", "speaker")]
-    for speaker, (label, pitch), take in product(range(6), PITCHES.items(), range(2)):
-        t = np.arange(4800) / 16000
-        tone = np.sin(2 * np.pi * (pitch + 9 * speaker) * t) + 0.1 * rng.normal(size=len(t))
-        rows.append((f"s{speaker}-{label}-{take}.wav", label, f"s{speaker}"))
-        soundfile.write(folder / rows[-1][0], 0.5 * tone, 16000)
-    with (folder / "clips.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder
-
-
-PITCHES = {"happy": 400, "sad": 200}
-
-
-def test_a_whole_run_trains_the_baselines_first(tmp_path, tiny):
+@pytest.mark.parametrize("start", ["scratch", "baselines"])
+def test_a_run_trains_the_baselines_first(tmp_path, start):
     """What the fused training reads of them, it could read only when they were done."""
+    clips = product(range(6), CLASSES, range(2))
+    write_corpus(tmp_path, **{f"s{s}_{c}_{t}": f"{t} {CLASSES.index(c)} | {t} 0 {s}"
+                              for s, c, t in clips})  # fmt: skip
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN)
-    chosen = ["--strategy", "starter", "--balance", "reader"]
-    run = tmp_path / "run"
-    where = ["--data", str(tiny / "clips.csv"), "--cache", str(tiny / "cache"), "--out", str(run)]
-    options = ["--epochs", "2", "--quiet", *SMALL]
-    assert run_cli(["run", "-p", str(plugin), *chosen, *where, *options]) == 0
-    uars = {}
-    for m in ("mel", "persistence"):
-        summary = run / "fold0" / m / "training.json"
-        uars[m] = json.loads(summary.read_text())["best_uar"]
-    found = load_file(run / "fold0/fused/model.safetensors")["strategy.uars"]
+    config = config_of(
+        tmp_path,
+        {"train": {"start": start, "epochs": 4, "lr": 0.05}},
+        strategy="starter",
+        balancers=("reader",),
+        plugins=(str(tmp_path / "numbers_plugin.py"), str(plugin)),
+    )
+    run = trained_run(tmp_path / "run", config)
+    uars = {m: run.summary(f"fold0/{m}")["best_uar"] for m in ("first", "second")}
+    assert uars["first"] > uars["second"]  # the class shows in one of them alone
+    found = load_file(run.path / "fold0/fused/model.safetensors")["strategy.uars"]
     assert found.tolist() == pytest.approx(list(uars.values()))
-    last = json.loads((run / "fold0/fused/epochs.jsonl").read_text().splitlines()[-1])
+    last = json.loads((run.path / "fold0/fused/epochs.jsonl").read_text().splitlines()[-1])
     assert {m: last[f"reader.{m}"] for m in uars} == pytest.approx(uars)

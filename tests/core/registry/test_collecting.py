@@ -1,0 +1,290 @@
+"""What a plugin module registers: its hooks, whatever their age, and the classes they return."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pluggy
+import pytest
+from broken_plugins import a_sum
+from places import TESTS
+
+from fusion import Balancer, Branch, Extractor, Strategy, hookimpl
+from fusion.core.contracts import hooks
+from fusion.core.registry import collecting, registry
+from fusion.core.registry.problems import BrokenPluginError
+from fusion.core.registry.registry import Registry
+
+V1 = TESTS / "compat" / "v1"
+
+
+class Sum(Strategy):
+    """Adds."""
+
+    name = "their_sum"
+
+
+class Other(Sum):
+    """Adds as well."""
+
+    name = "their_other"
+
+
+class Odd(Balancer):
+    """Does nothing."""
+
+    name = "their_odd"
+
+
+@pytest.fixture
+def manager():
+    made = pluggy.PluginManager(hooks.PROJECT)
+    made.add_hookspecs(hooks)
+    return made
+
+
+def module_of(name="mine", **functions):
+    """A module whose hooks are these functions."""
+    module = ModuleType(name)
+    for hook, function in functions.items():
+        setattr(module, hook, hookimpl(function))
+    return module
+
+
+def collected(module, manager):
+    """What its hooks warn of, and the kinds and classes that they return."""
+    uses = collecting.register(module, module.__name__, manager)
+    return uses, list(collecting.classes_of(module, manager, {}))
+
+
+# -- names -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a", "mel", "mel_2", "x__"])
+def test_names_that_may_be(name):
+    assert collecting.well_formed(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Mel", "2mel", "_mel", "me-l", "me.l", "mel ", "mel\n", "mél"]
+)
+def test_names_that_may_not_be(name):
+    assert not collecting.well_formed(name)
+
+
+def test_an_ensemble_is_a_row_and_may_be_a_strategy():
+    assert "ensemble" not in collecting.reserved("strategy")
+    assert "ensemble" in collecting.reserved("extractor")
+    assert {"fused", "train"} <= collecting.reserved("strategy")
+    assert "ensemble" in collecting.RESERVED  # asking has changed nothing
+
+
+@pytest.mark.parametrize("name", ["keys", "values", "training", "forward"])
+def test_what_torch_calls_something_in_a_dict_of_modules_no_extractor_may_be_called(name, manager):
+    assert collecting.is_module_attribute(name)
+    cls = type("Mine", (Extractor,), {"name": name})
+    with pytest.raises(BrokenPluginError, match=f"can't be called '{name}': '{name}' is reserved"):
+        collected(module_of(fusion_extractors=lambda: [cls]), manager)
+    theirs = type("Mine", (Balancer,), {"name": name})
+    assert collected(module_of("other", fusion_balancers=lambda: [theirs]), manager)[1]
+
+
+def test_a_modality_may_be_called_as_usual():
+    assert not collecting.is_module_attribute("mel")
+
+
+def test_kinds_hooks_and_contracts():
+    for kind, hook in collecting.HOOKS.items():
+        assert collecting.kind_of_hook(hook) == kind
+        assert collecting.base_of(kind).__name__ == kind.capitalize()
+    assert collecting.kind_of_hook("fusion_losses") is None
+
+
+# -- hooks -----------------------------------------------------------------------------
+
+
+def test_every_class_comes_with_its_kind_in_the_order_of_the_lists(manager):
+    module = module_of(
+        fusion_strategies=lambda: (cls for cls in (Sum, Other)),  # any iterable
+        fusion_balancers=lambda: (Odd,),
+    )
+    uses, found = collected(module, manager)
+    assert uses == []
+    assert [pair for pair in found if pair[0] == "strategy"] == [
+        ("strategy", Sum),
+        ("strategy", Other),
+    ]
+    assert ("balancer", Odd) in found and len(found) == 3
+
+
+def test_an_empty_list_is_no_fault(manager):
+    assert collected(module_of(fusion_strategies=lambda: []), manager) == ([], [])
+
+
+def test_a_module_is_asked_alone(manager):
+    """What another one does, or fails to do, is none of its business."""
+
+    def fails():
+        raise AssertionError("asked")
+
+    collecting.register(module_of("broken", fusion_strategies=fails), "broken", manager)
+    assert collected(module_of(fusion_strategies=lambda: [Sum]), manager) == (
+        [],
+        [("strategy", Sum)],
+    )
+
+
+def test_a_hook_gets_what_it_names_of_what_there_is(monkeypatch):
+    @hooks.hookspec
+    def fusion_strategies(modalities, corpora):
+        """As it might be."""
+
+    monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
+    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager.add_hookspecs(hooks)
+    seen = []
+    module = module_of(fusion_strategies=lambda modalities: seen.append(modalities) or [Sum])
+    collecting.register(module, "mine", manager)
+    available = {"modalities": ("mel",), "corpora": ()}
+    assert list(collecting.classes_of(module, manager, available)) == [("strategy", Sum)]
+    assert seen == [("mel",)]
+
+
+REFUSED = {
+    "exit": (
+        lambda: exit("no licence"),
+        "its hook fusion_strategies raised SystemExit: no licence",
+    ),
+    "class": (lambda: Sum, "returned the class Sum, and has to return a list of Strategy classes."),
+    "nothing": (lambda: None, "returned None, and has to return a list of Strategy classes."),
+    "other kind": (lambda: [Sum, Odd], "returned the class Odd, which is no Strategy class."),
+    "text": (lambda: "Sum", "returned 'S', which is no Strategy class."),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_hook_that_fails_is_named(case, manager):
+    function, reason = REFUSED[case]
+    with pytest.raises(BrokenPluginError) as caught:
+        collected(module_of(fusion_strategies=function), manager)
+    assert reason in caught.value.message
+    assert caught.value.hook == "fusion_strategies"
+
+
+def test_a_class_of_another_kind_is_sent_to_its_hook(manager):
+    with pytest.raises(BrokenPluginError) as caught:
+        collected(module_of(fusion_strategies=lambda: [Odd]), manager)
+    assert caught.value.hint == "A balancer is registered by fusion_balancers."
+
+
+def test_a_class_that_can_not_be_used_is_named_with_its_hook(manager):
+    class Flat(Branch):
+        name = "flat"
+
+        def __init__(self, shape, size: int = 8):
+            super().__init__(shape, size)
+
+    with pytest.raises(BrokenPluginError) as caught:
+        collected(module_of(fusion_branches=lambda: [Flat]), manager)
+    assert caught.value.message == (
+        "its class Flat (of fusion_branches) has no parameter 'dim', which fusion gives to every "
+        "branch."
+    )
+    assert caught.value.hook == "fusion_branches"
+
+
+def test_a_module_without_hooks_is_refused(manager):
+    with pytest.raises(BrokenPluginError, match="it has no function marked @hookimpl"):
+        collecting.register(ModuleType("mine"), "mine", manager)
+
+
+def test_a_hook_that_a_later_version_may_have_can_be_optional(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        a_sum(name="their_healthy")
+        + "\n@hookimpl(optionalhook=True)\ndef fusion_losses():\n    return 1 / 0\n"
+    )
+    assert Registry([str(file)], strict=True).strategy("their_healthy")
+
+
+def test_what_pluggy_alone_refuses_is_said_in_its_words(installed):
+    installed({"wraps": a_sum().replace("@hookimpl", "@hookimpl(wrapper=True)")})
+    (problem,) = Registry().problems
+    assert str(problem) == (
+        "plugin 'wraps' (fusion-wraps 2.1) was skipped: pluggy refuses it: Declared as "
+        "wrapper=True or hookwrapper=True but function is not a generator function."
+    )
+
+
+# -- hooks of other times ----------------------------------------------------------------
+
+
+BOTH = """
+from fusion import Strategy, hookimpl
+
+class {cls}(Strategy):
+    name = "{cls}".lower()
+
+@hookimpl
+def fusion_strategies({argument}):
+    {cls}.told = {told}
+    return [{cls}]
+"""
+
+
+def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
+    """An old plugin is called without it, and a new one with it."""
+
+    @hooks.hookspec
+    def fusion_strategies(modalities):
+        """As it will be."""
+
+    monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
+    monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel", "video"))
+    files = []
+    for cls, argument, told in [("Old", "", "None"), ("New", "modalities", "modalities")]:
+        files.append(tmp_path / f"{cls.lower()}.py")
+        files[-1].write_text(BOTH.format(cls=cls, argument=argument, told=told))
+    found = Registry([str(file) for file in files], strict=True)
+    assert found.strategy("old").told is None
+    assert found.strategy("new").told == ("mel", "video")
+    assert found.strategy("gated")  # the built-in ones are as old
+
+
+def test_an_argument_of_a_hook_is_to_go(tmp_path, monkeypatch):
+    """A plugin that names it works, and is told of; one that does not is as it was."""
+    gone = DeprecationWarning("the argument modalities of fusion_strategies goes in version 3")
+
+    @hooks.hookspec(warn_on_impl_args={"modalities": gone})
+    def fusion_strategies(modalities):
+        """As it was."""
+
+    monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
+    monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel",))
+    files = []
+    for cls, argument in [("New", ""), ("Old", "modalities")]:
+        files.append(str(tmp_path / f"{cls.lower()}.py"))
+        told = argument or "None"
+        Path(files[-1]).write_text(BOTH.format(cls=cls, argument=argument, told=told))
+    found = Registry(files, strict=True)
+    assert found.strategy("new").told is None
+    assert found.strategy("old").told == ("mel",)
+    assert [str(d) for d in found.deprecations] == [
+        f"plugin 'old' ({files[1]}) should be updated: {gone}."
+    ]
+
+
+def test_a_hook_gets_a_new_name(tmp_path, monkeypatch):
+    @hooks.renamed_hook("fusion_strategies", gone_in=3)
+    def fusion_joiners():
+        """As it was called."""
+
+    monkeypatch.setattr(hooks, "fusion_joiners", fusion_joiners, raising=False)
+    file = tmp_path / "mine.py"
+    text = (V1 / "strategy.py").read_text()
+    file.write_text(text.replace("def fusion_strategies", "def fusion_joiners"))
+    registry = Registry([str(file)])
+    assert registry.strategy("v1_weighted")
+    assert [str(d) for d in registry.deprecations] == [
+        f"plugin 'mine' ({file}) should be updated: the hook fusion_joiners is now "
+        "called fusion_strategies, and fusion_joiners goes in version 3 of the contract."
+    ]
