@@ -1,4 +1,4 @@
-"""Made-up runs and their reports, each written once for all tests that only read them."""
+"""Made-up runs, each written once for all tests that only read it."""
 
 import shutil
 from functools import cache
@@ -6,7 +6,6 @@ from functools import cache
 import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from report_pages import report_of
 from report_runs import write_run
 
 from fusion.core.analysis.report.page import environment
@@ -23,20 +22,9 @@ def made(tmp_path_factory):
     return written
 
 
-@pytest.fixture(scope="session")
-def reported(made):
-    """Function from what :func:`made` takes to the report, in its run. Not to be changed."""
-
-    @cache
-    def written(*given):
-        return report_of(made(*given))
-
-    return written
-
-
 @pytest.fixture
 def run(made, tmp_path):
-    """A run of the test's own, which has no report yet."""
+    """A run of the test's own, without a report."""
     return shutil.copytree(made(), tmp_path / "run", ignore=shutil.ignore_patterns("*.html"))
 
 

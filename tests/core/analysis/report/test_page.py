@@ -20,7 +20,9 @@ from fusion.core.analysis.report.page import (
     number,
     percent,
     seconds,
+    write_page,
 )
+from fusion.core.contracts.errors import StorageError
 
 SCRIPT = "<script>alert('x')</script>"
 
@@ -90,3 +92,15 @@ def test_numbers_as_text():
     given = (42.4, 99.4, 100, 200, 5999.4, 7500)
     shown = ["42 s", "99 s", "1 min 40 s", "3 min 20 s", "99 min 59 s", "2 h 05 min"]
     assert [seconds(v) for v in given] == shown
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "x.html"
+    assert write_page(path, "first") == path
+    assert write_page(path, "\u2192").read_bytes() == b"\xe2\x86\x92"
+    for out in (path / "y.html", tmp_path):  # below a file; a folder
+        with pytest.raises(StorageError, match="could not be written") as caught:
+            write_page(out, "lost")
+        assert f"The report {out} " in caught.value.message and "--out" in caught.value.hint
+    assert [f.name for f in tmp_path.rglob("*")] == ["new", "x.html"]
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))

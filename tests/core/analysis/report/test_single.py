@@ -1,6 +1,7 @@
 """The report of one run: whole, the same when written twice."""
 
 import json
+from functools import cache
 from html import unescape
 
 import pytest
@@ -8,6 +9,12 @@ from markupsafe import escape
 from report_pages import SECTIONS, checked, report_of
 
 from fusion.core.contracts.errors import RunError
+
+
+@pytest.fixture(scope="module")
+def reported(made):
+    """Function from what ``made`` takes to the report, in its run. Written once, to be read."""
+    return cache(lambda *given: report_of(made(*given)))
 
 
 def test_everything_is_there(made, reported):
