@@ -189,6 +189,7 @@ def test_pictures_by_the_number_of_axes():
     assert kinds(np.eye(2), axes=("frequency", "time")) == [
         ("", "image", [[1, 0], [0, 1]], "time", "frequency")
     ]
+    assert kinds(np.eye(2)) == [("", "image", [[1, 0], [0, 1]], "", "")]
     assert kinds(np.zeros((1, 1, 1, 1))) == kinds(np.array(1.0)) == []
 
 

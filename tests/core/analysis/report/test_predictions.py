@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import write_run
 
-from fusion.core.analysis.report.charts import spread
 from fusion.core.analysis.report.predictions import (
     calibration_bins,
     oracle_uar,
@@ -14,9 +12,8 @@ from fusion.core.analysis.report.predictions import (
     uar_by_speaker,
     who_is_right,
 )
-from fusion.core.analysis.report.run_data import Answers, read_run, series
+from fusion.core.analysis.report.run_data import Answers
 from fusion.core.runs.outcome.test_predictions import Said
-from fusion.core.runs.run import Run
 from fusion.core.toolkit.metrics import expected_calibration_error
 
 
@@ -99,38 +96,3 @@ def test_the_bins_hold_every_clip_and_make_the_error(clips):
     assert share.sum() == pytest.approx(1)
     error = expected_calibration_error(probabilities, targets)
     assert (share * abs(right - confidence)).sum() == pytest.approx(error)
-
-
-def test_the_mean_of_folds_that_stopped_at_different_epochs():
-    epochs, low, mean, high = spread([np.array([[1, 2.0], [2, 4.0]]), np.array([[1, 6.0]])])
-    assert epochs.tolist() == [1, 2]
-    assert (low.tolist(), mean.tolist(), high.tolist()) == ([2, 4], [4, 4], [6, 4])
-
-
-def test_an_epoch_without_the_figure_is_left_out():
-    records = [{"epoch": 1, "x": 0.5}, {"epoch": 2, "x": None}, {"epoch": 3}, {"epoch": 4, "x": 1}]
-    assert series(records, "x").tolist() == [[1, 0.5], [4, 1]]
-    assert series(records, "y").shape == (0, 2)
-
-
-def test_a_run_is_read_back(tmp_path):
-    run = read_run(Run.open(write_run(tmp_path / "run", folds=3)))
-    assert run.modalities == ["a", "b"] and run.folds == 3 and run.label == "sum"
-    assert len(run.records("fused")) == 3
-    found = run.answers
-    assert found.probabilities["a"].shape == (36, 2)
-    # Probabilities and predicted classes are in one order.
-    for model in run.models:
-        assert (found.probabilities[model].argmax(axis=1) == found.said.predicted[model]).all()
-        assert found.right(model).mean() == pytest.approx(run.results.model(model).accuracy.value)
-
-
-def test_of_a_tuned_training_the_chosen_trial_counts(tmp_path):
-    path = write_run(tmp_path / "run")
-    folder = path / "fold0" / "a"
-    (folder / "training.json").write_text('{"trial": 1, "trials": 2}')
-    (folder / "epochs.jsonl").write_text(
-        '{"trial": 0, "epoch": 1, "val_uar": 0.1}\n{"trial": 1, "epoch": 1, "val_uar": 0.2}\n'
-    )
-    run = read_run(Run.open(path))
-    assert [r["val_uar"] for r in run.records("a")[0]] == [0.2]
