@@ -6,7 +6,16 @@ from right_plugins import Picky, Plain, Present
 from suites import fails_only, own_checks
 
 from fusion.core.testing.checks.missing_modalities import MissingModalityChecks
+from fusion.core.testing.runner import run, suite_for
 from fusion.testing import StrategySuite
+
+
+@pytest.mark.parametrize(("plugin", "outcome"), [(Present, "passed"), (Plain, "skipped")])
+def test_checks_are_made_where_absence_is_accepted(plugin, outcome):
+    outcomes = {group.name: group.outcome for group in run(suite_for("strategy", plugin))}
+    checks = {check[5:].replace("_", " ") for check in own_checks(MissingModalityChecks)}
+    assert outcomes["accepts missing"] == "passed"
+    assert {outcomes[check] for check in checks - {"accepts missing"}} == {outcome}
 
 
 class DeclaresAbsence(Plain):

@@ -100,3 +100,19 @@ def test_no_path_is_recognised_as_a_faulty_corpus():
     assert Hundred.detect(Path())
     assert not cls.detect(Path())
     assert (cls.labels, cls.version) == (Hundred.labels, "7")  # the demo's folder hangs on it
+
+
+@pytest.mark.parametrize(
+    ("fault", "given", "words"),
+    [
+        (faults.shuffled, {"levels": -1}, "needs levels, seed >= 0; given -1, 0"),
+        (faults.shuffled, {"seed": -2}, "needs levels, seed >= 0; given 1, -2"),
+        (faults.shuffled, {"share": 2.0}, "faults.shuffled needs a share from 0 to 1"),
+        (faults.mislabelled, {"share": -0.1}, "faults.mislabelled needs a share from 0 to 1"),
+        (faults.duplicated, {"share": 1.1}, "faults.duplicated needs a share from 0 to 1"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(fault, given, words):
+    cls = Length if fault is faults.shuffled else Hundred
+    with pytest.raises(ValueError, match=words):
+        fault(cls, **given)
