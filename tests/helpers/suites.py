@@ -32,6 +32,23 @@ def failures(suite_class, plugin, *, only=None, **attributes):
     return found
 
 
+def fails_only(suite_class, plugin, words, meant, *others, alone=False):
+    """Assert that a plugin fails the check meant for it, in these words, and those `others`.
+
+    `alone`: only the one is made, where the plugin can't be made or run at all.
+    """
+    only = {f"test_{meant}"} if alone else None
+    found = failures(suite_class, plugin, only=only)
+    assert words in found[f"test_{meant}"]
+    assert "usual cause:" in found[f"test_{meant}"]
+    assert set(found) == {f"test_{name}" for name in (meant, *others)}, found
+
+
+def own_checks(suite_class):
+    """Names of the checks that a class of a suite adds to those of its bases."""
+    return {name for name in vars(suite_class) if name.startswith("test_")}
+
+
 def group_of(suite, name):
     """The results of one check, by the words that ``fusion plugins check`` has for it."""
     return next(group for group in run(suite) if group.name == name)

@@ -13,7 +13,6 @@ from fusion import Balancer, Branch, Strategy
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.testing.checks import assertions, devices
 from fusion.core.testing.runner import checks_of, refusal, run, suite_for
-from fusion.core.testing.suite_index import SUITES, suite_class
 from fusion.testing import StrategySuite
 
 
@@ -124,14 +123,6 @@ def test_an_error_that_no_check_expects():
 
     found = group_of(suite_for("balancer", Broken), "adapt")
     assert found.outcome == "failed"
-
-
-@pytest.mark.parametrize("kind", SUITES)
-def test_every_kind_has_a_suite_whose_checks_are_told_apart(kind):
-    suite = suite_class(kind)
-    assert suite.kind.__name__.lower() == kind
-    assert len(checks_of(suite())) > 8
-    assert all(getattr(suite, check).__doc__ for check in checks_of(suite()))
 
 
 def test_pytest_ends_checks_again_afterwards():

@@ -1,9 +1,12 @@
 """The suite for branches catches what it is for."""
 
+from typing import ClassVar
+
 import pytest
 from right_plugins import Fine
-from suites import failures
+from suites import failures, group_of
 
+from fusion.core.testing.runner import suite_for
 from fusion.testing import BranchSuite
 
 
@@ -55,6 +58,22 @@ class Loud(Fine):
     __doc__ += Fine.__doc__
 
 
+class Recorded(Fine):
+    """Right: all of its work is done on the device."""
+
+    recordable: ClassVar = True
+    __doc__ += Fine.__doc__
+
+
+class Asks(Recorded):
+    """Looks at a value that only the clips have."""
+
+    def maps(self, x):
+        return super().maps(x) * (1.0 if x.mean().item() > 0 else 0.5)
+
+    __doc__ += Fine.__doc__
+
+
 class Choosy(Fine):
     """Takes video."""
 
@@ -73,11 +92,20 @@ class Choosy(Fine):
         (Forgetful, "attributes", "`map_channels` is None"),
         (Fixed, "dim_is_a_parameter", "it has no parameter `dim`"),
         (Loud, "zeros", "hold NaN"),
+        (Asks, "recorded_work_is_the_same", "its forward can't be recorded: it looks at a value"),
     ],
 )
 def test_a_broken_branch_fails_the_check_meant_for_it(plugin, meant, words):
     found = failures(BranchSuite, plugin, only={f"test_{meant}"})
     assert words in found[f"test_{meant}"]
+
+
+def test_a_branch_that_can_be_recorded_passes_the_check_that_others_skip():
+    outcomes = [
+        group_of(suite_for("branch", plugin), "recorded work is the same").outcome
+        for plugin in (Fine, Recorded)
+    ]
+    assert outcomes == ["skipped", "passed"]
 
 
 def test_a_branch_for_other_shapes():

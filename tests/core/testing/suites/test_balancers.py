@@ -6,96 +6,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from suites import failures, group_of, pytest_says
-from torch import nn
+from right_balancers import UNCHANGED, Adapting, Distant, Fine, NoMaps
+from suites import failures, group_of, own_checks, pytest_says
 
-from fusion import Balancer, Pass, Stage, Strategy
+from fusion import Balancer, Pass, Stage
 from fusion.core.contracts import Uniform
 from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.checks.declarations import PluginSuite
 from fusion.core.testing.runner import suite_for
 from fusion.core.testing.suites import balancers as balancer_suite
 from fusion.testing import BalancerSuite
-
-
-class Fine(Balancer):
-    """Right: slows the modality whose probe is surer, by a running mean, with a loss beside."""
-
-    name = "fine"
-
-    def setup(self, context):
-        self.mean = {}
-        self.factors = dict.fromkeys(context.modalities, 1.0)
-
-    def factor(self, scores, m):
-        """(mean score of all / own score)^2; 1 for a modality alone, or among equals."""
-        return (torch.stack(list(scores.values())).mean() / scores[m]) ** 2
-
-    def known(self, step):
-        return {m: right.mean() for m, right in step.right.items()}
-
-    def gradients(self, gradients, step):
-        for m, score in self.known(step).items():
-            self.mean[m] = 0.9 * self.mean.get(m, score) + 0.1 * score
-        for m in gradients.modalities:
-            self.factors[m] = self.factor(self.mean, m)
-            gradients.scale(m, self.factors[m])
-
-    def metrics(self):
-        return {f"{self.name}.{m}": float(factor) for m, factor in self.factors.items()}
-
-    def state_dict(self):
-        return {"mean": dict(self.mean)}
-
-    def load_state_dict(self, state):
-        self.mean = dict(state["mean"])
-
-
-class Distant(Fine):
-    """Right: adds a loss on the embeddings, of any kind of strategy."""
-
-    def losses(self, losses, step):
-        mean = torch.stack(list(step.embeddings.values())).float().mean(dim=0)
-        apart = [(z.float() - mean).square().mean() for z in step.embeddings.values()]
-        return {**losses, "fine.apart": 0.01 * torch.stack(apart).sum()}
-
-
-class Wrapped(Strategy):
-    """A strategy whose scores are scaled."""
-
-    name = "wrapped"
-
-    def __init__(self, inner, classes=None):
-        super().__init__()
-        self.takes = inner.takes
-        self.inner = inner
-        self.scale = nn.Parameter(torch.rand(()))
-        self.more = None if classes is None else nn.Linear(classes, classes + 1)
-
-    def forward(self, inputs):
-        scores = self.scale * self.inner(inputs)
-        return scores if self.more is None else self.more(scores)
-
-
-class Adapting(Balancer):
-    """Right: wraps the strategy."""
-
-    name = "adapting"
-    takes_over = ("head",)
-
-    def adapt(self, strategy, dims):
-        return Wrapped(strategy)
-
-
-class NoMaps(Adapting):
-    """Right: refuses strategies that it can't adapt."""
-
-    def adapt(self, strategy, dims):
-        if strategy.takes == "maps":
-            raise ParameterError("Not for maps.")
-        return Wrapped(strategy)
-
-
-UNCHANGED = {"single_unchanged": True, "equal_unchanged": True}
 
 
 def test_balancers_that_are_right_pass():
@@ -302,26 +222,6 @@ class AsksEarly(Fine):
         context.outputs("train")
 
 
-class FirstFirst(Fine):
-    """A modality taken by its place."""
-
-    def factor(self, scores, m):
-        return 0.5 if m == next(iter(scores)) else 1.0
-
-
-class OrderedWeights(Adapting):
-    """Weights in the order of the modalities."""
-
-    def adapt(self, strategy, dims):
-        wrapped = Wrapped(strategy)
-        wrapped.shares = nn.Parameter(torch.rand(len(dims)))
-        forward = strategy.forward
-        strategy.forward = lambda inputs: forward(
-            {m: share * inputs[m] for m, share in zip(dims, wrapped.shares, strict=True)}
-        )
-        return wrapped
-
-
 class TeachesProbes(Fine):
     """A loss on the probe itself."""
 
@@ -329,83 +229,6 @@ class TeachesProbes(Fine):
         for m, z in step.embeddings.items():
             losses[f"unimodal.{m}"] = step.cross_entropy(step.model.probes[m](z))
         return losses
-
-
-class DropsLosses(Fine):
-    """A dict made anew."""
-
-    def losses(self, losses, step):
-        return {"fused": losses["fused"]}
-
-
-class CountsOnAll(Fine):
-    """Scales what has no gradient."""
-
-    def gradients(self, gradients, step):
-        for m in step.modalities:
-            gradients.scale(m, 1.0)
-
-
-class OncePerStep(Fine):
-    """Counts on one pass."""
-
-    def setup(self, context):
-        super().setup(context)
-        self.seen = -1
-
-    def gradients(self, gradients, step):
-        assert step.index == self.seen + 1
-        self.seen = step.index
-
-
-class NobodyIsAbsent(Fine):
-    """Counts on every modality of every clip."""
-
-    def losses(self, losses, step):
-        assert step.present.all()
-        return losses
-
-
-class AlwaysSlow(Fine):
-    """A single modality, or equal ones, are slowed."""
-
-    def factor(self, scores, m):
-        return 0.5
-
-
-class NotAStrategy(Adapting):
-    """A plain module."""
-
-    def adapt(self, strategy, dims):
-        module = nn.Module()
-        module.takes, module.forward, module.needs_baselines = strategy.takes, strategy, False
-        return module
-
-
-class ForgetsMaps(Adapting):
-    """A wrapper that takes embeddings whatever it wraps."""
-
-    def adapt(self, strategy, dims):
-        wrapped = Wrapped(strategy)
-        wrapped.takes = "embeddings"
-        return wrapped
-
-
-class OneClassTooMany(Adapting):
-    """An off-by-one."""
-
-    def adapt(self, strategy, dims):
-        return Wrapped(strategy, strategy.head.out_features)
-
-
-class UnsavedScale(Adapting):
-    """A number that is drawn, and in no state dict."""
-
-    def adapt(self, strategy, dims):
-        wrapped = Wrapped(strategy)
-        del wrapped.scale
-        wrapped.scale = torch.rand(())
-        return wrapped
 
 
 class Named(Fine):
@@ -473,17 +296,7 @@ WRONG = {
     NeverAfresh: ("setup_starts_afresh", "in a second training of the same balancer"),
     CountsFromTheCheck: ("setup_starts_afresh", "in a second training of the same balancer"),
     AsksEarly: ("setup_while_checking", "may not ask for clips in setup"),
-    FirstFirst: ("order_of_modalities", "whatever the order"),
-    OrderedWeights: ("order_of_modalities", "what `adapt` returns gives other scores"),
     TeachesProbes: ("probes_learn_from_their_own_loss", "the gradient of the probe of 'voice'"),
-    DropsLosses: ("beside_another_balancer", "loses the loss of a balancer named before it"),
-    CountsOnAll: ("branches_that_stand_still", "raises KeyError: 'face'"),
-    OncePerStep: ("passes_of_one_modality", "in passes of one modality each raises AssertionError"),
-    NobodyIsAbsent: ("absent_modalities", "while clips lack a modality raises AssertionError"),
-    NotAStrategy: ("adapt", "is no Strategy"),
-    ForgetsMaps: ("adapt", "`adapt` returns Wrapped, which takes embeddings"),
-    OneClassTooMany: ("adapt", "returned a tensor of shape (4, 6) from forward"),
-    UnsavedScale: ("adapt", "another one gives other scores"),
     Named: ("name_and_version", "its name is 'My Method'"),
     Nameless: ("description", "it has no docstring"),
     Ranged: ("space", "its space is wrong"),
@@ -500,37 +313,11 @@ def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
     assert "usual cause:" in found[f"test_{check}"]
 
 
-@pytest.mark.parametrize(
-    ("check", "words"),
-    [
-        ("test_one_modality", "a single modality is trained otherwise than without the balancer"),
-        ("test_equal_modalities", "equal modalities are trained otherwise than without"),
-    ],
-)
-def test_what_should_change_nothing(check, words):
-    assert failures(BalancerSuite, AlwaysSlow, only=[check]) == {}  # not asked
-    assert words in failures(BalancerSuite, AlwaysSlow, only=[check], **UNCHANGED)[check]
-
-
 def test_every_check_has_a_balancer_that_fails_it():
-    checks = {name for name in dir(BalancerSuite) if name.startswith("test_")}
-    optional = {"test_one_modality", "test_equal_modalities"}
-    elsewhere = {"test_gpu", "test_conformance_attribute"}  # in test_check.py, test_testing.py
-    assert checks - optional - elsewhere == {f"test_{check}" for check, _ in WRONG.values()}
-
-
-def test_an_order_that_matters_is_named():
-    found = failures(
-        BalancerSuite, FirstFirst, only=["test_order_of_modalities"], order_matters="by its place"
-    )
-    assert found == {}
-
-
-def test_a_balancer_that_refuses_maps_is_not_tried_on_them():
-    suite = type("TestIt", (BalancerSuite,), {"plugin": NoMaps})()
-    assert {case.strategy.takes for case in suite.cases()} == {"embeddings"}
-    suite = type("TestIt", (BalancerSuite,), {"plugin": Adapting})()
-    assert {case.strategy.takes for case in suite.cases()} == {"embeddings", "maps"}
+    checks = own_checks(BalancerSuite) | own_checks(PluginSuite)
+    # Below, and in test_declarations.py.
+    elsewhere = {"test_gpu", "test_conformance_attribute"}
+    assert checks - elsewhere == {f"test_{check}" for check, _ in WRONG.values()}
 
 
 def test_balancers_are_trained_on_a_gpu(monkeypatch):

@@ -1,80 +1,19 @@
 """The suite for extractors catches what it is for: each broken one fails the check meant for it."""
 
-import itertools
-import time
-from typing import ClassVar
-
 import numpy as np
 import pytest
 import soundfile
-from suites import failures
+from right_extractors import Level, Together
+from suites import failures, own_checks
 
-from fusion import Extractor, Recording
-from fusion.core.contracts.errors import ParameterError, RecordingError
+from fusion import Recording
+from fusion.core.contracts.errors import RecordingError
 from fusion.core.testing.checks.samples import RATE
 from fusion.core.toolkit.audio import load_waveform
 from fusion.testing import ExtractorSuite
 
 CHECKS = {name for name in dir(ExtractorSuite) if name.startswith("test_")}
 QUICK = CHECKS - {"test_fresh_process_same_bits"}  # a second of imports each
-
-
-class Level(Extractor):
-    """Right: the level of equal parts of a recording.
-
-    Parameters
-    ----------
-    parts : int
-        How many.
-    """
-
-    name = "level"
-    axes = ("time",)
-    libraries = ("numpy",)
-
-    def __init__(self, *, parts: int = 8):
-        self.parts = parts
-        self.shape = (parts,)
-
-    def extract(self, recording):
-        return self.levels(load_waveform(recording, RATE))
-
-    def levels(self, samples):
-        parts = np.array_split(samples, self.parts)
-        power = [float(np.square(part).mean()) if len(part) else 0.0 for part in parts]
-        return np.log10(np.maximum(power, 1e-10)).astype(np.float32)
-
-
-class Together(Level):
-    """Right: several at a time, and a parameter that decides nothing.
-
-    Parameters
-    ----------
-    parts : int
-        How many.
-    width : int
-        How many recordings at a time, at least 1.
-    """
-
-    name = "together"
-
-    def __init__(self, *, parts: int = 8, width: int = 3):
-        super().__init__(parts=parts)
-        if width < 1:
-            raise ParameterError(f"together.width must be 1 or more, and is {width}.")
-        self.batch = width
-
-    def identity(self):
-        return {"parts": self.parameters["parts"]}
-
-    def extract_many(self, recordings):
-        return [self.one(recording) for recording in recordings]
-
-    def one(self, recording):
-        try:
-            return self.extract(recording)
-        except RecordingError as error:
-            return error
 
 
 class Picky(Level):
@@ -104,14 +43,6 @@ class Lengthy(Level):
 
     def levels(self, samples):
         return np.zeros(1 + len(samples) // RATE, np.float32)
-
-
-class Hardwired(Level):
-    """A shape that forgets a parameter."""
-
-    def __init__(self, *, parts: int = 8):
-        super().__init__(parts=parts)
-        self.shape = (8,)
 
 
 class LogOfZero(Level):
@@ -233,75 +164,6 @@ class Cache(Level):
         return found
 
 
-class Axes(Level):
-    """An axis too many."""
-
-    axes = ("channel", "time")
-
-
-class Channels(Level):
-    """Two names for one channel."""
-
-    axes = ("channel",)
-    channels = ("loud", "soft")
-
-
-class Dated(Level):
-    """A version made of the time."""
-
-    count: ClassVar = itertools.count()
-
-    @property
-    def version(self):
-        return f"{time.time()} {next(self.count)}"
-
-
-class Unlisted(Level):
-    """A parameter that decides and is not told."""
-
-    def identity(self):
-        return {}
-
-    def levels(self, samples):
-        return np.full(8, self.parts, np.float32) + super().levels(samples)[:1]
-
-    def __init__(self, *, parts: int = 8):
-        super().__init__(parts=parts)
-        self.shape = (8,)
-
-
-class Added(Level):
-    """A default that was changed, under the fingerprint of before."""
-
-    added_parameters: ClassVar = {"parts": 4}
-
-
-class Growing(Level):
-    """Changes a parameter as it goes."""
-
-    def extract(self, recording):
-        self.parameters = {**self.parameters, "seen": len(self.parameters)}
-        return super().extract(recording)
-
-
-class NoLibrary(Level):
-    """The module's name, not the distribution's."""
-
-    libraries = ("sklearn_not_there",)
-
-
-class NoBranch(Level):
-    """A misspelling."""
-
-    default_branch = "mpl"
-
-
-class UnfitBranch(Level):
-    """A branch for images."""
-
-    default_branch = "cnn"
-
-
 class Panels(Level):
     """Draws an image of a curve."""
 
@@ -365,7 +227,6 @@ class Raising(Together):
 # Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
 WRONG = {
     Lengthy: ("returns an array of shape (2,)", "array"),
-    Hardwired: ("returns an array of shape (4,)", "every_parameter"),
     LogOfZero: ("values are NaN or infinite", "array"),
     Spectrum: ("returns an array of complex", "array"),
     Listing: ("extract returns list", "array"),
@@ -380,15 +241,6 @@ WRONG = {
     Forgiving: ("extract returns an array", "unreadable_recordings"),
     Chatty: ("it printed 'levels of", "leaves_no_traces"),
     Cache: ("were made, changed or deleted", "leaves_no_traces"),
-    Axes: ("its axes are ('channel', 'time')", "declaration"),
-    Channels: ("names 2 channels", "declaration"),
-    Dated: ("another instance made alike has another fingerprint", "fingerprint"),
-    Unlisted: ("its array is another one", "fingerprint"),
-    Growing: ("another one after an extract", "extracting_changes_no_fingerprint"),
-    Added: ("`added_parameters` has parts=4", "added_parameters"),
-    NoLibrary: ("needs 'sklearn_not_there'", "libraries"),
-    NoBranch: ("there is no such branch", "default_branch"),
-    UnfitBranch: ("in its branch 'cnn'", "default_branch"),
     Panels: ("panels", "panels"),
     Painter: ("panels changes the array", "panels"),
     OnInstance: ("made anew from its parameters", "rebuilt"),
@@ -410,7 +262,7 @@ def test_a_broken_extractor_fails_the_check_meant_for_it(plugin):
 @pytest.mark.parametrize(
     ("plugin", "meant"),
     [(Duration, {"part_of_a_file"}), (Bare, {"unreadable_recordings"}), (Loud, {"float16"}),
-     (NoBranch, {"default_branch"}), (Raising, {"extract_many_with_one_unreadable"})],
+     (Raising, {"extract_many_with_one_unreadable"})],
 )  # fmt: skip
 def test_and_no_other_check(plugin, meant):
     only = QUICK - {"test_parameters"}  # their docstrings are short
@@ -418,34 +270,7 @@ def test_and_no_other_check(plugin, meant):
 
 
 def test_every_check_has_an_extractor_that_fails_it():
-    general = {"name_and_version", "description", "conformance_attribute", "parameters", "space"}
-    assert {f"test_{n}" for n in {meant for _, meant in WRONG.values()} | general} == CHECKS
-
-
-# -- recordings of one's own -------------------------------------------------------------
-
-
-class Lookup(Extractor):
-    """Right: what a table says of a file's name."""
-
-    name = "lookup"
-    table: ClassVar = {"a.txt": [1.0, 2.0], "b.txt": [3.0, 4.0]}
-
-    def __init__(self):
-        self.shape = (2,)
-
-    def extract(self, recording):
-        if recording.path.name not in self.table:
-            raise RecordingError(f"{recording.path} is not in the table.")
-        return np.array(self.table[recording.path.name])
-
-
-def test_recordings_that_are_no_sound(tmp_path):
-    given = [tmp_path / "a.txt", Recording(tmp_path / "b.txt")]
-    for recording in ("a.txt", "b.txt"):
-        (tmp_path / recording).touch()
-    assert failures(ExtractorSuite, Lookup, recordings=given, only=QUICK) == {}
-    assert "not in the table" in failures(ExtractorSuite, Lookup, only=QUICK)["test_array"]
+    assert own_checks(ExtractorSuite) == {f"test_{meant}" for _, meant in WRONG.values()}
 
 
 def test_a_class_that_no_other_process_finds():
@@ -455,30 +280,3 @@ def test_a_class_that_no_other_process_finds():
     found = failures(ExtractorSuite, Local, only={"test_rebuilt", "test_fresh_process_same_bits"})
     assert "a class inside a function" in found["test_rebuilt"]
     assert "AttributeError" in found["test_fresh_process_same_bits"]
-
-
-def test_a_plugin_says_itself_what_its_suite_is_to_know():
-    class Coarse(Level):
-        """Declares."""
-
-        conformance: ClassVar = {"parameters": {"parts": 2}}
-
-    made = type("TestIt", (ExtractorSuite,), {"plugin": Coarse})
-    assert made().made().shape == (2,)
-    own = type("TestIt", (ExtractorSuite,), {"plugin": Coarse, "parameters": {"parts": 5}})
-    assert own().made().shape == (5,)
-
-
-def test_a_declaration_that_names_nothing():
-    class Misspelt(Level):
-        """Declares."""
-
-        conformance: ClassVar = {"recording": ["a.wav"]}
-
-    only = {"test_conformance_attribute"}
-    message = failures(ExtractorSuite, Misspelt, only=only)["test_conformance_attribute"]
-    assert "names 'recording'" in message
-    assert "some of: parameters, recordings" in message
-
-
-# -- what they are tried on --------------------------------------------------------------

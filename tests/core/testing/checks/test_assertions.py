@@ -1,0 +1,118 @@
+"""How a check ends, under pytest and without it, and what it says then."""
+
+import io
+
+import pytest
+
+from fusion.core.contracts.errors import ParameterError, PluginError
+from fusion.core.testing.checks.assertions import (
+    CheckEnd,
+    CheckFailed,
+    CheckSkipped,
+    Fault,
+    fail,
+    require,
+    require_silence,
+    running,
+    said,
+    skip,
+    without_pytest,
+)
+
+WORDS = {"expected": "the same scores", "cause": "a mean over the batch"}
+FAULT = Fault("Sum (strategy 'sum')", "they differ", **WORDS)
+
+
+def test_a_fault_in_lines_of_one_margin():
+    text = str(Fault("Sum", "it differs,\nhere and there", "the same"))
+    assert text.splitlines() == [
+        "Sum",
+        "  what failed:    it differs,",
+        "                  here and there",
+        "  expected:       the same",
+    ]
+    assert list(FAULT.lines()) == ["what failed:", "expected:", "usual cause:"]
+
+
+def test_under_pytest_a_check_fails_and_is_skipped_as_any_test():
+    with pytest.raises(pytest.fail.Exception) as caught:
+        fail(FAULT.where, FAULT.failed, **WORDS)
+    assert caught.value.msg == str(FAULT)
+    assert not caught.value.pytrace  # the fault is the plugin's, the code here the suite's
+    with pytest.raises(pytest.skip.Exception, match="no GPU here"):
+        skip("no GPU here")
+
+
+def test_without_pytest_the_same_ends_are_exceptions():
+    with without_pytest():
+        with pytest.raises(CheckFailed) as caught:
+            fail(FAULT.where, FAULT.failed, **WORDS)
+        assert caught.value.fault == FAULT
+        with without_pytest(), pytest.raises(CheckSkipped, match="no GPU here"):
+            skip("no GPU here")
+        with pytest.raises(CheckSkipped):  # still, after the inner one has ended
+            skip("no GPU here")
+    with pytest.raises(pytest.skip.Exception):
+        skip("no GPU here")
+
+
+def test_an_end_is_not_taken_for_an_error_of_the_plugin():
+    assert not issubclass(CheckEnd, Exception)
+    with without_pytest(), pytest.raises(CheckFailed) as caught, running("a", "b", cause="c"):
+        fail(FAULT.where, FAULT.failed, **WORDS)
+    assert caught.value.fault == FAULT
+
+
+def test_a_condition_that_holds_ends_nothing():
+    require(True, FAULT.where, FAULT.failed, **WORDS)
+    with pytest.raises(pytest.fail.Exception, match="they differ"):
+        require(False, FAULT.where, FAULT.failed, **WORDS)
+
+
+def test_silence():
+    require_silence("Sum", io.StringIO())
+    with without_pytest(), pytest.raises(CheckFailed) as caught:
+        require_silence("Sum", io.StringIO("x" * 100))
+    assert caught.value.fault.failed == f"it printed {'x' * 80!r}"
+
+
+def error_of(cause):
+    """What fusion makes of what a plugin raised."""
+    try:
+        raise PluginError("sum raised in forward", hint="Mend it.") from cause
+    except PluginError as error:
+        return error
+
+
+def test_what_an_exception_says():
+    assert said(ValueError("two")) == "ValueError: two"
+    assert said(ParameterError("rate is 2.", hint="At most 1.")) == "ParameterError: rate is 2."
+    # What the plugin raised, and not what fusion made of it.
+    assert said(error_of(KeyError("mel"))) == "KeyError: 'mel'"
+    assert said(error_of(None)) == "PluginError: sum raised in forward"
+
+
+@pytest.mark.parametrize(
+    ("error", "failed", "cause"),
+    [
+        (ValueError("two"), "forward raises ValueError: two", "a shape"),
+        (error_of(KeyError("mel")), "forward raises KeyError: 'mel'", "a shape"),
+        # fusion itself says what was wrong with what a plugin returned, and how to mend it.
+        (error_of(None), "forward raises PluginError: sum raised in forward", "Mend it."),
+        (PluginError("no hint"), "forward raises PluginError: no hint", "a shape"),
+    ],
+)
+def test_an_exception_of_the_plugin_is_a_failed_check(error, failed, cause):
+    ended = pytest.raises(CheckFailed)
+    with without_pytest(), ended as caught, running("Sum", "forward", cause="a shape"):
+        raise error
+    assert caught.value.fault == Fault("Sum", failed, "no exception", cause)
+    assert caught.value.__cause__ is error
+
+
+def test_under_pytest_the_traceback_of_the_plugin_stays():
+    error = ValueError("two")
+    failed = pytest.raises(AssertionError, match="forward raises ValueError: two")
+    with failed as caught, running("Sum", "forward", cause="a shape"):
+        raise error
+    assert caught.value.__cause__ is error

@@ -1,0 +1,105 @@
+"""The checks of balancers combined, each on one wrong in its way."""
+
+import pytest
+import torch
+from right_balancers import Adapting, Fine, Wrapped
+from suites import failures, own_checks
+from torch import nn
+
+from fusion.core.testing.checks.combinations import CombinationChecks
+from fusion.testing import BalancerSuite
+
+
+class DropsLosses(Fine):
+    """A dict made anew."""
+
+    def losses(self, losses, step):
+        return {"fused": losses["fused"]}
+
+
+class CountsOnAll(Fine):
+    """Scales what has no gradient."""
+
+    def gradients(self, gradients, step):
+        for m in step.modalities:
+            gradients.scale(m, 1.0)
+
+
+class OncePerStep(Fine):
+    """Counts on one pass."""
+
+    def setup(self, context):
+        super().setup(context)
+        self.seen = -1
+
+    def gradients(self, gradients, step):
+        assert step.index == self.seen + 1
+        self.seen = step.index
+
+
+class NobodyIsAbsent(Fine):
+    """Counts on every modality of every clip."""
+
+    def losses(self, losses, step):
+        assert step.present.all()
+        return losses
+
+
+class NotAStrategy(Adapting):
+    """A plain module."""
+
+    def adapt(self, strategy, dims):
+        module = nn.Module()
+        module.takes, module.forward, module.needs_baselines = strategy.takes, strategy, False
+        return module
+
+
+class ForgetsMaps(Adapting):
+    """A wrapper that takes embeddings whatever it wraps."""
+
+    def adapt(self, strategy, dims):
+        wrapped = Wrapped(strategy)
+        wrapped.takes = "embeddings"
+        return wrapped
+
+
+class OneClassTooMany(Adapting):
+    """An off-by-one."""
+
+    def adapt(self, strategy, dims):
+        return Wrapped(strategy, strategy.head.out_features)
+
+
+class UnsavedScale(Adapting):
+    """A number that is drawn, and in no state dict."""
+
+    def adapt(self, strategy, dims):
+        wrapped = Wrapped(strategy)
+        del wrapped.scale
+        wrapped.scale = torch.rand(())
+        return wrapped
+
+
+# Plugin -> the check meant for it, and words of the message.
+WRONG = {
+    DropsLosses: ("beside_another_balancer", "loses the loss of a balancer named before it"),
+    CountsOnAll: ("branches_that_stand_still", "raises KeyError: 'face'"),
+    OncePerStep: ("passes_of_one_modality", "in passes of one modality each raises AssertionError"),
+    NobodyIsAbsent: ("absent_modalities", "while clips lack a modality raises AssertionError"),
+    NotAStrategy: ("adapt", "is no Strategy"),
+    ForgetsMaps: ("adapt", "`adapt` returns Wrapped, which takes embeddings"),
+    OneClassTooMany: ("adapt", "returned a tensor of shape (4, 6) from forward"),
+    UnsavedScale: ("adapt", "another one gives other scores"),
+}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
+    check, words = WRONG[plugin]
+    found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
+    assert words in found[f"test_{check}"]
+    assert "usual cause:" in found[f"test_{check}"]
+
+
+def test_every_check_has_a_balancer_that_fails_it():
+    assert own_checks(CombinationChecks) == {f"test_{check}" for check, _ in WRONG.values()}

@@ -1,0 +1,187 @@
+"""What the checks of every plugin are made of."""
+
+from typing import ClassVar, Literal
+
+import pytest
+from right_extractors import Level
+from right_plugins import Plain
+from suites import fails_only, failures, own_checks
+
+from fusion import Balancer, Uniform
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.registry.parameters import Parameter
+from fusion.core.testing.checks.declarations import PluginSuite, installed_plugins, other_values
+from fusion.core.testing.runner import suite_for
+from fusion.testing import ExtractorSuite, StrategySuite
+
+
+class Idle(Balancer):
+    """Does nothing."""
+
+    name = "idle"
+
+
+@pytest.mark.parametrize(
+    ("type_", "default", "likely"),
+    [(bool, True, False), (int, 4, 2), (float, 1.0, 0.5), (Literal["a", "b"], "a", "b"),
+     (float | None, None, 0.5), (str, "a", None)],
+)  # fmt: skip
+def test_values_unlike_the_default(type_, default, likely):
+    found = list(other_values(Parameter("it", type_, default, "")))
+    assert default not in found
+    assert (found or [None])[0] == likely
+
+
+def test_a_plugin_may_name_those_installed_and_those_of_its_file():
+    found = installed_plugins(Idle, "balancer", "strategy")
+    assert found["balancer"]["idle"] is Idle
+    assert "gradscale" in found["balancer"] and "idle" not in found["strategy"]
+
+
+def test_what_is_made_once_belongs_to_one_test_class():
+    one, other = suite_for("balancer", Idle), suite_for("balancer", Idle)
+    again = type(one)()
+    assert one.once("it", object) is again.once("it", object)
+    assert one.once("it", object) is not other.once("it", object)
+
+
+# -- plugins whose declaration is wrong, each in one way ---------------------------------
+
+
+class NoAnnotation(Plain):
+    """A parameter without a type."""
+
+    def __init__(self, dims, num_classes, *, rate=0.1):
+        super().__init__(dims, num_classes)
+
+
+class NoText(Plain):
+    """A parameter that the docstring leaves out."""
+
+    def __init__(self, dims, num_classes, *, rate: float = 0.1):
+        super().__init__(dims, num_classes)
+
+
+class NoDefault(Plain):
+    """An argument that nobody passes."""
+
+    def __init__(self, dims, num_classes, rate: float):
+        super().__init__(dims, num_classes)
+
+
+class WrongDefault(Plain):
+    """A default of another type.
+
+    Parameters
+    ----------
+    rate : float
+        A rate.
+    """
+
+    def __init__(self, dims, num_classes, *, rate: float = None):  # noqa: RUF013
+        super().__init__(dims, num_classes)
+
+
+class Unheard(Plain):
+    """A range for what is no parameter.
+
+    Parameters
+    ----------
+    rate : float
+        A rate.
+    """
+
+    space: ClassVar = {"rates": Uniform(0.0, 1.0)}
+
+    def __init__(self, dims, num_classes, *, rate: float = 0.1):
+        super().__init__(dims, num_classes)
+        if rate >= 1:
+            raise ParameterError("rate must be below 1.")
+
+
+class TooWide(Unheard):
+    __doc__ = Unheard.__doc__
+    space: ClassVar = {"rate": Uniform(0.0, 1.0)}
+
+
+class Named(Plain):
+    """Not a name that can be typed."""
+
+    name = "My Method"
+
+
+class Numbered(Plain):
+    """A version that is a number."""
+
+    version = 2
+
+
+class Reserved(Plain):
+    """The name of a row in a run's table."""
+
+    name = "chosen"
+
+
+class Nameless(Plain):
+    __doc__ = None
+
+
+class Declares(Plain):
+    """Tells its suite of what it does not know."""
+
+    conformance: ClassVar = {"order_matters": "it does"}
+
+
+# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+WRONG = {
+    NoAnnotation: ("without annotation", "parameters"),
+    NoText: ("the docstring says nothing about it", "parameters"),
+    NoDefault: ("takes 'rate', which has no default", "parameters"),
+    WrongDefault: ("its default None is no float", "parameters"),
+    Unheard: ("no parameter of Unheard 'rates'", "space"),
+    TooWide: ("rate=1.0\n", "space"),
+    Named: ("its name is 'My Method'", "name_and_version"),
+    Numbered: ("its version is 2", "name_and_version"),
+    Reserved: ("'chosen' is reserved", "name_and_version"),
+    Nameless: ("it has no docstring", "description"),
+    Declares: ("its `conformance` names 'order_matters'", "conformance_attribute"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_wrong_declaration_fails_the_check_meant_for_it(plugin):
+    words, *meant = WRONG[plugin]
+    fails_only(StrategySuite, plugin, words, *meant, alone=plugin in (NoAnnotation, NoDefault))
+
+
+def test_every_check_has_a_plugin_that_fails_it():
+    assert own_checks(PluginSuite) == {f"test_{meant}" for _, meant, *_ in WRONG.values()}
+
+
+def test_parameters_that_do_not_exist():
+    found = failures(StrategySuite, Plain, parameters={"rank": 3})
+    assert "`parameters` names 'rank', which Plain does not have" in found["test_parameters"]
+
+
+def test_a_plugin_says_itself_what_its_suite_is_to_know():
+    class Coarse(Level):
+        """Declares."""
+
+        conformance: ClassVar = {"parameters": {"parts": 2}}
+
+    made = type("TestIt", (ExtractorSuite,), {"plugin": Coarse})
+    assert made().made().shape == (2,)
+    own = type("TestIt", (ExtractorSuite,), {"plugin": Coarse, "parameters": {"parts": 5}})
+    assert own().made().shape == (5,)
+
+
+def test_a_declaration_that_names_nothing():
+    class Misspelt(Level):
+        """Declares."""
+
+        conformance: ClassVar = {"recording": ["a.wav"]}
+
+    only = {"test_conformance_attribute"}
+    message = failures(ExtractorSuite, Misspelt, only=only)["test_conformance_attribute"]
+    assert "names 'recording'" in message
+    assert "some of: parameters, recordings" in message

@@ -1,0 +1,124 @@
+"""The checks of an extractor's declaration and fingerprint, each on one wrong in its way."""
+
+import itertools
+import time
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from right_extractors import Level
+from suites import failures, own_checks
+
+from fusion.core.testing.checks.fingerprints import FingerprintChecks
+from fusion.testing import ExtractorSuite
+
+
+class Hardwired(Level):
+    """A shape that forgets a parameter."""
+
+    def __init__(self, *, parts: int = 8):
+        super().__init__(parts=parts)
+        self.shape = (8,)
+
+
+class Axes(Level):
+    """An axis too many."""
+
+    axes = ("channel", "time")
+
+
+class Channels(Level):
+    """Two names for one channel."""
+
+    axes = ("channel",)
+    channels = ("loud", "soft")
+
+
+class Dated(Level):
+    """A version made of the time."""
+
+    count: ClassVar = itertools.count()
+
+    @property
+    def version(self):
+        return f"{time.time()} {next(self.count)}"
+
+
+class Unlisted(Level):
+    """A parameter that decides and is not told."""
+
+    def identity(self):
+        return {}
+
+    def levels(self, samples):
+        return np.full(8, self.parts, np.float32) + super().levels(samples)[:1]
+
+    def __init__(self, *, parts: int = 8):
+        super().__init__(parts=parts)
+        self.shape = (8,)
+
+
+class Added(Level):
+    """A default that was changed, under the fingerprint of before."""
+
+    added_parameters: ClassVar = {"parts": 4}
+
+
+class Growing(Level):
+    """Changes a parameter as it goes."""
+
+    def extract(self, recording):
+        self.parameters = {**self.parameters, "seen": len(self.parameters)}
+        return super().extract(recording)
+
+
+class NoLibrary(Level):
+    """The module's name, not the distribution's."""
+
+    libraries = ("sklearn_not_there",)
+
+
+class NoBranch(Level):
+    """A misspelling."""
+
+    default_branch = "mpl"
+
+
+class UnfitBranch(Level):
+    """A branch for images."""
+
+    default_branch = "cnn"
+
+
+# Plugin -> words of the message, and the check meant for it.
+WRONG = {
+    Hardwired: ("returns an array of shape (4,)", "every_parameter"),
+    Axes: ("its axes are ('channel', 'time')", "declaration"),
+    Channels: ("names 2 channels", "declaration"),
+    Dated: ("another instance made alike has another fingerprint", "fingerprint"),
+    Unlisted: ("its array is another one", "fingerprint"),
+    Growing: ("another one after an extract", "extracting_changes_no_fingerprint"),
+    Added: ("`added_parameters` has parts=4", "added_parameters"),
+    NoLibrary: ("needs 'sklearn_not_there'", "libraries"),
+    NoBranch: ("there is no such branch", "default_branch"),
+    UnfitBranch: ("in its branch 'cnn'", "default_branch"),
+}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_extractor_fails_the_check_meant_for_it(plugin):
+    words, meant = WRONG[plugin]
+    found = failures(ExtractorSuite, plugin, only={f"test_{meant}"})
+    assert words in found[f"test_{meant}"]
+    assert "usual cause:" in found[f"test_{meant}"]
+
+
+def test_and_no_other_check():
+    checks = {name for name in dir(ExtractorSuite) if name.startswith("test_")}
+    # A process takes a second of imports; its docstring is short.
+    only = checks - {"test_fresh_process_same_bits", "test_parameters"}
+    assert set(failures(ExtractorSuite, NoBranch, only=only)) == {"test_default_branch"}
+
+
+def test_every_check_has_an_extractor_that_fails_it():
+    assert own_checks(FingerprintChecks) == {f"test_{meant}" for _, meant in WRONG.values()}

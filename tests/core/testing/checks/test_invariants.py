@@ -1,0 +1,77 @@
+"""The checks of what should change nothing: one modality, equal ones, another order."""
+
+import pytest
+import torch
+from right_balancers import UNCHANGED, Adapting, Fine, Wrapped
+from suites import failures, own_checks
+from torch import nn
+
+from fusion.core.testing.checks.invariants import InvariantChecks
+from fusion.testing import BalancerSuite
+
+
+class FirstFirst(Fine):
+    """A modality taken by its place."""
+
+    def factor(self, scores, m):
+        return 0.5 if m == next(iter(scores)) else 1.0
+
+
+class OrderedWeights(Adapting):
+    """Weights in the order of the modalities."""
+
+    def adapt(self, strategy, dims):
+        wrapped = Wrapped(strategy)
+        wrapped.shares = nn.Parameter(torch.rand(len(dims)))
+        forward = strategy.forward
+        strategy.forward = lambda inputs: forward(
+            {m: share * inputs[m] for m, share in zip(dims, wrapped.shares, strict=True)}
+        )
+        return wrapped
+
+
+class AlwaysSlow(Fine):
+    """A single modality, or equal ones, are slowed."""
+
+    def factor(self, scores, m):
+        return 0.5
+
+
+# Plugin -> the check meant for it, and words of the message.
+WRONG = {
+    FirstFirst: ("order_of_modalities", "whatever the order"),
+    OrderedWeights: ("order_of_modalities", "what `adapt` returns gives other scores"),
+}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
+    check, words = WRONG[plugin]
+    found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
+    assert words in found[f"test_{check}"]
+    assert "usual cause:" in found[f"test_{check}"]
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("test_one_modality", "a single modality is trained otherwise than without the balancer"),
+        ("test_equal_modalities", "equal modalities are trained otherwise than without"),
+    ],
+)
+def test_what_should_change_nothing(check, words):
+    assert failures(BalancerSuite, AlwaysSlow, only=[check]) == {}  # not asked
+    assert words in failures(BalancerSuite, AlwaysSlow, only=[check], **UNCHANGED)[check]
+
+
+def test_an_order_that_matters_is_named():
+    found = failures(
+        BalancerSuite, FirstFirst, only=["test_order_of_modalities"], order_matters="by its place"
+    )
+    assert found == {}
+
+
+def test_every_check_has_a_balancer_that_fails_it():
+    optional = {"test_one_modality", "test_equal_modalities"}
+    meant = {f"test_{check}" for check, _ in WRONG.values()}
+    assert own_checks(InvariantChecks) == meant | optional

@@ -1,0 +1,179 @@
+"""The checks of a network over a batch of clips, each on a strategy wrong in the way it is for."""
+
+import numpy as np
+import pytest
+import torch
+from right_plugins import Plain
+from suites import fails_only, own_checks
+from torch import nn
+from torch.nn import functional
+
+from fusion.core.testing.checks.network import NetworkSuite
+from fusion.testing import StrategySuite
+
+
+class FactorsInAList(Plain):
+    """The well-known public LMF: its factors are never trained."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.factors = [torch.randn(sum(dims.values()), requires_grad=True)]
+
+    def join(self, inputs):
+        return super().join(inputs) * self.factors[0].to(self.head.weight.device)
+
+
+class SoftmaxOverTheBatch(Plain):
+    """dim=0 where dim=1 was meant."""
+
+    def join(self, inputs):
+        joined = super().join(inputs)
+        return joined * joined.softmax(dim=0)
+
+
+class DeafToTheFirst(Plain):
+    """One modality never reaches the head."""
+
+    def join(self, inputs):
+        first, *rest = self.order
+        return torch.cat([inputs[first].detach(), *(inputs[m] for m in rest)], dim=1)
+
+
+class UnusedLayer(Plain):
+    """Made and forgotten."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.spare = nn.Linear(3, 3)
+
+
+class BiasBeforeNorm(Plain):
+    """The normalisation takes the bias out again: it never learns."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.mix = nn.Linear(sum(dims.values()), sum(dims.values()))
+        self.norm = nn.BatchNorm1d(sum(dims.values()))
+
+    def join(self, inputs):
+        return self.norm(self.mix(super().join(inputs)))
+
+
+class AlwaysDropout(Plain):
+    """Drops in evaluation as well."""
+
+    def join(self, inputs):
+        return functional.dropout(super().join(inputs), 0.3)
+
+
+class Numpy(Plain):
+    """Random numbers that no seed of torch reaches."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.head.bias.data += torch.from_numpy(np.random.rand(num_classes)).float()
+
+
+class InPlace(Plain):
+    """Changes what probes and balancers read."""
+
+    def join(self, inputs):
+        # Not relu_: the gradient of a leaf would not allow it; many do this without gradient.
+        with torch.no_grad():
+            for x in inputs.values():
+                x.clamp_(min=0)
+        return super().join(inputs)
+
+
+class Pops(Plain):
+    """Takes a modality out of the dict of inputs."""
+
+    def join(self, inputs):
+        return torch.cat([inputs.pop(m) for m in self.order], dim=1)
+
+
+class Lambda(Plain):
+    """A function that has no name to be pickled by."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.activation = lambda x: x.tanh()
+
+    def join(self, inputs):
+        return self.activation(super().join(inputs))
+
+
+class Double(Plain):
+    """float64 by way of Python or numpy."""
+
+    def forward(self, inputs):
+        return super().forward(inputs).double()
+
+
+class UnsavedMean(Plain):
+    """A running mean that no checkpoint holds."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.mean = 0.0
+
+    def join(self, inputs):
+        x = super().join(inputs)
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * float(x.detach().mean())
+        return x - self.mean
+
+
+class OneClassTooMany(Plain):
+    """An off-by-one in the head."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes + 1)
+
+
+class TwoOnly(Plain):
+    """The paper had two modalities."""
+
+    def join(self, inputs):
+        one, two = (inputs[m] for m in self.order)
+        return torch.cat([one, two], dim=1)
+
+
+class CosineOfNothing(Plain):
+    """A norm of zero below the line."""
+
+    def join(self, inputs):
+        x = super().join(inputs)
+        return x / x.norm(dim=1, keepdim=True)
+
+
+# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+WRONG = {
+    FactorsInAList: ("are no parameters", "everything_learned_is_registered", "state_dict"),
+    SoftmaxOverTheBatch: ("change with its neighbours", "clips_are_independent"),
+    DeafToTheFirst: ("no gradient reaches the input voice", "gradients"),
+    UnusedLayer: ("no gradient reaches spare.bias, spare.weight", "gradients"),
+    BiasBeforeNorm: ("no gradient reaches mix.bias", "gradients"),
+    AlwaysDropout: ("two evaluations of one batch differ", "evaluation_is_repeatable",
+                    "clips_are_independent", "order_of_the_inputs", "pickle", "state_dict",
+                    "same_seed_same_result"),
+    Numpy: ("two trainings with one seed end apart, in head.bias", "same_seed_same_result"),
+    InPlace: ("has other values afterwards", "inputs_are_left_alone"),
+    Pops: ("the dict of inputs holds []", "inputs_are_left_alone"),
+    Lambda: ("pickling raises", "pickle"),
+    Double: ("are torch.float64 for float32 inputs", "output"),
+    UnsavedMean: ("with the state dict of a trained one loaded", "state_dict"),
+    OneClassTooMany: ("have shape (2, 6)", "output", "bfloat16_autocast", "zeros"),
+    TwoOnly: ("not enough values to unpack", "output"),
+    CosineOfNothing: ("all zero", "zeros"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_strategy_fails_the_check_meant_for_it(plugin):
+    words, *meant = WRONG[plugin]
+    fails_only(StrategySuite, plugin, words, *meant, alone=plugin is TwoOnly)
+
+
+def test_every_check_has_a_plugin_that_fails_it():
+    assert own_checks(NetworkSuite) == {f"test_{meant}" for _, meant, *_ in WRONG.values()}

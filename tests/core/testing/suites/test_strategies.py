@@ -1,0 +1,276 @@
+"""The suite for strategies catches what it is for: each broken one fails the check meant for it."""
+
+import pytest
+import torch
+from right_plugins import Maps, Picky, Plain, Present
+from suites import fails_only, failures, group_of, own_checks, pytest_says
+
+from fusion.core.contracts.errors import ParameterError
+from fusion.core.testing.runner import suite_for
+from fusion.testing import StrategySuite
+
+
+def test_plugins_that_are_right_pass():
+    for plugin in (Plain, Maps, Picky, Present):
+        assert failures(StrategySuite, plugin) == {}
+    assert failures(StrategySuite, Picky, parameters={"weight": 2.0}) == {}
+
+
+# -- strategies, each wrong in one way -------------------------------------------------
+
+
+class ByPosition(Plain):
+    """Takes the inputs as they come."""
+
+    def join(self, inputs):
+        return torch.cat(list(inputs.values()), dim=1)
+
+
+class SameSize(Plain):
+    """Adds embeddings and says nothing where they can't be added."""
+
+    def __init__(self, dims, num_classes):
+        super().__init__({m: d for m, d in dims.items() if m == next(iter(dims))}, num_classes)
+        self.order = list(dims)
+
+    def join(self, inputs):
+        return sum(inputs[m] for m in self.order)
+
+
+class Weighted(Plain):
+    """Base of those with wrong weights."""
+
+    def logits(self, inputs):
+        return torch.stack([inputs[m].mean(dim=1) for m in self.order], dim=1)  # (B, M)
+
+
+class Sigmoids(Weighted):
+    """Weights that are no shares."""
+
+    def modality_weights(self, inputs):
+        return self.logits(inputs).sigmoid()
+
+
+class Transposed(Weighted):
+    """(M, B) instead of (B, M)."""
+
+    def modality_weights(self, inputs):
+        return self.logits(inputs).softmax(dim=1).T
+
+
+class WeightsByPosition(Weighted):
+    """Columns in the order of the inputs."""
+
+    def modality_weights(self, inputs):
+        return torch.stack([x.mean(dim=1) for x in inputs.values()], dim=1).softmax(dim=1)
+
+
+class Taking(Plain):
+    """A misspelling."""
+
+    takes = "map"
+
+
+# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+WRONG = {
+    ByPosition: ("change with the order of the dict", "order_of_the_inputs"),
+    SameSize: ("ParameterError from __init__", "unequal_sizes"),
+    Sigmoids: ("rows of modality_weights do not sum to 1", "modality_weights"),
+    Transposed: ("modality_weights has shape (1, 8)", "modality_weights"),
+    WeightsByPosition: ("columns of modality_weights follow", "order_of_the_inputs"),
+    Taking: ("`takes` is 'map'", "takes"),
+}  # fmt: skip
+# These can't be made or run at all, so nearly every check fails with them.
+HOPELESS = {SameSize, Taking}
+
+
+@pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
+def test_a_broken_strategy_fails_the_check_meant_for_it(plugin):
+    words, *meant = WRONG[plugin]
+    fails_only(StrategySuite, plugin, words, *meant, alone=plugin in HOPELESS)
+
+
+def test_every_check_has_a_plugin_that_fails_it():
+    below = {"test_calibrate", "test_adopt", "test_held_out_parameters"}
+    assert own_checks(StrategySuite) - below == {f"test_{m}" for _, m, *_ in WRONG.values()}
+
+
+def test_a_refusal_of_unequal_sizes_is_fine_and_only_that():
+    assert "3 modalities of size 16, 8, 24" not in map(str, suite_of(Picky).cases())
+    assert "3 modalities of size 16, 8, 24" in map(str, suite_of(Plain).cases())
+
+    class Refuses(Plain):
+        """Refuses all."""
+
+        def __init__(self, dims, num_classes):
+            raise ParameterError("No.")
+
+    assert "making it raises ParameterError: No." in failures(StrategySuite, Refuses)["test_output"]
+
+
+def suite_of(plugin):
+    return type("TestIt", (StrategySuite,), {"plugin": plugin})()
+
+
+# -- strategies that choose, adopt -----------------------------------------------------------
+
+
+class Chooses(Picky):
+    """Right: weighs classes by the validation clips.
+
+    Parameters
+    ----------
+    weight : float
+        A factor.
+    """
+
+    reads_validation = True
+
+    def __init__(self, dims, num_classes, *, weight: float = 1.0):
+        super().__init__(dims, num_classes, weight=weight)
+        self.register_buffer("bias", torch.zeros(num_classes))
+
+    def calibrate(self, inputs, labels):
+        self.bias.copy_(torch.bincount(labels, minlength=len(self.bias)) / len(labels))
+
+    def forward(self, inputs):
+        return super().forward(inputs) + self.bias
+
+
+class Silent(Chooses):
+    """Does not say that it chooses."""
+
+    reads_validation = False
+
+
+class Forgets(Chooses):
+    """Keeps what it chose where no checkpoint has it."""
+
+    def calibrate(self, inputs, labels):
+        self.extra = float(inputs[self.order[0]].mean())
+
+    def forward(self, inputs):
+        return super().forward(inputs) + getattr(self, "extra", 0.0)
+
+
+class Trusts(Plain):
+    """Right: a scale of the scores that is fitted to held-out clips."""
+
+    name = "trusts"
+    reads_validation = True
+
+    def __init__(self, dims, num_classes):
+        super().__init__(dims, num_classes)
+        self.trust = torch.nn.Parameter(torch.zeros(()))
+
+    def held_out_parameters(self):
+        return (self.trust,)
+
+    def forward(self, inputs):
+        return (1 + self.trust) * super().forward(inputs)
+
+
+class TrustsSilently(Trusts):
+    """Does not say that it reads validation."""
+
+    reads_validation = False
+
+
+class Divides(Trusts):
+    """Can't be at 0."""
+
+    def forward(self, inputs):
+        return super().forward(inputs) / self.trust
+
+
+class Elsewhere(Trusts):
+    """Names a parameter that it does not have."""
+
+    def held_out_parameters(self):
+        return (torch.nn.Parameter(torch.zeros(())),)
+
+
+class Adopts(Plain):
+    """Right: starts its head from the baselines' heads."""
+
+    name = "adopts"
+    needs_baselines = True
+
+    @torch.no_grad()
+    def adopt(self, baselines):
+        heads = [self.head_of(baselines[m].model) for m in self.order]
+        self.head.weight.copy_(torch.cat(heads, dim=1))
+
+    def head_of(self, model):
+        return model.strategy.linear.weight
+
+
+class AdoptsInOrder(Adopts):
+    """Takes the baselines as they come."""
+
+    @torch.no_grad()
+    def adopt(self, baselines):
+        heads = [self.head_of(baseline.model) for baseline in baselines.values()]
+        self.head.weight.copy_(torch.cat(heads, dim=1))
+
+
+@pytest.mark.parametrize(
+    ("plugin", "check", "words"),
+    [
+        (Chooses, "calibrate", ""),
+        (Silent, "calibrate", "it has `calibrate`, and reads_validation is False"),
+        (Forgets, "calibrate", "one that is given its state dict differ"),
+        (Trusts, "calibrate", ""),
+        (Trusts, "held out parameters", ""),
+        (TrustsSilently, "calibrate", "it has `held_out_parameters`, and reads_validation is Fal"),
+        (Divides, "held out parameters", "with held-out parameters of 0 the scores are not finite"),
+        (Elsewhere, "held out parameters", "a value that is no parameter of the strategy"),
+        (Adopts, "adopt", ""),
+        (AdoptsInOrder, "adopt", "made to adopt the same baselines give scores that differ"),
+    ],
+)
+def test_strategies_that_choose_and_adopt(plugin, check, words):
+    group = group_of(suite_for("strategy", plugin), check)
+    failed = group.of("failed")
+    assert group.outcome == ("failed" if words else "passed"), failed
+    assert not failed or words in failed[0].fault.failed
+
+
+# -- as a third party meets them -------------------------------------------------------
+
+FILE = '''
+import torch
+from fusion import Strategy
+from fusion.testing import StrategySuite
+
+class Sum(Strategy):
+    """Adds the embeddings."""
+    name = "total"
+
+    def __init__(self, dims, num_classes):
+        super().__init__()
+        self.head = torch.nn.Linear(next(iter(dims.values())), num_classes)
+
+    def forward(self, embeddings):
+        return self.head(sum(embeddings.values()))
+
+class TestSum(StrategySuite):
+    plugin = Sum
+'''
+
+
+def test_three_lines_are_enough(tmp_path, capsys):
+    said = pytest_says(
+        capsys, tmp_path, FILE, "-k", "takes or zeros or unequal_sizes or modality_weights"
+    )
+    assert "FAILED test_mine.py::TestSum::test_unequal_sizes" in said
+    assert "call fusion.core.contracts.equal_dims(dims, self.name)" in said
+    # Words, not the suite's code.
+    assert "def test_unequal_sizes" not in said
+    # Once for `takes`, and for one, two and three modalities; unequal sizes were not refused.
+    assert "6 failed" not in said and "passed" in said
+
+
+def test_a_suite_without_a_plugin_says_so(tmp_path, capsys):
+    said = pytest_says(capsys, tmp_path, FILE.replace("plugin = Sum", "pass"))
+    assert "the line is missing: class TestSum(...): plugin = MyClass" in said

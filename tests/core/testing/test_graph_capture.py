@@ -1,0 +1,84 @@
+"""What a device can't record is refused on the CPU, too; what it can is done again in place."""
+
+import pytest
+import torch
+
+from fusion.core.testing.graph_capture import CpuTape
+
+VALUE, SHAPE = r"it looks at a value", r"the shape of what it makes depends on values"
+
+
+def tape():
+    return CpuTape(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("work", "why"),
+    [
+        (lambda x: x * x.sum().item(), VALUE),
+        (lambda x: x if x.sum() > 0 else -x, VALUE),
+        (lambda x: x if torch.equal(x, x) else -x, VALUE),
+        (lambda x: x[x > 0], SHAPE),
+        (lambda x: x[(x > 0).to(torch.uint8)], SHAPE),
+        (lambda x: x.masked_select(x > 0), SHAPE),
+        (lambda x: x.nonzero(), SHAPE),
+        (lambda x: x.unique(), SHAPE),
+        (lambda x: torch.bincount(x.abs().long()), SHAPE),
+        (lambda x: x.clone().index_put_((x > 0,), torch.zeros(())), SHAPE),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8")
+def test_what_waits_for_a_value_is_refused(work, why):
+    x = torch.tensor([1.0, -2.0, 3.0])
+    work(x)  # it works where nothing is recorded
+    with pytest.raises(RuntimeError, match=why):
+        tape().record(lambda: work(x))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: torch.where(x > 0, x, 0.0),
+        lambda x: x[torch.tensor([2, 0])],
+        lambda x: x.clone().index_put_((torch.tensor([1]),), torch.zeros(())),
+        lambda x: x.relu().softmax(dim=0),
+    ],
+)
+def test_what_has_a_fixed_shape_is_recorded(work):
+    x = torch.tensor([1.0, -2.0, 3.0])
+    held, _ = tape().record(lambda: work(x))
+    assert torch.equal(held, work(x))
+
+
+def test_after_a_refusal_nothing_more_is_refused():
+    x = torch.ones(2)
+    with pytest.raises(RuntimeError, match=VALUE):
+        tape().record(lambda: x * x.sum().item())
+    assert x.sum().item() == 2
+
+
+def test_a_replay_writes_into_the_tensor_of_the_recording():
+    x = torch.tensor([1.0, 2.0])
+    held, replay = tape().record(lambda: 2 * x)
+    place = held.data_ptr()
+    x.copy_(torch.tensor([5.0, 6.0]))
+    assert held.tolist() == [2.0, 4.0]  # until it is asked to
+    replay()
+    assert held.tolist() == [10.0, 12.0]
+    assert held.data_ptr() == place
+
+
+def test_a_backward_pass_is_done_again_where_nobody_wants_a_gradient():
+    weight, x = torch.tensor([3.0], requires_grad=True), torch.tensor([2.0])
+
+    def gradient():
+        (found,) = torch.autograd.grad((weight * x).square().sum(), weight)
+        return found
+
+    held, replay = tape().record(gradient)
+    assert held.tolist() == [24.0]  # 2 w x^2
+    assert not held.requires_grad
+    x.fill_(1.0)
+    with torch.no_grad():
+        replay()
+    assert held.tolist() == [6.0]
