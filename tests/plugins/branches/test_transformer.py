@@ -8,6 +8,7 @@ from by_hand import attention, encoder_layer, layer_norm, linear, numbers
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.training.model import count_parameters
 from fusion.plugins.branches.transformer import Transformer
+from fusion.testing import BranchSuite
 
 
 def branch_of(shape, **options):
@@ -93,3 +94,7 @@ def test_sizes_below_one_are_refused(name):
 def test_a_width_that_heads_do_not_divide_is_refused():
     with pytest.raises(ParameterError, match=r"multiple of transformer.heads, and is 10 with 4"):
         Transformer((1, 8, 8), width=10)
+
+
+class TestTransformer(BranchSuite):
+    plugin = Transformer

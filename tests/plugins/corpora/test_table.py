@@ -6,10 +6,12 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from touched import touch
 
 from fusion.core.contracts.errors import CorpusError
 from fusion.core.data.corpora import load_dataset, parse_source
 from fusion.plugins.corpora.table import Table
+from fusion.testing import CorpusSuite
 
 CORPORA = {"table": Table}
 
@@ -281,3 +283,14 @@ def test_emobox_broken(tmp_path):
     empty = tmp_path / "nothing"
     empty.mkdir()
     fails("holds no folds of EmoBox", f"table={empty}")
+
+
+class TestTable(CorpusSuite):
+    plugin = Table
+
+    def make(self, folder):
+        touch(folder, "clips/a.wav", "clips/b.wav")
+        rows = "path,label,speaker,start,end\nclips/a.wav,joy,anna,,\n"
+        rows += "clips/b.wav,sad,ben,0.5,1.5\nclips/b.wav,anger,ben,1.5,2\n"
+        (folder / "clips.csv").write_text(rows)
+        return folder / "clips.csv"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gudhi
 import numpy as np
@@ -19,6 +19,7 @@ from fusion.core.contracts.errors import ParameterError, RecordingError
 from fusion.plugins.extractors._bar_statistics import STATISTICS, bar_statistics
 from fusion.plugins.extractors.levelset import CONTOURS, LevelSet, contours
 from fusion.plugins.extractors.mel import Mel
+from fusion.testing import ExtractorSuite
 
 RATE = 16000
 
@@ -371,3 +372,12 @@ def test_explanations_group_the_diagrams_by_their_words() -> None:
     assert groups["H1"].entries == tuple(range(1, 16, 2))
     assert groups["0-386Hz"].entries == (0, 1)
     assert len(groups["superlevel"].entries) == 21 and len(groups["entropy"].entries) == 2
+
+
+class TestLevelSet(ExtractorSuite):
+    plugin = LevelSet
+
+
+class TestLevelSetOfUnevenBands(ExtractorSuite):
+    plugin = LevelSet
+    parameters: ClassVar = {"n_mels": 20, "surface_bands": 3, "families": ("contours", "surface")}

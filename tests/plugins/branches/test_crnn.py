@@ -7,6 +7,7 @@ from by_hand import numbers
 
 from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.branches.crnn import CRNN
+from fusion.testing import BranchSuite
 
 
 def sigmoid(x):
@@ -95,3 +96,7 @@ def test_sizes_below_one_are_refused(name):
 def test_other_wrong_parameters_are_refused(wrong):
     with pytest.raises(ParameterError, match="crnn"):
         CRNN((1, 8, 8), **wrong)
+
+
+class TestCRNN(BranchSuite):
+    plugin = CRNN

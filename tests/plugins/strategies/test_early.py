@@ -7,6 +7,7 @@ import torch
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.training.model import count_parameters
 from fusion.plugins.strategies.early import Early
+from fusion.testing import StrategySuite
 
 
 def plain(dims, **options):
@@ -115,3 +116,7 @@ def test_sizes_below_one_are_refused(name):
 def test_a_dropout_of_one_is_refused():
     with pytest.raises(ParameterError, match=r"early.dropout must be in \[0, 1\), and is 1"):
         Early({"a": 3}, 4, dropout=1.0)
+
+
+class TestEarly(StrategySuite):
+    plugin = Early

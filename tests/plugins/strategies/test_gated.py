@@ -13,6 +13,7 @@ from fusion.core.contracts.held_out import RIDGE, fit_held_out
 from fusion.core.testing.checks.problem import small_baselines, small_trainer
 from fusion.core.toolkit.ensemble import pool
 from fusion.plugins.strategies.gated import Gated
+from fusion.testing import StrategySuite
 
 # Two classes; each head is the identity, so an embedding is a row of logits.
 PRESENT = torch.tensor([[True, True], [True, False], [False, True]])
@@ -272,3 +273,7 @@ def test_the_trained_gate_reads_the_embeddings_and_is_trained():
 def test_parameters_out_of_range():
     with pytest.raises(ParameterError, match="gated.hidden must be 1 or more, and is 0"):
         Gated({"a": 2}, 2, hidden=0)
+
+
+class TestGated(StrategySuite):
+    plugin = Gated

@@ -8,6 +8,7 @@ import soundfile
 from fusion import Recording
 from fusion.core.contracts.errors import ParameterError
 from fusion.plugins.extractors.mfcc import MFCC
+from fusion.testing import ExtractorSuite
 
 
 @pytest.fixture
@@ -39,3 +40,7 @@ def test_short_clips_lie_in_the_middle_of_zeros(chirp):
 def test_parameters_out_of_range():
     with pytest.raises(ParameterError, match="n_mfcc <= n_mels"):
         MFCC(n_mels=20, n_mfcc=21)
+
+
+class TestMFCC(ExtractorSuite):
+    plugin = MFCC

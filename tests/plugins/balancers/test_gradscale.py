@@ -1,4 +1,5 @@
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from fusion import Gradients
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.registry.parameters import bind
 from fusion.plugins.balancers.gradscale import GradScale
+from fusion.testing import BalancerSuite
 
 finite = {"allow_nan": False, "allow_infinity": False}
 
@@ -213,3 +215,14 @@ def test_the_name_of_a_mode_in_version_0_1_is_answered_with_the_new_one():
     with pytest.raises(ParameterError) as caught:
         bind(GradScale, {"mode": "x"}, owner="gradscale")
     assert "fusion plugins show NAME" in caught.value.hint
+
+
+class TestGradScale(BalancerSuite):
+    plugin = GradScale
+    single_unchanged = True
+    equal_unchanged = True
+
+
+class TestFixedGradScale(BalancerSuite):
+    plugin = GradScale
+    parameters: ClassVar = {"mode": "fixed"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import librosa
 import numpy as np
@@ -13,6 +13,7 @@ import soundfile
 from fusion import Recording
 from fusion.core.contracts.errors import ParameterError, RecordingError
 from fusion.plugins.extractors.mel import FULL_SCALE_DB, Mel
+from fusion.testing import ExtractorSuite
 
 RATE = 16000
 
@@ -166,3 +167,12 @@ def test_parameters_out_of_range(wrong: dict[str, Any]) -> None:
     name, value = next(iter(wrong.items()))
     with pytest.raises(ParameterError, match=rf"{name}\b.*{value:g}"):
         Mel(**wrong)
+
+
+class TestMel(ExtractorSuite):
+    plugin = Mel
+
+
+class TestFixedMel(ExtractorSuite):
+    plugin = Mel
+    parameters: ClassVar = {"ref": "fixed", "trim_db": 40.0}

@@ -13,6 +13,7 @@ import pytest
 
 from fusion.core.contracts.errors import ParameterError, StorageError
 from fusion.plugins.corpora.demo import Demo
+from fusion.testing import CorpusSuite
 
 SMALL = {"speakers": 3, "clips": 1}
 CODE = "from fusion.plugins.corpora.demo import Demo; print(len(list(Demo(None).clips())))"
@@ -118,3 +119,7 @@ def statistics(path):
     mel = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=rate, n_mels=40), ref=np.max)
     mfcc = librosa.feature.mfcc(S=mel, n_mfcc=20)
     return np.concatenate([mel.mean(1), mel.std(1), np.diff(mel).std(1), mfcc.std(1)])
+
+
+class TestDemo(CorpusSuite):
+    plugin = Demo

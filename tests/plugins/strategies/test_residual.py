@@ -1,9 +1,12 @@
+from typing import ClassVar
+
 import pytest
 import torch
 
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.testing.checks.problem import one_step, small_baselines, small_model, small_trainer
 from fusion.plugins.strategies.residual import Residual
+from fusion.testing import StrategySuite
 
 
 def made(dims=2, modalities=2, **parameters):
@@ -106,3 +109,12 @@ def test_what_it_refuses():
         made(hidden=-1)
     with pytest.raises(ParameterError, match="needs embeddings of one size"):
         Residual({"a": 2, "b": 3}, 2)
+
+
+class TestResidual(StrategySuite):
+    plugin = Residual
+
+
+class TestLinearResidual(StrategySuite):
+    plugin = Residual
+    parameters: ClassVar = {"hidden": 0}

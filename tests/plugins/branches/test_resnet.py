@@ -1,11 +1,14 @@
 """ResNet-18: the published size, every stage's shape, a block by hand."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.training.model import count_parameters
 from fusion.plugins.branches.resnet import ResNet, _Block
+from fusion.testing import BranchSuite
 
 
 def test_it_is_the_published_network():
@@ -92,3 +95,8 @@ def test_a_halving_block_by_hand():
 def test_wrong_parameters_are_refused(wrong, word):
     with pytest.raises(ParameterError, match=f"resnet.{word}"):
         ResNet((1, 8, 8), **wrong)
+
+
+class TestResNet(BranchSuite):
+    plugin = ResNet
+    parameters: ClassVar = {"width": 8}

@@ -9,6 +9,7 @@ from fusion.core.testing.checks.problem import one_step, small_model, small_trai
 from fusion.core.toolkit.ensemble import ensemble_weights
 from fusion.core.toolkit.metrics import nll
 from fusion.plugins.strategies.ensemble import Ensemble
+from fusion.testing import StrategySuite
 
 
 def of_probabilities(*members):
@@ -125,3 +126,7 @@ def test_a_step_trains_every_branch_whatever_was_chosen():
     before = trainer.model.branches["face"].embed.weight.clone()
     one_step(trainer)
     assert not torch.equal(before, trainer.model.branches["face"].embed.weight)
+
+
+class TestEnsemble(StrategySuite):
+    plugin = Ensemble

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gudhi
 import numpy as np
@@ -32,6 +32,7 @@ from fusion.plugins.extractors.persistence import (
     persim_image,
     persistence_image,
 )
+from fusion.testing import ExtractorSuite
 
 RATE = 16000
 Reduce = Callable[[np.ndarray], list[np.ndarray]]
@@ -426,3 +427,13 @@ def test_parameters_out_of_range(wrong: dict[str, Any]) -> None:
     name, value = list(wrong.items())[-1]
     with pytest.raises(ParameterError, match=rf"{name}\b.*{value:g}"):
         Persistence(**wrong)
+
+
+class TestPersistence(ExtractorSuite):
+    plugin = Persistence
+    parameters: ClassVar = {"max_points": 60}
+
+
+class TestPersistenceOfMFCC(ExtractorSuite):
+    plugin = Persistence
+    parameters: ClassVar = {"max_points": 60, "points": "mfcc"}

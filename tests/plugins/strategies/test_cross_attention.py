@@ -10,6 +10,7 @@ from by_hand import attention, encoder_layer, gelu, layer_norm, linear, numbers,
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.training.model import count_parameters
 from fusion.plugins.strategies.cross_attention import CrossAttention, _CrossLayer
+from fusion.testing import StrategySuite
 
 
 def model_of(dims, **options):
@@ -127,3 +128,7 @@ def test_a_width_that_heads_do_not_divide_is_refused():
 def test_a_dropout_of_one_is_refused():
     with pytest.raises(ParameterError, match=r"cross_attention.dropout must be in \[0, 1\)"):
         CrossAttention({"a": 3}, 4, dropout=1.0)
+
+
+class TestCrossAttention(StrategySuite):
+    plugin = CrossAttention

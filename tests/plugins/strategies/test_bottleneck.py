@@ -8,6 +8,7 @@ from by_hand import encoder_layer, layer_norm, linear, numbers, sinusoids
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.training.model import count_parameters
 from fusion.plugins.strategies.bottleneck import Bottleneck
+from fusion.testing import StrategySuite
 
 SMALL = {"width": 8, "heads": 2, "bottlenecks": 3}
 
@@ -139,3 +140,7 @@ def test_exchanges_that_nobody_would_read_are_refused(layers, exchanges):
 def test_a_width_that_heads_do_not_divide_is_refused():
     with pytest.raises(ParameterError, match=r"multiple of bottleneck.heads, and is 10 with 4"):
         Bottleneck({"a": 3}, 4, width=10)
+
+
+class TestBottleneck(StrategySuite):
+    plugin = Bottleneck

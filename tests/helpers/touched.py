@@ -1,0 +1,7 @@
+"""Empty files, for corpora that are known by the names of theirs."""
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
