@@ -217,6 +217,7 @@ def test_one_clip_is_explained_as_it_is_labelled(adapted, corpus, tmp_path, caps
     assert list(found["clips"][0]["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_folds_half_precision_and_clips_that_lack_a_modality(
     corpus, cache, words, tmp_path, capsys
 ):
@@ -242,6 +243,7 @@ def test_folds_half_precision_and_clips_that_lack_a_modality(
         assert run_cli([command, str(out)]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_comparison_and_an_audit_name_the_task(corpus, cache, tmp_path, capsys):
     given = ["--data", str(corpus), "--cache", cache, *ADAPTED]
     out = tmp_path / "grid"

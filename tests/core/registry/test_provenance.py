@@ -1,5 +1,6 @@
 """Who raised it: the note on an exception that came from a plugin."""
 
+import copyreg
 import pickle
 import traceback
 import types
@@ -209,6 +210,8 @@ def fail(which):
 )
 def test_the_note_survives_pickling(which, kind, text, monkeypatch):
     monkeypatch.setattr(provenance, "_SOURCES", {})
+    for cls in [cls for cls in copyreg.dispatch_table if issubclass(cls, BaseException)]:
+        monkeypatch.delitem(copyreg.dispatch_table, cls)  # of tblib, which dask brings
     with pytest.raises(kind) as caught:
         relay(fail, which)
     error = pickle.loads(pickle.dumps(caught.value))

@@ -133,6 +133,7 @@ def test_pytest_ends_checks_again_afterwards():
         suite_for("strategy", Named).test_name_and_version()
 
 
+@pytest.mark.slow
 def test_it_works_where_there_is_no_pytest(tmp_path):
     script = """
         import sys

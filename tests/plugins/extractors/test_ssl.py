@@ -248,7 +248,7 @@ def test_a_bad_recording_fails_alone(
     assert isinstance(only, RecordingError)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_cache(models: dict[str, Path], clips: list[Recording], tmp_path: Path, jobs: int) -> None:
     """Batches in the builder's processes; 24 clips, two of them broken."""
     named = [(f"clip{i}", clips[i % len(clips)]) for i in range(22)]
