@@ -49,6 +49,7 @@ def test_the_metadata_fits_the_source(name: str) -> None:
     assert registry.get(kind, name).name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLUGINS)
 def test_the_source_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind, settings = PLUGINS[name]

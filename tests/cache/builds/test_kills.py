@@ -126,7 +126,7 @@ def counted(said: str) -> int:
     return max([0, *(int(line.split("/")[0]) for line in said.splitlines() if "/" in line)])
 
 
-@pytest.mark.parametrize(("builders", "jobs"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("builders", "jobs"), [pytest.param(1, 2, marks=pytest.mark.slow), (2, 1)])
 def test_a_builder_killed_after_its_first_chunk(tmp_path: Path, builders: int, jobs: int) -> None:
     """With workers, which end with it; and beside another one, which does everything."""
     cache = FeatureCache(tmp_path / "cache")

@@ -259,7 +259,7 @@ def test_a_reader_whose_items_are_really_gone(cache: FeatureCache, feature: Fing
 
 
 @posix
-@pytest.mark.parametrize("action", ["pack", "unpack"])
+@pytest.mark.parametrize("action", ["pack", pytest.param("unpack", marks=pytest.mark.slow)])
 @both_ways
 def test_a_kill_loses_nothing(tmp_path: Path, kills: Kills, action: str) -> None:
     template = FeatureCache(tmp_path / "template")

@@ -172,6 +172,7 @@ def test_another_request_does_not_go_on_there(audited, more, words, capsys):
     assert weights(out) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_audit_goes_on(spoken, other, cache, tmp_path, monkeypatch, capsys):
     """Ctrl-C when the first split is done; then a corpus is tested that was never heard."""
     out = tmp_path / "audit"

@@ -38,7 +38,7 @@ def fusion_strategies():
 '''
 
 
-@pytest.mark.parametrize("extra", [[], ["--folds", "3"]])
+@pytest.mark.parametrize("extra", [[], pytest.param(["--folds", "3"], marks=pytest.mark.slow)])
 def test_the_experiment_of_a_whole_run_blames_the_head(extra, corpus, cache, tmp_path) -> None:
     plugin, out = tmp_path / "shifted.py", tmp_path / "run"
     plugin.write_text(SHIFTED)

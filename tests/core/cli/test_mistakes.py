@@ -154,6 +154,7 @@ def test_an_unknown_command(capsys):
     assert "Did you mean 'run'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback():
     found = subprocess.run(
         [sys.executable, "-m", "fusion", "--debug", "run", "--strategy", "gatd"],

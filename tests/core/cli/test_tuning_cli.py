@@ -134,9 +134,8 @@ def test_the_same_command_makes_the_same_trials_and_weights(tuned, corpus, cache
     assert json.loads(capsys.readouterr().out) == printed
 
 
-@pytest.mark.parametrize(
-    "after", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_killed_run_is_resumed_to_the_same_trials(tuned, corpus, cache, tmp_path, after):
     """SIGKILL when a training has so many trials behind it."""
     out = tmp_path / "killed"
@@ -284,7 +283,11 @@ def fusion_strategies():
 
 
 @pytest.mark.parametrize(
-    "methods", [["--strategy", "warm"], ["--strategy", "gated", "--balance", "pretrain"]]
+    "methods",
+    [
+        pytest.param(["--strategy", "warm"], marks=pytest.mark.slow),
+        ["--strategy", "gated", "--balance", "pretrain"],
+    ],
 )
 def test_what_starts_from_the_baselines_has_their_tuned_branches(
     corpus, cache, tmp_path, monkeypatch, methods

@@ -45,6 +45,7 @@ class TestAggregate(BalancerSuite):
 
 
 @TORCHJD
+@pytest.mark.slow
 class TestPCGrad(BalancerSuite):
     plugin = Aggregate
     parameters: ClassVar = {"method": "pcgrad"}

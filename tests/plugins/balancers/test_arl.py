@@ -24,6 +24,7 @@ class TestSuite(BalancerSuite):
     parameters: ClassVar = {"start": 0}
 
 
+@pytest.mark.slow
 class TestWithoutLosses(BalancerSuite):
     plugin = ARL
     parameters: ClassVar = {"start": 0, "gamma": 0.0}

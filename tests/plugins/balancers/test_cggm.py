@@ -24,6 +24,7 @@ class TestSuite(BalancerSuite):
     epochs = 4  # the factors act from the third on
 
 
+@pytest.mark.slow
 class TestWithoutDirection(BalancerSuite):
     plugin = CGGM
     parameters: ClassVar = {"lam": 0.0}

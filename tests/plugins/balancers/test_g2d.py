@@ -23,6 +23,7 @@ class TestSuite(BalancerSuite):
     plugin = G2D
 
 
+@pytest.mark.slow
 class TestPriority(BalancerSuite):
     """Without distillation, equal teachers change nothing; nor does a single one."""
 

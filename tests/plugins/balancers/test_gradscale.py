@@ -223,6 +223,7 @@ class TestGradScale(BalancerSuite):
     equal_unchanged = True
 
 
+@pytest.mark.slow
 class TestFixedGradScale(BalancerSuite):
     plugin = GradScale
     parameters: ClassVar = {"mode": "fixed"}

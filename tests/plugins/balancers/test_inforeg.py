@@ -16,6 +16,7 @@ class TestSuite(BalancerSuite):
     equal_unchanged = True
 
 
+@pytest.mark.slow
 class TestLonger(BalancerSuite):
     """With epochs in which the window is closed."""
 

@@ -14,11 +14,13 @@ class TestFineTuning(BalancerSuite):
     plugin = LearningRates
 
 
+@pytest.mark.slow
 class TestControl(BalancerSuite):
     plugin = LearningRates
     parameters: ClassVar = {"branch": 1.0, "scale": 3.0}
 
 
+@pytest.mark.slow
 class TestOfOnes(BalancerSuite):
     plugin = LearningRates
     parameters: ClassVar = {"branch": 1.0}

@@ -26,6 +26,7 @@ class TestSuite(BalancerSuite):
     plugin = MLB
 
 
+@pytest.mark.slow
 class TestWithoutLosses(BalancerSuite):
     plugin = MLB
     parameters: ClassVar = {"gamma": 0.0}

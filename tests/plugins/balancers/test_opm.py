@@ -20,6 +20,7 @@ class TestEntries(BalancerSuite):
     equal_unchanged = True
 
 
+@pytest.mark.slow
 class TestClips(BalancerSuite):
     plugin = OPM
     parameters: ClassVar = {"warmup": 0, "unit": "clip", "p_exe": 1.0}

@@ -18,6 +18,7 @@ class TestBaselines(BalancerSuite):
     plugin = Pretrain
 
 
+@pytest.mark.slow
 class TestOwn(BalancerSuite):
     plugin = Pretrain
     parameters: ClassVar = {"source": "own"}

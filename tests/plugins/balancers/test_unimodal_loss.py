@@ -15,6 +15,7 @@ class TestSuite(BalancerSuite):
     plugin = UnimodalLoss
 
 
+@pytest.mark.slow
 class TestOfNothing(BalancerSuite):
     plugin = UnimodalLoss
     parameters: ClassVar = {"gamma": 0.0}

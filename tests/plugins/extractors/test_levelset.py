@@ -378,6 +378,7 @@ class TestLevelSet(ExtractorSuite):
     plugin = LevelSet
 
 
+@pytest.mark.slow
 class TestLevelSetOfUnevenBands(ExtractorSuite):
     plugin = LevelSet
     parameters: ClassVar = {"n_mels": 20, "surface_bands": 3, "families": ("contours", "surface")}

@@ -173,6 +173,7 @@ class TestMel(ExtractorSuite):
     plugin = Mel
 
 
+@pytest.mark.slow
 class TestFixedMel(ExtractorSuite):
     plugin = Mel
     parameters: ClassVar = {"ref": "fixed", "trim_db": 40.0}

@@ -434,6 +434,7 @@ class TestPersistence(ExtractorSuite):
     parameters: ClassVar = {"max_points": 60}
 
 
+@pytest.mark.slow
 class TestPersistenceOfMFCC(ExtractorSuite):
     plugin = Persistence
     parameters: ClassVar = {"max_points": 60, "points": "mfcc"}

@@ -319,6 +319,7 @@ class TestPooled(ExtractorSuite):
         monkeypatch.setattr(type(self), "parameters", {"model": str(models["wav2vec2-group"])})
 
 
+@pytest.mark.slow
 class TestFrames(ExtractorSuite):
     plugin = SSL
 

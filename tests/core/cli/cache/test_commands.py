@@ -114,6 +114,7 @@ def test_build_on_a_dask_cluster(corpus, tmp_path):
     assert "54 computed" in found.stdout
 
 
+@pytest.mark.slow
 def test_a_run_in_half_precision_that_checks_what_it_reads(corpus, cache, tmp_path, capsys):
     """And predicts in it, with the features that it was trained on."""
     run = tmp_path / "run"

@@ -18,6 +18,7 @@ from fusion.core.testing.suites import balancers as balancer_suite
 from fusion.testing import BalancerSuite
 
 
+@pytest.mark.slow
 def test_balancers_that_are_right_pass():
     assert failures(BalancerSuite, Fine, **UNCHANGED) == {}
     assert failures(BalancerSuite, Distant, single_unchanged=True) == {}
