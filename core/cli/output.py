@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ from ..display.plain_text import printable
 
 def echo_json(value: Any) -> None:
     """Print plain values on standard output."""
+    import json
+
     click.echo(json.dumps(value, indent=1))
 
 
@@ -31,6 +31,8 @@ def echo_failure(text: str) -> None:
 
 def dated_folder(given: str | None, parent: str) -> Path:
     """The folder that was given, or a new one in `parent` called by the time."""
+    from datetime import datetime
+
     return Path(given or Path(parent) / datetime.now().strftime("%Y%m%d-%H%M%S"))
 
 
