@@ -46,7 +46,9 @@ class _Former:
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.rpartition(".")
-        return ModuleSpec(fullname, self) if package == __name__ and name in _FORMER else None
+        if package != __name__ or name not in _FORMER:
+            return None
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # a loader by what it does
 
     def create_module(self, spec: ModuleSpec) -> None:
         """As usual: an empty one."""
