@@ -16,7 +16,7 @@ from fusion.core.runs.execution.scheduler import in_processes
 from fusion.core.runs.outcome import predictions
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def trained_in_this_process():
     """Trainings and predictions of runs take place here: each process would import torch first.
 

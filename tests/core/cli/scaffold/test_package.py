@@ -17,6 +17,8 @@ from fusion.core.cli.scaffold.package import make_package
 from fusion.core.contracts.errors import UnknownNameError, UserError
 from fusion.core.registry.registry import Registry
 
+ROOT = Path(__file__).parents[4]
+
 
 @pytest.fixture(scope="module", params=["tilt", "x" * 32], ids=["short", "long"])
 def packages(
@@ -86,7 +88,7 @@ def test_it_is_typed(packages: dict[str, Path], tmp_path: Path) -> None:
     for folder in packages.values():
         files = [str(file) for file in folder.rglob("*.py")]
         ended = subprocess.run(
-            [sys.executable, "-m", "mypy", "--config-file", str(root / "pyproject.toml"),
+            [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"),
              "--cache-dir", str(tmp_path / "cache"), *files],
             env={**os.environ, "MYPYPATH": f"{tmp_path}:{folder}"},
             cwd=folder, capture_output=True, text=True, check=False,
