@@ -52,7 +52,8 @@ def held():
 torch.ones(10)
 before = faults_and_rest()
 keep_freed_memory()
-print(json.dumps([before, faults_and_rest()]))
+first = faults_and_rest()  # in which the heap grows to its size
+print(json.dumps([before, first, faults_and_rest()]))
 """
 
 
@@ -64,11 +65,11 @@ def test_memory_that_is_freed_is_kept_and_its_pages_are_fetched_once():
     """In a process of its own, which keeps what it once had until it ends."""
     found = subprocess.run([sys.executable, "-c", MEASURED], check=True, text=True,
                            capture_output=True)  # fmt: skip
-    (returned, rest), (kept, more) = json.loads(found.stdout)
+    (returned, rest), (_, more), (kept, _) = json.loads(found.stdout)
     size = 40_000_000
     pages = 20 * size // resource.getpagesize()
-    # Kept, the first of them find no place at once, and with huge pages there are fewer.
-    assert kept < 0.5 * min(returned, pages)
+    # With huge pages there are fewer.
+    assert kept < 0.1 * min(returned, pages)
     assert rest < 0.1 * size < 0.9 * size < more
 
 
