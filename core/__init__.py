@@ -51,7 +51,7 @@ class _Former:
         return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # a loader by what it does
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """As usual: an empty one."""
+        """Leave it to the import system, which makes an empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
         new = f"{__name__}.{_FORMER[module.__name__.rpartition('.')[2]]}"

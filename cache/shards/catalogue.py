@@ -122,7 +122,7 @@ class Catalogue:
         return self._columns[name]
 
     def label(self, position: int) -> Label:
-        """What is known of an item."""
+        """Return the label of an item."""
         texts = (self._text(name)[position] for name in _TEXTS)
         return Label.of(self.keys[position], *texts)
 

@@ -149,7 +149,7 @@ def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
 
 
 def claim_path(folder: Path, key: str) -> Path:
-    """Where the claim on an item of a feature lies."""
+    """Return the path of the claim on an item of a feature."""
     return folder / CLAIMS / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 

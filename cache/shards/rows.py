@@ -23,8 +23,7 @@ Array = npt.NDArray[Any]
 
 
 class Label(NamedTuple):
-    """What is known of an array beside its numbers: key, where its source was found, and what it
-    belongs to."""
+    """Key of an array, where its source was found, and what it belongs to."""
 
     key: str
     origin: str

@@ -108,7 +108,7 @@ class Shard:
         return tuple(key.decode("ascii") for key in self.columns["keys"].tolist())
 
     def label(self, row: int) -> Label:
-        """What is known of one array."""
+        """Return the label of one array."""
         return Label.of(*(self.columns[name][row] for name in ("keys", "origins", "groups")))
 
     def is_sound(self, row: int, array: Array) -> bool:

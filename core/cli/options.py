@@ -30,7 +30,7 @@ def together(*options: Decorator) -> Decorator:
 
 
 def requests_of(ctx: click.Context) -> dict[str, Any]:
-    """What the command line says of plugins, wherever it stands: plugins, strict, trace."""
+    """Return the options on plugins, of the group and of the command: plugins, strict, trace."""
     root = ctx.find_root()
     if root.obj is None:
         root.obj = {"plugins": (), "strict": False, "trace": False}

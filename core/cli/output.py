@@ -1,4 +1,4 @@
-"""What commands print beside their tables: JSON, warnings, and how to go on after Ctrl-C."""
+"""Output of commands beside their tables: JSON, warnings, and how to go on after Ctrl-C."""
 
 from __future__ import annotations
 

@@ -243,7 +243,8 @@ class Run(OutputFolder):
 
     def _write_record(self, record: RunRecord) -> None:
         self.write_json(RECORD, record.to_json())
-        self.record = record
+        # As another process reads it: in JSON a tuple is a list, and records are compared.
+        self.record = self._read_record()
 
     # -- what it was asked -----------------------------------------------------------
 
@@ -257,7 +258,7 @@ class Run(OutputFolder):
 
     @property
     def config(self) -> RunConfig:
-        """What was asked for."""
+        """Return the configuration, which is what was asked for."""
         return self.record.config
 
     @cached_property

@@ -93,7 +93,7 @@ class Mark:
 
     @property
     def shape(self) -> Markup:
-        """What a legend shows of it, as SVG."""
+        """Return its picture for a legend, as SVG."""
         return Markup(_SHAPES[self.marker])
 
     @property

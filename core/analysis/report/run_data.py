@@ -94,7 +94,7 @@ class ReadRun:
 
     @property
     def config(self) -> RunConfig:
-        """What was asked for."""
+        """Return the configuration, which is what was asked for."""
         return self.record.config
 
     @property

@@ -89,7 +89,7 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
 
 
 def cautions(record: RunRecord, results: Results) -> list[str]:
-    """What must be known before a figure of the run is believed."""
+    """Return what must be known before a figure of the run is believed."""
     mode = MODES[record.split.mode]
     told = [mode.warning] if mode.warning else []
     if not mode.warning and smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
@@ -112,7 +112,7 @@ def score_bars(run: ReadRun) -> Markup:
 
 
 def _extractors(run: ReadRun, registry: Registry | None) -> Mapping[str, Extractor]:
-    """Those that know how their arrays are drawn; none where a plugin is gone."""
+    """Return the run's extractors, which draw their arrays; none where a plugin is gone."""
     if registry is None:
         return {}
     try:

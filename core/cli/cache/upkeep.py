@@ -257,7 +257,7 @@ def _rewrite(
 
 
 def _warn_of(left: Iterable[Problem]) -> None:
-    """What was left as it is."""
+    """Warn of each shard that was left as it is."""
     for problem in left:
         warn(f"left alone: {problem.line}")
 

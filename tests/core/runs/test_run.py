@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_records import model_of, record_of, split_of, whole_record
 
-from fusion import Clip, Recording
+from fusion import Clip, Modality, Recording
 from fusion.core.contracts.errors import RunError, StorageError
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
@@ -24,6 +24,7 @@ from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.record import FORMAT, Member
 from fusion.core.runs.run import OutputFolder, Run
+from fusion.core.training.model import BranchSpec, ModelSpec
 
 
 def data_of(clips, parts, absent=None, classes=("low", "high")):
@@ -388,6 +389,15 @@ def test_damaged_clips_are_an_error_that_names_the_file(tmp_path, damage, absent
 
 
 # -- its trainings and its outcome -----------------------------------------------------
+
+
+def test_a_record_is_the_same_to_who_began_the_run_and_to_who_opens_it(tmp_path):
+    """A parameter that is a tuple is a list in JSON; baselines are shared by such records."""
+    branch = BranchSpec(Modality("a", (4,), ()), "mlp", {"sizes": (8, 4)})
+    run = Run(tmp_path)
+    run.begin(record_of(model=ModelSpec((branch,), 2, 8, "concat")), DATA)
+    assert run.record == Run.open(tmp_path).record
+    assert run.record.model.branches[0].parameters == {"sizes": [8, 4]}
 
 
 def test_a_training_is_finished_when_it_has_its_summary(tmp_path):
