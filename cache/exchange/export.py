@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from ..array import FeatureArray
 from ..errors import CacheError, StorageError
 from ..fingerprint import Fingerprint
+from ..shards.csv_lines import csv_lines
 from ..shards.files import all_written_whole, find_debris
 from ..shards.hdf5 import text_column
 from ..shards.origins import parse_origin
@@ -189,9 +189,8 @@ def _write_npy(
             # Through a memory map a full disk would kill the process.
             file.write(arrays[row].astype(dtype, copy=False).tobytes())
     with table.open("w", encoding="utf-8", newline="") as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["row", "key", "path", "start", "end", "group"])
-        writer.writerows(_cells(row, line) for row, line in enumerate(lines))
+        text.writelines(csv_lines([["row", "key", "path", "start", "end", "group"]]))
+        text.writelines(csv_lines(_cells(row, line) for row, line in enumerate(lines)))
 
 
 def _cells(row: int, line: Label) -> list[object]:

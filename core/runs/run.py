@@ -39,6 +39,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from ...cache.shards.csv_lines import csv_lines
 from ..contracts import Clip, Recording
 from ..contracts.errors import RunError, StorageError
 from ..data.dataset import RunData
@@ -58,7 +59,6 @@ RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
 _LOCK = ".lock"
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
-_CRLF = "\r\n"  # to csv: it quotes the characters of its line end, and a name may have either
 _ABSENT = "absent"  # a column that is there where some clip lacks a modality: their names
 
 
@@ -110,9 +110,7 @@ class OutputFolder:
         run_files.write_text(self.path, name, text)
 
     def write_csv(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
-        lines = _Lines()
-        csv.writer(lines, lineterminator=_CRLF).writerows(rows)
-        self.write_text(name, "".join(lines.parts))
+        self.write_text(name, "".join(csv_lines(rows)))
 
     # -- the lock --------------------------------------------------------------------
 
@@ -333,16 +331,6 @@ def _check_free(path: Path) -> None:
         if Run.exists(path)
         else "Name another folder with --out.",
     )
-
-
-class _Lines:
-    """A file-like that collects the rows that csv writes, each with a line feed at its end."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def write(self, text: str) -> None:
-        self.parts.append(text.removesuffix(_CRLF) + "\n")
 
 
 # -- clips.csv -----------------------------------------------------------------------

@@ -72,6 +72,15 @@ def test_npy(cache: FeatureCache, tmp_path: Path) -> None:
         ]
 
 
+def test_a_name_with_a_line_end_stays_in_its_cell(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    cache.add(fingerprint(), ["k"], [array_of(0)], origins=["/a\rb\n.wav"])
+    export_feature(cache, fingerprint(), tmp_path / "ramp.npy", form="npy")
+    with (tmp_path / "ramp.csv").open(newline="") as file:
+        _, row = csv.reader(file)
+    assert row[2] == "/a\rb\n.wav"
+
+
 @pytest.mark.parametrize("form", ["hdf5", "npy"])
 def test_the_same_arrays_make_the_same_files(cache: FeatureCache, tmp_path: Path, form) -> None:
     """However they lie in shards."""
