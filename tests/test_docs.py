@@ -26,7 +26,7 @@ def test_the_cache_on_its_own(tmp_path: Path) -> None:
             tmp_path / name
         )
     (tmp_path / "b.raw").write_bytes((tmp_path / "b.raw").read_bytes()[:50])
-    code = python_blocks("cache.md")[0] + (
+    code = python_blocks("concepts/cache.md")[0] + (
         "\nprint(report.computed, array.take([1, 0, 1]).shape)"
         "\nimport sys; print(sorted({'torch', 'librosa', 'click'} & set(sys.modules)))"
     )
@@ -37,7 +37,10 @@ def test_the_cache_on_its_own(tmp_path: Path) -> None:
     assert said.stdout.splitlines() == ["2 (3, 1)", "[]"]
 
 
-@pytest.mark.parametrize("page", ["cache.md", "design.md", "diagnosis.md", "methods.md"])
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_files_that_are_named_exist(page: str) -> None:
     for path in re.findall(
         r"`((?:tests|cache|core|benchmarks)/[\w/]+\.py)`", (DOCS / page).read_text()
@@ -46,7 +49,7 @@ def test_the_files_that_are_named_exist(page: str) -> None:
 
 
 def test_the_walk_from_the_command_to_the_results_is_as_told() -> None:
-    text = (DOCS / "design.md").read_text()
+    text = (DOCS / "contributing/design.md").read_text()
     steps = re.findall(r"^\| \d+ \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
     assert len(steps) == 12
     for told, where in steps:
@@ -62,8 +65,8 @@ def test_the_walk_from_the_command_to_the_results_is_as_told() -> None:
 
 
 def test_the_map_has_every_file_as_it_describes_itself() -> None:
-    module = doc_script("build_map")
-    assert (DOCS / "map.md").read_text() == module.text(), "python docs/build_map.py"
+    module = doc_script("map")
+    assert (DOCS / "contributing/map.md").read_text() == module.text(), "python docs/generate"
     assert "|  |" not in module.text()  # a file that does not say what it is for
 
 
@@ -75,7 +78,7 @@ def test_every_fault_threshold_and_remedy_is_described_as_it_is(tmp_path: Path) 
     from fusion.core.registry.registry import Registry
     from fusion.testing import faults
 
-    text = (DOCS / "diagnosis.md").read_text()
+    text = (DOCS / "reference/diagnosis.md").read_text()
     for title in TITLES.values():
         assert f"| {title} |" in text
     for name, value in asdict(Thresholds()).items():
@@ -92,9 +95,8 @@ def test_every_fault_threshold_and_remedy_is_described_as_it_is(tmp_path: Path) 
 
 
 def test_the_pages_of_methods_are_those_of_the_docstrings() -> None:
-    module = doc_script("build_methods")
-    written = {path.name: path.read_text() for path in (DOCS / "methods").glob("*.md")}
+    module = doc_script("methods")
     made = module.pages()
-    assert set(written) == set(made)
-    stale = [name for name, text in made.items() if written[name] != text]
-    assert not stale, "python docs/build_methods.py writes them again"
+    assert set((DOCS / "reference/methods").glob("*.md")) == set(made)
+    stale = [page.name for page, text in made.items() if page.read_text() != text]
+    assert not stale, "python docs/generate writes them again"

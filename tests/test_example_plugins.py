@@ -18,7 +18,7 @@ from fusion.core.registry.parameters import parameters_of, space_of
 from fusion.core.registry.registry import Registry
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TUTORIAL = EXAMPLES.parent / "docs/plugins.md"
+TUTORIAL = EXAMPLES.parent / "docs/how-to/write-a-plugin.md"
 # Kind by name, and what makes the checks quicker without leaving anything out.
 PLUGINS = {
     "multiplicative": ("strategy", ()),

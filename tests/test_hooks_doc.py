@@ -1,4 +1,4 @@
-"""docs/hooks.md says what the contracts are, and its examples are plugins that work."""
+"""docs/reference/hooks.md shows the contracts as they are; its examples are working plugins."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fusion.core.registry.registry import Entry, Registry
 from fusion.core.testing.runner import run, suite_for
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = (DOCS / "hooks.md").read_text(encoding="utf-8")
-BUILD = "python docs/build_hooks.py writes the signatures again"
+PAGE = (DOCS / "reference/hooks.md").read_text(encoding="utf-8")
+BUILD = "python docs/generate writes the signatures again"
 
 
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
-    return doc_script("build_hooks")
+    return doc_script("hooks")
 
 
 def test_every_hook_and_method_is_there_with_its_signature(builder: ModuleType) -> None:

@@ -12,7 +12,7 @@ from fusion.core.registry.registry import Entry, Source
 
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
-    return doc_script("build_methods")
+    return doc_script("methods")
 
 
 class Sample(Balancer):

@@ -1,4 +1,4 @@
-"""The scripts that write pages of the documentation, as modules."""
+"""The modules that write generated pages of the documentation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from places import ROOT
 
 
 def doc_script(name: str) -> ModuleType:
-    """``docs/NAME.py``."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    """Return the module docs/generate/NAME.py."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs/generate" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
