@@ -8,11 +8,17 @@ from __future__ import annotations
 import hooks
 import map as module_map
 import methods
+import settings
 
 
 def main() -> None:
     """Write all pages and print which changed."""
-    for page, text in {**hooks.pages(), **module_map.pages(), **methods.pages()}.items():
+    for page, text in {
+        **hooks.pages(),
+        **module_map.pages(),
+        **methods.pages(),
+        **settings.pages(),
+    }.items():
         before = page.read_text(encoding="utf-8") if page.is_file() else None
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import textwrap
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fusion.core.registry.docstrings import sections, summary
-from fusion.core.registry.parameters import parameters_of, space_of
+from fusion.core.registry.parameters import Parameter, parameters_of, space_of
 from fusion.core.registry.registry import Entry, Registry
 
 DOCS = Path(__file__).parents[1]
@@ -100,18 +101,23 @@ def _call(entry: Entry) -> str:
 
 
 def _parameters(entry: Entry) -> list[str]:
-    parameters, space = parameters_of(entry.cls), space_of(entry.cls)
+    parameters = parameters_of(entry.cls)
     shown = [p for p in parameters.values() if p.name not in _PASSED_BY_FUSION]
     if not shown:
         return ["No parameters."]
+    return ["## Parameters", markdown_table(entry.owner, shown, space_of(entry.cls))]
+
+
+def markdown_table(owner: str, parameters: Iterable[Parameter], space: Mapping[str, object]) -> str:
+    """Return a table of parameters with types, defaults, ranges of `--tune` and meanings."""
     lines = ["| parameter | type | default | `--tune` | meaning |", "|---|---|---|---|---|"]
-    for p in shown:
+    for p in parameters:
         tuned = f"{space[p.name]}" if p.name in space else ""
         lines.append(
-            f"| `{entry.owner}.{p.name}` | {_cell(p.type_name)} | `{_cell(repr(p.default))}` "
+            f"| `{owner}.{p.name}` | {_cell(p.type_name)} | `{_cell(repr(p.default))}` "
             f"| {tuned} | {_cell(p.doc)} |"
         )
-    return ["## Parameters", "\n".join(lines)]
+    return "\n".join(lines)
 
 
 def _results(entry: Entry) -> list[str]:
@@ -154,10 +160,14 @@ def _results(entry: Entry) -> list[str]:
 
 
 def _table(page: str, head: str) -> dict[str, list[str]]:
-    """Return the rows of the first table whose head starts with `head`: first cell -> others."""
+    """Return a table's rows by their first cell."""
+    return {first: others for first, *others in rows_of(page, head)}
+
+
+def rows_of(page: str, head: str) -> list[list[str]]:
+    """Return the rows of the first table in a page whose head starts with `head`."""
     rows = page[page.index(head) :].split("\n\n", 1)[0].splitlines()[2:]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    return {first: others for first, *others in cells}
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def _columns(page: str, head: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""Hooks of mkdocs: formulas as MathML, and links that leave the documentation."""
+"""Hooks of mkdocs: formulas as MathML, pages from the repository's root, links that leave docs/."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,28 @@ from typing import Any
 from latex2mathml.converter import convert
 
 DOCS = Path(__file__).resolve().parents[1]
+ROOT = DOCS.parent
+
+# Pages whose text is a file in the repository's root.
+INCLUDED = {
+    "contributing/index.md": ROOT / "CONTRIBUTING.md",
+    "contributing/changelog.md": ROOT / "CHANGELOG.md",
+}
 
 _FORMULA = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)\)")
+_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
+
+
+def _share_sources() -> None:
+    """Make the folder that mkdocstrings reads: in a checkout, none has the package's name."""
+    package = ROOT / "build/docs/fusion"
+    package.mkdir(parents=True, exist_ok=True)
+    for name in ("__init__.py", "testing.py", "core", "plugins", "cache"):
+        if not (package / name).exists():
+            (package / name).symlink_to(ROOT / name)
+
+
+_share_sources()  # mkdocstrings looks for the folder when mkdocs reads its settings
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -20,15 +40,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     Browsers show MathML without a script. Files outside docs/ are not part of the site: a link to
     one becomes its path in the repository.
     """
-    folder = (DOCS / page.file.src_uri).parent
+    here = (DOCS / page.file.src_uri).parent
+    source = INCLUDED.get(page.file.src_uri)
+    folder = here if source is None else source.parent
+    text = markdown if source is None else source.read_text(encoding="utf-8")
 
-    def name(link: re.Match[str]) -> str:
-        target = (folder / link[2]).resolve()
+    def link(found: re.Match[str]) -> str:
+        name, path, anchor = found[1], found[2], found[3] or ""
+        target = (folder / path).resolve()
         if target.is_relative_to(DOCS):
-            return link[0]
-        return f"`{target.relative_to(DOCS.parent).as_posix()}`"
+            return f"[{name}]({os.path.relpath(target, here)}{anchor})"
+        return f"`{target.relative_to(ROOT).as_posix()}`" if target.exists() else found[0]
 
-    return _LINK.sub(name, _FORMULA.sub(lambda block: _display(block[1]), markdown))
+    return _LINK.sub(link, _FORMULA.sub(lambda block: _display(block[1]), text))
 
 
 def _display(latex: str) -> str:
