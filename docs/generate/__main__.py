@@ -5,20 +5,19 @@ A test compares every generated page with what this command would write.
 
 from __future__ import annotations
 
+import commands
 import hooks
 import map as module_map
 import methods
 import settings
 
+MODULES = (commands, hooks, module_map, methods, settings)
+
 
 def main() -> None:
     """Write all pages and print which changed."""
-    for page, text in {
-        **hooks.pages(),
-        **module_map.pages(),
-        **methods.pages(),
-        **settings.pages(),
-    }.items():
+    made = {page: text for module in MODULES for page, text in module.pages().items()}
+    for page, text in made.items():
         before = page.read_text(encoding="utf-8") if page.is_file() else None
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
