@@ -19,7 +19,7 @@ _HEAD = """# Commands
 
 def pages() -> dict[Path, str]:
     """Return the path and the text of the page."""
-    return {PAGE: "\n".join([_HEAD, *_command(cli, click.Context(cli, info_name="fusion"))])}
+    return {PAGE: "\n".join([_HEAD, *_command(cli, _context(cli, "fusion"))])}
 
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
@@ -36,7 +36,14 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            yield from _command(below, click.Context(below, info_name=name, parent=context))
+            yield from _command(below, _context(below, name, context))
+
+
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    """Return the context in which a command prints its own help."""
+    return command.make_context(name, [], parent=parent, resilient_parsing=True)
 
 
 def _text(help_text: str) -> str:
