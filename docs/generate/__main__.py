@@ -16,8 +16,8 @@ MODULES = (commands, hooks, module_map, methods, settings)
 
 def main() -> None:
     """Write all pages and print which changed."""
-    made = {page: text for module in MODULES for page, text in module.pages().items()}
-    for page, text in made.items():
+    texts = {page: text for module in MODULES for page, text in module.pages().items()}
+    for page, text in texts.items():
         before = page.read_text(encoding="utf-8") if page.is_file() else None
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")

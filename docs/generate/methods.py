@@ -41,17 +41,17 @@ One page for each built-in plugin. `python docs/generate` writes these pages fro
 def pages() -> dict[Path, str]:
     """Return the path and the text of each page, the index included."""
     registry = Registry()
-    made: dict[Path, str] = {}
+    texts: dict[Path, str] = {}
     index = [_INDEX.rstrip()]
     for kind, title in KINDS.items():
         index += ["", f"## {title}", "", "| name | purpose |", "|---|---|"]
         entries = [e for e in registry.entries(kind) if e.source.distribution == DISTRIBUTION]
         for entry in sorted(entries, key=lambda e: e.name):
             name = f"{kind}-{entry.name}.md"
-            made[FOLDER / name] = page(entry)
+            texts[FOLDER / name] = page(entry)
             index.append(f"| [{entry.name}]({name}) | {_cell(summary(entry.cls))} |")
-    made[FOLDER / "index.md"] = "\n".join(index) + "\n"
-    return made
+    texts[FOLDER / "index.md"] = "\n".join(index) + "\n"
+    return texts
 
 
 def stale() -> list[Path]:
@@ -83,8 +83,8 @@ def _with_formula(text: str, entry: Entry) -> str:
         return text
     block = f"```math\n{formula['formula'].strip()}\n```"
     if "```text\n" not in text:
-        first, _, others = text.partition("\n\n")
-        return "\n\n".join(part for part in (first, block, others) if part)
+        first, _, body = text.partition("\n\n")
+        return "\n\n".join(part for part in (first, block, body) if part)
     return re.sub(r"```text\n.*?```", lambda _: block, text, count=1, flags=re.DOTALL)
 
 
@@ -125,14 +125,14 @@ def _results(entry: Entry) -> list[str]:
     if entry.source.distribution != DISTRIBUTION:
         return []
     text = (DOCS / "results/comparison.md").read_text(encoding="utf-8")
-    known = _table(text, "| training |")
+    accuracy = _table(text, "| training |")
     grid = _table(text, "| balancer | concat | normalised |")
-    plain, concat = known["together, plain"], grid["none"][0]
+    plain, concat = accuracy["together, plain"], grid["none"][0]
     lines = []
-    if entry.kind == "balancer" and entry.name in known:
+    if entry.kind == "balancer" and entry.name in accuracy:
         lines.append(
             f"On [the problem with a known answer](../../results/comparison.md"
-            f"#on-a-problem-with-a-known-answer): {known[entry.name][0]} % accuracy; plain joint "
+            f"#on-a-problem-with-a-known-answer): {accuracy[entry.name][0]} % accuracy; plain joint "
             f"training {plain[0]} %."
         )
     if entry.kind == "balancer" and entry.name in grid:
@@ -140,7 +140,7 @@ def _results(entry: Entry) -> list[str]:
             f"In [the grid of version 0.1 on RAVDESS](../../results/comparison.md#on-real-speech), "
             f"with `concat`: {grid[entry.name][0]} % test UAR; plain training {concat} %."
         )
-    row = known.get(f"together, plain, strategy {entry.name}")
+    row = accuracy.get(f"together, plain, strategy {entry.name}")
     if entry.kind == "strategy" and row:
         lines.append(
             f"On [the problem with a known answer](../../results/comparison.md"
@@ -161,7 +161,7 @@ def _results(entry: Entry) -> list[str]:
 
 def _table(page: str, head: str) -> dict[str, list[str]]:
     """Return a table's rows by their first cell."""
-    return {first: others for first, *others in rows_of(page, head)}
+    return {first: cells for first, *cells in rows_of(page, head)}
 
 
 def rows_of(page: str, head: str) -> list[list[str]]:

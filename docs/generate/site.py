@@ -40,17 +40,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     Browsers show MathML without a script. Files outside docs/ are not part of the site: a link to
     one becomes its path in the repository.
     """
-    here = (DOCS / page.file.src_uri).parent
+    folder_of_page = (DOCS / page.file.src_uri).parent
     source = INCLUDED.get(page.file.src_uri)
-    folder = here if source is None else source.parent
+    folder = folder_of_page if source is None else source.parent
     text = markdown if source is None else source.read_text(encoding="utf-8")
 
-    def link(found: re.Match[str]) -> str:
-        name, path, anchor = found[1], found[2], found[3] or ""
+    def link(match: re.Match[str]) -> str:
+        name, path, anchor = match[1], match[2], match[3] or ""
         target = (folder / path).resolve()
         if target.is_relative_to(DOCS):
-            return f"[{name}]({os.path.relpath(target, here)}{anchor})"
-        return f"`{target.relative_to(ROOT).as_posix()}`" if target.exists() else found[0]
+            return f"[{name}]({os.path.relpath(target, folder_of_page)}{anchor})"
+        return f"`{target.relative_to(ROOT).as_posix()}`" if target.exists() else match[0]
 
     return _LINK.sub(link, _FORMULA.sub(lambda block: _display(block[1]), text))
 

@@ -38,9 +38,11 @@ def main() -> None:
     """Write the picture named by the first argument."""
     target, *command = sys.argv[1:]
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH)}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    process = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     shown = os.environ.get("SHOWN", " ".join(command))
-    Path(target).write_text(picture(shown, done.stdout), encoding="utf-8")
+    Path(target).write_text(picture(shown, process.stdout), encoding="utf-8")
 
 
 if __name__ == "__main__":
