@@ -132,8 +132,8 @@ def _results(entry: Entry) -> list[str]:
     if entry.kind == "balancer" and entry.name in accuracy:
         lines.append(
             f"On [the problem with a known answer](../../results/comparison.md"
-            f"#on-a-problem-with-a-known-answer): {accuracy[entry.name][0]} % accuracy; plain joint "
-            f"training {plain[0]} %."
+            f"#on-a-problem-with-a-known-answer): {accuracy[entry.name][0]} % accuracy; plain "
+            f"joint training {plain[0]} %."
         )
     if entry.kind == "balancer" and entry.name in grid:
         lines.append(

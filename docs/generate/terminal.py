@@ -42,7 +42,7 @@ def main() -> None:
         command, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
     shown = os.environ.get("SHOWN", " ".join(command))
-    Path(target).write_text(picture(shown, process.stdout), encoding="utf-8")
+    Path(target).write_text(picture(shown, ran.stdout), encoding="utf-8")
 
 
 if __name__ == "__main__":
