@@ -38,9 +38,7 @@ def main() -> None:
     """Write the picture named by the first argument."""
     target, *command = sys.argv[1:]
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH)}
-    process = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
+    ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     shown = os.environ.get("SHOWN", " ".join(command))
     Path(target).write_text(picture(shown, ran.stdout), encoding="utf-8")
 
