@@ -17,8 +17,7 @@ class Mean(Strategy):
 
     Mean and `sum` can express the same functions, because a linear head can undo the factor 1/M.
     Training differs: the scale of the head's input does not depend on the number of modalities, and
-    the gradient of each branch is
-    divided by M.
+    the gradient of each branch is divided by M.
 
     If a clip lacks modalities, the mean is over the modalities that it has.
 
