@@ -213,7 +213,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 def _replace(strategy: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Replace every occurrence of the module `old` by `new`."""
     for parent in strategy.modules():
-        for name, child in list(parent._modules.items()):  # named_children names it once
+        for name, child in list(parent._modules.items()):  # named_children skips repeats
             if child is old:
                 parent.register_module(name, new)
 

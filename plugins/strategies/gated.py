@@ -116,7 +116,7 @@ class Gated(Strategy):
 
     @torch.no_grad()
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
-        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first among equals
+        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first of equal values
         self.prior.copy_(torch.tensor([float(m == best) for m in self.order]))
         adopt_heads(self.heads, baselines)
 

@@ -83,7 +83,7 @@ class Residual(Strategy):
 
     @torch.no_grad()
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
-        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first among equals
+        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first of equal values
         self.best.fill_(self.order.index(best))
         head = cast(Any, baselines[best].model.strategy).linear
         self.base.load_state_dict(head.state_dict())
