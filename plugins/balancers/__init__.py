@@ -1,1 +1,1 @@
-"""What changes how the branches are trained together."""
+"""Built-in balancers: rules that change how the branches are trained together."""

@@ -1,4 +1,4 @@
-"""Means over an epoch of what a balancer decides in each step."""
+"""Curves: epoch means of a number that a balancer computes in each step."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from ...core.contracts import Balancer, Context
 
 
 class EpochMeans:
-    """Mean over the steps of an epoch of one number per modality, as curves.
+    """Mean over the steps of an epoch of one number per modality, reported as curves.
 
-    A single step's number is mostly luck. Nothing waits for the device before :meth:`metrics`.
+    The number of a single step is mostly noise. The sums stay on the device until :meth:`metrics`
+    is called.
 
     Parameters
     ----------
     name : str
-        What the curves are called: ``"<name>.<modality>"``.
+        Prefix of the curves: ``"<name>.<modality>"``.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}  # a pass may have some of the modalities only
+        self._counts: dict[str, int] = {}  # by modality: a pass may show only some of them
 
     def restart(self) -> None:
+        """Discard all values."""
         self._sums.clear()
         self._counts.clear()
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Take in the scalars of one step, or pass."""
+        """Add the scalars of one step or pass."""
         for m, value in values.items():
             value = value.detach()
             self._sums[m] = self._sums[m] + value if m in self._sums else value
             self._counts[m] = self._counts.get(m, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """By modality; empty if nothing was added."""
+        """Return the mean by modality; empty if no values were added."""
         return {m: float(total) / self._counts[m] for m, total in self._sums.items()}
 
     def metrics(self) -> dict[str, float]:
-        """The same, named as curves are."""
+        """Return the means, named as curves."""
         return {f"{self.name}.{m}": mean for m, mean in self.means().items()}
 
 
 class Curved(Balancer):
-    """A balancer whose curve is the mean over each epoch of one number per modality."""
+    """Balancer with one curve per modality: the mean over each epoch of one number."""
 
     @cached_property
     def curve(self) -> EpochMeans:

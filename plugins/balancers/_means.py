@@ -1,4 +1,4 @@
-"""Means over the clips of a batch that count."""
+"""Mean over the clips of a batch that have a modality."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from torch import Tensor
 
 
 def mean_over(values: Tensor, clips: Tensor | None) -> Tensor:
-    """Mean of (..., B) over all clips, or over those marked, (..., B) bool; 0 where none is."""
+    """Return the mean of (..., B) over the clips marked in `clips`, (..., B) bool, or over all.
+
+    The mean is 0 if no clip is marked.
+    """
     if clips is None:
         return values.mean(dim=-1)
     return (values * clips).sum(dim=-1) / clips.sum(dim=-1).clamp_min(1)

@@ -1,4 +1,4 @@
-"""Losses of single modalities in whatever pass a step is in."""
+"""Single-modality losses of the current pass of a step."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ...core.contracts import Step
 
 
 def unimodal_losses(step: Step, weight: float) -> dict[str, Tensor]:
-    """``{"unimodal.<modality>": weight * l(f_m)}``; their gradient reaches the branches.
+    """Return ``{"unimodal.<modality>": weight * l(f_m)}``; the gradient reaches the branches.
 
-    In a step of several passes each modality's own loss belongs to the passes that it is part
-    of: added to all of them, it would count several times.
+    In a step of several passes, each modality's loss is added only in the passes that show the
+    modality. Added in every pass, the loss would count several times.
     """
     return {f"unimodal.{m}": weight * step.unimodal_loss(m) for m in step.shown}

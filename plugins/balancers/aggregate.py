@@ -1,4 +1,4 @@
-"""Multi-task aggregators: several losses' gradients become one, by a method of torchjd."""
+"""Multi-task aggregators of torchjd, which combine the gradients of several losses."""
 
 from __future__ import annotations
 
@@ -33,74 +33,77 @@ _CLASSES: Mapping[str, str] = {
     "nashmtl": "NashMTL",
 }
 
-# Their weights add up to 1 or average the losses; the others' compare with a sum already.
+# Methods whose result has the scale of the mean of the losses; the others have that of the sum.
 _MEANS = ("upgrad", "dualproj", "mgda", "alignedmtl", "imtlg", "cagrad")
-_CONVEX = ("cagrad", "nashmtl")  # solve a convex problem in every step, with cvxpy
+_CONVEX = ("cagrad", "nashmtl")  # solve a convex problem with cvxpy in every step
 
 
 class Aggregate(Balancer):
-    """Joins the gradients of the fused and the single-modality losses by a multi-task method.
+    """Multi-task aggregation of the gradients of the fused and the single-modality losses.
 
-    Every branch m learns from l(f) and from l(f_m). With all branches' parameters side by
-    side, the gradients of the losses l(f), l(f_1) .. l(f_M) are the rows of a Jacobian
-    J, (1 + M, P), in which l(f_m) is zero outside branch m. What the branches receive is
+    ::
 
-        A(J), or (1 + M) A(J) where A averages the losses instead of adding them up
+        J   = gradients of l(f), l(f_1) .. l(f_M) with respect to all branches, as rows: (1 + M, P)
+        g  <- A(J),  or (1 + M) A(J) if A averages the losses instead of summing them
 
-    so that without conflicts every method gives about the plain sum, the same as
-    `unimodal_loss`. The methods:
+    Every branch m learns from l(f) and from l(f_m). P is the number of parameters of all branches
+    together. The row of l(f_m) is zero outside branch m. The factor 1 + M makes every method about
+    equal to the plain sum, the balancer `unimodal_loss`, if the gradients do not conflict. The
+    methods A:
 
-    - upgrad: each row is projected onto the vectors that oppose no row, then their mean
+    - upgrad: each row is projected onto the vectors that conflict with no row; then the mean
     - dualproj: the mean is projected
-    - pcgrad: each row loses its part against every row that it opposes, in random order
+    - pcgrad: from each row, its component against every row that it conflicts with is removed, in
+      random order
     - mgda: the shortest vector in the convex hull of the rows
-    - alignedmtl: the rows are turned and scaled until they are orthogonal and equally long
+    - alignedmtl: the rows are rotated and scaled until they are orthogonal and equally long
     - imtlg: the vector with equal projections on all rows
-    - config: the vector with equal angles to all rows, as long as its projections add up to
-    - cagrad: near the mean, with the worst-served row served best
-    - nashmtl: the bargaining solution, in which no row gains more than another loses; no
-      longer than 1
+    - config: the vector with equal angles to all rows; its length is the sum of its projections on
+      the rows
+    - cagrad: a vector near the mean that maximises the smallest improvement of any row
+    - nashmtl: the bargaining solution, where no row gains more than another loses; of length 1 at
+      most
 
-    The losses of other balancers are rows of their own; what others did to the gradient
-    before stays beside the result as it was. The head learns from the fused loss alone.
+    Losses that other balancers add are further rows. Changes that other balancers made to the
+    gradient before are kept. The head learns from the fused loss alone.
 
-    The methods are those of the library torchjd, in its default settings. Of what they do to
-    the gradient Adam cancels the overall size, so that the factor 1 + M matters for SGD only.
-    PCGrad's random order comes from the step's own random numbers, so that a resumed training
-    goes on the same. A single modality is left alone: nothing is added to its loss.
+    The methods are those of the library torchjd in its default settings. Adam cancels the overall
+    size of a gradient, so the factor 1 + M matters for SGD only. PCGrad's random order is drawn
+    from the random generator of the step, so a resumed training continues identically. A single
+    modality is left unchanged: no loss is added.
 
     Parameters
     ----------
     method : {"upgrad", "dualproj", "pcgrad", "mgda", "alignedmtl", "imtlg", "config", \
 "cagrad", "nashmtl"}
-        Which aggregator; upgrad is torchjd's own and its recommendation.
+        The aggregator; upgrad is torchjd's own and the one that torchjd recommends.
     c : float
-        Of cagrad: radius around the mean as a share of its length, >= 0; 0 is the mean. 0.4 in
-        the paper.
+        Radius of cagrad around the mean, as a share of the length of the mean, >= 0; 0 is the mean.
+        The paper uses 0.4.
 
     When to use
     -----------
-    To see whether conflicts between the losses are what hurts. Where the gradients agree, the
+    To find out whether conflicts between the losses hurt the model. If the gradients agree, the
     cheaper `unimodal_loss` does the same. mgda stops as soon as one loss is at its minimum.
 
     Cost
     ----
-    One backward pass more per modality, 1 + M copies of the branches' gradients, and a small
-    problem solved on the CPU in each step: 1 ms, or 5 to 20 with cagrad, nashmtl and config.
+    One more backward pass per modality, 1 + M copies of the branches' gradients, and a small
+    problem solved on the CPU in each step: 1 ms, or 5 to 20 ms with cagrad, nashmtl and config.
 
     References
     ----------
-    upgrad and torchjd: Quinton and Rey (2024), "Jacobian Descent for Multi-Objective
-    Optimization", arXiv 2406.16232. dualproj: Lopez-Paz and Ranzato (2017), "Gradient Episodic
-    Memory for Continual Learning", NeurIPS. pcgrad: Yu et al. (2020), "Gradient Surgery for
-    Multi-Task Learning", NeurIPS. mgda: Desideri (2012), "Multiple-Gradient Descent Algorithm
-    (MGDA) for Multiobjective Optimization", Comptes Rendus Mathematique; Sener and Koltun (2018),
-    "Multi-Task Learning as Multi-Objective Optimization", NeurIPS. alignedmtl: Senushkin et al.
-    (2023), "Independent Component Alignment for Multi-Task Learning", CVPR. imtlg: Liu et al.
-    (2021), "Towards Impartial Multi-Task Learning", ICLR. config: Liu, Chu and Thuerey (2025),
-    "ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks", ICLR. cagrad:
-    Liu et al. (2021), "Conflict-Averse Gradient Descent for Multi-Task Learning", NeurIPS.
-    nashmtl: Navon et al. (2022), "Multi-Task Learning as a Bargaining Game", ICML.
+    upgrad and torchjd: Quinton and Rey (2024), "Jacobian Descent for Multi-Objective Optimization",
+    arXiv 2406.16232. dualproj: Lopez-Paz and Ranzato (2017), "Gradient Episodic Memory for
+    Continual Learning", NeurIPS. pcgrad: Yu et al. (2020), "Gradient Surgery for Multi-Task
+    Learning", NeurIPS. mgda: Desideri (2012), "Multiple-Gradient Descent Algorithm (MGDA) for
+    Multiobjective Optimization", Comptes Rendus Mathematique; Sener and Koltun (2018), "Multi-Task
+    Learning as Multi-Objective Optimization", NeurIPS. alignedmtl: Senushkin et al. (2023),
+    "Independent Component Alignment for Multi-Task Learning", CVPR. imtlg: Liu et al. (2021),
+    "Towards Impartial Multi-Task Learning", ICLR. config: Liu, Chu and Thuerey (2025), "ConFIG:
+    Towards Conflict-free Training of Physics Informed Neural Networks", ICLR. cagrad: Liu et al.
+    (2021), "Conflict-Averse Gradient Descent for Multi-Task Learning", NeurIPS. nashmtl: Navon et
+    al. (2022), "Multi-Task Learning as a Bargaining Game", ICML.
     """
 
     name = "aggregate"
@@ -117,13 +120,13 @@ class Aggregate(Balancer):
             raise ParameterError(f"aggregate.c must be 0 or more, and is {c}.")
         self.method = method
         self.c = c
-        self._made: dict[int, Any] = {}  # by the number of losses
-        self._bargains: dict[int, list[float]] = {}  # of nashmtl: where its next search starts
+        self._aggregators: dict[int, Any] = {}  # by the number of losses
+        self._bargains: dict[int, list[float]] = {}  # nashmtl: start of its next search
 
     def setup(self, context: Context) -> None:
-        self._made.clear()
+        self._aggregators.clear()
         self._bargains.clear()
-        self._aggregator(1 + len(context.modalities))  # what is missing shows here
+        self._aggregator(1 + len(context.modalities))  # raises if a package is missing
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
@@ -134,15 +137,15 @@ class Aggregate(Balancer):
         if len(gradients.losses) < 2 or not gradients.modalities:
             return
         jacobian = torch.stack([_row(gradients, loss) for loss in gradients.losses])  # (L, P)
-        joined = self.joined(jacobian, step)  # (P,)
+        aggregated = self.aggregate(jacobian, step)  # (P,)
         tensors = [g for m in gradients.modalities for g in gradients[m]]
         sizes = [g.numel() for g in tensors]
-        change = torch.split(joined - jacobian.sum(dim=0), sizes)
-        # As a change, so that what others added stays.
+        change = torch.split(aggregated - jacobian.sum(dim=0), sizes)
+        # Added as a change, so that the contributions of other balancers are kept.
         torch._foreach_add_(tensors, [c.view_as(g) for c, g in zip(change, tensors, strict=True)])
 
-    def joined(self, jacobian: Tensor, step: Step) -> Tensor:
-        """Gradients of the losses, (L, P) -> the one gradient to follow, (P,)."""
+    def aggregate(self, jacobian: Tensor, step: Step) -> Tensor:
+        """Combine the gradients of the losses, (L, P), into the one gradient to follow, (P,)."""
         count = len(jacobian)
         aggregator = self._aggregator(count)
         with self._random_order(step), self._quietly():
@@ -153,7 +156,7 @@ class Aggregate(Balancer):
 
     @contextlib.contextmanager
     def _random_order(self, step: Step) -> Iterator[None]:
-        """The library draws from the global generator: give it a seed of the step's own."""
+        """Seed the global generator, which the library draws from, from the step's generator."""
         if self.method != "pcgrad":
             yield
             return
@@ -163,18 +166,18 @@ class Aggregate(Balancer):
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Without nashmtl's remark, in every training, that its problem is not a DPP."""
+        """Silence nashmtl's warning, repeated in every training, that its problem is not a DPP."""
         with warnings.catch_warnings():
             if self.method == "nashmtl":
                 warnings.simplefilter("ignore", UserWarning)
             yield
 
     def _aggregator(self, losses: int) -> Any:
-        if losses not in self._made:
-            self._made[losses] = self._make(losses)
-        return self._made[losses]
+        if losses not in self._aggregators:
+            self._aggregators[losses] = self._new_aggregator(losses)
+        return self._aggregators[losses]
 
-    def _make(self, losses: int) -> Any:
+    def _new_aggregator(self, losses: int) -> Any:
         arguments: dict[str, Any] = {}
         if self.method == "nashmtl":
             arguments["n_tasks"] = losses
@@ -182,23 +185,23 @@ class Aggregate(Balancer):
             arguments["c"] = self.c
         try:
             library = importlib.import_module("torchjd.aggregation")
-            made = getattr(library, _CLASSES[self.method])(**arguments)
+            aggregator = getattr(library, _CLASSES[self.method])(**arguments)
         except ImportError as error:
             raise _not_installed(self.method) from error
         if losses in self._bargains:
-            made.weighting.prvs_alpha = np.array(self._bargains[losses])
-        return made
+            aggregator.weighting.prvs_alpha = np.array(self._bargains[losses])
+        return aggregator
 
     def state_dict(self) -> dict[str, Any]:
         return {"bargains": {str(losses): a for losses, a in self._bargains.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._bargains = {int(losses): list(a) for losses, a in state["bargains"].items()}
-        self._made.clear()
+        self._aggregators.clear()
 
 
 def _row(gradients: Gradients, loss: str) -> Tensor:
-    """Gradient of one loss over all branches, (P,)."""
+    """Return the gradient of one loss over all branches, (P,)."""
     parts: Sequence[Tensor] = [g for m in gradients.modalities for g in gradients.part(loss, m)]
     return torch.cat([g.flatten() for g in parts])
 

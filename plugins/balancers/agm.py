@@ -1,4 +1,4 @@
-"""Adaptive gradient modulation: what each modality adds to the scores learns at its own pace."""
+"""Adaptive gradient modulation: scale each modality's part of the fused scores in the gradient."""
 
 from __future__ import annotations
 
@@ -13,55 +13,56 @@ from ...core.contracts import Balancer, Context, Space, Step, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
 
-_LARGEST_LOG = 20.0  # of a ratio: beyond it, infinity would be taken from infinity
+_LARGEST_LOG = 20.0  # bound on the exponents, so that infinities are never subtracted
 
 
 class AGM(Balancer):
-    """Weighs each modality's part of the fused scores in the gradient, and not in the scores.
+    """Adaptive scaling of the gradient through each modality's part of the fused scores.
 
-    The mono output of modality m is its Shapley value for the fused scores f(S), S being what
-    the strategy is shown,
+    ::
 
-        phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! * (f(S + m) - f(S)),
+        phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! * (f(S + m) - f(S))
+        s_m   = mean over the batch of -log softmax(phi_m)[y]
+        t_m   = mean of s_m over all steps so far
+        r_m   = exp(min(20, M / (M - 1) * (mean over j of s_j - s_m)))
+        tau_m = exp(min(20, M / (M - 1) * (mean over j of t_j - t_m)))
+        k_m   = exp(alpha * min(10, tau_m - r_m))
+        the gradient through phi_m is multiplied by k_m
 
-    so that f(all) = f(none) + sum of phi_m. With s_m the mean negative log-likelihood of
-    softmax(phi_m) on the batch, and t_m the mean of s_m over all steps so far, this one
-    included,
+    phi_m, the mono output of modality m, is the Shapley value of m for the fused scores f(S). S is
+    the set of modalities that the strategy sees, and f(all) = f(none) + sum of phi_m. The training
+    loss is that of f + sum of (k_m - 1) (phi_m - constant), where the bracket is zero: only the
+    gradient changes, not the scores. For two modalities r_a = exp(s_b - s_a). A modality that does
+    better in this batch than on average over the training counts less in this batch. The ratio is
+    thus held at its running mean; the modalities are not made equal.
 
-        r_m   = exp(M / (M - 1) * (mean over modalities of s - s_m))
-        tau_m = exp(M / (M - 1) * (mean over modalities of t - t_m))
-        k_m   = exp(alpha * min(tau_m - r_m, 10)),
+    Departures from the paper and the authors' code: the running mean t_m includes the current step,
+    while the authors compare the batch with the mean before it. f(none), the scores without any
+    modality, is part of no mono output; the authors' mono outputs add up to f(all). The exponents
+    of r and tau are bounded by 20, so that infinities are never subtracted. Every f(S) is computed
+    in training mode and with its gradient. (A public version computes only f(all) with gradient.
+    phi_m then has a share of the gradient of f(all) that is the same for every modality, and all
+    branches are scaled alike.) phi_m also reaches the branches of other modalities if the strategy
+    lets modalities interact.
 
-    and the gradient through phi_m is multiplied by k_m: the training loss is that of
-    f + sum of (k_m - 1) (phi_m - constant), where the bracket is zero. For two modalities
-    r_a = exp(s_b - s_a). A modality that does better in this batch than it is used to counts
-    less in it. So the ratio is held at its running mean: the modalities are not made equal.
+    Adam divides a gradient by its own running size. This cancels a factor that all k_m share, and,
+    if a branch is reached through phi_m alone (concat, sum), a k_m that stays constant over many
+    steps. What remains is the relative weight of the batches and, if modalities interact, the
+    relative weight of the parts of one gradient. With SGD the full k_m counts.
 
-    Adaptive gradient modulation (Li et al. 2023, ICCV). Departures: exponents of r and tau end
-    at 20, so that infinities never meet; and every f(S) is taken in training mode and with its
-    gradient. (A public version takes all but f(all) without gradient. Of phi_m's gradient a
-    share of f(all)'s is then left, the same for every modality, and all branches are scaled
-    alike.) phi_m also leads into the branches of other modalities where the strategy lets
-    them interact.
-
-    Adam divides a gradient by its own running size. A factor that all k_m share, or that k_m
-    keeps over many steps where a branch is reached through phi_m alone (concat, sum), cancels
-    out; what remains is how the batches weigh against each other, and, where the strategy
-    lets modalities interact, how the parts of one gradient do. With SGD the whole of k_m
-    counts.
-
-    s_m is over the clips that have m. In passes that show a part of the modalities only, and in
-    batches of which no clip has one of them, nothing is changed or remembered.
+    s_m is the mean over the clips that have m. Passes that show only some of the modalities, and
+    batches in which no clip has one of the modalities, change nothing and do not enter the running
+    means.
 
     Parameters
     ----------
     alpha : float
-        Strength, >= 0: 0 changes nothing; 1 is the paper's.
+        Strength, >= 0. 0 changes nothing; the paper uses 1.
 
     When to use
     -----------
-    Where one modality's part of the scores is learned in bursts that leave the other behind,
-    with strategies whose modalities interact. Expect little of it under Adam with concat.
+    If one modality's part of the scores improves in bursts that leave the other behind, with
+    strategies whose modalities interact. Expect little effect under Adam with concat.
 
     Cost
     ----
@@ -69,8 +70,8 @@ class AGM(Balancer):
 
     References
     ----------
-    Li, H., Li, X., Hu, P., Lei, Y., Li, C., Zhou, Y. (2023). Boosting multi-modal model
-    performance with adaptive gradient modulation. ICCV.
+    Li, H., Li, X., Hu, P., Lei, Y., Li, C., Zhou, Y. (2023). Boosting multi-modal model performance
+    with adaptive gradient modulation. ICCV.
     """
 
     name = "agm"
@@ -105,7 +106,7 @@ class AGM(Balancer):
         return logits
 
     def _update(self, losses: Mapping[str, Tensor]) -> None:
-        """The mean loss of each mono output on this batch -> running means and factors."""
+        """Update the running means and factors from each mono output's mean loss on this batch."""
         self._steps += 1
         self._means = {
             m: self._means[m] + (s - self._means[m]) / self._steps if m in self._means else s
@@ -121,7 +122,7 @@ class AGM(Balancer):
 
 
 def _ratios(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """exp(M / (M - 1) * (mean of all - own)), a scalar, by modality."""
+    """Return exp(M / (M - 1) * (mean over all - own)), a scalar, by modality."""
     total = len(losses)
     middle = torch.stack(list(losses.values())).mean()
     return {

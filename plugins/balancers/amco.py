@@ -1,4 +1,4 @@
-"""Adaptive masking: what a dominant modality adds to the scores is hidden, more every epoch."""
+"""Adaptive masking: hide a dominant modality's part of the scores, more in every epoch."""
 
 from __future__ import annotations
 
@@ -15,65 +15,63 @@ from ...core.toolkit.device import on_device
 from ...core.toolkit.ranges import check_ranges
 from ._means import mean_over
 
-_ROUNDING = 1e-5  # equal modalities have a share of one half, but for this
+_ROUNDING = 1e-5  # tolerance: the shares of equal modalities differ from 1/2 by rounding
 
 
 class AMCo(Balancer):
-    """Takes entries of a dominant modality's part out of the fused scores in training.
+    """Random masking of a dominant modality's part of the fused scores in training.
 
-        f' = f - mask * (sum of phi_m over dominant modalities m)
+    ::
 
-    phi_m is the Shapley value of m for the fused scores, (B, C), so that
-    f(all) = f(none) + sum of phi_m. A modality is dominant in a batch where its share of the
-    evidence is above `threshold`: with p_m(y) what its probe gives to the right class,
+        f'      = f - mask * sum over dominant m of phi_m
+        share_m = mean over the batch of p_m(y) / sum over j of p_j(y)
+        m is dominant if share_m > threshold
+        mask    = 1 for n random classes of C, the same for the whole batch, else 0
+        n       = floor(sin(pi / 2 * min(eps, l) / eps) * C),    l = growth * (epoch - 1)
 
-        share_m = mean over the batch of p_m(y) / sum over j of p_j(y),
+    phi_m is the Shapley value of m for the fused scores, (B, C), so that f(all) = f(none) + sum of
+    phi_m. p_m(y) is the probability that the probe of m gives to the right class; its share is the
+    softmax over modalities of log p_m(y). With the defaults n is 0, half, 87 % and, from the fourth
+    epoch on, all of the classes. From then on the fused scores do without the dominant modality as
+    long as it is dominant.
 
-    which is the softmax over modalities of log p_m(y). The mask hides the same random classes
-    for the whole batch, as many as
+    Departures from the paper: the paper masks the last layer's input or output of one modality,
+    which only some strategies have. The Shapley value defines such a part for every strategy (with
+    concat, W_m z_m minus its value at zero). The share is that of the right class, from the probes
+    on this batch. Public code sums a softmax over all classes of all modalities together. A
+    modality is then dominant if it is confident, right or wrong, and stays dominant for the rest of
+    the epoch. In public code l grows by epoch/10 with every step and restarts from 0 in every
+    epoch. From the third epoch on, all but the first steps of an epoch then mask everything. Here l
+    grows by epochs, and `growth` controls its speed. The unimodal losses of public code are the
+    separate balancer `unimodal_loss`.
 
-        n = floor(sin(pi / 2 * min(eps, l) / eps) * C),    l = growth * (epoch - 1).
-
-    With the defaults n is 0, half, 87 % and, from the fourth epoch on, all of the classes: the
-    fused scores then do without the dominant modality, as long as it is dominant.
-
-    Adaptive mask co-optimization (Zhou et al. 2023, ICASSP). Departures: the paper masks the
-    last layer's input or output of one modality, which only a strategy with such parts has;
-    the Shapley value is that part for every strategy (with concat, W_m z_m less its value at
-    zero). The share is of the right class and of this batch's probes, where public code sums
-    a softmax over all classes of all modalities side by side, in which a modality is dominant
-    for being confident, right or wrong, and keeps it for the rest of the epoch. There l grows
-    by epoch/10 with every step and starts again from 0 in every epoch, so that from the
-    third epoch on all but an epoch's first steps mask everything; here it grows by epochs,
-    and `growth` stretches it. The unimodal losses that public code adds are the balancer
-    unimodal_loss.
-
-    share_m is over the clips that have every modality, and a clip that shows no other keeps what
-    a dominant one adds. In passes that show a part of the modalities only, nothing is masked.
+    share_m is the mean over the clips that have every modality. A clip that shows no other modality
+    keeps the part of a dominant one. Nothing is masked in passes that show only some of the
+    modalities.
 
     Parameters
     ----------
     threshold : float
-        A larger share than this makes a modality dominant, in [0.5, 1): at most one is.
+        A modality with a larger share is dominant, in [0.5, 1): at most one is.
     eps : float
-        What l has to reach until all entries are masked, > 0.
+        Value of l from which on all entries are masked, > 0.
     growth : float
-        How much l grows with each epoch, >= 0.
+        Growth of l per epoch, >= 0.
 
     When to use
     -----------
-    Where one modality decides nearly all clips and the others are never asked. It is the
-    harshest of the mask methods: try a smaller `growth` first (0.01 for 30 epochs of growth).
+    If one modality decides nearly all clips and the others have no influence. This is the harshest
+    of the masking methods: try a smaller `growth` first (0.01 for 30 epochs of growth).
 
     Cost
     ----
-    2^M forward and backward passes through the strategy (not the branches) in each step from
-    the second epoch on.
+    2^M forward and backward passes through the strategy (not the branches) in each step from the
+    second epoch on.
 
     References
     ----------
-    Zhou, Y., Liang, X., Zheng, S., Xuan, H., Kumada, T. (2023). Adaptive mask co-optimization
-    for modal dependence in multimodal learning. ICASSP.
+    Zhou, Y., Liang, X., Zheng, S., Xuan, H., Kumada, T. (2023). Adaptive mask co-optimization for
+    modal dependence in multimodal learning. ICASSP.
     """
 
     name = "amco"
@@ -100,14 +98,16 @@ class AMCo(Balancer):
         mask = on_device(mask, logits.device)
         for m, part in step.contributions.items():
             dominant = self._shares[m] > self.threshold + _ROUNDING
-            others = step.sees([other for other in step.modalities if other != m])
-            hidden = dominant & mask if others is None else dominant & mask & others[:, None]
-            # where, not a product: a part that is not finite would leave NaN behind.
+            hidden = dominant & mask
+            sees_another = step.sees([other for other in step.modalities if other != m])
+            if sees_another is not None:
+                hidden = hidden & sees_another[:, None]
+            # torch.where instead of a product, which would turn infinite parts into NaN.
             logits = logits - torch.where(hidden, part, torch.zeros_like(part))
         return logits
 
     def _mask(self, classes: int, step: Step) -> Tensor | None:
-        """(C,) bool: what is hidden in this batch; None where nothing is."""
+        """Return the classes hidden in this batch, (C,) bool, or None if none is hidden."""
         reached = min(self.eps, self.growth * (step.epoch - 1)) / self.eps
         count = math.floor(math.sin(math.pi / 2 * reached) * classes + 1e-9)
         if count == 0:
@@ -121,9 +121,10 @@ class AMCo(Balancer):
 
 
 def _shares(right: dict[str, Tensor], present: Tensor | None) -> dict[str, Tensor]:
-    """Probabilities of the right class, (B,) -> mean share of each modality, a scalar.
+    """Return the mean share of each modality from probabilities of the right class, (B,).
 
-    Where clips lack modalities, (B, M), over those that have all; 0 where none has.
+    If clips lack modalities (`present`, (B, M)), the mean is over the clips that have all of them,
+    and 0 if no clip has.
     """
     total = torch.stack(list(right.values())).sum(dim=0).clamp_min(1e-12)  # (B,)
     whole = None if present is None else present.all(dim=1)  # (B,)

@@ -1,4 +1,4 @@
-"""ARL: imbalance on purpose, towards the modalities that vary least."""
+"""Asymmetric learning: deliberate imbalance towards the modalities with the lowest entropy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._unimodal import unimodal_losses
 
 
 class ARL(Curved):
-    """Pushes the modalities that are sure of what they say and yet are little relied upon.
+    """Larger steps for modalities with certain predictions and a small part in the fused scores.
 
     ::
 
@@ -27,34 +27,36 @@ class ARL(Curved):
         w     = softmax over m of (temperature * share_m * v_m)
         g_m  <- (1 + w_m) * g_m                          after epoch `start`
 
-    The entropy stands for the variance of a modality: fusion errs least when each modality
-    counts in inverse proportion to it. c_m / sum c is how much m counts now; share_m, the
-    part that the others have, is what it lacks. With the modality's own part in its place
-    whatever counts most would be pushed most, ever further; the authors' code takes the other's.
-    For two modalities this is that code, whose bound on h_m is 0.3.
+    The entropy is a proxy for the variance of a modality: the error of the fusion is smallest if
+    each modality counts in inverse proportion to its variance. c_m / sum c measures how much m
+    counts now. share_m is the part of the other modalities, which is what m lacks. The authors'
+    code also uses the part of the other modality; with the modality's own part, the modality that
+    counts most would be pushed most and increasingly so. For two modalities the rule is that of the
+    authors' code, whose bound on h_m is 0.3.
 
-    The factor is on the gradient of the embedding, through which everything reaches the branch,
-    so it goes to the step of the branch: Adam would divide it out of the gradient. A public
-    version computes w and never uses it; the authors' has gamma at 1 up to `start`. Equal
-    modalities all get 1 + 1/M, since w sums to 1; a single one is left alone. M > 2 is this
-    project's generalisation.
+    Departures from the paper: the factor 1 + w_m is defined on the gradient of the embedding,
+    through which the whole gradient of the branch flows. Here it scales the step of the branch,
+    because Adam would cancel a factor on the gradient. A public version computes w and never uses
+    it. The authors' code has gamma = 1 up to `start`. M > 2 modalities are this project's
+    generalisation. Equal modalities all get 1 + 1/M, because w sums to 1. A single modality is left
+    unchanged.
 
-    c_m and h_m are means over the clips that have m; a modality that none of a batch has does
-    not take part in it.
+    c_m and h_m are means over the clips that have m. A modality that no clip of a batch has does
+    not take part in that batch.
 
     Parameters
     ----------
     gamma : float
-        Weight of each single-modality loss, >= 0. The authors' on CREMA-D.
+        Weight of each single-modality loss, >= 0. The default is the authors' on CREMA-D.
     temperature : float
-        How sharply w picks, >= 0; 0 treats all alike. The authors'.
+        Sharpness of w, >= 0; 0 treats all modalities alike. The default is the authors'.
     start : int
-        Epochs before the factors act, >= 0. The authors'.
+        Epochs before the factors act, >= 0. The default is the authors'.
 
     When to use
     -----------
-    When one modality is plainly the better one: this method does not hold it back. Most of what
-    it does comes from gamma; compare with ``unimodal_loss`` at the same gamma.
+    If one modality is clearly the better one: this method does not hold it back. Most of its effect
+    comes from gamma; compare with ``unimodal_loss`` at the same gamma.
 
     Cost
     ----
@@ -95,19 +97,25 @@ class ARL(Curved):
 
     @torch.no_grad()
     def weights(
-        self, unimodal: Mapping[str, Tensor], there: Mapping[str, Tensor] | None = None
+        self, unimodal: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """w_m for given scores f_m (B, C) of two or more modalities: scalars that sum to 1.
+        """Return the weights w_m, scalars that sum to 1, of two or more modalities.
 
-        With `there`, (B,) bool by modality, over the clips that have each; each has some.
+        Parameters
+        ----------
+        unimodal : dict of str to Tensor
+            Scores f_m, (B, C), by modality.
+        present : dict of str to Tensor or None
+            (B,) bool by modality, True for the clips that have the modality; each modality must be
+            present in some clip. None if every clip has every modality.
         """
         scores = torch.stack(list(unimodal.values())).float()  # (M, B, C)
         total = len(scores)
-        have = None if there is None else torch.stack([there[m] for m in unimodal])  # (M, B)
-        counts = mean_over(scores.abs().sum(dim=2), have)  # (M,)
+        clips = None if present is None else torch.stack([present[m] for m in unimodal])  # (M, B)
+        counts = mean_over(scores.abs().sum(dim=2), clips)  # (M,)
         share = (1 - counts / counts.sum().clamp_min(1e-12)) / (total - 1)
         logs = scores.log_softmax(dim=2)
-        entropy = mean_over((-logs.exp() * logs).sum(dim=2), have).clamp_min(1e-12)  # (M,)
+        entropy = mean_over((-logs.exp() * logs).sum(dim=2), clips).clamp_min(1e-12)  # (M,)
         sureness = 1 / (entropy / entropy.sum()).clamp_min(0.6 / total)
         sureness = sureness / sureness.sum()
         weights = torch.softmax(self.temperature * share * sureness, dim=0)

@@ -1,4 +1,4 @@
-"""CGGM: classifiers of single modalities guide the size and direction of gradients."""
+"""Classifier-guided gradient modulation: single-modality classifiers guide the gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._curves import EpochMeans
 
 
 class CGGM(Balancer):
-    """Slows the modality that improves fastest, and turns the fused scores to the slower ones.
+    """Smaller steps for the fastest modality, and fused scores turned towards the slower ones.
 
     ::
 
@@ -24,43 +24,43 @@ class CGGM(Balancer):
         g_m <- rho * M / (M - 1) * B_m * g_m
         L    = l(f) + lam * mean over m of B_m * (1 - cos(p - y, p_m - y))
 
-    p are the fused probabilities, p_m those of the probe of m (constant here), y the classes as
-    0 and 1; cos is over all values of the batch, of the clips that have m. The
-    probes are the paper's auxiliary
-    classifiers on the detached embedding.
+    p are the fused probabilities, p_m those of the probe of m (a constant here), and y the classes
+    as one-hot vectors. cos is over all values of the batch, restricted to the clips that have m.
+    The probes are the paper's auxiliary classifiers on the detached embedding.
 
-    Size: the paper compares the accuracies of two consecutive batches, whose sum of changes
-    crosses zero all the time, and divides by it: factors may be anything, and negative. Here the
-    changes are of whole epochs, a fall counts as none, and epsilon keeps the ratio away from
-    0 / 0: of no progress anywhere all B_m are equal. M / (M - 1) makes equal modalities keep
-    their pace; the paper's rho is rho * M / (M - 1) here. In the first two epochs no change is
-    known, and all count as equal. The factor goes to the step of the branch, since the Adam of
-    the published code divides it out again.
+    Departure from the paper, size of the gradient: the paper compares the accuracies of two
+    consecutive batches and divides by the sum of their changes. That sum crosses zero often, so the
+    paper's factors have no bound and can be negative. Here the changes are between epochs, a fall
+    counts as 0, and epsilon keeps the ratio away from 0 / 0: if no modality makes progress, all B_m
+    are equal. The factor M / (M - 1) lets equal modalities keep their pace, so the paper's rho is
+    rho * M / (M - 1) here. In the first two epochs no change is known, and all modalities count as
+    equal. The factor scales the step of the branch, because the Adam of the published code cancels
+    a factor on the gradient.
 
-    Direction: the paper wants the gradient of the fusion head to point where the classifiers of
-    the modalities with large B_m point. Its code compares gradients of weights that are
-    constants for the optimiser, and carries the number over to the next batch: the term changes
-    nothing. The gradient of cross-entropy with respect to the scores is p - y, known without a
-    backward pass and differentiable in p, so the term is written with it and does what was
-    meant, for any strategy, without second derivatives.
+    Departure from the paper, direction of the gradient: the paper wants the gradient of the fusion
+    head to have the direction of the classifiers of the modalities with large B_m. The authors'
+    code takes the cosine between the weights of the output layers and adds the term to the loss of
+    the next batch. The gradient of the cross-entropy with respect to the scores is p - y, which is
+    known without a backward pass and differentiable in p. The term is therefore written with p - y,
+    works for any strategy and needs no second derivatives.
 
     Parameters
     ----------
     rho : float
-        Factor of all branches, > 0.
+        Factor on the steps of all branches, > 0.
     lam : float
-        Weight of the direction term, >= 0; 0 leaves it out. The authors'.
+        Weight of the direction term, >= 0; 0 leaves it out. The default is the authors'.
     epsilon : float
-        Change of accuracy that counts as little, > 0.
+        Change of accuracy that counts as small, > 0.
 
     When to use
     -----------
-    When one modality is learned much faster than another. With few training clips the changes
-    of accuracy are mostly luck, and so are the factors.
+    If one modality is learned much faster than another. With few training clips the changes of
+    accuracy are mostly noise, and so are the factors.
 
     Cost
     ----
-    None to speak of.
+    Negligible.
 
     References
     ----------
@@ -98,12 +98,12 @@ class CGGM(Balancer):
         assert step.logits is not None
         right = functional.one_hot(step.labels, step.logits.shape[1])
         fused = step.logits.softmax(dim=1) - right  # (B, C)
-        whole = fused.flatten()  # once: its gradients are then added up in one place
+        whole = fused.flatten()  # created once, so that its gradients accumulate in one tensor
         terms = []
         for m in step.known:
             own = step.rows(m, step.unimodal[m].detach().softmax(dim=1) - right)
-            there = whole if len(own) == len(fused) else step.rows(m, fused).flatten()
-            cosine = functional.cosine_similarity(there, own.flatten(), dim=0)
+            reference = whole if len(own) == len(fused) else step.rows(m, fused).flatten()
+            cosine = functional.cosine_similarity(reference, own.flatten(), dim=0)
             terms.append(self._shares[m] * (1 - cosine))
         return torch.stack(terms).mean()
 
@@ -119,18 +119,19 @@ class CGGM(Balancer):
 
     def step_end(self, step: Step) -> None:
         right = {m: (f.argmax(dim=1) == step.labels).float() for m, f in step.unimodal.items()}
-        there = [m for m in step.known if m in right]
-        self._running.add({m: step.rows(m, right[m]).mean() for m in there})
+        modalities = [m for m in step.known if m in right]
+        self._running.add({m: step.rows(m, right[m]).mean() for m in modalities})
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        accuracy = self._accuracy | self._running.means()  # none of a modality not met
+        # A modality that no clip of the epoch had keeps its previous accuracy.
+        accuracy = self._accuracy | self._running.means()
         if self._accuracy:
             changes = {m: a - self._accuracy.get(m, a) for m, a in accuracy.items()}
             self._shares = self.shares(dict.fromkeys(self._shares, 0.0) | changes)
         self._accuracy = accuracy
 
     def shares(self, changes: Mapping[str, float]) -> dict[str, float]:
-        """B_m for given changes of accuracy, by modality."""
+        """Return B_m by modality, given the changes of accuracy."""
         gained = {m: max(0.0, change) for m, change in changes.items()}
         total = sum(gained.values())
         below = total + len(gained) * self.epsilon

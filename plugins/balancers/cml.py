@@ -1,4 +1,4 @@
-"""Calibrated multimodal learning: one modality more must not make a model less sure."""
+"""Calibrated multimodal learning: fewer modalities must not make a model more confident."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from ._means import mean_over
 
 
 class CML(Balancer):
-    """Trains on fewer and fewer modalities, and punishes confidence that rises meanwhile.
+    """Losses on a chain of modality subsets, and a penalty if confidence rises along the chain.
 
-    In every batch the modalities are taken away one after the other in a random order:
-    all = S_1 > S_2 > .. > S_M, the last a single one. With f(S) the scores of the strategy
-    when it is shown S, and conf the largest probability of a clip,
+    ::
 
+        all = S_1 > S_2 > .. > S_M,  one modality removed at a time in a random order
         L = l(f(all)) + sum over k > 1 of l(f(S_k))
             + penalty * sum over k > 1 of mean over the batch of
-              max(0, conf(f(S_k)) - conf(f(S_(k-1)))).
+              max(0, conf(f(S_k)) - conf(f(S_(k-1))))
 
-    Calibrating multimodal learning (Ma et al. 2023, ICML). Departures: the losses along the
-    chain are added, not averaged, so that the loss of the fused scores stays what it is
-    without this balancer and composes with others; under Adam that is the averaged one with
-    `penalty` divided by M. The hinge is taken for each clip and then averaged, as in the paper
-    (a public version sums the differences over the batch first, where one clip's fall pays
-    for another's rise, and divides no sum by its length). The order is drawn for every batch
-    from the step's generator (public code: once an epoch), so that every subset has its
-    turn. Gradients go through both confidences. The smaller sets are shown by leaving the
-    others out (absent, or blank where the strategy knows no absence), which works with
-    every strategy; public code subtracts a linear head's parts. A clip that has nothing of S_k
-    has no part in the means of k.
+    f(S) are the scores of the strategy if it sees only the modalities of S, and conf is the largest
+    probability of a clip.
+
+    Departures from the paper: the losses along the chain are summed instead of averaged. The loss
+    of the fused scores thus stays as it is without this balancer and can be combined with other
+    balancers. Under Adam the sum is equivalent to the average with `penalty` divided by M. The
+    hinge is applied per clip and then averaged, as in the paper. (A public version sums the
+    differences over the batch first, so one clip's fall cancels another's rise. The sum is not
+    divided by the batch size.) A new order is drawn for every batch from the step's generator, so
+    that every subset is used; public code draws one order per epoch. Both confidences receive
+    gradients. Removed modalities are hidden from the strategy (marked as absent, or set to zero if
+    the strategy does not accept absence), which works with every strategy; public code subtracts
+    parts of a linear head. A clip without any modality of S_k is left out of the means of k.
 
     Parameters
     ----------
     penalty : float
-        Weight of the rise in confidence, >= 0; 0 leaves training on subsets.
+        Weight of the rise in confidence, >= 0; with 0 only the losses on subsets remain.
 
     When to use
     -----------
-    Where a modality may be missing or damaged in use, or the fused model is sure of itself for
-    the wrong reasons. As it trains on subsets, it also keeps the weaker modality learning.
+    If a modality may be missing or damaged in use, or if the fused model is confident for the wrong
+    reasons. The losses on subsets also keep the weaker modality learning.
 
     Cost
     ----
@@ -52,8 +53,8 @@ class CML(Balancer):
 
     References
     ----------
-    Ma, H., Zhang, Q., Zhang, C., Wu, B., Fu, H., Zhou, J. T., Hu, Q. (2023). Calibrating
-    multimodal learning. ICML.
+    Ma, H., Zhang, Q., Zhang, C., Wu, B., Fu, H., Zhou, J. T., Hu, Q. (2023). Calibrating multimodal
+    learning. ICML.
     """
 
     name = "cml"
@@ -69,19 +70,21 @@ class CML(Balancer):
         self._rises = {}
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        # By name, so that what is drawn does not depend on the order of the modalities.
-        left = sorted(step.shown)
-        if len(left) < 2:
+        # Sorted by name, so that the draw does not depend on the order of the modalities.
+        remaining = sorted(step.shown)
+        if len(remaining) < 2:
             return losses
-        order = [left[i] for i in torch.randperm(len(left), generator=step.generator).tolist()]
+        order = [
+            remaining[i] for i in torch.randperm(len(remaining), generator=step.generator).tolist()
+        ]
         assert step.logits is not None
         before, subsets, rises = _confidence(step.logits), [], []
         for modality in order[:-1]:
-            left.remove(modality)
-            logits = step.fuse(left)
+            remaining.remove(modality)
+            logits = step.fuse(remaining)
             after = _confidence(logits)
-            subsets.append(step.cross_entropy(logits, left))
-            rises.append(mean_over((after - before).relu(), step.sees(left)))
+            subsets.append(step.cross_entropy(logits, remaining))
+            rises.append(mean_over((after - before).relu(), step.sees(remaining)))
             self._rises[modality] = rises[-1].detach()
             before = after
         return {
@@ -91,12 +94,12 @@ class CML(Balancer):
         }
 
     def metrics(self) -> dict[str, float]:
-        """How much surer the model was when it last lost a modality, mean over the batch."""
+        """Return the rise in confidence when each modality was last removed, a batch mean."""
         return {f"cml.{m}": float(rise) for m, rise in self._rises.items()}
 
 
 def _confidence(logits: Tensor) -> Tensor:
-    """Class scores (B, C) -> largest probability, (B,)."""
+    """Return the largest probability of each clip, (B,), from class scores, (B, C)."""
     return logits.softmax(dim=1).amax(dim=1)
 
 

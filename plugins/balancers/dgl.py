@@ -1,4 +1,4 @@
-"""Disentangled gradient learning: branches and head learn from losses of their own."""
+"""Disentangled gradient learning: separate losses for the branches and for the head."""
 
 from __future__ import annotations
 
@@ -14,40 +14,44 @@ from ._unimodal import unimodal_losses
 
 
 class DGL(Balancer):
-    """Cuts the fused loss off from the branches: each learns from its own loss alone.
+    """Separate losses: the fused loss trains only the head, single-modality losses the branches.
+
+    ::
 
         head:      d/d(head)    l(f(detached z_1 .. z_M))
         branch m:  d/d(theta_m) alpha * l(f_m)
 
-    The fused loss, sent through a head that has come to lean on one modality, disturbs the
-    branches of all others; here it never reaches them (Wei et al. 2025). The probes stand for
-    the paper's single-modality heads, and are trained on losses of their own.
+    If the head has come to rely on one modality, the gradient of the fused loss through the head
+    disturbs the branches of the other modalities. Here the fused loss never reaches the branches
+    (Wei et al. 2025). The probes replace the paper's single-modality heads and are trained with
+    their own losses.
 
-    In the paper alpha is on the loss. There it would not count under Adam: a branch receives
-    nothing else, and Adam's step does not depend on the size of its gradient. So it scales the
-    branches' steps, which is what the paper's SGD makes of it; what other balancers send into
-    a branch is scaled with it.
+    Departure from the paper: the paper applies alpha to the loss. Under Adam that would have no
+    effect: a branch receives no other gradient, and Adam's step does not depend on the size of the
+    gradient. Here alpha scales the steps of the branches, which is the effect of the paper's rule
+    with SGD. Gradients that other balancers add to a branch are scaled as well.
 
-    A single modality is left alone: its fused loss is its own loss.
+    A single modality is left unchanged: its fused loss is its own loss.
 
     Parameters
     ----------
     alpha : float
-        Factor on the branches' steps, > 0; 4 in the paper. 1 leaves their pace alone.
+        Factor on the branches' steps, > 0. The paper uses 4; 1 keeps the pace of the branches.
 
     When to use
     -----------
-    Where the branches of the joint training end below the same branches trained alone. It can
-    not find what shows only in both modalities together: no branch learns from that.
+    If the branches of the joint training end below the same branches trained alone. The method
+    cannot learn features that only the modalities together reveal, because no branch receives the
+    fused loss.
 
     Cost
     ----
-    As plain training: one forward and backward pass.
+    As plain training: one forward and one backward pass.
 
     References
     ----------
-    S. Wei, C. Luo, Y. Luo: Boosting Multimodal Learning via Disentangled Gradient Learning.
-    ICCV 2025.
+    S. Wei, C. Luo, Y. Luo: Boosting Multimodal Learning via Disentangled Gradient Learning. ICCV
+    2025.
     """
 
     name = "dgl"

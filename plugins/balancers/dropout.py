@@ -14,31 +14,32 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class ModalityDropout(Balancer):
-    """Hides modalities from the strategy, at random for each clip, never all of them.
+    """Random removal of modalities per clip in training, never of all modalities.
 
     ::
 
         u_im ~ uniform(0, 1)
         clip i shows modality m  if  u_im >= p  or  u_im is the largest of clip i
 
-    So each modality is dropped with probability p by itself, and where all would be, one of
-    them, each as likely, stays. A strategy that knows absence is told; for another an absent
-    modality is blank (zero), and no gradient reaches its branch from that clip. Nothing is
-    scaled up to make good for what is missing: a strategy that knows absence does that itself.
-    What another balancer has hidden stays hidden. Only in training.
+    Each modality is dropped independently with probability p. If all modalities of a clip would be
+    dropped, one of them stays, each with the same probability. A strategy that accepts missing
+    modalities receives the mask. For any other strategy a dropped modality is set to zero. In both
+    cases its branch receives no gradient from that clip. The remaining modalities are not scaled
+    up; a strategy that accepts missing modalities compensates itself. Modalities that another
+    balancer has hidden stay hidden. Nothing is dropped outside training.
 
     Parameters
     ----------
     p : float
-        Probability of dropping a modality, in [0, 1). This project's choice.
+        Probability of dropping a modality, in [0, 1). The default is this project's choice.
 
     When to use
     -----------
-    When one modality drowns the others, or when clips may lack a modality later on.
+    If one modality dominates the others, or if clips may lack a modality in use.
 
     Cost
     ----
-    None but M random numbers per clip.
+    Only M random numbers per clip.
 
     References
     ----------
@@ -59,11 +60,11 @@ class ModalityDropout(Balancer):
         if present.shape[1] == 1:
             return present
         drawn = on_device(torch.rand(present.shape, generator=step.generator), present.device)
-        return present & kept(drawn.masked_fill(~present, -1.0), self.p)
+        return present & keep_mask(drawn.masked_fill(~present, -1.0), self.p)
 
 
-def kept(drawn: Tensor, p: float) -> Tensor:
-    """(B, M) uniform numbers -> (B, M) bool, at least one True in each row."""
+def keep_mask(drawn: Tensor, p: float) -> Tensor:
+    """Return which modalities to keep, (B, M) bool, at least one per clip, from uniform numbers."""
     return (drawn >= p) | (drawn == drawn.amax(dim=1, keepdim=True))
 
 

@@ -1,4 +1,4 @@
-"""G2D: taught by single-modality teachers, and the weakest modality learns first."""
+"""Gradient-guided distillation: single-modality teachers; the weakest modality learns first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class G2D(Balancer):
-    """Distils single-modality teachers, and keeps the strong modalities still at first.
+    """Distillation from single-modality teachers, with strong modalities frozen at first.
 
     ::
 
@@ -35,47 +35,50 @@ class G2D(Balancer):
 
     All means are over the clips that have the modality.
 
-    t_m are the teacher's scores. Teachers are the run's own single-modality baselines, frozen;
-    one is stronger than another by its UAR on validation. Of two modalities the stronger one
-    stands still for E epochs; of more, they are released from the weakest on, in equal shares
-    of E; equally strong ones together, so that with equal teachers none stands still.
+    t_m are the teacher's scores. The teachers are the run's own single-modality baselines, frozen.
+    The strength of a teacher is its UAR on validation. Of two modalities, the stronger one is
+    frozen for E epochs. Of more than two, the modalities are released one after the other, from the
+    weakest on, in equal shares of E. Equally strong modalities are released together, so with equal
+    teachers no modality is frozen.
 
-    The students are the scores f_m of the probes, with gradient into the branch: the published
-    code pulls the *fused* scores to each teacher's, so that a weak modality's teacher teaches
-    the whole model its mistakes. That code compares teachers batch by batch, by their
-    probability of the right class on training clips, and stops when they are equal; a teacher's
-    training score says how much it has memorised. "Zero gradient" is a factor of 0 on the step:
-    zeros alone would leave Adam's momentum and weight decay going. (With SGD weight decay is a
-    part of the gradient and goes on.)
+    Departures from the paper: the students are the scores f_m of the probes, with gradient into the
+    branch. The published code pulls the *fused* scores to those of each teacher, so that the
+    teacher of a weak modality teaches its mistakes to the whole model. The published code compares
+    teachers batch by batch, by their probability of the right class on training clips, and stops if
+    they are equal. A teacher's score on training clips measures how much it has memorised. "Zero
+    gradient" is implemented as a factor of 0 on the step; zero gradients alone would leave Adam's
+    momentum and weight decay active. (With SGD weight decay is part of the gradient and stays
+    active.)
 
     Parameters
     ----------
     logits : float
-        Weight of each distillation of scores, >= 0. The authors'.
+        Weight of each distillation of scores, >= 0. The default is the authors'.
     embeddings : float
-        Weight of each distance of embeddings, >= 0. The authors'.
+        Weight of each distance of embeddings, >= 0. The default is the authors'.
     temperature : float
-        T, > 0. The authors'.
+        T, > 0. The default is the authors'.
     share : float
-        Share of the epochs in which strong modalities stand still, in [0, 1). The authors'.
+        Share of the epochs in which strong modalities are frozen, in [0, 1). The default is the
+        authors'.
 
     When to use
     -----------
-    When the teachers are good, and the better modality is the one that takes all the learning:
-    it is the better one that stands still, not the faster one. On the problem of
-    ``KnownAnswer``, where the better one is the slower, plain training is ahead of it. With half
-    the epochs gone before the stronger modality moves, give it enough of them.
+    If the teachers are good and the better modality takes all the learning. The better modality is
+    frozen, not the faster one: on the problem of ``KnownAnswer``, where the better modality is the
+    slower one, plain training is ahead of this method. Half of the epochs pass before the stronger
+    modality is trained, so allow enough epochs for it.
 
     Cost
     ----
-    One forward pass of each teacher per step, and the memory of their weights; the baselines
-    are trained first, as in every run.
+    One forward pass of each teacher per step, and the memory of their weights. The baselines are
+    trained first, as in every run.
 
     References
     ----------
     Rakib and Bagavathi (2025), "G2D: Boosting Multimodal Learning with Gradient-Guided
-    Distillation", ICCV. Distillation of scores: Hinton, Vinyals and Dean (2015), "Distilling
-    the Knowledge in a Neural Network", arXiv 1503.02531.
+    Distillation", ICCV. Distillation of scores: Hinton, Vinyals and Dean (2015), "Distilling the
+    Knowledge in a Neural Network", arXiv 1503.02531.
     """
 
     name = "g2d"
@@ -106,41 +109,41 @@ class G2D(Balancer):
 
     def setup(self, context: Context) -> None:
         strength = {m: context.baselines[m].val_uar for m in context.modalities}
-        # The last epoch in which a modality stands still.
-        self._still = self.standing(strength, context.config.epochs)
+        # The last epoch in which each modality is frozen.
+        self._frozen_until = self.last_frozen_epochs(strength, context.config.epochs)
 
-    def standing(self, strength: Mapping[str, float], epochs: int) -> dict[str, float]:
-        """Until which epoch each modality stands still, for given strengths of the teachers."""
-        still = int(self.share * epochs + 1e-9)  # 0.29 * 100 is 28.999...
+    def last_frozen_epochs(self, strength: Mapping[str, float], epochs: int) -> dict[str, float]:
+        """Return the last epoch in which each modality is frozen, given the teachers' strengths."""
+        frozen = int(self.share * epochs + 1e-9)  # 0.29 * 100 is 28.999...
         steps = max(1, len(strength) - 1)
         return {
-            m: still * sum(other < own for other in strength.values()) / steps
+            m: frozen * sum(other < own for other in strength.values()) / steps
             for m, own in strength.items()
         }
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        found = dict(losses)
+        terms = dict(losses)
         for m in step.shown:
-            embedding, scores = _taught(step, m)
+            embedding, scores = _teacher_outputs(step, m)
             if m not in step.known:
                 continue
             student = step.rows(m, step.unimodal_logits[m])
             divergence = distillation(student, step.rows(m, scores), self.temperature)
             own = step.rows(m, step.embeddings[m].float())
             distance = functional.mse_loss(own, step.rows(m, embedding))
-            found[f"g2d.logits.{m}"] = self.logits_weight * divergence
-            found[f"g2d.embedding.{m}"] = self.embeddings_weight * distance
-        return found
+            terms[f"g2d.logits.{m}"] = self.logits_weight * divergence
+            terms[f"g2d.embedding.{m}"] = self.embeddings_weight * distance
+        return terms
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         for m in gradients.modalities:
-            if step.epoch <= self._still[m]:
+            if step.epoch <= self._frozen_until[m]:
                 gradients.scale(m, 0.0)
 
 
 @torch.no_grad()
-def _taught(step: Step, modality: str) -> tuple[Tensor, Tensor]:
-    """Embedding (B, D) and scores (B, C) of a modality's teacher, in one forward pass."""
+def _teacher_outputs(step: Step, modality: str) -> tuple[Tensor, Tensor]:
+    """Return the embedding (B, D) and scores (B, C) of a teacher, in one forward pass."""
     teacher = step.context.baselines[modality].model
     with step.context.autocast():
         encoded = teacher.encode(step.inputs)
@@ -149,7 +152,7 @@ def _taught(step: Step, modality: str) -> tuple[Tensor, Tensor]:
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) of scores (B, C), mean over clips (Hinton 2015)."""
+    """Return T^2 KL(teacher || student) of scores (B, C), mean over clips (Hinton et al. 2015)."""
     return temperature**2 * functional.kl_div(
         (student / temperature).log_softmax(dim=1),
         (teacher / temperature).log_softmax(dim=1),

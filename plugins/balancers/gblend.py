@@ -1,4 +1,4 @@
-"""Gradient blending: losses weighted by how well what they teach carries over."""
+"""Gradient blending: losses weighted by generalisation relative to overfitting."""
 
 from __future__ import annotations
 
@@ -14,53 +14,56 @@ from ...core.toolkit.ranges import check_ranges
 from ._unimodal import unimodal_losses
 
 _PARTS: tuple[Part, Part] = ("train", "val")
-Measured = dict[str, list[float]]  # loss -> [on the training clips, on the validation clips]
+Measured = dict[str, list[float]]  # loss name -> [training loss, validation loss]
 
 
 class GBlend(Balancer):
-    """Weights the fused and the single-modality losses by generalisation over over-fitting.
+    """Loss weights from generalisation and overfitting, measured over super-epochs.
 
-    L = sum over k of w_k l_k, with k the fused loss and that of each modality. From the losses
-    before and after a super-epoch, on training and validation clips (T and V):
+    ::
 
-        G_k = V_k before - V_k after                       what was gained
-        O_k = (V_k - T_k) after - (V_k - T_k) before       how much the gap has grown
+        L   = sum over k of w_k l_k              k: the fused loss and that of each modality
+        G_k = V_k before - V_k after                       generalisation gain
+        O_k = (V_k - T_k) after - (V_k - T_k) before       growth of the overfitting gap
         w_k = (1 + M) * v_k / sum of v,  v_k = max(G_k, 0) / max(|O_k|, floor)^2
 
-    So the weights are 1 on average, and the plain sum, all 1, is what `unimodal_loss` does. It
-    is what the first super-epoch has. Where no loss was better on validation the weights stay.
-    In a step of several passes a modality's loss counts in the passes that show it.
+    T_k and V_k are the loss k on the training and the validation clips, before and after a
+    super-epoch of `epochs` epochs. The weights are 1 on average. With all weights 1, as in the
+    first super-epoch, the method is `unimodal_loss`. If no loss improved on validation, the weights
+    stay as they are. In a step of several passes, a modality's loss counts in the passes that show
+    the modality.
 
-    The paper measures G and O on copies of the model, trained for a super-epoch with each loss
-    alone; here they are those of the super-epoch that has just gone by, which costs no
-    training. `floor` is not in the paper: a gap that has hardly grown, or measured on few clips
-    seems not to have, would otherwise take all the weight. Under Adam only the proportions
-    within a branch count, not the weights' size; the head, which learns from the fused loss
-    alone, keeps its pace. A weight of 0 stops what learns from that loss alone.
+    Departures from the paper: the paper measures G and O on copies of the model, trained for a
+    super-epoch with each loss alone. Here G and O are those of the last super-epoch, which needs no
+    additional training. `floor` is not in the paper. Without it a gap that has hardly grown, or
+    seems not to have grown because it was measured on few clips, would take all the weight. Under
+    Adam only the proportions within a branch matter, not the size of the weights. The head learns
+    from the fused loss alone, so its pace does not change. A weight of 0 stops all learning from
+    that loss.
 
-    A single modality is left alone: nothing is added to its loss.
+    A single modality is left unchanged: no loss is added.
 
     Parameters
     ----------
     epochs : int
-        Length of a super-epoch, >= 1; 10 in the paper.
+        Length of a super-epoch, >= 1; the paper uses 10.
     floor : float
-        Smallest growth of the gap, in nats, that is told apart from none, > 0.
+        Lower bound on the growth of the gap, in nats, > 0; a smaller growth counts as this much.
 
     When to use
     -----------
-    Where the branches over-fit at different speeds, and validation is large enough to measure
-    a loss to within `floor`. It looks at validation for more than the choice of an epoch. A
-    training of no more than `epochs` epochs is that of `unimodal_loss`.
+    If the branches overfit at different speeds, and if the validation part is large enough to
+    measure a loss to within `floor`. The method uses validation for more than the choice of an
+    epoch. A training of at most `epochs` epochs is identical to `unimodal_loss`.
 
     Cost
     ----
-    A pass over the training and validation clips per super-epoch.
+    One pass over the training and validation clips per super-epoch.
 
     References
     ----------
-    Wang, Tran and Feiszli (2020), "What Makes Training Multi-Modal Classification Networks
-    Hard?", CVPR.
+    Wang, Tran and Feiszli (2020), "What Makes Training Multi-Modal Classification Networks Hard?",
+    CVPR.
     """
 
     name = "gblend"
@@ -90,7 +93,7 @@ class GBlend(Balancer):
             return
         now = self._measure()
         if self._before:
-            self._weights = blended(self._before, now, self.floor) or self._weights
+            self._weights = blend_weights(self._before, now, self.floor) or self._weights
         self._before = now
 
     def _measure(self) -> Measured:
@@ -98,12 +101,12 @@ class GBlend(Balancer):
         return {name: [part[name] for part in parts] for name in self._weights}
 
     def _losses(self, outputs: Outputs) -> dict[str, float]:
-        found = {"fused": float(self._context.cross_entropy(outputs.logits, outputs.labels))}
+        losses = {"fused": float(self._context.cross_entropy(outputs.logits, outputs.labels))}
         for m, logits in outputs.unimodal.items():
-            # As in training: over the clips that have the modality.
+            # As in training, the mean is over the clips that have the modality.
             own, labels = outputs.rows(m, logits), outputs.rows(m, outputs.labels)
-            found[f"unimodal.{m}"] = float(self._context.cross_entropy(own, labels))
-        return found
+            losses[f"unimodal.{m}"] = float(self._context.cross_entropy(own, labels))
+        return losses
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if not self._weights:
@@ -112,12 +115,12 @@ class GBlend(Balancer):
         return {name: loss * self._weights.get(name, 1.0) for name, loss in (losses | own).items()}
 
     def metrics(self) -> dict[str, float]:
-        """The weight of each loss."""
+        """Return the weight of each loss."""
         return {f"gblend.{name.removeprefix('unimodal.')}": w for name, w in self._weights.items()}
 
 
-def blended(before: Measured, after: Measured, floor: float) -> dict[str, float] | None:
-    """Weights of the losses, 1 on average; None if none of them fell on validation."""
+def blend_weights(before: Measured, after: Measured, floor: float) -> dict[str, float] | None:
+    """Return the weights of the losses, 1 on average, or None if none fell on validation."""
     raw: dict[str, float] = {}
     for name, (train, val) in after.items():
         train_before, val_before = before[name]

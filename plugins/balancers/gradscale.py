@@ -1,4 +1,4 @@
-"""Gradient scaling: a branch that learns more slowly than the others takes longer steps."""
+"""Gradient scaling: larger steps for branches that learn more slowly than the others."""
 
 from __future__ import annotations
 
@@ -15,58 +15,61 @@ _SMALLEST = 1e-12
 
 
 class GradScale(Balancer):
-    """Scales the steps of each branch by how fast the branch learns.
+    """Factors on the steps of the branches, from how fast each branch learns.
 
-    *Progress*: the probe of branch m has the running mean loss l_m and had l_m(0) in the first
-    step. The branch's remaining loss is r_m = l_m / l_m(0): 1 at the start, towards 0 as it
-    learns. The factor on its step is
+    ::
 
-        clip((r_m / min over j of r_j)^alpha, 1, limit)
+        mode=progress:  factor_m = clip((r_m / min over j of r_j)^alpha, 1, limit)
+                        r_m      = l_m / l_m(0)
+        mode=norms:     factor_m = clip((G / n_m)^alpha, 1 / limit, limit)
+        mode=fixed:     factor_m = scale
+        step of branch m <- factor_m * step of branch m
 
-    The branch that has come furthest takes the steps that it would take without this rule, and
-    one that lags takes longer ones, up to `limit` times. No factor is below 1: no branch learns
-    less than it would without the rule. Branches that start from their baselines have little
-    left to learn, and factors near 1.
+    *progress*: l_m is the running mean of the loss of the probe of branch m, and l_m(0) its loss in
+    the first step. r_m is the remaining loss of the branch: 1 at the start, falling towards 0 as
+    the branch learns. The branch with the smallest remaining loss takes the same steps as without
+    this rule. A branch that lags takes larger steps, up to `limit` times as large. No factor is
+    below 1, so no branch learns less than it would without the rule. Branches that start from their
+    baselines have little left to learn, and factors near 1.
 
-    *Norms*: clip((G / n_m)^alpha, 1/limit, limit), where n_m is the running mean of the norm of
-    the branch's gradient and G the geometric mean of the n_m. This evens out what plain SGD
-    does. Under Adam the norm of a gradient says nothing about which branch lags: the rule then
-    slows the branch that learns, and costs accuracy (docs/methods.md). It was the default of
-    version 0.1, named *adaptive*.
+    *norms*: n_m is the running mean of the norm of the branch's gradient, and G the geometric mean
+    of the n_m. This rule corrects what plain SGD does. Under Adam the norm of a gradient does not
+    show which branch lags: the rule then slows the branch that learns, and costs accuracy
+    (docs/methods.md). It was the default of version 0.1, named *adaptive*.
 
-    *Fixed*: `scale` for every branch; the fusion head keeps its pace.
+    *fixed*: `scale` for every branch; the fusion head keeps its pace.
 
-    The factor goes to the step of the branch, under any optimiser (`Gradients.scale`).
+    The factor scales the step of the branch, with any optimiser (`Gradients.scale`).
 
     Parameters
     ----------
     mode : {"progress", "norms", "fixed"}
-        Which rule.
+        The rule.
     scale : float
         Factor of the fixed rule, > 0.
     alpha : float
-        Strength of the other rules, >= 0: 0 changes nothing.
+        Strength of the other rules, >= 0; 0 changes nothing.
     limit : float
-        Largest factor of the other rules, >= 1; 1/limit is the smallest of *norms*.
+        Largest factor of the other rules, >= 1; the smallest factor of *norms* is 1/limit.
     momentum : float
-        Share of the past in the running means, in [0, 1).
+        Weight of the past in the running means, in [0, 1).
 
     When to use
     -----------
-    *Progress* where one branch is still learning while another has finished: joint training
-    from scratch (``train.start=scratch``) of branches that learn at different speeds. *Fixed*
-    to slow all branches against the head. *Norms* with SGD.
+    *progress* if one branch is still learning while another has finished: joint training from
+    scratch (``train.start=scratch``) of branches that learn at different speeds. *fixed* to slow
+    all branches relative to the head. *norms* with SGD.
 
     Cost
     ----
-    *Progress*: none; the losses of the probes are computed anyway. *Norms*: the norm of each
-    branch's gradient in each step.
+    *progress*: none, because the losses of the probes are computed anyway. *norms*: the norm of
+    each branch's gradient in each step.
 
     References
     ----------
     Chen et al. (2018), "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
-    Multitask Networks", ICML: relative inverse training rates, there on tasks and with an extra
-    backward pass; here on branches, without a bound below 1.
+    Multitask Networks", ICML: relative inverse training rates. There they apply to tasks and need
+    an extra backward pass; here they apply to branches, and no factor is below 1.
     """
 
     name = "gradscale"
@@ -96,8 +99,8 @@ class GradScale(Balancer):
         self.momentum = momentum
 
     def setup(self, context: Context) -> None:
-        self._means: dict[str, Tensor] = {}  # of the norms, or of the probes' losses
-        self._first: dict[str, Tensor] = {}  # losses
+        self._means: dict[str, Tensor] = {}  # running means of the norms, or of the probes' losses
+        self._first: dict[str, Tensor] = {}  # losses of the probes in the first step
         self._factors = {m: torch.ones(()) for m in context.modalities}
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
@@ -110,33 +113,33 @@ class GradScale(Balancer):
         return {m: torch.tensor(self.scale) for m in gradients.modalities}
 
     def _progress(self, gradients: Gradients, step: Step) -> dict[str, Tensor]:
-        there = [m for m in gradients.modalities if m in step.known]
-        for m in there:
+        modalities = [m for m in gradients.modalities if m in step.known]
+        for m in modalities:
             loss = step.unimodal_losses[m].detach().clamp_min(_SMALLEST)
             self._first.setdefault(m, loss)
-            self._follow(m, loss)
-        if not there:
+            self._update_mean(m, loss)
+        if not modalities:
             return {}
-        logs = {m: (self._means[m] / self._first[m]).log() for m in there}
-        furthest = torch.stack(list(logs.values())).min()
+        logs = {m: (self._means[m] / self._first[m]).log() for m in modalities}
+        smallest = torch.stack(list(logs.values())).min()
         bound = math.log(self.limit)
-        return {m: (self.alpha * (log - furthest)).clamp(0, bound).exp() for m, log in logs.items()}
+        return {m: (self.alpha * (log - smallest)).clamp(0, bound).exp() for m, log in logs.items()}
 
     def _norms(self, gradients: Gradients, step: Step) -> dict[str, Tensor]:
-        there = [m for m in gradients.modalities if m in step.known]
-        for m in there:
-            self._follow(m, gradients.norm(m).detach().clamp_min(_SMALLEST))
-        if not there:
+        modalities = [m for m in gradients.modalities if m in step.known]
+        for m in modalities:
+            self._update_mean(m, gradients.norm(m).detach().clamp_min(_SMALLEST))
+        if not modalities:
             return {}
-        logs = {m: self._means[m].log() for m in there}
+        logs = {m: self._means[m].log() for m in modalities}
         middle = torch.stack(list(logs.values())).mean()  # log of the geometric mean
         bound = math.log(self.limit)
         return {
             m: (self.alpha * (middle - log)).clamp(-bound, bound).exp() for m, log in logs.items()
         }
 
-    def _follow(self, modality: str, value: Tensor) -> None:
-        """Take a value into the running mean of a modality."""
+    def _update_mean(self, modality: str, value: Tensor) -> None:
+        """Update the running mean of a modality with a value."""
         before = self._means.get(modality, value)
         self._means[modality] = self.momentum * before + (1 - self.momentum) * value
 

@@ -1,4 +1,4 @@
-"""InfoReg: while it learns most, the leading modality is held near where it was."""
+"""Information regulation: the leading modality is held back while it acquires information fast."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ...core.contracts import (
 )
 from ...core.toolkit.ranges import check_ranges
 from ._curves import EpochMeans
-from ._scores import AHEAD, compared, ratios
+from ._scores import AHEAD, known_scores, ratios
 
 
 class InfoReg(Balancer):
-    """Holds the leading modality back in the window in which it takes in most.
+    """Regulation of the leading modality in the window in which it acquires most information.
 
     ::
 
@@ -34,34 +34,35 @@ class InfoReg(Balancer):
         g_m <- g_m + beta * (theta_m - theta_m at the start of the epoch)
                                                in steps that m leads, within its window
 
-    T_m is the trace of the branch's empirical Fisher information, taken from the gradients of
-    the batches as they come; while it grows the branch acquires information fast.
+    T_m is the trace of the branch's empirical Fisher information, estimated from the gradients of
+    the batches. While T_m grows, the branch acquires information fast.
 
-    The paper is for two modalities; leading the mean of the others is this project's
-    generalisation. Its code has beta * exp(tanh(gap of scores)), watches the trace of the audio
-    branch alone, and its rule for a leading visual branch can never run (the comparison of
-    scores is the same one twice); it compares means of the trace over ten epochs, where here the
-    window may open again for a single epoch. It also trains on the losses of single modalities,
-    which are the balancer `unimodal_loss`. What is added goes into the gradient; under Adam its
-    strength is therefore relative to the size of the gradient, and steps get no smaller by it:
-    they turn.
+    Departures from the paper: the paper is for two modalities; the comparison with the mean of the
+    others is this project's generalisation. A published version of the code multiplies beta by
+    exp(tanh(gap of the scores)), uses the trace of the audio branch alone, and compares means of
+    the trace over ten epochs. Here each branch has its own trace, and the window may open again for
+    a single epoch. That code also trains on the single-modality losses, which are the separate
+    balancer `unimodal_loss`.
+
+    The term is added to the gradient, so under Adam its strength is relative to the size of the
+    gradient: the steps change their direction and do not become smaller.
 
     Parameters
     ----------
     beta : float
-        Strength, >= 0. The authors'.
+        Strength, >= 0. The default is the authors'.
     growth : float
-        Relative growth of the trace that counts as fast, > -1. The paper's.
+        Relative growth of the trace that counts as fast, > -1. The default is the paper's.
 
     When to use
     -----------
-    When one modality is learned in the first epochs and the others never after. How much it does
-    depends on how far theta moves within an epoch: on the problem of ``KnownAnswer``, at a rate
-    of 0.003, the term is 4 % of the gradient with SGD and more than half of it with Adam.
+    If one modality is learned in the first epochs and the others never catch up. The effect depends
+    on how far theta moves within an epoch: on the problem of ``KnownAnswer``, at a learning rate of
+    0.003, the term is 4 % of the gradient with SGD and more than half of it with Adam.
 
     Cost
     ----
-    A copy of the branches' weights and, in a step, a few operations on them.
+    A copy of the branches' weights and, in each step, a few operations on them.
 
     References
     ----------
@@ -79,11 +80,11 @@ class InfoReg(Balancer):
         self.growth = growth
         self._running = EpochMeans("trace")
         self._curve = EpochMeans(self.name)
-        self._started: dict[int, Tensor] = {}  # id of a parameter -> where its epoch began
+        self._started: dict[int, Tensor] = {}  # id of a parameter -> value at the epoch's start
 
     def setup(self, context: Context) -> None:
         self._context = context
-        # Of the last two epochs, by modality.
+        # Traces of the last two epochs, by modality.
         self._traces: dict[str, list[float]] = {m: [] for m in context.modalities}
 
     def epoch_start(self, epoch: int) -> None:
@@ -97,7 +98,7 @@ class InfoReg(Balancer):
         }
 
     def in_window(self, modality: str) -> bool:
-        """Whether the branch takes in information fast."""
+        """Return whether the branch acquires information fast."""
         traces = self._traces[modality]
         if len(traces) < 2:
             return True
@@ -105,14 +106,14 @@ class InfoReg(Balancer):
 
     @torch.no_grad()
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        there = [m for m in gradients.modalities if m in step.known]
-        self._running.add({m: norm_of(gradients[m]).square() for m in there})
+        modalities = [m for m in gradients.modalities if m in step.known]
+        self._running.add({m: norm_of(gradients[m]).square() for m in modalities})
         strengths = {
             m: torch.where(ratio > AHEAD, self.beta, 0.0) * self.in_window(m)
-            for m, ratio in ratios(compared(step)).items()
+            for m, ratio in ratios(known_scores(step)).items()
         }
         self._curve.add(strengths)
-        for m in there:
+        for m in modalities:
             if self.in_window(m):
                 now: list[Tensor] = list(gradients.parameters(m))
                 began = [self._started[id(p)] for p in now]

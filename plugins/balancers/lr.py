@@ -1,4 +1,4 @@
-"""Learning rates by part: branches that already know something move more slowly."""
+"""Separate learning rates for branches, fusion head and probes."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ...core.contracts.errors import ParameterError, UnknownNameError
 
 
 class LearningRates(Balancer):
-    """Gives the branches and the fusion head learning rates of their own.
+    """Separate learning rates for the branches and the fusion head.
 
     ::
 
         rate of branch m      = scale * only[m] * train.lr      (branch instead of only[m]
-                                                                 where m is not in only)
+                                                                 if m is not in only)
         rate of the head      = scale * head * train.lr
         rate of the probes    = scale * train.lr
 
-    All are factors of the training's own rate, so that schedule and warm-up act as ever, and
-    another balancer's factors multiply with these. The defaults are those of fine-tuning: 1e-5
+    All rates are multiples of the training's own rate, so its schedule and warm-up still apply, and
+    the factors of other balancers multiply with these. The defaults are those of fine-tuning: 1e-5
     for branches and 1e-3 for the head are a ratio of 0.01. ``branch=1, scale=3`` is the control
     that papers leave out: the same training with three times the learning rate.
 
     Parameters
     ----------
     branch : float
-        Factor of every branch, > 0. From fine-tuning practice.
+        Factor of every branch, > 0. The default is common practice in fine-tuning.
     head : float
         Factor of the fusion head, > 0.
     only : tuple of str
-        Factors of single branches in place of `branch`, as ``modality:factor``, e.g.
+        Factors of single branches that replace `branch`, as ``modality:factor``, e.g.
         ``mel:0.1,persistence:1``.
     scale : float
         Factor of every rate, probes included, > 0.
 
     When to use
     -----------
-    With `pretrain`, or with branches that start from trained weights. On branches that start
-    from nothing the default all but stops them: give ``branch=1`` there.
+    With `pretrain`, or with branches that start from trained weights. The default almost stops
+    branches that start untrained: use ``branch=1`` for these.
 
     Cost
     ----
@@ -49,10 +49,9 @@ class LearningRates(Balancer):
 
     References
     ----------
-    Layer-wise rates for fine-tuning: Howard and Ruder (2018), "Universal Language Model
-    Fine-tuning for Text Classification", ACL. Rates by modality: Yao and Mihalcea (2022),
-    "Modality-specific Learning Rates for Effective Multimodal Additive Late-fusion", Findings
-    of ACL.
+    Layer-wise rates for fine-tuning: Howard and Ruder (2018), "Universal Language Model Fine-tuning
+    for Text Classification", ACL. Rates by modality: Yao and Mihalcea (2022), "Modality-specific
+    Learning Rates for Effective Multimodal Additive Late-fusion", Findings of ACL.
     """
 
     name = "lr"
@@ -72,7 +71,7 @@ class LearningRates(Balancer):
         self.only = _factors(only)
         if not all(0 < factor < math.inf for factor in (branch, head, scale, *self.only.values())):
             raise ParameterError(
-                "lr needs factors above 0; given "
+                "lr needs finite factors above 0; given "
                 f"branch={branch}, head={head}, scale={scale}, only={','.join(only) or 'none'}."
             )
         self.branch = branch
@@ -96,8 +95,8 @@ class LearningRates(Balancer):
 
 
 def _factors(pairs: Sequence[str]) -> dict[str, float]:
-    """``["mel:0.1"]`` -> ``{"mel": 0.1}``."""
-    found: dict[str, float] = {}
+    """Return the factor by modality: ``["mel:0.1"]`` -> ``{"mel": 0.1}``."""
+    factors: dict[str, float] = {}
     for pair in pairs:
         modality, colon, text = pair.strip().rpartition(":")
         try:
@@ -109,10 +108,10 @@ def _factors(pairs: Sequence[str]) -> dict[str, float]:
                 f"lr.only takes MODALITY:FACTOR, and was given {pair!r}.",
                 hint="For example: --set lr.only=mel:0.1,persistence:1",
             )
-        if modality in found:
+        if modality in factors:
             raise ParameterError(f"lr.only names modality {modality!r} twice.")
-        found[modality] = factor
-    return found
+        factors[modality] = factor
+    return factors
 
 
 @hookimpl

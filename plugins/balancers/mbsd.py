@@ -1,4 +1,4 @@
-"""Self-distillation between modalities: where one knows better, the others are drawn to it."""
+"""Self-distillation between modalities: the better modality of a clip teaches the others."""
 
 from __future__ import annotations
 
@@ -18,48 +18,53 @@ from ._unimodal import unimodal_losses
 
 
 class MBSD(Balancer):
-    """Single-modality losses, and for each clip a pull between modalities that differ on it.
+    """Single-modality losses, and per clip a distillation loss from the better modality.
+
+    ::
 
         L = l(f) + sum over m of l(f_m)
             + strength * mean over pairs (a, b) and clips of
               w * (mean over classes of (f_a - f_b)^2 + KL(p_s || p_w))
+        w = |p_a(y) - p_b(y)| if a or b is right on the clip, else 0
 
-    f_m are the probes' scores (their gradient reaches the branch, not the probe), p their
-    softmax; s is the modality of the pair that gives the right class y more, w the other; and
-    w = |p_a(y) - p_b(y)| where a or b is right on the clip (its largest score is y's), else 0.
-    w is a weight, without gradient, and so is p_s in KL: it is a target. The squared difference
-    draws both.
+    f_m are the probes' scores, whose gradient reaches the branch and not the probe, and p_m their
+    softmax. s is the modality of the pair that gives the right class y more probability, and w in
+    p_w the other one. A modality is right if its largest score is that of y. The weight w has no
+    gradient, and p_s in KL has none, because it is a target. The squared difference pulls both
+    modalities.
 
-    The pull of a pair is a mean over the clips that have both.
+    The loss of a pair is a mean over the clips that have both modalities.
 
-    In a step of several passes a modality's loss counts in the passes that show it, and the pull
-    is between modalities of the same pass: with `mla`, which shows one at a time, there is none.
+    In a step of several passes, a modality's loss counts in the passes that show the modality, and
+    pairs are formed within a pass. With `mla`, which shows one modality at a time, there are no
+    pairs.
 
-    Modality-balanced self-distillation. Departures: KL is between the
-    two distributions over classes (a public version passes two probabilities of the right
-    class to a function that expects log probabilities, which is no divergence: it can be
-    negative, and is not 0 for equal ones). More than two modalities: the mean over pairs, of
-    differences of scores as for two (there that version changes to probabilities). The
-    single-modality scores come from the probes, whatever the strategy.
+    Departures from the paper (modality-balanced self-distillation): KL is between the two
+    distributions over the classes. (A public version passes two probabilities of the right class to
+    a function that expects log probabilities. The result is not a divergence: it can be negative,
+    and is not 0 for equal arguments.) With more than two modalities, the loss is the mean over
+    pairs, of differences of scores as for two; the public version uses probabilities there. The
+    single-modality scores come from the probes, for any strategy.
 
     Parameters
     ----------
     strength : float
-        Weight of the pull, >= 0; 1 is the paper's, 0 leaves the single-modality losses.
+        Weight of the distillation loss, >= 0; the paper uses 1. With 0 only the single-modality
+        losses remain.
 
     When to use
     -----------
-    Where the modalities are right on different clips. Compare with unimodal_loss, which is
-    this with ``strength=0``: often that is what helps.
+    If the modalities are right on different clips. Compare with `unimodal_loss`, which is this
+    method with ``strength=0``: often that part is what helps.
 
     Cost
     ----
-    Next to nothing; with strategies on maps the branches pool them a second time.
+    Negligible; with strategies on maps the branches pool the maps a second time.
 
     References
     ----------
-    Liu et al. (2023), "Multimodal Pre-Training with Self-Distillation for Product Understanding
-    in E-Commerce", WSDM.
+    Liu et al. (2023), "Multimodal Pre-Training with Self-Distillation for Product Understanding in
+    E-Commerce", WSDM.
     """
 
     name = "mbsd"
@@ -91,22 +96,22 @@ class MBSD(Balancer):
 
 
 def pull_of(
-    logits: Mapping[str, Tensor], labels: Tensor, there: Mapping[str, Tensor] | None = None
+    logits: Mapping[str, Tensor], labels: Tensor, present: Mapping[str, Tensor] | None = None
 ) -> Tensor:
-    """Class scores by modality, (B, C), and classes (B,) -> the mean pull, a scalar.
+    """Return the mean distillation loss, a scalar, from class scores (B, C) and classes (B,).
 
-    With `there`, (B,) bool by modality, over the clips that have both of a pair; 0 where none
-    has.
+    With `present`, (B,) bool by modality, the mean of a pair is over the clips that have both
+    modalities, and 0 if no clip has both.
     """
     pairs = []
     for a, b in combinations(logits, 2):
-        both = None if there is None else there[a] & there[b]  # (B,)
+        both = None if present is None else present[a] & present[b]  # (B,)
         pairs.append(mean_over(_pair(logits[a], logits[b], labels), both))
     return torch.stack(pairs).mean()
 
 
 def _pair(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
-    """The pull on each clip, (B,)."""
+    """Return the distillation loss of each clip for one pair of modalities, (B,)."""
     logs = torch.stack([a, b]).log_softmax(dim=2)  # (2, B, C)
     right = logs.detach().gather(2, labels.expand(2, -1)[:, :, None])[:, :, 0].exp()  # (2, B)
     either = (a.argmax(dim=1) == labels) | (b.argmax(dim=1) == labels)

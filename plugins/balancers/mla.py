@@ -1,4 +1,4 @@
-"""MLA: one modality at a time through a shared head that must not forget the others."""
+"""Alternating unimodal adaptation: one modality at a time through a shared, projected head."""
 
 from __future__ import annotations
 
@@ -16,46 +16,51 @@ from ._curves import Curved
 
 
 class MLA(Curved):
-    """Shows the strategy one modality after the other, and keeps the head from forgetting.
+    """One modality at a time, with head gradients projected to limit forgetting.
 
-    Every batch is gone through M times, each time with one modality alone, its own loss, its
-    own step: a branch never sees another's gradient, and none can lag behind. The strategy,
-    which all share, would unlearn one modality with the next. So the gradient of each of its
-    linear layers is projected off what the layer has received before:
+    ::
 
+        every batch: M passes, each with one modality, its own loss and its own optimiser step
+        in the pass of one modality, for every linear layer of the strategy:
         G <- G P                    gradient of the weight, (out, in)
         k  = P r                    r: mean of the layer's input over the batch, (in)
         P <- P - k k^T / (a_i + <r, k>)
         a_i = a^(1 + i / n)         i-th of n steps of the epoch
 
-    P, (in, in), starts each epoch as the identity: the first pass is not changed. (Zhang et al.
-    2024.)
+    A branch never receives a gradient that depends on another modality, so no modality can
+    dominate. Without protection, the strategy, which all modalities share, would forget one
+    modality while it learns the next. The gradient of each of its linear layers is therefore
+    projected off the inputs that the layer has received before. P, (in, in), is reset to the
+    identity at the start of each epoch, so the first pass of an epoch is unchanged (Zhang et al.
+    2024).
 
-    In the published code <r, k> is a matrix, an outer product, by which k k^T is divided entry
-    by entry, and the pass that is under way is projected off its own input; here it is the
-    scalar of recursive least squares, and P has seen only what came before. Left to itself
-    over a whole training P shrinks to nothing and the head stands still; the published code
-    divides it by its norm after each update, here it starts anew with each epoch. The projection
-    is exact for plain SGD. Momentum and Adam's weight by weight step sizes come after it, and
-    bend it: some of each step goes where it should not. Biases and layers that are not linear
-    (the projections inside torch's attention, normalisations) are not projected. At test the
-    paper weights the modalities by their entropy; here the strategy sees all of them at once.
+    Departures from the paper: in the published code <r, k> is a matrix, an outer product, and k k^T
+    is divided by it entry by entry; here it is the scalar of recursive least squares. In the
+    published code the current pass is projected off its own input; here P contains earlier inputs
+    only. Over a whole training P would shrink to zero and the head would stop learning. The
+    published code divides P by its norm after each update; here P is reset in every epoch. At test
+    the paper weights the modalities by their entropy; here the strategy sees all of them at once.
 
-    Permuting the modalities changes the order of the passes. A single modality is left alone.
+    The projection is exact for plain SGD. Momentum and Adam's step sizes per weight are applied
+    after the projection and distort it: part of each step still changes what was learned before.
+    Biases, and layers that are not linear (the projections inside torch's attention,
+    normalisations), are not projected.
+
+    Permuting the modalities changes the order of the passes. A single modality is left unchanged.
 
     Parameters
     ----------
     a : float
-        Regulariser of the projector at the start of an epoch, in (0, 1]: small projects
-        strictly. 0.1, falling to 0.01, in the paper's code.
+        Regulariser of the projector at the start of an epoch, in (0, 1]; small values project
+        strictly. The paper's code uses 0.1, falling to 0.01.
 
     When to use
     -----------
-    With `sum` or `mean`, whose scores for all modalities add up (or average) those for each
-    alone: there the training fits the use. With `concat` the modalities meet in no weight, so
-    it comes to training them one by one. With `gated`, `film` or attention, the weights that
-    join several modalities are not trained on several; `normalised` takes its statistics from
-    blank inputs: choose another balancer there.
+    With `sum` or `mean`, whose scores for all modalities are the sum or mean of those for each
+    alone: there training matches use. With `concat` the modalities share no weights, so the method
+    is equivalent to training them one by one. Choose another balancer for `gated`, `film` and
+    attention, whose weights that combine several modalities are never trained on several, and for
+    `normalised`, which would take its statistics from zero inputs.
 
     Cost
     ----
@@ -64,8 +69,8 @@ class MLA(Curved):
 
     References
     ----------
-    X. Zhang, J. Yoon, M. Bansal, H. Yao: Multimodal Representation Learning by Alternating
-    Unimodal Adaptation. CVPR 2024.
+    X. Zhang, J. Yoon, M. Bansal, H. Yao: Multimodal Representation Learning by Alternating Unimodal
+    Adaptation. CVPR 2024.
     """
 
     name = "mla"
@@ -97,14 +102,14 @@ class MLA(Curved):
             return None
         return [Pass((m,)) for m in step.modalities]
 
-    # The strategy is called between `representations` and `logits`: what its layers receive at
-    # other times, when somebody else asks it something, is not part of the pass.
+    # The strategy is called between `representations` and `logits`. Inputs that its layers receive
+    # at other times, from another balancer's calls, are not part of the pass.
 
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         self._inputs.clear()
         if len(step.modalities) > 1:
             self._hooks = [
-                layer.register_forward_hook(self._listen(name, step))
+                layer.register_forward_hook(self._recorder(name, step))
                 for name, layer in _linear_layers(step.model.strategy).items()
             ]
         return representations
@@ -115,22 +120,22 @@ class MLA(Curved):
         self._hooks.clear()
         return logits
 
-    def _listen(self, name: str, step: Step) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def hear(layer: nn.Module, given: tuple[Any, ...], result: Any) -> None:
-            heard = given[0].detach().float()
-            if len(heard) == len(step.labels):  # of the clips that the pass shows something of
+    def _recorder(self, name: str, step: Step) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def record(layer: nn.Module, inputs: tuple[Any, ...], result: Any) -> None:
+            x = inputs[0].detach().float()
+            if len(x) == len(step.labels):  # only the clips that have the modality of the pass
                 for m in step.shown if len(step.shown) == 1 else ():
-                    heard = step.rows(m, heard)
-            if len(heard):
-                mean = heard.flatten(0, -2).mean(dim=0)  # (..., in) -> (in)
+                    x = step.rows(m, x)
+            if len(x):
+                mean = x.flatten(0, -2).mean(dim=0)  # (..., in) -> (in)
                 self._inputs.setdefault(name, []).append(mean)
 
-        return hear
+        return record
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         n = max(1, step.context.steps_per_epoch)
         a = self.a ** (1 + (step.index % n) / n)
-        sizes: list[Tensor] = []  # of the gradients before and after, squared
+        sizes: list[Tensor] = []  # squared norms of the gradients before and after
         for name, layer in _linear_layers(step.model.strategy).items():
             grad = layer.weight.grad
             if grad is None or name not in self._inputs:
@@ -143,13 +148,14 @@ class MLA(Curved):
             grad.copy_(grad @ before)
             self._projectors[name] = projector_after(before, r, a)
         if sizes and step.current.modalities is not None:
-            total, left = torch.stack(sizes).sum(dim=0)
-            # The curve: share of the length of the head's gradient that the projection leaves.
-            self.curve.add({step.current.modalities[0]: (left / total.clamp_min(1e-30)).sqrt()})
+            total, projected = torch.stack(sizes).sum(dim=0)
+            # Curve: share of the length of the head's gradient that remains after projection.
+            share = (projected / total.clamp_min(1e-30)).sqrt()
+            self.curve.add({step.current.modalities[0]: share})
 
 
 def projector_after(before: Tensor, r: Tensor, a: float) -> Tensor:
-    """Projector (in, in) that also leaves out `r`, (in): a step of recursive least squares."""
+    """Return the projector, (in, in), that also removes `r`, (in): recursive least squares."""
     k = before @ r
     return before - torch.outer(k, k) / (a + r @ k)
 

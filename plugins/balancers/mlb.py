@@ -1,4 +1,4 @@
-"""MLB: single-modality losses, and branches slowed or pushed by how far they are."""
+"""Multi-loss balancing: single-modality losses, and steps scaled by relative scores."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from ...core.contracts import Balancer, Gradients, LogUniform, Space, Step, Uniform, hookimpl
 from ...core.toolkit.ranges import check_ranges
 from ._curves import Curved
-from ._scores import compared, ratios
+from ._scores import known_scores, ratios
 from ._unimodal import unimodal_losses
 
 
 class MLB(Curved):
-    """Slows the modality that is ahead, pushes the one behind, and teaches each by itself.
+    """Smaller steps for the leading modality, larger ones for the rest, and unimodal losses.
 
     ::
 
@@ -27,24 +27,24 @@ class MLB(Curved):
         k_m   = 1 + tanh(alpha * (rho_m - 1))                 else
         g_m  <- k_m * g_m
 
-    So k_m is in (1 - tanh(alpha), boost), is 1 where the modalities are level, and fades to 1 as
-    they become so. With boost 2 both lines are the same. k_m acts on all that reaches the branch,
-    of l(f) and of l(f_m), as in the paper; here it goes to the step of the branch, because Adam
-    would divide it out of the gradient.
+    k_m is in (1 - tanh(alpha), boost). It is 1 if the modalities are level, and approaches 1 as
+    they become level. With boost 2 both lines are the same. As in the paper, k_m applies to the
+    whole gradient of the branch, from l(f) and from l(f_m). Departure from the paper: k_m scales
+    the step of the branch, because Adam would cancel a factor on the gradient.
 
     Parameters
     ----------
     alpha : float
-        Strength, >= 0. As in the authors' example on CREMA-D.
+        Strength, >= 0. The default is that of the authors' example on CREMA-D.
     boost : float
-        What a branch can be pushed to, >= 1: 1 only slows. The authors' bound for the slowed
-        side.
+        Upper bound on the factor, >= 1; with 1 the rule only slows. At the default 2 the rule for
+        larger steps is the same as that for smaller ones.
     gamma : float
         Weight of each single-modality loss, >= 0.
 
     When to use
     -----------
-    In place of `ogm_ge`: it has no jump at equality, and keeps the modality that is behind
+    Instead of `ogm_ge`: the rule has no jump at equality, and it keeps the lagging modality
     learning.
 
     Cost
@@ -74,19 +74,19 @@ class MLB(Curved):
         return losses | unimodal_losses(step, self.gamma)
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        factors = self.factors(compared(step))
+        factors = self.factors(known_scores(step))
         self.curve.add(factors)
         for m in gradients.modalities:
             if m in factors:
                 gradients.scale(m, factors[m])
 
     def factors(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """k_m for given s_m, scalars by modality."""
-        found: dict[str, Tensor] = {}
+        """Return the factors k_m, scalars by modality, given the scores s_m."""
+        factors: dict[str, Tensor] = {}
         for m, ratio in ratios(scores).items():
             gap = torch.tanh(self.alpha * (1 / ratio - 1))
-            found[m] = 1 + torch.where(gap > 0, (self.boost - 1) * gap, gap)
-        return found
+            factors[m] = 1 + torch.where(gap > 0, (self.boost - 1) * gap, gap)
+        return factors
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Cosine head: scores that neither the size of an embedding nor of a weight can sway."""
+"""Cosine head: scores that do not depend on the norms of embeddings and weights."""
 
 from __future__ import annotations
 
@@ -15,42 +15,45 @@ from ...core.contracts import Balancer, LogUniform, Space, Strategy, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.contracts.training import Domain
 
-# A shorter vector counts as of this length: the gradient of a direction grows without end
-# as the vector shrinks, and a ReLU may leave nothing at all.
+# Lower bound on the length of a vector: the gradient of a direction grows without bound
+# as the vector shrinks, and a ReLU can output all zeros.
 _SHORTEST = 1e-4
 
 
 class MMCosine(Balancer):
-    """Puts a cosine classifier in place of the strategy's last linear layer.
+    """Cosine classifier that replaces the last linear layer of the strategy.
+
+    ::
 
         f = scale * sum over blocks b of cos(x_b, W_b)
+        with concat:  f = scale * sum over m of cos(z_m, W_m)
 
-    x is what the layer received and W its weights; there is no bias. Where x is the embeddings
-    side by side (concat), each modality is a block of its own and f = scale * sum over m of
-    cos(z_m, W_m): the paper's, in which no modality gains by growing its features or weights.
-    Any other layer is one block: cos(x, W) then evens out the norms of classes and clips, and
-    modalities are balanced only as far as the strategy keeps them apart.
+    x is the input of the layer and W its weights; there is no bias. If x is the concatenation of
+    the embeddings (concat), each modality is a block. This is the paper's rule, in which no
+    modality gains by larger features or weights. The input of any other layer is one block: cos(x,
+    W) then removes the effect of the norms of classes and clips, and modalities are balanced only
+    as far as the strategy keeps them separate.
 
-    MMCosine (Xu et al. 2023, ICASSP). Departure: the paper's rule is for concat; this
-    works with every strategy whose scores are those of a linear layer (gated, film, attention,
-    normalised, early), or the mean or sum of several (bottleneck). Others (lmf, whose
-    scores are a sum of products) are refused. The layer is found by sending random clips
-    through a copy of the strategy with its weights stirred. A vector shorter than 1e-4 counts
-    as of that length.
+    Departure from the paper: the paper's rule is for concat. Here it works with every strategy
+    whose scores are the output of a linear layer (film, attention, normalised, early), or the mean
+    or sum of the outputs of several (bottleneck). Other strategies are refused (lmf, whose scores
+    are a sum of products). The layer is found by passing random clips through a copy of the
+    strategy with perturbed weights. A vector shorter than 1e-4 is divided by 1e-4 instead of by its
+    length.
 
     Parameters
     ----------
     scale : float
-        Factor s on the cosines, > 0. Scores of M blocks lie between -M * s and M * s.
+        Factor s on the cosines, > 0. Scores of M blocks are between -M * s and M * s.
 
     When to use
     -----------
-    With concat where embeddings of one modality are much larger than those of the other. For
-    many classes or blocks another scale may fit better.
+    With concat if the embeddings of one modality are much larger than those of the other. For many
+    classes or blocks another scale may fit better.
 
     Cost
     ----
-    Next to nothing.
+    Negligible.
 
     References
     ----------
@@ -79,12 +82,12 @@ class MMCosine(Balancer):
 
 
 class CosineHead(nn.Module):
-    """scale * sum over blocks of cos(x_b, W_b): (B, in) -> (B, out).
+    """Cosine classifier, scale * sum over blocks of cos(x_b, W_b): (B, in) -> (B, out).
 
     Parameters
     ----------
     linear : nn.Linear
-        Its weights are taken over; its bias is left out.
+        Layer whose weights are used; its bias is dropped.
     blocks : tuple of int
         Sizes of the blocks; they sum to the layer's inputs.
     scale : float
@@ -100,14 +103,14 @@ class CosineHead(nn.Module):
         self.weight = nn.Parameter(linear.weight.detach().clone())  # (out, in)
 
     def forward(self, x: Tensor) -> Tensor:
-        # In float32: three digits of a cosine times ten would be all of bfloat16.
+        # In float32, because bfloat16 has only about three significant digits.
         with torch.autocast(x.device.type, enabled=False):
             sizes = list(self.blocks)
-            given = torch.split(x.float(), sizes, dim=-1)
+            inputs = torch.split(x.float(), sizes, dim=-1)
             weights = torch.split(self.weight.float(), sizes, dim=-1)
             cosines = [
                 functional.linear(_direction(a), _direction(w))
-                for a, w in zip(given, weights, strict=True)
+                for a, w in zip(inputs, weights, strict=True)
             ]
             return self.scale * torch.stack(cosines).sum(dim=0)
 
@@ -117,12 +120,12 @@ def _direction(x: Tensor) -> Tensor:
     return x / length.clamp_min(_SHORTEST)
 
 
-# -- finding the layer -----------------------------------------------------------------
+# -- search for the layer --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A linear layer at work in a trial."""
+    """Call of a linear layer in a trial."""
 
     layer: str
     output: Tensor
@@ -130,12 +133,12 @@ class _Call:
 
 
 def _final(strategy: Strategy, dims: Mapping[str, int]) -> list[_Call]:
-    """The linear layers that make the scores."""
+    """Return the calls of the linear layers whose outputs are the scores."""
     calls, scores = _trial(strategy, dims)
     calls = [call for call in calls if call.output.shape == scores.shape]
-    same = [call for call in calls if _equal(call.output, scores)]
-    if same:
-        return same[-1:]
+    equal = [call for call in calls if _equal(call.output, scores)]
+    if equal:
+        return equal[-1:]
     if calls:
         total = torch.stack([call.output for call in calls]).sum(dim=0)
         if _equal(total, scores) or _equal(total / len(calls), scores):
@@ -143,20 +146,20 @@ def _final(strategy: Strategy, dims: Mapping[str, int]) -> list[_Call]:
     raise ParameterError(
         f"mmcosine can't be used with the strategy {_name(strategy)!r}: its scores are not those "
         "of a linear layer, nor the sum or mean of several.",
-        hint="It replaces a last nn.Linear(..., num_classes), as concat, gated or attention have.",
+        hint="It replaces a last nn.Linear(..., num_classes), which concat and attention have.",
     )
 
 
 @torch.no_grad()
 def _trial(strategy: Strategy, dims: Mapping[str, int]) -> tuple[list[_Call], Tensor]:
-    """Send two random clips through a copy: what its linear layers did, and its scores."""
-    trial = _stirred(copy.deepcopy(strategy).eval())
+    """Pass two random clips through a copy; return its linear layers' calls and its scores."""
+    trial = _perturbed(copy.deepcopy(strategy).eval())
     calls: list[_Call] = []
     inputs: dict[str, Tensor] = {}
 
     def watch(layer: str, module: nn.Module) -> None:
-        def record(module: nn.Module, given: Any, output: Any) -> None:
-            calls.append(_Call(layer, output, _blocks(given[0], inputs)))
+        def record(module: nn.Module, args: Any, output: Any) -> None:
+            calls.append(_Call(layer, output, _blocks(args[0], inputs)))
 
         module.register_forward_hook(record)
 
@@ -168,7 +171,7 @@ def _trial(strategy: Strategy, dims: Mapping[str, int]) -> tuple[list[_Call], Te
         inputs |= _random(trial, dims, grid)
         try:
             return calls, trial(inputs)
-        except Exception as error:  # a plugin's own, or a grid that it does not take
+        except Exception as error:  # the plugin's error, or a grid that it does not accept
             failure = error
     raise ParameterError(
         f"mmcosine can't be used with the strategy {_name(strategy)!r}: it fails on two random "
@@ -176,25 +179,28 @@ def _trial(strategy: Strategy, dims: Mapping[str, int]) -> tuple[list[_Call], Te
     ) from failure
 
 
-def _stirred(trial: Strategy) -> Strategy:
-    """Move all weights: what starts at zero, such as a gate, must not hide a part."""
+def _perturbed(trial: Strategy) -> Strategy:
+    """Perturb all weights, so that a weight that starts at zero, such as a gate, hides nothing."""
     generator = torch.Generator().manual_seed(1)
     for weight in trial.parameters():
         weight.add_(0.1 * torch.randn(weight.shape, generator=generator).to(weight))
     return trial
 
 
-def _blocks(given: Tensor, inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """Sizes of the modalities where a layer is given the embeddings side by side."""
-    if all(x.dim() == 2 for x in inputs.values()):
+def _blocks(x: Tensor, inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Return the sizes of the modalities if a layer's input is the concatenated embeddings.
+
+    Otherwise the input is one block.
+    """
+    if all(z.dim() == 2 for z in inputs.values()):
         joined = torch.cat(list(inputs.values()), dim=1)
-        if _equal(given, joined):
-            return tuple(x.shape[1] for x in inputs.values())
-    return (given.shape[-1],)
+        if _equal(x, joined):
+            return tuple(z.shape[1] for z in inputs.values())
+    return (x.shape[-1],)
 
 
 def _random(trial: Strategy, dims: Mapping[str, int], grid: tuple[int, ...]) -> dict[str, Tensor]:
-    # Random, so that layers differ; from a generator, so that no other numbers are used up.
+    # Random, so that layers differ; a separate generator leaves the global random state unchanged.
     generator = torch.Generator().manual_seed(0)
     like = next(trial.parameters(), torch.zeros(()))
     return {m: torch.randn(2, d, *grid, generator=generator).to(like) for m, d in dims.items()}
@@ -205,9 +211,9 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def _replace(strategy: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put `new` wherever `old` is."""
+    """Replace every occurrence of the module `old` by `new`."""
     for parent in strategy.modules():
-        for name, child in list(parent._modules.items()):  # named_children names it once
+        for name, child in list(parent._modules.items()):  # named_children skips repeats
             if child is old:
                 parent.register_module(name, new)
 

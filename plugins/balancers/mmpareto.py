@@ -1,4 +1,4 @@
-"""MMPareto: the fused loss and a modality's own, joined so that neither suffers."""
+"""MMPareto: joint gradient of the fused loss and a modality's own loss, without conflicts."""
 
 from __future__ import annotations
 
@@ -14,54 +14,57 @@ from ...core.contracts.training import Domain
 from ._curves import Curved
 from ._unimodal import unimodal_losses
 
-_STATIONARY = 1e-5  # a joined gradient shorter than this share of its parts is rounding error
+_STATIONARY = 1e-5  # a joint gradient shorter than this share of its parts is rounding error
 
 
-class MMPareto(Curved):  # the curve: weight of the fused loss, 0.5 while nothing conflicts
-    """Joins each branch's gradients of the fused and of its own loss, minding their conflicts.
+class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a conflict
+    """Pareto combination of each branch's gradients of the fused and the single-modality loss.
 
-    Every branch m learns from l(f) and from l(f_m); their gradients g and u are joined as
+    ::
 
         h_m = 2 w g + 2 (1 - w) u
         w   = 1/2                               if <g, u> > 0 (then h_m = g + u, the plain sum)
             = clip(<u - g, u> / |g - u|^2, 0, 1)  else: the shortest vector between g and u,
                                                 with which no loss grows to first order
         h_m <- h_m * max(1, |g + u| / |h_m|)    not shorter than the plain sum
-        step of the branch * boost
+        step of branch m <- boost * step of branch m
 
-    Losses that other balancers add, and what they did to the gradient before, stay beside h_m
-    as they are.
+    g is the gradient of l(f) in branch m, and u that of l(f_m). Losses that other balancers add,
+    and changes that they made to the gradient before, are added to h_m unchanged.
 
-    The method is Wei and Hu 2024. Each gradient is taken alone; a published version takes the
-    second on top of the first, which always agrees with it, so that its conflict branch never
-    runs. Two things differ from the paper. A branch that one of the losses does not reach has
-    no conflict (the formula would stop it); where the losses oppose each other exactly, the
-    branch stands still instead of following the rounding error of a vanishing h_m. And `boost`
-    scales the step and not the gradient, because Adam's step does not depend on the size of
-    its gradient. The stretching to |g + u| stays on the gradient: Adam compares the gradient
-    with those of other steps, so a step in conflict weighs as much as another.
+    Each gradient is computed separately (Wei and Hu 2024). A public version accumulates the second
+    gradient on top of the first, so the two nearly always agree and the rule for conflicts almost
+    never applies.
 
-    A single modality is left alone: nothing is added to its loss.
+    Departures from the paper: the branch as a whole is rescaled to the norm |g + u|; the authors'
+    code rescales each parameter tensor to its own norm. If one of the losses does not reach a
+    branch, there is no conflict (the formula would stop the branch). If the losses oppose each
+    other exactly, the branch stands still instead of following the rounding error of a vanishing
+    h_m. `boost` scales the step and not the gradient, because Adam's step does not depend on the
+    size of the gradient. The rescaling to |g + u| remains on the gradient: Adam compares a gradient
+    with those of other steps, so a step with a conflict counts as much as another.
+
+    A single modality is left unchanged: no loss is added.
 
     Parameters
     ----------
     boost : float
-        Factor on the branches' steps, > 0; 1.5 in the paper, which found that more noise in
-        the steps generalises better. 1 leaves their pace alone.
+        Factor on the branches' steps, > 0. The paper uses 1.5, because more noise in the steps
+        generalised better. 1 keeps the pace of the branches.
 
     When to use
     -----------
-    Where `unimodal_loss` helps already, and the fused loss pulls a branch away from what it
-    would learn alone. On branches that agree it does the same as `unimodal_loss`.
+    If `unimodal_loss` helps already, and the fused loss pulls a branch away from what it would
+    learn alone. If the gradients of a branch agree, the method is the same as `unimodal_loss`.
 
     Cost
     ----
-    One backward pass more per modality, and the gradients of all losses in memory at once.
+    One more backward pass per modality, and the gradients of all losses in memory at once.
 
     References
     ----------
-    Y. Wei, D. Hu: MMPareto: Boosting Multimodal Learning with Innocent Unimodal Assistance.
-    ICML 2024.
+    Y. Wei, D. Hu: MMPareto: Boosting Multimodal Learning with Innocent Unimodal Assistance. ICML
+    2024.
     """
 
     name = "mmpareto"
@@ -93,21 +96,22 @@ class MMPareto(Curved):  # the curve: weight of the fused loss, 0.5 while nothin
         )
         largest = torch.maximum(norm_of(fused), norm_of(own))
         torch._foreach_mul_(joined, _stretch(norm_of(joined), norm_of(plain), largest))
-        # As a change, so that what others added stays; without a conflict it is zero exactly.
+        # Added as a change, so that contributions of other balancers are kept. Without a conflict
+        # the change is exactly zero.
         torch._foreach_add_(gradients[m], torch._foreach_sub(joined, plain))
         gradients.scale(m, self.boost)
         self.curve.add({m: w})
 
 
 def fused_weight(fused: Tensor, own: Tensor, product: Tensor) -> Tensor:
-    """Weight of the first of two gradients, from their squared norms and inner product."""
+    """Return the weight of the first of two gradients, from squared norms and inner product."""
     shortest = (own - product) / (fused + own - 2 * product).clamp_min(1e-30)
     conflict = (product <= 0) & (fused > 0) & (own > 0)
     return torch.where(conflict, shortest.clamp(0, 1), torch.full_like(shortest, 0.5))
 
 
 def _stretch(joined: Tensor, plain: Tensor, part: Tensor) -> Tensor:
-    """Factor >= 1 that makes `joined` as long as `plain`; 1 where it is rounding error."""
+    """Return the factor >= 1 that makes `joined` as long as `plain`, or 1 for a rounding error."""
     factor = (plain / joined.clamp_min(1e-30)).clamp_min(1)
     return torch.where(joined > _STATIONARY * part, factor, torch.ones_like(factor))
 

@@ -1,4 +1,4 @@
-"""OGM-GE: the modality that is ahead is slowed, and noise makes up for the loss."""
+"""OGM-GE: on-the-fly gradient modulation with generalisation enhancement."""
 
 from __future__ import annotations
 
@@ -13,53 +13,55 @@ from ...core.contracts import Balancer, Gradients, Space, Step, Uniform, hookimp
 from ...core.contracts.errors import ParameterError
 from ...core.toolkit.device import on_device
 from ._curves import Curved
-from ._scores import AHEAD, compared, ratios
+from ._scores import AHEAD, known_scores, ratios
 
-_LEAST = 0.1  # what the noise is divided by, at least
+_LEAST = 0.1  # lower bound on the divisor of the noise
 
 
 class OGMGE(Curved):
-    """Slows the branch of the modality that is ahead on the batch, and adds noise.
+    """Smaller steps for the leading modality of the batch, and noise on its gradients.
 
     ::
 
         s_m   = sum over the batch of p_m(right class)
         rho_m = s_m / mean over j != m of s_j
         k_m   = 1 - tanh(alpha * rho_m)   if rho_m > 1,  else 1
-        g_m  <- k_m * g_m + N(0, std(g_m)^2)
+        g_m  <- k_m * g_m + N(0, std(g_m)^2)       in the epochs from `start` to `end`
 
-    in the epochs from `start` to `end`. The noise (the GE part) is on convolution weights only,
-    tensors of four dimensions or more, std taken over each tensor. k_m jumps at rho_m = 1, to
-    1 - tanh(alpha): that is the paper's rule.
+    The noise (the GE part) is added on convolution weights only, which are tensors of four
+    dimensions or more; std is taken over each tensor. k_m jumps at rho_m = 1 to 1 - tanh(alpha), as
+    in the paper.
 
-    The paper is for two modalities; the mean over the others is the usual generalisation. Its
-    scores come from cutting the concatenation head in two; here from the probes, so that every
-    strategy works. Its code scales convolution weights only and, under Adam, changes next to
-    nothing, because Adam divides any factor out again; here k_m goes to the step of the whole
-    branch. Since k_m acts on the noise too, what is added is divided by k_m first, by no less
-    than 0.1: a larger noise would stay in Adam's running variance for thousands of steps. With
-    SGD this is the rule. Adam divides by the size of gradient and noise together, so that what
-    convolution weights follow of the gradient is slowed by k_m^2 / sqrt(1 + k_m^2) instead of
-    k_m: 0.7 where k_m is 1, 0.03 where it is 1/6. ``noise=false`` slows them by k_m.
+    Departures from the paper: the paper is for two modalities, and the mean over the others is the
+    usual generalisation. The paper's scores come from splitting the concatenation head in two; here
+    they come from the probes, so that every strategy works. The authors' code scales convolution
+    weights only and has almost no effect under Adam, because Adam cancels any constant factor; here
+    k_m scales the step of the whole branch.
+
+    k_m also scales the noise, so the noise is divided by k_m first, but by at least 0.1: a larger
+    noise would stay in Adam's running variance for thousands of steps. With SGD the result is the
+    rule above. Adam divides by the size of gradient and noise together, so convolution weights
+    follow the gradient with a factor of k_m^2 / sqrt(1 + k_m^2) instead of k_m: 0.7 if k_m is 1,
+    0.03 if k_m is 1/6. With ``noise=false`` the factor is k_m.
 
     Parameters
     ----------
     alpha : float
-        Strength, >= 0. The paper's on CREMA-D.
+        Strength, >= 0. The default is the paper's on CREMA-D.
     start, end : int
-        First and last epoch of the rule, from 1; 0 as `end` means the last of the training.
+        First and last epoch of the rule, from 1; 0 as `end` means the last epoch of the training.
     noise : bool
         Whether to add the noise.
 
     When to use
     -----------
-    As the method that everyone compares with. Where one modality is ahead all the time its
-    branch nearly stands still; `end` lets it catch up.
+    As the standard comparison of the field. If one modality leads all the time, its branch hardly
+    learns; `end` lets the branch catch up.
 
     Cost
     ----
-    No extra pass. The noise is drawn on the CPU, as many numbers as there are convolution
-    weights: with large branches on a GPU, several milliseconds a step.
+    No extra pass. The noise is drawn on the CPU, one number per convolution weight: several
+    milliseconds a step with large branches on a GPU.
 
     References
     ----------
@@ -83,7 +85,7 @@ class OGMGE(Curved):
         self.noise = noise
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        scores = compared(step)
+        scores = known_scores(step)
         if len(scores) < 2 or not self._acts(step.epoch):
             return
         factors = self.factors(scores)
@@ -96,7 +98,7 @@ class OGMGE(Curved):
             gradients.scale(m, factors[m])
 
     def factors(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """k_m for given s_m, scalars by modality."""
+        """Return the factors k_m, scalars by modality, given the scores s_m."""
         return {
             m: torch.where(rho > AHEAD, 1 - torch.tanh(self.alpha * rho), 1.0)
             for m, rho in ratios(scores).items()
@@ -109,9 +111,9 @@ class OGMGE(Curved):
 def _add_noise(tensors: list[Tensor], factor: Tensor, generator: torch.Generator) -> None:
     for gradient in tensors:
         if gradient.dim() >= 4:
-            drawn = torch.randn(gradient.shape, generator=generator)
-            drawn = on_device(drawn, gradient.device).to(gradient.dtype)
-            gradient.add_(drawn * (gradient.std() / factor.clamp_min(_LEAST)))
+            noise = torch.randn(gradient.shape, generator=generator)
+            noise = on_device(noise, gradient.device).to(gradient.dtype)
+            gradient.add_(noise * (gradient.std() / factor.clamp_min(_LEAST)))
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""On-the-fly prediction modulation: the dominant modality's features are dropped at random."""
+"""Modulation of predictions: random feature dropout of the dominant modality."""
 
 from __future__ import annotations
 
@@ -12,55 +12,57 @@ from ...core.contracts import Balancer, Context, Space, Step, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.toolkit.device import on_device
 from ...core.toolkit.ranges import check_ranges
-from ._scores import compared
+from ._scores import known_scores
 
-_ROUNDING = 1e-5  # a lead this small is none: the rate jumps from 0 to q_base there
+_ROUNDING = 1e-5  # a smaller lead counts as none, because the rate jumps from 0 to q_base
 
 
 class OPM(Balancer):
-    """Feature dropout of the dominant modality, at a rate that follows its lead.
+    """Feature dropout of the dominant modality, at a rate that grows with its lead.
 
-    With s_m the sum over the batch of what the probe of m gives to the right class,
+    ::
 
+        s_m   = sum over the batch of p_m(right class)
         rho_m = tanh(max(0, s_m / (mean over j != m of s_j) - 1))
-        q_m   = q_base * (1 + lam * rho_m) where rho_m > 0, else 0,
+        q_m   = q_base * (1 + lam * rho_m)   if rho_m > 0,  else 0
+        each entry of z_m <- 0 with probability q_m,  else entry / (1 - q_m)
+                             with probability p_exe per batch, after epoch `warmup`
 
-    and each entry of z_m that the strategy receives (each channel, where it receives a map) is
-    set to 0 with probability q_m, the others divided by 1 - q_m, as in dropout. A batch is
-    treated so with probability p_exe, from the epoch after `warmup` on.
+    p_m are the probabilities of the probe of m. The entries are those of the embedding that the
+    strategy receives, or the channels of the map.
 
-    On-the-fly prediction modulation (Wei et al. 2024, TPAMI). It is for two modalities; the
-    mean over the others is the usual generalisation, as in ogm_ge (public code takes the sum,
-    so that of three modalities hardly one is ever dominant). Departures: public code drops all
-    of z_m for a clip, which is ``unit=clip`` here, leaves out clips that lost everything, and
-    divides all modalities by one factor, 1 less the mean of the q; then the expected size of
-    every embedding in training differs from that in evaluation. Here each keeps its own.
-    The modality that lags is never dropped, and of clips that lack it nothing is, so no clip
-    loses everything. s_m comes from the
-    probes, whatever the strategy. Probes and losses of one modality see what was not dropped.
+    Departures from the paper (on-the-fly prediction modulation): the paper is for two modalities.
+    The mean over the others is the usual generalisation, as in `ogm_ge`; public code takes the sum,
+    so that of three modalities hardly one is ever dominant. Public code drops all of z_m for a
+    clip, which is ``unit=clip`` here. It leaves out clips that lost every modality, and divides all
+    modalities by one factor, 1 minus the mean of the q. The expected size of every embedding in
+    training then differs from that in evaluation. Here each embedding keeps its expected size. The
+    lagging modality is never dropped, and a clip that lacks it loses nothing, so no clip loses
+    every modality. s_m comes from the probes, for any strategy. The probes and single-modality
+    losses receive the embeddings before dropout.
 
     Parameters
     ----------
     q_base : float
         Rate of a modality that leads by little, in (0, 1).
     lam : float
-        How much a larger lead raises the rate, >= 0; q_base * (1 + lam) must be below 1.
+        Increase of the rate with the lead, >= 0; q_base * (1 + lam) must be below 1.
     p_exe : float
-        Share of the batches that are treated, in [0, 1].
+        Share of the batches with dropout, in [0, 1].
     warmup : int
-        Epochs before it starts, >= 0.
+        Epochs before the dropout starts, >= 0.
     unit : {"entry", "clip"}
-        What is dropped at once: an entry of the embedding (or channel of the map), or the
-        whole of the modality for a clip.
+        Unit of dropout: an entry of the embedding (or channel of the map), or the whole modality of
+        a clip.
 
     When to use
     -----------
-    Where the fused model leans on one modality and over-fits with it. Cheap, and worth trying
-    first among the score-based methods.
+    If the fused model relies on one modality and overfits with it. The method is cheap and a good
+    first choice among the score-based methods.
 
     Cost
     ----
-    Next to nothing.
+    Negligible.
 
     References
     ----------
@@ -107,38 +109,38 @@ class OPM(Balancer):
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if step.epoch <= self.warmup or len(representations) < 2:
             return representations
-        scores = compared(step)
+        scores = known_scores(step)
         self._rates = {m: torch.zeros((), device=x.device) for m, x in representations.items()} | (
             self.rates(scores) if len(scores) > 1 else {}
         )
         if float(torch.rand((), generator=step.generator)) >= self.p_exe:
             return representations
-        # By name, so that the numbers drawn do not depend on the order of the modalities.
+        # Sorted by name, so that the draw does not depend on the order of the modalities.
         dropped = {m: self._dropped(representations[m], m, step) for m in sorted(representations)}
         return {m: dropped[m] for m in representations}
 
     def rates(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Scores s_m -> rates q_m, scalars, by modality; two modalities or more."""
+        """Return the rates q_m, scalars by modality, given the scores s_m of two or more."""
         total = torch.stack(list(scores.values())).sum()
-        found: dict[str, Tensor] = {}
+        rates: dict[str, Tensor] = {}
         for m, score in scores.items():
-            others = (total - score) / (len(scores) - 1)
-            rho = (score / others.clamp_min(1e-12) - 1).relu().tanh()
+            other_mean = (total - score) / (len(scores) - 1)
+            rho = (score / other_mean.clamp_min(1e-12) - 1).relu().tanh()
             rate = self.q_base * (1 + self.lam * rho)
-            found[m] = torch.where(rho > _ROUNDING, rate, torch.zeros_like(rate))
-        return found
+            rates[m] = torch.where(rho > _ROUNDING, rate, torch.zeros_like(rate))
+        return rates
 
     def _dropped(self, x: Tensor, modality: str, step: Step) -> Tensor:
         shape = (len(x), x.shape[1] if self.unit == "entry" else 1)
         drawn = on_device(torch.rand(shape, generator=step.generator), x.device)
         rate = self._rates[modality].to(x.device)
-        kept = (drawn >= rate) / (1 - rate)  # (B, D) or (B, 1)
+        factor = (drawn >= rate) / (1 - rate)  # (B, D) or (B, 1)
         if step.presence is not None:
-            kept = torch.where(self._spare(step)[:, None], kept, 1.0)
-        return x * kept.to(x.dtype).view(*shape, *[1] * (x.dim() - 2))
+            factor = torch.where(self._shows_undropped(step)[:, None], factor, 1.0)
+        return x * factor.to(x.dtype).view(*shape, *[1] * (x.dim() - 2))
 
-    def _spare(self, step: Step) -> Tensor:
-        """Which clips show a modality that is not dropped, (B,) bool."""
+    def _shows_undropped(self, step: Step) -> Tensor:
+        """Return which clips show a modality that is not dropped, (B,) bool."""
         rates = torch.stack([self._rates[m].to(step.present.device) for m in step.modalities])
         return (step.present & (rates == 0)).any(dim=1)
 

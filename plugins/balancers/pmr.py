@@ -1,4 +1,4 @@
-"""Prototypical modal rebalance: the weaker modality is drawn to its class prototypes."""
+"""Prototypical modal rebalance: lagging modalities are pulled to their class prototypes."""
 
 from __future__ import annotations
 
@@ -21,48 +21,50 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class PMR(Balancer):
-    """A loss on the distance to class prototypes, for modalities that are behind in it.
+    """Loss on the distance to class prototypes, for modalities that lag in this distance.
 
-    Before every epoch the embeddings of the training clips give a prototype for each class
-    and modality, a mean over clips, kept as a running mean:
+    ::
 
-        c_m^k <- momentum * c_m^k + (1 - momentum) * mean of z_m over the clips of class k.
-
-    In a step the prototype scores of m are -||z_m - c_m^k||, a_m is the sum over the batch of
-    what their softmax gives to the right class, and
-
+        c_m^k  <- momentum * c_m^k + (1 - momentum) * mean of z_m over the clips of class k
+                                                              before every epoch
+        a_m    = sum over the batch of softmax(-||z_m - c_m||)[y]
         beta_m = min(1, max over j of a_j / a_m - 1)
-        L = l(f) + alpha * sum over m of beta_m * cross-entropy(-||z_m - c_m||, y).
+        L      = l(f) + alpha * sum over m of beta_m * cross-entropy(-||z_m - c_m||, y)
 
-    For two modalities only the weaker has beta > 0: the paper's rule. With more, all but the
-    best have.
+    c_m^k is the prototype of class k in modality m, a running mean over the training clips. The
+    prototype scores of m are -||z_m - c_m^k|| for all classes k. a_m is the sum over the batch of
+    the probability that these scores give to the right class. For two modalities only the weaker
+    one has beta > 0, as in the paper. With more, all but the best have.
 
-    Prototypical modal rebalance (Fan et al. 2023, CVPR). momentum is on the past, as in the
-    authors' code: at 0.2 the new means count for 0.8. The first prototypes are those of the
-    network as it starts. Departures: a prototype is the mean over all training clips (the
-    authors take a tenth or less; here the clips have been encoded anyway if anything else asks
-    for them), in evaluation mode and unaugmented. A class without clips has the mean of all
-    clips for a prototype. The paper also raises the entropy of the stronger modality's
-    prototype scores in the first epochs; that term is left out.
+    momentum is the weight of the past, as in the authors' code: at 0.2 the new means count for 0.8.
+    The first prototypes are those of the initial network.
 
-    Prototypes, a_m and the loss of m are over the clips that have m; a_m is their mean, times
-    the size of the batch.
+    Departures from the paper and the authors' code: beta_m grows with the ratio of the scores minus
+    1, up to 1; in the authors' code the weaker modality has a weight of 1 at any ratio. A prototype
+    is the mean over all training clips, in evaluation mode and without augmentation; the authors
+    use a tenth of the clips or less. (The clips are encoded once for all balancers that need them.)
+    A class without clips has the mean of all clips as its prototype. The paper also raises the
+    entropy of the stronger modality's prototype scores in the first epochs; that term is left out.
+
+    The prototypes, a_m and the loss of m are over the clips that have m; a_m is their mean times
+    the batch size.
 
     Parameters
     ----------
     alpha : float
         Weight of the loss, >= 0.
     momentum : float
-        Share of the past in the prototypes, in [0, 1).
+        Weight of the past in the prototypes, in [0, 1).
 
     When to use
     -----------
-    Where one modality lags, under any strategy: the loss asks nothing of the fusion. With few
-    clips a class the prototypes are noisy.
+    If one modality lags, with any strategy, because the loss does not depend on the fusion. With
+    few clips per class the prototypes are noisy.
 
     Cost
     ----
-    One forward pass over the training clips before each epoch, about a third of an epoch.
+    One forward pass over the training clips before each epoch, about a third of the time of an
+    epoch.
 
     References
     ----------
@@ -87,11 +89,11 @@ class PMR(Balancer):
     def epoch_start(self, epoch: int) -> None:
         if len(self._context.modalities) < 2:
             return
-        known = self._context.outputs("train")
-        classes = known.logits.shape[1]
-        for m, embeddings in known.embeddings.items():
-            labels = known.rows(m, known.labels)
-            fresh = prototypes(known.rows(m, embeddings), labels, classes)
+        outputs = self._context.outputs("train")
+        classes = outputs.logits.shape[1]
+        for m, embeddings in outputs.embeddings.items():
+            labels = outputs.rows(m, outputs.labels)
+            fresh = prototypes(outputs.rows(m, embeddings), labels, classes)
             past = self._prototypes.get(m, fresh)
             self._prototypes[m] = self.momentum * past + (1 - self.momentum) * fresh
 
@@ -107,7 +109,7 @@ class PMR(Balancer):
         }
         if not scores:
             return losses
-        self._weights = self._weights | lags(scores)
+        self._weights = self._weights | lag_weights(scores)
         own = {
             f"pmr.{m}": self.alpha * self._weights[m] * step.context.cross_entropy(x, labels[m])
             for m, x in logits.items()
@@ -119,23 +121,23 @@ class PMR(Balancer):
 
 
 def prototypes(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Embeddings (n, D) and their classes (n,) -> mean by class, (C, D)."""
-    # A product, not index_add: the same to the bit each time, on every device.
+    """Return the mean embedding of each class, (C, D), from embeddings (n, D) and classes (n,)."""
+    # A matrix product instead of index_add, which is not deterministic on every device.
     one_hot = torch.nn.functional.one_hot(labels, classes).to(embeddings.dtype)  # (n, C)
     counts = one_hot.sum(dim=0)[:, None]
     means = (one_hot.T @ embeddings) / counts.clamp_min(1)
     return torch.where(counts > 0, means, embeddings.mean(dim=0))
 
 
-def lags(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Prototype scores a_m -> weights beta_m, scalars in [0, 1], by modality."""
+def lag_weights(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights beta_m, scalars in [0, 1], by modality, from prototype scores a_m."""
     best = torch.stack(list(scores.values())).amax()
     return {m: (best / a.clamp_min(1e-12) - 1).clamp(0, 1) for m, a in scores.items()}
 
 
 def _distances(embeddings: Tensor, centres: Tensor) -> Tensor:
-    """(B, D), (C, D) -> Euclidean distances, (B, C)."""
-    # vector_norm has gradient 0 where the distance is 0, and no NaN.
+    """Return the Euclidean distances, (B, C), of embeddings (B, D) to centres (C, D)."""
+    # The gradient of vector_norm at distance 0 is 0 instead of NaN.
     distances: Tensor = torch.linalg.vector_norm(embeddings.float()[:, None] - centres, dim=2)
     return distances
 

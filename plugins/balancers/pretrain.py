@@ -1,4 +1,4 @@
-"""Pretraining: each branch learns alone first, then all are fine-tuned together."""
+"""Pretraining: each branch is trained alone first, then all are fine-tuned together."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ from ._unimodal import unimodal_losses
 
 
 class Pretrain(Balancer):
-    """Starts joint training from branches that were trained alone, and moves them slowly.
+    """Joint training that starts from branches trained alone and moves the branches slowly.
 
-    *baselines*: every branch, and its probe, starts with the weights that it has in the run's
-    own single-modality baseline; all epochs are fine-tuning.
-    *own*: in the first ``floor(share * epochs)`` epochs branch m learns from l(f_m), the loss of
-    its probe, and nothing else; the strategy stands still, and no model of these epochs can be
-    chosen. The other epochs are fine-tuning.
+    *baselines*: every branch and its probe start with the weights of the run's own single-modality
+    baseline. All epochs are fine-tuning.
 
-    In fine-tuning the branches take ``branch`` times their steps, the head its full ones. The
-    factor goes to the step of each branch (see `Gradients.scale`), the same way for both
-    sources; the rates of `lr` multiply with it.
+    *own*: in the first ``floor(share * epochs)`` epochs branch m learns only from l(f_m), the loss
+    of its probe. The strategy is frozen, and no model of these epochs can be selected. The other
+    epochs are fine-tuning.
 
-    Papers pretrain for a budget of its own and then train again for a full one. Here *own* stays
-    within the budget of every other method, the schedule of the learning rate included;
-    *baselines* uses trainings that the run makes anyway, and so has twice their epochs.
+    In fine-tuning the steps of the branches are multiplied by ``branch``; the head takes full
+    steps. The factor scales the step of each branch (see `Gradients.scale`) for both sources, and
+    multiplies with the rates of `lr`.
 
-    This balancer decides about the start alone: ``train.start``, ``train.finetune`` and
-    ``train.branch_rate`` mean nothing beside it. It differs from ``train.start=baselines`` in
-    that fine-tuning takes all epochs, that the strategy starts untrained, and that the start
-    itself is no candidate in the choice of an epoch.
+    Departure from the literature: papers pretrain for a separate budget and then train for a full
+    one. Here *own* stays within the budget of every other method, including the schedule of the
+    learning rate. *baselines* uses trainings that the run makes anyway, and thus twice the epochs.
+
+    This balancer alone decides about the start of the training: ``train.start``, ``train.finetune``
+    and ``train.branch_rate`` have no effect. It differs from ``train.start=baselines`` in three
+    ways: all epochs are fine-tuning, the strategy starts untrained, and the start itself is not a
+    candidate in the choice of an epoch.
 
     Parameters
     ----------
     source : {"baselines", "own"}
-        Where the pretrained weights come from.
+        Source of the pretrained weights.
     share : float
         Share of the epochs in which the branches learn alone, in (0, 1); for *own*.
     branch : float
-        Factor on the branches' steps in fine-tuning, > 0. This project's choice; 0.01 is usual
-        for large pretrained networks.
+        Factor on the branches' steps in fine-tuning, > 0. The default is this project's choice;
+        0.01 is usual for large pretrained networks.
 
     When to use
     -----------
-    When joint training ends below the best single modality: the branches then start where that
-    one ended. The first remedy to try against a cold start.
+    If joint training ends below the best single modality: the branches then start where the single
+    modalities ended. This is the first remedy to try against a cold start.
 
     Cost
     ----
-    None in a step. With *baselines* those are trained first, as in every run; with *own* the
-    head has fewer epochs.
+    None in a step. With *baselines*, the baselines are trained first, as in every run; with *own*,
+    the head has fewer epochs.
 
     References
     ----------
@@ -91,7 +92,7 @@ class Pretrain(Balancer):
         if not self._alone:
             raise ParameterError(
                 f"pretrain.share={self.share} of {epochs} epochs is less than one epoch.",
-                hint=f"Choose a share of at least {1 / epochs:.3g}, or train.epochs above it.",
+                hint=f"Use a share of at least {1 / epochs:.3g}, or more epochs (train.epochs).",
             )
 
     def stage(self, epoch: int) -> Stage | None:
@@ -102,14 +103,14 @@ class Pretrain(Balancer):
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if step.epoch > self._alone:
             return representations
-        # Whatever else is made of the fused scores does not reach the branches either.
+        # Losses that other balancers compute from the fused scores do not reach the branches.
         return {m: x.detach() for m, x in representations.items()}
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if step.epoch > self._alone:
             return losses
-        others = {name: loss for name, loss in losses.items() if name != "fused"}
-        return unimodal_losses(step, 1.0) | others
+        other_losses = {name: loss for name, loss in losses.items() if name != "fused"}
+        return unimodal_losses(step, 1.0) | other_losses
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         if step.epoch > self._alone:

@@ -1,4 +1,4 @@
-"""ReconBoost: the modalities take turns, each learning what the others leave over."""
+"""ReconBoost: the modalities take turns, and each learns what the others get wrong."""
 
 from __future__ import annotations
 
@@ -14,47 +14,50 @@ from ...core.contracts.training import Domain
 
 
 class ReconBoost(Balancer):
-    """Trains the branches in turns, as boosting does: each on the rest the others leave.
+    """Alternating boosting: each branch in turn is trained on the residual of the others.
 
-    The epochs go round: a turn of modality 1, a common turn, a turn of modality 2, a common
-    turn, and so on, then from the start. With f_j the scores of the strategy when it sees
-    modality j alone,
+    ::
 
         turn of m:    loss = l(f_m + sum over j != m of detached f_j)   branch m and the head
         common turn:  loss = l(f)                                       everything
 
-    In its turn a branch is pushed mostly by clips that the others get wrong, so that one that is
-    right already can't keep another from learning (Hua et al. 2024). The branches of the others
-    stand still then, in evaluation mode.
+    The epochs alternate: a turn of modality 1, a common turn, a turn of modality 2, a common turn,
+    and so on, then from the start again. f_j are the scores of the strategy if it sees modality j
+    alone.
 
-    The paper's loss for the turn, cross-entropy against the residual of the frozen others, is
-    here that of the summed scores: its gradient with respect to f_m is that residual,
-    softmax(sum of f) - y. The published code has a further term for agreement between the
-    modalities, computed from detached scores on both sides: it reaches nothing, and is left
-    out. The head is trained in every turn; a strategy whose weights the modalities share may
-    change what it says of the others, too.
+    In the turn of a branch, most of its gradient comes from clips that the others get wrong. A
+    modality that is right already cannot keep another one from learning (Hua et al. 2024). The
+    branches of the others are frozen in that turn, in evaluation mode.
 
-    The order of the modalities is the order of the turns. A single modality is left alone.
+    Departures from the paper: the paper's loss for the turn, the cross-entropy against the residual
+    of the frozen others, is here the loss of the summed scores. Its gradient with respect to f_m is
+    that residual, softmax(sum of f) - y. The published code has a further term for agreement
+    between the modalities, computed from detached scores on both sides. It has no gradient and is
+    left out. The head is trained in every turn; if the modalities share weights of the strategy,
+    this may also change the scores of the other modalities.
 
-    The rule builds up the modalities one after the other from untrained branches, so training
-    starts from scratch whatever ``train.start`` says.
+    The order of the modalities is the order of the turns. A single modality is left unchanged.
+
+    The rule trains the modalities one after the other from untrained branches, so training starts
+    from scratch for any value of ``train.start``.
 
     Parameters
     ----------
     turn : int
-        Epochs of a modality's turn, >= 1; 4 in the published code.
+        Epochs of a modality's turn, >= 1; the published code uses 4.
     common : int
-        Epochs of the common turn after it, >= 1; 4 in the published code.
+        Epochs of the common turn after it, >= 1; the published code uses 4.
 
     When to use
     -----------
-    With a budget of several rounds, 2 x 8 epochs each for two modalities as it is set (in fewer
-    than 9 epochs the second never has its turn), where one branch is fast and another slow.
-    With `sum` or `concat`, whose scores for all modalities are about the sum of those for each.
+    With a budget of several rounds if one branch is fast and another slow. With the defaults a
+    round takes 2 x 8 epochs for two modalities; in fewer than 9 epochs the second modality never
+    has its turn. With `sum` or `concat`, whose scores for all modalities are about the sum of those
+    for each.
 
     Cost
     ----
-    In a modality's turn one backward pass through one branch instead of all, and M more passes
+    In a modality's turn, one backward pass through one branch instead of all, and M more passes
     through the strategy. A branch is trained in (turn + M common) of M (turn + common) epochs.
 
     References
@@ -80,25 +83,25 @@ class ReconBoost(Balancer):
     def setup(self, context: Context) -> None:
         self._modalities = list(context.modalities)
 
-    def whose(self, epoch: int) -> str | None:
-        """The modality whose turn the epoch (from 1) is; None in a common turn."""
+    def active_modality(self, epoch: int) -> str | None:
+        """Return the modality whose turn the epoch (from 1) is, or None in a common turn."""
         number, within = divmod(epoch - 1, self.turn + self.common)
         return self._modalities[number % len(self._modalities)] if within < self.turn else None
 
     def stage(self, epoch: int) -> Stage | None:
         if len(self._modalities) < 2:
             return None
-        m = self.whose(epoch)
+        m = self.active_modality(epoch)
         return Stage("common") if m is None else Stage(f"turn of {m}", branches=(m,))
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        m = self.whose(step.epoch)
+        m = self.active_modality(step.epoch)
         if len(step.modalities) < 2 or m is None:
             return losses
         with torch.no_grad():
-            others = torch.stack([step.fuse((j,)) for j in step.modalities if j != m])
-        # A clip that lacks the modality has nothing to add to what the others say.
-        scores = step.fuse((m,)) + others.sum(dim=0)
+            fixed = torch.stack([step.fuse((j,)) for j in step.modalities if j != m])
+        # A clip that lacks the modality adds nothing to the scores of the others.
+        scores = step.fuse((m,)) + fixed.sum(dim=0)
         return losses | {"fused": step.cross_entropy(scores, (m,))}
 
 

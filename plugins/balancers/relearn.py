@@ -1,4 +1,4 @@
-"""Diagnosing and re-learning: a branch that learned its clips by heart is sent back."""
+"""Diagnosing and re-learning: a branch that memorised its clips is moved back to its start."""
 
 from __future__ import annotations
 
@@ -19,58 +19,62 @@ _PARTS: tuple[Part, Part] = ("train", "val")
 
 
 class Relearn(Balancer):
-    """Moves each branch part of the way back to its first weights, by how it over-fits.
+    """Partial reset of each branch to its initial weights, by how much the branch overfits.
 
-    After every `every` epochs, at most `times` times, for each modality m:
+    ::
 
         purity     = 1/n sum over clusters of the number of clips of their most frequent class
                      k-means on the embeddings z_m, as many clusters as classes
         w_m        = tanh(strength * |purity on train - purity on validation|)
         theta_m   <- w_m theta_m at the start + (1 - w_m) theta_m
+                     after every `every` epochs, at most `times` times, for each modality m
 
-    A branch whose clusters are purer on the training clips than on others has learned clips
-    instead of classes, and unlearns most; one that has learned little has little to lose (Wei
-    et al. 2024). The clusters are found on each part for itself, on the unaugmented clips that
-    have the modality. With
-    few validation clips their purity is too high by chance: read w with that in mind.
+    A branch whose clusters are purer on the training clips than on validation clips has memorised
+    clips instead of learning classes, and is reset most. A branch that has learned little has
+    little to lose (Wei et al. 2024). The clusters are computed on each part separately, on the
+    unaugmented clips that have the modality. With few validation clips the purity is too high by
+    chance; interpret w with care.
 
-    Only what is trained is moved. Running statistics of normalisations stay, and follow within
-    the next epoch; the optimiser's running means stay, too, and take some steps to forget, as
-    does the averaged model that is validated (``train.average``). A branch that stands still in
-    the epoch (another balancer's stage) is not moved. The last epoch moves nothing.
+    Departure from the authors' code: the embeddings are clustered as they are. The authors first
+    scale each dimension to [-1, 1] (min-max scaling).
 
-    The weights at the start are those of the baselines where training starts from these
-    (``train.start=baselines``). Unlearning then leads back to a trained branch: use
+    Only trained weights are moved. The running statistics of normalisation layers stay, and adapt
+    within the next epoch. The running means of the optimiser and the averaged model that is
+    validated (``train.average``) stay as well and need some steps to adapt. A branch that is frozen
+    in the epoch (stage of another balancer) is not moved. After the last epoch no branch is moved.
+
+    The weights at the start are those of the baselines if training starts from the baselines
+    (``train.start=baselines``). The reset then leads back to a trained branch: use
     ``train.start=scratch`` for the rule of the paper.
 
-    A single modality is left alone.
+    A single modality is left unchanged.
 
     Parameters
     ----------
     every : int
-        Epochs between two diagnoses, >= 1; 20 here.
+        Epochs between two diagnoses, >= 1; the default is 20.
     times : int
-        Most diagnoses of a training, >= 0; 3 here.
+        Largest number of diagnoses in a training, >= 0; the default is 3.
     strength : float
-        Factor on the difference of purities, >= 0; 3 in the paper. 0 changes nothing.
+        Factor on the difference of purities, >= 0; the paper uses 3. 0 changes nothing.
     seed : int
-        Of the k-means.
+        Seed of the k-means.
 
     When to use
     -----------
-    In long trainings on few clips, where the branches' training scores run far ahead of their
-    validation scores. It needs the epochs after a diagnosis to recover, and changes nothing in a
-    training of no more than `every` epochs.
+    In long trainings on few clips, if the branches' training scores are far above their validation
+    scores. The method needs the epochs after a diagnosis to recover, and has no effect in a
+    training of at most `every` epochs.
 
     Cost
     ----
-    Per diagnosis a pass over the training and validation clips and 2 M small k-means; a copy
-    of the branches' first weights, also in the checkpoint.
+    Per diagnosis one pass over the training and validation clips and 2 M small k-means runs. One
+    copy of the branches' initial weights, also in the checkpoint.
 
     References
     ----------
-    Y. Wei, S. Li, R. Feng, D. Hu: Diagnosing and Re-learning for Balanced Multimodal Learning.
-    ECCV 2024.
+    Y. Wei, S. Li, R. Feng, D. Hu: Diagnosing and Re-learning for Balanced Multimodal Learning. ECCV
+    2024.
     """
 
     name = "relearn"
@@ -129,25 +133,25 @@ class Relearn(Balancer):
                 parameter.lerp_(initial, weight)
 
     def metrics(self) -> dict[str, float]:
-        """How far each branch went back at the last diagnosis, in [0, 1]."""
+        """Return how far each branch was reset at the last diagnosis, in [0, 1]."""
         return {f"relearn.{m}": weight for m, weight in self._weights.items()}
 
 
 def clusters(embeddings: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[np.int64]:
-    """k-means of (n, D): which of at most `k` clusters each row belongs to, (n,)."""
+    """Return the k-means cluster of each row of (n, D), (n,); at most `k` clusters."""
     distinct = len(np.unique(embeddings, axis=0))
-    if distinct <= k:  # nothing to search for
+    if distinct <= k:  # every distinct row is a cluster
         return np.unique(embeddings, axis=0, return_inverse=True)[1].reshape(-1)
-    from scipy.cluster.vq import kmeans2  # which a registry of all plugins need not wait for
+    from scipy.cluster.vq import kmeans2  # imported here: a registry of all plugins loads faster
 
-    _, found = kmeans2(embeddings, k, minit="++", seed=seed)
-    return np.asarray(found, dtype=np.int64)
+    _, labels = kmeans2(embeddings, k, minit="++", seed=seed)
+    return np.asarray(labels, dtype=np.int64)
 
 
-def purity(found: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> float:
-    """Share of clips whose class is the most frequent one of their cluster."""
-    counts = np.zeros((found.max() + 1, labels.max() + 1), dtype=np.int64)
-    np.add.at(counts, (found, labels), 1)
+def purity(assigned: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> float:
+    """Return the share of clips whose class is the most frequent one of their cluster."""
+    counts = np.zeros((assigned.max() + 1, labels.max() + 1), dtype=np.int64)
+    np.add.at(counts, (assigned, labels), 1)
     return float(counts.max(axis=1).sum() / len(labels))
 
 

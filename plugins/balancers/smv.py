@@ -1,4 +1,4 @@
-"""Sample-level modality valuation: clips come again with the modality that adds too little."""
+"""Sample-level modality valuation: clips are repeated with a modality that contributes little."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class SMV(Balancer):
-    """Shows clips again with one modality alone, where that modality contributes little.
+    """Repetition of clips with a single modality, where that modality contributes little.
 
-    For every training clip, S being what the strategy is shown of it,
+    ::
 
-        v(S)  = |S| where f(S) is right, else 0
-        phi_m = Shapley value of m for v,
+        v(S)   = |S| if f(S) is right, else 0
+        phi_m  = sum over S without m of |S|! (M - |S| - 1)! / M! * (v(S + m) - v(S))
+        copies = 3 if phi_m < 0,  2 if 0 <= phi_m < 1/2,  1 if 1/2 <= phi_m < 1,  else 0
+                 of the clip with m alone, for each training clip and modality m
 
-    which sum to M where the fused scores are right and to 0 where not; 1 each if every subset
-    is right. Then for each clip and modality
+    f(S) are the scores of the strategy if it sees only the modalities S of the clip, and phi_m is
+    the Shapley value of m for v. The phi_m sum to M if the fused scores are right and to 0 if not;
+    they are 1 each if every subset is right. The copies are added to the epoch; all modalities but
+    m are hidden. For two modalities phi_a = (v(a) + v(a, b) - v(b)) / 2 is one of -1/2, 0, 1/2, 1
+    and 3/2. The values are measured before every epoch after the first `start`, in evaluation mode.
+    If a clip lacks modalities, |S| counts those that it has, and no copy shows a missing one.
 
-        copies = 3 if phi_m < 0, 2 if 0 <= phi_m < 1/2, 1 if 1/2 <= phi_m < 1, else 0
-
-    are added to the epoch, that show m alone, the others blanked. For two modalities phi_a =
-    (v(a) + v(a, b) - v(b)) / 2 is one of -1/2, 0, 1/2, 1 and 3/2. Measured before every epoch
-    after the first `start`, in evaluation mode. Of a clip that lacks modalities |S| counts those
-    that it has, and no copy shows another.
-
-    Sample-level modality valuation (Wei et al. 2024, CVPR). Departures: public code has limits
-    at -0.1 and 0.4, which for two modalities separate the same values; with three, values lie
-    on them. An epoch takes as many steps as ever, so a random part of the clips and copies is
-    gone through, where public code trains longer than what it is compared with.
+    Departures from the paper (sample-level modality valuation, Wei et al. 2024, CVPR): public code
+    has limits at -0.1 and 0.4, which for two modalities separate the same values; with three
+    modalities some values are equal to these limits. The number of steps per epoch does not change,
+    so an epoch uses a random part of the clips and copies. Public code trains longer than the
+    methods it is compared with.
 
     Parameters
     ----------
     start : int
-        Epochs before it starts, >= 0.
+        Epochs before the repetition starts, >= 0.
 
     When to use
     -----------
-    Where a modality is good on some clips and idle on others. Early on most clips are wrong
-    with every subset, then copies of both modalities crowd out the clips themselves: with
-    six classes, let it start when the training UAR is well above a half.
+    If a modality is good on some clips and unused on others. Early in training most clips are wrong
+    with every subset, and copies of both modalities outnumber the clips themselves: with six
+    classes, set `start` so that the training UAR is well above 50 % by then.
 
     Cost
     ----
@@ -58,8 +58,8 @@ class SMV(Balancer):
 
     References
     ----------
-    Wei, Y., Feng, R., Wang, Z., Hu, D. (2024). Enhancing multimodal cooperation via
-    sample-level modality valuation. CVPR.
+    Wei, Y., Feng, R., Wang, Z., Hu, D. (2024). Enhancing multimodal cooperation via sample-level
+    modality valuation. CVPR.
     """
 
     name = "smv"
@@ -83,57 +83,57 @@ class SMV(Balancer):
         names = self._context.modalities
         if epoch <= self.start or len(names) < 2:
             return clips
-        known = self._context.outputs("train", subsets=True)
-        values = valued(known, names)  # (n, M)
-        there = has(known, names)  # (n, M)
-        means = values.sum(axis=0) / there.sum(axis=0)  # over the clips that have each
+        outputs = self._context.outputs("train", subsets=True)
+        values = sample_values(outputs, names)  # (n, M)
+        present = presence_table(outputs, names)  # (n, M)
+        means = values.sum(axis=0) / present.sum(axis=0)  # over the clips that have each modality
         self._means = dict(zip(names, means.tolist(), strict=True))
-        counts = (copies(values) * there)[_places(clips.indices, known.indices)]
+        counts = (copies(values) * present)[_positions(clips.indices, outputs.indices)]
         return with_copies(clips, counts, names)
 
     def metrics(self) -> dict[str, float]:
-        """Mean Shapley value of each modality; their sum is M times the accuracy."""
+        """Return the mean Shapley value of each modality; they sum to M times the accuracy."""
         return {f"smv.{m}": mean for m, mean in self._means.items()}
 
 
-def has(known: Outputs, names: list[str]) -> npt.NDArray[np.bool_]:
-    """Which modalities each clip has, (n, M)."""
-    everybody = np.ones(len(known.labels), dtype=np.bool_)
+def presence_table(outputs: Outputs, names: list[str]) -> npt.NDArray[np.bool_]:
+    """Return which modalities each clip has, (n, M) bool."""
+    complete = np.ones(len(outputs.labels), dtype=np.bool_)
     return np.stack(
-        [known.present[m].cpu().numpy() if m in known.present else everybody for m in names],
+        [outputs.present[m].cpu().numpy() if m in outputs.present else complete for m in names],
         axis=1,
     )
 
 
-def valued(known: Outputs, names: list[str]) -> FloatArray:
-    """Shapley value of each modality for each clip, (n, M); 0 of one that the clip lacks."""
-    there = dict(zip(names, has(known, names).T, strict=True))
+def sample_values(outputs: Outputs, names: list[str]) -> FloatArray:
+    """Return the Shapley value of each modality for each clip, (n, M); 0 if the clip lacks it."""
+    present = dict(zip(names, presence_table(outputs, names).T, strict=True))
 
     def worth(members: Collection[str]) -> FloatArray:
-        right = known.subsets[tuple(members)].argmax(dim=1) == known.labels
-        count = sum((there[m] for m in members), np.zeros(len(right)))  # (n,)
-        found: FloatArray = count * right.cpu().numpy().astype(np.float64)
-        return found
+        right = outputs.subsets[tuple(members)].argmax(dim=1) == outputs.labels
+        count = sum((present[m] for m in members), np.zeros(len(right)))  # (n,)
+        worths: FloatArray = count * right.cpu().numpy().astype(np.float64)
+        return worths
 
-    found = shapley_values(worth, names)
-    # Sums of thirds and sixths, which rounding would put on either side of a limit.
-    return np.stack([found[m] for m in names], axis=1).round(6)
+    values = shapley_values(worth, names)
+    # Rounded, because sums of thirds and sixths could fall on either side of a limit.
+    return np.stack([values[m] for m in names], axis=1).round(6)
 
 
 def copies(values: FloatArray) -> IntArray:
-    """Shapley values -> how often the clip comes again with the modality alone, 0 to 3."""
-    found: IntArray = np.ceil(2 * (1 - values)).clip(0, 3).astype(np.int64)
-    return found
+    """Return how often each clip is repeated with one modality alone, 0 to 3, from its values."""
+    counts: IntArray = np.ceil(2 * (1 - values)).clip(0, 3).astype(np.int64)
+    return counts
 
 
 def with_copies(clips: Clips, counts: IntArray, names: list[str]) -> Clips:
-    """The clips, and so many copies of each that show one modality alone; counts (n, M)."""
+    """Return the clips with `counts`, (n, M), copies of each that show one modality alone."""
     total, modalities = counts.shape
     present = clips.present
     if present is None:
         present = np.ones((total, modalities), dtype=np.bool_)
-    counts = counts * present  # what a clip lacks, no copy can show
-    # By name, so that the shuffled epoch does not depend on the order of the modalities.
+    counts = counts * present  # no copy can show a modality that the clip lacks
+    # Sorted by name, so that the shuffled epoch does not depend on the order of the modalities.
     columns = np.argsort(names)
     rows, alone = np.nonzero(counts[:, columns])
     alone = columns[alone]
@@ -145,11 +145,11 @@ def with_copies(clips: Clips, counts: IntArray, names: list[str]) -> Clips:
     )
 
 
-def _places(wanted: IntArray, known: IntArray) -> IntArray:
-    """Where each number of `wanted` is in `known`."""
-    order = np.argsort(known)
-    found: IntArray = order[np.searchsorted(known, wanted, sorter=order)]
-    return found
+def _positions(wanted: IntArray, indices: IntArray) -> IntArray:
+    """Return the position in `indices` of each number of `wanted`."""
+    order = np.argsort(indices)
+    positions: IntArray = order[np.searchsorted(indices, wanted, sorter=order)]
+    return positions
 
 
 @hookimpl

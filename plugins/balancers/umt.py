@@ -1,4 +1,4 @@
-"""UMT: each branch is taught by a single-modality model of its own."""
+"""Uni-modal teacher (UMT): each branch is taught by its single-modality baseline."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class UMT(Balancer):
-    """Pulls each embedding to the one that its modality makes when trained alone.
+    """Distance of each embedding to the embedding of the same modality trained alone.
 
     ::
 
         L = l(f) + weight * sum over m of MSE(z_m, z_m of the teacher)
 
     The teachers are the run's own single-modality baselines, frozen, in evaluation mode, on the
-    same augmented inputs; MSE is the mean over dimensions and the
-    clips that have the modality. A teacher is the same kind
-    of branch, so its embedding has the size of the student's. In a step of several passes m's
-    term counts in the passes that show m.
+    same augmented inputs. MSE is the mean over dimensions and over the clips that have the
+    modality. A teacher is the same kind of branch as the student, so the embeddings have the same
+    size. In a step of several passes, the term of m counts in the passes that show m.
 
     Parameters
     ----------
     weight : float
-        Weight of each distance, >= 0. This project's choice: the right one depends on the size of
-        the embeddings.
+        Weight of each distance, >= 0. The default is this project's choice; the right value depends
+        on the size of the embeddings.
 
     When to use
     -----------
-    When modalities alone are good and fusion loses what they know. Where the best features need
-    both modalities at once it holds the branches back.
+    If the single modalities are good and fusion loses what they know. If the best features need
+    both modalities at once, the method holds the branches back.
 
     Cost
     ----
-    One forward pass of each teacher per step, and the memory of their weights; the baselines
-    are trained first, as in every run.
+    One forward pass of each teacher per step, and the memory of their weights. The baselines are
+    trained first, as in every run.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Single-modality losses beside the fused one: the plain baseline of all balancing."""
+"""Single-modality losses added to the fused loss: the standard baseline of balancing."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ._unimodal import unimodal_losses
 
 
 class UnimodalLoss(Balancer):
-    """Adds the loss of each modality alone, so that no branch can rest on another.
+    """Fused loss plus the loss of each modality alone, so that every branch has to learn.
 
     ::
 
         L = l(f) + gamma * sum over m of l(f_m)
 
-    f are the fused scores, f_m the scores of modality m's probe. The gradient of l(f_m) reaches
-    branch m; the probe itself learns from its own loss, at its own pace, whatever gamma is. In a
-    step of several passes l(f_m) counts in the passes that show m.
+    f are the fused scores, and f_m the scores of modality m's probe. The gradient of l(f_m) reaches
+    branch m. The probe itself learns from its own loss, with the same step for any gamma. In a step
+    of several passes, l(f_m) counts in the passes that show m.
 
-    A single modality has two losses then, of the head and of its probe.
+    A model with a single modality has two losses: that of the head and that of the probe.
 
     Parameters
     ----------
@@ -32,16 +32,16 @@ class UnimodalLoss(Balancer):
 
     When to use
     -----------
-    Always as a comparison, and often as the answer: many published methods do not beat it.
+    Always as a comparison, and often as the final choice: many published methods do not beat it.
 
     Cost
     ----
-    One linear layer per modality and step; with a strategy on feature maps, one pooling too.
+    One linear layer per modality and step; with a strategy on feature maps also one pooling.
 
     References
     ----------
-    The multi-task baseline of Wang et al. (2020), "What Makes Training Multi-Modal
-    Classification Networks Hard?", CVPR, with equal weights.
+    The multi-task baseline of Wang et al. (2020), "What Makes Training Multi-Modal Classification
+    Networks Hard?", CVPR, with equal weights.
     """
 
     name = "unimodal_loss"

@@ -1,1 +1,1 @@
-"""Networks that join the modalities into class scores."""
+"""Built-in fusion strategies: networks that combine the modalities into class scores."""

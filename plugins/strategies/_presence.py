@@ -1,4 +1,4 @@
-"""What strategies that know absence share: what a clip has, and nothing of the rest."""
+"""Helpers for strategies that accept clips with missing modalities."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import torch
 from torch import Tensor
 
 
-def stacked(inputs: Mapping[str, Tensor], order: Sequence[str], present: Tensor | None) -> Tensor:
-    """Embeddings side by side, (B, M, D); those that a clip lacks are zero."""
+def stack_embeddings(
+    inputs: Mapping[str, Tensor], order: Sequence[str], present: Tensor | None
+) -> Tensor:
+    """Stack the embeddings, (B, M, D); replace the embedding of a missing modality by zeros."""
     together = torch.stack([inputs[m] for m in order], dim=1)
     return together if present is None else together.masked_fill(~present[:, :, None], 0.0)
 
 
-def shares(present: Tensor) -> Tensor:
-    """Equal weights for what each clip has, 0 for the rest: (B, M) bool -> (B, M) float32."""
+def equal_weights(present: Tensor) -> Tensor:
+    """Return equal weights over the modalities of each clip: (B, M) bool -> (B, M) float32.
+
+    A missing modality has weight 0.
+    """
     return present.float() / present.sum(dim=1, keepdim=True)

@@ -1,8 +1,8 @@
-"""What strategies on feature maps share: grids to one size, grid cells to tokens.
+"""Helpers for strategies on feature maps: grids of one size, and tokens from grid cells.
 
-All of it works for any number of grid axes and is a handful of matrix products, which are
-the same to the bit each time on every device. (The gradients of torch's own adaptive
-pooling and interpolation are not, on a GPU.)
+All functions accept any number of grid axes and need only a few matrix products. The results are
+therefore bit-identical on every call on every device. (The gradients of torch's own adaptive
+pooling and interpolation are not deterministic on a GPU.)
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ...core.contracts.errors import ParameterError
 
 
 def with_grid(maps: Tensor) -> Tensor:
-    """A map without a grid, (B, C), is one of a single cell: (B, C, 1)."""
+    """Return the map with at least one grid axis: (B, C) becomes (B, C, 1)."""
     return maps[:, :, None] if maps.dim() == 2 else maps
 
 
-def capped(grid: tuple[int, ...], cells: int) -> tuple[int, ...]:
-    """The grid with its longest axis halved, rounding up, until it has at most `cells` cells.
+def capped_grid(grid: tuple[int, ...], cells: int) -> tuple[int, ...]:
+    """Halve the longest axis of a grid, rounding up, until the grid has at most `cells` cells.
 
-    Among equally long axes the first is halved. ``capped((64, 128), 64) == (8, 8)``.
+    Among equally long axes the first is halved. ``capped_grid((64, 128), 64) == (8, 8)``.
     """
     sizes = list(grid)
     while math.prod(sizes) > cells:
@@ -33,10 +33,10 @@ def capped(grid: tuple[int, ...], cells: int) -> tuple[int, ...]:
 
 
 def resize(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """(B, C, *old) -> (B, C, *grid), axis by axis.
+    """Resize feature maps axis by axis: (B, C, *old) -> (B, C, *grid).
 
-    An axis that shrinks is averaged as in adaptive average pooling, so that every cell
-    counts; one that grows is interpolated linearly.
+    A shrinking axis is averaged as in adaptive average pooling, so that every cell counts. A
+    growing axis is interpolated linearly.
     """
     for axis, size in enumerate(grid, start=2):
         if maps.shape[axis] != size:
@@ -46,7 +46,7 @@ def resize(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
 
 
 def _weights(old: int, new: int, device: torch.device) -> Tensor:
-    """How much of each old cell is in each new one, (new, old); rows sum to 1."""
+    """Return the share of each old cell in each new cell, (new, old); the rows sum to 1."""
     cells = torch.arange(old, device=device)
     rows = torch.arange(new, device=device)[:, None]
     if new < old:
@@ -59,25 +59,26 @@ def _weights(old: int, new: int, device: torch.device) -> Tensor:
 
 
 def positions(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor:
-    """Sinusoidal positions of the cells of a grid, (cells, width), in the cells' order.
+    """Return sinusoidal positions of the cells of a grid, (cells, width), in cell order.
 
-    Each axis of more than one cell has an equal share of the width: sines, then cosines of
-    the cell's index at geometric wavelengths from 2 pi to 10000 * 2 pi (Vaswani et al.
-    2017). What does not divide stays 0.
+    Each axis with more than one cell has an equal share of the width. The share holds sines, then
+    cosines, of the cell's index at geometric wavelengths from 2 pi to 10000 * 2 pi (Vaswani et al.
+    2017). The remainder of the width is 0.
 
     Raises
     ------
     ParameterError
-        If the width has no room for one sine and one cosine per axis.
+        If the width is too small for one sine and one cosine per axis.
     """
     axes = [axis for axis, size in enumerate(grid) if size > 1]
-    found = torch.zeros(*grid, width, device=device)
+    encoding = torch.zeros(*grid, width, device=device)
     if not axes:
-        return found.reshape(-1, width)
+        return encoding.reshape(-1, width)
     waves = width // (2 * len(axes))
     if waves < 1:
         raise ParameterError(
-            f"Positions on a grid of {grid} need a width of {2 * len(axes)} or more; given {width}."
+            f"A width of {width} is too small for positions on a grid of {grid}: "
+            f"it must be {2 * len(axes)} or more."
         )
     steps = torch.arange(waves, device=device) / max(1, waves - 1)
     for share, axis in enumerate(axes):
@@ -85,15 +86,16 @@ def positions(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor
         angle = torch.arange(grid[axis], device=device)[:, None] * 10000.0**-steps  # (n, waves)
         both = torch.cat([angle.sin(), angle.cos()], dim=1)  # (n, 2 * waves)
         start = share * 2 * waves
-        found[..., start : start + 2 * waves] = both.view(*shape, 2 * waves)
-    return found.reshape(-1, width)
+        encoding[..., start : start + 2 * waves] = both.view(*shape, 2 * waves)
+    return encoding.reshape(-1, width)
 
 
 class Tokens(nn.Module):
-    """(B, C, *grid) -> tokens (B, T, width): pooled cells, projected, with their positions.
+    """Projection of feature maps to tokens: (B, C, *grid) -> (B, T, width).
 
-    Positions are sinusoidal and not learned, because a strategy is made before it has seen
-    a grid.
+    The grid cells are pooled and projected, and their positions are added. The positions are
+    sinusoidal instead of learned, because the size of the grid is unknown when a strategy is
+    created.
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ class Tokens(nn.Module):
     width : int
         Size of a token.
     max_tokens : int
-        The grid is averaged down, longest axis first, until it has at most so many cells.
+        Maximum number of tokens: a larger grid is averaged down, longest axis first.
     """
 
     def __init__(self, channels: int, width: int, max_tokens: int) -> None:
@@ -113,26 +115,26 @@ class Tokens(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = with_grid(maps)
-        grid = capped(tuple(maps.shape[2:]), self.max_tokens)
+        grid = capped_grid(tuple(maps.shape[2:]), self.max_tokens)
         cells = resize(maps, grid).flatten(2).transpose(1, 2)  # (B, T, C)
         tokens: Tensor = self.project(cells) + positions(grid, self.width, maps.device)
         return tokens  # (B, T, width)
 
 
 def encoder_layer(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
-    """Self-attention and a feed-forward layer of twice the width, normalised beforehand."""
+    """Return a pre-norm transformer layer whose feed-forward part has twice the width."""
     return nn.TransformerEncoderLayer(
         width, heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True
     )
 
 
 def check_sizes(name: str, *, width: int, heads: int, dropout: float, **sizes: int) -> None:
-    """Refuse widths that heads don't divide, and sizes below 1.
+    """Raise if `width` is not a multiple of `heads`, or if a size is below 1.
 
     Raises
     ------
     ParameterError
-        Naming the strategy `name` and the parameter.
+        With the names of the strategy `name` and of the parameter.
     """
     check_counts(name, width=width, heads=heads, **sizes)
     if width % heads:
@@ -143,13 +145,13 @@ def check_sizes(name: str, *, width: int, heads: int, dropout: float, **sizes: i
 
 
 def check_counts(name: str, **counts: int) -> None:
-    """Refuse counts and sizes below 1."""
+    """Raise if a count or size is below 1."""
     for parameter, value in counts.items():
         if value < 1:
             raise ParameterError(f"{name}.{parameter} must be 1 or more, and is {value}.")
 
 
 def check_dropout(name: str, dropout: float) -> None:
-    """Refuse a dropout outside [0, 1)."""
+    """Raise if a dropout rate is outside [0, 1)."""
     if not 0 <= dropout < 1:
         raise ParameterError(f"{name}.dropout must be in [0, 1), and is {dropout}.")

@@ -1,4 +1,4 @@
-"""Attention fusion: modalities as tokens of a small transformer."""
+"""Attention fusion: a small transformer with one token per modality."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class Attention(Strategy):
-    """scores = head(LN(first of T([c, z_1 + e_1, .. z_M + e_M]))), T transformer layers.
+    """Transformer over the modality embeddings, with a class token that is classified.
 
-    The embeddings are tokens of a transformer encoder, normalised before each part. A learned
-    class token c goes first and its output is classified; a learned e_m says which modality a
-    token comes from. As layers read tokens normalised, the size and mean of an embedding
-    hardly count.
+    ::
 
-    Reported as weights of the modalities: the class token's attention to them in the last
-    layer, over the modalities alone, mean over the heads. It tells where the class token
-    looks, not how much what it finds there changes the scores.
+        tokens = [c, z_1 + e_1, .. z_M + e_M]
+        scores = head(LN(first token of T(tokens))),    T the transformer layers
 
-    What a clip lacks is no token of it: nothing attends to its place.
+    The embeddings are the tokens of a pre-norm transformer encoder. A learned class token c comes
+    first, and its output is classified. A learned e_m marks the modality of a token. The layers
+    normalise the tokens that they read, so the scale and mean of an embedding hardly matter.
+
+    The reported weights of the modalities are the attention of the class token to the modality
+    tokens in the last layer, normalised over the modalities and averaged over the heads. They show
+    where the class token attends, not how much each modality changes the scores.
+
+    A modality that a clip lacks is masked: no token attends to its position.
 
     Parameters
     ----------
@@ -39,26 +43,26 @@ class Attention(Strategy):
     heads : int
         Attention heads, >= 1; must divide the size of the embeddings.
     hidden : int
-        Width of each layer's feed-forward part, >= 1.
+        Width of the feed-forward part of each layer, >= 1.
     dropout : float
         Dropout within the layers, in [0, 1).
 
     When to use
     -----------
-    Three modalities or more that should be read in the light of each other, and clips enough:
-    it has more to learn than `gated`.
+    For three modalities or more if each should be interpreted in the context of the others, and if
+    there are enough clips: the strategy has more weights to learn than `gated`.
 
     Cost
     ----
-    About layers x (4 D^2 + 2 D hidden) weights whatever the number of modalities, and several
-    times the time of `gated`.
+    About layers x (4 D^2 + 2 D hidden) weights for any number of modalities, and several times the
+    time of `gated`.
 
     References
     ----------
-    Vaswani et al. (2017), "Attention Is All You Need", NeurIPS. Normalisation beforehand: Xiong
-    et al. (2020), "On Layer Normalization in the Transformer Architecture", ICML. Class token:
-    Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language
-    Understanding", NAACL.
+    Vaswani et al. (2017), "Attention Is All You Need", NeurIPS. Pre-norm layers: Xiong et al.
+    (2020), "On Layer Normalization in the Transformer Architecture", ICML. Class token: Devlin et
+    al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
+    NAACL.
     """
 
     name = "attention"
@@ -88,7 +92,7 @@ class Attention(Strategy):
         self.heads = heads
         self.token = nn.Parameter(0.02 * torch.randn(dim))
         self.origins = nn.ParameterDict({m: 0.02 * torch.randn(dim) for m in dims})
-        # Made one by one: nn.TransformerEncoder would start all layers with the same weights.
+        # Created one by one: nn.TransformerEncoder would start all layers with the same weights.
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 dim, heads, hidden, dropout, batch_first=True, norm_first=True
@@ -99,7 +103,7 @@ class Attention(Strategy):
         self.head = nn.Linear(dim, num_classes)
 
     def tokens(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The class token, then one token per modality: (B, 1 + M, D)."""
+        """Return the class token followed by one token per modality, (B, 1 + M, D)."""
         own = [inputs[m] + self.origins[m] for m in self.order]  # (B, D) each
         return torch.stack([self.token.expand_as(own[0]), *own], dim=1)
 
@@ -117,14 +121,14 @@ class Attention(Strategy):
         for layer in before:
             tokens = layer(tokens, src_key_padding_mask=_padding(present))
         queries, keys = self._project(last, tokens)  # (B, 1 + M, H, D / H) each
-        looks = torch.einsum("bhd,bmhd->bhm", queries[:, 0], keys[:, 1:])  # (B, H, M)
+        attention = torch.einsum("bhd,bmhd->bhm", queries[:, 0], keys[:, 1:])  # (B, H, M)
         if present is not None:
-            looks = looks.masked_fill(~present[:, None], -math.inf)
-        shares = (looks.float() / math.sqrt(queries.shape[-1])).softmax(dim=2)
+            attention = attention.masked_fill(~present[:, None], -math.inf)
+        shares = (attention.float() / math.sqrt(queries.shape[-1])).softmax(dim=2)
         return shares.mean(dim=1)  # (B, M)
 
     def _project(self, layer: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys of a layer: its attention keeps no weights when it runs."""
+        """Return the queries and keys of a layer, whose attention does not expose its weights."""
         attend = layer.self_attn
         three = functional.linear(layer.norm1(tokens), attend.in_proj_weight, attend.in_proj_bias)
         queries, keys, _ = three.chunk(3, dim=2)  # (B, 1 + M, D) each
@@ -133,7 +137,7 @@ class Attention(Strategy):
 
 
 def _padding(present: Tensor | None) -> Tensor | None:
-    """Tokens that nothing may attend to, (B, 1 + M); the class token is always there."""
+    """Return a mask of the tokens to ignore, (B, 1 + M); the class token is never masked."""
     return None if present is None else functional.pad(~present, (1, 0), value=False)
 
 

@@ -1,4 +1,4 @@
-"""Bottleneck fusion: modalities exchange through a few shared tokens."""
+"""Bottleneck fusion: the modalities exchange information through a few shared tokens."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ from torch import Tensor, nn
 
 from ...core.contracts import Strategy, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
-from ._presence import shares
+from ._presence import equal_weights
 from ._tokens import Tokens, check_sizes, encoder_layer
 
 
 class Bottleneck(Strategy):
-    """[x_m, s_m] = layer_m([x_m, s]), then s = mean of s_m; scores = mean of head(class token_m).
+    """Multimodal bottleneck transformer: modalities interact through a few shared tokens only.
 
-    The multimodal bottleneck transformer. x_m are a class token and
-    the tokens of modality m (the cells of its feature map, projected, with sinusoidal
-    positions), s are a few shared bottleneck tokens. Each modality's layer attends over its
-    own tokens and s only, and its copy of s is averaged with the others' after each layer:
-    all that modalities know of each other has gone through s. One linear head reads every
-    modality's class token, and the scores are averaged.
+    ::
 
-    What a layer writes into s is read by the next, so an exchange takes two layers: of
-    `layers` layers the last ``exchanges + 1`` have the bottleneck (the paper's fusion layer
-    L_f is ``layers - 1 - exchanges``), and at most ``layers - 1`` exchanges are possible.
-    With ``exchanges=0`` there is no bottleneck: transformers apart, scores averaged.
+        [x_m, s_m] <- layer_m([x_m, s])                      for each modality m
+        s          <- 1/M * sum over m of s_m                after each layer
+        scores      = 1/M * sum over m of head(LN_m(class token of x_m))
 
-    Of a clip that lacks modalities, s and the scores are averaged over those it has.
+    x_m is a class token followed by the tokens of modality m: the cells of its feature map,
+    projected, with sinusoidal positions. s are a few shared bottleneck tokens. The layer of a
+    modality attends only over the modality's own tokens and s. After each layer the copies s_m are
+    averaged over the modalities, so all information that passes between modalities goes through s.
+    One linear head reads the class token of every modality, and the scores are averaged.
+
+    The next layer reads what a layer writes into s, so one exchange needs two layers. Of `layers`
+    layers, the last ``exchanges + 1`` have the bottleneck, and at most ``layers - 1`` exchanges are
+    possible. (The paper's fusion layer L_f is ``layers - 1 - exchanges``.) With ``exchanges=0``
+    there is no bottleneck: the transformers are separate and only the scores are averaged.
+
+    If a clip lacks modalities, s and the scores are averaged over the modalities that it has.
 
     Parameters
     ----------
@@ -44,25 +49,24 @@ class Bottleneck(Strategy):
     layers : int
         Transformer layers of each modality, >= 1.
     exchanges : int
-        How often modalities exchange, from 0 to ``layers - 1``.
+        Number of exchanges between the modalities, from 0 to ``layers - 1``.
     bottlenecks : int
-        Shared tokens, >= 1.
+        Number of shared tokens, >= 1.
     max_tokens : int
-        A larger grid is averaged down to at most so many cells, >= 1.
+        Maximum number of cells, >= 1; a larger grid is averaged down.
     dropout : float
         Dropout in the layers, in [0, 1).
 
     When to use
     -----------
-    Maps of many cells with much redundancy, where full attention between all tokens overfits or
-    costs too much. It needs maps that still have a grid (`cnn` with 7 blocks leaves 2 cells of a
-    spectrogram: give it fewer, or use `transformer`).
+    For maps of many redundant cells, if full attention between all tokens overfits or costs too
+    much. The maps must still have a grid: `cnn` with 7 blocks leaves 2 cells of a spectrogram, so
+    use fewer blocks, or `transformer`.
 
     Cost
     ----
-    Attention in each of M * layers layers is quadratic in its tokens: at most
-    (max_tokens + bottlenecks + 1)^2 * heads values per clip. Weights: about 8 * width^2 * layers
-    per modality.
+    The attention of each of the M * layers layers is quadratic in its tokens: at most (max_tokens +
+    bottlenecks + 1)^2 * heads values per clip. Weights: about 8 * width^2 * layers per modality.
 
     References
     ----------
@@ -95,22 +99,25 @@ class Bottleneck(Strategy):
         if not 0 <= exchanges < layers:
             raise ParameterError(
                 f"bottleneck.exchanges must be from 0 to layers - 1, and is {exchanges} with "
-                f"{layers} layers: what one layer writes, the next reads."
+                f"{layers} layers: one exchange needs two layers."
             )
         self.order = list(dims)
         self.layers = layers
-        self.first = layers - 1 - exchanges if exchanges else layers  # layer with bottlenecks
+        self.first = layers - 1 - exchanges if exchanges else layers  # first with the bottleneck
         self.streams = nn.ModuleDict(
             {m: _Stream(c, width, heads, layers, max_tokens, dropout) for m, c in dims.items()}
         )
-        # Registered only where it is used, so that every parameter is trained.
+        # Registered only if used, so that every parameter is trained.
         self.shared = _small(bottlenecks, width) if exchanges else None
         self.head = nn.Linear(width, num_classes)
 
     def exchange(
         self, inputs: dict[str, Tensor], present: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Maps -> tokens after the last layer, (B, 1 + T_m, width); the class token first."""
+        """Return the tokens of each modality after the last layer, (B, 1 + T_m, width).
+
+        The class token comes first.
+        """
         streams = {m: cast(_Stream, self.streams[m]) for m in self.order}
         own = {m: stream.start(inputs[m]) for m, stream in streams.items()}
         shared: Tensor | None = None
@@ -133,7 +140,7 @@ class Bottleneck(Strategy):
 
 
 class _Stream(nn.Module):
-    """One modality: its tokens, class token and layers."""
+    """Class token, tokens and layers of one modality."""
 
     def __init__(
         self, channels: int, width: int, heads: int, layers: int, max_tokens: int, dropout: float
@@ -149,7 +156,7 @@ class _Stream(nn.Module):
         return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
 
     def layer(self, index: int, own: Tensor, shared: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One layer over the own and the shared tokens -> both, apart again."""
+        """Apply one layer to the own and the shared tokens; return the two groups separately."""
         count = own.shape[1]
         both = own if shared is None else torch.cat([own, shared], dim=1)
         after: Tensor = self.layers[index](both)
@@ -157,11 +164,11 @@ class _Stream(nn.Module):
 
 
 def _mean(parts: Sequence[Tensor], present: Tensor | None) -> Tensor:
-    """Mean of (B, ...) over the modalities, or over those that a clip has."""
+    """Return the mean of (B, ...) tensors over the modalities that each clip has."""
     together = torch.stack(list(parts))  # (M, B, ...)
     if present is None:
         return together.mean(dim=0)
-    weights = shares(present).T.to(together.dtype)  # (M, B)
+    weights = equal_weights(present).T.to(together.dtype)  # (M, B)
     return (together * weights.view(*weights.shape, *[1] * (together.dim() - 2))).sum(dim=0)
 
 

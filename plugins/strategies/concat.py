@@ -1,4 +1,4 @@
-"""Concatenation: the plain baseline of every fusion paper."""
+"""Concatenation: one linear head over the concatenated embeddings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from ...core.contracts import Strategy, hookimpl
 
 
 class Concat(Strategy):
-    """scores = head([z_1 .. z_M]): the embeddings side by side, and a linear head over them.
+    """Concatenation of the embeddings, classified by a linear head.
 
-    The scores are a sum of one linear part per modality, so modalities add up and never
-    interact; embeddings may differ in size. It knows no absence: a missing modality is blank.
+    ::
+
+        scores = head([z_1 .. z_M])
+
+    The scores are a sum of one linear part per modality, so the modalities never interact. The
+    embeddings may differ in size. The strategy cannot represent absence: a missing modality is
+    passed as zeros.
 
     Parameters
     ----------
@@ -23,12 +28,12 @@ class Concat(Strategy):
 
     When to use
     -----------
-    As the plain baseline that every other strategy is compared with. What beats it is worth its
-    cost; many strategies do not.
+    As the baseline for every other strategy. A strategy that beats concatenation is worth its cost;
+    many strategies do not.
 
     Cost
     ----
-    (sum of D_m) x C + C weights, and next to no time.
+    (sum of D_m) x C + C weights; the time is negligible.
     """
 
     name = "concat"

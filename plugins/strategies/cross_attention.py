@@ -1,4 +1,4 @@
-"""Cross-attention: each modality's tokens attend to the others'."""
+"""Cross-attention fusion: the tokens of each modality attend to the tokens of the others."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ from ._tokens import Tokens, check_sizes, encoder_layer
 
 
 class CrossAttention(Strategy):
-    """y_m = mean of self_m([cross_jm(x_m, x_j) for j != m]); scores = head([y_1 .. y_M]).
+    """Multimodal transformer (MulT): each modality attends to every other modality.
 
-    The multimodal transformer MulT. x_m are the tokens of modality m: the
-    cells of its feature map, projected, with sinusoidal positions. For every ordered pair a
-    stack of cross-modal layers turns m's tokens into queries on j's,
+    ::
 
-        z <- z + attention(norm(z), norm(x_j)),  z <- z + feed-forward(norm(z)),  from z = x_m,
+        cross_jm:  z <- z + attention(queries LN(z), keys and values LN(x_j)),   from z = x_m
+                   z <- z + FF(LN(z)),   both repeated `layers` times; the result is LN(z)
+        y_m    = mean over the tokens of T_m([cross_jm for j != m])
+        scores = head([y_1 .. y_M])
 
-    where keys and values are x_j itself in every layer, not what j has become. The results
-    of all j are concatenated on channels and pass a self-attention transformer.
+    x_m are the tokens of modality m: the cells of its feature map, projected, with sinusoidal
+    positions. For every ordered pair (j, m) a stack of cross-modal layers updates the tokens of m
+    by attention to the tokens of j. Keys and values are x_j itself in every layer. The results for
+    all j are concatenated on the channels and pass through a self-attention transformer T_m.
 
-    Departures: as in the authors' code the residual is z, where the paper prints norm(z); the
-    tokens of y_m are averaged, where the paper takes the last of a sequence, which a grid
-    does not have; the head is linear. With one modality there is nothing to cross, and a
-    plain transformer over its tokens remains. A modality of one token (`mlp`) leaves the
-    others no choice of where to look: it is read alike by all their tokens.
+    Departures from the paper: as in the authors' code, the residual is z, while the paper prints
+    LN(z). The tokens of y_m are averaged; the paper takes the last token of a sequence, which a
+    grid does not have. The head is linear. The feed-forward parts FF have twice the token width and
+    GELU (authors: four times and ReLU). Projected tokens are not multiplied by sqrt(width) before
+    positions are added. Queries and keys have separate layer normalisations (authors: a shared
+    one).
 
-    Of a clip that lacks modality j, the attention to j is zero in every layer, and so is y_j.
+    With a single modality there is no other modality to attend to, and a plain transformer over its
+    tokens remains. A modality with a single token (`mlp`) gives the attention of the others no
+    choice: all their tokens read the same value.
+
+    If a clip lacks modality j, the attention to j is zero in every layer, and y_j is zero.
 
     Parameters
     ----------
@@ -45,25 +53,24 @@ class CrossAttention(Strategy):
     layers : int
         Layers of each cross-modal stack and of each self-attention transformer, >= 1.
     max_tokens : int
-        A larger grid is averaged down to at most so many cells, >= 1.
+        Maximum number of cells, >= 1; a larger grid is averaged down.
     dropout : float
         Dropout in the layers and before the head, in [0, 1).
 
     When to use
     -----------
-    Where something in one view says where to look in another, and there are clips enough to
-    learn it; the modalities need not be aligned. For more than two or three modalities prefer
-    `bottleneck`, whose cost grows with M.
+    If the content of one modality determines where to look in another, and if there are enough
+    clips to learn it. The modalities need not be aligned. For more than two or three modalities
+    prefer `bottleneck`, whose cost is linear in M.
 
     Cost
     ----
-    M * (M - 1) cross-modal stacks, whose attention has T_m * T_j * heads values per clip and
-    layer, T at most `max_tokens`; about 8 * layers * width^2 * M^2 * (M - 1) weights for M > 1.
+    M * (M - 1) cross-modal stacks. Their attention has T_m * T_j * heads values per clip and layer,
+    with T at most `max_tokens`. About 8 * layers * width^2 * M^2 * (M - 1) weights for M > 1.
 
     References
     ----------
-    Tsai et al. (2019), "Multimodal Transformer for Unaligned Multimodal Language Sequences",
-    ACL.
+    Tsai et al. (2019), "Multimodal Transformer for Unaligned Multimodal Language Sequences", ACL.
     """
 
     name = "cross_attention"
@@ -105,14 +112,14 @@ class CrossAttention(Strategy):
         absent = {} if present is None else dict(zip(self.order, ~present.T, strict=True))
         pooled = [self.targets[m](tokens[m], tokens, absent) for m in self.order]
         if present is not None:
-            pooled = [_without(y, absent[m]) for m, y in zip(self.order, pooled, strict=True)]
+            pooled = [_zero_absent(y, absent[m]) for m, y in zip(self.order, pooled, strict=True)]
         joined = torch.cat(pooled, dim=1)  # (B, M * max(1, M - 1) * width)
         scores: Tensor = self.head(self.dropout(joined))  # (B, num_classes)
         return scores
 
 
 class _Target(nn.Module):
-    """What one modality learns from the others."""
+    """Cross-modal stacks and self-attention transformer of one target modality."""
 
     def __init__(
         self, sources: Sequence[str], width: int, heads: int, layers: int, dropout: float
@@ -130,9 +137,9 @@ class _Target(nn.Module):
         tokens: Mapping[str, Tensor],
         absent: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """(B, T, width) and the tokens of all -> (B, max(1, M - 1) * width).
+        """Return the pooled target, (B, max(1, M - 1) * width), from its tokens and the others'.
 
-        `absent` has a (B,) bool for each modality, or is None where all are there.
+        `absent` has a (B,) bool for each modality, or is None if no clip lacks a modality.
         """
         absent = absent or {}
         crossed = [stack(own, tokens[j], absent.get(j)) for j, stack in self.cross.items()]
@@ -157,7 +164,7 @@ class _Stack(nn.Module):
 
 
 class _CrossLayer(nn.Module):
-    """z + attention(norm(z), norm(source)), then z + feed-forward(norm(z))."""
+    """Cross-modal layer: attention to the source and a feed-forward part, both residual."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -177,16 +184,16 @@ class _CrossLayer(nn.Module):
     def forward(self, target: Tensor, source: Tensor, absent: Tensor | None = None) -> Tensor:
         keys = self.norm_source(source)  # (B, T_source, width)
         queries = self.norm_target(target)  # (B, T_target, width)
-        seen, _ = self.attention(queries, keys, keys, need_weights=False)
+        attended, _ = self.attention(queries, keys, keys, need_weights=False)
         if absent is not None:
-            seen = _without(seen, absent)
-        target = target + self.dropout(seen)
+            attended = _zero_absent(attended, absent)
+        target = target + self.dropout(attended)
         out: Tensor = target + self.feed_forward(target)
         return out
 
 
-def _without(x: Tensor, absent: Tensor) -> Tensor:
-    """(B, ...) with zeros for the clips (B,) that lack what it comes from."""
+def _zero_absent(x: Tensor, absent: Tensor) -> Tensor:
+    """Return (B, ...) with zeros for the clips, (B,), that lack the source modality."""
     return x.masked_fill(absent.view(-1, *[1] * (x.dim() - 1)), 0.0)
 
 

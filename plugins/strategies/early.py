@@ -1,4 +1,4 @@
-"""Early fusion: feature maps on one grid, convolved together."""
+"""Early fusion: feature maps on a common grid, concatenated and convolved together."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, Uniform, hookimpl
-from ._tokens import capped, check_counts, check_dropout, resize, with_grid
+from ._tokens import capped_grid, check_counts, check_dropout, resize, with_grid
 
 
 class Early(Strategy):
-    """head(mean over cells of shared([resize(block_m(map_m)) for each m])).
+    """Shared convolutions over feature maps that are resized to a common grid.
 
-    One convolution block per modality on its feature map, the maps resized to a common
-    grid and concatenated on channels, shared convolution blocks, global average pooling.
-    The early end of the scale from early to late fusion, on features that were learned.
+    ::
 
-    The common grid. Maps are made two-dimensional first: one with a single axis (time,
-    tokens) is a single row, of more than two axes the leading ones are laid end to end, and
-    a map without a grid is one cell. Along each of the two axes the common grid is as long
-    as the longest map, so that no modality loses detail to another, and is then halved
-    along its longer axis until it has at most `max_cells` cells. An axis that shrinks is
-    averaged, one that grows is interpolated linearly; a single row or cell is repeated. A
-    sequence thus stands beside every frequency of a spectrogram with its time axis along
-    the spectrogram's.
+        scores = head(mean over cells of shared([resize(block_m(map_m)) for each m]))
+
+    Each modality has one convolution block on its feature map. The results are resized to a common
+    grid and concatenated on the channels. Shared convolution blocks, global average pooling and a
+    linear head follow. On the scale from early to late fusion this is the early end, on learned
+    features.
+
+    Maps are first made two-dimensional. A map with a single axis (time, tokens) becomes a single
+    row. Of a map with more than two axes, all axes but the last are flattened into one. A map
+    without a grid is one cell.
+
+    Along each of the two axes the common grid is as long as the longest map, so that no modality
+    loses detail to another. The grid's longer axis is then halved until the grid has at most
+    `max_cells` cells. A shrinking axis is averaged, a growing one is interpolated linearly, and a
+    single row or cell is repeated. The time axis of a sequence is thus aligned with the last axis
+    of a spectrogram, its time axis, and the sequence is repeated at every frequency.
 
     Parameters
     ----------
@@ -38,27 +44,27 @@ class Early(Strategy):
     blocks : int
         Shared convolution blocks, >= 1.
     max_cells : int
-        The common grid has at most so many cells, >= 1.
+        Maximum number of cells of the common grid, >= 1.
     dropout : float
         Dropout before the linear head, in [0, 1).
 
     When to use
     -----------
-    Where cells of the maps correspond (spectrograms and sequences of the same clip over time),
-    so that a convolution can see what coincides. Where the axes mean different things, as in a
-    spectrogram and a persistence image, cells at one place have nothing in common and
-    `bottleneck` or `cross_attention` fit better. A branch whose map has few cells left (`cnn`
-    with 7 blocks) leaves little to fuse: give it fewer blocks.
+    If the cells of the maps correspond (spectrograms and sequences of the same clip over time), so
+    that a convolution can detect coincidences. If the axes mean different things, as in a
+    spectrogram and a persistence image, cells at the same position have nothing in common;
+    `bottleneck` or `cross_attention` fit better. A branch whose map has few cells (`cnn` with 7
+    blocks) leaves little to fuse: use fewer blocks.
 
     Cost
     ----
-    9 * channels * (sum of map channels + (M + blocks - 1) * channels) weights; each modality's
-    block runs on its own whole map.
+    9 * channels * (sum of map channels + (M + blocks - 1) * channels) weights. The block of each
+    modality runs on the modality's whole map.
 
     References
     ----------
-    Snoek, Worring and Smeulders (2005), "Early versus Late Fusion in Semantic Video Analysis",
-    ACM Multimedia.
+    Snoek, Worring and Smeulders (2005), "Early versus Late Fusion in Semantic Video Analysis", ACM
+    Multimedia.
     """
 
     name = "early"
@@ -90,7 +96,7 @@ class Early(Strategy):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         own = [self.own[m](_two_axes(inputs[m])) for m in self.order]  # (B, C, H_m, W_m) each
         longest = tuple(max(map_.shape[axis] for map_ in own) for axis in (2, 3))
-        grid = capped(longest, self.max_cells)
+        grid = capped_grid(longest, self.max_cells)
         joined = torch.cat([resize(map_, grid) for map_ in own], dim=1)  # (B, M * C, H, W)
         pooled = self.shared(joined).mean(dim=(2, 3))  # (B, C)
         scores: Tensor = self.head(self.dropout(pooled))  # (B, num_classes)
@@ -98,7 +104,7 @@ class Early(Strategy):
 
 
 def _two_axes(maps: Tensor) -> Tensor:
-    """(B, C, *grid) -> (B, C, H, W); W is the grid's last axis."""
+    """Reshape maps to two grid axes: (B, C, *grid) -> (B, C, H, W), W the last axis."""
     maps = with_grid(maps)
     return maps[:, :, None] if maps.dim() == 3 else maps.flatten(2, -2)
 

@@ -1,4 +1,4 @@
-"""Late fusion: each modality classifies, and their probabilities are averaged."""
+"""Late fusion: a weighted mean of single-modality class probabilities."""
 
 from __future__ import annotations
 
@@ -10,29 +10,36 @@ from torch import Tensor, nn
 from ...core.contracts import Baseline, Strategy, hookimpl
 from ...core.toolkit.ensemble import ensemble_weights
 from ._heads import adopt_heads
-from ._presence import shares
+from ._presence import equal_weights
 
 
 class Ensemble(Strategy):
-    """scores = log(sum over m of w_m softmax(head_m(z_m))): a weighted mean of probabilities.
+    """Weighted mean of the class probabilities of single-modality heads.
 
-    The weights w are not trained. They are chosen on the validation clips before each
-    validation: those of the simplex with the smallest negative log-likelihood, a single
-    modality alone included, so that with its weights the ensemble is never worse there than
-    its best member (mixture weights, found by EM). Until then they are equal, and while it is
-    trained they always are: one that had a weight of 0 after the first epoch would never be
-    trained again.
+    ::
 
-    The loss is that of the mean, not the mean of the losses: the gradient that reaches
-    modality m is that of its own cross-entropy times p_m(y) / sum over j of p_j(y), so the
-    surer modality is trained the most, and one that is behind falls back further. Balancers
-    that give the branches losses of their own, `--balance unimodal_loss` or `--balance dgl`,
-    train the heads' branches independently of each other. The ensemble that every run makes of
-    its baselines, in its table, consists of models trained apart; this one is trained together.
+        scores = log(sum over m of w_m softmax(head_m(z_m)))
+        w      = 1/M each in training;
+                 otherwise the point of the simplex with the smallest NLL on validation
 
-    Where the fused model starts from the baselines, each head starts as its baseline's.
+    The weights w are not trained with the model. Before each validation they are set to the weights
+    on the simplex with the smallest negative log-likelihood (NLL) on the validation clips: mixture
+    weights, found by EM. A single modality alone is among the candidates, so on validation the
+    ensemble is never worse than its best member. Before the first validation, and in every training
+    step, the weights are equal. Otherwise a modality with weight 0 after the first epoch would
+    never be trained again.
 
-    Of a clip that lacks modalities, the mean is over those it has.
+    The loss is the cross-entropy of the mean, not the mean of the cross-entropies. The gradient
+    that reaches modality m is the gradient of m's own cross-entropy times p_m(y) / sum over j of
+    p_j(y). The more certain modality is therefore trained the most, and a modality that lags falls
+    further behind. Balancers that give each branch its own loss, `--balance unimodal_loss` or
+    `--balance dgl`, train the branches independently of each other. The ensemble of the baselines
+    in the table of every run consists of models trained separately; this strategy is trained
+    jointly.
+
+    If the fused model starts from the baselines, each head starts as the head of its baseline.
+
+    If a clip lacks modalities, the mean is over the modalities that it has.
 
     Parameters
     ----------
@@ -43,11 +50,11 @@ class Ensemble(Strategy):
 
     When to use
     -----------
-    As the reference that fusion has to beat; where modalities come and go.
+    As the reference that other strategies have to beat. Also if modalities are often missing.
 
     Cost
     ----
-    (sum of D_m + M) x C weights, and next to no time.
+    (sum of D_m + M) x C weights; the time is negligible.
 
     References
     ----------
@@ -72,25 +79,25 @@ class Ensemble(Strategy):
         adopt_heads(self.heads, baselines)
 
     def members(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Log-probabilities of each modality's head, (B, M, C)."""
+        """Return the log-probabilities of each modality's head, (B, M, C)."""
         scores = [self.heads[m](inputs[m]).float() for m in self.order]
         return torch.stack(scores, dim=1).log_softmax(dim=2)
 
     def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         members = self.members(inputs)
-        weights = self._shares(present, members)  # (B, M)
-        # log of 0 is -inf, which adds nothing to the sum and sends no gradient back.
+        weights = self._mixture_weights(present, members)  # (B, M)
+        # The log of weight 0 is -inf, which adds nothing to the sum and has no gradient.
         return (weights.log()[:, :, None] + members).logsumexp(dim=1)  # (B, C)
 
-    def _shares(self, present: Tensor | None, members: Tensor) -> Tensor:
+    def _mixture_weights(self, present: Tensor | None, members: Tensor) -> Tensor:
         if present is None:
             present = torch.ones(members.shape[:2], dtype=torch.bool, device=members.device)
-        equal = shares(present)
+        equal = equal_weights(present)
         if self.training:
             return equal
         own = self.weights * present
         total = own.sum(dim=1, keepdim=True)
-        # A clip may have none but modalities without weight.
+        # All modalities of a clip may have weight 0; equal weights replace them.
         return torch.where(total > 0, own / total.clamp_min(1e-12), equal)
 
     @torch.no_grad()
@@ -101,7 +108,7 @@ class Ensemble(Strategy):
         self.weights.copy_(torch.from_numpy(chosen))
 
     def modality_weights(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
-        return self._shares(present, self.members(inputs))
+        return self._mixture_weights(present, self.members(inputs))
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""FiLM: modalities condition each other by a scale and a shift."""
+"""Feature-wise linear modulation: modalities scale and shift each other's embeddings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from ...core.contracts.errors import ParameterError
 
 
 class Film(Strategy):
-    """f_t = gamma_t(z_c) * z_t + beta_t(z_c): others scale and shift each entry of a target.
+    """Embeddings scaled and shifted entry by entry by the other modalities.
 
-    Feature-wise linear modulation. gamma_t and beta_t are linear in the embeddings of the
-    target's conditions: all other modalities, side by side. gamma is learned as its difference
-    from 1, so training starts near f_t = z_t.
+    ::
 
-    By default every modality is the target once, and scores = head([f_1 .. f_M]): no modality
-    is special. With `target` that one alone is conditioned by the others, scores =
-    head(f_t); for two modalities this is the paper's form. A single modality has no
-    condition: f = z.
+        f_t    = gamma_t(z_c) * z_t + beta_t(z_c)     for each target modality t
+        scores = head([f_t of all targets t])
+
+    This is feature-wise linear modulation. z_c is the concatenation of the embeddings of all
+    modalities other than t, the conditions of t. gamma_t and beta_t are linear in z_c. gamma_t is
+    learned as its difference from 1, so training starts near f_t = z_t.
+
+    By default each modality is a target once, and the modalities play equal roles: scores =
+    head([f_1 .. f_M]). With the parameter `target`, only that modality is conditioned by the
+    others, and scores = head(f_t); for two modalities this is the paper's form. A single modality
+    has no condition: f = z.
 
     Parameters
     ----------
@@ -28,16 +33,16 @@ class Film(Strategy):
     num_classes : int
         Number of classes.
     target : str or None
-        The modality that all others condition; None takes each in turn.
+        The only modality that is conditioned by the others; None conditions each in turn.
 
     When to use
     -----------
-    Where one modality tells how to read another (who speaks, how loud).
+    If one modality determines how to interpret another (who speaks, how loud).
 
     Cost
     ----
-    For each target 2 x D_t x (sum of the others' D) weights, quadratic in the number of
-    modalities; little time.
+    For each target 2 x D_t x (sum of the others' D) weights, quadratic in the number of modalities;
+    little time.
 
     References
     ----------
@@ -52,13 +57,13 @@ class Film(Strategy):
         super().__init__(dims, num_classes)
         if target is not None and target not in dims:
             raise ParameterError(
-                f"film.target is {target!r}, which is no modality here. "
+                f"film.target is {target!r}, which is not a modality of this model. "
                 f"Possible: {', '.join(dims)}, or none for each in turn."
             )
         self.order = list(dims)
         self.targets = [target] if target is not None else list(dims)
         joined = sum(dims.values())
-        # One modality has no others to condition it, and then there is nothing to learn here.
+        # A single modality has no conditions, so there is nothing to learn.
         conditioned = self.targets if len(dims) > 1 else []
         self.modulation = nn.ModuleDict(
             {t: nn.Linear(joined - dims[t], 2 * dims[t]) for t in conditioned}
@@ -66,7 +71,7 @@ class Film(Strategy):
         self.head = nn.Linear(sum(dims[t] for t in self.targets), num_classes)
 
     def modulated(self, target: str, inputs: dict[str, Tensor]) -> Tensor:
-        """gamma(z_c) * z_t + beta(z_c), (B, D_t)."""
+        """Return the modulated embedding of a target, gamma(z_c) * z_t + beta(z_c), (B, D_t)."""
         z = inputs[target]
         if target not in self.modulation:
             return z

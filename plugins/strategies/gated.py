@@ -1,4 +1,4 @@
-"""Gated fusion: a log-linear pool in which each clip decides how much each modality counts."""
+"""Gated fusion: a log-linear pool with a weight per modality and clip."""
 
 from __future__ import annotations
 
@@ -14,37 +14,42 @@ from ...core.contracts import Baseline, Choice, LogInteger, Strategy, hookimpl
 from ...core.contracts.errors import ParameterError
 from ._heads import adopt_heads
 
-_SHARPNESS = 4.0  # of the softplus: a weight of 1 stays 1.00, one of 0 becomes 0.17
+_SHARPNESS = 4.0  # of the softplus: it maps 1 to 1.00 and 0 to 0.17
 _SMALLEST = 1e-12
 
 
 class Gated(Strategy):
-    """scores = sum over m of a_m(x) log softmax(head_m(z_m)): a weight per modality and clip.
+    """Log-linear pool of single-modality classifiers, weighted per modality and clip.
 
-    Each modality m has a linear head of its own. Log-probabilities are a common scale, so a
-    modality with long embeddings counts for no more than one with short embeddings.
+    ::
 
-    *held_out*: the weight of modality m for clip x is
+        scores = sum over m of a_m(x) log softmax(head_m(z_m))
 
-        a_m(x) = softplus(prior_m + u_m + v_m c_m(x))
+        gate=held_out:  a_m(x) = softplus_4(prior_m + u_m + v_m c_m(x))
+                        c_m(x) = 1 - H(p_m) / log C
+        gate=trained:   a(x)   = M softmax(MLP([z_1 .. z_M]))
 
-    (softplus of sharpness 4). c_m(x) = 1 - H(p_m) / log C is the confidence of the modality for
-    the clip: H is the entropy of its probabilities, C the number of classes. The prior is 1 for
-    the modality that reached the highest UAR on validation when trained alone and 0 for the
-    others (1/M each without baselines). u (competence) and v (how much more a modality is
-    trusted where it is certain) are fitted to held-out clips, because on training clips, which
-    branches know by heart, every modality looks trustworthy. Without evidence they are 0. The
-    softplus is never 0, so a gradient reaches every branch.
+    Each modality m has its own linear head, and p_m = softmax(head_m(z_m)). Log-probabilities are a
+    common scale, so long embeddings give a modality no advantage over short ones.
 
-    *trained*: a(x) = M softmax(MLP([z_1 .. z_M])), trained on the training clips with everything
-    else: the gated multimodal unit, with one weight per modality in place of one per dimension,
-    and without its tanh.
+    *held_out*: softplus_4(t) = log(1 + exp(4 t)) / 4. c_m(x) is the confidence of the modality for
+    clip x: H is the entropy of its probabilities, C the number of classes. The prior is 1 for the
+    modality that reached the highest UAR on validation when trained alone, and 0 for the others
+    (1/M each without baselines). u (competence) and v (how much more a modality is trusted if it is
+    certain) are fitted to held-out clips. On training clips, which the branches have memorised,
+    every modality would look trustworthy. Without evidence u and v are 0. The softplus is never 0,
+    so every branch receives a gradient.
+
+    *trained*: the MLP has one hidden layer and is trained on the training clips together with the
+    rest of the model. Departure from the paper: the gated multimodal unit (GMU) has a vector gate,
+    one value per modality and dimension, on tanh features. Here the gate is one softmax number per
+    modality and clip, without tanh, and it weights log-probabilities.
 
     The fused model starts from the heads of the baselines: with *held_out* it starts as the
-    log-linear pool of the baselines. A modality that a clip lacks has weight 0 there.
+    log-linear pool of the baselines. A modality that a clip lacks has weight 0 for that clip.
 
-    The reported share of a modality is the size of its part of the scores: the length of
-    a_m(x) log p_m (centred over classes) over the sum of these lengths.
+    The reported share of a modality is the relative size of its part of the scores: the length of
+    a_m(x) log p_m, centred over the classes, divided by the sum of these lengths.
 
     Parameters
     ----------
@@ -55,21 +60,22 @@ class Gated(Strategy):
     gate : {"held_out", "trained"}
         Which rule gives the weights.
     hidden : int
-        Width of the hidden layer of the *trained* gate.
+        Width of the hidden layer of the *trained* gate, >= 1.
 
     When to use
     -----------
-    By default. Where modalities differ in what they know, and where it should be seen which of
-    them counts for which clip.
+    By default. If the modalities differ in what they know, and if you want to see how much each
+    modality counts for each clip.
 
     Cost
     ----
-    (sum of D_m) x C + 2 M weights and next to no time; *trained*: M D x hidden + hidden x M more.
+    (sum of D_m) x C + 2 M weights and negligible time; *trained*: M D x hidden + hidden x M weights
+    more.
 
     References
     ----------
-    Arevalo et al. (2017), "Gated Multimodal Units for Information Fusion", ICLR workshop.
-    Genest and Zidek (1986), "Combining Probability Distributions", Statistical Science 1(1).
+    Arevalo et al. (2017), "Gated Multimodal Units for Information Fusion", ICLR workshop. Genest
+    and Zidek (1986), "Combining Probability Distributions", Statistical Science 1(1).
     """
 
     name = "gated"
@@ -104,13 +110,13 @@ class Gated(Strategy):
             )
 
     def held_out_parameters(self) -> Sequence[nn.Parameter]:
-        # The weight of a single modality changes no decision.
+        # With a single modality the weight changes no decision.
         own = self.gate is None and len(self.order) > 1
         return (self.competence, self.confidence) if own else ()
 
     @torch.no_grad()
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
-        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first among equals
+        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first of equal values
         self.prior.copy_(torch.tensor([float(m == best) for m in self.order]))
         adopt_heads(self.heads, baselines)
 
@@ -124,7 +130,7 @@ class Gated(Strategy):
         return shares
 
     def _parts(self, inputs: dict[str, Tensor], present: Tensor | None) -> Tensor:
-        """Return what each modality adds to the scores, (B, M, C)."""
+        """Return the part of the scores that each modality contributes, (B, M, C)."""
         scores = [self.heads[m](inputs[m]).float() for m in self.order]
         logs = torch.stack(scores, dim=1).log_softmax(dim=2)  # (B, M, C)
         weights = self._weights(inputs, logs)
@@ -133,11 +139,11 @@ class Gated(Strategy):
         return weights[:, :, None] * logs
 
     def _weights(self, inputs: dict[str, Tensor], logs: Tensor) -> Tensor:
-        """Return the weights a_m(x), (B, M), of modalities with log-probabilities (B, M, C)."""
+        """Return the weights a_m(x), (B, M), given the log-probabilities (B, M, C)."""
         if self.gate is not None:
             gates: Tensor = self.gate(torch.cat([inputs[m] for m in self.order], dim=1)).float()
             return len(self.order) * gates.softmax(dim=1)
-        # No gradient: a branch shall not learn to look confident.
+        # Without gradient, so that a branch cannot learn to look confident.
         logs = logs.detach()
         entropy = -(logs.exp() * logs).sum(dim=2)  # (B, M)
         certain = 1 - entropy / math.log(max(2, logs.shape[2]))

@@ -1,4 +1,4 @@
-"""Low-rank multimodal fusion: the outer product of all embeddings, without building it."""
+"""Low-rank multimodal fusion: `tensor` fusion without building the outer product."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from ...core.contracts.errors import ParameterError
 
 
 class LMF(Strategy):
-    """scores = sum over r of (product over m of W_m^r [z_m; 1]) + b, products entry by entry.
+    """Low-rank form of a linear head over the outer product of all embeddings.
 
-    Low-rank multimodal fusion: a linear head over the outer product of all [z_m; 1] (strategy
-    `tensor`), its weights restricted to tensors of rank `rank` and the outer product never
-    built. The weights on the 1s start at 1, so the scores start near a sum
-    of linear scores of each modality, and gradients do not shrink with every factor.
+    ::
+
+        scores = sum over r of (product over m of W_m^r [z_m; 1]) + b,    products entry by entry
+
+    This is low-rank multimodal fusion: a linear head over the outer product of all [z_m; 1]
+    (strategy `tensor`), with weights restricted to tensors of rank `rank`, r = 1 .. rank. The outer
+    product is never built. The weights on the appended 1s start at 1. The scores therefore start
+    near a sum of linear scores of each modality, and the gradients do not shrink with every factor.
 
     Parameters
     ----------
@@ -30,8 +34,8 @@ class LMF(Strategy):
 
     When to use
     -----------
-    For interactions between modalities, all orders at once, where `tensor` is too large: always
-    with four modalities or more.
+    For interactions of all orders between modalities if `tensor` is too large, which is always the
+    case with four modalities or more.
 
     Cost
     ----
@@ -39,8 +43,7 @@ class LMF(Strategy):
 
     References
     ----------
-    Liu et al. (2018), "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors",
-    ACL.
+    Liu et al. (2018), "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors", ACL.
     """
 
     name = "lmf"
@@ -51,8 +54,8 @@ class LMF(Strategy):
         if rank < 1:
             raise ParameterError(f"lmf.rank must be 1 or more, and is {rank}.")
         self.shape = (rank, num_classes)
-        # A linear layer's bias is its weight on the 1 of [z; 1]. In a ModuleDict, not in a
-        # list: factors in a list would be no parameters, and would never be trained.
+        # A linear layer's bias is its weight on the 1 of [z; 1]. The factors are in a ModuleDict
+        # and not in a list: factors in a list would not be registered and never be trained.
         self.factors = nn.ModuleDict({m: nn.Linear(d, rank * num_classes) for m, d in dims.items()})
         for factor in self.factors.values():
             nn.init.ones_(cast(nn.Linear, factor).bias)

@@ -1,21 +1,25 @@
-"""Mean: the embeddings averaged."""
+"""Mean fusion: one linear head over the mean of the embeddings."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, equal_dims, hookimpl
-from ._presence import stacked
+from ._presence import stack_embeddings
 
 
 class Mean(Strategy):
-    """scores = head(1/M * sum over m of z_m): the embeddings averaged, and a linear head.
+    """Mean of the embeddings, classified by a linear head.
 
-    The same functions as sum, since a linear head can undo the factor 1/M; what differs is
-    training: what the head sees keeps its size, and the gradient of each branch is M times
-    smaller, however many modalities there are.
+    ::
 
-    Of a clip that lacks modalities, those it has are averaged.
+        scores = head(1/M * sum over m of z_m)
+
+    Mean and `sum` can express the same functions, because a linear head can undo the factor 1/M.
+    Training differs: the scale of the head's input does not depend on the number of modalities, and
+    the gradient of each branch is divided by M.
+
+    If a clip lacks modalities, the mean is over the modalities that it has.
 
     Parameters
     ----------
@@ -26,12 +30,11 @@ class Mean(Strategy):
 
     When to use
     -----------
-    Instead of `sum` where the number of modalities varies, between experiments or from clip to
-    clip.
+    Instead of `sum` if the number of modalities varies, between experiments or from clip to clip.
 
     Cost
     ----
-    D x C + C weights, and next to no time.
+    D x C + C weights; the time is negligible.
     """
 
     name = "mean"
@@ -43,7 +46,7 @@ class Mean(Strategy):
         self.head = nn.Linear(equal_dims(dims, self.name), num_classes)
 
     def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
-        total = stacked(inputs, self.order, present).sum(dim=1)  # (B, D)
+        total = stack_embeddings(inputs, self.order, present).sum(dim=1)  # (B, D)
         count = len(self.order) if present is None else present.sum(dim=1, keepdim=True)
         scores: Tensor = self.head(total / count)  # (B, C)
         return scores

@@ -1,4 +1,4 @@
-"""Normalised fusion: embeddings on one scale, and a head that resists over-fitting."""
+"""Normalised fusion: embeddings on a common scale and a regularised head."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class Normalised(Strategy):
-    """scores = W2 dropout(relu(BN(W1 [BN(z_1) .. BN(z_M)]))).
+    """Batch-normalised embeddings, concatenated and classified by a regularised head.
 
-    Batch normalisation brings each modality's embedding to mean 0
-    and variance 1 before they are joined, so that none outweighs the others by its scale
-    alone; batch normalisation and dropout between the head's two layers keep the head from
-    over-fitting.
+    ::
 
-    The inner normalisations learn no scale and shift of their own: W1 holds the scale, and a
-    shift would be taken out again by the normalisation after W1 and never get a gradient.
+        scores = W2 dropout(relu(BN(W1 [BN(z_1) .. BN(z_M)]))) + b
+
+    Batch normalisation (BN) brings each modality's embedding to mean 0 and variance 1 before the
+    concatenation, so no modality outweighs the others by its scale alone. Batch normalisation and
+    dropout between the two layers of the head reduce overfitting of the head.
+
+    The inner batch normalisations have no learned scale and shift. W1 holds the scale. A shift
+    would be removed by the normalisation after W1 and would never receive a gradient.
 
     Parameters
     ----------
@@ -35,8 +38,8 @@ class Normalised(Strategy):
 
     When to use
     -----------
-    Where embeddings or their gradients differ by an order of magnitude between modalities, or
-    the fused head over-fits. In training it needs two clips in a batch.
+    If the embeddings or their gradients differ by an order of magnitude between modalities, or if
+    the fused head overfits. Training needs at least two clips in a batch.
 
     Cost
     ----
@@ -44,9 +47,9 @@ class Normalised(Strategy):
 
     References
     ----------
-    Ioffe and Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by
-    Reducing Internal Covariate Shift", ICML. Srivastava et al. (2014), "Dropout: A Simple Way to
-    Prevent Neural Networks from Overfitting", JMLR.
+    Ioffe and Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by Reducing
+    Internal Covariate Shift", ICML. Srivastava et al. (2014), "Dropout: A Simple Way to Prevent
+    Neural Networks from Overfitting", JMLR.
     """
 
     name = "normalised"
@@ -59,7 +62,7 @@ class Normalised(Strategy):
         check_ranges(self.name, "hidden >= 1 and 0 <= dropout < 1", locals())
         self.norms = nn.ModuleDict({m: nn.BatchNorm1d(d, affine=False) for m, d in dims.items()})
         self.head = nn.Sequential(
-            nn.Linear(sum(dims.values()), hidden, bias=False),  # the normalisation has one
+            nn.Linear(sum(dims.values()), hidden, bias=False),  # the normalisation has a shift
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
             nn.Dropout(dropout),

@@ -1,4 +1,4 @@
-"""Residual fusion: the best single modality, and a correction that has to earn its place."""
+"""Residual fusion: the best single modality plus a learned correction."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from ...core.contracts.errors import ParameterError
 
 
 class Residual(Strategy):
-    """scores = base(z_best) + gate * correction([z_1 .. z_M]), gate = 0 at the start.
+    """Scores of the best single modality plus a gated correction that starts at zero.
 
-    The modalities are trained alone first. The branches start with the weights they have then,
-    and base is the linear head of the one with the highest UAR on validation: the model starts
-    with exactly the scores of the best single modality, where other strategies start below it
-    and may never reach it. correction is a linear layer, ReLU and a linear layer over all
-    embeddings (one linear layer with ``hidden=0``), and gate one learned number: as long as it
-    is 0 no gradient reaches correction, and none but base's reaches the branches, so that the
-    first thing that is learned is whether a correction helps at all. Weight decay pulls the
-    gate back to 0. (A residual branch that starts at zero, as in ReZero, applied to late
-    fusion.)
+    ::
 
-    One gate and not one per class: it is a single answer to a single question, and can be
-    read. Which modality is best is kept with the weights.
+        scores = base(z_best) + gate * correction([z_1 .. z_M]),    gate = 0 at the start
+
+    Each modality is first trained alone. The branches start with the resulting weights, and base is
+    the linear head of the modality with the highest UAR on validation. Training therefore starts
+    with exactly the scores of the best single modality. Other strategies start below them and may
+    never reach them.
+
+    correction is a linear layer, a ReLU and a linear layer over all embeddings (a single linear
+    layer with ``hidden=0``). gate is one learned number. While gate is 0, correction receives no
+    gradient and the branches receive the gradient of base only, so training first learns whether a
+    correction helps at all. Weight decay pulls the gate back to 0. The zero-initialised gate is
+    that of ReZero, applied here to late fusion.
+
+    There is one gate instead of one per class, because a single number is easy to interpret. The
+    index of the best modality is stored with the weights.
 
     Parameters
     ----------
@@ -39,13 +44,13 @@ class Residual(Strategy):
 
     When to use
     -----------
-    Where fused models end below the best single modality. With a lower learning rate for the
-    branches (`--balance lr`), since they are trained already.
+    If fused models end below the best single modality. Combine the strategy with a lower learning
+    rate for the branches (`--balance lr`), because the branches are trained already.
 
     Cost
     ----
-    The baselines, which every run trains, are trained first instead of beside it;
-    D C + M D H + H C weights (H `hidden`).
+    The baselines, which every run trains anyway, have to be trained before the fused model. D C + M
+    D H + H C weights (H is `hidden`).
 
     References
     ----------
@@ -65,7 +70,7 @@ class Residual(Strategy):
             raise ParameterError(f"residual.hidden must be 0 or more, and is {hidden}.")
         dim = equal_dims(dims, self.name)
         self.order = list(dims)
-        # An integer: the average of the weights leaves it alone.
+        # An integer, which weight averaging leaves unchanged.
         self.register_buffer("best", torch.zeros(1, dtype=torch.int64))
         self.base = nn.Linear(dim, num_classes)
         joined = dim * len(dims)
@@ -78,7 +83,7 @@ class Residual(Strategy):
 
     @torch.no_grad()
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
-        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first among equals
+        best = max(self.order, key=lambda m: baselines[m].val_uar)  # the first of equal values
         self.best.fill_(self.order.index(best))
         head = cast(Any, baselines[best].model.strategy).linear
         self.base.load_state_dict(head.state_dict())

@@ -1,21 +1,25 @@
-"""Sum: the embeddings added up."""
+"""Sum fusion: one linear head over the sum of the embeddings."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from ...core.contracts import Strategy, equal_dims, hookimpl
-from ._presence import stacked
+from ._presence import stack_embeddings
 
 
 class Sum(Strategy):
-    """scores = head(sum over m of z_m): the embeddings added, and a linear head over them.
+    """Sum of the embeddings, classified by a linear head.
 
-    The other plain baseline of fusion papers, beside concat. It is concat with the head's
-    weights shared between the modalities, so the branches must agree on what each entry of
-    an embedding means. Every branch receives the same gradient, whichever modality earned it.
+    ::
 
-    Of a clip that lacks modalities, those it has are added.
+        scores = head(sum over m of z_m)
+
+    Sum and concatenation are the two plain baselines of fusion papers. Sum is concatenation with
+    the same head weights for every modality, so the branches must agree on what each entry of an
+    embedding means. All embeddings receive the same gradient, whichever modality caused it.
+
+    If a clip lacks modalities, the sum is over the modalities that it has.
 
     Parameters
     ----------
@@ -26,11 +30,11 @@ class Sum(Strategy):
 
     When to use
     -----------
-    As a baseline; with many modalities, since the head does not grow with them.
+    As a baseline. Also with many modalities, because the head does not grow with their number.
 
     Cost
     ----
-    D x C + C weights, and next to no time.
+    D x C + C weights; the time is negligible.
     """
 
     name = "sum"
@@ -42,7 +46,7 @@ class Sum(Strategy):
         self.head = nn.Linear(equal_dims(dims, self.name), num_classes)
 
     def forward(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
-        total = stacked(inputs, self.order, present).sum(dim=1)  # (B, D)
+        total = stack_embeddings(inputs, self.order, present).sum(dim=1)  # (B, D)
         scores: Tensor = self.head(total)  # (B, C)
         return scores
 

@@ -1,4 +1,4 @@
-"""Tensor fusion: a weight for every product of entries, one from each modality."""
+"""Tensor fusion: a weight for every product of entries, one entry from each modality."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from ...core.contracts.errors import ParameterError
 
 
 class TensorFusion(Strategy):
-    """scores = W vec([z_1; 1] x ... x [z_M; 1]), x the outer product.
+    """Outer product of all embeddings, classified by a linear head.
 
-    Tensor fusion network. The 1 beside each embedding keeps the products
-    of fewer modalities, down to each alone, in the outer product. Here a linear head reads
-    it (the paper's has two hidden layers), so that lmf is the same with weights of low rank.
+    ::
+
+        scores = W vec([z_1; 1] x ... x [z_M; 1]),    x the outer product
+
+    This is the tensor fusion network. The 1 appended to each embedding keeps the products of fewer
+    modalities, down to each modality alone, in the outer product.
+
+    Departure from the paper: the head is linear, while the paper's head has two hidden layers. With
+    a linear head, `lmf` is this strategy with weights of low rank.
 
     Parameters
     ----------
@@ -29,14 +35,14 @@ class TensorFusion(Strategy):
 
     When to use
     -----------
-    Two modalities, or three small ones, where interactions matter and there are clips enough to
-    learn them.
+    For two modalities, or three with small embeddings, if interactions matter and there are enough
+    clips to learn them.
 
     Cost
     ----
-    C x product of (D_m + 1) weights, exponential in the number of modalities: 25,350 for two of
-    size 64 and 6 classes, 1.6 million for three, 107 million for four. Sizes over `max_weights`
-    are refused. A batch holds B x product of (D_m + 1) numbers beside.
+    C x product of (D_m + 1) weights, exponential in the number of modalities: 25,350 for two
+    modalities of size 64 and 6 classes, 1.6 million for three, 107 million for four. The strategy
+    refuses sizes over `max_weights`. Each batch also needs B x product of (D_m + 1) numbers.
 
     References
     ----------
@@ -55,7 +61,7 @@ class TensorFusion(Strategy):
         if size * num_classes > max_weights:
             raise _too_large(dims, num_classes, max_weights)
         self.order = list(dims)
-        # No bias: the product of all the ones is one entry of the outer product.
+        # No bias: the product of all appended ones is an entry of the outer product.
         self.head = nn.Linear(size, num_classes, bias=False)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -79,13 +85,13 @@ def _too_large(dims: dict[str, int], num_classes: int, max_weights: int) -> Para
     return ParameterError(
         f"tensor needs {factors} x {num_classes} classes = {weights:,} weights for {dims}, and "
         f"tensor.max_weights allows {max_weights:,}.",
-        hint="Take --strategy lmf, its low-rank form, "
+        hint="Use --strategy lmf, its low-rank form, "
         f"{smaller}or raise the limit (--set tensor.max_weights={weights}) if memory allows.",
     )
 
 
 def _largest_dim(modalities: int, num_classes: int, max_weights: int) -> int:
-    """The largest size that all embeddings may have; 0 if none fits."""
+    """Return the largest size that all embeddings may have, or 0 if no size fits."""
     dim = int((max_weights / num_classes) ** (1 / modalities))
     while dim > 0 and num_classes * (dim + 1) ** modalities > max_weights:
         dim -= 1

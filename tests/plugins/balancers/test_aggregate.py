@@ -68,7 +68,7 @@ def joined(method, rows, **parameters):
     balancer = Aggregate(method=method, **parameters)
     balancer.setup(SimpleNamespace(modalities=[f"m{i}" for i in range(len(rows) - 1)]))
     step = SimpleNamespace(generator=torch.Generator().manual_seed(0))
-    return balancer.joined(torch.tensor(rows), step)
+    return balancer.aggregate(torch.tensor(rows), step)
 
 
 # g = (1, 0) and u = (-2, 1) oppose each other: <g, u> = -2, |g|^2 = 1, |u|^2 = 5.
@@ -182,11 +182,11 @@ def test_the_bargain_goes_on_where_it_was():
     first, second = Aggregate(method="nashmtl"), Aggregate(method="nashmtl")
     for balancer in (first, second):
         balancer.setup(SimpleNamespace(modalities=["a"]))
-    first.joined(torch.tensor(ROWS), None)
+    first.aggregate(torch.tensor(ROWS), None)
     assert len(first.state_dict()["bargains"]["2"]) == 2
     second.load_state_dict(first.state_dict())
     rows = torch.tensor([[1.0, 1.0], [-1.0, 2.0]])
-    assert torch.equal(second.joined(rows, None), first.joined(rows, None))
+    assert torch.equal(second.aggregate(rows, None), first.aggregate(rows, None))
 
 
 @pytest.mark.parametrize(

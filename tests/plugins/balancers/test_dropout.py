@@ -6,7 +6,7 @@ import torch
 
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, one_step, small_trainer
-from fusion.plugins.balancers.dropout import ModalityDropout, kept
+from fusion.plugins.balancers.dropout import ModalityDropout, keep_mask
 from fusion.testing import BalancerSuite
 
 
@@ -29,7 +29,7 @@ def test_by_hand():
             [0.3, 0.2, 0.1],  # none: the largest stays
         ]
     )
-    assert kept(numbers, 0.5).tolist() == [
+    assert keep_mask(numbers, 0.5).tolist() == [
         [True, True, True],
         [False, True, False],
         [True, False, False],

@@ -19,7 +19,7 @@ from fusion.core.testing.checks.problem import (
     small_step,
     small_trainer,
 )
-from fusion.plugins.balancers.gblend import GBlend, blended
+from fusion.plugins.balancers.gblend import GBlend, blend_weights
 from fusion.testing import BalancerSuite
 
 
@@ -35,7 +35,7 @@ def test_the_weights_by_hand():
     after = {"fused": [0.6, 1.0], "unimodal.a": [0.5, 1.0], "unimodal.b": [0.2, 1.1]}
     # fused: G = 0.2, O = 0.4 - 0.2 = 0.2, G / O^2 = 5.  a: G = 0.1, O = 0.5 - 0.1 = 0.4, 0.625.
     # b: validation got worse, 0.  They sum to 5.625, and count three.
-    found = blended(before, after, floor=0.05)
+    found = blend_weights(before, after, floor=0.05)
     assert found == pytest.approx(
         {"fused": 3 * 5 / 5.625, "unimodal.a": 3 * 0.625 / 5.625, "unimodal.b": 0.0}
     )
@@ -45,12 +45,16 @@ def test_a_gap_that_has_not_grown():
     before = {"fused": [1.0, 1.0], "unimodal.a": [1.0, 1.0]}
     after = {"fused": [0.9, 0.9], "unimodal.a": [0.8, 0.9]}
     # G = 0.1 for both; O = 0 counts as the floor 0.05: 40. O = 0.1: 10.
-    assert blended(before, after, floor=0.05) == pytest.approx({"fused": 1.6, "unimodal.a": 0.4})
+    assert blend_weights(before, after, floor=0.05) == pytest.approx(
+        {"fused": 1.6, "unimodal.a": 0.4}
+    )
     # A gap that shrinks counts by its size.
     after["unimodal.a"] = [1.0, 0.9]
-    assert blended(before, after, floor=0.05) == pytest.approx({"fused": 1.6, "unimodal.a": 0.4})
+    assert blend_weights(before, after, floor=0.05) == pytest.approx(
+        {"fused": 1.6, "unimodal.a": 0.4}
+    )
     worse = {"fused": [0.9, 1.1], "unimodal.a": [0.8, 1.0]}
-    assert blended(before, worse, floor=0.05) is None
+    assert blend_weights(before, worse, floor=0.05) is None
 
 
 losses = st.tuples(*[st.floats(0.01, 5)] * 4)
@@ -61,12 +65,14 @@ def test_invariants(numbers):
     names = [f"l{i}" for i in range(len(numbers))]
     before = {n: list(x[:2]) for n, x in zip(names, numbers, strict=True)}
     after = {n: list(x[2:]) for n, x in zip(names, numbers, strict=True)}
-    found = blended(before, after, floor=0.05)
+    found = blend_weights(before, after, floor=0.05)
     if found is None:
         assert all(after[n][1] >= before[n][1] for n in names)
         return
     assert sum(found.values()) == pytest.approx(len(names)) and min(found.values()) >= 0
-    turned = blended({n: before[n] for n in reversed(names)}, dict(reversed(after.items())), 0.05)
+    turned = blend_weights(
+        {n: before[n] for n in reversed(names)}, dict(reversed(after.items())), 0.05
+    )
     assert turned == pytest.approx(found)
     if len(set(numbers)) == 1:
         assert found == pytest.approx(dict.fromkeys(names, 1.0))

@@ -14,7 +14,7 @@ from fusion.core.testing.checks.problem import (
     small_step,
     small_trainer,
 )
-from fusion.plugins.balancers.pmr import PMR, lags, prototypes
+from fusion.plugins.balancers.pmr import PMR, lag_weights, prototypes
 from fusion.testing import BalancerSuite
 
 
@@ -32,7 +32,9 @@ def test_prototypes_by_hand():
 
 
 def weights(scores):
-    return {m: float(b) for m, b in lags({m: torch.tensor(a) for m, a in scores.items()}).items()}
+    return {
+        m: float(b) for m, b in lag_weights({m: torch.tensor(a) for m, a in scores.items()}).items()
+    }
 
 
 def test_weights_by_hand():

@@ -28,9 +28,10 @@ def made(*modalities, **parameters):
 
 def test_whose_turn_it_is():
     balancer = made("a", "b", turn=2, common=1)
-    assert [balancer.whose(e) for e in range(1, 9)] == ["a", "a", None, "b", "b", None, "a", "a"]
+    turns = [balancer.active_modality(e) for e in range(1, 9)]
+    assert turns == ["a", "a", None, "b", "b", None, "a", "a"]
     three = made("a", "b", "c", turn=1, common=1)
-    assert [three.whose(e) for e in range(1, 8)] == ["a", None, "b", None, "c", None, "a"]
+    assert [three.active_modality(e) for e in range(1, 8)] == ["a", None, "b", None, "c", None, "a"]
     stage = balancer.stage(4)
     assert (stage.name, stage.branches, stage.head) == ("turn of b", ("b",), True)
     assert balancer.stage(3).branches is None

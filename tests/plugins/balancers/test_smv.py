@@ -9,7 +9,7 @@ import torch
 from fusion.core.contracts import Clips, Outputs
 from fusion.core.contracts.errors import ParameterError
 from fusion.core.testing.checks.problem import SmallMaps, SmallStrategy, small_trainer
-from fusion.plugins.balancers.smv import SMV, copies, valued, with_copies
+from fusion.plugins.balancers.smv import SMV, copies, sample_values, with_copies
 from fusion.testing import BalancerSuite
 
 
@@ -43,14 +43,14 @@ VALUES = [[1, 1], [1.5, 0.5], [0.5, 1.5], [0, 0], [-0.5, 0.5], [1, 1], [0, 0]]
 
 def test_two_modalities_by_hand():
     # phi_a = (v(a) + v(ab) - v(b)) / 2 with v = |S| where right.
-    assert valued(known(["a", "b"], TWO), ["a", "b"]).tolist() == VALUES
+    assert sample_values(known(["a", "b"], TWO), ["a", "b"]).tolist() == VALUES
 
 
 def test_three_modalities_by_hand():
     names = ["a", "b", "c"]
     right = {("a",): [1], ("a", "b"): [1], ("a", "c"): [1], ("a", "b", "c"): [1]}
     # a: 1/3 (1) + 1/6 (2) + 1/6 (2) + 1/3 (3); b: 1/6 (2 - 1) + 1/3 (3 - 2) and c alike.
-    assert valued(known(names, right), names)[0].tolist() == pytest.approx([2, 0.5, 0.5])
+    assert sample_values(known(names, right), names)[0].tolist() == pytest.approx([2, 0.5, 0.5])
 
 
 def test_how_often_a_clip_comes_again():

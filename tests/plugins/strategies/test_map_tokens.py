@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from fusion.core.contracts.errors import ParameterError
-from fusion.plugins.strategies._tokens import Tokens, capped, positions, resize
+from fusion.plugins.strategies._tokens import Tokens, capped_grid, positions, resize
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from fusion.plugins.strategies._tokens import Tokens, capped, positions, resize
     ],
 )
 def test_a_grid_is_halved_along_its_longest_axis(grid, cells, expected):
-    assert capped(grid, cells) == expected
+    assert capped_grid(grid, cells) == expected
 
 
 def test_resizing_by_hand():
@@ -83,7 +83,7 @@ def test_a_single_cell_has_no_position():
 
 def test_a_width_without_room_for_positions_is_refused():
     with pytest.raises(
-        ParameterError, match=r"grid of \(2, 2\) need a width of 4 or more; given 3"
+        ParameterError, match=r"width of 3 is too small .* grid of \(2, 2\): it must be 4 or more"
     ):
         positions((2, 2), 3, torch.device("cpu"))
 

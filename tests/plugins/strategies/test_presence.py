@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusion.plugins.strategies._presence import shares, stacked
+from fusion.plugins.strategies._presence import equal_weights, stack_embeddings
 from fusion.plugins.strategies.attention import Attention
 from fusion.plugins.strategies.bottleneck import Bottleneck
 from fusion.plugins.strategies.cross_attention import CrossAttention
@@ -21,14 +21,14 @@ def identity(strategy):
     return strategy.eval()
 
 
-def test_shares_and_stacked_by_hand():
-    assert shares(PRESENT).tolist() == [[0.5, 0.5], [1, 0], [0, 1]]
-    found = stacked(INPUTS, ["a", "b"], PRESENT)
+def test_equal_weights_and_stacked_embeddings_by_hand():
+    assert equal_weights(PRESENT).tolist() == [[0.5, 0.5], [1, 0], [0, 1]]
+    found = stack_embeddings(INPUTS, ["a", "b"], PRESENT)
     assert found[0].tolist() == [[1, 2], [10, 20]]
     assert found[1].tolist() == [[1, 2], [0, 0]]
     assert found[2].tolist() == [[0, 0], [10, 20]]
     nan = {"a": INPUTS["a"], "b": torch.full((3, 2), float("nan"))}
-    assert torch.isfinite(stacked(nan, ["a", "b"], PRESENT)[1]).all()
+    assert torch.isfinite(stack_embeddings(nan, ["a", "b"], PRESENT)[1]).all()
 
 
 @pytest.mark.parametrize(
