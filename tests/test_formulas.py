@@ -1,4 +1,4 @@
-"""Formulas of the method pages, docs/formulas.toml."""
+"""Formulas of the method pages, docs/generate/formulas.toml."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ from places import ROOT
 
 from fusion.core.registry.registry import Registry
 
-FORMULAS = tomllib.loads((ROOT / "docs/formulas.toml").read_text(encoding="utf-8"))
+FORMULAS = tomllib.loads((ROOT / "docs/generate/formulas.toml").read_text(encoding="utf-8"))
 KINDS = ("strategy", "balancer", "branch")
 
 
