@@ -96,7 +96,7 @@ def _span(recording: Recording, rate: int, frames: int) -> tuple[int, int]:
     end = math.inf if recording.end is None else recording.end
     if not 0 <= start < end:
         raise RecordingError(
-            f"{path}: no part from {start:g} s to {end:g} s is possible; 0 <= start < end is needed."
+            f"{path}: no part from {start:g} s to {end:g} s is possible (needs 0 <= start < end)."
         )
     if frames < 1:
         raise RecordingError(f"{path}: holds no samples.")

@@ -96,7 +96,10 @@ def _entries(folder: Path, count: int) -> Iterator[os.DirEntry[str]]:
 
 
 def most_match(root: Path, matches: Callable[[Path], object]) -> bool:
-    """Return True if at least 80 % of some recordings below `root` match, and any exist."""
+    """Return True if at least 80 % of a sample of the recordings below `root` match.
+
+    The result is False if there are no recordings.
+    """
     files = some_audio_files(root)
     return bool(files) and sum(bool(matches(f)) for f in files) >= _LARGE_SHARE * len(files)
 

@@ -141,8 +141,8 @@ def _random_share(
     """Return the estimated share of randomly paired clips, and the retrieval rank of each, (n,).
 
     Half of the randomly paired clips have a rank above 0.5, and almost none of the others. The
-    estimate is therefore twice the share of ranks above 0.5. Both directions are tried; the
-    smaller share and the smaller ranks count.
+    estimate is therefore twice the share of ranks above 0.5 (a rank of 0.5 counts half). Both
+    directions are tried; the smaller share and the smaller ranks count.
     """
     both = [retrieval_ranks(x, y, np.random.default_rng(0)) for x, y in ((a, b), (b, a))]
     shares = [float(2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()) for ranks in both]

@@ -35,7 +35,7 @@ from .views import Floats, pooled
 
 Record = Mapping[str, Any]
 _LATE = 0.2  # the last fifth of the epochs counts as "late"
-_MOST = 2000  # at most so many training clips are used to fit a fresh head
+_MOST = 2000  # most training clips used to fit a fresh head
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,8 @@ class Evidence:
     def lost(self) -> float:
         """UAR points that the fused scores lose to the best single modality or probe.
 
-        All are measured on validation, late in training.
+        All are measured on validation, late in training. A modality that some clips lack counts
+        with its kept model on all clips instead.
         """
         # The fused scores cover all clips, so late figures count only for complete modalities.
         complete = [m for m in self.modalities if m not in self.data.absent]

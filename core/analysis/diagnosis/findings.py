@@ -46,7 +46,7 @@ class Finding:
         A severe fault alone can explain a fused model below the best single modality. A mild
         fault is worth knowing.
     says : str
-        One sentence with the numbers.
+        The finding in one to three sentences, with the numbers.
     rule : str
         The rule that the numbers meet, with its threshold.
     modality : str or None
@@ -137,7 +137,6 @@ class Diagnosis:
             As :meth:`to_json` returns it.
         file : Path
             File that `data` was read from, for error messages.
-
 
         Raises
         ------

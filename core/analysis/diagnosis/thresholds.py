@@ -22,7 +22,8 @@ class Thresholds:
         Swamping bias: the mean of the embeddings is at least this many times their spread around
         it.
     dead_rank : float
-        Dead branch: the effective rank of its embeddings is at most this share of their size.
+        Dead branch: the effective rank of its embeddings is at most 1, or at most this share of
+        their size.
     still_share : float
         Frozen branch: at least this share of a branch's layers or weights never moves.
     still_update : float
@@ -37,8 +38,8 @@ class Thresholds:
         the gap of the best probe by at least this many points.
     loss_points : float
         Over-fitting head: in addition, the fused scores are at least this many points below the
-        best single modality or the best probe on validation. With less to lose, scale mismatch,
-        cold start and branch imbalance are mild.
+        best single modality or the best probe on validation. With a smaller loss, most findings
+        of scale mismatch, cold start and branch imbalance are mild.
     head_ratio : float
         Over-fitting head: alternatively, the gap is at least twice `gap_points` and the head has
         at least this many times the weights of all branches together.
@@ -59,7 +60,8 @@ class Thresholds:
         points below the pool of the probes.
     behind_points : float
         Unexplained loss: the fused model is at least this many points below the best single
-        modality on validation. With less to lose, the findings about the fusion are mild.
+        modality on validation. With a smaller loss, branch held back, misplaced trust and
+        memorised head are mild.
     linear_points : float
         Architecture imbalance: a modality alone is at least this many points below a linear
         classifier on the same features, on validation.
@@ -77,7 +79,8 @@ class Thresholds:
     duplicate_share : float
         Duplicated clips: more than this share of the clips is severe; any copy is reported.
     fewest_steps : float
-        Trainings with fewer steps are not judged, because their branches have hardly learned.
+        Trainings with fewer steps are judged only by their data, because their branches have
+        hardly learned.
     """
 
     scale_ratio: float = 10.0

@@ -55,7 +55,7 @@ def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
                 still[layer] = still.get(layer, 0) + (update < t.still_update)
         names = tuple(layer for layer, folds in still.items() if folds == len(e.folds))
         share = len(names) / len(layers) if layers else 0.0
-        # One layer may hold nearly all weights, so layers alone do not suffice.
+        # One layer may hold nearly all weights, so the share of layers is not enough.
         sizes = e.layer_sizes.get(m, {})
         weights = sum(sizes.get(name, 0) for name in names) / max(1, sum(sizes.values()))
         if max(share, weights) >= t.still_share:

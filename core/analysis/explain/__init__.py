@@ -175,7 +175,8 @@ def _notes(
                 for e in evidence for i in e.indices}  # fmt: skip
     if len(speakers) < 2:
         notes.append(
-            "With one speaker no interval can be computed: the figures may not hold for others."
+            "With one speaker no interval can be computed, and the figures may not hold for "
+            "other speakers."
         )
     missed = [np.abs(e.gap) > 2 * TOLERANCE * np.maximum(np.abs(e.difference), 1) for e in evidence]
     if count := int(np.concatenate(missed).sum()):

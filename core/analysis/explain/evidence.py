@@ -41,7 +41,7 @@ class Evidence:
     left_out : array
         (G, n, C): predictions with the group at its training mean.
     permuted : array
-        (G, R, n, C): predictions with the values of the group taken from another of the n clips.
+        (G, R, n, C): predictions with the values of the group permuted over the n clips.
     signed, absolute : array
         (G, n): integrated gradients of the log-probability of the most probable class, in nats,
         summed over the group; of `absolute`, the absolute values are summed.

@@ -55,7 +55,7 @@ class Explained:
         }
 
     def represent(self, inputs: Inputs) -> Inputs:
-        """Apply the branches to standardised inputs; return what the strategies take."""
+        """Return the embeddings of standardised inputs, or maps if the strategy takes maps."""
         represented: Inputs = {}
         for (k, m), x in inputs.items():
             model = self.parts[k].model

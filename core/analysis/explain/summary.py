@@ -44,7 +44,7 @@ class Contribution:
     log_probability_drop : float
         Drop of the mean log-probability of the true class, in nats, with the same replacement.
     permuted_uar_drop, permuted_log_probability_drop : Spread
-        Both drops with the group's values taken from another clip (Breiman 2001).
+        Both drops with the group's values permuted over the clips of a fold (Breiman 2001).
     signed : float
         Integrated gradients of the predicted class's log-probability, in nats, summed over the
         group and averaged over clips.

@@ -289,7 +289,7 @@ def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: st
         plot_diagrams(
             bars,
             xy_range=None if high > low else [low - 1, low + 1] * 2,  # persim needs a range above 0
-            colormap={},  # an own style would override that of the page
+            colormap={},  # its own style would override the page
             legend=False,
             ax=axes,
         )

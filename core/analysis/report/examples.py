@@ -110,7 +110,7 @@ def _panels(extractor: Extractor, array: Array, clip: Clip) -> tuple[list[Panel]
     recording = clip.recording if clip.recording.path.exists() else None
     try:
         return extractor.panels(array, recording), ""
-    except Exception as error:  # a plugin's fault must not cost the report
+    except Exception as error:  # an error in a plugin must not prevent the report
         return default_panels(extractor, array), f"{type(error).__name__}: {error}"
 
 

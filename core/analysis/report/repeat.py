@@ -14,7 +14,7 @@ from ...registry.registry import HOOKS, Registry
 from ...runs.config import RunConfig
 from .run_data import ReadRun
 
-_SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr"}  # of train.NAME
+_SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr"}  # for train.NAME
 
 
 def facts(run: ReadRun) -> list[list[str]]:
