@@ -1,1 +1,1 @@
-"""Tools that plugins may use beside the contracts: audio, file names, metrics, ensembling."""
+"""Tools for plugins beside the contracts: audio, file names, metrics, ensembling."""

@@ -1,4 +1,4 @@
-"""Reading recordings, and log-mel frames: tools for extractors, whatever they extract."""
+"""Tools for extractors: reading recordings, and log-mel spectrograms."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ..contracts.errors import ParameterError, RecordingError
 FloatArray = npt.NDArray[np.float32]
 
 _AMIN = 1e-10  # smallest power, as in librosa.power_to_db: -100 dB
-_BLOCK = 64  # frames transformed at a time: what fits the processor's cache
-_LOUDEST = 1e12  # above any integer scale, while the square of a spectrum still fits float32
-_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a stream that does not tell
+_BLOCK = 64  # frames transformed at a time; they fit the processor's cache
+_LOUDEST = 1e12  # above any integer scale; the squared spectrum still fits float32
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a stream of unknown length
 _COPY_AGAIN = "Copy or download the file again."
-_PIPED_SIZE = 0x7FFF_F000  # data sizes from here on stand for "unknown" in wav headers
+_PIPED_SIZE = 0x7FFF_F000  # data sizes from here on mean "unknown" in wav headers
 
 
 def load_waveform(recording: Recording, sample_rate: int) -> FloatArray:
-    """Samples of a recording: mono, at `sample_rate`, as they are scaled in the file.
+    """Return the samples of a recording: mono, at `sample_rate`, scaled as in the file.
 
     Parameters
     ----------
     recording : Recording
-        A wav, flac, ogg or mp3 file, or a part of it. A part that ends after the file does
-        ends with the file.
+        A wav, flac, ogg or mp3 file, or a part of one. A part that ends after the end of the file
+        is cut there.
     sample_rate : int > 0
-        In hertz; other rates are resampled (soxr, high quality).
+        In hertz; files with other rates are resampled (soxr, high quality).
 
     Returns
     -------
@@ -44,22 +44,22 @@ def load_waveform(recording: Recording, sample_rate: int) -> FloatArray:
     Raises
     ------
     RecordingError
-        If the file is missing, unreadable, truncated or empty, if the part lies outside of
-        it, or if a sample is NaN, infinite or beyond any scale that sound is stored in.
+        If the file is missing, unreadable, truncated or empty, if the part is outside the file,
+        or if a sample is NaN, infinite or too large for any audio format.
     """
     samples, rate = _read(recording)
     bad = np.flatnonzero(~(np.abs(samples) < _LOUDEST).all(axis=1))  # NaN compares as False
     if len(bad):
         first = round(recording.start * rate) + int(bad[0])
         raise RecordingError(
-            f"{recording.path}: sample {first} is {samples[bad[0]].tolist()}, which is no sound."
+            f"{recording.path}: sample {first} is {samples[bad[0]].tolist()}, which is not audio."
         )
     mono: FloatArray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     return mono if rate == sample_rate else _resample(mono, rate, sample_rate)
 
 
 def _read(recording: Recording) -> tuple[FloatArray, int]:
-    """Samples of the part, (n, channels) with n >= 1, and their rate in hertz."""
+    """Return the samples of the part, (n, channels) with n >= 1, and their rate in hertz."""
     import soundfile
 
     path = recording.path
@@ -71,13 +71,13 @@ def _read(recording: Recording) -> tuple[FloatArray, int]:
             samples: FloatArray = file.read(stop - start, dtype="float32", always_2d=True)
         slack = _mp3_slack(path) if kind == "MP3" else 0
         ended = kind != "OGG" or _ends_with_last_page(path)
-    # TypeError: soundfile takes files called .raw for samples without a header.
+    # TypeError: soundfile treats files called .raw as samples without a header.
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
         reason = "there is no such file" if not path.exists() else str(error)
         raise RecordingError(f"{path}: can't be read as sound: {reason}") from error
     if stop - start - len(samples) > slack:
         raise RecordingError(
-            f"{path}: is truncated: of {stop - start} announced samples {len(samples)} are there.",
+            f"{path}: is truncated: it has {len(samples)} of the {stop - start} announced samples.",
             hint=_COPY_AGAIN,
         )
     if not ended:
@@ -91,50 +91,57 @@ def _read(recording: Recording) -> tuple[FloatArray, int]:
 
 
 def _span(recording: Recording, rate: int, frames: int) -> tuple[int, int]:
-    """First sample of the part and the one after its last, 0 <= first < last <= frames."""
+    """Return the start and stop sample of the part, 0 <= start < stop <= frames."""
     path, start = recording.path, recording.start
     end = math.inf if recording.end is None else recording.end
     if not 0 <= start < end:
-        raise RecordingError(f"{path}: there is no part from {start:g} s to {end:g} s.")
+        raise RecordingError(
+            f"{path}: no part from {start:g} s to {end:g} s is possible (needs 0 <= start < end)."
+        )
     if frames < 1:
         raise RecordingError(f"{path}: holds no samples.")
     if start * rate >= frames:
-        raise RecordingError(f"{path}: is {frames / rate:g} s long, and {start:g} s was asked for.")
+        raise RecordingError(
+            f"{path}: is {frames / rate:g} s long, so no part can start at {start:g} s."
+        )
     first, last = round(start * rate), round(min(end * rate, frames))
     if first >= last:
-        raise RecordingError(f"{path}: no sample lies between {start:g} s and {end:g} s.")
+        raise RecordingError(f"{path}: has no sample between {start:g} s and {end:g} s.")
     return first, last
 
 
 def _announced_frames(file: Any, path: Path) -> int:
-    """How many frames the header promises: libsndfile corrects that to what is there."""
+    """Return the number of frames that the header announces.
+
+    libsndfile reports the number of frames that are present, which hides a truncated file.
+    """
     frames = int(file.frames)
     if frames >= _UNKNOWN_FRAMES:
         raise RecordingError(
-            f"{path}: its header does not say how long it is.",
-            hint="Write it anew, e.g. with: ffmpeg -i OLD NEW",
+            f"{path}: the header does not contain the length.",
+            hint="Write the file again, e.g. with: ffmpeg -i OLD NEW",
         )
     sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if sizes is None:
         return frames
     promised, present = int(sizes[1]), int(sizes[2])
-    # Some writers count the 44 bytes of the header as data; programs that write to a pipe
-    # put in the largest size they know.
+    # Some writers count the 44 bytes of the header as data. Programs that write to a pipe
+    # announce the largest possible size.
     if promised - present <= 44 or promised >= _PIPED_SIZE:
         return frames
     return frames * promised // max(present, 1)
 
 
 def _mp3_slack(path: Path) -> float:
-    """How many samples an mp3 may have less than libsndfile says.
+    """Return by how many samples an mp3 may be shorter than libsndfile reports.
 
-    Only a Xing (or "Info") header states the length, and that to within a frame or two of
-    1152 samples; without one libsndfile guesses, as if the bit rate were constant.
+    Only a Xing (or "Info") header states the length, with an error of up to two frames of 1152
+    samples. Without such a header libsndfile estimates the length from a constant bit rate.
     """
     with path.open("rb") as file:
         tag = file.read(10)  # "ID3", version, flags, then the size in four times seven bits
         if tag[:3] == b"ID3":
-            file.seek(10 + sum(byte << 7 * place for place, byte in enumerate(tag[:5:-1])))
+            file.seek(10 + sum(byte << 7 * index for index, byte in enumerate(tag[:5:-1])))
         else:
             file.seek(0)
         first_frame = file.read(256)
@@ -142,10 +149,10 @@ def _mp3_slack(path: Path) -> float:
 
 
 def _ends_with_last_page(path: Path) -> bool:
-    """Whether an Ogg file's last page is whole and marked as the end of the stream.
+    """Return True if an Ogg file's last page is complete and marked as the end of the stream.
 
-    No header of the format says how long the stream is: this is how a cut shows.
-    See RFC 3533, section 6.
+    The format has no header with the length of the stream, so this is the only sign of
+    truncation. See RFC 3533, section 6.
     """
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 2 * 65307))  # a page has at most 65307 bytes
@@ -154,15 +161,16 @@ def _ends_with_last_page(path: Path) -> bool:
     if len(page) < 27:
         return False
     segments = page[27 : 27 + page[26]]
-    whole = len(page) >= 27 + page[26] + sum(segments)
-    return whole and bool(page[5] & 4)
+    complete = len(page) >= 27 + page[26] + sum(segments)
+    return complete and bool(page[5] & 4)
 
 
 def _resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
+    """Resample to `wanted` hertz; the result has at least one sample."""
     import soxr
 
     resampled: FloatArray = soxr.resample(samples, rate, wanted, quality="HQ")
-    # A handful of samples at a high rate can come out as none.
+    # Resampling a few samples at a high rate can give an empty array.
     return resampled if len(resampled) else samples[:1]
 
 
@@ -176,18 +184,24 @@ def log_mel(
     fmin: float = 0.0,
     fmax: float = 0.0,
 ) -> FloatArray:
-    """Power of mel bands in decibels (re 1), per frame.
+    """Return the power of mel bands in decibels (re 1), per frame.
 
-    The numbers of ``librosa.feature.melspectrogram`` followed by
+    The values equal those of ``librosa.feature.melspectrogram`` followed by
     ``librosa.power_to_db(ref=1.0, top_db=None)``: Hann window, centred frames padded with
-    zeros, Slaney mel filters; without librosa's passes over the full spectrogram.
+    zeros, Slaney mel filters. This function avoids librosa's passes over the full spectrogram.
 
     Parameters
     ----------
     waveform : array
         (n,) float32, n >= 1.
-    fmax : float
-        In hertz; 0 means half the sample rate.
+    sample_rate : int
+        In hertz.
+    n_fft, hop : int
+        Window length and distance between frames, in samples.
+    n_mels : int
+        Number of mel bands.
+    fmin, fmax : float
+        Frequency range in hertz; `fmax` = 0 means half the sample rate.
 
     Returns
     -------
@@ -204,14 +218,14 @@ def log_mel(
         block = frames[start : start + _BLOCK] * window  # (b, n_fft)
         spectrum = scipy.fft.rfft(block, axis=1)  # (b, n_fft // 2 + 1) complex64
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        # Sparse: each band looks at a few bins, a dense product would be nearly all zeros.
+        # Sparse: each band uses a few bins, so a dense matrix would be nearly all zeros.
         mel[:, start : start + _BLOCK] = bank @ power.T
     decibels: FloatArray = 10 * np.log10(np.maximum(mel, _AMIN))
     return decibels
 
 
 def is_silent(decibels: FloatArray) -> bool:
-    """Whether nothing in the result of :func:`log_mel` is above its floor."""
+    """Return True if no value of a :func:`log_mel` spectrogram is above its floor of -100 dB."""
     return bool(decibels.max() < -99.99)
 
 
@@ -222,10 +236,12 @@ def mel_heights(
 
     Parameters
     ----------
+    recording : Recording
+        As for :func:`load_waveform`.
     spectrum : mapping
         Parameters of :func:`log_mel`.
     top_db : float
-        The floor lies so far below the maximum of the recording, in decibels.
+        Distance of the floor from the maximum of the recording, in decibels.
     trim_db : float
         As for :func:`trim_silence`.
 
@@ -251,6 +267,7 @@ def mel_heights(
 def _mel_tools(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float
 ) -> tuple[FloatArray, Any]:
+    """Return the window (n_fft,) and the sparse filter bank (n_mels, 1 + n_fft // 2)."""
     import scipy.signal
     import scipy.sparse
     from librosa.filters import mel
@@ -260,19 +277,19 @@ def _mel_tools(
     return window, scipy.sparse.csr_matrix(bank)
 
 
-def check_spectrum(owner: str, given: Mapping[str, float]) -> None:
-    """Check the parameters of :func:`log_mel`, named as there, for extractor `owner`.
+def check_spectrum(owner: str, parameters: Mapping[str, float]) -> None:
+    """Raise if a parameter of :func:`log_mel` is out of range, for extractor `owner`.
 
     Raises
     ------
     ParameterError
-        Naming the one that is out of range.
+        If a parameter is out of range; the message names the parameter.
     """
     for name in ("sample_rate", "n_fft", "hop", "n_mels"):
-        if given[name] < 1:
-            raise ParameterError(f"{owner}.{name} must be 1 or more, and is {given[name]}.")
-    nyquist = given["sample_rate"] / 2
-    fmin, fmax = given.get("fmin", 0.0), given.get("fmax", 0.0) or nyquist
+        if parameters[name] < 1:
+            raise ParameterError(f"{owner}.{name} must be 1 or more, and is {parameters[name]}.")
+    nyquist = parameters["sample_rate"] / 2
+    fmin, fmax = parameters.get("fmin", 0.0), parameters.get("fmax", 0.0) or nyquist
     if not 0 <= fmin < fmax <= nyquist:
         raise ParameterError(
             f"{owner} needs 0 <= fmin < fmax <= {nyquist:g} Hz (half the sample rate); "
@@ -281,14 +298,14 @@ def check_spectrum(owner: str, given: Mapping[str, float]) -> None:
 
 
 def trim_silence(decibels: FloatArray, trim_db: float) -> FloatArray:
-    """Cut frames at both ends that are more than `trim_db` quieter than the loudest one.
+    """Remove frames at both ends that are more than `trim_db` below the loudest frame.
 
     Parameters
     ----------
     decibels : array
-        (n_mels, t).
+        (n_mels, t) powers of mel bands in decibels.
     trim_db : float
-        0 cuts nothing.
+        In decibels; 0 or less removes nothing.
     """
     if trim_db <= 0:
         return decibels
@@ -298,7 +315,7 @@ def trim_silence(decibels: FloatArray, trim_db: float) -> FloatArray:
 
 
 def fit_frames(spectrogram: FloatArray, frames: int, fill: float) -> FloatArray:
-    """(bands, t) -> (bands, frames): the middle of longer ones, shorter ones amid `fill`."""
+    """Crop or pad a spectrogram to its centre: (bands, t) -> (bands, frames), padded by `fill`."""
     bands, have = spectrogram.shape
     if have >= frames:
         start = (have - frames) // 2

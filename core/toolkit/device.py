@@ -1,4 +1,4 @@
-"""Tensors on their way to a device, and the memory that a training may plan with there."""
+"""Asynchronous copies of tensors to a device, and the free memory of a device."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`, without a wait for what the device is still doing."""
+    """Copy a CPU tensor to `device` without waiting for pending work of the device."""
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # from other memory, a copy waits
-    # Elsewhere the memory that is copied could be written again before it was read.
+        tensor = tensor.pin_memory()  # a copy from pageable memory waits for the device
+    # On MPS a non-blocking copy could read the memory after the caller has overwritten it.
     return tensor.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a training may plan with on `device`."""
+    """Return the number of bytes that a training may allocate on `device`."""
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
-        # What this process keeps for its next tensors is as free as what nobody has.
-        kept = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
-        return torch.cuda.mem_get_info(index)[0] + kept
+        # Memory that this process has reserved but not allocated is free for its own tensors.
+        unused = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
+        return torch.cuda.mem_get_info(index)[0] + unused
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
-        # No such question on this system (macOS, Windows): a modest guess is safe, because
-        # the alternative to holding features in memory is a memory map, not a failure.
+        # This system (macOS, Windows) does not report free memory. A low guess is safe, because
+        # features that do not fit into memory are read from a memory map.
         return 2 * 1024**3

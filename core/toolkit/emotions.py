@@ -1,4 +1,4 @@
-"""The six emotions that corpora share, and the ways in which they are written."""
+"""Six emotions that most corpora share, and their spellings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _BY_SPELLING = {word: label for label, words in _SPELLINGS.items() for word in w
 
 
 def to_shared(text: str) -> str | None:
-    """The shared emotion that `text` spells, or None.
+    """Return the shared emotion that `text` spells, or None.
 
     Case, spaces and punctuation do not matter: ``"Hot Anger"``, ``"FEAR"``, ``"neutral_state"``.
-    What no shared emotion covers (calm, surprise, boredom) gives None.
+    Other emotions (calm, surprise, boredom) give None.
     """
     return _BY_SPELLING.get(re.sub(r"[^a-z]", "", text.lower()))

@@ -1,6 +1,6 @@
 """Late fusion of trained members: the log-linear pool, and the mixture of probabilities.
 
-Both choose their weights on clips that no member was trained on (validation).
+The weights of both are fitted to clips that no member was trained on (validation clips).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ FloatArray = npt.NDArray[np.floating]
 
 Rule = Literal["log-linear", "linear"]
 
-RIDGE = 0.02  # of the pool, per squared unit of a weight; chosen in docs/methods.md
-_LARGEST = 5.0  # weight of a member of the pool: five times as sure as it says it is
-_SMALLEST = 1e-12  # probability whose logarithm is still taken
+RIDGE = 0.02  # penalty of the pool per squared unit of a weight; docs/methods.md has the reason
+_LARGEST = 5.0  # largest weight of a member of the pool: its log-probabilities times five
+_SMALLEST = 1e-12  # smaller probabilities are raised to this before the logarithm
 
 
 def pool_weights(
@@ -29,24 +29,25 @@ def pool_weights(
     *,
     ridge: float = RIDGE,
 ) -> npt.NDArray[np.float64]:
-    """Weights of the log-linear pool that minimise its NLL, pulled towards the best member alone.
+    """Return the weights of the log-linear pool that minimise its penalised NLL.
 
     The objective is ``NLL(a) + ridge * |a - e|^2``, where e is 1 for the member with the lowest
-    NLL and 0 for the others. It is convex: the pool is a softmax regression on the members'
-    log-probabilities. The weights need not sum to 1. Their sum says how sure the pool is beside
-    its members: above 1 members that agree are believed more than each of them alone.
+    NLL and 0 for the others. The penalty thus pulls the weights towards the best member alone.
+    The objective is convex, because the pool is a softmax regression on the members'
+    log-probabilities. The weights need not sum to 1: with a sum above 1, the pool of members that
+    agree is more confident than each of them.
 
     Parameters
     ----------
     probabilities : sequence of array
         One (n, C) per member, rows summing to 1.
     targets : array
-        (n,) int64.
+        (n,) int64, class of each clip.
     present : array, optional
-        (n, M) bool: which members know something of a clip. The others are left out for that
-        clip (:func:`pool`).
+        (n, M) bool: whether a member has its modality in a clip. Absent members are left out for
+        that clip (:func:`pool`).
     ridge : float
-        Strength of the pull, >= 0.
+        Strength of the penalty, >= 0.
 
     Returns
     -------
@@ -74,8 +75,8 @@ def pool_weights(
         return float(value), slope
 
     bounds = [(0.0, _LARGEST)] * len(logs)
-    found = minimize(objective, best, jac=True, method="L-BFGS-B", bounds=bounds)
-    weights: npt.NDArray[np.float64] = found.x
+    solution = minimize(objective, best, jac=True, method="L-BFGS-B", bounds=bounds)
+    weights: npt.NDArray[np.float64] = solution.x
     return weights
 
 
@@ -84,18 +85,24 @@ def pool(
     weights: npt.NDArray[np.floating],
     present: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Log-linear pool of the members, (n, C): log p = sum over m of a_m log p_m, renormalised.
+    """Return the log-linear pool, (n, C): log p = sum over m of a_m log p_m, renormalised.
 
-    With `present`, (n, M) bool, a member that knows nothing of a clip is left out. Where no
-    member with a weight is left, all members count: they give the class shares of training for
-    a clip that they know nothing of.
+    With `present`, (n, M) bool, members whose modality is absent from a clip are left out for that
+    clip. If no member with a positive weight remains, all members are used: for such a clip they
+    predict the class frequencies of training.
     """
     logs = _logs(probabilities, None)
-    own = np.broadcast_to(np.asarray(weights, np.float64), (logs.shape[1], len(logs)))  # (n, M)
+    clip_weights = np.broadcast_to(
+        np.asarray(weights, np.float64), (logs.shape[1], len(logs))
+    )  # (n, M)
     if present is not None:
-        kept = own * present
-        own = np.where(kept.sum(axis=1, keepdims=True) > 0, kept, own)
-    pooled: npt.NDArray[np.float64] = np.exp(_normalised(np.einsum("nm,mnc->nc", own, logs)))
+        present_weights = clip_weights * present
+        clip_weights = np.where(
+            present_weights.sum(axis=1, keepdims=True) > 0, present_weights, clip_weights
+        )
+    pooled: npt.NDArray[np.float64] = np.exp(
+        _normalised(np.einsum("nm,mnc->nc", clip_weights, logs))
+    )
     return pooled
 
 
@@ -105,7 +112,7 @@ def combine(
     weights: npt.NDArray[np.float64],
     present: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Combine members by the log-linear pool, or by the weighted mean of probabilities, (n, C)."""
+    """Combine members by the log-linear pool or the weighted mean of probabilities, (n, C)."""
     if rule == "linear":
         return mix(probabilities, weights / weights.sum(), present)
     return pool(probabilities, weights, present)
@@ -114,7 +121,7 @@ def combine(
 def _logs(
     probabilities: Sequence[FloatArray], present: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.float64]:
-    """Log-probabilities (M, n, C); 0 for all classes where a member is left out."""
+    """Return log-probabilities (M, n, C); 0 for all classes if a member is left out."""
     logs: npt.NDArray[np.float64] = np.log(
         np.maximum(np.stack(list(probabilities)).astype(np.float64), _SMALLEST)
     )
@@ -122,7 +129,7 @@ def _logs(
 
 
 def _normalised(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Log-softmax over the last axis."""
+    """Return the log-softmax over the last axis."""
     from scipy.special import logsumexp
 
     normalised: npt.NDArray[np.float64] = scores - logsumexp(scores, axis=-1, keepdims=True)
@@ -136,23 +143,25 @@ def ensemble_weights(
     *,
     iterations: int = 500,
 ) -> npt.NDArray[np.float64]:
-    """Weights on the simplex that minimise the NLL of the weighted mean of probabilities.
+    """Return the weights on the simplex that minimise the NLL of the mean of probabilities.
 
-    The problem is convex; expectation-maximisation for mixture weights (Dempster, Laird and
-    Rubin 1977) reaches its minimum. The corners (one member alone) are compared as well, so
-    the result is never worse on these clips than the best member.
+    The problem is convex, and expectation-maximisation for mixture weights (Dempster, Laird and
+    Rubin 1977) converges to its minimum. The corners (one member alone) are compared as well, so
+    the result is never worse than the best member on these clips.
 
     Parameters
     ----------
     probabilities : sequence of array
         One (n, C) per member.
     targets : array
-        (n,) int64.
+        (n,) int64, class of each clip.
     present : array, optional
-        (n, M) bool: which members can say something of a clip, at least one. Of the others the
-        weights of a clip are shared out among these, in proportion; the problem is then no longer
-        convex, and each iteration still lowers the NLL (minorisation: Hunter and Lange 2004, "A
-        Tutorial on MM Algorithms").
+        (n, M) bool: whether a member has its modality in a clip; at least one per clip. The
+        weights of absent members are divided among the present ones in proportion. The problem is
+        then no longer convex, but each iteration still lowers the NLL (minorisation: Hunter and
+        Lange 2004, "A Tutorial on MM Algorithms").
+    iterations : int
+        Number of iterations.
 
     Returns
     -------
@@ -160,19 +169,19 @@ def ensemble_weights(
         (M,) float64, summing to 1.
     """
     rows = np.arange(len(targets))
-    # (M, n): what each member gives to the right class.
+    # (M, n): probability that each member gives to the true class.
     right = np.stack([p[rows, targets] for p in probabilities]).astype(np.float64)
     right = np.maximum(right, 1e-12)
-    there = np.ones(right.shape) if present is None else present.T.astype(np.float64)  # (M, n)
-    right = right * there
+    flags = np.ones(right.shape) if present is None else present.T.astype(np.float64)  # (M, n)
+    right = right * flags
     weights = np.full(len(right), 1.0 / len(right))
     for _ in range(iterations):
         shares = weights[:, None] * right
-        known = np.maximum(weights @ there, 1e-12)  # (n,), 1 where every member is there
+        total_weight = np.maximum(weights @ flags, 1e-12)  # (n,), 1 if every member is present
         gained = (shares / np.maximum(shares.sum(axis=0), 1e-300)).sum(axis=1)
-        weights = gained / np.maximum((there / known).sum(axis=1), 1e-12)
+        weights = gained / np.maximum((flags / total_weight).sum(axis=1), 1e-12)
         weights /= weights.sum()
-    # EM only nears a corner; below a thousandth a member is out.
+    # EM only approaches a corner, so weights below a thousandth are set to 0.
     weights = np.where(weights < 1e-3, 0.0, weights)
     weights /= weights.sum()
     candidates = [weights, *np.eye(len(right))]
@@ -186,17 +195,18 @@ def mix(
     weights: npt.NDArray[np.float64],
     present: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Weighted mean of the members' probabilities, (n, C).
+    """Return the weighted mean of the members' probabilities, (n, C).
 
-    With `present`, (n, M) bool, of the members that can say something of a clip. Where none of
-    these has a weight, of all: they say what is said of a clip that nothing is known of.
+    With `present`, (n, M) bool, the mean is over the members whose modality is present in a clip.
+    If none of these members has a positive weight, the mean is over all members: for such a clip
+    they predict the class frequencies of training.
     """
     members = np.stack(list(probabilities))  # (M, n, C)
     mixed: npt.NDArray[np.float64]
     if present is None:
         mixed = np.tensordot(weights, members, axes=1)
         return mixed
-    own = weights * present  # (n, M)
-    own = np.where(own.sum(axis=1, keepdims=True) > 0, own, weights)
-    mixed = np.einsum("nm,mnc->nc", own / own.sum(axis=1, keepdims=True), members)
+    clip_weights = weights * present  # (n, M)
+    clip_weights = np.where(clip_weights.sum(axis=1, keepdims=True) > 0, clip_weights, weights)
+    mixed = np.einsum("nm,mnc->nc", clip_weights / clip_weights.sum(axis=1, keepdims=True), members)
     return mixed

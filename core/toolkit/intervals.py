@@ -1,18 +1,19 @@
-"""How sure a score is: intervals and tests that take speakers, not clips, as the units.
+"""Confidence intervals and paired tests of scores, with speakers as the units.
 
 Clips of one speaker resemble each other, so the number of independent observations is the
-number of speakers. Everything here resamples or permutes whole speakers. Two things follow:
+number of speakers. All functions here resample or permute whole speakers. This has two
+consequences:
 
-* With few speakers little can be shown, however many clips there are. Two models compared on
-  S speakers can't reach a p-value below 2 / 2**S: four speakers never give p < 0.125, six are
-  the fewest that can give p < 0.05.
-* The figures hold for the models as they were trained. They cover which speakers happened to
-  be tested, not the luck of the training's seed; and in cross-validation the models of
-  different folds share training data, which no resampling of the test speakers shows.
+* Few speakers prove little, even with many clips. A comparison of two models on S speakers can't
+  have a p-value below 2 / 2**S: four speakers never give p < 0.125, and six are the fewest that
+  can give p < 0.05.
+* The figures hold for the models as they were trained. They cover the random choice of test
+  speakers, but not the random seed of the training. In cross-validation the models of different
+  folds share training data, and resampling test speakers does not cover that either.
 
-``scipy.stats.bootstrap`` and ``permutation_test`` are what the tests compare with, and don't serve
-here: resamples in which a class is missing would make their interval nan, they draw other random
-numbers, and they take differences as unequal that differ by rounding alone.
+The tests compare this module with ``scipy.stats.bootstrap`` and ``permutation_test``, which are
+not suitable here: resamples without a class would make their interval NaN, they draw other random
+numbers, and they treat differences as unequal that differ only by rounding.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ from .metrics import Floats, uar
 
 Statistic = Callable[[npt.NDArray[Any]], Floats]
 
-# Up to this many groups, every way to swap is tried.
+# With at most this many groups, all swaps are tried.
 _EXACT_GROUPS = 14
 _RANDOM_SWAPS = 10_000
-# Swaps done at once: bounds memory where groups are many.
+# Swaps computed at once, which bounds the memory for many groups.
 _BLOCK = 1024
-# Equal differences come out unequal by rounding; real ones are never this close.
+# Equal differences may differ by rounding; different ones are never this close.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A score and where it may lie for other speakers.
+    """Score with a confidence interval over speakers.
 
     Attributes
     ----------
     value : float
-        The statistic over all groups; nan where it is undefined.
+        The statistic over all groups; NaN if undefined.
     low, high : float
-        Ends of the interval; nan with fewer than two groups.
+        Ends of the interval; NaN with fewer than two groups.
     level : float
         Nominal coverage, in (0, 1).
     groups : int
@@ -62,16 +63,16 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The difference between two models on the same clips.
+    """Difference between two models on the same clips.
 
     Attributes
     ----------
     difference : float
         Statistic of the first model minus statistic of the second.
     low, high : float
-        Ends of its bootstrap interval; nan with fewer than two groups.
+        Ends of its bootstrap interval; NaN with fewer than two groups.
     p_value : float
-        Two-sided, in (0, 1]; nan where the difference is undefined.
+        Two-sided p-value, in (0, 1]; NaN if the difference is undefined.
     groups : int
         Number of groups (speakers).
     level : float
@@ -94,7 +95,7 @@ def bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of a statistic, resampling groups with replacement.
+    """Return the percentile interval of a statistic, resampling groups with replacement.
 
     The percentile method is that of Efron and Tibshirani (1993), *An Introduction to the
     Bootstrap*, ch. 13; resampling whole clusters is studied by Field and Welsh (2007),
@@ -104,16 +105,16 @@ def bootstrap_interval(
     ----------
     confusions : array of int [shape=(S, C, C)]
         One confusion matrix per group, as
-        :func:`~fusion.core.toolkit.metrics.confusion_by_group` makes them.
+        :func:`~fusion.core.toolkit.metrics.confusion_by_group` returns them.
     statistic : callable
         (R, C, C) -> (R,), e.g. :func:`~fusion.core.toolkit.metrics.uar`. Resamples in which it is
-        nan are ignored.
+        NaN are ignored.
     level : float
         Nominal coverage, in (0, 1).
     resamples : int > 0
         Number of resamples, R.
     seed : int >= 0
-        Same seed, same interval.
+        Seed of the resamples; the same seed gives the same interval.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def bootstrap_interval(
     Notes
     -----
     With few groups the interval is too narrow. For simulated speakers with 42 clips of 6 classes
-    each, an interval of nominal 95 % held the true UAR in 82 % of trials with 4 speakers, 85 %
+    each, an interval of nominal 95 % contained the true UAR in 82 % of trials with 4 speakers, 85 %
     with 6, 91 % with 10 and 93 to 94 % with 18 to 50.
     """
     groups = len(confusions)
@@ -144,13 +145,13 @@ def paired_comparison(
     """Compare two models on the same clips of the same groups.
 
     The interval is the percentile interval of :func:`bootstrap_interval` for the difference,
-    with the same resamples for both models. The p-value is that of a permutation test: if the
-    models are equally good, then for each group it is a coin's toss which one's predictions are
-    called `a`. All 2**S ways to swap them are tried for S <= 14 groups, and 10,000 random ones
-    for more. (Good 2005, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, ch. 3.
-    With random swaps the actual labelling is counted as one of them, since a permutation p-value
-    is never zero: Phipson and Smyth 2010, *Statistical Applications in Genetics and Molecular
-    Biology* 9(1):39.)
+    with the same resamples for both models. The p-value is that of a permutation test. If the
+    models are equally good, the predictions of both can be swapped in any group without changing
+    the distribution of the difference. All 2**S swaps are tried for up to 14 groups, and 10,000
+    random swaps for more (Good 2005, *Permutation, Parametric and Bootstrap Tests of Hypotheses*,
+    ch. 3). With random swaps, the original labelling is counted as one of them, because a
+    permutation p-value is never zero (Phipson and Smyth 2010, *Statistical Applications in
+    Genetics and Molecular Biology* 9(1):39).
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ def paired_comparison(
     resamples : int > 0
         Number of bootstrap resamples.
     seed : int >= 0
-        Same seed, same result.
+        Seed of resamples and swaps; the same seed gives the same result.
 
     Returns
     -------
@@ -172,12 +173,12 @@ def paired_comparison(
     Raises
     ------
     ValueError
-        If `a` and `b` are not about the same clips: their row sums differ.
+        If `a` and `b` are not of the same clips, that is, if their row sums differ.
 
     Notes
     -----
-    The smallest p-value that S groups can give is 2 / 2**S, because a swap of all groups turns
-    the difference around and is as extreme. Below six groups p < 0.05 is out of reach.
+    The smallest possible p-value with S groups is 2 / 2**S, because a swap of all groups negates
+    the difference and is equally extreme. With fewer than six groups p < 0.05 is impossible.
     """
     if a.shape != b.shape or not np.array_equal(a.sum(axis=-1), b.sum(axis=-1)):
         raise ValueError(
@@ -194,16 +195,16 @@ def paired_comparison(
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
-    """Adjust p-values for having made several comparisons.
+    """Adjust p-values for multiple comparisons by the method of Holm.
 
-    Rejecting where the adjusted value is below a level keeps the chance of any false rejection
-    below that level, whatever the dependence between the tests (Holm 1979, *A simple
+    Rejecting hypotheses whose adjusted value is below a level keeps the probability of any false
+    rejection below that level, whatever the dependence between the tests (Holm 1979, *A simple
     sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6).
 
     Parameters
     ----------
     p_values : sequence of float [shape=(m,)]
-        In [0, 1]; a nan stays nan and still counts as a test.
+        In [0, 1]; NaN stays NaN and still counts as a test.
 
     Returns
     -------
@@ -222,7 +223,7 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def _counts(groups: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
-    """How often each group was drawn in each resample, (R, S)."""
+    """Return how often each group is drawn in each resample, (R, S)."""
     if groups == 0:
         return np.zeros((resamples, 0), dtype=np.int64)
     rng = np.random.default_rng(seed)
@@ -230,13 +231,14 @@ def _counts(groups: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _resampled(confusions: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]) -> Floats:
-    """Sum of the drawn groups' matrices: (S, C, C), (R, S) -> (R, C, C)."""
-    # Products of float64 are fast and, for whole numbers below 2**53, exact.
+    """Return the summed matrices of the drawn groups, (S, C, C), (R, S) -> (R, C, C)."""
+    # float64 products are fast, and exact for integers below 2**53.
     summed: Floats = np.tensordot(counts.astype(np.float64), confusions.astype(np.float64), axes=1)
     return summed
 
 
 def _ends(values: Floats, level: float, groups: int) -> tuple[float, float]:
+    """Return the ends of the percentile interval, NaN if undefined."""
     defined = values[~np.isnan(values)]
     if groups < 2 or not defined.size:
         return float("nan"), float("nan")
@@ -255,10 +257,11 @@ def _permutation_p(
     difference: float,
     seed: int,
 ) -> float:
+    """Return the two-sided p-value of the permutation test."""
     if np.isnan(difference):
         return float("nan")
     exact = len(a) <= _EXACT_GROUPS
-    together = (a + b).sum(axis=0)  # (C, C): the same whatever is swapped
+    together = (a + b).sum(axis=0)  # (C, C): independent of the swaps
     extreme = total = 0
     for swapped in _all_swaps(len(a)) if exact else _random_swaps(len(a), seed):
         first = a.sum(axis=0) + _resampled(b - a, swapped)  # (R, C, C)
@@ -269,13 +272,14 @@ def _permutation_p(
 
 
 def _all_swaps(groups: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Every row of `groups` zeros and ones, in blocks (R, S); 1 swaps the group."""
+    """Yield all rows of zeros and ones in blocks (R, S); 1 means that the group is swapped."""
     for start in range(0, 2**groups, _BLOCK):
         numbers = np.arange(start, min(start + _BLOCK, 2**groups))
         yield numbers[:, None] >> np.arange(groups) & 1
 
 
 def _random_swaps(groups: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield random rows of zeros and ones in blocks (R, S)."""
     rng = np.random.default_rng(seed)
     for start in range(0, _RANDOM_SWAPS, _BLOCK):
         yield rng.integers(0, 2, size=(min(_BLOCK, _RANDOM_SWAPS - start), groups))

@@ -1,8 +1,7 @@
-"""Scores of predictions: UAR, accuracy, macro-F1, likelihood, calibration.
+"""Metrics of predictions: UAR, accuracy, macro-F1, likelihood, calibration.
 
-The first three start from confusion matrices and work on any number of them at once,
-because the bootstrap and the permutation test of :mod:`fusion.core.toolkit.intervals` need
-thousands.
+The first three take confusion matrices, and any number of them at once, because the bootstrap and
+the permutation test of :mod:`fusion.core.toolkit.intervals` need thousands.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# A right class given less than this counts as given this, so that one clip costs at most 27.6.
+# Smaller probabilities of the true class are raised to this, so one clip costs at most 27.64 nats.
 _TINY = 1e-12
 
 
@@ -24,16 +23,16 @@ def confusion_by_group(
     groups: npt.NDArray[Any],
     num_classes: int,
 ) -> npt.NDArray[np.int64]:
-    """Count right and wrong predictions, one confusion matrix per group.
+    """Count correct and wrong predictions in one confusion matrix per group.
 
     Parameters
     ----------
     targets, predictions : array of int [shape=(n,)]
         True and predicted class of each clip, in [0, `num_classes`).
     groups : array [shape=(n,)]
-        The group (speaker) of each clip: anything that sorts.
+        The group (speaker) of each clip, of any sortable type.
     num_classes : int > 0
-        C.
+        Number of classes C.
 
     Returns
     -------
@@ -48,15 +47,15 @@ def confusion_by_group(
     targets, predictions, groups = map(np.asarray, (targets, predictions, groups))
     if not targets.shape == predictions.shape == groups.shape or targets.ndim != 1:
         raise ValueError(
-            "targets, predictions and groups must be of one shape (n,), "
+            "targets, predictions and groups must have the same shape (n,), "
             f"not {targets.shape}, {predictions.shape} and {groups.shape}."
         )
     for name, classes in (("targets", targets), ("predictions", predictions)):
-        # Out of range, a clip would be counted in another cell without a word.
+        # A class out of range would be counted silently in another cell.
         if classes.size and not 0 <= classes.min() <= classes.max() < num_classes:
             raise ValueError(
-                f"{name} must lie in [0, {num_classes}); "
-                f"they go from {classes.min()} to {classes.max()}."
+                f"{name} must be in [0, {num_classes}), "
+                f"but range from {classes.min()} to {classes.max()}."
             )
     names, index = np.unique(groups, return_inverse=True)
     cells = (index * num_classes + targets) * num_classes + predictions
@@ -67,7 +66,7 @@ def confusion_by_group(
 def confusion_matrix(
     targets: npt.NDArray[np.integer], predictions: npt.NDArray[np.integer], num_classes: int
 ) -> npt.NDArray[np.int64]:
-    """Confusion matrix of all clips together, (C, C) int64; see :func:`confusion_by_group`."""
+    """Return the confusion matrix of all clips, (C, C) int64; see :func:`confusion_by_group`."""
     together = np.zeros(len(targets), dtype=np.int64)
     matrix: npt.NDArray[np.int64] = confusion_by_group(targets, predictions, together, num_classes)[
         0
@@ -76,7 +75,7 @@ def confusion_matrix(
 
 
 def uar(confusion: npt.NDArray[Any]) -> Floats:
-    """Unweighted average recall, which is balanced accuracy.
+    """Return the unweighted average recall (UAR), also called balanced accuracy.
 
     Parameters
     ----------
@@ -86,14 +85,14 @@ def uar(confusion: npt.NDArray[Any]) -> Floats:
     Returns
     -------
     array of float64 [shape=(...)]
-        Mean recall over the classes that occur in the truth, in [0, 1]; nan where none does.
+        Mean recall over the classes that occur in the truth, in [0, 1]; NaN if none does.
     """
     support = confusion.sum(axis=-1)  # (..., C)
     return _mean_ratio(_hits(confusion), support)
 
 
 def accuracy(confusion: npt.NDArray[Any]) -> Floats:
-    """Share of clips that are right (weighted accuracy, WA).
+    """Return the share of correctly classified clips (weighted accuracy, WA).
 
     Parameters
     ----------
@@ -103,13 +102,13 @@ def accuracy(confusion: npt.NDArray[Any]) -> Floats:
     Returns
     -------
     array of float64 [shape=(...)]
-        In [0, 1]; nan where there are no clips.
+        In [0, 1]; NaN without clips.
     """
     return _ratio(_hits(confusion).sum(axis=-1), confusion.sum(axis=(-2, -1)))
 
 
 def macro_f1(confusion: npt.NDArray[Any]) -> Floats:
-    """F1 of each class, averaged with equal weights.
+    """Return the unweighted mean of the F1 scores of the classes.
 
     Parameters
     ----------
@@ -119,15 +118,14 @@ def macro_f1(confusion: npt.NDArray[Any]) -> Floats:
     Returns
     -------
     array of float64 [shape=(...)]
-        Mean F1 over the classes that occur in truth or prediction, in [0, 1]; nan where none
-        does.
+        Mean F1 over the classes that occur in truth or prediction, in [0, 1]; NaN if none does.
     """
     either = confusion.sum(axis=-1) + confusion.sum(axis=-2)  # (..., C): 2 TP + FP + FN
     return _mean_ratio(2 * _hits(confusion), either)
 
 
 def nll(probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.integer]) -> float:
-    """Mean negative log-likelihood of the right classes, in nats.
+    """Return the mean negative log-likelihood of the true classes, in nats.
 
     Parameters
     ----------
@@ -139,7 +137,7 @@ def nll(probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.integer
     Returns
     -------
     float
-        In [0, 27.7]; nan where there are no clips.
+        In [0, 27.7]; NaN without clips.
     """
     if not len(targets):
         return float("nan")
@@ -150,11 +148,11 @@ def nll(probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.integer
 def expected_calibration_error(
     probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.integer], bins: int = 15
 ) -> float:
-    """How far confidence and accuracy lie apart, averaged over clips.
+    """Return the mean absolute difference between confidence and accuracy over clips.
 
-    Clips are put into `bins` intervals ((b - 1) / bins, b / bins] of equal width by the
+    Clips are divided into `bins` intervals ((b - 1) / bins, b / bins] of equal width by the
     probability of their most probable class (Guo et al. 2017, *On Calibration of Modern
-    Neural Networks*, eq. 5). The estimate is biased upwards where bins hold few clips.
+    Neural Networks*, eq. 5). The estimate is biased upwards if bins have few clips.
 
     Parameters
     ----------
@@ -168,7 +166,7 @@ def expected_calibration_error(
     Returns
     -------
     float
-        In [0, 1]; nan where there are no clips.
+        In [0, 1]; NaN without clips.
     """
     if not len(targets):
         return float("nan")
@@ -181,7 +179,7 @@ def expected_calibration_error(
 def confidence_bins(
     probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.integer], bins: int
 ) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Of each clip: confidence, whether its answer is right, and which bin it falls into, (n,).
+    """Return confidence, correctness of the prediction, and bin of each clip, (n,) each.
 
     The bins are those of :func:`expected_calibration_error`.
     """
@@ -193,7 +191,7 @@ def confidence_bins(
 
 
 def entropy(probabilities: npt.NDArray[np.floating]) -> Floats:
-    """Shannon entropy of each distribution, in nats.
+    """Return the Shannon entropy of each distribution, in nats.
 
     Parameters
     ----------
@@ -207,18 +205,18 @@ def entropy(probabilities: npt.NDArray[np.floating]) -> Floats:
     """
     p = np.asarray(probabilities, dtype=np.float64)
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)  # 0 ln 0 = 0
-    # Adding 0 turns the -0.0 of a certain prediction into 0.0.
+    # Adding 0 turns the -0.0 of a one-hot distribution into 0.0.
     total: Floats = -(p * logs).sum(axis=-1) + 0.0
     return total
 
 
 def _hits(confusion: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(..., C, C) -> (..., C)."""
+    """Return the correct predictions of each class, (..., C, C) -> (..., C)."""
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 
 def _ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:
-    """Quotient; nan where the denominator is 0."""
+    """Return the quotient, NaN if the denominator is 0."""
     denominator = np.asarray(denominator)
     quotient = np.full(denominator.shape, np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator > 0)
@@ -226,7 +224,7 @@ def _ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats
 
 
 def _mean_ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> Floats:
-    """Mean quotient over the last axis, without the places where the denominator is 0."""
+    """Return the mean quotient over the last axis, ignoring entries with denominator 0."""
     counted = denominator > 0
     quotient = np.divide(numerator, denominator, out=np.zeros(counted.shape), where=counted)
     return _ratio(quotient.sum(axis=-1), counted.sum(axis=-1))

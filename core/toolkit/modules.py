@@ -1,4 +1,4 @@
-"""Networks put into another mode for a while, and back."""
+"""Context managers that change the mode of a network temporarily."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` is in evaluation mode for a while; each of its parts goes back to its own."""
+    """Put `model` into evaluation mode within the context, then restore each part's own mode."""
     training = [part for part in model.modules() if part.training]
     model.eval()
     try:
@@ -22,9 +22,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_statistics(module: nn.Module) -> Iterator[None]:
-    """Normalisations inside `module` keep their running statistics for a while."""
+    """Keep the running statistics of batch normalisations in `module` constant in the context."""
     norms = [n for n in module.modules() if isinstance(n, nn.modules.batchnorm._BatchNorm)]
-    kept = [n.momentum for n in norms]
+    momenta = [n.momentum for n in norms]
     counts = [None if n.num_batches_tracked is None else n.num_batches_tracked.clone()
               for n in norms]  # fmt: skip
     for norm in norms:
@@ -32,7 +32,7 @@ def quiet_statistics(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm, momentum, count in zip(norms, kept, counts, strict=True):
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
             norm.momentum = momentum
             if count is not None:
                 norm.num_batches_tracked.copy_(count)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Packages that only some methods need, and that may not be installed."""
+"""Optional packages that only some methods need."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from ..contracts.errors import ParameterError
 
 
 def required(module: str, *, extra: str, by: str, package: str | None = None) -> ModuleType:
-    """Import a module that need not be there.
+    """Import a module of an optional package.
 
     Parameters
     ----------
     module : str
-        What to import, e.g. ``"optuna"``.
+        Name of the module, e.g. ``"optuna"``.
     extra : str
         The extra of ``modal-fusion`` that installs it.
     by : str
-        Who needs it, as a message says it: ``"The tracker 'mlflow'"``.
+        What needs the module, as the subject of the error message: ``"The tracker 'mlflow'"``.
     package : str, optional
-        The distribution, where it is not called like the module.
+        Name of the distribution if it differs from the module's.
 
     Raises
     ------
     ParameterError
-        If it is not installed, or its import fails because of another package.
+        If the package is not installed, or its import fails.
     """
     package = package or module
     try:
@@ -41,6 +41,6 @@ def required(module: str, *, extra: str, by: str, package: str | None = None) ->
             f"{by} needs {reason}",
             hint=f"pip install 'modal-fusion[{extra}]'"
             if missing
-            else f"It is installed, but not one that works here: "
+            else f"The installed version does not work here: "
             f"pip install --upgrade 'modal-fusion[{extra}]'",
         ) from error

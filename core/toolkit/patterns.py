@@ -1,4 +1,4 @@
-"""Finding the speaker in a file name with the user's regular expression."""
+"""Search for the speaker in a file name with a regular expression from the user."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from ..contracts.errors import CorpusError, ParameterError
 
 
 class SpeakerPattern:
-    r"""A regular expression whose group is the speaker.
+    r"""Regular expression with a group that matches the speaker.
 
     Parameters
     ----------
     text : str
         The expression, with one group or a group called ``speaker``: ``spk(\d+)``.
     parameter : str
-        The parameter it was given by; messages name it.
+        Name of the parameter that holds the expression, for error messages.
 
     Raises
     ------
     ParameterError
-        If it is no regular expression, or which group is the speaker can't be told.
+        If `text` is not a regular expression, or has several groups and none is called
+        ``speaker``.
     """
 
     def __init__(self, text: str, parameter: str) -> None:
@@ -28,28 +29,30 @@ class SpeakerPattern:
             self._regex = re.compile(text)
         except re.error as error:
             raise ParameterError(
-                f"{parameter}={text!r} is no regular expression: {error}."
+                f"{parameter}={text!r} is not a regular expression: {error}."
             ) from None
         if "speaker" not in self._regex.groupindex and self._regex.groups != 1:
             raise ParameterError(
-                f"{parameter}={text!r} has {self._regex.groups} groups; it needs one, which is "
-                "the speaker.",
-                hint=rf"For example {parameter}='spk(\d+)', or name it: '(?P<speaker>\d+)'",
+                f"{parameter}={text!r} has {self._regex.groups} groups, but needs exactly one, "
+                "which matches the speaker.",
+                hint=rf"For example {parameter}='spk(\d+)', or name the group: '(?P<speaker>\d+)'",
             )
         self._group: str | int = "speaker" if "speaker" in self._regex.groupindex else 1
         self._parameter = parameter
 
     def find(self, *texts: str) -> str:
-        """The speaker in the first of `texts` that has one.
+        """Return the speaker from the first of `texts` in which the expression matches.
 
         Raises
         ------
         CorpusError
-            If the expression matches in none.
+            If the expression matches in none of the texts.
         """
         for text in texts:
             match = self._regex.search(text)
             if match and match[self._group]:
                 return str(match[self._group])
-        given = " or ".join(repr(text) for text in texts)
-        raise CorpusError(f"{self._parameter}={self._regex.pattern!r} finds no speaker in {given}.")
+        listed = " or ".join(repr(text) for text in texts)
+        raise CorpusError(
+            f"{self._parameter}={self._regex.pattern!r} finds no speaker in {listed}."
+        )

@@ -1,4 +1,4 @@
-"""Ranges of parameters, checked by the sentence that the error message has."""
+"""Checks of parameter ranges, written as the sentence that the error message shows."""
 
 from __future__ import annotations
 
@@ -25,54 +25,56 @@ _RANGE = re.compile(
 )
 
 
-def check_ranges(owner: str, needs: str, given: Mapping[str, Any]) -> None:
-    """Raise if a parameter lies outside the range that a sentence gives it, or isn't finite.
+def check_ranges(owner: str, needs: str, parameters: Mapping[str, Any]) -> None:
+    """Raise if a parameter is outside the range stated in a sentence, or is not finite.
 
     ``check_ranges("amco", "0.5 <= threshold < 1, eps > 0 and growth >= 0", locals())``
 
     Parameters
     ----------
     owner : str
-        What users call the plugin.
+        Name of the plugin for users.
     needs : str
-        Ranges joined by commas and "and", which the message quotes: ``a > 0``, ``a and b >= 1``,
-        ``0 <= a < 1``, ``1 <= a <= b``, ``a in [0, 1)``, ``a from 0 to below 1`` or
-        ``a between 0 and 1``, which excludes both.
-    given : mapping
-        Value of each parameter named, and anything else.
+        Ranges joined by commas and "and", which the message quotes. Forms: ``a > 0``,
+        ``a and b >= 1``, ``0 <= a < 1``, ``1 <= a <= b``, ``a in [0, 1)``, ``a from 0 to below 1``
+        and ``a between 0 and 1``, which excludes both ends.
+    parameters : mapping
+        Parameter name -> value; other entries are ignored.
 
     Raises
     ------
     ParameterError
-        With the ranges, and the values in the order in which the ranges name them.
+        If a value is out of range. The message has the ranges and the values in their order.
     ValueError
-        If the sentence has anything else.
+        If the sentence has any other form.
     """
-    comparisons = list(_comparisons(needs, given))
+    comparisons = list(_comparisons(needs, parameters))
     if not all(_COMPARE[compare](a, b) and math.isfinite(a + b) for a, compare, b in comparisons):
-        names = dict.fromkeys(name for name in re.findall(rf"\b{_NAME}", needs) if name in given)
-        values = ", ".join(f"{name}={given[name]}" for name in names)
+        names = dict.fromkeys(
+            name for name in re.findall(rf"\b{_NAME}", needs) if name in parameters
+        )
+        values = ", ".join(f"{name}={parameters[name]}" for name in names)
         raise ParameterError(f"{owner} needs {needs}; given {values}.")
 
 
-def _comparisons(needs: str, given: Mapping[str, Any]) -> Iterator[tuple[Any, str, Any]]:
-    """Yield the left side, the sign and the right side of every comparison."""
+def _comparisons(needs: str, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, str, Any]]:
+    """Yield the left value, the operator and the right value of every comparison."""
 
     def value(text: str) -> Any:
-        return given[text] if text in given else float(text)
+        return parameters[text] if text in parameters else float(text)
 
     plain = needs
     for phrase, interval in _PHRASES.items():
         plain = re.sub(phrase, interval, plain)
     if rest := _RANGE.sub("", plain).replace("and", "").strip(" ,"):
-        raise ValueError(f"No range: {rest!r} in {needs!r}.")
-    for found in _RANGE.finditer(plain):
-        for name in re.findall(rf"\b{_NAME}", found["names"].replace(" and ", ", ")):
-            if found["low"]:
-                yield value(found["low"]), found["above"], given[name]
-            if found["compare"]:
-                yield given[name], found["compare"], value(found["bound"])
-            if between := found["interval"]:
+        raise ValueError(f"{rest!r} in {needs!r} is not a range.")
+    for match in _RANGE.finditer(plain):
+        for name in re.findall(rf"\b{_NAME}", match["names"].replace(" and ", ", ")):
+            if match["low"]:
+                yield value(match["low"]), match["above"], parameters[name]
+            if match["compare"]:
+                yield parameters[name], match["compare"], value(match["bound"])
+            if between := match["interval"]:
                 low, high = between[1:-1].split(", ")
-                yield float(low), "<=" if between[0] == "[" else "<", given[name]
-                yield given[name], "<=" if between[-1] == "]" else "<", float(high)
+                yield float(low), "<=" if between[0] == "[" else "<", parameters[name]
+                yield parameters[name], "<=" if between[-1] == "]" else "<", float(high)

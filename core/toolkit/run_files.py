@@ -1,4 +1,4 @@
-"""Files of a run directory: checked when they are read, written whole or not at all."""
+"""Files of a run directory: validated when read, and written atomically."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _JSON_NAMES = {"str": "text", "int": "a whole number", "float": "a number", "boo
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object from a file.
 
     Raises
     ------
     RunError
-        If the file is missing or damaged, or holds something else.
+        If the file is missing or damaged, or does not hold a JSON object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -40,12 +40,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def as_type(data: Any, cls: type[T], file: Path) -> T:
-    """Convert what a JSON file holds to a dataclass; fields that `cls` does not have are ignored.
+    """Convert the contents of a JSON file to a dataclass, ignoring fields unknown to `cls`.
 
     Raises
     ------
     RunError
-        If a field is missing or of another type, naming the file and the field.
+        If a field is missing or has the wrong type; the message names the file and the field.
     """
     try:
         return msgspec.convert(data, cls)
@@ -54,22 +54,22 @@ def as_type(data: Any, cls: type[T], file: Path) -> T:
 
 
 def _fault(text: str) -> str:
-    """Return what msgspec found wrong, in the words of JSON."""
-    place = _FIELD.search(text)
-    field = place[1] if place else ""
+    """Return a message of msgspec in the terms of JSON."""
+    match = _FIELD.search(text)
+    field = match[1] if match else ""
     if missing := _MISSING.match(text):
         inside = f" in {field!r}" if field else ""
         return f"it has no {missing[1]!r}{inside}"
     wrong = _WRONG.match(text)
     if wrong is None or not field:
         return text
-    wanted = " or ".join(_JSON_NAMES.get(name, name) for name in wrong[1].split(" | "))
-    given = f", and is {_JSON_NAMES.get(wrong[2], wrong[2])}" if wrong[2] else ""
-    return f"{field!r} must be {wanted}{given}"
+    expected = " or ".join(_JSON_NAMES.get(name, name) for name in wrong[1].split(" | "))
+    actual = f", and is {_JSON_NAMES.get(wrong[2], wrong[2])}" if wrong[2] else ""
+    return f"{field!r} must be {expected}{actual}"
 
 
 def write_json(run: Path, name: str, data: Mapping[str, Any]) -> None:
-    """Replace a file of `run` by a JSON object; NaN and infinity are refused.
+    """Replace a file of `run` by a JSON object, atomically; NaN and infinity are refused.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def write_json(run: Path, name: str, data: Mapping[str, Any]) -> None:
 
 
 def write_text(run: Path, name: str, text: str) -> None:
-    """Replace a file of `run` by `text`, whole or not at all.
+    """Replace a file of `run` by `text`, atomically.
 
     Raises
     ------
@@ -91,13 +91,13 @@ def write_text(run: Path, name: str, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # surrogateescape: a file name may be any bytes, and comes back as it was.
+        # surrogateescape: file names may be arbitrary bytes, which must survive a round trip.
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
         temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # it may never have been there, nor its folder
+        with contextlib.suppress(OSError):  # neither the file nor its folder need exist
             temporary.unlink()
         raise StorageError(
             f"{path} could not be written: {error.strerror or error}.",
-            hint=f"Free some space or mend the permissions, then: fusion run --resume {run}",
+            hint=f"Free some space or correct the permissions, then: fusion run --resume {run}",
         ) from error

@@ -1,4 +1,4 @@
-"""Shapley values: what each player adds, averaged over every order of joining (Shapley 1953)."""
+"""Shapley values: the gain from each player, averaged over all orders (Shapley 1953)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ Value = TypeVar("Value", bound=Any)  # a number, an array or a tensor
 def shapley_values(
     worth: Callable[[Collection[str]], Value], players: Sequence[str]
 ) -> dict[str, Value]:
-    """phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! * (v(S + m) - v(S)).
+    """Return the Shapley value of each player.
 
-    They sum to v(all) - v(none). Each of the 2**M coalitions is asked for once.
+    phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! * (v(S + m) - v(S)). The values sum to
+    v(all) - v(none). `worth` is called once for each of the 2**M coalitions.
 
     Parameters
     ----------
     worth : callable
         v: members of a coalition, in the order of `players` -> a number, array or tensor.
     players : sequence of str
-        M names.
+        Names of the M players.
+
+    Returns
+    -------
+    dict
+        Player -> Shapley value, of the type that `worth` returns.
     """
     total = len(players)
-    known = {
+    values = {
         frozenset(members): worth(members)
         for size in range(total + 1)
         for members in combinations(players, size)
@@ -35,8 +41,8 @@ def shapley_values(
     ]
     return {
         player: sum(
-            share[len(members)] * (known[members | {player}] - value)
-            for members, value in known.items()
+            share[len(members)] * (values[members | {player}] - value)
+            for members, value in values.items()
             if player not in members
         )
         for player in players

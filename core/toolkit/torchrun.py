@@ -1,4 +1,4 @@
-"""Whether torchrun started this process, asked without torch."""
+"""Detection of torchrun without an import of torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ..contracts.errors import UserError
 
 
 def started_by_torchrun() -> bool:
-    """Whether this is one of several processes that ``torchrun`` started."""
+    """Return True if this is one of several processes that ``torchrun`` started."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def refuse_torchrun(command: str) -> None:
-    """Raise UserError where each of several processes would do the whole of `command`."""
+    """Raise UserError if ``torchrun`` started several processes for `command`."""
     if started_by_torchrun():
         raise UserError(
-            f"Of what trains, torchrun can start fusion run only: each of its processes would do "
-            f"all of fusion {command}.",
-            hint=f"Without torchrun, trainings go side by side: fusion {command} ...",
+            f"torchrun can't start fusion {command}: each of its processes would repeat all "
+            "trainings. Only fusion run supports torchrun.",
+            hint=f"Without torchrun, trainings run in parallel: fusion {command} ...",
         )

@@ -1,7 +1,7 @@
-"""Tools for trackers: what an event, a configuration and a result are made of, and what was sent.
+"""Tools for trackers: flatten events, configurations and results, and record what was sent.
 
-An event (:meth:`fusion.core.contracts.Tracker.epoch`) has everything that is known of an epoch.
-A service that draws curves wants the numbers in it, and to know of which curve they are.
+An event (:meth:`fusion.core.contracts.Tracker.epoch`) has all data of an epoch. A service that
+draws curves needs the numbers in the event and the name of their curve.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from ..contracts.errors import RunError
 from .run_files import read_json, write_json
 
-_PLACE = ("training", "epoch", "trial")  # of an event: where it belongs, not what was measured
+_KEYS = ("training", "epoch", "trial")  # of an event: they identify it and are not measured
 
 
 def curve_of(event: Mapping[str, Any]) -> str:
-    """Which curve an event is a point of.
+    """Return the name of the curve that an event belongs to.
 
-    Trials of one training are curves of their own: each starts from epoch 1.
+    Each trial of a training is a separate curve, because every trial starts from epoch 1.
 
     >>> curve_of({"training": "fold0/mel", "epoch": 3})
     'fold0/mel'
@@ -32,10 +32,10 @@ def curve_of(event: Mapping[str, Any]) -> str:
 
 
 def scalars_of(event: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that were measured in an epoch, by name.
+    """Return the numbers that were measured in an epoch, by name.
 
-    Left out is what is undefined (None), text, and what is nested (figures by layer): the run
-    directory has all of it.
+    Undefined values (None, NaN, infinity), text and nested values (figures by layer) are left
+    out. The run directory has all of them.
 
     >>> scalars_of({"training": "fold0/mel", "epoch": 1, "val_uar": 0.5, "val_loss": None,
     ...             "layers": {"mel": {"embed": [0.3, 0.01]}}})
@@ -44,7 +44,7 @@ def scalars_of(event: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in event.items()
-        if name not in _PLACE
+        if name not in _KEYS
         and isinstance(value, int | float)
         and not isinstance(value, bool)
         and math.isfinite(value)
@@ -52,96 +52,96 @@ def scalars_of(event: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
-    """A configuration as one level of parameters: nested names joined by dots.
+    """Flatten a configuration to one level of parameters, with nested names joined by dots.
 
-    Lists become text; what is not set (None) or empty is left out.
+    Lists become text. Values that are None or empty are left out.
 
     >>> flat({"seed": 0, "features": ["mel", "f0"], "folds": None, "settings": {"mel": {"hop": 2}}})
     {'seed': 0, 'features': 'mel, f0', 'settings.mel.hop': 2}
     """
-    found: dict[str, bool | int | float | str] = {}
+    parameters: dict[str, bool | int | float | str] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
-            found |= {f"{name}.{inner}": v for inner, v in flat(value).items()}
+            parameters |= {f"{name}.{inner}": v for inner, v in flat(value).items()}
         elif isinstance(value, list | tuple):
             if text := ", ".join(str(item) for item in value):
-                found[name] = text
+                parameters[name] = text
         elif isinstance(value, bool | int | float | str):
             if value != "":
-                found[name] = value
+                parameters[name] = value
         elif value is not None:
-            found[name] = str(value)
-    return found
+            parameters[name] = str(value)
+    return parameters
 
 
 def outcome_of(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The final figures of a run, on test, by name.
+    """Return the test figures of a finished run, by name.
 
-    ``test_uar/MODEL``, ``test_accuracy/MODEL`` and ``test_macro_f1/MODEL`` for every row of the
-    table; ``gain/MODEL`` for its UAR minus that of the best single modality, and
-    ``p_value/MODEL``. All are from 0 to 1, a gain from -1 to 1. An undefined figure is left out.
+    Every row of the table has ``test_uar/MODEL``, ``test_accuracy/MODEL`` and
+    ``test_macro_f1/MODEL``. Every comparison has ``gain/MODEL``, a difference in UAR from -1 to 1,
+    and ``p_value/MODEL``. All other figures are from 0 to 1. Undefined figures are left out.
 
     Parameters
     ----------
     summary : mapping
         As :meth:`fusion.core.contracts.Tracker.finish` receives it.
     """
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for model in summary["models"]:
         name = model["name"]
-        found[f"test_uar/{name}"] = model["uar"]["value"]
-        found[f"test_accuracy/{name}"] = model["accuracy"]["value"]
-        found[f"test_macro_f1/{name}"] = model["macro_f1"]
+        figures[f"test_uar/{name}"] = model["uar"]["value"]
+        figures[f"test_accuracy/{name}"] = model["accuracy"]["value"]
+        figures[f"test_macro_f1/{name}"] = model["macro_f1"]
     for name, comparison in summary["comparisons"].items():
-        found[f"gain/{name}"] = comparison["difference"]
-        found[f"p_value/{name}"] = comparison["p_value"]
-    return scalars_of(found)
+        figures[f"gain/{name}"] = comparison["difference"]
+        figures[f"p_value/{name}"] = comparison["p_value"]
+    return scalars_of(figures)
 
 
 class Sent:
-    """What a service was sent of a run, in a file of the run directory.
+    """Record of the epochs that were sent to a service, in a file of the run directory.
 
-    A resumed run sends its past epochs again, and services add to what they have: without this
-    every curve would have its points twice.
+    A resumed run passes its past epochs to the trackers again, and services append. Without this
+    record every curve would have its points twice.
 
     Parameters
     ----------
     run : Path
         The run directory.
     file : str
-        Name of the file in it, e.g. ``"mlflow.json"``.
+        Name of the file in the run directory, e.g. ``"mlflow.json"``.
 
     Attributes
     ----------
     names : dict
-        What the service calls things: to be set by the tracker.
+        Names and ids that the service assigned; set by the tracker.
     """
 
     def __init__(self, run: Path, file: str) -> None:
         self._run = run
         self._file = file
         try:
-            known: Mapping[str, Any] = read_json(run / file)
-        except RunError:  # nothing was sent, or nobody knows what: everything is sent
-            known = {}
-        self.names: dict[str, str] = dict(known.get("names", {}))
-        self._epochs: dict[str, int] = dict(known.get("epochs", {}))
+            record: Mapping[str, Any] = read_json(run / file)
+        except RunError:  # nothing was sent, or the record is lost: send everything
+            record = {}
+        self.names: dict[str, str] = dict(record.get("names", {}))
+        self._epochs: dict[str, int] = dict(record.get("epochs", {}))
 
     def is_new(self, event: Mapping[str, Any]) -> bool:
-        """Whether that epoch was not sent yet."""
+        """Return True if the epoch of this event was not sent yet."""
         epoch: int = event["epoch"]
         return epoch > self._epochs.get(curve_of(event), 0)
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """That epoch was sent."""
+        """Record that the epoch of this event was sent, and save the record."""
         self._epochs[curve_of(event)] = event["epoch"]
         self.save()
 
     def forget(self) -> None:
-        """The service has nothing of this run any more."""
+        """Clear the record, because the service no longer has the run."""
         self.names.clear()
         self._epochs.clear()
 
     def save(self) -> None:
-        """Write it down, so that a run taken up again knows it."""
+        """Write the record to its file, for a resumed run."""
         write_json(self._run, self._file, {"names": self.names, "epochs": self._epochs})

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: written whole or not at all, read without running code."""
+"""Tensors in safetensors files, which are written atomically and read without executing code."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from ..contracts.errors import RunError, StorageError
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors as safetensors, whole or not at all."""
+    """Write tensors as a safetensors file, atomically.
+
+    Raises
+    ------
+    StorageError
+        If the file can't be written.
+    """
     from safetensors.torch import save
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # Written by us, as safetensors' own file is readable by its owner only; and copied, as
-        # it refuses tensors that share memory (tied weights).
+        # safetensors' own writer makes files that only their owner can read, so write the bytes
+        # here. Copies are needed because it refuses tensors that share memory (tied weights).
         plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
         temporary.write_bytes(save(plain, metadata=dict(metadata)))
         temporary.replace(path)
@@ -33,7 +39,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     RunError
-        When it is missing or damaged.
+        If the file is missing or damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -44,5 +50,5 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise RunError(
             f"The weights {path} can't be read: {error}",
             hint=f"Delete {path.parent / 'training.json'} or, in the run directory itself, "
-            f"{path.name}; then fusion run --resume makes them again.",
+            f"{path.name}; then fusion run --resume creates the weights again.",
         ) from error

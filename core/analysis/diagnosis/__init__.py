@@ -1,4 +1,4 @@
-"""Why a fusion fails: what trainings left behind, judged by rules with thresholds."""
+"""Diagnosis of a finished run: rules with thresholds that explain why a fusion fails."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ TRAINING_RULES: tuple[Rule, ...] = (
     fusion_rules.misplaced_trust,
     fusion_rules.memorised_head,
 )
-# What is wrong with a modality itself explains what else is seen of it.
+# A fault of a modality itself (_CAUSES) explains the _EFFECTS that the rules see in it.
 _CAUSES = {"not_finite", "dead_branch", "frozen_branch", "mispaired", "swamping_bias",
            "scale_mismatch"}  # fmt: skip
 _EFFECTS = {"cold_start", "branch_imbalance", "architecture_imbalance", "overfitting_head",
             "label_noise", "held_back", "misplaced_trust", "memorised_head"}  # fmt: skip
-# A branch that fits too little of its training clips knows little of validation clips as well.
+# A branch that underfits its training clips also predicts validation clips badly.
 _SLOW = {"cold_start", "branch_imbalance"}
 _STILL = {"branch_imbalance", "held_back"}
-# These say nothing about a fused model that is below its best modality.
+# These faults do not explain a fused model below its best single modality.
 _NO_REASONS = {"leaked_speakers", "duplicates", "label_noise"}
 
 
@@ -56,19 +56,20 @@ def diagnose(
     *,
     jobs: int = 0,
 ) -> Diagnosis:
-    """Judge a run whose trainings are done, and write ``diagnosis.json`` into it.
+    """Diagnose a run whose trainings are finished, and write ``diagnosis.json`` into it.
 
-    Validation and training clips are looked at, test never is: a run may be diagnosed and
-    mended as often as one likes.
+    The rules use training and validation clips, never test clips. A run may therefore be
+    diagnosed and repaired any number of times without biasing the test result.
 
     Parameters
     ----------
     run : Run
         The run directory.
     thresholds : Thresholds, optional
-        Where the rules draw their lines.
+        Limits that the rules compare with.
     jobs : int
-        Processes for predictions on validation that were not made yet; 0 means this one.
+        Worker processes for validation predictions that do not exist yet; 0 computes them in this
+        process.
 
     Raises
     ------
@@ -76,33 +77,36 @@ def diagnose(
         If a training is not finished.
     """
     evidence = gather(run, jobs=jobs)
-    found = judge(evidence, thresholds or Thresholds())
-    mended = with_remedies(found.findings, str(run.path), run.config, evidence.spec, run.registry)
-    found = replace(found, findings=mended)
-    run.write_json(FILE, found.to_json())
-    return found
+    diagnosis = judge(evidence, thresholds or Thresholds())
+    findings = with_remedies(
+        diagnosis.findings, str(run.path), run.config, evidence.spec, run.registry
+    )
+    diagnosis = replace(diagnosis, findings=findings)
+    run.write_json(FILE, diagnosis.to_json())
+    return diagnosis
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
-    """What the rules say of the evidence, the most important first; without remedies."""
+    """Apply the rules and return their findings, most important first, without remedies."""
     rules = [*DATA_RULES, *TRAINING_RULES]
     caveats = [sentence] if (sentence := task_sentence(evidence.config.adapt)) else []
     steps = evidence.steps
     if steps < thresholds.fewest_steps:
         rules = [*DATA_RULES]
         caveats.append(
-            f"The trainings took {steps:.0f} steps: too few to judge the branches by "
+            f"The trainings took {steps:.0f} steps, which is too few to judge the branches "
             f"(diagnosis.fewest_steps = {thresholds.fewest_steps:g})."
         )
     if evidence.data.absent:
         names = " and ".join(evidence.data.absent)
         caveats.append(
-            f"Some clips have no {names}: its figures here are of the clips that have it, those of "
-            "the fused scores of all."
+            f"Some clips have no {names}. Figures of a single modality are computed on the clips "
+            "that have it, figures of the fused scores on all clips."
         )
     if evidence.missing:
         caveats.append(
-            f"The features can't be read, so that nothing was judged by them: {evidence.missing}"
+            "The features can't be read, so the rules that need them were skipped: "
+            f"{evidence.missing}"
         )
     findings = [f for rule in rules for f in rule(evidence, thresholds)]
     findings = [_milder(f) if _follows(f, findings) else f for f in findings]
@@ -116,27 +120,27 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
     )
 
 
-def _follows(finding: Finding, others: Sequence[Finding]) -> bool:
-    """Whether a finding may be the effect of another one.
+def _follows(finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Return True if a finding may be the effect of another finding.
 
-    What is wrong with a modality explains what else is seen of it, and what is seen of all
-    together; a head far too large explains what the branches did not learn.
+    A fault of a modality itself explains the effects seen in that modality and in the fused model
+    as a whole. A fusion head that is far too large explains what the branches did not learn.
     """
-    causes = {f.modality for f in others if f.fault in _CAUSES and f.severity != "mild"}
+    causes = {f.modality for f in findings if f.fault in _CAUSES and f.severity != "mild"}
     if finding.fault in _EFFECTS and causes and finding.modality in {None, *causes}:
         return True
-    # Beside a branch that stands still, one that learns has embeddings many times as large.
-    still = {f.modality for f in others if f.fault in _STILL and f.severity != "mild"}
+    # A branch that learns has far larger embeddings than one that does not.
+    still = {f.modality for f in findings if f.fault in _STILL and f.severity != "mild"}
     if finding.fault == "scale_mismatch" and finding.numbers["learned"]:
         return bool(still - {finding.modality})
-    # Embeddings far too large saturate a branch; one that is dead for itself has small ones.
-    large = {f.modality for f in others if f.fault == "scale_mismatch" and f.severity != "mild"}
+    # Far too large embeddings saturate a branch. A branch that died by itself has small ones.
+    large = {f.modality for f in findings if f.fault == "scale_mismatch" and f.severity != "mild"}
     if finding.fault == "dead_branch" and finding.modality in large:
         return True
-    slow = [f.modality for f in others if f.fault in _SLOW and f.severity != "mild"]
+    slow = [f.modality for f in findings if f.fault in _SLOW and f.severity != "mild"]
     if finding.fault == "held_back" and {None, finding.modality} & set(slow):
         return True
-    too_large = any(f.fault == "overfitting_head" and f.numbers["too_large"] for f in others)
+    too_large = any(f.fault == "overfitting_head" and f.numbers["too_large"] for f in findings)
     return too_large and finding.fault in {
         "cold_start",
         "branch_imbalance",
@@ -148,5 +152,5 @@ def _follows(finding: Finding, others: Sequence[Finding]) -> bool:
 
 def _milder(finding: Finding) -> Finding:
     severity = SEVERITIES[min(SEVERITIES.index(finding.severity) + 1, len(SEVERITIES) - 1)]
-    says = finding.says + " This may follow from the fault above."
+    says = finding.says + " This may be a consequence of the fault above."
     return replace(finding, severity=severity, says=says)

@@ -1,4 +1,4 @@
-"""Rules on the clips and on what the features themselves show, whatever the networks do."""
+"""Rules on the clips, the labels and the features, most of them independent of the networks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from .thresholds import Thresholds
 from .views import cross_validated, linear_predictions, retrieval_ranks, standardised
 
 _SHOWN = 5  # clips
-_MOST = 2000  # clips that pairs are judged by
-_FEWEST = 100  # clips to judge pairs or confident predictions by
-_CONFIDENT = 0.2  # share of the clips
-_KNOWN = 0.4  # of the way from chance to 1, that a modality knows to judge labels by it
+_MOST = 2000  # most clips that the pairing rule uses
+_FEWEST = 100  # fewest clips that allow a judgement of pairs or confident predictions
+_CONFIDENT = 0.2  # share of the clips that count as the most confident
+# Labels are judged by a modality only if its UAR is this far on the way from chance to 1.
+_COMPETENT = 0.4
 
 
 def not_finite(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Values that are no numbers."""
+    """Report NaN and infinite values in the features."""
     for m in e.modalities:
         share = e.inputs(m, "raw", "nan")
         if share > 0:
@@ -31,14 +32,14 @@ def not_finite(e: Evidence, t: Thresholds) -> Iterable[Finding]:
                 "not_finite",
                 "severe",
                 f"{share:.2%} of the values of {m} are NaN or infinite.",
-                "any value that is no finite number",
+                "any value that is NaN or infinite",
                 m,
                 {"share": share},
             )
 
 
 def leaked_speakers(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Speakers that are heard in training and tested on."""
+    """Report speakers that are in training and in validation or test of the same fold."""
     clips = e.data.clips
     leaked: set[str] = set()
     tested: set[str] = set()
@@ -54,9 +55,9 @@ def leaked_speakers(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         yield Finding(
             "leaked_speakers",
             "severe",
-            f"{len(leaked)} of {len(tested)} speakers of validation and test are in training "
-            f"too: what is measured is how well known voices are told apart. The split is "
-            f"{MODES[e.config.split].name!r}.",
+            f"{len(leaked)} of {len(tested)} speakers of validation and test are in training, "
+            f"too, so the scores measure performance on known voices, not on new speakers. The "
+            f"split is {MODES[e.config.split].name!r}.",
             "a speaker in training and in validation or test of one fold",
             None,
             {"leaked": len(leaked), "speakers": len(tested)},
@@ -65,7 +66,7 @@ def leaked_speakers(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def duplicates(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """The same recording more than once."""
+    """Report recordings that occur more than once."""
     by_key: dict[tuple[str, float, float | None], list[int]] = {}
     for i, (clip, key) in enumerate(zip(e.data.clips, e.data.keys, strict=True)):
         by_key.setdefault((key, clip.recording.start, clip.recording.end), []).append(i)
@@ -85,10 +86,10 @@ def duplicates(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     yield Finding(
         "duplicates",
         severity,
-        f"{more} clips ({share:.1%}) are copies of others, byte for byte; {apart} recordings lie "
-        f"in training and in validation or test at once, {conflicting} have two labels.",
-        f"equal content digests; severe above {t.duplicate_share:.0%} of the clips, moderate when "
-        "copies lie on both sides of a split or have other labels",
+        f"{more} clips ({share:.1%}) are byte-identical copies of other clips. {apart} recordings "
+        f"are both in training and in validation or test; {conflicting} have two labels.",
+        f"equal content digests; severe above {t.duplicate_share:.0%} of the clips, moderate if "
+        "copies are on both sides of a split or have different labels",
         None,
         {"copies": more, "share": share, "across": apart, "conflicting": conflicting},
         names,
@@ -96,18 +97,19 @@ def duplicates(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _apart(group: list[int], fold: Fold) -> bool:
-    heard = np.isin(group, fold.split.train)
+    """Return True if a group of copies is both in training and in validation or test of a fold."""
+    trained = np.isin(group, fold.split.train)
     judged = np.isin(group, fold.split.val) | np.isin(group, fold.split.test)
-    return bool(heard.any() and judged.any())
+    return bool(trained.any() and judged.any())
 
 
 def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Modalities whose arrays do not belong to the same clips."""
+    """Report pairs of modalities whose arrays do not belong to the same recordings."""
     for a, b in combinations(e.views, 2):
-        train = e.known(e.folds[0].split.train, a, b)
+        train = e.having(e.folds[0].split.train, a, b)
         if len(train) < _FEWEST:
             continue
-        if len(train) > _MOST:  # each is compared with a fifth of them
+        if len(train) > _MOST:  # the cost is quadratic: each is compared with a fifth of them
             train = np.sort(np.random.default_rng(0).choice(train, _MOST, replace=False))
         share, worst = _random_share(*(standardised(e.views[m], train)[train] for m in (a, b)))
         if share <= t.paired_share:
@@ -115,18 +117,18 @@ def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         alone = {m: e.val_uar(m) for m in (a, b)}
         m = min(alone, key=alone.__getitem__)
         weak = alone[m] < 1 / e.classes + 0.1 * (1 - 1 / e.classes)
-        # Views that have nothing in common look the same; a shuffled one knows nothing either.
+        # Two views with nothing in common look shuffled, too. Only a modality near chance is
+        # reported as wholly shuffled.
         if share >= 0.9 and not weak:
             continue
         names = tuple(e.data.clips[train[i]].name for i in np.argsort(-worst)[:_SHOWN])
         yield Finding(
             "mispaired",
             "severe" if weak or share >= 0.5 else "moderate",
-            f"Of about {share:.0%} of the clips, {a} and {b} fit each other no better than those "
-            f"of two clips taken at random; {m} alone reaches {100 * alone[m]:.1f} UAR on "
-            "validation.",
+            f"For about {share:.0%} of the clips, {a} and {b} match no better than those of two "
+            f"random clips; {m} alone reaches {100 * alone[m]:.1f} UAR on validation.",
             f"more than {t.paired_share:.0%} of the clips whose view in one modality can't be "
-            "found again from the other (by ridge regression, five-fold, on training clips)",
+            "retrieved from the other (by ridge regression, five-fold, on training clips)",
             m,
             {"share": share, f"alone.{m}": alone[m]},
             names,
@@ -136,9 +138,11 @@ def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 def _random_share(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
 ) -> tuple[float, npt.NDArray[np.float64]]:
-    """Estimated share of random pairs, and how ill each clip fits.
+    """Return the estimated share of randomly paired clips, and the retrieval rank of each, (n,).
 
-    Of clips paired at random half have a rank above one half, of others next to none.
+    Half of the randomly paired clips have a rank above 0.5, and almost none of the others. The
+    estimate is therefore twice the share of ranks above 0.5 (a rank of 0.5 counts half). Both
+    directions are tried; the smaller share and the smaller ranks count.
     """
     both = [retrieval_ranks(x, y, np.random.default_rng(0)) for x, y in ((a, b), (b, a))]
     shares = [float(2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()) for ranks in both]
@@ -146,7 +150,7 @@ def _random_share(
 
 
 def architecture_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """A branch that, alone, does not reach what a linear classifier reads from its features."""
+    """Report modalities that, trained alone, are worse than a linear classifier."""
     for m, view in e.views.items():
         linear = _linear(e, m, view)
         alone, trained = 100 * e.val_uar(m), 100 * e.late_single(m, "train_uar")
@@ -155,16 +159,16 @@ def architecture_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         if below >= t.linear_points and linear.p < t.linear_p:
             says.append(
                 f"{m} alone reaches {alone:.1f} UAR on validation; a linear classifier on averages "
-                f"of the same features {linear.val:.1f}."
+                f"of the same features reaches {linear.val:.1f}."
             )
         if unfitted >= t.unfitted_points:
             says.append(
-                f"Alone it fits its own training clips to {trained:.1f}; a linear classifier gets "
-                f"{linear.train:.1f} of them right without having seen them."
+                f"On its own training clips {m} alone reaches {trained:.1f}; cross-validated on "
+                f"the same clips, the linear classifier reaches {linear.train:.1f}."
                 if says
-                else f"{m} alone fits its own training clips to {trained:.1f} UAR; a linear "
-                f"classifier on averages of the same features reaches {linear.train:.1f} on those "
-                "that it has not seen."
+                else f"{m} alone reaches {trained:.1f} UAR on its own training clips; cross-"
+                "validated on the same clips, a linear classifier on averages of the same features "
+                f"reaches {linear.train:.1f}."
             )
         if not says:
             continue
@@ -173,8 +177,9 @@ def architecture_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
             "architecture_imbalance",
             "severe" if worst >= 20 else "moderate" if worst >= 12 or unfitted > 0 else "mild",
             " ".join(says),
-            f"{t.linear_points:g} points or more below it on validation with p < {t.linear_p:g} "
-            f"(sign test), or {t.unfitted_points:g} points on the training clips",
+            f"{t.linear_points:g} points or more below the linear classifier on validation with "
+            f"p < {t.linear_p:g} (sign test), or {t.unfitted_points:g} points or more on the "
+            "training clips",
             m,
             {"alone": alone, "linear": linear.val, "p": linear.p, "trained": trained,
              "linear_train": linear.train},
@@ -182,9 +187,9 @@ def architecture_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 class _Linear(NamedTuple):
-    """What a linear classifier reaches on validation and, cross-validated, on training clips.
+    """UAR of a linear classifier in points, on validation and cross-validated on training clips.
 
-    `p` is of the sign test that it is better than the branch on validation.
+    `p` is the p-value of a sign test that the classifier beats the branch on validation.
     """
 
     val: float
@@ -193,58 +198,63 @@ class _Linear(NamedTuple):
 
 
 def _linear(e: Evidence, m: str, view: npt.NDArray[np.float64]) -> _Linear:
+    """Fit linear classifiers on a view of modality `m`, and compare them with its own training."""
     won = lost = 0
     val: list[float] = []
     train: list[float] = []
     for fold in e.folds:
-        heard, judged = e.known(fold.split.train, m), e.known(fold.split.val, m)
-        truth = e.data.targets[judged]
-        said = linear_predictions(view, e.data.targets, e.classes, heard, judged)
-        own = fold.said[m].probabilities.argmax(axis=1)[np.isin(fold.split.val, judged)]
-        won += int(((said == truth) & (own != truth)).sum())
-        lost += int(((said != truth) & (own == truth)).sum())
-        val.append(100 * e.uar(said, judged))
-        unseen = cross_validated(view, e.data.targets, e.classes, heard)
-        train.append(100 * e.uar(unseen, heard))
+        train_clips, val_clips = e.having(fold.split.train, m), e.having(fold.split.val, m)
+        truth = e.data.targets[val_clips]
+        predicted = linear_predictions(view, e.data.targets, e.classes, train_clips, val_clips)
+        own = fold.predictions[m].probabilities.argmax(axis=1)[np.isin(fold.split.val, val_clips)]
+        won += int(((predicted == truth) & (own != truth)).sum())
+        lost += int(((predicted != truth) & (own == truth)).sum())
+        val.append(100 * e.uar(predicted, val_clips))
+        held_out = cross_validated(view, e.data.targets, e.classes, train_clips)
+        train.append(100 * e.uar(held_out, train_clips))
     return _Linear(e.mean(val), e.mean(train), _p_value(won, won + lost, 0.5))
 
 
 def _p_value(hits: int, of: int, share: float) -> float:
-    """Exact binomial test that hits are more frequent than `share`; 1 where there are none."""
-    from scipy.stats import binomtest  # half a second, which a run's start need not wait for
+    """Return the p-value of an exact binomial test that hits exceed `share`; 1 if `of` is 0."""
+    from scipy.stats import binomtest  # lazy: the import takes half a second
 
     return float(binomtest(hits, of, share, alternative="greater").pvalue) if of else 1.0
 
 
 def label_noise(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Confident predictions of speakers never heard that are wrong too often."""
+    """Report that confident predictions for held-out speakers are wrong too often."""
     best = max(e.modalities, key=e.val_uar)
     wrong: list[tuple[float, int]] = []
-    looked = 0
+    checked = 0
     for fold in e.folds:
-        probabilities = fold.said[best].probabilities
+        probabilities = fold.predictions[best].probabilities
         truth = e.data.targets[fold.split.val]
         confidence = probabilities.max(axis=1)
         first = np.argsort(-confidence, kind="stable")[: max(1, round(_CONFIDENT * len(truth)))]
-        looked += len(first)
+        checked += len(first)
         missed = first[probabilities[first].argmax(axis=1) != truth[first]]
         wrong += [(float(confidence[i]), int(fold.split.val[i])) for i in missed]
-    share = len(wrong) / max(1, looked)
-    known = e.val_uar(best) - 1 / e.classes
-    if looked * 5 < _FEWEST or share < t.noise_share or known < _KNOWN * (1 - 1 / e.classes):
+    share = len(wrong) / max(1, checked)
+    above_chance = e.val_uar(best) - 1 / e.classes
+    if (
+        checked * 5 < _FEWEST
+        or share < t.noise_share
+        or above_chance < _COMPETENT * (1 - 1 / e.classes)
+    ):
         return
-    if _p_value(len(wrong), looked, t.noise_share / 2) >= 0.01:
+    if _p_value(len(wrong), checked, t.noise_share / 2) >= 0.01:
         return
     names = tuple(e.data.clips[i].name for _, i in sorted(wrong, reverse=True)[:_SHOWN])
     yield Finding(
         "label_noise",
         "moderate",
-        f"Of the {looked} most confident predictions of {best} on validation, {share:.0%} are "
-        f"wrong, though it reaches {100 * e.val_uar(best):.1f} UAR: labels may be wrong, or "
-        "the classes can't be told apart.",
-        f"at least {t.noise_share:.0%} of the most confident fifth, in a modality that knows "
-        "something",
+        f"{share:.0%} of the {checked} most confident predictions of {best} on validation are "
+        f"wrong, although {best} reaches {100 * e.val_uar(best):.1f} UAR. Labels may be wrong, or "
+        "the classes can't be distinguished.",
+        f"at least {t.noise_share:.0%} errors in the most confident fifth of the predictions of a "
+        "modality well above chance",
         best,
-        {"share": share, "looked": looked},
+        {"share": share, "looked": checked},
         names,
     )

@@ -1,4 +1,4 @@
-"""Everything that the rules look at: one run, read back. Test is not a part of it."""
+"""Data of one finished run that the diagnosis rules use; test clips are never part of it."""
 
 from __future__ import annotations
 
@@ -34,59 +34,61 @@ from .pools import HeldOutPool, Targets, held_out_pool, linear_head, measured_sh
 from .views import Floats, pooled
 
 Record = Mapping[str, Any]
-_LATE = 0.2  # share of the epochs that "late" means
-_MOST = 2000  # training clips that a fresh head is fitted to
+_LATE = 0.2  # the last fifth of the epochs counts as "late"
+_MOST = 2000  # most training clips used to fit a fresh head
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The epochs of one training, and what it ended with."""
+    """Epoch records and final summary of one training."""
 
     records: Sequence[Record]
     summary: Record
 
     def late(self, key: str) -> float:
-        """Mean of a figure over the last fifth of the epochs; NaN where there is none."""
+        """Return the mean of a figure over the last fifth of the epochs, NaN if never recorded."""
         values = self.values(key)
         count = max(1, round(_LATE * len(self.records)))
         return float(np.mean(values[-count:])) if values else float("nan")
 
     def values(self, key: str) -> list[float]:
+        """Return a figure of every epoch that recorded it."""
         return [float(r[key]) for r in self.records if isinstance(r.get(key), int | float)]
 
     @cached_property
     def layers(self) -> dict[str, dict[str, float]]:
-        """Owner -> layer -> the largest relative change per step that was seen."""
-        found: dict[str, dict[str, float]] = {}
+        """Owner -> layer -> largest relative change per step over all recorded epochs."""
+        by_owner: dict[str, dict[str, float]] = {}
         for record in self.records:
             for owner, layers in record.get("layers", {}).items():
                 for layer, (_, update) in layers.items():
-                    known = found.setdefault(owner, {})
-                    known[layer] = max(known.get(layer, 0.0), update or 0.0)
-        return found
+                    largest = by_owner.setdefault(owner, {})
+                    largest[layer] = max(largest.get(layer, 0.0), update or 0.0)
+        return by_owner
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: its trainings, and what their models say about its validation clips."""
+    """Trainings of one fold, and the predictions of their models on its validation clips."""
 
     number: int
     split: Split
     fused: Curve
     single: Mapping[str, Curve]
-    said: Mapping[str, Predictions]  # by model
+    predictions: Mapping[str, Predictions]  # by model
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings that the branches of a fused model give to clips of one fold.
+    """Embeddings of the clips of one fold, computed by the branches of the fused model.
 
     Attributes
     ----------
     train, val : array
-        (n, P) and (k, P): all modalities side by side, 0 for one that a clip lacks.
+        (n, P) and (k, P): embeddings of all modalities, concatenated; 0 where a clip lacks the
+        modality.
     targets : array
-        (n,) classes of the training clips.
+        (n,) class of each training clip.
     """
 
     train: Floats
@@ -96,19 +98,19 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Blame:
-    """Validation UAR of what isolates the branches, the trust and the head, in points.
+    """Results of the isolating experiment: validation UARs in points, 0 to 100.
 
     Attributes
     ----------
     fused : float
-        The fused model.
+        UAR of the fused model.
     head : float
-        A fresh linear head on the embeddings of the fused model, fitted to training clips; NaN
-        where the features can't be read.
+        UAR of a fresh linear head on the embeddings of the fused model, fitted to training clips;
+        NaN if the features can't be read.
     probes : float
-        The log-linear pool of the fused model's probes.
+        UAR of the log-linear pool of the fused model's probes; NaN if there are no probes.
     singles : float
-        The log-linear pool of the single-modality models.
+        UAR of the log-linear pool of the single-modality models.
     """
 
     fused: float
@@ -119,102 +121,116 @@ class Blame:
 
 @dataclass
 class Evidence:
-    """What there is to judge a run by."""
+    """Configuration, data, trainings, predictions and features of one run, for the rules."""
 
     config: RunConfig
     spec: ModelSpec
     data: RunData
     folds: Sequence[Fold]
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
-    # Weights of each layer by modality; "" the head. Empty where nothing is known of it.
+    # Modality -> layer -> number of weights; the key "" holds the head. Empty if unknown.
     layer_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    missing: str = ""  # why there are no arrays
-    embed: Callable[[int], Embedded | None] | None = None  # of the fused model, by fold
+    missing: str = ""  # why `arrays` is empty
+    embed: Callable[[int], Embedded | None] | None = None  # fold -> embeddings of the fused model
 
     @property
     def modalities(self) -> list[str]:
+        """Names of all modalities of the run."""
         return [branch.modality.name for branch in self.spec.branches]
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return self.spec.num_classes
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Number of weights by modality; of the head under ``""``."""
+        """Modality -> number of weights of its branch; the key ``""`` holds the head."""
         return {owner: sum(layers.values()) for owner, layers in self.layer_sizes.items()}
 
     def mean(self, of: Sequence[float]) -> float:
-        """Over folds, those that have none left out."""
-        there = [x for x in of if np.isfinite(x)]
-        return float(np.mean(there)) if there else float("nan")
+        """Return the mean of one value per fold, ignoring NaN and infinite values."""
+        finite = [x for x in of if np.isfinite(x)]
+        return float(np.mean(finite)) if finite else float("nan")
 
     def late(self, key: str) -> float:
-        """Of the fused model's trainings."""
+        """Return a figure late in the joint training, mean over folds."""
         return self.mean([fold.fused.late(key) for fold in self.folds])
 
     def first(self, key: str) -> float:
-        """After the first epoch of the fused model's trainings, before the weights have adapted."""
+        """Return a figure of the first recorded epoch of the joint training, mean over folds."""
         return self.mean([(f.fused.values(key) or [float("nan")])[0] for f in self.folds])
 
     def late_single(self, modality: str, key: str) -> float:
+        """Return a figure late in a modality's own training, mean over folds."""
         return self.mean([fold.single[modality].late(key) for fold in self.folds])
 
     def inputs(self, modality: str, which: str, figure: str) -> float:
-        """Of the training clips: ``"raw"`` or ``"seen"``, and a figure of input_statistics."""
-        found = [
+        """Return a figure of the training inputs of a modality, mean over folds.
+
+        Parameters
+        ----------
+        modality : str
+            Name of the modality.
+        which : {"raw", "seen"}
+            The features as stored, or as the branches receive them.
+        figure : str
+            Key of :mod:`fusion.core.training.input_statistics`, such as ``"mean"``.
+        """
+        values = [
             fold.fused.summary.get("inputs", {}).get(modality, {}).get(which, {}).get(figure)
             for fold in self.folds
         ]
-        return self.mean([float("nan") if x is None else float(x) for x in found])
+        return self.mean([float("nan") if x is None else float(x) for x in values])
 
     def val_uar(self, model: str, *, everywhere: bool = False) -> float:
-        """UAR on validation of what is handed out of a model, mean over folds.
+        """Return the validation UAR (0 to 1) of a model at its kept epoch, mean over folds.
 
-        Of a modality, over the clips that have it, or `everywhere`.
+        A single modality is scored on the clips that have it, or with `everywhere` on all clips.
         """
         uars: list[float] = []
         for fold in self.folds:
             val = fold.split.val
-            clips = val if everywhere else self.known(val, model)
-            said = fold.said[model].probabilities.argmax(axis=1)
-            uars.append(self.uar(said[np.isin(val, clips)], clips))
+            clips = val if everywhere else self.having(val, model)
+            predicted = fold.predictions[model].probabilities.argmax(axis=1)
+            uars.append(self.uar(predicted[np.isin(val, clips)], clips))
         return self.mean(uars)
 
-    def uar(self, said: npt.NDArray[Any], clips: Indices) -> float:
-        """Of predicted classes of some clips."""
-        return float(uar(confusion_matrix(self.data.targets[clips], said, self.classes)))
+    def uar(self, predicted: npt.NDArray[Any], clips: Indices) -> float:
+        """Return the UAR (0 to 1) of predicted classes of some clips."""
+        return float(uar(confusion_matrix(self.data.targets[clips], predicted, self.classes)))
 
     @property
     def lost(self) -> float:
-        """Points of UAR, late on validation, that fused scores are below the best known ones.
+        """UAR points that the fused scores lose to the best single modality or probe.
 
-        Of a single modality or a probe.
+        All are measured on validation, late in training. A modality that some clips lack counts
+        with its kept model on all clips instead.
         """
-        # Only of modalities that every clip has: the fused scores are of all clips.
-        whole = [m for m in self.modalities if m not in self.data.absent]
-        known = [self.late(f"val_uar.{m}") for m in whole]
-        known += [self.late_single(m, "val_uar") for m in whole]
-        known += [self.val_uar(m, everywhere=True) for m in self.modalities if m not in whole]
-        return 100 * (max([x for x in known if np.isfinite(x)], default=0.0) - self.late("val_uar"))
+        # The fused scores cover all clips, so late figures count only for complete modalities.
+        complete = [m for m in self.modalities if m not in self.data.absent]
+        uars = [self.late(f"val_uar.{m}") for m in complete]
+        uars += [self.late_single(m, "val_uar") for m in complete]
+        uars += [self.val_uar(m, everywhere=True) for m in self.modalities if m not in complete]
+        return 100 * (max([x for x in uars if np.isfinite(x)], default=0.0) - self.late("val_uar"))
 
     @property
     def steps(self) -> float:
-        """Training steps that the fused model has behind it, mean over folds.
+        """Number of training steps of the fused model's branches, mean over folds.
 
-        The steps of its baselines count where it starts from them: its branches took them.
+        If the fused model starts from its baselines, their steps count too.
         """
-        found: list[float] = []
+        totals: list[float] = []
         for fold in self.folds:
             steps = float(fold.fused.summary.get("step", 0))
             if "start" in fold.fused.summary:
                 steps += self.mean([float(s.summary.get("step", 0)) for s in fold.single.values()])
-            found.append(steps)
-        return self.mean(found)
+            totals.append(steps)
+        return self.mean(totals)
 
     @cached_property
     def best_single(self) -> tuple[str, float]:
-        """Modality with the highest mean UAR on validation over all clips, and that UAR."""
+        """Modality with the highest validation UAR on all clips, and that UAR; means over folds."""
         uars = {m: self.val_uar(m, everywhere=True) for m in self.modalities}
         best = max(uars, key=uars.__getitem__)
         return best, uars[best]
@@ -225,7 +241,7 @@ class Evidence:
         return 100 * (self.best_single[1] - self.val_uar(FUSED))
 
     def speakers(self, clips: Indices) -> npt.NDArray[Any]:
-        """Speaker of each of the clips; speakers of two corpora are never the same."""
+        """Return the speaker of each clip, prefixed by the corpus to keep corpora distinct."""
         every = self.data.clips
         return np.array([f"{every[i].corpus}/{every[i].speaker}" for i in clips])
 
@@ -242,21 +258,27 @@ class Evidence:
 
     @property
     def has_probes(self) -> bool:
-        """Whether the fused models of all folds have predictions of a probe of every modality."""
-        return all(set(self.modalities) <= set(fold.said[FUSED].unimodal) for fold in self.folds)
+        """True if every fold's fused model has a probe of every modality."""
+        return all(
+            set(self.modalities) <= set(fold.predictions[FUSED].unimodal) for fold in self.folds
+        )
 
     @cached_property
     def probe_pools(self) -> list[HeldOutPool]:
-        """Log-linear pool of the fused model's probes on validation, for each fold."""
-        return self._pools(lambda fold: [fold.said[FUSED].unimodal[m] for m in self.modalities])
+        """Log-linear pool of the fused model's probes on validation, one per fold."""
+        return self._pools(
+            lambda fold: [fold.predictions[FUSED].unimodal[m] for m in self.modalities]
+        )
 
     @cached_property
     def single_pools(self) -> list[HeldOutPool]:
-        """Log-linear pool of the single-modality models on validation, for each fold."""
-        return self._pools(lambda fold: [fold.said[m].probabilities for m in self.modalities])
+        """Log-linear pool of the single-modality models on validation, one per fold."""
+        return self._pools(
+            lambda fold: [fold.predictions[m].probabilities for m in self.modalities]
+        )
 
     def pool_points(self, pools: Sequence[HeldOutPool]) -> float:
-        """UAR of pools on validation in points, mean over folds."""
+        """Return the validation UAR of pools in points, mean over folds."""
         return 100 * self.mean(
             [
                 self.uar(pool.probabilities.argmax(axis=1), fold.split.val)
@@ -268,25 +290,25 @@ class Evidence:
     def trust(self) -> dict[str, float]:
         """Modality -> its effective share in the fused scores on validation, mean over folds.
 
-        The weights of the strategy where it has any; else measured on the predictions of the
-        fused model and of its probes.
+        The shares are the weights of the strategy if it reports any. Otherwise they are measured
+        on the predictions of the fused model and of its probes.
         """
-        found: list[npt.NDArray[Any]] = []
+        by_fold: list[npt.NDArray[Any]] = []
         for fold in self.folds:
-            said = fold.said[FUSED]
-            if set(self.modalities) <= set(said.weights):
-                shares = np.array([said.weights[m].mean() for m in self.modalities])
+            predictions = fold.predictions[FUSED]
+            if set(self.modalities) <= set(predictions.weights):
+                shares = np.array([predictions.weights[m].mean() for m in self.modalities])
             else:
                 present = self.data.present(self.modalities, fold.split.val)
-                probes = [said.unimodal[m] for m in self.modalities]
-                shares = measured_shares(said.probabilities, probes, present)
-            found.append(shares)
-        means = np.mean(found, axis=0).tolist()
+                probes = [predictions.unimodal[m] for m in self.modalities]
+                shares = measured_shares(predictions.probabilities, probes, present)
+            by_fold.append(shares)
+        means = np.mean(by_fold, axis=0).tolist()
         return dict(zip(self.modalities, means, strict=True))
 
     @cached_property
     def blame(self) -> Blame:
-        """The isolating experiment: which part of the fused model loses points on validation."""
+        """Isolating experiment: which part of the fused model loses points on validation."""
         return Blame(
             100 * self.val_uar(FUSED),
             self._fresh_head(),
@@ -295,22 +317,25 @@ class Evidence:
         )
 
     def _fresh_head(self) -> float:
-        found: list[float] = []
+        """Return the validation UAR in points of a linear head fitted to fixed embeddings."""
+        uars: list[float] = []
         for fold in self.folds:
             embedded = None if self.embed is None else self.embed(fold.number)
             if embedded is None:
                 return float("nan")
-            said = linear_head(embedded.train, embedded.targets, self.classes, embedded.val)
-            found.append(100 * self.uar(said.argmax(axis=1), fold.split.val))
-        return self.mean(found)
+            probabilities = linear_head(
+                embedded.train, embedded.targets, self.classes, embedded.val
+            )
+            uars.append(100 * self.uar(probabilities.argmax(axis=1), fold.split.val))
+        return self.mean(uars)
 
-    def known(self, clips: Indices, *modalities: str) -> Indices:
-        """Those of the clips that have all of the modalities; the fused model is none."""
+    def having(self, clips: Indices, *modalities: str) -> Indices:
+        """Return the clips that have all of the modalities; other names are ignored."""
         return having(self.data.absent, clips, modalities)
 
     @cached_property
     def views(self) -> dict[str, Floats]:
-        """Modality -> (n, P), of all clips; empty where the features are gone."""
+        """Modality -> pooled view (n, P) of all clips; only modalities with readable features."""
         return {
             branch.modality.name: pooled(
                 branch.modality, self.arrays[branch.modality.name], len(self.data.clips)
@@ -321,12 +346,15 @@ class Evidence:
 
 
 def gather(run: Run, *, jobs: int = 0) -> Evidence:
-    """Read what a run whose trainings are done left behind.
+    """Read everything that the rules need from a run whose trainings are finished.
 
     Parameters
     ----------
+    run : Run
+        The run directory.
     jobs : int
-        Processes for predictions on validation that were not made yet; 0 means this one.
+        Worker processes for validation predictions that do not exist yet; 0 computes them in this
+        process.
 
     Raises
     ------
@@ -335,14 +363,14 @@ def gather(run: Run, *, jobs: int = 0) -> Evidence:
     """
     data, spec = run.data, run.record.model
     names = spec.modalities
-    said = validate_all(run, jobs=jobs)
+    predictions = validate_all(run, jobs=jobs)
     folds = [
         Fold(
             number,
             split,
             _curve(run, Training(number, FUSED)),
             {m: _curve(run, Training(number, m)) for m in names},
-            {model: said[Training(number, model)] for model in (*names, FUSED)},
+            {model: predictions[Training(number, model)] for model in (*names, FUSED)},
         )
         for number, split in enumerate(data.splits)
     ]
@@ -357,7 +385,7 @@ def gather(run: Run, *, jobs: int = 0) -> Evidence:
 
 
 def _embedded(run: Run, number: int) -> Embedded | None:
-    """Embed the training and validation clips of a fold; None where the features are gone."""
+    """Embed the training and validation clips of a fold; None if the features can't be read."""
     from ...contracts.errors import FusionError
 
     split = run.data.splits[number]
@@ -376,12 +404,12 @@ def _embedded(run: Run, number: int) -> Embedded | None:
 def _side_by_side(
     model: FusionModel, features: Features, clips: Indices, precision: torch.dtype
 ) -> Floats:
-    """Embeddings of all modalities, (n, P)."""
-    found = [
+    """Return the concatenated embeddings of all modalities, (n, P)."""
+    parts = [
         torch.cat([z.float() for z in part.embeddings.values()], dim=1).cpu().numpy()
         for part, *_ in encoded(model, features, clips, precision)
     ]
-    joined: Floats = np.concatenate(found).astype(np.float64)
+    joined: Floats = np.concatenate(parts).astype(np.float64)
     return joined
 
 
@@ -391,10 +419,10 @@ def _curve(run: Run, training: Training) -> Curve:
 
 
 def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
-    """The features, where they still are in the cache.
+    """Return modality -> features, or an empty dict and the reason if the cache can't provide them.
 
-    Of a speaker-adapted run they are adapted, all speakers taken as the population: these arrays
-    serve all folds at once.
+    Features of a speaker-adapted run are adapted with all speakers as the population, because
+    these arrays serve all folds at once.
     """
     from ...contracts.errors import FusionError
 
@@ -402,7 +430,7 @@ def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
         config, data = run.config, run.data
         cache = FeatureCache(config.cache)
         extractors = make_extractors(config, run.registry)
-        found = {
+        arrays = {
             m: stored_arrays(cache, fingerprint_of(e), m, data, config)
             for m, e in extractors.items()
         }
@@ -410,8 +438,8 @@ def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
             for modality in (b.modality for b in run.record.model.branches):
                 m = modality.name
                 fingerprint = fingerprint_of(extractors[m])
-                moments = speaker_moments(run.path, fingerprint, modality, found[m], data, config)
-                found[m] = adapted(found[m], moments, data, None)
-        return found, ""
+                moments = speaker_moments(run.path, fingerprint, modality, arrays[m], data, config)
+                arrays[m] = adapted(arrays[m], moments, data, None)
+        return arrays, ""
     except (FusionError, OSError) as error:
         return {}, getattr(error, "message", str(error))

@@ -1,4 +1,4 @@
-"""What a diagnosis says: findings, each with its numbers, its rule and its remedy."""
+"""Findings of a diagnosis, each with its numbers, its rule and its remedy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Severity = Literal["severe", "moderate", "mild"]
 SEVERITIES: tuple[Severity, ...] = ("severe", "moderate", "mild")
 
 TITLES = {
-    "not_finite": "Input that is no number",
+    "not_finite": "Non-finite input",
     "leaked_speakers": "Leaked speakers",
     "duplicates": "Duplicated clips",
     "scale_mismatch": "Scale mismatch",
-    "swamping_bias": "A bias that swamps",
+    "swamping_bias": "Swamping bias",
     "dead_branch": "Dead branch",
     "frozen_branch": "Frozen branch",
     "mispaired": "Mispaired modalities",
@@ -31,34 +31,34 @@ TITLES = {
     "label_noise": "Label noise",
     "unexplained": "Unexplained loss",
 }
-"""Every fault there is a rule for. Causes stand before what they lead to."""
+"""Title of every fault that has a rule. Causes come before their effects."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault that was seen.
+    """One fault that a rule detected in a run.
 
     Attributes
     ----------
     fault : str
         A key of :data:`TITLES`.
     severity : {"severe", "moderate", "mild"}
-        A severe one can explain a fused model below the best single modality by itself; a mild
-        one is worth knowing.
+        A severe fault alone can explain a fused model below the best single modality. A mild
+        fault is worth knowing.
     says : str
-        One sentence with the numbers.
+        The finding in one to three sentences, with the numbers.
     rule : str
-        The rule that made it say so, with its threshold.
+        The rule that the numbers meet, with its threshold.
     modality : str or None
-        Whose fault it is, where it is one's.
+        The modality that has the fault; None for a fault of the fused model or the data.
     numbers : dict
-        What the rule looked at, by name.
+        Figures that the rule compared, by name.
     items : tuple of str
-        Clips, speakers or layers that are meant, the first few.
+        Names of the first few clips, speakers or layers that the finding refers to.
     remedy : str
-        What to do.
+        Advice in one or two sentences; empty if there is none.
     command : str or None
-        The same as a command line, where one command does it.
+        Command line that applies the remedies; None if no remedy has anything to offer.
     """
 
     fault: str
@@ -73,34 +73,37 @@ class Finding:
 
     @property
     def title(self) -> str:
+        """Title of the fault, for headings."""
         return TITLES[self.fault]
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Sorts findings: the severest first, and causes before what they lead to."""
+        """Sort key: the most severe findings first, and causes before their effects."""
         return SEVERITIES.index(self.severity), list(TITLES).index(self.fault)
 
     def with_remedy(self, remedy: str, command: str | None) -> Finding:
+        """Return a copy with a remedy and a command."""
         return replace(self, remedy=remedy, command=command)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields and the title, ready for ``json.dump``."""
         return {"title": self.title, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found in one run.
+    """Findings of one run, with the measurements and thresholds behind them.
 
     Attributes
     ----------
     findings : tuple of Finding
-        The most important first; empty when nothing is wrong.
+        Most important first; empty if no rule detected a fault.
     signs : dict
-        Modality -> name -> what was measured, means over folds; under ``""`` of the fused model.
+        Modality -> figure name -> mean over folds. The key ``""`` holds the fused model.
     thresholds : dict
-        What the rules compared with.
+        Threshold name -> value that the rules compared with.
     caveats : tuple of str
-        What could not be judged, and why.
+        Sentences on what could not be judged and why.
     """
 
     findings: tuple[Finding, ...]
@@ -110,10 +113,11 @@ class Diagnosis:
 
     @property
     def faults(self) -> list[str]:
-        """Names of what was found, each once, the most important first."""
+        """Names of the detected faults without repetition, most important first."""
         return list(dict.fromkeys(finding.fault for finding in self.findings))
 
     def to_json(self) -> dict[str, Any]:
+        """Return the contents of ``diagnosis.json``."""
         return {
             "format": 1,
             "checked": list(TITLES),
@@ -125,11 +129,18 @@ class Diagnosis:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], file: Path) -> Diagnosis:
-        """Read what :meth:`to_json` wrote to `file`.
+        """Create a diagnosis from the contents of ``diagnosis.json``.
+
+        Parameters
+        ----------
+        data : mapping
+            As :meth:`to_json` returns it.
+        file : Path
+            File that `data` was read from, for error messages.
 
         Raises
         ------
         RunError
-            If a field is missing or wrong, naming it.
+            If a field is missing or has the wrong type; the message names the field.
         """
         return as_type(data, cls, file)

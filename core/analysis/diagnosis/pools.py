@@ -1,7 +1,7 @@
 """Log-linear pools and linear heads that show which part of a fused model loses points.
 
-Every pool is read on clips that its weights were not fitted to: one validation speaker is left
-out at a time.
+Every pool is evaluated on clips that its weights were not fitted to: one validation speaker is
+left out at a time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from ...toolkit.ensemble import FloatArray, pool, pool_weights
 from .views import Floats
 
-_PARTS = 5  # of the clips, where there is one speaker
+_PARTS = 5  # cross-validation parts if there is only one speaker
 _SMALLEST = 1e-12
-_STEPS = 300  # of the solver
+_STEPS = 300  # iterations of the solver
 
 Flags = npt.NDArray[np.bool_]
 Targets = npt.NDArray[np.int64]
@@ -26,12 +26,12 @@ Targets = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class HeldOutPool:
-    """Log-linear pool whose weights come from other speakers than the clips it is read on.
+    """Log-linear pool whose weights were fitted to other speakers than the clips it predicts.
 
     Attributes
     ----------
     probabilities : array
-        (n, C).
+        (n, C) predictions of the pool.
     shares : array
         (M,): mean effective share of each member in the scores of the pool.
     """
@@ -46,20 +46,20 @@ def held_out_pool(
     speakers: npt.NDArray[Any],
     present: Flags | None = None,
 ) -> HeldOutPool:
-    """Fit the pool once for each speaker, without that speaker's clips, and read it on them.
+    """Fit one pool per speaker to all other speakers, and predict that speaker's clips with it.
 
-    With one speaker the clips are divided into five parts in place of speakers.
+    If there is only one speaker, the clips are divided into five parts instead of by speaker.
 
     Parameters
     ----------
     members : sequence of array
         Probabilities of each member, (n, C).
     targets : array
-        (n,) classes.
+        (n,) class of each clip.
     speakers : array
         (n,) speaker of each clip.
     present : array, optional
-        (n, M): which member knows something of which clip.
+        (n, M): whether the member has a prediction for the clip, that is, has its modality.
     """
     groups = np.unique(speakers, return_inverse=True)[1]
     if groups.max(initial=0) == 0:
@@ -68,22 +68,22 @@ def held_out_pool(
     shares = np.empty((len(targets), len(members)), np.float64)
     for group in np.unique(groups):
         out = groups == group
-        known, read = ([p[rows] for p in members] for rows in (~out, out))
+        fit, evaluate = ([p[rows] for p in members] for rows in (~out, out))
         flags = None if present is None else present[~out]
-        weights = pool_weights(known, targets[~out], flags)
+        weights = pool_weights(fit, targets[~out], flags)
         flags = None if present is None else present[out]
-        probabilities[out] = pool(read, weights, flags)
-        shares[out] = _shares_of(read, weights, flags)
+        probabilities[out] = pool(evaluate, weights, flags)
+        shares[out] = _shares_of(evaluate, weights, flags)
     return HeldOutPool(probabilities, shares.mean(axis=0))
 
 
 def measured_shares(
     fused: FloatArray, members: Sequence[FloatArray], present: Flags | None = None
 ) -> Floats:
-    """Return the effective share of each member in fused scores, (M,), measured on predictions.
+    """Return the effective share of each member in the fused scores, (M,).
 
-    The log-probabilities of the fused model, centred over classes, are regressed on those of the
-    members with weights >= 0. For strategies that report no weights.
+    Serves strategies that report no weights. The log-probabilities of the fused model, centred
+    over classes, are regressed on those of the members with non-negative weights.
     """
     from scipy.optimize import nnls
 
@@ -95,7 +95,7 @@ def measured_shares(
 
 
 def _shares_of(members: Sequence[FloatArray], weights: Floats, present: Flags | None) -> Floats:
-    """Length of each member's part of the scores over the sum of the lengths, (n, M)."""
+    """Return the norm of each member's part of the scores over the sum of norms, (n, M)."""
     sizes = weights * np.linalg.norm(_centred(members, present), axis=2).T  # (n, M)
     total = sizes.sum(axis=1, keepdims=True)
     equal = 1 / len(members)
@@ -104,7 +104,7 @@ def _shares_of(members: Sequence[FloatArray], weights: Floats, present: Flags | 
 
 
 def _centred(members: Sequence[FloatArray], present: Flags | None) -> Floats:
-    """Log-probabilities less their mean over classes, (M, n, C); 0 where a member is absent."""
+    """Return log-probabilities minus their mean over classes, (M, n, C); 0 for absent members."""
     logs = np.log(np.maximum(np.stack(list(members)).astype(np.float64), _SMALLEST))
     logs -= logs.mean(axis=2, keepdims=True)
     centred: Floats = logs if present is None else logs * present.T[:, :, None]
@@ -114,22 +114,24 @@ def _centred(members: Sequence[FloatArray], present: Flags | None) -> Floats:
 def linear_head(x: Floats, targets: Targets, classes: int, test: Floats) -> Floats:
     """Train a regularised logistic regression and return its probabilities for `test`, (k, C).
 
-    The penalty is half the squared weights, against the loss summed over clips; classes count
-    alike. The problem is convex, so the result depends on nothing but the clips.
+    The objective is the class-balanced loss summed over clips, plus half the squared weights. The
+    problem is convex, so the result depends only on the clips.
 
     Parameters
     ----------
     x, test : array
-        (n, P) and (k, P) embeddings; standardised here by the n training clips.
+        (n, P) and (k, P) embeddings. This function standardises both by the n training clips.
     targets : array
-        (n,) classes.
+        (n,) class of each training clip.
+    classes : int
+        Number of classes C.
     """
     from scipy.optimize import minimize
     from scipy.special import logsumexp, softmax
 
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     scale = np.where(deviation > 1e-9, deviation, np.inf)
-    z, read = (x - mean) / scale, (test - mean) / scale
+    z, z_test = (x - mean) / scale, (test - mean) / scale
     wanted = np.eye(classes)[targets]
     counts = wanted.sum(axis=0)
     importance = (len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[targets]
@@ -144,7 +146,7 @@ def linear_head(x: Floats, targets: Targets, classes: int, test: Floats) -> Floa
         return float(loss + 0.5 * (weights[:, :-1] ** 2).sum()), slope.ravel()
 
     start = np.zeros(classes * (z.shape[1] + 1))
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
-    weights = found.x.reshape(classes, -1)
-    probabilities: Floats = softmax(read @ weights[:, :-1].T + weights[:, -1], axis=1)
+    solution = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
+    weights = solution.x.reshape(classes, -1)
+    probabilities: Floats = softmax(z_test @ weights[:, :-1].T + weights[:, -1], axis=1)
     return probabilities

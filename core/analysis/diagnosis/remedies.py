@@ -1,4 +1,4 @@
-"""Which remedies there are for what was found, and in what order to try them."""
+"""Remedies for the findings of a diagnosis, in the order in which to try them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,37 @@ from ...runs.config import RunConfig
 from ...training.model import ModelSpec
 from .findings import Finding
 
-# What no training mends: the clips themselves have to be looked at.
+# Advice for faults that a different training does not repair: the user has to act.
 _BY_HAND = {
-    "not_finite": "Mend the extractor, or the table that the features were imported from.",
-    "leaked_speakers": "Divide the clips by speaker: --split speaker, and speakers named rightly.",
-    "duplicates": "Keep one copy of every recording, under one label and one speaker.",
-    "mispaired": "Make sure that each modality's array is that of the clip's own recording; a "
-    "repair can only leave the modality out.",
-    "label_noise": "Listen to the clips that are named, and correct their labels.",
-    "dead_branch": "Look for what makes the branch's output constant (its inputs, an activation "
-    "that never opens, a weight of 0).",
-    "frozen_branch": "Let the weights be trained: requires_grad, a learning rate above 0.",
+    "not_finite": "Correct the extractor, or the table that the features were imported from.",
+    "leaked_speakers": "Split the clips by speaker (--split speaker), and check the speaker names.",
+    "duplicates": "Keep one copy of every recording, with one label and one speaker.",
+    "mispaired": "Make sure that the array of each modality comes from the clip's own recording. "
+    "A repair can only leave the modality out.",
+    "label_noise": "Listen to the clips listed here, and correct their labels.",
+    "dead_branch": "Find out why the output of the branch is constant (its inputs, an activation "
+    "that is never above zero, a weight of 0).",
+    "frozen_branch": "Make the weights trainable: check requires_grad, and set a learning rate "
+    "above 0.",
 }
 
 
 def with_remedies(
     findings: Sequence[Finding], run: str, config: RunConfig, spec: ModelSpec, registry: Registry
 ) -> tuple[Finding, ...]:
-    """The findings with what to do about each; `run` is the run directory as a user types it."""
+    """Return the findings with a remedy and a command for each.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        Most important first.
+    run : str
+        The run directory as a user would type it, for the command line.
+    config, spec
+        Configuration and model specification of the run.
+    registry : Registry
+        Source of the available remedies.
+    """
     patient = patient_of(config, spec, registry, findings)
     offers = prescriptions(patient, registry)
     completed: list[Finding] = []
@@ -51,14 +64,14 @@ def _first_line(remedy: type[Remedy]) -> str:
 def patient_of(
     config: RunConfig, spec: ModelSpec, registry: Registry, faults: Sequence[Fault]
 ) -> Patient:
-    """What remedies may know of a run."""
+    """Return the description of a run that remedies receive."""
     preferred: dict[str, str] = {}
     for branch in spec.branches:
         modality = branch.modality.name
         try:
             cls = registry.extractor(modality)
             name = make_extractor(cls, config.settings.get(modality, {})).default_branch
-        except FusionError:  # an imported feature, or one that can't be made here any more
+        except FusionError:  # an imported feature, or an extractor that is not available here
             name = None
         if name is not None:
             preferred[modality] = name
@@ -70,25 +83,25 @@ def patient_of(
         {m: config.branches.get(m, branch) for m, branch in branches.items()},
         preferred,
         faults,
-        {owner: dict(given) for owner, given in config.settings.items()},
+        {owner: dict(settings) for owner, settings in config.settings.items()},
         decided or starts_from_baselines(config, registry),
     )
 
 
 def prescriptions(patient: Patient, registry: Registry) -> Mapping[str, Prescription]:
-    """Remedy -> what it would change, in the order in which to try them.
+    """Return remedy name -> the changes it prescribes, in the order in which to try them.
 
-    First those for what was found, the most important finding first; then the rest of the
-    ladder. Those with nothing to offer are not in it.
+    Remedies for the detected faults come first, sorted by the importance of the finding. The rest
+    of the ladder follows in its own order. Remedies that have nothing to offer are left out.
     """
     remedies: list[type[Remedy]] = sorted(
         (registry.remedy(entry.name) for entry in registry.entries("remedy")),
         key=lambda remedy: remedy.order,
     )
-    meant = [r for fault in patient.faults for r in remedies if fault.fault in r.mends]
-    found: dict[str, Prescription] = {}
-    for remedy in dict.fromkeys([*meant, *remedies]):
+    targeted = [r for fault in patient.faults for r in remedies if fault.fault in r.mends]
+    offers: dict[str, Prescription] = {}
+    for remedy in dict.fromkeys([*targeted, *remedies]):
         offer = remedy().prescribe(patient)
         if offer is not None:
-            found[remedy.name] = offer
-    return found
+            offers[remedy.name] = offer
+    return offers

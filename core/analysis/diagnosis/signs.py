@@ -1,4 +1,4 @@
-"""The figures that a diagnosis shows of every modality, whatever the rules make of them."""
+"""Figures that a diagnosis reports for every modality, whether or not a rule fires."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import math
 
 from .evidence import Evidence
 
-# Of a modality in the joint training, late: what it is called in the epochs' records.
+# Keys of the epoch records that are averaged late in the joint training, per modality.
 _LATE = ("norm", "spread", "rank", "gradient", "update", "entropy", "train_uar", "val_uar",
          "weight")  # fmt: skip
 _FUSED = ("gradient", "update", "entropy", "train_uar", "val_uar", "agreement")
 
 
 def signs_of(e: Evidence) -> dict[str, dict[str, float]]:
-    """Modality -> figure -> mean over folds, late in the training; ``""`` is the fused model.
+    """Return modality -> figure -> mean over folds, late in the training.
 
-    ``entropy_gap`` is ln C less the entropy: 0 for predictions that say nothing. ``alone_val``
-    and ``alone_train`` are of the modality trained alone. What is not known is left out.
+    The key ``""`` holds the fused model. ``entropy_gap`` is ln C minus the entropy in nats: 0 for
+    uniform predictions. ``alone_val`` and ``alone_train`` are UARs of the modality trained alone.
+    Figures that were not recorded are left out.
     """
     chance = math.log(e.classes)
-    found: dict[str, dict[str, float]] = {}
+    by_modality: dict[str, dict[str, float]] = {}
     for m in e.modalities:
         signs = {key: e.late(f"{key}.{m}") for key in _LATE}
         signs["entropy_gap"] = chance - signs["entropy"]
@@ -28,11 +29,11 @@ def signs_of(e: Evidence) -> dict[str, dict[str, float]]:
                 signs[f"{which}_{figure}"] = e.inputs(m, which, figure)
         signs["alone_train"] = e.late_single(m, "train_uar")
         signs["alone_val"] = e.late_single(m, "val_uar")
-        found[m] = signs
+        by_modality[m] = signs
     fused = {key: e.late(key) for key in _FUSED}
     fused["entropy_gap"] = chance - fused["entropy"]
-    found[""] = fused
+    by_modality[""] = fused
     return {
         m: {k: float(f"{v:.5g}") for k, v in signs.items() if math.isfinite(v)}
-        for m, signs in found.items()
+        for m, signs in by_modality.items()
     }

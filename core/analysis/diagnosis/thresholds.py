@@ -1,4 +1,4 @@
-"""Where the rules draw their lines."""
+"""Thresholds of the diagnosis rules."""
 
 from __future__ import annotations
 
@@ -9,69 +9,78 @@ from ...contracts.errors import ParameterError
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where the rules of the diagnosis draw their lines; docs/diagnosis.md says why there.
+    """Thresholds of the diagnosis rules; docs/diagnosis.md gives the reason for each value.
 
     Set with ``fusion diagnose --set diagnosis.NAME=VALUE``.
 
     Parameters
     ----------
     scale_ratio : float
-        Scale mismatch: inputs (as the branches see them) or embeddings of two modalities differ
-        by this factor in their spread.
+        Scale mismatch: the sizes of the inputs (as the branches see them) or of the embeddings of
+        two modalities differ by this factor or more.
     bias_ratio : float
-        A bias that swamps: the mean of the embeddings is this many times their spread around it.
+        Swamping bias: the mean of the embeddings is at least this many times their spread around
+        it.
     dead_rank : float
-        Dead branch: its embeddings have an effective rank below this share of their size.
+        Dead branch: the effective rank of its embeddings is at most 1, or at most this share of
+        their size.
     still_share : float
-        Frozen branch: this share of a branch's weights never moves.
+        Frozen branch: at least this share of a branch's layers or weights never moves.
     still_update : float
-        What counts as never moving: a relative change per step below this.
+        Frozen branch: a layer counts as not moving if its relative change per step is below this.
     gradient_ratio : float
-        Branch imbalance: gradient norms of two branches differ by this factor.
+        Branch imbalance: the median gradient norms of two branches differ by this factor or more.
     learned_share : float
-        Cold start, branch imbalance: a branch has learned less than this share, in the joint
-        training, of what it learned alone (train UAR above chance).
+        Cold start, branch imbalance: in the joint training the training UAR of a branch above
+        chance is below this share of that of the modality trained alone.
     gap_points : float
-        Over-fitting head: the gap between training and validation UAR of the fused scores is so
-        many points above that of the best probe.
+        Over-fitting head: the gap between training and validation UAR of the fused scores exceeds
+        the gap of the best probe by at least this many points.
     loss_points : float
-        Over-fitting head: and on validation they are so many points below the best single
-        modality or the best probe.
+        Over-fitting head: in addition, the fused scores are at least this many points below the
+        best single modality or the best probe on validation. With a smaller loss, most findings
+        of scale mismatch, cold start and branch imbalance are mild.
     head_ratio : float
-        Over-fitting head: or, with a gap twice as large, the head has so many times the weights
-        of all branches together.
+        Over-fitting head: alternatively, the gap is at least twice `gap_points` and the head has
+        at least this many times the weights of all branches together.
     held_points : float
-        Held-back branch: on validation the probe of a modality inside the fused model is so many
-        points below the modality trained alone.
+        Branch held back: the probe of a modality inside the fused model is at least this many
+        points below the modality trained alone, on validation.
     held_p : float
-        And with a p-value below this (paired test over speakers; over clips where there are
-        fewer than six speakers).
+        Branch held back: in addition, the p-value of that difference is below this (paired test
+        over speakers, or over clips with fewer than six speakers).
     trust_share : float
-        Misplaced trust: the share of a modality in the fused scores is so far above its share in
-        the pool of the probes that is fitted to held-out speakers.
+        Misplaced trust: the share of a modality in the fused scores exceeds its share in the pool
+        of the probes, fitted to held-out speakers, by at least this much.
     memorised : float
-        Memorised head: training UAR of the fused scores, and of at least one probe.
+        Memorised head: the training UAR of the fused scores and of at least one probe reaches
+        this (0 to 1).
     pool_points : float
-        Misplaced trust, memorised head: and the fused scores are so many points below that pool.
+        Misplaced trust, memorised head: in addition, the fused scores are at least this many
+        points below the pool of the probes.
     behind_points : float
-        Unexplained: the fused model is so many points below the best single modality on
-        validation. The findings about the fusion are above mild from here on.
+        Unexplained loss: the fused model is at least this many points below the best single
+        modality on validation. With a smaller loss, branch held back, misplaced trust and
+        memorised head are mild.
     linear_points : float
-        Architecture imbalance: a modality alone is so many points below a linear classifier on
-        the same features, on validation.
+        Architecture imbalance: a modality alone is at least this many points below a linear
+        classifier on the same features, on validation.
     unfitted_points : float
-        Or its branch fits its training clips so many points less well than a linear classifier
-        does clips that it has not seen.
+        Architecture imbalance: alternatively, the UAR of the branch on its own training clips is
+        at least this many points below the cross-validated UAR of a linear classifier on them.
     linear_p : float
-        And with a p-value below this (exact sign test on the clips on which they differ).
+        Architecture imbalance: the p-value for `linear_points` is below this (exact sign test on
+        the clips that exactly one of the two classifies correctly).
     paired_share : float
-        Mispaired: more than this share of the clips can't be told from randomly paired ones.
+        Mispaired modalities: more than this share of the clips can't be distinguished from
+        randomly paired ones.
     noise_share : float
-        Label noise: so many of the most confident predictions on validation are wrong.
+        Label noise: at least this share of the most confident predictions on validation is wrong.
     duplicate_share : float
-        Duplicated clips: more than this share of the clips is severe; any is reported.
+        Duplicated clips: more than this share of the clips is severe; any copy is reported.
     fewest_steps : float
-        Trainings of fewer steps are not judged: their branches have hardly begun.
+        Trainings with fewer steps are judged only by their data, because their branches have
+        hardly learned.
     """
 
     scale_ratio: float = 10.0
@@ -99,6 +108,7 @@ class Thresholds:
     fewest_steps: float = 100
 
     def __post_init__(self) -> None:
+        """Raise ParameterError if a threshold is not above 0."""
         for field in fields(self):
             if not getattr(self, field.name) > 0:
                 value = getattr(self, field.name)

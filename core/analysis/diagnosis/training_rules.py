@@ -1,4 +1,4 @@
-"""Rules on how a training went: the five faults of fusion, and branches that do not work."""
+"""Rules on the course of a training: branches that do not work, and faults of the fusion."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .findings import Finding, Severity
 from .signs import signs_of
 from .thresholds import Thresholds
 
-_ONE_CLASS = 0.9  # of the predictions on validation
+_ONE_CLASS = 0.9  # share of the validation predictions that name the same class
 
 
 def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Embeddings that hardly differ between clips."""
+    """Report a branch whose embeddings hardly differ between clips."""
     size = float(e.spec.dim)
     limit = max(1.0, t.dead_rank * size)
     for m in e.modalities:
@@ -25,8 +25,8 @@ def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
             yield Finding(
                 "dead_branch",
                 "severe",
-                f"The embeddings of {m} fill {rank:.1f} of {size:.0f} directions: the branch says "
-                f"nearly the same of every clip.",
+                f"The embeddings of {m} have an effective rank of {rank:.1f} in {size:.0f} "
+                "dimensions: the branch returns nearly the same for every clip.",
                 f"effective rank <= {limit:.1f} ({t.dead_rank:g} of the embedding's size), in the "
                 "modality's own training as well",
                 m,
@@ -35,14 +35,17 @@ def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _is_dead(e: Evidence, t: Thresholds, m: str) -> bool:
-    """A branch that lives when it is trained alone is flattened by the fusion, and not dead."""
+    """Return True if a branch is dead in the joint training and not alive when trained alone.
+
+    A branch that is alive alone is suppressed by the fusion, which is another fault.
+    """
     limit = max(1.0, t.dead_rank * e.spec.dim)
     rank, alone = e.late(f"rank.{m}"), e.late_single(m, f"rank.{m}")
     return math.isfinite(rank) and rank <= limit and not alone > limit
 
 
 def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Weights that never move."""
+    """Report a branch whose weights never move."""
     for m in e.modalities:
         still: dict[str, int] = {}
         layers: dict[str, float] = {}
@@ -52,19 +55,18 @@ def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
                 still[layer] = still.get(layer, 0) + (update < t.still_update)
         names = tuple(layer for layer, folds in still.items() if folds == len(e.folds))
         share = len(names) / len(layers) if layers else 0.0
-        # One layer may hold nearly all weights, and the many others next to none.
+        # One layer may hold nearly all weights, so the share of layers is not enough.
         sizes = e.layer_sizes.get(m, {})
         weights = sum(sizes.get(name, 0) for name in names) / max(1, sum(sizes.values()))
         if max(share, weights) >= t.still_share:
-            held = f", {weights:.0%} of its weights," if sizes else ""
+            in_weights = f" ({weights:.0%} of its weights)" if sizes else ""
             yield Finding(
                 "frozen_branch",
                 "severe" if max(share, weights) >= 0.9 else "moderate",
-                f"{len(names)} of {len(layers)} layers of {m}{held} never moved in the joint "
+                f"{len(names)} of {len(layers)} layers of {m}{in_weights} never moved in the joint "
                 "training.",
                 f"a relative change per step below {t.still_update:g} in at least "
-                f"{t.still_share:.0%} of the layers or of the weights, at every epoch that was "
-                "looked at",
+                f"{t.still_share:.0%} of the layers or of the weights, at every recorded epoch",
                 m,
                 {"still": len(names), "layers": len(layers)}
                 | ({"weights": weights} if sizes else {}),
@@ -73,38 +75,40 @@ def frozen_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def swamping_bias(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """A constant part that outweighs what differs between clips."""
+    """Report a constant part of the embeddings or scores that outweighs the differences."""
     offsets = {m: _offset(e, m) for m in e.modalities}
     for m, ratio in offsets.items():
         if ratio >= t.bias_ratio:
             yield Finding(
                 "swamping_bias",
                 "severe",
-                f"What all embeddings of {m} have in common is {ratio:.0f} times as large as what "
-                f"they differ in.",
+                f"The part that all embeddings of {m} have in common is {ratio:.0f} times as large "
+                "as their differences.",
                 f"mean of the embeddings >= {t.bias_ratio:g} times their spread around it",
                 m,
                 {"ratio": ratio, "norm": e.late(f"norm.{m}"), "spread": e.late(f"spread.{m}")},
             )
-    share = e.mean([_commonest(f.said["fused"].probabilities) for f in e.folds])
-    probes = e.mean([_commonest(p) for f in e.folds for p in f.said["fused"].unimodal.values()])
+    share = e.mean([_commonest(f.predictions["fused"].probabilities) for f in e.folds])
+    probes = e.mean(
+        [_commonest(p) for f in e.folds for p in f.predictions["fused"].unimodal.values()]
+    )
     if share >= _ONE_CLASS and probes < _ONE_CLASS and e.classes > 1:
         yield Finding(
             "swamping_bias",
             "severe",
-            f"The fused model says one and the same class of {share:.0%} of the clips, the "
-            f"probes of {probes:.0%}.",
-            f"one class for at least {_ONE_CLASS:.0%} of the validation clips, in the fused "
-            f"scores alone",
+            f"The fused model predicts the same class for {share:.0%} of the validation clips; the "
+            f"probes do so for {probes:.0%}.",
+            f"one class for at least {_ONE_CLASS:.0%} of the validation clips in the fused scores, "
+            "but not in the probes",
             None,
             {"share": share, "probes": probes},
         )
 
 
 def _offset(e: Evidence, m: str) -> float:
-    """Mean of the embeddings over their spread, at the epoch at which it is smallest.
+    """Return the ratio of the embeddings' mean to their spread, at the epoch with the smallest.
 
-    A constant is there at all times; what only grew too large was not one from the start.
+    A bias is present at every epoch. Embeddings whose mean grew later have a small ratio at first.
     """
     ratios: list[float] = []
     for fold in e.folds:
@@ -115,62 +119,67 @@ def _offset(e: Evidence, m: str) -> float:
 
 
 def _commonest(probabilities: np.ndarray) -> float:
+    """Return the share of clips for which the most frequent class is predicted."""
     counts = np.bincount(probabilities.argmax(axis=1))
     return float(counts.max() / counts.sum())
 
 
 def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Inputs or embeddings of two modalities an order of magnitude apart."""
+    """Report inputs or embeddings of two modalities that differ in size by a large factor."""
     inputs = {
         m: math.hypot(e.inputs(m, "seen", "mean"), e.inputs(m, "seen", "std")) for m in e.modalities
     }
-    # A constant part is another fault; and what is too large may be dead by the end.
+    # A large constant part is another fault (swamping bias). Too large embeddings may be dead at
+    # the end of the training, so they are compared after the first epoch as well.
     at_first = {m: e.first(f"norm.{m}") for m in e.modalities if _offset(e, m) < t.bias_ratio}
     late = {m: e.late(f"spread.{m}") for m in e.modalities}
-    for what, sizes in (
+    for label, sizes in (
         ("inputs as the networks see them", inputs),
         ("embeddings after the first epoch", at_first),
-        ("embeddings in the end", late),
+        ("embeddings at the end of the training", late),
     ):
-        there = {m: s for m, s in sizes.items() if math.isfinite(s) and s > 0}
-        # A branch that is dead is small because of it; one that was too large is dead by the end.
-        there = {
-            m: s for m, s in there.items() if s == max(there.values()) or not _is_dead(e, t, m)
+        positive = {m: s for m, s in sizes.items() if math.isfinite(s) and s > 0}
+        # A dead branch has small embeddings because it is dead, which is another fault. Only the
+        # largest branch may be dead here: too large embeddings can kill it.
+        positive = {
+            m: s
+            for m, s in positive.items()
+            if s == max(positive.values()) or not _is_dead(e, t, m)
         }
-        ratio = max(there.values()) / min(there.values()) if len(there) > 1 else 1.0
+        ratio = max(positive.values()) / min(positive.values()) if len(positive) > 1 else 1.0
         if ratio < t.scale_ratio:
             continue
-        largest = max(there, key=there.__getitem__)
-        smallest = min(there, key=there.__getitem__)
+        largest = max(positive, key=positive.__getitem__)
+        smallest = min(positive, key=positive.__getitem__)
         severity: Severity = "severe" if ratio >= 3 * t.scale_ratio else "moderate"
-        # A branch that learns in one epoch is large by then, and weights grow to fit: what was
-        # learned looks like this, too. Inputs are as they are.
+        # A branch that learns within the first epoch has large embeddings after it, so learning
+        # can look like a scale mismatch. The sizes of inputs do not depend on learning.
         learned = sizes is late or (sizes is at_first and severity == "moderate")
-        outlier = _outlier(there)
+        outlier = _outlier(positive)
         if learned and e.lost < t.loss_points and not _is_dead(e, t, outlier):
             severity = "mild"
         yield Finding(
             "scale_mismatch",
             severity,
-            f"The {what} are {ratio:.3g} times as large in {largest} as in {smallest} "
-            f"({there[largest]:.3g} against {there[smallest]:.3g}).",
-            f"the size of the {what} differs by {t.scale_ratio:g} or more",
+            f"The {label} are {ratio:.3g} times as large in {largest} as in {smallest} "
+            f"({positive[largest]:.3g} against {positive[smallest]:.3g}).",
+            f"the sizes of the {label} differ by a factor of {t.scale_ratio:g} or more",
             outlier,
             {"ratio": ratio, "learned": float(learned)}
-            | {f"size.{m}": s for m, s in there.items()},
+            | {f"size.{m}": s for m, s in positive.items()},
         )
         return
 
 
 def _outlier(sizes: Mapping[str, float]) -> str:
-    """The one farthest from the median, on a logarithmic scale; of two the larger."""
+    """Return the modality farthest from the median on a log scale; of two, the larger one."""
     logs = {m: math.log(s) for m, s in sizes.items()}
     middle = float(np.median(list(logs.values())))
     return max(sizes, key=lambda m: (round(abs(logs[m] - middle), 9), logs[m]))
 
 
 def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """No branch has learned in the joint training what it learns alone."""
+    """Report that in the joint training no branch learns as much as it learns alone."""
     learned = _learned(e)
     if not learned or max(learned.values()) >= t.learned_share:
         return
@@ -178,9 +187,9 @@ def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     yield Finding(
         "cold_start",
         _by_harm(e, t, max(learned.values()) < t.learned_share / 2),
-        f"In the joint training no branch gets far: {best} learns {learned[best]:.0%} of what it "
-        f"learns alone, and the fused loss has made nine tenths of its way after "
-        f"{_flat_after(e):.0%} of the epochs.",
+        f"In the joint training no branch learns much: the best, {best}, gains "
+        f"{learned[best]:.0%} of the training UAR above chance that it gains alone, and the fused "
+        f"loss makes 90% of its decrease in the first {_flat_after(e):.0%} of the epochs.",
         f"every probe's training UAR above chance is below {t.learned_share:.0%} of that of the "
         "modality trained alone",
         None,
@@ -189,7 +198,7 @@ def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """One branch gets the gradient, or the learning; another stands still."""
+    """Report that one branch gets the gradient or learns, while another hardly learns."""
     learned = _learned(e)
     norms = {m: e.mean([_median(f.fused.values(f"gradient.{m}")) for f in e.folds])
              for m in e.modalities}  # fmt: skip
@@ -202,15 +211,16 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     m = slow if behind else min(norms, key=norms.__getitem__)
     says: list[str] = []
     if behind:
-        others = ", ".join(f"{o} {x:.0%}" for o, x in learned.items() if o != m)
+        other_shares = ", ".join(f"{o} {x:.0%}" for o, x in learned.items() if o != m)
         says.append(
-            f"In the joint training {m} learns {learned[m]:.0%} of what it learns alone, {others}."
+            f"In the joint training {m} gains {learned[m]:.0%} of the training UAR above chance "
+            f"that it gains alone ({other_shares})."
         )
     if ratio >= t.gradient_ratio:
         least, most = (f(norms, key=norms.__getitem__) for f in (min, max))
         says.append(
-            f"The gradient of {least} is {ratio:.3g} times smaller than that of {most} "
-            f"({norms[least]:.2g} against {norms[most]:.2g})."
+            f"The gradient of {most} is {ratio:.3g} times as large as that of {least} "
+            f"({norms[most]:.2g} against {norms[least]:.2g})."
         )
     cut_off = ratio >= 10 * t.gradient_ratio
     severity = _by_harm(e, t, cut_off or (behind and learned[m] < t.learned_share / 2))
@@ -219,8 +229,8 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         "moderate" if cut_off and severity == "mild" else severity,
         " ".join(says),
         f"a probe's training UAR above chance is below {t.learned_share:.0%} of that of the "
-        "modality trained alone and another's is not, or the median gradient norms of two "
-        f"branches differ by {t.gradient_ratio:g} or more",
+        "modality trained alone while another's is not, or the median gradient norms of two "
+        f"branches differ by a factor of {t.gradient_ratio:g} or more",
         m,
         {"ratio": ratio}
         | {f"learned.{o}": x for o, x in learned.items()}
@@ -229,21 +239,21 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _learned(e: Evidence) -> dict[str, float]:
-    """Modality -> training UAR above chance in the joint training, over that alone.
+    """Return modality -> training UAR above chance in the joint training over that alone.
 
-    A modality that learns nothing alone is not in it: there is nothing to compare with.
+    A modality that hardly learns alone (training UAR at most 0.1 above chance) is left out.
     """
     chance = 1 / e.classes
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for m in e.modalities:
         joint, alone = e.late(f"train_uar.{m}") - chance, e.late_single(m, "train_uar") - chance
         if math.isfinite(joint) and alone > 0.1:
-            found[m] = max(0.0, joint / alone)
-    return found
+            shares[m] = max(0.0, joint / alone)
+    return shares
 
 
 def _flat_after(e: Evidence) -> float:
-    """Share of the epochs after which the fused loss has made nine tenths of its way down."""
+    """Return the share of the epochs in which the fused loss makes 90% of its decrease."""
     shares: list[float] = []
     for fold in e.folds:
         losses = fold.fused.values("train_loss")
@@ -255,19 +265,20 @@ def _flat_after(e: Evidence) -> float:
 
 
 def _median(values: list[float]) -> float:
+    """Return the median, NaN for an empty list."""
     return float(np.median(values)) if values else math.nan
 
 
 def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """The fused scores fit the training clips, and not the speakers of validation."""
+    """Report that the fused scores fit the training clips but not the validation speakers."""
     probes = {m: 100 * e.late(f"val_uar.{m}") for m in e.modalities}
     probes = {m: x for m, x in probes.items() if math.isfinite(x)}
     if len(probes) < 2:
         return
     train, val = 100 * e.late("train_uar"), 100 * e.late("val_uar")
-    # The gap of one that some clips lack is that of other clips.
-    whole = [m for m in probes if m not in e.data.absent] or list(probes)
-    best = max(whole, key=probes.__getitem__)
+    # The gap of a modality that some clips lack is measured on fewer clips, so prefer the others.
+    complete = [m for m in probes if m not in e.data.absent] or list(probes)
+    best = max(complete, key=probes.__getitem__)
     own_gap = max(0.0, 100 * e.late(f"train_uar.{best}") - probes[best])
     gap, lost = train - val, e.lost
     size = e.sizes.get("", 0) / max(1, sum(x for m, x in e.sizes.items() if m))
@@ -277,10 +288,10 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         return
     says = (
         f"The fused scores reach {train:.1f} UAR on the training clips and {val:.1f} on "
-        f"validation, a gap of {gap:.1f} points; that of the best probe ({best}) is {own_gap:.1f}."
+        f"validation, a gap of {gap:.1f} points; the best probe ({best}) has one of {own_gap:.1f}."
     )
     if lost > 0:
-        says += f" {val + lost:.1f} is known to be possible on validation."
+        says += f" A single modality or probe reaches {val + lost:.1f} on validation."
     if too_large:
         says += f" The head has {size:.0f} times as many weights as all branches together."
     yield Finding(
@@ -291,8 +302,8 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         says,
         f"a gap at least {t.gap_points:g} points above the best probe's, and at least "
         f"{t.loss_points:g} points lost on validation against the best probe or single modality; "
-        f"or a gap of {2 * t.gap_points:g} points with a head of {t.head_ratio:g} times the "
-        "branches' weights",
+        f"or a gap of {2 * t.gap_points:g} points or more with a head of at least "
+        f"{t.head_ratio:g} times the weights of all branches",
         None,
         {"train": train, "val": val, "gap": gap, "probe_gap": own_gap, "lost": lost, "size": size,
          "too_large": float(too_large)},
@@ -300,21 +311,22 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _by_harm(e: Evidence, t: Thresholds, far: bool) -> Severity:
-    """Mild where the fused scores lose no more by it than chance moves them."""
+    """Return the severity; mild if the fused scores lose fewer than `loss_points`."""
     if e.lost < t.loss_points:
         return "mild"
     return "severe" if far else "moderate"
 
 
 def _by_size(points: float, *, severe: float, moderate: float) -> Severity:
+    """Return the severity for a loss of `points`, given the limits of two severities."""
     return "severe" if points >= severe else "moderate" if points >= moderate else "mild"
 
 
 def measured(e: Evidence) -> dict[str, dict[str, float]]:
-    """What was measured of each modality, and of the fused model under ``""``."""
-    found = signs_of(e)
+    """Return modality -> figure -> mean over folds; the key ``""`` holds the fused model."""
+    figures = signs_of(e)
     for m, share in _learned(e).items():
-        found[m]["learned"] = share
+        figures[m]["learned"] = share
     for m in e.modalities:
-        found[m]["bias_ratio"] = _offset(e, m)
-    return found
+        figures[m]["bias_ratio"] = _offset(e, m)
+    return figures

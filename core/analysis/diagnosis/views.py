@@ -1,4 +1,4 @@
-"""What the features themselves show, without any network: small pooled views of them."""
+"""Small pooled views of the features, and linear models on them that need no network."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ Floats = npt.NDArray[np.float64]
 
 _BINS = {"channel": None, "statistic": None, "frequency": 32, "coefficient": 32}  # None keeps all
 _OTHER_BINS = 8
-_LARGEST = 4096  # values of a view
+_LARGEST = 4096  # most values of a view
 _CHUNK = 64
 _FOLDS = 5
 _RIDGES = 10.0 ** np.arange(-1, 6)
 
 
 def pooled(modality: Modality, array: Arrays, clips: int) -> Floats:
-    """A small view of each clip, (n, P): averages over parts of the array.
+    """Return a small view of each clip, (n, P), made of averages over parts of the array.
 
-    Time is averaged away, mean and deviation over it kept; a frequency axis has 32 bins, an
-    axis of statistics is kept, any other has 8 bins.
+    A time axis is replaced by the mean and standard deviation over it. Frequency and coefficient
+    axes are averaged into 32 bins and any other axis into 8. Channel and statistic axes keep their
+    size.
     """
     indices = np.arange(clips)
     rows = [
@@ -33,7 +34,7 @@ def pooled(modality: Modality, array: Arrays, clips: int) -> Floats:
 
 
 def _pool(x: Floats, axes: tuple[str, ...]) -> Floats:
-    if not axes:  # a table: every value is one
+    if not axes:  # a table: every value is a feature
         return x.reshape(len(x), -1)[:, :_LARGEST]
     parts = [x]
     if "time" in axes:
@@ -43,7 +44,7 @@ def _pool(x: Floats, axes: tuple[str, ...]) -> Floats:
 
 
 def _binned(x: Floats, axes: tuple[str, ...]) -> Floats:
-    """(B, *shape) -> (B, P)."""
+    """Average each axis of (B, *shape) into bins, and flatten to (B, P)."""
     for axis, name in enumerate(axes, start=1):
         bins = _BINS.get(name, _OTHER_BINS)
         size = x.shape[axis]
@@ -55,7 +56,7 @@ def _binned(x: Floats, axes: tuple[str, ...]) -> Floats:
 
 
 def standardised(x: Floats, train: Indices) -> Floats:
-    """By mean and deviation of the training clips; what never varies becomes 0."""
+    """Standardise by mean and deviation of the training clips; constant columns become 0."""
     mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
     varies = deviation > 1e-9 * np.maximum(1e-30, np.abs(mean))
     z: Floats = (x - mean) / np.where(varies, deviation, np.inf)
@@ -63,24 +64,24 @@ def standardised(x: Floats, train: Indices) -> Floats:
 
 
 def ridge(x: Floats, y: Floats, test: Floats) -> Floats:
-    """Ridge regression of `y` (n, T) on `x` (n, P), for the rows of `test`, (k, T).
+    """Fit ridge regression of `y` (n, T) on `x` (n, P), and return predictions for `test`, (k, T).
 
-    The penalty is the one with the smallest leave-one-out error, in closed form. The cost grows
-    with the clips, not with their square: a view is small however many there are.
+    The penalty with the smallest leave-one-out error is chosen, in closed form. The cost is linear
+    in the number of clips, because the size P of a view does not grow with it.
     """
     mean = y.mean(axis=0)
-    left, sizes, right = np.linalg.svd(x, full_matrices=False)  # (n, r), (r,), (r, P)
-    rotated = left.T @ (y - mean)
+    u, sizes, vt = np.linalg.svd(x, full_matrices=False)  # (n, r), (r,), (r, P)
+    rotated = u.T @ (y - mean)
     best, coefficients = np.inf, np.zeros((x.shape[1], y.shape[1]))
     for penalty in _RIDGES:
-        kept = sizes**2 / (sizes**2 + penalty)
-        leverage = (left**2) @ kept
-        residual = y - mean - left @ (kept[:, None] * rotated)
+        shrinkage = sizes**2 / (sizes**2 + penalty)
+        leverage = (u**2) @ shrinkage
+        residual = y - mean - u @ (shrinkage[:, None] * rotated)
         residual /= (1 - leverage)[:, None].clip(min=1e-9)
         error = float((residual**2).mean())
         if error < best:
             best = error
-            coefficients = right.T @ ((sizes / (sizes**2 + penalty))[:, None] * rotated)
+            coefficients = vt.T @ ((sizes / (sizes**2 + penalty))[:, None] * rotated)
     predicted: Floats = test @ coefficients + mean
     return predicted
 
@@ -88,36 +89,36 @@ def ridge(x: Floats, y: Floats, test: Floats) -> Floats:
 def linear_predictions(
     x: Floats, targets: npt.NDArray[np.int64], classes: int, train: Indices, test: Indices
 ) -> npt.NDArray[np.int64]:
-    """What a linear classifier on a view says about the clips `test`.
+    """Fit a linear classifier on a view to the clips `train`, and predict the clips `test`.
 
-    Regression on indicators of the classes, each class weighing the same.
+    The classifier is a ridge regression on indicators of the classes, without class weights.
     """
     z = standardised(x, train)
     indicators = np.eye(classes)[targets[train]]
-    predicted = ridge(z[train], indicators, z[test])
-    said: npt.NDArray[np.int64] = predicted.argmax(axis=1)
-    return said
+    scores = ridge(z[train], indicators, z[test])
+    predicted: npt.NDArray[np.int64] = scores.argmax(axis=1)
+    return predicted
 
 
 def cross_validated(
     x: Floats, targets: npt.NDArray[np.int64], classes: int, indices: Indices
 ) -> npt.NDArray[np.int64]:
-    """What linear classifiers say about the clips `indices`, each by one that has not seen it."""
+    """Return five-fold cross-validated predictions of a linear classifier for `indices`."""
     folds = np.random.default_rng(0).permutation(len(indices)) % _FOLDS
-    said = np.empty(len(indices), np.int64)
+    predicted = np.empty(len(indices), np.int64)
     for fold in range(_FOLDS):
         test = folds == fold
-        said[test] = linear_predictions(x, targets, classes, indices[~test], indices[test])
-    return said
+        predicted[test] = linear_predictions(x, targets, classes, indices[~test], indices[test])
+    return predicted
 
 
 def retrieval_ranks(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
-    """How well the clips of view `b` are found again from view `a`, (n,), each in [0, 1].
+    """Return the retrieval rank of each clip in view `b` given its view `a`, (n,), in [0, 1].
 
-    The main components of `b` are regressed on `a`, five-fold. Of every clip: the share of the
-    other clips whose `b` lies nearer to the prediction than its own does. Views of the same
-    recordings share its length, level and voice, whatever the classes: the mean is near 0. It
-    is 0.5 for pairs made at random.
+    The up to 16 main components of `b` are regressed on `a` with five-fold cross-validation. The
+    rank of a clip is the share of the other clips of its fold whose `b` is nearer to the prediction
+    than its own `b`. Two views of one recording share its length, level and voice whatever the
+    class, so their mean rank is near 0. For random pairs the mean is 0.5.
 
     Parameters
     ----------
@@ -127,17 +128,17 @@ def retrieval_ranks(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
     n = len(a)
     folds = rng.permutation(n) % _FOLDS
     _, sizes, components = np.linalg.svd(b - b.mean(axis=0), full_matrices=False)
-    kept = components[: min(16, int((sizes > 1e-9).sum()))]
-    if not len(kept):
+    main = components[: min(16, int((sizes > 1e-9).sum()))]
+    if not len(main):
         return np.full(n, 0.5)
-    wanted = (b - b.mean(axis=0)) @ kept.T
+    wanted = (b - b.mean(axis=0)) @ main.T
     wanted /= wanted.std(axis=0)
     ranks = np.full(n, 0.5)
     for fold in range(_FOLDS):
         test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         predicted = ridge(a[train], wanted[train], a[test])  # (k, 16)
         error = ((wanted[test] - predicted) ** 2).mean(axis=0)
-        # A component counts as far as it can be predicted at all.
+        # A component is weighted by how well it can be predicted (R squared).
         weights = (1 - error / wanted[test].var(axis=0).clip(min=1e-12)).clip(min=0)
         if not weights.any():
             continue

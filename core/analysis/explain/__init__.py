@@ -1,17 +1,17 @@
-"""What each modality, and each channel of it, brings to the models of a finished run.
+"""Contribution of each modality and channel to the predictions of a finished run's models.
 
-Three questions, because no one figure answers all of them:
+Three measures answer three questions, because no single figure answers all of them:
 
-* How much of the score is each modality's? Shapley values: what it adds, averaged over every
-  order in which the strategy could be shown the modalities (Shapley 1953).
-* How much worse would the model be without it? Its values are replaced by their training mean,
-  and by those of other clips (Breiman 2001, *Random forests*, sec. 10), with the model as it
-  is. A mean is an input that the model never saw; another clip's values are real but may not
-  go with the rest. Where the two disagree, trust neither alone.
-* What do the predictions rest on? Integrated gradients (Sundararajan 2017).
+* How much of the score is due to each modality? Shapley values: the gain from adding the modality,
+  averaged over every order in which the modalities can be added (Shapley 1953).
+* How much worse is the model without a modality or channel? Its values are replaced by their
+  training mean, and by those of other clips (Breiman 2001, *Random forests*, sec. 10); the model
+  is not retrained. The model may never have seen a mean; another clip's values are real but may
+  not fit the rest of the input. If the two drops disagree, trust neither alone.
+* Which inputs do the predictions depend on? Integrated gradients (Sundararajan 2017).
 
-They speak of the models, not of the speech: of two channels that say the same a model may use
-either, and neither is missed while the other is there.
+All three describe the models, not the speech. If two channels are redundant, a model may use
+either, and removing one costs nothing while the other is present.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def explain(
     permutations: int = PERMUTATIONS,
     jobs: int = 1,
 ) -> Explanation:
-    """Explain a run's trained models on the clips of their own folds.
+    """Explain a run's trained models, each on the clips of the fold it belongs to.
 
-    The arguments are those of :func:`fusion.explain`, and so are the errors.
+    :func:`fusion.explain` documents the arguments and the errors.
     """
     if part not in ("val", "test"):
         raise UnknownNameError("part to explain", part, ("val", "test"))
@@ -85,22 +85,19 @@ def explain(
 
 
 def check_finished(run: Run) -> None:
-    """Raise unless the run has chosen its models: before that, no test clip may be read.
+    """Raise RunError unless the run has chosen its models.
 
-    Raises
-    ------
-    RunError
-        If it is not finished.
+    Test clips may be read only after that choice.
     """
     if run.record.handed_out is None:
         raise RunError(
-            f"The run {run.path} is not finished: there is no chosen model to explain yet.",
+            f"The run {run.path} is not finished, so it has no chosen model to explain yet.",
             hint=f"Finish it: fusion run --resume {run.path}",
         )
 
 
 def groups_of_run(run: Run, spec: ModelSpec, axes: Mapping[str, str] | None) -> list[Group]:
-    """The modalities of a model and their parts, named as the extractors name them."""
+    """Return the modalities of a model and their parts, with the extractors' channel names."""
     modalities: list[Modality] = [branch.modality for branch in spec.branches]
     used = replace(run.config, features=tuple(m.name for m in modalities))
     extractors = make_extractors(used, run.registry)
@@ -108,6 +105,7 @@ def groups_of_run(run: Run, spec: ModelSpec, axes: Mapping[str, str] | None) -> 
 
 
 def _spec(run: Run, model: str) -> ModelSpec:
+    """Return the specification of the fused model or of one modality's model."""
     spec = run.record.model
     if model not in (FUSED, *spec.modalities):
         raise UnknownNameError("model of this run", model, (FUSED, *spec.modalities))
@@ -116,7 +114,7 @@ def _spec(run: Run, model: str) -> ModelSpec:
 
 @dataclass(frozen=True)
 class _ExplainFold:
-    """What a process is told; see :func:`explain`."""
+    """Task of one worker process: explain the model of one fold; see :func:`explain`."""
 
     part: str
     groups: tuple[Group, ...]
@@ -131,64 +129,72 @@ class _ExplainFold:
         indices = features.whole(indices)
         if not len(indices):
             raise RunError(
-                f"No {self.part} clip of fold {training.fold} has every modality: there is nothing "
-                "to explain.",
-                hint="Explain one of them alone: --model MODALITY",
+                f"No {self.part} clip of fold {training.fold} has every modality, so there is "
+                "nothing to explain.",
+                hint="Explain the model of one modality: --model MODALITY",
             )
         explained = Explained([Part(model)])
         inputs = explained.standardised(features.batch(indices)[0])
-        others = permuted(len(indices), self.permutations, training.fold)
-        return gather(explained, inputs, indices, self.groups, others)
+        replacements = permuted(len(indices), self.permutations, training.fold)
+        return gather(explained, inputs, indices, self.groups, replacements)
 
 
 def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
-    """For each permutation, which clip stands in for each clip, (R, n) int64."""
+    """Return the clip whose values replace each clip's in each permutation, (R, n) int64."""
     rng = np.random.default_rng([SEED, fold])
     return np.array([rng.permutation(clips) for _ in range(permutations)], dtype=np.int64)
 
 
-# -- what a reader has to know -------------------------------------------------------
+# -- caveats -------------------------------------------------------------------------
 
 
 def _notes(
     run: Run, device: str | None, spec: ModelSpec, part: str, evidence: Sequence[Evidence]
 ) -> tuple[str, ...]:
+    """Return the caveats that apply to an explanation, one sentence or two each."""
     notes = [sentence] if (sentence := task_sentence(run.config.adapt)) else []
     if len(spec.branches) > 1:
         notes += absence_notes(
             all(e.knows_absence for e in evidence), f"The strategy {spec.strategy}"
         )
     if any(m.modality.name in run.data.absent for m in spec.branches):
-        told = sum(len(e.indices) for e in evidence)
-        notes.append(f"Some clips lack a modality: these are the {told} clips that have all.")
-    where = choose_device(device or run.config.device)
-    if choose_precision(run.config.train.precision, where) is not torch.float32:
+        count = sum(len(e.indices) for e in evidence)
+        notes.append(f"Some clips lack a modality; the figures are of the {count} complete clips.")
+    used_device = choose_device(device or run.config.device)
+    if choose_precision(run.config.train.precision, used_device) is not torch.float32:
         notes.append(
-            "The run computed its scores in bfloat16, and here all is float32: a clip or two may "
-            "fall into another class."
+            "The run computed its scores in bfloat16, this explanation uses float32: the predicted "
+            "class of a few clips may differ."
         )
     if part == "val":
-        notes.append("Validation chose the epochs of these models: its scores are flattered.")
+        notes.append(
+            "The epochs of these models were chosen on validation, so validation scores are "
+            "optimistic."
+        )
     speakers = {(run.data.clips[i].corpus, run.data.clips[i].speaker)
                 for e in evidence for i in e.indices}  # fmt: skip
     if len(speakers) < 2:
-        notes.append("With one speaker there is no interval: nothing here need hold for another.")
+        notes.append(
+            "With one speaker no interval can be computed, and the figures may not hold for "
+            "other speakers."
+        )
     missed = [np.abs(e.gap) > 2 * TOLERANCE * np.maximum(np.abs(e.difference), 1) for e in evidence]
     if count := int(np.concatenate(missed).sum()):
         notes.append(
-            f"In {count} clips the integrated gradients miss the score by more than "
-            f"{200 * TOLERANCE:.0f} %: the model bends sharply there."
+            f"In {count} clips the sum of the integrated gradients differs from the score by more "
+            f"than {200 * TOLERANCE:.0f} %, because the model is strongly non-linear there."
         )
     if run.record.synthetic:
         notes.append("Generated voices: these figures are evidence of nothing.")
     return tuple(notes)
 
 
-def absence_notes(knows_absence: bool, who: str) -> list[str]:
-    """What Shapley values rest on where `who` is never told what is absent."""
+def absence_notes(knows_absence: bool, subject: str) -> list[str]:
+    """Return a caveat on Shapley values if the model `subject` can't handle absent modalities."""
     if knows_absence:
         return []
     return [
-        f"{who} knows no absence: for the Shapley values the embedding or map of a modality that "
-        "is left out is all zeros, which training may never have shown it."
+        f"{subject} can't handle absent modalities: for the Shapley values, the embedding or map "
+        "of a modality that is left out is all zeros, which the model may never have seen in "
+        "training."
     ]

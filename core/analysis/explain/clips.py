@@ -1,4 +1,4 @@
-"""Why the model that a run handed out labels a recording as it does."""
+"""Explanations of single recordings by a run's chosen model."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .summary import probability_shapley
 
 @dataclass(frozen=True, slots=True)
 class ClipPart:
-    """What one group of a recording's input brings to its most probable class.
+    """Contribution of one group of a recording's input to its most probable class.
 
     Attributes
     ----------
     group : Group
-        A modality, a part of it, or several parts together.
+        A modality, a part of a modality, or several parts pooled.
     gradients : float
         Integrated gradients of the class's log-probability, in nats, summed over the group.
     without : float
@@ -43,28 +43,29 @@ class ClipPart:
 
 @dataclass(frozen=True, slots=True)
 class ClipExplanation:
-    """Why one recording is labelled as it is.
+    """Explanation of one recording's predicted label.
 
     Attributes
     ----------
     path : Path
-        The file.
+        The recording.
     label : str or None
-        The most probable class; None where the recording could not be read, and then nothing
-        but `error` says anything.
+        The most probable class. None if the recording could not be explained; then only `path`
+        and `error` are meaningful.
     probabilities : dict
         Class -> probability.
     shapley : dict
-        Modality -> Shapley value for the label's probability; they sum to it minus `none`.
+        Modality -> Shapley value for the label's probability; the values sum to that probability
+        minus `none`.
     none : float
         The label's probability when the strategy sees no modality.
     parts : tuple of ClipPart
         Each modality, followed by its parts.
     difference, gap : float
-        The label's log-probability minus that of inputs at their training mean, and by how
-        much the sum of the gradients misses it.
+        The label's log-probability minus its value with all inputs at their training mean, and
+        the sum of the gradients minus this difference.
     error : str or None
-        Why it could not be read.
+        Why the recording could not be read or explained; None on success.
     """
 
     path: Path
@@ -78,7 +79,7 @@ class ClipExplanation:
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; an undefined figure is None."""
+        """Return the explanation as plain values for JSON; an undefined figure is None."""
         plain: dict[str, Any] = finite(
             {
                 "file": str(self.path),
@@ -99,21 +100,21 @@ class ClipExplanation:
 
 
 class ClipExplainer(Predictor):
-    """Explains recordings by the model that a run handed out.
+    """Explainer of recordings for the model that a run chose.
 
     Parameters
     ----------
     run : Run
-        A finished run directory; the plugins that it was made with must be there.
+        A finished run directory; the plugins that the run used must be installed.
     axes : mapping, optional
-        Modality -> name of the axis whose entries are explained; ``"channel"`` for the others.
+        Modality -> name of the axis whose entries are explained; ``"channel"`` by default.
     device : str
-        Where to compute.
+        Device to compute on, or ``"auto"``.
 
     Raises
     ------
     RunError
-        If the run is not finished, or an installed extractor is another one.
+        If the run is not finished, or an installed extractor differs from the run's.
     UnknownNameError
         For a modality or axis that the model doesn't have.
     """
@@ -138,26 +139,26 @@ class ClipExplainer(Predictor):
 
     @property
     def modalities(self) -> list[str]:
-        """What the model handed out takes."""
+        """Modalities that the chosen model takes."""
         return self._model.modalities
 
     @property
     def notes(self) -> list[str]:
-        """What a reader has to know about these figures."""
+        """Caveats on these figures."""
         if len(self.modalities) == 1:
             return [
                 *self.task,
-                f"The model handed out takes {self.modalities[0]} alone: everything is its.",
+                f"The chosen model uses only {self.modalities[0]}, which contributes everything.",
             ]
-        return self.task + absence_notes(self._model.knows_absence, "The model handed out")
+        return self.task + absence_notes(self._model.knows_absence, "The chosen model")
 
     def explain(self, paths: Iterable[Path]) -> Iterator[ClipExplanation]:
-        """Explain recordings, in the order given; one that can't be read has its `error` set."""
+        """Explain recordings in the given order; `error` is set if one can't be explained."""
         for path in paths:
             arrays, reason = self.extracted(path)
             if reason is None and (lacking := [m for m in self.modalities if m not in arrays]):
                 reason = (
-                    f"{path}: it has no {' and no '.join(lacking)}; clips that have all "
+                    f"{path}: it has no {' and no '.join(lacking)}; only clips that have all "
                     "modalities can be explained"
                 )
             if reason is not None:
@@ -165,31 +166,33 @@ class ClipExplainer(Predictor):
                 yield ClipExplanation(path, None, {}, {}, nan, (), nan, nan, reason)
                 continue
             raw = {m: torch.from_numpy(array)[None].to(self._device) for m, array in arrays.items()}
-            nobody = np.zeros((0, 1), np.int64)  # one clip can't be permuted
-            only = np.zeros(1, np.int64)
+            no_permutations = np.zeros((0, 1), np.int64)  # a single clip can't be permuted
+            indices = np.zeros(1, np.int64)
             members = range(len(self.bundle.parts))
             inputs = self._model.standardised_each(
                 [self.bundle.adapted(k, raw, self.speaker) for k in members]
             )
-            yield self._told(path, gather(self._model, inputs, only, self._groups, nobody))
+            evidence = gather(self._model, inputs, indices, self._groups, no_permutations)
+            yield self._summarised(path, evidence)
 
-    def _told(self, path: Path, answers: Evidence) -> ClipExplanation:
-        probabilities = np.exp(answers.said[0].astype(np.float64))
+    def _summarised(self, path: Path, evidence: Evidence) -> ClipExplanation:
+        """Return the explanation of one recording, given the model's predictions for it."""
+        probabilities = np.exp(evidence.log_probabilities[0].astype(np.float64))
         best = int(probabilities.argmax())
-        shapley = probability_shapley(answers.subsets, np.array([best]), self.modalities)
-        without = np.exp(answers.left_out[:, 0, best])  # (G,)
+        shapley = probability_shapley(evidence.subsets, np.array([best]), self.modalities)
+        without = np.exp(evidence.left_out[:, 0, best])  # (G,)
         return ClipExplanation(
             path,
             self.classes[best],
             dict(zip(self.classes, probabilities.tolist(), strict=True)),
             {m: float(value[0]) for m, value in shapley.items()},
-            float(answers.subsets[frozenset()][0, best]),
+            float(evidence.subsets[frozenset()][0, best]),
             tuple(
                 ClipPart(group, float(gradients), float(probability))
                 for group, gradients, probability in zip(
-                    self._groups, answers.signed[:, 0], without, strict=True
+                    self._groups, evidence.signed[:, 0], without, strict=True
                 )
             ),
-            float(answers.difference[0]),
-            float(answers.gap[0]),
+            float(evidence.difference[0]),
+            float(evidence.gap[0]),
         )

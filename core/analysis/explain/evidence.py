@@ -1,4 +1,4 @@
-"""What a model says of clips when parts of its input are absent, blank or another clip's."""
+"""Predictions of a model with parts of its input absent, at their mean, or permuted."""
 
 from __future__ import annotations
 
@@ -24,34 +24,36 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Answers of one model on n clips; G groups of its input, R permutations, C classes.
+    """Predictions and gradients of one model on n clips.
 
-    All but `subsets` and the gradients are log-probabilities.
+    Sizes: G groups of its input, R permutations, C classes. `log_probabilities`, `left_out` and
+    `permuted` hold log-probabilities.
 
     Attributes
     ----------
     indices : array
-        (n,) int64, which clips of the run.
-    said : array
-        (n, C): of the clips as they are.
+        (n,) int64: numbers of the clips in the run.
+    log_probabilities : array
+        (n, C): predictions for the unchanged clips.
     subsets : dict of array
-        Modalities that the strategy sees -> probabilities (n, C); the empty set is among them.
+        Set of modalities that the strategy may use -> probabilities (n, C); all subsets,
+        including the empty set.
     left_out : array
-        (G, n, C): the group is at its training mean.
+        (G, n, C): predictions with the group at its training mean.
     permuted : array
-        (G, R, n, C): the group is that of another of the n clips.
+        (G, R, n, C): predictions with the values of the group permuted over the n clips.
     signed, absolute : array
-        (G, n): integrated gradients of the most probable class's log-probability, summed over
-        the group: with their signs, and without.
+        (G, n): integrated gradients of the log-probability of the most probable class, in nats,
+        summed over the group; of `absolute`, the absolute values are summed.
     difference, gap : array
-        (n,): that log-probability minus that of all inputs at their training mean, and by how
-        much the sum of the gradients misses it.
+        (n,): that log-probability minus its value with all inputs at their training mean, and
+        the sum of the gradients minus this difference.
     knows_absence : bool
-        Whether the strategy was told what is absent.
+        True if the strategy handles absent modalities.
     """
 
     indices: Indices
-    said: Floats
+    log_probabilities: Floats
     subsets: dict[frozenset[str], Floats]
     left_out: Floats
     permuted: Floats
@@ -67,22 +69,26 @@ def gather(
     inputs: Inputs,
     indices: Indices,
     groups: Sequence[Group],
-    others: npt.NDArray[np.int64],
+    replacements: npt.NDArray[np.int64],
 ) -> Evidence:
-    """Ask the model everything about clips whose inputs are held in memory.
+    """Compute all predictions and gradients for clips whose inputs fit into memory.
 
     Parameters
     ----------
+    model : Explained
+        The trained models.
     inputs : dict of Tensor
-        Standardised, (n, *shape).
+        Standardised inputs, (n, *shape).
     indices : array
-        (n,) int64: which clips they are.
-    others : array
-        (R, n) int64: in each permutation, the clip that stands in for each clip.
+        (n,) int64: numbers of the clips in the run.
+    groups : sequence of Group
+        Groups of input values to explain.
+    replacements : array
+        (R, n) int64: for each permutation and clip, the row of `inputs` that replaces its values.
     """
     with model.evaluating():
         rows = [
-            _ask(model, inputs, part, groups, others[:, part])
+            _evidence_of(model, inputs, part, groups, replacements[:, part])
             for part in np.array_split(np.arange(len(indices)), -(-len(indices) // BATCH))
         ]
     joined = {
@@ -95,63 +101,72 @@ def gather(
 
 
 def _clips_axis(name: str | frozenset[str]) -> int:
-    """Where the clips are counted in an array of :class:`Evidence`."""
+    """Return the axis of the clips in a field of :class:`Evidence`."""
     return {"left_out": 1, "permuted": 2, "signed": 1, "absolute": 1}.get(str(name), 0)
 
 
-def _ask(
+def _evidence_of(
     model: Explained,
     inputs: Inputs,
     part: Indices,
     groups: Sequence[Group],
-    others: npt.NDArray[np.int64],
+    replacements: npt.NDArray[np.int64],
 ) -> dict[str | frozenset[str], Tensor]:
-    """Everything about some clips that fit into a batch."""
-    here = {key: x[part] for key, x in inputs.items()}
-    found: dict[str | frozenset[str], Tensor] = {}
+    """Compute the fields of :class:`Evidence` for one batch of clips."""
+    batch = {key: x[part] for key, x in inputs.items()}
+    fields: dict[str | frozenset[str], Tensor] = {}
     with torch.no_grad():
-        known = model.represent(here)
-        found["said"] = model.fuse(known)  # (B, C)
+        represented = model.represent(batch)
+        fields["log_probabilities"] = model.fuse(represented)  # (B, C)
         for size in range(len(model.modalities) + 1):
             for shown in combinations(model.modalities, size):
-                found[frozenset(shown)] = model.fuse(known, shown).exp()
-        left: list[Tensor] = []
+                fields[frozenset(shown)] = model.fuse(represented, shown).exp()
+        left_out: list[Tensor] = []
         permuted: list[Tensor] = []
         for group in groups:
-            blank = {key: torch.zeros_like(x) for key, x in _of(here, group)}
-            left.append(_said_with(model, here, known, group, blank))
+            blank = {key: torch.zeros_like(x) for key, x in _of_modality(batch, group)}
+            left_out.append(_with_replaced(model, batch, represented, group, blank))
             rows = [
-                _said_with(model, here, known, group, {k: x[row] for k, x in _of(inputs, group)})
-                for row in others
+                _with_replaced(
+                    model,
+                    batch,
+                    represented,
+                    group,
+                    {k: x[row] for k, x in _of_modality(inputs, group)},
+                )
+                for row in replacements
             ]
-            permuted.append(torch.stack(rows) if rows else left[-1].new_empty(0, *left[-1].shape))
-    found["left_out"] = torch.stack(left)
-    found["permuted"] = torch.stack(permuted)
-    attribution = integrated_gradients(model, here, found["said"].argmax(dim=1))
+            permuted.append(
+                torch.stack(rows) if rows else left_out[-1].new_empty(0, *left_out[-1].shape)
+            )
+    fields["left_out"] = torch.stack(left_out)
+    fields["permuted"] = torch.stack(permuted)
+    attribution = integrated_gradients(model, batch, fields["log_probabilities"].argmax(dim=1))
     values = attribution.values
-    found["signed"] = torch.stack([_total(values, group) for group in groups])
+    fields["signed"] = torch.stack([_total(values, group) for group in groups])
     sizes = {key: x.abs() for key, x in values.items()}
-    found["absolute"] = torch.stack([_total(sizes, group) for group in groups])
-    found["difference"], found["gap"] = attribution.difference, attribution.gap
-    return found
+    fields["absolute"] = torch.stack([_total(sizes, group) for group in groups])
+    fields["difference"], fields["gap"] = attribution.difference, attribution.gap
+    return fields
 
 
-def _said_with(
-    model: Explained, inputs: Inputs, known: Inputs, group: Group, others: Inputs
+def _with_replaced(
+    model: Explained, inputs: Inputs, represented: Inputs, group: Group, other_inputs: Inputs
 ) -> Tensor:
-    """Log-probabilities (B, C) with a group's values taken from `others`.
+    """Return log-probabilities (B, C) with a group's values taken from `other_inputs`.
 
-    Only the group's own modality goes through its branch again; of the others the
-    representations are `known`.
+    Only the group's own modality passes through its branch again. The other modalities use the
+    given representations.
     """
-    changed = {key: group.replaced(inputs[key], other) for key, other in others.items()}
-    return model.fuse(known | model.represent(changed))
+    changed = {key: group.replaced(inputs[key], x) for key, x in other_inputs.items()}
+    return model.fuse(represented | model.represent(changed))
 
 
-def _of(inputs: Inputs, group: Group) -> Iterator[tuple[tuple[int, str], Tensor]]:
+def _of_modality(inputs: Inputs, group: Group) -> Iterator[tuple[tuple[int, str], Tensor]]:
+    """Return the keys and inputs of the group's modality, for all members."""
     return ((key, x) for key, x in inputs.items() if key[1] == group.modality)
 
 
 def _total(values: Inputs, group: Group) -> Tensor:
-    """Sum over the group in every member, (B,)."""
-    return torch.stack([group.total(x) for _, x in _of(values, group)]).sum(dim=0)
+    """Return the sum of the values of a group over all members, (B,)."""
+    return torch.stack([group.total(x) for _, x in _of_modality(values, group)]).sum(dim=0)

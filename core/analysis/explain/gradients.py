@@ -1,4 +1,4 @@
-"""Integrated gradients: how much each input value brings to a score (Sundararajan 2017)."""
+"""Integrated gradients: contribution of each input value to a score (Sundararajan 2017)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch import Tensor
 
 from .model import Inputs
 
-# A trained network of ReLUs: 32 points do for five clips in six, 128 for nearly all the others.
+# In a trained ReLU network 32 points suffice for five clips in six, 128 for nearly all clips.
 STEPS = (32, 128)
 TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What each input value brings to one class's score.
+    """Contribution of each input value to the score of one class.
 
     Attributes
     ----------
     values : dict of Tensor
-        In the shape of the inputs, (B, *shape).
+        Contributions in the shape of the inputs, (B, *shape).
     difference : Tensor
-        (B,): score of the input minus score of the baseline.
+        (B,): score of the input minus score of the baseline 0.
     gap : Tensor
-        (B,): sum of all values minus `difference`; zero but for the error of the integral.
+        (B,): sum of all values minus `difference`; the error of the numerical integral.
     steps : Tensor
-        (B,) int64: points at which the gradient was taken.
+        (B,) int64: number of points at which the gradient was evaluated.
     """
 
     values: Inputs
@@ -46,68 +46,68 @@ def integrated_gradients(
     steps: Sequence[int] = STEPS,
     tolerance: float = TOLERANCE,
 ) -> Attribution:
-    """Integrate the gradient on the straight line from zero to the input, times the input.
+    """Return the input times the mean gradient on the straight line from zero to the input.
 
     phi_i = x_i * integral over t from 0 to 1 of d f(t x) / d x_i (Sundararajan, Taly and Yan
-    2017, *Axiomatic attribution for deep networks*, eq. 1, with the baseline 0: of standardised
-    inputs the mean of the training clips). The values sum to f(x) - f(0). The integral is a
-    Gauss-Legendre sum. Networks with kinks (ReLU) need more points in some clips than in
-    others: a clip whose sum is off gets the next number of points.
+    2017, *Axiomatic attribution for deep networks*, eq. 1). The baseline is 0, which for
+    standardised inputs is the mean of the training clips. The values sum to f(x) - f(0). The
+    integral is a Gauss-Legendre sum. In networks with kinks (ReLU) some clips need more points
+    than others, so a clip whose sum is inaccurate is computed again with the next number of points.
 
     Parameters
     ----------
     scores : callable
-        Inputs -> (B, C), each row by itself (evaluation mode).
+        Inputs -> (B, C); each row must depend on its own clip only (evaluation mode).
     inputs : dict of Tensor
-        (B, *shape) float.
+        Standardised inputs, (B, *shape) float.
     targets : Tensor
-        (B,) int64: whose score is explained.
+        (B,) int64: class whose score is explained.
     steps : sequence of int
-        Numbers of points to try, one after the other.
+        Numbers of points to try, in this order.
     tolerance : float
-        A clip is done when its gap is at most this, or this share of its difference.
+        A clip is finished when its gap is at most this times the larger of 1 and its difference.
     """
     with torch.no_grad():
         blank = scores({key: torch.zeros_like(x) for key, x in inputs.items()})
         difference = _of(scores(inputs) - blank, targets)  # (B,)
     values = {key: torch.zeros_like(x) for key, x in inputs.items()}
     gap = torch.full_like(difference, torch.inf)
-    taken = torch.zeros_like(targets)
+    points_used = torch.zeros_like(targets)
     allowed = tolerance * difference.abs().clamp_min(1.0)
     for number in steps:
         todo = torch.nonzero(gap.abs() > allowed)[:, 0]
         if not len(todo):
             break
-        found = _integral(scores, {k: x[todo] for k, x in inputs.items()}, targets[todo], number)
-        for key, part in found.items():
+        parts = _integral(scores, {k: x[todo] for k, x in inputs.items()}, targets[todo], number)
+        for key, part in parts.items():
             values[key][todo] = part
-        total = torch.stack([part.flatten(1).sum(dim=1) for part in found.values()]).sum(dim=0)
+        total = torch.stack([part.flatten(1).sum(dim=1) for part in parts.values()]).sum(dim=0)
         gap[todo] = total - difference[todo]
-        taken[todo] = number
-    return Attribution(values, difference, gap, taken)
+        points_used[todo] = number
+    return Attribution(values, difference, gap, points_used)
 
 
 def _integral(
     scores: Callable[[Inputs], Tensor], inputs: Inputs, targets: Tensor, number: int
 ) -> Inputs:
-    """Input times mean gradient on the way to it, by a Gauss-Legendre sum of `number` points."""
+    """Return input times mean gradient, by a Gauss-Legendre sum of `number` points."""
     points, weights = np.polynomial.legendre.leggauss(number)  # on [-1, 1]
     total = {key: torch.zeros_like(x) for key, x in inputs.items()}
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-        here = {key: (float(point) * x).requires_grad_() for key, x in inputs.items()}
+        scaled = {key: (float(point) * x).requires_grad_() for key, x in inputs.items()}
         with torch.enable_grad():
-            score = _of(scores(here), targets).sum()
-        if not score.requires_grad:  # a model that ignores all of its inputs
+            score = _of(scores(scaled), targets).sum()
+        if not score.requires_grad:  # the model ignores all of its inputs
             break
-        # One that ignores some of them has no gradient there, which is zero.
-        found = torch.autograd.grad(
-            score, list(here.values()), allow_unused=True, materialize_grads=True
+        # The gradient of an input that the model ignores is materialised as zero.
+        gradients = torch.autograd.grad(
+            score, list(scaled.values()), allow_unused=True, materialize_grads=True
         )
-        for key, gradient in zip(here, found, strict=True):
+        for key, gradient in zip(scaled, gradients, strict=True):
             total[key] += float(weight) * gradient
     return {key: inputs[key] * mean for key, mean in total.items()}
 
 
 def _of(scores: Tensor, targets: Tensor) -> Tensor:
-    """(B, C), (B,) -> the score of each row's own class, (B,)."""
+    """Return the score of each row's target class, (B, C), (B,) -> (B,)."""
     return scores.gather(1, targets[:, None])[:, 0]

@@ -1,9 +1,9 @@
-"""The parts of a model's input whose contribution is asked for: modalities, and entries of an axis.
+"""Groups of input values whose contribution is explained: modalities, and parts of an axis.
 
-A part is an entry of one axis of a modality (a channel, unless another axis is asked for). On an
-axis of many entries those whose names begin alike form one part, or neighbours where no names say
-more. Where the entries have names of several words, the words that some of them share are groups as
-well: "Euclidean H0" belongs to "Euclidean" and to "H0".
+A part is an entry of one axis of a modality, by default the channel axis. On an axis of many
+entries, entries whose names begin with the same words form one part; without usable names,
+neighbouring entries do. If the names have several words, entries that share a word are also pooled
+into a group: "Euclidean H0" belongs to "Euclidean" and to "H0".
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from ...contracts import Modality
 from ...contracts.errors import PluginError, UnknownNameError
 
 DEFAULT_AXIS = "channel"
-MAX_PARTS = 8  # of one axis; neighbours share a part of a longer one
+MAX_PARTS = 8  # most parts of one axis; on a longer axis several entries share a part
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Entries along one axis of a modality, or all of it.
+    """Entries along one axis of a modality, or the whole modality.
 
     Attributes
     ----------
     modality : str
         The modality.
     name : str
-        What people call it; empty for the whole modality.
+        Name for display; empty for the whole modality.
     axis : int or None
-        Axis of one clip's array; None for the whole modality.
+        Axis of one clip's array (without the batch axis); None for the whole modality.
     entries : tuple of int
-        Indices along it; empty for the whole modality.
+        Indices along `axis`; empty for the whole modality.
     pooled : bool
-        Whether it unites parts that are listed by themselves as well.
+        True if the group joins several parts, which are groups as well.
     """
 
     modality: str
@@ -49,18 +49,18 @@ class Group:
 
     @property
     def title(self) -> str:
-        """The modality, and the part where it is one."""
+        """Name of the modality, followed by the name of the part if there is one."""
         return f"{self.modality}: {self.name}" if self.name else self.modality
 
     def replaced(self, x: Tensor, other: Tensor) -> Tensor:
-        """`x` with this group's values taken from `other`: both (B, *shape) of the modality."""
+        """Return `x` with this group's values taken from `other`; both are (B, *shape)."""
         if self.axis is None:
             return other
         index = self._index(x)
         return x.index_copy(self.axis + 1, index, other.index_select(self.axis + 1, index))
 
     def total(self, x: Tensor) -> Tensor:
-        """Sum of this group's values in each clip: (B, *shape) -> (B,)."""
+        """Return the sum of this group's values in each clip, (B, *shape) -> (B,)."""
         if self.axis is not None:
             x = x.index_select(self.axis + 1, self._index(x))
         return x.flatten(1).sum(dim=1)
@@ -69,7 +69,7 @@ class Group:
         return torch.tensor(self.entries, device=x.device)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the group as plain values for JSON."""
         return {
             "modality": self.modality,
             "name": self.name or None,
@@ -83,42 +83,47 @@ def groups_of(
     channels: Mapping[str, Sequence[str]],
     axes: Mapping[str, str] | None = None,
 ) -> list[Group]:
-    """Every modality, followed by its parts and by the groups that their names form.
+    """Return every modality, each followed by its parts and by the groups that pool them.
 
-    A modality without the axis, or with one entry on it, has no parts.
+    A modality without the axis, or with a single entry on it, has no parts.
 
     Parameters
     ----------
+    modalities : sequence of Modality
+        Modalities of the model.
     channels : mapping
-        Modality -> names of the entries of its axis called ``"channel"``; may be empty.
+        Modality -> names of the entries of its ``"channel"`` axis; may be empty.
     axes : mapping, optional
-        Modality -> name of the axis to part it along; ``"channel"`` for the others.
+        Modality -> name of the axis to divide it along; ``"channel"`` by default.
 
     Raises
     ------
     UnknownNameError
         For a modality or axis that does not exist.
     PluginError
-        If an extractor names more or fewer channels than it has.
+        If an extractor has a different number of channel names than of channels.
     """
-    asked = dict(axes or {})
-    for m in asked:
+    axis_names = dict(axes or {})
+    for m in axis_names:
         if m not in {modality.name for modality in modalities}:
-            raise UnknownNameError("modality to part", m, [one.name for one in modalities])
-    found: list[Group] = []
+            raise UnknownNameError(
+                "modality to divide", m, [modality.name for modality in modalities]
+            )
+    groups: list[Group] = []
     for modality in modalities:
-        name = asked.get(modality.name, DEFAULT_AXIS)
-        found.append(Group(modality.name))
+        name = axis_names.get(modality.name, DEFAULT_AXIS)
+        groups.append(Group(modality.name))
         if name in modality.axes:
             axis = modality.axes.index(name)
-            given = channels.get(modality.name, ()) if name == DEFAULT_AXIS else ()
-            found += _parts(modality, axis, given)
-        elif modality.name in asked:
+            channel_names = channels.get(modality.name, ()) if name == DEFAULT_AXIS else ()
+            groups += _parts(modality, axis, channel_names)
+        elif modality.name in axis_names:
             raise UnknownNameError(f"axis of {modality.name}", name, modality.axes)
-    return found
+    return groups
 
 
 def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
+    """Divide one axis into parts, followed by the groups that pool them."""
     size, meaning = modality.shape[axis], modality.axes[axis]
     if names and len(names) != size:
         raise PluginError(
@@ -147,45 +152,47 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
 
 
 def _beginnings(words: Sequence[Sequence[str]]) -> dict[str, list[int]]:
-    """Part a long axis by the first words of its entries' names: beginning -> entries.
+    """Divide a long axis by the first words of its entries' names: beginning -> entries.
 
-    Takes as many words as make no more than `MAX_PARTS` parts. The result is empty where every
-    entry can be a part by itself, where names differ in their number of words, and where all
-    names begin alike or more than `MAX_PARTS` first words differ.
+    Beginnings have as many words as possible with at most `MAX_PARTS` parts. The result is empty
+    if every entry can be a part by itself, if names differ in their number of words, if all names
+    begin alike, or if there are more than `MAX_PARTS` different first words.
     """
     if len(words) <= MAX_PARTS or len({len(w) for w in words}) > 1:
         return {}
     chosen: dict[str, list[int]] = {}
     for count in range(1, len(words[0])):
-        found: dict[str, list[int]] = {}
-        for entry, own in enumerate(words):
-            found.setdefault(" ".join(own[:count]), []).append(entry)
-        if len(found) > MAX_PARTS:
+        entries_by_beginning: dict[str, list[int]] = {}
+        for entry, name in enumerate(words):
+            entries_by_beginning.setdefault(" ".join(name[:count]), []).append(entry)
+        if len(entries_by_beginning) > MAX_PARTS:
             break
-        chosen = found
+        chosen = entries_by_beginning
     return chosen if len(chosen) > 1 else {}
 
 
 def _title(run: Sequence[int], meaning: str, names: Sequence[str]) -> str:
+    """Return the name of a run of neighbouring entries."""
     if len(run) == 1:
         return names[run[0]] if names else f"{meaning} {run[0]}"
     return f"{meaning} {run[0]} to {run[-1]}"
 
 
 def _pooled(parts: Sequence[Group], start: int = 0) -> list[Group]:
-    """Groups of parts whose names share a word in one place, if all have as many words.
+    """Return groups of the parts whose names share a word in the same position.
 
-    Places before `start` are left out.
+    The result is empty if names differ in their number of words. Words before position `start`
+    form no groups.
     """
     words = [part.name.split() for part in parts]
     if len({len(w) for w in words}) > 1:
         return []
-    found: list[Group] = []
-    for place in range(start, len(words[0])):
-        column = [w[place] for w in words]
+    groups: list[Group] = []
+    for position in range(start, len(words[0])):
+        column = [w[position] for w in words]
         for word in dict.fromkeys(column):
             members = [part for part, own in zip(parts, column, strict=True) if own == word]
             if 1 < len(members) < len(parts):
                 entries = tuple(entry for part in members for entry in part.entries)
-                found.append(Group(parts[0].modality, word, parts[0].axis, entries, pooled=True))
-    return found
+                groups.append(Group(parts[0].modality, word, parts[0].axis, entries, pooled=True))
+    return groups

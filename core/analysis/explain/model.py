@@ -1,4 +1,4 @@
-"""Trained models as a function of their standardised inputs, to be asked what they rest on."""
+"""Trained models as one differentiable function of their standardised inputs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from ...runs.bundle import Part, log_probabilities
 from ...toolkit.modules import evaluating
 
 Inputs = dict[tuple[int, str], Tensor]
-"""(Number of the member, modality) -> (B, *shape): each member standardises by its own training."""
+"""(Member number, modality) -> (B, *shape); each member standardises by its training clips."""
 
 
 class Explained:
-    """A combination of trained models: one, a fold's ensemble, or one choice per fold.
+    """Combination of trained models: a single model, a fold's ensemble, or one choice per fold.
 
-    Computes in float32, whatever the training computed in.
+    The computation is in float32, whatever the precision of the training.
 
     Parameters
     ----------
     parts : sequence of Part
-        Models on one device, and how they are combined. Their parameters get no gradients.
+        Models on one device, and their weights in the combination. The constructor switches off
+        the gradients of their parameters.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -35,18 +36,18 @@ class Explained:
 
     @property
     def knows_absence(self) -> bool:
-        """Whether every member is told which modalities are absent."""
+        """True if every member's strategy accepts missing modalities."""
         return all(part.model.strategy.accepts_missing for part in self.parts)
 
     def standardised(self, raw: Mapping[str, Tensor]) -> Inputs:
-        """Features as extracted, modality -> (B, *shape) -> what the branches take.
+        """Standardise extracted features, modality -> (B, *shape), for the branches of all members.
 
-        Zero is the mean of the member's training clips.
+        A value of 0 in the result is the mean of the member's training clips.
         """
         return self.standardised_each([raw] * len(self.parts))
 
     def standardised_each(self, raw: Sequence[Mapping[str, Tensor]]) -> Inputs:
-        """Standardise features that differ between members: one mapping for each of them."""
+        """Standardise features that differ between members, one mapping per member."""
         return {
             (k, m): x
             for k, part in enumerate(self.parts)
@@ -54,48 +55,48 @@ class Explained:
         }
 
     def represent(self, inputs: Inputs) -> Inputs:
-        """Any of the standardised inputs -> what the strategies take of them."""
-        found: Inputs = {}
+        """Return the embeddings of standardised inputs, or maps if the strategy takes maps."""
+        represented: Inputs = {}
         for (k, m), x in inputs.items():
             model = self.parts[k].model
             branch = model.branches[m]
             maps = model.strategy.takes == "maps"
-            found[k, m] = branch.maps(x) if maps else branch(x)  # type: ignore[operator]
-        return found
+            represented[k, m] = branch.maps(x) if maps else branch(x)  # type: ignore[operator]
+        return represented
 
     def fuse(self, representations: Inputs, shown: Collection[str] | None = None) -> Tensor:
-        """What the strategies take -> log-probabilities (B, C) of the mean.
+        """Fuse representations, and return the log-probabilities (B, C) of the combination.
 
         Parameters
         ----------
         shown : collection of str, optional
-            The modalities that the strategies may see; the others are absent, or blank (zero)
-            for a strategy that knows no absence. None means all.
+            Modalities that the strategies may use. The other modalities are absent, or all zeros
+            for a strategy that can't handle absent modalities. None means all.
         """
-        said: list[Tensor] = []
+        log_probs: list[Tensor] = []
         for k, part in enumerate(self.parts):
             model = part.model
             own = {m: representations[k, m] for m in model.modalities}
             present = None
             if shown is not None:
                 first = next(iter(own.values()))
-                there = torch.tensor([m in shown for m in model.modalities], device=first.device)
-                present = there.expand(len(first), -1)
-            said.append(model.fuse(own, present).float().log_softmax(dim=1))  # (B, C)
-        return log_probabilities(self.parts, said, [None] * len(said))
+                flags = torch.tensor([m in shown for m in model.modalities], device=first.device)
+                present = flags.expand(len(first), -1)
+            log_probs.append(model.fuse(own, present).float().log_softmax(dim=1))  # (B, C)
+        return log_probabilities(self.parts, log_probs, [None] * len(log_probs))
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """Standardised inputs -> log-probabilities (B, C)."""
+        """Return log-probabilities (B, C) for standardised inputs."""
         return self.fuse(self.represent(inputs))
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """All members in evaluation mode, and differentiable, for a while."""
+        """Put all members into evaluation mode within the context, and keep them differentiable."""
         with contextlib.ExitStack() as stack:
             recurrent = False
             for part in self.parts:
                 stack.enter_context(evaluating(part.model))
                 recurrent |= any(isinstance(layer, nn.RNNBase) for layer in part.model.modules())
-            # In evaluation mode cuDNN's recurrent layers have no backward pass; torch's have.
+            # cuDNN's recurrent layers have no backward pass in evaluation mode; torch's own have.
             stack.enter_context(torch.backends.cudnn.flags(enabled=not recurrent))
             yield

@@ -1,4 +1,4 @@
-"""From a model's answers to figures: Shapley values, drops, and sums of gradients."""
+"""Figures of an explanation: Shapley values, drops, and sums of gradients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean and standard deviation over permutations; the latter is nan with one of them."""
+    """Mean and sample standard deviation over permutations; the deviation of one is NaN."""
 
     mean: float
     deviation: float
@@ -32,26 +32,26 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one group of input values brings, in three ways.
+    """Contribution of one group of input values, measured in three ways.
 
     Attributes
     ----------
     group : Group
-        A modality, a part of it, or several parts together.
+        A modality, a part of a modality, or several parts pooled.
     uar_drop : Comparison
-        UAR of the clips as they are minus UAR with the group at its training mean; the interval
-        resamples speakers. Positive: the model is better with the group.
+        UAR on the unchanged clips minus UAR with the group at its training mean; the interval
+        resamples speakers. A positive drop means that the model is better with the group.
     log_probability_drop : float
-        The same of the mean log-probability of the true class, in nats.
+        Drop of the mean log-probability of the true class, in nats, with the same replacement.
     permuted_uar_drop, permuted_log_probability_drop : Spread
-        The same with the group taken from another clip of the part (Breiman 2001).
+        Both drops with the group's values permuted over the clips of a fold (Breiman 2001).
     signed : float
         Integrated gradients of the predicted class's log-probability, in nats, summed over the
-        group, averaged over clips.
+        group and averaged over clips.
     absolute : float
-        The same, summed without their signs.
+        The absolute values of these gradients, summed over the group and averaged over clips.
     share : float
-        `absolute` as a share of the sum over all modalities, in [0, 1]; nan where that is 0.
+        `absolute` as a share of the sum over all modalities, in [0, 1]; NaN if the sum is 0.
     """
 
     group: Group
@@ -71,13 +71,13 @@ class Shares:
     Attributes
     ----------
     all, none : float
-        Mean probability when the strategy sees all modalities, and when it sees none: the
-        values sum to their difference.
+        Mean probability when the strategy sees all modalities, and when it sees none. The values
+        sum to their difference.
     values : dict
-        Modality -> mean over clips.
+        Modality -> Shapley value, mean over clips.
     by_class : dict
-        Class -> modality -> mean over the clips of which it is that class; a class that no clip
-        has is left out.
+        Class -> modality -> mean over the clips with that class; a class without clips is left
+        out.
     """
 
     all: float
@@ -88,7 +88,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class ClipRow:
-    """One clip: Shapley values for two probabilities, and gradients by group (their titles)."""
+    """Figures of one clip: Shapley values of two probabilities, and group title -> gradients."""
 
     name: str
     corpus: str
@@ -105,33 +105,33 @@ class ClipRow:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the modalities and their parts bring to a run's models.
+    """Contributions of the modalities and their parts to the predictions of a run's models.
 
     Attributes
     ----------
     run, model, part : str
-        The run directory; ``"fused"`` or a modality; ``"val"`` or ``"test"``.
+        The run directory; ``"fused"`` or the name of a modality; ``"val"`` or ``"test"``.
     folds, speakers, permutations : int
-        How many.
+        Number of folds, of speakers in the explained clips, and of permutations.
     classes, modalities : tuple of str
-        Names.
+        Names of the classes and modalities.
     uar : Interval
-        Of the clips as they are; its interval resamples speakers.
+        UAR of the unchanged clips (0 to 1); the interval resamples speakers.
     log_probability : float
-        Mean of the true class, in nats.
+        Mean log-probability of the true class, in nats.
     uar_shapley : dict
-        Modality -> Shapley value for the UAR; they sum to the UAR minus chance.
+        Modality -> Shapley value for the UAR; the values sum to the UAR minus chance.
     true, predicted : Shares
         Shapley values for the probability of the true and of the most probable class.
     contributions : tuple of Contribution
         Each modality, followed by its parts.
     difference, gap, worst_gap : float
-        Mean log-probability of the predicted class minus that of inputs at their training mean;
-        mean and largest amount by which the integrated gradients of a clip miss it.
+        Mean log-probability of the predicted class minus its value with all inputs at their
+        training mean; mean and largest absolute error of the integrated gradients' sum.
     notes : tuple of str
-        What a reader has to know about these figures.
+        Caveats on these figures.
     clips : tuple of ClipRow
-        Every clip, fold by fold.
+        Rows of all clips, fold by fold.
     """
 
     run: str
@@ -155,7 +155,7 @@ class Explanation:
     clips: tuple[ClipRow, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; an undefined figure is None."""
+        """Return the contents of ``explain.json``; an undefined figure is None."""
         plain: dict[str, Any] = finite(asdict(self))
         for row, contribution in zip(plain["contributions"], self.contributions, strict=True):
             row["group"] = contribution.group.to_json()
@@ -169,20 +169,26 @@ def summarise(
     modalities: Sequence[str],
     **named: Any,
 ) -> Explanation:
-    """Figures over the clips of all folds together.
+    """Compute the figures of an explanation over the clips of all folds together.
 
     Parameters
     ----------
+    data : RunData
+        Clips, classes and targets of the run.
     evidence : sequence of Evidence
-        One per fold.
+        One item per fold.
+    groups : sequence of Group
+        Groups in the order of the evidence.
+    modalities : sequence of str
+        Modalities of the explained model.
     named : dict
         ``run``, ``model``, ``part`` and ``notes`` of the :class:`Explanation`.
     """
     indices = np.concatenate([e.indices for e in evidence])
     targets = data.targets[indices]
     speakers = np.array([f"{data.clips[i].corpus}/{data.clips[i].speaker}" for i in indices])
-    said = np.concatenate([e.said for e in evidence])  # (n, C)
-    predictions = said.argmax(axis=1)
+    log_probs = np.concatenate([e.log_probabilities for e in evidence])  # (n, C)
+    predictions = log_probs.argmax(axis=1)
     confusion = confusion_by_group(targets, predictions, speakers, len(data.classes))
     true, per_clip_true = _shares(evidence, targets, modalities, data.classes)
     predicted, per_clip_predicted = _shares(evidence, predictions, modalities, data.classes)
@@ -194,7 +200,7 @@ def summarise(
         classes=data.classes,
         modalities=tuple(modalities),
         uar=bootstrap_interval(confusion, uar),
-        log_probability=-nll(np.exp(said), targets),
+        log_probability=-nll(np.exp(log_probs), targets),
         uar_shapley=_uar_shapley(evidence, targets, modalities, len(data.classes)),
         true=true,
         predicted=predicted,
@@ -216,7 +222,7 @@ def _uar_shapley(
     modalities: Sequence[str],
     num_classes: int,
 ) -> dict[str, float]:
-    """Value of each set of modalities, as `runs.outcome.attribution` has it; of none, chance."""
+    """Return Shapley values for the UAR; the UAR of the empty set of modalities is chance."""
 
     def worth(members: Collection[str]) -> float:
         if not members:
@@ -232,7 +238,7 @@ def probability_shapley(
     classes: npt.NDArray[np.integer],
     modalities: Sequence[str],
 ) -> dict[str, Floats]:
-    """Shapley value of each modality for the probability of each clip's own class, (n,)."""
+    """Return modality -> Shapley value (n,) for the probability of one given class per clip."""
 
     def worth(members: Collection[str]) -> Floats:
         rows: Floats = subsets[frozenset(members)][np.arange(len(classes)), classes]
@@ -247,7 +253,7 @@ def _shares(
     modalities: Sequence[str],
     names: Sequence[str],
 ) -> tuple[Shares, dict[str, Floats]]:
-    """Means over clips, and each clip's own values."""
+    """Return the mean Shapley values over clips, and the values of each clip."""
     subsets = {s: np.concatenate([e.subsets[s] for e in evidence]) for s in evidence[0].subsets}
     per_clip = probability_shapley(subsets, classes, modalities)
     rows = np.arange(len(classes))
@@ -273,22 +279,23 @@ def _contributions(
     speakers: npt.NDArray[Any],
     confusion: npt.NDArray[np.int64],
 ) -> list[Contribution]:
+    """Return the contribution of each group."""
     num_classes = confusion.shape[-1]
-    said = np.concatenate([e.said for e in evidence])
-    left = np.concatenate([e.left_out for e in evidence], axis=1)  # (G, n, C)
+    log_probs = np.concatenate([e.log_probabilities for e in evidence])
+    left_out = np.concatenate([e.left_out for e in evidence], axis=1)  # (G, n, C)
     permuted = np.concatenate([e.permuted for e in evidence], axis=2)  # (G, R, n, C)
     signed = np.concatenate([e.signed for e in evidence], axis=1).mean(axis=1)  # (G,)
     absolute = np.concatenate([e.absolute for e in evidence], axis=1).mean(axis=1)
     total = sum(a for a, group in zip(absolute, groups, strict=True) if group.axis is None)
-    score, likelihood = uar_of(said, targets, num_classes), _likelihood(said, targets)
-    found: list[Contribution] = []
+    score, likelihood = uar_of(log_probs, targets, num_classes), _likelihood(log_probs, targets)
+    contributions: list[Contribution] = []
     for g, group in enumerate(groups):
-        without = confusion_by_group(targets, left[g].argmax(axis=1), speakers, num_classes)
-        found.append(
+        without = confusion_by_group(targets, left_out[g].argmax(axis=1), speakers, num_classes)
+        contributions.append(
             Contribution(
                 group,
                 paired_comparison(confusion, without),
-                likelihood - _likelihood(left[g], targets),
+                likelihood - _likelihood(left_out[g], targets),
                 _spread([score - uar_of(rows, targets, num_classes) for rows in permuted[g]]),
                 _spread([likelihood - _likelihood(rows, targets) for rows in permuted[g]]),
                 float(signed[g]),
@@ -296,15 +303,16 @@ def _contributions(
                 float(absolute[g] / total) if total else float("nan"),
             )
         )
-    return found
+    return contributions
 
 
-def _likelihood(said: Floats, targets: npt.NDArray[np.int64]) -> float:
-    """Mean log-probability of the true class."""
-    return float(said[np.arange(len(targets)), targets].mean())
+def _likelihood(log_probs: Floats, targets: npt.NDArray[np.int64]) -> float:
+    """Return the mean log-probability of the true class, in nats."""
+    return float(log_probs[np.arange(len(targets)), targets].mean())
 
 
 def _spread(values: Sequence[float]) -> Spread:
+    """Return mean and sample deviation of one value per permutation."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     return Spread(float(np.mean(values)), deviation)
 
@@ -319,11 +327,12 @@ def _rows(
     true: Mapping[str, Floats],
     predicted: Mapping[str, Floats],
 ) -> list[ClipRow]:
+    """Return one row per clip, fold by fold."""
     rows: list[ClipRow] = []
-    for fold, answers in enumerate(evidence):
-        for i, index in enumerate(answers.indices):
+    for fold, e in enumerate(evidence):
+        for i, index in enumerate(e.indices):
             clip, target = data.clips[index], data.targets[index]
-            best = int(answers.said[i].argmax())
+            best = int(e.log_probabilities[i].argmax())
             rows.append(
                 ClipRow(
                     clip.name,
@@ -332,11 +341,11 @@ def _rows(
                     fold,
                     clip.label,
                     data.classes[best],
-                    float(np.exp(answers.said[i, target])),
-                    float(np.exp(answers.said[i, best])),
+                    float(np.exp(e.log_probabilities[i, target])),
+                    float(np.exp(e.log_probabilities[i, best])),
                     {m: float(v[len(rows)]) for m, v in true.items()},
                     {m: float(v[len(rows)]) for m, v in predicted.items()},
-                    {g.title: float(answers.signed[k, i]) for k, g in enumerate(groups)},
+                    {g.title: float(e.signed[k, i]) for k, g in enumerate(groups)},
                 )
             )
     return rows

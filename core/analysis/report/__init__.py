@@ -1,12 +1,12 @@
-"""A run as one HTML file: what it found, how it came to it, and what is wrong with it.
+"""HTML reports: results, learning curves, diagnosis and features of a run in one file.
 
 ::
 
-    run_data    reads a finished run
-    drawing     figures in the page's colours; charts: the kinds of them
-    learning, predictions, examples, costs, repeat    what the sections show
-    page        jinja2's environment; templates/: the sections in words
-    single, several                                   the pages
+    run_data          the data of a finished run
+    drawing, charts   figures in the page's colours, and the kinds of figures
+    learning, predictions, examples, costs, repeat    contents of the sections
+    page, templates/  jinja2's environment, and the templates of the pages
+    single, several   the report of one run, the comparison of several
 """
 
 from .several import compare_reports

@@ -1,4 +1,4 @@
-"""The kinds of figures that the report is made of."""
+"""Kinds of figures in a report."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of a training over its epochs.
+    """One quantity of a training over its epochs.
 
     Attributes
     ----------
     mark : Mark
-        How it is drawn.
+        Colour and dashes.
     folds : sequence of array
-        (E, 2) epoch and value of each fold; folds may have stopped at different epochs.
+        (E, 2) epoch and value for each fold; folds may end at different epochs.
     """
 
     mark: Mark
     folds: Sequence[Floats]
 
     def __bool__(self) -> bool:
+        """Return True if any fold has values."""
         return any(len(fold) for fold in self.folds)
 
 
@@ -47,19 +48,28 @@ def over_epochs(
     marked: Sequence[int] = (),
     limits: tuple[float | None, float | None] | None = None,
 ) -> Markup:
-    """Lines over epochs: the mean of the folds, and for solid ones a band from the lowest to
-    the highest.
+    """Draw lines over epochs: the mean of the folds, and the range of the folds as a band.
+
+    Only solid lines have a band, because the bands of solid and dashed lines would overlap.
 
     Parameters
     ----------
+    lines : sequence of Line
+        The quantities to draw.
+    label : str
+        Text alternative for screen readers.
+    y : str
+        Label of the vertical axis.
     scale : float
         Factor on the values: 100 for per cent.
+    log : bool
+        Whether the vertical axis is logarithmic.
     level : (float, str), optional
-        A horizontal line and what it means, in the values' own unit.
+        Value (before scaling) and label of a horizontal line.
     marked : sequence of int
-        Epochs with a vertical line.
+        Epochs marked by a vertical line.
     limits : (float or None, float or None), optional
-        Ends of the vertical axis, after scaling; None is what the lines need.
+        Ends of the vertical axis, after scaling; None fits the end to the lines.
     """
 
     def paint(axes: Axes) -> None:
@@ -83,10 +93,13 @@ def over_epochs(
 
 
 def _paint_line(axes: Axes, line: Line, scale: float) -> None:
+    """Draw the mean over folds, and a band for a solid line of several folds."""
     epochs, low, mean, high = spread(line.folds)
     if not len(epochs):
         return
-    if len(line.folds) > 1 and line.mark.dashes == "-":  # bands of both would hide each other
+    if (
+        len(line.folds) > 1 and line.mark.dashes == "-"
+    ):  # bands of dashed lines would hide those of solid ones
         axes.fill_between(
             epochs, scale * low, scale * high, color=line.mark.colour, alpha=0.15, linewidth=0
         )
@@ -98,7 +111,7 @@ def _paint_line(axes: Axes, line: Line, scale: float) -> None:
 
 
 def spread(folds: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Epochs, and the lowest, mean and highest value of the folds that have each, (E,)."""
+    """Return epochs, and lowest, mean and highest value over the folds with that epoch, (E,)."""
     values: dict[float, list[float]] = {}
     for fold in folds:
         for epoch, value in fold.tolist():
@@ -114,6 +127,7 @@ def spread(folds: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _whole_epochs(axes: Axes, lines: Sequence[Line]) -> None:
+    """Limit the horizontal axis to the epochs, with ticks at whole epochs."""
     from matplotlib.ticker import MaxNLocator
 
     last = max((fold[-1, 0] for line in lines for fold in line.folds if len(fold)), default=1)
@@ -122,7 +136,10 @@ def _whole_epochs(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """A logarithmic vertical axis with few, plain numbers: matplotlib's own takes long to draw."""
+    """Make the vertical axis logarithmic, with few and plain tick labels.
+
+    matplotlib's own logarithmic ticks take long to draw.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log")
@@ -136,25 +153,27 @@ def _logarithmic(axes: Axes) -> None:
 def interval_bars(
     rows: Sequence[tuple[str, Interval, str]], *, chance: float, label: str
 ) -> Markup:
-    """A score of each model with its interval, one below the other; per cent.
+    """Draw one bar per model with its score and interval in per cent, one below the other.
 
     Parameters
     ----------
     rows : sequence of (str, Interval, str)
-        Name, score, stand-in colour.
+        Name, score (0 to 1) and placeholder colour.
     chance : float
-        Score of guessing.
+        Chance level, 0 to 1.
+    label : str
+        Text alternative for screen readers.
     """
 
     def paint(axes: Axes) -> None:
-        for place, (_, found, colour) in enumerate(rows):
-            axes.barh(place, 100 * found.value, height=0.62, color=colour, alpha=0.75)
-            end = 100 * found.value
-            if not np.isnan(found.low):
-                axes.plot([100 * found.low, 100 * found.high], [place, place], color=INK)
-                end = max(end, 100 * found.high)
+        for position, (_, score, colour) in enumerate(rows):
+            axes.barh(position, 100 * score.value, height=0.62, color=colour, alpha=0.75)
+            end = 100 * score.value
+            if not np.isnan(score.low):
+                axes.plot([100 * score.low, 100 * score.high], [position, position], color=INK)
+                end = max(end, 100 * score.high)
             axes.annotate(
-                f"{100 * found.value:.1f}", (end, place), xytext=(5, 0),
+                f"{100 * score.value:.1f}", (end, position), xytext=(5, 0),
                 textcoords="offset points", va="center",
             )  # fmt: skip
         axes.axvline(100 * chance, color=MUTED, linewidth=1, linestyle="-.")
@@ -175,23 +194,29 @@ def dot_rows(
     label: str,
     x: str,
 ) -> Markup:
-    """Several scores of each row as dots on a line; per cent.
+    """Draw several scores per row as dots on a line, in per cent.
 
     Parameters
     ----------
     names : sequence of str
-        Of the rows, from the top down.
+        Names of the rows, from top to bottom.
     columns : sequence of (str, Mark, array)
-        Name, look, and (rows,) values.
+        Name, mark, and (rows,) values from 0 to 1.
+    label : str
+        Text alternative for screen readers.
+    x : str
+        Label of the horizontal axis.
     """
 
     def paint(axes: Axes) -> None:
-        together = 100 * np.array([values for _, _, values in columns])  # (columns, rows)
-        for place in range(len(names)):
-            there = together[:, place][~np.isnan(together[:, place])]
-            if len(there) > 1:
-                axes.plot([there.min(), there.max()], [place, place], color=GRID, linewidth=2)
-        for (_, mark, _), values in zip(columns, together, strict=True):
+        scores = 100 * np.array([values for _, _, values in columns])  # (columns, rows)
+        for position in range(len(names)):
+            finite = scores[:, position][~np.isnan(scores[:, position])]
+            if len(finite) > 1:
+                axes.plot(
+                    [finite.min(), finite.max()], [position, position], color=GRID, linewidth=2
+                )
+        for (_, mark, _), values in zip(columns, scores, strict=True):
             axes.scatter(values, range(len(names)), s=40, color=mark.colour, marker=mark.marker,
                          linewidths=0, zorder=3)  # fmt: skip
         axes.set_yticks(range(len(names)), [readable(name) for name in names])
@@ -204,12 +229,18 @@ def dot_rows(
 
 
 def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
-    """Accuracy over confidence: a dot of the size of its bin, the diagonal where both agree.
+    """Draw accuracy over confidence: one dot per bin, and the diagonal where both are equal.
+
+    The size of a dot grows with the number of clips in its bin.
 
     Parameters
     ----------
     bins : array
-        (B, 3): mean confidence, accuracy and share of the clips of each bin that has some.
+        (B, 3): mean confidence, accuracy and share of all clips, for each non-empty bin.
+    colour : str
+        Placeholder colour of the dots.
+    label : str
+        Text alternative for screen readers.
     """
 
     def paint(axes: Axes) -> None:
@@ -221,13 +252,13 @@ def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
         axes.set_xlim(0, 103)
         axes.set_ylim(-3, 103)
 
-    return draw(paint, label=label, x="confidence (%)", y="right (%)", width=0.8 * WIDTH)
+    return draw(paint, label=label, x="confidence (%)", y="accuracy (%)", width=0.8 * WIDTH)
 
 
 def scattered(
     groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, diagonal: bool, label: str
 ) -> Markup:
-    """Points, (n, 2) each."""
+    """Draw groups of points, (n, 2) each, and the diagonal on request."""
 
     def paint(axes: Axes) -> None:
         for mark, points in groups:
@@ -244,8 +275,8 @@ def scattered(
 def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
     """Draw persistence diagrams, (n, 2) birth and death each, as persim lays them out.
 
-    Both axes have one scale and one range, the diagonal is where nothing lives, and what never
-    ends lies on a line near the top.
+    Both axes have the same scale and range. Points on the diagonal have no lifetime, and points
+    that never die are on a line near the top.
     """
 
     def paint(axes: Axes) -> None:
@@ -257,8 +288,8 @@ def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: st
         low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
         plot_diagrams(
             bars,
-            xy_range=None if high > low else [low - 1, low + 1] * 2,  # persim needs some width
-            colormap={},  # a style of its own would undo the page's
+            xy_range=None if high > low else [low - 1, low + 1] * 2,  # persim needs a range above 0
+            colormap={},  # its own style would override the page
             legend=False,
             ax=axes,
         )
@@ -272,7 +303,7 @@ def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: st
 
 
 def barcode(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
-    """Draw intervals, (n, 2) each, as horizontal lines one above the other: a barcode."""
+    """Draw a barcode: intervals, (n, 2) each, as horizontal lines one above the other."""
 
     def paint(axes: Axes) -> None:
         below = 0
@@ -300,8 +331,12 @@ def curves(
 
     Parameters
     ----------
+    groups : sequence of (Mark, array)
+        The curves.
+    x, y, label : str
+        Labels of the axes, and text alternative for screen readers.
     lines : sequence of (Mark, array)
-        Vertical lines, (n, 3) each: index and two values.
+        Vertical lines, (n, 3) each: index, and the values at both ends.
     """
 
     def paint(axes: Axes) -> None:
@@ -315,14 +350,14 @@ def curves(
 
 
 def _dots(axes: Axes, points: Floats, mark: Mark) -> None:
-    """Draw points, (n, 2), as lines of no length with round ends."""
+    """Draw points, (n, 2), as lines of zero length with round ends."""
     ends = np.stack([points, points], axis=1)  # (n, 2, 2)
     _segments(axes, ends, mark, linewidth=3.2, alpha=0.6, capstyle="round")
 
 
 def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: float,
               capstyle: Literal["butt", "round"] = "butt") -> None:  # fmt: skip
-    """Draw straight lines, (n, 2, 2) their ends' x and y, as one path: the page stays small."""
+    """Draw line segments, (n, 2, 2) x and y of both ends, as one path to keep the page small."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -336,16 +371,16 @@ def _segments(axes: Axes, ends: Floats, mark: Mark, *, linewidth: float, alpha: 
 
 
 def along_depth(lines: Sequence[tuple[Mark, Floats]], *, label: str) -> Markup:
-    """A figure of each layer, from the input on, (layers,) each."""
+    """Draw a quantity of each layer in order from the input, (layers,) per line."""
 
     def paint(axes: Axes) -> None:
         from matplotlib.ticker import MaxNLocator
 
         for mark, values in lines:
-            place = np.arange(1, len(values) + 1)
-            axes.plot(place, values, mark.dashes, color=mark.colour, marker="o", markersize=3)
+            number = np.arange(1, len(values) + 1)
+            axes.plot(number, values, mark.dashes, color=mark.colour, marker="o", markersize=3)
         if all((values > 0).all() for _, values in lines):
             _logarithmic(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
-    return draw(paint, label=label, x="layer, from the input on", height=0.8 * HEIGHT)
+    return draw(paint, label=label, x="layer, counted from the input", height=0.8 * HEIGHT)

@@ -1,4 +1,4 @@
-"""What the run was made of and what it cost: clips, inputs, time, parameters, memory."""
+"""Sections on data and cost: clips, inputs, time, parameters and memory of a run."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from .run_data import ReadRun, Record
 
 
 def cost(run: ReadRun) -> list[list[str]]:
-    """Return rows of models: time, size and memory of their trainings."""
+    """Return one row per model: number, time, size and memory of its trainings."""
     rows = []
     for model in (FUSED, *run.modalities, CONTROL):
         trainings = [Training(fold, model) for fold in range(run.folds)]
-        found = [run.summaries[t] for t in trainings if t in run.summaries]
-        if not found:
+        summaries = [run.summaries[t] for t in trainings if t in run.summaries]
+        if not summaries:
             continue
-        peak = max((s.get("peak_bytes") or 0) for s in found)
+        peak = max((s.get("peak_bytes") or 0) for s in summaries)
         rows.append(
             [
                 model,
-                str(sum(int(s.get("trials", 1)) for s in found)),
-                seconds(sum(float(s.get("seconds", 0)) for s in found)),
-                ", ".join(str(s.get("epoch", "")) for s in found),
-                ", ".join(str(s.get("best_epoch", "")) for s in found),
-                ", ".join(dict.fromkeys(number(s.get("parameters")) for s in found)),
+                str(sum(int(s.get("trials", 1)) for s in summaries)),
+                seconds(sum(float(s.get("seconds", 0)) for s in summaries)),
+                ", ".join(str(s.get("epoch", "")) for s in summaries),
+                ", ".join(str(s.get("best_epoch", "")) for s in summaries),
+                ", ".join(dict.fromkeys(number(s.get("parameters")) for s in summaries)),
                 f"{peak / 2**20:,.0f} MiB" if peak else "",
-                ", ".join(dict.fromkeys(str(s.get("precision", "")) for s in found)),
+                ", ".join(dict.fromkeys(str(s.get("precision", "")) for s in summaries)),
             ]
         )
     return rows
 
 
 def clips(run: ReadRun, data: RunData) -> list[list[str]]:
-    """Return rows of parts of the split: clips, speakers, and clips of each class."""
+    """Return one row per part of the split: clips, speakers, and clips of each class."""
     rows = []
     for fold, split in enumerate(data.splits):
         for part, size in split.describe(data.clips).items():
@@ -56,7 +56,7 @@ _SHARES = ("zeros", "nan")
 
 
 def inputs(run: ReadRun) -> list[list[str]]:
-    """Return rows of statistics of the branches' inputs, over training clips of the first fold."""
+    """Return rows of input statistics of the branches, over training clips of the first fold."""
     names = _stages(run)
     return [
         [f"{modality}, {names[stage]}", *_figures(statistics)]
@@ -67,31 +67,34 @@ def inputs(run: ReadRun) -> list[list[str]]:
 
 
 def channels(run: ReadRun, extractors: Mapping[str, Extractor]) -> dict[str, list[list[str]]]:
-    """Return the rows of :func:`inputs` for each channel, of the modalities that have some."""
-    found: dict[str, list[list[str]]] = {}
+    """Return modality -> rows of :func:`inputs` for each channel, if it has several channels."""
+    rows: dict[str, list[list[str]]] = {}
     for modality, stages in _inputs(run).items():
-        known = extractors[modality].channels if modality in extractors else ()
+        names = extractors[modality].channels if modality in extractors else ()
         for stage, statistics in stages.items():
             each = statistics.get("channels", {})
             for index in range(len(each.get("min", []))):
-                name = known[index] if index < len(known) else f"channel {index}"
+                name = names[index] if index < len(names) else f"channel {index}"
                 own = {key: each[key][index] for key in _FIGURES if key in each}
                 row = [f"{name}, {_stages(run).get(stage, stage)}", *_figures(own)]
-                found.setdefault(modality, []).append(row)
-    return found
+                rows.setdefault(modality, []).append(row)
+    return rows
 
 
 def _inputs(run: ReadRun) -> Record:
+    """Return modality -> stage -> input statistics of the first fold."""
     return run.summaries.get(Training(0, FUSED), {}).get("inputs") or {}
 
 
 def _stages(run: ReadRun) -> dict[str, str]:
+    """Return stage in training.json -> name on the page."""
     return {"raw": task_name(run.config.adapt) or "as stored", "seen": "standardised"}
 
 
 def _figures(statistics: Record) -> list[str]:
-    found = {key: statistics.get(key) for key in _FIGURES}
+    """Return the statistics as text, shares in per cent."""
+    values = {key: statistics.get(key) for key in _FIGURES}
     return [
         percent(value) if key in _SHARES and isinstance(value, int | float) else number(value)
-        for key, value in found.items()
+        for key, value in values.items()
     ]

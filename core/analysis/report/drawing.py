@@ -1,7 +1,7 @@
-"""Small vector figures that take the page's colours and the reader's font.
+"""Small vector figures with the colours of the page and the font of the browser.
 
-matplotlib draws in stand-in colours; the page's style sheet says what they are, in light and in
-dark. Nothing is drawn through pyplot: no window, no global state.
+matplotlib draws with placeholder colours. They are replaced by colours of the page's style sheet,
+which has a light and a dark version. pyplot is not used: no window, no global state.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ...runs.trainings import FUSED
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 330.0, 216.0  # of a small figure, in pixels where the page has room for it
-SERIES = 7  # colours of the style sheet
+WIDTH, HEIGHT = 330.0, 216.0  # of a small figure, in pixels; a narrow page shrinks it
+SERIES = 7  # number of series colours in the style sheet
 
-# Stand-ins, as matplotlib writes them, and what the page makes of them.
+# Placeholder colours as matplotlib writes them, and the CSS colours that replace them.
 INK = "#010101"
 GRID = "#020202"
 MUTED = "#030303"
@@ -39,7 +39,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fusion",
     "font.size": 11.0,
-    "font.family": "DejaVu Sans",  # measured in; drawn in the reader's own
+    "font.family": "DejaVu Sans",  # for measuring text; the page uses the browser's font
     "axes.edgecolor": GRID,
     "axes.labelcolor": INK,
     "axes.labelsize": 11.0,
@@ -62,17 +62,17 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelsize": 10.5,
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
-    "text.parse_math": False,  # a name may have a dollar sign
-    "path.simplify": False,  # it would join points that lie above each other
+    "text.parse_math": False,  # a name may contain a dollar sign
+    "path.simplify": False,  # simplification would join points above each other
 }
 
 
 def series_colour(number: int) -> str:
-    """Stand-in for the page's colour `number`; they repeat where there are more."""
+    """Return the placeholder of series colour `number`; colours repeat after :data:`SERIES`."""
     return _SERIES[number % SERIES]
 
 
-# What matplotlib's markers look like in a legend, around (13, 6).
+# SVG of matplotlib's markers in a legend, centred at (13, 6).
 _SHAPES = {
     "o": '<circle cx="13" cy="6" r="4.2"/>',
     "s": '<rect x="9" y="2" width="8" height="8"/>',
@@ -85,7 +85,7 @@ _DASHES = {"--": "6 3", ":": "2 3"}
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How one series is drawn: a stand-in colour, and a line's dashes or a marker."""
+    """Appearance of one series: placeholder colour, and dashes of a line or a marker."""
 
     colour: str
     dashes: str = "-"
@@ -93,12 +93,12 @@ class Mark:
 
     @property
     def shape(self) -> Markup:
-        """Return its picture for a legend, as SVG."""
+        """SVG of the mark for a legend."""
         return Markup(_SHAPES[self.marker])
 
     @property
     def style(self) -> str:
-        """CSS of that shape."""
+        """CSS of the mark for a legend."""
         colour = _PAGE_COLOURS[self.colour]
         if self.marker:
             return f"fill:{colour}"
@@ -108,32 +108,37 @@ class Mark:
 
 # -- models --------------------------------------------------------------------------
 
-_MODALITIES = SERIES - 2  # colours that are theirs: the first is the fused model's, the last the
-_DOTS = {FUSED: "o", ENSEMBLE: "s", CHOSEN: "D"}  # ensemble's
+_MODALITIES = SERIES - 2  # the first colour is for the fused model, the last for the ensemble
+_DOTS = {FUSED: "o", ENSEMBLE: "s", CHOSEN: "D"}
 
 
 def colour_of(model: str, modalities: Sequence[str]) -> str:
-    """Stand-in colour of a model of the table: the same on the whole page."""
+    """Return the placeholder colour of a model, which is the same on the whole page."""
     if model in modalities:
         return series_colour(1 + list(modalities).index(model) % _MODALITIES)
     return {FUSED: series_colour(0), ENSEMBLE: series_colour(SERIES - 1)}.get(model, INK)
 
 
 def line_of(model: str, modalities: Sequence[str], dashes: str = "-") -> Mark:
+    """Return the mark of a model drawn as a line."""
     return Mark(colour_of(model, modalities), dashes)
 
 
 def dot_of(model: str, modalities: Sequence[str]) -> Mark:
+    """Return the mark of a model drawn as a dot."""
     return Mark(colour_of(model, modalities), marker=_DOTS.get(model, "^"))
 
 
 # -- figures -------------------------------------------------------------------------
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # HTML has no place for them
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # control characters are not valid HTML
 
 
 def readable(name: str) -> str:
-    """`name` without what no page can show: a file's name may hold bytes that are no text."""
+    """Return `name` with characters that HTML can't contain replaced by question marks.
+
+    A file name may contain control characters and bytes that are not UTF-8.
+    """
     return _CONTROL.sub("?", name.encode("utf-8", "replace").decode("utf-8"))
 
 
@@ -146,18 +151,18 @@ def draw(
     width: float = WIDTH,
     height: float = HEIGHT,
 ) -> Markup:
-    """One figure of one pair of axes, as SVG within the page.
+    """Draw a figure with one pair of axes, and return it as SVG for the page.
 
     Parameters
     ----------
     paint : callable
-        Draws into the axes.
+        Function that draws into the axes.
     label : str
-        What it shows, for those who can't see it.
+        Text alternative for screen readers.
     x, y : str
-        What the axes mean.
+        Labels of the axes.
     width, height : float
-        In pixels, where the page has room for it.
+        Size in pixels; a narrow page shrinks the figure.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -171,26 +176,29 @@ def draw(
         axes.patch.set_alpha(0)
         paint(axes)
         axes.set(xlabel=x, ylabel=y)
-        # Laid out here and now: left to savefig, everything would be drawn twice.
+        # Compute the layout once here: savefig would draw everything twice to find it.
         figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
         figure.set_layout_engine("none")
         file = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=nothing)
-    return _for_the_page(file.getvalue(), label, width)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=no_metadata)
+    return _for_page(file.getvalue(), label, width)
 
 
-def _for_the_page(svg: str, label: str, width: float) -> Markup:
+def _for_page(svg: str, label: str, width: float) -> Markup:
+    """Return matplotlib's SVG with colours and font of the page, without unused parts."""
     body = svg[svg.index("<svg") :]
     box = re.search(r'viewBox="([^"]+)"', body)
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"\sxlink:href=", " href=", body)
-    body = re.sub(r"<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)  # of the whole page
-    body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", body)  # the reader's own font
+    body = re.sub(
+        r"<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL
+    )  # a style here would apply to the whole page
+    body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", body)  # use the font of the browser
     body = re.sub(r" font-family: [^;\"]*;", "", body)
-    for stand_in, colour in _PAGE_COLOURS.items():
-        body = body.replace(stand_in, colour)
+    for placeholder, colour in _PAGE_COLOURS.items():
+        body = body.replace(placeholder, colour)
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
     body = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", body)
     body = re.sub(r' (d|x|y|x1|y1|x2|y2|transform|width|height)="([^"]*)"', _rounded, body)
@@ -201,19 +209,20 @@ def _for_the_page(svg: str, label: str, width: float) -> Markup:
     ).format(label, box[1], width * 1.25, Markup(body.strip()))
 
 
-def _rounded(found: re.Match[str]) -> str:
-    plain = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", found[2])
-    return f' {found[1]}="{" ".join(plain.split())}"'
+def _rounded(match: re.Match[str]) -> str:
+    """Return an SVG attribute with its numbers rounded to two decimals."""
+    plain = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", match[2])
+    return f' {match[1]}="{" ".join(plain.split())}"'
 
 
 def with_own_ids(page: str) -> str:
-    """The page, where the ids within each SVG have the number of the SVG before them."""
+    """Return the page with ids inside each SVG made unique by the number of the SVG."""
     count = 0
 
-    def renamed(found: re.Match[str]) -> str:
+    def renamed(match: re.Match[str]) -> str:
         nonlocal count
         count += 1
-        body = re.sub(r' id="([^"]+)"', rf' id="g{count}-\1"', found[0])
+        body = re.sub(r' id="([^"]+)"', rf' id="g{count}-\1"', match[0])
         return re.sub(r'(url\(#|href="#)', rf"\1g{count}-", body)
 
     return re.sub(r'<svg class="plot".*?</svg>', renamed, page, flags=re.DOTALL)

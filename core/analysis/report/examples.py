@@ -1,4 +1,4 @@
-"""What the networks see: some clips of different classes, drawn from the cache."""
+"""Section with example features: a few test clips of different classes, from the cache."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .drawing import Mark, series_colour
 from .page import Figure, Image
 from .run_data import ReadRun
 
-_CLIPS = 3
-_MOST_PANELS = 12  # of one clip and modality
-_MOST_PIXELS = 256  # of either side of an image
+_CLIPS = 3  # shown clips
+_MOST_PANELS = 12  # most pictures of one clip and modality
+_MOST_PIXELS = 256  # most pixels along either side of an image
 
 Array = npt.NDArray[np.generic]
 
 
 class Example(NamedTuple):
-    """One clip in one modality: its pictures, their legend, and how many there would be."""
+    """Pictures of one clip in one modality, their legend, and the total number of pictures."""
 
     clip: Clip
     figures: list[Figure]
@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 
 class View(NamedTuple):
-    """One modality: a row of clips with one picture each, or one after the other with more."""
+    """One modality: a row of clips with one picture each, or examples with several pictures."""
 
     modality: str
     row: Sequence[Figure] = ()
@@ -45,19 +45,19 @@ class View(NamedTuple):
 
 
 def views(run: ReadRun, extractors: Mapping[str, Extractor]) -> list[View]:
-    """Draw the features of a few test clips, one modality after the other."""
+    """Draw the features of a few test clips, one view per modality."""
     chosen = chosen_clips(run)
     return [_view(run, m, extractors.get(m), chosen) for m in run.modalities]
 
 
-def recordings_are_gone(run: ReadRun) -> bool:
-    """Return whether a clip that is shown is not where it was."""
+def recordings_missing(run: ReadRun) -> bool:
+    """Return True if the recording of a shown clip no longer exists at its path."""
     assert run.data is not None
     return any(not run.data.clips[i].recording.path.exists() for i in chosen_clips(run))
 
 
 def chosen_clips(run: ReadRun) -> list[int]:
-    """Test clips of different classes, of one speaker as far as that goes."""
+    """Return up to three test clips of different classes, preferably of a single speaker."""
     assert run.data is not None
     clips, test = run.data.clips, run.data.splits[0].test.tolist()
     if not test:
@@ -71,30 +71,34 @@ def chosen_clips(run: ReadRun) -> list[int]:
 
 
 def _view(run: ReadRun, modality: str, extractor: Extractor | None, chosen: Sequence[int]) -> View:
+    """Draw the features of the chosen clips in one modality."""
     assert run.data is not None
     absent = run.data.absent.get(modality)
     chosen = [index for index in chosen if absent is None or not absent[index]]
     if not chosen:
-        return View(modality, notes=["The clips shown here do not have it."])
+        return View(modality, notes=["The clips shown here lack this modality."])
     try:
         arrays = _arrays(run, modality, chosen)
     except (FusionError, OSError) as error:
-        told = error.message if isinstance(error, FusionError) else str(error)
-        return View(modality, notes=[f"Its arrays are no longer in the cache: {told}"])
-    found, notes = [], {}
+        reason = error.message if isinstance(error, FusionError) else str(error)
+        return View(modality, notes=[f"The features are no longer in the cache: {reason}"])
+    panels_by_clip, notes = [], {}
     for index, array in zip(chosen, arrays, strict=True):
         clip = run.data.clips[index]
         panels, fault = _panels(extractor or _Unknown(run, modality), array, clip)
-        found.append((clip, panels))
+        panels_by_clip.append((clip, panels))
         if fault:
-            notes[f"Its own pictures could not be made: {fault}"] = True
-    if all(len(panels) == 1 for _, panels in found):
-        row = [_alone(clip, panels[0], modality) for clip, panels in found]
+            notes[
+                f"The extractor could not draw its pictures, so default ones are shown: {fault}"
+            ] = True
+    if all(len(panels) == 1 for _, panels in panels_by_clip):
+        row = [_single_picture(clip, panels[0], modality) for clip, panels in panels_by_clip]
         return View(modality, row, notes=list(notes))
-    return View(modality, (), [example(*each, modality) for each in found], list(notes))
+    return View(modality, (), [example(*each, modality) for each in panels_by_clip], list(notes))
 
 
 def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> Array:
+    """Load the features of the chosen clips from the cache."""
     assert run.data is not None
     fingerprint = run.record.features[modality].fingerprint(modality)
     cache = FeatureCache(run.config.cache)
@@ -102,16 +106,16 @@ def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> Array:
 
 
 def _panels(extractor: Extractor, array: Array, clip: Clip) -> tuple[list[Panel], str]:
-    """Return the pictures of a clip, and the extractor's fault where its own can't be made."""
+    """Return the pictures of a clip, and the error if the extractor can't draw its own."""
     recording = clip.recording if clip.recording.path.exists() else None
     try:
         return extractor.panels(array, recording), ""
-    except Exception as error:  # a plugin's fault must not cost the report
+    except Exception as error:  # an error in a plugin must not prevent the report
         return default_panels(extractor, array), f"{type(error).__name__}: {error}"
 
 
 class _Unknown(Extractor):
-    """Stands in for the extractor of a plugin that is gone: the run knows its axes."""
+    """Placeholder for an extractor whose plugin can't be loaded; the run stores its axes."""
 
     def __init__(self, run: ReadRun, modality: str) -> None:
         branches = run.record.model.branches
@@ -119,15 +123,15 @@ class _Unknown(Extractor):
         vars(self).update(name=modality, axes=axes)
 
 
-def _alone(clip: Clip, panel: Panel, modality: str) -> Figure:
-    """Draw the one picture of a clip, to stand beside those of other clips."""
+def _single_picture(clip: Clip, panel: Panel, modality: str) -> Figure:
+    """Draw the only picture of a clip, for a row with the pictures of other clips."""
     figure = _figure(panel, _marks([panel]), f"{modality} of {clip.label}, {clip.name}")
     notes = (*figure.notes, f"{clip.corpus}/{clip.name}")
     return figure._replace(title=f"{panel.title} {clip.label}".strip(), notes=notes)
 
 
 def example(clip: Clip, panels: Sequence[Panel], modality: str) -> Example:
-    """Draw the pictures of a clip; of many the first."""
+    """Draw the pictures of a clip, or the first of them if there are too many."""
     shown = panels if len(panels) <= _MOST_PANELS else panels[: _MOST_PANELS - 1]
     marks, label = _marks(shown), f"{modality} of {clip.label}, {clip.name}"
     figures = [_figure(panel, marks, f"{panel.title or modality}: {label}") for panel in shown]
@@ -135,13 +139,14 @@ def example(clip: Clip, panels: Sequence[Panel], modality: str) -> Example:
 
 
 def _marks(panels: Sequence[Panel]) -> dict[str, Mark]:
-    """Give each series name one colour in all panels of a clip, the empty name the last one."""
+    """Return series name -> mark, with one colour in all panels; the empty name comes last."""
     names = dict.fromkeys(n for p in panels if p.kind != "image" for n in (*p.data, *p.marks))
     ordered = sorted(names, key=lambda name: name == "")
     return {name: Mark(series_colour(i), marker="o") for i, name in enumerate(ordered)}
 
 
 def _figure(panel: Panel, marks: Mapping[str, Mark], label: str) -> Figure:
+    """Draw one panel."""
     if panel.kind == "image":
         return _image(panel, label)
     groups, lines = (
@@ -159,6 +164,7 @@ def _figure(panel: Panel, marks: Mapping[str, Mark], label: str) -> Figure:
 
 
 def _image(panel: Panel, label: str) -> Figure:
+    """Draw an image panel, with a ring around each marked point."""
     (values,) = panel.data.values()
     axes = ", ".join(f"{name} {arrow}" for name, arrow in ((panel.x, "→"), (panel.y, "↑")) if name)
     rows, columns = values.shape
@@ -174,8 +180,10 @@ def _image(panel: Panel, label: str) -> Figure:
 
 
 def _png(values: Array) -> str:
-    """The image in 128 colours from its smallest to its largest value, row 0 at the bottom; in
-    base64."""
+    """Return an image as a PNG in base64, with row 0 at the bottom.
+
+    The values are mapped to 128 colours, from the smallest to the largest value.
+    """
     from matplotlib import colormaps
     from PIL.Image import fromarray
 
@@ -191,7 +199,7 @@ def _png(values: Array) -> str:
 
 
 def _thinned(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Means over blocks of pixels where there are more than a page shows."""
+    """Reduce an image that is too large to the means over blocks of pixels."""
     for axis in (0, 1):
         size = image.shape[axis]
         block = -(-size // _MOST_PIXELS)

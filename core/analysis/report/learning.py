@@ -1,4 +1,4 @@
-"""How the models learned: scores, losses, and what went on inside the fused model."""
+"""Section on learning curves: scores, losses, and figures inside the fused model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Marks = list[tuple[str, Mark]]
 
 
 def scores(run: ReadRun) -> list[Figure]:
-    """Draw UAR over the epochs: the fused model, and each modality alone and within it."""
-    return _panels(run, "uar", y="UAR (%)", scale=100, level=(1 / len(run.classes), "guessing"))
+    """Draw UAR over the epochs, for the fused model and each modality alone and inside it."""
+    return _panels(run, "uar", y="UAR (%)", scale=100, level=(1 / len(run.classes), "chance"))
 
 
 def losses(run: ReadRun) -> list[Figure]:
-    """Draw the loss over the epochs, of the models of :func:`scores`."""
+    """Draw the loss over the epochs, for the same models as :func:`scores`."""
     return _panels(run, "loss", y="loss")
 
 
@@ -40,7 +40,7 @@ def marks(run: ReadRun) -> Marks:
 
 
 def has_start(run: ReadRun) -> bool:
-    """Return whether the fused model has an epoch 0: the modalities as trained alone."""
+    """Return True if the fused model has an epoch 0, its start from the single modalities."""
     return any("start" in run.summaries.get(Training(f, FUSED), {}) for f in range(run.folds))
 
 
@@ -52,7 +52,7 @@ def _panels(
     scale: float = 1.0,
     level: tuple[float, str] | None = None,
 ) -> list[Figure]:
-    """The fused model, then each modality: alone, and as a probe within the fused model."""
+    """Draw one panel for the fused model, and one per modality: alone, and as a probe inside it."""
     groups = {FUSED: _train_and_val(run, score, FUSED)}
     for m in run.modalities:
         within = _train_and_val(run, score, FUSED, f".{m}")
@@ -77,7 +77,10 @@ def _panels(
 
 
 def _train_and_val(run: ReadRun, score: str, model: str, suffix: str = "") -> list[Line]:
-    """Training broken, validation solid; those of the fused model's probes end in a modality."""
+    """Return a dashed training line and a solid validation line.
+
+    `suffix` selects the figures of a probe inside the fused model, such as ``".mel"``.
+    """
     return [
         Line(
             line_of(model, run.modalities, dashes),
@@ -88,12 +91,13 @@ def _train_and_val(run: ReadRun, score: str, model: str, suffix: str = "") -> li
 
 
 def _present(records: Sequence[Sequence[Record]], metric: str) -> list[Floats]:
-    """One figure over the epochs of each fold that has it."""
+    """Return a figure over the epochs, for each fold that recorded it."""
     folds = [series(fold, metric) for fold in records]
     return [fold for fold in folds if len(fold)]
 
 
 def _kept_epoch(run: ReadRun, model: str) -> list[int]:
+    """Return the kept epoch of a run with one fold; empty with several folds."""
     if run.folds > 1:
         return []
     summary = run.summaries.get(Training(0, model), {})
@@ -103,7 +107,7 @@ def _kept_epoch(run: ReadRun, model: str) -> list[int]:
 def _common_limits(
     lines: Iterable[Line], scale: float, level: tuple[float, str] | None
 ) -> tuple[float, float] | None:
-    """One vertical axis for all panels of a group, so that they can be compared by eye."""
+    """Return the same vertical limits for all panels of a group, to make them comparable."""
     values = [scale * v for line in lines for fold in line.folds for v in fold[:, 1].tolist()]
     values += [scale * level[0]] if level and values else []
     if not values:
@@ -117,56 +121,59 @@ def _common_limits(
 
 @dataclass(frozen=True)
 class _Recorded:
-    """One figure that the fused model's records hold, of it and of its modalities."""
+    """Figure in the epoch records of the fused model, of the model itself or its modalities."""
 
     metric: str
     title: str
     note: str
     scale: float = 1.0
     log: bool = False
-    low: float | None = None  # ends of the axis, where it matters that they are the same always
+    low: float | None = None  # fixed ends of the vertical axis; None fits them to the data
     high: float | None = None
 
 
 _RECORDED = (
     _Recorded("entropy", "Entropy of the predictions (nats)",
-            "How unsure the answers on validation are: 0 is sure, ln C knows nothing.", low=0),
-    _Recorded("gradient", "Size of the gradient",
-            "What each branch gets to learn from. One far below the others learns little.",
+            "Uncertainty of the validation predictions: 0 is certain, ln C is uniform.", low=0),
+    _Recorded("gradient", "Norm of the gradient",
+            "A branch with a gradient far below the others learns little.",
             log=True),
-    _Recorded("update", "Size of a step",
-            "Change of the weights in one step, as a share of them.", log=True),
-    _Recorded("norm", "Length of the embeddings",
-            "One that is many times longer drowns the others where they are added or joined.",
+    _Recorded("update", "Relative size of a step",
+            "Change of the weights in one step over the norm of the weights.", log=True),
+    _Recorded("norm", "Norm of the embeddings",
+            "A modality with a far larger norm dominates sums and concatenations.",
             low=0),
     _Recorded("spread", "Spread of the embeddings",
-            "How far clips lie from their mean; near 0 all clips look alike to the fusion.",
+            "Mean distance of the clips from their mean. Near 0, clips can't be distinguished.",
             low=0),
     _Recorded("rank", "Effective rank of the embeddings",
-            "How many directions are really used. Near 1: the embedding has collapsed.", low=0),
+            "Number of directions in use. Near 1, the embedding has collapsed.", low=0),
     _Recorded("weight", "Fusion weights (%)",
-            "The share that the strategy gives each modality, mean over clips.", scale=100, low=0,
+            "Weight that the strategy gives each modality, mean over clips.", scale=100, low=0,
             high=103),
     _Recorded("agreement", "Agreement of the modalities (%)",
-            "Clips on which the branches say the same. Near 100: they hardly complement.",
+            "Share of clips with equal predictions of two branches. Near 100, they hardly "
+            "complement each other.",
             scale=100, low=0, high=103),
 )  # fmt: skip
 _NO_FIGURE = {"epoch", "seconds", "trial", "stage", "candidate", "layers"}
-_MOST_OTHERS = 8
+_MOST_OF_BALANCERS = 8  # panels
 
 
 def inside(run: ReadRun) -> list[Figure]:
-    """Draw what the fused model's records hold of entropies, gradients, embeddings and weights."""
+    """Draw entropies, gradients, embeddings and weights recorded inside the fused model."""
     return _recorded(run, _RECORDED)
 
 
 def balancers(run: ReadRun) -> list[Figure]:
-    """Draw the records under other names: those that balancers make of themselves."""
-    known = {record.metric for record in _RECORDED} | _NO_FIGURE
+    """Draw the figures that balancers recorded, that is, all with other names."""
+    standard = {record.metric for record in _RECORDED} | _NO_FIGURE
     keys = [key for fold in run.records(FUSED) for record in fold for key in record]
     metrics = dict.fromkeys(_without_modality(key, run.modalities) for key in keys)
-    others = [m for m in metrics if m not in known and not m.startswith(("train_", "val_"))]
-    return _recorded(run, [_Recorded(m, m, "") for m in others[:_MOST_OTHERS]])
+    of_balancers = [
+        m for m in metrics if m not in standard and not m.startswith(("train_", "val_"))
+    ]
+    return _recorded(run, [_Recorded(m, m, "") for m in of_balancers[:_MOST_OF_BALANCERS]])
 
 
 def inside_marks(run: ReadRun) -> Marks:
@@ -176,30 +183,33 @@ def inside_marks(run: ReadRun) -> Marks:
 
 
 def _recorded(run: ReadRun, wanted: Iterable[_Recorded]) -> list[Figure]:
-    """Draw a figure for each metric that was recorded."""
+    """Draw a panel for each of the wanted figures that was recorded."""
     names = {"": FUSED, **{f".{m}": m for m in run.modalities}}
     figures = []
-    for one in wanted:
-        found = {
-            name: _present(run.records(FUSED), one.metric + end) for end, name in names.items()
+    for figure in wanted:
+        folds_by_model = {
+            name: _present(run.records(FUSED), figure.metric + end) for end, name in names.items()
         }
-        lines = [Line(line_of(n, run.modalities), folds) for n, folds in found.items() if folds]
+        lines = [
+            Line(line_of(n, run.modalities), folds) for n, folds in folds_by_model.items() if folds
+        ]
         if not lines:
             continue
         drawn = over_epochs(
             lines,
-            label=f"{one.title} over the epochs",
+            label=f"{figure.title} over the epochs",
             y="",
-            scale=one.scale,
-            log=one.log and min(fold[:, 1].min() for line in lines for fold in line.folds) > 0,
-            level=(math.log(len(run.classes)), "ln C") if one.metric == "entropy" else None,
-            limits=(one.low, one.high),
+            scale=figure.scale,
+            log=figure.log and min(fold[:, 1].min() for line in lines for fold in line.folds) > 0,
+            level=(math.log(len(run.classes)), "ln C") if figure.metric == "entropy" else None,
+            limits=(figure.low, figure.high),
         )
-        figures.append(Figure(one.title, drawn, (one.note,)))
+        figures.append(Figure(figure.title, drawn, (figure.note,)))
     return figures
 
 
 def _without_modality(key: str, modalities: Sequence[str]) -> str:
+    """Return the name of a figure without the suffix of its modality."""
     return next((key.removesuffix(f".{m}") for m in modalities if key.endswith(f".{m}")), key)
 
 
@@ -210,19 +220,19 @@ LAYER_MARKS: Marks = [("first epoch", _FIRST), ("last epoch", _LAST)]
 
 
 def layers(run: ReadRun) -> list[Figure]:
-    """Draw gradients along the depth of each branch of the first fold, early and at the end."""
+    """Draw gradient and step of each layer in the first fold, in the first and the last epoch."""
     records = run.records(FUSED)
-    held = [r["layers"] for r in (records[0] if records else []) if r.get("layers")]
-    if not held:
+    recorded = [r["layers"] for r in (records[0] if records else []) if r.get("layers")]
+    if not recorded:
         return []
     panels = []
-    for owner in held[-1]:
-        ends = [(_FIRST, held[0].get(owner, {})), (_LAST, held[-1][owner])]
-        for index, what in enumerate(("gradient", "step")):
+    for owner in recorded[-1]:
+        ends = [(_FIRST, recorded[0].get(owner, {})), (_LAST, recorded[-1][owner])]
+        for index, quantity in enumerate(("gradient", "step")):
             lines = [
-                (mark, np.array([pair[index] for pair in each.values()], dtype=np.float64))
-                for mark, each in ends
+                (mark, np.array([pair[index] for pair in by_layer.values()], dtype=np.float64))
+                for mark, by_layer in ends
             ]
-            title = f"{owner or 'strategy'}: {what}"
+            title = f"{owner or 'strategy'}: {quantity}"
             panels.append(Figure(title, along_depth(lines, label=f"{title} of each layer")))
     return panels

@@ -1,4 +1,4 @@
-"""jinja2's environment for the pages, and files that are written whole or not at all."""
+"""Rendering of pages with jinja2, filters for numbers, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,19 @@ if TYPE_CHECKING:
 
 
 class Image(NamedTuple):
-    """A PNG in base64, its label for those who can't see it, its width by its height, and what is
-    marked by rings: right and down from the corner, the image is 100 high."""
+    """PNG image with a text alternative and marked points.
+
+    Attributes
+    ----------
+    png : str
+        The image in base64.
+    label : str
+        Text alternative for screen readers.
+    ratio : float
+        Width over height.
+    rings : sequence of (float, float)
+        Points to mark by rings: distance from the left and from the top, if the image is 100 high.
+    """
 
     png: str
     label: str
@@ -32,7 +43,7 @@ class Image(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One of the small figures of a row: its title, what is drawn, notes below it."""
+    """Small figure in a row of figures: title, drawing, and notes below it."""
 
     title: str
     drawn: Markup | Image
@@ -40,46 +51,46 @@ class Figure(NamedTuple):
     wide: bool = False
 
 
-def render(template: str, **given: Any) -> str:
-    """Fill in a page's template; jinja2 escapes every text in it that is no drawing."""
-    return with_own_ids(readable(environment().get_template(template).render(given)))
+def render(template: str, **variables: Any) -> str:
+    """Return a page: the template filled in; jinja2 escapes every text that is not markup."""
+    return with_own_ids(readable(environment().get_template(template).render(variables)))
 
 
 @cache
 def environment() -> Environment:
-    """jinja2 over the folder ``templates``; a name that a template misses is an error."""
+    """Return the jinja2 environment of the folder ``templates``; an undefined name is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    jinja = Environment(
         autoescape=True,
         loader=PackageLoader(__package__),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    for text in (contents, gravest_first, percent, number, seconds, interval_text, p_text, points):
-        made.filters[text.__name__] = text
-    return made
+    for text in (contents, by_severity, percent, number, seconds, interval_text, p_text, points):
+        jinja.filters[text.__name__] = text
+    return jinja
 
 
 def contents(main: str) -> list[tuple[str, Markup]]:
-    """Anchor and title of each section of a page."""
-    found = re.findall(r'<section id="([^"]+)"><h2>(.*?)</h2>', main)
-    return [(anchor, Markup(title)) for anchor, title in found]
+    """Return anchor and title of each section of a page."""
+    sections = re.findall(r'<section id="([^"]+)"><h2>(.*?)</h2>', main)
+    return [(anchor, Markup(title)) for anchor, title in sections]
 
 
-def gravest_first(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The findings of a diagnosis.json by severity."""
+def by_severity(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the findings of a diagnosis.json, sorted by severity, the severe ones first."""
     rank = {"severe": 0, "moderate": 1, "mild": 2}
-    return sorted(findings, key=lambda found: rank.get(str(found.get("severity")), 3))
+    return sorted(findings, key=lambda finding: rank.get(str(finding.get("severity")), 3))
 
 
 def write_page(path: Path, html: str) -> Path:
-    """Write a file whole or not at all.
+    """Write a file atomically: completely or not at all.
 
     Raises
     ------
     StorageError
-        If it can't be written.
+        If the file can't be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -91,7 +102,7 @@ def write_page(path: Path, html: str) -> Path:
             temporary.unlink(missing_ok=True)
         raise StorageError(
             f"The report {path} could not be written: {error.strerror or error}.",
-            hint="Name another file with --out, in a folder that you may write to.",
+            hint="Name another file with --out, in a folder with write permission.",
         ) from error
     return path
 
@@ -100,12 +111,12 @@ def write_page(path: Path, html: str) -> Path:
 
 
 def percent(value: float) -> str:
-    """A share as per cent, without the sign: ``43.2``."""
+    """Return a share (0 to 1) in per cent without the sign, such as ``43.2``."""
     return "n/a" if np.isnan(value) else f"{100 * value:.1f}"
 
 
 def number(value: object) -> str:
-    """A figure of any size, four digits; ``n/a`` for what is none."""
+    """Return a number with four significant digits, an integer in full, None or NaN as ``n/a``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "n/a" if value is None else str(value)
     if isinstance(value, int):
@@ -114,7 +125,7 @@ def number(value: object) -> str:
 
 
 def seconds(value: float) -> str:
-    """``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Return a duration such as ``42 s``, ``3 min 20 s`` or ``2 h 05 min``."""
     if value < 100:
         return f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)

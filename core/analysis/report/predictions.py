@@ -1,4 +1,4 @@
-"""What the models answered on test: confusions, disagreements, speakers, corpora, calibration."""
+"""Sections on test predictions: disagreements, speakers, corpora and calibration."""
 
 from __future__ import annotations
 
@@ -18,40 +18,41 @@ from ...toolkit.metrics import Floats, confidence_bins, expected_calibration_err
 from .charts import dot_rows, reliability
 from .drawing import Mark, colour_of, dot_of
 from .page import Figure, percent
-from .run_data import Answers, ReadRun
+from .run_data import ModelPredictions, ReadRun
 
-_ALL_PATTERNS = 3  # modalities up to which every pattern of who is right is a row
-BINS = 15
-ENDS = 30  # of more than twice as many speakers
+_ALL_PATTERNS = 3  # with at most so many modalities, every combination is a row
+BINS = 15  # of the calibration error
+ENDS = 30  # speakers shown at either end if there are more than twice as many
 
 
 class Pattern(NamedTuple):
-    """The clips on which the same modalities are right.
+    """Clips that the same modalities classify correctly.
 
     Attributes
     ----------
     name : str
-        Who is right: ``"only mel"``, ``"none"``; of many modalities how many.
+        The correct modalities, such as ``"only mel"`` or ``"none"``; of many modalities, how many
+        are correct.
     clips : int
-        How many clips there are.
-    right : dict
-        Model -> on how many of them it is right.
+        Number of clips.
+    correct : dict
+        Model -> number of these clips that it classifies correctly.
     """
 
     name: str
     clips: int
-    right: dict[str, int]
+    correct: dict[str, int]
 
 
-def who_is_right(
-    answers: Answers, modalities: Sequence[str], models: Sequence[str]
+def correct_patterns(
+    predicted: ModelPredictions, modalities: Sequence[str], models: Sequence[str]
 ) -> list[Pattern]:
-    """Count the clips by which modalities, each trained alone, are right about them.
+    """Count clips by the modalities that, trained alone, classify them correctly.
 
-    Up to three modalities every combination has a row, from all to none; of more the rows say
-    how many are right.
+    With up to three modalities every combination is a row, from all to none. With more
+    modalities, the rows are the number of correct modalities.
     """
-    right = np.stack([answers.right(m) for m in modalities])  # (M, n)
+    right = np.stack([predicted.correct(m) for m in modalities])  # (M, n)
     if len(modalities) <= _ALL_PATTERNS:
         combinations = list(product([True, False], repeat=len(modalities)))
         combinations.sort(key=lambda c: -sum(c))
@@ -64,95 +65,98 @@ def who_is_right(
         number = right.sum(axis=0)
         groups = [(f"{k} of {total}", number == k) for k in range(total, -1, -1)]
     return [
-        Pattern(name, int(there.sum()), {m: int(answers.right(m)[there].sum()) for m in models})
-        for name, there in groups
+        Pattern(name, int(rows.sum()), {m: int(predicted.correct(m)[rows].sum()) for m in models})
+        for name, rows in groups
     ]
 
 
 def _pattern_name(right: Sequence[bool], modalities: Sequence[str]) -> str:
-    who = [m for m, is_right in zip(modalities, right, strict=True) if is_right]
-    if not who:
+    """Return the name of a combination of correct modalities."""
+    correct = [m for m, is_right in zip(modalities, right, strict=True) if is_right]
+    if not correct:
         return "none"
-    if len(who) == len(modalities):
-        return "it" if len(who) == 1 else "both" if len(who) == 2 else "all"
-    return f"only {' and '.join(who)}"
+    if len(correct) == len(modalities):
+        return correct[0] if len(correct) == 1 else "both" if len(correct) == 2 else "all"
+    return f"only {' and '.join(correct)}"
 
 
-def oracle_uar(said: Said, modalities: Sequence[str]) -> float:
-    """UAR where a clip counts as right as soon as one modality alone is right about it."""
-    return float(uar(said.oracle(modalities).sum(axis=0)))
+def oracle_uar(per_clip: Said, modalities: Sequence[str]) -> float:
+    """Return the UAR if a clip counts as correct when any modality alone is correct."""
+    return float(uar(per_clip.oracle(modalities).sum(axis=0)))
 
 
 def calibration_bins(
     probabilities: Floats, targets: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 ) -> Floats:
-    """The bins of :func:`~fusion.core.toolkit.metrics.expected_calibration_error` that hold clips.
+    """Return the non-empty bins of the expected calibration error.
 
     Returns
     -------
     array of float64 [shape=(B, 3)]
-        Mean confidence, share of right answers, share of all clips; by rising confidence.
+        Mean confidence, accuracy, and share of all clips, in order of rising confidence.
     """
     confidence, right, index = confidence_bins(probabilities, targets, BINS)
     count = np.bincount(index, minlength=BINS)
-    there = count > 0
+    filled = count > 0
     means = [
-        np.bincount(index, weights=values, minlength=BINS)[there] / count[there]
+        np.bincount(index, weights=values, minlength=BINS)[filled] / count[filled]
         for values in (confidence, right.astype(np.float64))
     ]
-    return np.stack([*means, count[there] / len(targets)], axis=1)
+    return np.stack([*means, count[filled] / len(targets)], axis=1)
 
 
-def uar_by_speaker(said: Said, model: str) -> Floats:
-    """UAR over each speaker's own clips, (S,), speakers in sorted order."""
-    return uar(said.confusions(model))
+def uar_by_speaker(per_clip: Said, model: str) -> Floats:
+    """Return the UAR of each speaker's clips, (S,), with speakers in sorted order."""
+    return uar(per_clip.confusions(model))
 
 
-def uar_by_corpus(answers: Answers, model: str) -> dict[str, float]:
-    """UAR over each corpus's clips."""
-    said = answers.said
-    speakers = np.unique(said.speakers)
-    home = np.array([speaker.partition("/")[0] for speaker in speakers.tolist()])
-    counts = said.confusions(model)  # (S, C, C)
-    return {str(c): float(uar(counts[home == c].sum(axis=0))) for c in np.unique(home)}
+def uar_by_corpus(predicted: ModelPredictions, model: str) -> dict[str, float]:
+    """Return corpus -> UAR of its clips."""
+    per_clip = predicted.per_clip
+    speakers = np.unique(per_clip.speakers)
+    corpus = np.array([speaker.partition("/")[0] for speaker in speakers.tolist()])
+    counts = per_clip.confusions(model)  # (S, C, C)
+    return {str(c): float(uar(counts[corpus == c].sum(axis=0))) for c in np.unique(corpus)}
 
 
 # -- figures -------------------------------------------------------------------------
 
 
-def stands_for_chosen(run: ReadRun) -> str:
-    """Return the model that validation chose in every fold; empty where folds differ."""
+def chosen_everywhere(run: ReadRun) -> str:
+    """Return the model chosen in every fold; empty if folds differ."""
     chosen = {fold.chosen for fold in run.selection.folds} if run.selection else set()
     return chosen.pop() if len(chosen) == 1 else ""
 
 
-def disagreements(run: ReadRun, answers: Answers) -> list[list[str]]:
-    """Return rows of who is right where the modalities disagree, and about all clips."""
-    models, total = (FUSED, ENSEMBLE, CHOSEN), len(answers.said.targets)
-    every = Pattern("all clips", total, {m: int(answers.right(m).sum()) for m in models})
+def disagreements(run: ReadRun, predicted: ModelPredictions) -> list[list[str]]:
+    """Return rows of :func:`correct_patterns`, and a row for all clips."""
+    models, total = (FUSED, ENSEMBLE, CHOSEN), len(predicted.per_clip.targets)
+    every = Pattern("all clips", total, {m: int(predicted.correct(m).sum()) for m in models})
     return [
         [name, str(clips), percent(clips / total)]
         + [f"{right[m]} ({percent(right[m] / clips)} %)" if clips else "" for m in models]
-        for name, clips, right in (*who_is_right(answers, run.modalities, models), every)
+        for name, clips, right in (*correct_patterns(predicted, run.modalities, models), every)
     ]
 
 
-def gains(run: ReadRun, answers: Answers) -> Floats:
-    """Return what each speaker gains by fusion, (S,) UAR, speakers in sorted order."""
-    single, fused = (uar_by_speaker(answers.said, m) for m in (run.results.best_single, FUSED))
+def gains(run: ReadRun, predicted: ModelPredictions) -> Floats:
+    """Return each speaker's UAR of the fused minus the best single model, (S,), sorted by name."""
+    single, fused = (
+        uar_by_speaker(predicted.per_clip, m) for m in (run.results.best_single, FUSED)
+    )
     return fused - single
 
 
-def speakers(run: ReadRun, answers: Answers) -> Markup:
-    """Draw the scores of each speaker, who gains most on top; of many those at either end."""
-    names = np.unique(answers.said.speakers)
-    shown = np.argsort(-gains(run, answers), kind="stable")
+def speakers(run: ReadRun, predicted: ModelPredictions) -> Markup:
+    """Draw the scores of each speaker, sorted by gain; of many speakers only both ends."""
+    names = np.unique(predicted.per_clip.speakers)
+    shown = np.argsort(-gains(run, predicted), kind="stable")
     if len(shown) > 2 * ENDS:
         shown = np.concatenate([shown[:ENDS], shown[-ENDS:]])
-    several = len(set(answers.corpora.tolist())) > 1
+    several = len(set(predicted.corpora.tolist())) > 1
     return dot_rows(
         [str(n) if several else str(n).partition("/")[2] for n in names[shown]],
-        [(m, mark, uar_by_speaker(answers.said, m)[shown]) for m, mark in speaker_marks(run)],
+        [(m, mark, uar_by_speaker(predicted.per_clip, m)[shown]) for m, mark in speaker_marks(run)],
         label="UAR of each speaker",
         x="UAR of the speaker's clips (%)",
     )
@@ -163,40 +167,44 @@ def speaker_marks(run: ReadRun) -> list[tuple[str, Mark]]:
     return [(m, dot_of(m, run.modalities)) for m in (run.results.best_single, FUSED)]
 
 
-def corpora(run: ReadRun, answers: Answers) -> list[list[str]]:
-    """Return rows of corpora: how many clips each has, and the models' scores on them."""
-    by_model = [uar_by_corpus(answers, m) for m in run.models]
-    clips = Counter(answers.corpora.tolist())
+def corpora(run: ReadRun, predicted: ModelPredictions) -> list[list[str]]:
+    """Return one row per corpus: number of clips, and UAR of each model in per cent."""
+    by_model = [uar_by_corpus(predicted, m) for m in run.models]
+    clips = Counter(predicted.corpora.tolist())
     return [[c, str(clips[c]), *(percent(uar[c]) for uar in by_model)] for c in by_model[0]]
 
 
-def calibrated(run: ReadRun, answers: Answers) -> dict[str, float]:
-    """Return the models whose calibration is shown, with their expected calibration errors."""
-    chosen = [] if stands_for_chosen(run) else [CHOSEN]
+def calibrated(run: ReadRun, predicted: ModelPredictions) -> dict[str, float]:
+    """Return model -> expected calibration error, for the models whose calibration is shown."""
+    chosen = [] if chosen_everywhere(run) else [CHOSEN]
     return {
-        m: float(expected_calibration_error(answers.probabilities[m], answers.said.targets, BINS))
+        m: float(
+            expected_calibration_error(predicted.probabilities[m], predicted.per_clip.targets, BINS)
+        )
         for m in (run.results.best_single, FUSED, ENSEMBLE, *chosen)
     }
 
 
-def calibration(run: ReadRun, answers: Answers) -> list[list[str]]:
-    """Return rows of models: ECE, mean confidence, share of right answers, log loss."""
+def calibration(run: ReadRun, predicted: ModelPredictions) -> list[list[str]]:
+    """Return one row per model: ECE, mean confidence, accuracy and log loss."""
     rows = []
-    for m, error in calibrated(run, answers).items():
-        given = answers.probabilities[m]
-        shares = (error, given.max(axis=1).mean(), answers.right(m).mean())
-        rows.append([m, *map(percent, shares), f"{nll(given, answers.said.targets):.3f}"])
+    for m, error in calibrated(run, predicted).items():
+        probabilities = predicted.probabilities[m]
+        shares = (error, probabilities.max(axis=1).mean(), predicted.correct(m).mean())
+        rows.append(
+            [m, *map(percent, shares), f"{nll(probabilities, predicted.per_clip.targets):.3f}"]
+        )
     return rows
 
 
-def diagrams(run: ReadRun, answers: Answers) -> list[Figure]:
-    """Draw the reliability of each model."""
+def diagrams(run: ReadRun, predicted: ModelPredictions) -> list[Figure]:
+    """Draw the reliability diagram of each model."""
     figures = []
-    for m, error in calibrated(run, answers).items():
+    for m, error in calibrated(run, predicted).items():
         drawn = reliability(
-            calibration_bins(answers.probabilities[m], answers.said.targets),
+            calibration_bins(predicted.probabilities[m], predicted.per_clip.targets),
             colour=colour_of(m, run.modalities),
-            label=f"Reliability of {m}: calibration error {percent(error)} per cent",
+            label=f"Reliability diagram of {m}: calibration error {percent(error)} per cent",
         )
         figures.append(Figure(f"{m}: ECE {percent(error)} %", drawn))
     return figures

@@ -1,4 +1,4 @@
-"""Everything that is needed to make the run again."""
+"""Section on reproducing a run: command line, versions, seeds and digests."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ _SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "lr": "--lr"}  # f
 
 
 def facts(run: ReadRun) -> list[list[str]]:
-    """Versions, seeds, digests and fingerprints."""
+    """Return rows of versions, seeds, digests and fingerprints: name and value."""
     record, config = run.record, run.config
     split_seed = config.seed if config.split_seed is None else config.split_seed
     return [
         ["run directory", str(run.path.absolute())],
-        ["made", record.created],
-        ["seed of weights and order", str(config.seed)],
+        ["created", record.created],
+        ["seed of weights and batch order", str(config.seed)],
         ["seed of the split", str(split_seed)],
         *([f"split, fold {fold}", digest] for fold, digest in enumerate(record.split.digests)),
-        *([f"feature {m}", found.id] for m, found in record.features.items()),
+        *([f"feature {m}", feature.id] for m, feature in record.features.items()),
         *([name, number] for name, number in record.versions.items()),
         *([name, value] for name, value in record.machine.items()),
     ]
 
 
 def command_line(run: ReadRun, registry: Registry | None) -> str:
-    """The command that asks for this run, without what is the default.
+    """Return the command that reproduces a run, without settings that have their default value.
 
-    Where a plugin is gone its defaults are not known: then all of its settings are written out.
+    If a plugin can't be loaded, its defaults are unknown and all of its settings are written out.
     """
     config = run.config
-    given = ["fusion", "run"]
+    arguments = ["fusion", "run"]
     for flag, values in (
         ("-p", config.plugins),
         ("--data", config.data),
@@ -49,29 +49,31 @@ def command_line(run: ReadRun, registry: Registry | None) -> str:
         ("--tracker", config.trackers),
     ):
         for value in values:
-            given += [flag, value]
-    given += ["--features", ",".join(config.features), "--strategy", config.strategy]
+            arguments += [flag, value]
+    arguments += ["--features", ",".join(config.features), "--strategy", config.strategy]
     plain = RunConfig(())
     for name in ("labels", "split", "folds", "seed", "device", "cache", "verify", "adapt"):
         if getattr(config, name) != getattr(plain, name):
-            given += [f"--{name}", str(getattr(config, name))]
-    given += ["--strict"] if config.strict else []
-    given += ["--tune", str(config.tune)] if config.tune else []
+            arguments += [f"--{name}", str(getattr(config, name))]
+    arguments += ["--strict"] if config.strict else []
+    arguments += ["--tune", str(config.tune)] if config.tune else []
     for owner, settings in config.settings.items():
         default = _defaults(run, owner, registry)
         for name, value in settings.items():
             if name not in default or as_text(default[name]) != as_text(value):
-                given += _setting(owner, name, as_text(value))
-    return shlex.join(given)
+                arguments += _setting(owner, name, as_text(value))
+    return shlex.join(arguments)
 
 
 def _setting(owner: str, name: str, value: str) -> list[str]:
+    """Return the command-line arguments that set a parameter."""
     if owner == "train" and name in _SHORT:
         return [_SHORT[name], value]
     return ["--set", f"{owner}.{name}={value}"]
 
 
 def _defaults(run: ReadRun, owner: str, registry: Registry | None) -> Mapping[str, Any]:
+    """Return the default parameters of a plugin, a branch or ``train``; empty if unknown."""
     if owner == "train":
         return asdict(TrainConfig())
     if registry is None:
@@ -87,7 +89,7 @@ def _defaults(run: ReadRun, owner: str, registry: Registry | None) -> Mapping[st
 
 
 def _branch_defaults(run: ReadRun, modality: str, registry: Registry) -> Mapping[str, Any]:
-    """A branch's defaults under its extractor's advice, which is for its own branch only."""
+    """Return a branch's defaults, changed by the advice of the extractor that prefers it."""
     branches = run.record.model.branches
     branch = next(b.branch for b in branches if b.modality.name == modality)
     extractor = registry.extractor(modality)

@@ -1,4 +1,4 @@
-"""A finished run as plain data: read once, from its files alone; what is missing is None."""
+"""Data of a finished run for the report, read once from its files; a missing file is None."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What every model said about the test clips, in one order.
+class ModelPredictions:
+    """Predictions of all models for the test clips, with clips in the same order throughout.
 
     Attributes
     ----------
-    said : Said
-        Fold, speaker, class of each clip, and what each model took it for.
+    per_clip : Said
+        Fold, speaker and class of each clip, and the class that each model predicts.
     probabilities : dict of array
         Model -> (n, C) float64.
     """
 
-    said: Said
+    per_clip: Said
     probabilities: dict[str, Floats]
 
     @property
     def corpora(self) -> npt.NDArray[np.str_]:
         """Corpus of each clip, (n,)."""
-        return np.array([speaker.partition("/")[0] for speaker in self.said.speakers.tolist()])
+        return np.array([speaker.partition("/")[0] for speaker in self.per_clip.speakers.tolist()])
 
-    def right(self, model: str) -> npt.NDArray[np.bool_]:
-        """Whether the model is right about each clip, (n,)."""
-        return np.equal(self.said.predicted[model], self.said.targets)
+    def correct(self, model: str) -> npt.NDArray[np.bool_]:
+        """Return whether the model's prediction is correct for each clip, (n,)."""
+        return np.equal(self.per_clip.predicted[model], self.per_clip.targets)
 
 
 @dataclass(frozen=True)
 class ReadRun:
-    """What a report knows of a run.
+    """Data of a finished run that a report shows.
 
     Attributes
     ----------
     path : Path
         The run directory.
     record : RunRecord
-        run.json.
+        Contents of run.json.
     results : Results
-        results.json.
+        Contents of results.json.
     selection : Selection or None
-        selection.json.
+        Contents of selection.json.
     data : RunData or None
         Clips and splits.
-    answers : Answers or None
-        predictions.csv.
+    predictions : ModelPredictions or None
+        Contents of predictions.csv.
     epochs : dict
-        Training -> the records of its epochs, of the chosen trial where it was tuned. A fused
-        model that starts from the baselines has an epoch 0.
+        Training -> records of its epochs, of the chosen trial if it was tuned. A fused model that
+        starts from the baselines has an epoch 0.
     summaries : dict
-        Training -> its training.json.
+        Training -> contents of its training.json.
     diagnosis : dict or None
-        diagnosis.json.
+        Contents of diagnosis.json.
     """
 
     path: Path
@@ -83,42 +83,45 @@ class ReadRun:
     results: Results
     selection: Selection | None
     data: RunData | None
-    answers: Answers | None
+    predictions: ModelPredictions | None
     epochs: dict[Training, list[Record]]
     summaries: dict[Training, Record]
     diagnosis: Record | None
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
         return self.record.classes
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration, which is what was asked for."""
+        """Configuration that the run was started with."""
         return self.record.config
 
     @property
     def modalities(self) -> list[str]:
+        """Names of the modalities."""
         return self.record.modalities
 
     @property
     def folds(self) -> int:
+        """Number of folds."""
         return self.record.split.folds
 
     @property
     def label(self) -> str:
-        """What was fused with: ``"gated + gradscale"``."""
+        """Strategy and balancers, such as ``"gated + gradscale"``."""
         return " + ".join([self.config.strategy, *self.config.balancers])
 
     @property
     def models(self) -> list[str]:
-        """Every row of the table."""
+        """Names of all models in the results table."""
         return [model.name for model in self.results.models]
 
     def records(self, model: str) -> list[list[Record]]:
-        """The epochs of a model on each fold that has some."""
-        found = (self.epochs.get(Training(fold, model), []) for fold in range(self.folds))
-        return [records for records in found if records]
+        """Return the epoch records of a model, for each fold that has any."""
+        by_fold = (self.epochs.get(Training(fold, model), []) for fold in range(self.folds))
+        return [records for records in by_fold if records]
 
 
 def read_run(run: Run) -> ReadRun:
@@ -132,7 +135,7 @@ def read_run(run: Run) -> ReadRun:
     path = run.path
     if not (path / RESULTS).is_file():
         raise RunError(
-            f"The run {path} is not finished: it has no results to report.",
+            f"The run {path} is not finished, so it has no results to report.",
             hint=f"Finish it: fusion run --resume {path}",
         )
     trainings = all_trainings(run)
@@ -143,7 +146,7 @@ def read_run(run: Run) -> ReadRun:
         Results.read(run),
         _selection(run),
         _clips(run),
-        _answers(run),
+        _predictions(run),
         {t: _epochs(run, t, summaries[t] or {}) for t in trainings},
         {t: summary for t, summary in summaries.items() if summary},
         _object(run, "diagnosis.json"),
@@ -151,6 +154,7 @@ def read_run(run: Run) -> ReadRun:
 
 
 def _object(run: Run, name: str) -> dict[str, Any] | None:
+    """Return the contents of a JSON file, None if it can't be read."""
     try:
         return run.read_json(name)
     except RunError:
@@ -158,6 +162,7 @@ def _object(run: Run, name: str) -> dict[str, Any] | None:
 
 
 def _selection(run: Run) -> Selection | None:
+    """Return the selection, None if it can't be read."""
     try:
         return Selection.read(run)
     except RunError:
@@ -165,6 +170,7 @@ def _selection(run: Run) -> Selection | None:
 
 
 def _clips(run: Run) -> RunData | None:
+    """Return clips and splits, None if they can't be read."""
     try:
         return run.data
     except RunError:
@@ -172,40 +178,43 @@ def _clips(run: Run) -> RunData | None:
 
 
 def _epochs(run: Run, training: Training, summary: Record) -> list[Record]:
-    """Return the records of the epochs, that of epoch 0 first where a model has such a start."""
+    """Return the epoch records, beginning with epoch 0 if the model starts from its baselines."""
     try:
-        found: list[Record] = [*kept_epochs(run, training, summary)]
+        epochs: list[Record] = [*kept_epochs(run, training, summary)]
     except (OSError, ValueError):
         return []
     start = summary.get("start")
-    return [start, *found] if found and isinstance(start, Mapping) else found
+    return [start, *epochs] if epochs and isinstance(start, Mapping) else epochs
 
 
-def _answers(run: Run) -> Answers | None:
+def _predictions(run: Run) -> ModelPredictions | None:
+    """Return the predictions on test clips, None if predictions.csv can't be read."""
     classes = run.record.classes
     rows: dict[str, dict[tuple[int, str, str], list[float]]] = {}
     path = run.path / "predictions.csv"
     try:
-        said = Said.read(run)
+        per_clip = Said.read(run)
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
-            place = {name: i for i, name in enumerate(next(reader))}
-            first = place[f"p_{classes[0]}"]
+            column = {name: i for i, name in enumerate(next(reader))}
+            first = column[f"p_{classes[0]}"]
             for row in reader:
-                clip = (int(row[place["fold"]]), row[place["corpus"]], row[place["clip"]])
-                given = [float(p) for p in row[first : first + len(classes)]]
-                rows.setdefault(row[place["model"]], {})[clip] = given
+                clip = (int(row[column["fold"]]), row[column["corpus"]], row[column["clip"]])
+                probabilities = [float(p) for p in row[first : first + len(classes)]]
+                rows.setdefault(row[column["model"]], {})[clip] = probabilities
     except (OSError, KeyError, ValueError, IndexError, StopIteration, FusionError):
         return None
-    clips = sorted(next(iter(rows.values())))  # Said's order
-    return Answers(said, {m: np.array([given[c] for c in clips]) for m, given in rows.items()})
+    clips = sorted(next(iter(rows.values())))  # as in per_clip
+    return ModelPredictions(
+        per_clip, {m: np.array([of_model[c] for c in clips]) for m, of_model in rows.items()}
+    )
 
 
 def series(records: Sequence[Record], metric: str) -> Floats:
-    """One figure over the epochs that have it, (E, 2): epoch and value."""
-    found = [
+    """Return a figure of every epoch that recorded it, (E, 2): epoch and value."""
+    pairs = [
         (float(record["epoch"]), float(record[metric]))
         for record in records
         if isinstance(record.get(metric), int | float)
     ]
-    return np.array(found, dtype=np.float64).reshape(-1, 2)
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)

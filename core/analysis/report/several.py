@@ -1,4 +1,4 @@
-"""Several runs on one page: what they found, and how they differ."""
+"""Comparison of several runs on one page."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from .page import Figure, render, write_page
 from .run_data import ReadRun, read_run, series
 from .single import cautions
 
-Runs = Mapping[str, ReadRun]  # by the name that the page gives them
+Runs = Mapping[str, ReadRun]  # by the name that the page shows
 
 
 def compare_reports(paths: Sequence[Path], out: Path) -> Path:
-    """Write one page about several finished runs.
+    """Write one page that compares several finished runs.
 
     Parameters
     ----------
     paths : sequence of Path
-        Two run directories or more.
+        Two or more run directories.
     out : Path
         The HTML file.
 
     Returns
     -------
     Path
-        The file.
+        The HTML file.
 
     Raises
     ------
     RunError
-        If fewer than two are given, one is given twice, or one is no finished run.
+        If fewer than two runs are given, a run is given twice, or a run is not finished.
     StorageError
         If the file can't be written.
     """
@@ -56,7 +56,7 @@ def compare_reports(paths: Sequence[Path], out: Path) -> Path:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The folders' names, with as much of what is above them as tells them apart."""
+    """Return the shortest trailing parts of the paths that are all different."""
     for depth in range(1, max(len(path.absolute().parts) for path in paths) + 1):
         names = ["/".join(path.absolute().parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
@@ -82,7 +82,7 @@ def comparison_page(runs: Runs) -> str:
 
 
 def score_bars(runs: Runs, marks: Mapping[str, Mark]) -> Markup:
-    """Draw the UAR of each run's best single modality, fused model and model handed out."""
+    """Draw the UAR of each run's best single modality, fused model and chosen model."""
     bars = [
         (f"{name}: {model}", run.results.model(model).uar, marks[name].colour)
         for name, run in runs.items()
@@ -93,30 +93,39 @@ def score_bars(runs: Runs, marks: Mapping[str, Mark]) -> Markup:
 
 
 def differences(runs: Runs) -> tuple[dict[str, Comparison], list[str]]:
-    """Compare the fused models of two runs on the same test clips; name the pairs on others."""
+    """Compare the fused and chosen models of each pair of runs.
+
+    Returns
+    -------
+    dict
+        Title -> paired comparison, for pairs of runs with the same test clips and labels.
+    list of str
+        Pairs of runs with different test clips or labels, which can't be compared.
+    """
     names = list(runs)
-    found: dict[str, Comparison] = {}
+    compared: dict[str, Comparison] = {}
     apart: list[str] = []
     for a, b in ((a, b) for i, b in enumerate(names) for a in names[i + 1 :]):
-        said = [run.answers.said for run in (runs[a], runs[b]) if run.answers]
-        if runs[a].classes != runs[b].classes or not _same_clips(said):
+        both = [run.predictions.per_clip for run in (runs[a], runs[b]) if run.predictions]
+        if runs[a].classes != runs[b].classes or not _same_clips(both):
             apart.append(f"{a} and {b}")
             continue
         for model in (FUSED, CHOSEN):
-            one, other = (answers.confusions(model) for answers in said)
-            found[f"{a} minus {b}: {model}"] = paired_comparison(one, other)
-    return found, apart
+            one, other = (predicted.confusions(model) for predicted in both)
+            compared[f"{a} minus {b}: {model}"] = paired_comparison(one, other)
+    return compared, apart
 
 
-def _same_clips(said: Sequence[Said]) -> bool:
-    if len(said) < 2 or said[0].clips != said[1].clips:
+def _same_clips(both: Sequence[Said]) -> bool:
+    """Return True if two runs were tested on the same clips with the same labels."""
+    if len(both) < 2 or both[0].clips != both[1].clips:
         return False
-    # Other labels for the same clips: another question.
-    return np.array_equal(*(answers.confusions(FUSED).sum(axis=-1) for answers in said))
+    # Different labels for the same clips make the scores incomparable.
+    return np.array_equal(*(predicted.confusions(FUSED).sum(axis=-1) for predicted in both))
 
 
 def learning(runs: Runs, marks: Mapping[str, Mark]) -> list[Figure]:
-    """Draw the fused model of each run over its epochs."""
+    """Draw the scores and losses of each run's fused model over its epochs."""
     figures = []
     for metric, title, y, scale in (
         ("val_uar", "validation", "UAR (%)", 100.0),
@@ -135,7 +144,7 @@ def learning(runs: Runs, marks: Mapping[str, Mark]) -> list[Figure]:
 
 
 def settings(runs: Runs) -> list[list[str]]:
-    """List the settings in which the runs differ."""
+    """Return rows of the settings in which the runs differ: name, and value in each run."""
     flat = [dict(_flat(run.config.to_json())) for run in runs.values()]
     keys = sorted({key for values in flat for key in values})
     rows = [[key, *(values.get(key, "") for values in flat)] for key in keys]
@@ -143,7 +152,7 @@ def settings(runs: Runs) -> list[list[str]]:
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """``{"train": {"lr": 1}}`` -> ``("train.lr", "1")``."""
+    """Yield nested settings as pairs of text: ``{"train": {"lr": 1}}`` -> ``("train.lr", "1")``."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _flat(inner, f"{key}.{name}" if key else str(name))
@@ -152,6 +161,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
+    """Return a setting as text; an empty one as ``none``."""
     if isinstance(value, list):
         return ", ".join(_plain(part) for part in value) or "none"
     return "none" if value is None or value == {} else str(value)

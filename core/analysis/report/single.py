@@ -1,4 +1,4 @@
-"""The report of one run."""
+"""Report of one run."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ REPORT = "report.html"
 
 
 def write_report(run: Run, out: Path | None = None) -> Path:
-    """Write the report of a finished run: one HTML file that needs nothing else.
+    """Write the report of a finished run as one self-contained HTML file.
 
     Parameters
     ----------
     run : Run
-        The run directory. Where one of the run's plugins is gone, what it would have drawn is
-        left out.
+        The run directory. If a plugin of the run can't be loaded, the pictures that it draws are
+        replaced by default ones.
     out : Path, optional
-        The file; by default ``report.html`` in the run directory.
+        The HTML file; by default ``report.html`` in the run directory.
 
     Returns
     -------
     Path
-        The file.
+        The HTML file.
 
     Raises
     ------
@@ -55,12 +55,20 @@ def write_report(run: Run, out: Path | None = None) -> Path:
 
 
 def report_page(run: ReadRun, registry: Registry | None) -> str:
-    """The HTML of the report."""
+    """Return the HTML of the report.
+
+    Parameters
+    ----------
+    run : ReadRun
+        The finished run.
+    registry : Registry or None
+        Plugins of the run; None if one of them can't be loaded.
+    """
     return render(
         "run.html.j2",
         run=run,
         results=run.results,
-        answers=run.answers,
+        predicted=run.predictions,
         corpora=", ".join(run.record.corpora),
         tested=measured_on(run.record.split.mode, run.config.adapt),
         trainings=run.record.trainings,
@@ -80,7 +88,7 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
         command=command_line(run, registry),
         facts=facts(run),
         extractors=_extractors(run, registry),
-        # Their functions are called where the template shows what they return.
+        # The template calls the functions of these modules.
         learning=learning,
         predictions=predictions,
         examples=examples,
@@ -89,19 +97,21 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
 
 
 def cautions(record: RunRecord, results: Results) -> list[str]:
-    """Return what must be known before a figure of the run is believed."""
+    """Return warnings that a reader needs before trusting a figure of the run."""
     mode = MODES[record.split.mode]
-    told = [mode.warning] if mode.warning else []
+    warnings = [mode.warning] if mode.warning else []
     if not mode.warning and smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
-        told.append(f"With --folds K every {mode.unit} is tested.")
+        warnings.append(f"With --folds K, every {mode.unit} is a test {mode.unit} in one fold.")
     if record.synthetic:
-        told.append("Generated voices: for trying the tool. These figures are evidence of nothing.")
-    return told
+        warnings.append(
+            "Generated voices: for trying the tool. These figures are evidence of nothing."
+        )
+    return warnings
 
 
 def score_bars(run: ReadRun) -> Markup:
-    """UAR of all models."""
-    control = run.results.control  # its bar has the colour of the modality that it trains longer
+    """Draw the UAR of all models with their intervals."""
+    control = run.results.control  # the bar has the colour of the modality that is trained longer
     bars = [
         (m.name, m.uar, colour_of(control if m.name == CONTROL else m.name, run.modalities))
         for m in run.results.models
@@ -112,7 +122,7 @@ def score_bars(run: ReadRun) -> Markup:
 
 
 def _extractors(run: ReadRun, registry: Registry | None) -> Mapping[str, Extractor]:
-    """Return the run's extractors, which draw their arrays; none where a plugin is gone."""
+    """Return the run's extractors, which draw their features; empty if a plugin can't be loaded."""
     if registry is None:
         return {}
     try:
@@ -122,7 +132,7 @@ def _extractors(run: ReadRun, registry: Registry | None) -> Mapping[str, Extract
 
 
 def registry_of(run: Run) -> Registry | None:
-    """The plugins that a run was made with; None where one of them can't be loaded any more."""
+    """Return the registry with a run's plugins, None if one of them can't be loaded."""
     try:
         return run.registry
     except FusionError:

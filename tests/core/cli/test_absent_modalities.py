@@ -81,7 +81,7 @@ def test_what_comes_after_a_run_copes(gated, corpus, capsys):
     for command in (["diagnose", gated], ["explain", gated], ["report", gated]):
         assert run_cli([str(part) for part in command]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
-    assert "Some clips lack a modality: these are the" in said
+    assert "Some clips lack a modality; the figures are of the" in said
     page = (gated / "report.html").read_text()
     assert "18 have no precomputed" in page
     first = corpus.parent / "s0-happy-0.wav"  # which has no words

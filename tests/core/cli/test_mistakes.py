@@ -181,7 +181,7 @@ def test_torchrun_is_for_runs(command, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run_cli(command) == 2
     said = capsys.readouterr().err
-    assert f"would do all of fusion {command[0]}." in said
+    assert f"torchrun can't start fusion {command[0]}: each of its processes" in said
     assert f"fusion {command[0]} ..." in said
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert run_cli([*command, "--nonsense"]) == 2

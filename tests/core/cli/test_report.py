@@ -21,7 +21,7 @@ def test_a_finished_run_has_its_report(finished):
     # Arrays come from the cache: an image of one modality, six and three diagrams of the other.
     assert html.count("data:image/png;base64,") == 2 * (1 + 6)
     assert html.count("Euclidean diagram</h4>") == 2
-    assert "no longer in the cache" not in html and "not where they were" not in html
+    assert "no longer in the cache" not in html and "no longer exist at their paths" not in html
     assert len(html) < 1_000_000
 
 
@@ -47,7 +47,7 @@ def test_several_runs(finished, copied, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "report: report-comparison.html\n"
     html = (tmp_path / "report-comparison.html").read_text()
     assert "copy minus run: fused</th><td>+0.0</td>" in html
-    assert "Every setting is the same." in html
+    assert "All settings are equal." in html
 
 
 def test_without_cache_and_recordings_the_rest_stands(copied, tmp_path):
@@ -58,7 +58,7 @@ def test_without_cache_and_recordings_the_rest_stands(copied, tmp_path):
     (copied / "clips.csv").write_text(clips.replace(".wav,0.0", "gone.wav,0.0"))
     assert run_cli(["report", str(copied)]) == 0
     html = (copied / "report.html").read_text()
-    assert html.count("no longer in the cache") == 2 and "not where they were" in html
+    assert html.count("no longer in the cache") == 2 and "no longer exist at their paths" in html
     assert "data:image/png" not in html and 'id="calibration"' in html
 
 

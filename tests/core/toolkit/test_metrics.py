@@ -90,12 +90,12 @@ def test_confusion_of_nothing():
     ("targets", "predicted"), [([0, 3], [0, 0]), ([0, 0], [0, 3]), ([-1, 0], [0, 0])]
 )
 def test_a_class_out_of_range_is_refused(targets, predicted):
-    with pytest.raises(ValueError, match=r"must lie in \[0, 3\)"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 3\)"):
         confusion_by_group(np.array(targets), np.array(predicted), np.zeros(2), 3)
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         confusion_by_group(np.zeros(2, int), np.zeros(3, int), np.zeros(3, int), 2)
 
 

@@ -23,8 +23,8 @@ def test_the_group_is_the_speaker(pattern, texts, speaker):
 
 @pytest.mark.parametrize(
     ("pattern", "words"),
-    [("(", "is no regular expression: missing"), ("anna", "has 0 groups; it needs one"),
-     ("(a)(b)", "has 2 groups; it needs one"), ("(?P<who>a)(b)", "has 2 groups")],
+    [("(", "is not a regular expression: missing"), ("anna", "has 0 groups, but needs exactly one"),
+     ("(a)(b)", "has 2 groups, but needs exactly one"), ("(?P<who>a)(b)", "has 2 groups")],
 )  # fmt: skip
 def test_a_pattern_that_does_not_say_which_group_is_refused(pattern, words):
     with pytest.raises(ParameterError) as error:

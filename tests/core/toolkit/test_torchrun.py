@@ -27,7 +27,7 @@ def test_one_of_several_processes_of_torchrun(environment, expected, monkeypatch
         refuse_torchrun("compare")
         return
     with pytest.raises(
-        UserError, match="each of its processes would do all of fusion compare."
+        UserError, match="can't start fusion compare: each of its processes would repeat"
     ) as e:
         refuse_torchrun("compare")
     assert e.value.hint.endswith("fusion compare ...")

@@ -110,8 +110,8 @@ def test_a_modality_is_scored_on_the_clips_that_have_it_or_everywhere() -> None:
     e = evidence(absent={"b": absent}, said={"b": said})
     assert e.val_uar("b") == 1.0
     assert e.val_uar("b", everywhere=True) == pytest.approx(0.5, abs=0.05)
-    assert e.known(val, "b").tolist() == val[30:].tolist()
-    assert e.known(val, "a", "fused").tolist() == val.tolist()
+    assert e.having(val, "b").tolist() == val[30:].tolist()
+    assert e.having(val, "a", "fused").tolist() == val.tolist()
 
 
 def test_speakers_of_two_corpora_are_never_the_same() -> None:
@@ -132,8 +132,9 @@ def test_without_features_or_probes_parts_of_the_experiment_are_nan() -> None:
     assert e.has_probes and math.isnan(e.blame.head)
     assert (e.blame.fused, e.blame.singles) == (100, 100)
     fold = e.folds[0]
-    said = {**fold.said, "fused": replace(fold.said["fused"], unimodal={"a": CHANCE})}
-    without = replace(e, folds=[replace(fold, said=said)])
+    fused = replace(fold.predictions["fused"], unimodal={"a": CHANCE})
+    predictions = {**fold.predictions, "fused": fused}
+    without = replace(e, folds=[replace(fold, predictions=predictions)])
     assert not without.has_probes and math.isnan(without.blame.probes)
 
 

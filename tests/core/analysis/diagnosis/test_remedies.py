@@ -84,7 +84,7 @@ def test_a_finding_gets_words_and_a_command_that_can_be_copied(registry):
     (found,) = with_remedies(
         [finding("dead_branch", "a")], "runs/my run", CONFIG, evidence().spec, registry
     )
-    assert found.remedy.startswith("Look for what makes the branch's output constant")
+    assert found.remedy.startswith("Find out why the output of the branch is constant")
     assert found.remedy.endswith(" Offer something whatever is found.")
     assert found.command.startswith("fusion repair 'runs/my run' --steps early")
     assert "silent" not in found.command
@@ -92,7 +92,7 @@ def test_a_finding_gets_words_and_a_command_that_can_be_copied(registry):
 
 def test_what_no_training_mends_has_words_and_no_command(registry):
     (found,) = with_remedies([finding("duplicates")], "r", CONFIG, evidence().spec, registry)
-    assert found.remedy == "Keep one copy of every recording, under one label and one speaker."
+    assert found.remedy == "Keep one copy of every recording, with one label and one speaker."
     assert found.command is None
 
 

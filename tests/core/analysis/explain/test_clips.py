@@ -80,7 +80,9 @@ def test_recordings_that_can_not_be_explained_have_a_reason_and_stop_nobody():
     paths = [Path(name) for name in ("bad.wav", "half.wav", "good.wav")]
     bad, half, good = made.explain(paths)
     assert (bad.path, bad.label, bad.error) == (paths[0], None, "bad.wav: no sound")
-    assert half.error == ("half.wav: it has no b; clips that have all modalities can be explained")
+    assert half.error == (
+        "half.wav: it has no b; only clips that have all modalities can be explained"
+    )
     assert bad.parts == () and good.label == "yes"
 
 
@@ -95,11 +97,11 @@ def test_json_has_plain_values_and_none_for_what_is_undefined():
 
 def test_notes_say_what_the_figures_rest_on():
     assert explainer({"a": [1.0]}, {}).notes == [
-        "The model handed out takes a alone: everything is its."
+        "The chosen model uses only a, which contributes everything."
     ]
     two = explainer(TWO, {})
     assert two.modalities == ["a", "b"]
     (note,) = two.notes
-    assert note.startswith("The model handed out knows no absence")
+    assert note.startswith("The chosen model can't handle absent modalities")
     adapted, _ = explainer(TWO, {}, adapt="speaker").notes
     assert adapted.startswith("Speaker-adapted")

@@ -16,12 +16,12 @@ def test_a_channel_that_the_model_ignores_brings_nothing():
     at, found = asked(linear_model({"a": [1.5, 0.0], "b": [1.0]}), inputs)
     ignored, used = at["a: channel 1"], at["a: channel 0"]
 
-    assert np.allclose(found.left_out[ignored], found.said)
-    assert np.allclose(found.permuted[ignored], found.said)
+    assert np.allclose(found.left_out[ignored], found.log_probabilities)
+    assert np.allclose(found.permuted[ignored], found.log_probabilities)
     assert not found.signed[ignored].any()
     assert not found.absolute[ignored].any()
-    assert not np.allclose(found.left_out[used], found.said)
-    assert not np.allclose(found.permuted[used], found.said)
+    assert not np.allclose(found.left_out[used], found.log_probabilities)
+    assert not np.allclose(found.permuted[used], found.log_probabilities)
     assert found.signed[used].all()
 
 
@@ -44,7 +44,7 @@ def test_two_channels_that_say_the_same_share():
 
     assert np.allclose(found.signed[one], found.signed[other])
     assert np.allclose(found.signed[one] + found.signed[other], found.signed[both])
-    best = found.said.argmax(axis=1)
+    best = found.log_probabilities.argmax(axis=1)
     assert (found.left_out[one].argmax(axis=1) == best).all()
     assert np.allclose(found.left_out[both], math.log(0.5))
 
@@ -56,7 +56,7 @@ def test_the_gradients_of_all_modalities_are_the_difference():
         {"a": torch.randn(70, 2, 1), "b": torch.randn(70, 1, 1)},  # more than a batch
     )
 
-    assert found.said.shape == (70, 2)
+    assert found.log_probabilities.shape == (70, 2)
     assert found.permuted.shape == (len(at), 4, 70, 2)
     total = found.signed[at["a"]] + found.signed[at["b"]]
     assert total == pytest.approx(found.difference, abs=1e-3)
@@ -75,6 +75,6 @@ def test_permuting_what_does_not_matter_costs_about_nothing():
     def uar(said):
         return (said.argmax(-1) == labels.numpy()).mean(-1)  # balanced
 
-    drop = uar(found.said) - uar(found.permuted[at["a: channel 1"]])
+    drop = uar(found.log_probabilities) - uar(found.permuted[at["a: channel 1"]])
     assert np.abs(drop).max() < 0.01
-    assert (uar(found.said) - uar(found.permuted[at["a: channel 0"]])).min() > 0.4
+    assert (uar(found.log_probabilities) - uar(found.permuted[at["a: channel 0"]])).min() > 0.4

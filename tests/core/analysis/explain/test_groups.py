@@ -66,7 +66,7 @@ def test_without_several_channels_there_is_the_modality_alone(axes):
 
 def test_what_does_not_exist_is_named():
     modality = Modality("mono", (2, 4), ("channel", "time"))
-    with pytest.raises(UnknownNameError, match="modality to part 'stereo'.*Known: mono"):
+    with pytest.raises(UnknownNameError, match="modality to divide 'stereo'.*Known: mono"):
         groups_of([modality], {}, {"stereo": "time"})
     with pytest.raises(UnknownNameError, match="axis of mono 'tme'. Did you mean 'time'"):
         groups_of([modality], {}, {"mono": "tme"})

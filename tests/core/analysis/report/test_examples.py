@@ -9,7 +9,7 @@ from report_pages import Checked, change
 
 from fusion import Clip, Extractor, Recording
 from fusion.cache import FeatureCache
-from fusion.core.analysis.report.examples import chosen_clips, example, recordings_are_gone, views
+from fusion.core.analysis.report.examples import chosen_clips, example, recordings_missing, views
 from fusion.core.analysis.report.page import Image
 from fusion.core.analysis.report.run_data import read_run
 from fusion.core.contracts.data import Panel
@@ -57,7 +57,8 @@ def test_an_extractor_that_cannot_draw(run, tmp_path):
     broken, lacking = views(read, {"a": Broken()})
 
     (note,) = broken.notes
-    assert note.startswith("Its own pictures could not be made: PluginError")
+    assert note.startswith("The extractor could not draw its pictures, so default ones")
+    assert ": PluginError" in note
     assert [figure.title for figure in broken.row] == ["low", "high"]
     assert all(isinstance(figure.drawn, Image) and figure.drawn.png for figure in broken.row)
     assert [figure.notes[0] for figure in broken.row] == [
@@ -65,4 +66,4 @@ def test_an_extractor_that_cannot_draw(run, tmp_path):
     ] * 2
     # Nothing is stored of the other.
     assert not lacking.row and "no longer in the cache" in lacking.notes[0]
-    assert recordings_are_gone(read)
+    assert recordings_missing(read)

@@ -12,10 +12,10 @@ from fusion.core.runs.run import Run
 
 
 def test_the_start_of_the_fused_model_is_its_epoch_0(run, sketched):
-    assert "epoch 0" not in report_of(run).read_text()
+    assert "Epoch 0" not in report_of(run).read_text()
     start = {"epoch": 0, "val_uar": 0.25, "val_loss": 1.5}
     change(run / "fold0/fused/training.json", start=start)
-    assert "epoch 0 is its start" in unescape(report_of(run).read_text())
+    assert "Epoch 0 is the start of the fused model" in unescape(report_of(run).read_text())
     (first, *later) = read_run(Run.open(run)).records("fused")[0]
     assert first == start and [record["epoch"] for record in later][:2] == [1, 2]
 
@@ -29,7 +29,7 @@ def test_scores_of_all_models_have_one_axis(made, monkeypatch):
         run = read_run(Run.open(made(("a", "b"), folds)))
         assert [f.title for f in learning.scores(run)] == ["fused model", "a", "b"]
         for lines, how in given:
-            assert how["limits"] == pytest.approx((49, 71)) and how["level"] == (0.5, "guessing")
+            assert how["limits"] == pytest.approx((49, 71)) and how["level"] == (0.5, "chance")
             assert how["marked"] == kept
             assert [len(line.folds) for line in lines] == [folds, folds]  # training, validation
         (train, val), _ = given[0]
@@ -45,7 +45,7 @@ def test_what_the_fused_model_recorded_is_drawn(run, sketched):
     read = read_run(Run.open(run))
     assert [figure.title for figure in learning.inside(read)] == [
         "Entropy of the predictions (nats)",
-        "Size of the gradient",
+        "Norm of the gradient",
     ]
     assert [figure.title for figure in learning.balancers(read)] == ["boost", "share"]
     assert [figure.title for figure in learning.layers(read)] == [

@@ -14,9 +14,9 @@ from fusion.core.analysis.report import compare_reports
 from fusion.core.analysis.report.drawing import Mark
 from fusion.core.analysis.report.page import (
     Figure,
+    by_severity,
     contents,
     environment,
-    gravest_first,
     number,
     percent,
     seconds,
@@ -80,7 +80,7 @@ def test_sections_and_findings_in_the_order_of_the_page():
         ("c", "C"),
     ]
     given = ["mild", None, "severe", "moderate", "severe"]
-    found = gravest_first([{"severity": s, "n": n} for n, s in enumerate(given)])
+    found = by_severity([{"severity": s, "n": n} for n, s in enumerate(given)])
     assert [finding["n"] for finding in found] == [2, 4, 3, 0, 1]
 
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from fusion.core.analysis.report.predictions import (
     calibration_bins,
+    correct_patterns,
     oracle_uar,
     uar_by_corpus,
     uar_by_speaker,
-    who_is_right,
 )
-from fusion.core.analysis.report.run_data import Answers
+from fusion.core.analysis.report.run_data import ModelPredictions
 from fusion.core.runs.outcome.test_predictions import Said
 from fusion.core.toolkit.metrics import expected_calibration_error
 
@@ -29,19 +29,22 @@ def answers(**predicted):
         2,
         frozenset(),
     )
-    return Answers(said, {})
+    return ModelPredictions(said, {})
 
 
 def test_who_is_right_of_two():
     found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0], fused=[0, 0, 1, 1, 0, 1])
-    rows = {p.name: (p.clips, p.right["fused"]) for p in who_is_right(found, ["a", "b"], ["fused"])}
+    rows = {
+        p.name: (p.clips, p.correct["fused"])
+        for p in correct_patterns(found, ["a", "b"], ["fused"])
+    }
     # a is right about 0 1 2 4, b about 0 3 4; fused about 0 1 3 5.
     assert rows == {"both": (2, 1), "only a": (2, 1), "only b": (1, 1), "none": (1, 1)}
 
 
 def test_who_is_right_of_three():
     found = answers(a=[0, 0, 0, 0, 0, 0], b=[0, 1, 0, 1, 0, 0], c=[0, 1, 1, 1, 1, 0])
-    rows = {p.name: p.clips for p in who_is_right(found, ["a", "b", "c"], ["a"])}
+    rows = {p.name: p.clips for p in correct_patterns(found, ["a", "b", "c"], ["a"])}
     assert rows == {
         "all": 1, "only a and b": 1, "only a and c": 0, "only b and c": 1, "only a": 1,
         "only b": 0, "only c": 1, "none": 1,
@@ -50,15 +53,15 @@ def test_who_is_right_of_three():
 
 def test_of_many_modalities_the_rows_count():
     found = answers(**{m: [0, 0, 0, 0, 0, 0] for m in "abc"}, d=[1, 1, 1, 1, 1, 1])
-    rows = {p.name: (p.clips, p.right["d"]) for p in who_is_right(found, list("abcd"), ["d"])}
+    rows = {p.name: (p.clips, p.correct["d"]) for p in correct_patterns(found, list("abcd"), ["d"])}
     assert rows == {"4 of 4": (0, 0), "3 of 4": (3, 0), "2 of 4": (0, 0), "1 of 4": (3, 3),
                     "0 of 4": (0, 0)}  # fmt: skip
 
 
 def test_one_modality_is_right_or_not():
     found = answers(a=[0, 0, 0, 0, 0, 0])
-    assert [(p.name, p.clips) for p in who_is_right(found, ["a"], ["a"])] == [
-        ("it", 3),
+    assert [(p.name, p.clips) for p in correct_patterns(found, ["a"], ["a"])] == [
+        ("a", 3),
         ("none", 3),
     ]
 
@@ -66,13 +69,13 @@ def test_one_modality_is_right_or_not():
 def test_the_oracle():
     # Right as soon as a or b is: all of class 0; of class 1 clips 3 and 4.
     found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0])
-    assert oracle_uar(found.said, ["a", "b"]) == pytest.approx((1 + 2 / 3) / 2)
+    assert oracle_uar(found.per_clip, ["a", "b"]) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_scores_of_speakers_and_corpora():
     found = answers(a=[0, 1, 0, 1, 1, 0])
     # x/1 has clips 0 1 (class 0) and 3 (class 1); y/1 has 2 and 4 5.
-    assert uar_by_speaker(found.said, "a").tolist() == [0.75, 0.75]
+    assert uar_by_speaker(found.per_clip, "a").tolist() == [0.75, 0.75]
     assert uar_by_corpus(found, "a") == {"x": 0.75, "y": 0.75}
 
 

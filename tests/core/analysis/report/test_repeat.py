@@ -49,10 +49,10 @@ def test_facts_say_what_the_run_was_made_of(run):
     found = dict(facts(read))
     (digest,) = read.record.split.digests
     assert found == {
-        "run directory": str(run), "made": "long ago", "seed of weights and order": "0",
+        "run directory": str(run), "created": "long ago", "seed of weights and batch order": "0",
         "seed of the split": "0", "split, fold 0": digest, "feature a": "0" * 32,
         "feature b": "0" * 32, "numpy": "2", "cpu": "x",
     }  # fmt: skip
     config = replace(read.config, seed=7, split_seed=5)
     found = dict(facts(replace(read, record=replace(read.record, config=config))))
-    assert (found["seed of weights and order"], found["seed of the split"]) == ("7", "5")
+    assert (found["seed of weights and batch order"], found["seed of the split"]) == ("7", "5")

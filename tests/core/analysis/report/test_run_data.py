@@ -16,12 +16,12 @@ def test_a_run_is_read_back(made):
     run = read_run(Run.open(made(("a", "b"), 3)))
     assert run.modalities == ["a", "b"] and run.folds == 3 and run.label == "sum"
     assert len(run.records("fused")) == 3
-    found = run.answers
+    found = run.predictions
     assert found.probabilities["a"].shape == (36, 2)
     # Probabilities and predicted classes are in one order.
     for model in run.models:
-        assert (found.probabilities[model].argmax(axis=1) == found.said.predicted[model]).all()
-        assert found.right(model).mean() == pytest.approx(run.results.model(model).accuracy.value)
+        assert (found.probabilities[model].argmax(axis=1) == found.per_clip.predicted[model]).all()
+        assert found.correct(model).mean() == pytest.approx(run.results.model(model).accuracy.value)
 
 
 def test_of_a_tuned_training_the_chosen_trial_counts(run):
