@@ -18,6 +18,7 @@ INCLUDED = {
     "contributing/changelog.md": ROOT / "CHANGELOG.md",
 }
 
+_REMOTE_WORKER = "https://unpkg.com/iframe-worker/shim"
 _FORMULA = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
@@ -53,6 +54,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"`{target.relative_to(ROOT).as_posix()}`" if target.exists() else match[0]
 
     return _LINK.sub(link, _FORMULA.sub(lambda block: _display(block[1]), text))
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Return a page's HTML with our own worker for pages from the disk, not one of another host."""
+    depth = page.file.dest_uri.count("/")
+    return output.replace(_REMOTE_WORKER, "../" * depth + "offline-worker.js")
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """Return the page for missing pages, which needs no search from the disk."""
+    return output_content.replace(f'<script src="{_REMOTE_WORKER}"></script>', "")
 
 
 def _display(latex: str) -> str:
