@@ -31,7 +31,7 @@ def test_links_inside_stay_and_files_outside_become_paths(site: ModuleType) -> N
         "[the cache](../concepts/cache.md#building), [one](../../examples/quickstart.py), [x](#y)"
     )
     assert site.on_page_markdown(text, page("how-to/index.md")) == (
-        "[the cache](../concepts/cache.md#building), `examples/quickstart.py`, [x](#y)"
+        "[cache](../concepts/cache.md#building), `examples/quickstart.py`, [x](#y)"
     )
 
 
