@@ -75,7 +75,7 @@ class Prosody(Extractor):
     ----------
     Mauch and Dixon (2014), "pYIN: A Fundamental Frequency Estimator Using Probabilistic
     Threshold Distributions", ICASSP. De Jong and Wempe (2009), "Praat Script to Detect Syllable
-    Nuclei and Measure Speech Rate Automatically", Behavior Research Methods 41.
+    Nuclei and Measure Speech Rate Automatically", Behav. Res. Methods 41.
     """
 
     name = "prosody"

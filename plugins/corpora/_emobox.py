@@ -78,12 +78,14 @@ class Manifest:
 
     @staticmethod
     def _check_place(row: Row, column: str, place: str) -> None:
+        """Raise if a clip is in two folds, or in two splits."""
         if row.get(column) not in (None, place):
             raise row.error(
                 f"{row.need('name')} is in {column} {row.get(column)} and in {column} {place}."
             )
 
     def _complete(self, row: Row) -> Row:
+        """Return the row with its mapped label and its speaker."""
         label, key = row.need("label"), row.need("name")
         cells = {**row.cells, "label": self._labels.get(label, label)}
         if speaker := self._speaker(key):
@@ -91,6 +93,7 @@ class Manifest:
         return replace(row, cells=cells)
 
     def _speaker(self, key: str) -> str | None:
+        """Return the speaker of the clip called `key`, or None if unknown."""
         if self.name in _IN_KEYS:
             match = _IN_KEYS[self.name].search(key)
             return "".join(match.groups()) if match else None

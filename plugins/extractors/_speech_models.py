@@ -89,13 +89,13 @@ def find_model(name: str, owner: str) -> ModelFolder:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _described(str(folder.absolute()), folder.absolute(), owner)
+        return _read_folder(str(folder.absolute()), folder.absolute(), owner)
     if folder.exists():
         raise ParameterError(
             f"{owner}: {name!r} is a file; a model is a folder.",
             hint=f"Give the folder that contains the file: {folder.parent}",
         )
-    return _described(name, _from_hub(name, owner), owner)
+    return _read_folder(name, _from_hub(name, owner), owner)
 
 
 # -- the hub ----------------------------------------------------------------------------
@@ -158,7 +158,8 @@ def _missing(folder: Path) -> str | None:
     return None
 
 
-def _described(name: str, folder: Path, owner: str) -> ModelFolder:
+def _read_folder(name: str, folder: Path, owner: str) -> ModelFolder:
+    """Read the config of a model's folder; raise ParameterError if the folder is unusable."""
     missing = _missing(folder)
     if missing is not None:
         raise ParameterError(
@@ -195,6 +196,7 @@ _SMALL = 2**20  # bytes; digesting a smaller file is faster than looking up its 
 
 
 def _file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file, without reading the file if its digest is already known."""
     target = file.resolve()
     if target.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", target.name):
         return target.name  # the hub's cache names large files by their SHA-256
@@ -206,6 +208,7 @@ def _file_digest(file: Path) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _stored_digest(file: Path, *state: int) -> str:
+    """Return the SHA-256 of a file, from the stored digests if size and times are unchanged."""
     store = _digest_file()
     entry = _read_digests(store).get(str(file))
     if isinstance(entry, list) and entry[:-1] == list(state):
@@ -224,6 +227,7 @@ def _digest(file: Path) -> str:
 
 
 def _digest_file() -> Path:
+    """Return the path of the file with the stored digests."""
     import platformdirs
 
     return platformdirs.user_cache_path("fusion") / "model-digests.json"

@@ -73,6 +73,7 @@ class SpeechModel:
         return [torch.cat([next(states) for _ in range(count)]) for count in counts]
 
     def _in_batches(self, pieces: Sequence[Waveform], layer: Layer, size: int) -> Iterator[Tensor]:
+        """Yield the states (t, D) of each piece, computed in batches of `size` pieces."""
         for start in range(0, len(pieces), size):
             batch = pieces[start : start + size]
             states = self._read(batch, layer)  # (B, T, D)
@@ -114,9 +115,9 @@ class _Samples:
         self.kernels, self.strides = network.config.conv_kernel, network.config.conv_stride
         self.shortest = samples_of_one_frame(self.kernels, self.strides)
         self.most = round(MOST_SECONDS * prepare.sampling_rate)
-        self.each: _EachByItself | None = None
+        self.row_by_row: _RowByRow | None = None
         if network.config.feat_extract_norm == "group":
-            self.each = network.feature_extractor = _EachByItself(network.feature_extractor)
+            self.row_by_row = network.feature_extractor = _RowByRow(network.feature_extractor)
 
     def normalised(self, waveform: Waveform) -> Waveform:
         """Normalise to mean 0 and deviation 1 if the model requires it; pad to at least one frame.
@@ -131,8 +132,8 @@ class _Samples:
     def inputs(self, pieces: Sequence[Waveform]) -> dict[str, Tensor]:
         lengths = torch.tensor([len(piece) for piece in pieces])
         values = pad_sequence([torch.from_numpy(p) for p in pieces], batch_first=True)  # (B, n)
-        if self.each is not None:
-            self.each.lengths = lengths.tolist()
+        if self.row_by_row is not None:
+            self.row_by_row.lengths = lengths.tolist()
         if int(lengths.min()) == values.shape[1]:
             return {"input_values": values}
         mask = torch.arange(values.shape[1]) < lengths[:, None]  # (B, n)
@@ -142,7 +143,7 @@ class _Samples:
         return frames_of(samples, self.kernels, self.strides)
 
 
-class _EachByItself(nn.Module):
+class _RowByRow(nn.Module):
     """Convolutional front end that processes each row of a batch at the row's own length.
 
     The statistics of group normalisation cover a row's whole duration, so padding would change

@@ -230,18 +230,21 @@ class LevelSet(Extractor):
         return joined
 
     def _surface(self, heights: Single) -> list[Single]:
+        """Return the diagrams of the family "surface": H0 and H1 of each frequency range."""
         from ._cubical import image_bars
 
         parts = np.array_split(heights, self.surface_bands)
         return [bars for part in parts for bars in image_bars(part)]
 
     def _levels(self, heights: Single) -> list[Single]:
+        """Return the diagrams of the family "levels": one of each frequency range."""
         from ._cubical import series_bars
 
         parts = np.array_split(heights, self.level_bands)
         return series_bars(np.stack([part.mean(axis=0) for part in parts]))
 
     def _contours(self, heights: Single) -> list[Single]:
+        """Return the diagrams of the family "contours": sublevel and superlevel of each contour."""
         from ._cubical import series_bars
 
         curves = contours(heights)
@@ -263,7 +266,8 @@ class LevelSet(Extractor):
         """Return the names of the frequency ranges when the mel bands are split into `parts`."""
         n_mels, top = self.spectrum["n_mels"], self.spectrum["sample_rate"] / 2
         sizes = [len(part) for part in np.array_split(np.arange(n_mels), parts)]
-        first = np.cumsum([0, *sizes])  # the centre of band i is at (i + 1) / (n_mels + 1) mel(top)
+        first = np.cumsum([0, *sizes])
+        # The mel value of the centre of band i is (i + 1) / (n_mels + 1) of the highest mel value.
         inner = _hertz((first[1:-1] + 0.5) / (n_mels + 1) * _mel(top))
         edges = [f"{edge:.0f}" for edge in (0, *inner, top)]
         return [f"{low}-{high}Hz" for low, high in pairwise(edges)]

@@ -168,7 +168,7 @@ class Persistence(Extractor):
         return [bars for d in distance_matrices(frames) for bars in reduce(d)]
 
     def images(self, diagrams: Sequence[Floats]) -> npt.NDArray[np.float32]:
-        """Return the images of six diagrams, (6, resolution, resolution): birth, persistence."""
+        """Return one image per diagram, (6, resolution, resolution); axes birth, persistence."""
         images = np.empty(self.shape, np.float32)
         draw = IMAGERS[self.imager]
         for channel, (bars, ranges) in enumerate(zip(diagrams, RANGES[self.points], strict=True)):
@@ -305,6 +305,7 @@ def _minimum_spanning_bars(distances: Floats) -> Floats:
 
 
 def _finite_bars(diagram: Floats) -> Floats:
+    """Return the bars of finite, positive length, (n, 2) float64."""
     diagram = np.asarray(diagram, np.float64).reshape(-1, 2)
     return diagram[np.isfinite(diagram[:, 1]) & (diagram[:, 1] > diagram[:, 0])]
 

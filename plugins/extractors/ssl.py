@@ -93,7 +93,7 @@ class SSL(Extractor):
         self.pooling = pooling
         self.batch = batch
         self.precision = precision
-        self._wanted = device
+        self._requested_device = device
         if device == "cuda" or precision != "float32":
             self._check_device()
         width = self.folder.width
@@ -128,8 +128,8 @@ class SSL(Extractor):
     @cached_property
     def device(self) -> str:
         """Device on which the model computes: ``"cuda"`` or ``"cpu"``."""
-        if self._wanted != "auto":
-            return self._wanted
+        if self._requested_device != "auto":
+            return self._requested_device
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -169,7 +169,7 @@ class SSL(Extractor):
     def _check_device(self) -> None:
         import torch
 
-        if not torch.cuda.is_available() and self._wanted == "cuda":
+        if not torch.cuda.is_available() and self._requested_device == "cuda":
             raise ParameterError(
                 "ssl.device=cuda: torch finds no CUDA device on this machine.",
                 hint="ssl.device=auto uses CUDA if available, and otherwise the CPU.",
@@ -196,6 +196,7 @@ def _layer(layer: int | str, folder: ModelFolder) -> int | Literal["mean"]:
 
 
 def _check_installed() -> None:
+    """Raise if transformers is not installed."""
     # find_spec instead of an import, which takes a second: most commands load no model.
     if importlib.util.find_spec("transformers") is None:
         required("transformers", extra="transformers", by="The extractor 'ssl'")
@@ -207,6 +208,7 @@ _last: dict[tuple[str, ...], SpeechModel | PluginError] = {}
 
 
 def _loaded(folder: ModelFolder, digest: str, device: str, precision: str) -> SpeechModel:
+    """Return a loaded model: the last one of this process if it is the same."""
     key = (str(folder.path), digest, device, precision)
     if key not in _last:
         import torch
