@@ -1,11 +1,12 @@
-"""What every balancer costs, beside plain training of the same model.
+"""Cost of every balancer, relative to training the same model without a balancer.
 
 python benchmarks/balancers.py [--rounds N] [--only NAME,NAME] [--out FILE.json]
 
-A step of mel and persistence under a strategy, and a whole epoch (what a balancer asks of all
-clips between the steps is in there, and validation), both as multiples of the same without a
-balancer, taken in turn. Forward and backward passes through the branches are counted, not timed:
-1 and 1 is plain training, 1 and 2 a second backward pass that reuses the forward pass.
+Two things are measured for a model of mel and persistence: a step, and a whole epoch including
+validation and the passes over all clips that a balancer makes between steps. Both are reported as
+multiples of the cost without a balancer; the measurements alternate. Forward and backward passes
+through the branches are counted, not timed: 1 and 1 is plain training, 1 and 2 is a second backward
+pass that reuses the forward pass.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CLIPS, STRATEGY, EPOCHS = 8 * BATCH, "concat", 40
 
 
 class Passes(TorchDispatchMode):
-    """Counts convolutions and their backward passes."""
+    """Counter of convolutions and their backward passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,12 +47,12 @@ def trainer_with(balancers: Sequence[str], device: str = "cpu") -> Trainer:
 
 
 def acting_epoch(trainer: Trainer) -> int:
-    """An epoch in which every balancer does what it is there for."""
+    """Return an epoch in which every balancer is active."""
     return max([2, *(b.acts_from for b in trainer.balancers)])
 
 
 def passes(balancers: Sequence[str]) -> tuple[float, float]:
-    """Forward and backward passes through the branches per step, a mean of some steps."""
+    """Return the mean number of forward and backward passes through the branches per step."""
     trainer, steps = trainer_with(balancers), 4
     step = our_step(trainer, epoch=acting_epoch(trainer))
     with Passes() as count:
@@ -68,7 +69,7 @@ def epoch_of(trainer: Trainer) -> Callable[[], object]:
 
 
 def cost(balancers: Sequence[str], rounds: int) -> dict[str, float]:
-    """Passes, and how many times a plain step and a plain epoch a balanced one takes."""
+    """Return the passes per step, and the time of a step and an epoch relative to plain ones."""
     plain, other = trainer_with(()), trainer_with(balancers)
     epoch = acting_epoch(other)
     step = in_turn({"plain": our_step(plain), "other": our_step(other, epoch=epoch)}, rounds, 2)
@@ -84,14 +85,14 @@ def cost(balancers: Sequence[str], rounds: int) -> dict[str, float]:
 
 
 def available() -> list[str]:
-    """Every balancer that is there, alone."""
+    """Return the names of all installed balancers."""
     return [entry.name for entry in Registry().entries("balancer")]
 
 
-def line(name: str, found: dict[str, float]) -> str:
+def line(name: str, figures: dict[str, float]) -> str:
     return (
-        f"{name:<16}{found['forward']:9.2f}{found['backward']:10.2f}"
-        f"{found['step']:8.2f}{found['epoch']:8.2f}"
+        f"{name:<16}{figures['forward']:9.2f}{figures['backward']:10.2f}"
+        f"{figures['step']:8.2f}{figures['epoch']:8.2f}"
     )
 
 
@@ -101,19 +102,19 @@ HEADER = f"{'balancer':<16}{'forward':>9}{'backward':>10}{'step':>8}{'epoch':>8}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", help="names, separated by commas")
+    parser.add_argument("--only", help="names of balancers, separated by commas [default: all]")
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    names = given.only.split(",") if given.only else available()
+    names = options.only.split(",") if options.only else available()
     print("\n".join(filter(None, [busy(), HEADER])))
     figures: dict[str, dict[str, float]] = {}
     for name in ["", *names]:
-        figures[name or "(none)"] = cost([name] if name else [], given.rounds)
+        figures[name or "(none)"] = cost([name] if name else [], options.rounds)
         print(line(name or "(none)", figures[name or "(none)"]), flush=True)
-    if given.out:
-        keep({"strategy": STRATEGY, "costs": figures}, given.out)
+    if options.out:
+        keep({"strategy": STRATEGY, "costs": figures}, options.out)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Is this version slower than the last one?
+"""Test whether the working tree is slower than a baseline version.
 
 python benchmarks/compare.py [--against REF] [--limit 0.2] [--rounds N] [SUITE...]
 
-Lays the baseline (the commit or tag in benchmarks/BASELINE, or REF) out beside the working tree,
-and runs the same benchmarks of both in turn, each time in a process of its own: A B A B. What
-looks slower than the limit is measured again, longer, before it counts. Exits 1 if it still does.
+The baseline is the commit or tag in benchmarks/BASELINE, or REF. The same benchmarks run
+alternately on both versions, A B A B, each time in a new process. A benchmark that seems slower
+than the limit is measured again with more rounds. The exit status is 1 if it is still slower.
 
-Suites: extraction, cache, training, start; all by default.
+Suites: extraction, cache, training, start; default: all.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from versions import MissingError, dependencies, installed, python
 
 HERE = Path(__file__).resolve().parent
 BASELINE = HERE / "BASELINE"
-AGAIN = 3  # times as many rounds where something looks slow
+AGAIN = 3  # factor on the rounds when a benchmark is measured again
 
 
 @dataclass
 class Compared:
-    """Seconds of one benchmark, round by round; or why there are none.
+    """Times of one benchmark in both versions, or the reason why it was skipped.
 
     Attributes
     ----------
     before, now : list of float
-        Of the baseline and of the working tree, one per round.
+        Seconds of the baseline and of the working tree, one per round.
     skipped : str
-        Why the baseline can't run it.
+        Reason why the baseline can't run the benchmark; empty if it can.
     differs : bool
-        Whether both compute something else: then their times say little of each other.
+        Whether the versions compute different results; their times are then not comparable.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Compared:
 
     @property
     def change(self) -> float:
-        """How much longer it takes now: 0.2 is a fifth longer."""
+        """Relative increase of the median time: 0.2 is 20 % longer."""
         return statistics.median(self.now) / statistics.median(self.before) - 1
 
     def slower(self, limit: float) -> bool:
@@ -64,20 +64,20 @@ class BrokenError(Exception):
     """The working tree can't run a benchmark."""
 
 
-Said = Mapping[str, Any]  # "seconds" and "result", or "reason"
-Measure = Callable[[str, str], Said]  # of version, name
-TOLERANCE = 1e-3  # relative, of what a result amounts to
+Measurement = Mapping[str, Any]  # "seconds" and "result", or "reason"
+Measure = Callable[[str, str], Measurement]  # called with a version and a benchmark's name
+TOLERANCE = 1e-3  # relative difference of results that count as equal
 
 
 def run(measure: Measure, name: str, rounds: int) -> Compared:
-    """One benchmark of both versions in turn.
+    """Run one benchmark alternately in both versions.
 
     Raises
     ------
     BrokenError
-        If the working tree can't run it.
+        If the working tree can't run the benchmark.
     """
-    found = Compared(name)
+    times = Compared(name)
     for _ in range(rounds):
         before = measure("before", name)
         if "reason" in before:
@@ -85,14 +85,14 @@ def run(measure: Measure, name: str, rounds: int) -> Compared:
         now = measure("now", name)
         if "reason" in now:
             raise BrokenError(f"{name}: this version can't run it: {now['reason']}")
-        found.differs |= not same(before["result"], now["result"])
-        found.before.append(before["seconds"])
-        found.now.append(now["seconds"])
-    return found
+        times.differs |= not equal_results(before["result"], now["result"])
+        times.before.append(before["seconds"])
+        times.now.append(now["seconds"])
+    return times
 
 
-def same(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether two results amount to the same."""
+def equal_results(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Return whether two results are equal up to TOLERANCE."""
     return len(first) == len(second) and all(
         math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)
         for a, b in zip(first, second, strict=True)
@@ -100,47 +100,48 @@ def same(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def compare(measure: Measure, names: Iterable[str], rounds: int, limit: float) -> list[Compared]:
-    """All benchmarks; those that look slower are measured again before they count."""
-    found = []
+    """Run all benchmarks; repeat those that seem slower with more rounds."""
+    results = []
     for name in names:
-        one = run(measure, name, rounds)
-        if one.slower(limit):
-            # Afresh: the first figures were picked for being bad.
-            print(f"{name}: {one.change:+.0%}, measured again", flush=True)
-            one = run(measure, name, AGAIN * rounds)
-        found.append(one)
-    return found
+        result = run(measure, name, rounds)
+        if result.slower(limit):
+            # The first times are discarded, because they were selected for being slow.
+            print(f"{name}: {result.change:+.0%}, measured again", flush=True)
+            result = run(measure, name, AGAIN * rounds)
+        results.append(result)
+    return results
 
 
-def table(found: Sequence[Compared], limit: float) -> Iterator[str]:
-    """What was found, one line each."""
-    wide = max((len(one.name) for one in found), default=0)
+def table(results: Sequence[Compared], limit: float) -> Iterator[str]:
+    """Yield a header, and one line for each benchmark."""
+    wide = max((len(result.name) for result in results), default=0)
     yield f"{'':<{wide}}  {'before':>10}  {'now':>10}  change"
-    for one in found:
-        if one.skipped:
-            yield f"{one.name:<{wide}}  skipped: the baseline can't run it ({one.skipped})"
+    for result in results:
+        if result.skipped:
+            yield f"{result.name:<{wide}}  skipped: the baseline can't run it ({result.skipped})"
             continue
-        before, now = (1e3 * statistics.median(s) for s in (one.before, one.now))
-        verdict = "  SLOWER" if one.slower(limit) else ""
-        verdict += "  (they compute something else)" if one.differs else ""
-        yield f"{one.name:<{wide}}  {before:7.2f} ms  {now:7.2f} ms  {one.change:+6.1%}{verdict}"
+        before, now = (1e3 * statistics.median(s) for s in (result.before, result.now))
+        verdict = "  SLOWER" if result.slower(limit) else ""
+        verdict += "  (the results differ)" if result.differs else ""
+        times = f"{before:7.2f} ms  {now:7.2f} ms  {result.change:+6.1%}"
+        yield f"{result.name:<{wide}}  {times}{verdict}"
 
 
 def names_of(suites: Sequence[str]) -> list[str]:
-    """The benchmarks of some suites, or of all."""
+    """Return the names of the benchmarks of some suites, or of all if `suites` is empty."""
     unknown = [suite for suite in suites if suite not in SUITES]
     if unknown:
-        raise SystemExit(f"There is no suite {unknown[0]!r}. Known: {', '.join(SUITES)}.")
+        raise SystemExit(f"There is no suite {unknown[0]!r}; available: {', '.join(SUITES)}.")
     return [name for suite in suites or SUITES for name in SUITES[suite]]
 
 
 def processes(folder: Path, ref: str) -> Measure:
-    """Measures in fresh processes of either version.
+    """Return a function that runs a benchmark of either version in a new process.
 
     Raises
     ------
     MissingError
-        If the baseline is not here.
+        If this repository does not contain the baseline.
     """
     shared = dependencies(folder)
     environments = {
@@ -148,20 +149,22 @@ def processes(folder: Path, ref: str) -> Measure:
         "now": installed("now", folder, shared, None),
     }
 
-    def measure(version: str, name: str) -> Said:
-        done = python(environments[version], str(HERE / "compared.py"), name)
-        if done.returncode:
-            return {"reason": (done.stderr.strip().splitlines() or ["it died"])[-1]}
-        said: Said = json.loads(done.stdout.splitlines()[-1])
-        if not Path(said["package"]).is_relative_to(folder / version):
-            raise BrokenError(f"{name}: {version} ran {said['package']}, which is another version")
-        return said
+    def measure(version: str, name: str) -> Measurement:
+        process = python(environments[version], str(HERE / "compared.py"), name)
+        if process.returncode:
+            return {"reason": (process.stderr.strip().splitlines() or ["it failed"])[-1]}
+        measurement: Measurement = json.loads(process.stdout.splitlines()[-1])
+        if not Path(measurement["package"]).is_relative_to(folder / version):
+            raise BrokenError(
+                f"{name}: {version} ran {measurement['package']}, which is another version"
+            )
+        return measurement
 
     return measure
 
 
 def baseline() -> str:
-    """The commit or tag to compare with."""
+    """Return the commit or tag in the file BASELINE."""
     lines = BASELINE.read_text(encoding="utf-8").splitlines()
     return next(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
@@ -171,29 +174,31 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("suites", nargs="*", metavar="SUITE")
-    parser.add_argument("--against", metavar="REF", help="a commit or tag")
-    parser.add_argument("--limit", type=float, default=0.2, help="how much slower is too slow")
+    parser.add_argument("--against", metavar="REF", help="commit or tag of the baseline")
+    parser.add_argument(
+        "--limit", type=float, default=0.2, help="largest accepted relative slowdown"
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    names, ref = names_of(given.suites), given.against or baseline()
-    if given.limit <= 0 or given.rounds < 1:
+    options = parser.parse_args()
+    names, ref = names_of(options.suites), options.against or baseline()
+    if options.limit <= 0 or options.rounds < 1:
         parser.error("--limit must be above 0 and --rounds 1 or more")
     with tempfile.TemporaryDirectory() as name:
         try:
             measure = processes(Path(name).resolve(), ref)
         except MissingError as missing:
             print(f"Not compared: {missing}.")
-            return 2 if given.against else 0
+            return 2 if options.against else 0
         print(f"The working tree against {ref}, in turn. {busy()}".rstrip(), flush=True)
         try:
-            found = compare(measure, names, given.rounds, given.limit)
+            results = compare(measure, names, options.rounds, options.limit)
         except BrokenError as broken:
             print(broken)
             return 2
-    print("\n".join(table(found, given.limit)))
-    slow = [one.name for one in found if one.slower(given.limit)]
+    print("\n".join(table(results, options.limit)))
+    slow = [result.name for result in results if result.slower(options.limit)]
     if slow:
-        print(f"Slower by more than {given.limit:.0%}: {', '.join(slow)}.")
+        print(f"Slower by more than {options.limit:.0%}: {', '.join(slow)}.")
     return 1 if slow else 0
 
 

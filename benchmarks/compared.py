@@ -1,10 +1,10 @@
-"""The benchmarks that compare.py runs under two versions, each in a process of its own.
+"""Benchmarks that compare.py runs under two versions, each in a separate process.
 
 python benchmarks/compared.py NAME
 
-Prints the median seconds of one call and what its arrays amount to, as JSON; or, where this
-version of the package can't run it, why. Written against what is public or has long been the
-same, so that older versions run it.
+Prints, as JSON, the median seconds of one call and a summary of its arrays, or the reason why this
+version of the package can't run the benchmark. The code only uses public or long unchanged parts of
+the package, so that older versions can run it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import numpy as np
 import speech
 
 Call = Callable[[], object]
-Prepared = tuple[Call, int]  # what is timed, and how often
+Prepared = tuple[Call, int]  # the call that is timed, and the number of rounds
 
 
 def extract_mel(folder: Path) -> Prepared:
     from fusion import Recording
     from fusion.plugins.extractors.mel import Mel
 
-    # Explicit, since the defaults of 0.1 were others.
+    # Explicit parameters, because version 0.1 had other defaults.
     extractor = Mel(n_mels=128, hop=256, frames=256)
     recording = Recording(speech.chirp(folder / "a.wav", 3.7))
     return lambda: extractor.extract(recording), 60
@@ -54,7 +54,7 @@ def extract_persistence(folder: Path) -> Prepared:
 
 
 def _cache(folder: Path) -> tuple[Any, Any, list[str]]:
-    """A cache of 1024 persistence images in 16 shards."""
+    """Create a cache of 1024 persistence images in 16 shards; return also fingerprint and keys."""
     from fusion.cache import FeatureCache, Fingerprint
 
     cache = FeatureCache(folder / "cache")
@@ -83,7 +83,7 @@ def open_cache(folder: Path) -> Prepared:
 
 
 class _Rows:
-    """Arrays in memory, as the engine reads them."""
+    """Arrays in memory with the interface that the engine reads."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array, self.nbytes = array, array.nbytes
@@ -96,7 +96,7 @@ class _Rows:
 
 
 def training_step(folder: Path) -> Prepared:
-    """Mel and persistence, gated, as most steps are: gather, augment, probes, average."""
+    """Prepare a step of mel and persistence, gated, that gathers, augments, probes and averages."""
     import torch
 
     from fusion import Clips, Modality
@@ -107,7 +107,7 @@ def training_step(folder: Path) -> Prepared:
         from fusion.core.registry.registry import Registry
         from fusion.core.training.model import BranchSpec, ModelSpec, build_model
         from fusion.core.training.trainer import Trainer
-    except ModuleNotFoundError:  # a baseline from before there were rooms
+    except ModuleNotFoundError:  # a baseline with the older layout of modules
         from fusion.core.config import TrainConfig
         from fusion.core.engine import Trainer
         from fusion.core.features import Features
@@ -142,7 +142,7 @@ def training_step(folder: Path) -> Prepared:
 
 
 def _command(*arguments: str) -> Prepared:
-    site = ["-S"] if sys.flags.no_site else []  # as this process was started
+    site = ["-S"] if sys.flags.no_site else []  # with the same option as this process
     command = [sys.executable, *site, "-m", "fusion", *arguments]
     return lambda: subprocess.run(command, check=True, capture_output=True), 3
 
@@ -169,7 +169,7 @@ SUITES: Mapping[str, Mapping[str, Callable[[Path], Prepared]]] = {
 
 
 def summary(result: object) -> list[float]:
-    """Mean and deviation of an array or of several: the same where they are; else empty."""
+    """Return the mean and deviation of one or several arrays; of anything else an empty list."""
     arrays = result if isinstance(result, list) else [result]
     if not all(isinstance(array, np.ndarray) for array in arrays):
         return []
@@ -178,22 +178,22 @@ def summary(result: object) -> list[float]:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """``{"seconds": ..., "result": ...}``, or ``{"reason": ...}``."""
+    """Run a benchmark; return ``{"seconds": ..., "result": ...}`` or ``{"reason": ...}``."""
     prepare = next(suite[name] for suite in SUITES.values() if name in suite)
     with tempfile.TemporaryDirectory() as folder:
         try:
             call, rounds = prepare(Path(folder))
             result = summary(call())
-        except Exception as error:  # whatever an older version lacks
-            said = getattr(error, "stderr", b"") or str(error).encode()
-            lines = said.decode(errors="replace").strip().splitlines()
+        except Exception as error:  # an older version may lack anything
+            message = getattr(error, "stderr", b"") or str(error).encode()
+            lines = message.decode(errors="replace").strip().splitlines()
             return {"reason": f"{type(error).__name__}: {lines[-1] if lines else ''}"}
-        taken = []
+        times = []
         for _ in range(rounds):
             started = time.perf_counter()
             call()
-            taken.append(time.perf_counter() - started)
-    return {"seconds": statistics.median(taken), "result": result}
+            times.append(time.perf_counter() - started)
+    return {"seconds": statistics.median(times), "result": result}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Does a change leave every computed bit as it was? Digests of a dozen short runs.
+"""Digests of a dozen short runs, to test whether a change leaves every computed bit unchanged.
 
 python benchmarks/digests.py before.json                    # on the commit before
 python benchmarks/digests.py after.json --against before.json
 
-Each run is a whole command: strategies and balancers of every kind, folds, a third modality, clips
-that lack one, a new start after a kill, tuning, a comparison, a repair, an audit, speaker
-adaptation, explanations and predictions. Digested are weights, predictions, results and findings;
-not times, paths or versions. Both files have to come from one machine: another processor rounds
-otherwise. Exit status 1 where a digest differs.
+Each run is a complete command. Together they cover strategies and balancers of every kind, folds, a
+third modality, resuming a killed run, tuning, a comparison, a repair, an audit, speaker adaptation,
+explanations and predictions. The digests cover weights, predictions, results and findings, but not
+times, paths or versions. Both files must come from the same machine, because other processors round
+differently. The exit status is 1 if a digest differs.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ SMALL = [
     "--set", "mel.n_mels=16", "--set", "mel.frames=32", "--set", "train.dim=8",
 ]  # fmt: skip
 SHORT = [*SMALL, "--epochs", "3"]
-# What a run writes of the machine, the hour and the place; by key, at any depth.
+# Parts of JSON keys, at any depth, whose values depend on the machine, the time or the location.
 PASSING = (
     "seconds", "time", "created", "path", "version", "date", "host", "command", "bytes", "speed",
 )  # fmt: skip
 
 
 def commands() -> dict[str, list[str]]:
-    """Name of the run -> its command, without ``--out``."""
+    """Return the command of each run by the run's name, without ``--out``."""
     run = ["run", *SHORT]
     return {
         "default": [*run, "--strategy", "gated", "--balance", "gradscale", "--folds", "3"],
@@ -68,14 +68,14 @@ def fusion(*words: str) -> list[str]:
 
 
 def carry_out(words: list[str], folder: Path) -> str:
-    done = subprocess.run(fusion(*words), cwd=folder, capture_output=True, text=True)
-    if done.returncode not in (0, 1):
-        sys.exit(f"fusion {' '.join(words)}\nended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+    process = subprocess.run(fusion(*words), cwd=folder, capture_output=True, text=True)
+    if process.returncode not in (0, 1):
+        sys.exit(f"fusion {' '.join(words)}\nended with {process.returncode}:\n{process.stderr}")
+    return process.stdout
 
 
 def killed_and_resumed(folder: Path) -> Path:
-    """A run that is killed after its first training, and goes on."""
+    """Start a run, kill it after its first training, and resume it; return its folder."""
     out = folder / "resumed"
     words = [*commands()["default"], "--cache", "cache", "--out", str(out)]
     process = subprocess.Popen(
@@ -92,7 +92,7 @@ def killed_and_resumed(folder: Path) -> Path:
 
 
 def digests(folder: Path) -> Iterator[tuple[str, str]]:
-    """Digest of every file of every run that holds something computed."""
+    """Yield the name and digest of every file with computed results, for every run."""
     for name, words in commands().items():
         started = time.perf_counter()
         carry_out([*words, "--cache", "cache", "--out", str(folder / name)], folder)
@@ -117,20 +117,20 @@ def of_run(path: Path, name: str) -> Iterator[tuple[str, str]]:
             parts = [f"{k} {v.dtype} {v.shape}".encode() + v.tobytes()
                      for k, v in sorted(arrays.items())]  # fmt: skip
             yield short, digest(b"\n".join(parts))
-        elif file.suffix == ".csv" and file.name != "table.csv":  # which has seconds
+        elif file.suffix == ".csv" and file.name != "table.csv":  # contains seconds
             yield short, digest(file.read_bytes().replace(str(path.parent).encode(), b""))
         elif file.suffix == ".json" and file.name not in ("compare.json",):
             yield short, digest(plain(file.read_text(), path.parent))
 
 
 def plain(text: str, folder: Path) -> bytes:
-    """JSON without what passes, in one order."""
+    """Return JSON with sorted keys and without the values of PASSING keys."""
     text = text.replace(str(folder), "")
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text.encode()
-    return json.dumps(_lasting(found), sort_keys=True).encode()
+    return json.dumps(_lasting(value), sort_keys=True).encode()
 
 
 def _lasting(value: Any) -> Any:
@@ -148,8 +148,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="the digests, as JSON")
-    parser.add_argument("--against", type=Path, metavar="FILE", help="digests made before")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the runs there")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="digests of the version to compare with"
+    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the runs in this folder")
     options = parser.parse_args()
     before = json.loads(options.against.read_text()) if options.against else {}
     folder = options.keep or Path(tempfile.mkdtemp())
@@ -157,17 +159,17 @@ def main() -> int:
     os.environ["XDG_CACHE_HOME"] = str(folder / "user-cache")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        found = dict(digests(folder.resolve()))
+        after = dict(digests(folder.resolve()))
     finally:
         if not options.keep:
             shutil.rmtree(folder)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{len(found)} digests in {options.out}")
-    other = sorted(k for k in {*found, *before} if found.get(k) != before.get(k)) if before else []
+    options.out.write_text(json.dumps(after, indent=1) + "\n")
+    print(f"{len(after)} digests in {options.out}")
+    other = sorted(k for k in {*after, *before} if after.get(k) != before.get(k)) if before else []
     for key in other:
-        print(f"differs: {key} ({before.get(key, 'not there')} -> {found.get(key, 'not there')})")
+        print(f"differs: {key} ({before.get(key, 'missing')} -> {after.get(key, 'missing')})")
     if before and not other:
-        print("all as before")
+        print("all digests are equal")
     return 1 if other else 0
 
 

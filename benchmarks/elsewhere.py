@@ -1,4 +1,4 @@
-"""A call kept ready in a process of its own, so that calls with other settings take turns."""
+"""Calls in separate processes, so that calls with different settings can alternate."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Make = Callable[..., Callable[[], object]]
 
 
 class Elsewhere:
-    """Calls what ``make(*arguments)`` returns, in a process of its own.
+    """The call that ``make(*arguments)`` returns, executed in a separate process.
 
     Parameters
     ----------
     make : callable
-        Of a module that can be imported; called once, in that process.
+        Function of an importable module, called once in that process.
     threads : int
-        Of torch, there; 0 means as many as it takes by itself.
+        Number of torch threads in that process; 0 means one per core.
     worker : bool
-        Whether memory is kept as in the processes in which a run trains.
+        Whether freed memory is kept, as in the processes in which a run trains.
     """
 
     def __init__(self, make: Make, *arguments: Any, threads: int = 1, worker: bool = False) -> None:
@@ -35,7 +35,7 @@ class Elsewhere:
         )
         self._process.start()
         theirs.close()
-        self._pipe.recv()  # it is ready
+        self._pipe.recv()  # wait until the process is ready
 
     def __call__(self) -> None:
         self._pipe.send("go")

@@ -1,14 +1,14 @@
-"""A whole experiment, folds x models: the loop people write, one after the other, against ours.
+"""Time of a whole experiment, folds x models: `fusion run` compared with a plain training loop.
 
 python benchmarks/experiment.py [--speakers N] [--clips N] [--folds N] [--epochs N] [--out FILE]
 
-The plain loop trains the models of `fusion run` on each fold: mel and level sets alone, both joined
-from there for `train.finetune` times the epochs, and the control, the modality that the run chose
-for it, for as many epochs in all. It uses torch's own number of threads: TensorDataset, DataLoader,
-Adam, float32, arrays that are in memory, validation after each epoch; only its epochs are timed.
-Ours is the command `fusion run` from its start to its end on features that are in the cache:
-imports, processes, trainings that augment, validate and write every epoch, test, diagnosis and
-report. Clips, folds, batch size, epochs and steps of every training are compared.
+The plain loop trains the models of `fusion run` on each fold, one after the other: mel alone; level
+sets alone; both fused, starting from these, for `train.finetune` times the epochs; and the control,
+i.e. the modality that the run chose for it, for the total number of epochs. The plain loop uses
+TensorDataset, DataLoader, Adam, float32, arrays in memory, torch's default number of threads and
+validation after each epoch; only its epochs are timed. `fusion run` is timed from start to end on
+cached features: imports, processes, trainings that augment, validate and write every epoch, test,
+diagnosis and report. Clips, folds, batch size, epochs and steps of every training must be equal.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ VIEWS = ("mel", "levelset")
 MODELS = (*VIEWS, FUSED, CONTROL)
 
 Work = dict[str, dict[str, Any]]
-"""Modalities, epochs and steps of each training, by its name."""
+"""Modalities, epochs and steps of each training, by the training's name."""
 
 
-def command(out: Path, given: argparse.Namespace) -> list[str]:
+def command(out: Path, args: argparse.Namespace) -> list[str]:
     return [
-        sys.executable, "-m", "fusion", "run", "--strategy", "concat", "--folds", str(given.folds),
-        "--epochs", str(given.epochs), "--set", f"demo.speakers={given.speakers}",
-        "--set", f"demo.clips={given.clips}", "--cache", str(given.cache), "--out", str(out),
+        sys.executable, "-m", "fusion", "run", "--strategy", "concat", "--folds", str(args.folds),
+        "--epochs", str(args.epochs), "--set", f"demo.speakers={args.speakers}",
+        "--set", f"demo.clips={args.clips}", "--cache", str(args.cache), "--out", str(out),
     ]  # fmt: skip
 
 
 class Joined(nn.Module):
-    """What people write for two views: an encoder for each, concatenated, a linear layer."""
+    """Typical model for two views: one encoder each, concatenation, and a linear layer."""
 
     def __init__(self, encoders: Sequence[nn.Module], classes: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Joined(nn.Module):
 
 
 def encoder(shape: Sequence[int]) -> nn.Module:
-    """Return a network that makes 32 features of an image, or of a vector of statistics."""
+    """Return a network that maps an image, or a vector of statistics, to 32 features."""
     if len(shape) == 3:
         return nn.Sequential(*list(plain_network())[:-1])
     return nn.Sequential(
@@ -86,7 +86,7 @@ def encoder(shape: Sequence[int]) -> nn.Module:
 
 
 class PlainExperiment:
-    """Every model on every fold, one after the other.
+    """Plain loop that trains every model on every fold, one after the other.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ class PlainExperiment:
         self, fold: int, name: str, modalities: Sequence[str], split: Split, epochs: int,
         encoders: Sequence[nn.Module] | None = None,
     ) -> Joined:  # fmt: skip
-        """Train a model, from given encoders or from scratch."""
+        """Train a model that starts from `encoders`, or from scratch."""
         fresh = encoders or [encoder(self.inputs[m].shape[1:]) for m in modalities]
         model = Joined(fresh, self.classes)
         optimizer = torch.optim.Adam(model.parameters())
@@ -146,7 +146,7 @@ class PlainExperiment:
 
 
 def standardised(features: Features, modality: str) -> Tensor:
-    """Return all inputs of a modality: images by one mean and deviation, vectors by column."""
+    """Return all inputs of a modality, standardised: images as a whole, vectors by column."""
     x = features.batch(torch.arange(len(features)).numpy())[0][modality].float()
     if x.ndim == 2:
         return (x - x.mean(dim=0)) / x.std(dim=0).clamp_min(1e-6)
@@ -154,46 +154,46 @@ def standardised(features: Features, modality: str) -> Tensor:
 
 
 def work_of(run: Run) -> Work:
-    """Return modalities, epochs and steps of each training of a run, its controls included."""
-    found: Work = {}
+    """Return modalities, epochs and steps of each training of a run, including its controls."""
+    work: Work = {}
     for training in all_trainings(run):
         summary = run.summary(training.name)
         branches = spec_of(run, training).branches
-        found[training.name] = {
+        work[training.name] = {
             "modalities": sorted(branch.modality.name for branch in branches),
             "epochs": summary["epoch"],
             "steps": summary["step"],
         }
-    return found
+    return work
 
 
 def check_equal(ours: Work, plain: Work) -> None:
-    """Exit unless both trained the same models on as many epochs and steps."""
+    """Exit unless both sides trained the same models for the same number of epochs and steps."""
     different = [n for n in sorted({*ours, *plain}) if ours.get(n) != plain.get(n)]
     if different:
         pairs = (f"{n}: ours {ours.get(n)}, plain {plain.get(n)}" for n in different)
-        raise SystemExit("Both sides did different work.\n" + "\n".join(pairs))
+        raise SystemExit("Both sides trained differently:\n" + "\n".join(pairs))
 
 
-def measure(given: argparse.Namespace) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp())
     number = count()
 
     def ours() -> None:
-        called = command(folder / f"run{next(number)}", given)
-        done = subprocess.run(called, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(called)}\nfailed: {done.stderr}")
+        called = command(folder / f"run{next(number)}", args)
+        process = subprocess.run(called, check=False, capture_output=True, text=True)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(called)}\nfailed: {process.stderr}")
 
-    ours()  # which fills the cache
+    ours()  # fills the cache
     run = Run.open(folder / "run0")
     plain = PlainExperiment(run)
-    seconds = in_turn({"plain": plain, "ours": ours}, given.rounds, warm=0)
+    seconds = in_turn({"plain": plain, "ours": ours}, args.rounds, warm=0)
     work = {"plain": plain.work, "ours": work_of(run)}
     check_equal(work["ours"], work["plain"])
     split = plain.splits[0]
     return {
-        "folds": given.folds, "models": len(MODELS), "epochs": given.epochs,
+        "folds": args.folds, "models": len(MODELS), "epochs": args.epochs,
         "training clips": len(split.train), "seconds": seconds,
         "ratio": seconds["plain"] / seconds["ours"], "work": work,
     }  # fmt: skip
@@ -205,14 +205,14 @@ def line(figures: dict[str, Any]) -> str:
         f"{figures['folds']} folds x {figures['models']} models, {figures['epochs']} epochs of "
         f"{figures['training clips']} clips for each view alone: plain loop "
         f"{seconds['plain']:.1f} s, fusion run {seconds['ours']:.1f} s from start to end: "
-        f"{figures['ratio']:.1f} times faster"
+        f"{figures['ratio']:.1f}x faster"
     )
 
 
 def options(*args: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--speakers", type=int, default=12)
-    parser.add_argument("--clips", type=int, default=3, help="of each speaker and emotion")
+    parser.add_argument("--clips", type=int, default=3, help="clips per speaker and emotion")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=1)
@@ -222,11 +222,11 @@ def options(*args: str) -> argparse.Namespace:
 
 
 def main() -> None:
-    given = options()
-    figures = measure(given)
+    args = options()
+    figures = measure(args)
     print("\n".join(filter(None, [busy(), line(figures)])))
-    if given.out:
-        keep(figures, given.out)
+    if args.out:
+        keep(figures, args.out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How much faster extraction is than other people's libraries, and where its time goes.
+"""Speed of feature extraction relative to other libraries, and the time of each of its parts.
 
 python benchmarks/extraction.py [--rounds N] [--out docs/img/extraction.json]
 
-Real clips, one thread, ratios within one run: every round runs all pipelines in turn. Processor
-time counts, so that other programs' turns do not. Nothing is timed before mel and images were
-found equal to 1e-4 of their maximum.
+The clips are real speech if available, and everything runs in one thread. Every round runs all
+pipelines in turn, so that ratios come from one run. Processor time is measured, so that other
+programs do not count. Before timing, mel and images are checked to be equal up to 1e-4 of their
+maximum.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from fusion.plugins.extractors.persistence import (
 )
 
 TOLERANCE = 1e-4
-POINTS = 350  # what the second target of the issue of speed is about
-Found = tuple[np.ndarray, np.ndarray]
+POINTS = 350  # points per clip in the second target for speed
+Arrays = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A recording, and at which hop it becomes points."""
+    """A recording, and the hop between its frames in samples."""
 
     name: str
     path: Path
@@ -57,7 +58,7 @@ class Case:
 
 
 class Ours:
-    """Both extractors, as a run has them."""
+    """Both extractors of this package, configured for a case."""
 
     def __init__(self, case: Case) -> None:
         self.recording = Recording(case.path)
@@ -72,12 +73,12 @@ class Ours:
     def persistence(self) -> np.ndarray:
         return self.extractors[1].extract(self.recording)
 
-    def both(self) -> Found:
+    def both(self) -> Arrays:
         return self.mel(), self.persistence()
 
 
 def cases(folder: Path) -> Iterator[Case]:
-    """At the hop of a run three lengths; then at the hop that makes so many points."""
+    """Yield clips of three lengths at the default hop, then at the hop that gives POINTS points."""
     for name, path in speech.clips(folder).items():
         yield Case(name, path)
     for name, path in speech.clips(folder).items():
@@ -85,7 +86,7 @@ def cases(folder: Path) -> Iterator[Case]:
 
 
 def check(case: Case) -> None:
-    """All pipelines make the same arrays."""
+    """Raise if the pipelines do not compute the same arrays."""
     mel, images = Ours(case).both()
     for pipeline in (reference.usual, reference.sensible):
         other_mel, other_images = pipeline(case.path, RANGES["mel"], case.hop)
@@ -95,10 +96,10 @@ def check(case: Case) -> None:
 
 
 def compare(case: Case, rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds by pipeline: of mel alone, persistence alone, both."""
+    """Return the seconds of each pipeline for mel alone, persistence alone, and both."""
     ours, path, ranges, hop = Ours(case), case.path, RANGES["mel"], case.hop
 
-    def theirs(both: Callable[..., Found], persistence: Callable[..., Any]) -> dict[str, Any]:
+    def theirs(both: Callable[..., Arrays], persistence: Callable[..., Any]) -> dict[str, Any]:
         return {
             "mel": lambda: reference.mel(path, hop),
             "persistence": lambda: persistence(path, ranges, hop),
@@ -111,14 +112,14 @@ def compare(case: Case, rounds: int) -> dict[str, dict[str, float]]:
         "sensible": theirs(reference.sensible, reference.sensible_persistence),
     }
     calls = {(p, part): call for p, parts in pipelines.items() for part, call in parts.items()}
-    taken = in_turn(
+    seconds = in_turn(
         {f"{p} {part}": call for (p, part), call in calls.items()}, rounds, clock=time.process_time
     )
-    return {p: {part: taken[f"{p} {part}"] for part in parts} for p, parts in pipelines.items()}
+    return {p: {part: seconds[f"{p} {part}"] for part in parts} for p, parts in pipelines.items()}
 
 
 def parts(case: Case, rounds: int) -> dict[str, float]:
-    """Seconds of our parts, and of the reductions by each library that there is."""
+    """Return the seconds of each part of our pipeline, and of each library's reductions."""
     extractor = Ours(case).extractors[1]
     recording = Recording(case.path)
     frames = extractor.frames(recording)
@@ -142,7 +143,7 @@ def parts(case: Case, rounds: int) -> dict[str, float]:
 
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
-    """Everything about one case."""
+    """Return all figures of one case."""
     check(case)
     slow = min(rounds, 3) if case.hop != 256 else rounds
     return {
@@ -155,24 +156,24 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
-    """The figures of one case for people."""
+    """Yield the figures of one case as lines of text."""
     name, points = figures["name"], figures["points"]
     yield f"{name}: {figures['seconds of sound']:.2f} s of sound, {points} points"
-    taken = figures["pipelines"]
+    seconds = figures["pipelines"]
     for part in ("mel", "persistence", "both"):
-        own = taken["ours"][part]
-        others = "  ".join(
-            f"{other} {1e3 * taken[other][part]:8.1f} ms, {taken[other][part] / own:6.1f} x"
+        own = seconds["ours"][part]
+        ratios = "  ".join(
+            f"{other} {1e3 * seconds[other][part]:8.1f} ms, {seconds[other][part] / own:6.1f} x"
             for other in ("usual", "sensible")
         )
-        yield f"  {part:<12} {1e3 * own:6.2f} ms  {others}"
+        yield f"  {part:<12} {1e3 * own:6.2f} ms  {ratios}"
     yield "  " + ", ".join(f"{part} {1e3 * s:.2f}" for part, s in figures["parts"].items())
-    share = figures["parts"]["usual metrics"] / taken["ours"]["both"]
-    yield f"  the usual metrics alone take {share:.0f} x as long as all of ours"
+    share = figures["parts"]["usual metrics"] / seconds["ours"]["both"]
+    yield f"  the usual metrics alone take {share:.0f}x the time of our whole pipeline"
     floor = figures["parts"]["reductions, gudhi"]
     yield (
-        f"  persistence takes {taken['ours']['persistence'] / floor:.2f} of what gudhi's "
-        "reductions alone take"
+        f"  persistence takes {seconds['ours']['persistence'] / floor:.2f}x the time of gudhi's "
+        "reductions alone"
     )
 
 
@@ -181,16 +182,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="keep the figures in this file")
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
     print(busy(), flush=True)
-    found = []
+    figures = []
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         for case in cases(Path(folder)):
-            found.append(measure(case, given.rounds))
-            print("\n".join(lines(found[-1])), flush=True)
-    if given.out:
-        keep({"cases": found}, given.out)
+            figures.append(measure(case, options.rounds))
+            print("\n".join(lines(figures[-1])), flush=True)
+    if options.out:
+        keep({"cases": figures}, options.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which faults `faults.py` tries at which strengths, and the run that each trial is."""
+"""Faults and strengths that `faults.py` tries, and the configuration of each trial's run."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ HEALTHY = "healthy"
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault on purpose.
+    """One injected fault.
 
     Attributes
     ----------
     expected : str
-        What the diagnosis should call it.
+        Name of the fault in the diagnosis.
     kind : str
-        What is broken: ``"branch"``, ``"strategy"``, ``"extractor"``, ``"corpus"``, or
-        ``"settings"`` where the run itself is at fault.
+        Kind of plugin that is broken: ``"branch"``, ``"strategy"``, ``"extractor"``, ``"corpus"``,
+        or ``"settings"`` if the configuration of the run is the fault.
     call : str
-        How it is made: of the class ``{cls}``, at the strength ``{x}``, in the modality
-        ``{modality}``, with the trial's ``{seed}``.
+        Call that creates the fault from the class ``{cls}``, at the strength ``{x}``, in the
+        modality ``{modality}``, with the trial's ``{seed}``.
     strengths : tuple
-        The strongest first. Of `late` a share of all steps.
+        Strengths, the strongest first. For `late` they are shares of all steps.
     train : mapping
-        Settings of training that the fault needs to do harm.
+        Training settings without which the fault is harmless.
     """
 
     expected: str
@@ -46,7 +46,7 @@ class Fault:
     train: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Against clips that look different in every epoch no head can over-fit, however big.
+# Augmentation is disabled, because no head over-fits if the clips differ in every epoch.
 _SAME_CLIPS = {"masks": 0, "shift_time": 0, "shift_frequency": 0, "label_smoothing": 0}
 
 FAULTS = {
@@ -72,7 +72,7 @@ FAULTS = {
     "late": Fault(
         "cold_start", "strategy", "late({cls}, {steps}, modality='*')", (0.97, 0.95, 0.9)
     ),
-    # On the last modality of the run. Locked in on the best modality a fusion loses little.
+    # Locks in on the run's last modality; a fusion locked in on the best modality loses little.
     "locked": Fault("misplaced_trust", "strategy", "locked({cls}, {x:g})", (0.98, 0.95, 0.9)),
     "mislabelled": Fault(
         "label_noise", "corpus", "mislabelled({cls}, {x:g}, {seed})", (0.5, 0.4, 0.3)
@@ -86,24 +86,24 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One run, and what its diagnosis should say.
+    """One run, and the diagnosis that is expected for it.
 
     Attributes
     ----------
     key : str
-        Its folder.
+        Name of the run's folder.
     fault, strength, expected : str
-        What is broken, how much, and what the diagnosis should say first.
+        The fault, its strength, and the finding that the diagnosis should report first.
     modality : str or None
-        Where the fault is, as the run calls it; None where it is nowhere in particular.
+        Modality with the fault, as named in the run; None if the fault is in no single modality.
     label : str
         Strategy and balancers.
     seed : int
-        Of the trial.
+        Seed of the trial.
     shared : tuple of str
-        Modalities whose baselines are those of the healthy run.
+        Modalities whose baselines are copied from the healthy run.
     config : callable
-        Makes the run from the steps that a training of this seed has.
+        Function from the number of steps of a training to the run's configuration.
     """
 
     key: str
@@ -118,22 +118,22 @@ class Trial:
 
 
 class Maker:
-    """Makes the trials.
+    """Factory of trials.
 
     Parameters
     ----------
     registry : Registry
         Healthy plugins.
     data : str or None
-        As given to ``--data``.
+        Value of ``--data``.
     cache : str
-        Where features lie.
+        Path of the feature cache.
     settings : mapping
-        Owner -> parameter -> value, of every run.
+        Settings of every run: owner -> parameter -> value.
     strategies : sequence of str
-        In turn, trial by trial.
+        Strategies, which the trials use in turn.
     folder : Path
-        Where plugin files go.
+        Folder for plugin files.
     """
 
     def __init__(
@@ -149,16 +149,16 @@ class Maker:
         self.registry = registry
         self.strategies = list(strategies)
         self.folder = folder
-        given = RunConfig(data=(data,) if data else (), cache=cache, settings=settings)
-        self.plain = with_defaults(given, registry)
+        config = RunConfig(data=(data,) if data else (), cache=cache, settings=settings)
+        self.plain = with_defaults(config, registry)
         self.modalities = list(self.plain.features)
 
     def base(self, seed: int) -> Trial:
-        """The healthy run whose baselines others of the seed share."""
+        """Return the healthy trial whose baselines the other trials of the seed share."""
         return next(self.healthy(seed))
 
     def healthy(self, seed: int) -> Iterator[Trial]:
-        """Every strategy plainly, the usual one in turn balanced, and one more."""
+        """Yield healthy trials: each strategy, one of them balanced, then sum and normalised."""
         for strategy in self.strategies:
             yield self._healthy(seed, strategy, ())
         turn = self.strategies[seed % len(self.strategies)]
@@ -176,10 +176,10 @@ class Maker:
         )  # fmt: skip
 
     def faulty(self, name: str, x: float, seed: int) -> Trial:
-        """The run with that fault at that strength."""
+        """Return the trial of a fault at strength `x`."""
         fault = FAULTS[name]
         modality = self.modalities[seed % len(self.modalities)]
-        # Not in step with the modalities: each meets each.
+        # The strategy changes after each cycle of modalities, so that all combinations occur.
         strategy = self.strategies[seed // len(self.modalities) % len(self.strategies)]
         struck = {
             "branch": modality,
@@ -187,7 +187,7 @@ class Maker:
             "extractor": f"{modality}_{name}",
         }.get(fault.kind)
         spoilt = {"branch": {modality}, "extractor": {modality}}.get(fault.kind, set())
-        same = fault.kind not in ("corpus", "settings") and not fault.train
+        unchanged = fault.kind not in ("corpus", "settings") and not fault.train
         key = f"{name}-{x:g}-{seed}"
 
         def config(steps: int) -> RunConfig:
@@ -200,24 +200,24 @@ class Maker:
 
         return Trial(
             key, name, f"{x:g}", fault.expected, struck, strategy, seed,
-            tuple(m for m in self.modalities if same and m not in spoilt), config,
+            tuple(m for m in self.modalities if unchanged and m not in spoilt), config,
         )  # fmt: skip
 
     def _with_plugin(
         self, plain: RunConfig, name: str, key: str, modality: str, x: float, steps: int
     ) -> RunConfig:
-        """Write the plugin file, and ask for what it registers."""
+        """Write the plugin file of the fault, and return the configuration that uses the plugin."""
         fault = FAULTS[name]
         healthy = self._healthy_name(fault.kind, plain, modality)
-        given = {"x": x, "modality": modality, "seed": plain.seed, "steps": round(x * steps)}
+        values = {"x": x, "modality": modality, "seed": plain.seed, "steps": round(x * steps)}
         file = self.folder / "plugins" / f"{key.replace('.', '_').replace('-', '_')}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self._plugin(fault, healthy, given), encoding="utf-8")
-        asked = replace(plain, plugins=(str(file),))
-        return self._asking(asked, fault.kind, modality, healthy, f"{healthy}_{name}")
+        file.write_text(self._plugin(fault, healthy, values), encoding="utf-8")
+        plain = replace(plain, plugins=(str(file),))
+        return self._replaced(plain, fault.kind, modality, healthy, f"{healthy}_{name}")
 
     def _healthy_name(self, kind: str, plain: RunConfig, modality: str) -> str:
-        """What the run would use in place of the faulty class."""
+        """Return the name of the healthy plugin that the faulty class replaces."""
         if kind == "corpus":
             corpora = self.registry.corpora()
             source = parse_source(plain.data[0], corpora)
@@ -229,13 +229,13 @@ class Maker:
         return plain.strategy if kind == "strategy" else modality
 
     def _extractor(self, plain: RunConfig, modality: str) -> Extractor:
-        given = plain.settings.get(modality, {})
-        return make_extractor(self.registry.extractor(modality), given)
+        parameters = plain.settings.get(modality, {})
+        return make_extractor(self.registry.extractor(modality), parameters)
 
-    def _asking(
+    def _replaced(
         self, plain: RunConfig, kind: str, modality: str, healthy: str, new: str
     ) -> RunConfig:
-        """The run with the faulty class in place of the healthy one, under the same settings."""
+        """Return the configuration with plugin `healthy` replaced by `new`, and equal settings."""
         settings = {owner: dict(values) for owner, values in plain.settings.items()}
         if kind == "branch":
             owner = f"branch.{modality}"
@@ -244,17 +244,17 @@ class Maker:
             return replace(plain, branches={modality: new}, settings=settings)
         renamed = {healthy: new, f"branch.{healthy}": f"branch.{new}"}
         settings = {renamed.get(owner, owner): values for owner, values in settings.items()}
-        made = replace(plain, settings=settings)
+        config = replace(plain, settings=settings)
         if kind == "strategy":
-            return replace(made, strategy=new)
+            return replace(config, strategy=new)
         if kind == "extractor":
             features = tuple(new if m == healthy else m for m in plain.features)
-            return replace(made, features=features)
+            return replace(config, features=features)
         path = plain.data[0].partition("=")[2] or plain.data[0]
-        return replace(made, data=(new if path == healthy else f"{new}={path}",))
+        return replace(config, data=(new if path == healthy else f"{new}={path}",))
 
-    def _plugin(self, fault: Fault, healthy: str, given: Mapping[str, Any]) -> str:
-        """The text of a plugin file."""
+    def _plugin(self, fault: Fault, healthy: str, values: Mapping[str, Any]) -> str:
+        """Return the source code of a fault's plugin file."""
         cls = self.registry.get(fault.kind, healthy)
         lines = [
             '"""Written by benchmarks/faults.py."""',
@@ -266,10 +266,10 @@ class Maker:
         ]
         name = cls.__qualname__
         if fault.kind == "extractor":
-            lines += _KEPT.format(cls=name, cache=self.plain.cache).splitlines()
-            name = "Kept"
+            lines += _CACHED.format(cls=name, cache=self.plain.cache).splitlines()
+            name = "Cached"
         lines += [
-            f"Faulty = faults.{fault.call.format(cls=name, **given)}",
+            f"Faulty = faults.{fault.call.format(cls=name, **values)}",
             "",
             "",
             "@hookimpl",
@@ -280,15 +280,15 @@ class Maker:
         return "\n".join(lines)
 
 
-_KEPT = '''
+_CACHED = '''
 from fusion.cache import FeatureCache, digest_recording
 from fusion.core.data.extraction import fingerprint_of, make_extractor
 
 CACHE = FeatureCache({cache!r})
 
 
-class Kept({cls}):
-    """{cls}, looked up where it is in the cache: to exchange arrays takes no second extraction."""
+class Cached({cls}):
+    """{cls} that reads cached arrays, so that exchanging arrays needs no second extraction."""
 
     def extract(self, recording):
         healthy = fingerprint_of(make_extractor({cls}, self.parameters))

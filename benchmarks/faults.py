@@ -1,12 +1,12 @@
-"""Is each fault on purpose diagnosed as itself, and a healthy run as healthy?
+"""Test whether the diagnosis recognises each injected fault, and healthy runs as healthy.
 
 python benchmarks/faults.py [--data PATH] [--faults a,b] [--strengths 3] [--trials 4] [--out DIR]
 
-Every trial is a run directory in --out. A trial has a seed of its own: other speakers on each
-side of the split, other weights, and in turn another modality and another strategy. Stopped, it
-goes on where it was; --judge-only reads the runs again and trains nothing; --repair has each
-faulty run mended as well, up to its best single modality. The tables go to the screen and to
-OUT/faults.md, every trial to OUT/faults.json.
+Every trial is a run directory in --out. Each seed has a different split by speaker and different
+initial weights, and uses the next modality and strategy in turn. After an interruption the same
+command continues. --judge-only diagnoses the existing runs again and trains nothing. --repair also
+repairs each faulty run, with its best single modality as the target. The tables are printed and
+written to OUT/faults.md, all trials to OUT/faults.json.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from fusion.core.workflows.experiment import prepare_run, resume_experiment
 from fusion.core.workflows.repair import RepairRequest, Target, repair
 from fusion.core.workflows.shared_baselines import share_training
 
-# A smaller image makes a training four times as fast and costs a few points. A fused model that
-# starts from healthy baselines hides what a strategy's fault does to a branch.
+# Smaller images make a training 4x faster and cost a few points of UAR. train.start=scratch,
+# because starting from healthy baselines would hide the effect of a strategy's fault on a branch.
 SETTINGS = ("mel.n_mels=64", "mel.frames=128", "train.start=scratch")
 NOTHING = "nothing"
 FAILING = "failing by itself"
@@ -45,7 +45,7 @@ MARGIN = 2.0  # points of UAR on validation
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair handed out, and the best single modality of the same run: UAR in percent."""
+    """Scores of a repaired model and of the run's best single modality: UAR in percent."""
 
     step: str
     val: float
@@ -56,10 +56,10 @@ class Repaired:
 
 @dataclass
 class Outcome:
-    """What one trial brought.
+    """Result of one trial.
 
-    `findings` are those of the diagnosis in their order, ``(fault, severity, modality)``; UARs
-    are of validation, in percent.
+    `findings` are the diagnosis's findings in their order, ``(fault, severity, modality)``. UARs
+    are those on validation, in percent.
     """
 
     key: str
@@ -88,18 +88,18 @@ class Outcome:
 
     @property
     def group(self) -> str:
-        """What it is counted as: a plain fusion may fail by itself, and is not healthy then."""
+        """Group of the tables; a run without a fault that fails by itself is not healthy."""
         fails = self.expected == NOTHING and self.fused < self.best_single - MARGIN
         return FAILING if fails else self.fault
 
     @property
     def among(self) -> bool:
-        found = {name for name, _, _ in self.findings}
-        return self.expected in found if self.expected != NOTHING else self.right
+        names = {name for name, _, _ in self.findings}
+        return self.expected in names if self.expected != NOTHING else self.right
 
     @property
     def located(self) -> bool:
-        """Whether the finding that was expected names the modality that has the fault."""
+        """True if the expected finding names the modality that has the fault."""
         named = [m for name, _, m in self.findings if name == self.expected]
         return bool(named) and (self.modality is None or self.modality in named)
 
@@ -131,31 +131,44 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", help="as for fusion run; default: the demo corpus")
+    parser.add_argument("--data", help="corpus, as for fusion run; default: the demo corpus")
     parser.add_argument("--faults", help=f"some of {','.join(FAULTS)},{HEALTHY}; default: all")
-    parser.add_argument("--strengths", type=int, default=3, help="of each fault, strongest first")
-    parser.add_argument("--trials", type=int, default=4, help="seeds; each its own split")
-    parser.add_argument("--strategies", default="concat,gated", help="in turn, trial by trial")
+    parser.add_argument(
+        "--strengths",
+        type=int,
+        default=3,
+        help="number of strengths of each fault, strongest first",
+    )
+    parser.add_argument(
+        "--trials", type=int, default=4, help="number of seeds, each with a different split"
+    )
+    parser.add_argument(
+        "--strategies", default="concat,gated", help="strategies that the trials use in turn"
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--set", action="append", default=[], metavar="OWNER.PARAMETER=VALUE")
     parser.add_argument("--cache", help="default: OUT/cache")
-    parser.add_argument("--jobs", type=int, help="trials at a time; default: one per core")
-    parser.add_argument("--judge-only", action="store_true", help="train nothing, diagnose again")
+    parser.add_argument("--jobs", type=int, help="trials in parallel; default: one per core")
+    parser.add_argument(
+        "--judge-only", action="store_true", help="diagnose existing runs again, without training"
+    )
     parser.add_argument("--out", type=Path, default=Path("fault_trials"))
-    parser.add_argument("--repair", action="store_true", help="have faulty runs mended")
+    parser.add_argument("--repair", action="store_true", help="also repair the faulty runs")
     options = parser.parse_args()
     if options.repair and options.judge_only:
-        parser.error("--repair trains, and --judge-only does not: give one of them")
+        parser.error("--repair can't be combined with --judge-only, which trains nothing")
     names = [*FAULTS, HEALTHY] if options.faults is None else options.faults.split(",")
     for name in names:
         if name not in (*FAULTS, HEALTHY):
-            parser.error(f"--faults: there is no {name!r}; known: {', '.join(FAULTS)}, {HEALTHY}")
+            parser.error(
+                f"--faults: no fault is called {name!r}; available: {', '.join(FAULTS)}, {HEALTHY}"
+            )
     options.faults = names
     return options
 
 
 def trials(options: argparse.Namespace, maker: Maker, seed: int) -> Iterator[Trial]:
-    """The trials of a seed, the healthy ones first: others take baselines from them."""
+    """Yield the trials of a seed, healthy ones first, because the others share their baselines."""
     if HEALTHY in options.faults:
         yield from maker.healthy(seed)
     else:
@@ -172,7 +185,7 @@ def trials(options: argparse.Namespace, maker: Maker, seed: int) -> Iterator[Tri
 def judged(
     every: list[Trial], maker: Maker, options: argparse.Namespace, pool: WorkerPool
 ) -> list[Outcome]:
-    """The trials of one seed, several at a time, each of them in one process."""
+    """Run and diagnose the trials of one seed in parallel, each in one process."""
     runs = options.out.absolute() / "runs"
     outcomes: list[Outcome] = []
     futures: dict[str, Future[Repaired | None]] = {}
@@ -180,11 +193,11 @@ def judged(
         if options.judge_only:
             continue
         prepare(trial, maker, runs / trial.key)
-        mend = options.repair and trial.expected != NOTHING
-        repairs = options.out.absolute() / "repairs" / trial.key if mend else None
+        needs_repair = options.repair and trial.expected != NOTHING
+        repairs = options.out.absolute() / "repairs" / trial.key if needs_repair else None
         futures[trial.key] = pool.submit(carry_out, runs / trial.key, repairs)
         if trial is every[0]:
-            futures[trial.key].result()  # the others take its baselines
+            futures[trial.key].result()  # wait, because the other trials share its baselines
     for trial in every:
         repaired = futures[trial.key].result() if trial.key in futures else None
         if (runs / trial.key / "results.json").is_file():
@@ -195,7 +208,7 @@ def judged(
 
 
 def prepare(trial: Trial, maker: Maker, path: Path) -> None:
-    """Make the trial's run directory, with the baselines that it shares."""
+    """Create the trial's run directory, including the baselines that the trial shares."""
     base = path.parent / maker.base(trial.seed).key
     if (path / "run.json").is_file():
         return
@@ -204,24 +217,24 @@ def prepare(trial: Trial, maker: Maker, path: Path) -> None:
     registry = Registry(config.plugins)
     with Run.create(path, registry) as run:
         prepare_run(run, make_plan(config, registry), jobs=1)
-    # What the fault leaves as it is; the base itself shares nothing.
+    # Share the baselines that the fault does not affect; the base trial itself shares nothing.
     for modality in trial.shared if base != path else ():
         share_training(Run(base), run, f"fold0/{modality}")
 
 
 def carry_out(path: Path, repairs: Path | None) -> Repaired | None:
-    """Train a trial's run, or what is left of it, in this process; mend it where asked to."""
+    """Train the remaining trainings of a trial in this process; repair the run if requested."""
     resume_experiment(Run.open(path), jobs=0, report=False)
     return None if repairs is None else repaired(path, repairs)
 
 
 def steps_of(base: Path) -> int:
-    """Steps of a training of this seed."""
+    """Return the number of steps of the fused training of the base trial."""
     return int(json.loads((base / "fold0/fused/training.json").read_text())["step"])
 
 
 def outcome_of(trial: Trial, path: Path, *, again: bool) -> Outcome:
-    """Read a finished run, and what the diagnosis says of it."""
+    """Return the scores and findings of a finished run."""
     selection = Selection.read(Run.open(path))
     return Outcome(
         trial.key,
@@ -246,28 +259,28 @@ def findings_of(path: Path, *, again: bool) -> list[tuple[str, str, str | None]]
 
 
 def repaired(path: Path, folder: Path) -> Repaired:
-    """Mend a run; once it is mended, this reads what came of it."""
+    """Repair a run, or read a finished repair; return the scores."""
     run = Run.open(path)
-    done = repair(run, folder, run.registry, RepairRequest(Target("minimum")), jobs=0)
-    test = {row["name"]: row["uar"]["value"] for row in done.result.results.to_json()["models"]}
-    values = done.chosen.best, done.steps[0].single, test["chosen"], test[done.best_single]
-    return Repaired(done.chosen.name, *(round(100 * value, 1) for value in values))
+    result = repair(run, folder, run.registry, RepairRequest(Target("minimum")), jobs=0)
+    test = {row["name"]: row["uar"]["value"] for row in result.result.results.to_json()["models"]}
+    values = result.chosen.best, result.steps[0].single, test["chosen"], test[result.best_single]
+    return Repaired(result.chosen.name, *(round(100 * value, 1) for value in values))
 
 
 # -- tables ----------------------------------------------------------------------------
 
 
 def line_of(outcome: Outcome) -> str:
-    found = ", ".join(
+    findings = ", ".join(
         f"{severity} {name}" + (f" ({m})" if m else "") for name, severity, m in outcome.findings
     )
     mark = "ok  " if outcome.right else "MISS" if outcome.expected != NOTHING else "FALSE ALARM"
     gain = f"fused {outcome.fused:.1f} (best single {outcome.best_single:.1f})"
-    return f"{mark} {outcome.key}: {found or NOTHING}; {gain}"
+    return f"{mark} {outcome.key}: {findings or NOTHING}; {gain}"
 
 
 def grouped(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
-    """Trials of one fault at one strength, in the order of the faults."""
+    """Group the trials by fault and strength, in the order of the faults."""
     groups: dict[tuple[str, str], list[Outcome]] = {}
     order = [HEALTHY, FAILING, *FAULTS]
     for outcome in sorted(outcomes, key=lambda o: order.index(o.group)):
@@ -276,14 +289,15 @@ def grouped(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], list[Outcome]]
 
 
 def confusion(outcomes: list[Outcome]) -> list[str]:
-    """Rows: the fault on purpose. Columns: what is diagnosed first, in percent of the trials.
+    """Return a table with injected faults as rows and first findings as columns, in percent.
 
-    Then the share that is right, that has it among its findings, and there names the modality.
+    The last columns are the number of trials and the shares of trials whose first finding is
+    right, whose findings contain the fault, and whose finding names the modality.
     """
-    known = [NOTHING, *dict.fromkeys(fault.expected for fault in FAULTS.values())]
-    columns = [*known, *sorted({o.first for o in outcomes} - set(known))]
+    expected = [NOTHING, *dict.fromkeys(fault.expected for fault in FAULTS.values())]
+    columns = [*expected, *sorted({o.first for o in outcomes} - set(expected))]
     lines = [
-        f"| fault on purpose | {' | '.join(columns)} | trials | right | among | modality |",
+        f"| injected fault | {' | '.join(columns)} | trials | right | among | modality |",
         "|" + "---|" * (len(columns) + 5),
     ]
     for (fault, strength), group in grouped(outcomes).items():
@@ -302,47 +316,48 @@ def confusion(outcomes: list[Outcome]) -> list[str]:
             lines += ["", f"{name}: {percent(o.right for o in group)} % of {len(group)} right"]
     failing = [o for o in outcomes if o.group == FAILING]
     if failing:
-        told = percent(o.first != NOTHING for o in failing)
+        diagnosed = percent(o.first != NOTHING for o in failing)
         lines += [
             "",
-            f"{len(failing)} runs without a fault on purpose end {MARGIN:g} points or more below "
-            f"their best single modality on validation; of {told} % something is found.",
+            f"{len(failing)} runs without an injected fault end {MARGIN:g} points or more below "
+            f"their best single modality on validation; {diagnosed} % of them have a finding.",
         ]
     return lines
 
 
 def effects(outcomes: list[Outcome]) -> list[str]:
-    """What each fault costs: UAR on validation beside that of healthy runs of the same seeds."""
+    """Return a table of each fault's validation UAR and that of healthy runs of the same seeds."""
     healthy = {(o.seed, o.strategy): o.fused for o in outcomes if o.expected == NOTHING}
     lines = [
         "| UAR % on validation | best single | fused | fused when healthy |",
         "|---|---|---|---|",
     ]
     for (fault, strength), group in grouped(outcomes).items():
-        same = [healthy[o.seed, o.strategy] for o in group if (o.seed, o.strategy) in healthy]
+        fused = [healthy[o.seed, o.strategy] for o in group if (o.seed, o.strategy) in healthy]
         lines.append(
             f"| {fault} {strength} | {fmean(o.best_single for o in group):.1f} | "
-            f"{fmean(o.fused for o in group):.1f} | {f'{fmean(same):.1f}' if same else ''} |"
+            f"{fmean(o.fused for o in group):.1f} | {f'{fmean(fused):.1f}' if fused else ''} |"
         )
     return lines
 
 
 def repairs(outcomes: list[Outcome]) -> list[str]:
-    """What the repair made of each fault; nothing where none was asked for."""
+    """Return a table of each fault's scores after the repair; empty if no run was repaired."""
     lines = [
-        "| fault on purpose | handed out, validation | best single | test | best single | by |",
+        "| injected fault | repaired, validation | best single | test | best single | step |",
         "|---|---|---|---|---|---|",
     ]
     every: list[Repaired] = []
     for (fault, strength), group in grouped(outcomes).items():
-        found = [o.repaired for o in group if o.repaired is not None]
-        every += found
-        if found:
-            steps = Counter(r.step for r in found)
+        scores = [o.repaired for o in group if o.repaired is not None]
+        every += scores
+        if scores:
+            steps = Counter(r.step for r in scores)
             lines.append(
-                f"| {fault} {strength} | {fmean(r.val for r in found):.1f} | "
-                f"{fmean(r.val_single for r in found):.1f} | {fmean(r.test for r in found):.1f} | "
-                f"{fmean(r.test_single for r in found):.1f} | "
+                f"| {fault} {strength} | {fmean(r.val for r in scores):.1f} | "
+                f"{fmean(r.val_single for r in scores):.1f} | "
+                f"{fmean(r.test for r in scores):.1f} | "
+                f"{fmean(r.test_single for r in scores):.1f} | "
                 f"{', '.join(f'{step} {n}' for step, n in steps.most_common())} |"
             )
     if not every:

@@ -1,4 +1,4 @@
-"""A plugin that writes down when a training has taken its first step. For benchmarks/start.py."""
+"""Plugin for benchmarks/start.py that records the time of a training's first step."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from fusion import Balancer, Step, hookimpl
 
 
 class FirstStep(Balancer):
-    """Appends the time of the first step of each training to the file ``FUSION_FIRST_STEP``."""
+    """Balancer that appends the time of each training's first step to ``FUSION_FIRST_STEP``."""
 
     name = "first_step"
     waiting = True

@@ -1,15 +1,15 @@
-"""Everything that has to be measured on a GPU, in one command on a machine that has one.
+"""All benchmarks that need a GPU, in one command.
 
 python benchmarks/gpu.py [--out docs/img/gpu.json] [--rounds N] [--epochs N]
 
-1. Checks: a step of the engine is that of a bare loop, a model says the same as on the CPU, no
-   step waits for the device, and the branches are recorded as CUDA graphs.
-2. One training: clips per second of the loop people write and of ours, on the same GPU.
-3. Probes, recording and a balancer: what they add to a step.
-4. An experiment of 6 folds x 3 seeds x 3 models, one training at a time and several.
+1. Checks: a step of the engine equals that of a bare loop; the model's scores equal those on the
+   CPU; no step waits for the device; the branches are recorded as CUDA graphs.
+2. One training: clips per second of a plain training loop and of ours, on the same GPU.
+3. Probes, recording and a balancer: the time that they add to a step.
+4. An experiment of 6 folds x 3 seeds x 4 models, with one training at a time and with several.
 
-Ends with a sentence where there is no GPU. `--rehearse` goes through all of it on the CPU, a few
-clips each: it tests this file, and its figures mean nothing.
+Without a GPU the command exits with a message. `--rehearse` runs everything on the CPU with a few
+clips, to test this file; the figures of a rehearsal mean nothing.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from fusion.core.training.trainer import Trainer
 
 PLAIN = "plain loop"
 PARTS = ["mel and persistence", "+ probes", "+ recording", "+ balancer"]
-MODELS = 4  # of an experiment: mel, level sets, both joined, the equal-steps control
+MODELS = 4  # models of an experiment: mel, level sets, fused, the equal-steps control
 TARGETS = {"training": 5.0, "parts": 0.10, "experiment": 3.0}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """Device and size of the measurements."""
 
     device: str
     clips: int
@@ -57,36 +57,36 @@ class Size:
     takes: int
 
 
-# -- 1: before anything is timed ---------------------------------------------------------
+# -- 1: checks ---------------------------------------------------------------------------
 
 
 def check(size: Size) -> dict[str, float]:
-    """Stops with a sentence where ours computes something else than it should."""
-    torch.backends.cudnn.allow_tf32 = False  # with 10 bits there is little to compare
-    found = {"weights after 4 steps": check_equal(device=size.device, tolerance=1e-3)}
-    here, there = (our_trainer([MEL, IMAGES], "gated", device=d) for d in ("cpu", size.device))
-    said = []
-    for trainer in (here, there):
+    """Exit if the engine computes wrong results; return the relative differences."""
+    torch.backends.cudnn.allow_tf32 = False  # TF32's 10 bits are too imprecise to compare
+    apart = {"weights after 4 steps": check_equal(device=size.device, tolerance=1e-3)}
+    scores = []
+    for device in ("cpu", size.device):
+        trainer = our_trainer([MEL, IMAGES], "gated", device=device)
         inputs, _ = trainer.features.batch(trainer.val)
         with torch.no_grad():
-            said.append(trainer.model.eval()(inputs).cpu())
-    found["scores on the CPU"] = float((said[0] - said[1]).abs().max() / said[0].abs().max())
-    if not found["scores on the CPU"] < 1e-3:
-        raise SystemExit(f"The device says something else than the CPU: {found}")
+            scores.append(trainer.model.eval()(inputs).cpu())
+    apart["scores on the CPU"] = float((scores[0] - scores[1]).abs().max() / scores[0].abs().max())
+    if not apart["scores on the CPU"] < 1e-3:
+        raise SystemExit(f"The scores on the device differ from those on the CPU: {apart}")
     torch.backends.cudnn.allow_tf32 = True  # torch's default
     for balancers in ((), ("gradscale",), ("mmpareto",)):
         trainer = our_trainer([MEL, IMAGES], "gated", balancers, device=size.device)
         no_waits(trainer)
         if size.device != "cpu":
             all_recorded(trainer)
-    return found
+    return apart
 
 
 def all_recorded(trainer: Trainer) -> None:
     graphs = trainer.stepper.graphs
-    found = {} if graphs is None else graphs.summary()
-    if found != dict.fromkeys(trainer.model.modalities, "recorded"):
-        raise SystemExit(f"Not every branch runs as a CUDA graph: {found}")
+    states = {} if graphs is None else graphs.summary()
+    if states != dict.fromkeys(trainer.model.modalities, "recorded"):
+        raise SystemExit(f"Not every branch runs as a CUDA graph: {states}")
 
 
 def no_waits(trainer: Trainer) -> None:
@@ -100,7 +100,7 @@ def no_waits(trainer: Trainer) -> None:
 
 @contextmanager
 def refusing_waits(device: torch.device) -> Iterator[None]:
-    """CUDA raises where something waits for the device."""
+    """Make CUDA raise an error if an operation waits for the device."""
     if device.type != "cuda":
         yield
         return
@@ -115,7 +115,7 @@ def refusing_waits(device: torch.device) -> Iterator[None]:
 
 
 def make_compiled(clips: int, mode: str | None, device: str) -> Callable[[], object]:
-    """Ours with compiled branches; mode "reduce-overhead" makes CUDA graphs of those, too."""
+    """Return an epoch of ours with compiled branches; "reduce-overhead" adds CUDA graphs."""
     trainer = our_trainer([MEL], None, clips=clips, device=device, graphs=False)
     for branch in trainer.model.branches.values():
         branch.maps = torch.compile(branch.maps, mode=mode)
@@ -123,14 +123,14 @@ def make_compiled(clips: int, mode: str | None, device: str) -> Callable[[], obj
 
 
 def make_launched(clips: int, device: str) -> Callable[[], object]:
-    """Ours without CUDA graphs."""
+    """Return an epoch of ours without CUDA graphs."""
     trainer = our_trainer([MEL], None, clips=clips, device=device, graphs=False)
     return lambda: our_epoch(trainer)
 
 
 def columns(size: Size) -> Mapping[str, tuple[Any, ...]]:
-    """What is compared."""
-    found: dict[str, tuple[Any, ...]] = {
+    """Return the loops to compare by name, each as a factory and its arguments."""
+    loops: dict[str, tuple[Any, ...]] = {
         PLAIN: (make_plain, size.clips, size.device),
         "ours, the same blocks, tf32": (
             make_ours, size.clips, PLAIN_BLOCKS, "float32", size.device,
@@ -138,40 +138,40 @@ def columns(size: Size) -> Mapping[str, tuple[Any, ...]]:
         "ours, the same blocks": (make_ours, size.clips, PLAIN_BLOCKS, "auto", size.device),
         "ours, default branch": (make_ours, size.clips, None, "auto", size.device),
     }  # fmt: skip
-    if size.device != "cpu":  # a rehearsal need not wait for a compiler
-        found["... without CUDA graphs"] = (make_launched, size.clips, size.device)
-        found["... compiled in their place"] = (make_compiled, size.clips, None, size.device)
-        found["... compiled, torch's graphs"] = (
+    if size.device != "cpu":  # a rehearsal does not test the compiler
+        loops["... without CUDA graphs"] = (make_launched, size.clips, size.device)
+        loops["... compiled instead"] = (make_compiled, size.clips, None, size.device)
+        loops["... compiled, torch's graphs"] = (
             make_compiled, size.clips, "reduce-overhead", size.device,
         )  # fmt: skip
-    return found
+    return loops
 
 
 def one_training(size: Size) -> dict[str, float | str]:
-    """Clips per second; where torch can't do it, why."""
+    """Return the clips per second of each loop, or a message if the loop failed."""
     calls: dict[str, Callable[[], object]] = {}
-    found: dict[str, float | str] = {}
+    failures: dict[str, float | str] = {}
     with ExitStack() as stack:
-        for name, (make, *given) in columns(size).items():
+        for name, (make, *arguments) in columns(size).items():
             try:
-                process = Elsewhere(make, *given, threads=0 if name == PLAIN else 1)
+                process = Elsewhere(make, *arguments, threads=0 if name == PLAIN else 1)
                 stack.callback(process.close)
-                process()  # compiles, or fails to
+                process()  # compiles; may fail
             except (EOFError, OSError):
-                found[name] = "failed; its error is above"
+                failures[name] = "failed, with the error above"
             else:
                 calls[name] = process
         seconds = in_turn(calls, size.rounds)
-    return {name: found.get(name) or size.clips / seconds[name] for name in columns(size)}
+    return {name: failures.get(name) or size.clips / seconds[name] for name in columns(size)}
 
 
-# -- 3: what is added to a step -----------------------------------------------------------
+# -- 3: additional parts of a step --------------------------------------------------------
 
 
 def make_parts(parts: int, device: str, steps: int) -> Callable[[], object]:
-    """Steps of a fused model with so many of PARTS.
+    """Return a call that takes steps of a fused model with the first `parts` of PARTS.
 
-    As in a training with 36 steps an epoch, one step in nine is recorded.
+    One step in nine is recorded, as in a training with 36 steps per epoch.
     """
     if parts < 2:
         FusionModel.has_probes = property(lambda model: False)  # type: ignore[assignment]
@@ -186,12 +186,12 @@ def make_parts(parts: int, device: str, steps: int) -> Callable[[], object]:
             quiet()
         wait_for(trainer.features.device)
 
-    recorder._period, recorder._looked = 1, {0}  # whenever it is asked
+    recorder._period, recorder._looked = 1, {0}  # record every step for which the recorder is set
     return call
 
 
 def added_parts(size: Size) -> dict[str, float]:
-    """Milliseconds of a step with more and more of PARTS."""
+    """Return the milliseconds of a step with each further one of PARTS."""
     steps = max(9, size.clips // BATCH)
     with ExitStack() as stack:
         calls: dict[str, Callable[[], object]] = {}
@@ -206,7 +206,7 @@ def added_parts(size: Size) -> dict[str, float]:
 
 
 def experiment(size: Size) -> dict[str, Any]:
-    """Seconds of all its trainings, by how many go on at a time."""
+    """Return the seconds of an experiment's trainings, by the number of parallel trainings."""
     usual = default_jobs(size.device)
     seconds: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -230,37 +230,39 @@ def experiment(size: Size) -> dict[str, Any]:
 
 
 def _called(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\nfailed: {done.stderr}")
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}\nfailed: {process.stderr}")
 
 
 def _check_trained(folder: Path, size: Size) -> None:
-    """Exit unless every training is there and has had all its epochs."""
+    """Exit unless every training exists and has completed all its epochs."""
     finetune = TrainConfig(epochs=size.epochs).finetuning.epochs
     epochs = {"fused": finetune, "control": size.epochs + finetune}
-    found = list(folder.rglob("fold*/*/training.json"))
+    files = list(folder.rglob("fold*/*/training.json"))
     short = [
-        p for p in found
+        p for p in files
         if json.loads(p.read_text())["epoch"] != epochs.get(p.parent.name, size.epochs)
     ]  # fmt: skip
-    # Baselines and controls are shared: the cells of a seed hold links to them.
-    if len(found) < MODELS * size.folds * size.seeds or short:
-        raise SystemExit(f"{folder}: {len(found)} trainings, {len(short)} of them too short.")
+    # Baselines and controls are shared: the folders of a seed contain links to them.
+    if len(files) < MODELS * size.folds * size.seeds or short:
+        raise SystemExit(
+            f"{folder}: {len(files)} trainings, {len(short)} of them with too few epochs."
+        )
 
 
-# -- what is said -------------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------
 
 
 def measure(size: Size, say: Callable[[str], None]) -> dict[str, Any]:
     figures: dict[str, Any] = {"device": device_name(size), "torch": torch.__version__}
     say(f"{figures['device']}, torch {figures['torch']}")
     figures["apart"] = check(size)
-    say("  ".join(f"{name}: {apart:.0e} apart" for name, apart in figures["apart"].items()))
+    say("  ".join(f"{name}: difference {d:.0e}" for name, d in figures["apart"].items()))
     say(
         "no step waits for the device, and all branches run as CUDA graphs"
         if size.device != "cpu"
-        else "waits and graphs: not on a CPU"
+        else "waits and graphs are not checked on a CPU"
     )
     figures["clips per second"] = one_training(size)
     say(training_table(figures["clips per second"]))
@@ -280,49 +282,51 @@ def training_table(speeds: Mapping[str, float | str]) -> str:
     lines = [f"One training of mel, batch {BATCH}, clips per second "
              f"(target: {TARGETS['training']:g} x):"]  # fmt: skip
     for name, speed in speeds.items():
-        said = speed if isinstance(speed, str) else f"{speed:10.0f}{speed / plain:8.2f} x"
-        lines.append(f"  {name:<32}{said}")
+        text = speed if isinstance(speed, str) else f"{speed:10.0f}{speed / plain:8.2f} x"
+        lines.append(f"  {name:<32}{text}")
     return "\n".join(lines)
 
 
 def parts_table(milliseconds: Mapping[str, float]) -> str:
     bare = milliseconds[PARTS[0]]
-    lines = [f"A step of mel and persistence, gated (target: at most {TARGETS['parts']:.0%} more):"]
-    for name, taken in milliseconds.items():
-        lines.append(f"  {name:<32}{taken:8.2f} ms{taken / bare - 1:+8.1%}")
+    lines = [f"A step of mel and persistence, gated (target: at most +{TARGETS['parts']:.0%}):"]
+    for name, spent in milliseconds.items():
+        lines.append(f"  {name:<32}{spent:8.2f} ms{spent / bare - 1:+8.1%}")
     return "\n".join(lines)
 
 
-def experiment_table(found: Mapping[str, Any]) -> str:
-    seconds = found["seconds"]
-    lines = [f"{found['trainings']} trainings of one experiment, processes started and all "
+def experiment_table(figures: Mapping[str, Any]) -> str:
+    seconds = figures["seconds"]
+    lines = [f"{figures['trainings']} trainings of one experiment, with the start of processes "
              f"(target: {TARGETS['experiment']:g} x):"]  # fmt: skip
-    for jobs, taken in seconds.items():
-        usual = ", the default" if jobs == found["default"] else ""
-        lines.append(f"  {jobs} at a time{usual:<19}{taken:8.1f} s{seconds[1] / taken:8.2f} x")
+    for jobs, spent in seconds.items():
+        usual = ", the default" if jobs == figures["default"] else ""
+        lines.append(f"  {jobs} at a time{usual:<19}{spent:8.1f} s{seconds[1] / spent:8.2f} x")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--epochs", type=int, default=20, help="of the experiment")
+    parser.add_argument(
+        "--epochs", type=int, default=20, help="epochs of the experiment's trainings"
+    )
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU, to test this file")
-    given = parser.parse_args()
-    if given.rehearse:
+    parser.add_argument("--rehearse", action="store_true", help="run on the CPU, to test this file")
+    options = parser.parse_args()
+    if options.rehearse:
         size = Size("cpu", 2 * BATCH, 1, folds=3, seeds=1, epochs=1, speakers=6, takes=1)
-        print("A rehearsal on the CPU: these figures mean nothing.")
+        print("This is a rehearsal on the CPU: these figures mean nothing.")
     elif torch.cuda.is_available():
-        size = Size("cuda", 64 * BATCH, given.rounds, 6, 3, given.epochs, 18, 5)
+        size = Size("cuda", 64 * BATCH, options.rounds, 6, 3, options.epochs, 18, 5)
     else:
         raise SystemExit(
-            "This benchmark needs a CUDA device, and torch finds none here. Run the same command "
-            "on a machine that has one; --rehearse goes through it on a CPU."
+            "This benchmark needs a CUDA device, but torch finds none. Run the same command on a "
+            "machine with a GPU, or test the command on a CPU with --rehearse."
         )
     figures = measure(size, lambda text: print(text, flush=True))
-    if given.out:
-        keep({"rehearsal": given.rehearse, **figures}, given.out)
+    if options.out:
+        keep({"rehearsal": options.rehearse, **figures}, options.out)
     else:
         print(json.dumps(figures))
 

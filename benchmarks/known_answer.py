@@ -1,4 +1,4 @@
-"""Which balancers mend a fusion that is known to fail: the first table of docs/methods.md.
+"""Effect of every balancer on a fusion that is known to fail: the first table of docs/methods.md.
 
 python benchmarks/known_answer.py [--seeds 5] [--strategy NAME] [BALANCER ...]
 """
@@ -17,25 +17,25 @@ from fusion.testing import KnownAnswer
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--strategy", help="default: embeddings side by side, a linear layer")
-    parser.add_argument("balancers", nargs="*", help="none, or names; default: all there are")
+    parser.add_argument("--strategy", help="default: a linear layer on the concatenated embeddings")
+    parser.add_argument("balancers", nargs="*", help="names, or none; default: all balancers")
     options = parser.parse_args()
     torch.set_num_threads(1)
     registry = Registry()
     names = options.balancers or [entry.name for entry in registry.entries("balancer")]
     names = [name for name in names if name != "none"]
-    given = {"strategy": registry.strategy(options.strategy)} if options.strategy else {}
+    strategy = {"strategy": registry.strategy(options.strategy)} if options.strategy else {}
     problems = [KnownAnswer(seed) for seed in range(options.seeds)]
     print("| training | accuracy % | fast branch | slow branch | seconds |")
     print("|---|---|---|---|---|")
     for modality in ("fast", "slow"):
         row(f"{modality} alone", [problem.alone(modality) for problem in problems])
-    row("together, plain", [problem.fused(**given) for problem in problems])
+    row("together, plain", [problem.fused(**strategy) for problem in problems])
     faster = {"lr": 3 * problems[0].config.lr}
-    row("together, 3x lr", [problem.fused(**faster, **given) for problem in problems])
+    row("together, 3x lr", [problem.fused(**faster, **strategy) for problem in problems])
     for name in names:
         cls = registry.balancer(name)
-        row(name, [problem.fused([cls()], **given) for problem in problems])
+        row(name, [problem.fused([cls()], **strategy) for problem in problems])
 
 
 def row(name: str, outcomes: list) -> None:

@@ -1,11 +1,12 @@
-"""Figures of the layout: files, lines, import floors, circles, repeated lines.
+"""Figures of the code's layout: files, lines, import levels and cycles, repeated lines.
 
-python benchmarks/layout.py            # of this checkout
-python benchmarks/layout.py OTHER      # of another one, such as a git worktree of an older commit
+python benchmarks/layout.py            # this checkout
+python benchmarks/layout.py OTHER      # another one, such as a git worktree of an older commit
 
-A floor is a step of the longest chain of imports, circles taken as one. A repeated block is six
-lines that stand at two places of core, cache and plugins, blank lines, comments and imports left
-out. Needs the extra `dev` (grimp, of import-linter).
+The number of floors is the length of the longest chain of imports, where an import cycle (a
+"circle") counts as one module. A repeated block is six consecutive lines that occur more than once
+in core, cache and plugins, ignoring blank lines, comments and imports. The command needs the extra
+`dev` (grimp, a dependency of import-linter).
 """
 
 from __future__ import annotations
@@ -26,38 +27,38 @@ BLOCK = 6  # lines
 
 
 def sources(root: Path) -> dict[str, list[Path]]:
-    """Folder -> its Python files."""
-    found: dict[str, list[Path]] = {}
+    """Return the Python files of each folder."""
+    files: dict[str, list[Path]] = {}
     for top in TOPS:
         for path in sorted((root / top).rglob("*.py")):
-            found.setdefault(str(path.parent.relative_to(root)), []).append(path)
-    return found
+            files.setdefault(str(path.parent.relative_to(root)), []).append(path)
+    return files
 
 
 def imports(root: Path) -> tuple[list[str], np.ndarray]:
-    """Names of the modules of core and cache, and (n, n) bool: row imports column."""
+    """Return the modules of core and cache, and an (n, n) bool matrix: row imports column."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "fusion").symlink_to(root)
         sys.path.insert(0, folder)
-        # Installed, `fusion` may be this checkout: a finder of an editable install comes later.
+        # The folder takes precedence over the finder of an editable install of this checkout.
         graph = grimp.build_graph("fusion", cache_dir=None)
         sys.path.remove(folder)
     names = sorted(m for m in graph.modules if m.startswith(("fusion.core", "fusion.cache")))
     number = {name: i for i, name in enumerate(names)}
-    found = np.zeros((len(names), len(names)), dtype=bool)
+    matrix = np.zeros((len(names), len(names)), dtype=bool)
     for name in names:
         for other in graph.find_modules_directly_imported_by(name):
             if other in number:
-                found[number[name], number[other]] = True
-    return names, found
+                matrix[number[name], number[other]] = True
+    return names, matrix
 
 
-def circles_and_floors(found: np.ndarray) -> tuple[list[int], int]:
-    """Sizes of the circles, and the number of floors."""
-    count, label = connected_components(csr_matrix(found), connection="strong")
+def circles_and_floors(matrix: np.ndarray) -> tuple[list[int], int]:
+    """Return the sizes of the import cycles, and the number of floors."""
+    count, label = connected_components(csr_matrix(matrix), connection="strong")
     sizes = np.bincount(label, minlength=count)
     above: dict[int, set[int]] = {i: set() for i in range(count)}
-    for i, j in np.argwhere(found).tolist():
+    for i, j in np.argwhere(matrix).tolist():
         if label[i] != label[j]:
             above[int(label[i])].add(int(label[j]))
     floors: dict[int, int] = {}
@@ -71,18 +72,18 @@ def circles_and_floors(found: np.ndarray) -> tuple[list[int], int]:
 
 
 def repeated_blocks(files: list[Path]) -> int:
-    """Blocks of lines that stand at more than one place."""
-    seen: Counter[tuple[str, ...]] = Counter()
+    """Return the number of blocks of lines that occur more than once."""
+    counts: Counter[tuple[str, ...]] = Counter()
     for path in files:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         lines = [x for x in lines if x and not x.startswith(("#", "import ", "from "))]
-        seen.update({tuple(lines[i : i + BLOCK]) for i in range(len(lines) - BLOCK + 1)})
-    return sum(count > 1 for count in seen.values())
+        counts.update({tuple(lines[i : i + BLOCK]) for i in range(len(lines) - BLOCK + 1)})
+    return sum(count > 1 for count in counts.values())
 
 
 def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1]).resolve()
-    os.chdir(tempfile.gettempdir())  # no folder `fusion` here that would hide it
+    os.chdir(tempfile.gettempdir())  # the current folder may contain another `fusion`
     by_folder = sources(root)
     files = [path for paths in by_folder.values() for path in paths]
     for top in TOPS:

@@ -1,10 +1,10 @@
-"""How much faster level-set diagrams are than gudhi's, and what a clip costs with all features.
+"""Speed of level-set diagrams relative to gudhi, and time of all features of a clip.
 
 python benchmarks/levelset.py [--rounds N] [--out docs/img/levelset.json]
 
-Real clips where there are some, one thread, ratios within one run: every round runs all calls in
-turn. Processor time counts. Nothing is timed before our diagrams were found equal to gudhi's, bar
-for bar.
+The clips are real speech if available, and everything runs in one thread. Every round runs all
+calls in turn, so that ratios come from one run. Processor time is measured. Before timing, our
+diagrams are checked to be equal to gudhi's, bar by bar.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fusion.plugins.extractors.persistence import Persistence
 
 
 def ours(parts: list[np.ndarray]) -> list[np.ndarray]:
-    """Superlevel diagrams of each part of a surface, H0 and H1 in turn."""
+    """Return the superlevel diagrams of each part of a surface, H0 and H1 alternately."""
     return [bars for part in parts for bars in image_bars(part)]
 
 
@@ -46,7 +46,7 @@ def check(parts: list[np.ndarray]) -> int:
 
 
 def measure(name: str, path: Path, rounds: int) -> dict[str, Any]:
-    """Seconds of our diagrams and gudhi's, of the parts of `levelset`, and of all features."""
+    """Return the seconds of our and gudhi's diagrams, parts of `levelset`, and all features."""
     extractor, mel, persistence = LevelSet(), Mel(), Persistence()
     recording = Recording(path)
     heights = extractor.heights(recording)
@@ -76,19 +76,19 @@ def measure(name: str, path: Path, rounds: int) -> dict[str, Any]:
 
 
 def ratio(figures: dict[str, Any]) -> float:
-    """How many times as long gudhi takes for the diagrams of the surface."""
-    taken = figures["seconds"]
-    return float(taken["surface, gudhi"] / taken["surface, ours"])
+    """Return gudhi's time for the diagrams of the surface, relative to ours."""
+    seconds = figures["seconds"]
+    return float(seconds["surface, gudhi"] / seconds["surface, ours"])
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
-    """The figures of one clip for people."""
+    """Yield the figures of one clip as lines of text."""
     yield (
         f"{figures['name']}: {figures['seconds of sound']:.2f} s of sound, {figures['frames']} "
         f"frames, {figures['bars']} bars of the surface, equal to gudhi's"
     )
     yield "  " + ", ".join(f"{part} {1e3 * s:.2f} ms" for part, s in figures["seconds"].items())
-    yield f"  gudhi takes {ratio(figures):.1f} x as long for the diagrams of the surface"
+    yield f"  gudhi takes {ratio(figures):.1f}x our time for the diagrams of the surface"
 
 
 def main() -> None:
@@ -96,18 +96,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--out", type=Path, help="keep the figures in this file")
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
     print(busy(), flush=True)
     if not speech.by_length():
-        print("No RAVDESS recordings: chirps in noise take their place.")
-    found = []
+        print("No RAVDESS recordings found; using chirps in noise instead.")
+    figures = []
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         for name, path in speech.clips(Path(folder)).items():
-            found.append(measure(name, path, given.rounds))
-            print("\n".join(lines(found[-1])), flush=True)
-    if given.out:
-        keep({"cases": found}, given.out)
+            figures.append(measure(name, path, options.rounds))
+            print("\n".join(lines(figures[-1])), flush=True)
+    if options.out:
+        keep({"cases": figures}, options.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The network and the loop that people write, and ours, as the benchmarks of training run them."""
+"""Plain network and training loop, and ours, for the benchmarks of training."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ from fusion.core.training.trainer import Trainer
 BATCH, CLASSES = 16, 6
 MEL = Modality("mel", (1, 64, 128), ("channel", "frequency", "time"))
 IMAGES = Modality("persistence", (6, 32, 32), ("channel", "birth", "persistence"))
-IMAGE_BRANCH = {"blocks": 3, "channels": 16, "stem_stride": 1}  # convolutions, as mel's branch has
-PLAIN_BLOCKS = {"blocks": 6, "channels": 32, "stem_stride": 1}  # as in plain_network
+IMAGE_BRANCH = {
+    "blocks": 3,
+    "channels": 16,
+    "stem_stride": 1,
+}  # convolutions, like the branch of mel
+PLAIN_BLOCKS = {"blocks": 6, "channels": 32, "stem_stride": 1}  # like plain_network
 
 
 class Rows:
-    """Arrays as the cache offers them."""
+    """Arrays in memory with the interface of cached arrays."""
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self.array, self.nbytes = array, array.nbytes
@@ -43,7 +47,7 @@ class Rows:
 
 
 def plain_network(classes: int = CLASSES) -> nn.Module:
-    """Six blocks of convolution, ReLU, batch norm, pooling."""
+    """Return six blocks of convolution, ReLU, batch norm and pooling, and a linear layer."""
     layers: list[nn.Module] = []
     channels = 1
     for _ in range(6):
@@ -55,7 +59,7 @@ def plain_network(classes: int = CLASSES) -> nn.Module:
 
 @dataclass
 class PlainLoop:
-    """TensorDataset, DataLoader, Adam, float32."""
+    """Plain training loop with TensorDataset, DataLoader, Adam and float32."""
 
     inputs: Tensor
     labels: Tensor
@@ -71,7 +75,7 @@ class PlainLoop:
         self.loader = DataLoader(dataset, batch_size=self.batch, shuffle=True, num_workers=0)
 
     def epoch(self) -> float:
-        """Train on every clip once; returns the mean loss."""
+        """Train on every clip once and return the mean loss."""
         self.model.train()
         total = 0.0
         for inputs, labels in self.loader:
@@ -84,15 +88,15 @@ class PlainLoop:
         return total / len(self.loader)
 
     @torch.no_grad()
-    def says(self, inputs: Tensor) -> Tensor:
-        """Classes of some clips, (n,), on the CPU."""
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Return the predicted classes of some clips, (n,), on the CPU."""
         self.model.eval()
         parts = [self.model(part.to(self.device)).argmax(dim=1).cpu() for part in inputs.split(64)]
         return torch.cat(parts)
 
 
 def branch_parameters(modality: Modality) -> Mapping[str, Any]:
-    """Return the branch parameters of mel in a run that names none; of persistence, a `cnn`'s."""
+    """Return the default branch parameters of an extractor, or IMAGE_BRANCH for persistence."""
     if modality == IMAGES:
         return IMAGE_BRANCH
     return Registry().extractor(modality.name).default_branch_parameters
@@ -117,52 +121,55 @@ def our_trainer(
     seed: int = 0,
     **settings: Any,
 ) -> Trainer:
-    """A training as a run has it; `branch` are parameters in place of the defaults."""
+    """Return a trainer as a run creates it; `branch` replaces the default branch parameters."""
     registry = Registry()
     arrays = random_clips(modalities, clips) if arrays is None else arrays
     targets = np.arange(clips) % CLASSES if targets is None else targets
     everything = np.arange(len(targets))
     train, val = parts or (everything, everything[: 2 * BATCH])
-    where = torch.device(device)
+    target_device = torch.device(device)
     features = Features(
         {m.name: m for m in modalities},
         {m.name: Rows(arrays[m.name]) for m in modalities},
         targets,
-        where,
+        target_device,
         resident_bytes=10**12,
     )
-    made: list[Balancer] = [make(registry.balancer(b), given={}, owner=b) for b in balancers]
+    instances: list[Balancer] = [make(registry.balancer(b), given={}, owner=b) for b in balancers]
     specs = tuple(
         BranchSpec(m, "cnn", branch_parameters(m) if branch is None else branch) for m in modalities
     )
     # Balancers that change the strategy are part of the model's description.
-    adapters = tuple((b.name, {}) for b in made if type(b).adapt is not Balancer.adapt)
+    adapters = tuple((b.name, {}) for b in instances if type(b).adapt is not Balancer.adapt)
     classes = int(targets.max()) + 1
     spec = ModelSpec(specs, classes, 64, strategy, adapters=adapters if strategy else ())
     needed = strategy is not None and (
-        registry.strategy(strategy).needs_baselines or any(b.needs_baselines for b in made)
+        registry.strategy(strategy).needs_baselines or any(b.needs_baselines for b in instances)
     )
     baselines = {
-        m.name: frozen(m.name, build_model(spec.single(m.name), registry, seed).to(where), 0.5)
+        m.name: frozen(
+            m.name, build_model(spec.single(m.name), registry, seed).to(target_device), 0.5
+        )
         for m in (modalities if needed else ())
     }
     return Trainer(
-        build_model(spec, registry, seed).to(where),
+        build_model(spec, registry, seed).to(target_device),
         features,
         train,
         val,
         TrainConfig(batch_size=BATCH, **settings),
-        balancers=made,
+        balancers=instances,
         baselines=baselines,
         seed=seed,
     )
 
 
 def our_step(trainer: Trainer, *, recorded: bool = False, epoch: int = 1) -> Callable[[], object]:
-    """A whole step of the engine: gather, standardise, augment, probes, balancers, average.
+    """Return a call that takes a whole step of the engine.
 
-    The next of the training each time, of its `epoch`; all are `recorded`, or none is: a run
-    records a few of an epoch.
+    A step gathers, standardises and augments the clips, fits the probes, runs the balancers and
+    averages the weights. Each call takes the next step of `epoch`. Either all steps are `recorded`
+    or none; a run records a few per epoch.
     """
     stepper, recorder = trainer.stepper, trainer.recorder
     stepper.recorder = recorder if recorded else None
@@ -174,14 +181,14 @@ def our_step(trainer: Trainer, *, recorded: bool = False, epoch: int = 1) -> Cal
     numbers = count(min(recorder._looked), recorder._period) if recorded else count()
 
     def step() -> object:
-        recorder._sums.clear()  # which the end of an epoch reads
+        recorder._sums.clear()  # otherwise cleared at the end of an epoch
         return stepper.step(epoch, next(numbers), clips, generator)
 
     return step
 
 
 def our_epoch(trainer: Trainer) -> None:
-    """Every training clip once, without validation."""
+    """Train on every training clip once, without validation."""
     trainer._enter(trainer._stage(1))
     generator = torch.Generator().manual_seed(0)
     order = np.random.default_rng(trainer.progress.step)
@@ -192,6 +199,6 @@ def our_epoch(trainer: Trainer) -> None:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
+    """Block until the device has completed all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

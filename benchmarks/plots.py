@@ -1,10 +1,10 @@
-"""The plots of docs/performance.md, from the figures that lie beside them.
+"""Plots of docs/performance.md, drawn from the JSON files in docs/img.
 
 python benchmarks/plots.py [--reading PYTEST_BENCHMARK.json]
 
-``extraction.py --out`` and ``workers.py --out`` write figures. Those of reading come from
-``pytest benchmarks/test_cache.py -k shuffled --benchmark-json FILE``, of which --reading keeps
-what is drawn.
+``extraction.py --out`` and ``workers.py --out`` write the figures. Those of reading are measured by
+``pytest benchmarks/test_cache.py -k shuffled --benchmark-json FILE``; --reading imports the plotted
+values from that file.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "svg.hashsalt": "fusion",  # the same file from the same figures
+    "svg.hashsalt": "fusion",  # equal figures give an equal file
     "svg.fonttype": "none",
 }
 
 
 def figures(name: str) -> dict[str, Any] | None:
-    """Stored ones, or None."""
+    """Return stored figures, or None if the file does not exist."""
     path = IMAGES / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
@@ -49,9 +49,9 @@ def label(case: dict[str, Any]) -> str:
     return f"{case['name']}, {case['seconds of sound']:.1f} s\n{case['points']} points"
 
 
-def plot_ratios(found: dict[str, Any]) -> None:
-    """How many times as long both pipelines take for mel and persistence of a clip."""
-    cases = found["cases"]
+def plot_ratios(stored: dict[str, Any]) -> None:
+    """Plot the time of both other pipelines for mel and persistence, relative to ours."""
+    cases = stored["cases"]
     figure, axes = plt.subplots(figsize=(7, 3.2))
     for shift, name, colour in ((-0.2, "usual", THEIRS), (0.2, "sensible", GREY)):
         ratios = [c["pipelines"][name]["both"] / c["pipelines"]["ours"]["both"] for c in cases]
@@ -67,23 +67,23 @@ def plot_ratios(found: dict[str, Any]) -> None:
     save(figure, "extraction_ratios")
 
 
-def plot_floor(found: dict[str, Any]) -> None:
-    """Where our time goes, beside what the reductions alone take in each library."""
-    cases = found["cases"][:4]
+def plot_floor(stored: dict[str, Any]) -> None:
+    """Plot the time of each part of ours, and of the reductions alone in each library."""
+    cases = stored["cases"][:4]
     shown = ("decode, log-mel", "distances", "reductions, lunes", "images")
     colours = ("#b9d7e0", "#6fb0c4", OURS, "#083f52")
     figure, rows = plt.subplots(len(cases), 1, figsize=(7, 1.15 * len(cases) + 0.6), sharex=False)
     for axes, case in zip(rows, cases, strict=True):
-        parts, left = case["parts"], 0.0
+        parts, total = case["parts"], 0.0
         for part, colour in zip(shown, colours, strict=True):
             named = part.replace("reductions, lunes", "reductions")
-            axes.barh(2, 1e3 * parts[part], left=1e3 * left, color=colour, label=named)
-            left += parts[part]
+            axes.barh(2, 1e3 * parts[part], left=1e3 * total, color=colour, label=named)
+            total += parts[part]
         bars = [
             axes.barh(1, 1e3 * parts["reductions, gudhi"], color=GREY),
             axes.barh(0, 1e3 * parts["reductions, ripser"], color=THEIRS),
         ]
-        axes.text(1e3 * left, 2, f" {1e3 * left:.1f} ms", va="center")
+        axes.text(1e3 * total, 2, f" {1e3 * total:.1f} ms", va="center")
         for bar in bars:
             axes.bar_label(bar, fmt=" %.0f ms")
         axes.set_yticks(
@@ -97,13 +97,13 @@ def plot_floor(found: dict[str, Any]) -> None:
     save(figure, "extraction_floor")
 
 
-def plot_reading(found: dict[str, Any]) -> None:
-    """Clips per second of a shuffled batch."""
-    features = list(found["features"])
+def plot_reading(stored: dict[str, Any]) -> None:
+    """Plot the clips per second of reading shuffled batches, by way of storage."""
+    features = list(stored["features"])
     figure, rows = plt.subplots(1, len(features), figsize=(8, 3.4), sharey=True)
     for axes, feature in zip(rows, features, strict=True):
-        speeds = found["features"][feature]
-        first = found["features"][features[0]]
+        speeds = stored["features"][feature]
+        first = stored["features"][features[0]]
         names = sorted(first, key=first.__getitem__)
         bars = axes.barh(
             names,
@@ -117,13 +117,13 @@ def plot_reading(found: dict[str, Any]) -> None:
     save(figure, "reading")
 
 
-def plot_workers(found: dict[str, Any]) -> None:
-    """Speed by the number of processes, beside what would be perfect."""
-    if len(found["builds"]) < 2:
-        print("A build by one other number of processes: a sentence, and no plot.")
+def plot_workers(stored: dict[str, Any]) -> None:
+    """Plot the speed of a build by the number of processes, and the ideal speed."""
+    if len(stored["builds"]) < 2:
+        print("No plot of builds: the figures contain fewer than two numbers of processes.")
         return
-    jobs = [1, *(build["jobs"] for build in found["builds"])]
-    ratios = [1.0, *(build["ratio"] for build in found["builds"])]
+    jobs = [1, *(build["jobs"] for build in stored["builds"])]
+    ratios = [1.0, *(build["ratio"] for build in stored["builds"])]
     figure, axes = plt.subplots(figsize=(3.6, 2.8))
     axes.plot(jobs, jobs, "--", color=GREY, label="perfect")
     axes.plot(jobs, ratios, "o-", color=OURS, label="a build of mel + persistence")
@@ -145,32 +145,32 @@ PLOTS = {
 
 
 def keep_reading(path: Path) -> None:
-    """What is drawn, of pytest-benchmark's figures."""
+    """Store the plotted values from a JSON file of pytest-benchmark."""
     benchmarks: Sequence[dict[str, Any]] = json.loads(path.read_text())["benchmarks"]
     features: dict[str, dict[str, float]] = {}
-    for one in benchmarks:
-        if one["name"].startswith("test_shuffled_batch"):
-            feature = one["group"].split(" of ")[-1]
-            speed = one["extra_info"]["clips"] / one["stats"]["median"]
-            features.setdefault(feature, {})[one["params"]["name"]] = round(speed)
-    # How busy the machine was when they were taken, pytest-benchmark does not say.
+    for result in benchmarks:
+        if result["name"].startswith("test_shuffled_batch"):
+            feature = result["group"].split(" of ")[-1]
+            speed = result["extra_info"]["clips"] / result["stats"]["median"]
+            features.setdefault(feature, {})[result["params"]["name"]] = round(speed)
+    # pytest-benchmark does not record the machine's load during the measurement.
     keep({"machine": {**machine(), "load": None}, "features": features}, IMAGES / "reading.json")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--reading", type=Path, help="figures of pytest-benchmark")
-    given = parser.parse_args()
-    if given.reading:
-        keep_reading(given.reading)
+    parser.add_argument("--reading", type=Path, help="JSON file of pytest-benchmark to import")
+    options = parser.parse_args()
+    if options.reading:
+        keep_reading(options.reading)
     with plt.rc_context(STYLE):
         for name, drawers in PLOTS.items():
-            found = figures(name)
-            if found is None:
-                print(f"No figures at {IMAGES / name}.json: not drawn.")
+            stored = figures(name)
+            if stored is None:
+                print(f"Not plotted: {IMAGES / name}.json does not exist.")
                 continue
             for draw in drawers:
-                draw(found)
+                draw(stored)
 
 
 if __name__ == "__main__":

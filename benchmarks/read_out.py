@@ -1,12 +1,12 @@
-"""Compare each branch, trained alone, with a support vector machine on the same features.
+"""Comparison of each branch, trained alone, with a support vector machine on the same features.
 
 python benchmarks/read_out.py RUN
 
-A branch should read at least what a standard classifier reads. For every fold of a finished run,
-an RBF support vector machine (scikit-learn, C = 1, classes balanced, features standardised by the
-training clips) is fitted to the training clips of each modality. Both are read on the validation
-clips of the fold. The branch's epoch was chosen on these clips, which flatters it by some points;
-"without choice" is the mean over its last fifth of epochs.
+A branch should be at least as good as a standard classifier. For every fold of a finished run and
+each modality, an RBF support vector machine is fitted to the training clips (scikit-learn, C = 1,
+balanced classes, features standardised on the training clips). Branch and machine are scored on the
+validation clips of the fold. The branch's epoch was selected on these clips, which raises its
+score by some points; "without choice" is the mean over its last fifth of epochs.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def machine(run, training: Training) -> float:
     scaler = StandardScaler().fit(x)
     model = SVC(C=1.0, class_weight="balanced").fit(scaler.transform(x), y)
     x, y = flat(features, split.val, training.model)
-    said = model.predict(scaler.transform(x))
-    return float(uar(confusion_matrix(y, said, len(run.data.classes))))
+    predicted = model.predict(scaler.transform(x))
+    return float(uar(confusion_matrix(y, predicted, len(run.data.classes))))
 
 
 def flat(features, indices: npt.NDArray[np.int64], name: str):

@@ -1,12 +1,12 @@
-"""How far a training step is from what this machine could do at best.
+"""Time of a training step relative to the lower bound that this machine's limits set.
 
 python benchmarks/roofline.py [--rounds N] [--out FILE.json]
 
-Counts the operations and the bytes of every call into torch during one step, measures on the same
-machine, in the same run and on one thread, how many of each it manages per second, and compares
-the time that this allows at least with what the step takes. Two floors: every call as it is
-written (each reads its inputs from memory and writes its outputs there), and the operations alone,
-as if everything between them were fused away.
+The benchmark counts the operations and bytes of every call into torch during one step. In the same
+run, on one thread, it measures how many operations and bytes this machine handles per second. The
+counts divided by these rates give a lower bound ("floor"), which is compared with the measured
+time. There are two floors: "as written", where each call reads its inputs from memory and writes
+its outputs to memory, and "if fused", which only counts the operations.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from fusion.core.training.hardware.memory import keep_freed_memory
 
 @dataclass
 class Limits:
-    """What the machine manages per second.
+    """Operations and bytes that the machine handles per second.
 
     Attributes
     ----------
     operations : dict
-        Data type -> multiplications and additions of a large matrix product.
+        Data type -> multiplications and additions per second of a large matrix product.
     memory : float
-        Bytes read and written by a copy that no cache holds.
+        Bytes per second, read and written, of a copy that exceeds all caches.
     cache : float
-        Bytes of a copy as large as one activation of the first block.
+        Bytes per second of a copy as large as one activation of the first block.
     """
 
     operations: dict[torch.dtype, float] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Limits:
 
     @classmethod
     def measured(cls, rounds: int, size: int = 1536) -> Limits:
-        found = cls()
+        limits = cls()
         calls: dict[Any, Callable[[], object]] = {}
         for dtype in (torch.float32, torch.bfloat16):
             a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
@@ -58,14 +58,14 @@ class Limits:
         calls["memory"] = lambda: to_large.copy_(large)
         calls["cache"] = lambda: [to_near.copy_(near) for _ in range(16)]
         seconds = in_turn(calls, rounds)
-        found.operations = {d: 2 * size**3 / seconds[d] for d in (torch.float32, torch.bfloat16)}
-        found.memory = 2 * large.nbytes / seconds["memory"]
-        found.cache = 16 * 2 * near.nbytes / seconds["cache"]
-        return found
+        limits.operations = {d: 2 * size**3 / seconds[d] for d in (torch.float32, torch.bfloat16)}
+        limits.memory = 2 * large.nbytes / seconds["memory"]
+        limits.cache = 16 * 2 * near.nbytes / seconds["cache"]
+        return limits
 
 
 class Count(TorchDispatchMode):
-    """Operations and bytes of every call into torch while it is active."""
+    """Counter of the operations and bytes of every call into torch while the mode is active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,21 +73,21 @@ class Count(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        given = _storages((args, kwargs))
-        made = _storages(out)
-        if func.is_view or (set(made) <= set(given) and not func._schema.is_mutable):
+        inputs = _storages((args, kwargs))
+        outputs = _storages(out)
+        if func.is_view or (set(outputs) <= set(inputs) and not func._schema.is_mutable):
             return out
         counted = flop_registry.get(func._overloadpacket)
         flops = counted(*args, **(kwargs or {}), out_val=out) if counted else 0
-        # What is written in place is read before.
-        moved = sum(given.values()) + sum(made.values())
+        # Tensors that are written in place are read as well.
+        moved = sum(inputs.values()) + sum(outputs.values())
         dtype = next((x.dtype for x in tree_leaves(args) if isinstance(x, Tensor)), torch.float32)
         self.calls.append((str(func._overloadpacket), float(flops), float(moved), dtype))
         return out
 
 
 def _storages(values: Any) -> dict[int, int]:
-    """Bytes of the different tensors among some values, by where they are."""
+    """Return the bytes of each distinct tensor among some values, by address."""
     return {
         x.data_ptr(): x.numel() * x.element_size()
         for x in tree_leaves(values)
@@ -97,7 +97,7 @@ def _storages(values: Any) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class Floor:
-    """The least that a step can take, and what it is made of."""
+    """Lower bounds of a step's seconds, with its counts of operations and bytes."""
 
     operations: float
     bytes: float
@@ -112,7 +112,7 @@ class Floor:
         as_written = fused = 0.0
         for _, operations, moved, dtype in count.calls:
             computing = operations / limits.operations.get(dtype, limits.operations[torch.float32])
-            # The kindest of both speeds of memory: a small tensor is still in the cache.
+            # The faster of the two memory speeds, because a small tensor may be in the cache.
             as_written += max(computing, moved / max(limits.memory, limits.cache))
             fused += computing
         return cls(
@@ -121,12 +121,12 @@ class Floor:
 
 
 def steps() -> dict[str, Callable[[], object]]:
-    same = {"branch": PLAIN_BLOCKS}
+    plain = {"branch": PLAIN_BLOCKS}
     return {
         "mel, the plain loop's blocks, float32": our_step(
-            our_trainer([MEL], None, precision="float32", **same)
+            our_trainer([MEL], None, precision="float32", **plain)
         ),
-        "mel, the plain loop's blocks": our_step(our_trainer([MEL], None, **same)),
+        "mel, the plain loop's blocks": our_step(our_trainer([MEL], None, **plain)),
         "mel, default branch": our_step(our_trainer([MEL], None)),
         "mel and persistence, gated": our_step(our_trainer([MEL, IMAGES], "gated")),
     }
@@ -136,9 +136,9 @@ def measure(rounds: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     keep_freed_memory()
     limits = Limits.measured(rounds)
-    made = steps()
-    floors = {name: Floor.of(step, limits) for name, step in made.items()}
-    seconds = in_turn(made, rounds, warm=2)
+    calls = steps()
+    floors = {name: Floor.of(step, limits) for name, step in calls.items()}
+    seconds = in_turn(calls, rounds, warm=2)
     return {
         "limits": {
             **{str(d).removeprefix("torch."): v for d, v in limits.operations.items()},
@@ -168,12 +168,12 @@ def table(figures: dict[str, Any]) -> str:
         f"{'per clip':<40}{'Mflop':>8}{'MB':>7}{'ms':>7}{'as written':>12}{'if fused':>12}",
     ]
     for name, step in figures["steps"].items():
-        taken, written, fused = (
+        spent, written, fused = (
             step[k] for k in ("ms per clip", "floor as written", "floor if fused")
         )
         lines.append(
             f"{name:<40}{step['operations per clip'] / 1e6:8.0f}{step['bytes per clip'] / 1e6:7.1f}"
-            f"{taken:7.2f}{written:6.2f}{taken / written:5.1f}x{fused:6.2f}{taken / fused:5.1f}x"
+            f"{spent:7.2f}{written:6.2f}{spent / written:5.1f}x{fused:6.2f}{spent / fused:5.1f}x"
         )
     return "\n".join(lines)
 
@@ -182,11 +182,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    figures = measure(given.rounds)
+    options = parser.parse_args()
+    figures = measure(options.rounds)
     print("\n".join(filter(None, [busy(), table(figures)])))
-    if given.out:
-        keep(figures, given.out)
+    if options.out:
+        keep(figures, options.out)
 
 
 if __name__ == "__main__":

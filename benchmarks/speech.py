@@ -1,4 +1,4 @@
-"""Recordings for benchmarks: real speech where there is some, else a chirp in noise."""
+"""Recordings for benchmarks: real speech if available, otherwise chirps in noise."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared/data/ravdess16k"
 
 
 def by_length() -> list[Path]:
-    """The clips of RAVDESS in the folder that FUSION_TEST_DATA names, the shortest first."""
-    found = Path(os.environ.get("FUSION_TEST_DATA", BESIDE)).glob("Actor_*/*")
-    return sorted(found, key=lambda path: (soundfile.info(path).frames, path.name))
+    """Return the RAVDESS clips in the folder FUSION_TEST_DATA, the shortest first."""
+    files = Path(os.environ.get("FUSION_TEST_DATA", BESIDE)).glob("Actor_*/*")
+    return sorted(files, key=lambda path: (soundfile.info(path).frames, path.name))
 
 
 def clips(folder: Path) -> dict[str, Path]:
-    """A short one, a median one and a long one; chirps are written into `folder`."""
-    found = by_length()
-    if found:
-        return {"short": found[0], "median": found[len(found) // 2], "long": found[-1]}
+    """Return a short, a median and a long clip; without speech, write chirps to `folder`."""
+    files = by_length()
+    if files:
+        return {"short": files[0], "median": files[len(files) // 2], "long": files[-1]}
     seconds = {"short": 2.9, "median": 3.7, "long": 5.3}
     return {name: chirp(folder / f"{name}.wav", length) for name, length in seconds.items()}
 

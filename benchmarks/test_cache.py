@@ -1,8 +1,8 @@
-"""A shuffled batch, read from the cache and from what people take instead; and writing it all.
+"""Reading shuffled batches from the cache and from other storage formats, and writing.
 
-Run with ``pytest benchmarks/test_cache.py``. All hold the same numbers in files that the
-system has in memory, and are read in the same shuffled orders. Peers that are not installed are
-skipped: ``pip install 'modal-fusion[bench]'`` brings them.
+Run with ``pytest benchmarks/test_cache.py``. All formats store the same numbers, in files that are
+in the system's page cache, and are read in the same shuffled orders. Formats whose libraries are
+not installed are skipped; install them with ``pip install 'modal-fusion[bench]'``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fusion.cache.upkeep.rewrite import pack
 
 CLIPS = 1500
 BATCH = 64
-PER_SHARD = 94  # what a build on two cores makes of 1500 clips
+PER_SHARD = 94  # clips per shard in a build of 1500 clips on two cores
 SHAPES = {"mel": (1, 128, 256), "persistence": (6, 32, 32)}
 
 Rows = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ Read = Callable[[Indices], Rows]
 
 @dataclass(frozen=True)
 class Corpus:
-    """The arrays of one feature, and where to write them."""
+    """Arrays of one feature, and the folder to write them to."""
 
     name: str
     data: Rows
@@ -48,7 +48,7 @@ class Corpus:
 @pytest.fixture(scope="module", params=SHAPES)
 def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     shape = SHAPES[request.param]
-    # Smooth, from 0 to 1, a good part of it 0, as features are: packing has something to find.
+    # Smooth values in [0, 1] with many zeros, like features, so that they are compressible.
     noise = np.random.default_rng(0).random((CLIPS, *shape), dtype=np.float32)
     data = np.clip(np.cumsum(noise - 0.5, axis=-1, dtype=np.float32) / 4, 0, 1)
     return Corpus(request.param, data, tmp_path_factory.mktemp(request.param))
@@ -99,7 +99,7 @@ def packed(corpus: Corpus, folder: Path) -> Read:
     return open_all(cache).take
 
 
-# -- what people take instead ----------------------------------------------------------
+# -- other storage formats -------------------------------------------------------------
 
 
 def raw_memmap(corpus: Corpus, folder: Path) -> Read:
@@ -124,7 +124,7 @@ def h5py_fancy(corpus: Corpus, folder: Path) -> Read:
     dataset = chunked(corpus, folder)
 
     def read(rows: Indices) -> Rows:
-        order = np.argsort(rows)  # fancy indexing takes increasing indices only
+        order = np.argsort(rows)  # fancy indexing requires increasing indices
         out = np.empty((len(rows), *corpus.shape), np.float32)
         out[order] = dataset[rows[order]]
         return out
@@ -189,7 +189,7 @@ def place(corpus: Corpus) -> Any:
 
 
 def size_of(folder: Path) -> float:
-    """MB of all files."""
+    """Return the size of all files in MB."""
     return round(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6, 1)
 
 
@@ -218,7 +218,7 @@ def test_shuffled_batch(benchmark: Any, corpus: Corpus, place: Path, name: str) 
     ],
 )  # fmt: skip
 def test_write(benchmark: Any, corpus: Corpus, place: Path, name: str) -> None:
-    """Everything, from memory. Only the cache computes checksums, and only it and LMDB sync."""
+    """All clips are written from memory; only the cache has checksums, only cache and LMDB sync."""
     folders = (place / str(n) for n in itertools.count())
 
     def fresh() -> tuple[tuple[Corpus, Path], dict[str, Any]]:

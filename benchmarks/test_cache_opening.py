@@ -1,4 +1,4 @@
-"""Opening a cache of ten thousand shards: with its index, with one that is not up to date, without.
+"""Opening a cache of ten thousand shards with its index, with an outdated index, and without.
 
 Run with ``pytest benchmarks/test_cache_opening.py``.
 """
@@ -16,13 +16,13 @@ from fusion.cache import FeatureArray, FeatureCache, Fingerprint
 from fusion.cache.shards import files as files_module
 from fusion.cache.shards.catalogue import INDEX
 
-SHARDS, ITEMS = 10_000, 16  # items in each
+SHARDS, ITEMS = 10_000, 16  # number of shards, items per shard
 WANTED = 10_000
 FEATURE = Fingerprint("small", "1", {}, "float32", (8,), {})
 
 
 def key(number: int) -> str:
-    return f"{number * 2654435761 % 2**64:032x}"  # as digests are: in no order
+    return f"{number * 2654435761 % 2**64:032x}"  # unordered, like digests
 
 
 def add(cache: FeatureCache, shard: int) -> None:
@@ -41,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     cache = FeatureCache(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files_module, "sync", lambda path: None)  # only while it is made
+        patch.setattr(files_module, "sync", lambda path: None)  # only while the cache is created
         for shard in range(SHARDS):
             add(cache, shard)
     cache.index(FEATURE)
@@ -59,7 +59,7 @@ def test_open(benchmark: Any, root: Path, how: str) -> None:
         add(FeatureCache(root), SHARDS)
 
     def setup() -> tuple[tuple[Path], dict[str, Any]]:
-        if how == "without":  # opening writes it anew
+        if how == "without":  # opening writes the index again
             (root / FeatureCache(root).folder(FEATURE).name / INDEX).unlink()
         return (root,), {}
 

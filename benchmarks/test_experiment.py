@@ -1,6 +1,7 @@
-"""A whole experiment against the plain loop. ``pytest benchmarks/test_experiment.py -s``
+"""Time of a small experiment, `fusion run` compared with a plain loop.
 
-``python benchmarks/experiment.py`` measures larger ones.
+Run with ``pytest benchmarks/test_experiment.py -s``. ``python benchmarks/experiment.py`` measures
+larger experiments.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def test_folds_and_models_against_the_plain_loop(
     figures = experiment.measure(experiment.options(*SMALL, "--cache", str(tmp_path)))
     with capsys.disabled():
         print("\n" + "\n".join(filter(None, [busy(), experiment.line(figures)])))
-    # No limit on the ratio: in an experiment this small, start and end take most of the time.
+    # The ratio is not tested, because start and end dominate the time of so small an experiment.
     ours, plain = figures["work"]["ours"], figures["work"]["plain"]
     assert ours == plain
     assert len(ours) == 3 * 4

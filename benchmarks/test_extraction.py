@@ -1,9 +1,9 @@
-"""Extraction of one clip, and how much faster it is than the pipelines of reference.py.
+"""Time of extracting one clip, and speed relative to the pipelines of reference.py.
 
-Run with ``pytest benchmarks/test_extraction.py -s``. Everything runs in one thread, as the workers
-of a build do, on one clip of real speech where there is some. ``python benchmarks/extraction.py``
-and ``python benchmarks/levelset.py`` measure several clips, short and long, and show where the time
-goes.
+Run with ``pytest benchmarks/test_extraction.py -s``. Everything runs in one thread, like the
+workers of a build, on one clip of real speech if available. ``python benchmarks/extraction.py`` and
+``python benchmarks/levelset.py`` measure several clips, short and long, and the parts of the
+extraction.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def test_against_other_peoples_libraries(clip: Path, capsys: pytest.CaptureFixtu
     figures = extraction.measure(extraction.Case("median", clip), rounds=3)
     with capsys.disabled():
         print("\n" + "\n".join(extraction.lines(figures)))
-    ours, *others = (figures["pipelines"][name] for name in ("ours", "usual", "sensible"))
-    assert all(ours["both"] < other["both"] for other in others)
+    ours, *references = (figures["pipelines"][name] for name in ("ours", "usual", "sensible"))
+    assert all(ours["both"] < other["both"] for other in references)
 
 
 def test_level_sets_against_gudhi(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
-"""The start of the command line. ``pytest benchmarks/test_start.py -s``
+"""Start-up time of the command line. Run with ``pytest benchmarks/test_start.py -s``.
 
-``python benchmarks/start.py --imports`` says where the time goes.
+``python benchmarks/start.py --imports`` prints the time of the imports.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A training step against the loop people write, its parts and its balancers, in one run.
+"""Time of a training step relative to a plain loop, and of its parts and balancers.
 
 pytest benchmarks/test_training.py -s
 
-benchmarks/training.py, balancers.py and roofline.py measure each of these at length.
+benchmarks/training.py, balancers.py and roofline.py measure the same with more rounds.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ def test_samples_per_second(capsys: pytest.CaptureFixture[str]) -> None:
         3, ["ours, the same blocks, float32", "ours, default branch"]
     )
     with capsys.disabled():
-        print(f"\na step is that of a bare loop: weights {apart:.0e} apart after 4 steps")
+        print(f"\nweights after 4 steps differ from those of a bare loop by {apart:.0e}")
         print("\n".join(filter(None, [busy(), training.table(speeds)])))
-    # No time limit: the point of the order, format and precision of the blocks.
+    # Only the order is tested: block order, memory format and precision must make ours faster.
     assert speeds["ours, default branch"] > speeds[training.PLAIN]
 
 
 def test_balancers_reuse_the_forward_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    """One forward pass a step; beside it only teachers, and validation clips where a rule asks."""
+    """Balancers take one forward pass a step, except those with teachers or validation clips."""
     counted = {name: balancers.passes([name]) for name in balancers.available()}
     more = {name: round(forward, 2) for name, (forward, _) in counted.items() if forward > 1}
     with capsys.disabled():
         print("\nmore than one backward pass: " + ", ".join(
             f"{name} {backward:.2f}" for name, (_, backward) in counted.items() if backward > 1
         ))  # fmt: skip
-    # g2d and umt let the modalities trained alone see the batch; lfm looks at a batch of
-    # validation every few steps.
+    # g2d and umt evaluate the modalities trained alone on the batch; lfm evaluates a validation
+    # batch every few steps.
     assert set(more) <= {"g2d", "umt", "lfm"}
     assert max(more.values()) <= 2
 
@@ -87,29 +87,29 @@ def test_distance_from_the_roofline(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_recording_costs_less_than_a_twentieth(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a training records of itself, beside an epoch of the reference system's size."""
-    steps, looked = 36, 4  # 576 clips; of each epoch so many steps are looked at
+    """Recording costs less than 5 % of a training with the reference system's size of epochs."""
+    steps, n_recorded = 36, 4  # steps per epoch (576 clips), and those that are recorded
     plain = our_step(our_trainer([MEL, IMAGES], "gated"))
     watched = our_step(our_trainer([MEL, IMAGES], "gated"), recorded=True)
     rounds = [in_turn({"plain": plain, "watched": watched}, 3) for _ in range(5)]
-    extra = statistics.median(found["watched"] - found["plain"] for found in rounds)
+    extra = statistics.median(seconds["watched"] - seconds["plain"] for seconds in rounds)
     trainer = our_trainer([MEL, IMAGES], "gated")
-    said, _ = said_of(trainer.model, trainer.features, trainer.val, torch.float32)
-    others = in_turn(
+    outputs, _ = said_of(trainer.model, trainer.features, trainer.val, torch.float32)
+    other_seconds = in_turn(
         {
-            "end": lambda: validation_record(said),
+            "end": lambda: validation_record(outputs),
             "inputs": lambda: input_statistics(trainer.features, trainer.train, trainer.model),
         },
         3,
     )
-    inputs = others["inputs"] * 576 / len(trainer.train)
-    epoch = steps * statistics.median(found["plain"] for found in rounds)
-    share = (looked * max(0.0, extra) + others["end"]) / epoch
+    inputs = other_seconds["inputs"] * 576 / len(trainer.train)
+    epoch = steps * statistics.median(seconds["plain"] for seconds in rounds)
+    share = (n_recorded * max(0.0, extra) + other_seconds["end"]) / epoch
     once = inputs / (80 * epoch)
     with capsys.disabled():
         print(
-            f"\nrecording: {1e3 * extra:+.2f} ms on {looked} of {steps} steps and "
-            f"{1e3 * others['end']:.2f} ms per epoch: {share:.2%} of training; statistics of the "
-            f"inputs, once: {once:.2%} of 80 epochs"
+            f"\nrecording: {1e3 * extra:+.2f} ms on {n_recorded} of {steps} steps and "
+            f"{1e3 * other_seconds['end']:.2f} ms per epoch: {share:.2%} of training; statistics "
+            f"of the inputs, once: {once:.2%} of 80 epochs"
         )
     assert share + once < 0.05

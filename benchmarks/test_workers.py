@@ -1,6 +1,7 @@
-"""A build by two processes against one. ``pytest benchmarks/test_workers.py -s``
+"""Time of a build by two processes relative to one.
 
-``python benchmarks/workers.py --jobs 2,4,16`` measures more.
+Run with ``pytest benchmarks/test_workers.py -s``. ``python benchmarks/workers.py --jobs 2,4,16``
+measures further numbers of processes.
 """
 
 from __future__ import annotations
@@ -21,5 +22,5 @@ def test_two_processes_against_one(tmp_path: Path, capsys: pytest.CaptureFixture
     figures = workers.measure(2, paths, rounds=3, folder=tmp_path)
     with capsys.disabled():
         print("\n" + "\n".join(filter(None, [busy(), workers.line(figures)])))
-    # Arrays go from the worker to its shard: 96 mel images alone would be 12 MB.
+    # Workers write arrays to shards and do not return them: 96 mel images alone would be 12 MB.
     assert figures["largest result in bytes"] < 2000

@@ -1,4 +1,4 @@
-"""What all benchmarks here share: calls timed in turn, figures kept in a file, what else runs."""
+"""Helpers of all benchmarks: alternating timing, storage of figures, and the machine's load."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ Calls = Mapping[str, Callable[[], object]]
 def in_turn(
     calls: Calls, rounds: int, warm: int = 1, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Median seconds of each call, taken in turn so that what else the machine does hits all.
+    """Return the median seconds of each call; calls alternate, so that other load affects all.
 
-    Give ``time.process_time`` as the clock where all is computed by one thread of this process:
-    on a busy machine long calls wait for their turn and short ones do not, and that does not
-    show in processor time.
+    Use ``time.process_time`` as the clock if one thread of this process does all the work: on a
+    busy machine only long calls wait for the processor, and processor time excludes the waiting.
     """
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(warm + rounds):
         for name, call in calls.items():
             started = clock()
             call()
             if number >= warm:
-                taken[name].append(clock() - started)
-    return {name: statistics.median(times) for name, times in taken.items()}
+                seconds[name].append(clock() - started)
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def machine() -> dict[str, Any]:
-    """Where figures come from, and how busy it was when they were taken."""
+    """Return a description of the machine and its current load."""
     names = [
         line.partition(":")[2].strip()
         for line in _lines(Path("/proc/cpuinfo"))
@@ -49,15 +48,15 @@ def machine() -> dict[str, Any]:
 
 
 def busy() -> str:
-    """A sentence if other programs compute as well, else nothing."""
+    """Return a warning if other programs use the processor, otherwise an empty text."""
     load, cores = machine()["load"], os.cpu_count() or 1
     if load is None or load < 0.5 * cores:
         return ""
-    return f"The machine is busy (load {load:g} on {cores} cores): take ratios with care."
+    return f"The machine is busy (load {load:g} on {cores} cores): ratios are imprecise."
 
 
 def keep(figures: Mapping[str, Any], path: Path) -> None:
-    """Figures in a JSON file, with the machine they are from."""
+    """Write figures and a description of the machine to a JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": machine(), **figures}, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

@@ -1,11 +1,12 @@
-"""One training on a CPU: the loop that people write against ours.
+"""Speed of one training on a CPU: a plain training loop compared with ours.
 
 python benchmarks/training.py [--rounds N] [--data PATH --epochs N N --seeds N] [--out FILE.json]
 
-Samples per second: every loop in a process of its own, taking turns, the same clips and batch
-size. Ours on one thread, as trainings run side by side, and on all, as one runs that is alone.
-With --data, a copy of RAVDESS, also the validation accuracy of each epoch on real clips, and the
-seconds until ours is as good as the plain loop ever was, both on all threads.
+The command measures samples per second. Every loop runs in a separate process, the loops alternate,
+and all use the same clips and batch size. Ours runs on one thread, as in parallel trainings, and on
+all threads, as in a single training. With --data, a copy of RAVDESS, the command also measures two
+things on real clips, with all threads: the validation UAR of each epoch, and the seconds until ours
+reaches the plain loop's best UAR.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CPU = torch.device("cpu")
 STILL = {"masks": 0, "shift_time": 0.0, "shift_frequency": 0.0, "label_smoothing": 0.0,
          "average": 0.0, "clip": 0.0, "class_weights": "none", "precision": "float32"}  # fmt: skip
 
-# Branch, precision, threads (0: all).
+# Branch parameters, precision, number of threads (0: all).
 OURS: Mapping[str, tuple[Mapping[str, Any] | None, str, int]] = {
     "ours, the same blocks, float32": (PLAIN_BLOCKS, "float32", 1),
     "ours, the same blocks": (PLAIN_BLOCKS, "auto", 1),
@@ -67,9 +68,10 @@ def make_ours(
 
 
 def check_equal(steps: int = 4, device: str = "cpu", tolerance: float = 1e-4) -> float:
-    """Largest relative difference of the weights after steps of the engine and of a bare loop.
+    """Return the largest relative difference of weights after steps of the engine and a bare loop.
 
-    Of the same network, without what ours adds to it (augmentation, averaging, clipping).
+    Both train the same network, without the engine's additions (augmentation, averaging, clipping).
+    The command exits if the difference is not below `tolerance`.
     """
     branch = {"blocks": 3, "dropout": 0.0}
     ours, bare = (
@@ -89,18 +91,18 @@ def check_equal(steps: int = 4, device: str = "cpu", tolerance: float = 1e-4) ->
         optimizer.step()
     with torch.no_grad():
         pairs = zip(ours.model.parameters(), model.parameters(), strict=True)
-        found = max(float((a - b).norm() / b.norm().clamp_min(1e-6)) for a, b in pairs)
-    if not found < tolerance:
-        raise SystemExit(f"A step of the engine is not that of a bare loop: {found:.1e} apart.")
-    return found
+        apart = max(float((a - b).norm() / b.norm().clamp_min(1e-6)) for a, b in pairs)
+    if not apart < tolerance:
+        raise SystemExit(f"A step of the engine differs from that of a bare loop by {apart:.1e}.")
+    return apart
 
 
 def samples_per_second(rounds: int, names: list[str] | None = None) -> dict[str, float]:
-    """Of each loop; `names` of ours, or all."""
+    """Return the samples per second of the plain loop and of ours (those in `names`, or all)."""
     with ExitStack() as stack:
 
-        def started(*given: Any, **settings: Any) -> Elsewhere:
-            process = Elsewhere(*given, **settings)
+        def started(*arguments: Any, **settings: Any) -> Elsewhere:
+            process = Elsewhere(*arguments, **settings)
             stack.callback(process.close)
             return process
 
@@ -127,7 +129,7 @@ def table(speeds: Mapping[str, float]) -> str:
 
 
 def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Mel of all clips, (n, 1, 64, 128), their classes, and the run's own split."""
+    """Return mel of all clips, (n, 1, 64, 128), their classes, and the split of a run."""
     from tempfile import mkdtemp
 
     from fusion.core.registry.registry import Registry
@@ -148,80 +150,82 @@ def real_clips(data: str) -> tuple[np.ndarray, np.ndarray, Any]:
     return array, run.data.targets, split
 
 
-def balanced(said: torch.Tensor, truth: torch.Tensor) -> float:
-    """Unweighted average recall."""
-    return float(np.mean([float((said[truth == c] == c).double().mean()) for c in truth.unique()]))
+def balanced(predicted: torch.Tensor, truth: torch.Tensor) -> float:
+    """Return the unweighted average recall, in [0, 1]."""
+    return float(
+        np.mean([float((predicted[truth == c] == c).double().mean()) for c in truth.unique()])
+    )
 
 
 Epochs = list[tuple[float, float]]
-"""Seconds so far, validation among them, and its UAR, after each epoch."""
+"""Seconds so far, including validation, and the validation UAR after each epoch."""
 
-OVER = 3  # epochs that are averaged: one alone is luck
+OVER = 3  # epochs that are averaged, because the UAR of a single epoch is noisy
 
 
 def plain_accuracy(
     array: np.ndarray, targets: np.ndarray, split: Any, epochs: int, seed: int
 ) -> Epochs:
     train = array[split.train]
-    array = (array - train.mean()) / train.std()  # which people do
+    array = (array - train.mean()) / train.std()  # standardised, as is common
     loop = PlainLoop(torch.from_numpy(array[split.train]), torch.from_numpy(targets[split.train]),
                      CPU, seed=seed)  # fmt: skip
     val, truth = torch.from_numpy(array[split.val]), torch.from_numpy(targets[split.val])
-    found: Epochs = []
+    curve: Epochs = []
     seconds = 0.0
     for _ in range(epochs):
         started = time.perf_counter()
         loop.epoch()
-        uar = balanced(loop.says(val), truth)
+        uar = balanced(loop.predict(val), truth)
         seconds += time.perf_counter() - started
-        found.append((seconds, uar))
-    return found
+        curve.append((seconds, uar))
+    return curve
 
 
 class Reached(Exception):  # noqa: N818 - no error
-    """The training may stop."""
+    """Signal that the goal is reached and the training may stop."""
 
 
 def our_accuracy(
     array: np.ndarray, targets: np.ndarray, split: Any, epochs: int, branch: Any, seed: int,
     goal: float,
 ) -> Epochs:  # fmt: skip
-    """As far as the `goal`; the learning rate is that of a training of all `epochs`."""
-    found: Epochs = []
+    """Train until the `goal`; the learning rate follows the schedule of all `epochs`."""
+    curve: Epochs = []
     trainer = our_trainer([MEL], None, arrays={"mel": array}, targets=targets, seed=seed,
                           parts=(split.train, split.val), branch=branch, epochs=epochs)  # fmt: skip
     begun = time.perf_counter()
 
     def on_epoch(record: Mapping[str, Any]) -> None:
-        found.append((time.perf_counter() - begun, record["val_uar"]))
-        if reached(found, goal) is not None:
+        curve.append((time.perf_counter() - begun, record["val_uar"]))
+        if reached(curve, goal) is not None:
             raise Reached
 
     trainer.on_epoch = on_epoch
     with suppress(Reached):
         trainer.fit()
-    return found
+    return curve
 
 
 def accuracy(data: str, plain_epochs: int, our_epochs: int, seeds: int) -> list[dict[str, Epochs]]:
-    """Of each seed, the plain loop and ours, all on torch's own number of threads."""
+    """Return the curves of the plain loop and ours for each seed, using all cores."""
     from fusion.core.training.hardware.memory import keep_freed_memory
 
     array, targets, split = real_clips(data)
     torch.set_num_threads(torch.multiprocessing.cpu_count())
-    found = [{"plain": plain_accuracy(array, targets, split, plain_epochs, seed)}
+    curves = [{"plain": plain_accuracy(array, targets, split, plain_epochs, seed)}
              for seed in range(seeds)]  # fmt: skip
     keep_freed_memory()
-    for seed, one in enumerate(found):
-        goal = best(one["plain"])
+    for seed, of_seed in enumerate(curves):
+        goal = best(of_seed["plain"])
         for name, branch in (("same blocks", PLAIN_BLOCKS), ("default branch", None)):
-            one[name] = our_accuracy(array, targets, split, our_epochs, branch, seed, goal)
-        print(story(one, f"seed {seed}"), flush=True)
-    return found
+            of_seed[name] = our_accuracy(array, targets, split, our_epochs, branch, seed, goal)
+        print(story(of_seed, f"seed {seed}"), flush=True)
+    return curves
 
 
 def means(epochs: Epochs) -> list[float]:
-    """UAR over OVER epochs, from the first on that has as many."""
+    """Return the moving average of the UAR over OVER epochs."""
     uars = [uar for _, uar in epochs]
     return [float(np.mean(uars[i - OVER : i])) for i in range(OVER, len(uars) + 1)]
 
@@ -231,37 +235,37 @@ def best(epochs: Epochs) -> float:
 
 
 def reached(epochs: Epochs, goal: float) -> float | None:
-    """Seconds until the mean UAR of OVER epochs was `goal`; None where it never was."""
+    """Return the seconds until the mean UAR of OVER epochs reached `goal`, or None."""
     for index, mean in enumerate(means(epochs)):
         if mean >= goal:
             return epochs[index + OVER - 1][0]
     return None
 
 
-def times_faster(found: Mapping[str, Epochs], name: str) -> float | None:
-    goal = best(found["plain"])
-    first, ours = (reached(found[n], goal) for n in ("plain", name))
+def times_faster(curves: Mapping[str, Epochs], name: str) -> float | None:
+    goal = best(curves["plain"])
+    first, ours = (reached(curves[n], goal) for n in ("plain", name))
     return None if first is None or ours is None else first / ours
 
 
-def story(found: Mapping[str, Epochs], of: str) -> str:
-    goal = best(found["plain"])
+def story(curves: Mapping[str, Epochs], of: str) -> str:
+    goal = best(curves["plain"])
     lines = [
         f"On real clips, {of}: seconds until the validation UAR, a mean of {OVER} epochs, is "
-        f"{goal:.3f}, the plain loop's best of {len(found['plain'])} epochs:"
+        f"{goal:.3f}, the plain loop's best of {len(curves['plain'])} epochs:"
     ]
-    for name, epochs in found.items():
-        seconds, times = reached(epochs, goal), times_faster(found, name)
-        said = "never" if times is None else f"{seconds:.1f} s, {times:.1f} x"
-        lines.append(f"  {name:<16}{said:<18} {epochs[-1][0] / len(epochs):.2f} s an epoch, "
+    for name, epochs in curves.items():
+        seconds, times = reached(epochs, goal), times_faster(curves, name)
+        text = "never" if times is None else f"{seconds:.1f} s, {times:.1f} x"
+        lines.append(f"  {name:<16}{text:<18} {epochs[-1][0] / len(epochs):.2f} s an epoch, "
                      f"{len(epochs)} epochs")  # fmt: skip
     return "\n".join(lines)
 
 
-def summary(found: Sequence[Mapping[str, Epochs]]) -> str:
-    lines = [f"Median of {len(found)} seeds, times as fast to the same accuracy:"]
-    for name in list(found[0])[1:]:
-        times = [times_faster(one, name) or 0.0 for one in found]
+def summary(seeds: Sequence[Mapping[str, Epochs]]) -> str:
+    lines = [f"Median of {len(seeds)} seeds, speed-up to equal accuracy:"]
+    for name in list(seeds[0])[1:]:
+        times = [times_faster(curves, name) or 0.0 for curves in seeds]
         lines.append(
             f"  {name:<16}{np.median(times):.1f} x  ({min(times):.1f} to {max(times):.1f})"
         )
@@ -276,15 +280,15 @@ def main() -> None:
                         metavar=("PLAIN", "OURS"))  # fmt: skip
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    print(f"a step is that of a bare loop: weights {check_equal():.0e} apart after 4 steps")
-    figures: dict[str, Any] = {"clips per second": samples_per_second(given.rounds)}
+    options = parser.parse_args()
+    print(f"weights after 4 steps differ from those of a bare loop by {check_equal():.0e}")
+    figures: dict[str, Any] = {"clips per second": samples_per_second(options.rounds)}
     print("\n".join(filter(None, [busy(), table(figures["clips per second"])])))
-    if given.data:
-        figures["epochs"] = accuracy(given.data, *given.epochs, given.seeds)
+    if options.data:
+        figures["epochs"] = accuracy(options.data, *options.epochs, options.seeds)
         print(summary(figures["epochs"]))
-    if given.out:
-        keep(figures, given.out)
+    if options.out:
+        keep(figures, options.out)
 
 
 if __name__ == "__main__":

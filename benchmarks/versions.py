@@ -1,4 +1,4 @@
-"""Two versions of the package side by side in one virtual environment, without a network."""
+"""Import paths for several versions of the package in one virtual environment, without network."""
 
 from __future__ import annotations
 
@@ -13,28 +13,36 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("cache", "core", "plugins")  # setup.cfg makes the package of these and the root's files
+FOLDERS = (
+    "cache",
+    "core",
+    "plugins",
+)  # setup.cfg builds the package from these and the root's files
 
 
 class MissingError(Exception):
-    """A version that is not in this repository; says why."""
+    """Error for a version that this repository does not contain; its text is the reason."""
 
 
 def installed(name: str, folder: Path, dependencies: Path, ref: str | None) -> dict[str, str]:
-    """Lay a version out as an import path of its own.
+    """Create an import path that contains one version of the package.
 
     Parameters
     ----------
     name : str
-        Of its folder.
+        Name of the folder to create in `folder`.
+    folder : Path
+        Parent folder.
+    dependencies : Path
+        Result of :func:`dependencies`.
     ref : str, optional
         A commit or tag; None is the working tree.
 
     Returns
     -------
     dict
-        The environment of a process that imports it, to be started with ``python -S``: nothing
-        else called fusion can be found there.
+        Environment of a process that imports this version. Start the process with ``python -S``,
+        so that no other package called fusion is found.
     """
     source = ROOT
     if ref is not None:
@@ -58,34 +66,34 @@ def installed(name: str, folder: Path, dependencies: Path, ref: str | None) -> d
 
 
 def dependencies(folder: Path) -> Path:
-    """Everything this interpreter has installed but the package itself, as links."""
+    """Create a folder of links to all packages of this interpreter except fusion; return it."""
     path = folder / "dependencies"
     path.mkdir()
     for place in dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib")):
-        for found in Path(place).iterdir():
-            own = found.name.lower().startswith(("modal_fusion", "__editable__", "fusion"))
-            if not own and found.suffix != ".pth" and not (path / found.name).exists():
-                (path / found.name).symlink_to(found)
+        for package in Path(place).iterdir():
+            own = package.name.lower().startswith(("modal_fusion", "__editable__", "fusion"))
+            if not own and package.suffix != ".pth" and not (path / package.name).exists():
+                (path / package.name).symlink_to(package)
     return path
 
 
 def _unpack(ref: str, folder: Path) -> None:
-    """A commit's files.
+    """Extract a commit's files into `folder`.
 
     Raises
     ------
     MissingError
-        If there is no such commit here.
+        If this repository does not contain the commit.
     """
-    found = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-    if found.returncode:
+    commit = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if commit.returncode:
         shallow = _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
         why = (
-            "this clone is shallow; `git fetch --unshallow --tags` brings the rest"
+            "this clone is shallow; run `git fetch --unshallow --tags`"
             if shallow
-            else "`git fetch --tags` may bring it"
+            else "try `git fetch --tags`"
         )
-        raise MissingError(f"there is no commit {ref} here: {why}")
+        raise MissingError(f"this repository has no commit {ref}: {why}")
     archive = _git("archive", "--format=tar", ref)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(folder, filter="data")
@@ -99,7 +107,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _describe(setup: Path, path: Path) -> None:
-    """Metadata as an installation leaves them: plugins are found by their entry points."""
+    """Write the metadata of an installation, because plugins are found by their entry points."""
     config = configparser.ConfigParser()
     config.read(setup, encoding="utf-8")
     name, version = config["metadata"]["name"], config["metadata"]["version"]
@@ -112,7 +120,7 @@ def _describe(setup: Path, path: Path) -> None:
 
 
 def python(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter with one of the versions."""
+    """Run this interpreter in the environment of one of the versions."""
     return subprocess.run(
         [sys.executable, "-S", *arguments], env=environment, capture_output=True, text=True
     )

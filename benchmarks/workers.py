@@ -1,10 +1,11 @@
-"""Does a build scale with its processes?
+"""Scaling of a cache build with the number of processes.
 
 python benchmarks/workers.py [--jobs 2,16] [--clips N] [--rounds N] [--out docs/img/workers.json]
 
-A real build of a fresh cache, by one process and by several in turn. The processes were started,
-and have computed something, before the clock runs; what their start takes is said apart. They
-write the shards themselves: what comes back of a chunk is measured, and is no array.
+A real build of a fresh cache runs with one process and with several, alternately. The processes
+have started and have computed something before the clock starts; their start-up time is reported
+separately. Processes write the shards themselves. The size of their results for a chunk is
+measured too; it contains no arrays.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from fusion.plugins.extractors.persistence import Persistence
 FEATURES = (Mel, Persistence)
 
 
-class Kept(Executor):
-    """Processes that stay when a build ends; counts the bytes that come back from them."""
+class KeptPool(Executor):
+    """Pool of processes that outlives a build and records the largest result in bytes."""
 
     def __init__(self, pool: Executor) -> None:
         self.pool = pool
@@ -54,19 +55,19 @@ class Kept(Executor):
 
 
 @contextlib.contextmanager
-def started(jobs: int) -> Iterator[tuple[Workers, Kept, float]]:
-    """That many processes that have extracted a clip each, and the seconds that took."""
+def started(jobs: int) -> Iterator[tuple[Workers, KeptPool, float]]:
+    """Start processes that have extracted a clip each; yield also the seconds this took."""
     begun = time.perf_counter()
     with process_pool(jobs) as pool:
-        kept = Kept(pool)
-        workers = Workers(jobs, 2 * jobs, lambda: contextlib.nullcontext(kept))
+        executor = KeptPool(pool)
+        workers = Workers(jobs, 2 * jobs, lambda: contextlib.nullcontext(executor))
         with tempfile.TemporaryDirectory() as folder:
-            # Enough work for each to take some: processes are started as work comes in.
+            # Enough work for every process, because the pool starts processes on demand.
             path = speech.chirp(Path(folder) / "chirp.wav", 3.0)
             items = [Item(f"{n:032x}", Recording(path)) for n in range(16 * jobs)]
             cache = FeatureCache(Path(folder) / "cache")
             build(cache, [(c, items) for c in computations()], on=workers)
-        yield workers, kept, time.perf_counter() - begun
+        yield workers, executor, time.perf_counter() - begun
 
 
 def computations() -> list[Computation]:
@@ -78,7 +79,7 @@ def items_of(paths: Sequence[Path]) -> list[Item]:
 
 
 def timed_build(items: Sequence[Item], workers: Workers, folder: Path) -> tuple[float, Path]:
-    """Seconds of a build of everything into an empty cache, and where that is."""
+    """Build all features into an empty cache; return the seconds and the cache's folder."""
     root = Path(tempfile.mkdtemp(dir=folder))
     begun = time.perf_counter()
     report = build(FeatureCache(root), [(c, items) for c in computations()], on=workers)
@@ -86,8 +87,8 @@ def timed_build(items: Sequence[Item], workers: Workers, folder: Path) -> tuple[
     return time.perf_counter() - begun, root
 
 
-def same(first: Path, second: Path, items: Sequence[Item]) -> None:
-    """Both caches hold the same bits."""
+def check_same(first: Path, second: Path, items: Sequence[Item]) -> None:
+    """Raise if the arrays of two caches differ in any bit."""
     keys = [item.key for item in items]
     for computation in computations():
         one, other = (
@@ -98,17 +99,17 @@ def same(first: Path, second: Path, items: Sequence[Item]) -> None:
 
 
 def measure(jobs: int, paths: Sequence[Path], rounds: int, folder: Path) -> dict[str, Any]:
-    """One process against `jobs`, in turn, each of its own pool."""
+    """Return the times of builds by one process and by `jobs`, measured alternately."""
     items = items_of(paths)
-    taken: dict[int, list[float]] = {1: [], jobs: []}
-    with started(1) as one, started(jobs) as many:
-        pools = {1: one[0], jobs: many[0]}
-        same(*(timed_build(items, workers, folder)[1] for workers in pools.values()), items)
+    times: dict[int, list[float]] = {1: [], jobs: []}
+    with started(1) as single, started(jobs) as many:
+        pools = {1: single[0], jobs: many[0]}
+        check_same(*(timed_build(items, workers, folder)[1] for workers in pools.values()), items)
         for _ in range(rounds):
             for number, workers in pools.items():
-                taken[number].append(timed_build(items, workers, folder)[0])
-        largest = max(one[1].largest, many[1].largest)
-    seconds = {number: statistics.median(times) for number, times in taken.items()}
+                times[number].append(timed_build(items, workers, folder)[0])
+        largest = max(single[1].largest, many[1].largest)
+    seconds = {number: statistics.median(each) for number, each in times.items()}
     return {
         "jobs": jobs,
         "clips": len(paths),
@@ -125,17 +126,17 @@ def line(figures: dict[str, Any]) -> str:
         f"{figures['clips']} clips, mel + persistence: "
         f"1 process {figures['seconds with one']:.2f} s, "
         f"{figures['jobs']} processes {figures['seconds']:.2f} s, {figures['ratio']:.2f} x; "
-        f"to start those {figures['seconds to start']:.1f} s; the largest result that travelled "
-        f"between processes: {figures['largest result in bytes']} bytes"
+        f"start of these processes {figures['seconds to start']:.1f} s; largest result sent "
+        f"between processes {figures['largest result in bytes']} bytes"
     )
 
 
 def paths_for(folder: Path, count: int) -> list[Path]:
-    """So many recordings, of all lengths."""
-    found = speech.by_length()
-    if not found:
+    """Return `count` recordings of all lengths; without speech, write chirps to `folder`."""
+    files = speech.by_length()
+    if not files:
         return [speech.chirp(folder / f"{n}.wav", 2.5 + n % 5 / 2) for n in range(count)]
-    return found[:: max(1, len(found) // count)][:count]
+    return files[:: max(1, len(files) // count)][:count]
 
 
 def main() -> None:
@@ -143,21 +144,21 @@ def main() -> None:
     parser.add_argument("--jobs", default=str(available_cores()), help="e.g. 2,4,16")
     parser.add_argument("--clips", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="keep the figures in this file")
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
     print(busy(), flush=True)
-    found = []
+    figures = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = paths_for(folder, given.clips)
-        for jobs in map(int, given.jobs.split(",")):
+        paths = paths_for(folder, options.clips)
+        for jobs in map(int, options.jobs.split(",")):
             if jobs > (os.cpu_count() or 1):
-                print(f"{jobs} processes: this machine has {os.cpu_count()} cores; not measured.")
+                print(f"Not measured: {jobs} processes on {os.cpu_count()} cores.")
                 continue
-            found.append(measure(jobs, paths, given.rounds, folder))
-            print(line(found[-1]), flush=True)
-    if given.out:
-        keep({"builds": found}, given.out)
+            figures.append(measure(jobs, paths, options.rounds, folder))
+            print(line(figures[-1]), flush=True)
+    if options.out:
+        keep({"builds": figures}, options.out)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-r"""A fusion built to fail, for `fusion diagnose` and `fusion repair` to be tried on.
+r"""Deliberately failing fusion for trying `fusion diagnose` and `fusion repair`.
 
     fusion -p examples/built_to_fail.py repair --strategy concat_oversized \
         --features mel,persistence --branch persistence=cnn --set mel.hop=256 \
         --set train.start=scratch --set train.normalise=none
 
-A network of some four million weights joins the embeddings before the head. The inputs are as they
-are stored: persistence images have forty times the spread of spectrograms. Every branch starts from
-nothing (`train.start=scratch`), and nothing is balanced.
+A network of about four million weights precedes the head. The inputs are not normalised:
+persistence images have forty times the spread of spectrograms. Every branch is trained from scratch
+(`train.start=scratch`), and no balancer is used.
 """
 
 from fusion import hookimpl

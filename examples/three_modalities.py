@@ -1,15 +1,16 @@
-"""Sound, shape of sound, and words: three modalities, of which one is no audio at all.
+"""Fusion of three modalities: spectrograms, level sets, and words read from a table.
 
-    python examples/three_modalities.py            about two minutes on two cores
-    python examples/three_modalities.py --quick    some seconds; too short to learn much
+    python examples/three_modalities.py            takes about two minutes on two cores
+    python examples/three_modalities.py --quick    takes some seconds; too short to learn much
 
-The words come from a table with one row of numbers per clip, as any tool makes them: embeddings of
-a transcript, of a video, answers to a questionnaire. A third of the clips have no row: nobody
-transcribed them. They take part with the modalities that they have.
+The table has one row of numbers per clip, as other tools compute them: embeddings of a transcript
+or a video, answers to a questionnaire. A third of the clips have no row, because they were not
+transcribed. These clips take part with the modalities that they have.
 
-Here the voices are generated and the "transcripts" are drawn at random, each word a little more
-likely in one class than in another, so the figures are evidence of nothing. With your own corpus,
-write the table from your own transcripts, and leave out everything up to `write_table`.
+The voices are generated, and the "transcripts" are drawn at random: each word is a little more
+likely in one class than in the others. The scores are therefore no evidence about real speech. With
+your own corpus, write the table from your own transcripts, and leave out the code up to
+`write_table`.
 """
 
 import argparse
@@ -25,21 +26,21 @@ arguments = argparse.ArgumentParser(description="Three modalities, one of them f
 arguments.add_argument("--quick", action="store_true", help="fewer voices and epochs")
 arguments.add_argument("--table", default="words.csv", help="table to write [default: words.csv]")
 arguments.add_argument("--out", help="run directory [default: runs/DATE-METHODS]")
-arguments.add_argument("--cache", help="where features are kept [default: the user's cache]")
-given = arguments.parse_args()
+arguments.add_argument("--cache", help="feature cache [default: the user's cache]")
+options = arguments.parse_args()
 
-VOCABULARY, WORDS = 16, 12  # words that there are, and words of a transcript
+VOCABULARY, WORDS = 16, 12  # words in the vocabulary, and words per transcript
 
 
 def embedding(label: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each word occurs in a made-up transcript, (VOCABULARY,)."""
+    """Return the relative frequency of each word in a random transcript, (VOCABULARY,)."""
     likely = np.where(np.arange(VOCABULARY) % 6 == label, 2.0, 1.0)
     counts = rng.multinomial(WORDS, likely / likely.sum())
     return counts / WORDS
 
 
 def write_table(path: Path, clips: list[fusion.Clip]) -> None:
-    """One row per clip that somebody transcribed: `path`, and a column for each number."""
+    """Write one row per transcribed clip: `path`, and one column for each number."""
     rng = np.random.default_rng(0)
     classes = sorted({clip.label for clip in clips})
     with path.open("w", newline="") as file:
@@ -51,21 +52,22 @@ def write_table(path: Path, clips: list[fusion.Clip]) -> None:
                 rows.writerow([clip.recording.path, *numbers.round(4)])
 
 
-demo = {"speakers": 6, "clips": 2} if given.quick else {}
+demo = {"speakers": 6, "clips": 2} if options.quick else {}
 corpus = Registry().get("corpus", "demo")
-write_table(Path(given.table), list(corpus(None, **demo).clips()))
+write_table(Path(options.table), list(corpus(None, **demo).clips()))
 
 result = fusion.run(
     features=["mel", "levelset", "precomputed"],
-    # A strategy that takes whatever a clip has. Those that can't be told are said before training.
+    # A strategy that accepts clips with missing modalities. Other strategies see zeros instead, and
+    # a run warns about them before training.
     strategy="attention",
-    epochs=3 if given.quick else 30,
+    epochs=3 if options.quick else 30,
     set={
-        "precomputed.table": given.table,
+        "precomputed.table": options.table,
         **{f"demo.{name}": value for name, value in demo.items()},
-        **({"branch.mel.blocks": 2} if given.quick else {}),
+        **({"branch.mel.blocks": 2} if options.quick else {}),
     },
-    out=given.out,
-    cache=given.cache,
+    out=options.out,
+    cache=options.cache,
 )
 print(result)

@@ -1,4 +1,4 @@
-"""benchmarks/compare.py: its arithmetic, and what it says where it can't compare."""
+"""Arithmetic and messages of benchmarks/compare.py."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_table_says_what_is_slower_and_what_is_another_thing(compare: Any) -
     assert list(compare.table([slower, other], 0.2)) == [
         "             before         now  change",
         "reading    10.00 ms    13.00 ms  +30.0%  SLOWER",
-        "mel        10.00 ms     5.00 ms  -50.0%  (they compute something else)",
+        "mel        10.00 ms     5.00 ms  -50.0%  (the results differ)",
     ]
 
 
@@ -80,9 +80,9 @@ def test_results_amount_to_the_same(compare: Any, benchmark_module: Callable[[st
     summary = benchmark_module("compared").summary
     assert summary(np.array([[1.0, 3.0]])) == summary([np.ones(1), np.full(1, 3.0)]) == [2, 1]
     assert summary(None) == []
-    assert compare.same([2.0, 1.0], [2.001, 1.0])
-    assert not compare.same([2.0, 1.0], [2.1, 1.0])
-    assert not compare.same([], [2.0, 1.0])
+    assert compare.equal_results([2.0, 1.0], [2.001, 1.0])
+    assert not compare.equal_results([2.0, 1.0], [2.1, 1.0])
+    assert not compare.equal_results([], [2.0, 1.0])
 
 
 def test_rounds_go_in_turn(benchmark_module: Callable[[str], Any]) -> None:
@@ -105,7 +105,7 @@ def said_by(*arguments: str) -> tuple[int, str]:
 def test_a_suite_that_is_none() -> None:
     code, said = said_by("sturt")
     assert code != 0
-    assert said == ("There is no suite 'sturt'. Known: extraction, cache, training, start.\n")
+    assert said == "There is no suite 'sturt'; available: extraction, cache, training, start.\n"
 
 
 def test_a_baseline_that_is_none() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark of GPUs, where there is none: it says so, and can be rehearsed."""
+"""The GPU benchmark on a machine without a GPU: its message and its rehearsal."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def called(*args):
 def test_without_a_gpu_it_ends_with_a_sentence(tmp_path):
     said = called("--out", str(tmp_path / "gpu.json"))
     assert said.returncode == 1
-    assert said.stderr.startswith("This benchmark needs a CUDA device, and torch finds none here.")
+    assert said.stderr.startswith("This benchmark needs a CUDA device, but torch finds none.")
     assert "Traceback" not in said.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -21,7 +21,7 @@ import json
 print(json.dumps({
     "single_before": single_before,
     "fused_before": fused_before,
-    "handed_out": handed_out,
+    "val_after": val_after,
     "single_after": repair.chosen.single,
     "faults": diagnosis.faults,
     "steps": [step.name for step in repair.steps],
@@ -86,7 +86,7 @@ def test_it_runs_and_its_claims_hold(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found["fused_before"] < found["single_before"] - 0.05
     assert "scale_mismatch" in found["faults"]
     assert found["steps"][0] == "base" and len(found["steps"]) > 1
-    assert found["handed_out"] >= max(found["single_before"], found["single_after"])
+    assert found["val_after"] >= max(found["single_before"], found["single_after"])
     assert found["reports"] == [True, True]
     assert found["shapley"] == pytest.approx(found["uar"] - 1 / found["classes"], abs=1e-6)
     assert (tmp_path / "runs/repair_a_failing_fusion/repaired/repair.json").is_file()

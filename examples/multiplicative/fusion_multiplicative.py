@@ -1,4 +1,4 @@
-"""A fusion strategy: multiplicative interactions between the modalities, two at a time."""
+"""Fusion strategy with multiplicative interactions between pairs of modalities."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ api_version = 1
 
 
 class Multiplicative(Strategy):
-    """Linear scores of each modality, and a bilinear form of every two.
+    """Linear scores of each modality, plus a bilinear form of every pair of modalities.
 
     ::
 
         scores = b + sum over m of V_m z_m + sum over m < n of (P_m z_m)' W_mn (P_n z_n)
 
-    The layer of the paper, f(x, z) = z' W x + z' U + V x + b with a tensor W of three axes, for
-    any number of modalities: one such tensor for every two of them. What one modality says then
-    decides what another one's values mean, which no sum of the two can do.
+    The strategy generalises the paper's layer, f(x, z) = z' W x + z' U + V x + b with a tensor W
+    of three axes, to any number of modalities: each pair has its own tensor. The values of one
+    modality then change how another modality is interpreted, which no sum of the two can express.
 
-    Departures: the embeddings are projected to `width` first, so that the tensors stay small
-    (with D = 64 and six classes W has 24576 weights, at width 16 it has 1536); and W starts near
-    values that give the products the variance of one projected entry, where PyTorch's bilinear
-    layer would start `width` times above. A single modality has no other to interact with: its
-    scores are linear. Of a clip that lacks a modality, the terms with it are left out.
+    Departures from the paper: the embeddings are first projected to `width`, so that the tensors
+    stay small (with D = 64 and six classes W has 24576 weights; at width 16 it has 1536). W is
+    initialised such that the interaction has the variance of one product of projected entries;
+    PyTorch's bilinear layer would start `width` times above. A single modality gives linear
+    scores. For a clip that lacks a modality, the terms of this modality are left out.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ class Multiplicative(Strategy):
     num_classes : int
         Number of classes.
     width : int
-        What each embedding is projected to before the products, >= 1.
+        Size to which each embedding is projected before the products, >= 1.
     dropout : float
         Dropout on the embeddings, in [0, 1).
 
     When to use
     -----------
-    Where one modality decides how another is to be read, such as a raised voice with a smile or
-    without. For products of all orders in one, take a strategy on the outer product.
+    If one modality determines how another is to be interpreted, such as a raised voice with or
+    without a smile. For products of all orders, use a strategy based on the outer product.
 
     Cost
     ----
@@ -75,18 +75,18 @@ class Multiplicative(Strategy):
             )
         self.pairs = list(combinations(dims, 2))
         self.dropout = nn.Dropout(dropout)
-        # Without biases: what is absent is zero, and has to leave the scores alone.
+        # Without biases, because the zeros of an absent modality must not change the scores.
         self.linear = nn.ModuleDict(
             {m: nn.Linear(size, num_classes, bias=False) for m, size in dims.items()}
         )
         self.bias = nn.Parameter(torch.zeros(num_classes))
-        # Of a single modality there is nothing to multiply, and nothing that would be trained.
+        # A single modality needs no projection: its weights would never be trained.
         projected = dims if self.pairs else {}
         self.project = nn.ModuleDict(
             {m: nn.Linear(size, width, bias=False) for m, size in projected.items()}
         )
-        # The variance of a sum of width^2 products, each with weights in +-sqrt(3) / width, is
-        # that of one product.
+        # With weights uniform in +-sqrt(3) / width, the weighted sum of width^2 products has the
+        # variance of one product.
         bound = 3**0.5 / width
         self.interactions = nn.ParameterList(
             torch.empty(num_classes, width, width).uniform_(-bound, bound) for _ in self.pairs

@@ -1,4 +1,4 @@
-"""An extractor: how something is said, as contours of pitch, voicing, energy and rate."""
+"""Extractor of prosody: contours of pitch, voicing, energy and speaking rate."""
 
 from __future__ import annotations
 
@@ -13,76 +13,77 @@ api_version = 1
 
 FloatArray = npt.NDArray[np.float32]
 
-RATE = 16000  # in hertz; recordings are resampled to it
-WINDOW = 1024  # of the energy, in samples: 64 ms
-PITCH_WINDOW = 1536  # 96 ms, half of which is compared with the other: two periods of 42 Hz
-LOWEST, HIGHEST = 42.0, 4000.0  # pitch that can be asked for, in hertz
-REFERENCE = 100.0  # in hertz: 0 semitones of "fixed"
-FLOOR = -80.0  # decibels of full scale: silence, and what surrounds a short clip
-DIP = 2.0  # decibels that the level falls between two syllables (de Jong and Wempe 2009)
-SECOND = 1.0  # over which the rate is counted
+RATE = 16000  # hertz; recordings are resampled to this rate
+WINDOW = 1024  # samples; window of the energy: 64 ms
+PITCH_WINDOW = 1536  # samples, 96 ms; pYIN compares its halves: two periods of 42 Hz
+LOWEST, HIGHEST = 42.0, 4000.0  # hertz; limits of fmin and fmax
+REFERENCE = 100.0  # hertz; 0 semitones of "fixed"
+FLOOR = -80.0  # decibels of full scale; level of silence, and padding of short clips
+DIP = 2.0  # decibels; smallest fall of the level between syllables (de Jong and Wempe 2009)
+SECOND = 1.0  # seconds; window in which syllables are counted
 
 
 class Prosody(Extractor):
     """Contours of pitch, voicing, energy and speaking rate, (4, 1, frames) float32.
 
     ============ ============================ ===================================================
-    channel      unit                         what it is
+    channel      unit                         meaning
     ============ ============================ ===================================================
     pitch        semitones                    above 100 Hz, or above the clip's median
-    voicing      probability, 0 to 1          that the frame is voiced
+    voicing      probability, 0 to 1          probability that the frame is voiced
     energy       decibels of full scale       root mean square of the frame, from -80 up
-    rate         syllables per second         peaks of the energy in the second around the frame
+    rate         syllables per second         energy peaks in the second around the frame
     ============ ============================ ===================================================
 
-    Pitch and voicing are those of pYIN: candidates of YIN at many thresholds, and a hidden
-    Markov model that picks a path through them. An unvoiced frame has the pitch of the straight
-    line between its voiced neighbours, at the ends that of the nearest one; a clip without any
-    voiced frame has 0. Whether a value was heard, `voicing` says. A syllable is a peak of the
-    energy (smoothed over 100 ms) in a voiced frame, 2 dB above the dips around it and no more
-    than 25 dB below the loudest frame.
+    Pitch and voicing are computed by pYIN: YIN proposes candidates at many thresholds, and a
+    hidden Markov model selects a path through the candidates. The pitch of unvoiced frames is
+    interpolated linearly between voiced frames; at both ends the nearest voiced frame's pitch is
+    used. A clip without voiced frames has pitch 0. `voicing` tells measured from interpolated
+    values. A syllable is a peak of the energy (smoothed over 100 ms) in a voiced frame, at least
+    2 dB above the dips around the peak and at most 25 dB below the loudest frame.
 
-    Shorter clips lie in the middle of silence, of longer ones the middle is taken.
+    Shorter clips are centred and padded with silence; longer clips are cropped to their middle.
 
     Parameters
     ----------
     fmin, fmax : float
         Range of the pitch in hertz, 42 <= fmin < fmax <= 4000.
     reference : {"fixed", "clip"}
-        What 0 semitones is: 100 Hz, which keeps how high a voice is, or the median of the clip's
-        voiced frames, which forgets it, and with it most of who speaks.
+        Frequency of 0 semitones: 100 Hz, or the median of the clip's voiced frames. The median
+        removes the height of the voice, and with it most information about the speaker.
     resolution : float
-        Step of the pitch in semitones, in (0, 1]. A coarser one is faster and finds less.
+        Step of the pitch in semitones, in (0, 1]. A coarser step is faster and detects fewer
+        voiced frames.
     hop : int
-        From one frame to the next, in samples at 16 kHz.
+        Distance between frames, in samples at 16 kHz.
     frames : int
-        Length of the contours, >= 1.
+        Length of the contours in frames, >= 1.
 
     When to use
     -----------
-    Beside a spectrogram: what a spectrogram's network has to find out from few clips, said in
-    four numbers per frame.
+    Together with a spectrogram: the contours state in four numbers per frame what a network would
+    have to learn from the spectrograms of few clips.
 
     Cost
     ----
-    About 200 ms for a clip of 3.7 s on one core. At a resolution of 0.25 it is 45 ms, and of the
-    loud frames of acted speech (40 clips of RAVDESS) 62 % are found to be voiced instead of 79 %,
-    in every tenth clip none. The first clip of a process takes some seconds more, in which
-    librosa compiles.
+    About 200 ms for a clip of 3.7 s on one core. A resolution of 0.25 takes 45 ms, but detects
+    62 % instead of 79 % of the loud frames of acted speech (40 clips of RAVDESS) as voiced, and no
+    voiced frame in one clip out of ten. The first clip of a process takes a few seconds more,
+    because librosa compiles its code.
 
     References
     ----------
     Mauch and Dixon (2014), "pYIN: A Fundamental Frequency Estimator Using Probabilistic
     Threshold Distributions", ICASSP. De Jong and Wempe (2009), "Praat Script to Detect Syllable
-    Nuclei and Measure Speech Rate Automatically", Behavior Research Methods 41.
+    Nuclei and Measure Speech Rate Automatically", Behav. Res. Methods 41.
     """
 
     name = "prosody"
-    # Not "frequency": there is one row, and masking it would hide everything.
+    # The second axis is not "frequency": masking its only row would hide the whole array.
     axes = ("channel", "row", "time")
     channels = ("pitch", "voicing", "energy", "rate")
     libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
-    # Recurrent along time; no strides along it, contours are short as they are.
+    # A network that is recurrent along time, with little pooling along time: contours are short.
     default_branch = "crnn"
     default_branch_parameters = {"blocks": 2, "time_halvings": 1}  # noqa: RUF012
 
@@ -124,10 +125,10 @@ class Prosody(Extractor):
             energy,
             rate(nuclei, len(energy), self.hop),
         )
-        found = np.empty(self.shape, np.float32)
+        array = np.empty(self.shape, np.float32)
         for row, (contour, around) in enumerate(zip(contours, (None, 0, FLOOR, 0), strict=True)):
-            found[row, 0] = fitted(contour, self.shape[2], around)
-        return found
+            array[row, 0] = fitted(contour, self.shape[2], around)
+        return array
 
     def _pitch(self, samples: FloatArray) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         from librosa import pyin
@@ -144,18 +145,18 @@ class Prosody(Extractor):
         return frequency, voicing
 
     def _semitones(self, frequency: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Hertz, NaN where unvoiced -> semitones everywhere, (t,)."""
+        """Convert hertz, NaN where unvoiced, to semitones; interpolate unvoiced frames: (t,)."""
         voiced = np.flatnonzero(~np.isnan(frequency))
         if not len(voiced):
             return np.zeros(len(frequency))
-        heard = frequency[voiced]
-        zero = REFERENCE if self.reference == "fixed" else np.median(heard)
-        everywhere = np.arange(len(frequency))
-        pitch: npt.NDArray[Any] = np.interp(everywhere, voiced, 12 * np.log2(heard / zero))
+        measured = frequency[voiced]
+        zero = REFERENCE if self.reference == "fixed" else np.median(measured)
+        frames = np.arange(len(frequency))
+        pitch: npt.NDArray[Any] = np.interp(frames, voiced, 12 * np.log2(measured / zero))
         return pitch
 
     def panels(self, array: npt.NDArray[Any], recording: Recording | None = None) -> list[Panel]:
-        """A curve for each contour."""
+        """Return one curve per contour."""
         units = ("semitones", "probability", "dB", "syllables per second")
         return [
             Panel(channel, "curve", {"": contour[0]}, x="frame", y=unit)
@@ -164,7 +165,7 @@ class Prosody(Extractor):
 
 
 def level(samples: FloatArray, hop: int) -> npt.NDArray[Any]:
-    """Root mean square of centred frames in decibels of full scale: (n,) -> (1 + n // hop,)."""
+    """Return the RMS of centred frames in decibels of full scale: (n,) -> (1 + n // hop,)."""
     padded = np.pad(samples.astype(np.float64), WINDOW // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::hop]  # (t, WINDOW)
     power = np.square(frames).mean(axis=1)
@@ -175,7 +176,7 @@ def level(samples: FloatArray, hop: int) -> npt.NDArray[Any]:
 def syllables(
     energy: npt.NDArray[Any], voiced: npt.NDArray[np.bool_], hop: int
 ) -> npt.NDArray[np.int64]:
-    """Frames of the syllables' nuclei, in order."""
+    """Return the frames of the syllables' nuclei, in ascending order."""
     from scipy.ndimage import uniform_filter1d
     from scipy.signal import find_peaks
 
@@ -186,18 +187,26 @@ def syllables(
 
 
 def rate(nuclei: npt.NDArray[np.int64], frames: int, hop: int) -> npt.NDArray[Any]:
-    """Nuclei in the second around each frame, per second of it that lies in the clip: (t,)."""
+    """Return the syllables per second around each frame, (t,).
+
+    Nuclei are counted in the second around the frame, and divided by the part of that second that
+    is inside the clip.
+    """
     half = SECOND / 2 * RATE / hop  # frames
-    here = np.arange(frames)
-    count = (np.abs(here[:, None] - nuclei[None, :]) <= half).sum(axis=1)
-    seen = np.minimum(here + half, frames) - np.maximum(here - half, 0)  # frames of the clip
-    # A clip shorter than that would make one syllable many: count it as half a second.
-    per_second: npt.NDArray[Any] = count / np.maximum(seen * hop / RATE, SECOND / 2)
+    centre = np.arange(frames)
+    count = (np.abs(centre[:, None] - nuclei[None, :]) <= half).sum(axis=1)
+    inside = np.minimum(centre + half, frames) - np.maximum(centre - half, 0)  # frames in the clip
+    # Divide by half a second at least, because a single syllable of a very short clip would
+    # otherwise give a large rate.
+    per_second: npt.NDArray[Any] = count / np.maximum(inside * hop / RATE, SECOND / 2)
     return per_second
 
 
 def fitted(contour: npt.NDArray[Any], frames: int, around: float | None) -> npt.NDArray[Any]:
-    """(t,) -> (frames,): the middle of a longer one; a shorter one amid `around`, or its ends."""
+    """Crop a contour (t,) to its middle, or centre and pad it: (frames,).
+
+    The padding is `around`, or the contour's first and last value if `around` is None.
+    """
     spare = frames - len(contour)
     if spare <= 0:
         return contour[-spare // 2 : -spare // 2 + frames]

@@ -1,4 +1,4 @@
-"""EmoBox's manifests: folds in JSON lines, speakers in a transcript file beside them."""
+"""EmoBox's manifests: folds as JSON lines, speakers in a transcript file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...core.contracts.errors import CorpusError
 from ._rows import Row, read_rows
 
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
-# Where the published speaker table is wrong, the keys say it. IEMOCAP: the table names the
-# dialogue's leading speaker, so that both parts of a split would hear the same two people.
-# TESS: OA_bite_neutral lacks a letter.
+# Data sets whose published speaker table is wrong: the clips' keys contain the speaker. IEMOCAP:
+# the table names the dialogue's leading speaker, so that the same two people would be in both parts
+# of a split. TESS: the key of OA_bite_neutral lacks a letter.
 _IN_KEYS = {
     "iemocap": re.compile(r"(Ses\d\d)[FM]_.*_([FM])\w{3}$"),
     "tess": re.compile(r"-([OY]A)F?-"),
@@ -23,15 +23,15 @@ _IN_KEYS = {
 
 
 def is_manifest(folder: Path) -> bool:
-    """Whether this is the folder of one of EmoBox's data sets."""
+    """Return whether `folder` is the manifest of one of EmoBox's data sets."""
     return (folder / "fold_1" / f"{folder.resolve().name}_test_fold_1.jsonl").is_file()
 
 
 class Manifest:
-    """The folder of one data set, ``EmoBox/data/NAME``.
+    """EmoBox manifest: the folder of one data set, ``EmoBox/data/NAME``.
 
-    ``fold_K/NAME_train_fold_K.jsonl``, ``..._valid_...`` (some data sets) and ``..._test_...``;
-    ``label_map.json``; ``data.seg.wrd.stm`` with the speaker of each clip.
+    The folder contains ``fold_K/NAME_train_fold_K.jsonl``, ``..._valid_...`` (in some data sets)
+    and ``..._test_...``; ``label_map.json``; and ``data.seg.wrd.stm`` with each clip's speaker.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,27 +39,27 @@ class Manifest:
         self.name = folder.resolve().name
 
     def root(self) -> Path:
-        """The folder where the manifest's paths start."""
+        """Return the folder to which the manifest's paths are relative."""
         return self.folder.resolve().parent.parent
 
     def rows(self) -> list[Row]:
-        """The union of all folds, with label, speaker, and fold or split."""
+        """Return the union of the rows of all folds, with label, speaker, and fold or split."""
         folds = sorted(self._folds(), key=lambda k: (len(k), k))
         if not folds:
             raise CorpusError(
-                f"{self.folder} holds no folds of EmoBox: fold_1/{self.name}_test_fold_1.jsonl.",
-                hint="Give the folder of one data set, as published: EmoBox/data/NAME.",
+                f"{self.folder} contains no EmoBox fold: fold_1/{self.name}_test_fold_1.jsonl.",
+                hint="Give the folder of one published data set: EmoBox/data/NAME.",
             )
         column = "fold" if len(folds) > 1 else "split"
         rows: dict[str, Row] = {}
         for fold in folds:
             for part, split in _PARTS.items():
                 for row in self._read(fold, part):
-                    known = rows.setdefault(row.need("name"), row)
+                    first = rows.setdefault(row.need("name"), row)
                     if column == "split" or part == "test":
                         place = {column: fold if column == "fold" else split}
-                        self._check_place(known, column, place[column])
-                        rows[row.need("name")] = replace(known, cells={**known.cells, **place})
+                        self._check_place(first, column, place[column])
+                        rows[row.need("name")] = replace(first, cells={**first.cells, **place})
         return [self._complete(row) for row in rows.values()]
 
     def _folds(self) -> list[str]:
@@ -78,22 +78,27 @@ class Manifest:
 
     @staticmethod
     def _check_place(row: Row, column: str, place: str) -> None:
+        """Raise if a clip is in two folds, or in two splits."""
         if row.get(column) not in (None, place):
-            raise row.error(f"{row.need('name')} stands in {column} {row.get(column)} and {place}.")
+            raise row.error(
+                f"{row.need('name')} is in {column} {row.get(column)} and in {column} {place}."
+            )
 
     def _complete(self, row: Row) -> Row:
+        """Return the row with its mapped label and its speaker."""
         label, key = row.need("label"), row.need("name")
         cells = {**row.cells, "label": self._labels.get(label, label)}
         if speaker := self._speaker(key):
-            cells["speaker"] = f"{self.name}-{speaker}"  # unique where several are pooled
+            cells["speaker"] = f"{self.name}-{speaker}"  # unique among pooled data sets
         return replace(row, cells=cells)
 
     def _speaker(self, key: str) -> str | None:
+        """Return the speaker of the clip called `key`, or None if unknown."""
         if self.name in _IN_KEYS:
             match = _IN_KEYS[self.name].search(key)
             return "".join(match.groups()) if match else None
         speaker = self._speakers.get(key)
-        # MER2023's table gives each clip its own name as speaker: nobody knows.
+        # MER2023's table gives each clip's own name as its speaker: the speaker is unknown.
         return None if speaker == key.removeprefix(f"{self.name}-") else speaker
 
     @cached_property
@@ -104,14 +109,14 @@ class Manifest:
         try:
             return {str(k): str(v) for k, v in json.loads(file.read_text("utf-8")).items()}
         except (ValueError, AttributeError) as error:
-            raise CorpusError(f"{file} is no JSON object of labels: {error}.") from None
+            raise CorpusError(f"{file} is not a JSON object of labels: {error}.") from None
 
     @cached_property
     def _speakers(self) -> Mapping[str, str]:
         file = self.folder / "data.seg.wrd.stm"
         if not file.is_file():
             return {}
-        found = re.finditer(
+        matches = re.finditer(
             r"^.*<id=(.*?),lang=[^,]*,spk=(.*),emotion=", file.read_text("utf-8"), re.MULTILINE
         )
-        return {match[1]: match[2] for match in found}
+        return {match[1]: match[2] for match in matches}

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and JSON lines files, under common column names."""
+"""Rows of CSV, TSV and JSON lines files, with normalised column names."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class Row:
-    """One row and where it stands.
+    """Row of a table, with its file and line.
 
     Attributes
     ----------
     file : Path
-        The table.
+        Path of the table.
     line : int
-        From 1, as an editor shows it.
+        Line number, counted from 1 as in an editor.
     cells : mapping of str to str
-        Column -> text, columns under their common names, empty cells left out.
+        Common name of the column -> text; empty cells are left out.
     """
 
     file: Path
@@ -45,45 +45,45 @@ class Row:
     cells: Mapping[str, str]
 
     def get(self, column: str) -> str | None:
-        """The cell, None if it is empty or there is no such column."""
+        """Return the cell of a column, or None if it is empty or the column does not exist."""
         return self.cells.get(column)
 
     def need(self, column: str) -> str:
-        """The cell, which has to be there."""
+        """Return the cell of a column; raise CorpusError if it is empty or does not exist."""
         if column in self.cells:
             return self.cells[column]
         raise self.error(
-            f"There is no {column}. Columns with a value: {', '.join(self.cells) or 'none'}.",
-            hint=f"It may be called {', '.join((column, *_ALIASES.get(column, ())))}.",
+            f"The {column} is missing. Columns with a value: {', '.join(self.cells) or 'none'}.",
+            hint=f"Accepted column names: {', '.join((column, *_ALIASES.get(column, ())))}.",
         )
 
     def seconds(self, column: str) -> float | None:
-        """The cell as a number, None if it is empty."""
+        """Return the cell of a column as a finite number of seconds, or None if it is empty."""
         text = self.get(column)
         try:
             value = None if text is None else float(text)
         except ValueError:
             value = math.nan
         if value is not None and not math.isfinite(value):
-            raise self.error(f"The {column} {text!r} is no number of seconds.")
+            raise self.error(f"The {column} {text!r} is not a number of seconds.")
         return value
 
     def error(self, message: str, hint: str | None = None) -> CorpusError:
-        """An error that names the file and line."""
+        """Return an error whose message names the file and the line."""
         return CorpusError(f"{self.file}, line {self.line}: {message}", hint=hint)
 
 
 def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of a table, kind of file by its suffix.
+    """Yield the rows of a table; the file's suffix determines the format.
 
     Raises
     ------
     CorpusError
-        If the file can't be read as such a table.
+        If the file can't be read in that format.
     """
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
-        raise CorpusError(f"{file} is no table: its name ends in none of {', '.join(SUFFIXES)}.")
+        raise CorpusError(f"{file} is not a table. Accepted suffixes: {', '.join(SUFFIXES)}.")
     raw = _json_lines(file) if suffix in (".jsonl", ".ndjson") else _separated(file, suffix)
     try:
         for row in raw:
@@ -97,16 +97,16 @@ def read_rows(file: Path) -> Iterator[Row]:
 
 
 def _common(row: Row) -> dict[str, str]:
-    """Cells under common column names; a column's own name goes before its aliases."""
-    given: dict[str, str] = {}
+    """Return the cells by common column name; the common name takes precedence over an alias."""
+    cells: dict[str, str] = {}
     for column, value in row.cells.items():
         if value:
-            given[column.strip().lower()] = value
+            cells[column.strip().lower()] = value
     for common, aliases in _ALIASES.items():
         for alias in aliases:
-            if common not in given and alias in given:
-                given[common] = given.pop(alias)
-    return given
+            if common not in cells and alias in cells:
+                cells[common] = cells.pop(alias)
+    return cells
 
 
 def _separated(file: Path, suffix: str) -> Iterator[Row]:
@@ -117,7 +117,7 @@ def _separated(file: Path, suffix: str) -> Iterator[Row]:
         rest = csv.reader(stream, delimiter=delimiter, strict=True)
         columns = next(csv.reader(io.StringIO(header), delimiter=delimiter), [])
         if len({c.strip().lower() for c in columns}) < len(columns):
-            raise CorpusError(f"{file}, line 1: a column stands twice: {', '.join(columns)}.")
+            raise CorpusError(f"{file}, line 1: duplicate column: {', '.join(columns)}.")
         try:
             for cells in rest:
                 yield from _separated_row(file, 1 + rest.line_num, columns, cells)
@@ -130,7 +130,7 @@ def _separated_row(file: Path, line: int, columns: list[str], cells: list[str]) 
         return
     row = Row(file, line, dict(zip(columns, map(str.strip, cells), strict=False)))
     if len(cells) != len(columns):
-        raise row.error(f"{len(cells)} cells, where the first line names {len(columns)} columns.")
+        raise row.error(f"{len(cells)} cells; the first line names {len(columns)} columns.")
     yield row
 
 
@@ -143,9 +143,9 @@ def _json_lines(file: Path) -> Iterator[Row]:
             try:
                 record = json.loads(text)
             except json.JSONDecodeError as error:
-                raise row.error(f"This is no JSON: {error.msg}.") from None
+                raise row.error(f"The line is not valid JSON: {error.msg}.") from None
             if not isinstance(record, dict):
-                raise row.error("A row has to be a JSON object, {...}.")
+                raise row.error("The row is not a JSON object, {...}.")
             yield replace(row, cells={str(k): _text(v) for k, v in record.items()})
 
 

@@ -1,6 +1,7 @@
-"""A source-filter voice: glottal pulses through formants, with prosody that can be set.
+"""Source-filter voice: glottal pulses filtered by formants, with adjustable prosody.
 
-After Fant (1960), Acoustic Theory of Speech Production; pulses after Rosenberg (1971).
+The model follows Fant (1960), Acoustic Theory of Speech Production; the pulses follow
+Rosenberg (1971).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _BANDWIDTHS = np.array([80.0, 100.0, 140.0, 200.0])
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What stays with a speaker, whatever is felt.
+    """Properties of a speaker and a recording that do not depend on the emotion.
 
     Attributes
     ----------
@@ -40,13 +41,13 @@ class Voice:
     breath : float
         Aspiration noise relative to the pulses.
     tilt : float
-        Coefficient of a low-pass on the source, in [0, 1): higher is darker.
+        Coefficient of a low-pass filter on the source, in [0, 1): higher is darker.
     level : float
-        Loudness of the recording, full scale 1.
+        Loudness of the recording; full scale is 1.
     room : float
         Noise of the recording relative to its level.
     colour : float
-        Of the microphone, in (-1, 1): dark to bright.
+        Coefficient of the microphone's filter, in (-1, 1): bright to dark.
     """
 
     pitch: float
@@ -60,14 +61,14 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How one clip is spoken.
+    """Prosody of one clip.
 
     Attributes
     ----------
     seconds : float
-        Length.
+        Duration of the clip.
     pitch, span : float
-        Factor on the speaker's pitch; standard deviation of its movement, in octaves.
+        Factor on the speaker's pitch; standard deviation of the pitch movement, in octaves.
     slope : float
         Rise (or fall) of pitch over the clip, in octaves.
     rate : float
@@ -75,9 +76,9 @@ class Delivery:
     energy : float
         Factor on the amplitude.
     tilt : float
-        Added to the speaker's tilt.
+        Offset that is added to the speaker's tilt.
     jitter, shimmer : float
-        Irregularity of pitch and amplitude, relative.
+        Relative irregularity of pitch and amplitude.
     breath : float
         Factor on the speaker's breath.
     pause : float
@@ -98,8 +99,8 @@ class Delivery:
 
 
 def speak(voice: Voice, delivery: Delivery, rng: np.random.Generator) -> Floats:
-    """One clip, (n,) float64 within full scale."""
-    from scipy.signal import lfilter  # half a second: only those who make clips wait for it
+    """Synthesise one clip, (n,) float64 in [-1, 1]."""
+    from scipy.signal import lfilter  # a local import, because it takes half a second
 
     n = int(delivery.seconds * RATE)
     starts, envelope = _syllables(n, delivery, rng)
@@ -115,7 +116,7 @@ def speak(voice: Voice, delivery: Delivery, rng: np.random.Generator) -> Floats:
 def _syllables(
     n: int, delivery: Delivery, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """First sample of each syllable, and the amplitude over the clip, (n,)."""
+    """Draw syllables; return the first sample of each, and the amplitude over the clip, (n,)."""
     lengths = (
         RATE / delivery.rate * rng.uniform(0.7, 1.3, size=int(n / RATE * delivery.rate * 2) + 2)
     )
@@ -137,7 +138,7 @@ def _source(
     points = rng.standard_normal(8) * delivery.span
     melody = np.interp(t, np.linspace(-0.5, 0.5, len(points)), points) + delivery.slope * t
     pitch = voice.pitch * delivery.pitch * 2.0**melody
-    steps = np.repeat(rng.standard_normal(n // 80 + 1), 80)[:n]  # irregular, each 5 ms
+    steps = np.repeat(rng.standard_normal(n // 80 + 1), 80)[:n]  # jitter, drawn every 5 ms
     phase = np.cumsum(pitch * (1 + delivery.jitter * steps) / RATE)
     cycle = phase.astype(np.int64)
     loudness = 1 + delivery.shimmer * rng.standard_normal(cycle[-1] + 1)
@@ -150,7 +151,10 @@ def _source(
 
 
 def _pulse(phase: Floats) -> Floats:
-    """Derivative of the glottal flow at a phase in [0, 1): opens, closes fast, stays closed."""
+    """Return the derivative of the glottal flow at a phase in [0, 1).
+
+    The glottis opens, closes fast and then stays closed.
+    """
     opening, closing = 0.4, 0.16
     rising = np.sin(np.pi * phase / opening)
     falling = -np.sin(np.pi / 2 * (phase - opening) / closing) * opening / closing
@@ -160,7 +164,7 @@ def _pulse(phase: Floats) -> Floats:
 def _through_formants(
     source: Floats, starts: npt.NDArray[np.int64], tract: float, rng: np.random.Generator
 ) -> Floats:
-    """Each syllable through the resonances of one vowel, the filters' state carried over."""
+    """Filter each syllable by the formants of one vowel; the filters' state is carried over."""
     from scipy.signal import sosfilt
 
     out = np.empty_like(source)
@@ -173,7 +177,7 @@ def _through_formants(
 
 
 def _resonators(formants: Floats) -> Floats:
-    """Second-order sections (4, 6), each a resonance of gain 1 at 0 Hz."""
+    """Return second-order sections (4, 6): a resonance at each formant, with gain 1 at 0 Hz."""
     radius = np.exp(-np.pi * _BANDWIDTHS / RATE)
     a1 = -2 * radius * np.cos(2 * np.pi * formants / RATE)
     a2 = radius**2

@@ -13,13 +13,13 @@ class CremaD(FilenameCorpus):
 
     Files are named actor_sentence_emotion_intensity, for instance
     ``AudioWAV/1001_DFA_ANG_XX.wav``; intensity is LO, MD, HI or XX (unspecified). The label is
-    the emotion that was acted, not what the raters heard. Attributes ``sentence`` and
+    the emotion that was acted, not the one that raters perceived. Attributes ``sentence`` and
     ``intensity`` are the codes of the file names.
 
     Parameters
     ----------
     path : Path
-        The folder.
+        Folder of the recordings.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""A corpus of synthetic voices, made on first use, for trying the tool."""
+"""Corpus of synthetic voices for trying the tool, generated at the first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._voice import RATE, Delivery, Voice, speak
 
 
 class _Style(NamedTuple):
-    """How an emotion moves the delivery; each figure is a shift, in the figure's own unit."""
+    """Shift of each figure of the delivery by an emotion, in the unit of the figure."""
 
     pitch: float  # octaves
     span: float  # octaves
@@ -42,31 +42,32 @@ _STYLES = {
     "fearful": _Style(0.38, 0.01, 0.08, 0.28, 0.0, -0.02, 0.016, 0.4, 0.03),
     "disgust": _Style(-0.12, 0.05, -0.15, -0.18, 1.0, 0.02, 0.014, -0.2, 0.02),
 }
-# Standard deviation of the same figures from clip to clip: as large as the differences
-# between emotions, so that no view tells all of them apart.
+# Standard deviation of the same figures between clips. It is as large as the differences between
+# emotions, so that no view distinguishes all emotions.
 _SPREAD = _Style(0.13, 0.05, 0.15, 0.13, 2.2, 0.04, 0.004, 0.5, 0.05)
 
 
 class Demo(Corpus):
     """Synthetic voices: a source-filter voice in six emotional deliveries.
 
-    Speakers differ in pitch, vocal tract, breath, level and recording; emotions in pitch, its
-    span and slope, rate, energy, tilt, jitter, breath and pauses; clips of one emotion differ
-    as much among themselves. It is for trying the tool: figures on it are evidence of nothing.
+    Speakers differ in pitch, vocal tract, breath, level and recording. Emotions differ in pitch,
+    span and slope of the pitch, rate, energy, tilt, jitter, breath and pauses. Clips of one
+    emotion differ from each other as much as emotions do. The corpus is for trying the tool:
+    scores on it are no evidence about real speech.
 
-    Made on first use, the same for the same parameters, as 16 kHz WAV files in the user's
-    cache folder.
+    The recordings are generated at the first use, as 16 kHz WAV files in the user's cache folder.
+    Equal parameters generate equal recordings.
 
     Parameters
     ----------
     path : None
-        It makes itself.
+        Not used, because the corpus is generated.
     speakers : int
         Number of speakers, 3 or more.
     clips : int
-        Clips per speaker and emotion.
+        Number of clips per speaker and emotion.
     seed : int
-        Another seed, other speakers.
+        Seed of the random numbers; another seed generates other speakers.
     """
 
     name = "demo"
@@ -108,7 +109,7 @@ class Demo(Corpus):
         return user_cache_path("fusion") / "demo" / digest
 
     def _make(self, folder: Path) -> None:
-        """Write into a folder of another name, and rename it: whole or not there."""
+        """Write into a temporary folder and rename it, so that `folder` is always complete."""
         temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
         try:
             for speaker, emotion, take in self._plan():
@@ -118,12 +119,12 @@ class Demo(Corpus):
             try:
                 temporary.rename(folder)
             except OSError:
-                if not folder.is_dir():  # else another process was faster, with the same files
+                if not folder.is_dir():  # otherwise another process has written the same files
                     raise
         except OSError as error:
             raise StorageError(
-                f"The demo corpus could not be written to {folder.parent}: {error}.",
-                hint="Free some space, or set XDG_CACHE_HOME to a folder that you may write to.",
+                f"The demo corpus can't be written to {folder.parent}: {error}.",
+                hint="Free some disk space, or set XDG_CACHE_HOME to a writable folder.",
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -135,7 +136,7 @@ class Demo(Corpus):
 
 
 def _voice(rng: np.random.Generator) -> Voice:
-    low = rng.random() < 0.5  # two kinds of voices, overlapping
+    low = rng.random() < 0.5  # two overlapping groups of voices
     return Voice(
         pitch=float(rng.normal(115, 15) if low else rng.normal(195, 22)),
         tract=float(rng.normal(0.95 if low else 1.1, 0.04)),
@@ -170,7 +171,7 @@ def _file_name(speaker: int, emotion: str, take: int) -> str:
 
 
 def _write(path: Path, samples: np.ndarray) -> None:
-    # The standard library's writer adds no date and no name: same samples, same bytes.
+    # The standard library's writer adds no date and no name, so equal samples give equal bytes.
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

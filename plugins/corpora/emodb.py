@@ -13,13 +13,13 @@ class EmoDB(FilenameCorpus):
 
     Files are named speaker, text, emotion, version, for instance ``wav/03a01Fa.wav``; the
     emotion is the first letter of its German name (W Wut, L Langeweile, E Ekel, A Angst,
-    F Freude, T Trauer, N neutral). Bored has no place among the six shared emotions. Attributes
+    F Freude, T Trauer, N neutral). Bored is not one of the six shared emotions. Attributes
     ``sentence`` and ``version`` are the codes of the file names.
 
     Parameters
     ----------
     path : Path
-        The folder.
+        Folder of the recordings.
 
     References
     ----------

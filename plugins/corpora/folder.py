@@ -1,4 +1,4 @@
-"""A folder per class: any recordings, sorted into folders."""
+"""Corpus of any recordings that are sorted into one folder per class."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from ...core.toolkit.filenames import audio_files, some_audio_files
 from ...core.toolkit.patterns import SpeakerPattern
 
 _HINT = (
-    "Scores count only on speakers that were not trained on, so each clip needs its speaker: put "
-    "a folder per speaker into each class's folder, or say where the file name has it "
-    r"(--set folder.speaker='spk(\d+)', a regular expression), or write a table (CSV with path, "
-    "label, speaker)."
+    "Each clip needs a speaker, because scores are only valid on held-out speakers. Create one "
+    "folder per speaker in each class's folder, or give a regular expression that finds the "
+    r"speaker in the file name (--set folder.speaker='spk(\d+)'), or write a table (CSV with "
+    "path, label, speaker)."
 )
 
 
 class Folder(Corpus):
-    """Recordings in a folder per class: ``root/CLASS/SPEAKER/file`` or ``root/CLASS/file``.
+    """Recordings in one folder per class: ``root/CLASS/SPEAKER/file`` or ``root/CLASS/file``.
 
-    The class is the name of the folder below the root, matched to the shared emotions by their
-    common spellings; ``--labels native`` keeps the names as they are. Pooled folders are one
-    corpus: speakers of equal name count as one, so give different people different names.
+    The name of the folder below the root is the class. Common spellings are mapped to the shared
+    emotions; ``--labels native`` keeps the names unchanged. Pooled folders are one corpus:
+    speakers with the same name count as one person, so give different people different names.
 
     Parameters
     ----------
     path : Path
-        The root.
+        The root folder.
     speaker : str
-        Regular expression, searched in each file's path below the root; its group (the one
-        called ``speaker``, if there are several) is the speaker. Empty: the folder below the
-        class is the speaker.
+        Regular expression that is searched in each file's path below the root. Its group (the
+        group called ``speaker``, if there are several) is the speaker. If empty, the folder below
+        the class is the speaker.
     """
 
     name = "folder"
@@ -56,8 +56,9 @@ class Folder(Corpus):
             relative = file.relative_to(self.path)
             if len(relative.parts) == 1:
                 raise CorpusError(
-                    f"{file} lies in no class's folder.",
-                    hint=f"A recording's class is its folder: {self.path}/CLASS/{relative}",
+                    f"{file} is not in the folder of a class.",
+                    hint=f"Move the recording to {self.path}/CLASS/{relative}; the folder's name "
+                    "is the class.",
                 )
             label, name = relative.parts[0], relative.as_posix()
             yield Clip(Recording(file), name, label, self._speaker_of(relative), self.name)
@@ -67,7 +68,7 @@ class Folder(Corpus):
             return self._speaker.find(relative.as_posix())
         if len(relative.parts) > 2:
             return relative.parts[1]
-        raise CorpusError(f"Nothing says who speaks in {relative}.", hint=_HINT)
+        raise CorpusError(f"The speaker of {relative} is unknown.", hint=_HINT)
 
 
 @hookimpl

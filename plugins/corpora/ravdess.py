@@ -18,17 +18,17 @@ class RAVDESS(FilenameCorpus):
     """Ryerson Audio-Visual Database of Emotional Speech and Song.
 
     Files are named modality-channel-emotion-intensity-sentence-repetition-actor, two digits
-    each, for instance ``Actor_12/03-01-06-01-02-01-12.wav``, in any folders. Audio-only
-    recordings (modality 03) are read. Calm and surprised have no place among the six shared
-    emotions. Attributes ``sentence``, ``intensity``, ``repetition`` and ``channel`` are the codes
-    of the file names.
+    each, for instance ``Actor_12/03-01-06-01-02-01-12.wav``; folders don't matter. Audio-only
+    recordings (modality 03) are read. Calm and surprised are not among the six shared emotions.
+    Attributes ``sentence``, ``intensity``, ``repetition`` and ``channel`` are the codes of the
+    file names.
 
     Parameters
     ----------
     path : Path
-        The folder.
+        Folder of the recordings.
     channel : {"speech", "song", "both"}
-        Which recordings. Song has no disgust and no surprised.
+        Recordings to read. Song contains no disgust and no surprised.
 
     References
     ----------

@@ -11,15 +11,15 @@ from ...core.toolkit.filenames import FilenameCorpus
 class Savee(FilenameCorpus):
     """Surrey Audio-Visual Expressed Emotion database.
 
-    Both published layouts: a folder per speaker (``AudioData/DC/a01.wav``) and flat
-    (``DC_a01.wav``). Speakers are DC, JE, JK and KL. Surprised has no place among the six shared
+    Both published layouts are read: one folder per speaker (``AudioData/DC/a01.wav``) and flat
+    (``DC_a01.wav``). The speakers are DC, JE, JK and KL. Surprised is not one of the six shared
     emotions. Attribute ``sentence`` is the number in the file name; sentences 01 to 03 are the
     same for all emotions.
 
     Parameters
     ----------
     path : Path
-        The folder.
+        Folder of the recordings.
 
     References
     ----------

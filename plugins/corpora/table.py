@@ -1,4 +1,4 @@
-"""A table of clips: CSV, TSV, JSON lines, or EmoBox's manifests."""
+"""Corpus defined by a table of clips: CSV, TSV, JSON lines, or an EmoBox manifest."""
 
 from __future__ import annotations
 
@@ -20,38 +20,42 @@ _SPLITS = {
     "dev": "val", "test": "test", "testing": "test",
 }  # fmt: skip
 _HINT = (
-    "Scores count only on speakers that were not trained on. Add a column speaker, or say where "
-    r"the path has it (--set table.speaker='spk(\d+)', a regular expression). "
-    "Of a manifest of EmoBox, give the folder (EmoBox/data/NAME): the speakers stand beside it."
+    "Each clip needs a speaker, because scores are only valid on held-out speakers. Add a column "
+    "speaker, or give a regular expression that finds the speaker in the path "
+    r"(--set table.speaker='spk(\d+)'). For EmoBox, give the folder of the data set "
+    "(EmoBox/data/NAME), which contains the speakers."
 )
 
 
 class Table(Corpus):
-    """A table with a row per clip: CSV, TSV or JSON lines (``.csv``, ``.tsv``, ``.jsonl``).
+    """A table with one row per clip: CSV, TSV or JSON lines (``.csv``, ``.tsv``, ``.jsonl``).
 
-    Columns: ``path``, ``label`` and ``speaker``; optional ``split`` (train, val, test) or
-    ``fold``, ``start`` and ``end`` (seconds), ``name``; any other is kept as an attribute.
-    Common other names are understood: wav, file, filename, audio; emotion, emo, class; spk,
-    speaker_id; start_time, end_time; key, id. Relative paths start at the table's folder.
+    Required columns are ``path``, ``label`` and ``speaker``. Optional columns are ``split``
+    (train, val, test) or ``fold``, ``start`` and ``end`` (seconds), and ``name``; any other column
+    becomes an attribute. Common aliases are accepted: wav, file, filename, audio; emotion, emo,
+    class; spk, speaker_id; start_time, end_time; key, id. Relative paths start at the table's
+    folder.
 
-    EmoBox's manifests are read as they are published: give the folder of one data set
-    (``EmoBox/data/ravdess``), and each clip's fold is the one in whose test file it stands (a
-    single fold becomes the split). Labels go through its ``label_map.json``, speakers come from
-    its ``data.seg.wrd.stm``, and paths (``downloads/...``) start at the folder above ``data``.
+    Published EmoBox manifests are read without changes: give the folder of one data set
+    (``EmoBox/data/ravdess``). A clip's fold is the fold whose test file contains the clip; if there
+    is a single fold, its parts become the split. Labels are mapped by the data set's
+    ``label_map.json``, speakers are read from its ``data.seg.wrd.stm``, and paths
+    (``downloads/...``) start at the folder above ``data``.
 
-    Pooled tables are one corpus: speakers of equal name count as one, so give different people
-    different names.
+    Pooled tables are one corpus: speakers with the same name count as one person, so give different
+    people different names.
 
     Parameters
     ----------
     path : Path
         The table, or the folder of an EmoBox manifest.
     root : str
-        The folder where relative paths start; empty for the table's own. Files that are not
-        at their paths are looked for anywhere below it by name, whatever their extension.
+        Folder to which relative paths refer; empty means the table's folder. A file that does not
+        exist at its path is searched anywhere below this folder, by name without extension.
     speaker : str
-        Regular expression, searched in each path, then name; its group (the one called
-        ``speaker``, if there are several) is the speaker. Empty: the column says it.
+        Regular expression that is searched in each path, then in the name. Its group (the group
+        called ``speaker``, if there are several) is the speaker. If empty, the column ``speaker``
+        is used.
 
     References
     ----------
@@ -68,7 +72,7 @@ class Table(Corpus):
 
     @classmethod
     def detect(cls, path: Path) -> bool:
-        # By the suffix alone: a table without the right columns gets a message that says so.
+        # The suffix is enough: reading reports missing columns.
         return is_manifest(path) if path.is_dir() else path.suffix.lower() in SUFFIXES
 
     def clips(self) -> Iterable[Clip]:
@@ -81,7 +85,7 @@ class Table(Corpus):
         clips = [self._clip(row, root) for row in rows]
         _check_names(rows, clips)
         if self._root is not None:
-            clips = _found_below(self._root, clips)
+            clips = _with_files_below(self._root, clips)
         _check_files(rows, clips)
         return clips
 
@@ -110,27 +114,27 @@ class Table(Corpus):
                 raise row.error(error.message) from None
         if speaker := row.get("speaker"):
             return speaker
-        raise row.error("Nothing says who speaks.", hint=_HINT)
+        raise row.error("The speaker is missing.", hint=_HINT)
 
 
 @dataclass(frozen=True)
 class Span:
-    """The part of a file that is the clip, in seconds."""
+    """Part of a file that is the clip, in seconds."""
 
     start: float
     end: float | None
 
     @classmethod
     def of(cls, row: Row) -> Span:
-        """The row's columns start and end."""
+        """Return the span that a row's columns start and end define."""
         start, end = row.seconds("start") or 0.0, row.seconds("end")
         if start < 0 or (end is not None and end <= start):
-            raise row.error(f"A clip from second {start} to second {end} has no length.")
+            raise row.error(f"The clip from second {start} to second {end} has no length.")
         return cls(start, end)
 
     @property
     def suffix(self) -> str:
-        """What tells clips of one file apart in their names; empty for a whole file."""
+        """Suffix that makes the names of clips of one file unique; empty for a whole file."""
         if not self.start and self.end is None:
             return ""
         return f"@{self.start:g}-{'' if self.end is None else format(self.end, 'g')}"
@@ -141,41 +145,41 @@ def _split(row: Row) -> str | None:
     if text is None:
         return None
     if text.lower() not in _SPLITS:
-        raise row.error(f"The split {text!r} is unknown; possible are train, val and test.")
+        raise row.error(f"The split {text!r} is unknown; accepted are train, val and test.")
     return _SPLITS[text.lower()]
 
 
-def _found_below(root: Path, clips: list[Clip]) -> list[Clip]:
-    """Clips whose file is missing, with the one of that name below `root` where there is one."""
+def _with_files_below(root: Path, clips: list[Clip]) -> list[Clip]:
+    """Return the clips, with each missing file replaced by one of that name below `root`."""
     if all(clip.recording.path.is_file() for clip in clips):
         return clips
     by_name = {file.stem: file for file in audio_files(root)}
-    found: list[Clip] = []
+    resolved: list[Clip] = []
     for clip in clips:
         path = clip.recording.path
         elsewhere = None if path.is_file() else by_name.get(path.stem)
         recording = replace(clip.recording, path=elsewhere or path)
-        found.append(replace(clip, recording=recording))
-    return found
+        resolved.append(replace(clip, recording=recording))
+    return resolved
 
 
 def _check_files(rows: list[Row], clips: list[Clip]) -> None:
-    """Some missing files are left out later, like unreadable ones; all of them are a mistake."""
+    """Raise if no file exists. Extraction leaves out single missing files like unreadable ones."""
     if clips and not any(clip.recording.path.is_file() for clip in clips):
         raise rows[0].error(
-            f"There is no file {clips[0].recording.path}: none of the {len(clips)} is there.",
+            f"None of the {len(clips)} files exists; the first is {clips[0].recording.path}.",
             hint="Relative paths start at the table's folder, or at --set table.root=FOLDER.",
         )
 
 
 def _check_names(rows: list[Row], clips: list[Clip]) -> None:
-    """One recording in two rows would be counted twice, perhaps with two labels."""
+    """Raise if two clips have the same name: one recording would count twice."""
     counts = Counter(clip.name for clip in clips)
     for row, clip in zip(rows, clips, strict=True):
         if counts[clip.name] > 1:
             raise row.error(
-                f"The clip {clip.name!r} stands in {counts[clip.name]} rows.",
-                hint="Several clips of one file need a start and end, or a name each.",
+                f"The clip {clip.name!r} is in {counts[clip.name]} rows.",
+                hint="Several clips of one file each need a start and end, or a name.",
             )
 
 

@@ -14,14 +14,14 @@ class Tess(FilenameCorpus):
     """Toronto Emotional Speech Set.
 
     Files are named speaker_word_emotion, for instance ``OAF_angry/OAF_back_angry.wav``; the two
-    speakers are OAF (older) and YAF (younger). Two are too few for a split by speaker: use it
-    together with other corpora. ``ps`` is pleasant surprise: it has no place among the six
+    speakers are OAF (older) and YAF (younger). Two speakers are too few for a split by speaker, so
+    combine TESS with other corpora. ``ps`` is pleasant surprise, which is not one of the six
     shared emotions. Attribute ``sentence`` is the word.
 
     Parameters
     ----------
     path : Path
-        The folder.
+        Folder of the recordings.
 
     References
     ----------
@@ -35,7 +35,7 @@ class Tess(FilenameCorpus):
         "angry": "angry", "disgust": "disgust", "fear": "fearful", "happy": "happy",
         "neutral": "neutral", "ps": "surprised", "sad": "sad",
     }  # fmt: skip
-    # Some published files lack a letter of the speaker: OA_bite_neutral.
+    # Some published file names lack a letter of the speaker, e.g. OA_bite_neutral.
     pattern = (
         r"(?P<speaker>[OY]AF?)_(?P<sentence>[a-z]+)"
         r"_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)"

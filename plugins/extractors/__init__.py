@@ -1,1 +1,1 @@
-"""From a recording to one array: the modalities."""
+"""Extractors: modalities, each computed from a recording as one array."""

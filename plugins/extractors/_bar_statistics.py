@@ -46,25 +46,26 @@ def _percentile(ordered: npt.NDArray[np.float64], share: float) -> float:
 def bar_statistics(bars: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the numbers that :data:`STATISTICS` names for one diagram.
 
-    The persistence of a bar is the distance of birth and death, its midlife their mean. Weights
-    are the bars' shares in the total persistence; the persistent entropy is that of these shares,
-    in nats (Atienza, Gonzalez-Diaz and Soriano-Trigueros 2020). Deviations divide by the number
-    of bars. Where there are fewer than eight bars, the lengths of the missing ones are 0.
+    The persistence of a bar is the distance between its birth and its death; the midlife is their
+    mean. Each bar's weight is its share of the total persistence. The persistent entropy is the
+    entropy of these shares, in nats (Atienza, Gonzalez-Diaz and Soriano-Trigueros 2020). Standard
+    deviations divide by the number of bars. A diagram of fewer than eight bars is padded with
+    lengths of 0.
 
     Parameters
     ----------
     bars : array
-        (n, 2) float32 birth and death, finite, no bar of length 0; n may be 0.
+        (n, 2) float32 birth and death, finite, without bars of length 0; n may be 0.
 
     Returns
     -------
     array
-        (26,) float32; all 0 where there is no bar.
+        (26,) float32; all 0 if there are no bars.
     """
-    found = np.zeros(26, np.float32)
+    statistics = np.zeros(26, np.float32)
     n = len(bars)
     if n == 0:
-        return found
+        return statistics
     length, midlife = np.empty(n), np.empty(n)
     total = squares = middle = 0.0
     for i in range(n):
@@ -82,16 +83,16 @@ def bar_statistics(bars: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         entropy -= share * np.log(share)
         births += share * bars[i, 0]
         deaths += share * bars[i, 1]
-    found[0], found[1], found[2], found[3] = n, total, np.sqrt(squares), entropy
-    found[4], found[5] = mean, np.sqrt(spread / n)
-    found[6], found[7] = middle, np.sqrt(middle_spread / n)
-    found[8], found[9], found[10] = births, deaths, (births + deaths) / 2
+    statistics[0], statistics[1], statistics[2], statistics[3] = n, total, np.sqrt(squares), entropy
+    statistics[4], statistics[5] = mean, np.sqrt(spread / n)
+    statistics[6], statistics[7] = middle, np.sqrt(middle_spread / n)
+    statistics[8], statistics[9], statistics[10] = births, deaths, (births + deaths) / 2
     length.sort()
     midlife.sort()
     for place, share in enumerate((0.25, 0.5, 0.75, 0.9)):
-        found[11 + place] = _percentile(length, share)
+        statistics[11 + place] = _percentile(length, share)
     for place, share in enumerate((0.1, 0.5, 0.9)):
-        found[15 + place] = _percentile(midlife, share)
+        statistics[15 + place] = _percentile(midlife, share)
     for place in range(min(n, LONGEST)):
-        found[18 + place] = length[n - 1 - place]
-    return found
+        statistics[18 + place] = length[n - 1 - place]
+    return statistics

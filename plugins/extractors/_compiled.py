@@ -1,4 +1,4 @@
-"""Functions that numba compiles, and one distance that is slow without it."""
+"""Compilation by numba, and the compiled matrix of L1 distances."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """The function as machine code, made at its first call (seconds) and kept on disk.
+    """Return a version of `function` that numba compiles at its first call.
 
-    Sums may be taken in another order, which is what makes them fast.
+    Compilation takes seconds; numba caches the machine code on disk. The compiler may reorder
+    the terms of floating-point sums, which is necessary to vectorise them.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc"}}
     try:
-        made = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside the file nor in the user's cache folder can it be kept
-        made = numba.njit(**options)(function)
-    return made  # type: ignore[no-any-return]
+        result = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the source folder nor the user's cache folder is writable
+        result = numba.njit(**options)(function)
+    return result  # type: ignore[no-any-return]
 
 
 @compiled
 def cityblock(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(t, bands) -> (t, t) L1 distances."""
+    """Return the (t, t) L1 distances between the rows of `x`, (t, bands)."""
     t, bands = x.shape
     distances = np.zeros((t, t))
     for i in range(t):

@@ -1,21 +1,22 @@
 """Persistence of images and series by union-find, compiled by numba.
 
-Pixels are the top-dimensional cells of a cubical complex, and enter from the highest value to the
-lowest (superlevel sets). The sublevel bars of a function are the superlevel bars of its negative.
+Pixels are the top-dimensional cells of a cubical complex. They enter the filtration from the
+highest value to the lowest (superlevel sets). The sublevel bars of a function are the superlevel
+bars of its negative.
 
-In H0 a union-find over the pixels, 8 neighbours each, pairs every peak with the pass at which its
-component meets a higher one (Edelsbrunner and Harer 2010, VII). H1 of a planar image needs no
-triangles: by Alexander duality its loops are the components of the complement, so a second
-union-find takes the pixels from the lowest to the highest, 4 neighbours each, and the outside of
-the image as a component born before all others (Garin, Heiss, Maggs, Bleile and Robins: Duality in
-persistent homology of images, 2020). One sorting serves both.
+For H0, a union-find over the pixels, with 8 neighbours each, pairs every peak with the pass at
+which its component meets a higher one (Edelsbrunner and Harer 2010, VII). H1 of a planar image
+needs no triangles: by Alexander duality the loops are the components of the complement (Garin,
+Heiss, Maggs, Bleile and Robins: Duality in persistent homology of images, 2020). A second
+union-find therefore visits the pixels from the lowest to the highest, with 4 neighbours each. The
+outside of the image is a component born before all others. Both passes use the same sorted order.
 
-Every pixel is called by its rank, 1 for the lowest; rank 0 is the outside. Of two components the
-older one is then the one whose root has the higher rank (H0) or the lower rank (H1).
+A pixel is identified by its rank, 1 for the lowest value; rank 0 is the outside. The older of two
+components is the one whose root has the higher rank (H0) or the lower rank (H1).
 
-The neighbours of a pixel that entered before it are often connected among themselves. A table lists
-one neighbour of each connected part for each of the 256 sets of neighbours, so that most pixels
-look up one component in place of up to eight.
+Those neighbours of a pixel that entered before the pixel are often connected to each other. A
+table therefore lists, for each of the 256 sets of neighbours, one neighbour of each connected
+part, so that most pixels look up one component instead of up to eight.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ Integers = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
 
-# The neighbours of a pixel, clockwise: steps in rows and columns. Odd ones share an edge with it.
+# Offsets (rows, columns) of a pixel's neighbours, clockwise. Neighbours at odd indices share an
+# edge with the pixel, neighbours at even indices only a corner.
 _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def _representatives(diagonal: bool) -> npt.NDArray[np.int8]:
-    """Return one neighbour of each connected part of every set of neighbours.
+    """Return, for every set of neighbours, one neighbour of each connected part.
 
     Parameters
     ----------
@@ -47,17 +49,17 @@ def _representatives(diagonal: bool) -> npt.NDArray[np.int8]:
     Returns
     -------
     array
-        (256, 5): for each set, given as bits, up to four places in `_RING`, then -1.
+        (256, 5): for each set, encoded as bits, up to four indices into `_RING`, then -1.
     """
     table = np.full((256, 5), -1, np.int8)
     for members in range(256):
         inside = [place for place in range(8) if members >> place & 1]
         part = {place: place for place in inside}
-        for one, other in combinations(inside, 2):
-            down, right = (abs(a - b) for a, b in zip(_RING[one], _RING[other], strict=True))
+        for first, second in combinations(inside, 2):
+            down, right = (abs(a - b) for a, b in zip(_RING[first], _RING[second], strict=True))
             if down + right == 1 or (diagonal and down == right == 1):
-                part = {p: part[one] if q == part[other] else q for p, q in part.items()}
-        # Further neighbours only connect those that touch the pixel itself.
+                part = {p: part[first] if q == part[second] else q for p, q in part.items()}
+        # A neighbour that does not touch the pixel only serves to connect those that do.
         touching = {part[place]: place for place in inside if diagonal or place % 2}
         table[members, : len(touching)] = sorted(touching.values())
     return table
@@ -70,8 +72,9 @@ _JOINED_BY_EDGES = _representatives(diagonal=False)
 def image_bars(image: Single) -> tuple[Single, Single]:
     """Return the finite bars of the superlevel-set filtration of an image, in H0 and H1.
 
-    The numbers of ``gudhi.CubicalComplex(top_dimensional_cells=-image)`` with the signs turned
-    back. The bar of the highest peak never ends and is left out, and so are bars of length 0.
+    The bars equal those of ``gudhi.CubicalComplex(top_dimensional_cells=-image)`` with the sign
+    of births and deaths reversed. The infinite bar of the highest peak and bars of length 0 are
+    omitted.
 
     Parameters
     ----------
@@ -88,12 +91,12 @@ def image_bars(image: Single) -> tuple[Single, Single]:
 
 
 def image_peaks(image: Single) -> tuple[Single, Integers]:
-    """Return the bars of :func:`image_bars` in H0, and where each is born.
+    """Return the H0 bars of :func:`image_bars` and the pixel at which each bar is born.
 
     Returns
     -------
     array, array
-        (n, 2) float32 birth and death; (n, 2) row and column of the peak.
+        (n, 2) float32 birth and death; (n, 2) int32 row and column of the peak.
     """
     peaks, summits, _ = _bars(image)
     return peaks, np.stack(np.divmod(summits, image.shape[1]), axis=1)
@@ -107,7 +110,7 @@ def _bars(image: Single) -> tuple[Single, Integers, Single]:
 def series_bars(series: Single) -> list[Single]:
     """Return the finite superlevel bars of each of several series.
 
-    The bar of the highest peak never ends and is left out, and so are bars of length 0.
+    The infinite bar of the highest peak and bars of length 0 are omitted.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ def series_bars(series: Single) -> list[Single]:
 
 
 def series_peaks(series: Single) -> list[tuple[Single, Integers]]:
-    """Return the bars of :func:`series_bars`, each with the index of the peak it is born at."""
+    """Return the bars of :func:`series_bars` and the index of the peak that starts each bar."""
     bars, peaks, ends = _series_bars(series, np.argsort(series, axis=1))
     starts = np.concatenate([[0], ends[:-1]])
     return [(bars[i:j], peaks[i:j]) for i, j in zip(starts, ends, strict=True)]
@@ -139,10 +142,10 @@ def _root(parent: Integers, node: int) -> int:
 
 @compiled
 def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
-    """Return one word per float: an order-preserving code in the upper half, its index below.
+    """Return a sort key for each float: order-preserving code (upper 32 bits), index (lower 32).
 
-    No two words are equal. `np.argsort` of the floats themselves takes two to five times as long
-    where a large part of the pixels has the lowest value.
+    No two keys are equal. Where many pixels have the lowest value, `np.argsort` of the floats
+    themselves takes two to five times as long as sorting the keys.
     """
     keys = np.empty(len(bits), np.uint64)
     for i in range(len(bits)):
@@ -154,7 +157,7 @@ def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
 
 @compiled
 def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integers, Single]:
-    """Return the bars of a flattened image: H0, the indices of their peaks, and H1.
+    """Return the H0 bars of a flattened image, the indices of their peaks, and the H1 bars.
 
     Parameters
     ----------
@@ -162,7 +165,7 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
         The result of :func:`_keys`, sorted.
     """
     n = len(values)
-    width = columns + 2  # with a pixel of the outside at either end
+    width = columns + 2  # with one outside pixel at either end
     ranks = np.zeros((n // columns + 2) * width, np.int32)
     place = np.empty(n + 1, np.int32)  # rank -> index into `ranks`
     flat = np.empty(n + 1, np.int32)  # rank -> index into `values`
@@ -178,9 +181,9 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
     for bit, (row, column) in enumerate(_RING):
         steps[bit] = row * width + column
     parent = np.arange(n + 1).astype(np.int32)
-    higher = np.empty(n + 1, np.uint8)  # rank -> which neighbours are above, as bits
+    higher = np.empty(n + 1, np.uint8)  # rank -> bits of the neighbours that are higher
 
-    peaks, summits, found = np.empty((n, 2), np.float32), np.empty(n, np.int32), 0
+    peaks, summits, n_peaks = np.empty((n, 2), np.float32), np.empty(n, np.int32), 0
     for pixel in range(n, 0, -1):
         at = place[pixel]
         above = 0
@@ -188,49 +191,57 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
             above |= (1 << bit) * (ranks[at + steps[bit]] > pixel)
         higher[pixel] = above
         root = pixel
-        for asked in _JOINED_BY_CORNERS[above]:
-            if asked < 0:
+        for neighbour in _JOINED_BY_CORNERS[above]:
+            if neighbour < 0:
                 break
-            other = _root(parent, ranks[at + steps[asked]])
+            other = _root(parent, ranks[at + steps[neighbour]])
             if other == root:
                 continue
             younger, root = (other, root) if other < root else (root, other)
             parent[younger] = root
             if height[younger] > height[pixel]:
-                peaks[found, 0], peaks[found, 1] = height[younger], height[pixel]
-                summits[found] = flat[younger]
-                found += 1
+                peaks[n_peaks, 0], peaks[n_peaks, 1] = height[younger], height[pixel]
+                summits[n_peaks] = flat[younger]
+                n_peaks += 1
 
     for node in range(n + 1):
         parent[node] = node
-    loops, closed = np.empty((n, 2), np.float32), 0
+    loops, n_loops = np.empty((n, 2), np.float32), 0
     for pixel in range(1, n + 1):
         root = pixel
-        for asked in _JOINED_BY_EDGES[255 - higher[pixel]]:  # the outside is below everything
-            if asked < 0:
+        for neighbour in _JOINED_BY_EDGES[255 - higher[pixel]]:  # outside counts as lower
+            if neighbour < 0:
                 break
-            other = _root(parent, ranks[place[pixel] + steps[asked]])
+            other = _root(parent, ranks[place[pixel] + steps[neighbour]])
             if other == root:
                 continue
             younger, root = (other, root) if other > root else (root, other)
             parent[younger] = root
             if height[younger] < height[pixel]:
-                loops[closed, 0], loops[closed, 1] = height[pixel], height[younger]
-                closed += 1
-    return peaks[:found], summits[:found], loops[:closed]
+                loops[n_loops, 0], loops[n_loops, 1] = height[pixel], height[younger]
+                n_loops += 1
+    return peaks[:n_peaks], summits[:n_peaks], loops[:n_loops]
 
 
 @compiled
 def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Places]:
-    """Return the bars of all series in one array, their peaks, and where each series ends.
+    """Return the bars of all series, the peak of each bar, and where each series ends.
 
     Parameters
     ----------
+    series : array
+        (n, t) float32.
     order : array
-        (n, t), sorts each series.
+        (n, t), the indices that sort each series in ascending order.
+
+    Returns
+    -------
+    array, array, array
+        (m, 2) float32 birth and death, the bars of one series after those of the other; (m,) the
+        frame of each bar's peak; (n,) the index after the last bar of each series.
     """
     count, t = series.shape
-    bars, found = np.empty((count * t, 2), np.float32), 0
+    bars, n_bars = np.empty((count * t, 2), np.float32), 0
     peaks = np.empty(count * t, np.int32)
     ends = np.empty(count, np.int64)
     ranks = np.empty(t + 2, np.int32)
@@ -251,8 +262,8 @@ def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Place
                 parent[younger] = root
                 peak = order[row, younger - 1]
                 if series[row, peak] > series[row, at]:
-                    bars[found, 0], bars[found, 1] = series[row, peak], series[row, at]
-                    peaks[found] = peak
-                    found += 1
-        ends[row] = found
-    return bars[:found], peaks[:found], ends
+                    bars[n_bars, 0], bars[n_bars, 1] = series[row, peak], series[row, at]
+                    peaks[n_bars] = peak
+                    n_bars += 1
+        ends[row] = n_bars
+    return bars[:n_bars], peaks[:n_bars], ends

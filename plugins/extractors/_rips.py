@@ -1,17 +1,19 @@
 """Vietoris-Rips persistence in H0 and H1 from a distance matrix, compiled by numba.
 
-Of all triangles of the complex few matter in H1 (Koyama, Memoli, Robins, Turner: Faster
+Only few triangles of the complex matter for H1 (Koyama, Memoli, Robins, Turner: Faster
 computation of degree-1 persistent homology using the reduced Vietoris-Rips filtration, 2023).
-Edges come one after the other, shortest first. The *lune* of an edge is the set of points to
-which both of its ends are joined already: with each the edge closes a triangle, and two such
-points that are joined to each other, or by a path inside the lune, close the same hole. So
+Edges enter the complex one by one, the shortest first. The *lune* of an edge is the set of points
+that are already joined to both of its ends. The edge closes one triangle with each point of its
+lune. Two points of the lune that are joined to each other, directly or by a path inside the lune,
+close the same hole. Therefore
 
 * an edge with an empty lune joins two components (H0) or opens a hole (H1);
-* in every other edge the first triangle says that the edge is worth the two others, which are
-  shorter: nothing opens, nothing closes;
-* one more triangle per further component of the lune may close a hole. Only these are reduced.
+* for every other edge, the first triangle makes the edge homologous to the triangle's two other
+  edges, which are shorter, so that no hole opens and none closes;
+* each further component of the lune contributes one triangle, which may close a hole. Only these
+  triangles are reduced.
 
-Sets of points are bits of 64-bit words: a lune takes a few operations, whatever its size.
+Sets of points are bits of 64-bit words, so that a lune takes one operation per 64 points.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from ._compiled import compiled
 Bits = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int32]
 
-# What an edge is that no triangle explains; other edges have the third point of theirs.
+# Values of `third` for edges with an empty lune. For every other edge, `third` is the point that
+# forms the edge's first triangle.
 _JOINS = -1
 _OPENS = -2
 
@@ -33,33 +36,33 @@ _ZERO = np.uint64(0)
 
 
 def diagrams(distances: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-    """Finite bars of H0 and H1 of the Vietoris-Rips filtration, those of no length left out.
+    """Return the finite bars of positive length of the Vietoris-Rips filtration, in H0 and H1.
 
     Parameters
     ----------
     distances : array
-        (t, t), symmetric, 0 on the diagonal, t >= 2. They are compared as float32.
+        (t, t), symmetric, 0 on the diagonal, t >= 2. Distances are compared as float32.
 
     Returns
     -------
     list of array
-        (n, 2) birth and death, for H0 and H1.
+        Two arrays (n, 2) float64 birth and death: H0 and H1.
     """
     single = np.abs(distances, dtype=np.float32)  # -0 is 0
     # Beyond the enclosing radius the complex is a cone, in which every hole is closed.
     radius = single.max(axis=1).min()
-    # Floats from 0 up are ordered as their bits are.
+    # The bit patterns of non-negative floats have the same order as the floats.
     edges = np.sort(_edges_up_to(single.view(np.uint32), radius.view(np.uint32)))
     joining, holes = _pairs(edges, len(single))
     lengths = (edges >> np.uint64(32)).astype(np.uint32).view(np.float32).astype(np.float64)
     deaths = lengths[joining]
-    found = [np.stack([np.zeros_like(deaths), deaths], axis=1), lengths[holes]]
-    return [bars[bars[:, 1] > bars[:, 0]] for bars in found]
+    pairs = [np.stack([np.zeros_like(deaths), deaths], axis=1), lengths[holes]]
+    return [bars[bars[:, 1] > bars[:, 0]] for bars in pairs]
 
 
 @compiled
 def _edges_up_to(bits: npt.NDArray[np.uint32], radius: np.uint32) -> Bits:
-    """(m,) the edges not longer than the radius: the bits of the length, then ``i * t + j``."""
+    """Return the (m,) edges up to the radius as words: bits of the length, then ``i * t + j``."""
     t = len(bits)
     edges = np.empty(t * (t - 1) // 2, np.uint64)
     m = 0
@@ -73,7 +76,7 @@ def _edges_up_to(bits: npt.NDArray[np.uint32], radius: np.uint32) -> Bits:
 
 @compiled
 def _ones(word: np.uint64) -> int:
-    """How many bits are 1."""
+    """Return how many bits of `word` are 1."""
     word -= (word >> _ONE) & np.uint64(0x5555555555555555)
     pairs = np.uint64(0x3333333333333333)
     word = (word & pairs) + ((word >> np.uint64(2)) & pairs)
@@ -83,13 +86,13 @@ def _ones(word: np.uint64) -> int:
 
 @compiled
 def _lowest(word: np.uint64) -> int:
-    """Place of the lowest 1, of a word that has one."""
+    """Return the position of the lowest 1 bit; `word` must not be 0."""
     return _ones((word & (~word + _ONE)) - _ONE)
 
 
 @compiled
 def _highest(word: np.uint64) -> int:
-    """Place of the highest 1, of a word that has one."""
+    """Return the position of the highest 1 bit; `word` must not be 0."""
     for shift in (1, 2, 4, 8, 16, 32):
         word |= word >> np.uint64(shift)
     return _ones(word) - 1
@@ -102,7 +105,7 @@ def _flip(bits: Bits, place: int) -> None:
 
 @compiled
 def _first(bits: Bits) -> int:
-    """Place of the first 1; -1 if there is none."""
+    """Return the position of the first 1 bit, or -1 if all bits are 0."""
     for w in range(len(bits)):
         if bits[w] != _ZERO:
             return 64 * w + _lowest(bits[w])
@@ -119,17 +122,17 @@ def _root(parent: Integers, point: int) -> int:
 
 @compiled
 def _take_component(lune: Bits, point: int, joined: Bits, front: Bits) -> None:
-    """Remove from the lune all points that paths inside it join to `point`."""
+    """Remove `point` from the lune, and all points that paths inside the lune join to it."""
     front[:] = _ZERO
     _flip(lune, point)
     while point >= 0:
-        left = _ZERO
+        remaining = _ZERO
         for w in range(len(lune)):
             reached = lune[w] & joined[point, w]
             front[w] |= reached
             lune[w] ^= reached
-            left |= lune[w]
-        if left == _ZERO:
+            remaining |= lune[w]
+        if remaining == _ZERO:
             return
         point = _first(front)
         if point >= 0:
@@ -144,14 +147,16 @@ def _reduce(
     ends: Integers,
     third: Integers,
     span: Integers,
-    kept: Integers,
+    sums: Integers,
     used: int,
 ) -> tuple[Integers, int]:
-    """Write a cycle of edges as a sum of holes that are still open, latest first, into `kept`.
+    """Write a cycle of edges as a sum of open holes, latest first, to the end of `sums`.
 
-    Every edge is replaced by earlier ones, or by the holes that its own hole was found equal
-    to; one that joined two components says nothing that the others do not. Leaves `cycle`
-    empty. Returns `kept`, which may have grown, and where it ends.
+    Every edge is replaced by the two earlier edges of its first triangle. An edge whose hole was
+    closed earlier is replaced by the other holes of the sum that closed it. An edge that
+    joined two components is dropped, because the other edges of the cycle determine it. `cycle`
+    is empty afterwards. The function returns `sums`, which may have been reallocated, and the
+    number of its entries in use.
     """
     w = top >> 6
     while w >= 0:
@@ -166,40 +171,41 @@ def _reduce(
             _flip(cycle, rank[ends[edge, 1], point])
         elif point == _OPENS:
             if span[edge, 0] >= 0:
-                for at in range(span[edge, 0] + 1, span[edge, 1]):  # the first is itself
-                    _flip(cycle, kept[at])
+                for at in range(span[edge, 0] + 1, span[edge, 1]):  # the first is `edge` itself
+                    _flip(cycle, sums[at])
             else:
-                if used == len(kept):
-                    kept = np.append(kept, np.empty_like(kept))
-                kept[used] = edge
+                if used == len(sums):
+                    sums = np.append(sums, np.empty_like(sums))
+                sums[used] = edge
                 used += 1
-    return kept, used
+    return sums, used
 
 
 @compiled
 def _pairs(edges: Bits, t: int) -> tuple[Integers, Integers]:
-    """Which edges join components (H0), and which open and close the holes of H1.
+    """Return the edges that join components (H0), and those that open and close holes (H1).
 
     Parameters
     ----------
     edges : array
-        (m,), as :func:`_edges_up_to` makes them, sorted.
+        (m,), the sorted result of :func:`_edges_up_to`.
     t : int
-        Points.
+        Number of points.
 
     Returns
     -------
     array, array
-        (a,) places in `edges`, and (b, 2) pairs of such.
+        (a,) indices into `edges` of the joining edges; (b, 2) indices of the edges that open and
+        close each hole.
     """
     m, words = len(edges), (t + 63) // 64
-    joined = np.zeros((t, words), np.uint64)  # to which points a point is joined
-    rank = np.empty((t, t), np.int32)  # the place in `edges` of the edge between two points
+    joined = np.zeros((t, words), np.uint64)  # point -> bits of the points joined to it
+    rank = np.empty((t, t), np.int32)  # index into `edges` of the edge between two points
     ends = np.empty((m, 2), np.int32)
     third = np.empty(m, np.int32)
     parent = np.arange(t).astype(np.int32)
-    span = np.full((m, 2), -1, np.int32)  # of a closed hole: from where to where it is in `kept`
-    kept, used = np.empty(1024, np.int32), 0
+    span = np.full((m, 2), -1, np.int32)  # closed hole -> first and last + 1 index into `sums`
+    sums, used = np.empty(1024, np.int32), 0
     lune, front = np.empty(words, np.uint64), np.empty(words, np.uint64)
     cycle = np.zeros(m // 64 + 1, np.uint64)
     joining, a = np.empty(t, np.int32), 0
@@ -215,10 +221,10 @@ def _pairs(edges: Bits, t: int) -> tuple[Integers, Integers]:
         first = point = _first(lune)
         third[edge] = first
         if first < 0:
-            one, other = _root(parent, i), _root(parent, j)
-            third[edge] = _OPENS if one == other else _JOINS
-            if one != other:
-                parent[one] = other
+            first_root, second_root = _root(parent, i), _root(parent, j)
+            third[edge] = _OPENS if first_root == second_root else _JOINS
+            if first_root != second_root:
+                parent[first_root] = second_root
                 joining[a] = edge
                 a += 1
             continue
@@ -228,14 +234,14 @@ def _pairs(edges: Bits, t: int) -> tuple[Integers, Integers]:
             if point < 0:
                 break
             top = 0
-            for end in (i, j):  # the sum of both triangles: the edge itself is in both
+            for end in (i, j):  # the sum of both triangles; the edge itself cancels
                 for corner in (first, point):
                     _flip(cycle, rank[end, corner])
                     top = max(top, rank[end, corner])
             begin = used
-            kept, used = _reduce(cycle, top, rank, ends, third, span, kept, used)
+            sums, used = _reduce(cycle, top, rank, ends, third, span, sums, used)
             if used > begin:
-                hole = kept[begin]
+                hole = sums[begin]
                 span[hole, 0], span[hole, 1] = begin, used
                 holes[b, 0], holes[b, 1] = hole, edge
                 b += 1

@@ -1,4 +1,4 @@
-"""Speech models on disk: where one is, what it is made of, and what tells it from others."""
+"""Speech models on disk: location, architecture and digest."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from ...core.toolkit.optional import required
 
 _CONFIG = "config.json"
 _PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
-# By preference, as transformers has it; each with the parts and the index of a divided file.
+# In the order of preference of transformers. Each entry: a single file, the shards of a divided
+# file, and the index of the shards.
 _WEIGHTS = (
     ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"),
 )
 
-# Names in config.json: number of transformer layers, size of their states.
+# Keys in config.json: number of transformer layers, size of their states.
 _SIZES = {
     "wav2vec2": ("num_hidden_layers", "hidden_size"),
     "hubert": ("num_hidden_layers", "hidden_size"),
@@ -36,18 +37,19 @@ _SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model as its folder describes it; no weights are read.
+    """Description of a model, read from its folder without loading the weights.
 
     Attributes
     ----------
     name : str
-        How it is found again from any working folder: its absolute path, or its name on the hub.
+        Name that identifies the model from any working directory: its absolute path, or its name
+        on the Hugging Face hub.
     path : Path
-        Absolute.
+        Absolute path of the folder.
     family : {"wav2vec2", "hubert", "wavlm", "whisper"}
         The architecture.
     layers : int
-        Transformer layers; there is one hidden state more, the input of the first.
+        Number of transformer layers. There is one hidden state more: the input of the first layer.
     width : int
         Size of a hidden state.
     """
@@ -60,7 +62,10 @@ class ModelFolder:
 
     @property
     def digest(self) -> str:
-        """``"sha256:..."`` of everything that decides its numbers, wherever it lies."""
+        """SHA-256 (``"sha256:..."``) of the model's files, independent of the folder.
+
+        The digest covers the names and contents of the config, preprocessor and weight files.
+        """
         total = hashlib.sha256()
         for file in (self.path / _CONFIG, *_preprocessors(self.path), *weights_of(self.path)):
             total.update(f"{file.name} {_file_digest(file)}\n".encode())
@@ -68,59 +73,60 @@ class ModelFolder:
 
 
 def find_model(name: str, owner: str) -> ModelFolder:
-    """The model of that name, downloaded if it is not on this machine.
+    """Return the model called `name`, downloading it if it is not on this machine.
 
     Parameters
     ----------
     name : str
         A folder, or a name on the Hugging Face hub.
     owner : str
-        The parameter that named it, as messages say it.
+        Parameter that holds the name, for messages, e.g. ``"ssl.model"``.
 
     Raises
     ------
     ParameterError
-        If it is nowhere, incomplete, or not of a family that is known here.
+        If the model is not found, is incomplete, or has an unsupported architecture.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _described(str(folder.absolute()), folder.absolute(), owner)
+        return _read_folder(str(folder.absolute()), folder.absolute(), owner)
     if folder.exists():
         raise ParameterError(
-            f"{owner}: {name!r} is a file, and a model is a folder of several.",
-            hint=f"Give the folder that holds it: {folder.parent}",
+            f"{owner}: {name!r} is a file; a model is a folder.",
+            hint=f"Give the folder that contains the file: {folder.parent}",
         )
-    return _described(name, _from_hub(name, owner), owner)
+    return _read_folder(name, _from_hub(name, owner), owner)
 
 
 # -- the hub ----------------------------------------------------------------------------
 
 
 def _from_hub(name: str, owner: str) -> Path:
-    """The folder of a model in the hub's local cache; only what is not there is downloaded."""
+    """Return a model's folder in the hub's local cache; download only the missing files."""
     hub = required("huggingface_hub", extra="transformers", by=f"{owner}={name}")
     with contextlib.suppress(OSError, ValueError):
         folder = Path(hub.snapshot_download(name, local_files_only=True))
         if not _missing(folder):
             return folder
     small = [_CONFIG, *_PREPROCESSORS]
-    nowhere = f"{owner}: no model {name!r}. There is no such folder here ({Path.cwd()})"
+    nowhere = f"{owner}: no model {name!r}. No such folder exists in {Path.cwd()}"
     try:
-        for weights in _WEIGHTS:  # mostly there are both, of which one is enough
+        for weights in _WEIGHTS:  # most models have both formats; one is enough
             folder = Path(hub.snapshot_download(name, allow_patterns=[*small, *weights]))
             if weights_of(folder):
                 break
     except hub.errors.HFValidationError:
         raise ParameterError(
-            f"{nowhere}, and the Hugging Face hub has no names of that form.",
+            f"{nowhere}, and the name is not valid on the Hugging Face hub.",
             hint=f"{owner} takes a folder, or a name such as facebook/wav2vec2-base.",
         ) from None
     except (OSError, ValueError) as error:
         raise ParameterError(
-            f"{nowhere}, nothing of that name in {hub.constants.HF_HUB_CACHE}, and it can't be "
-            f"downloaded: {str(error).strip().splitlines()[0]}",
-            hint=f"Where there is a network: hf download {name}, which puts it into that folder "
-            f"(HF_HOME names another place); or --local-dir FOLDER, and then {owner}=FOLDER.",
+            f"{nowhere}, the cache {hub.constants.HF_HUB_CACHE} does not contain the model, and "
+            f"the download failed: {str(error).strip().splitlines()[0]}",
+            hint=f"On a machine with network access run hf download {name}. The command stores "
+            "the model in that cache (HF_HOME sets another location), or in a folder with "
+            f"--local-dir FOLDER; then set {owner}=FOLDER.",
         ) from None
     return folder
 
@@ -129,11 +135,11 @@ def _from_hub(name: str, owner: str) -> Path:
 
 
 def weights_of(folder: Path) -> list[Path]:
-    """The files of the weights that transformers would load, by name; empty if there are none."""
+    """Return the weight files that transformers would load, sorted by name; may be empty."""
     for patterns in _WEIGHTS:
-        found = sorted({file for pattern in patterns for file in folder.glob(pattern)})
-        if any(file.suffix != ".json" for file in found):
-            return found
+        files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+        if any(file.suffix != ".json" for file in files):
+            return files
     return []
 
 
@@ -142,7 +148,7 @@ def _preprocessors(folder: Path) -> list[Path]:
 
 
 def _missing(folder: Path) -> str | None:
-    """What a folder lacks to be a model."""
+    """Describe the first file that a model's folder lacks; None if the folder is complete."""
     if not (folder / _CONFIG).is_file():
         return _CONFIG
     if not _preprocessors(folder):
@@ -152,13 +158,14 @@ def _missing(folder: Path) -> str | None:
     return None
 
 
-def _described(name: str, folder: Path, owner: str) -> ModelFolder:
+def _read_folder(name: str, folder: Path, owner: str) -> ModelFolder:
+    """Read the config of a model's folder; raise ParameterError if the folder is unusable."""
     missing = _missing(folder)
     if missing is not None:
         raise ParameterError(
-            f"{owner}: {folder} holds no {missing}.",
-            hint="A model's folder is what save_pretrained() of the model and of its feature "
-            "extractor write, or `hf download NAME --local-dir FOLDER`.",
+            f"{owner}: {folder} contains no {missing}.",
+            hint="Create the folder with save_pretrained() of the model and of its feature "
+            "extractor, or with `hf download NAME --local-dir FOLDER`.",
         )
     try:
         config: Mapping[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -167,48 +174,50 @@ def _described(name: str, folder: Path, owner: str) -> ModelFolder:
         raise ParameterError(f"{owner}: {folder / _CONFIG} can't be read: {error}") from None
     if family not in _SIZES:
         raise ParameterError(
-            f"{owner}: {folder} is a model of the type {family!r}. Known: {', '.join(_SIZES)}."
+            f"{owner}: {folder} is a model of the type {family!r}. Supported: {', '.join(_SIZES)}."
         )
     sizes: list[Any] = [config.get(key) for key in _SIZES[family]]
     if not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise ParameterError(
-            f"{owner}: {folder / _CONFIG} does not say {' and '.join(_SIZES[family])}; they are "
-            f"{' and '.join(map(str, sizes))}."
+            f"{owner}: {folder / _CONFIG} has no valid {' and '.join(_SIZES[family])}: the values "
+            f"are {' and '.join(map(str, sizes))}; integers from 1 are required."
         )
     return ModelFolder(name, folder, str(family), int(sizes[0]), int(sizes[1]))
 
 
 # -- digests ----------------------------------------------------------------------------
 
-# Two fine-tuned models differ in nothing but the values of their weights: neither the size of the
-# file nor the header of a safetensors file tells them apart, so all of it is digested. That takes
-# seconds per gigabyte, and every command and worker asks: what was found is kept by the file's
-# path, size and times. The time of change of the inode is among them, because copying tools
-# restore the other one.
-_SMALL = 2**20  # bytes that are digested sooner than looked up
+# Two fine-tuned models may differ only in the values of their weights: the file size and the header
+# of a safetensors file can be equal. The digest therefore covers the whole file. Computing the
+# digest takes seconds per gigabyte, and every command and every worker needs it, so digests are
+# stored in a file, keyed by the weight file's path, size and times. The times include the inode's
+# change time, because copying tools restore the modification time.
+_SMALL = 2**20  # bytes; digesting a smaller file is faster than looking up its digest
 
 
 def _file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file, without reading the file if its digest is already known."""
     target = file.resolve()
     if target.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", target.name):
         return target.name  # the hub's cache names large files by their SHA-256
     status = target.stat()
     if status.st_size <= _SMALL:
         return _digest(target)
-    return _known_digest(target, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _stored_digest(target, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _known_digest(file: Path, *state: int) -> str:
-    memory = _memory()
-    known = _remembered(memory).get(str(file))
-    if isinstance(known, list) and known[:-1] == list(state):
-        return str(known[-1])
+def _stored_digest(file: Path, *state: int) -> str:
+    """Return the SHA-256 of a file, from the stored digests if size and times are unchanged."""
+    store = _digest_file()
+    entry = _read_digests(store).get(str(file))
+    if isinstance(entry, list) and entry[:-1] == list(state):
+        return str(entry[-1])
     digest = _digest(file)
-    # Read again: another process may have added its own since. One that is lost in a race is
-    # only digested once more; where nothing can be written, at every start.
+    # Read the file again, because another process may have added digests meanwhile. A digest lost
+    # in a race is computed once more; if the file can't be written, at every start.
     with contextlib.suppress(OSError, StorageError):
-        _remember(memory, {**_remembered(memory), str(file): [*state, digest]})
+        _write_digests(store, {**_read_digests(store), str(file): [*state, digest]})
     return digest
 
 
@@ -217,38 +226,39 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _memory() -> Path:
+def _digest_file() -> Path:
+    """Return the path of the file with the stored digests."""
     import platformdirs
 
     return platformdirs.user_cache_path("fusion") / "model-digests.json"
 
 
-def _remembered(memory: Path) -> dict[str, Any]:
+def _read_digests(store: Path) -> dict[str, Any]:
     try:
-        found = json.loads(memory.read_text(encoding="utf-8"))
+        digests = json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return digests if isinstance(digests, dict) else {}
 
 
-def _remember(memory: Path, known: Mapping[str, Any]) -> None:
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(memory) as file:
-        file.write_text(json.dumps(known, indent=1), encoding="utf-8")
+def _write_digests(store: Path, digests: Mapping[str, Any]) -> None:
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(store) as file:
+        file.write_text(json.dumps(digests, indent=1), encoding="utf-8")
 
 
 # -- frames -----------------------------------------------------------------------------
 
 
 def frames_of(samples: int, kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Frames that convolutions without padding make of so many samples; may be below 1."""
+    """Return how many frames unpadded convolutions output for `samples`; may be below 1."""
     for kernel, stride in zip(kernels, strides, strict=True):
         samples = (samples - kernel) // stride + 1
     return samples
 
 
 def samples_of_one_frame(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """The shortest input of which they make a frame."""
+    """Return the shortest input, in samples, for which the convolutions output a frame."""
     samples = 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
@@ -256,5 +266,5 @@ def samples_of_one_frame(kernels: Sequence[int], strides: Sequence[int]) -> int:
 
 
 def pieces_of(samples: int, most: int) -> int:
-    """Into how many equal pieces of at most `most` samples a recording is divided."""
+    """Return the number of equal pieces, of at most `most` samples, that a recording needs."""
     return max(1, math.ceil(samples / most))

@@ -1,4 +1,4 @@
-"""Hidden states of speech models, in batches that give the numbers of one at a time."""
+"""Hidden states of speech models, batched without changing the states of any recording."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ from ...core.toolkit.optional import required
 from ._speech_models import ModelFolder, frames_of, pieces_of, samples_of_one_frame
 
 Waveform = npt.NDArray[np.float32]
-Layer = int | Literal["mean"]  # from 0, the input of the first
+Layer = int | Literal["mean"]  # 0 is the input of the first transformer layer
 
-MOST_SECONDS = 30.0  # at a time: attention takes memory with the square of it, Whisper no more
+# Longest input: the memory of attention grows with the square of the length, and Whisper accepts
+# no more.
+MOST_SECONDS = 30.0
 
 
 class SpeechModel:
-    """A model on its device, ready to read.
+    """Frozen speech model, loaded onto a device.
 
     Parameters
     ----------
     folder : ModelFolder
-        Where it is.
+        Folder of the model.
     device : torch.device
-        Where it computes.
+        Device on which the model computes.
     precision : torch.dtype
-        Of weights and arithmetic.
+        Dtype of weights and arithmetic.
 
     Attributes
     ----------
     sample_rate : int
-        In hertz, of the waveforms that it reads.
+        Sample rate of the input waveforms, in hertz.
 
     Raises
     ------
     PluginError
-        If it can't be loaded, or its file does not hold all the weights of it.
+        If the model can't be loaded, or its weight files lack tensors.
     """
 
     def __init__(self, folder: ModelFolder, device: torch.device, precision: torch.dtype) -> None:
@@ -56,9 +58,9 @@ class SpeechModel:
         self.reader.network.to(device, precision).eval().requires_grad_(False)
 
     def states(self, waveforms: Sequence[Waveform], layer: Layer) -> list[Tensor]:
-        """Hidden states (t, D) float32 of each waveform (n,), on the device.
+        """Return the hidden states (t, D) float32 of each waveform (n,), on the device.
 
-        Recordings of more than 30 s are read in equal pieces, whose states are joined.
+        Recordings longer than 30 s are split into equal pieces, whose states are concatenated.
         """
         most = self.reader.most
         pieces: list[Waveform] = []
@@ -67,10 +69,11 @@ class SpeechModel:
             parts = np.array_split(self.reader.normalised(waveform), pieces_of(len(waveform), most))
             pieces += parts
             counts.append(len(parts))
-        found = iter(self._in_batches(pieces, layer, len(waveforms)))
-        return [torch.cat([next(found) for _ in range(count)]) for count in counts]
+        states = iter(self._in_batches(pieces, layer, len(waveforms)))
+        return [torch.cat([next(states) for _ in range(count)]) for count in counts]
 
     def _in_batches(self, pieces: Sequence[Waveform], layer: Layer, size: int) -> Iterator[Tensor]:
+        """Yield the states (t, D) of each piece, computed in batches of `size` pieces."""
         for start in range(0, len(pieces), size):
             batch = pieces[start : start + size]
             states = self._read(batch, layer)  # (B, T, D)
@@ -79,55 +82,58 @@ class SpeechModel:
 
     @torch.inference_mode()
     def _read(self, batch: Sequence[Waveform], layer: Layer) -> Tensor:
-        """Prepared waveforms -> states (B, T, D) float32, with what is to be cut off."""
+        """Return the states (B, T, D) float32 of prepared waveforms, including padded frames."""
         inputs = {
             name: x.to(self.device, self.precision if x.is_floating_point() else x.dtype)
             for name, x in self.reader.inputs(batch).items()
         }
         with _exact(self.device), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, at how WavLM calls it
+            warnings.simplefilter("ignore")  # torch warns about the way WavLM calls it
             out = self.reader.network(**inputs, output_hidden_states=layer != self.layers)
-        # The network's own result stands for the last layer: only some models have their final
-        # normalisation among the hidden states as well.
+        # The network's output is used as the state of the last layer, because only some models
+        # apply their final normalisation to the hidden states as well.
         last: Tensor = out.last_hidden_state
         if layer == self.layers:
             return last.float()
         if layer != "mean":
-            one: Tensor = out.hidden_states[layer]
-            return one.float()
+            state: Tensor = out.hidden_states[layer]
+            return state.float()
         total = last.float()
         for states in out.hidden_states[: self.layers]:
             total = total + states.float()
         return total / (self.layers + 1)
 
 
-# -- what goes in -----------------------------------------------------------------------
+# -- inputs -----------------------------------------------------------------------------
 
 
 class _Samples:
-    """wav2vec 2.0, HuBERT, WavLM: convolutions over samples, then a transformer with a mask."""
+    """Input of wav2vec 2.0, HuBERT and WavLM: padded waveforms with an attention mask."""
 
     def __init__(self, prepare: Any, network: Any) -> None:
         self.prepare, self.network = prepare, network
         self.kernels, self.strides = network.config.conv_kernel, network.config.conv_stride
         self.shortest = samples_of_one_frame(self.kernels, self.strides)
         self.most = round(MOST_SECONDS * prepare.sampling_rate)
-        self.each: _EachByItself | None = None
+        self.row_by_row: _RowByRow | None = None
         if network.config.feat_extract_norm == "group":
-            self.each = network.feature_extractor = _EachByItself(network.feature_extractor)
+            self.row_by_row = network.feature_extractor = _RowByRow(network.feature_extractor)
 
     def normalised(self, waveform: Waveform) -> Waveform:
-        """To mean 0 and deviation 1, where the model was trained so; never shorter than a frame."""
+        """Normalise to mean 0 and deviation 1 if the model requires it; pad to at least one frame.
+
+        The model's feature extractor decides about the normalisation.
+        """
         rate = self.prepare.sampling_rate
-        found = self.prepare(waveform, sampling_rate=rate, return_attention_mask=False)
-        values = np.asarray(found["input_values"][0], np.float32)
+        features = self.prepare(waveform, sampling_rate=rate, return_attention_mask=False)
+        values = np.asarray(features["input_values"][0], np.float32)
         return np.pad(values, (0, max(0, self.shortest - len(values))))
 
     def inputs(self, pieces: Sequence[Waveform]) -> dict[str, Tensor]:
         lengths = torch.tensor([len(piece) for piece in pieces])
         values = pad_sequence([torch.from_numpy(p) for p in pieces], batch_first=True)  # (B, n)
-        if self.each is not None:
-            self.each.lengths = lengths.tolist()
+        if self.row_by_row is not None:
+            self.row_by_row.lengths = lengths.tolist()
         if int(lengths.min()) == values.shape[1]:
             return {"input_values": values}
         mask = torch.arange(values.shape[1]) < lengths[:, None]  # (B, n)
@@ -137,12 +143,13 @@ class _Samples:
         return frames_of(samples, self.kernels, self.strides)
 
 
-class _EachByItself(nn.Module):
-    """Convolutions with a group normalisation, whose statistics go over all of a row's time.
+class _RowByRow(nn.Module):
+    """Convolutional front end that processes each row of a batch at the row's own length.
 
-    Padding would change them, and such models are trained without a mask ("wav2vec2-base" and
-    others with ``feat_extract_norm: group``). So each row goes through at its own length, and the
-    frames are padded, which the transformer can mask.
+    The statistics of group normalisation cover a row's whole duration, so padding would change
+    them, and models with ``feat_extract_norm: group`` ("wav2vec2-base" and others) are trained
+    without a mask. The rows are therefore convolved one by one. The resulting frames are padded;
+    the transformer can mask padded frames.
     """
 
     def __init__(self, convolutions: nn.Module) -> None:
@@ -151,7 +158,7 @@ class _EachByItself(nn.Module):
         self.lengths: list[int] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, n) -> (B, C, T)."""
+        """Return the padded frames (B, C, T) of waveforms (B, n)."""
         if all(length == x.shape[1] for length in self.lengths):
             whole: Tensor = self.convolutions(x)
             return whole
@@ -163,15 +170,16 @@ class _EachByItself(nn.Module):
 
 
 class _Spectra:
-    """Whisper: a log-mel spectrogram of 30 s, silence after the end of what is shorter.
+    """Input of Whisper: a log-mel spectrogram of 30 s; shorter pieces are followed by silence.
 
-    There is no mask: the model is trained to hear that silence. Its frames are cut off.
+    There is no mask, because the model is trained on inputs with silence at the end. The frames
+    of the silence are cut off.
     """
 
     def __init__(self, prepare: Any, network: Any) -> None:
         self.prepare, self.network = prepare, network.get_encoder()
         self.most = int(prepare.n_samples)
-        # Of the two convolutions the second has stride 2.
+        # The second of the model's two convolutions has stride 2.
         self.step = 2 * int(prepare.hop_length)
 
     def normalised(self, waveform: Waveform) -> Waveform:
@@ -179,8 +187,8 @@ class _Spectra:
 
     def inputs(self, pieces: Sequence[Waveform]) -> dict[str, Tensor]:
         rate = self.prepare.sampling_rate
-        found = self.prepare(list(pieces), sampling_rate=rate, return_tensors="pt")
-        return {"input_features": found["input_features"]}  # (B, n_mels, 3000)
+        features = self.prepare(list(pieces), sampling_rate=rate, return_tensors="pt")
+        return {"input_features": features["input_features"]}  # (B, n_mels, 3000)
 
     def frames(self, samples: int) -> int:
         return -(-samples // self.step)
@@ -188,11 +196,11 @@ class _Spectra:
 
 # -- loading ----------------------------------------------------------------------------
 
-_UNUSED = ("masked_spec_embed",)  # in training only; not every checkpoint has it
+_UNUSED = ("masked_spec_embed",)  # used in training only; some checkpoints lack it
 
 
 def _load(folder: ModelFolder) -> tuple[Any, Any]:
-    """The feature extractor and the network of a model, from its folder alone."""
+    """Load a model's feature extractor and network from its folder, without network access."""
     transformers = required("transformers", extra="transformers", by="The extractor 'ssl'")
     try:
         with _quietly(transformers.utils.logging):
@@ -201,34 +209,34 @@ def _load(folder: ModelFolder) -> tuple[Any, Any]:
             )
             config = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
             if getattr(config, "add_adapter", False):
-                config.add_adapter = False  # it shortens the sequence, for decoders that follow
-            network, said = transformers.AutoModel.from_pretrained(
+                config.add_adapter = False  # adapters shorten the sequence for a decoder
+            network, loading = transformers.AutoModel.from_pretrained(
                 folder.path, config=config, local_files_only=True, output_loading_info=True
             )
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise PluginError(
             f"The speech model in {folder.path} can't be loaded: {type(error).__name__}: {reason}",
-            hint="Copy or download it again; its files may be of different models.",
+            hint="Copy or download the model again; its files may belong to different models.",
         ) from error
-    # What is missing would be made up at random. A decoder, which whisper has, is not used.
+    # transformers initialises missing tensors at random. The decoder of Whisper is not used.
     lacking = sorted(
         key
-        for key in said["missing_keys"]
+        for key in loading["missing_keys"]
         if not key.endswith(_UNUSED) and not key.startswith("decoder.")
     )
     if lacking:
         raise PluginError(
             f"The weights in {folder.path} lack {len(lacking)} of the tensors of a "
-            f"{folder.family} model, {lacking[0]!r} for one.",
-            hint="Copy or download it again; its files may be of different models.",
+            f"{folder.family} model, for example {lacking[0]!r}.",
+            hint="Copy or download the model again; its files may belong to different models.",
         )
     return prepare, network
 
 
 @contextlib.contextmanager
 def _quietly(logging: Any) -> Iterator[None]:
-    """Without the loading bars and advice of transformers, which nobody asked for."""
+    """Suppress the progress bars, log messages and warnings of transformers."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -244,7 +252,7 @@ def _quietly(logging: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
-    """float32 is float32: convolutions on CUDA would round to TF32."""
+    """Disable TF32 in convolutions on CUDA, so that float32 is not rounded."""
     if device.type != "cuda":
         yield
         return

@@ -1,4 +1,4 @@
-"""Level-set persistence of a recording: peaks and dips of its spectrogram and its contours."""
+"""Level-set persistence of a recording: peaks and dips of its spectrogram and contours."""
 
 from __future__ import annotations
 
@@ -18,79 +18,81 @@ Single = npt.NDArray[np.float32]
 
 FAMILIES = ("surface", "levels", "contours")
 CONTOURS = ("level", "centroid", "tilt", "flux", "entropy")
-UNITS = ("dB", "mel band", "dB", "dB", "nats")  # of the contours
+UNITS = ("dB", "mel band", "dB", "dB", "nats")  # units of CONTOURS
 
-# How much of the diagrams a report shows.
-_COLOURS = 4  # neighbouring ranges of frequency share a colour where there are more
+# Limits for the figures of a report.
+_COLOURS = 4  # colours of a diagram; neighbouring ranges of frequency share one if there are more
 _RINGS = 24  # peaks marked in a spectrogram
-_LONGEST = 10  # bars of a colour in a barcode
-_LINES = 6  # bars of either side of a contour
+_LONGEST = 10  # bars of each colour in a barcode
+_LINES = 6  # bars of either filtration in a contour
 
 
 class LevelSet(Extractor):
     """Statistics of level-set persistence diagrams, (diagrams, 26) float32.
 
-    The log-mel spectrogram is a surface over time and frequency: its height is in decibels above
-    a floor, which lies `top_db` below the clip's maximum. Three families of diagrams describe
-    the peaks and dips of that surface and of curves derived from it:
+    The log-mel spectrogram is a surface over time and frequency. Its height is measured in
+    decibels above a floor, which is `top_db` below the clip's maximum. Three families of diagrams
+    describe the peaks and dips of the surface and of curves derived from the surface:
 
     ======== ==========================================================================
-    surface  the superlevel sets of the surface in `surface_bands` ranges of frequency: H0
-             (peaks, and the passes where they join a higher one) and H1 (dips enclosed
-             by higher ground), by 8 neighbours: pixels are the top-dimensional cells of
-             a cubical complex
-    levels   the superlevel sets over time of the mean height in each of `level_bands`
-             ranges of frequency: H0
-    contours the sublevel and the superlevel sets over time of five numbers per frame:
+    surface  H0 and H1 of the superlevel sets of the surface, in each of `surface_bands`
+             ranges of frequency. H0: peaks, and the passes where a peak joins a higher
+             one. H1: dips enclosed by higher values. Pixels are the top-dimensional
+             cells of a cubical complex and have 8 neighbours.
+    levels   H0 of the superlevel sets over time of the mean height in each of
+             `level_bands` ranges of frequency
+    contours H0 of the sublevel and of the superlevel sets over time of five contours:
              level (decibels of the mean power over bands), spectral centroid (mean band,
              weighted by power), tilt (mean height of the lower half of the bands minus
              that of the upper half), spectral flux (root mean square over bands of the
-             difference to the frame before; 0 in the first), spectral entropy (of the
-             distribution of the power over bands, in nats): H0
+             difference to the previous frame; 0 in the first frame) and spectral
+             entropy (of the distribution of the power over bands, in nats)
     ======== ==========================================================================
 
-    Births and deaths are heights of the surface and values of the curves: bars of superlevel
-    sets are born above their deaths, bars of sublevel sets below. The bar that never ends is left
-    out; every other bar of a length above 0 counts, since short bars carry information as well.
+    Births and deaths are heights of the surface or values of the curves. Birth is above death in
+    superlevel sets, and below death in sublevel sets. The infinite bar is omitted. Every other bar
+    of a length above 0 counts, because short bars carry information as well.
+
     Each diagram becomes 26 numbers: number of bars, total persistence, L2 norm of persistence,
     persistent entropy, mean and deviation of persistence and of midlife (the mean of birth and
     death), means of birth, death and midlife weighted by persistence, quartiles and 90th
-    percentile of persistence, 10th, 50th and 90th percentile of midlife, and the eight longest
-    bars. Silence is all 0, and so is a diagram without bars.
+    percentile of persistence, 10th, 50th and 90th percentile of midlife, and the lengths of the
+    eight longest bars. A diagram without bars becomes all 0; so does every diagram of silence.
 
-    Union-find computes the diagrams, in H1 by Alexander duality (Edelsbrunner and Harer 2010;
-    Garin, Heiss, Maggs, Bleile and Robins 2020). The persistent entropy is that of Atienza,
+    The diagrams are computed by union-find, with Alexander duality for H1 (Edelsbrunner and Harer
+    2010; Garin, Heiss, Maggs, Bleile and Robins 2020). The persistent entropy follows Atienza,
     Gonzalez-Diaz and Soriano-Trigueros (2020); Gonzalez-Diaz, Paluzo-Hidalgo and Quesada (2019,
     arXiv 1811.09607) applied it to emotional speech.
 
     Parameters
     ----------
     sample_rate : int
-        In hertz; recordings are resampled to it.
+        Sample rate in hertz; recordings are resampled to this rate.
     n_fft : int
-        Window, in samples.
+        Length of the window, in samples.
     hop : int
-        From one frame to the next, in samples.
+        Distance between frames, in samples.
     n_mels : int
-        Mel bands.
+        Number of mel bands.
     top_db : float
         Height of the clip's maximum above the floor of the surface, in decibels.
     trim_db : float
-        Cut silence at both ends, this far below the loudest frame; 0 cuts nothing.
+        Trim frames at both ends that are more than this many decibels below the loudest frame;
+        0 trims nothing.
     families : tuple of str
-        Which diagrams, in this order: "surface", "levels", "contours".
+        Families of diagrams, in the order given: "surface", "levels", "contours".
     surface_bands : int
-        Ranges of frequency with a surface each, at most `n_mels`. The mel bands are shared out
-        evenly; where their number does not divide, the lower ranges have one band more.
+        Number of frequency ranges of the family "surface", at most `n_mels`. The mel bands are
+        divided evenly; if they don't divide evenly, the lower ranges get one band more.
     level_bands : int
-        Ranges of frequency with a mean level each, at most `n_mels`, shared out likewise.
+        Number of frequency ranges of the family "levels", at most `n_mels`, divided likewise.
     """
 
     name = "levelset"
     default = True
     axes = ("channel", "statistic")
-    # numba is no such library: compiled code compares values, and sums in float64 what is stored
-    # as float32.
+    # numba is not listed, because its version does not affect the stored numbers: compiled code
+    # compares values, and its float64 sums are rounded to float32.
     libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
     default_branch = "mlp"
     default_branch_parameters = {"hidden": 256, "dropout": 0.5, "input_dropout": 0.2}  # noqa: RUF012
@@ -114,7 +116,7 @@ class LevelSet(Extractor):
         for name, bands in (("surface_bands", surface_bands), ("level_bands", level_bands)):
             if not 1 <= bands <= n_mels:
                 raise ParameterError(
-                    f"levelset.{name} must be 1 to {n_mels} (n_mels), and is {bands}."
+                    f"levelset.{name}={bands} is out of range: accepted are 1 to n_mels={n_mels}."
                 )
         if not families or set(families) - set(FAMILIES) or len(set(families)) < len(families):
             raise ParameterError(
@@ -133,7 +135,7 @@ class LevelSet(Extractor):
         return self.statistics(list(self.diagrams(recording).values()))
 
     def diagrams(self, recording: Recording) -> dict[str, Single]:
-        """Return the finite bars of every diagram, by the names in `channels`.
+        """Return the finite bars of every diagram, keyed by the names in `channels`.
 
         Returns
         -------
@@ -157,9 +159,10 @@ class LevelSet(Extractor):
     def panels(
         self, array: npt.NDArray[np.float32], recording: Recording | None = None
     ) -> list[Panel]:
-        """Return pictures of the surface, the diagrams, the contours and the statistics.
+        """Return panels of the surface, the diagrams, the contours and the statistics.
 
-        The statistics alone where the recording can't be read, and of silence.
+        Without a recording, for a recording that can't be read and for silence, only the panel of
+        the statistics is returned.
         """
         panels: list[Panel] = []
         try:
@@ -188,9 +191,9 @@ class LevelSet(Extractor):
 
         diagrams = self._surface(heights)
         parts = np.array_split(np.arange(len(heights)), self.surface_bands)
-        found = [(*image_peaks(heights[rows]), rows[0]) for rows in parts]
-        length = np.concatenate([bars[:, 0] - bars[:, 1] for bars, _, _ in found])
-        places = np.concatenate([place[:, ::-1] + (0, first) for _, place, first in found])
+        peaks_of = [(*image_peaks(heights[rows]), rows[0]) for rows in parts]
+        length = np.concatenate([bars[:, 0] - bars[:, 1] for bars, _, _ in peaks_of])
+        places = np.concatenate([place[:, ::-1] + (0, first) for _, place, first in peaks_of])
         longest = np.argsort(-length, kind="stable")[:_RINGS]
         peaks, dips = (self._by_colour(diagrams[kind::2]) for kind in (0, 1))
         birth, death = "birth (dB)", "death (dB)"
@@ -216,7 +219,7 @@ class LevelSet(Extractor):
         ]
 
     def _by_colour(self, diagrams: Sequence[Single]) -> dict[str, Single]:
-        """Join the diagrams of neighbouring ranges of frequency: range -> bars."""
+        """Merge the diagrams of neighbouring frequency ranges; return the bars by range."""
         ranges = self._ranges(len(diagrams))
         joined: dict[str, Single] = {}
         for part in np.array_split(np.arange(len(diagrams)), min(len(diagrams), _COLOURS)):
@@ -227,18 +230,21 @@ class LevelSet(Extractor):
         return joined
 
     def _surface(self, heights: Single) -> list[Single]:
+        """Return the diagrams of the family "surface": H0 and H1 of each frequency range."""
         from ._cubical import image_bars
 
         parts = np.array_split(heights, self.surface_bands)
         return [bars for part in parts for bars in image_bars(part)]
 
     def _levels(self, heights: Single) -> list[Single]:
+        """Return the diagrams of the family "levels": one of each frequency range."""
         from ._cubical import series_bars
 
         parts = np.array_split(heights, self.level_bands)
         return series_bars(np.stack([part.mean(axis=0) for part in parts]))
 
     def _contours(self, heights: Single) -> list[Single]:
+        """Return the diagrams of the family "contours": sublevel and superlevel of each contour."""
         from ._cubical import series_bars
 
         curves = contours(heights)
@@ -248,7 +254,7 @@ class LevelSet(Extractor):
         return bars
 
     def _names(self, family: str) -> list[str]:
-        """Name the diagrams of a family by three words, which explanations group them by."""
+        """Return the name of each diagram of a family: three words, by which explanations group."""
         if family == "contours":
             sides = ("sublevel", "superlevel")
             return [f"contours {contour} {side}" for contour in CONTOURS for side in sides]
@@ -257,10 +263,11 @@ class LevelSet(Extractor):
         return [f"{family} {band} {kind}" for band in self._ranges(parts) for kind in kinds]
 
     def _ranges(self, parts: int) -> list[str]:
-        """Name the ranges of frequency that the mel bands make when split into `parts`."""
+        """Return the names of the frequency ranges when the mel bands are split into `parts`."""
         n_mels, top = self.spectrum["n_mels"], self.spectrum["sample_rate"] / 2
         sizes = [len(part) for part in np.array_split(np.arange(n_mels), parts)]
-        first = np.cumsum([0, *sizes])  # band i has its centre at i + 1 of n_mels + 1 mel steps
+        first = np.cumsum([0, *sizes])
+        # The mel value of the centre of band i is (i + 1) / (n_mels + 1) of the highest mel value.
         inner = _hertz((first[1:-1] + 0.5) / (n_mels + 1) * _mel(top))
         edges = [f"{edge:.0f}" for edge in (0, *inner, top)]
         return [f"{low}-{high}Hz" for low, high in pairwise(edges)]
@@ -290,7 +297,7 @@ def contours(heights: Single) -> Single:
 
 
 def contour_panels(heights: Single) -> list[Panel]:
-    """Draw every contour with its longest bars, each a line at the frame of its birth."""
+    """Return a panel of each contour; its longest bars are lines at the frames of their birth."""
     from ._cubical import series_peaks
 
     panels = []
@@ -306,11 +313,11 @@ def contour_panels(heights: Single) -> list[Panel]:
 
 def _longest(diagrams: Mapping[str, Single]) -> dict[str, Single]:
     """Return the longest bars of each diagram in ascending order of length."""
-    found = {}
+    longest = {}
     for name, bars in diagrams.items():
         order = np.argsort(np.abs(bars[:, 0] - bars[:, 1]), kind="stable")[-_LONGEST:]
-        found[name] = bars[order]
-    return found
+        longest[name] = bars[order]
+    return longest
 
 
 # The mel scale of log_mel's filters (Slaney 1998): linear up to 1 kHz, logarithmic above.

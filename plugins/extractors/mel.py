@@ -19,37 +19,39 @@ from ...core.toolkit.audio import (
 )
 from ...core.toolkit.ranges import check_ranges
 
-FULL_SCALE_DB = 40.0  # power of a mel band for loud speech near full scale; reference of "fixed"
+FULL_SCALE_DB = 40.0  # reference of ref="fixed": a mel band's power in loud speech near full scale
 
 
 class Mel(Extractor):
     """Log-mel spectrogram, (1, n_mels, frames) float32 in [0, 1].
 
-    The numbers of ``librosa.feature.melspectrogram`` and ``librosa.power_to_db``, from
-    `top_db` below the reference (0) up to the reference (1). Shorter clips lie in the middle
-    of zeros, of longer ones the middle is taken. Silence (no band above -100 dB) is all 0.
+    The decibels equal those of ``librosa.feature.melspectrogram`` and ``librosa.power_to_db``.
+    They are scaled linearly and clipped: the reference becomes 1, `top_db` below it becomes 0.
+    Shorter clips are centred and padded with zeros; longer clips are cropped to their middle.
+    Silence (no band above -100 dB) is all 0.
 
     Parameters
     ----------
     sample_rate : int
-        In hertz; recordings are resampled to it.
+        Sample rate in hertz; recordings are resampled to this rate.
     n_fft : int
-        Window, in samples.
+        Length of the window, in samples.
     hop : int
-        From one frame to the next, in samples.
+        Distance between frames, in samples.
     n_mels : int
-        Mel bands.
+        Number of mel bands.
     frames : int
-        Width of the image.
+        Width of the image, in frames.
     fmin, fmax : float
         Range of the bands in hertz; fmax 0 means half the sample rate.
     top_db : float
         Range of the image in decibels.
     ref : {"max", "fixed"}
-        What 1 means: the loudest band and frame of the clip, or a fixed level, which keeps
-        how loud clips are relative to each other.
+        Level that becomes 1: the maximum of the clip, or a fixed level, which preserves
+        differences in loudness between clips.
     trim_db : float
-        Cut silence at both ends, this far below the loudest frame; 0 cuts nothing.
+        Trim frames at both ends that are more than this many decibels below the loudest frame;
+        0 trims nothing.
     """
 
     name = "mel"
@@ -91,10 +93,10 @@ class Mel(Extractor):
         return self.image(waveform)
 
     def image(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(n,) samples -> (1, n_mels, frames)."""
+        """Return the image (1, n_mels, frames) of a waveform, (n,) samples."""
         decibels = log_mel(waveform, **self.spectrum)  # type: ignore[arg-type]
         if is_silent(decibels):
-            return np.zeros(self.shape, np.float32)  # else silence would be its own maximum
+            return np.zeros(self.shape, np.float32)  # its maximum would otherwise become 1
         decibels = trim_silence(decibels, self.trim_db)
         top = float(decibels.max()) if self.ref == "max" else FULL_SCALE_DB
         scaled = np.clip((decibels - top) / self.top_db + 1, 0, 1)  # (n_mels, t)

@@ -14,28 +14,28 @@ from ...core.toolkit.ranges import check_ranges
 class MFCC(Extractor):
     """Mel-frequency cepstral coefficients, (1, n_mfcc, frames) float32.
 
-    The numbers of ``librosa.feature.mfcc`` (orthonormal DCT-II of the log-mel spectrogram in
-    decibels, no more than 80 below the clip's maximum). Shorter clips lie in the middle of
-    zeros, of longer ones the middle is taken.
+    The coefficients equal those of ``librosa.feature.mfcc``: the orthonormal DCT-II of the log-mel
+    spectrogram in decibels, clipped at 80 dB below the clip's maximum. Shorter clips are centred
+    and padded with zeros; longer clips are cropped to their middle.
 
     Parameters
     ----------
     sample_rate : int
-        In hertz; recordings are resampled to it.
+        Sample rate in hertz; recordings are resampled to this rate.
     n_fft : int
-        Window, in samples.
+        Length of the window, in samples.
     hop : int
-        From one frame to the next, in samples.
+        Distance between frames, in samples.
     n_mels : int
-        Mel bands that the coefficients are computed from.
+        Number of mel bands from which the coefficients are computed.
     n_mfcc : int
-        Coefficients, at most `n_mels`.
+        Number of coefficients, at most `n_mels`.
     frames : int
-        Width of the image.
+        Width of the image, in frames.
     """
 
     name = "mfcc"
-    # Coefficients are no positions on an axis: masks and shifts along them make no sense.
+    # Neighbouring coefficients are unrelated: masks and shifts along this axis make no sense.
     axes = ("channel", "coefficient", "time")
     libraries = ("librosa", "numpy", "scipy", "soundfile", "soxr")
 

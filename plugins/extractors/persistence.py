@@ -1,4 +1,4 @@
-"""Persistence images of the time frames of a recording: topology as a second view."""
+"""Persistence images of a recording's time frames: topology as a second view."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Range = tuple[float, float]
 CHANNELS = ("Euclidean H0", "Euclidean H1", "temporal H0", "temporal H1", "Wasserstein H0",
             "Wasserstein H1")  # fmt: skip
 
-# Birth and persistence range of each channel's image. Fixed, so that images compare across
-# clips: each holds 97 to 99 % of the bars, weighted by persistence, in the speech of twelve
-# speakers at the default parameters (found without their labels); a bar outside is lost.
-# Other parameters stretch the distances: Euclidean ones grow with the square root of n_mels,
-# Wasserstein ones with n_mels. H0 bars are all born at 0, so their birth range lies around 0,
-# where the whole of each Gaussian is inside; in effect the channel is one-dimensional.
+# Birth and persistence range of each channel's image. The ranges are fixed, so that images are
+# comparable across clips. Each range contains 97 to 99 % of the bars, weighted by persistence, in
+# the speech of twelve speakers at the default parameters (determined without labels). Bars outside
+# are lost. Other parameters scale the distances: Euclidean ones grow with the square root of
+# n_mels, Wasserstein ones with n_mels. All H0 bars are born at 0, so their birth range is centred
+# at 0 to contain each Gaussian completely; in effect these channels are one-dimensional.
 RANGES: dict[str, tuple[tuple[Range, Range], ...]] = {
     "mel": (
         ((-50.0, 50.0), (0.0, 100.0)),  # Euclidean H0, dB
@@ -52,9 +52,9 @@ RANGES: dict[str, tuple[tuple[Range, Range], ...]] = {
 class Persistence(Extractor):
     """Persistence images of a recording's frames, (6, resolution, resolution) float32.
 
-    The points are the time frames of the log-mel spectrogram (decibels below the clip's
-    maximum). Three metrics between them, and for each the Vietoris-Rips persistence diagrams
-    of H0 and H1 as persistence images (Adams et al. 2017):
+    The points are the time frames of the log-mel spectrogram, in decibels above a floor that is
+    `top_db` below the clip's maximum. For each of three metrics between the points, the
+    Vietoris-Rips persistence diagrams of H0 and H1 become persistence images (Adams et al. 2017):
 
     ===== =========================================================================
     0, 1  Euclidean distance of the frames
@@ -64,45 +64,45 @@ class Persistence(Extractor):
           the floor, summing to 1)
     ===== =========================================================================
 
-    Even channels are H0, odd ones H1. An image holds the finite bars, weighted by their
-    persistence, as Gaussians integrated over pixels; axes are birth and persistence, as in
-    ``persim.PersistenceImager``. Silence and clips of one frame are all 0.
+    Even channels are H0, odd channels are H1. An image represents each finite bar by a Gaussian,
+    weighted by the bar's persistence and integrated over pixels. The axes are birth and
+    persistence, as in ``persim.PersistenceImager``. Silence and clips of one frame are all 0.
 
     Parameters
     ----------
     sample_rate : int
-        In hertz; recordings are resampled to it.
+        Sample rate in hertz; recordings are resampled to this rate.
     n_fft : int
-        Window, in samples.
+        Length of the window, in samples.
     hop : int
-        From one frame to the next, in samples.
+        Distance between frames, in samples.
     n_mels : int
-        Mel bands.
+        Number of mel bands.
     top_db : float
-        Bands are cut off this far below the clip's maximum.
+        Bands are clipped at this many decibels below the clip's maximum.
     trim_db : float
-        Cut silence at both ends, this far below the loudest frame; 0 cuts nothing.
+        Trim frames at both ends that are more than this many decibels below the loudest frame;
+        0 trims nothing.
     points : {"mel", "mfcc"}
-        What a frame is: its mel bands, or its first `n_mfcc` cepstral coefficients (as
-        distributions: above the clip's smallest coefficient).
+        Coordinates of a frame: its mel bands, or its first `n_mfcc` cepstral coefficients minus
+        the clip's smallest coefficient.
     n_mfcc : int
-        Coefficients, at most `n_mels`.
+        Number of coefficients, at most `n_mels`.
     max_points : int
-        Longer clips are represented by this many frames, evenly spaced: the cost grows
-        faster than the square of their number.
+        Longer clips are represented by this many evenly spaced frames, because the cost grows
+        faster than the square of the number of frames.
     resolution : int
-        Width and height of an image.
+        Width and height of an image, in pixels.
     sigma : float
         Standard deviation of the Gaussians, in pixels.
     reduction : {"lunes", "gudhi", "ripser"}
-        What computes the diagrams: the reduced Vietoris-Rips filtration (Koyama et al. 2023),
-        which looks at the lunes of edges, or one of two libraries. They agree to the rounding
-        of float32; the first is some six times faster than gudhi and twenty times faster than
-        ripser.
+        Algorithm of the diagrams: "lunes" is the reduced Vietoris-Rips filtration (Koyama et al.
+        2023), which examines the lunes of edges; the others are libraries. The results agree up to
+        float32 rounding; "lunes" is about 6x faster than gudhi and 20x faster than ripser.
     imager : {"product", "persim"}
-        What computes the images: all bars at once, as the product of two matrices, or
-        ``persim.PersistenceImager`` one bar after the other. They agree to the rounding of
-        float32; the first is some sixty times faster (docs/performance.md).
+        Algorithm of the images: "product" computes all bars at once as the product of two
+        matrices; "persim" calls ``persim.PersistenceImager``, which adds the bars one by one. The
+        results agree up to float32 rounding; "product" is about 60x faster (docs/performance.md).
     """
 
     name = "persistence"
@@ -133,7 +133,9 @@ class Persistence(Extractor):
         self.spectrum = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}
         check_spectrum(self.name, self.spectrum)
         if points == "mfcc" and not 1 <= n_mfcc <= n_mels:
-            raise ParameterError(f"persistence.n_mfcc must be 1 to {n_mels}, and is {n_mfcc}.")
+            raise ParameterError(
+                f"persistence.n_mfcc={n_mfcc} is out of range: accepted are 1 to n_mels={n_mels}."
+            )
         check_ranges(
             self.name,
             "top_db > 0, trim_db >= 0, max_points >= 2, resolution >= 1 and sigma > 0",
@@ -147,7 +149,8 @@ class Persistence(Extractor):
         self.sigma = sigma
         self.reduction = reduction
         self.imager = imager
-        # The lunes are compared and never computed with: no library decides about them.
+        # "lunes" only compares distances, and "product" uses numpy and scipy: neither depends on
+        # a further library.
         own = [library for library in (reduction, imager) if library not in ("lunes", "product")]
         self.libraries = ("librosa", "numpy", *own, "scipy", "soundfile", "soxr")
         self.shape = (6, resolution, resolution)
@@ -157,7 +160,7 @@ class Persistence(Extractor):
         return self.images(self.diagrams(recording))
 
     def diagrams(self, recording: Recording) -> list[Floats]:
-        """Finite bars of the six channels, (n, 2) float64 birth and death each."""
+        """Return the finite bars of the six channels, each (n, 2) float64 birth and death."""
         frames = self.frames(recording)
         if len(frames) < 2:
             return [np.empty((0, 2))] * 6
@@ -165,21 +168,23 @@ class Persistence(Extractor):
         return [bars for d in distance_matrices(frames) for bars in reduce(d)]
 
     def images(self, diagrams: Sequence[Floats]) -> npt.NDArray[np.float32]:
-        """Six diagrams -> (6, resolution, resolution), axes birth and persistence."""
+        """Return one image per diagram, (6, resolution, resolution); axes birth, persistence."""
         images = np.empty(self.shape, np.float32)
         draw = IMAGERS[self.imager]
         for channel, (bars, ranges) in enumerate(zip(diagrams, RANGES[self.points], strict=True)):
             image = draw(bars, *ranges, self.shape[1], self.sigma)
-            # Less than float32 tells from 0 beside the maximum: standardising such pixels over
-            # clips would divide by a variance of 0.
+            # Values below 1e-7 of the maximum become 0: standardising such pixels over clips would
+            # divide by a variance of nearly 0.
             images[channel] = np.where(image > 1e-7 * image.max(), image, 0)
         return images
 
     def panels(
         self, array: npt.NDArray[np.float32], recording: Recording | None = None
     ) -> list[Panel]:
-        """The images as they are usually drawn, birth to the right, and beside the two of each
-        metric its diagrams where the recording can be read."""
+        """Return the images with birth on the horizontal axis, and the diagrams of each metric.
+
+        The diagrams are left out if the recording can't be read.
+        """
         _, birth, persistence = self.axes
         images = [
             replace(panel, data={"": panel.data[""].T}, x=birth, y=persistence)
@@ -199,7 +204,7 @@ class Persistence(Extractor):
         return panels
 
     def frames(self, recording: Recording) -> Floats:
-        """The points, (t, bands) float64: at least 0, where 0 is the floor. Silence has none."""
+        """Return the points, (t, bands) float64 >= 0, where 0 is the floor; silence has t = 0."""
         heights = mel_heights(recording, self.spectrum, top_db=self.top_db, trim_db=self.trim_db)
         frames: Floats = heights.T.astype(np.float64, order="C")
         if len(frames) > self.max_points:
@@ -208,12 +213,12 @@ class Persistence(Extractor):
             import scipy.fft
 
             frames = scipy.fft.dct(frames, axis=1, norm="ortho")[:, : self.n_mfcc]
-            frames -= frames.min()  # moves all points alike: no distance changes
+            frames -= frames.min()  # shifts all points equally: no distance changes
         return frames
 
 
 def distance_matrices(frames: Floats) -> list[Floats]:
-    """Distances between frames in the three metrics: Euclidean, temporal, Wasserstein.
+    """Return the distances between frames in three metrics: Euclidean, temporal, Wasserstein.
 
     Parameters
     ----------
@@ -228,21 +233,21 @@ def distance_matrices(frames: Floats) -> list[Floats]:
     from ._compiled import cityblock
 
     deviation = frames.std(axis=0)
-    # A band that never changes tells no frames apart: it becomes 0.
+    # A constant band does not distinguish frames: it becomes 0.
     standard = (frames - frames.mean(axis=0)) / np.where(deviation > 1e-9, deviation, np.inf)
     temporal = _euclidean(standard / 2)
     time = np.linspace(0, 0.5, len(frames))
     apart = np.subtract.outer(time, time)
     temporal += np.abs(apart, out=apart)
     total = frames.sum(axis=1, keepdims=True)
-    # A frame at the floor says nothing about where its energy lies: it is spread evenly.
+    # A frame at the floor has no distribution over bands: it becomes the uniform distribution.
     share = np.divide(frames, total, out=np.full_like(frames, 1 / frames.shape[1]), where=total > 0)
     # In one dimension Wasserstein-1 is the L1 distance of the cumulative sums.
     return [_euclidean(frames), temporal, cityblock(share.cumsum(axis=1))]
 
 
 def _euclidean(x: Floats) -> Floats:
-    """(t, t) from one matrix product; equal points are at 0 exactly."""
+    """Return the (t, t) distances by one matrix product; equal points have exactly distance 0."""
     x = x - x.mean(axis=0)
     size = np.einsum("ij,ij->i", x, x)
     products = x @ x.T
@@ -255,10 +260,10 @@ def _euclidean(x: Floats) -> Floats:
 
 
 def lune_diagrams(distances: Floats) -> list[Floats]:
-    """Finite bars of H0 and H1 of the Vietoris-Rips filtration, (n, 2) birth and death each.
+    """Return the finite Vietoris-Rips bars in H0 and H1, (n, 2) birth and death, by lunes.
 
-    Bars of no length, which are no features, are left out. None goes further than the
-    enclosing radius: beyond it the complex is a cone, in which every H1 bar has ended.
+    Bars of length 0 are omitted, because they are not features. No bar exceeds the enclosing
+    radius: beyond this radius the complex is a cone, in which every H1 bar has ended.
     """
     from ._rips import diagrams
 
@@ -266,10 +271,10 @@ def lune_diagrams(distances: Floats) -> list[Floats]:
 
 
 def gudhi_diagrams(distances: Floats) -> list[Floats]:
-    """The same by gudhi's version of Ripser (Bauer 2021)."""
+    """Return the bars of :func:`lune_diagrams`, by gudhi's version of Ripser (Bauer 2021)."""
     from gudhi.sklearn import RipsPersistence
 
-    if len(distances) < 4:  # where there is no H1, it offers none
+    if len(distances) < 4:  # gudhi then returns no array for H1, which is empty
         return [_minimum_spanning_bars(distances), np.empty((0, 2))]
     rips = RipsPersistence(
         homology_dimensions=[0, 1], input_type="full distance matrix", homology_coeff_field=2
@@ -278,12 +283,12 @@ def gudhi_diagrams(distances: Floats) -> list[Floats]:
 
 
 def ripser_diagrams(distances: Floats) -> list[Floats]:
-    """The same by Ripser itself."""
+    """Return the bars of :func:`lune_diagrams`, by Ripser itself."""
     from ripser import ripser
 
     radius = float(distances.max(axis=1).min())
-    found = ripser(distances, distance_matrix=True, maxdim=1, thresh=radius)["dgms"]
-    return [_finite_bars(diagram) for diagram in found]
+    diagrams = ripser(distances, distance_matrix=True, maxdim=1, thresh=radius)["dgms"]
+    return [_finite_bars(diagram) for diagram in diagrams]
 
 
 REDUCTIONS: dict[Reduction, Callable[[Floats], list[Floats]]] = {
@@ -294,12 +299,13 @@ REDUCTIONS: dict[Reduction, Callable[[Floats], list[Floats]]] = {
 
 
 def _minimum_spanning_bars(distances: Floats) -> Floats:
-    """H0 by Kruskal's algorithm, for two or three points: the shortest edges but the last."""
+    """Return the H0 bars of two or three points: their lengths are the t - 1 shortest edges."""
     edges = np.sort(distances[np.triu_indices(len(distances), 1)])[: len(distances) - 1]
     return _finite_bars(np.stack([np.zeros_like(edges), edges], axis=1))
 
 
 def _finite_bars(diagram: Floats) -> Floats:
+    """Return the bars of finite, positive length, (n, 2) float64."""
     diagram = np.asarray(diagram, np.float64).reshape(-1, 2)
     return diagram[np.isfinite(diagram[:, 1]) & (diagram[:, 1] > diagram[:, 0])]
 
@@ -307,24 +313,26 @@ def _finite_bars(diagram: Floats) -> Floats:
 def persistence_image(
     bars: Floats, births: Range, persistences: Range, resolution: int, sigma: float
 ) -> Floats:
-    """One diagram as an image, (resolution, resolution), axes birth and persistence.
+    """Return the image of one diagram, (resolution, resolution), with axes birth and persistence.
 
-    The Gaussian around a bar is a product of one in birth and one in persistence, so all bars
-    at once are two small matrices and their product.
+    The Gaussian around a bar is the product of a Gaussian in birth and one in persistence. The
+    sum over all bars is therefore a product of two small matrices.
 
     Parameters
     ----------
     bars : array
         (n, 2) birth and death, finite.
     births, persistences : (low, high)
-        What the image covers.
+        Ranges that the image covers.
+    resolution : int
+        Width and height of the image, in pixels.
     sigma : float
         Standard deviation of the Gaussians, in pixels of either axis.
     """
     if not len(bars):
         return np.zeros((resolution, resolution))
     length = bars[:, 1] - bars[:, 0]
-    born = bars[:, 0] if np.ptp(bars[:, 0]) else bars[:1, 0]  # H0: all at 0
+    born = bars[:, 0] if np.ptp(bars[:, 0]) else bars[:1, 0]  # H0: all 0
     across = _pixel_shares(born, births, resolution, sigma)  # (n or 1, resolution)
     along = _pixel_shares(length, persistences, resolution, sigma)
     weighted = length[:, None] * along
@@ -336,7 +344,7 @@ def persim_image(
 ) -> Floats:
     """Return the image of :func:`persistence_image`, computed by persim bar by bar.
 
-    persim's pixels are square: it gets birth and length in pixels of their axes.
+    persim's pixels are square, so birth and length are passed in units of pixels of their axes.
     """
     from persim import PersistenceImager
 
@@ -365,7 +373,7 @@ IMAGERS: dict[Imager, Callable[[Floats, Range, Range, int, float], Floats]] = {
 
 
 def _pixel_shares(values: Floats, span: Range, resolution: int, sigma: float) -> Floats:
-    """How much of a Gaussian around each value falls into each pixel, (n, resolution)."""
+    """Return the share of the Gaussian around each value in each pixel, (n, resolution)."""
     from scipy.special import ndtr
 
     low, high = span

@@ -1,4 +1,4 @@
-"""Features that another tool computed, one row of a table for each clip."""
+"""Features computed by another tool, read from a table with one row per clip."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from ...core.contracts.hooks import hookimpl
 Place = tuple[Path, float, float | None]  # file, start and end in seconds
 
 _PATH = {"path": ("file", "filename", "wav", "audio", "recording")}
-_SHOWN = 5  # names in a message
+_SHOWN = 5  # most column names in a message
 
 
 class Precomputed(Extractor):
-    """One row of numbers for each clip, read from a table: (D,) float32.
+    """One row of numbers per clip, read from a table: (D,) float32.
 
-    For what has nothing to do with sound, or was made elsewhere: embeddings of a video or of
-    a transcript, answers to a questionnaire, heart rates. A clip without a row, or with an empty
-    one, lacks the modality and takes part in a run without it.
+    The table serves modalities other than sound, and features computed elsewhere: embeddings of
+    video or transcripts, answers to a questionnaire, heart rates. A clip without a row, or with
+    an empty row, lacks the modality and takes part in a run without it.
 
     The table is a CSV or TSV file whose first line names the columns: ``path``, the recording
-    (relative paths start at the table's folder), ``start`` and ``end`` in seconds where a clip
-    is a part of a recording, and a column for each number. Several tables, or arrays of more axes:
-    ``fusion cache import NAME SOURCE``.
+    (relative paths start at the table's folder); ``start`` and ``end`` in seconds for clips that
+    are parts of a recording; and one column for each number. For several tables, or for arrays of
+    more than one axis, use ``fusion cache import NAME SOURCE``.
 
     Parameters
     ----------
     table : str
-        The file.
+        Path of the table.
     columns : tuple of str
-        Names of the columns to take, in this order; ``text_*`` means all that begin so. Empty
-        means every column that holds numbers alone.
+        Columns to read, in this order; ``text_*`` selects all columns that start with ``text_``.
+        Empty selects every numeric column.
     root : str
-        Where relative paths start; empty means the table's folder.
+        Folder to which relative paths refer; empty means the table's folder.
     """
 
     name = "precomputed"
@@ -55,14 +55,15 @@ class Precomputed(Extractor):
     def __init__(self, *, table: str = "", columns: tuple[str, ...] = (), root: str = "") -> None:
         if not table:
             raise ParameterError(
-                "precomputed needs a table.", hint="--set precomputed.table=FILE.csv"
+                "precomputed.table is empty; precomputed needs a table.",
+                hint="Name the table: --set precomputed.table=FILE.csv",
             )
         path = Path(table).expanduser().absolute()
         folder = Path(root).expanduser().absolute() if root else path.parent
         self._rows = _read(path, columns, folder, path.stat().st_mtime_ns if path.exists() else 0)
         self.columns = self._rows.columns
         self.shape = (len(self.columns),)
-        # No root stays none: another table has its own folder.
+        # An empty root stays empty, so that another table uses its own folder.
         self.parameters = {
             "table": str(path),
             "columns": columns,
@@ -70,28 +71,28 @@ class Precomputed(Extractor):
         }
 
     def identity(self) -> Mapping[str, Any]:
-        # What stands in the table decides, not where it lies.
+        # The contents of the table decide, not its path.
         return {"table": self._rows.digest, "columns": list(self.columns)}
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
         place = (recording.path.absolute().resolve(), recording.start, recording.end)
-        found = self._rows.by_place.get(place)
-        if found is None:
+        numbers = self._rows.by_place.get(place)
+        if numbers is None:
             raise MissingModalityError(f"{self._rows.file} has no row for {recording}")
-        return found.copy()
+        return numbers.copy()
 
 
 class _Rows:
-    """A table as it was read.
+    """Selected numbers of a table, by clip.
 
     Attributes
     ----------
     columns : tuple of str
-        Those that were taken.
+        Selected columns.
     by_place : dict
-        (D,) float32 of each clip that has a row.
+        File, start and end of each clip that has numbers -> (D,) float32.
     digest : str
-        Of all that was taken.
+        Digest of the selected numbers and their clips.
     """
 
     def __init__(self, file: Path, columns: tuple[str, ...], folder: Path) -> None:
@@ -110,7 +111,7 @@ class _Rows:
             numbers = _numbers(row, self.columns)
             place = _place(row, folder)
             if place in self.by_place:
-                raise ParameterError(f"{row.where}: a second row for {place[0]}.")
+                raise ParameterError(f"{row.where}: {place[0]} already has a row.")
             if numbers is not None:
                 self.by_place[place] = numbers
                 digest.update(repr((row.cells["path"], *place[1:])).encode() + numbers.tobytes())
@@ -119,17 +120,25 @@ class _Rows:
 
 @functools.lru_cache(maxsize=4)
 def _read(file: Path, columns: tuple[str, ...], folder: Path, changed: int) -> _Rows:
-    """Once per process: of a feature, several extractors are made. `changed` tells versions of a
-    file apart."""
+    """Read a table once per process, although several extractors are created for a feature.
+
+    `changed` is the file's modification time, which invalidates the cache.
+    """
     return _Rows(file, columns, folder)
 
 
 def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the columns to take."""
+    """Return the names of the selected columns.
+
+    Raises
+    ------
+    ParameterError
+        If there is no column ``path``, a named column does not exist, or none is numeric.
+    """
     if "path" not in table.columns:
         raise ParameterError(
-            f"{table.file} has no column path; it has: {', '.join(table.columns[:_SHOWN])}.",
-            hint="A column called path names the recording that a row belongs to.",
+            f"{table.file} has no column 'path'; it has: {', '.join(table.columns[:_SHOWN])}.",
+            hint="The column 'path' names the recording to which a row belongs.",
         )
     rest = [c for c in table.columns if c not in ("path", "start", "end")]
     if not columns:
@@ -138,31 +147,37 @@ def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
         wanted = [c.strip().lower() for c in columns]
         chosen = []
         for name in wanted:
-            begins = [c for c in rest if c.startswith(name[:-1])] if name.endswith("*") else []
-            found = begins or [c for c in rest if c == name]
-            if not found:
+            by_prefix = [c for c in rest if c.startswith(name[:-1])] if name.endswith("*") else []
+            matches = by_prefix or [c for c in rest if c == name]
+            if not matches:
                 raise ParameterError(
                     f"{table.file} has no column {name!r}; it has: {', '.join(rest[:_SHOWN])}"
                     f"{' ...' if len(rest) > _SHOWN else ''}."
                 )
-            chosen += found
+            chosen += matches
     if not chosen:
         raise ParameterError(
-            f"{table.file} has no column of numbers beside path, start and end.",
-            hint="precomputed takes a column for each number, named in the first line.",
+            f"{table.file} has no numeric column besides path, start and end.",
+            hint="precomputed needs one column per number, named in the first line.",
         )
     return tuple(dict.fromkeys(chosen))
 
 
 def _is_numeric(table: Table, column: str) -> bool:
-    """Whether a column holds numbers: most of its cells, and then all of them have to be."""
+    """Return whether a column is numeric: every non-empty cell is a finite number.
+
+    Raises
+    ------
+    ParameterError
+        If most cells are numbers and some are not.
+    """
     rows = [row for row in table.rows if row.get(column) is not None]
     wrong = [row for row in rows if not _is_number(row.cells[column])]
     if wrong and 2 * len(wrong) < len(rows):
         raise ParameterError(
-            f"{wrong[0].where}: {column} is {wrong[0].cells[column]!r}, and a number in "
+            f"{wrong[0].where}: {column} is {wrong[0].cells[column]!r}, but a number in "
             f"{len(rows) - len(wrong)} other rows.",
-            hint="Mend it, empty the whole row, or name the columns to take: "
+            hint="Correct the cell, empty the whole row, or select columns: "
             "--set precomputed.columns=A,B",
         )
     return bool(rows) and not wrong
@@ -176,7 +191,13 @@ def _is_number(text: str) -> bool:
 
 
 def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
-    """(D,), or None where every cell is empty."""
+    """Return the numbers of a row, (D,), or None if all its cells are empty.
+
+    Raises
+    ------
+    ParameterError
+        If only some cells are empty, or one is not a number.
+    """
     try:
         values = [row.number(column) for column in columns]
     except CacheError as error:
@@ -186,8 +207,8 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
         return None
     if empty:
         raise ParameterError(
-            f"{row.where}: {', '.join(empty[:_SHOWN])} empty, and other columns are not.",
-            hint="A clip has all numbers or none: fill them in, or empty the whole row.",
+            f"{row.where}: {', '.join(empty[:_SHOWN])} empty, but other columns are not.",
+            hint="A clip needs all numbers or none: fill the cells, or empty the whole row.",
         )
     return np.array(values, dtype=np.float32)
 
@@ -195,7 +216,7 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
 def _place(row: TableRow, folder: Path) -> Place:
     path = row.get("path")
     if path is None:
-        raise ParameterError(f"{row.where}: there is no path.")
+        raise ParameterError(f"{row.where}: the path is missing.")
     try:
         start, end = row.number("start"), row.number("end")
     except CacheError as error:

@@ -29,44 +29,46 @@ Array = npt.NDArray[np.float32]
 class SSL(Extractor):
     """Hidden states of a speech foundation model, (D,), (2 D,) or (D, 1, frames) float32.
 
-    The model is frozen and reads the whole recording at its own sampling rate (16 kHz), with its
-    own normalisation; recordings of more than 30 s in equal pieces. A state stands for 20 ms. What
-    it becomes, `pooling` says: the mean over the recording; mean and standard deviation; or the
-    states themselves, of which shorter clips have theirs in the middle of zeros, longer ones the
-    middle (of Whisper's 30 s only those that the recording fills).
+    The model is frozen. It reads the whole recording at the model's sampling rate (16 kHz) and
+    with the model's normalisation; recordings longer than 30 s are split into equal pieces. One
+    hidden state covers 20 ms. `pooling` selects the output: the mean over the recording, mean and
+    standard deviation, or the sequence of states. With "frames", shorter sequences are centred and
+    padded with zeros, and longer sequences are cropped to their middle. Whisper pads its input to
+    30 s; the states of this padding are dropped.
 
-    Recordings are read in batches, which give the numbers of one at a time but for rounding.
-    On a GPU one process reads for all.
+    Recordings are processed in batches. The results equal those of single recordings except for
+    rounding. On a GPU a single process extracts all recordings.
 
     Parameters
     ----------
     model : str
-        A folder that holds ``config.json``, weights and ``preprocessor_config.json``, or a name
-        on the Hugging Face hub, which is downloaded the first time. Of the types wav2vec2,
-        hubert, wavlm and whisper.
+        A folder with ``config.json``, weights and ``preprocessor_config.json``, or a name on the
+        Hugging Face hub; the model is then downloaded at the first use. Supported types are
+        wav2vec2, hubert, wavlm and whisper.
     layer : int, "last" or "mean"
-        Whose states: 0 is the input of the first transformer layer, 1 to L the layers' output,
-        negative numbers count from the end; the mean of all L + 1.
+        Layer whose states are used: 0 is the input of the first transformer layer, 1 to L are the
+        outputs of the layers, negative numbers count from the end. "mean" averages all L + 1.
     pooling : {"mean", "mean_std", "frames"}
-        The mean over time, mean and standard deviation, or `frames` states in their order.
+        The mean over time, mean and standard deviation over time, or a sequence of `frames` states.
     frames : int
-        How many states "frames" holds; 50 are a second.
+        Number of states with pooling="frames"; one second has 50.
     batch : int
-        Recordings at a time. On a GPU more are faster, and take more of its memory; on a CPU they
-        only take more memory.
+        Recordings per batch. On a GPU a larger batch is faster and needs more memory; on a CPU it
+        only needs more memory.
     device : {"auto", "cpu", "cuda"}
-        Where the model computes; auto takes CUDA where there is one, and so does a prediction
-        later, on another machine.
+        Device on which the model computes. "auto" uses CUDA if available; later predictions on
+        another machine decide again.
     precision : {"float32", "bfloat16", "float16"}
-        Of the arithmetic; half precision on CUDA only. What is stored is float32, or what
-        ``--dtype`` says.
+        Dtype of the computation; half precision requires CUDA. Features are stored as float32, or
+        as the dtype that ``--dtype`` sets.
 
     References
     ----------
     wav2vec 2.0: Baevski et al. (2020), NeurIPS. HuBERT: Hsu et al. (2021), TASLP. WavLM: Chen et
-    al. (2022), JSTSP. Whisper: Radford et al. (2023), ICML. Why the mean of all layers, and not
-    the last: Pepino, Riera and Ferrer (2021), "Emotion Recognition from Speech Using wav2vec 2.0
-    Embeddings", Interspeech, where the layers between tell most of emotion.
+    al. (2022), JSTSP. Whisper: Radford et al. (2023), ICML. The default is the mean of all layers
+    instead of the last layer because of Pepino, Riera and Ferrer (2021), "Emotion Recognition from
+    Speech Using wav2vec 2.0 Embeddings", Interspeech: there, intermediate layers carry the most
+    information about emotion.
     """
 
     name = "ssl"
@@ -91,18 +93,20 @@ class SSL(Extractor):
         self.pooling = pooling
         self.batch = batch
         self.precision = precision
-        self._wanted = device
+        self._requested_device = device
         if device == "cuda" or precision != "float32":
             self._check_device()
         width = self.folder.width
         if pooling == "frames":
-            # One channel for each value of a state: they have no order along which to convolve.
+            # Each component of a state is a channel: the components have no order, so a
+            # convolution along them makes no sense.
             self.shape = (width, 1, frames)
             self.axes = ("coefficient", "row", "time")
             self.default_branch = "crnn"
         else:
             self.shape = (width if pooling == "mean" else 2 * width,)
-        self.parameters = {"model": self.folder.name}  # a relative path leads elsewhere tomorrow
+        # An absolute path, because a relative one depends on the working directory.
+        self.parameters = {"model": self.folder.name}
 
     def identity(self) -> Mapping[str, Any]:
         return {
@@ -118,33 +122,33 @@ class SSL(Extractor):
 
     @property
     def processes(self) -> int | None:
-        """One where there is a GPU: several would load the model several times, and share it."""
+        """One process on a GPU, where each further one would load the model again; else None."""
         return None if self.device == "cpu" else 1
 
     @cached_property
     def device(self) -> str:
-        """``"cuda"`` or ``"cpu"``."""
-        if self._wanted != "auto":
-            return self._wanted
+        """Device on which the model computes: ``"cuda"`` or ``"cpu"``."""
+        if self._requested_device != "auto":
+            return self._requested_device
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     def extract_many(self, recordings: Sequence[Recording]) -> list[Array | RecordingError]:
         model = _loaded(self.folder, self._digest, self.device, self.precision)
-        found: dict[int, RecordingError] = {}
+        errors: dict[int, RecordingError] = {}
         waveforms: dict[int, Array] = {}
         for index, recording in enumerate(recordings):
             try:
                 waveforms[index] = load_waveform(recording, model.sample_rate)
             except RecordingError as error:
-                found[index] = error
+                errors[index] = error
         states = model.states(list(waveforms.values()), self.layer)  # each (t, D)
         arrays = dict(zip(waveforms, map(self._pooled, states), strict=True))
-        return [found[i] if i in found else arrays[i] for i in range(len(recordings))]
+        return [errors[i] if i in errors else arrays[i] for i in range(len(recordings))]
 
     def _pooled(self, states: Tensor) -> Array:
-        """(t, D) -> one array."""
+        """Pool the states of one recording, (t, D), to an array of shape `self.shape`."""
         if self.pooling == "frames":
             fitted = fit_frames(states.T.cpu().numpy(), self.shape[2], fill=0.0)  # (D, frames)
             return fitted[:, None]
@@ -152,7 +156,7 @@ class SSL(Extractor):
         if self.pooling == "mean_std":
             import torch
 
-            # Over all states there are, so that a single one has the deviation 0.
+            # Without Bessel's correction, so that the deviation of a single state is 0.
             pooled = torch.cat([pooled, states.std(dim=0, correction=0)])  # (2 D,)
         array: Array = pooled.cpu().numpy()
         return array
@@ -165,44 +169,46 @@ class SSL(Extractor):
     def _check_device(self) -> None:
         import torch
 
-        if not torch.cuda.is_available() and self._wanted == "cuda":
+        if not torch.cuda.is_available() and self._requested_device == "cuda":
             raise ParameterError(
-                "ssl.device=cuda, and torch finds no CUDA device here.",
-                hint="ssl.device=auto takes one where there is one, and the CPU elsewhere.",
+                "ssl.device=cuda: torch finds no CUDA device on this machine.",
+                hint="ssl.device=auto uses CUDA if available, and otherwise the CPU.",
             )
         if self.device == "cpu":
             raise ParameterError(
-                f"ssl.precision={self.precision} is for CUDA, and this model computes on the CPU.",
-                hint="On a CPU leave out ssl.precision: it is slower in half precision.",
+                f"ssl.precision={self.precision} requires CUDA; this model computes on the CPU.",
+                hint="Leave out ssl.precision: half precision is slower on a CPU.",
             )
 
 
 def _layer(layer: int | str, folder: ModelFolder) -> int | Literal["mean"]:
-    """A layer counted from 0, or "mean"."""
+    """Return the index of a layer, counted from 0, or "mean"."""
     if layer == "mean":
         return "mean"
     index = folder.layers if layer == "last" else int(layer)
     if not -folder.layers - 1 <= index <= folder.layers:
         raise ParameterError(
-            f"ssl.layer is {layer}, and {folder.path} has {folder.layers} layers.",
-            hint=f"0 (their input) to {folder.layers}, -1 to {-folder.layers - 1} from the end, "
-            "last or mean.",
+            f"ssl.layer={layer} is out of range: {folder.path} has {folder.layers} layers.",
+            hint=f"Accepted: 0 (input of the first layer) to {folder.layers}, "
+            f"-1 to {-folder.layers - 1} (from the end), last, mean.",
         )
     return index % (folder.layers + 1)
 
 
 def _check_installed() -> None:
-    # Looked for and not imported: that takes a second, and most commands load no model.
+    """Raise if transformers is not installed."""
+    # find_spec instead of an import, which takes a second: most commands load no model.
     if importlib.util.find_spec("transformers") is None:
         required("transformers", extra="transformers", by="The extractor 'ssl'")
 
 
-# One model per process: every chunk of work makes an extractor of its own. A failure stays too,
-# or each of a corpus's recordings would load the model anew, to fail again.
+# The last model of this process, because every chunk of work creates its own extractor. A failure
+# is stored as well: otherwise each recording would try to load the model again.
 _last: dict[tuple[str, ...], SpeechModel | PluginError] = {}
 
 
 def _loaded(folder: ModelFolder, digest: str, device: str, precision: str) -> SpeechModel:
+    """Return a loaded model: the last one of this process if it is the same."""
     key = (str(folder.path), digest, device, precision)
     if key not in _last:
         import torch
@@ -214,10 +220,10 @@ def _loaded(folder: ModelFolder, digest: str, device: str, precision: str) -> Sp
             _last[key] = SpeechModel(folder, torch.device(device), getattr(torch, precision))
         except PluginError as error:
             _last[key] = error
-    found = _last[key]
-    if isinstance(found, PluginError):
-        raise found
-    return found
+    model = _last[key]
+    if isinstance(model, PluginError):
+        raise model
+    return model
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""The conformance suite, numbers computed by hand, and the function that no sum can be."""
+"""Conformance suite, scores computed by hand, and a function that no sum can express."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TestWithDropout(StrategySuite):
 
 
 def by_hand() -> Multiplicative:
-    """Embeddings of one number each: 1 + 2 a + 3 b + 5 a b."""
+    """Return a strategy on embeddings of one number that computes 1 + 2 a + 3 b + 5 a b."""
     strategy = Multiplicative({"a": 1, "b": 1}, 1, width=1)
     with torch.no_grad():
         strategy.bias.fill_(1.0)
@@ -58,7 +58,7 @@ def test_one_tensor_for_every_two(count: int) -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.integers(2, 40), st.integers(1, 32))
 def test_products_start_no_larger_than_what_they_are_of(size: int, width: int) -> None:
-    """Standard normal embeddings: the interaction starts near the projections' own variance."""
+    """The interaction of standard normal projections starts near the variance of a product."""
     torch.manual_seed(size)
     strategy = Multiplicative({"a": size, "b": size}, 4, width=width)
     a, b = torch.randn(2000, width), torch.randn(2000, width)
@@ -67,7 +67,7 @@ def test_products_start_no_larger_than_what_they_are_of(size: int, width: int) -
 
 
 def test_it_learns_a_product() -> None:
-    """The sign of a * b: a linear head on both is right for half of the clips."""
+    """The sign of a * b is learned, for which a linear head on both is right half of the time."""
     torch.manual_seed(0)
     inputs = {name: torch.randn(400, 1) for name in ("a", "b")}
     labels = (inputs["a"] * inputs["b"] > 0).long()[:, 0]

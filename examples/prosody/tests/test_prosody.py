@@ -1,4 +1,4 @@
-"""The conformance suite, and sounds whose pitch, level and rate are known."""
+"""Conformance suite, and checks on sounds with known pitch, level and rate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestRelativeToTheClip(ExtractorSuite):
 
 
 def harmonics(frequency: Any, seconds: float, loudness: float = 0.1) -> Any:
-    """A buzz of ten harmonics; `frequency` in hertz, a number or one per sample."""
+    """Return a buzz of ten harmonics; `frequency` is one number in hertz, or one per sample."""
     phase = 2 * np.pi * np.cumsum(np.broadcast_to(frequency, round(seconds * RATE))) / RATE
     return loudness * sum(np.sin(k * phase) / k for k in range(1, 11))
 
@@ -41,10 +41,10 @@ def extracted(folder: Path, samples: Any, **parameters: Any) -> Any:
 
 
 def test_the_pitch_of_a_buzz(tmp_path: Path) -> None:
-    """200 Hz is an octave above 100 Hz: twelve semitones, to half a step of the resolution."""
-    found = extracted(tmp_path, harmonics(200.0, 2.0), frames=80)
-    np.testing.assert_allclose(found[PITCH], 12.0, atol=0.13)
-    assert found[VOICING].mean() > 0.3
+    """200 Hz is one octave, 12 semitones, above 100 Hz, up to about one step of the resolution."""
+    contours = extracted(tmp_path, harmonics(200.0, 2.0), frames=80)
+    np.testing.assert_allclose(contours[PITCH], 12.0, atol=0.13)
+    assert contours[VOICING].mean() > 0.3
 
 
 def test_relative_to_the_clip_an_octave_is_nothing(tmp_path: Path) -> None:
@@ -55,48 +55,48 @@ def test_relative_to_the_clip_an_octave_is_nothing(tmp_path: Path) -> None:
 
 
 def test_a_glide_rises(tmp_path: Path) -> None:
-    """An octave in two seconds, in the middle three fifths of it: 7.2 semitones."""
+    """A glide of one octave in two seconds rises by 7.2 semitones in its middle three fifths."""
     glide = 150.0 * 2 ** (np.arange(2 * RATE) / (2 * RATE))
-    found = extracted(tmp_path, harmonics(glide, 2.0), frames=101)[PITCH]
-    assert abs(found[80] - found[20] - 7.2) < 0.5
+    pitch = extracted(tmp_path, harmonics(glide, 2.0), frames=101)[PITCH]
+    assert abs(pitch[80] - pitch[20] - 7.2) < 0.5
 
 
 def test_unvoiced_frames_lie_between_their_neighbours(tmp_path: Path) -> None:
-    """Half a second at 150 Hz, noise, half a second at 300 Hz: an octave, with no jump."""
+    """The pitch is finite during noise between half a second at 150 Hz and one at 300 Hz."""
     noise = 0.02 * np.random.default_rng(0).standard_normal(RATE)
     sound = np.concatenate([harmonics(150.0, 0.5), noise, harmonics(300.0, 0.5)])
-    found = extracted(tmp_path, sound, frames=100)
-    assert np.isfinite(found).all()
-    assert abs(found[PITCH, 10] - 12 * np.log2(1.5)) < 0.3
-    assert abs(found[PITCH, 90] - 12 * np.log2(3.0)) < 0.3
-    assert found[VOICING, 40:60].mean() < 0.1
+    contours = extracted(tmp_path, sound, frames=100)
+    assert np.isfinite(contours).all()
+    assert abs(contours[PITCH, 10] - 12 * np.log2(1.5)) < 0.3
+    assert abs(contours[PITCH, 90] - 12 * np.log2(3.0)) < 0.3
+    assert contours[VOICING, 40:60].mean() < 0.1
 
 
 def test_silence_has_no_pitch_and_no_rate(tmp_path: Path) -> None:
-    found = extracted(tmp_path, np.zeros(RATE))
-    assert not found[[PITCH, VOICING, SPEED]].any()
-    assert (found[ENERGY] == FLOOR).all()
+    contours = extracted(tmp_path, np.zeros(RATE))
+    assert not contours[[PITCH, VOICING, SPEED]].any()
+    assert (contours[ENERGY] == FLOOR).all()
 
 
 def test_level_by_hand() -> None:
-    """A square wave of a tenth of full scale: -20 dB where the window is full of it."""
+    """A square wave at a tenth of full scale has -20 dB in every complete window."""
     square = np.where(np.arange(RATE) % 40 < 20, 0.1, -0.1).astype(np.float32)
-    found = level(square, 320)
-    assert len(found) == 1 + RATE // 320
-    np.testing.assert_allclose(found[2:-2], -20.0, atol=1e-4)
+    decibels = level(square, 320)
+    assert len(decibels) == 1 + RATE // 320
+    np.testing.assert_allclose(decibels[2:-2], -20.0, atol=1e-4)
 
 
 def test_four_syllables_a_second(tmp_path: Path) -> None:
     swell = 0.02 + 0.98 * np.sin(np.pi * 4 * np.arange(3 * RATE) / RATE) ** 2
-    found = extracted(tmp_path, swell * harmonics(180.0, 3.0), frames=151)
-    np.testing.assert_allclose(found[SPEED, 30:120].mean(), 4.0, atol=0.3)
+    contours = extracted(tmp_path, swell * harmonics(180.0, 3.0), frames=151)
+    np.testing.assert_allclose(contours[SPEED, 30:120].mean(), 4.0, atol=0.3)
 
 
 def test_rate_by_hand() -> None:
-    """100 frames of 10 ms, nuclei at 20, 50 and 80: all within half a second of the middle."""
-    found = rate(np.array([20, 50, 80]), 100, 160)
-    assert found[50] == 3.0  # of a whole second
-    assert found[0] == 2 / 0.5  # 20 and 50, of the half second that there is
+    """Nuclei at 20, 50 and 80 of 100 frames of 10 ms are within half a second of the middle."""
+    per_second = rate(np.array([20, 50, 80]), 100, 160)
+    assert per_second[50] == 3.0  # three in a whole second
+    assert per_second[0] == 2 / 0.5  # 20 and 50, in the half second inside the clip
 
 
 def test_a_peak_that_is_not_voiced_is_no_syllable() -> None:
@@ -112,12 +112,12 @@ def test_a_peak_that_is_not_voiced_is_no_syllable() -> None:
 def test_fitted_keeps_the_middle(length: int, frames: int) -> None:
     contour = np.arange(1.0, length + 1)
     for around in (None, 0.0):
-        found = fitted(contour, frames, around)
-        assert len(found) == frames
-        kept = found[found > 0] if around is not None else np.unique(found)
-        assert len(kept) == min(length, frames)
-        assert (np.diff(kept) == 1).all()
-        assert abs((kept[0] - 1) - (length - kept[-1])) <= 1
+        padded = fitted(contour, frames, around)
+        assert len(padded) == frames
+        remaining = padded[padded > 0] if around is not None else np.unique(padded)
+        assert len(remaining) == min(length, frames)
+        assert (np.diff(remaining) == 1).all()
+        assert abs((remaining[0] - 1) - (length - remaining[-1])) <= 1
 
 
 def test_a_curve_per_contour(tmp_path: Path) -> None:

@@ -96,17 +96,17 @@ def test_a_table_that_was_edited_is_read_again(table, tmp_path):
 WRONG = {
     "no table": ({}, "precomputed needs a table"),
     "missing": ({"table": "nowhere.csv"}, "nowhere.csv can't be read"),
-    "twice": ([("x.wav", 1, 2), ("x.wav", 1, 2)], "line 3: a second row for .*x.wav"),
+    "twice": ([("x.wav", 1, 2), ("x.wav", 1, 2)], "line 3: .*x.wav already has a row"),
     "half empty": (
         [("x.wav", 1, ""), ("y.wav", 1, 2)],
-        "line 2: b empty, and other columns are not",
+        "line 2: b empty, but other columns are not",
     ),
     "a typo": (
         [("x.wav", 1, 2), ("y.wav", 1, "3,0"), ("z.wav", 2, 2)],
-        "line 3: b is '3,0', and a",
+        "line 3: b is '3,0', but a",
     ),
-    "no numbers": ([("x.wav", "u", "v")], "no column of numbers"),
-    "no path": ([("", 1, 2)], "line 2: there is no path"),
+    "no numbers": ([("x.wav", "u", "v")], "no numeric column"),
+    "no path": ([("", 1, 2)], "line 2: the path is missing"),
 }
 
 

@@ -388,14 +388,14 @@ def test_weights_are_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }  # fmt: skip
     digested.clear()
     for _ in range(2):
-        speech_models._known_digest.cache_clear()  # as in another process
+        speech_models._stored_digest.cache_clear()  # as in another process
         assert speech_models.find_model(str(folder), "x").digest == first
     assert digested == []
     save_model(folder, "wav2vec2-group", seed=1)
     assert speech_models.find_model(str(folder), "x").digest != first
     assert "model.safetensors" in {file.name for file in digested}
-    speech_models._memory().write_text("{broken")
-    speech_models._known_digest.cache_clear()
+    speech_models._digest_file().write_text("{broken")
+    speech_models._stored_digest.cache_clear()
     assert speech_models.find_model(str(folder), "x").digest != first
 
 
@@ -435,8 +435,11 @@ def test_a_name_of_the_hub_is_found_in_its_cache(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"layer": 4}, r"ssl.layer is 4, and .*whisper has 3 layers"),
-        ({"layer": -5}, r"ssl.layer is -5, .*\n.*0 \(their input\) to 3, -1 to -4 from the end"),
+        ({"layer": 4}, r"ssl.layer=4 is out of range: .*whisper has 3 layers"),
+        (
+            {"layer": -5},
+            r"ssl.layer=-5 .*\n.*0 \(input of the first layer\) to 3, -1 to -4 \(from the end\)",
+        ),
         ({"frames": 0}, "frames >= 1 and batch >= 1; given frames=0, batch=8"),
         ({"batch": 0}, "given frames=256, batch=0"),
     ],
@@ -449,9 +452,9 @@ def test_parameters_out_of_range(models: dict[str, Path], given: dict[str, int],
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_that_is_not_there(models: dict[str, Path]) -> None:
     model = str(models["whisper"])
-    with pytest.raises(ParameterError, match="ssl.device=cuda, and torch finds no CUDA device"):
+    with pytest.raises(ParameterError, match="ssl.device=cuda: torch finds no CUDA device"):
         SSL(model=model, device="cuda")
-    with pytest.raises(ParameterError, match="ssl.precision=float16 is for CUDA"):
+    with pytest.raises(ParameterError, match="ssl.precision=float16 requires CUDA"):
         SSL(model=model, precision="float16")
     assert SSL(model=model).processes is None
 
@@ -471,7 +474,7 @@ def test_a_model_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert str(tmp_path / "hub") in said
     assert "hf download facebook/wav2vec2-base" in said
     assert "ssl.model=FOLDER" in said
-    with pytest.raises(ParameterError, match="no model '/no/such/folder'.*no names of that form"):
+    with pytest.raises(ParameterError, match="no model '/no/such/folder'.*name is not valid"):
         SSL(model="/no/such/folder")
 
 
@@ -484,17 +487,17 @@ def test_folders_that_hold_no_model(models: dict[str, Path], tmp_path: Path) -> 
             SSL(model=str(folder))
 
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "empty holds no config.json")
+    refused(tmp_path / "empty", "empty contains no config.json")
     for file in ("config.json", "preprocessor_config.json", "model.safetensors"):
         folder = broken(file)
         (folder / file).unlink()
-        refused(folder, f"holds no {file}")
-    refused(models["whisper"] / "config.json", "is a file, and a model is a folder")
+        refused(folder, f"contains no {file}")
+    refused(models["whisper"] / "config.json", "is a file; a model is a folder")
     folder = broken("text")
     _change(folder / "config.json", model_type="bert")
-    refused(folder, "of the type 'bert'. Known: wav2vec2, hubert, wavlm, whisper")
+    refused(folder, "of the type 'bert'. Supported: wav2vec2, hubert, wavlm, whisper")
     _change(folder / "config.json", model_type="hubert", hidden_size=None)
-    refused(folder, "does not say num_hidden_layers and hidden_size; they are 3 and None")
+    refused(folder, "no valid num_hidden_layers and hidden_size: the values are 3 and None")
     (folder / "config.json").write_text("{")
     refused(folder, "config.json can't be read")
 
@@ -512,7 +515,8 @@ def test_weights_that_do_not_fit(
 
     mixed = shutil.copytree(models["wav2vec2-group"], tmp_path / "mixed")
     _change(mixed / "config.json", num_hidden_layers=LAYERS + 1)
-    with pytest.raises(FusionError, match=r"lack \d+ of the tensors of a wav2vec2 model, 'encoder"):
+    lacking = r"lack \d+ of the tensors of a wav2vec2 model, for example 'encoder"
+    with pytest.raises(FusionError, match=lacking):
         SSL(model=str(mixed)).extract(clips[0])
 
 
