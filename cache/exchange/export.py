@@ -81,7 +81,7 @@ def export_feature(
     Raises
     ------
     CacheError
-        If there is nothing to write, a key has no array, an array does not fit its checksum,
+        If there is nothing to write, a key has no array, an array does not match its checksum,
         or a file is there already.
     StorageError
         If the files can't be written.

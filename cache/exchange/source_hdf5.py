@@ -36,7 +36,7 @@ def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterato
         file = h5py.File(path, "r", locking=False, rdcc_nbytes=64 * 2**20)
     except OSError as error:
         raise CacheError(
-            f"{path} is no HDF5 file, or is damaged: {error}",
+            f"{path} is not an HDF5 file, or is damaged: {error}",
             hint="Possible sources are tables (.csv, .tsv), .npy files with a table of the same "
             "name beside them, and HDF5 files.",
         ) from None

@@ -99,7 +99,7 @@ class Upstream:
         """Copy the arrays of `keys`, as far as they are there, into a local cache.
 
         What can't be read as the catalogue says is looked for once more: the other machine may
-        have packed or rewritten its shard. An array that does not fit its checksum then either
+        have packed or rewritten its shard. An array that does not match its checksum then either
         is left out and reported in `problems`. What was copied before an error stays. Where
         two processes copy the same at once, both copies are right, and either is read.
 

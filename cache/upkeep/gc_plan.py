@@ -196,7 +196,7 @@ def _debris(cache: FeatureCache) -> list[Path]:
 
 
 def _gone(cache: FeatureCache) -> list[Path]:
-    return [run.file for run in registered_runs(cache) if run.gone]
+    return [run.file for run in registered_runs(cache) if run.is_removed]
 
 
 def _is_emptied(folder: Path, shards: Iterable[Looked], debris: Collection[Path]) -> bool:

@@ -55,7 +55,7 @@ def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Pa
     Raises
     ------
     ShardError
-        If an array does not fit its checksum. Then everything stays as it was.
+        If an array does not match its checksum. Then everything stays as it was.
     CacheError
         If the codec of the old or new shard is not installed.
     StorageError
@@ -95,7 +95,7 @@ def _checked(shard: Shard, rows: Sequence[int]) -> Iterator[Entry]:
     for row, entry in zip(rows, shard.entries(rows), strict=True):
         if not shard.is_sound(row, entry.array):
             raise ShardError(
-                f"{shard.path}: the array of {entry.key!r} does not fit its checksum.",
+                f"{shard.path}: the array of {entry.key!r} does not match its checksum.",
                 hint=RECOMPUTE,
             )
         yield entry

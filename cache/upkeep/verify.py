@@ -24,7 +24,7 @@ from ..shards.layout import FINGERPRINT_FILE
 from ..shards.rows import Array, ShardFile
 from ..shards.shard import ForeignShardError, NewerShardError, Shard
 from ..shards.usage import undisturbed
-from ..store import FeatureCache, shards_in, told_by_shards
+from ..store import FeatureCache, fingerprint_from_shards, shards_in
 from .rewrite import OnBytes
 
 BadKind = Literal["shard", "index", "fingerprint", "unreadable"]
@@ -199,7 +199,7 @@ class _Folder:
             problem = f"It belongs to {found.id}, not into this folder."
         except (OSError, UnicodeDecodeError, CacheError) as error:
             problem = f"It can't be read: {error}"
-        self.fingerprint = told_by_shards(self.folder, self.id)
+        self.fingerprint = fingerprint_from_shards(self.folder, self.id)
         return problem
 
     # -- the index -------------------------------------------------------------------
@@ -297,7 +297,7 @@ def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
         if isinstance(array, str):
             yield row, array
         elif not shard.is_sound(row, array):
-            yield row, "It does not fit its checksum."
+            yield row, "It does not match its checksum."
 
 
 def _contiguous(file: ShardFile) -> Iterator[Array | str]:

@@ -125,7 +125,7 @@ def test_a_changed_array_is_not_exported(cache: FeatureCache, tmp_path: Path, fo
         file.seek(at + 4)
         file.write(b"\xff")
     before = set(tmp_path.iterdir())
-    with pytest.raises(CacheError, match="does not fit its checksum"):
+    with pytest.raises(CacheError, match="does not match its checksum"):
         export_feature(cache, fingerprint(), tmp_path / "ramp", form=form)
     assert set(tmp_path.iterdir()) == before  # nothing, and nothing unfinished
 

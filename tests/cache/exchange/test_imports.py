@@ -152,7 +152,7 @@ def test_there_and_back(data: Any, dtype: str, shape: Any, count: int, form: Any
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none.csv", "does not exist"), (".", "is a folder"), ("0.wav", "is no HDF5 file")],
+    [("none.csv", "does not exist"), (".", "is a folder"), ("0.wav", "is not an HDF5 file")],
 )
 def test_no_source(folder: Path, cache: FeatureCache, name: str, message: str) -> None:
     with pytest.raises(CacheError, match=message):
@@ -168,7 +168,7 @@ def test_no_source(folder: Path, cache: FeatureCache, name: str, message: str) -
         ([1, 2], "bool", "Its value 2 does not fit bool"),
         ([1j], "float32", "complex128, which would lose as float32"),
         ([1.5], "int32", "float64, which would lose as int32"),
-        ([1.5], "float99", "numpy knows no dtype 'float99'"),
+        ([1.5], "float99", "numpy has no dtype 'float99'"),
         ([1.5], "object", "can't be cached"),
     ],
 )
