@@ -145,7 +145,7 @@ class FeatureArray:
             raise IndexError(f"Row out of range: there are {len(self)} rows.") from None
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
-        """Open these files if necessary; return rows, and raw bytes of mapped files, by file number."""
+        """Open these files if needed; return rows, and raw bytes of mapped files, by number."""
         opened = self._opened
         if opened.process != os.getpid():  # forked: HDF5 handles belong to the parent
             opened = self._opened = _Opened()

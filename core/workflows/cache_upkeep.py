@@ -234,7 +234,7 @@ def collect_garbage(
         older_than=older_than,
         max_bytes=max_bytes,
         dry_run=dry_run,
-        gone=[run.file for run in gone],
+        obsolete=[run.file for run in gone],
         on_progress=on_progress,
     )
     return Garbage(report, runs, users, {fingerprint.id for fingerprint in spared})

@@ -133,7 +133,7 @@ def test_a_changed_array_is_not_exported(cache: FeatureCache, tmp_path: Path, fo
 def test_what_is_there_is_kept(cache: FeatureCache, tmp_path: Path) -> None:
     table = tmp_path / "ramp.csv"
     table.write_text("mine")
-    with pytest.raises(CacheError, match="ramp.csv exists already"):
+    with pytest.raises(CacheError, match="ramp.csv already exists"):
         export_feature(cache, fingerprint(), tmp_path / "ramp.npy", form="npy")
     assert table.read_text() == "mine" and not (tmp_path / "ramp.npy").exists()
     assert export_feature(cache, fingerprint(), tmp_path / "ramp", form="npy", overwrite=True) == 5

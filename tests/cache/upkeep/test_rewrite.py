@@ -110,7 +110,7 @@ def test_packed_and_unpacked_is_the_same(cache: FeatureCache, feature: Fingerpri
     before = content(cache, feature), content(cache, other)
     seen: list[tuple[int, int]] = []
     report = pack(cache, codec, on_progress=lambda *step: seen.append(step))
-    assert (report.shards, report.left, packed(cache)) == (6, [], [2, 4])
+    assert (report.shards, report.problems, packed(cache)) == (6, [], [2, 4])
     assert {codec_used(s.file) for s in FeatureCache(cache.root).shards(feature)} == {codec}
     assert report.after == sum(info.bytes for info in FeatureCache(cache.root).info())
     assert seen[-1] == (report.before, report.before) and len(seen) == 6
@@ -158,8 +158,8 @@ def test_a_damaged_shard_is_left_and_the_rest_packed(
     flip(bad.path, bad.file.offset)
     report = pack(cache, "zstd")
     assert report.shards == 3
-    assert [problem.path for problem in report.left] == [bad.path]
-    assert "'key0000' does not match" in report.left[0].reason
+    assert [problem.path for problem in report.problems] == [bad.path]
+    assert "'key0000' does not match" in report.problems[0].reason
     assert bad.path.exists()
 
 

@@ -122,7 +122,7 @@ def test_a_newer_or_foreign_file_is_no_damage(cache: FeatureCache, feature: Fing
     assert set(reasons) == {newer, foreign, strayed}
     assert "format version 99" in reasons[newer] and "update" in reasons[newer]
     assert "not a shard of a feature cache" in reasons[foreign]
-    assert f"belongs into other-{other.id}" in reasons[strayed]
+    assert f"belongs in folder other-{other.id}" in reasons[strayed]
 
     spoil(cache, feature, "key0013")  # so that there is something to repair
     drop(cache, verify(cache))
@@ -197,7 +197,7 @@ def test_a_wrong_index(cache: FeatureCache, feature: Fingerprint) -> None:
     report = verify(cache)
     (bad,) = report.bad_files
     assert (bad.path, bad.kind) == (index, "index")
-    assert "does not say what" in bad.reason
+    assert "It contradicts" in bad.reason
     drop(cache, report)
     assert content(cache, feature) == before and verify(cache).fine
 
