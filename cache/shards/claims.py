@@ -5,8 +5,8 @@ is written. A claim is a hard link, named after the item, to a file that names t
 a link whose name must not exist yet is one atomic step on every file system, network file systems
 included. Of two builders, only one therefore gets the item; the other returns to it at the end.
 
-Claims are advisory. A claim expires when its process is dead. If that can't be known, it expires
-when it was not renewed: for ten minutes by a process of another machine, for an hour by one of
+Claims are advisory. A claim expires when its process is dead, or when it was not renewed: for ten
+minutes by a process of another machine, whose state can't be checked, or for an hour by one of
 this machine, whose process number may have been reused. In the worst case an item is computed
 twice, and two equal copies are stored.
 """
