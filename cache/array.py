@@ -150,7 +150,7 @@ class FeatureArray:
         if opened.process != os.getpid():  # forked: HDF5 handles belong to the parent
             opened = self._opened = _Opened()
         # Two threads may both open a file; this only costs time. Rows are stored before raw
-        # bytes, so that a thread that sees as many of one as of the other sees mapped files only.
+        # bytes: a thread that sees equally many of both can rely on all files being mapped.
         for number in set(files) - opened.rows.keys():
             rows = opened.rows[number] = self._open_one(number)
             if isinstance(rows, np.ndarray):

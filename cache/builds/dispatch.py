@@ -130,9 +130,7 @@ def _results(
                 except BrokenExecutor:
                     broken = True
                     continue
-                except (
-                    Exception
-                ) as error:  # not an error of the computation, which would be part of a result
+                except Exception as error:  # not of the computation: its errors are results
                     result = error
                 yield number, result
     finally:

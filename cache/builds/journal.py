@@ -94,7 +94,7 @@ def record_build(
     path = cache.root / BUILDS
     with contextlib.suppress(OSError, StorageError):
         with path.open("ab", buffering=0) as file:
-            # One write in append mode: lines of several processes do not mix.
+            # One write in append mode, so that lines of several processes do not mix.
             file.write(json.dumps(asdict(build)).encode("ascii") + b"\n")
         if path.stat().st_size > _MAX_BYTES:
             _halve(path)

@@ -22,9 +22,8 @@ from ..store import FeatureCache
 
 _MIN_ITEMS = 8
 _MAX_SECONDS = 300.0  # maximum computing time that a kill can lose
-_CHUNKS_PER_WORKER = (
-    8  # several, so that workers end together, progress is visible, and a kill loses little
-)
+# Several, so that workers end together, progress is visible, and a kill loses little.
+_CHUNKS_PER_WORKER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +243,7 @@ class _Shards:
         self._cache = FeatureCache(root)
         self._fingerprint = fingerprint
         self._names: set[str] | None = None
-        self._newer: set[str] = (
-            set()
-        )  # keys of shards opened or written since the catalogue was read
+        self._newer: set[str] = set()  # keys of shards newer than the catalogue
 
     def stored_keys(self, items: Sequence[Item]) -> set[str]:
         """Return the keys of `items` that have an array."""
@@ -278,9 +275,7 @@ def _shards(root: Path, fingerprint: Fingerprint) -> _Shards:
     return _Shards(root, fingerprint)
 
 
-Outcome = (
-    Entry | Absent | str
-)  # outcome of one item: its array, no such array, or the reason of the failure
+Outcome = Entry | Absent | str  # of one item: its array, no such array, or why it failed
 
 
 def _collect_entries(

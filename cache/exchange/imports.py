@@ -273,9 +273,8 @@ def _first_not_finite(array: Array) -> str:
 
 def _converted(array: Array, dtype: str, place: Place) -> Array:
     wanted = np.dtype(dtype)
-    whole = (
-        array.dtype.kind in "biu" and wanted.kind in "biu"
-    )  # whether the values fit is checked below
+    # Between integer types the conversion is allowed if all values fit, which is checked below.
+    whole = array.dtype.kind in "biu" and wanted.kind in "biu"
     if not whole and not np.can_cast(array.dtype, wanted, "same_kind"):
         raise place.error(
             f"Its array is {array.dtype.name}; converting it to {dtype} would lose information."

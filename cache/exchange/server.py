@@ -352,9 +352,7 @@ def _listening(host: str, address: _Address) -> Iterator[socket.socket]:
     family, name, port = address
     # With TCP named, asyncio turns off Nagle's algorithm, which delays small answers by 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        if (
-            os.name == "posix"
-        ):  # on other systems the option would take the port from a running server
+        if os.name == "posix":  # elsewhere the option takes the port from a running server
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((name, port))

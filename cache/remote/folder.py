@@ -237,9 +237,8 @@ class RemoteFolder:
     def _explain(self, error: Exception) -> FileNotFoundError | CacheError:
         """Return the CacheError for an error of a library; a FileNotFoundError stays one."""
         if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
-            error = cast(
-                Exception, error.__cause__
-            )  # fsspec raises FileNotFoundError for every failure
+            # fsspec raises FileNotFoundError for every failure.
+            error = cast(Exception, error.__cause__)
         if isinstance(error, _TooMuchError):
             return CacheError(
                 f"{self} sends more than a feature cache would in one answer; reading was stopped.",

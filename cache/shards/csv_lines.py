@@ -6,9 +6,8 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-_CRLF = (
-    "\r\n"  # csv quotes cells that contain characters of its line end; a name may contain either
-)
+# csv quotes cells that contain a character of its line end, and a name may contain either one.
+_CRLF = "\r\n"
 
 
 class _Echo:

@@ -15,9 +15,7 @@ from pathlib import Path
 from ..errors import StorageError
 
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "unknown"
-_FIRST_NAMESPACE = (
-    0xEFFFFFFC  # inode of the initial PID namespace on any Linux; containers have others
-)
+_FIRST_NAMESPACE = 0xEFFFFFFC  # inode of Linux's initial PID namespace; containers have others
 
 
 def _system() -> str:

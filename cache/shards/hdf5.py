@@ -54,9 +54,7 @@ def hdf5_written_whole(
         yield file
     with written_whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        if (
-            times is not None
-        ):  # before the file is visible: changing the time later would change the shard
+        if times is not None:  # set before the file is visible: shards never change
             os.utime(temporary, ns=times)
 
 

@@ -122,7 +122,7 @@ class VerifyReport:
         return not self.bad_items and not self.bad_files
 
     @property
-    def mendable(self) -> bool:
+    def repairable(self) -> bool:
         """True if :func:`fusion.cache.upkeep.drop.drop` would remove or rewrite anything."""
         return bool(self.bad_items) or any(file.kind != "unreadable" for file in self.bad_files)
 

@@ -55,7 +55,7 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
     _print_verified(cache, report)
     if report.fine:
         return 0
-    if not repair and report.mendable:
+    if not repair and report.repairable:
         click.echo("fusion cache verify --repair drops what is damaged and computes it again.")
     if not repair:
         return 1
