@@ -1,9 +1,10 @@
-"""A feature cache that would be useful without the rest of fusion.
+"""Feature cache: computed arrays on disk, found by content and by fingerprint.
 
 >>> from fusion.cache import FeatureCache, Fingerprint
 
-Arrays are found by two things: a key (for recordings, the digest of their content) and the
-fingerprint of what computed them. Names are loaded when first used.
+The cache is usable without the rest of fusion. Two things identify an array: a key (for
+recordings, the digest of their content) and the fingerprint of the computation. Names of this
+package are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read: rows gathered from memory-mapped shards, in the order of the keys asked for."""
+"""Arrays of one feature by row, gathered from memory-mapped shards in the order of their keys."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .shards.rows import Array, PackedRows, ShardFile, stored_dtype
 from .shards.shard import checksum
 
 Verify = Literal["open", "always"]
-# Path of a shard that has gone, its fingerprint, keys -> the arrays where they are now.
+# (path of a removed shard, its fingerprint, keys) -> the same arrays in their new shards
 Reopen = Callable[[Path, Fingerprint, list[str]], "FeatureArray"]
 VERIFY: tuple[str, ...] = get_args(Verify)
 
 
 class FeatureArray:
-    """One feature of a list of keys, read from memory-mapped shards. Made by
-    :meth:`FeatureCache.open`.
+    """One feature for a list of keys, read from memory-mapped shards.
 
-    It can be pickled and used by several threads at once. Files are opened when first read, in
-    each process anew, after a fork too: it serves as the data set of a
-    :class:`torch.utils.data.DataLoader` with any number of workers.
+    :meth:`FeatureCache.open` returns such an array. It can be pickled, and several threads can use
+    it at once. Each process, also a forked one, opens the files itself when it first reads them.
+    The array can therefore serve as the data set of a :class:`torch.utils.data.DataLoader` with any
+    number of workers.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class FeatureArray:
     shape : tuple of int
         (n, ...).
     dtype : numpy.dtype
-        Of the arrays.
+        Type of the arrays in memory.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class FeatureArray:
         return {**self.__dict__, "_opened": _Opened()}
 
     def __getitem__(self, index: int) -> Array:
-        """The array of one row: (...), a copy."""
+        """Return a copy of the array of one row: (...)."""
         row: Array = self.take([index])[0]
         return row
 
     def __getitems__(self, indices: Sequence[int]) -> Array:
-        """What a DataLoader asks for: a whole batch at once."""
+        """Return a whole batch, (B, ...); a DataLoader calls this method."""
         return self.take(list(indices))
 
     def take(self, indices: npt.ArrayLike, out: Array | None = None) -> Array:
@@ -95,9 +95,9 @@ class FeatureArray:
         Parameters
         ----------
         indices : array of int
-            (B,); negative ones count from the end.
+            (B,); negative indices count from the end.
         out : array, optional
-            (B, ...) of this dtype, to write into.
+            (B, ...) of this dtype; the rows are written into it.
 
         Returns
         -------
@@ -107,10 +107,12 @@ class FeatureArray:
         Raises
         ------
         CacheError
-            If a shard has gone, or an array does not fit its checksum and ``verify`` is
-            ``"always"``.
+            If a shard was deleted, or if ``verify`` is ``"always"`` and an array does not match its
+            checksum.
         IndexError
             If an index is out of range.
+        ValueError
+            If `out` has another shape or dtype.
         """
         index = _integers(indices)
         shape = (len(index), *self.shape[1:])
@@ -119,10 +121,10 @@ class FeatureArray:
                 f"out must be {self.dtype.name} of shape {shape}, "
                 f"not {out.dtype.name} of shape {out.shape}."
             )
-        files, rows = self._places(index)
+        files, rows = self._locate(index)
         opened, raw = self._open(files)
         if out is None and len(raw) == len(opened) and len(self._files) > 1 and len(index):
-            out = _joined(raw, files, rows * self._row_bytes, self._row_bytes)
+            out = _join_rows(raw, files, rows * self._row_bytes, self._row_bytes)
             out = out.view(self._stored).astype(self.dtype, copy=False).reshape(shape)
         else:
             out = np.empty(shape, self.dtype) if out is None else out
@@ -132,28 +134,28 @@ class FeatureArray:
         return out
 
     def load(self) -> Array:
-        """All rows in memory: (n, ...), a copy."""
+        """Return a copy of all rows in memory: (n, ...)."""
         return self.take(np.arange(len(self)))
 
-    def _places(self, index: npt.NDArray[np.int64]) -> tuple[list[int], npt.NDArray[np.int64]]:
-        """File and row of each, (B,)."""
+    def _locate(self, index: npt.NDArray[np.int64]) -> tuple[list[int], npt.NDArray[np.int64]]:
+        """Return the file number and the row in that file of each index, (B,) each."""
         try:
             return self._file_of[index].tolist(), self._row_of[index]
         except IndexError:
             raise IndexError(f"Row out of range: there are {len(self)} rows.") from None
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
-        """The rows of at least these files, by number, and of those that are mapped the bytes."""
-        here = self._opened
-        if here.process != os.getpid():  # forked: handles of HDF5 belong to the parent
-            here = self._opened = _Opened()
-        # Two threads may both open a file; that costs nothing but the second time. In this order,
-        # so that no other thread takes a packed one for mapped.
-        for number in set(files) - here.rows.keys():
-            rows = here.rows[number] = self._open_one(number)
+        """Open these files if needed; return rows, and raw bytes of mapped files, by number."""
+        opened = self._opened
+        if opened.process != os.getpid():  # forked: HDF5 handles belong to the parent
+            opened = self._opened = _Opened()
+        # Two threads may both open a file; this only costs time. Rows are stored before raw
+        # bytes: a thread that sees equally many of both can rely on all files being mapped.
+        for number in set(files) - opened.rows.keys():
+            rows = opened.rows[number] = self._open_one(number)
             if isinstance(rows, np.ndarray):
-                here.raw[number] = rows.reshape(-1).view(np.uint8).data
-        return here.rows, here.raw
+                opened.raw[number] = rows.reshape(-1).view(np.uint8).data
+        return opened.rows, opened.raw
 
     def _open_one(self, number: int) -> _Rows:
         try:
@@ -161,28 +163,34 @@ class FeatureArray:
         except CacheError:
             if self._files[number].path.exists():
                 raise
-            return self._elsewhere(number)
+            return self._moved_rows(number)
 
-    def _elsewhere(self, number: int) -> _Elsewhere:
-        """The rows of a shard that has gone, where the cache has them now."""
+    def _moved_rows(self, number: int) -> _MovedRows:
+        """Return the rows of a removed shard, from where the cache stores them now."""
         file = self._files[number]
-        mine = np.flatnonzero(self._file_of == number)
-        keys = dict(zip(self._row_of[mine].tolist(), (self.keys[i] for i in mine), strict=True))
-        found = self._reopen(file.path, file.fingerprint, list(keys.values()))
-        return _Elsewhere(found, {row: i for i, row in enumerate(keys)})
+        rows_of_file = np.flatnonzero(self._file_of == number)
+        keys = dict(
+            zip(
+                self._row_of[rows_of_file].tolist(),
+                (self.keys[i] for i in rows_of_file),
+                strict=True,
+            )
+        )
+        current = self._reopen(file.path, file.fingerprint, list(keys.values()))
+        return _MovedRows(current, {row: i for i, row in enumerate(keys)})
 
     def _check(self, index: npt.NDArray[np.int64], rows: Array) -> None:
         for i, row in zip(index.tolist(), rows, strict=True):
             if checksum(row) != int(self._checksums[i]):
                 raise CacheError(
                     f"The array of {self.keys[i]!r} in {self._files[self._file_of[i]].path} does "
-                    "not fit its checksum: it was changed after it was written.",
-                    hint="fusion cache verify --repair computes it again; and look after the disk.",
+                    "not match its checksum: it was changed after it was written.",
+                    hint="fusion cache verify --repair computes it again. Check the disk, too.",
                 )
 
 
 class _Opened:
-    """The files that a process has opened, by number: rows, and the bytes of mapped ones."""
+    """Files that one process has opened, by number: their rows, and the bytes of mapped ones."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -190,18 +198,18 @@ class _Opened:
         self.raw: dict[int, memoryview] = {}
 
 
-class _Elsewhere:
+class _MovedRows:
     """Rows of a shard that was rewritten (packed, unpacked, tidied) after it was found."""
 
-    def __init__(self, found: FeatureArray, place: dict[int, int]) -> None:
-        self._found = found
-        self._place = place
+    def __init__(self, array: FeatureArray, new_row: dict[int, int]) -> None:
+        self._array = array
+        self._new_row = new_row
 
     def __getitem__(self, row: int) -> Array:
-        return self._found[self._place[row]]
+        return self._array[self._new_row[row]]
 
 
-_Rows = Array | PackedRows | _Elsewhere
+_Rows = Array | PackedRows | _MovedRows
 
 
 def _integers(indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -215,14 +223,17 @@ def _integers(indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return index.astype(np.int64, copy=False)
 
 
-def _joined(
+def _join_rows(
     sources: Mapping[int, memoryview],
     files: Sequence[int],
     starts: npt.NDArray[np.int64],
     size: int,
 ) -> npt.NDArray[np.uint8]:
-    """Rows of several mapped files, one after the other. As bytes, which are joined in one go:
-    fancy indexing by file copies everything twice, and views of arrays take longer to make."""
+    """Return rows of several mapped files as one array of bytes, row after row.
+
+    The rows are joined as bytes in a single copy. Fancy indexing by file copies everything twice,
+    and views of arrays take longer to create.
+    """
     places = zip(files, starts.tolist(), strict=True)
     parts = [sources[number][at : at + size] for number, at in places]
     return np.frombuffer(bytearray().join(parts), np.uint8)
@@ -251,12 +262,12 @@ def _rows(file: ShardFile) -> Array | PackedRows:
     except OSError as error:
         hint = "Check that the file may be read."
         if error.errno == errno.EMFILE:
-            hint = "Each shard takes one open file; `ulimit -n` shows and sets how many may be."
+            hint = "Each shard takes one open file; `ulimit -n` shows and sets the limit."
         raise CacheError(f"Can't map {file.path}: {error.strerror or error}.", hint=hint) from None
 
 
 def _allow_more_files() -> None:
-    """Raise the soft limit on open files, often 1024, as far as the system lets us."""
+    """Raise the soft limit on open files, often 1024, to the hard limit."""
     if sys.platform != "win32":
         import resource
 

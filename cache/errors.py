@@ -1,7 +1,7 @@
-"""The root of the one exception tree, and the cache's own branch of it.
+"""Root of the exception tree, and the cache's own branch of the tree.
 
-The tree is drawn in :mod:`fusion.core.contracts.errors`. Its root lives here because the
-cache is the lowest floor of the house: it may not import anything above it.
+The whole tree is drawn in :mod:`fusion.core.contracts.errors`. Its root is defined here because
+the cache is the lowest layer and may not import any other part of fusion.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ class FusionError(Exception):
     Parameters
     ----------
     message : str
-        What was wrong, what was given and what was possible.
+        What was wrong, with the value that was given and the values that are accepted.
     hint : str, optional
-        What to do next; shown on a line of its own.
+        What to do next; shown on a separate line.
     """
 
     exit_code = 1
@@ -29,7 +29,7 @@ class FusionError(Exception):
         return self.message if self.hint is None else f"{self.message}\n  hint: {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default would lose the hint between processes.
+        # The default would lose the hint when the error is sent to another process.
         return _rebuild, (type(self), self.message, self.hint, self.__dict__)
 
 
@@ -44,22 +44,27 @@ def _rebuild(
 
 
 class UserError(FusionError):
-    """The user can mend it: exit code 2, never a traceback."""
+    """Error that the user can correct: the exit code is 2 and no traceback is shown."""
 
     exit_code = 2
 
 
-class Absent(Exception):  # noqa: N818  (no error: nothing went wrong)
-    """Raised by a computation whose source has no such array: there is nothing to store, and
-    nothing failed."""
+class Absent(Exception):  # noqa: N818  (not an error: nothing went wrong)
+    """Signal of a computation that its source has no such array.
+
+    A build stores nothing for this source and does not count it as a failure.
+    """
 
 
 class CacheError(UserError):
-    """A cache folder or shard that can't be used as asked."""
+    """Error for a cache folder or shard that can't be used as requested."""
 
 
 def not_installed(purpose: str, package: str, extra: str) -> CacheError:
-    """The error where an optional package is lacking: for what, which, and how to get it."""
+    """Return the error for an optional package that is not installed.
+
+    The message names the purpose and the package; the hint gives the command that installs it.
+    """
     return CacheError(
         f"{purpose} needs the package {package}, which is not installed.",
         hint=f"pip install 'modal-fusion[{extra}]'",
@@ -67,8 +72,8 @@ def not_installed(purpose: str, package: str, extra: str) -> CacheError:
 
 
 class ShardError(CacheError):
-    """A file in the cache that is no readable shard (truncated, foreign, newer format)."""
+    """File in the cache that is not a readable shard (truncated, foreign or of a newer format)."""
 
 
 class StorageError(CacheError):
-    """No space left, no permission, or a read-only folder."""
+    """Failure to write: no space left, no permission, or a read-only folder."""

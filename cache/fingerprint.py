@@ -1,4 +1,4 @@
-"""What makes two cached arrays the same: who computed them, and from which content."""
+"""Identity of a cached array: the fingerprint of its computation and the key of its content."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .errors import CacheError
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_MAX_BYTES = 60_000  # an attribute of an HDF5 file holds no more than 64 KiB
+_MAX_BYTES = 60_000  # an HDF5 attribute holds at most 64 KiB
 
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """Everything that decides the numbers of a feature, apart from the recording.
+    """Everything that determines the values of a feature, apart from the recording.
 
-    Two fingerprints are equal when their canonical texts are: a tuple equals a list, while
+    Two fingerprints are equal if their canonical texts are equal: a tuple equals a list, while
     1, 1.0 and True are three different values.
 
     Parameters
     ----------
     name : str
-        Name of the feature; letters, digits, ``_``, ``.`` and ``-``. It becomes part of a
+        Name of the feature; letters, digits, ``_``, ``.`` and ``-``. The name becomes part of a
         folder's name.
     version : str
         Declared version of the computation.
@@ -46,12 +46,12 @@ class Fingerprint:
     shape : tuple of int >= 1
         Shape of one array.
     libraries : mapping of str to str
-        Versions of the libraries that decide the numbers.
+        Versions of the libraries that affect the values.
 
     Raises
     ------
     CacheError
-        If a field can't be written as JSON or makes no sense; the message names it.
+        If a field can't be written as JSON or has an invalid value; the message names the field.
     """
 
     name: str
@@ -75,8 +75,11 @@ class Fingerprint:
             )
 
     def canonical(self) -> str:
-        """One text for one fingerprint, in every process and Python version: ASCII JSON with
-        sorted keys, no spaces, and floats as the shortest text that reads back the same."""
+        """Return the one text of this fingerprint, the same in every process and Python version.
+
+        The text is ASCII JSON with sorted keys, no spaces, and each float as the shortest text that
+        reads back as the same value.
+        """
         return self._canonical
 
     @cached_property
@@ -94,7 +97,7 @@ class Fingerprint:
 
     @cached_property
     def id(self) -> str:
-        """32 hexadecimal characters: BLAKE2b of the canonical text."""
+        """Identifier of 32 hexadecimal characters: BLAKE2b of the canonical text."""
         return hashlib.blake2b(self._canonical.encode("ascii"), digest_size=16).hexdigest()
 
     @property
@@ -104,31 +107,33 @@ class Fingerprint:
 
     @property
     def folder_name(self) -> str:
-        """What a cache calls the folder of this feature."""
+        """Name of this feature's folder in a cache."""
         return f"{self.name}-{self.id}"
 
     @classmethod
     def from_json(cls, text: str, id: str | None = None) -> Fingerprint:
-        """Read what :meth:`canonical` wrote.
+        """Return the fingerprint whose :meth:`canonical` text is `text`.
 
         Parameters
         ----------
         id : str, optional
-            What its :attr:`id` must be, by the name of its folder.
+            The :attr:`id` that the fingerprint must have, as in the name of its folder.
 
         Raises
         ------
         CacheError
-            If `text` is no fingerprint, or another one.
+            If `text` is not a fingerprint, or has another id.
         """
         try:
             fields = json.loads(text)
-            found = cls(**{**fields, "shape": tuple(fields["shape"])})
+            fingerprint = cls(**{**fields, "shape": tuple(fields["shape"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise CacheError(f"This is no fingerprint ({error}): {text[:80]!r}") from None
-        if id not in (None, found.id):
-            raise CacheError(f"It belongs to {found.id}, not into this folder.")
-        return found
+            raise CacheError(f"Not a fingerprint ({error}): {text[:80]!r}") from None
+        if id not in (None, fingerprint.id):
+            raise CacheError(
+                f"The fingerprint has id {fingerprint.id}, but its folder has id {id}."
+            )
+        return fingerprint
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fingerprint) and self._canonical == other._canonical
@@ -152,21 +157,21 @@ def _check_shape(shape: Sequence[int]) -> None:
 
 def _dtype_name(dtype: str) -> str:
     try:
-        found = np.dtype(dtype)
+        parsed = np.dtype(dtype)
     except TypeError:
-        raise CacheError(f"numpy knows no dtype {dtype!r}.", hint="Try 'float32'.") from None
-    extended = found.kind in "fc" and found.itemsize > {"f": 8, "c": 16}[found.kind]
-    if found.kind not in "biufc" or extended:  # extended precision differs between machines
+        raise CacheError(f"numpy has no dtype {dtype!r}.", hint="Try 'float32'.") from None
+    extended = parsed.kind in "fc" and parsed.itemsize > {"f": 8, "c": 16}[parsed.kind]
+    if parsed.kind not in "biufc" or extended:  # extended precision differs between machines
         raise CacheError(
             f"Arrays of dtype {dtype!r} can't be cached.",
-            hint="Possible are booleans, integers, and floats and complex numbers of up to 64 "
-            "bits a part.",
+            hint="Accepted: booleans, integers, floats of up to 64 bits, and complex numbers of up "
+            "to 128 bits.",
         )
-    return found.name
+    return parsed.name
 
 
 def _plain(value: Any, field: str) -> Any:
-    """`value` in the types that json writes in one way only, or an error naming the field."""
+    """Return `value` in types that JSON writes in one way only, or raise and name `field`."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -177,7 +182,7 @@ def _plain(value: Any, field: str) -> Any:
         return {key: _plain(item, f"{field}.{key}") for key, item in value.items()}
     raise CacheError(
         f"{field} of a fingerprint is {value!r} ({type(value).__name__}), which JSON can't hold.",
-        hint="Possible are None, bool, int, finite float, str, and lists and dicts (str keys) "
+        hint="Accepted: None, bool, int, finite float, str, and lists and dicts (str keys) "
         "of them.",
     )
 
@@ -185,19 +190,20 @@ def _plain(value: Any, field: str) -> Any:
 def digest_recording(
     path: str | os.PathLike[str], start: float = 0.0, end: float | None = None
 ) -> str:
-    """The key of a recording: what is in the file, wherever it lies and whatever its name.
+    """Return the key of a recording: a digest of the content, not of the file's name or folder.
 
     Parameters
     ----------
     path : path
         The file.
     start, end : float
-        Seconds. A part of a recording has another key than the whole.
+        Seconds. A part of a recording has another key than the whole recording.
 
     Returns
     -------
     str
-        32 hexadecimal characters: BLAKE2b of the bytes, or of their digest and the segment.
+        32 hexadecimal characters: BLAKE2b of the bytes; for a part of a recording, BLAKE2b of that
+        digest and the segment.
 
     Raises
     ------
@@ -210,22 +216,22 @@ def digest_recording(
 def digest_many(
     recordings: Iterable[tuple[str | os.PathLike[str], float, float | None]], *, threads: int = 8
 ) -> list[str]:
-    """The keys of many recordings, each given as (path, start, end).
+    """Return the keys of many recordings, each given as (path, start, end).
 
-    A file with many segments is read once. A file that can't be read gets a key that is new
-    at every call: nothing is ever found under it, so that computing it is tried, and fails
-    with the reason, like any other recording that is damaged.
+    A file with many segments is read once. A file that can't be read gets a new key at every call.
+    No array is stored under such a key, so a build tries to compute it and fails with the reason,
+    as for any other damaged recording.
 
     Returns
     -------
     list of str
-        In the order of `recordings`; see :func:`digest_recording`.
+        One key per recording, in the order of `recordings`; see :func:`digest_recording`.
     """
-    wanted = [(Path(path), start, end) for path, start, end in recordings]
-    files = list(dict.fromkeys(path for path, _, _ in wanted))
+    segments = [(Path(path), start, end) for path, start, end in recordings]
+    files = list(dict.fromkeys(path for path, _, _ in segments))
     with ThreadPoolExecutor(threads) as pool:  # hashing and reading both release the GIL
         digests = dict(zip(files, pool.map(_digest_or_new, files), strict=True))
-    return [_with_segment(digests[path], start, end) for path, start, end in wanted]
+    return [_with_segment(digests[path], start, end) for path, start, end in segments]
 
 
 def _digest_file(path: Path) -> str:
@@ -235,7 +241,7 @@ def _digest_file(path: Path) -> str:
     except OSError as error:
         raise CacheError(
             f"Can't read {path}: {error.strerror or error}.",
-            hint="Check that the file is there and that you may read it.",
+            hint="Check that the file exists and that you may read it.",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Find and read: a folder of shards as one table of arrays by key."""
+"""Table of stored arrays by key, over a folder of shards: lookup, reading and adding."""
 
 from __future__ import annotations
 
@@ -25,52 +25,52 @@ from .shards.rows import Array
 from .shards.shard import SUFFIX, Entry, Shard, write_shard
 from .shards.usage import Marks
 
-_TRIES = 3  # listing a folder of which something rewrites the shards at that moment
+_TRIES = 3  # to list a folder whose shards are being rewritten at that moment
 
 
 class FeatureCache:
-    """A folder of computed arrays, found by key and by fingerprint.
+    """Folder of computed arrays, found by key and by fingerprint.
 
-    A fingerprint has a folder of its own, ``<root>/<name>-<fingerprint id>``, with
-    ``fingerprint.json`` for people, any number of shards, and an index of them. Any number of
-    processes may read and write at once: shards appear whole and never change.
+    Each fingerprint has its own folder, ``<root>/<name>-<fingerprint id>``, with
+    ``fingerprint.json`` for people, any number of shards, and an index of the shards. Any number of
+    processes may read and write at once: a shard appears complete and never changes.
 
     Parameters
     ----------
     root : path or URL, optional
-        Made when first written to. By default the environment's ``FUSION_CACHE``, else
-        ``features`` in the user's cache folder. A URL is another machine's cache, see
-        :class:`fusion.cache.remote.upstream.Upstream`; what is read there is copied to the default
-        folder first.
+        The cache folder, created by the first write. Default: the environment variable
+        ``FUSION_CACHE``, else ``features`` in the user's cache folder. A URL is the cache of
+        another machine, see :class:`fusion.cache.remote.upstream.Upstream`; arrays read from a URL
+        are first copied to the default folder.
 
     Attributes
     ----------
     root : Path
-        The folder.
+        The folder on this machine.
     upstream : Upstream or None
-        The other machine's cache. It is asked by :meth:`fetch`, by :meth:`open` for arrays
-        that are not here, and by :meth:`info`.
+        The cache of the other machine. :meth:`fetch`, :meth:`info`, and :meth:`open` for arrays
+        that are not stored on this machine read from it.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         if root is not None and not os.fspath(root):
             raise CacheError("The name of the cache folder is empty.", hint="Name one: --cache DIR")
-        given = os.fspath(root) if root is not None else os.environ.get("FUSION_CACHE", "")
-        self.upstream = Upstream(given) if "://" in given else None
-        here = root is not None and self.upstream is None
-        self.root = Path(given).expanduser().absolute() if here else _default_root()
-        self._shards: dict[Path, tuple[Listed, Shard]] = {}  # all that were opened one by one
+        location = os.fspath(root) if root is not None else os.environ.get("FUSION_CACHE", "")
+        self.upstream = Upstream(location) if "://" in location else None
+        is_local = root is not None and self.upstream is None
+        self.root = Path(location).expanduser().absolute() if is_local else _default_root()
+        self._shards: dict[Path, tuple[Listed, Shard]] = {}  # shards opened one by one
         self._problems: dict[Path, Problem] = {}
         self._marks = Marks()
 
     @property
     def problems(self) -> list[Problem]:
-        """Files that could not be used in what was asked of this cache so far."""
-        here = [problem for problem in self._problems.values() if problem.path.exists()]
-        return here + (self.upstream.problems if self.upstream else [])
+        """Files that this cache could not use so far."""
+        current = [problem for problem in self._problems.values() if problem.path.exists()]
+        return current + (self.upstream.problems if self.upstream else [])
 
     def folder(self, fingerprint: Fingerprint) -> Path:
-        """Where the shards of a feature lie; it need not exist."""
+        """Return the folder of the shards of a feature; the folder need not exist."""
         return self.root / fingerprint.folder_name
 
     def prepare(self, fingerprint: Fingerprint) -> Path:
@@ -88,43 +88,47 @@ class FeatureCache:
             if not readable.exists():
                 with written_whole(readable) as temporary:
                     temporary.write_text(_indented(fingerprint), encoding="ascii")
-                self._problems.pop(readable, None)  # it was lacking
+                self._problems.pop(readable, None)  # fingerprint.json was missing
         except OSError as error:
             raise storage_error(folder, error) from None
         return folder
 
     def missing(self, fingerprint: Fingerprint, keys: Iterable[str]) -> list[str]:
-        """The keys that have no array yet, each once, in the order given."""
+        """Return the keys that have no array yet, each once, in the given order."""
         unique = list(dict.fromkeys(keys))
         catalogue = self.catalogue(fingerprint)
-        found = catalogue.find(unique)
-        self._mark(catalogue, found[found >= 0])
-        return [key for key, position in zip(unique, found.tolist(), strict=True) if position < 0]
+        positions = catalogue.find(unique)
+        self._mark(catalogue, positions[positions >= 0])
+        return [
+            key for key, position in zip(unique, positions.tolist(), strict=True) if position < 0
+        ]
 
     def open(
         self, fingerprint: Fingerprint, keys: Sequence[str], *, verify: Verify = "open"
     ) -> FeatureArray:
-        """The arrays of `keys`, row i belonging to ``keys[i]``, without reading them yet.
+        """Return the arrays of `keys` without reading them yet; row i belongs to ``keys[i]``.
 
         Parameters
         ----------
         verify : {"open", "always"}
-            ``"always"`` compares every array that is read with its checksum.
+            ``"always"`` compares every array with its checksum when the array is read.
 
         Raises
         ------
         CacheError
-            If there is no array for a key.
+            If a key has no array.
         """
         if verify not in VERIFY:
             raise CacheError(f"verify must be 'open' or 'always', not {verify!r}.")
-        for again in (False, True):
+        for retried in (False, True):
             catalogue = self.catalogue(fingerprint)
-            found = catalogue.find(keys)  # (n,)
-            missing = [key for key, at in zip(keys, found.tolist(), strict=True) if at < 0]
-            if again or not missing:
+            positions = catalogue.find(keys)  # (n,)
+            missing = [
+                key for key, position in zip(keys, positions.tolist(), strict=True) if position < 0
+            ]
+            if retried or not missing:
                 break
-            # To be fetched, or just moved to a new shard while the folder was listed.
+            # Fetch them; or they moved to a new shard while the folder was listed.
             self.fetch(fingerprint, missing)
         if missing:
             raise CacheError(
@@ -132,8 +136,8 @@ class FeatureCache:
                 f"{fingerprint.name!r} ({fingerprint.id}); the first key is {missing[0]!r}.",
                 hint="Compute them first: `fusion cache build`, or fusion.cache.build.",
             )
-        self._mark(catalogue, found)
-        numbers, rows = catalogue.place(found)
+        self._mark(catalogue, positions)
+        numbers, rows = catalogue.place(positions)
         used, file_of = np.unique(numbers, return_inverse=True)
         return FeatureArray(
             fingerprint,
@@ -141,9 +145,9 @@ class FeatureCache:
             tuple(catalogue.files[number] for number in used),
             file_of.reshape(-1),
             rows,
-            catalogue.checksums[found],
+            catalogue.checksums[positions],
             verify,
-            partial(_reopened, self.root),
+            partial(_reopen_arrays, self.root),
         )
 
     def add(
@@ -156,25 +160,27 @@ class FeatureCache:
         origins: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
     ) -> None:
-        """Store arrays as one new shard. Where a key has an array already, either may be read.
+        """Store arrays as one new shard.
+
+        If a key already has an array, a reader may get either of the two arrays.
 
         Parameters
         ----------
         keys : sequence of str
-            One per array; ASCII.
+            One key per array; ASCII.
         arrays : sequence of array
-            Of the fingerprint's shape and dtype.
+            Arrays of the fingerprint's shape and dtype.
         seconds : sequence of float, optional
-            What computing each took; 0 by default.
+            Computing time of each array, in seconds; 0 by default.
         origins, groups : sequence of str, optional
-            Where each source was found, and what it belongs to; empty by default.
+            Where each source was found, and the group it belongs to; empty by default.
 
         Raises
         ------
         CacheError
-            If keys and arrays do not fit each other or the fingerprint.
+            If keys and arrays differ in number, or an array does not match the fingerprint.
         StorageError
-            If the cache can't be written to or is full.
+            If the cache is full or can't be written to.
         """
         columns = [keys, arrays, [0.0] * len(keys) if seconds is None else seconds]
         columns += [[""] * len(keys) if t is None else t for t in (origins, groups)]
@@ -188,21 +194,31 @@ class FeatureCache:
             write_shard(self.prepare(fingerprint), fingerprint, entries)
 
     def folders(self) -> list[tuple[Path, str]]:
-        """Folders that are named like a feature's, sorted, each with the fingerprint's id."""
-        named = ((folder, FEATURE_FOLDER.fullmatch(folder.name)) for folder in _listed(self.root))
+        """Return the folders named like a feature, sorted, each with its fingerprint id."""
+        named = (
+            (folder, FEATURE_FOLDER.fullmatch(folder.name)) for folder in _sorted_entries(self.root)
+        )
         return [(folder, match["id"]) for folder, match in named if match and folder.is_dir()]
 
     def features(self) -> list[Fingerprint]:
-        """All features that have a folder here, sorted by name."""
-        found = (self._read_fingerprint(folder) for folder in _listed(self.root))
-        return [fingerprint for fingerprint in found if fingerprint is not None]
+        """Return the fingerprints of all features in this folder, sorted by name."""
+        fingerprints = (self._read_fingerprint(folder) for folder in _sorted_entries(self.root))
+        return [fingerprint for fingerprint in fingerprints if fingerprint is not None]
 
     def info(self) -> list[FeatureInfo]:
-        """What is there, by feature, sorted by name; on the other machine, if there is one."""
-        there = self.upstream
-        if there is not None:
-            return [_info(made, there.catalogue(made), 0) for made in there.features()]
-        return [_info(made, self.catalogue(made), self._debris(made)) for made in self.features()]
+        """Return a summary of each stored feature, sorted by name.
+
+        If the cache is a URL, the summary describes the cache of the other machine.
+        """
+        upstream = self.upstream
+        if upstream is not None:
+            return [
+                _info(feature, upstream.catalogue(feature), 0) for feature in upstream.features()
+            ]
+        return [
+            _info(feature, self.catalogue(feature), self._debris(feature))
+            for feature in self.features()
+        ]
 
     def _debris(self, fingerprint: Fingerprint) -> int:
         folder = self.folder(fingerprint)
@@ -211,7 +227,7 @@ class FeatureCache:
     def _read_fingerprint(self, folder: Path) -> Fingerprint | None:
         match = FEATURE_FOLDER.fullmatch(folder.name)
         if match is None or not folder.is_dir():
-            return None  # not ours
+            return None  # not a feature of this cache
         closed = closed_folder(folder)
         if closed is not None:
             self._problems[folder] = closed
@@ -221,16 +237,16 @@ class FeatureCache:
             fingerprint = Fingerprint.from_json(path.read_text(encoding="ascii"), match["id"])
         except (OSError, UnicodeDecodeError, CacheError) as error:
             reason = error.message if isinstance(error, CacheError) else str(error)
-            hint = "`fusion cache verify --repair` writes it anew."
+            hint = "`fusion cache verify --repair` rewrites it."
             self._problems[path] = Problem(path, f"{path} can't be used: {reason}\n  hint: {hint}")
-            return told_by_shards(folder, match["id"])
+            return fingerprint_from_shards(folder, match["id"])
         self._problems.pop(path, None)
         return fingerprint
 
     # -- shards ----------------------------------------------------------------------
 
     def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
-        """Every stored item of a feature, as the folder is now."""
+        """Return the catalogue of a feature: all items in its shards, as the folder is now."""
         folder = self.folder(fingerprint)
         open_shard = partial(self.open_shard, fingerprint)
         for _ in range(_TRIES):
@@ -238,14 +254,14 @@ class FeatureCache:
             catalogue = load_catalogue(folder, fingerprint, listing, open_shard)
             unused = listing.keys() - {file.path.name for file in catalogue.files}
             if all((folder / name).exists() for name in unused):
-                break  # none has gone since it was listed
+                break  # no shard was removed after the listing
         catalogue.save_if_worth_it(folder)
         return catalogue
 
     def index(self, fingerprint: Fingerprint) -> None:
-        """Bring a feature's index file up to date, where one may write.
+        """Bring the index file of a feature up to date, if the folder may be written to.
 
-        Without it everything is found too, but every shard has to be opened.
+        Without the index file all items are still found, but every shard has to be opened.
         """
         catalogue = self.catalogue(fingerprint)
         if catalogue.fresh:
@@ -258,11 +274,11 @@ class FeatureCache:
         self._marks.mark(catalogue.files[number].path for number in numbers)
 
     def fetch(self, fingerprint: Fingerprint, keys: Sequence[str]) -> int:
-        """Copy what the other machine's cache has of `keys`; returns how many items that were."""
+        """Copy the arrays of `keys` from the other machine's cache; return the number of copies."""
         return self.upstream.fetch(fingerprint, keys, self.prepare) if self.upstream else 0
 
     def shards(self, fingerprint: Fingerprint) -> Iterator[Shard]:
-        """The readable shards of a feature, each opened and checked, by name."""
+        """Yield the readable shards of a feature, each opened and checked, in order of name."""
         folder = self.folder(fingerprint)
         for name, listed in sorted(shards_in(folder).items()):
             shard = self.open_shard(fingerprint, folder / name, listed)
@@ -272,15 +288,18 @@ class FeatureCache:
     def open_shard(
         self, fingerprint: Fingerprint, path: Path, listed: Listed | None = None
     ) -> Shard | None:
-        """One shard; None, and a problem more, where the file can't be used. As it is `listed`
-        it is kept, and not opened again."""
+        """Return one opened shard, or None if the file can't be used.
+
+        An unusable file is added to :attr:`problems`. With `listed`, the opened shard is kept in
+        memory and opened again only if the folder lists the file differently.
+        """
         before, shard = self._shards.get(path, (None, None))
         if listed is not None and before == listed:
             return shard
         try:
             shard = Shard.open(path, of=fingerprint)
         except FileNotFoundError:
-            return None  # deleted since it was listed
+            return None  # deleted after the listing
         except ShardError as error:
             self._problems[path] = Problem(path, str(error))
             return None
@@ -293,30 +312,30 @@ class FeatureCache:
 def local_cache(
     root: str | os.PathLike[str] | None = None, *, must_exist: bool = True
 ) -> FeatureCache:
-    """A cache to work on, not only to read from.
+    """Return a cache on this machine that can be written to.
 
     Raises
     ------
     CacheError
-        If `root`, or the environment's ``FUSION_CACHE``, is the URL of another machine's; or if
-        there is no such folder, though it `must_exist`.
+        If `root`, or the environment variable ``FUSION_CACHE``, is the URL of another machine's
+        cache; or if `must_exist` is true and the folder does not exist.
     """
     cache = FeatureCache(root)
     if cache.upstream is not None:
         raise CacheError(
-            f"The cache at {cache.upstream} can be read from here, and nothing else.",
-            hint="Do this on the machine that holds it, or name a folder with --cache.",
+            f"The cache at {cache.upstream} is read-only from this machine.",
+            hint="Run this on the machine that stores the cache, or name a folder with --cache.",
         )
     if must_exist and not cache.root.is_dir():
         raise CacheError(
-            f"There is no cache in {cache.root}: that is no folder.",
+            f"There is no cache in {cache.root}: no such folder.",
             hint="Name another with --cache or FUSION_CACHE; `fusion cache build` makes one.",
         )
     return cache
 
 
-def told_by_shards(folder: Path, id: str) -> Fingerprint | None:
-    """The fingerprint in the first readable shard that belongs into this folder."""
+def fingerprint_from_shards(folder: Path, id: str) -> Fingerprint | None:
+    """Return the fingerprint in the first readable shard whose fingerprint id is `id`, or None."""
     for name in sorted(shards_in(folder)):
         with contextlib.suppress(OSError, ShardError):
             fingerprint = Shard.open(folder / name).fingerprint
@@ -326,23 +345,23 @@ def told_by_shards(folder: Path, id: str) -> Fingerprint | None:
 
 
 def shards_in(folder: Path) -> dict[str, Listed]:
-    """The shards of a folder as it lists them."""
+    """Return the shards of a folder by file name, as the folder lists them."""
     for _ in range(_TRIES):
-        found: dict[str, Listed] = {}
+        shards: dict[str, Listed] = {}
         try:
             with os.scandir(folder) as listing:
                 for entry in listing:
                     if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
                         status = entry.stat()
-                        found[entry.name] = Listed(status.st_size, status.st_mtime_ns)
+                        shards[entry.name] = Listed(status.st_size, status.st_mtime_ns)
         except FileNotFoundError:
             if not folder.exists():
                 return {}
-            continue  # a shard has gone since, and what it held may be in a new one
+            continue  # a shard was removed; its items may be in a new shard
         except OSError as error:
             raise _unreadable(folder, error) from None
         break
-    return found
+    return shards
 
 
 def _info(fingerprint: Fingerprint, catalogue: Catalogue, debris: int) -> FeatureInfo:
@@ -358,15 +377,17 @@ def _info(fingerprint: Fingerprint, catalogue: Catalogue, debris: int) -> Featur
     )
 
 
-def _reopened(root: Path, gone: Path, fingerprint: Fingerprint, keys: list[str]) -> FeatureArray:
-    """Arrays whose shard has gone, where the cache has them now."""
+def _reopen_arrays(
+    root: Path, removed: Path, fingerprint: Fingerprint, keys: list[str]
+) -> FeatureArray:
+    """Return the arrays of `keys` from a newly opened cache, after their shard was removed."""
     cache = FeatureCache(root)
     missing = cache.missing(fingerprint, keys)
     if missing:
         raise CacheError(
-            f"{gone} was there and has gone, and with it {len(missing)} arrays: "
+            f"{removed} was deleted while in use, and {len(missing)} arrays with it: "
             "something deletes files of this cache.",
-            hint="Start again; what is missing is then computed again.",
+            hint="Start again: missing arrays are then computed again.",
         )
     return cache.open(fingerprint, keys)
 
@@ -376,15 +397,15 @@ def _indented(fingerprint: Fingerprint) -> str:
 
 
 def _default_root() -> Path:
-    given = os.environ.get("FUSION_CACHE")
-    if given and "://" not in given:
-        return Path(given).expanduser().absolute()
+    location = os.environ.get("FUSION_CACHE")
+    if location and "://" not in location:
+        return Path(location).expanduser().absolute()
     import platformdirs
 
     return platformdirs.user_cache_path("fusion") / "features"
 
 
-def _listed(folder: Path) -> list[Path]:
+def _sorted_entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Compute what is missing, on all cores or machines, and keep a journal of it."""
+"""Computation of missing features, on all cores or machines, and the journal of builds."""

@@ -1,4 +1,4 @@
-"""Compute what is missing, on all cores or machines, so that a kill at any moment loses little."""
+"""Builds: the computation of all missing arrays, on all cores or machines."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ def build(
 ) -> BuildReport:
     """Compute every array that `cache` lacks.
 
-    Items become shards in chunks, each written by the process that computed it. Killed or
-    stopped, a build loses the chunks in work and nothing else; the next one takes up the rest.
-    Builds that run at the same time, on any machines that share the folder, divide the work
-    among themselves: each item is claimed before it is computed, and a build ends when what
-    others have claimed is there too.
+    Items are computed in chunks, and the process that computed a chunk writes it as a shard. A
+    build that is killed or stopped loses only the chunks in progress; the next build computes them.
+    Builds that run at the same time, on any machines that share the folder, divide the work among
+    themselves. Each item is claimed before it is computed, and a build ends when the items that
+    other builds have claimed are stored, too.
 
     Parameters
     ----------
     work : sequence of (Computation, sequence of Item)
-        What is wanted.
+        Each computation with the items to compute.
     jobs : int >= 1, optional
-        Processes, of one thread each; all cores by default. A computation that allows fewer
-        (:class:`~fusion.cache.builds.work.BatchComputation`) has fewer, after the others. With 1
-        everything is computed in this process. With more, a script must guard its start by
-        ``if __name__ == "__main__"``, as :mod:`multiprocessing` asks.
+        Number of processes, of one thread each; one per core by default. A computation that allows
+        fewer processes (:class:`~fusion.cache.builds.work.BatchComputation`) runs after the others.
+        With 1 job everything is computed in this process. With more, a script must guard its entry
+        point by ``if __name__ == "__main__"``, as :mod:`multiprocessing` requires.
     on : Workers, optional
-        Where to compute instead; see :func:`fusion.cache.open_workers`.
+        Workers to use instead of `jobs`; see :func:`fusion.cache.open_workers`.
     part : (int, int)
-        ``(i, n)``: only the i-th of n parts of the items, i from 1 to n. The parts depend on
-        the keys alone, so n builds that know nothing of each other do everything once.
+        ``(i, n)``: compute only the i-th of n parts of the items, i from 1 to n. The parts depend
+        only on the keys, so n independent builds compute every item once.
     on_progress : callable, optional
         Receives a :class:`Progress` at the start and after each chunk.
     strict : bool
         Stop at the first item that fails.
     purpose : {"build", "run"}
-        For the journal: whether this is for its own sake or what a run asks for.
+        Recorded in the journal: whether the build runs on its own or on behalf of a run.
 
     Returns
     -------
@@ -64,12 +64,14 @@ def build(
     Raises
     ------
     CacheError
-        In strict mode, for the first item that fails; or when workers keep dying.
+        If `part` is invalid, workers keep dying, or, in strict mode, an item fails.
     StorageError
-        If the cache can't be written to or is full.
+        If the cache is full or can't be written to.
     """
     if not 1 <= part[0] <= part[1]:
-        raise CacheError(f"There is no part {part[0]} of {part[1]}: they count from 1 to n.")
+        raise CacheError(
+            f"There is no part {part[0]} of {part[1]}: parts are numbered from 1 to n."
+        )
     started = time.perf_counter()
     with open_workers(jobs=jobs) if on is None else contextlib.nullcontext(on) as workers:
         plan = _plan(cache, _unique(work, part), workers.size)
@@ -110,22 +112,22 @@ _Wanted = dict[Fingerprint, tuple[Computation, list[Item]]]
 
 
 def _unique(work: Sequence[tuple[Computation, Sequence[Item]]], part: tuple[int, int]) -> _Wanted:
-    """Items by feature, those of one key once, and of these the wanted part."""
-    found: dict[Fingerprint, tuple[Computation, dict[str, Item]]] = {}
+    """Return the items of the chosen part by feature, each key once."""
+    by_feature: dict[Fingerprint, tuple[Computation, dict[str, Item]]] = {}
     for computation, items in work:
-        _, unique = found.setdefault(computation.fingerprint, (computation, {}))
+        _, unique = by_feature.setdefault(computation.fingerprint, (computation, {}))
         for item in items:
             unique.setdefault(item.key, item)
     number, parts = part
     wanted: _Wanted = {}
-    for fingerprint, (computation, unique) in found.items():
-        mine = set(sorted(unique)[number - 1 :: parts])
-        wanted[fingerprint] = computation, [unique[key] for key in unique if key in mine]
+    for fingerprint, (computation, unique) in by_feature.items():
+        part_keys = set(sorted(unique)[number - 1 :: parts])
+        wanted[fingerprint] = computation, [unique[key] for key in unique if key in part_keys]
     return wanted
 
 
 def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
-    """The chunks to compute, and how much is there already."""
+    """Return the chunks to compute, and the number of items already stored."""
     chunks: list[Chunk] = []
     present = fetched = 0
     for fingerprint, (computation, items) in wanted.items():
@@ -151,8 +153,8 @@ def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
 
 
 def _by_processes(chunks: Iterable[Chunk]) -> dict[int | None, list[Chunk]]:
-    """Chunks by how many processes may compute them at a time, those without a limit first."""
-    found: dict[int | None, list[Chunk]] = {None: []}
+    """Return chunks by their limit of processes per machine; chunks without a limit come first."""
+    groups: dict[int | None, list[Chunk]] = {None: []}
     for chunk in chunks:
-        found.setdefault(processes_of(chunk.computation), []).append(chunk)
-    return {processes: together for processes, together in found.items() if together}
+        groups.setdefault(processes_of(chunk.computation), []).append(chunk)
+    return {processes: together for processes, together in groups.items() if together}

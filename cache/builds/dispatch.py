@@ -1,4 +1,4 @@
-"""Chunks of work handed to workers, of which some may die, beside other builders."""
+"""Dispatch of chunks to workers, with recovery from dead workers and beside other builders."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from .work import Chunk, Result, compute
 from .workers import WorkerPool
 
 _MAX_DEATHS = 20
-_POLL_SECONDS = (0.05, 2.0)  # first and longest pause in looking for what others do
-_LISTEN_SECONDS = 10.0  # without a result, before the cluster is asked whether it is there
+_POLL_SECONDS = (0.05, 2.0)  # first and longest pause between checks of other builders
+_LISTEN_SECONDS = 10.0  # time without a result after which the cluster is checked
 
-_DIED = "the process that computed it died, twice (killed, out of memory or crashed)."
+_DIED = "the process that computed it died twice (killed, out of memory or crashed)."
 
 
 def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
-    """Compute all chunks. Where a worker dies, its chunk's items are tried once more, one at
-    a time, after everything else: mostly memory was short, and then only for one item."""
+    """Compute all chunks, and retry the items of a chunk whose worker died.
+
+    These items are tried once more, one at a time, after everything else. Workers mostly die from
+    a lack of memory, which then affects one item only.
+    """
     suspects: list[Chunk] = []
     deaths = 0
     for retry in (False, True):
@@ -37,16 +40,16 @@ def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
             deaths += bool(lost or chunks)
             for chunk, error in lost:
                 if retry:
-                    said = "" if error is None else f" {type(error).__name__}: {error}"
-                    tally.add(chunk, Result(failures=[(0, _DIED + said)]))
+                    cause = "" if error is None else f" {type(error).__name__}: {error}"
+                    tally.add(chunk, Result(failures=[(0, _DIED + cause)]))
                 else:
                     suspects.append(chunk)
             if deaths > _MAX_DEATHS:
                 last = lost[-1][0] if lost else chunks[0]
                 raise CacheError(
-                    f"Worker processes died {deaths} times; the last one in computing "
+                    f"Worker processes died {deaths} times; the last one while computing "
                     f"{last.feature!r} of {last.items[0].source}.",
-                    hint="Give each more memory by fewer jobs; with 1 job the reason is seen best.",
+                    hint="Use fewer jobs: each then has more memory. 1 job shows the reason best.",
                 )
 
 
@@ -55,8 +58,8 @@ def _compute_round(
 ) -> tuple[list[Chunk], list[tuple[Chunk, Exception | None]]]:
     """Compute chunks until all are done or the executor breaks.
 
-    Returns the chunks that were not finished through no fault of theirs, and those in which
-    a worker died, with the error where there is one.
+    Returns the unfinished chunks that did not cause a worker's death, and the chunks in which a
+    worker died, each with its error if there is one.
     """
     unfinished = dict(enumerate(chunks))
     lost: dict[int, Exception | None] = {}
@@ -66,7 +69,7 @@ def _compute_round(
             for number, result in _results(executor, chunks, on, tally.strict):
                 if isinstance(result, Result):
                     tally.add(unfinished.pop(number), result)
-                elif not on.remote:  # no death: of these the pool itself tells
+                elif not on.remote:  # not a death: a local pool itself reports those
                     raise result
                 else:
                     lost[number] = result
@@ -93,9 +96,9 @@ def _compute_round(
 def _results(
     executor: Executor, chunks: Sequence[Chunk], on: Workers, strict: bool
 ) -> Iterator[tuple[int, Result | Exception]]:
-    """Results as they come, by the chunk's number; for a chunk whose worker died, the error.
+    """Yield results as they arrive, with the chunk's number; an error if the chunk's worker died.
 
-    Raises what is wrong with the cache itself: then going on would help nobody.
+    Errors of the cache itself are raised, because no other chunk could succeed either.
     """
     pending: dict[Future[Result], int] = {}
     numbers = iter(range(len(chunks)))
@@ -112,13 +115,13 @@ def _results(
                     broken = True
             if not pending:
                 return
-            done = wait(pending, _LISTEN_SECONDS, return_when=FIRST_COMPLETED).done
-            if not done and not on.alive():
+            finished = wait(pending, _LISTEN_SECONDS, return_when=FIRST_COMPLETED).done
+            if not finished and not on.alive():
                 raise CacheError(
-                    "The cluster that computes does not answer any more.",
-                    hint="What is finished stays: build again when it is back.",
+                    "The cluster that computes the features no longer answers.",
+                    hint="Finished items are kept: build again when the cluster is back.",
                 )
-            for future in done:
+            for future in finished:
                 number = pending.pop(future)
                 try:
                     result: Result | Exception = future.result()
@@ -127,7 +130,7 @@ def _results(
                 except BrokenExecutor:
                     broken = True
                     continue
-                except Exception as error:  # a computation's own errors are results
+                except Exception as error:  # not of the computation: its errors are results
                     result = error
                 yield number, result
     finally:
@@ -136,8 +139,10 @@ def _results(
 
 
 def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
-    """The chunks in which a process of a broken pool died: they are still claimed by it. None
-    where it was killed before it had claimed anything."""
+    """Return the numbers of the chunks that a broken pool's dead workers still claim.
+
+    The list is empty if the workers were killed before they had claimed anything.
+    """
     if not unfinished:
         return []
 
@@ -151,8 +156,8 @@ def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
     if not lost and not pool.killed():
         raise CacheError(
             "Worker processes can't start.",
-            hint="A script that builds with several jobs must guard its start by "
-            "`if __name__ == '__main__':`; with jobs=1 it need not.",
+            hint="A script that builds with several jobs must guard its entry point by "
+            "`if __name__ == '__main__':`; with jobs=1 this is not necessary.",
         )
     return lost
 
@@ -161,8 +166,8 @@ def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
 
 
 def wait_for_others(cache: FeatureCache, deferred: Sequence[Chunk], tally: Tally) -> list[Chunk]:
-    """Wait until no living builder works on these items; what is missing then is ours."""
-    left: list[Chunk] = []
+    """Wait until no living builder works on these items; return chunks of the missing items."""
+    remaining: list[Chunk] = []
     for chunk in deferred:
         pause, longest = _POLL_SECONDS
         waiting = chunk
@@ -171,15 +176,15 @@ def wait_for_others(cache: FeatureCache, deferred: Sequence[Chunk], tally: Tally
             missing = set(
                 cache.missing(waiting.computation.fingerprint, (item.key for item in waiting.items))
             )
-            ours = [p for p, i in enumerate(waiting.items) if i.key in missing - busy]
-            others = [p for p, i in enumerate(waiting.items) if i.key in missing & busy]
-            there = len(waiting.items) - len(missing)
-            if there:
-                tally.add(waiting, Result(present=there))
-            if ours:
-                left.append(waiting.of(ours))
-            waiting = waiting.of(others)
+            unclaimed = [p for p, i in enumerate(waiting.items) if i.key in missing - busy]
+            claimed_elsewhere = [p for p, i in enumerate(waiting.items) if i.key in missing & busy]
+            stored = len(waiting.items) - len(missing)
+            if stored:
+                tally.add(waiting, Result(present=stored))
+            if unclaimed:
+                remaining.append(waiting.of(unclaimed))
+            waiting = waiting.of(claimed_elsewhere)
             if waiting.items:
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
-    return left
+    return remaining

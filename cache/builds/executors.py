@@ -1,6 +1,6 @@
-"""Where a build computes: in this process, in processes here, on a Dask or a Ray cluster.
+"""Workers of a build: this process, processes of this machine, or a Dask or Ray cluster.
 
-All are :class:`concurrent.futures.Executor`; the builder knows no other difference.
+Each kind is a :class:`concurrent.futures.Executor`; the builder treats all kinds alike.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Workers:
-    """Something that computes.
+    """A place to compute: an executor and its capacity.
 
     Attributes
     ----------
     size : int
-        Computations at a time.
+        Number of computations that run at a time.
     width : float
-        Computations to hand over at a time; infinite where a scheduler keeps them better.
+        Maximum number of submitted computations; infinite if a scheduler keeps the queue.
     open : callable
-        Opens the executor; a new one each time, so that a broken one can be replaced.
+        Opens the executor; each call opens a new one, so that a broken executor can be replaced.
     remote : bool
-        Whether a worker's death shows as the error of what it computed.
+        If true, the death of a worker appears as the error of the computation it ran.
     alive : callable
-        Whether results can still come.
+        Returns whether results can still arrive.
     """
 
     size: int
@@ -47,7 +47,10 @@ class Workers:
     alive: Callable[[], bool] = lambda: True
 
     def at_most(self, processes: int | None) -> Workers:
-        """No more than so many processes; None, or a cluster's own choice, leaves all as it is."""
+        """Return workers limited to this number of local processes.
+
+        The workers stay as they are if the limit is None, or for a cluster.
+        """
         if processes is None or processes >= self.size or self.remote:
             return self
         return _processes(processes)
@@ -57,14 +60,15 @@ class Workers:
 def open_workers(
     kind: Kind = "processes", *, jobs: int | None = None, scheduler: str | None = None
 ) -> Iterator[Workers]:
-    """Workers by name.
+    """Open the workers of the given kind, as a context.
 
     Parameters
     ----------
     kind : {"processes", "dask", "ray"}
-        ``"processes"`` of this machine, of one thread each; with one job this process itself.
+        ``"processes"`` are processes of this machine, of one thread each; one job computes in this
+        process itself.
     jobs : int >= 1, optional
-        Processes here; by default one per core.
+        Number of processes on this machine; one per core by default.
     scheduler : str, optional
         Address of the Dask scheduler (``tcp://HOST:8786``) or the Ray cluster
         (``ray://HOST:10001``, ``auto``).
@@ -72,29 +76,29 @@ def open_workers(
     Raises
     ------
     CacheError
-        For arguments that do not go together, a package that is not installed, or a scheduler
-        that does not answer.
+        If the arguments contradict each other, a package is not installed, or the scheduler does
+        not answer.
     """
     if kind not in KINDS:
         raise CacheError(f"There is no executor {kind!r}. Known: {', '.join(KINDS)}.")
     if kind != "processes" and jobs is not None:
         raise CacheError(
-            f"How many compute at a time is the {kind} cluster's own choice, not that of jobs.",
+            f"jobs can't be combined with {kind}: the cluster sets the number of workers.",
             hint="Leave out --jobs, or start the cluster with as many workers as you want.",
         )
     if kind == "processes":
         if scheduler is not None:
             raise CacheError(
-                f"Processes of this machine have no scheduler; given was {scheduler!r}.",
+                f"Processes of this machine have no scheduler, but scheduler is {scheduler!r}.",
                 hint="Name the cluster's kind: --executor dask or --executor ray",
             )
-        yield _here(available_cores() if jobs is None else jobs)
+        yield _local(available_cores() if jobs is None else jobs)
     else:
-        with (_dask if kind == "dask" else _ray)(scheduler) as found:
-            yield found
+        with (_dask if kind == "dask" else _ray)(scheduler) as workers:
+            yield workers
 
 
-def _here(jobs: int) -> Workers:
+def _local(jobs: int) -> Workers:
     if jobs < 1:
         raise CacheError(f"A build needs at least 1 job, not {jobs}.")
     if jobs == 1:
@@ -103,12 +107,12 @@ def _here(jobs: int) -> Workers:
 
 
 def _processes(jobs: int) -> Workers:
-    # Two for each: the next one is there when one is done.
+    # Two per process: the next computation waits when one ends.
     return Workers(jobs, 2 * jobs, functools.partial(process_pool, jobs))
 
 
 class _ThisProcess(Executor):
-    """Computes at once, when it is asked to."""
+    """Executor that computes in this process, at the time of submission."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -144,7 +148,7 @@ def _dask(scheduler: str | None) -> Iterator[Workers]:
                 f"The Dask scheduler at {scheduler} has no workers.",
                 hint=f"Start some: dask worker {scheduler} --nthreads 1",
             )
-        # An executor does not shut its client down; that is for the one who made it.
+        # An executor does not close its client; the `with` statement does.
         yield _remote(
             threads,
             lambda: client.get_executor(pure=False),
@@ -179,10 +183,10 @@ def _remote(size: int, executor: Callable[[], Executor], alive: Callable[[], boo
 
 
 class _RayExecutor(Executor):
-    """Ray's tasks under the interface of :mod:`concurrent.futures`."""
+    """Executor that runs Ray tasks."""
 
     def __init__(self, ray: Any) -> None:
-        # Not retried by Ray: the builder does so, item by item.
+        # Ray does not retry: the builder retries item by item.
         self._call = ray.remote(max_retries=0)(_call)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

@@ -1,13 +1,13 @@
-"""What happened to a cache: its builds, and the runs that read it.
+"""Journal of a cache: its builds, and the runs that read from the cache.
 
 ::
 
     ROOT/
       builds.jsonl       one line of JSON for each build, the newest last
-      runs/<digest>.json one file for each run directory that was registered
+      runs/<digest>.json one file for each registered run directory
 
-Both are notes for people and for the garbage collector. Where they can't be written, builds and
-runs go on without.
+Both are records for people and for the garbage collector. If they can't be written, builds and
+runs continue without them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BUILDS = "builds.jsonl"
 RUNS = "runs"
 
-_MAX_BYTES = 2**20  # above it, only so much as half of this is kept
+_MAX_BYTES = 2**20  # a larger journal is cut to its newest lines, half of this size
 
 Purpose = Literal["build", "run"]
 
@@ -49,13 +49,14 @@ class Build:
     time : str
         When the build ended; ISO 8601, UTC.
     purpose : {"build", "run"}
-        Whether features were built for themselves or for a run.
+        Whether the features were built on their own or for a run.
     wanted, present, fetched, computed, failed : int
-        Items that were asked for, and what became of them.
+        Number of requested items, and how many of them were already stored, copied from another
+        machine's cache, computed, or failed.
     seconds : float
         Wall time.
     features : mapping of str to int
-        Items asked for by feature, ``NAME-FINGERPRINT_ID``.
+        Number of requested items by feature, ``NAME-FINGERPRINT_ID``.
     """
 
     time: str
@@ -72,12 +73,12 @@ class Build:
 def record_build(
     cache: FeatureCache, report: BuildReport, wanted: Mapping[str, int], purpose: Purpose = "build"
 ) -> None:
-    """Add a build to the journal, where one may write.
+    """Add a build to the journal, if the folder is writable.
 
     Parameters
     ----------
     wanted : mapping of str to int
-        Items asked for by feature, ``NAME-FINGERPRINT_ID``: the name of its folder.
+        Number of requested items by feature, ``NAME-FINGERPRINT_ID``: the name of its folder.
     """
     build = Build(
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,14 +94,14 @@ def record_build(
     path = cache.root / BUILDS
     with contextlib.suppress(OSError, StorageError):
         with path.open("ab", buffering=0) as file:
-            # One write at the end of the file: lines of several processes stay whole.
+            # One write in append mode, so that lines of several processes do not mix.
             file.write(json.dumps(asdict(build)).encode("ascii") + b"\n")
         if path.stat().st_size > _MAX_BYTES:
             _halve(path)
 
 
 def builds(cache: FeatureCache) -> list[Build]:
-    """The builds in the journal, the oldest first. Damaged lines are left out."""
+    """Return the builds in the journal, oldest first, without damaged lines."""
     try:
         lines = (cache.root / BUILDS).read_bytes().splitlines()
     except OSError:
@@ -109,12 +110,12 @@ def builds(cache: FeatureCache) -> list[Build]:
 
 
 def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> float | None:
-    """Share of the items that were there when they were asked for, over the last builds.
+    """Return the share of requested items that were already stored, over the last builds.
 
     Returns
     -------
     float or None
-        From 0 to 1; None where nothing was asked for yet.
+        From 0 to 1; None if no item was requested yet.
     """
     newest = [build for build in builds(cache) if build.purpose == purpose][-last:]
     wanted = sum(build.wanted for build in newest)
@@ -122,7 +123,7 @@ def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> f
 
 
 def _halve(path: Path) -> None:
-    """Keep the newer half. A line that another process adds meanwhile may be lost."""
+    """Keep the newer half of the journal; a line added by another process meanwhile may be lost."""
     newer = path.read_bytes()[-(_MAX_BYTES // 2) :]
     with written_whole(path) as temporary:
         temporary.write_bytes(newer.partition(b"\n")[2])
@@ -150,11 +151,11 @@ class RegisteredRun:
     path : Path
         The run directory, absolute.
     host : str
-        The machine on which it was registered.
+        The machine on which the run was registered.
     pid : int
-        The process that registered it last.
+        The process that last registered the run.
     file : Path
-        The registration.
+        The file of the registration.
     """
 
     path: Path
@@ -163,13 +164,13 @@ class RegisteredRun:
     file: Path
 
     @property
-    def here(self) -> bool:
-        """Whether it was registered on this machine, so that its path means the same."""
+    def is_local(self) -> bool:
+        """True if the run was registered on this machine, so that its path is valid here."""
         return self.host == HOST
 
     @property
     def exists(self) -> bool:
-        """Whether the run directory is there. What can't be looked at counts as there."""
+        """True if the run directory exists, or if its existence can't be checked."""
         try:
             self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -179,23 +180,24 @@ class RegisteredRun:
         return True
 
     @property
-    def gone(self) -> bool:
-        """Whether the run directory is known to be removed.
+    def is_removed(self) -> bool:
+        """True if the run directory is known to be removed.
 
-        Where its parent folder is not there either, its file system may just not be mounted.
+        If the parent folder does not exist either, the file system may just not be mounted; the run
+        then does not count as removed.
         """
-        return self.here and not self.exists and self.path.parent.is_dir()
+        return self.is_local and not self.exists and self.path.parent.is_dir()
 
     @property
     def dead(self) -> bool:
-        """Whether the process that registered it is known to be gone."""
+        """True if the process that registered the run is known to have ended."""
         return is_dead(self.host, self.pid)
 
 
 def register_run(cache: FeatureCache, path: Path) -> None:
-    """Note that a run directory reads this cache, so that what it needs is kept.
+    """Record that a run directory reads this cache, so that the features it needs are kept.
 
-    Where the cache can't be written to, nothing can be collected either: then this does nothing.
+    If the cache can't be written to, nothing is recorded; no garbage can be collected then either.
     """
     absolute = str(path.absolute())
     name = hashlib.blake2b(os.fsencode(absolute), digest_size=16).hexdigest()
@@ -207,12 +209,12 @@ def register_run(cache: FeatureCache, path: Path) -> None:
 
 
 def registered_runs(cache: FeatureCache) -> list[RegisteredRun]:
-    """All runs that were registered, also those that have gone; by path.
+    """Return all registered runs, removed ones included, sorted by path.
 
     Raises
     ------
     StorageError
-        If a registration can't be read: what that run needs is not known then.
+        If a registration can't be read, because the features that its run needs are unknown then.
     """
     folder = cache.root / RUNS
     runs = []
@@ -236,6 +238,6 @@ def registered_runs(cache: FeatureCache) -> list[RegisteredRun]:
 
 def _unreadable(path: Path, reason: str) -> StorageError:
     return StorageError(
-        f"{path} can't be read: {reason}. It tells of a run that needs features of this cache.",
-        hint="Mend it; or remove it, if all your runs have a registration beside it.",
+        f"{path} can't be read: {reason}. It registers a run that needs features of this cache.",
+        hint="Repair it; or remove it, if each of your runs has a registration beside it.",
     )

@@ -1,4 +1,4 @@
-"""How far a build is, and what failed."""
+"""Progress of a build, and the report of its results and failures."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .work import Chunk, Result
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One item that could not be computed, or has no such array.
+    """One item that could not be computed, or whose source has no such array.
 
     Attributes
     ----------
     feature : str
         Name of the feature.
     key : str
-        Of the item.
+        Key of the item.
     source : object
-        Of the item.
+        Source of the item.
     reason : str
-        What was raised: type and message.
+        Type and message of the exception.
     """
 
     feature: str
@@ -35,18 +35,19 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a build is.
+    """Progress of a build.
 
     Attributes
     ----------
     feature : str
         Name of the feature that was worked on last; empty at the start.
     done : int
-        Items computed, failed or absent so far, of all features.
+        Items finished so far, of all features: computed here or by another builder, failed, or
+        absent.
     total : int
         Items that were missing at the start, of all features.
     failed : int
-        Those of `done` that failed.
+        Number of the `done` items that failed.
     """
 
     feature: str
@@ -56,7 +57,7 @@ class Progress:
 
 
 class Tally:
-    """Adds up results and tells of progress."""
+    """Sum of the results of all chunks, which reports progress."""
 
     def __init__(
         self, total: int, on_progress: Callable[[Progress], None] | None, strict: bool
@@ -72,54 +73,61 @@ class Tally:
         self._report("")
 
     def add(self, chunk: Chunk, result: Result) -> None:
+        """Add the result of a chunk and report progress.
+
+        Raises
+        ------
+        CacheError
+            In strict mode, if an item failed.
+        """
         self.computed += result.computed
         self.present += result.present
         if result.deferred:
             self._deferred.append(chunk.of(result.deferred))
-        for came, listed in ((result.failures, self.failures), (result.absent, self.absent)):
-            for position, reason in came:
+        for outcomes, records in ((result.failures, self.failures), (result.absent, self.absent)):
+            for position, reason in outcomes:
                 item = chunk.items[position]
-                listed.append(Failure(chunk.feature, item.key, item.source, reason))
+                records.append(Failure(chunk.feature, item.key, item.source, reason))
         self._report(chunk.feature)
         if self.strict and result.failures:
             first = self.failures[-len(result.failures)]
             raise CacheError(
                 f"Can't compute {first.feature!r} of {first.source}: {first.reason}",
-                hint="What is finished stays. Without strict mode, items that fail are left out.",
+                hint="Finished items are kept. Without strict mode, failed items are skipped.",
             )
 
     def take_deferred(self) -> list[Chunk]:
-        """What other builders had claimed, once."""
+        """Return, and forget, the chunks of items that other builders had claimed."""
         deferred, self._deferred = self._deferred, []
         return deferred
 
     def _report(self, feature: str) -> None:
         if self._on_progress is not None:
             failed = len(self.failures)
-            done = self.computed + self.present + failed + len(self.absent)
-            self._on_progress(Progress(feature, done, self._total, failed))
+            finished = self.computed + self.present + failed + len(self.absent)
+            self._on_progress(Progress(feature, finished, self._total, failed))
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did, each item counted once per feature.
+    """Result of a build; each item is counted once per feature.
 
     Attributes
     ----------
     computed : int
-        Items that were missing and are there now.
+        Items that were missing and that this build computed.
     present : int
-        Items that were there before, or that another build has computed in the meantime.
+        Items that were already stored, or that another build computed in the meantime.
+    failures : list of Failure
+        Items that could not be computed.
+    seconds : float
+        Wall time.
     fetched : int
         Items that were copied from another machine's cache.
     problems : list of Problem
-        Files that were left aside on the way; what they held counted as missing.
-    failures : list of Failure
-        Items that could not be computed.
+        Files that were skipped; the items they held counted as missing.
     absent : list of Failure
-        Items whose source has no such array, which is no failure.
-    seconds : float
-        Wall time.
+        Items whose source has no such array, which is not a failure.
     """
 
     computed: int

@@ -1,4 +1,4 @@
-"""The unit of work of a build: items that become one shard, computed by one process."""
+"""Work of a build in chunks: items that one process computes and writes as one shard."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from ..shards.shard import SUFFIX, Entry, misfit, raw_key, write_shard
 from ..store import FeatureCache
 
 _MIN_ITEMS = 8
-_MAX_SECONDS = 300.0  # of computing that a kill can lose
-_CHUNKS_PER_WORKER = 8  # so that workers end together, progress shows, and a kill loses little
+_MAX_SECONDS = 300.0  # maximum computing time that a kill can lose
+# Several, so that workers end together, progress is visible, and a kill loses little.
+_CHUNKS_PER_WORKER = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One array to have: its key, and whatever the computation needs to make it.
+    """One array to compute: its key, and the source that the computation needs.
 
     Attributes
     ----------
     key : str
-        Items of one key are the same array; ASCII.
+        Key of the array; ASCII. Items with the same key are the same array.
     source : object
-        Picklable; for people, ``str(source)`` names it.
+        Input of the computation; picklable. Messages name it by ``str(source)``.
     origin : str
         Where the source can be found again; stored with the array.
     group : str
-        What it belongs to, e.g. the name of a corpus; stored with the array.
+        Group the item belongs to, e.g. the name of a corpus; stored with the array.
     file : FileState, optional
-        The file that the key was made of, as it was then. If it is another when the array has
-        been computed, that is a failure: nobody knows what the array is of.
+        State of the file at the time its key was computed. If the file differs after the array was
+        computed, the item fails, because the array may not belong to the key.
     """
 
     key: str
@@ -51,12 +52,12 @@ class Item:
     file: FileState | None = None
 
     def __post_init__(self) -> None:
-        raw_key(self.key)  # now, and not when it has been computed
+        raw_key(self.key)  # fail now rather than after the computation
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file as it was at some time: path, bytes, and time of change in nanoseconds."""
+    """State of a file at one time: path, bytes, and modification time in nanoseconds."""
 
     path: Path
     size: int
@@ -64,7 +65,7 @@ class FileState:
 
     @classmethod
     def of(cls, path: Path) -> FileState | None:
-        """As it is now; None if it can't be looked at."""
+        """Return the present state of a file, or None if it can't be read."""
         try:
             status = path.stat()
         except OSError:
@@ -73,51 +74,51 @@ class FileState:
 
 
 class Computation(Protocol):
-    """Makes one feature. Must be picklable."""
+    """Computation of one feature; must be picklable."""
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What decides the numbers."""
+        """Fingerprint of the arrays: everything that determines their values."""
         ...
 
     def compute(self, source: Any) -> npt.NDArray[Any]:
-        """The array of one source, of the fingerprint's shape and dtype.
+        """Return the array of one source, with the fingerprint's shape and dtype.
 
-        Whatever it raises is that item's failure; the others go on. :class:`~.errors.Absent` is
-        none: there is no such array for that source.
+        Any exception makes this item a failure; the other items are still computed. Raise
+        :class:`~.errors.Absent` if the source has no such array; this is not a failure.
         """
         ...
 
 
 @runtime_checkable
 class BatchComputation(Computation, Protocol):
-    """A computation that can also work on several sources at a time."""
+    """Computation that can also process several sources at a time."""
 
     @property
     def batch(self) -> int:
-        """How many sources it takes at a time, at most; >= 1."""
+        """Maximum number of sources processed at a time; >= 1."""
         ...
 
     @property
     def processes(self) -> int | None:
-        """How many processes of one machine may compute it at a time; None leaves it open."""
+        """Maximum number of processes per machine that compute at a time; None for no limit."""
         ...
 
     def compute_many(self, sources: Sequence[Any]) -> Sequence[npt.NDArray[Any] | Exception]:
-        """For each source its array, or what :meth:`compute` would have raised.
+        """Return for each source its array, or the exception :meth:`compute` would have raised.
 
-        If this itself raises, its sources are computed one at a time.
+        If this method itself raises, its sources are computed one at a time.
         """
         ...
 
 
 def batch_of(computation: Computation) -> int:
-    """How many sources a computation takes at a time."""
+    """Return the maximum number of sources that a computation processes at a time."""
     return max(1, computation.batch) if isinstance(computation, BatchComputation) else 1
 
 
 def processes_of(computation: Computation) -> int | None:
-    """How many processes of one machine may compute it at a time; None: any number."""
+    """Return the maximum number of processes per machine for a computation; None: no limit."""
     return computation.processes if isinstance(computation, BatchComputation) else None
 
 
@@ -128,7 +129,11 @@ class Chunk:
     Attributes
     ----------
     root : Path
-        Of the cache.
+        Folder of the cache.
+    computation : Computation
+        Computes the items.
+    items : tuple of Item
+        The items.
     """
 
     root: Path
@@ -137,26 +142,30 @@ class Chunk:
 
     @property
     def feature(self) -> str:
+        """Name of the feature."""
         return self.computation.fingerprint.name
 
     @property
     def folder(self) -> Path:
+        """Folder of the feature's shards."""
         return FeatureCache(self.root).folder(self.computation.fingerprint)
 
     def claims(self) -> list[Path]:
-        """Where the claims on its items lie."""
+        """Return the paths of the claims on this chunk's items."""
         folder = self.folder
         return [claim_path(folder, item.key) for item in self.items]
 
     def of(self, positions: Iterable[int]) -> Chunk:
+        """Return a chunk of the items at these positions."""
         return replace(self, items=tuple(self.items[p] for p in positions))
 
     def one_by_one(self) -> Iterator[Chunk]:
+        """Yield one chunk per item."""
         return (self.of([position]) for position in range(len(self.items)))
 
 
 def chunk_size(missing: int, fingerprint: Fingerprint, workers: int, batch: int = 1) -> int:
-    """How many items each of several workers takes at a time: whole batches where they fit."""
+    """Return the number of items per chunk for several workers: whole batches where they fit."""
     fair = max(_MIN_ITEMS, math.ceil(missing / (workers * _CHUNKS_PER_WORKER)))
     most = most_items(fingerprint)
     batch = min(batch, most)
@@ -165,20 +174,20 @@ def chunk_size(missing: int, fingerprint: Fingerprint, workers: int, batch: int 
 
 @dataclass(slots=True)
 class Result:
-    """What came of a chunk. The arrays went to the disk, so this is small.
+    """Outcome of a chunk, without the arrays, which were written to the disk.
 
     Attributes
     ----------
     computed : int
-        Items that are there now.
+        Items that were computed and stored.
     present : int
-        Items that another builder has finished since the plan.
+        Items that another builder has finished since the plan was made.
     deferred : list of int
-        Positions of items on which another builder works.
+        Positions of items that another builder has claimed.
     failures : list of (int, str)
-        Positions in the chunk, and reasons.
+        Positions of failed items in the chunk, with reasons.
     absent : list of (int, str)
-        The same of items whose source has no such array.
+        Positions of items whose source has no such array, with reasons.
     """
 
     computed: int = 0
@@ -189,34 +198,34 @@ class Result:
 
 
 def compute(chunk: Chunk, strict: bool) -> Result:
-    """Compute a chunk and write it; in strict mode up to the first failure.
+    """Compute a chunk and write its arrays; in strict mode stop at the first failure.
 
-    It becomes one shard, or several where that takes long, so that a kill loses little.
+    The chunk becomes one shard, or several if computing takes long, so that a kill loses little.
     """
     result = Result()
     fingerprint = chunk.computation.fingerprint
     shards = _shards(chunk.root, fingerprint)
     entries: list[Entry] = []
-    # Again, hours after the plan: an empty folder may have been tidied away.
+    # Prepare the folder again: hours after the plan, gc may have removed it as empty.
     with Claims(FeatureCache(chunk.root).prepare(fingerprint)) as claims:
-        mine = [claims.take(item.key) for item in chunk.items]
-        # Looked at after claiming: who had an item before has written it before letting go.
-        finished = shards.found(chunk.items)
+        is_claimed = [claims.take(item.key) for item in chunk.items]
+        # Check after claiming: a builder that released an item has written its shard before.
+        finished = shards.stored_keys(chunk.items)
         written = time.monotonic()
         todo: list[int] = []
         for position, item in enumerate(chunk.items):
             if item.key in finished:
                 result.present += 1
-            elif mine[position]:
+            elif is_claimed[position]:
                 todo.append(position)
             else:
                 result.deferred.append(position)
         batch = batch_of(chunk.computation)
         for start in range(0, len(todo), batch):
             positions = todo[start : start + batch]
-            found = _entries(chunk.computation, [chunk.items[p] for p in positions])
+            outcomes = _entries(chunk.computation, [chunk.items[p] for p in positions])
             claims.renew()
-            entries += _sorted_out(positions, found, result, strict)
+            entries += _collect_entries(positions, outcomes, result, strict)
             if strict and result.failures:
                 break
             if entries and time.monotonic() - written > _MAX_SECONDS:
@@ -228,19 +237,19 @@ def compute(chunk: Chunk, strict: bool) -> Result:
 
 
 class _Shards:
-    """A process's own view of a feature: what is finished, each new shard opened once."""
+    """View of one feature's shards in one process, which opens each new shard once."""
 
     def __init__(self, root: Path, fingerprint: Fingerprint) -> None:
         self._cache = FeatureCache(root)
         self._fingerprint = fingerprint
         self._names: set[str] | None = None
-        self._newer: set[str] = set()  # keys of the shards since
+        self._newer: set[str] = set()  # keys of shards newer than the catalogue
 
-    def found(self, items: Sequence[Item]) -> set[str]:
-        """The keys of `items` that have an array."""
+    def stored_keys(self, items: Sequence[Item]) -> set[str]:
+        """Return the keys of `items` that have an array."""
         folder = self._cache.folder(self._fingerprint)
         names = {path.name for path in folder.iterdir() if path.suffix == SUFFIX}
-        if self._names is None or self._names - names:  # the first time, or some have gone
+        if self._names is None or self._names - names:  # first call, or shards were removed
             self._catalogue = self._cache.catalogue(self._fingerprint)
             self._newer.clear()
         else:
@@ -253,7 +262,7 @@ class _Shards:
         return {k for k, place in zip(keys, at, strict=True) if place >= 0 or k in self._newer}
 
     def write(self, entries: Sequence[Entry]) -> int:
-        """One shard more. Returns how many items that were."""
+        """Write one more shard; return the number of its items."""
         path = write_shard(self._cache.folder(self._fingerprint), self._fingerprint, entries)
         self._newer.update(entry.key for entry in entries)
         if self._names is not None:
@@ -266,14 +275,17 @@ def _shards(root: Path, fingerprint: Fingerprint) -> _Shards:
     return _Shards(root, fingerprint)
 
 
-Found = Entry | Absent | str  # of one item: its array, that there is none, or what failed
+Outcome = Entry | Absent | str  # of one item: its array, no such array, or why it failed
 
 
-def _sorted_out(
-    positions: Sequence[int], found: Sequence[Found], result: Result, strict: bool
+def _collect_entries(
+    positions: Sequence[int], outcomes: Sequence[Outcome], result: Result, strict: bool
 ) -> Iterator[Entry]:
-    """The arrays among `found`, up to the first failure if strict; `result` hears of the rest."""
-    for position, entry in zip(positions, found, strict=True):
+    """Yield the arrays among `outcomes`, and add failed and absent items to `result`.
+
+    In strict mode stop at the first failure.
+    """
+    for position, entry in zip(positions, outcomes, strict=True):
         if isinstance(entry, Entry):
             yield entry
         elif isinstance(entry, Absent):
@@ -284,8 +296,8 @@ def _sorted_out(
                 return
 
 
-def _entries(computation: Computation, items: Sequence[Item]) -> list[Found]:
-    """What comes of each item of a batch."""
+def _entries(computation: Computation, items: Sequence[Item]) -> list[Outcome]:
+    """Return the outcome of each item of a batch."""
     if len(items) == 1 or not isinstance(computation, BatchComputation):
         return [_entry(computation, item) for item in items]
     started = time.perf_counter()
@@ -295,12 +307,12 @@ def _entries(computation: Computation, items: Sequence[Item]) -> list[Found]:
         seconds = (time.perf_counter() - started) / len(items)
         return [_checked(computation, item, array, seconds) for item, array in each]
     except (Exception, SystemExit):
-        # Which item it was shows one at a time, and its neighbours are not to suffer.
+        # Computing one at a time shows which item failed, and spares the other items.
         return [_entry(computation, item) for item in items]
 
 
-def _entry(computation: Computation, item: Item) -> Found:
-    """What comes of one item."""
+def _entry(computation: Computation, item: Item) -> Outcome:
+    """Return the outcome of one item."""
     started = time.perf_counter()
     try:
         array = np.asarray(computation.compute(item.source))
@@ -311,12 +323,12 @@ def _entry(computation: Computation, item: Item) -> Found:
 
 def _checked(
     computation: Computation, item: Item, array: npt.NDArray[Any] | Exception, seconds: float
-) -> Found:
+) -> Outcome:
     if isinstance(array, Exception):
         return _reason(array)
     array = np.asarray(array)
     if item.file is not None and FileState.of(item.file.path) != item.file:
-        return f"{item.file.path} was changed while this build went on; build again."
+        return f"{item.file.path} was changed during this build; build again."
     problem = misfit(array, computation.fingerprint)
     return problem or Entry(item.key, array, seconds, item.origin, item.group)
 
@@ -324,6 +336,6 @@ def _checked(
 def _reason(error: BaseException) -> Absent | str:
     if isinstance(error, Absent):
         return error
-    # An error of this house says all itself; of another one, notes may say whose it is.
+    # A FusionError has a complete message; the notes of other errors may name a plugin.
     notes = () if isinstance(error, FusionError) else getattr(error, "__notes__", ())
     return ". ".join([f"{type(error).__name__}: {error}", *notes])

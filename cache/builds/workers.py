@@ -1,4 +1,4 @@
-"""Processes that compute side by side: one thread each, gone when their parent is gone."""
+"""Pool of worker processes of one thread each, which end with their parent process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
-# Set before the worker starts: the libraries read them when they are loaded.
+# Variables set before a worker starts: libraries read them when they are loaded.
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -30,7 +30,7 @@ _starting = threading.Lock()
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, which a job scheduler can have made fewer."""
+    """Return the number of cores this process may use, e.g. as limited by a job scheduler."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -40,17 +40,17 @@ def available_cores() -> int:
 def process_pool(
     jobs: int, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
 ) -> Iterator[WorkerPool]:
-    """A pool of fresh (spawned) processes, of one thread each.
+    """Open a pool of fresh (spawned) processes, of one thread each.
 
-    The workers die with this process, however it dies, and ignore Ctrl-C. When the body is
-    left by an exception, Ctrl-C included, they are stopped at once; otherwise their
-    work is finished first. Use the pool from the thread that opened it: on Linux a worker
-    dies with the thread that started it.
+    The workers end with this process, however it ends, and ignore Ctrl-C. If the body raises an
+    exception, Ctrl-C included, the workers are stopped at once; otherwise their work is finished
+    first. Use the pool only from the thread that opened it: on Linux a worker ends with the thread
+    that started it.
 
     Parameters
     ----------
     jobs : int >= 1
-        Processes at most; each is started when there is work for it.
+        Maximum number of processes; each is started when there is work for it.
     initializer : callable, optional
         Called in each worker with `initargs` before any work.
 
@@ -69,7 +69,7 @@ def process_pool(
 
 
 class WorkerPool(ProcessPoolExecutor):
-    """An executor that knows its processes. Made by :func:`process_pool`."""
+    """Process pool executor that keeps track of its processes; see :func:`process_pool`."""
 
     def __init__(
         self, jobs: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
@@ -83,27 +83,33 @@ class WorkerPool(ProcessPoolExecutor):
         )
 
     def stop(self) -> None:
-        """End all workers now, and wait until they are gone."""
+        """Terminate all workers now, and wait until they have ended."""
         for worker in self._context.workers:
             if worker.pid is not None:
                 worker.terminate()
         self.shutdown(wait=True, cancel_futures=True)
 
     def workers(self) -> Sequence[SpawnProcess]:
-        """All so far, those that are gone included."""
+        """Return all workers started so far, including those that have ended."""
         return self._context.workers
 
     def pids(self) -> set[int]:
-        """Of all workers so far."""
+        """Return the process ids of all workers started so far."""
         return {worker.pid for worker in self._context.workers if worker.pid is not None}
 
     def crashed(self) -> set[int]:
-        """After the pool's end: the workers that died of something else than the pool's end."""
+        """Return the ids of the workers that ended for another reason than the end of the pool.
+
+        Call this method after the pool has ended.
+        """
         workers = self._context.workers
         return {w.pid for w in workers if w.pid is not None and w.exitcode not in _USUAL}
 
     def killed(self) -> bool:
-        """After the pool's end: whether a signal ended a worker, and not this process."""
+        """Return whether a signal that this process did not send ended a worker.
+
+        Call this method after the pool has ended.
+        """
         return any((w.exitcode or 0) < 0 and w.exitcode not in _USUAL for w in self.workers())
 
 
@@ -140,7 +146,10 @@ def _one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back. A worker inherits that, so that it can't be hit before it is ready."""
+    """Block Ctrl-C while a worker starts.
+
+    The worker inherits the blocked signal, so that Ctrl-C can't interrupt its start.
+    """
     if sys.platform == "win32":
         yield
         return
@@ -166,10 +175,13 @@ def _initialize(
 
 
 def _die_with_parent(parent: int) -> None:
-    """A worker waits for work for ever; nothing tells it that nobody is left to give any."""
+    """End this worker when its parent process ends.
+
+    Otherwise a worker would wait for work for ever, because nothing informs it of the parent's end.
+    """
     if sys.platform == "linux":
         if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0:
-            if os.getppid() != parent:  # it died before the call
+            if os.getppid() != parent:  # the parent died before the call
                 os._exit(1)
             return
     threading.Thread(target=_watch_parent, daemon=True).start()

@@ -1,1 +1,1 @@
-"""Features in and out: other programs' tables and HDF5 files, exports, a server."""
+"""Exchange of features: other programs' tables and HDF5 files, exports, and a server."""

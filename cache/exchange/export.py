@@ -1,4 +1,4 @@
-"""Features as plain files that any tool can read: HDF5, or .npy with a CSV beside it."""
+"""Export of features to plain files that any tool can read: HDF5, or .npy with a CSV."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BESIDE = ("keys", "origins", "groups")  # datasets beside the arrays
 
 
 def form_of(out: Path) -> Form | None:
-    """What the name of a file asks for, or None."""
+    """Return the format that the name of a file implies, or None."""
     suffix = out.suffix.lower()
     if suffix == ".npy":
         return "npy"
@@ -37,7 +37,7 @@ def form_of(out: Path) -> Form | None:
 
 
 def files_of(out: Path, form: Form) -> tuple[Path, ...]:
-    """The files of an export to `out`: the arrays', and with ``"npy"`` the table's."""
+    """Return the files of an export to `out`: the arrays, and with ``"npy"`` also the table."""
     if form == "hdf5":
         return (out,)
     stem = out.with_suffix("") if form_of(out) == "npy" else out
@@ -55,34 +55,34 @@ def export_feature(
 ) -> int:
     """Write the arrays of a feature to plain files.
 
-    Arrays go through one at a time, each compared with its checksum. The files appear whole
-    or not at all.
+    Arrays are copied one at a time, each compared with its checksum. The files appear whole or not
+    at all.
 
     Parameters
     ----------
     out : path
-        The file. With ``form="npy"``, ``OUT.npy`` and ``OUT.csv``, whether or not `out` has
-        that suffix.
+        The file. With ``form="npy"`` the files are ``OUT.npy`` and ``OUT.csv``, whether or not
+        `out` has that suffix.
     form : {"hdf5", "npy"}
-        HDF5: a dataset (n, ...) called as the feature, beside it ``keys``, ``origins`` and
+        HDF5: a dataset (n, ...) named after the feature; beside it ``keys``, ``origins`` and
         ``groups`` as bytes of fixed length, and the attribute ``fingerprint``, canonical JSON.
         npy: an array (n, ...), and a table with the columns row, key, path, start, end (in
         seconds; empty for a whole file) and group.
     keys : sequence of str, optional
-        Which arrays, in which order; by default all, ordered by where their sources lay.
+        Arrays to write, in this order; by default all, ordered by the location of their sources.
     overwrite : bool
-        Replace files that are there already.
+        Replace existing files.
 
     Returns
     -------
     int
-        Arrays written.
+        Number of arrays written.
 
     Raises
     ------
     CacheError
-        If there is nothing to write, a key has no array, an array does not fit its checksum,
-        or a file is there already.
+        If there is nothing to write, a key has no array, an array does not match its checksum, or
+        a file already exists.
     StorageError
         If the files can't be written.
     """
@@ -90,8 +90,8 @@ def export_feature(
         raise CacheError(f"There is no format {form!r}. Known: {', '.join(FORMS)}.")
     if form == "hdf5" and fingerprint.name in _BESIDE:
         raise CacheError(
-            f"A feature called {fingerprint.name!r} can't be written to HDF5, where that name is "
-            "taken.",
+            f"A feature called {fingerprint.name!r} can't be written to HDF5, because that name is "
+            "reserved.",
             hint="Write it as npy.",
         )
     files = files_of(Path(out), form)
@@ -108,20 +108,20 @@ def _lines(
     cache: FeatureCache, fingerprint: Fingerprint, keys: Sequence[str] | None
 ) -> list[Label]:
     catalogue = cache.catalogue(fingerprint)
-    found = catalogue.unique if keys is None else catalogue.find(keys)
-    # Keys without an array are named when the arrays are opened.
+    positions = catalogue.unique if keys is None else catalogue.find(keys)
+    # `cache.open` reports keys without an array.
     lines = [
         catalogue.label(at) if at >= 0 else Label(keys[number] if keys else "", "", "")
-        for number, at in enumerate(found.tolist())
+        for number, at in enumerate(positions.tolist())
     ]
     if not lines:
         raise CacheError(
             f"The cache in {cache.root} holds no arrays of {fingerprint.name!r} "
             f"({fingerprint.id}): there is nothing to export.",
-            hint="fusion cache info shows what there is.",
+            hint="fusion cache info lists the stored features.",
         )
-    # Sources lie in the order in which arrays were computed, more or less: shards are then
-    # read from beginning to end.
+    # The order of sources is roughly the order in which arrays were computed, so that each shard
+    # is read from beginning to end.
     return lines if keys is not None else sorted(lines, key=lambda line: (line.origin, line.key))
 
 
@@ -141,10 +141,11 @@ def _write_hdf5(
 
 
 class _Output(io.FileIO):
-    """A file for HDF5 to write to, on a disk that may be full.
+    """File that HDF5 writes to, on a disk that may be full.
 
-    When a write fails, HDF5 keeps what it could not write and takes the process down when it
-    ends. So it is told that all went well; the error is raised when the context ends.
+    When a write fails, HDF5 keeps the data it could not write, and crashes the process when the
+    process ends. This file therefore reports success to HDF5, and raises the error when the context
+    ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -186,7 +187,7 @@ def _write_npy(
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for row in range(len(lines)):
-            # Through a memory map a full disk would kill the process.
+            # Not through a memory map: with one, a full disk would kill the process.
             file.write(arrays[row].astype(dtype, copy=False).tobytes())
     with table.open("w", encoding="utf-8", newline="") as text:
         text.writelines(csv_lines([["row", "key", "path", "start", "end", "group"]]))
@@ -208,7 +209,7 @@ def _refuse_existing(files: Sequence[Path], overwrite: bool) -> None:
             raise CacheError(f"{file} is a folder.", hint="Name a file to write to.")
         if file.exists() and not overwrite:
             raise CacheError(
-                f"{file} exists already.", hint="--overwrite replaces it; or name another file."
+                f"{file} already exists.", hint="--overwrite replaces it; or name another file."
             )
 
 
@@ -217,12 +218,12 @@ def _written_whole(files: Sequence[Path]) -> Iterator[list[Path]]:
     folder = files[0].parent
     try:
         with all_written_whole(files) as temporary:
-            for debris in find_debris(folder):  # of an export that was killed
+            for debris in find_debris(folder):  # left by an export that was killed
                 debris.unlink(missing_ok=True)
             yield temporary
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StorageError(
             f"Can't write to {folder.absolute()}: {reason}.",
-            hint="Name a file in a folder that is there, may be written to and has space.",
+            hint="Name a file in an existing folder that may be written to and has space.",
         ) from None

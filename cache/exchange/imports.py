@@ -1,7 +1,7 @@
-"""Features made elsewhere into the cache, checked whole before anything is stored.
+"""Import of features that another tool computed, checked completely before anything is stored.
 
-An imported feature has no parameters that anybody here could know: its fingerprint says its
-name, a version that the user gave, shape and dtype, and that it was imported.
+The parameters of an imported feature are unknown. Its fingerprint therefore contains its name, a
+version given by the user, its shape and dtype, and the mark that it was imported.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _IMPORTED = {"imported": True}
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did; every row of the source is counted once.
+    """Result of an import; every row of the source is counted once.
 
     Attributes
     ----------
     fingerprint : Fingerprint
-        Of the arrays as they are stored.
+        Fingerprint of the stored arrays.
     stored : int
         Rows that are new in the cache.
     present : int
-        Rows that were there, with equal arrays.
+        Rows that were already stored, with equal arrays.
     repeated : int
-        Rows whose recording stood in an earlier row, with an equal array.
+        Rows whose recording was in an earlier row, with an equal array.
     unused : tuple of str
-        Columns of the table that were not looked at.
+        Columns of the table that were ignored.
     first_key : str
-        The key of the first row.
+        Key of the first row.
     """
 
     fingerprint: Fingerprint
@@ -61,23 +61,25 @@ class ImportReport:
 
 
 def is_imported(fingerprint: Fingerprint) -> bool:
-    """Whether a feature was imported: nothing here can compute it."""
+    """Return whether a feature was imported; imported features can't be computed."""
     return dict(fingerprint.parameters) == _IMPORTED
 
 
 def imported_features(cache: FeatureCache, *, elsewhere: bool = True) -> list[Fingerprint]:
-    """Features that were imported and have arrays, by name and version.
+    """Return the imported features that have arrays, by name and version.
 
     Parameters
     ----------
     elsewhere : bool
-        Those of the other machine's cache, if there is one, too.
+        Include the features of the other machine's cache, if there is one.
     """
-    found = {f for f in cache.features() if is_imported(f) and len(cache.catalogue(f))}
-    there = cache.upstream
-    if elsewhere and there is not None:
-        found |= {f for f in there.features() if is_imported(f) and len(there.catalogue(f))}
-    return sorted(found, key=lambda f: (f.name, f.version, f.id))
+    features = {f for f in cache.features() if is_imported(f) and len(cache.catalogue(f))}
+    upstream = cache.upstream
+    if elsewhere and upstream is not None:
+        features |= {
+            f for f in upstream.features() if is_imported(f) and len(upstream.catalogue(f))
+        }
+    return sorted(features, key=lambda f: (f.name, f.version, f.id))
 
 
 def import_feature(
@@ -90,29 +92,29 @@ def import_feature(
     dataset: str | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> ImportReport:
-    """Store features that another tool made, each under the key of its recording.
+    """Store features that another tool computed, each under the key of its recording.
 
-    Everything is read and checked before anything is stored. What the cache has already is
-    left as it is, so that an import that was killed can be repeated.
+    Everything is read and checked before anything is stored. Arrays that are already stored stay as
+    they are, so an import that was killed can be repeated.
 
     Parameters
     ----------
     name : str
-        What to call the feature.
+        Name to give the feature.
     source : path
-        A table (``.csv``, ``.tsv``) with the columns ``path`` (the recording) and ``feature``
-        (a ``.npy`` file, one array each); a ``.npy`` file (n, ...) with a table of the same
-        name beside it; or an HDF5 file with a dataset (n, ...) and, beside it, ``paths``. In
-        the place of the recordings there may be their keys (``key``, ``keys``). Optional are
-        ``start`` and ``end`` (seconds) and ``group``; in HDF5 ``starts``, ``ends``, ``groups``.
+        One of three: a table (``.csv``, ``.tsv``) with the columns ``path`` (the recording) and
+        ``feature`` (a ``.npy`` file with one array); a ``.npy`` file (n, ...) with a table of the
+        same name beside it; or an HDF5 file with a dataset (n, ...) and, beside it, ``paths``.
+        Keys (``key``, ``keys``) may replace the paths. Optional columns are ``start`` and ``end``
+        (seconds) and ``group``; in HDF5 ``starts``, ``ends`` and ``groups``.
     version : str
-        Another one for arrays that were made in another way.
+        Version of the arrays; arrays computed in another way need another version.
     dtype : str, optional
-        Convert to it; by default arrays stay as they are.
+        Type to convert the arrays to; by default they keep their type.
     dataset : str, optional
         The dataset of an HDF5 file; by default the one called `name`, or the only one.
     root : path, optional
-        Where relative paths start; by default the folder of `source`.
+        Folder to which relative paths refer; by default the folder of `source`.
 
     Returns
     -------
@@ -121,43 +123,46 @@ def import_feature(
     Raises
     ------
     CacheError
-        Naming the row: if a file is missing or can't be read, arrays differ in shape or
-        dtype, hold NaN or infinite values, or do not fit `dtype`; if a recording stands in two
-        rows with different arrays, or the cache has another array for it.
+        If a file is missing or can't be read; if arrays differ in shape or dtype, hold NaN or
+        infinite values, or can't be represented in `dtype`; if a recording is in two rows with
+        different arrays, or the cache has another array for it. The message names the row.
     StorageError
-        If the cache can't be written to or is full.
+        If the cache is full or can't be written to.
     """
     if not version:
         raise CacheError("A version can't be empty.")
-    # Anything wrong with these is found before the source is read.
+    # Raise for invalid arguments before the source is read.
     Fingerprint(name, version, _IMPORTED, dtype or "float32", (1,), {})
     path = Path(source).expanduser()
     start = path.parent if root is None else Path(root).expanduser()
-    with _opened(path, name, dataset, start) as found:
-        fingerprint = _fingerprint(found, name, version, dtype)
-        rows = _Rows(found, fingerprint)
-        with _alone(cache, name, version) as turn:
+    with _opened(path, name, dataset, start) as opened:
+        fingerprint = _fingerprint(opened, name, version, dtype)
+        rows = _Rows(opened, fingerprint)
+        with _alone(cache, name, version) as claims:
             _check_version(cache, fingerprint)
-            survey = _survey(cache, rows, turn)
-            _store(cache, rows, survey, turn)
+            survey = _survey(cache, rows, claims)
+            _store(cache, rows, survey, claims)
     return ImportReport(
         fingerprint,
         stored=len(survey.new),
         present=survey.present,
         repeated=survey.repeated,
-        unused=tuple(found.unused),
+        unused=tuple(opened.unused),
         first_key=rows.keys[0],
     )
 
 
 def _alone(cache: FeatureCache, name: str, version: str) -> AbstractContextManager[Claims]:
-    """Two imports of one feature at once could both find nothing, and store different arrays."""
+    """Exclude other imports of this version of the feature, as a context.
+
+    Two imports at once could both find the cache empty, and store different arrays.
+    """
     try:
         cache.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(cache.root, error) from None
-    others = f"Another process is importing version {version} of {name!r} into {cache.root}."
-    return alone(cache.root, f"import {name} {version}", others)
+    message = f"Another process is importing version {version} of {name!r} into {cache.root}."
+    return alone(cache.root, f"import {name} {version}", message)
 
 
 @contextlib.contextmanager
@@ -165,54 +170,60 @@ def _opened(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[
     if not path.is_file():
         raise CacheError(
             f"The source {path} {'is a folder' if path.is_dir() else 'does not exist'}.",
-            hint="It may be a table (.csv, .tsv) of recordings and .npy files, a .npy file with "
+            hint="Supported: a table (.csv, .tsv) of recordings and .npy files, a .npy file with "
             "a table of the same name beside it, or an HDF5 file.",
         )
     if not root.is_dir():
-        raise CacheError(f"The root {root} is no folder.")
+        raise CacheError(f"The root {root} is not a folder.")
     suffix = path.suffix.lower()
     if suffix not in (*SUFFIXES, ".npy"):
-        with from_hdf5(path, name, dataset, root) as found:
-            yield found
+        with from_hdf5(path, name, dataset, root) as opened:
+            yield opened
     elif dataset is not None:
-        raise CacheError(f"{path} is no HDF5 file: it has no dataset {dataset!r} to choose.")
+        raise CacheError(f"{path} is not an HDF5 file: it has no dataset {dataset!r} to choose.")
     else:
         yield from_array(path, root) if suffix == ".npy" else from_table(path, name, root)
 
 
-# -- what the arrays are -------------------------------------------------------------
+# -- rows ----------------------------------------------------------------------------
 
 
 def _fingerprint(source: Source, name: str, version: str, dtype: str | None) -> Fingerprint:
-    """Of all rows, which must agree; nothing is read but what their files say of themselves."""
+    """Return the fingerprint of all rows, which must agree in shape and dtype.
+
+    Only the headers of the files are read.
+    """
     if not source.places:
         raise CacheError("The source holds no arrays.")
     first = source.form(0)
     for row, place in enumerate(source.places):
         shape, kind = source.form(row)
         if kind.kind not in "biufc":
-            raise place.error(f"Its array is of dtype {kind}, which is no kind of number.")
+            raise place.error(f"Its array is of dtype {kind}, which is not numeric.")
         if shape != first[0]:
             raise place.error(
-                f"Its array has shape {shape}, and that of {source.places[0].where} {first[0]}.",
+                f"Its array has shape {shape}, that of {source.places[0].location} has {first[0]}.",
                 hint="All arrays of a feature must have one shape: cut, pad or pool them.",
             )
         if dtype is None and kind.name != first[1].name:
             raise place.error(
-                f"Its array is {kind.name}, and that of {source.places[0].where} {first[1].name}.",
+                f"Its array is {kind.name}, that of {source.places[0].location} {first[1].name}.",
                 hint=f"Convert all of them: --dtype {np.promote_types(kind, first[1]).name}",
             )
-    # A single number is an array of one: networks need something to count.
+    # A single number becomes an array of one number, because networks need an axis.
     return Fingerprint(name, version, _IMPORTED, dtype or first[1].name, first[0] or (1,), {})
 
 
 def _check_version(cache: FeatureCache, fingerprint: Fingerprint) -> None:
-    """One version has one shape and dtype: a run names no more than the version."""
+    """Raise if the cache has this version with another shape or dtype.
+
+    A run identifies an imported feature by its version only.
+    """
     for other in imported_features(cache):
-        same = (other.name, other.version) == (fingerprint.name, fingerprint.version)
-        if same and other != fingerprint:
+        is_same_version = (other.name, other.version) == (fingerprint.name, fingerprint.version)
+        if is_same_version and other != fingerprint:
             raise CacheError(
-                f"Version {other.version} of {other.name!r} is in the cache already, with arrays "
+                f"Version {other.version} of {other.name!r} is already in the cache, with arrays "
                 f"of shape {other.shape}, {other.dtype}; these are {fingerprint.shape}, "
                 f"{fingerprint.dtype}.",
                 hint="Give these another version: --version NAME",
@@ -220,14 +231,14 @@ def _check_version(cache: FeatureCache, fingerprint: Fingerprint) -> None:
 
 
 class _Rows:
-    """The rows of a source as they are to be stored.
+    """Rows of a source, as they will be stored.
 
     Attributes
     ----------
     fingerprint : Fingerprint
-        Of the arrays.
+        Fingerprint of the arrays.
     places : sequence of Place
-        Whose each row is.
+        Recording of each row.
     keys : list of str
         Key of each row.
     """
@@ -242,17 +253,17 @@ class _Rows:
         return len(self.keys)
 
     def array(self, row: int) -> Array:
-        """A row's array, in the fingerprint's shape and dtype."""
-        given = self._source.read(row)
+        """Return a row's array, in the fingerprint's shape and dtype."""
+        array = self._source.read(row)
         place = self.places[row]
-        if given.size != math.prod(self.fingerprint.shape):
-            raise place.error(f"Its array has changed, and is of shape {given.shape} now.")
-        if not np.isfinite(given).all():
+        if array.size != math.prod(self.fingerprint.shape):
+            raise place.error(f"Its array was changed: its shape is now {array.shape}.")
+        if not np.isfinite(array).all():
             raise place.error(
-                f"Its array holds NaN or infinite values, {_first_not_finite(given)}.",
-                hint="Leave the row out, or put a number there.",
+                f"Its array holds NaN or infinite values, {_first_not_finite(array)}.",
+                hint="Remove the row, or replace the value.",
             )
-        return _converted(given, self.fingerprint.dtype, place).reshape(self.fingerprint.shape)
+        return _converted(array, self.fingerprint.dtype, place).reshape(self.fingerprint.shape)
 
 
 def _first_not_finite(array: Array) -> str:
@@ -262,9 +273,12 @@ def _first_not_finite(array: Array) -> str:
 
 def _converted(array: Array, dtype: str, place: Place) -> Array:
     wanted = np.dtype(dtype)
-    whole = array.dtype.kind in "biu" and wanted.kind in "biu"  # then the values decide
+    # Between integer types the conversion is allowed if all values fit, which is checked below.
+    whole = array.dtype.kind in "biu" and wanted.kind in "biu"
     if not whole and not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise place.error(f"Its array is {array.dtype.name}, which would lose as {dtype}.")
+        raise place.error(
+            f"Its array is {array.dtype.name}; converting it to {dtype} would lose information."
+        )
     with np.errstate(over="ignore"):
         converted = array.astype(wanted)
     lost = converted != array if wanted.kind in "biu" else ~np.isfinite(converted)
@@ -274,19 +288,21 @@ def _converted(array: Array, dtype: str, place: Place) -> Array:
     return converted
 
 
-# -- what is new ---------------------------------------------------------------------
+# -- comparison with the cache -------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """What all rows hold, compared with each other and with the cache.
+    """Comparison of all rows with each other and with the cache.
 
     Attributes
     ----------
     new : list of int
         Rows to store.
     checksums : list of int
-        Of their arrays.
+        Checksums of their arrays.
+    present, repeated : int
+        See :class:`ImportReport`.
     """
 
     new: list[int]
@@ -295,39 +311,39 @@ class _Survey:
     repeated: int
 
 
-def _survey(cache: FeatureCache, rows: _Rows, turn: Claims) -> _Survey:
+def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
     stored = _checksums(cache, rows)
     first: dict[str, tuple[int, int]] = {}  # key -> row and checksum
     repeated = 0
     for row, key in enumerate(rows.keys):
-        turn.renew()
-        found = checksum(rows.array(row))
+        claims.renew()
+        digest = checksum(rows.array(row))
         place = rows.places[row]
-        earlier, before = first.setdefault(key, (row, found))
-        if before != found:
+        earlier_row, earlier_digest = first.setdefault(key, (row, digest))
+        if earlier_digest != digest:
             raise place.error(
-                f"Its recording stands in {rows.places[earlier].where} too, with another array "
+                f"Its recording is also in {rows.places[earlier_row].location}, with another array "
                 f"(key {key}).",
                 hint="Copies of one file are one recording; parts of it need start and end.",
             )
-        if stored.get(key, found) != found:
+        if stored.get(key, digest) != digest:
             raise place.error(
                 f"The cache has another array for its recording (key {key}) in version "
                 f"{rows.fingerprint.version} of {rows.fingerprint.name!r}.",
-                hint="If the arrays were made anew, give them another version: --version NAME",
+                hint="If the arrays were computed again, give them another version: --version NAME",
             )
-        repeated += earlier != row
-    new = [(row, found) for key, (row, found) in first.items() if key not in stored]
+        repeated += earlier_row != row
+    new = [(row, digest) for key, (row, digest) in first.items() if key not in stored]
     return _Survey(
         [row for row, _ in new],
-        [found for _, found in new],
+        [digest for _, digest in new],
         present=len(first) - len(new),
         repeated=repeated,
     )
 
 
 def _checksums(cache: FeatureCache, rows: _Rows) -> dict[str, int]:
-    """Those of the rows that the cache has, by key."""
+    """Return the checksums of the rows that the cache already has, by key."""
     catalogue = cache.catalogue(rows.fingerprint)
     at = catalogue.find(rows.keys)
     return {
@@ -337,16 +353,16 @@ def _checksums(cache: FeatureCache, rows: _Rows) -> dict[str, int]:
     }
 
 
-def _store(cache: FeatureCache, rows: _Rows, survey: _Survey, turn: Claims) -> None:
+def _store(cache: FeatureCache, rows: _Rows, survey: _Survey, claims: Claims) -> None:
     step = chunk_size(len(survey.new), rows.fingerprint, 1)
     for start in range(0, len(survey.new), step):
-        turn.renew()
+        claims.renew()
         part = survey.new[start : start + step]
         arrays: list[Array] = []
         for row, expected in zip(part, survey.checksums[start : start + step], strict=True):
             arrays.append(rows.array(row))
             if checksum(arrays[-1]) != expected:
-                raise rows.places[row].error("Its array was changed while it was imported.")
+                raise rows.places[row].error("Its array was changed during the import.")
         cache.add(
             rows.fingerprint,
             [rows.keys[row] for row in part],

@@ -1,8 +1,8 @@
-"""Serve a cache folder to other machines: its files as they are, over HTTP, to read only.
+"""Server that lets other machines read a cache folder over HTTP.
 
-A feature's folder is a page of links, its files answer to range requests: what any static web
-server would do. What it does besides is to leave everything out that is not the cache, and to
-ask for a token.
+A feature's folder is a page of links, and its files answer range requests, as with any static web
+server. In addition, the server hides all files that are not part of the cache, and can require a
+token.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LOOPBACK = "127.0.0.1"
-_GRACE_SECONDS = 5  # for answers that are on their way at Ctrl-C
-_IDLE_SECONDS = 10.0  # for a connection to ask something
+_GRACE_SECONDS = 5  # for answers in progress at Ctrl-C
+_IDLE_SECONDS = 10.0  # maximum time without a request per connection
 _MAX_CONNECTIONS = 512
-_OWN_FILES = 16  # open ones, besides those of connections
+_OWN_FILES = 16  # open files besides those of connections
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -53,18 +53,18 @@ def serve(
     host : str
         Name or address of this machine to listen at.
     port : int
-        0 for a free one.
+        Port; 0 for a free one.
     token : str, optional
-        What clients must send as ``Authorization: Bearer TOKEN``. A host that other machines
-        can reach needs one.
+        Token that clients must send as ``Authorization: Bearer TOKEN``. A host that other machines
+        can reach requires a token.
     on_start : callable, optional
         Receives the URL when connections are accepted.
 
     Raises
     ------
     CacheError
-        If there is no such folder, the address can't be listened at, a token is needed, or
-        starlette or uvicorn is not installed.
+        If the folder does not exist, the address can't be used, a token is missing, or starlette or
+        uvicorn is not installed.
     """
     _check_installed()
     import uvicorn
@@ -72,7 +72,7 @@ def serve(
     if not root.is_dir():
         raise CacheError(
             f"There is no cache folder {root}.",
-            hint="fusion cache build makes one; --cache or FUSION_CACHE says where it is.",
+            hint="fusion cache build makes one; --cache or FUSION_CACHE names its location.",
         )
     address = _resolve(host, port)
     if token is None and not _is_loopback(address[1]):
@@ -80,16 +80,16 @@ def serve(
             f"{host} can be reached from other machines, and no token was given.",
             hint="--token-file FILE, or leave out --host and let ssh forward the port.",
         )
-    # Without a token, pages of other sites must not get in by giving their name our address.
+    # Without a token, check the Host header: other sites could resolve their name to our address.
     hosts = None if token else [LOOPBACK, "localhost", "[::1]", _in_url(host)]
     most = _max_connections()
     config = uvicorn.Config(
         make_app(root, token=token, hosts=hosts),
         http=_protocol(2 * most),
         loop="asyncio",
-        limit_concurrency=most,  # what is above asks in vain: 503
+        limit_concurrency=most,  # more connections get status 503
         backlog=most,
-        log_level="error",  # its warnings are about what strangers send
+        log_level="error",  # its warnings only concern malformed requests
         access_log=False,
         server_header=False,
         lifespan="off",
@@ -98,26 +98,26 @@ def serve(
     )
     with (
         _listening(host, address) as listener,
-        _told_once("socket.accept() out of system resource"),
+        _log_once("socket.accept() out of system resource"),
         contextlib.suppress(KeyboardInterrupt),
     ):
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
-                if on_start:  # not before: only now is Ctrl-C a good end
+                if on_start:  # only now does Ctrl-C end the server cleanly
                     on_start(_url(host, listener))
 
         Server(config).run(sockets=[listener])
 
 
 def make_app(root: Path, *, token: str | None = None, hosts: list[str] | None = None) -> Starlette:
-    """The web application that :func:`serve` runs.
+    """Return the web application that :func:`serve` runs.
 
     Parameters
     ----------
     hosts : list of str, optional
-        Names that requests may call the server by; all by default.
+        Host names accepted in requests; all by default.
     """
     _check_installed()
     from starlette.applications import Starlette
@@ -138,12 +138,12 @@ def make_app(root: Path, *, token: str | None = None, hosts: list[str] | None = 
         Route("/{folder}/{name}", files.file),
     ]
     app = Starlette(routes=routes, middleware=middleware)
-    app.router.redirect_slashes = False  # it would say of everything that it is elsewhere
+    app.router.redirect_slashes = False  # it would redirect every unknown path
     return app
 
 
 class _Files:
-    """The pages and files. Starlette calls these in threads, and only for GET and HEAD."""
+    """Handlers of pages and files; Starlette calls them in threads, and only for GET and HEAD."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -177,13 +177,15 @@ class _Files:
         return FileResponse(path, stat_result=path.stat())
 
     def _lists(self, folder: str, entry: os.DirEntry[str]) -> bool:
-        # A folder of 10,000 shards: only what is a link needs to be followed.
+        # Only links are resolved, because a folder may hold 10,000 shards.
         plain = entry.is_file(follow_symlinks=False) and is_public(folder, entry.name)
         return plain or self._find(folder, entry.name) is not None
 
     def _find(self, folder: str, name: str | None = None) -> Path | None:
-        """A folder or file that may be served: by the name it is asked for, and by where it
-        really lies when links are followed."""
+        """Return the path of a folder or file if it may be served, else None.
+
+        Both the requested name and the real location behind symbolic links must be public.
+        """
         if not is_public(folder, name):
             return None
         try:
@@ -191,14 +193,16 @@ class _Files:
             real = path.relative_to(self._root).parts
         except (OSError, RuntimeError, ValueError):
             return None
-        wanted = path.is_dir() if name is None else path.is_file()
+        is_requested_kind = path.is_dir() if name is None else path.is_file()
         same_kind = len(real) == (1 if name is None else 2)
-        good = wanted and same_kind and is_public(*real) and os.access(path, os.R_OK)
-        return path if good else None
+        may_serve = (
+            is_requested_kind and same_kind and is_public(*real) and os.access(path, os.R_OK)
+        )
+        return path if may_serve else None
 
 
 class _Bearer:
-    """Lets requests through that have the token."""
+    """Middleware that admits only requests with the token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
@@ -207,7 +211,7 @@ class _Bearer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.responses import PlainTextResponse
 
-        if scope["type"] != "http" or self._knows(dict(scope["headers"])):
+        if scope["type"] != "http" or self._has_token(dict(scope["headers"])):
             await self._app(scope, receive, send)
             return
         response = PlainTextResponse(
@@ -215,15 +219,15 @@ class _Bearer:
         )
         await response(scope, receive, send)
 
-    def _knows(self, headers: dict[bytes, bytes]) -> bool:
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
+    def _has_token(self, headers: dict[bytes, bytes]) -> bool:
+        scheme, _, sent = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(sent.strip(), self._token)
 
 
 def _page(names: Iterator[str] | list[str]) -> Response:
     from starlette.responses import HTMLResponse
 
-    # Only names of letters, digits, '_', '.' and '-': nothing to escape.
+    # Names consist of letters, digits, '_', '.' and '-', so nothing needs escaping.
     links = "".join(f'<a href="{name}">{name}</a><br>\n' for name in sorted(names))
     return HTMLResponse(f"<!DOCTYPE html>\n<title>fusion cache</title>\n{links}")
 
@@ -238,7 +242,10 @@ def _not_found() -> Exception:
 
 
 def _max_connections() -> int:
-    """So many that neither they, nor as many files, nor those in line lack a file descriptor."""
+    """Return the maximum number of connections that never exhausts the file descriptors.
+
+    The limit leaves descriptors for the connections, as many files, and the waiting connections.
+    """
     try:
         import resource
     except ImportError:  # not POSIX
@@ -250,9 +257,9 @@ def _max_connections() -> int:
 
 
 def _protocol(most: int) -> type[H11Protocol]:
-    """HTTP for at most so many connections, none of them idle for long.
+    """Return an HTTP protocol with at most `most` connections, each closed after some idle time.
 
-    uvicorn alone waits without end for a first request, and accepts whoever comes.
+    uvicorn by default waits without limit for a first request, and accepts every connection.
     """
     import asyncio
 
@@ -264,7 +271,7 @@ def _protocol(most: int) -> type[H11Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > most:
-                transport.write(_FULL)  # without waiting for what it asks
+                transport.write(_FULL)  # without waiting for the request
                 transport.close()
             else:
                 self._wait()
@@ -294,15 +301,18 @@ def _protocol(most: int) -> type[H11Protocol]:
 
 
 @contextlib.contextmanager
-def _told_once(start: str) -> Iterator[None]:
-    """Of asyncio's messages that start so, let the first through: it makes thousands."""
-    told = False
+def _log_once(start: str) -> Iterator[None]:
+    """Log filter: pass the first asyncio message with a given prefix and drop repeats.
+
+    asyncio can log thousands of them.
+    """
+    has_logged = False
 
     def is_new(record: logging.LogRecord) -> bool:
-        nonlocal told
+        nonlocal has_logged
         if not record.getMessage().startswith(start):
             return True
-        first, told = not told, True
+        first, has_logged = not has_logged, True
         record.exc_info = None
         return first
 
@@ -321,15 +331,15 @@ _Address = tuple[socket.AddressFamily, str, int]
 
 def _resolve(host: str, port: int) -> _Address:
     if not 0 <= port <= 65535:
-        raise CacheError(f"There is no port {port}: they go from 1 to 65535; 0 finds a free one.")
+        raise CacheError(f"There is no port {port}: ports go from 1 to 65535; 0 finds a free one.")
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise CacheError(
             f"This machine has no address {host!r}: {getattr(error, 'strerror', error)}.",
-            hint=f"{LOOPBACK} is for this machine alone, 0.0.0.0 for all that can reach it.",
+            hint=f"{LOOPBACK} accepts this machine only, 0.0.0.0 every machine that can reach it.",
         ) from None
-    family, _, _, _, address = found[0]
+    family, _, _, _, address = addresses[0]
     return family, str(address[0]), int(address[1])
 
 
@@ -340,9 +350,9 @@ def _is_loopback(address: str) -> bool:
 @contextlib.contextmanager
 def _listening(host: str, address: _Address) -> Iterator[socket.socket]:
     family, name, port = address
-    # asyncio turns Nagle's algorithm off, 40 ms for each small answer, only where TCP is named.
+    # With TCP named, asyncio turns off Nagle's algorithm, which delays small answers by 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        if os.name == "posix":  # elsewhere it would take the port from a living server
+        if os.name == "posix":  # elsewhere the option takes the port from a running server
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((name, port))
@@ -357,8 +367,8 @@ def _listening(host: str, address: _Address) -> Iterator[socket.socket]:
 
 def _url(host: str, listener: socket.socket) -> str:
     address, port = listener.getsockname()[:2]
-    every = ipaddress.ip_address(address.partition("%")[0]).is_unspecified
-    return f"http://{_in_url(socket.gethostname() if every else host)}:{port}"
+    is_wildcard = ipaddress.ip_address(address.partition("%")[0]).is_unspecified
+    return f"http://{_in_url(socket.gethostname() if is_wildcard else host)}:{port}"
 
 
 def _in_url(host: str) -> str:

@@ -1,4 +1,4 @@
-"""An HDF5 file with a dataset of arrays, and beside it datasets that say whose they are."""
+"""Import source: an HDF5 file with a dataset of arrays, and datasets that name their recordings."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from .sources import Place, Source, place_of, stack
 
 _COLUMNS = ("keys", "paths", "starts", "ends", "groups", "origins")
 _NEEDED = (
-    "Beside the arrays (n, ...) it needs a dataset paths or keys of n texts; starts, ends (in "
-    "seconds) and groups may stand there too."
+    "Beside the arrays (n, ...) the file needs a dataset paths or keys of n texts; starts, ends "
+    "(in seconds) and groups are optional."
 )
 
 
 @contextlib.contextmanager
 def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[Source]:
-    """The arrays of one dataset: `dataset`, or the one called `name`, or the only one there is.
+    """Open one dataset as a source: `dataset`, or the one called `name`, or the only one.
 
     Raises
     ------
     CacheError
-        If there is no such dataset, or nothing says whose its arrays are.
+        If there is no such dataset, or its arrays have no recordings or keys.
     """
     try:
-        # Chunks of several rows are unpacked once, not for each row.
+        # A large cache, so that a chunk of several rows is unpacked once and not for each row.
         file = h5py.File(path, "r", locking=False, rdcc_nbytes=64 * 2**20)
     except OSError as error:
         raise CacheError(
-            f"{path} is no HDF5 file, or is damaged: {error}",
-            hint="Possible sources are tables (.csv, .tsv), .npy files with a table of the same "
+            f"{path} is not an HDF5 file, or is damaged: {error}",
+            hint="Supported sources: tables (.csv, .tsv), .npy files with a table of the same "
             "name beside them, and HDF5 files.",
         ) from None
     with file:
@@ -50,15 +50,15 @@ def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterato
 
 
 def _numeric(file: h5py.File) -> dict[str, h5py.Dataset]:
-    found: dict[str, h5py.Dataset] = {}
+    datasets: dict[str, h5py.Dataset] = {}
 
     def look(name: str, item: Any) -> None:
         array = isinstance(item, h5py.Dataset) and item.ndim and item.dtype.kind in "biufc"
         if array and name.rpartition("/")[2] not in _COLUMNS:
-            found[name] = item
+            datasets[name] = item
 
     file.visititems(look)
-    return found
+    return datasets
 
 
 def _choose(
@@ -69,24 +69,23 @@ def _choose(
         return numeric[wanted]
     listed = ", ".join(f"{name} {data.shape}" for name, data in numeric.items()) or "none"
     if dataset is not None:
-        raise CacheError(f"{path} has no dataset {dataset!r} of numbers. There are: {listed}.")
+        raise CacheError(f"{path} has no dataset {dataset!r} of numbers. Datasets: {listed}.")
     owned = [data for data in numeric.values() if _count(data) == len(data)]
     if len(owned) == 1:
         return owned[0]
     if owned:
         raise CacheError(
             f"{path} has several datasets that may be {name!r}: {listed}.",
-            hint="Say which: --dataset NAME",
+            hint="Choose one: --dataset NAME",
         )
     raise CacheError(
-        f"{path} has no dataset with a text for each of its arrays. Of numbers there are: "
-        f"{listed}.",
+        f"{path} has no dataset with a text for each of its arrays. Datasets of numbers: {listed}.",
         hint=_NEEDED,
     )
 
 
 def _count(data: h5py.Dataset) -> int | None:
-    """How many arrays a dataset has by the columns beside it."""
+    """Return the number of entries of the keys or paths beside a dataset, or None."""
     for name in ("keys", "paths"):
         column = data.parent.get(name)
         if isinstance(column, h5py.Dataset) and column.ndim == 1:
@@ -98,21 +97,21 @@ def _places(path: Path, data: h5py.Dataset, root: Path) -> Iterator[Place]:
     keys, paths = _texts(path, data, "keys"), _texts(path, data, "paths")
     if keys is None and paths is None:
         raise CacheError(
-            f"Nothing says whose the arrays of {data.name} in {path} are.", hint=_NEEDED
+            f"{path} does not name the recordings of the arrays in {data.name}.", hint=_NEEDED
         )
     groups, origins = _texts(path, data, "groups"), _texts(path, data, "origins")
     starts, ends = _numbers(path, data, "starts"), _numbers(path, data, "ends")
     for row in range(len(data)):
-        given = paths[row] if paths else None
+        recording = paths[row] if paths else None
         start = starts[row] if starts else 0.0
         end = ends[row] if ends else None
-        if given is None and origins and origins[row]:
-            given, start, end = parse_origin(origins[row])
+        if recording is None and origins and origins[row]:
+            recording, start, end = parse_origin(origins[row])
         yield place_of(
             f"{path}, {data.name.strip('/')}[{row}]",
             root,
             key=(keys[row] or None) if keys else None,
-            path=given or None,
+            path=recording or None,
             start=0.0 if start is None else start,
             end=end,
             group=groups[row] if groups else "",
@@ -133,7 +132,7 @@ def _decoded(text: bytes | str) -> str:
 
 
 def _numbers(path: Path, data: h5py.Dataset, name: str) -> list[float | None] | None:
-    """Seconds; NaN means nothing was said."""
+    """Return a column of seconds, None for NaN; or None if the column does not exist."""
     column = _column(path, data, name)
     if column is None:
         return None

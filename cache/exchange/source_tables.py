@@ -1,4 +1,4 @@
-"""Tables of recordings, each with a ``.npy`` file, or beside one for all of them."""
+"""Import sources: tables with a ``.npy`` file per row, or beside one ``.npy`` file for all rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLUMNS = ("path", "key", "feature", "row", "start", "end", "group")
 
 
 def _one_each(table: Table, root: Path) -> Source:
-    """A ``.npy`` file for each row."""
+    """Return the source of a table with a ``.npy`` file in each row."""
     places = [_place(row, root) for row in table.rows]
     files = [_feature_of(row, root) for row in table.rows]
 
@@ -43,14 +43,14 @@ def _one_each(table: Table, root: Path) -> Source:
 
 
 def from_table(path: Path, name: str, root: Path) -> Source:
-    """A table that names a ``.npy`` file in each row, or has one of its own name beside it.
+    """Return the source of a table with ``.npy`` files in its rows, or with one beside the table.
 
-    The column may also be called `name`, so that one table can serve several features.
+    The column of files may also be called `name`, so that one table can serve several features.
 
     Raises
     ------
     CacheError
-        Naming the line that is wrong.
+        If a row is invalid; the message names its line.
     """
     table = _read(path, name)
     if "feature" in table.columns:
@@ -66,19 +66,19 @@ def from_table(path: Path, name: str, root: Path) -> Source:
 
 
 def from_array(path: Path, root: Path) -> Source:
-    """A ``.npy`` file of all arrays, with a table of its own name beside it.
+    """Return the source of a ``.npy`` file of all arrays, with a table of the same name beside it.
 
     Raises
     ------
     CacheError
-        If there is no such table, or naming the line of it that is wrong.
+        If there is no such table, or a row is invalid; the message names its line.
     """
     for suffix in SUFFIXES:
         if path.with_suffix(suffix).is_file():
             return _paired(path, _read(path.with_suffix(suffix)), root)
     raise CacheError(
-        f"Nothing says whose arrays are in {path}: there is no {path.with_suffix('.csv')}.",
-        hint="It needs a line per array with its recording: a column path, or a column key.",
+        f"{path} has no table of recordings: there is no {path.with_suffix('.csv')}.",
+        hint="The table needs a row per array, with its recording in a column path or key.",
     )
 
 
@@ -87,7 +87,7 @@ def _read(path: Path, name: str = "feature") -> Table:
     aliases = {**_ALIASES, "feature": (*named, *_ALIASES["feature"])}
     table = read_table(path, aliases)
     for column in table.columns:
-        # A part of a recording taken for the whole would have another key: nobody finds it.
+        # With a misspelt column a part would get the key of the whole recording, and not be found.
         near = difflib.get_close_matches(column, ("start", "end"), n=1, cutoff=0.75)
         if near and column not in _COLUMNS:
             raise table.error(
@@ -96,8 +96,8 @@ def _read(path: Path, name: str = "feature") -> Table:
             )
     if not {"path", "key"} & set(table.columns):
         raise table.error(
-            "Nothing says which recording a row belongs to: there is no column path and no "
-            f"column key. Columns: {', '.join(table.columns)}.",
+            "The table does not name recordings: there is no column path and no column key. "
+            f"Columns: {', '.join(table.columns)}.",
             hint=f"path may also be called {', '.join(_ALIASES['path'])}.",
         )
     return table
@@ -106,7 +106,7 @@ def _read(path: Path, name: str = "feature") -> Table:
 def _feature_of(row: TableRow, root: Path) -> Path:
     named = row.get("feature")
     if named is None:
-        raise row.error("There is no feature.", hint="A row without an array must be left out.")
+        raise row.error("The cell of the feature is empty.", hint="Remove rows without an array.")
     file = root / Path(named).expanduser()
     if not file.is_file():
         raise row.error(
@@ -119,7 +119,7 @@ def _feature_of(row: TableRow, root: Path) -> Path:
 def _paired(array: Path, table: Table, root: Path) -> Source:
     data = _load_npy(array, mapped=True)
     if data.ndim < 1:
-        raise CacheError(f"{array} holds a single number; it needs an array per row.")
+        raise CacheError(f"{array} holds a single number; an array per row is needed.")
     if "row" in table.columns:
         positions = [_position(row, len(data)) for row in table.rows]
     elif len(table.rows) == len(data):
@@ -127,7 +127,7 @@ def _paired(array: Path, table: Table, root: Path) -> Source:
     else:
         raise CacheError(
             f"{table.file} has {len(table.rows)} rows, and {array} holds {len(data)} arrays.",
-            hint="A column row, counting from 0, says which array a line means.",
+            hint="A column row, counting from 0, can name the array of each row.",
         )
     places = [_place(row, root) for row in table.rows]
     return stack(data, places, positions, _unused(table))
@@ -137,14 +137,14 @@ def _position(row: TableRow, count: int) -> int:
     number = row.number("row")
     if number is None or not number.is_integer() or not 0 <= number < count:
         raise row.error(
-            f"The row {row.get('row')!r} is none of the {count} there are; they count from 0."
+            f"There is no row {row.get('row')!r}: there are {count} rows, counted from 0."
         )
     return int(number)
 
 
 def _place(row: TableRow, root: Path) -> Place:
     return place_of(
-        row.where,
+        row.location,
         root,
         key=row.get("key"),
         path=row.get("path"),
@@ -163,7 +163,7 @@ def _load_npy(path: Path, *, mapped: bool) -> Array:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
         raise CacheError(
-            f"{path} is no .npy file of numbers, or is damaged: {error}",
+            f"{path} is not a .npy file of numbers, or is damaged: {error}",
             hint="numpy.save(path, array) writes one; arrays of objects are not read.",
         ) from None
     if not isinstance(array, np.ndarray):

@@ -1,4 +1,4 @@
-"""Rows of features made elsewhere: whose each is, and its array."""
+"""Rows of features computed by other tools: the recording and the array of each row."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ..shards.rows import Array
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which recording a row belongs to.
+    """Recording of one row of a source.
 
     Attributes
     ----------
-    where : str
-        The row itself, for people: ``clips.csv, line 3``.
+    location : str
+        Location of the row, for messages: ``clips.csv, line 3``.
     key : str or None
-        The recording's, where the source says it; then there need not be a file.
+        Key of the recording if the source contains keys; the recording then need not exist.
     path : Path or None
         The recording.
     start, end : float
-        Seconds; `end` None means to the end of the file.
+        Seconds; `end` None is the end of the file.
     origin, group : str
-        As the cache keeps them beside an array.
+        Origin and group, as the cache stores them with an array.
     """
 
-    where: str
+    location: str
     key: str | None
     path: Path | None
     start: float
@@ -43,24 +43,24 @@ class Place:
     group: str
 
     def error(self, message: str, hint: str | None = None) -> CacheError:
-        """An error that names the row."""
-        return CacheError(f"{self.where}: {message}", hint=hint)
+        """Return an error that names the row."""
+        return CacheError(f"{self.location}: {message}", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows of arrays. Made by :func:`from_table`, :func:`from_array` and :func:`from_hdf5`.
+    """Rows of arrays; see :func:`from_table`, :func:`from_array` and :func:`from_hdf5`.
 
     Attributes
     ----------
     places : sequence of Place
-        Whose each row is.
+        Recording of each row.
     unused : sequence of str
-        Columns that say nothing to the cache.
+        Columns that the import ignores.
     form : callable
-        Shape and dtype of a row's array, without reading it.
+        Returns shape and dtype of a row's array, without reading it.
     read : callable
-        A row's array.
+        Returns a row's array.
     """
 
     places: Sequence[Place]
@@ -72,7 +72,7 @@ class Source:
 def stack(
     data: Any, places: Sequence[Place], positions: Sequence[int], unused: Sequence[str]
 ) -> Source:
-    """One array (n, ...), or a dataset like it, and where in it each row is."""
+    """Return the rows of one array or dataset (n, ...), at the given positions, as a source."""
 
     def read(row: int) -> Array:
         try:
@@ -84,7 +84,7 @@ def stack(
 
 
 def place_of(
-    where: str,
+    location: str,
     root: Path,
     *,
     key: str | None,
@@ -93,28 +93,28 @@ def place_of(
     end: float | None = None,
     group: str = "",
 ) -> Place:
-    """The place of a row, from what a source says of it.
+    """Return the place of a row, from the cells of the row.
 
     Parameters
     ----------
-    where : str
-        The row itself, for people.
+    location : str
+        Location of the row, for messages.
     root : Path
-        Where a relative path starts.
+        Folder to which a relative path refers.
 
     Raises
     ------
     CacheError
-        If that is no recording that can be read, and there is no key either.
+        If the segment is invalid, or the row has neither a valid key nor a readable recording.
     """
     file = None if path is None else (root / Path(path).expanduser()).absolute()
-    # Whose key is known may lie anywhere, or be no file at all: then the text stays as it is.
-    known = file if file is not None and (key is None or file.exists()) else path
-    origin = "" if known is None else origin_text(known, start, end)
-    place = Place(where, key, file, start, end, origin, group)
+    # With a key the file need not exist; the path is then stored as it is written.
+    origin_path = file if file is not None and (key is None or file.exists()) else path
+    origin = "" if origin_path is None else origin_text(origin_path, start, end)
+    place = Place(location, key, file, start, end, origin, group)
     if start < 0 or (end is not None and end <= start):
         until = "its end" if end is None else f"second {end:g}"
-        raise place.error(f"A part from second {start:g} to {until} has no length.")
+        raise place.error(f"There is no part from second {start:g} to {until}.")
     if key is not None:
         if not (key.isascii() and key.isprintable()):
             raise place.error(f"A key must be ASCII text, not {key!r}.")
@@ -126,12 +126,15 @@ def place_of(
 
 
 def root_hint(root: Path) -> str:
-    """What to do when a file is not where it should be."""
+    """Return the hint for a file that does not exist."""
     return f"Relative paths start at {root.absolute()}; --root names another folder."
 
 
 def keys_of(places: Sequence[Place]) -> list[str]:
-    """The key of each row's recording. Files are read whole, many at a time, each once."""
+    """Return the key of each row's recording.
+
+    Each file is read once and completely, several files at a time.
+    """
     unknown = [p for p in places if p.key is None]
     files = [(p.path, p.start, p.end) for p in unknown if p.path is not None]
     digests = iter(digest_many(files))

@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files, each knowing where it stands."""
+"""CSV and TSV files as rows that know their file and line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SUFFIXES = (".csv", ".tsv")
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row and where it stands.
+    """One row with its file and line.
 
     Attributes
     ----------
     file : Path
         The table.
     line : int
-        From 1, as an editor shows it; the last one of a row that takes several.
+        Line number from 1, as an editor shows it; the last line of a row that spans several.
     cells : mapping of str to str
-        Column -> text; empty cells are left out.
+        Column -> text; empty cells are omitted.
     """
 
     file: Path
@@ -34,42 +34,48 @@ class TableRow:
     cells: Mapping[str, str]
 
     @property
-    def where(self) -> str:
-        """``clips.csv, line 3``."""
+    def location(self) -> str:
+        """Location of the row: ``clips.csv, line 3``."""
         return f"{self.file}, line {self.line}"
 
     def get(self, column: str) -> str | None:
-        """The cell, None if it is empty or there is no such column."""
+        """Return the text of a cell, or None if the cell is empty or the column does not exist."""
         return self.cells.get(column)
 
     def number(self, column: str) -> float | None:
-        """The cell as a number, None if it is empty."""
+        """Return the number in a cell, or None if the cell is empty or the column does not exist.
+
+        Raises
+        ------
+        CacheError
+            If the cell is not a finite number.
+        """
         text = self.get(column)
         try:
             value = None if text is None else float(text)
         except ValueError:
             value = math.nan
         if value is not None and not math.isfinite(value):
-            raise self.error(f"The {column} {text!r} is no number.")
+            raise self.error(f"The {column} {text!r} is not a number.")
         return value
 
     def error(self, message: str, hint: str | None = None) -> CacheError:
-        """An error that names the file and line."""
-        return CacheError(f"{self.where}: {message}", hint=hint)
+        """Return an error that names the file and line."""
+        return CacheError(f"{self.location}: {message}", hint=hint)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A whole table.
+    """Contents of a table.
 
     Attributes
     ----------
     file : Path
-        Where it was read.
+        The file.
     columns : tuple of str
-        In lower case, under their common names.
+        Names of the columns in lower case; aliases are replaced by the common name.
     rows : tuple of TableRow
-        Empty lines are no rows.
+        Rows, without empty lines.
     """
 
     file: Path
@@ -77,7 +83,7 @@ class Table:
     rows: tuple[TableRow, ...]
 
     def error(self, message: str, hint: str | None = None) -> CacheError:
-        """An error in the first line: what the columns are called."""
+        """Return an error that names the first line, which holds the column names."""
         return CacheError(f"{self.file}, line 1: {message}", hint=hint)
 
 
@@ -87,7 +93,7 @@ def read_table(file: Path, aliases: Mapping[str, Sequence[str]]) -> Table:
     Parameters
     ----------
     aliases : mapping of str to sequence of str
-        Common name of a column -> what else it may be called.
+        Common name of a column -> its other accepted names.
 
     Raises
     ------
@@ -120,11 +126,11 @@ def read_table(file: Path, aliases: Mapping[str, Sequence[str]]) -> Table:
 
 
 def _common(names: list[str], aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Columns under common names; a column's own name goes before its aliases."""
-    for common, others in aliases.items():
-        other = next((name for name in others if name in names), None)
-        if common not in names and other is not None:
-            names[names.index(other)] = common
+    """Return columns under common names; a column of the common name goes before aliases."""
+    for common, alternatives in aliases.items():
+        alias = next((name for name in alternatives if name in names), None)
+        if common not in names and alias is not None:
+            names[names.index(alias)] = common
     return tuple(names)
 
 

@@ -1,1 +1,1 @@
-"""The cache of another machine: read over HTTP, S3 or what else fsspec knows."""
+"""Cache of another machine, read over HTTP, S3 or any other protocol of fsspec."""

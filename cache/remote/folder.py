@@ -1,4 +1,4 @@
-"""A folder that lies elsewhere, through fsspec; what its many libraries raise, told in one way."""
+"""Remote folder, read through fsspec, with uniform errors for its many libraries."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from .urls import check_no_query, names_user, without_user
 
 _REQUESTS = 16  # at a time
 _CONNECT_SECONDS = 10.0
-_SILENT_SECONDS = 15.0  # without a byte, before a server is given up; it is asked twice
+_SILENT_SECONDS = 15.0  # without a byte, before a request fails; each request is tried twice
 _BLOCK = 2**16
-# Of an answer that is kept in memory and not asked for by size: a page of a million names.
+# Maximum size of an answer in memory of unknown size: a page of a million names.
 _MAX_ANSWER = 64 * 2**20
-_MAX_UNANNOUNCED = 2**30  # of a file whose size nobody says
+_MAX_UNANNOUNCED = 2**30  # bytes of a file whose size the server does not announce
 
 _EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3"}
 
-_BEYOND_THE_END = 416  # in HTTP
+_BEYOND_THE_END = 416  # status of HTTP
 
-_KEPT = "Start again when it answers: what was fetched is kept."
+_KEPT = "Start again when it answers: fetched arrays are kept."
 
 
 class RemoteFolder:
-    """Files by their path in a folder that fsspec can reach. Connects when first used.
+    """Files in a folder that fsspec can reach, by relative path; connects when first used.
 
-    Its methods raise ``FileNotFoundError`` where there is no such file or folder, and
-    CacheError for everything else that goes wrong.
+    The methods raise ``FileNotFoundError`` if a file or folder does not exist, and CacheError for
+    every other failure.
 
     Parameters
     ----------
     url : str
-        Any that fsspec knows: ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``, ``file:///FOLDER``.
+        Any URL that fsspec supports: ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``,
+        ``file:///FOLDER``.
     token : str, optional
-        For http and https; by default the environment's (see :mod:`fusion.cache.remote.tokens`).
+        Token for http and https; by default the one in the environment (see
+        :mod:`fusion.cache.remote.tokens`).
 
     Raises
     ------
@@ -63,24 +65,24 @@ class RemoteFolder:
         return without_user(self._url)
 
     def names(self, folder: str = "") -> dict[str, int]:
-        """What is in a folder: sizes in bytes by name, -1 where the listing has no sizes."""
+        """Return the sizes in bytes of a folder's entries by name; -1 for an unknown size."""
         with self._explained():
             self._files.invalidate_cache()
             # The slash: without it many web servers redirect, some to another port.
             entries = self._files.ls(f"{self._path(folder)}/", detail=True)
-        found = {}
+        sizes = {}
         for entry in entries:
             size = entry.get("size") if entry.get("type") == "file" else None
-            found[entry["name"].rstrip("/").rpartition("/")[2]] = -1 if size is None else int(size)
-        return found
+            sizes[entry["name"].rstrip("/").rpartition("/")[2]] = -1 if size is None else int(size)
+        return sizes
 
     def read(self, path: str) -> bytes:
-        """A whole file."""
+        """Return the contents of a file."""
         with self._explained():
             return bytes(self._files.cat_file(self._path(path)))
 
     def download(self, path: str, target: Path) -> None:
-        """Copy a whole file to this machine."""
+        """Copy a file to this machine."""
         with self._explained():
             self._get_file(path, str(target))
 
@@ -88,42 +90,42 @@ class RemoteFolder:
         self._files.get_file(self._path(path), target, callback=_limit())
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
-        """Parts of files, given as (path, start, end), several at a time.
+        """Read parts of files, given as (path, start, end), several at a time.
 
-        Where one can't be read there is the error instead: a FileNotFoundError or CacheError.
-        A file that ends before a part's end gives what there is.
+        If a part can't be read, the result holds the error: FileNotFoundError or CacheError.
+        If a file ends before the end of the part, the result holds the bytes before the file's end.
         """
-        found: list[bytes | Exception] = []
+        results: list[bytes | Exception] = []
         step = _REQUESTS if self._sends_parts else 1
         for first in range(0, len(ranges), step):
-            found += self._read_some(ranges[first : first + step])
-            broken = [one for one in found if isinstance(one, CacheError)]
-            if broken:  # no need to wait until the others break as well
-                return found + broken[:1] * (len(ranges) - len(found))
-        return found
+            results += self._read_some(ranges[first : first + step])
+            failed = [result for result in results if isinstance(result, CacheError)]
+            if failed:  # no need to wait until the other requests fail
+                return results + failed[:1] * (len(ranges) - len(results))
+        return results
 
     def _read_some(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
         if not self._sends_parts:
             return [self._part_of_whole(*one) for one in ranges]
         with self._explained():
-            found = self._files.cat_ranges(
+            results = self._files.cat_ranges(
                 [self._path(path) for path, _, _ in ranges],
                 [start for _, start, _ in ranges],
                 [end for _, _, end in ranges],
                 on_error="return",
             )
-        return [self._part(one) for one in found]
+        return [self._part(one) for one in results]
 
-    def _part(self, found: bytes | Exception) -> bytes | Exception:
-        if not isinstance(found, Exception):
-            return bytes(found)
-        return b"" if _status(found) == _BEYOND_THE_END else self._explain(found)
+    def _part(self, result: bytes | Exception) -> bytes | Exception:
+        if not isinstance(result, Exception):
+            return bytes(result)
+        return b"" if _status(result) == _BEYOND_THE_END else self._explain(result)
 
     def open(self, path: str) -> BinaryIO:
-        """A file to seek and read in, copied here first; it is good until the next one.
+        """Copy a file to this machine and open it; the next call invalidates the stream.
 
-        It is made for h5py: with a stream whose reads can fail, HDF5 crashes the process, at
-        once or when it ends.
+        h5py can read this local copy safely: if reading a stream fails, HDF5 crashes the process,
+        at once or when the process ends.
         """
         stream = self._fetch_whole(path)
         stream.seek(0)
@@ -132,15 +134,15 @@ class RemoteFolder:
     # -- web servers that send whole files only --------------------------------------
 
     def probe(self, path: str) -> None:
-        """Find out with this file, of 3 bytes or more, whether parts of files can be had.
+        """Find out from this file, of 3 bytes or more, whether the server sends parts of files.
 
-        Where they can't, whole files are fetched, and the last one is kept.
+        If it does not, whole files are fetched, and the last one is kept.
         """
         if self._http:
             with self._explained():
                 try:
                     part = self._files.cat_file(self._path(path), start=1, end=3)
-                except Exception as error:  # an empty file has none, but the server knows parts
+                except Exception as error:  # the file is empty, but the server can send parts
                     if _status(error) != _BEYOND_THE_END:
                         raise
                     return
@@ -152,8 +154,8 @@ class RemoteFolder:
 
     def _fetch_whole(self, path: str) -> IO[bytes]:
         if self._whole is None or self._whole[0] != path:
-            # With a name, because not every file system of fsspec copies into an open file.
-            stream = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it is kept
+            # A named file, because not every file system of fsspec copies into an open file.
+            stream = tempfile.NamedTemporaryFile()  # noqa: SIM115 - stays open
             with self._explained():
                 self._get_file(path, stream.name)
             self._whole = path, stream
@@ -179,7 +181,7 @@ class RemoteFolder:
 
     @cached_property
     def _connection(self) -> tuple[Any, str]:
-        """fsspec's file system, and this folder's path in it. Connects to nothing yet."""
+        """File system of fsspec, and this folder's path in it; does not connect yet."""
         try:
             core = importlib.import_module("fsspec.core")
             options = self._http_options() if self._http else {}
@@ -193,8 +195,7 @@ class RemoteFolder:
         except ValueError as error:
             raise CacheError(
                 f"Can't read a cache at {self}: {error}",
-                hint="Possible are http://HOST:PORT, s3://BUCKET/FOLDER and all else that "
-                "fsspec knows.",
+                hint="Supported: http://HOST:PORT, s3://BUCKET/FOLDER, any other URL of fsspec.",
             ) from error
         return files, str(root)
 
@@ -206,7 +207,7 @@ class RemoteFolder:
 
     def _http_options(self) -> dict[str, Any]:
         aiohttp = importlib.import_module("aiohttp")
-        headers = {"Accept-Encoding": "identity"}  # what is compressed has no parts
+        headers = {"Accept-Encoding": "identity"}  # a compressed answer has no byte ranges
         if (token := self._known_token()) is not None:
             headers["Authorization"] = f"Bearer {token}"
         timeout = aiohttp.ClientTimeout(
@@ -218,7 +219,7 @@ class RemoteFolder:
         }
 
     def _known_token(self) -> str | None:
-        if names_user(self._url):  # HTTP has one way to say who asks
+        if names_user(self._url):  # HTTP sends either a user or a token
             return None
         return self._token or token_from_environment()
 
@@ -230,31 +231,34 @@ class RemoteFolder:
             yield
         except FusionError:
             raise
-        except Exception as error:  # each of fsspec's libraries has a tree of its own
+        except Exception as error:  # each library of fsspec has its own exceptions
             raise self._explain(error) from error
 
     def _explain(self, error: Exception) -> FileNotFoundError | CacheError:
-        """The same in our words; FileNotFoundError stays what it is."""
+        """Return the CacheError for an error of a library; a FileNotFoundError stays one."""
         if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
-            error = cast(Exception, error.__cause__)  # so says fsspec whatever went wrong
+            # fsspec raises FileNotFoundError for every failure.
+            error = cast(Exception, error.__cause__)
         if isinstance(error, _TooMuchError):
             return CacheError(
-                f"{self} sends more than a feature cache could hold in one answer; it was cut off.",
-                hint="Check the address: is a feature cache there?",
+                f"{self} sends more than a feature cache would in one answer; reading was stopped.",
+                hint="Check the address: does it serve a feature cache?",
             )
         status = _status(error)
         if status == 404 or isinstance(error, FileNotFoundError):
             return FileNotFoundError(str(self))
         if status == 401:
-            what = "does not accept this token" if self._known_token() else "asks for a token"
+            problem_text = (
+                "does not accept this token" if self._known_token() else "asks for a token"
+            )
             return CacheError(
-                f"{self} {what}.",
-                hint=f"Set {TOKEN_FILE} to a file that holds the server's token, or {TOKEN} to it.",
+                f"{self} {problem_text}.",
+                hint=f"Set {TOKEN_FILE} to a file with the server's token, or {TOKEN} to it.",
             )
         if status == 403 or isinstance(error, PermissionError):
             return CacheError(
-                f"{self} refuses access: {_told(error)}.",
-                hint="Check the credentials; and the server must list its folders.",
+                f"{self} refuses access: {_reason(error)}.",
+                hint="Check the credentials. The server must list its folders.",
             )
         if isinstance(error, TimeoutError):
             return CacheError(f"{self} does not answer.", hint=f"Check host and port. {_KEPT}")
@@ -262,12 +266,12 @@ class RemoteFolder:
             return self._no_tls(problem)
         if type(error).__name__ == "TooManyRedirects":
             return CacheError(
-                f"{self} sends from one address to the next without end.",
-                hint="Give the address that the server itself has. fusion cache serve and web "
-                "servers that list their folders send nobody elsewhere.",
+                f"{self} redirects without end.",
+                hint="Give the final address of the server. fusion cache serve, and web servers "
+                "that list their folders, do not redirect.",
             )
         return CacheError(
-            f"Can't read {self}: {_told(error)}.",
+            f"Can't read {self}: {_reason(error)}.",
             hint=f"Check the address, and that the server runs. {_KEPT}",
         )
 
@@ -275,21 +279,21 @@ class RemoteFolder:
         if isinstance(error, ssl.SSLCertVerificationError):
             return CacheError(
                 f"The certificate of {self} is not trusted: {error.verify_message}.",
-                hint="Check the name of the host. For a certificate of your own, set "
+                hint="Check the name of the host. For your own certificate, set "
                 "SSL_CERT_FILE to its file.",
             )
         return CacheError(
-            f"{self} does not speak TLS, which https:// asks for.",
-            hint="Try http://, which is what fusion cache serve speaks, or the port that has TLS.",
+            f"{self} does not support TLS, which https:// requires.",
+            hint="Try http://, the protocol of fusion cache serve, or the port that has TLS.",
         )
 
 
 class _TooMuchError(Exception):
-    """An answer went beyond what is taken."""
+    """An answer was larger than the limit."""
 
 
 def _limit() -> Any:
-    """Watches a download, and ends one that announced no size and does not end."""
+    """Return a callback that aborts a download of unannounced size beyond the limit."""
     callbacks: Any = importlib.import_module("fsspec.callbacks")
 
     class Limit(callbacks.Callback):  # type: ignore[misc]
@@ -301,18 +305,18 @@ def _limit() -> Any:
 
 
 def _limited_response() -> type:
-    """aiohttp's answers, but none that fill the memory."""
+    """Return a response class of aiohttp that limits the size of an answer in memory."""
     import aiohttp
 
     class Limited(aiohttp.ClientResponse):
         async def read(self) -> bytes:
-            limit = _wanted(self.request_info.headers.get("Range", ""))
-            found = bytearray()
+            limit = _max_bytes(self.request_info.headers.get("Range", ""))
+            answer = bytearray()
             async for chunk in self.content.iter_chunked(_BLOCK):
-                found += chunk
-                if len(found) > limit:
+                answer += chunk
+                if len(answer) > limit:
                     raise _TooMuchError
-            return bytes(found)
+            return bytes(answer)
 
         async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
             return (await self.read()).decode(encoding or self.charset or "utf-8", errors)
@@ -320,24 +324,24 @@ def _limited_response() -> type:
     return Limited
 
 
-def _wanted(header: str) -> int:
-    """Bytes that an answer to this Range may have."""
+def _max_bytes(header: str) -> int:
+    """Return the maximum size of the answer to this Range header, in bytes."""
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", header)
     return max(_MAX_ANSWER, int(match[2]) - int(match[1]) + 1 if match else 0)
 
 
 def _status(error: Exception) -> int | None:
-    """Of HTTP, where an answer was the error."""
-    found = getattr(error, "status", None) or getattr(error.__cause__, "status", None)
-    return found if isinstance(found, int) else None
+    """Return the HTTP status if the server answered with an error, else None."""
+    status = getattr(error, "status", None) or getattr(error.__cause__, "status", None)
+    return status if isinstance(status, int) else None
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if status := getattr(error, "status", None):
         return f"{status} {getattr(error, 'message', '')}".strip()
-    system = getattr(error, "os_error", None)  # below aiohttp's
+    system = getattr(error, "os_error", None)  # the system's error below that of aiohttp
     if isinstance(system, OSError) and system.errno:
-        # The numbers of name look-ups are below 0, and not the system's.
+        # Error numbers of name look-ups are below 0 and unknown to os.strerror.
         return os.strerror(system.errno) if system.errno > 0 else str(system.strerror)
     text = without_user(str(error)).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

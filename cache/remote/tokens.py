@@ -1,4 +1,4 @@
-"""The secret that a served cache asks for: one line in a file that only its owner may read."""
+"""Token that protects a served cache: one line in a file that only its owner may read."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ TOKEN = "FUSION_CACHE_TOKEN"
 TOKEN_FILE = "FUSION_CACHE_TOKEN_FILE"
 MIN_LENGTH = 16
 
-_VISIBLE = re.compile(r"[!-~]+")  # what an HTTP header can hold in one word
-_HOW = (
-    'Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))" > FILE; '
+_VISIBLE = re.compile(r"[!-~]+")  # characters of one word in an HTTP header
+_CREATE_HINT = (
+    'Create one: python -c "import secrets; print(secrets.token_urlsafe(32))" > FILE; '
     "chmod 600 FILE"
 )
-_WHOSE = "It must be the server's: the first line of the file that serves as its --token-file."
+_SERVER_HINT = "The token must be that of the server: the first line of its --token-file."
 
 
-def read_token(path: Path, hint: str = _HOW) -> str:
-    """The first line of a token file, without spaces around it.
+def read_token(path: Path, hint: str = _CREATE_HINT) -> str:
+    """Return the first line of a token file, without surrounding spaces.
 
     Parameters
     ----------
     hint : str
-        What to do where there is no token; by default how to make one.
+        Hint of the error if there is no valid token; by default how to create one.
 
     Raises
     ------
     CacheError
-        If the file can't be read, may be read by others, or holds no token of 16 characters
-        or more. No message holds the token.
+        If the file can't be read, may be read by others, or holds no token of 16 characters or
+        more. No message contains the token.
     """
     try:
         with path.open("rb") as file:
@@ -52,30 +52,32 @@ def read_token(path: Path, hint: str = _HOW) -> str:
 
 
 def token_from_environment() -> str | None:
-    """The token for reading another machine's cache: ``FUSION_CACHE_TOKEN``, or the first line
-    of the file that ``FUSION_CACHE_TOKEN_FILE`` names. None where neither is set.
+    """Return the token for reading another machine's cache, or None if none is set.
+
+    The token is the value of ``FUSION_CACHE_TOKEN``, or the first line of the file that
+    ``FUSION_CACHE_TOKEN_FILE`` names.
 
     Raises
     ------
     CacheError
-        As :func:`read_token`.
+        If there is no valid token; see :func:`read_token`.
     """
-    if given := os.environ.get(TOKEN):
-        return _checked(given, f"The environment variable {TOKEN}", _WHOSE)
+    if token := os.environ.get(TOKEN):
+        return _checked(token, f"The environment variable {TOKEN}", _SERVER_HINT)
     if path := os.environ.get(TOKEN_FILE):
-        return read_token(Path(path).expanduser(), _WHOSE)
+        return read_token(Path(path).expanduser(), _SERVER_HINT)
     return None
 
 
-def _checked(text: str, where: str, hint: str) -> str:
+def _checked(text: str, source: str, hint: str) -> str:
     token = text.strip()
     if len(token) < MIN_LENGTH:
         raise CacheError(
-            f"{where} holds {len(token)} characters; a token has at least {MIN_LENGTH}.", hint=hint
+            f"{source} holds {len(token)} characters; a token has at least {MIN_LENGTH}.", hint=hint
         )
     if not _VISIBLE.fullmatch(token):
         raise CacheError(
-            f"{where} is no token: possible are ASCII letters, digits and signs, without spaces.",
+            f"{source} is not a token: use ASCII letters, digits and signs, without spaces.",
             hint=hint,
         )
     return token

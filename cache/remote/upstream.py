@@ -1,8 +1,8 @@
-"""A cache on another machine, to read from: what is wanted is copied, and checked, once.
+"""Feature cache on another machine, read-only: wanted arrays are copied and checked once.
 
-It is read through fsspec, as files: a served cache, any web server that lists its folders, an
-object store, another folder. What its index says is believed, each array only when it fits its
-checksum.
+The remote cache is read as files through fsspec: a served cache, any web server that lists its
+folders, an object store, or another folder. Its index is trusted; an array is accepted only if
+it matches its checksum.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from ..shards.rows import Array, ShardFile, most_items
 from ..shards.shard import Entry, Shard, checksum, write_shard
 from .folder import RemoteFolder
 
-_MAX_GAP = 2**16  # bytes between two arrays that cost less than another request
+_MAX_GAP = 2**16  # bytes between two arrays that are cheaper to read than a second request
 _MAX_REQUEST = 8 * 2**20
 
 _Positions = npt.NDArray[np.int64]
 
 
 class Upstream:
-    """A feature cache elsewhere, read-only. Connects when first asked something.
+    """Feature cache on another machine, read-only; connects when first used.
 
-    Paths of its files are relative to it.
+    Paths of its files are relative to the remote folder.
 
     Parameters
     ----------
     url : str
-        Where: ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``, or any other that fsspec knows.
+        ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``, or any other URL that fsspec supports.
     token : str, optional
-        For http and https; by default ``FUSION_CACHE_TOKEN``, or what is in the file that
-        ``FUSION_CACHE_TOKEN_FILE`` names.
+        Token for http and https; by default ``FUSION_CACHE_TOKEN``, or the contents of the file
+        that ``FUSION_CACHE_TOKEN_FILE`` names.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
@@ -53,32 +53,32 @@ class Upstream:
         self._problems: dict[str, Problem] = {}
 
     def __str__(self) -> str:
-        """The URL, without user and password."""
+        """Return the URL, without user and password."""
         return str(self._remote)
 
     @property
     def problems(self) -> list[Problem]:
-        """What could not be used in what was asked so far."""
+        """Files that could not be used so far."""
         return list(self._problems.values())
 
     def features(self) -> list[Fingerprint]:
-        """All features there, sorted by name.
+        """Return the fingerprints of all features in the remote cache, sorted by name.
 
         Raises
         ------
         CacheError
-            If there is no such place, it does not answer, or it asks for another token.
+            If the address does not exist, does not answer, or asks for another token.
         """
-        found = (self._read_fingerprint(name) for name in sorted(self._root()))
-        return [fingerprint for fingerprint in found if fingerprint is not None]
+        fingerprints = (self._read_fingerprint(name) for name in sorted(self._root()))
+        return [fingerprint for fingerprint in fingerprints if fingerprint is not None]
 
     def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
-        """Every item of a feature there; none where it has no such feature.
+        """Return the remote catalogue of a feature, empty if the feature does not exist.
 
         Raises
         ------
         CacheError
-            As :meth:`features`.
+            If the remote cache can't be read; see :meth:`features`.
         """
         folder = fingerprint.folder_name
         listing = self._shards_in(folder)
@@ -96,30 +96,31 @@ class Upstream:
     def fetch(
         self, fingerprint: Fingerprint, keys: Sequence[str], prepare: Callable[[Fingerprint], Path]
     ) -> int:
-        """Copy the arrays of `keys`, as far as they are there, into a local cache.
+        """Copy those arrays of `keys` that the remote cache has into a local cache.
 
-        What can't be read as the catalogue says is looked for once more: the other machine may
-        have packed or rewritten its shard. An array that does not fit its checksum then either
-        is left out and reported in `problems`. What was copied before an error stays. Where
-        two processes copy the same at once, both copies are right, and either is read.
+        If an array can't be read as catalogued, its shard may have been packed or rewritten. The
+        catalogue is then read again, and the array is tried once more. An array that still does
+        not match its checksum is left out and reported in `problems`. After an error, arrays copied
+        before it stay. If two processes copy the same array at once, both copies are valid, and
+        either is read.
 
         Parameters
         ----------
         prepare : callable
-            Makes the feature's folder in the local cache, with its fingerprint in it.
+            Creates the feature's folder in the local cache, with its fingerprint, and returns it.
 
         Returns
         -------
         int
-            Items copied.
+            Number of items copied.
 
         Raises
         ------
         CacheError
-            As :meth:`features`; when the connection breaks; or if arrays are packed by a codec
-            that is not installed.
+            If the remote cache can't be read (see :meth:`features`), the connection breaks, or
+            arrays are packed with a codec that is not installed.
         StorageError
-            If the local cache can't be written to or is full.
+            If the local cache is full or can't be written to.
         """
         catalogue = self.catalogue(fingerprint)
         wanted = [key.decode("ascii") for key in catalogue.keys[_positions(catalogue, keys)]]
@@ -142,7 +143,7 @@ class Upstream:
             copied += len(piece) - len(lacking)
         return copied
 
-    # -- what is there ---------------------------------------------------------------
+    # -- listing ---------------------------------------------------------------------
 
     def _root(self) -> dict[str, int]:
         try:
@@ -157,7 +158,7 @@ class Upstream:
                 ".",
                 f"There is no feature cache at {self}: it lists no folder of a feature "
                 "(NAME-ID). Give the URL that fusion cache serve prints, or that of the folder "
-                "which holds them.",
+                "that contains these folders.",
             )
         return names
 
@@ -165,10 +166,10 @@ class Upstream:
         try:
             names = self._remote.names(folder)
         except FileNotFoundError:
-            self._root()  # a wrong address is worth an error, a feature that is missing is not
+            self._root()  # raises if the address is wrong; a missing feature is not an error
             return {}
         if FINGERPRINT_FILE not in names:
-            self._root()  # of a server that answers to every address
+            self._root()  # the server may answer to every address
             return {}
         return {name: Listed(size) for name, size in names.items() if is_shard(name)}
 
@@ -190,7 +191,7 @@ class Upstream:
     def _open_shard(self, fingerprint: Fingerprint, path: Path, _: Listed) -> Shard | None:
         try:
             return Shard.open(path, self._remote.open(path.as_posix()), of=fingerprint)
-        except FileNotFoundError:  # deleted since it was listed
+        except FileNotFoundError:  # deleted after the listing
             return None
         except ShardError as error:
             self._report(path.as_posix(), str(error))
@@ -207,7 +208,7 @@ class Upstream:
     def _copy(
         self, catalogue: Catalogue, keys: Sequence[str], into: Path
     ) -> tuple[list[str], CacheError | None]:
-        """Copy items as one shard; the keys of those that could not be read, and why."""
+        """Copy items as one shard; return the keys that could not be read, and the error."""
         good, error = self._read(catalogue, _positions(catalogue, keys))
         entries = [_entry(catalogue, p, array) for p, array in sorted(good.items())]
         if entries:
@@ -221,14 +222,15 @@ class Upstream:
         key = catalogue.keys[position].decode()
         self._report(
             path,
-            f"the array of {key!r}, number {row} in {path}, is cut off or does not fit its "
-            "checksum; it was not taken. There, fusion cache verify --repair computes it again.",
+            f"the array of {key!r}, number {row} in {path}, is cut off or does not match its "
+            "checksum, and was not copied. On that machine, fusion cache verify --repair computes "
+            "it again.",
         )
 
     def _read(
         self, catalogue: Catalogue, positions: _Positions
     ) -> tuple[dict[int, Array], CacheError | None]:
-        """Those arrays that fit their checksums, by position; and what kept others away."""
+        """Return the arrays that match their checksums, by position, and the last error."""
         good: dict[int, Array] = {}
         failure = None
         for position, array in self._arrays(catalogue, positions):
@@ -241,21 +243,23 @@ class Upstream:
     def _arrays(
         self, catalogue: Catalogue, positions: _Positions
     ) -> Iterator[tuple[int, Array | CacheError]]:
-        """Each array, or the error of the request that it was part of."""
+        """Yield the position of each array with the array, or with the error of its request."""
         shards, rows = catalogue.place(positions)
         parts: list[_Part] = []
-        broken = False  # no need to wait until the others break as well
+        broken = False  # no need to wait until the other requests fail
         for number in np.unique(shards).tolist():
-            mine = shards == number
-            whole = _Part(catalogue.files[number], rows[mine].tolist(), positions[mine].tolist())
+            in_shard = shards == number
+            whole = _Part(
+                catalogue.files[number], rows[in_shard].tolist(), positions[in_shard].tolist()
+            )
             if whole.file.packed:
                 for position, array in [] if broken else self._unpacked(whole):
                     broken = isinstance(array, CacheError)
                     yield position, array
             else:
                 parts += whole.split()
-        found = self._remote.read_ranges([part.range() for part in parts])
-        for part, data in zip(parts, found, strict=True):
+        results = self._remote.read_ranges([part.range() for part in parts])
+        for part, data in zip(parts, results, strict=True):
             if isinstance(data, CacheError):
                 yield part.positions[0], data
             elif isinstance(data, bytes):
@@ -276,20 +280,20 @@ class Upstream:
         except CacheError as error:
             arrays.append((part.positions[0], error))
         except (OSError, KeyError, ValueError, RuntimeError):
-            pass  # gone, or damaged: these arrays don't fit their checksums
+            pass  # removed or damaged: as if these arrays did not match their checksums
         return iter(arrays)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of one shard, in order, and their positions in the catalogue."""
+    """Some rows of one shard, in order, and their positions in the catalogue."""
 
     file: ShardFile
     rows: list[int]
     positions: list[int]
 
     def split(self) -> list[_Part]:
-        """Such that each is worth one request: near each other, and not too much."""
+        """Return parts that are each worth one request: rows near each other, of limited size."""
         size = self.file.fingerprint.array_bytes
         parts: list[_Part] = []
         for row, position in zip(self.rows, self.positions, strict=True):
@@ -303,14 +307,14 @@ class _Part:
         return parts
 
     def range(self) -> tuple[str, int, int]:
-        """(path, start, end) of the bytes from the first row to the last."""
+        """Return (path, start, end) of the bytes from the first row to the last."""
         size = self.file.fingerprint.array_bytes
         offset = self.file.offset or 0
         start, end = offset + self.rows[0] * size, offset + (self.rows[-1] + 1) * size
         return self.file.path.as_posix(), start, end
 
     def arrays(self, data: bytes) -> Iterator[tuple[int, Array]]:
-        """Each array in the bytes of :meth:`range`; none where some are lacking."""
+        """Yield each array that is complete in the bytes of :meth:`range`, with its position."""
         shape = self.file.fingerprint.shape
         size = self.file.fingerprint.array_bytes
         for row, position in zip(self.rows, self.positions, strict=True):
@@ -320,9 +324,9 @@ class _Part:
 
 
 def _positions(catalogue: Catalogue, keys: Sequence[str]) -> _Positions:
-    """Of those keys that are there, each once, by shard and row."""
-    found = catalogue.find(keys)
-    return np.unique(found[found >= 0])
+    """Return the positions of those keys that are in the catalogue, each once, by shard and row."""
+    positions = catalogue.find(keys)
+    return np.unique(positions[positions >= 0])
 
 
 def _entry(catalogue: Catalogue, position: int, array: Array) -> Entry:

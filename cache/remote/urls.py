@@ -1,4 +1,4 @@
-"""URLs as people may see them."""
+"""URLs without secrets, for messages."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _QUERY = re.compile(r"https?://.*[?#]", re.IGNORECASE | re.DOTALL)
 
 
 def without_user(text: str) -> str:
-    """A URL, or a message that holds some, without user names and passwords."""
+    """Return a URL, or a message that contains URLs, without user names and passwords."""
     return _USER.sub("", text)
 
 
 def names_user(url: str) -> bool:
-    """Whether a URL says who asks."""
+    """Return whether a URL contains a user name."""
     return _USER.search(url) is not None
 
 
 def check_no_query(url: str) -> None:
-    """Refuse a web address with a query or fragment, which may hold a secret.
+    """Raise if a web address has a query or fragment, which may contain a secret.
 
     Raises
     ------
     CacheError
-        Without a word of the URL: a password can hold those signs as well.
+        The message does not quote the URL, because a password can contain these characters, too.
     """
     if _QUERY.match(url):
         raise CacheError(
             "The URL of a cache on a web server can't hold '?' or '#'.",
-            hint="Leave them out, and what follows. A token belongs into a file that "
+            hint="Remove them and what follows. Put a token into the file that "
             "FUSION_CACHE_TOKEN_FILE names; in a password write %3F and %23.",
         )

@@ -1,1 +1,1 @@
-"""Features on disk: HDF5 files of arrays, the index of all, claims on what is missing."""
+"""Features on disk: HDF5 shards of arrays, their index, and claims on items being computed."""

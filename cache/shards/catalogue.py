@@ -1,28 +1,28 @@
-"""Every item of a feature over all its shards, and the file that saves opening them one by one.
+"""Catalogue of all items of a feature, and the index file that spares opening every shard.
 
-The shards are the truth. ``shards.idx``, an HDF5 file beside them, repeats what their columns
-say, so that ten thousand shards need not be opened to find one key. What it says of a shard
-counts only while that file has the size and the time of change it had then; any other shard
-is opened, and an index that is damaged or of another version is not looked at.
+The shards are the truth. ``shards.idx``, an HDF5 file beside them, repeats the columns of all
+shards, so that ten thousand shards need not be opened to find one key. The index entry of a shard
+is valid only while the shard has the size and modification time recorded in the index. A shard
+without a valid entry is opened. An index that is damaged or of another version is ignored.
 
 ====================  ====================  ================================================
-in ``shards.idx``     type                  meaning, for S shards of N items in all
+in ``shards.idx``     type                  meaning, for S shards with N items in total
 ====================  ====================  ================================================
 ``names``             (S,) bytes            file names
 ``sizes``             (S,) int64            bytes
-``times``             (S,) int64            time of change, nanoseconds
-``offsets``           (S,) int64            where the arrays begin; -1 where they are packed
-``counts``            (S,) int64            items
+``times``             (S,) int64            modification time, nanoseconds
+``offsets``           (S,) int64            byte at which the arrays begin; -1 if packed
+``counts``            (S,) int64            number of items
 ``keys``              (N,) bytes            as in the shards, one shard after the other
 ``checksums``         (N,) uint64           "
 ``seconds``           (N,) float64          "
 ``origins``           (N,) bytes            "
 ``groups``            (N,) bytes            "
-``order``             (N,) int64            positions that sort the keys; equal ones as they lie
+``order``             (N,) int64            positions that sort the keys; stable
 ====================  ====================  ================================================
 
-Attributes: ``format`` (``fusion shard index``), ``format_version`` (2), and for each dataset
-``checksum_NAME``, BLAKE2b (16 bytes, hexadecimal) of its bytes.
+The attributes are ``format`` (``fusion shard index``), ``format_version`` (2), and for each dataset
+``checksum_NAME``, the BLAKE2b digest (16 bytes, hexadecimal) of its bytes.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _FORMAT = "fusion shard index"
 _VERSION = 2
 _PER_SHARD = ("names", "sizes", "times", "offsets", "counts")
 _PER_ITEM = COLUMNS
-# Long, seldom asked for, and for people: not read whole at every opening.
+# Columns that are long and rarely needed: they are read only on demand.
 _TEXTS = ("origins", "groups")
-_FEW = 32  # shards that may be opened one by one before the index is worth writing again
+_FEW = 32  # number of unindexed shards from which writing the index again is worthwhile
 
 
 Column = npt.NDArray[Any]
@@ -63,14 +63,14 @@ Column = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A file as its folder lists it.
+    """Size and modification time of a file, as the listing of its folder gives them.
 
     Attributes
     ----------
     size : int
-        Bytes; -1 where the listing does not say.
+        Bytes; -1 if the listing does not give the size.
     time : int
-        Of its last change, in nanoseconds; -1 where the listing does not say.
+        Modification time in nanoseconds; -1 if the listing does not give it.
     """
 
     size: int = -1
@@ -78,12 +78,12 @@ class Listed:
 
 
 class Catalogue:
-    """Items by key.
+    """All items of a feature, found by key.
 
     Attributes
     ----------
     files : list of ShardFile
-        A key that lies in several of them is found in the first.
+        The shards. A key that is stored in several shards is found in the first.
     keys : array
         (N,) bytes.
     checksums : array
@@ -91,7 +91,7 @@ class Catalogue:
     seconds : array
         (N,) float64.
     fresh : int
-        Shards that differ from what the index file says.
+        Number of shards missing from the index file, plus number of its outdated entries.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Catalogue:
         self.seconds: npt.NDArray[np.float64] = columns["seconds"]
         self._times = times  # (S,)
         self._columns = dict(columns)  # (N,) each
-        self._texts = dict(texts)  # (N,) each, when asked for
+        self._texts = dict(texts)  # (N,) each, read on demand
         counts = [file.count for file in self.files]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # (S + 1,)
 
@@ -127,13 +127,13 @@ class Catalogue:
         return Label.of(self.keys[position], *texts)
 
     def file_of(self, position: int) -> ShardFile:
-        """The shard of an item."""
+        """Return the shard of the item at `position`."""
         number, _ = self.place(np.array([position]))
         return self.files[int(number[0])]
 
     @cached_property
     def unique(self) -> npt.NDArray[np.int64]:
-        """Positions of all items, a key that lies in several shards only once."""
+        """Positions of all items, each key once."""
         order = self._columns["order"]
         keys = self.keys[order]
         first = np.ones(len(keys), bool)
@@ -141,27 +141,27 @@ class Catalogue:
         return np.asarray(order[first])
 
     def group_counts(self) -> dict[str, int]:
-        """Different items of each group."""
+        """Return the number of distinct items of each group."""
         groups, counts = np.unique(self._text("groups")[self.unique], return_counts=True)
         return {g.decode("utf-8", "replace"): int(n) for g, n in zip(groups, counts, strict=True)}
 
     def find(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Position of each key, (n,); -1 where there is none."""
+        """Return the position of each key, (n,); -1 for a key without an item."""
         if not len(self) or not len(keys):
             return np.full(len(keys), -1, np.int64)
         wanted = np.array([key.encode("utf-8", "replace") for key in keys])
         order = self._columns["order"]
-        at = np.searchsorted(self.keys, wanted, sorter=order)
-        position = order[np.minimum(at, len(order) - 1)]
+        rank = np.searchsorted(self.keys, wanted, sorter=order)
+        position = order[np.minimum(rank, len(order) - 1)]
         return np.where(self.keys[position] == wanted, position, -1)
 
     def place(self, positions: npt.NDArray[np.int64]) -> tuple[Column, Column]:
-        """Number of the shard and row in it, (n,) each, of items by position."""
+        """Return the shard number and the row in that shard, (n,) each, of items by position."""
         shards = np.searchsorted(self._starts, positions, side="right") - 1
         return shards, positions - self._starts[shards]
 
     def positions(self, number: int) -> npt.NDArray[np.int64]:
-        """Positions of the items of one shard."""
+        """Return the positions of the items of one shard."""
         return np.arange(self._starts[number], self._starts[number + 1])
 
     def save(self, folder: Path) -> None:
@@ -170,7 +170,7 @@ class Catalogue:
         Raises
         ------
         StorageError
-            If the folder can't be written to or is full.
+            If the folder is full or can't be written to.
         """
         columns: dict[str, Column] = {
             "names": np.array([file.path.name.encode() for file in self.files], "S"),
@@ -191,7 +191,7 @@ class Catalogue:
                 file.attrs[f"checksum_{name}"] = np.bytes_(_digest(column).encode())
 
     def save_if_worth_it(self, folder: Path) -> None:
-        """Write the index file if many shards had to be opened, where one may write."""
+        """Write the index file if many shards had to be opened and the folder is writable."""
         if self.fresh >= max(_FEW, len(self.files) // 100):
             with contextlib.suppress(StorageError):
                 self.save(folder)
@@ -204,71 +204,74 @@ def load_catalogue(
     open_shard: Callable[[Path, Listed], Shard | None],
     index: Path | None = None,
 ) -> Catalogue:
-    """The items of all shards in `listing`.
+    """Return the catalogue of all shards in `listing`.
 
     Parameters
     ----------
     folder : Path
-        Where the shards lie.
+        Folder of the shards.
     listing : mapping of str to Listed
-        The shards there by name.
+        The shards in the folder, by file name.
     open_shard : callable
-        Opens one that the index does not tell of, as it is listed; None if it can't be used.
+        Called with the path and listing of each shard without a valid index entry; returns the
+        opened shard, or None if the file can't be used.
     index : Path, optional
         The index file; by default the one in `folder`.
     """
-    known = _read_index(index or folder / INDEX) or _Index.empty()
-    valid = [_agree(listing.get(name), known, n) for n, name in enumerate(known.names)]
-    usable = {name for name, good in zip(known.names, valid, strict=True) if good}
+    indexed = _read_index(index or folder / INDEX) or _Index.empty()
+    valid = [_agree(listing.get(name), indexed, n) for n, name in enumerate(indexed.names)]
+    usable = {name for name, good in zip(indexed.names, valid, strict=True) if good}
     opened = (open_shard(folder / n, listing[n]) for n in sorted(listing.keys() - usable))
     fresh = [shard for shard in opened if shard is not None]
     files = [
         ShardFile(
-            folder / known.names[n],
+            folder / indexed.names[n],
             fingerprint,
-            int(known.columns["counts"][n]),
-            offset if (offset := int(known.columns["offsets"][n])) >= 0 else None,
-            int(known.columns["sizes"][n]),
-            listing[known.names[n]].time,
+            int(indexed.columns["counts"][n]),
+            offset if (offset := int(indexed.columns["offsets"][n])) >= 0 else None,
+            int(indexed.columns["sizes"][n]),
+            listing[indexed.names[n]].time,
         )
         for n in np.flatnonzero(valid).tolist()
     ]
     changes = len(fresh) + len(valid) - len(files)
     if not changes:
-        return Catalogue(files, known.columns["times"], known.items(), {}, 0)
-    return _merged(known, np.array(valid, bool), files, fresh, listing, changes)
+        return Catalogue(files, indexed.columns["times"], indexed.items(), {}, 0)
+    return _merged(indexed, np.array(valid, bool), files, fresh, listing, changes)
 
 
 def _merged(
-    known: _Index,
+    indexed: _Index,
     valid: npt.NDArray[np.bool_],
     files: Sequence[ShardFile],
     fresh: Sequence[Shard],
     listing: Mapping[str, Listed],
     changes: int,
 ) -> Catalogue:
-    """What the index says of the shards that are still there, and behind it the new ones."""
-    kept = np.repeat(valid, known.columns["counts"]) if len(valid) else np.zeros(0, bool)
+    """Return a catalogue of the shards with a valid index entry, followed by the fresh shards."""
+    is_valid = np.repeat(valid, indexed.columns["counts"]) if len(valid) else np.zeros(0, bool)
 
     def joined(name: str) -> Column:
-        old = known.columns[name] if kept.all() else known.columns[name][kept]
+        old = indexed.columns[name] if is_valid.all() else indexed.columns[name][is_valid]
         parts = [old, *(shard.columns[name] for shard in fresh)]
         parts = [part for part in parts if len(part)]
         return np.concatenate(parts) if parts else np.zeros(0, _Index.DTYPES[name])
 
     columns: dict[str, Column] = {name: joined(name) for name in _PER_ITEM if name not in _TEXTS}
-    columns["order"] = _merged_order(known.columns["order"], kept, columns["keys"])
-    every = [*files, *(shard.file for shard in fresh)]
-    times = np.array([listing[file.path.name].time for file in every], np.int64)
+    columns["order"] = _merged_order(indexed.columns["order"], is_valid, columns["keys"])
+    files_and_fresh = [*files, *(shard.file for shard in fresh)]
+    times = np.array([listing[file.path.name].time for file in files_and_fresh], np.int64)
     texts = {name: functools.partial(joined, name) for name in _TEXTS}
-    return Catalogue(every, times, columns, texts, changes)
+    return Catalogue(files_and_fresh, times, columns, texts, changes)
 
 
-def _merged_order(order: Column, kept: npt.NDArray[np.bool_], keys: Column) -> Column:
-    """Positions that sort `keys`, from those that sorted the known ones: only what is new has
-    to be sorted."""
-    old = order[kept[order]]
-    old = (np.cumsum(kept) - 1)[old]  # positions among those that are kept
+def _merged_order(order: Column, is_valid: npt.NDArray[np.bool_], keys: Column) -> Column:
+    """Return the positions that sort `keys`, given the order of the indexed items.
+
+    Only the new keys have to be sorted.
+    """
+    old = order[is_valid[order]]
+    old = (np.cumsum(is_valid) - 1)[old]  # positions among the valid items
     first = len(old)
     new = first + np.argsort(keys[first:], kind="stable")
     at = np.searchsorted(keys[:first], keys[new], side="right", sorter=old)
@@ -279,13 +282,13 @@ def _merged_order(order: Column, kept: npt.NDArray[np.bool_], keys: Column) -> C
 
 
 def index_is_sound(folder: Path) -> bool:
-    """Whether the index file of a folder can be used."""
+    """Return whether the index file of a folder can be used."""
     return _read_index(folder / INDEX) is not None
 
 
 @dataclass(frozen=True)
 class _Index:
-    """What an index file says."""
+    """Contents of an index file."""
 
     DTYPES = {  # noqa: RUF012
         "names": "S1", "sizes": "<i8", "times": "<i8", "offsets": "<i8", "counts": "<i8",
@@ -307,18 +310,18 @@ class _Index:
         return {name: self.columns[name] for name in (*_PER_ITEM, "order")}
 
 
-def _agree(listed: Listed | None, known: _Index, number: int) -> bool:
-    """Whether a shard is still the one that the index tells of."""
+def _agree(listed: Listed | None, indexed: _Index, number: int) -> bool:
+    """Return whether a shard has the size and time recorded in the index."""
     if listed is None:
         return False
-    size, time = int(known.columns["sizes"][number]), int(known.columns["times"][number])
+    size, time = int(indexed.columns["sizes"][number]), int(indexed.columns["times"][number])
     return listed.size in (size, -1) and listed.time in (time, -1)
 
 
 def _read_index(path: Path) -> _Index | None:
-    """An index file, its columns mapped; None where there is none to be trusted."""
+    """Return an index file with its columns mapped, or None if no valid index exists."""
     try:
-        # One handle for both: the name may get another file in the meantime.
+        # One handle for both readers: the name may meanwhile refer to another file.
         with path.open("rb") as stream, h5py.File(stream, "r") as file:
             if bytes(file.attrs["format"]) != _FORMAT.encode():
                 return None

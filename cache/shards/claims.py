@@ -1,13 +1,14 @@
-"""Who is computing what, so that builders beside each other do not do the same work twice.
+"""Claims on items, so that builders running at the same time do not compute an item twice.
 
-A claim is a name that is given before an item is computed and removed when its shard is
-written, a link to a file that says whose it is. Making a link whose name must not exist yet is
-one step on every file system, also a network one, so of two builders only one gets the item;
-the other comes back to it at the end.
-Claims are advice: a claim counts for nothing when its process is dead, or, where that can't be
-known, when nobody has renewed it: for ten minutes on another machine, for an hour on this one,
-where its number may have gone to another process. The worst that can happen is that an item is
-computed twice, and is there twice, the same.
+A builder creates a claim before it computes an item and removes the claim when the item's shard
+is written. A claim is a hard link, named after the item, to a file that names the owner. Creating
+a link whose name must not exist yet is one atomic step on every file system, network file systems
+included. Of two builders, only one therefore gets the item; the other returns to it at the end.
+
+Claims are advisory. A claim expires when its process is dead, or when it was not renewed: for ten
+minutes by a process of another machine, whose state can't be checked, or for an hour by one of
+this machine, whose process number may have been reused. In the worst case an item is computed
+twice, and two equal copies are stored.
 """
 
 from __future__ import annotations
@@ -33,54 +34,54 @@ from .files import (
 CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
-_LEASE_SECONDS = 600.0  # for processes of other machines, which can't be asked whether they live
+_LEASE_SECONDS = 600.0  # for processes of other machines, whose state can't be checked
 
 
 class Claims:
-    """The claims of one process on items of one feature; a context that releases them."""
+    """Claims of one process on items of one feature; a context manager that releases them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / CLAIMS
-        self._name: Path | None = None  # the file that says who we are, to which claims are links
-        self._held: list[Path] = []
+        self._name: Path | None = None  # file that names this process; claims are links to it
+        self._claims: list[Path] = []
         self._renewed = time.monotonic()
 
     def __enter__(self) -> Claims:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for path in self._held:
-            if _is_mine(path):  # and not taken over by somebody, who thought us dead
+        for path in self._claims:
+            if _is_mine(path):  # unless another process considered us dead and took over
                 with contextlib.suppress(OSError):
                     path.unlink()
         if self._name is not None:
             with contextlib.suppress(OSError):
                 self._name.unlink()
-        self._held, self._name = [], None
+        self._claims, self._name = [], None
 
     def take(self, key: str) -> bool:
-        """Claim an item; False where a living builder has it."""
+        """Claim an item; return False if a living builder has claimed it."""
         path = claim_path(self._folder.parent, key)
         try:
             if not self._make(path) and (_alive(path) or not self._take_over(path)):
                 return False
         except OSError as error:
             raise storage_error(self._folder, error) from None
-        self._held.append(path)
+        self._claims.append(path)
         return True
 
     def renew(self) -> None:
-        """Say that the work goes on. Costs nothing unless a minute has gone by."""
+        """Renew all claims of this process, at most once a minute."""
         if time.monotonic() - self._renewed < _RENEW_SECONDS:
             return
         self._renewed = time.monotonic()
-        for path in self._held:
+        for path in self._claims:
             if _is_mine(path):
                 with contextlib.suppress(OSError):
                     os.utime(path)
 
     def _take_over(self, path: Path) -> bool:
-        """Replace a dead claim by one of ours, if nobody else does."""
+        """Replace an expired claim by one of this process; return False if another process did."""
         return remove_dead_claim(path) and self._make(path)
 
     def _make(self, path: Path) -> bool:
@@ -109,41 +110,42 @@ class Claims:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, task: str, others: str) -> Iterator[Claims]:
-    """Keep other processes from doing the same meanwhile. Call ``renew`` of what this gives between
-    the steps of long work.
+def alone(folder: Path, task: str, message: str) -> Iterator[Claims]:
+    """Let only one process at a time perform `task` on a folder.
+
+    The context yields claims. During long work, call their ``renew`` between the steps.
 
     Parameters
     ----------
     task : str
-        What only one process may do at a time.
+        Name of the work that only one process may do at a time.
     others : str
-        What to say where another one does.
+        Error message if another process performs the task.
 
     Raises
     ------
     CacheError
-        If another process is at it.
+        If another process performs the task.
     StorageError
         If the folder can't be written to.
     """
     with Claims(folder) as claims:
         if not claims.take(task):
             raise CacheError(
-                others,
-                hint="Wait until it has ended. One that was killed counts for nothing; one of "
-                "another machine for ten minutes.",
+                message,
+                hint="Wait until it has ended. The claim of a killed process expires: at once on "
+                "this machine, after ten minutes on another.",
             )
         yield claims
 
 
 def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
-    """Those of `keys` on which a living builder works."""
+    """Return the keys among `keys` that a living builder has claimed."""
     return {key for key in keys if _alive(claim_path(folder, key))}
 
 
 def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
-    """The claims of these processes of this machine."""
+    """Return the claims held by these processes of this machine."""
     owners = ((path, _owner(path)) for path in _listed(folder))
     return [path for path, owner in owners if owner and owner[0] == SYSTEM and owner[1] in pids]
 
@@ -154,7 +156,7 @@ def claim_path(folder: Path, key: str) -> Path:
 
 
 def remove_claims(folders: Iterable[Path], pids: Collection[int]) -> None:
-    """Remove the claims of processes of this machine, known to be dead."""
+    """Remove the claims and temporary files of processes of this machine known to be dead."""
     for folder in folders:
         for path in claims_of(folder, pids):
             remove_dead_claim(path)
@@ -162,25 +164,25 @@ def remove_claims(folders: Iterable[Path], pids: Collection[int]) -> None:
 
 
 def any_claimed(folder: Path) -> bool:
-    """Whether a living builder works on anything of this feature."""
+    """Return whether a living builder has claimed any item of this feature."""
     return any(_alive(path) for path in _listed(folder))
 
 
 def find_dead_claims(folder: Path) -> list[Path]:
-    """Claims that count for nothing any more."""
+    """Return the expired claims of a feature."""
     return [path for path in _listed(folder) if not _alive(path)]
 
 
 def remove_dead_claim(path: Path) -> bool:
-    """Remove a claim that counts for nothing; False if somebody living has it by now.
+    """Remove an expired claim; return False if a living process holds the claim by now.
 
     Raises
     ------
     OSError
-        If it can't be removed.
+        If the claim can't be removed.
     """
-    # Renamed first, so that of several who do this one gets it, and looked at only then: in
-    # the meantime it may have been taken over.
+    # Renaming comes first, so that only one of several processes gets the claim. The claim is
+    # checked after that, because another process may have taken it over in the meantime.
     aside = temporary_name(path.parent)
     try:
         path.rename(aside)
@@ -190,22 +192,24 @@ def remove_dead_claim(path: Path) -> bool:
         aside.unlink(missing_ok=True)
         return True
     with contextlib.suppress(OSError):
-        os.link(aside, path)  # not rename, which would replace a third one's
+        os.link(aside, path)  # not rename, which would replace the claim of a third process
     aside.unlink(missing_ok=True)
     return False
 
 
 def _listed(folder: Path) -> list[Path]:
     try:
-        found = (folder / CLAIMS).iterdir()
-        return sorted(path for path in found if not path.name.startswith("."))
+        paths = (folder / CLAIMS).iterdir()
+        return sorted(path for path in paths if not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 
 def _make_file(path: Path) -> bool:
-    """A claim where there are no links. A kill between its two steps leaves one that is
-    nobody's, and that counts for a minute."""
+    """Create a claim as a file, on file systems without links; return False if it exists.
+
+    A kill between the two steps leaves a claim without an owner, which expires after a minute.
+    """
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -213,7 +217,7 @@ def _make_file(path: Path) -> bool:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(_owned())
-    except OSError:  # full: an empty claim would be in everybody's way
+    except OSError:  # disk full: an empty claim would block every builder
         path.unlink(missing_ok=True)
         raise
     return True
@@ -241,9 +245,9 @@ def _alive(path: Path) -> bool:
     except OSError:
         return False
     owner = _owner(path)
-    if owner is None:  # just being written, or nobody's
+    if owner is None:  # being written, or without an owner
         return age < _RENEW_SECONDS and path.exists()
     if owner[0] == SYSTEM:
-        # The hour: a number can have gone to another process.
+        # The limit of an hour: a process number can be reused.
         return not is_dead(*owner) and age < ABANDONED_SECONDS
     return age < _LEASE_SECONDS

@@ -1,4 +1,4 @@
-"""Compression of packed shards, through the filters of hdf5plugin (an extra)."""
+"""Compression of packed shards, with the filters of hdf5plugin (an extra)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CODECS: tuple[str, ...] = get_args(Codec)
 
 
 def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
-    """Arguments for h5py's ``create_dataset``: a compressed chunk for each array.
+    """Return the arguments of h5py's ``create_dataset`` for one compressed chunk per array.
 
     Raises
     ------
     CacheError
-        If there is no such codec, or hdf5plugin is not installed.
+        If there is no such codec, hdf5plugin is not installed, or the arrays are empty.
     """
     if codec not in CODECS:
         raise CacheError(f"There is no codec {codec!r}. Known: {', '.join(CODECS)}.")
@@ -30,9 +30,9 @@ def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
         raise _not_installed()
     chunks = (1, *fingerprint.shape)
     if math.prod(fingerprint.shape) == 0:
-        raise CacheError(f"{fingerprint.name!r} has empty arrays: nothing to pack.")
+        raise CacheError(f"{fingerprint.name!r} has empty arrays, which can't be packed.")
     if codec == "zstd":
-        # The bytes of one place of every number together: the exponents of neighbours agree.
+        # Shuffling groups the n-th bytes of all numbers: exponents of neighbouring values agree.
         return {"chunks": chunks, "shuffle": True, "compression": plugin.Zstd(clevel=9)}
     blosc = plugin.Blosc2(cname="zstd", clevel=9, filters=plugin.Blosc2.SHUFFLE)
     return {"chunks": chunks, "compression": blosc}
@@ -42,12 +42,12 @@ _FILTERS: dict[int, Codec] = {32015: "zstd", 32026: "blosc2"}  # as registered w
 
 
 def codec_of(data: h5py.Dataset) -> Codec | None:
-    """What a dataset is packed with; None if nothing known here."""
+    """Return the codec a dataset is packed with, or None if it has no known codec."""
     return next((_FILTERS[number] for number in _filters(data) if number in _FILTERS), None)
 
 
 def missing_codec(data: h5py.Dataset) -> CacheError | None:
-    """What keeps a dataset from being unpacked here, or None."""
+    """Return the error that explains why a dataset can't be unpacked here, or None."""
     if _readable(data):
         return None
     _plugin()  # importing it registers its filters with HDF5

@@ -6,11 +6,12 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-_CRLF = "\r\n"  # to csv: it quotes the characters of its line end, and a name may have either
+# csv quotes cells that contain a character of its line end, and a name may contain either one.
+_CRLF = "\r\n"
 
 
 class _Echo:
-    """A file-like that hands back what csv writes."""
+    """File-like object whose write returns the text of csv."""
 
     def write(self, text: str) -> str:
         return text
@@ -20,5 +21,5 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """Yield each row as a line of CSV that ends in a line feed."""
     writer = csv.writer(_Echo(), lineterminator=_CRLF)
     for row in rows:
-        line: str = writer.writerow(row)  # what _Echo hands back
+        line: str = writer.writerow(row)  # the text that _Echo returns
         yield line.removesuffix(_CRLF) + "\n"

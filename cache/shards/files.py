@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is left of those that did not."""
+"""Files that appear whole or not at all, and the debris of writes that were interrupted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from ..errors import StorageError
 
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "unknown"
-_FIRST_NAMESPACE = 0xEFFFFFFC  # of process numbers, on any Linux; others are containers'
+_FIRST_NAMESPACE = 0xEFFFFFFC  # inode of Linux's initial PID namespace; containers have others
 
 
 def _system() -> str:
-    """Where process numbers mean the same: a machine, or a container with numbers of its own."""
+    """Return a name for the scope of process numbers: this machine, or one container on it."""
     with contextlib.suppress(OSError):
         namespace = Path("/proc/self/ns/pid").stat().st_ino
         if namespace != _FIRST_NAMESPACE:
@@ -28,27 +28,27 @@ def _system() -> str:
 
 
 SYSTEM = _system()
-ABANDONED_SECONDS = 3600.0  # what has not changed for this long, nobody is writing any more
+ABANDONED_SECONDS = 3600.0  # a file unchanged for this long is no longer being written
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]+)\.tmp")
 
 
 def temporary_name(folder: Path) -> Path:
-    """A new name in `folder` that says whose it is (see :func:`find_debris`)."""
+    """Return a new name in `folder` that contains its owner (see :func:`find_debris`)."""
     return folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; it becomes `path` when that went well.
+    """Yield a temporary name to write to, which becomes `path` if the context succeeds.
 
-    After a kill at any moment `path` is there whole or not at all, and what was left under
-    the temporary name says whose it was.
+    After a kill at any moment, `path` is either complete or absent. The name of a remaining
+    temporary file tells which process wrote it.
 
     Raises
     ------
     StorageError
-        If the folder can't be written to or is full.
+        If the folder is full or can't be written to.
     """
     try:
         with all_written_whole([path]) as (temporary,):
@@ -59,13 +59,15 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def all_written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give a temporary name for each file of one folder. The first one appears last: where it is,
-    all are, and an old one never stands beside new ones.
+    """Yield a temporary name for each of several files of one folder.
+
+    The first file appears last: if it exists, all files exist, and an old first file never stands
+    beside new ones.
 
     Raises
     ------
     OSError
-        If the folder can't be written to or is full.
+        If the folder is full or can't be written to.
     """
     temporary = [temporary_name(path.parent) for path in paths]
     try:
@@ -83,14 +85,14 @@ def all_written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def sync(path: Path) -> None:
-    """Make sure that a file's contents, or a folder's names, are on the disk."""
-    if path.is_dir() and os.name == "nt":  # which can't open folders
+    """Write a file's contents, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows can't open folders
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems (CIFS, some of FUSE) can't do that for a folder.
+        # Some file systems (CIFS, some FUSE ones) can't sync a folder.
         if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EBADF)):
             raise
     finally:
@@ -98,10 +100,10 @@ def sync(path: Path) -> None:
 
 
 def storage_error(folder: Path, error: OSError) -> StorageError:
-    """What the operating system said about writing to `folder`, and what to do."""
+    """Return the error for a failed write to `folder`: the system's reason, and what to do."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "Free some space and start again: what is finished stays."
+        hint = "Free some space and start again: finished items are kept."
     else:
         hint = "Choose a folder that you may write to; FUSION_CACHE sets the default."
     return StorageError(f"Can't write to the cache in {folder}: {reason}.", hint=hint)
@@ -111,21 +113,21 @@ def storage_error(folder: Path, error: OSError) -> StorageError:
 
 
 def find_debris(folder: Path) -> list[Path]:
-    """Temporary files that nobody is writing any more.
+    """Return the temporary files of a folder that no process writes to any more.
 
-    A file of a process of this machine is debris when that process is dead; any file when it
-    has not changed for an hour.
+    A file of a process of this machine is debris when that process is dead. Any temporary file is
+    debris when it has not changed for an hour.
     """
-    found = []
+    debris = []
     for path in sorted(folder.glob(".*.tmp")):
         match = _TEMPORARY.fullmatch(path.name)
         if match and (is_dead(match["host"], int(match["pid"])) or _old(path)):
-            found.append(path)
-    return found
+            debris.append(path)
+    return debris
 
 
 def remove_debris(folders: Iterable[Path], pids: Iterable[int]) -> None:
-    """Remove what these processes of this machine, known to be dead, left unfinished."""
+    """Remove the unfinished files of processes of this machine known to be dead."""
     for folder in folders:
         for pid in pids:
             for path in folder.glob(f".*.{SYSTEM}.{pid}.tmp"):
@@ -134,7 +136,7 @@ def remove_debris(folders: Iterable[Path], pids: Iterable[int]) -> None:
 
 
 def is_dead(system: str, pid: int) -> bool:
-    """Whether that process is known to be gone; of another machine's nothing is known."""
+    """Return whether a process is known to have ended; always False for other machines."""
     if system != SYSTEM or os.name != "posix":  # elsewhere signal 0 is not harmless
         return False
     try:

@@ -21,29 +21,29 @@ _PAGE = 4096
 def hdf5_written_whole(
     path: Path, *, large: int = 0, times: tuple[int, int] | None = None
 ) -> Iterator[h5py.File]:
-    """Give an HDF5 file to fill in memory; it is written to `path` when that went well.
+    """Yield an HDF5 file in memory, which is written to `path` if the context succeeds.
 
-    HDF5 never writes to the disk itself: when that is full it raises errors of several kinds,
-    keeps what it could not write, and takes the process down when it ends.
+    HDF5 itself never writes to the disk. When a disk is full, HDF5 raises errors of several kinds,
+    keeps what it could not write, and crashes the process when the process ends.
 
     Parameters
     ----------
     large : int
-        Bytes of the largest dataset. Where that is a page or more, it begins at a page, so that
-        it needs as few as possible when it is mapped; in smaller files all begin at a
-        multiple of 8.
+        Bytes of the largest dataset. A dataset of a page or more begins at a page boundary, so that
+        mapping it needs as few pages as possible. In smaller files all datasets begin at a multiple
+        of 8.
     times : (int, int), optional
-        Of last access and change that the file shall have, in nanoseconds.
+        Access and modification time to give the file, in nanoseconds.
 
     Raises
     ------
     StorageError
-        If the folder can't be written to or is full.
+        If the folder is full or can't be written to.
     """
     buffer = io.BytesIO()
     threshold, interval = (_PAGE, _PAGE) if large >= _PAGE else (1, 8)
-    # From 1.8 on HDF5 keeps checksums of its own structures. Without them, and with texts in
-    # its heap (of variable length), one flipped bit crashes the process that opens the file.
+    # From format 1.8 on, HDF5 keeps checksums of its metadata. Without them, or with texts of
+    # variable length (which HDF5 stores in a heap), one flipped bit can crash the reader.
     with h5py.File(
         buffer,
         "w",
@@ -54,12 +54,12 @@ def hdf5_written_whole(
         yield file
     with written_whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        if times is not None:  # before anybody can see it: a change of time is a change
+        if times is not None:  # set before the file is visible: shards never change
             os.utime(temporary, ns=times)
 
 
 def text_column(texts: Iterable[str]) -> npt.NDArray[np.bytes_]:
-    """Texts as a dataset holds them: (n,) bytes of one length, UTF-8."""
-    # surrogateescape would keep names that are no UTF-8, but not for other readers.
+    """Return texts as stored in a dataset: (n,) bytes of one length, UTF-8."""
+    # surrogateescape would keep names that are not UTF-8, but other readers could not decode them.
     raw = np.array([text.replace("\0", "").encode("utf-8", "replace") for text in texts])
     return raw if raw.dtype.itemsize else raw.astype("S1")

@@ -1,4 +1,4 @@
-"""What there is to say of a cache's contents."""
+"""Summary of the contents of a cache, and of the files that could not be used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..fingerprint import Fingerprint
 
-# What HDF5 adds to its words in parentheses: numbers and addresses, and the system's reason.
+# Parentheses in HDF5 messages: a text, then numbers and addresses, and the system's reason.
 _HDF5 = re.compile(r"\((?P<words>[^():]+): [^()]*? = [^()]*\)", re.DOTALL)
 _OPENING = re.compile(
     r"(\[Errno \d+\] )?Unable to (synchronously )?open file \((?P<words>[^()]*)\)"
@@ -20,14 +20,14 @@ _SYSTEM = re.compile(r"error message = '(?P<words>[^']*)'")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file of the cache that was left aside; what it held counts as missing.
+    """File of the cache that was skipped; the items it held count as missing.
 
     Attributes
     ----------
     path : Path
         The file.
     reason : str
-        What is wrong with it, and what to do.
+        What is wrong with the file, and what to do.
     """
 
     path: Path
@@ -35,17 +35,17 @@ class Problem:
 
     @property
     def line(self) -> str:
-        """Path and reason, the path once, in one line."""
+        """Path and reason in one line; the path appears once."""
         reason = in_one_line(self.reason)
         return reason if str(self.path) in reason else f"{self.path}: {reason}"
 
 
 def in_one_line(reason: str) -> str:
-    """A reason with its hint in one line, without the addresses that HDF5 tells."""
-    cut = _OPENING.sub(r"\g<words>", _HDF5.sub(_words, reason))
-    text, hint, what = cut.partition("\n  hint: ")
+    """Return a reason and its hint in one line, without the addresses in HDF5 messages."""
+    text_and_hint = _OPENING.sub(r"\g<words>", _HDF5.sub(_words, reason))
+    text, hint, advice = text_and_hint.partition("\n  hint: ")
     stop = "" if not hint or text.endswith((".", "!", "?")) else "."
-    return " ".join(f"{text}{stop} {what}".split())
+    return " ".join(f"{text}{stop} {advice}".split())
 
 
 def _words(match: re.Match[str]) -> str:
@@ -54,10 +54,10 @@ def _words(match: re.Match[str]) -> str:
 
 
 def closed_folder(folder: Path) -> Problem | None:
-    """Why one can't look into a folder; None if one can, or there is none."""
+    """Return why a folder can't be read, or None if it can be read or does not exist."""
     try:
         with os.scandir(folder):
-            (folder / os.pardir).stat()  # to enter is a right of its own
+            (folder / os.pardir).stat()  # entering a folder needs a separate permission
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -67,26 +67,26 @@ def closed_folder(folder: Path) -> Problem | None:
 
 @dataclass(frozen=True, slots=True)
 class FeatureInfo:
-    """What the cache holds of one feature.
+    """Contents of the cache for one feature.
 
     Attributes
     ----------
     fingerprint : Fingerprint
         Name, version, parameters, shape, dtype and libraries.
     items : int
-        Different keys.
+        Number of distinct keys.
     groups : mapping of str to int
-        Different keys by what they belong to (corpora, say); "" where nothing was said.
+        Distinct keys by the group they belong to (for example a corpus); "" if no group was given.
     shards : int
-        Readable files.
+        Number of readable shards.
     packed : int
-        Those of them whose arrays are compressed.
+        Number of these shards whose arrays are compressed.
     bytes : int
-        Of these files.
+        Size of these shards.
     seconds : float
-        What computing the items took, on one core.
+        Time that computing the items took, on one core.
     debris : int
-        Temporary files and claims that a killed process left.
+        Temporary files and claims that killed processes left.
     """
 
     fingerprint: Fingerprint

@@ -1,6 +1,6 @@
-"""Where a source was found, as one text: a path, and for a part of a file its seconds.
+"""Text form of a source's location: a path, and for a part of a file its start and end.
 
-The seconds are written as a media fragment (W3C, 2012): ``/data/speech.wav#t=1.5,3.0``.
+Start and end are seconds, written as a media fragment (W3C, 2012): ``/data/speech.wav#t=1.5,3.0``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _FRAGMENT = re.compile(rf"#t=(?P<start>{_NUMBER}),(?P<end>(?:{_NUMBER})?)$")
 
 
 def origin_text(path: str | os.PathLike[str], start: float = 0.0, end: float | None = None) -> str:
-    """One text for a file, or for the part of it from second `start` to `end`."""
+    """Return the text for a file, or for the part of a file from second `start` to `end`."""
     text = os.fspath(path)
     if not start and end is None and not _FRAGMENT.search(text):
         return text
@@ -21,7 +21,7 @@ def origin_text(path: str | os.PathLike[str], start: float = 0.0, end: float | N
 
 
 def parse_origin(origin: str) -> tuple[str, float, float | None]:
-    """Path, start and end: the inverse of :func:`origin_text`."""
+    """Return path, start and end: the inverse of :func:`origin_text`."""
     match = _FRAGMENT.search(origin)
     if match is None:
         return origin, 0.0, None

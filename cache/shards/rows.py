@@ -1,4 +1,4 @@
-"""The arrays of one shard, where they lie: mapped into memory, or unpacked as they are read."""
+"""Arrays of one shard: mapped into memory, or unpacked when they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
 from .codecs import missing_codec
 
-RECOMPUTE = "fusion cache verify --repair removes what is damaged and computes it again."
+RECOMPUTE = "fusion cache verify --repair removes damaged items and computes them again."
 
 _MAX_ITEMS = 256  # per shard
 _MAX_BYTES = 64 * 2**20
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 
 class Label(NamedTuple):
-    """Key of an array, where its source was found, and what it belongs to."""
+    """Key of an array, location of its source, and the group it belongs to."""
 
     key: str
     origin: str
@@ -31,28 +31,28 @@ class Label(NamedTuple):
 
     @classmethod
     def of(cls, key: bytes, origin: bytes, group: bytes) -> Label:
-        """From the columns of a shard."""
+        """Return the label for the raw values in the columns of a shard."""
         return cls(*(text.decode("utf-8", "replace") for text in (key, origin, group)))
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """Where the arrays of a shard lie.
+    """Location of the arrays of a shard.
 
     Attributes
     ----------
     path : Path
         The file.
     fingerprint : Fingerprint
-        Of all its arrays.
+        Fingerprint of all arrays in the file.
     count : int
-        Arrays in it.
+        Number of arrays.
     offset : int or None
-        Byte at which they begin; None where they are packed.
+        Byte at which the arrays begin; None if they are packed.
     size : int
         Bytes of the whole file.
     time : int
-        When it was changed last, in nanoseconds; -1 where that is not known.
+        Modification time in nanoseconds; -1 if unknown.
     """
 
     path: Path
@@ -64,26 +64,26 @@ class ShardFile:
 
     @property
     def packed(self) -> bool:
-        """Whether the arrays are compressed."""
+        """True if the arrays are compressed."""
         return self.offset is None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, *shape)."""
+        """Shape of all arrays together: (n, ...)."""
         return (self.count, *self.fingerprint.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """As stored: little-endian."""
+        """Type of the stored numbers, little-endian."""
         return stored_dtype(self.fingerprint)
 
     def rows(self) -> Array | PackedRows:
-        """The arrays, read when they are indexed: (n, ...), read-only.
+        """Return the arrays, (n, ...), read-only; each is read when it is indexed.
 
         Raises
         ------
         CacheError
-            If the file has gone, is not the one that was opened, or is packed by a codec that
+            If the file was deleted, is not the one that was opened, or is packed with a codec that
             is not installed.
         """
         try:
@@ -99,17 +99,17 @@ class ShardFile:
             mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
         except FileNotFoundError:
             raise CacheError(
-                f"{self.path} was there and has gone: something deletes files of this cache.",
-                hint="Start again; what is missing is then computed again.",
+                f"{self.path} was deleted while in use: something deletes files of this cache.",
+                hint="Start again: missing arrays are then computed again.",
             ) from None
         return mapped.view(np.ndarray)
 
 
 class PackedRows:
-    """The compressed arrays of a shard; each is unpacked when it is read.
+    """Compressed arrays of a shard, each unpacked when it is read.
 
-    It holds the file open. HDF5 handles do not survive a fork, so each process needs its own
-    (:class:`FeatureArray` sees to that).
+    A `PackedRows` keeps the file open. HDF5 handles do not survive a fork, so each process needs
+    its own object (:class:`FeatureArray` takes care of that).
     """
 
     def __init__(self, file: ShardFile) -> None:
@@ -132,10 +132,10 @@ class PackedRows:
 
 
 def stored_dtype(fingerprint: Fingerprint) -> np.dtype[Any]:
-    """The dtype of a feature's arrays on disk."""
+    """Return the dtype of a feature's arrays on disk."""
     return np.dtype(fingerprint.dtype).newbyteorder("<")
 
 
 def most_items(fingerprint: Fingerprint) -> int:
-    """Return how many items become one shard at the most."""
+    """Return the maximum number of items in one shard."""
     return max(1, min(_MAX_ITEMS, _MAX_BYTES // fingerprint.array_bytes))

@@ -1,26 +1,26 @@
-"""One HDF5 file of arrays, written whole or not at all, and never changed afterwards.
+"""Shard: one HDF5 file of arrays, written whole or not at all, and never changed.
 
 ====================  ====================  ================================================
 in the file           type                  meaning
 ====================  ====================  ================================================
 ``data``              (n, ...)              the arrays: contiguous, so that they can be mapped,
-                                            or packed, a compressed chunk for each
+                                            or packed, one compressed chunk per array
 ``keys``              (n,) bytes            ASCII
 ``checksums``         (n,) uint64           BLAKE2b (8 bytes, little-endian) of each array
-``seconds``           (n,) float64          what computing each array took
+``seconds``           (n,) float64          computing time of each array
 ``origins``           (n,) bytes            UTF-8: where each array's source was found
-``groups``            (n,) bytes            UTF-8: what each belongs to, e.g. a corpus
+``groups``            (n,) bytes            UTF-8: each array's group, e.g. a corpus
 ``format``            attribute, text       ``fusion feature shard``
 ``format_version``    attribute, integer    2
 ``fingerprint``       attribute, text       canonical JSON
 ``checksum``          attribute, text       BLAKE2b (16 bytes, hexadecimal) of fingerprint, keys,
-                                            checksums, seconds, origins and groups, one after
-                                            the other
+                                            checksums, seconds, origins and groups, in this
+                                            order
 ``created``           attribute, text       ISO 8601, UTC
 ====================  ====================  ================================================
 
-All numbers are little-endian, all texts of fixed length, padded with zeros. The shard's
-checksum covers the arrays by way of their own checksums: it is checked whenever a shard is
+All numbers are little-endian. All texts have a fixed length and are padded with zeros. The
+shard's checksum covers the arrays through their checksums. It is checked whenever a shard is
 opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
 """
 
@@ -54,20 +54,20 @@ COLUMNS = ("keys", "checksums", "seconds", "origins", "groups")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One array to store, and what is known of it.
+    """One array to store, with its key and description.
 
     Attributes
     ----------
     key : str
-        ASCII.
+        Key of the array; ASCII.
     array : array
-        Of the fingerprint's shape and dtype.
+        Array of the fingerprint's shape and dtype.
     seconds : float
-        What computing it took.
+        Time that computing the array took.
     origin : str
-        Where its source was found, for people and for computing it again.
+        Where the array's source was found, for people and for computing the array again.
     group : str
-        What it belongs to, e.g. the name of a corpus.
+        Group the array belongs to, e.g. the name of a corpus.
     """
 
     key: str
@@ -79,12 +79,12 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """What is known of a shard without reading its arrays.
+    """A shard's file and columns: everything except its arrays.
 
     Attributes
     ----------
     file : ShardFile
-        Where the arrays are.
+        Location of the arrays.
     columns : mapping of str to array
         ``keys``, ``checksums``, ``seconds``, ``origins`` and ``groups``, (n,) each, as in the file.
     """
@@ -99,7 +99,7 @@ class Shard:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Of all its arrays."""
+        """Fingerprint of all arrays in the shard."""
         return self.file.fingerprint
 
     @property
@@ -108,15 +108,15 @@ class Shard:
         return tuple(key.decode("ascii") for key in self.columns["keys"].tolist())
 
     def label(self, row: int) -> Label:
-        """Return the label of one array."""
+        """Return the label of one row's array."""
         return Label.of(*(self.columns[name][row] for name in ("keys", "origins", "groups")))
 
     def is_sound(self, row: int, array: Array) -> bool:
-        """Whether an array fits the checksum of a row."""
+        """Return whether an array matches the checksum of a row."""
         return checksum(array) == int(self.columns["checksums"][row])
 
     def entries(self, rows: Sequence[int]) -> Iterator[Entry]:
-        """Some rows, to be written elsewhere. Nothing is checked."""
+        """Yield some rows as entries to write to another shard, without checking them."""
         arrays = self.file.rows()
         for row in rows:
             key, origin, group = self.label(row)
@@ -126,22 +126,24 @@ class Shard:
     def open(
         cls, path: Path, stream: BinaryIO | None = None, *, of: Fingerprint | None = None
     ) -> Shard:
-        """Read and check everything but the arrays. That does not count as using it.
+        """Open a shard: read and check everything except the arrays.
+
+        Opening a shard does not count as using it.
 
         Parameters
         ----------
         stream : seekable binary file, optional
-            Where to read the file's bytes, if they do not lie at `path`.
+            The file's contents, if they are not stored at `path`.
         of : Fingerprint, optional
-            What the arrays must have been made by.
+            Fingerprint that the shard must have.
 
         Raises
         ------
         ShardError
-            If the file is no HDF5 file, cut short, foreign, of a newer format or another feature,
-            or if what it says of itself does not agree.
+            If the file is not an HDF5 file, is cut short, foreign, or of a newer format, belongs to
+            another feature, or contradicts itself.
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         """
         try:
             if stream is None:
@@ -162,7 +164,7 @@ class Shard:
             raise ShardError(f"{path} may not be read: permission denied.") from None
         except OSError as error:
             raise ShardError(
-                f"{path} is no HDF5 file, or was cut short: {error}.", hint=RECOMPUTE
+                f"{path} is not an HDF5 file, or was cut short: {error}.", hint=RECOMPUTE
             ) from None
         except (CacheError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise ShardError(f"{path} is damaged: {error}", hint=RECOMPUTE) from None
@@ -172,7 +174,7 @@ class Shard:
 
 
 def checksum(array: Array) -> int:
-    """Checksum of one array in the byte order of the disk; 64 bits."""
+    """Return the 64-bit checksum of one array in the byte order of the disk."""
     data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.blake2b(data.reshape(-1).view(np.uint8).data, digest_size=8)
     return int.from_bytes(digest.digest(), "little")
@@ -180,7 +182,7 @@ def checksum(array: Array) -> int:
 
 def _check_format(path: Path, file: h5py.File) -> None:
     if _text(file, "format") != FORMAT:
-        raise ForeignShardError(f"{path} is an HDF5 file, but no shard of a feature cache.")
+        raise ForeignShardError(f"{path} is an HDF5 file, but not a shard of a feature cache.")
     version = int(file.attrs["format_version"])
     if version > FORMAT_VERSION:
         raise NewerShardError(
@@ -190,20 +192,23 @@ def _check_format(path: Path, file: h5py.File) -> None:
 
 
 class NewerShardError(ShardError):
-    """A shard that a newer version wrote: nothing is wrong with it, so nobody may delete it."""
+    """Shard written by a newer version of fusion.
+
+    Nothing is wrong with the file, so no command may delete it.
+    """
 
 
 class ForeignShardError(ShardError):
-    """A sound HDF5 file that is not ours, so that nobody may delete it."""
+    """Sound HDF5 file that fusion did not write for this feature, so no command may delete it."""
 
 
 def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
     fingerprint = Fingerprint.from_json(_text(file, "fingerprint"))
     count = len(file["keys"])
-    named = COLUMNS if int(file.attrs["format_version"]) > 1 else COLUMNS[:3]
-    columns = {name: file[name][:] for name in named}
+    column_names = COLUMNS if int(file.attrs["format_version"]) > 1 else COLUMNS[:3]
+    columns = {name: file[name][:] for name in column_names}
     if _shard_checksum(fingerprint, *columns.values()) != _text(file, "checksum"):
-        raise ValueError("its checksum does not fit its contents.")
+        raise ValueError("its checksum does not match its contents.")
     if any(len(column) != count for column in columns.values()):
         raise ValueError("its columns differ in length.")
     data = file["data"]
@@ -211,19 +216,19 @@ def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
     if data.shape != shape or data.dtype != stored_dtype(fingerprint):
         raise ValueError(
             f"it holds {data.dtype} arrays of {data.shape}, "
-            f"but its fingerprint says {fingerprint.dtype} of {shape}."
+            f"but its fingerprint declares {fingerprint.dtype} of {shape}."
         )
-    nothing = np.zeros(count, "S1")
+    empty_texts = np.zeros(count, "S1")
     return Shard(
         ShardFile(path, fingerprint, count, _offset(data, size), size, time),
-        {"origins": nothing, "groups": nothing, **columns},
+        {"origins": empty_texts, "groups": empty_texts, **columns},
     )
 
 
 def _offset(data: h5py.Dataset, size: int) -> int | None:
     if data.chunks is not None:
         if data.chunks != (1, *data.shape[1:]):
-            raise ValueError("its arrays are neither contiguous nor a chunk each.")
+            raise ValueError("its arrays are neither contiguous nor one chunk each.")
         return None
     offset: int | None = data.id.get_offset()
     if offset is None:
@@ -247,16 +252,16 @@ def write_shard(
 ) -> Path:
     """Write arrays as one new shard of `folder`, which must exist.
 
-    When this returns, the shard is on the disk; when it does not, there is no shard.
+    When this function returns, the shard is on the disk. When it raises, no shard was written.
 
     Parameters
     ----------
     entries : sequence of Entry
         At least one.
     codec : str, optional
-        Pack the arrays with it.
+        Compress the arrays with this codec.
     times : (int, int), optional
-        Of last access and change that the file shall have, in nanoseconds; now by default.
+        Access and modification time to give the file, in nanoseconds; now by default.
 
     Returns
     -------
@@ -266,9 +271,9 @@ def write_shard(
     Raises
     ------
     CacheError
-        If keys or arrays do not fit, or the codec is not installed.
+        If a key is invalid, an array does not match the fingerprint, or the codec is not installed.
     StorageError
-        If the folder can't be written to or is full.
+        If the folder is full or can't be written to.
     """
     if not entries:
         raise CacheError("A shard needs at least one array.")
@@ -321,12 +326,12 @@ def _shard_checksum(fingerprint: Fingerprint, *columns: Array) -> str:
 
 
 def raw_key(key: str) -> bytes:
-    """A key as shards hold it.
+    """Return a key as bytes, the form in which shards store it.
 
     Raises
     ------
     CacheError
-        If it can't be one.
+        If `key` is not a valid key: ASCII text, not empty.
     """
     if not isinstance(key, str) or not key or not key.isascii() or "\0" in key:
         raise CacheError(f"A key must be ASCII text and not empty, not {key!r}.")
@@ -337,17 +342,17 @@ def _stored(entry: Entry, fingerprint: Fingerprint) -> Array:
     problem = misfit(entry.array, fingerprint)
     if problem:
         raise CacheError(
-            f"The array of key {entry.key!r} does not fit {fingerprint.name!r}: {problem}"
+            f"The array of key {entry.key!r} does not match {fingerprint.name!r}: {problem}"
         )
     return np.asarray(entry.array).astype(stored_dtype(fingerprint), copy=False)
 
 
 def misfit(array: Array, fingerprint: Fingerprint) -> str | None:
-    """How an array breaks what its fingerprint declares, or None."""
+    """Return how an array differs from what its fingerprint declares, or None."""
     array = np.asarray(array)
     if array.shape == fingerprint.shape and array.dtype.name == fingerprint.dtype:
         return None
     return (
-        f"declared are {fingerprint.dtype} arrays of shape {fingerprint.shape}, "
-        f"this one is {array.dtype.name} of shape {array.shape}."
+        f"the fingerprint declares {fingerprint.dtype} arrays of shape {fingerprint.shape}, "
+        f"but this one is {array.dtype.name} of shape {array.shape}."
     )

@@ -1,8 +1,8 @@
-"""When a shard was last used, by which the garbage collector goes.
+"""Time of the last use of a shard, from which the garbage collector decides.
 
-That is the later of the file's times of access and of change. The access time is set here:
-what file systems do of their own accord depends on how they are mounted. The time of change
-stays as it is to the nanosecond, because the index of the shards goes by it.
+The last use is the later of the file's access and modification times. The cache sets the access
+time itself, because what file systems do depends on how they are mounted. The modification time
+stays the same to the nanosecond, because the index of the shards relies on it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-GRAIN_SECONDS = 3600.0  # a shard is marked at most once in this time
+GRAIN_SECONDS = 3600.0  # a shard is marked at most once within this time
 
 
 class Marks:
-    """Marks shards as used, and remembers which it has marked."""
+    """Record of the shards that were marked as used, to mark each at most once per hour."""
 
     def __init__(self) -> None:
         self._marked: dict[Path, float] = {}
@@ -28,18 +28,18 @@ class Marks:
         for path in paths:
             if now - self._marked.get(path, float("-inf")) > GRAIN_SECONDS:
                 self._marked[path] = now
-                with contextlib.suppress(OSError):  # read-only, somebody else's, or gone
+                with contextlib.suppress(OSError):  # read-only, another user's, or removed
                     if now - last_used(path) > GRAIN_SECONDS:
                         os.utime(path, ns=(int(now * 1e9), path.stat().st_mtime_ns))
 
 
 def last_used(path: Path) -> float:
-    """When a shard was last used or written; seconds since 1970.
+    """Return the time at which a shard was last used or written; seconds since 1970.
 
     Raises
     ------
     OSError
-        If it has gone.
+        If the file does not exist.
     """
     status = path.stat()
     return max(status.st_atime_ns, status.st_mtime_ns) / 1e9
@@ -47,7 +47,7 @@ def last_used(path: Path) -> float:
 
 @contextlib.contextmanager
 def undisturbed(path: Path) -> Iterator[None]:
-    """Reading a shard in this context leaves the time of its last use as it was."""
+    """Keep the time of a shard's last use unchanged while this context reads the shard."""
     before = _status(path)
     try:
         yield

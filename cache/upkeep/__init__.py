@@ -1,1 +1,1 @@
-"""A cache kept sound and in bounds: verification, repair, packing, garbage collection."""
+"""Upkeep of a cache: verification, repair, packing and garbage collection."""

@@ -1,4 +1,4 @@
-"""Why an array is not found: which field of which fingerprint, or the recording itself, differs."""
+"""Explanation of cache misses: which fingerprint field or which recording differs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Kind = Literal["found", "fingerprint", "content", "recording", "feature"]
 
 
 class Absent(Enum):
-    """Stands where one of two fingerprints does not have a field; no value equals it."""
+    """Marker for a field that one of two fingerprints lacks; no value equals it."""
 
     ABSENT = "absent"
 
@@ -33,14 +33,14 @@ ABSENT = Absent.ABSENT
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field that two fingerprints disagree on.
+    """One field on which two fingerprints disagree.
 
     Attributes
     ----------
     field : str
-        Where it stands, e.g. ``"parameters.hop"`` or ``"libraries.librosa"``.
+        Path of the field, e.g. ``"parameters.hop"`` or ``"libraries.librosa"``.
     stored, wanted : JSON value, or ABSENT
-        What the array in the cache was made with, and what is asked for.
+        Value of the stored array's fingerprint, and value of the requested fingerprint.
     """
 
     field: str
@@ -50,26 +50,26 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Why one array is found or not.
+    """Reason why one array is found or not.
 
     Attributes
     ----------
     kind : str
-        ``"found"``; ``"fingerprint"``: the recording is there, made another way, see
-        `differences`; ``"content"``: what lay at this place had another content then;
-        ``"recording"``: the feature is there, but never of this recording; ``"feature"``: nothing
-        of this name is stored.
+        ``"found"``; ``"fingerprint"``: the recording has an array of another fingerprint, see
+        `differences`; ``"content"``: the file at this path had another content when its array was
+        computed; ``"recording"``: the feature is stored, but not for this recording;
+        ``"feature"``: nothing is stored under the feature's name.
     differences : tuple of Difference
-        From the nearest fingerprint, the one with the fewest differences. Of those that hold
-        the recording, if any does.
+        Differences to the nearest fingerprint, the one with the fewest differences; if any
+        fingerprints have the recording, to the nearest of those.
     place : str
-        The shard, or the nearest feature's folder.
+        The shard, or the folder of the nearest fingerprint.
     origin : str
         Where the stored array's source was found.
     key : str
-        Of the stored array; another than the one asked for if the content has changed.
+        Key of the stored array; differs from the requested key if the content has changed.
     url : str
-        Of the other machine's cache, if `place` is there.
+        URL of the other machine's cache, if `place` is in that cache.
     """
 
     kind: Kind
@@ -81,14 +81,15 @@ class Answer:
 
 
 class Explainer:
-    """Answers for one feature of many recordings.
+    """Explains for many recordings whether one feature is found, and why not.
 
     Parameters
     ----------
     cache : FeatureCache
-        Where to look. The other machine's, if there is one, is asked about what is not here.
+        The cache to search. If it is a URL, the other machine's cache is searched for arrays that
+        are not stored on this machine.
     fingerprint : Fingerprint
-        What is asked for.
+        The requested feature.
     """
 
     def __init__(self, cache: FeatureCache, fingerprint: Fingerprint) -> None:
@@ -97,12 +98,12 @@ class Explainer:
         self._own = _Stored(fingerprint, cache.catalogue(fingerprint), ())
 
     def explain(self, key: str, origin: str = "") -> Answer:
-        """Why there is, or is no, array under `key`, whose source lies at `origin`.
+        """Return why an array is stored or not under `key`, whose source is found at `origin`.
 
         Raises
         ------
         CacheError
-            If the other machine has to be asked, and can't be.
+            If the other machine's cache is needed and can't be read.
         """
         position = self._own.find(key)
         if position is not None:
@@ -124,25 +125,27 @@ class Explainer:
 
     @cached_property
     def _stored(self) -> list[_Stored]:
-        """All that has this name, here and on the other machine, the nearest first."""
-        there = self._cache.upstream
-        found = [self._own, *self._others(self._cache)]
-        if there is not None:
-            own = _Stored(self._wanted, there.catalogue(self._wanted), (), str(there))
-            found += [own, *self._others(there, str(there))]
-        found = [stored for stored in found if len(stored.catalogue)]
-        return sorted(found, key=lambda stored: (len(stored.differences), stored.folder))
+        """Features of the requested name on both machines, nearest fingerprint first."""
+        upstream = self._cache.upstream
+        features = [self._own, *self._of_other_fingerprints(self._cache)]
+        if upstream is not None:
+            own = _Stored(self._wanted, upstream.catalogue(self._wanted), (), str(upstream))
+            features += [own, *self._of_other_fingerprints(upstream, str(upstream))]
+        features = [stored for stored in features if len(stored.catalogue)]
+        return sorted(features, key=lambda stored: (len(stored.differences), stored.folder))
 
-    def _others(self, place: FeatureCache | Upstream, url: str = "") -> Iterator[_Stored]:
+    def _of_other_fingerprints(
+        self, place: FeatureCache | Upstream, url: str = ""
+    ) -> Iterator[_Stored]:
         for other in place.features():
             if other.name == self._wanted.name and other != self._wanted:
-                found = differences(other, self._wanted)
-                yield _Stored(other, place.catalogue(other), found, url)
+                fields = differences(other, self._wanted)
+                yield _Stored(other, place.catalogue(other), fields, url)
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A feature in one place, and how it differs from what is asked for."""
+    """A stored feature in one cache, and its differences to the requested one."""
 
     fingerprint: Fingerprint
     catalogue: Catalogue
@@ -155,7 +158,7 @@ class _Stored:
 
     @cached_property
     def origins(self) -> Mapping[str, int]:
-        """Position of an item by where its source was found."""
+        """Position of an item, by the location of its source."""
         return {self.catalogue.label(at).origin: at for at in range(len(self.catalogue))}
 
     def find(self, key: str) -> int | None:
@@ -169,16 +172,16 @@ class _Stored:
 
 
 def differences(stored: Fingerprint, wanted: Fingerprint) -> tuple[Difference, ...]:
-    """Every field on which two fingerprints disagree, sorted by name."""
-    one, two = (dict(_leaves(json.loads(f.canonical()))) for f in (stored, wanted))
+    """Return every field on which two fingerprints disagree, sorted by name."""
+    first, second = (dict(_leaves(json.loads(f.canonical()))) for f in (stored, wanted))
     return tuple(
-        Difference(field, one.get(field, ABSENT), two.get(field, ABSENT))
-        for field in sorted({*one, *two})
-        if field not in one or field not in two or not _same(one[field], two[field])
+        Difference(field, first.get(field, ABSENT), second.get(field, ABSENT))
+        for field in sorted({*first, *second})
+        if field not in first or field not in second or not _is_equal(first[field], second[field])
     )
 
 
-def _same(a: JSON, b: JSON) -> bool:
+def _is_equal(a: JSON, b: JSON) -> bool:
     return json.dumps(a) == json.dumps(b)  # 1, 1.0 and true are three values
 
 

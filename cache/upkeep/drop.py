@@ -1,4 +1,4 @@
-"""Remove from a cache what a verification found damaged, and nothing else."""
+"""Removal of everything that a verification found damaged."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .verify import BadFile, VerifyReport
 
 
 def drop(cache: FeatureCache, report: VerifyReport) -> list[Problem]:
-    """Remove what `report` found damaged; the sound rows of a shard are kept in a new one.
+    """Remove what `report` lists as damaged; keep the sound rows of a damaged shard in a new shard.
 
     Returns
     -------
     list of Problem
-        What could not be mended.
+        Damage that could not be repaired.
 
     Raises
     ------
     CacheError
         If another process rewrites this cache.
     StorageError
-        If the cache can't be written to or is full.
+        If the cache is full or can't be written to.
     """
     if report.fine:
         return []
@@ -33,37 +33,37 @@ def drop(cache: FeatureCache, report: VerifyReport) -> list[Problem]:
     for item in report.bad_items:
         if item.row is not None:
             rows.setdefault(item.path, set()).add(item.row)
-    left: list[Problem] = []
-    with working_alone(cache) as turn:
+    problems: list[Problem] = []
+    with working_alone(cache) as claims:
         for path, bad in rows.items():
-            left += _drop_rows(path, bad)
-            turn.renew()
+            problems += _drop_rows(path, bad)
+            claims.renew()
         for file in report.bad_files:
-            left += _mend(cache, file)
+            problems += _repair_file(cache, file)
         touched = [item.fingerprint for item in report.bad_items]
         touched += [file.fingerprint for file in report.bad_files if file.fingerprint]
         for fingerprint in dict.fromkeys(touched):
             cache.index(fingerprint)
-    return left
+    return problems
 
 
 def _drop_rows(path: Path, bad: set[int]) -> list[Problem]:
     try:
         shard = Shard.open(path)
-        kept = [row for row in range(shard.file.count) if row not in bad]
-        rewrite(shard, kept, codec_used(shard.file))
+        sound_rows = [row for row in range(shard.file.count) if row not in bad]
+        rewrite(shard, sound_rows, codec_used(shard.file))
     except FileNotFoundError:
-        return []  # gone meanwhile
+        return []  # removed meanwhile
     except ShardError as error:
         return [Problem(path, str(error))]
     return []
 
 
-def _mend(cache: FeatureCache, bad: BadFile) -> list[Problem]:
+def _repair_file(cache: FeatureCache, bad: BadFile) -> list[Problem]:
     if bad.kind == "unreadable":
         return [Problem(bad.path, bad.reason)]
     if bad.kind == "shard" and _opens(bad.path):
-        return [Problem(bad.path, "It could not be read, and now it can: look after the disk.")]
+        return [Problem(bad.path, "It could not be read before, and now it can: check the disk.")]
     try:
         bad.path.unlink(missing_ok=True)
         if bad.kind == "fingerprint" and bad.fingerprint is not None:

@@ -1,8 +1,8 @@
-"""Keep a cache in bounds: remove debris, and items that no run refers to.
+"""Garbage collection: removes debris, and items that no run references.
 
-What is referenced is never removed. Of the rest, what was used last long enough ago goes, or
-the least recently used first until the cache fits a budget. A shard of which something stays
-is written anew without the rest.
+Referenced items are never removed. Unreferenced items are removed if they were last used long
+enough ago, or the least recently used first until the cache fits a budget. A shard that holds
+other items, too, is rewritten without the removed ones.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from ..shards.layout import FINGERPRINT_FILE
 from ..shards.shard import Shard
 from ..shards.usage import last_used
 from ..store import FeatureCache
-from .gc_plan import Bounds, Looked, Plan, References, make_plan
+from .gc_plan import Bounds, Plan, References, ShardPlan, make_plan
 from .rewrite import OnBytes, codec_used, rewrite, working_alone
 
 
 @dataclass
 class FeatureGc:
-    """What becomes of one feature. An item that lies in two shards counts twice.
+    """Result of a collection for one feature; an item stored in two shards counts twice.
 
     Attributes
     ----------
     fingerprint : Fingerprint
-        Of the feature.
+        Fingerprint of the feature.
     removed, removed_bytes : int
-        Items that go, and what that frees; a little more where a shard is rewritten.
+        Number of removed items, and the space this frees; slightly more where a shard is rewritten.
     shards : int
-        Files that go.
+        Number of removed files.
     rewritten : int
-        Files that are written anew with fewer items.
+        Number of files rewritten with fewer items.
     referenced, referenced_bytes : int
-        Items that stay because they are referenced.
+        Items kept because they are referenced.
     unreferenced, unreferenced_bytes : int
-        Items that stay though nothing refers to them.
+        Items kept although nothing references them.
     """
 
     fingerprint: Fingerprint
@@ -60,24 +60,24 @@ class FeatureGc:
 
 @dataclass
 class GcReport:
-    """What was removed, or in a dry run would be.
+    """Result of a collection, or in a dry run its plan.
 
     Attributes
     ----------
     features : list of FeatureGc
-        By name.
+        Results by feature, sorted by name.
     debris : list of Path
         Temporary files and claims that killed processes left.
     registrations : list of Path
-        Of run directories that have gone.
+        Registrations of removed run directories.
     folders : list of Path
-        Of features that hold nothing any more.
+        Folders of features without any remaining item.
     before : int
-        Bytes of all shards.
+        Bytes of all shards before the collection.
     missed : int
-        Bytes by which the budget could not be met; 0 if it was, or there was none.
-    left : list of Problem
-        Files that could not be looked into or removed.
+        Bytes by which the budget was exceeded; 0 if it was met or there was none.
+    problems : list of Problem
+        Files that could not be read or removed.
     """
 
     features: list[FeatureGc] = field(default_factory=list)
@@ -86,11 +86,11 @@ class GcReport:
     folders: list[Path] = field(default_factory=list)
     before: int = 0
     missed: int = 0
-    left: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def freed(self) -> int:
-        """Bytes of shards that go."""
+        """Bytes of removed shards and items."""
         return sum(feature.removed_bytes for feature in self.features)
 
 
@@ -101,29 +101,27 @@ def collect(
     older_than: timedelta | None = None,
     max_bytes: int | None = None,
     dry_run: bool = False,
-    gone: Collection[Path] | None = None,
+    obsolete: Collection[Path] | None = None,
     on_progress: OnBytes | None = None,
 ) -> GcReport:
-    """Remove debris, and what is not referenced as far as age or budget ask for it.
+    """Remove debris, and unreferenced items as far as age or budget demand.
 
-    Without `older_than` and `max_bytes` only debris goes. Readers and builds at work are not
-    disturbed: a shard that is open stays readable, and its rows are found again elsewhere.
+    Without `older_than` and `max_bytes` only debris is removed. Running readers and builds are not
+    disturbed: an open shard stays readable, and readers find its remaining rows in the new shard.
 
     Parameters
     ----------
     referenced : mapping of str to collection of str
         Fingerprint id -> keys that are never removed.
     older_than : timedelta, optional
-        Remove what was last used, or written, longer ago.
+        Remove items that were last used or written longer ago than this.
     max_bytes : int, optional
-        Then remove the least recently used shards, until all shards together have no more
-        bytes than this. What was used within the last hour, or within `older_than` if that is
-        shorter, is spared.
+        Then remove the least recently used shards until all shards together take at most this many
+        bytes. Items used within the last hour, or within `older_than` if that is shorter, are kept.
     dry_run : bool
-        Only say what would be removed.
-    gone : collection of Path, optional
-        Registrations of runs to forget; by default those of this machine's run directories
-        that are not there any more.
+        Only report what would be removed.
+    obsolete : collection of Path, optional
+        Registrations of runs to remove; by default those of this machine's removed run directories.
 
     Raises
     ------
@@ -136,59 +134,62 @@ def collect(
         return GcReport()
     bounds = Bounds.of(older_than, max_bytes)
     if dry_run:
-        return _report(make_plan(cache, referenced, bounds, gone))
-    with _alone_or_full(cache) as turn:
+        return _report(make_plan(cache, referenced, bounds, obsolete))
+    with _alone_or_full(cache) as claims:
 
-        def advance(done: int, total: int) -> None:
-            turn.renew()
+        def advance(finished: int, total: int) -> None:
+            claims.renew()
             if on_progress is not None:
-                on_progress(done, total)
+                on_progress(finished, total)
 
-        plan = make_plan(cache, referenced, bounds, gone)
+        plan = make_plan(cache, referenced, bounds, obsolete)
         _carry_out(cache, plan, advance)
         return _report(plan)
 
 
 @contextlib.contextmanager
 def _alone_or_full(cache: FeatureCache) -> Iterator[Claims]:
-    """Alone, if the disk has space for saying so: where it is full, clearing out must go on."""
+    """Exclude other upkeep processes, unless the full disk has no space left for a claim.
+
+    On a full disk the collection must run all the same.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            turn = stack.enter_context(working_alone(cache))
+            claims = stack.enter_context(working_alone(cache))
         except StorageError as error:
             cause = error.__context__
             if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            turn = Claims(cache.root)
-        yield turn
+            claims = Claims(cache.root)
+        yield claims
 
 
 def _report(plan: Plan) -> GcReport:
-    """What goes by this plan, or went, if it was carried out."""
+    """Return the report of a plan: of the removals planned, or of those carried out."""
     report = GcReport(
         [_count(f, plan.shards[f]) for f in plan.features],
         plan.debris,
         plan.registrations,
         plan.folders,
         plan.before,
-        left=plan.left,
+        problems=plan.problems,
     )
     over = plan.before - report.freed - plan.max_bytes
     report.missed = int(over) if over > 0 else 0
     return report
 
 
-def _count(fingerprint: Fingerprint, shards: Iterable[Looked]) -> FeatureGc:
+def _count(fingerprint: Fingerprint, shards: Iterable[ShardPlan]) -> FeatureGc:
     feature = FeatureGc(fingerprint)
     for shard in shards:
-        rest = shard.count - len(shard.kept)
-        feature.referenced += len(shard.kept)
+        rest = shard.count - len(shard.referenced)
+        feature.referenced += len(shard.referenced)
         feature.referenced_bytes += shard.size - shard.free
         if shard.going:
             feature.removed += rest
             feature.removed_bytes += shard.free
-            feature.shards += not shard.kept
-            feature.rewritten += bool(shard.kept)
+            feature.shards += not shard.referenced
+            feature.rewritten += bool(shard.referenced)
         else:
             feature.unreferenced += rest
             feature.unreferenced_bytes += shard.free
@@ -199,16 +200,16 @@ def _count(fingerprint: Fingerprint, shards: Iterable[Looked]) -> FeatureGc:
 
 
 def _carry_out(cache: FeatureCache, plan: Plan, advance: OnBytes) -> None:
-    """Do it. What turns out to be impossible is taken out of the plan and told in it."""
+    """Carry out a plan; removals that turn out to be impossible move to `plan.problems`."""
     plan.debris = [path for path in plan.debris if _unlink(path, plan)]
     plan.registrations = [path for path in plan.registrations if _unlink(path, plan)]
     going = [shard for shards in plan.shards.values() for shard in shards if shard.going]
-    total, done = sum(shard.size for shard in going), 0
-    # Whole ones first: rewriting takes space, of which there may be none.
-    for shard in sorted(going, key=lambda shard: len(shard.kept)):
+    total, finished = sum(shard.size for shard in going), 0
+    # Remove whole shards first: rewriting needs space, and the disk may be full.
+    for shard in sorted(going, key=lambda shard: len(shard.referenced)):
         shard.going = _remove(shard, plan)
-        done += shard.size
-        advance(done, total)
+        finished += shard.size
+        advance(finished, total)
     for fingerprint, shards in plan.shards.items():
         folder = cache.folder(fingerprint)
         if folder in plan.folders:
@@ -219,20 +220,20 @@ def _carry_out(cache: FeatureCache, plan: Plan, advance: OnBytes) -> None:
             cache.index(fingerprint)
 
 
-def _remove(shard: Looked, plan: Plan) -> bool:
+def _remove(shard: ShardPlan, plan: Plan) -> bool:
     try:
-        if last_used(shard.path) != shard.seen:
-            plan.left.append(Problem(shard.path, "It was used meanwhile."))
+        if last_used(shard.path) != shard.last_used:
+            plan.problems.append(Problem(shard.path, "It was used meanwhile."))
             return False
-        if not shard.kept:
+        if not shard.referenced:
             shard.path.unlink()
             return True
         opened = Shard.open(shard.path)
-        rewrite(opened, shard.kept, codec_used(opened.file))
+        rewrite(opened, shard.referenced, codec_used(opened.file))
     except FileNotFoundError:
-        return True  # somebody else did
+        return True  # another process removed the shard
     except (CacheError, OSError) as error:
-        plan.left.append(Problem(shard.path, str(error)))
+        plan.problems.append(Problem(shard.path, str(error)))
         return False
     return True
 
@@ -240,17 +241,17 @@ def _remove(shard: Looked, plan: Plan) -> bool:
 def _unlink(path: Path, plan: Plan) -> bool:
     try:
         is_claim = path.parent.name == CLAIMS and not path.name.startswith(".")
-        if is_claim:  # which a builder can have taken over since
+        if is_claim:  # a builder may have taken over the claim since
             return remove_dead_claim(path)
         path.unlink(missing_ok=True)
     except OSError as error:
-        plan.left.append(Problem(path, f"It can't be removed: {error.strerror or error}."))
+        plan.problems.append(Problem(path, f"It can't be removed: {error.strerror or error}."))
         return False
     return True
 
 
 def _clear(folder: Path) -> bool:
-    """Remove a folder without shards; False if there is something in it by now."""
+    """Remove a folder without shards; return False if it contains other files by now."""
     try:
         for name in (INDEX, FINGERPRINT_FILE):
             (folder / name).unlink(missing_ok=True)

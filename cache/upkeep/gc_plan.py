@@ -1,6 +1,6 @@
-"""What the garbage collector is going to do: which shards, debris and folders go.
+"""Plan of a garbage collection: the shards, debris and folders to remove.
 
-A plan is made from the shards themselves, not from their index, and changes nothing.
+A plan is made from the shards themselves, not from their index. Making a plan changes nothing.
 """
 
 from __future__ import annotations
@@ -27,15 +27,27 @@ from ..shards.shard import Shard
 from ..shards.usage import last_used, undisturbed
 from ..store import FeatureCache, shards_in
 
-SPARED = timedelta(hours=1)  # used so lately, an item is spared by a budget
+SPARED = timedelta(hours=1)  # an item used this recently is not removed for a budget
 
 References = Mapping[str, Collection[str]]
-"""Fingerprint id -> keys that are needed."""
+"""Fingerprint id -> referenced keys."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Until when something may have been used to go: by age, and for the budget."""
+    """Latest times of last use at which items may be removed.
+
+    Attributes
+    ----------
+    now : float
+        Time at which the bounds were set; seconds since 1970, as all times here.
+    by_age : float
+        Items last used until then are removed because of their age.
+    for_budget : float
+        Items last used until then may be removed to meet the budget.
+    max_bytes : float
+        The budget; infinite if there is none.
+    """
 
     now: float
     by_age: float
@@ -44,6 +56,7 @@ class Bounds:
 
     @classmethod
     def of(cls, older_than: timedelta | None, max_bytes: int | None) -> Bounds:
+        """Return the bounds for an age limit and a budget; None for no limit."""
         now = time.time()
         spared = SPARED if older_than is None else min(SPARED, older_than)
         return cls(
@@ -54,40 +67,45 @@ class Bounds:
         )
 
     def counted(self, used: float) -> float:
-        """What counts as the last use: a time that is still to come, of a clock that is or was
-        wrong, counts as now."""
+        """Return the time of last use that counts.
+
+        A time in the future, written with a wrong clock, counts as now.
+        """
         return self.now if used > time.time() else used
 
 
 @dataclass
-class Looked:
-    """A shard that was looked into.
+class ShardPlan:
+    """A shard that was examined, and the decision about it.
 
     Attributes
     ----------
+    path : Path
+        The file.
     size : int
         Bytes of the file.
     used : float
-        When it was last used.
-    seen : float
-        What its file said of that afterwards: a look at another user's file counts as a use.
-    kept : list of int
+        Time of its last use.
+    last_used : float
+        Time of last use according to the file after it was examined. Examining another user's file
+        counts as a use.
+    referenced : list of int
         Rows that are referenced.
     count : int
-        Of all rows.
+        Number of all rows.
     free : int
-        Bytes that go with the rows that are not referenced.
+        Bytes that removing the unreferenced rows frees.
     stuck : bool
-        Whether these rows can't be removed.
+        Whether the unreferenced rows can't be removed.
     going : bool
-        Whether they shall be.
+        Whether they shall be removed.
     """
 
     path: Path
     size: int
     used: float
-    seen: float
-    kept: list[int]
+    last_used: float
+    referenced: list[int]
     count: int
     free: int
     stuck: bool = False
@@ -95,28 +113,35 @@ class Looked:
 
     @property
     def removable(self) -> bool:
-        return len(self.kept) < self.count and not self.stuck and not self.going
+        """True if rows can be removed and are not yet marked for removal."""
+        return len(self.referenced) < self.count and not self.stuck and not self.going
 
 
 @dataclass
 class Plan:
-    """What goes; see :class:`fusion.cache.upkeep.gc.GcReport` for the words."""
+    """Removals to carry out; the fields are those of :class:`fusion.cache.upkeep.gc.GcReport`."""
 
     features: list[Fingerprint]
-    shards: dict[Fingerprint, list[Looked]]
+    shards: dict[Fingerprint, list[ShardPlan]]
     debris: list[Path]
     registrations: list[Path]
     folders: list[Path]
     before: int
     max_bytes: float
-    left: list[Problem]
+    problems: list[Problem]
 
 
 def make_plan(
-    cache: FeatureCache, referenced: References, bounds: Bounds, gone: Collection[Path] | None
+    cache: FeatureCache, referenced: References, bounds: Bounds, obsolete: Collection[Path] | None
 ) -> Plan:
-    """Look into every shard and decide."""
-    registrations = _gone(cache) if gone is None else list(gone)
+    """Examine every shard and decide what to remove.
+
+    Parameters
+    ----------
+    obsolete : collection of Path, optional
+        Registrations of runs to remove; by default those of this machine's removed run directories.
+    """
+    registrations = _removed_runs(cache) if obsolete is None else list(obsolete)
     features = cache.features()
     plan = Plan(features, {}, _debris(cache), registrations, [], 0, bounds.max_bytes, [])
     for fingerprint in features:
@@ -124,59 +149,63 @@ def make_plan(
         folder = cache.folder(fingerprint)
         listing = shards_in(folder)
         plan.before += sum(listed.size for listed in listing.values())
-        looked = [_look(folder / name, fingerprint, needed, plan.left) for name in sorted(listing)]
-        plan.shards[fingerprint] = [shard for shard in looked if shard is not None]
+        shards = [
+            _examine(folder / name, fingerprint, needed, plan.problems) for name in sorted(listing)
+        ]
+        plan.shards[fingerprint] = [shard for shard in shards if shard is not None]
     _choose([shard for shards in plan.shards.values() for shard in shards], plan.before, bounds)
     plan.folders = [
         folder
         for fingerprint in features
         if _is_emptied(folder := cache.folder(fingerprint), plan.shards[fingerprint], plan.debris)
     ]
-    told = {problem.path for problem in plan.left}
-    plan.left += [problem for problem in cache.problems if problem.path not in told]
+    reported = {problem.path for problem in plan.problems}
+    plan.problems += [problem for problem in cache.problems if problem.path not in reported]
     return plan
 
 
-def _look(
-    path: Path, fingerprint: Fingerprint, needed: set[str], left: list[Problem]
-) -> Looked | None:
+def _examine(
+    path: Path, fingerprint: Fingerprint, needed: set[str], problems: list[Problem]
+) -> ShardPlan | None:
     try:
         with undisturbed(path):
             used = last_used(path)
             shard = Shard.open(path)
             if shard.fingerprint != fingerprint:
                 raise ShardError(f"{path} holds another feature.")
-            kept = [row for row, key in enumerate(shard.keys) if key in needed]
-            free, stuck = _removing(shard, kept)
-        seen = last_used(path)
+            referenced = [row for row, key in enumerate(shard.keys) if key in needed]
+            free, stuck = _removing(shard, referenced)
+        last_use = last_used(path)
     except FileNotFoundError:
-        return None  # removed since it was listed
+        return None  # removed after the listing
     except (ShardError, OSError) as error:
-        left.append(Problem(path, str(error)))
+        problems.append(Problem(path, str(error)))
         return None
     if stuck:
-        left.append(Problem(path, f"{len(kept)} of its items stay, so that it has to be "
-                                  f"rewritten: {stuck}"))  # fmt: skip
-    return Looked(path, shard.file.size, used, seen, kept, shard.file.count, free, bool(stuck))
+        problems.append(Problem(path, f"It must be rewritten to keep {len(referenced)} of its "
+                                  f"items: {stuck}"))  # fmt: skip
+    return ShardPlan(
+        path, shard.file.size, used, last_use, referenced, shard.file.count, free, bool(stuck)
+    )
 
 
-def _removing(shard: Shard, kept: list[int]) -> tuple[int, str | None]:
-    """Bytes that removing all rows but these frees; and what is in the way, if anything."""
+def _removing(shard: Shard, referenced: list[int]) -> tuple[int, str | None]:
+    """Return the bytes that removing all other rows frees; and the obstacle, if any."""
     file = shard.file
-    if not kept:
+    if not referenced:
         return file.size, None
-    rest = sorted(set(range(file.count)) - set(kept))
-    if not file.packed or not rest:
-        return len(rest) * file.fingerprint.array_bytes, None
+    unreferenced = sorted(set(range(file.count)) - set(referenced))
+    if not file.packed or not unreferenced:
+        return len(unreferenced) * file.fingerprint.array_bytes, None
     with h5py.File(file.path, "r", locking=False) as opened:
         data = opened["data"]
         missing = missing_codec(data)
-        place = (0,) * len(file.fingerprint.shape)
-        chunks = (data.id.get_chunk_info_by_coord((row, *place)) for row in rest)
+        origin = (0,) * len(file.fingerprint.shape)
+        chunks = (data.id.get_chunk_info_by_coord((row, *origin)) for row in unreferenced)
         return sum(chunk.size for chunk in chunks), str(missing) if missing else None
 
 
-def _choose(shards: list[Looked], before: int, bounds: Bounds) -> None:
+def _choose(shards: list[ShardPlan], before: int, bounds: Bounds) -> None:
     for shard in shards:
         shard.going = shard.removable and bounds.counted(shard.used) <= bounds.by_age
     total = before - sum(shard.free for shard in shards if shard.going)
@@ -190,25 +219,25 @@ def _choose(shards: list[Looked], before: int, bounds: Bounds) -> None:
 
 def _debris(cache: FeatureCache) -> list[Path]:
     folders = [folder for folder, _ in cache.folders() if closed_folder(folder) is None]
-    found = [path for folder in [cache.root, cache.root / RUNS, *folders]
+    temporary = [path for folder in [cache.root, cache.root / RUNS, *folders]
              for path in (*find_debris(folder), *find_debris(folder / CLAIMS))]  # fmt: skip
-    return found + [path for folder in folders for path in find_dead_claims(folder)]
+    return temporary + [path for folder in folders for path in find_dead_claims(folder)]
 
 
-def _gone(cache: FeatureCache) -> list[Path]:
-    return [run.file for run in registered_runs(cache) if run.gone]
+def _removed_runs(cache: FeatureCache) -> list[Path]:
+    return [run.file for run in registered_runs(cache) if run.is_removed]
 
 
-def _is_emptied(folder: Path, shards: Iterable[Looked], debris: Collection[Path]) -> bool:
-    """Whether nothing will be left in a feature's folder but what describes it."""
-    going = {shard.path for shard in shards if shard.going and not shard.kept}
-    beside = {folder / name for name in (FINGERPRINT_FILE, INDEX, CLAIMS)}
+def _is_emptied(folder: Path, shards: Iterable[ShardPlan], debris: Collection[Path]) -> bool:
+    """Return whether only descriptive files will be left in a feature's folder."""
+    going = {shard.path for shard in shards if shard.going and not shard.referenced}
+    descriptive = {folder / name for name in (FINGERPRINT_FILE, INDEX, CLAIMS)}
     try:
-        left = set(folder.iterdir()) - going - beside - set(debris)
-        # A folder without shards may be that of a build that is about to begin.
+        remaining = set(folder.iterdir()) - going - descriptive - set(debris)
+        # A folder without shards may belong to a build that is about to begin.
         abandoned = bool(going) or time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
     except OSError:
         return False
-    if left or not abandoned or closed_folder(folder / CLAIMS):
+    if remaining or not abandoned or closed_folder(folder / CLAIMS):
         return False
     return not any_claimed(folder)

@@ -1,8 +1,8 @@
-"""Shards written anew: without some of their items, packed, or unpacked.
+"""Rewriting of shards: without some of their items, packed, or unpacked.
 
-A shard never changes. What shall stay of it is written as a new one, each array compared with
-its checksum on the way, and then the old one is removed. A kill in between leaves both, which
-hold the same: nothing is lost, and packing again clears that up.
+A shard never changes. The items to keep are written as a new shard, each array compared with its
+checksum, and then the old shard is removed. A kill in between leaves both shards with the same
+items: nothing is lost, and the next packing removes the duplicates.
 """
 
 from __future__ import annotations
@@ -27,25 +27,27 @@ from ..shards.usage import undisturbed
 from ..store import FeatureCache
 
 OnBytes = Callable[[int, int], None]
-"""Receives how many bytes are done, and how many there are."""
+"""Receives the number of bytes processed so far, and the total."""
 
 
 def working_alone(cache: FeatureCache) -> AbstractContextManager[Claims]:
-    """Keep other processes from rewriting the shards of this cache meanwhile; builds and readers
-    go on. See :func:`fusion.cache.shards.claims.alone`."""
-    others = f"Another process packs, unpacks, repairs or clears out the cache in {cache.root}."
-    return alone(cache.root, "upkeep", others)
+    """Prevent other processes from rewriting the shards of this cache, as a context.
+
+    Builds and readers continue. See :func:`fusion.cache.shards.claims.alone`.
+    """
+    message = f"Another process packs, unpacks, repairs or collects the cache in {cache.root}."
+    return alone(cache.root, "upkeep", message)
 
 
 def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Path | None:
-    """Replace a shard by one of some of its rows, which counts as used when the old one was.
+    """Replace a shard by a new one with some of its rows and the same time of last use.
 
     Parameters
     ----------
     rows : sequence of int
-        What to keep. With none the shard is removed.
+        Rows to keep. Without any row the shard is only removed.
     codec : str, optional
-        Pack the new shard; contiguous by default.
+        Pack the new shard with this codec; contiguous by default.
 
     Returns
     -------
@@ -55,11 +57,11 @@ def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Pa
     Raises
     ------
     ShardError
-        If an array does not fit its checksum. Then everything stays as it was.
+        If an array does not match its checksum, or the shard was deleted. Then no file is changed.
     CacheError
         If the codec of the old or new shard is not installed.
     StorageError
-        If the folder can't be written to or is full.
+        If the folder is full or can't be written to.
     """
     folder = shard.path.parent
     new = None
@@ -69,14 +71,14 @@ def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Pa
                 new = _copy(shard, rows, codec)
         shard.path.unlink(missing_ok=True)
     except FileNotFoundError:
-        raise ShardError(f"{shard.path} has gone since it was found.") from None
+        raise ShardError(f"{shard.path} was deleted before it was rewritten.") from None
     except OSError as error:
         raise storage_error(folder, error) from None
     return new
 
 
 def codec_used(file: ShardFile) -> Codec | None:
-    """What a shard is packed with; None if it is contiguous."""
+    """Return the codec a shard is packed with, or None if the shard is contiguous."""
     if not file.packed:
         return None
     with undisturbed(file.path), h5py.File(file.path, "r", locking=False) as opened:
@@ -85,7 +87,7 @@ def codec_used(file: ShardFile) -> Codec | None:
 
 def _copy(shard: Shard, rows: Sequence[int], codec: Codec | None) -> Path:
     before = shard.path.stat()
-    # The list ends with this function: mapped files can't be removed everywhere.
+    # This function drops the list: on some systems a mapped file can't be removed.
     times = before.st_atime_ns, before.st_mtime_ns
     entries = list(_checked(shard, rows))
     return write_shard(shard.path.parent, shard.fingerprint, entries, codec, times)
@@ -95,7 +97,7 @@ def _checked(shard: Shard, rows: Sequence[int]) -> Iterator[Entry]:
     for row, entry in zip(rows, shard.entries(rows), strict=True):
         if not shard.is_sound(row, entry.array):
             raise ShardError(
-                f"{shard.path}: the array of {entry.key!r} does not fit its checksum.",
+                f"{shard.path}: the array of {entry.key!r} does not match its checksum.",
                 hint=RECOMPUTE,
             )
         yield entry
@@ -106,22 +108,22 @@ def _checked(shard: Shard, rows: Sequence[int]) -> Iterator[Entry]:
 
 @dataclass
 class PackReport:
-    """What packing or unpacking did.
+    """Result of packing or unpacking.
 
     Attributes
     ----------
     shards : int
-        Files that were rewritten.
+        Number of rewritten files.
     before, after : int
-        Bytes of these files.
-    left : list of Problem
-        Files that stayed as they were, and why.
+        Bytes of these files before and after.
+    problems : list of Problem
+        Files that were not rewritten, and why.
     """
 
     shards: int = 0
     before: int = 0
     after: int = 0
-    left: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 def pack(
@@ -130,28 +132,28 @@ def pack(
     fingerprints: Iterable[Fingerprint] | None = None,
     on_progress: OnBytes | None = None,
 ) -> PackReport:
-    """Compress the arrays of features that are seldom read; they stay readable as they are.
+    """Compress the arrays of features that are rarely read; packed arrays stay readable.
 
-    Killed at any moment, it loses nothing; called again, it takes up the rest. Shards that are
-    packed already stay, whatever their codec.
+    A kill at any moment loses nothing, and the next call packs the remaining shards. Shards that
+    are already packed stay as they are, with any codec.
 
     Parameters
     ----------
     codec : {"zstd", "blosc2"}
-        Both without loss.
+        Both are lossless.
     fingerprints : iterable of Fingerprint, optional
-        Which features; all by default.
+        Features to pack; all by default.
 
     Raises
     ------
     CacheError
         If the codec is not installed, or another process rewrites this cache.
     StorageError
-        If the cache can't be written to or is full.
+        If the cache is full or can't be written to.
     """
     chosen = cache.features() if fingerprints is None else list(fingerprints)
     for fingerprint in chosen:
-        codec_options(codec, fingerprint)  # before the work: whether it is possible at all
+        codec_options(codec, fingerprint)  # fail before the work if packing is impossible
     return _convert(cache, chosen, codec, on_progress)
 
 
@@ -160,7 +162,7 @@ def unpack(
     fingerprints: Iterable[Fingerprint] | None = None,
     on_progress: OnBytes | None = None,
 ) -> PackReport:
-    """Make the arrays contiguous again, to be read at full speed. See :func:`pack`."""
+    """Make packed arrays contiguous again, to read them at full speed. See :func:`pack`."""
     chosen = cache.features() if fingerprints is None else list(fingerprints)
     return _convert(cache, chosen, None, on_progress)
 
@@ -174,27 +176,27 @@ def _convert(
     report = PackReport()
     if not fingerprints:
         return report
-    with working_alone(cache) as turn:
+    with working_alone(cache) as claims:
         todo = [_to_convert(cache.catalogue(f), packed=codec is None) for f in fingerprints]
         total = sum(file.size for files, _ in todo for file in files)
-        done = 0
-        for fingerprint, (files, there) in zip(fingerprints, todo, strict=True):
+        finished = 0
+        for fingerprint, (files, converted) in zip(fingerprints, todo, strict=True):
             for file in files:
-                _convert_shard(file, there, codec, report)
-                turn.renew()
-                done += file.size
+                _convert_shard(file, converted, codec, report)
+                claims.renew()
+                finished += file.size
                 if on_progress is not None:
-                    on_progress(done, total)
+                    on_progress(finished, total)
             cache.index(fingerprint)
-    report.left += cache.problems
+    report.problems += cache.problems
     return report
 
 
-_There = Mapping[str, ShardFile]
+_Converted = Mapping[str, ShardFile]
 
 
-def _to_convert(catalogue: Catalogue, packed: bool) -> tuple[list[ShardFile], _There]:
-    """The shards to rewrite; and of their keys those that another shard has as they shall be."""
+def _to_convert(catalogue: Catalogue, packed: bool) -> tuple[list[ShardFile], _Converted]:
+    """Return the shards to convert, and the location of their items that are already converted."""
     files = [file for file in catalogue.files if file.packed == packed]
     wanted = {
         key
@@ -202,38 +204,43 @@ def _to_convert(catalogue: Catalogue, packed: bool) -> tuple[list[ShardFile], _T
         if file.packed == packed
         for key in catalogue.keys[catalogue.positions(number)].tolist()
     }
-    there = {
+    converted = {
         key.decode("ascii"): file
         for number, file in enumerate(catalogue.files)
         if file.packed != packed
         for key in catalogue.keys[catalogue.positions(number)].tolist()
         if key in wanted
     }
-    return files, there
+    return files, converted
 
 
-def _convert_shard(file: ShardFile, there: _There, codec: Codec | None, report: PackReport) -> None:
+def _convert_shard(
+    file: ShardFile, converted: _Converted, codec: Codec | None, report: PackReport
+) -> None:
     try:
         shard = Shard.open(file.path)
         keys = enumerate(shard.keys)
-        rows = [row for row, key in keys if not _is_copied(shard, row, there.get(key))]
+        rows = [row for row, key in keys if not _is_copied(shard, row, converted.get(key))]
         new = rewrite(shard, rows, codec)
     except FileNotFoundError:
-        return  # removed since it was listed
+        return  # removed after the listing
     except ShardError as error:
-        report.left.append(Problem(file.path, str(error)))
+        report.problems.append(Problem(file.path, str(error)))
         return
     report.shards += 1
     report.before += file.size
     report.after += 0 if new is None else new.stat().st_size
 
 
-def _is_copied(shard: Shard, row: int, there: ShardFile | None) -> bool:
-    """Whether another shard has this very array, undamaged: what a killed call left."""
-    if there is None:
+def _is_copied(shard: Shard, row: int, other: ShardFile | None) -> bool:
+    """Return whether another shard already has this array, undamaged.
+
+    A call that was killed leaves such copies.
+    """
+    if other is None:
         return False
     try:
-        copy = Shard.open(there.path)
+        copy = Shard.open(other.path)
         place = copy.keys.index(shard.keys[row])
         (entry,) = copy.entries([place])
     except (FileNotFoundError, CacheError):

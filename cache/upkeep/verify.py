@@ -1,8 +1,8 @@
-"""Read everything that a cache holds, and say what is damaged; drop it.
+"""Verification: reads everything in a cache and reports what is damaged.
 
-The shards are opened one by one: what the index says of them is itself checked, and used only
-to name what a file held that can't be opened any more. Arrays are read from the file, not
-through a mapping, where a bad sector would be a signal instead of an error.
+Shards are opened one by one. The index is itself checked against them; it is used only to name
+the items of a file that can't be opened any more. Arrays are read from the file, not through a
+memory map, where a bad sector would raise a signal instead of an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..shards.layout import FINGERPRINT_FILE
 from ..shards.rows import Array, ShardFile
 from ..shards.shard import ForeignShardError, NewerShardError, Shard
 from ..shards.usage import undisturbed
-from ..store import FeatureCache, shards_in, told_by_shards
+from ..store import FeatureCache, fingerprint_from_shards, shards_in
 from .rewrite import OnBytes
 
 BadKind = Literal["shard", "index", "fingerprint", "unreadable"]
@@ -37,17 +37,17 @@ class BadItem:
     Attributes
     ----------
     fingerprint : Fingerprint
-        Of the feature.
+        Fingerprint of the feature.
     key : str
-        Of the item.
+        Key of the item.
     origin : str
-        Where its source was found; may be empty.
+        Where the item's source was found; may be empty.
     group : str
-        What it belongs to.
+        Group the item belongs to.
     path : Path
-        Its shard.
+        Shard of the item.
     row : int or None
-        Where it lies in the shard; None where nothing of the shard can be used.
+        Row in the shard; None if nothing in the shard can be used.
     reason : str
         What is wrong.
     """
@@ -63,21 +63,21 @@ class BadItem:
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
-    """A file of the cache that is damaged.
+    """One damaged file of the cache.
 
     Attributes
     ----------
     path : Path
-        The file, or a feature's folder that can't be looked into.
+        The file, or a feature's folder that can't be read.
     kind : {"shard", "index", "fingerprint", "unreadable"}
-        A damaged shard goes; index and fingerprint are written anew from the shards; what the
-        system does not let us read stays.
+        A repair removes a damaged shard, rewrites index and fingerprint from the shards, and keeps
+        what the system does not allow to read.
     fingerprint : Fingerprint or None
-        Of the feature, where anything there tells it.
+        Fingerprint of the feature, if known.
     reason : str
         What is wrong.
     items : int
-        How many bad items of the report it held; 0 where nothing tells.
+        Number of the report's bad items that the file held; 0 if unknown.
     """
 
     path: Path
@@ -89,22 +89,22 @@ class BadFile:
 
 @dataclass
 class VerifyReport:
-    """What :func:`verify` found.
+    """Result of :func:`verify`.
 
     Attributes
     ----------
     features, shards, items : int
-        What was read, the bad included as far as known.
+        Number of features, shards and items read, including bad ones as far as known.
     bytes : int
-        Of the shards.
+        Bytes of the shards.
     seconds : float
-        What it took.
+        Time the verification took.
     bad_items : list of BadItem
-        Arrays to be computed again.
+        Arrays to compute again.
     bad_files : list of BadFile
         Damaged files.
     aside : list of Problem
-        Sound files that this program can't use: of a newer format, or foreign. They stay.
+        Sound files that this program can't use: of a newer format, or foreign. Repairs keep them.
     """
 
     features: int = 0
@@ -118,20 +118,20 @@ class VerifyReport:
 
     @property
     def fine(self) -> bool:
-        """Whether nothing is damaged."""
+        """True if nothing is damaged."""
         return not self.bad_items and not self.bad_files
 
     @property
-    def mendable(self) -> bool:
-        """Whether there is anything that :func:`fusion.cache.upkeep.drop.drop` would remove."""
+    def repairable(self) -> bool:
+        """True if :func:`fusion.cache.upkeep.drop.drop` would remove or rewrite anything."""
         return bool(self.bad_items) or any(file.kind != "unreadable" for file in self.bad_files)
 
 
 def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyReport:
     """Read every array of every shard and compare it with its checksum.
 
-    Memory is needed for one array and one shard's columns at a time. What is read does not
-    count as used. Files that appear or go meanwhile are no fault.
+    The memory needed is one array and the columns of one shard at a time. Verification does not
+    count as use. Files that appear or disappear meanwhile are not reported as damaged.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyRep
 
 
 class _Folder:
-    """The check of one feature's folder."""
+    """Verification of one feature's folder."""
 
     def __init__(
         self, folder: Path, id: str, listing: dict[str, Listed], report: VerifyReport
@@ -172,16 +172,16 @@ class _Folder:
         self.listing = listing
         self.report = report
         self.fingerprint: Fingerprint | None = None
-        self._numbers: dict[str, int] = {}  # of the shards in the index, by name
+        self._numbers: dict[str, int] = {}  # numbers of the shards in the index, by file name
 
     def check(self, advance: Callable[[int], None]) -> None:
         problem = self._read_fingerprint()
         if problem and (self.listing or (self.folder / FINGERPRINT_FILE).exists()):
             self._bad_file(FINGERPRINT_FILE, "fingerprint", problem)
         elif problem:
-            return  # an empty folder: a build is beginning there, or was killed
+            return  # an empty folder: a build is starting, or was killed
         self.report.features += 1
-        index = self._index()
+        index = self._read_index()
         for name, listed in sorted(self.listing.items()):
             with undisturbed(self.folder / name), contextlib.suppress(FileNotFoundError):
                 self._check_shard(name, index)
@@ -189,33 +189,33 @@ class _Folder:
             advance(listed.size)
 
     def _read_fingerprint(self) -> str | None:
-        """Find out whose folder this is; what is wrong with its fingerprint.json, if anything."""
+        """Read the fingerprint of this folder; return the fault of fingerprint.json, or None."""
         try:
             text = (self.folder / FINGERPRINT_FILE).read_text(encoding="ascii")
-            found = Fingerprint.from_json(text)
-            if found.id == self.id:
-                self.fingerprint = found
+            fingerprint = Fingerprint.from_json(text)
+            if fingerprint.id == self.id:
+                self.fingerprint = fingerprint
                 return None
-            problem = f"It belongs to {found.id}, not into this folder."
+            problem = f"Its id is {fingerprint.id}, but its folder has id {self.id}."
         except (OSError, UnicodeDecodeError, CacheError) as error:
             problem = f"It can't be read: {error}"
-        self.fingerprint = told_by_shards(self.folder, self.id)
+        self.fingerprint = fingerprint_from_shards(self.folder, self.id)
         return problem
 
     # -- the index -------------------------------------------------------------------
 
-    def _index(self) -> Catalogue | None:
-        """What the index file says of the shards that it knows to be unchanged."""
+    def _read_index(self) -> Catalogue | None:
+        """Return the entries of the index file for unchanged shards, or None if it is unusable."""
         if not (self.folder / INDEX).exists():
             return None
         if not index_is_sound(self.folder):
-            self._bad_file(INDEX, "index", "It is damaged or of another version; nobody uses it.")
+            self._bad_file(INDEX, "index", "It is damaged or of another version, and is ignored.")
             return None
-        told = self._told(self.listing)
-        self._numbers = {file.path.name: n for n, file in enumerate(told.files)} if told else {}
-        return told
+        index = self._load_index(self.listing)
+        self._numbers = {file.path.name: n for n, file in enumerate(index.files)} if index else {}
+        return index
 
-    def _told(self, listing: dict[str, Listed]) -> Catalogue | None:
+    def _load_index(self, listing: dict[str, Listed]) -> Catalogue | None:
         if self.fingerprint is None:
             return None
         return load_catalogue(self.folder, self.fingerprint, listing, lambda *_: None)
@@ -226,15 +226,15 @@ class _Folder:
             return
         at = index.positions(number)
         columns = shard.columns
-        same = (
+        is_equal = (
             index.files[number] == shard.file
             and np.array_equal(index.checksums[at], columns["checksums"])
             and np.array_equal(index.seconds[at], columns["seconds"], equal_nan=True)
             and [index.label(i) for i in at] == [shard.label(i) for i in range(len(at))]
         )
-        if not same:
-            self._numbers = {}  # once is enough
-            self._bad_file(INDEX, "index", f"It does not say what {shard.path.name} says.")
+        if not is_equal:
+            self._numbers = {}  # report the index only once
+            self._bad_file(INDEX, "index", f"It contradicts {shard.path.name}.")
 
     # -- shards ----------------------------------------------------------------------
 
@@ -246,7 +246,9 @@ class _Folder:
             shard = Shard.open(path)
             if shard.fingerprint.id != self.id:
                 own = shard.fingerprint.folder_name
-                raise ForeignShardError(f"{path} holds another feature: it belongs into {own}.")
+                raise ForeignShardError(
+                    f"{path} holds another feature: it belongs in folder {own}."
+                )
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -267,20 +269,20 @@ class _Folder:
                 self.report.bad_items.append(bad)
         except FileNotFoundError:
             raise
-        except CacheError as error:  # its codec is not installed
+        except CacheError as error:  # codec not installed
             self._bad_file(shard.path.name, "unreadable", str(error))
         self.report.items += shard.file.count
 
     def _bad_shard(self, name: str, reason: str) -> None:
-        """A shard that can't be opened: the index may still know what it held."""
-        told = self._told({name: Listed()})
+        """Report a shard that can't be opened, and the items it held according to the index."""
+        index = self._load_index({name: Listed()})
         items = [
             BadItem(
-                told.files[0].fingerprint, *told.label(at), self.folder / name, None,
+                index.files[0].fingerprint, *index.label(at), self.folder / name, None,
                 "Its shard can't be read.",
             )
-            for at in range(len(told))
-        ] if told else []  # fmt: skip
+            for at in range(len(index))
+        ] if index else []  # fmt: skip
         self.report.bad_items += items
         self.report.items += len(items)
         self._bad_file(name, "shard", f"It {reason}", len(items))
@@ -291,17 +293,17 @@ class _Folder:
 
 
 def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
-    """Rows of a shard that can't be read or do not fit their checksums."""
+    """Yield each row that can't be read or does not match its checksum, with the reason."""
     arrays = _packed(shard.file) if shard.file.packed else _contiguous(shard.file)
     for row, array in enumerate(arrays):
         if isinstance(array, str):
             yield row, array
         elif not shard.is_sound(row, array):
-            yield row, "It does not fit its checksum."
+            yield row, "It does not match its checksum."
 
 
 def _contiguous(file: ShardFile) -> Iterator[Array | str]:
-    """The bytes of each array in turn, in one buffer; or why they can't be read."""
+    """Yield the bytes of each array, always in the same buffer; or why they can't be read."""
     size = file.fingerprint.array_bytes
     array = np.empty(size, np.uint8)
     assert file.offset is not None
@@ -313,7 +315,7 @@ def _contiguous(file: ShardFile) -> Iterator[Array | str]:
             except OSError as error:
                 yield f"It can't be read: {error.strerror or error}."
                 continue
-            yield array if read == size else "The file ends before it does."
+            yield array if read == size else "The file ends before the array does."
 
 
 def _packed(file: ShardFile) -> Iterator[Array | str]:

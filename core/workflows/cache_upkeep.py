@@ -215,7 +215,7 @@ def collect_garbage(
         If another process rewrites this cache.
     """
     registered = registered_runs(cache)
-    gone = [run for run in registered if run.gone or (forget and not run.exists)]
+    gone = [run for run in registered if run.is_removed or (forget and not run.exists)]
     here = [run for run in registered if run not in gone]
     runs = list(dict.fromkeys([*_readable(here), *find_runs(folders)]))
     needed: dict[str, set[str]] = {}
@@ -234,7 +234,7 @@ def collect_garbage(
         older_than=older_than,
         max_bytes=max_bytes,
         dry_run=dry_run,
-        gone=[run.file for run in gone],
+        obsolete=[run.file for run in gone],
         on_progress=on_progress,
     )
     return Garbage(report, runs, users, {fingerprint.id for fingerprint in spared})
@@ -332,7 +332,7 @@ def _readable(registered: Iterable[RegisteredRun]) -> Iterator[Path]:
 
 
 def _not_seen(run: RegisteredRun) -> RunError:
-    if run.here:
+    if run.is_local:
         return RunError(
             f"The run {run.path} is not there, nor is the folder {run.path.parent}: it may lie on "
             f"a file system that is not mounted. {_NOTHING_REMOVED}",

@@ -164,7 +164,7 @@ def test_nonsense_is_refused(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"shape": 3}', '{"shape": [1], "extra": 2}'])
 def test_what_is_no_fingerprint(text: str) -> None:
-    with pytest.raises(CacheError, match="no fingerprint"):
+    with pytest.raises(CacheError, match="Not a fingerprint"):
         Fingerprint.from_json(text)
 
 

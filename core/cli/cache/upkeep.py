@@ -55,7 +55,7 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
     _print_verified(cache, report)
     if report.fine:
         return 0
-    if not repair and report.mendable:
+    if not repair and report.repairable:
         click.echo("fusion cache verify --repair drops what is damaged and computes it again.")
     if not repair:
         return 1
@@ -147,7 +147,7 @@ def gc(
             on_progress=advance,
             **options,
         )
-    _warn_of(garbage.report.left)
+    _warn_of(garbage.report.problems)
     bounded = age is not None or budget is not None
     _print_garbage(cache, garbage, options["dry_run"], bounded=bounded)
     return 1 if garbage.report.missed else 0
@@ -250,10 +250,10 @@ def _rewrite(
     chosen = list(dict.fromkeys(find_feature(cache, text) for text in features)) or None
     with bar(f"{verb}ing", of_bytes=True) as advance:
         report = rewrite(cache, chosen, advance)
-    _warn_of(report.left)
+    _warn_of(report.problems)
     sizes = f": {size(report.before)} before, {size(report.after)} now" if report.shards else ""
     click.echo(f"{cache.root}: {count(report.shards, 'shard')} {verb}ed{sizes}")
-    return 1 if report.left else 0
+    return 1 if report.problems else 0
 
 
 def _warn_of(left: Iterable[Problem]) -> None:

@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_for_real(small_disk: Path, jobs: int) -> None:
     cache = FeatureCache(small_disk)
     with pytest.raises(StorageError, match="No space left") as caught:
         build(cache, [(Ramp(big), items(40))], jobs=jobs)
-    assert "what is finished stays" in str(caught.value)
+    assert "finished items are kept" in str(caught.value)
     there = 40 - len(cache.missing(big, [item.key for item in items(40)]))
     assert there in (8, 16)  # shards of 8
     folder = cache.folder(big)
@@ -132,7 +132,7 @@ def test_parts_of_what_is_half_there(cache: FeatureCache) -> None:
 
 @pytest.mark.parametrize("part", [(0, 2), (3, 2), (0, 0), (-1, 1)])
 def test_parts_that_do_not_exist(cache: FeatureCache, part: tuple[int, int]) -> None:
-    with pytest.raises(CacheError, match="count from 1 to n"):
+    with pytest.raises(CacheError, match="numbered from 1 to n"):
         build(cache, [], part=part)
 
 

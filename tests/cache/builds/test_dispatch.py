@@ -89,7 +89,7 @@ def test_an_item_that_kills_its_worker(cache: FeatureCache) -> None:
     computation = Ramp(fingerprint(), deadly=(7, 30))
     report = build(cache, [(computation, items(60))], jobs=2)
     assert sorted(failure.source for failure in report.failures) == [7, 30]
-    assert "died, twice" in report.failures[0].reason
+    assert "died twice" in report.failures[0].reason
     # A chunk may be written by a worker that goes with the pool before it could say so: looked
     # for again, it is there.
     assert report.computed + report.present == 58
@@ -112,7 +112,7 @@ def test_workers_that_die_before_they_claim_anything_end_the_build(
 ) -> None:
     """It is not as if they could not start: that they have; but it has an end."""
     monkeypatch.setattr(dispatch_module, "_MAX_DEATHS", 1)
-    with pytest.raises(CacheError, match="died 2 times; the last one in computing 'ramp' of 0"):
+    with pytest.raises(CacheError, match="died 2 times; the last one while computing 'ramp' of 0"):
         build(cache, [(DeadOnArrival(fingerprint()), items(60))], jobs=2)
 
 

@@ -130,7 +130,7 @@ def test_runs_are_registered_once(cache: FeatureCache, tmp_path: Path) -> None:
     runs = registered_runs(cache)
     assert [run.path for run in runs] == [one, two]
     assert [run.exists for run in runs] == [True, False]
-    assert all(run.here and not run.dead for run in runs)
+    assert all(run.is_local and not run.dead for run in runs)
     assert [(run.host, run.pid) for run in runs] == [(HOST, os.getpid())] * 2
     assert len(list((cache.root / "runs").iterdir())) == 2
 
@@ -140,11 +140,11 @@ def test_a_run_whose_parent_is_not_there_may_only_not_be_mounted(
 ) -> None:
     register_run(cache, tmp_path / "mounted" / "run")
     (run,) = registered_runs(cache)
-    assert (run.exists, run.gone) == (False, False)
+    assert (run.exists, run.is_removed) == (False, False)
     (tmp_path / "mounted").mkdir()
-    assert run.gone
+    assert run.is_removed
     run.path.mkdir()
-    assert not run.gone
+    assert not run.is_removed
 
 
 def test_a_relative_path_is_stored_whole(
@@ -169,9 +169,9 @@ def test_of_other_machines_nothing_is_known(cache: FeatureCache, tmp_path: Path)
     (file,) = (cache.root / "runs").iterdir()
     file.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
     (run,) = registered_runs(cache)
-    assert (run.here, run.dead, run.exists, run.file) == (False, False, False, file)
+    assert (run.is_local, run.dead, run.exists, run.file) == (False, False, False, file)
     file.write_text(json.dumps({"path": str(tmp_path / "run"), "host": "elsewhere", "pid": 1}))
-    assert not registered_runs(cache)[0].gone
+    assert not registered_runs(cache)[0].is_removed
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"path": 3, "host": "x", "pid": 1}', "[]"])

@@ -78,5 +78,5 @@ def test_a_strict_tally_names_the_first_failure_after_counting() -> None:
     tally = Tally(5, None, strict=True)
     with pytest.raises(CacheError, match="Can't compute 'ramp' of 2: first") as caught:
         tally.add(chunk(), Result(computed=2, failures=[(2, "first"), (3, "second")]))
-    assert "What is finished stays" in str(caught.value)
+    assert "Finished items are kept" in str(caught.value)
     assert tally.computed == 2

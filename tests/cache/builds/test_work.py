@@ -219,7 +219,7 @@ def test_a_file_that_changes_during_the_build_is_a_failure(
     other = Item("b", Path(__file__), file=FileState.of(Path(__file__)))
     report = build(cache, [(Reads(), [Item("a", source, file=state), other])], jobs=1)
     assert report.computed == 1
-    assert "was changed while this build went on" in report.failures[0].reason
+    assert "was changed during this build" in report.failures[0].reason
     assert cache.missing(Reads.fingerprint, ["a", "b"]) == ["a"]
     assert FileState.of(tmp_path / "nothing") is None
 

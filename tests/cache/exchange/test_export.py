@@ -125,7 +125,7 @@ def test_a_changed_array_is_not_exported(cache: FeatureCache, tmp_path: Path, fo
         file.seek(at + 4)
         file.write(b"\xff")
     before = set(tmp_path.iterdir())
-    with pytest.raises(CacheError, match="does not fit its checksum"):
+    with pytest.raises(CacheError, match="does not match its checksum"):
         export_feature(cache, fingerprint(), tmp_path / "ramp", form=form)
     assert set(tmp_path.iterdir()) == before  # nothing, and nothing unfinished
 
@@ -133,7 +133,7 @@ def test_a_changed_array_is_not_exported(cache: FeatureCache, tmp_path: Path, fo
 def test_what_is_there_is_kept(cache: FeatureCache, tmp_path: Path) -> None:
     table = tmp_path / "ramp.csv"
     table.write_text("mine")
-    with pytest.raises(CacheError, match="ramp.csv exists already"):
+    with pytest.raises(CacheError, match="ramp.csv already exists"):
         export_feature(cache, fingerprint(), tmp_path / "ramp.npy", form="npy")
     assert table.read_text() == "mine" and not (tmp_path / "ramp.npy").exists()
     assert export_feature(cache, fingerprint(), tmp_path / "ramp", form="npy", overwrite=True) == 5

@@ -152,7 +152,7 @@ def test_there_and_back(data: Any, dtype: str, shape: Any, count: int, form: Any
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none.csv", "does not exist"), (".", "is a folder"), ("0.wav", "is no HDF5 file")],
+    [("none.csv", "does not exist"), (".", "is a folder"), ("0.wav", "is not an HDF5 file")],
 )
 def test_no_source(folder: Path, cache: FeatureCache, name: str, message: str) -> None:
     with pytest.raises(CacheError, match=message):
@@ -166,9 +166,9 @@ def test_no_source(folder: Path, cache: FeatureCache, name: str, message: str) -
         ([1, 300], "int8", "Its value 300 does not fit int8"),
         ([1, -1], "uint8", "Its value -1 does not fit uint8"),
         ([1, 2], "bool", "Its value 2 does not fit bool"),
-        ([1j], "float32", "complex128, which would lose as float32"),
-        ([1.5], "int32", "float64, which would lose as int32"),
-        ([1.5], "float99", "numpy knows no dtype 'float99'"),
+        ([1j], "float32", "complex128; converting it to float32 would lose"),
+        ([1.5], "int32", "float64; converting it to int32 would lose"),
+        ([1.5], "float99", "numpy has no dtype 'float99'"),
         ([1.5], "object", "can't be cached"),
     ],
 )
@@ -197,7 +197,7 @@ def test_what_changes_meanwhile_is_not_stored(
         return found
 
     monkeypatch.setattr(imports, "_survey", then_change)
-    with pytest.raises(CacheError, match="line 4: Its array was changed while it was imported"):
+    with pytest.raises(CacheError, match="line 4: Its array was changed during the import"):
         import_feature(cache, "video", plain(folder))
     assert imported_features(cache) == []
 

@@ -52,12 +52,15 @@ def test_compressed_chunks(folder: Path, cache: FeatureCache) -> None:
 
 
 BAD_HDF5: dict[str, tuple[dict[str, Any], str]] = {
-    "nothing": ({}, "Nothing says whose the arrays of /video"),
+    "nothing": ({}, "does not name the recordings of the arrays in /video"),
     "too few": ({"paths": PATHS[:3]}, "paths beside /video .* of 6 entries"),
     "numbers": ({"paths": np.arange(6)}, "/paths in .* must hold texts, not int64"),
     "no recording": ({"paths": [*PATHS[:5], "x"]}, r"all.h5, video\[5\]: There is no recording"),
     "texts": ({"paths": PATHS, "starts": PATHS}, "/starts in .* must hold numbers"),
-    "no length": ({"paths": PATHS, "ends": [-1.0] * 6}, r"video\[0\]: A part .* no length"),
+    "no length": (
+        {"paths": PATHS, "ends": [-1.0] * 6},
+        r"video\[0\]: There is no part .* to second -1",
+    ),
 }
 
 
@@ -72,8 +75,8 @@ def test_which_dataset(folder: Path, cache: FeatureCache) -> None:
     source = hdf5(folder, paths=PATHS, other=np.zeros((6, 2)))
     with pytest.raises(CacheError, match=r"several datasets that may be 'face': other \(6, 2\), v"):
         import_feature(cache, "face", source)
-    with pytest.raises(CacheError, match=r"no dataset 'x' of numbers. There are: other"):
+    with pytest.raises(CacheError, match=r"no dataset 'x' of numbers. Datasets: other"):
         import_feature(cache, "face", source, dataset="x")
     assert import_feature(cache, "face", source, dataset="other").fingerprint.shape == (2,)
-    with pytest.raises(CacheError, match="is no HDF5 file: it has no dataset 'x' to choose"):
+    with pytest.raises(CacheError, match="is not an HDF5 file: it has no dataset 'x' to choose"):
         import_feature(cache, "face", plain(folder), dataset="x")

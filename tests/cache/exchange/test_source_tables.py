@@ -79,21 +79,21 @@ def several(folder: Path) -> str:
 
 BAD_ARRAYS: dict[str, tuple[Callable[[Path], str], str]] = {
     "shape": (lambda f: saved(f, np.zeros((3, 4), np.float32)),
-              r"Its array has shape \(3, 4\), and that of .*line 2 \(3, 5\)"),
-    "dtype": (lambda f: saved(f, np.zeros((3, 5))), "float64, and that of .*line 2 float32"),
+              r"Its array has shape \(3, 4\), that of .*line 2 has \(3, 5\)"),
+    "dtype": (lambda f: saved(f, np.zeros((3, 5))), "float64, that of .*line 2 float32"),
     "nan": (nan, r"holds NaN or infinite values, the first at \(1, 2\)"),
     "infinite": (lambda f: saved(f, np.full((3, 5), np.inf, np.float32)), "NaN or infinite"),
     "pickled": (lambda f: saved(f, np.array([{}]), allow_pickle=True),
-                "is no .npy file of numbers"),
-    "texts": (lambda f: saved(f, np.full((3, 5), "a")), "dtype <U1, which is no kind of number"),
-    "cut short": (cut_short, "is no .npy file of numbers, or is damaged"),
-    "empty": (lambda f: text(f, b""), "is no .npy file of numbers"),
-    "text": (lambda f: text(f, b"1 2 3\n"), "is no .npy file of numbers"),
-    "broken zip": (lambda f: text(f, b"PK\3\4 and no more"), "is no .npy file of numbers"),
+                "is not a .npy file of numbers"),
+    "texts": (lambda f: saved(f, np.full((3, 5), "a")), "dtype <U1, which is not numeric"),
+    "cut short": (cut_short, "is not a .npy file of numbers, or is damaged"),
+    "empty": (lambda f: text(f, b""), "is not a .npy file of numbers"),
+    "text": (lambda f: text(f, b"1 2 3\n"), "is not a .npy file of numbers"),
+    "broken zip": (lambda f: text(f, b"PK\3\4 and no more"), "is not a .npy file of numbers"),
     "several": (several, r"holds several arrays \(.npz\)"),
     "missing": (lambda f: "none.npy", "There is no file .*none.npy"),
     "folder": (lambda f: ".", "There is no file"),
-    "not named": (lambda f: "", "There is no feature"),
+    "not named": (lambda f: "", "The cell of the feature is empty"),
 }  # fmt: skip
 
 
@@ -109,18 +109,18 @@ def test_bad_arrays(folder: Path, cache: FeatureCache, case: str) -> None:
 
 BAD_TABLES: dict[str, tuple[list[tuple[str, ...]], str]] = {
     "no feature": ([("path",), ("0.wav",)], "line 1: There is no column feature.* Columns: path"),
-    "no recording": ([("feature",), ("0.npy",)], "line 1: Nothing says which recording"),
+    "no recording": ([("feature",), ("0.npy",)], "line 1: The table does not name recordings"),
     "neither": ([("path", "feature"), ("", "0.npy")], "line 2: There is neither a path nor a key"),
     "no such recording": ([("path", "feature"), ("9.wav", "0.npy")], "line 2: There is no recor"),
     "a folder": ([("path", "feature"), (".", "0.npy")], "line 2: There is no recording"),
     "a slip": ([("path", "strat", "feature"), ("0.wav", "1", "0.npy")],
                "line 1: There is a column 'strat'. Did you mean 'start'"),
     "seconds": ([("path", "start", "feature"), ("0.wav", "1s", "0.npy")],
-                "line 2: The start '1s' is no number"),
+                "line 2: The start '1s' is not a number"),
     "no length": ([("path", "start", "end", "feature"), ("0.wav", "2", "1.5", "0.npy")],
-                  "line 2: A part from second 2 to second 1.5 has no length"),
+                  "line 2: There is no part from second 2 to second 1.5"),
     "before the start": ([("path", "start", "feature"), ("0.wav", "-1", "0.npy")],
-                         "line 2: A part from second -1 to its end has no length"),
+                         "line 2: There is no part from second -1 to its end"),
     "key": ([("key", "feature"), ("ä", "0.npy")], "line 2: A key must be ASCII"),
     "no rows": ([("path", "feature")], "holds no rows"),
 }  # fmt: skip
@@ -138,9 +138,12 @@ def test_bad_tables(folder: Path, cache: FeatureCache, case: str) -> None:
     ("rows", "message"),
     [
         ([("path",), ("0.wav",)], r"all.csv has 1 rows, and .*all.npy holds 2 arrays"),
-        ([("path", "row"), ("0.wav", "2")], "all.csv, line 2: The row '2' is none of the 2"),
-        ([("path", "row"), ("0.wav", "0.5")], "all.csv, line 2: The row '0.5' is none of the 2"),
-        ([("path", "row"), ("0.wav", "")], "all.csv, line 2: The row None is none of the 2"),
+        ([("path", "row"), ("0.wav", "2")], "all.csv, line 2: There is no row '2': there are 2"),
+        (
+            [("path", "row"), ("0.wav", "0.5")],
+            "all.csv, line 2: There is no row '0.5': there are 2",
+        ),
+        ([("path", "row"), ("0.wav", "")], "all.csv, line 2: There is no row None: there are 2"),
     ],
 )
 def test_bad_pairs(folder: Path, cache: FeatureCache, rows: Any, message: str) -> None:
@@ -150,5 +153,5 @@ def test_bad_pairs(folder: Path, cache: FeatureCache, rows: Any, message: str) -
 
 
 def test_an_array_without_a_table(folder: Path, cache: FeatureCache) -> None:
-    with pytest.raises(CacheError, match=r"Nothing says whose arrays .* no .*0.csv"):
+    with pytest.raises(CacheError, match=r"no table of recordings: there is no .*0.csv"):
         import_feature(cache, "video", folder / "0.npy")

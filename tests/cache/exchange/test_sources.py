@@ -36,7 +36,7 @@ def test_paths_start_at_the_root(folder: Path, cache: FeatureCache) -> None:
         import_feature(cache, "video", table)
     assert f"start at {folder / 'tables'}" in str(error.value.hint)
     assert import_feature(cache, "video", table, root=folder).stored == 1
-    with pytest.raises(CacheError, match="The root .*nowhere is no folder"):
+    with pytest.raises(CacheError, match="The root .*nowhere is not a folder"):
         import_feature(cache, "video", table, root=folder / "nowhere")
 
 
@@ -46,7 +46,7 @@ def test_copies_are_one_recording(folder: Path, cache: FeatureCache) -> None:
     report = import_feature(cache, "video", write_table(folder, rows))
     assert (report.stored, report.repeated) == (2, 1)
     rows[3] = ("copy.wav", "2.npy")
-    with pytest.raises(CacheError, match=r"line 4: .* stands in .*clips.csv, line 2 too, with an"):
+    with pytest.raises(CacheError, match=r"line 4: .* is also in .*clips.csv, line 2, with an"):
         import_feature(cache, "face", write_table(folder, rows))
 
 

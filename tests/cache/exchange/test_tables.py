@@ -29,7 +29,7 @@ def test_columns_have_their_common_names(tmp_path: Path, text: str, name: str) -
     assert found.columns == ("path", "start", "x")
     (row,) = found.rows
     assert row.cells == {"path": "a b.wav", "start": "1.5"}
-    assert row.where == f"{tmp_path / name}, line 2"
+    assert row.location == f"{tmp_path / name}, line 2"
     assert row.number("start") == 1.5 and row.number("x") is None
 
 
@@ -67,5 +67,5 @@ def test_other_encodings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["x", "nan", "inf", "1,5"])
 def test_no_numbers(tmp_path: Path, value: str) -> None:
     (row,) = read_table(table(tmp_path, f"path;start\na;{value}\n"), ALIASES).rows
-    with pytest.raises(CacheError, match=f"t.csv, line 2: The start '{value}' is no number"):
+    with pytest.raises(CacheError, match=f"t.csv, line 2: The start '{value}' is not a number"):
         row.number("start")

@@ -92,5 +92,5 @@ def test_a_client_needs_the_servers_token(
 
 
 def assert_it_asks_for_the_servers(error: CacheError) -> None:
-    assert "It must be the server's" in str(error.hint)
+    assert "The token must be that of the server" in str(error.hint)
     assert "Make one" not in str(error.hint)

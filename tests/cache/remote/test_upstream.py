@@ -245,8 +245,8 @@ def test_a_fingerprint_in_the_wrong_folder(there: FeatureCache, place: Place) ->
         assert upstream.features() == [fingerprint()]
         reasons = [problem.reason for problem in upstream.problems]
     assert len(reasons) == 2
-    assert "not into this folder" in reasons[0]
-    assert "no fingerprint" in reasons[1]
+    assert "but its folder has id" in reasons[0]
+    assert "Not a fingerprint" in reasons[1]
 
 
 @pytest.mark.parametrize("what", ["empty", "foreign", "above"])

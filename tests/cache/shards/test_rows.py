@@ -41,7 +41,7 @@ def test_a_shard_that_changes_after_it_was_opened(path: Path) -> None:
     with pytest.raises(ShardError, match="shards never change"):
         shard.file.rows()
     path.unlink()
-    with pytest.raises(CacheError, match="has gone"):
+    with pytest.raises(CacheError, match="was deleted while in use"):
         shard.file.rows()
     with pytest.raises(FileNotFoundError):
         Shard.open(path)

@@ -110,17 +110,17 @@ def damaged(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("empty", "no HDF5 file, or was cut short"),
-        ("text", "no HDF5 file, or was cut short"),
-        ("truncated", "no HDF5 file, or was cut short"),
-        ("half", "no HDF5 file, or was cut short"),
-        ("foreign", "no shard of a feature cache"),
+        ("empty", "not an HDF5 file, or was cut short"),
+        ("text", "not an HDF5 file, or was cut short"),
+        ("truncated", "not an HDF5 file, or was cut short"),
+        ("half", "not an HDF5 file, or was cut short"),
+        ("foreign", "not a shard of a feature cache"),
         ("newer", "format version 3; this program reads up to 2"),
         ("no data", "is damaged"),
         ("dtype", "holds float64 arrays"),
-        ("chunked", "neither contiguous nor a chunk each"),
-        ("key", "checksum does not fit"),
-        ("fingerprint", "checksum does not fit"),
+        ("chunked", "neither contiguous nor one chunk each"),
+        ("key", "checksum does not match"),
+        ("fingerprint", "checksum does not match"),
     ],
 )
 def test_unusable_files_say_why(path: Path, how: str, said: str) -> None:
@@ -160,7 +160,7 @@ def test_a_flipped_bit_is_never_read_as_data(path: Path, data: st.DataObject) ->
     try:
         np.testing.assert_array_equal(array.load(), ARRAYS)
     except CacheError as error:
-        assert "does not fit its checksum" in error.message
+        assert "does not match its checksum" in error.message
 
 
 def test_verify_names_the_item(path: Path) -> None:
@@ -172,7 +172,7 @@ def test_verify_names_the_item(path: Path) -> None:
     shutil.move(path, cache.prepare(fingerprint()) / "0.h5")
     array = cache.open(fingerprint(), KEYS, verify="always")
     np.testing.assert_array_equal(array.take([0, 5, 7]), [ARRAYS[n] for n in (0, 5, 7)])
-    with pytest.raises(CacheError, match=r"'key6' in .*0\.h5 does not fit its checksum"):
+    with pytest.raises(CacheError, match=r"'key6' in .*0\.h5 does not match its checksum"):
         array.take([5, 6])
     assert cache.open(fingerprint(), KEYS).take([6]).shape == (1, *SHAPE)  # "open" sees nothing
 

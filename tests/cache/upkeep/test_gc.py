@@ -92,7 +92,7 @@ def test_what_can_not_be_rewritten_stays(
         report = collect(cache, {feature.id: KEYS[5:20]}, older_than=ANY, dry_run=dry_run)
         (one,) = report.features
         assert (one.removed, one.shards, one.rewritten, one.unreferenced) == (20, 2, 0, 5)
-        (left,) = report.left
+        (left,) = report.problems
         assert "hdf5plugin" in left.reason and "rewritten" in left.reason
     monkeypatch.undo()
     assert kept(cache, feature) == KEYS[:20]
@@ -107,7 +107,7 @@ def test_what_is_damaged_is_left_to_verify(cache: FeatureCache, feature: Fingerp
     raw[spoilt.file.offset] ^= 1  # of the first row, which is needed
     spoilt.path.write_bytes(raw)
     report = collect(cache, {feature.id: [spoilt.keys[0]]}, older_than=ANY)
-    assert {problem.path for problem in report.left} == {bad, spoilt.path}
+    assert {problem.path for problem in report.problems} == {bad, spoilt.path}
     assert bad.exists() and spoilt.path.exists()
     assert report.features[0].removed == 20
 
@@ -117,7 +117,7 @@ def test_a_feature_that_only_its_shards_describe(cache: FeatureCache, feature: F
     described.write_text("{")
     before = size(cache)
     report = collect(FeatureCache(cache.root), {feature.id: KEYS[:10]}, older_than=ANY)
-    assert [problem.path for problem in report.left] == [described]
+    assert [problem.path for problem in report.problems] == [described]
     assert (report.before, report.features[0].removed) == (before, 30)
     assert sorted(path.name for path in cache.root.rglob("*.h5")) == [
         by_age(cache, feature)[0].path.name
@@ -131,7 +131,7 @@ def test_used_between_plan_and_deed(cache: FeatureCache, feature: Fingerprint) -
 
     report = collect(FeatureCache(cache.root), {}, older_than=timedelta(hours=2), on_progress=use)
     assert kept(cache, feature) in (KEYS[30:], KEYS[20:30])
-    assert [problem.reason for problem in report.left] == ["It was used meanwhile."]
+    assert [problem.reason for problem in report.problems] == ["It was used meanwhile."]
     assert (report.features[0].removed, report.features[0].unreferenced) == (30, 10)
 
 
@@ -220,9 +220,9 @@ def test_a_full_disk_is_cleared(small_disk: Path) -> None:
     with pytest.raises(CacheError, match="No space left"):
         cache.add(feature, ["new"], [array_of(99)])
     report = collect(cache, {feature.id: KEYS[5:]}, older_than=ANY)
-    assert report.left != [] and kept(cache, feature) == KEYS  # no space to rewrite: it stays
+    assert report.problems != [] and kept(cache, feature) == KEYS  # no space to rewrite: it stays
     report = collect(cache, {feature.id: KEYS[15:]}, older_than=ANY)
-    assert report.features[0].shards == 1 and report.left == []  # the whole one first
+    assert report.features[0].shards == 1 and report.problems == []  # the whole one first
     assert kept(cache, feature) == KEYS[15:]
 
 

@@ -85,7 +85,7 @@ def test_a_feature_that_nothing_describes_is_left(
         path.write_text("{")
     before = files(cache.root)
     report = collect(FeatureCache(cache.root), {}, older_than=ANY)
-    assert [problem.path for problem in report.left] == [described]
+    assert [problem.path for problem in report.problems] == [described]
     assert files(cache.root) == before
 
 
@@ -106,7 +106,7 @@ def test_what_can_not_be_looked_into_stays(
     closed.chmod(0o700)
     request.getfixturevalue("nobody")
     report = collect(FeatureCache(cache.root), {}, older_than=ANY, dry_run=dry_run)
-    assert [problem.line for problem in report.left] == [
+    assert [problem.line for problem in report.problems] == [
         f"{closed} can't be read: Permission denied."
     ]
     assert [(one.fingerprint, one.removed) for one in report.features] == [(feature, 40)]
@@ -147,14 +147,14 @@ def test_time_is_what_the_file_says(cache: FeatureCache, feature: Fingerprint) -
 def test_a_plan_changes_nothing_and_says_why(cache: FeatureCache, feature: Fingerprint) -> None:
     before = files(cache.root)
     bounds = Bounds.of(timedelta(days=2.5), None)
-    plan = make_plan(FeatureCache(cache.root), {feature.id: KEYS[:15]}, bounds, gone=None)
+    plan = make_plan(FeatureCache(cache.root), {feature.id: KEYS[:15]}, bounds, obsolete=None)
     oldest, second, *newer = sorted(plan.shards[feature], key=lambda shard: shard.used)
-    assert (oldest.kept, oldest.going) == (list(range(10)), False)  # needed whole
-    assert (second.kept, second.going, second.free) == (
+    assert (oldest.referenced, oldest.going) == (list(range(10)), False)  # needed whole
+    assert (second.referenced, second.going, second.free) == (
         list(range(5)), True, 5 * array_of(0).nbytes
     )  # fmt: skip
     assert [shard.going for shard in newer] == [False, False]  # too young
-    assert (plan.folders, plan.left, plan.before) == ([], [], size(cache))
+    assert (plan.folders, plan.problems, plan.before) == ([], [], size(cache))
     assert files(cache.root) == before
 
 

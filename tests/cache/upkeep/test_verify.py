@@ -58,7 +58,7 @@ def test_a_bad_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
     assert (bad.fingerprint, bad.key, bad.origin, bad.group, bad.path, bad.row) == (
         feature, "key0013", "/speech/13.wav", "group1", path, 3,
     )  # fmt: skip
-    assert bad.reason == "It does not fit its checksum."
+    assert bad.reason == "It does not match its checksum."
 
 
 def test_a_bad_packed_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
@@ -76,9 +76,9 @@ def test_a_bad_packed_item_is_named(cache: FeatureCache, feature: Fingerprint) -
     ("damage", "reason"),
     [
         (lambda raw: raw[: len(raw) // 2], "was cut short"),
-        (lambda raw: b"no HDF5", "is no HDF5 file"),
-        (lambda raw: b"", "is no HDF5 file"),
-        (lambda raw: raw.replace(b"key0011", b"key9999"), "checksum does not fit its contents"),
+        (lambda raw: b"no HDF5", "is not an HDF5 file"),
+        (lambda raw: b"", "is not an HDF5 file"),
+        (lambda raw: raw.replace(b"key0011", b"key9999"), "checksum does not match its contents"),
     ],
 )
 def test_what_a_damaged_shard_held_is_known_from_the_index(
@@ -121,8 +121,8 @@ def test_a_newer_or_foreign_file_is_no_damage(cache: FeatureCache, feature: Fing
     reasons = {problem.path: problem.reason for problem in report.aside}
     assert set(reasons) == {newer, foreign, strayed}
     assert "format version 99" in reasons[newer] and "update" in reasons[newer]
-    assert "no shard of a feature cache" in reasons[foreign]
-    assert f"belongs into other-{other.id}" in reasons[strayed]
+    assert "not a shard of a feature cache" in reasons[foreign]
+    assert f"belongs in folder other-{other.id}" in reasons[strayed]
 
     spoil(cache, feature, "key0013")  # so that there is something to repair
     drop(cache, verify(cache))
@@ -154,7 +154,7 @@ def test_a_folder_that_may_not_be_read_stops_nothing(
     (bad,) = report.bad_files
     assert (bad.path, bad.kind) == (closed, "unreadable")
     assert bad.reason == "It can't be read: Permission denied."
-    assert (report.items, report.features, report.mendable) == (40, 1, False)
+    assert (report.items, report.features, report.repairable) == (40, 1, False)
     assert [problem.path for problem in drop(cache, report)] == [closed]
 
 
@@ -197,7 +197,7 @@ def test_a_wrong_index(cache: FeatureCache, feature: Fingerprint) -> None:
     report = verify(cache)
     (bad,) = report.bad_files
     assert (bad.path, bad.kind) == (index, "index")
-    assert "does not say what" in bad.reason
+    assert "It contradicts" in bad.reason
     drop(cache, report)
     assert content(cache, feature) == before and verify(cache).fine
 

@@ -141,7 +141,7 @@ def test_a_run_that_checks_finds_what_was_changed(corpus, tmp_path, capsys):
     options = ["run", "--data", corpus, "--cache", cache, "--epochs", "1", "--quiet", *SMALL]
     code, _, err = said(capsys, *options, "--out", tmp_path / "run", "--verify", "always")
     assert code != 0
-    assert "does not fit its checksum" in err
+    assert "does not match its checksum" in err
     assert "fusion cache verify --repair" in err
 
 

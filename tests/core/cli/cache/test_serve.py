@@ -253,9 +253,7 @@ def test_mistakes(tmp_path: Path, token_file: Path, capsys: pytest.CaptureFixtur
     assert "no port 70000" in mistake(capsys, "--cache", root, "--port", "70000")
     assert "not a valid integer" in mistake(capsys, "--cache", root, "--port", "x")
     assert "--token-file FILE" in mistake(capsys, "--cache", root, "--host", "0.0.0.0")
-    assert "can be read from here, and nothing else" in mistake(
-        capsys, "--cache", "http://127.0.0.1:9"
-    )
+    assert "is read-only from this machine" in mistake(capsys, "--cache", "http://127.0.0.1:9")
     assert "No such file" in mistake(capsys, "--cache", root, "--token-file", str(none))
     token_file.chmod(0o644)
     said = mistake(capsys, "--cache", root, "--token-file", str(token_file))

@@ -194,14 +194,14 @@ def test_there_and_back(
 MISTAKES = {
     "no feature": (["export", "fase", "x.h5"], ["no feature 'fase'", "body, face"]),
     "no format": (["export", "face", "x"], [".h5, .hdf5 and .npy", "--format"]),
-    "there already": (["export", "face", "there.h5"], ["there.h5 exists", "--overwrite"]),
+    "there already": (["export", "face", "there.h5"], ["there.h5 already exists", "--overwrite"]),
     "a plugin's name": (
         ["import", "mel", "there.h5"],
         ["'mel'", "extractor", "copying their folder"],
     ),
     "a name": (["import", "my-face", "there.h5"], ["'my-face'", "lower case"]),
     "no source": (["import", "face", "none.csv"], ["none.csv does not exist", ".tsv"]),
-    "no HDF5": (["import", "face", "there.h5"], ["there.h5 is no HDF5 file"]),
+    "no HDF5": (["import", "face", "there.h5"], ["there.h5 is not an HDF5 file"]),
     "no dtype": (["import", "face", "a.csv", "--dtype", "flat"], ["no dtype 'flat'"]),
     "no number": (["import", "face", "a.csv"], ["a.csv, line 3", "shape (2,)", "(1,)"]),
 }

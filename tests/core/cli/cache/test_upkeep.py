@@ -86,7 +86,7 @@ def test_a_bad_item_is_named_and_repaired(root, corpus, capsys):
     line, summary, advice = out.splitlines()
     (feature,) = FeatureCache(root).features()
     assert line == (
-        f"mel {feature.id[:8]}, {recording}, in {shard.path.name}: It does not fit its checksum."
+        f"mel {feature.id[:8]}, {recording}, in {shard.path.name}: It does not match its checksum."
     )
     assert ", 1 bad;" in summary
     assert "fusion cache verify --repair" in advice
@@ -134,7 +134,7 @@ def test_a_shard_that_is_none(root, capsys):
     path.write_bytes(b"scratch")
     code, out, _ = said(capsys, "cache", "verify", "--cache", root)
     assert code == 1
-    assert out.startswith(f"{path.relative_to(root)}: It is no HDF5 file, or was cut short")
+    assert out.startswith(f"{path.relative_to(root)}: It is not an HDF5 file, or was cut short")
     assert f", {count} bad, 1 bad file;" in out
     code, out, _ = said(capsys, "cache", "verify", "--repair", "--jobs", 1, "--cache", root)
     assert code == 0
