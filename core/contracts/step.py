@@ -92,9 +92,9 @@ class Context(Protocol):
         ...
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of class scores (B, C), with class weights and label smoothing. Scalar.
+        """Return the loss of class scores (B, C), a scalar.
 
-        The class weights and the label smoothing are those of the training.
+        The loss is cross-entropy with the class weights and the label smoothing of the training.
         """
         ...
 
@@ -113,10 +113,10 @@ class Context(Protocol):
         ...
 
     def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
-        """Return a step on `size` random clips of `part`, with its `fused_loss` and gradients.
+        """Return a step on `size` random clips of `part`, computed up to its `fused_loss`.
 
-        The model is in evaluation mode, inputs are not augmented, and no balancer is called. The
-        fields up to `fused_loss` are set, and gradients can be computed from them.
+        The model is in evaluation mode, inputs are not augmented, and no balancer is called.
+        Gradients can be computed from the fields of the step.
         """
         ...
 
@@ -256,8 +256,9 @@ class Step:
         return flags
 
     def cross_entropy(self, logits: Tensor, seen: Collection[str] | None = None) -> Tensor:
-        """Return the loss of class scores (B, C), with class weights and label smoothing. Scalar.
+        """Return the loss of class scores (B, C), a scalar.
 
+        The loss is cross-entropy with the class weights and the label smoothing of the training.
         `seen` are the modalities from which the scores were computed, by default those of the
         pass. If clips of the batch lack modalities, the loss is the mean over the clips that show
         the strategy at least one of `seen`; it is 0 if there is no such clip.

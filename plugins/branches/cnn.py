@@ -38,7 +38,7 @@ class CNN(Branch):
         Largest number of channels of a block.
     stem_stride : int
         Stride of the first convolution, 1 or 2. Stride 2 replaces the pooling of the first block
-        and makes this block, the most expensive one, about 3x faster.
+        and reduces the cost of this block, the most expensive one, to about a third.
     dropout : float
         Dropout on the pooled features, in [0, 1).
     shrink : int
