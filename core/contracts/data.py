@@ -380,26 +380,26 @@ class Extractor(Plugin):
             If `array` differs from the declaration: it is None, has another shape, contains NaN
             or infinite values, or values that are out of range for the dtype.
         """
-        who = f"Extractor {self.name!r}{whose}"
+        subject = f"Extractor {self.name!r}{whose}"
         if array is None:
             raise PluginError(
-                f"{who} returned None.", hint="Is there a `return` at the end of extract()?"
+                f"{subject} returned None.", hint="Is there a `return` at the end of extract()?"
             )
         array = np.asarray(array)
         if array.shape != self.shape:
             raise PluginError(
-                f"{who} declares arrays of shape {self.shape} and returned one of shape "
+                f"{subject} declares arrays of shape {self.shape} and returned one of shape "
                 f"{array.shape}.",
                 hint="Set self.shape in __init__ to what extract() returns.",
             )
         if not np.isfinite(array).all():
-            raise PluginError(f"{who} returned an array with NaN or infinite values.")
+            raise PluginError(f"{subject} returned an array with NaN or infinite values.")
         with np.errstate(over="ignore"):
             stored = array.astype(self.dtype, copy=False)
         if not np.isfinite(stored).all():
             raise PluginError(
-                f"{who} returned values up to {np.abs(array).max():.3g}, which {self.dtype} can't "
-                "hold.",
+                f"{subject} returned values up to {np.abs(array).max():.3g}, which {self.dtype} "
+                "can't hold.",
                 hint="Store this feature as float32: --dtype FEATURE=float32",
             )
         return stored
