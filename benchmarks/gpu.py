@@ -186,7 +186,7 @@ def make_parts(parts: int, device: str, steps: int) -> Callable[[], object]:
             quiet()
         wait_for(trainer.features.device)
 
-    recorder._period, recorder._looked = 1, {0}  # record every step for which the recorder is set
+    recorder._period, recorder._sampled = 1, {0}  # record every step for which the recorder is set
     return call
 
 

@@ -178,7 +178,7 @@ def our_step(trainer: Trainer, *, recorded: bool = False, epoch: int = 1) -> Cal
         balancer.epoch_start(epoch)
     generator = torch.Generator().manual_seed(0)
     clips = Clips(trainer.train[: trainer.config.batch_size])
-    numbers = count(min(recorder._looked), recorder._period) if recorded else count()
+    numbers = count(min(recorder._sampled), recorder._period) if recorded else count()
 
     def step() -> object:
         recorder._sums.clear()  # otherwise cleared at the end of an epoch

@@ -19,7 +19,7 @@ from networks import BATCH, IMAGES, MEL, our_step, our_trainer
 from timing import busy, in_turn
 
 from fusion.core.training.hardware.memory import keep_freed_memory
-from fusion.core.training.inference import said_of
+from fusion.core.training.inference import outputs_and_weights
 from fusion.core.training.input_statistics import input_statistics
 from fusion.core.training.recorder import validation_record
 
@@ -94,7 +94,7 @@ def test_recording_costs_less_than_a_twentieth(capsys: pytest.CaptureFixture[str
     rounds = [in_turn({"plain": plain, "watched": watched}, 3) for _ in range(5)]
     extra = statistics.median(seconds["watched"] - seconds["plain"] for seconds in rounds)
     trainer = our_trainer([MEL, IMAGES], "gated")
-    outputs, _ = said_of(trainer.model, trainer.features, trainer.val, torch.float32)
+    outputs, _ = outputs_and_weights(trainer.model, trainer.features, trainer.val, torch.float32)
     other_seconds = in_turn(
         {
             "end": lambda: validation_record(outputs),

@@ -76,7 +76,7 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
     from ..training.hardware import distributed
 
     distributed.refuse_trials(options["tune"])
-    with distributed.together():
+    with distributed.process_group():
         if distributed.leads():
             return _run(ctx, options)
         from ..runs.execution.scheduler import follow

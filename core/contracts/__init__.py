@@ -1,7 +1,7 @@
-"""The ground floor of core: hook specifications, base classes, small data types.
+"""Public contracts of plugins: hook specifications, base classes and small data types.
 
-Import the names from here or from ``fusion``. Loading is lazy, because half of the
-contracts need torch and half of the program does not.
+Import the names from here or from ``fusion``. Names are loaded on first use, because half of
+the contracts import torch and half of the program does not need it.
 """
 
 from __future__ import annotations

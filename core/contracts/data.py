@@ -1,6 +1,6 @@
-"""What flows between the floors before there are tensors: recordings, clips, arrays.
+"""Contracts for data before training: recordings, clips, corpora, extractors and their arrays.
 
-Nothing here imports torch, so corpora and extractors load fast.
+This module does not import torch, so corpora and extractors load fast.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import PluginError, RecordingError
-from .renamed import take_up
+from .renamed import define_new_names
 from .space import Space
 
 
 class Plugin:
-    """What every pluggable class has: a name, a version, and parameters.
+    """Base class of every plugin: a name, a version and parameters.
 
     Parameters of a plugin are the keyword arguments of ``__init__`` that have an
     annotation and a default. ``fusion plugins show NAME`` prints them with the text
@@ -28,17 +28,17 @@ class Plugin:
     Attributes
     ----------
     name : str
-        What users type. Lower case letters, digits and underscores.
+        The name that users type: lower-case letters, digits and underscores.
     version : str
-        Raise it whenever the numbers that the plugin makes change.
+        Version of the plugin. Raise it whenever the numbers that the plugin computes change.
     default : bool
-        Whether a run uses it when the user names none of its kind.
+        Whether a run uses the plugin when the user names no plugin of its kind.
     space : mapping of str to Space
-        Parameter -> the values that ``fusion run --tune`` may try; of branches, strategies
-        and balancers. What is not in it keeps its default.
+        Parameter -> the values that ``fusion run --tune`` may try, for branches, strategies
+        and balancers. A parameter that is not listed keeps its default.
     conformance : mapping of str to Any
-        What its conformance suite is to know, attributes of the suite by name, for
-        ``fusion plugins check``: ``{"order_matters": "the modalities take turns"}``.
+        Attributes of the conformance suite to set in ``fusion plugins check``, by name:
+        ``{"order_matters": "the modalities take turns"}``.
     """
 
     name: ClassVar[str]
@@ -47,23 +47,23 @@ class Plugin:
     space: ClassVar[Mapping[str, Space]] = {}
     conformance: ClassVar[Mapping[str, Any]] = {}
 
-    def __init_subclass__(cls, **given: Any) -> None:
-        super().__init_subclass__(**given)
-        take_up(cls)
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        define_new_names(cls)
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What an extractor may see: where the signal is, and nothing of its label.
+    """Location of a clip's signal: all that an extractor receives, so that it can't see the label.
 
     Attributes
     ----------
     path : Path
         The file.
     start : float
-        First second of the clip within the file, >= 0.
+        Start of the clip within the file, in seconds, >= 0.
     end : float or None
-        Last second; None means to the end of the file.
+        End of the clip within the file, in seconds; None means the end of the file.
     """
 
     path: Path
@@ -79,26 +79,28 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One recording with a label, a speaker and a corpus: the unit of everything.
+    """One recording with its label, speaker and corpus: one example of the data set.
 
     Attributes
     ----------
     recording : Recording
-        Where the signal is.
+        Location of the signal.
     name : str
-        Unique within its corpus and stable between machines (a relative path).
+        Name of the clip: unique within its corpus and the same on every machine (a relative
+        path).
     label : str
-        The class, in the corpus's own words until labels are mapped.
+        The class: the corpus's own label until labels are mapped to the shared emotions.
     speaker : str
-        Unique within the corpus. Two clips of one speaker never lie in two parts of a split.
+        Identifier of the speaker, unique within the corpus. All clips of one speaker are in
+        the same part of a split.
     corpus : str
         Name of the corpus.
     split : str or None
-        ``"train"``, ``"val"`` or ``"test"`` where the corpus prescribes it.
+        ``"train"``, ``"val"`` or ``"test"`` if the corpus prescribes the split.
     fold : str or None
-        The test fold that the corpus prescribes.
+        The test fold that the corpus prescribes, if any.
     attributes : mapping
-        Anything else that is known (``"sentence"``, ``"intensity"``, ...).
+        Any other metadata of the clip (``"sentence"``, ``"intensity"``, ...).
     """
 
     recording: Recording
@@ -112,26 +114,27 @@ class Clip:
 
 
 class Corpus(Plugin):
-    """Reads a data set of clips from a folder or file.
+    """Reader of a data set of clips in a folder or file.
 
     Parameters
     ----------
     path : Path or None
-        Where the corpus lies. None only for a corpus that makes itself
+        Folder or file of the corpus. None only for a generated corpus
         (``needs_path = False``).
 
     Attributes
     ----------
     labels : mapping of str to str
-        The corpus's own label -> one of the six shared emotions. A label that is missing
-        here is left out of runs on shared labels, counted and shown. Empty means that the
-        labels are free text, matched by the shared emotions' common spellings.
+        The corpus's own label -> one of the six shared emotions. Runs on shared labels leave
+        out the clips of an unlisted label; they count and report them. An empty mapping means
+        that the labels are free text, matched by the common spellings of the shared emotions.
     needs_path : bool
         False for a corpus that is generated.
     priority : int
-        When several corpora recognise a path, the highest wins; generic readers stay at 0.
+        The corpus with the highest priority is used when several recognise a path. Generic
+        readers stay at 0.
     synthetic : bool
-        True for generated data: its figures are then marked as evidence of nothing.
+        True for generated data. Results on it are then marked as no evidence about real data.
     """
 
     labels: ClassVar[Mapping[str, str]] = {}
@@ -144,43 +147,45 @@ class Corpus(Plugin):
 
     @classmethod
     def detect(cls, path: Path) -> bool:
-        """Whether `path` looks like this corpus. Must be quick and must not raise."""
+        """Return whether `path` looks like this corpus. Must be quick and must not raise."""
         return False
 
     def clips(self) -> Iterable[Clip]:
-        """Yield the clips, labels in the corpus's own words, in a stable order.
+        """Yield the clips in a stable order, with the corpus's own labels.
 
         Raises
         ------
         CorpusError
-            If the path holds nothing of this corpus.
+            If the path contains no clips of this corpus.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of a clip's feature, as plain numbers that a report draws.
+    """One plot of a clip's feature, as plain numbers that a report draws.
 
     Attributes
     ----------
     title : str
-        What it shows, in a few words; may be empty.
+        Short description of the plot; may be empty.
     kind : {"image", "points", "diagram", "curve", "bars"}
-        An image (rows, columns), drawn with row 0 at the bottom; points (n, 2), each an x and a
-        y; a persistence diagram (n, 2), each a birth and a death, infinite for what never ends; a
-        curve (n,) over its index; or bars (n, 2), each the two ends of an interval on the x axis:
-        a barcode, drawn one above the other in the order given.
+        One of five kinds. An image (rows, columns) is drawn with row 0 at the bottom. Points
+        (n, 2) are pairs of x and y. A persistence diagram (n, 2) holds pairs of birth and death;
+        the death is infinite for a feature that never ends. A curve (n,) is drawn over its index.
+        Bars (n, 2) are intervals on the x axis, a start and an end each: a barcode, drawn one
+        above the other in the order given.
     data : mapping of str to array
-        What is drawn over each other, by the name that the legend gives it. An image is alone.
+        Arrays to draw over each other, by their name in the legend. An image is the only array
+        of its panel.
     x, y : str
-        What the axes mean, with the unit; may be empty.
+        Labels of the axes, with the unit; may be empty.
     diagonal : bool
         Whether to draw the line x = y under points.
     marks : mapping of str to array
-        What is drawn on top, by name. On an image (n, 2), each the column and the row of a pixel,
-        which a ring marks. On a curve (n, 3), each an index and two values, which a vertical line
-        connects. Other kinds have none.
+        Marks to draw on top, by name. On an image, (n, 2): the column and the row of a pixel,
+        which is marked with a ring. On a curve, (n, 3): an index and two values, which are
+        connected by a vertical line. Other kinds have no marks.
     """
 
     title: str
@@ -204,7 +209,7 @@ class Panel:
             raise PluginError(
                 f"A panel {self.title!r} of kind {self.kind!r} can't hold arrays of the shapes "
                 f"{shapes}.",
-                hint="An image is one array (rows, columns), points, diagrams and bars are (n, 2), "
+                hint="An image is one array (rows, columns); points, diagrams and bars are (n, 2); "
                 "a curve is (n,).",
             )
         width = {"image": 2, "curve": 3}.get(self.kind)
@@ -213,21 +218,21 @@ class Panel:
             raise PluginError(
                 f"A panel {self.title!r} of kind {self.kind!r} can't have marks of the shapes "
                 f"{marked}.",
-                hint="Marks are (n, 2) on an image, column and row, and (n, 3) on a curve, index "
-                "and two values; points, diagrams and bars have none.",
+                hint="Marks are (n, 2) on an image (column and row) and (n, 3) on a curve (index "
+                "and two values); points, diagrams and bars have none.",
             )
 
 
 class Extractor(Plugin):
-    """Turns a recording into one array of a declared shape and dtype: a modality.
+    """Function from a recording to one array of a declared shape and dtype: one modality.
 
-    The extractor's name, version, parameters (:meth:`identity`), shape, dtype and the
-    versions of the `libraries` make its fingerprint: two arrays with one fingerprint and one
-    recording content are the same array.
+    The fingerprint of an extractor consists of its name, version, parameters
+    (:meth:`identity`), shape and dtype, and of the versions of its `libraries`. Two arrays with
+    the same fingerprint, from recordings of the same content, are equal.
 
-    Write :meth:`extract`, or, where many recordings at a time are quicker than one after the
-    other (a network on a GPU), :meth:`extract_many` and a `batch`. What depends on parameters
-    (`shape`, `axes`, `batch`, `default_branch` ...) is set in ``__init__``.
+    Implement :meth:`extract`. If many recordings at once are faster than one at a time (a
+    network on a GPU), implement :meth:`extract_many` instead and set `batch`. Attributes that
+    depend on parameters (`shape`, `axes`, `batch`, `default_branch` ...) are set in ``__init__``.
 
     Attributes
     ----------
@@ -236,41 +241,43 @@ class Extractor(Plugin):
     dtype : str
         numpy name of the dtype, ``"float32"`` by default.
     axes : tuple of str
-        What each axis means, e.g. ``("channel", "frequency", "time")``. Masking during
+        Meaning of each axis, e.g. ``("channel", "frequency", "time")``. Masking during
         training applies to axes called ``"frequency"`` and ``"time"`` only.
     channels : tuple of str
-        What each entry of the axis called ``"channel"`` holds, for people; may be empty. Words
-        that several names share make groups: ``("Euclidean H0", "Euclidean H1", ...)`` are
-        explained by metric and by homology as well. It decides no numbers.
+        Readable name of each entry of the axis called ``"channel"``; may be empty. Names with
+        words in common make groups: ``("Euclidean H0", "Euclidean H1", ...)`` are explained by
+        metric and by homology as well. The names do not affect any array.
     libraries : tuple of str
-        Distributions whose versions decide the numbers.
+        Distributions whose versions affect the arrays.
     batch : int
-        How many recordings :meth:`extract_many` is given at most. A batch should take well
-        under a minute: progress shows, and a kill loses, no less.
+        Largest number of recordings per call of :meth:`extract_many`. A batch should take well
+        under a minute: progress is reported per batch, and a killed build loses its last batch.
     processes : int or None
-        How many processes of one machine may work at a time; None leaves it to ``--jobs``. Say 1
-        where the work is done by an accelerator that processes would only share: each of them
-        would load the network once more. A property may look whether there is one.
+        Largest number of processes that may extract at the same time on one machine; None leaves
+        the number to ``--jobs``. Return 1 if an accelerator does the work: the processes would
+        share it, and each would load the network again. A property may check for an accelerator.
     default_branch : str or None
-        The branch that suits it; None lets the first branch that accepts the shape serve.
+        The branch that suits the modality. None selects the first branch that accepts the shape.
     default_branch_parameters : mapping
         Parameters for that branch.
     sources : tuple of str
-        Names in `parameters` and :meth:`identity` that only say where recordings are looked up,
-        such as a table with a row for each. A trained model can't tell one from another: new
-        recordings may be labelled with another (``fusion predict --set NAME.SOURCE=VALUE``). What
-        makes the numbers, such as the weights of a network, is none.
+        Names in `parameters` and :meth:`identity` that only locate the data of a recording, such
+        as the path of a table with one row per recording. A trained model does not depend on the
+        source, so new recordings may use another one
+        (``fusion predict --set NAME.SOURCE=VALUE``). A parameter that determines the numbers,
+        such as the weights of a network, is not a source.
     by_place : bool
-        Whether arrays depend on where a recording lies: a row under its name, a file beside it.
-        Features are kept by the content of a recording; where two files hold the same, fusion
-        then sees to it that one array is right for both.
+        Whether arrays depend on the path of a recording (a table row under its name, a file
+        beside it). Features are stored by the content of a recording. If two files have the same
+        content, fusion then checks that one array is right for both.
     added_parameters : mapping of str to Any
-        Parameter that was added when features had been stored already -> its default, which makes
-        the arrays from before. At this value the fingerprint and the settings of a run lack the
-        parameter: features and runs of before stay valid. If the default changes, take it out.
+        Parameter that was added after features had been stored -> its default, which reproduces
+        the stored arrays. With this value, the parameter is left out of the fingerprint and of
+        the settings of a run, so earlier features and runs stay valid. Remove the entry if the
+        default changes.
     parameters : mapping
-        What ``__init__`` was called with, defaults included; set by fusion. What ``__init__``
-        itself put there stays: a value that it has settled, such as a path made absolute.
+        Arguments of ``__init__``, defaults included; set by fusion. Entries that ``__init__``
+        itself has set are kept: a value that it has resolved, such as a path made absolute.
     """
 
     shape: tuple[int, ...]
@@ -288,14 +295,16 @@ class Extractor(Plugin):
 
     @property
     def processes(self) -> int | None:
+        """Largest number of processes that may extract at once; None leaves it to ``--jobs``."""
         return None
 
     def identity(self) -> Mapping[str, Any]:
-        """The parameters that decide the numbers, as the fingerprint has them.
+        """Return the parameters that determine the arrays, as they enter the fingerprint.
 
-        By default all of `parameters`. Leave out those that decide nothing (a batch size, a
-        device), and put the content's digest in place of a path: arrays are then found again
-        when the file has moved, and computed anew when it is another one under the same name.
+        By default these are all of `parameters`. Leave out parameters that do not affect the
+        arrays (a batch size, a device). Replace a path by the digest of the file's content:
+        stored arrays then stay valid when the file is moved, and are computed again when
+        another file takes its name.
 
         Returns
         -------
@@ -313,47 +322,47 @@ class Extractor(Plugin):
         """
         if type(self).extract_many is Extractor.extract_many:
             raise NotImplementedError(f"{type(self).__name__} has no method extract.")
-        found = self.extract_many([recording])[0]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        result = self.extract_many([recording])[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def extract_many(
         self, recordings: Sequence[Recording]
     ) -> Sequence[npt.NDArray[Any] | RecordingError]:
         """Compute the arrays for up to `batch` recordings; by default one after the other.
 
-        An array may not depend on its neighbours, but for rounding: a batch of one, or another
-        order, makes the same array. Where a recording can't be read, its RecordingError stands
-        in its place. If anything else goes wrong it may be raised: the recordings are then
-        asked for one at a time, so that the guilty one fails alone.
+        Apart from rounding, an array may not depend on the other recordings of the batch: a
+        batch of one, or in another order, gives the same array. For a recording that can't be
+        read, return a RecordingError instead of an array. Any other error may be raised: the
+        recordings are then extracted one at a time, so that only the faulty one fails.
 
         Returns
         -------
         sequence of array or RecordingError
-            One for each recording, in their order.
+            One result per recording, in the same order.
         """
-        found: list[npt.NDArray[Any] | RecordingError] = []
+        results: list[npt.NDArray[Any] | RecordingError] = []
         for recording in recordings:
             try:
-                found.append(self.extract(recording))
+                results.append(self.extract(recording))
             except RecordingError as error:
-                found.append(error)
-        return found
+                results.append(error)
+        return results
 
     def panels(self, array: npt.NDArray[Any], recording: Recording | None = None) -> list[Panel]:
-        """Pictures of one clip for a report: what the networks see of it, and what explains it.
+        """Return the plots of one clip for a report: the networks' input, and its explanation.
 
-        By default a curve for an array of one axis, an image for two, and for three an image
-        for each index of the first. Override it to say more.
+        The default is a curve for an array of one axis, an image for two axes, and for three
+        axes one image for each index of the first. Override this method to show more.
 
         Parameters
         ----------
         array : array
-            What :meth:`extract` returned for the clip.
+            The array that :meth:`extract` returned for the clip.
         recording : Recording or None
-            Where the signal is, for pictures that need more than `array`; None where it can't
-            be read any more.
+            Location of the signal, for plots that need more than `array`; None if the recording
+            can't be read any more.
         """
         return default_panels(self, array)
 
@@ -363,41 +372,44 @@ class Extractor(Plugin):
         Parameters
         ----------
         whose : str
-            What a message says after the extractor's name: which plugin it is of.
+            Text after the extractor's name in an error message: the plugin's origin.
 
         Raises
         ------
         PluginError
-            If it is not as declared: None, another shape, NaN or infinite values, or values that
-            the dtype can't hold.
+            If `array` differs from the declaration: it is None, has another shape, contains NaN
+            or infinite values, or values that are out of range for the dtype.
         """
-        who = f"Extractor {self.name!r}{whose}"
+        subject = f"Extractor {self.name!r}{whose}"
         if array is None:
             raise PluginError(
-                f"{who} returned None.", hint="Is there a `return` at the end of extract()?"
+                f"{subject} returned None.", hint="Is there a `return` at the end of extract()?"
             )
         array = np.asarray(array)
         if array.shape != self.shape:
             raise PluginError(
-                f"{who} declares arrays of shape {self.shape} and returned one of shape "
+                f"{subject} declares arrays of shape {self.shape} and returned one of shape "
                 f"{array.shape}.",
                 hint="Set self.shape in __init__ to what extract() returns.",
             )
         if not np.isfinite(array).all():
-            raise PluginError(f"{who} returned an array with NaN or infinite values.")
+            raise PluginError(f"{subject} returned an array with NaN or infinite values.")
         with np.errstate(over="ignore"):
             stored = array.astype(self.dtype, copy=False)
         if not np.isfinite(stored).all():
             raise PluginError(
-                f"{who} returned values up to {np.abs(array).max():.3g}, which {self.dtype} can't "
-                "hold.",
+                f"{subject} returned values up to {np.abs(array).max():.3g}, which {self.dtype} "
+                "can't hold.",
                 hint="Store this feature as float32: --dtype FEATURE=float32",
             )
         return stored
 
 
 def default_panels(extractor: Extractor, array: npt.NDArray[Any]) -> list[Panel]:
-    """A curve, an image, or an image for each index of the first of three axes."""
+    """Return a curve, an image, or one image per index of the first of three axes.
+
+    Arrays with another number of axes have no panel.
+    """
     if array.ndim not in (1, 2, 3):
         return []
     axes = (*extractor.axes, *[""] * array.ndim)[: array.ndim]
@@ -417,7 +429,7 @@ def default_panels(extractor: Extractor, array: npt.NDArray[Any]) -> list[Panel]
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """One view of every clip, as the networks need to know it.
+    """One view of every clip: its name, and the shape and axes of its arrays.
 
     Attributes
     ----------
@@ -426,7 +438,7 @@ class Modality:
     shape : tuple of int
         Shape of one clip's array.
     axes : tuple of str
-        What each axis means; may be empty.
+        Meaning of each axis; may be empty.
     """
 
     name: str

@@ -1,13 +1,13 @@
-"""Every error that fusion raises on purpose.
+"""Exception classes that fusion raises on purpose.
 
 ::
 
     FusionError                exit 1, "a run failed"
     ├── TrainingError          a loss became NaN, a step could not be taken
-    └── UserError              exit 2, the user can mend it; never a traceback
+    └── UserError              exit 2, the user can fix it; never a traceback
         ├── UnknownNameError   no such plugin, parameter, option ("did you mean ...")
         ├── ParameterError     a value of the wrong type or out of range
-        ├── CorpusError        a corpus that is empty, unreadable or not what it was said to be
+        ├── CorpusError        a corpus that is empty, unreadable or not of the stated kind
         ├── RecordingError     one recording that can't be read
         │   └── MissingModalityError  a recording that lacks one modality
         ├── SplitError         too few speakers or classes, or a speaker in two parts
@@ -17,7 +17,7 @@
             ├── ShardError
             └── StorageError
 
-A message says what was wrong, what was given, what was possible and what to do
+A message states the problem, the value given, the values accepted and what to do
 next, and names the file, clip, plugin or option.
 """
 
@@ -47,51 +47,51 @@ __all__ = [
 
 
 class TrainingError(FusionError):
-    """Training can't go on: a loss became NaN, a gradient infinite."""
+    """A training that can't continue: a loss became NaN, or a step can't be taken."""
 
 
 class UnknownNameError(UserError):
-    """A name that nothing here answers to.
+    """Name of a plugin, parameter or option that does not exist.
 
     Parameters
     ----------
     kind : str
-        What the name was meant to be, e.g. ``"strategy"``.
+        Kind of object that the name should refer to, e.g. ``"strategy"``.
     name : str
-        What was given.
+        The name given.
     known : iterable of str
-        What was possible.
+        The names that exist.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str | None = None) -> None:
         options = sorted(known)
         close = difflib.get_close_matches(name, options, n=2, cutoff=0.6)
-        meant = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+        suggestion = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
         listed = ", ".join(options) if options else "none"
-        super().__init__(f"There is no {kind} {name!r}.{meant} Known: {listed}.", hint=hint)
+        super().__init__(f"There is no {kind} {name!r}.{suggestion} Known: {listed}.", hint=hint)
 
 
 class ParameterError(UserError):
-    """A parameter's value has the wrong type or is out of range."""
+    """A value of a parameter that has the wrong type or is out of range."""
 
 
 class CorpusError(UserError):
-    """A corpus that is empty, unreadable or not what it was said to be."""
+    """A corpus that is empty, unreadable or not of the stated kind."""
 
 
 class RecordingError(UserError):
-    """One recording that can't be read or has nothing in it."""
+    """One recording that can't be read or is empty."""
 
 
 class MissingModalityError(RecordingError, Absent):
-    """Raised by an extractor for a recording that lacks this one modality, and is no fault.
+    """A recording that lacks the modality of an extractor, which is not a fault.
 
     The clip takes part in a run with its other modalities.
     """
 
 
 class SplitError(UserError):
-    """Too few speakers or classes for the split, or a speaker in two parts."""
+    """A split with too few speakers or classes, or with one speaker in two parts."""
 
 
 class PluginError(UserError):

@@ -1,4 +1,4 @@
-"""What an optimiser's step is made of: groups of parameters, and their gradients by modality."""
+"""Inputs of an optimiser step: parameter groups, and gradients of the branches by modality."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class ParameterGroup:
     Attributes
     ----------
     role : {"branch", "probe", "head"}
-        What the parameters belong to.
+        The part of the model that the parameters belong to.
     modality : str or None
         The modality of a branch or probe; None for the fusion head.
     parameters : list of Tensor
-        The parameters themselves.
+        The parameters.
     lr : float > 0
         Peak learning rate; the schedule multiplies it.
     weight_decay : float >= 0
-        As in the training settings.
+        Weight decay, as in the training settings.
     """
 
     role: Literal["branch", "probe", "head"]
@@ -36,23 +36,24 @@ class ParameterGroup:
 
 
 class Gradients:
-    """The gradients of the branches after backward, by modality.
+    """Gradients of the branches after the backward pass, by modality.
 
     ``gradients[modality]`` lists the gradient tensors of that branch, in the order of
-    ``gradients.parameters(modality)``: change them in place, or :meth:`replace` them, for
-    anything but a factor. For a factor call :meth:`scale`, which makes it count whatever the
-    optimiser: SGD takes the scaled gradient, while Adam's update does not depend on the scale
-    of its gradient at all, so there the step is scaled instead. (Under Adam most published
-    gradient-scaling code changes next to nothing.)
+    ``gradients.parameters(modality)``. Change them in place or :meth:`replace` them, except to
+    multiply them by a factor. For a factor call :meth:`scale`, which has the same effect under
+    every optimiser: SGD takes the scaled gradient, while under Adam the update itself is scaled,
+    because Adam's update does not depend on the scale of the gradient. (For this reason most
+    published gradient-scaling code has almost no effect under Adam.)
 
     Parameters
     ----------
     by_modality : mapping of str to list of Tensor
-        A branch that gets no gradient (frozen, or not looked at) is left out.
+        Gradient tensors by modality. A branch without a gradient (frozen, or not used in this
+        pass) is left out.
     parameters : mapping of str to list of Parameter, optional
-        What the tensors are gradients of.
+        Parameters by modality, in the order of their gradients.
     parts : mapping of str to mapping of str to list of Tensor, optional
-        Loss -> modality -> that loss's own gradient, where a balancer asked for it.
+        Loss -> modality -> gradient of that loss alone, if a balancer needs it.
     """
 
     def __init__(
@@ -68,55 +69,56 @@ class Gradients:
 
     @property
     def modalities(self) -> list[str]:
+        """Modalities whose branch has a gradient."""
         return list(self._tensors)
 
     def __getitem__(self, modality: str) -> list[Tensor]:
         return self._tensors[modality]
 
     def parameters(self, modality: str) -> list[nn.Parameter]:
-        """The parameters that ``gradients[modality]`` are gradients of."""
+        """Return the parameters whose gradients ``gradients[modality]`` lists, in that order."""
         return self._parameters[modality]
 
     @property
     def losses(self) -> list[str]:
-        """Losses with a gradient of their own; empty unless a balancer has `separate` set."""
+        """Losses whose gradients are computed separately; empty unless a balancer is `separate`."""
         return list(self._parts)
 
     def part(self, loss: str, modality: str) -> list[Tensor]:
-        """What one loss alone sends into a branch: zeros where it does not reach."""
-        found = self._parts[loss].get(modality)
-        if found is None:
+        """Return the gradient of one loss for a branch; zeros where the loss does not reach."""
+        tensors = self._parts[loss].get(modality)
+        if tensors is None:
             return [torch.zeros_like(tensor) for tensor in self._tensors[modality]]
-        return found
+        return tensors
 
     def replace(self, modality: str, tensors: Sequence[Tensor]) -> None:
-        """Let the branch have other gradients, in the order of its parameters."""
+        """Replace the gradients of a branch by `tensors`, in the order of its parameters."""
         torch._foreach_copy_(self._tensors[modality], list(tensors))
 
     def norm(self, modality: str) -> Tensor:
-        """Euclidean norm over all of the branch's gradients, times the factor so far. Scalar."""
+        """Return the Euclidean norm of all gradients of a branch times its factor, a scalar."""
         norm = norm_of(self._tensors[modality])
         factor = self.factors.get(modality)
         return norm if factor is None else norm * factor
 
     def scale(self, modality: str, factor: float | Tensor) -> None:
-        """Multiply what this step does to the branch by `factor` (>= 0). Factors compose."""
+        """Multiply the update of the branch in this step by `factor` (>= 0). Factors multiply."""
         device = self._tensors[modality][0].device
         if isinstance(factor, Tensor):
             factor = factor.to(device, torch.float32)
-        else:  # made there: copied, it would wait for the device
+        else:  # created on the device: a copy from the CPU would wait for the device
             factor = torch.full((), factor, dtype=torch.float32, device=device)
         before = self.factors.get(modality)
         self.factors[modality] = factor if before is None else before * factor
 
 
 def norm_of(tensors: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm over all values of some tensors, a scalar."""
+    """Return the Euclidean norm over all values of `tensors`, a scalar."""
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
     return norm
 
 
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Inner product over all values of two lists of tensors, a scalar."""
+    """Return the inner product over all values of two lists of tensors, a scalar."""
     products = torch._foreach_mul(list(a), list(b))
     return torch.stack([product.sum() for product in products]).sum()

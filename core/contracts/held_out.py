@@ -1,4 +1,4 @@
-"""Fit a strategy's held-out parameters to clips that no branch was trained on."""
+"""Fit of a strategy's held-out parameters to clips that no branch was trained on."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-RIDGE = 0.02  # per squared unit of a parameter, as for the pool (docs/methods.md)
+RIDGE = 0.02  # penalty per squared unit of a parameter, as for the pool (docs/methods.md)
 
 
 class Fitted(Protocol):
-    """A strategy with parameters that training clips can't fit."""
+    """A strategy with parameters that must not be fitted to training clips."""
 
-    def held_out_parameters(self) -> Sequence[nn.Parameter]: ...
+    def held_out_parameters(self) -> Sequence[nn.Parameter]:
+        """Return the parameters to fit to clips that no branch was trained on."""
+        ...
 
-    def __call__(self, *inputs: Any) -> Any: ...
+    def __call__(self, *inputs: Any) -> Any:
+        """Compute class scores."""
+        ...
 
 
 class _Search(torch.optim.LBFGS):
-    """LBFGS without the wrappers that import torch's compiler: seconds in every process."""
+    """L-BFGS without the wrappers that import torch's compiler, which takes seconds per process."""
 
     add_param_group = inspect.unwrap(torch.optim.LBFGS.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.LBFGS.zero_grad)
@@ -32,13 +36,13 @@ class _Search(torch.optim.LBFGS):
 def fit_held_out(strategy: Fitted, inputs: dict[str, Tensor], labels: Tensor) -> None:
     """Minimise cross-entropy plus ``RIDGE * |p|^2`` over ``strategy.held_out_parameters()``.
 
-    The fit starts from 0, so that it depends on the clips alone and not on fits before it. A
-    fit that meets values that are not finite, or ends worse than 0, leaves the parameters at 0.
+    The fit starts from 0, so the result depends on the clips alone and not on earlier fits. If a
+    value is not finite, or the result is worse than all parameters at 0, they are set to 0.
 
     Parameters
     ----------
     inputs : dict of Tensor
-        What the strategy's `forward` receives for the held-out clips, by modality.
+        Inputs of the strategy's `forward` for the held-out clips, by modality.
     labels : Tensor
         (n,) int64.
     """
@@ -63,7 +67,7 @@ def fit_held_out(strategy: Fitted, inputs: dict[str, Tensor], labels: Tensor) ->
         def closure() -> Tensor:
             search.zero_grad()
             value = objective()
-            gradients = torch.autograd.grad(value, parameters)  # the others' stay as they are
+            gradients = torch.autograd.grad(value, parameters)  # leaves other gradients unchanged
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             return value
@@ -72,7 +76,7 @@ def fit_held_out(strategy: Fitted, inputs: dict[str, Tensor], labels: Tensor) ->
             try:
                 search.step(closure)  # type: ignore[no-untyped-call]
                 after = float(objective().detach())
-            except RuntimeError:  # torch refuses a step whose length is not finite
+            except RuntimeError:  # torch rejects a step whose length is not finite
                 after = math.nan
     if not after <= before or not all(bool(p.isfinite().all()) for p in parameters):
         for parameter in parameters:

@@ -1,23 +1,23 @@
-"""The hooks: every kind of plugin is registered through one of these.
+"""Hook specifications: every kind of plugin is registered through one of these hooks.
 
-A hook returns classes; a class says its own name. A plugin is one module with at
+A hook returns classes, and a class has its own name. A plugin is one module with at
 least one function marked ``@hookimpl``.
 
-How the contract changes without breaking the plugins that are there:
+Ways to change the contract without breaking existing plugins:
 
-- A hook gets an argument: it is added to the specification here, and its value to
-  :data:`fusion.core.registry.registry.ARGUMENTS`. pluggy gives a plugin those that it names (and
-  gives no default of its own), so that one without it goes on as it was.
-- An argument of a hook goes: its specification says so for a while,
+- Add an argument to a hook: add it to the specification here, and its value to
+  :data:`fusion.core.registry.registry.ARGUMENTS`. pluggy passes a plugin only the arguments that
+  it names and that have no default, so a plugin without the new argument keeps working.
+- Remove an argument of a hook: first deprecate it in the specification,
   ``@hookspec(warn_on_impl_args={"old": DeprecationWarning("...")})``.
-- A method gets an argument: whoever calls it does so by
-  :func:`fusion.core.registry.compat.call`, the new one by keyword:
-  ``call(tracker.epoch, event, seconds=seconds)``. It must have a default in the base class.
-- A method or attribute gets a new name: ``old = renamed("new", gone_in=2)`` stays in its place
-  (:class:`fusion.core.contracts.renamed.renamed`); a hook: a specification of the old name
-  marked :func:`renamed_hook`.
-- Anything else that a plugin for the version before has to follow raises `API_VERSION`. A
-  module that says a later one (``api_version = 2``) is not loaded.
+- Add an argument to a method: give it a default in the base class, and call the method with
+  :func:`fusion.core.registry.compat.call`, the new argument by keyword:
+  ``call(tracker.epoch, event, seconds=seconds)``.
+- Rename a method or attribute: keep ``old = renamed("new", gone_in=2)`` in the class
+  (:class:`fusion.core.contracts.renamed.renamed`). Rename a hook: keep a specification of the old
+  name, marked :func:`renamed_hook`.
+- Any other change that requires a change of existing plugins raises `API_VERSION`. A module
+  that declares a later version (``api_version = 2``) is not loaded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PROJECT = "fusion"
 
-# Version of the contracts: raised when a plugin written for the one before needs a change.
+# Version of the contracts: raised when plugins written for the previous version need a change.
 API_VERSION = 1
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -45,14 +45,15 @@ Specification = TypeVar("Specification", bound=Callable[..., object])
 
 
 def renamed_hook(new: str, *, gone_in: int) -> Callable[[Specification], Specification]:
-    """Marks the specification of a hook that is called `new` now, and goes in a later version.
+    """Return a decorator for the specification of a hook that has been renamed to `new`.
 
-    A plugin that implements the old one is used, and its user is told.
+    Plugins that implement the old hook still work until version `gone_in` of the contract, with
+    a DeprecationWarning.
     """
 
     def mark(specification: Specification) -> Specification:
         old = specification.__name__
-        text = f"the hook {old} is now called {new}, and {old} goes in version {gone_in}"
+        text = f"the hook {old} is now called {new}; {old} will be removed in version {gone_in}"
         specification.__dict__[_RENAMED] = new
         warning = DeprecationWarning(f"{text} of the contract")
         return hookspec(warn_on_impl=warning)(specification)
@@ -64,7 +65,7 @@ _RENAMED = "_fusion_renamed"
 
 
 def new_name(hook: str) -> str:
-    """What a hook is called now."""
+    """Return the current name of a hook, which may have been renamed."""
     return str(getattr(globals().get(hook), _RENAMED, hook))
 
 
@@ -75,7 +76,7 @@ def fusion_corpora() -> Sequence[type[Corpus]]:  # type: ignore[empty-body]
 
 @hookspec
 def fusion_extractors() -> Sequence[type[Extractor]]:  # type: ignore[empty-body]
-    """Return extractor classes: recording -> one array. Each makes a modality of its name."""
+    """Return extractor classes: recording -> one array. Each defines a modality of its name."""
 
 
 @hookspec
@@ -85,19 +86,19 @@ def fusion_branches() -> Sequence[type[Branch]]:  # type: ignore[empty-body]
 
 @hookspec
 def fusion_strategies() -> Sequence[type[Strategy]]:  # type: ignore[empty-body]
-    """Return strategy classes: the network that joins the modalities into class scores."""
+    """Return strategy classes: the network that fuses the modalities into class scores."""
 
 
 @hookspec
 def fusion_balancers() -> Sequence[type[Balancer]]:  # type: ignore[empty-body]
-    """Return balancer classes: what changes how the branches are trained together."""
+    """Return balancer classes: changes to the joint training of the branches."""
 
 
 @hookspec
 def fusion_trackers() -> Sequence[type[Tracker]]:  # type: ignore[empty-body]
-    """Return tracker classes: where the events of a run are written."""
+    """Return tracker classes: destinations for the events of a run."""
 
 
 @hookspec
 def fusion_remedies() -> Sequence[type[Remedy]]:  # type: ignore[empty-body]
-    """Return remedy classes: changes of a configuration that mend certain faults."""
+    """Return remedy classes: changes of a configuration that repair certain faults."""

@@ -1,4 +1,4 @@
-"""The model of a training as plugins see it, what it says, and which clips have what."""
+"""The model of a training as plugins see it, its outputs, and the modalities of each clip."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Part = Literal["train", "val"]
 
 @dataclass
 class Encoded:
-    """What the branches made of a batch.
+    """Outputs of the branches for a batch.
 
     Attributes
     ----------
     embeddings : dict of Tensor
-        (B, D) by modality.
+        Embeddings (B, D), by modality.
     maps : dict of Tensor
-        (B, C_m, *grid_m) by modality; empty unless the strategy takes maps.
+        Feature maps (B, C_m, *grid_m), by modality; empty unless the strategy takes maps.
     """
 
     embeddings: dict[str, Tensor]
@@ -30,16 +30,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Which modalities the clips of a batch have.
+    """Modalities that each clip of a batch has.
 
     Attributes
     ----------
     modalities : tuple of str
-        In the order of the columns.
+        Modalities, in the order of the columns of `table`.
     table : Tensor
-        (B, M) bool.
+        (B, M) bool: whether the clip has the modality.
     rows : dict of Tensor
-        Modality -> (k,) int64, the clips of the batch that have it; only of modalities that some
+        Modality -> (k,) int64, rows of the clips that have it; only for modalities that some
         clip lacks.
     """
 
@@ -48,7 +48,7 @@ class Presence:
     rows: dict[str, Tensor]
 
     def blanked(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`inputs`, (B, ...) by modality, zero where a clip lacks the modality."""
+        """Return `inputs`, (B, ...) by modality, set to zero where a clip lacks the modality."""
         return {
             m: x.masked_fill(along(~self.table[:, self.modalities.index(m)], x), 0.0)
             if m in self.rows
@@ -58,7 +58,7 @@ class Presence:
 
 
 def along(clips: Tensor, x: Tensor) -> Tensor:
-    """(B,) -> the shape that broadcasts over `x`, (B, ...)."""
+    """Reshape `clips`, (B,), to (B, 1, ...) so that it broadcasts over `x`, (B, ...)."""
     return clips.view(-1, *[1] * (x.dim() - 1))
 
 
@@ -68,7 +68,7 @@ class Model(Protocol):
     Attributes
     ----------
     modalities : list of str
-        In the order of the run.
+        Modalities, in the order of the run.
     num_classes : int
         Number of classes, C.
     branches : nn.ModuleDict
@@ -76,46 +76,52 @@ class Model(Protocol):
     probes : nn.ModuleDict
         Modality -> the linear classifier on its embedding.
     strategy : nn.Module
-        The :class:`Strategy`, or of a baseline its linear head.
+        The :class:`Strategy`; for a baseline, its linear head.
     """
 
     modalities: list[str]
     num_classes: int
 
     @property
-    def branches(self) -> nn.ModuleDict: ...
+    def branches(self) -> nn.ModuleDict:
+        """Modality -> its :class:`Branch`."""
+        ...
 
     @property
-    def probes(self) -> nn.ModuleDict: ...
+    def probes(self) -> nn.ModuleDict:
+        """Modality -> the linear classifier on its embedding."""
+        ...
 
     @property
-    def strategy(self) -> nn.Module: ...
+    def strategy(self) -> nn.Module:
+        """The :class:`Strategy`; for a baseline, its linear head."""
+        ...
 
     def encode(self, inputs: Mapping[str, Tensor], presence: Presence | None = None) -> Encoded:
-        """Standardised inputs -> embeddings, and maps where the strategy takes them."""
+        """Compute embeddings of standardised inputs, and maps if the strategy takes maps."""
         ...
 
     def strategy_inputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        """What the strategy takes: embeddings or maps."""
+        """Return the inputs of the strategy by modality: embeddings or maps."""
         ...
 
     def fuse(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
-        """What the strategy takes, by modality -> class scores (B, C)."""
+        """Compute class scores (B, C) from the strategy's inputs by modality."""
         ...
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A modality trained alone on the same split: the run's own baseline, frozen.
+    """Frozen single-modality model of the run, trained on the same split as the fused model.
 
     Attributes
     ----------
     modality : str
-        Its name.
+        Name of the modality.
     model : Model
-        Of that one modality, with the weights of its best epoch, in evaluation mode.
+        Model of that modality with the weights of its best epoch, in evaluation mode.
     val_uar : float
-        UAR on validation, in [0, 1].
+        UAR on the validation clips, in [0, 1].
     """
 
     modality: str
@@ -124,38 +130,38 @@ class Baseline:
 
     @torch.no_grad()
     def embedding(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Standardised inputs -> embedding (B, D)."""
+        """Compute the embedding (B, D) of standardised inputs."""
         return self.model.encode(inputs).embeddings[self.modality].float()
 
     @torch.no_grad()
     def logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Standardised inputs -> class scores (B, C)."""
+        """Compute class scores (B, C) of standardised inputs."""
         encoded = self.model.encode(inputs)
         return self.model.fuse(self.model.strategy_inputs(encoded)).float()
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says about the clips of a part, in their order.
+    """Outputs of a model for the clips of a part, in the order of the clips.
 
     Attributes
     ----------
     indices : array
         (n,) int64, numbers of the clips.
     labels : Tensor
-        (n,) int64.
+        (n,) int64, classes of the clips.
     embeddings : dict of Tensor
         (n, D) float32, by modality.
     logits : Tensor
-        (n, C) float32, fused.
+        (n, C) float32, fused class scores.
     unimodal : dict of Tensor
-        (n, C) float32, scores of the probes, by modality; empty for a baseline. Of a clip that
-        lacks the modality, those of a probe that sees nothing.
+        (n, C) float32, class scores of the probes, by modality; empty for a baseline. For a clip
+        that lacks the modality, these are the scores of the probe for a zero embedding.
     subsets : dict of Tensor
-        (n, C) float32, fused, by what the strategy was shown: a tuple of modalities in their
-        order, from none to all. Empty unless asked for.
+        (n, C) float32, fused class scores for each set of modalities that the strategy may see.
+        Keys are tuples of modalities in their order, from none to all. Empty unless requested.
     present : dict of Tensor
-        (n,) bool, by modality: which clips have it; only of modalities that some clip lacks.
+        (n,) bool, by modality: whether the clip has it; only for modalities that some clip lacks.
     """
 
     indices: Any
@@ -167,5 +173,5 @@ class Outputs:
     present: dict[str, Tensor] = field(default_factory=dict)
 
     def rows(self, modality: str, of: Tensor) -> Tensor:
-        """The rows of `of`, (n, ...), of the clips that have the modality."""
+        """Return the rows of `of`, (n, ...), for the clips that have the modality."""
         return of[self.present[modality]] if modality in self.present else of

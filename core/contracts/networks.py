@@ -1,4 +1,4 @@
-"""Networks: branches turn one modality into an embedding, strategies join modalities."""
+"""Base classes of networks: branches (modality -> embedding) and fusion strategies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .model import Baseline
 
 
 class Branch(Plugin, nn.Module):
-    """Turns one modality into an embedding, by way of a feature map.
+    """Network from one modality to a feature map, and from the map to one embedding per clip.
 
-    A branch works in two steps so that strategies may take either: :meth:`maps` gives a
-    feature map with a grid (positions in frequency and time, pixels, tokens), and
-    :meth:`pool` turns it into one embedding per clip.
+    A branch has two steps, and a strategy may take the result of either. :meth:`maps` computes
+    a feature map on a grid (positions in frequency and time, pixels, tokens), and :meth:`pool`
+    reduces the map to one embedding per clip.
 
     Parameters
     ----------
@@ -34,9 +34,10 @@ class Branch(Plugin, nn.Module):
     map_channels : int
         Channels of the feature map, C.
     recordable : bool
-        Whether :meth:`maps` and :meth:`forward` do the same work on every batch of a shape, and
-        all of it on the device: no value is looked at, nothing is drawn or counted in Python.
-        On CUDA such work is recorded once and replayed, which takes a fraction of the time.
+        Whether :meth:`maps` and :meth:`forward` run the same operations on every batch of a
+        shape, all of them on the device: Python code neither reads values of tensors nor draws
+        random numbers nor counts. On CUDA such operations are recorded once and replayed, which
+        takes a fraction of the time.
     """
 
     recordable: ClassVar[bool] = False
@@ -50,33 +51,33 @@ class Branch(Plugin, nn.Module):
 
     @classmethod
     def accepts(cls, shape: tuple[int, ...]) -> bool:
-        """Whether this branch can take arrays of `shape`."""
+        """Return whether this branch can take arrays of `shape`."""
         return True
 
     def maps(self, x: Tensor) -> Tensor:
-        """(B, *shape) -> feature map (B, map_channels, *grid)."""
+        """Compute the feature map (B, map_channels, *grid) of a batch (B, *shape)."""
         raise NotImplementedError
 
     def pool(self, maps: Tensor) -> Tensor:
-        """(B, map_channels, *grid) -> embedding (B, dim)."""
+        """Reduce a feature map (B, map_channels, *grid) to an embedding (B, dim)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, *shape) -> embedding (B, dim)."""
+        """Compute the embedding (B, dim) of a batch (B, *shape)."""
         return self.pool(self.maps(x))
 
 
 class Strategy(Plugin, nn.Module):
-    """Joins the modalities into class scores.
+    """Network that fuses the modalities into class scores.
 
-    Works for any number of modalities, one included. `forward` receives a dict by
-    modality: take them by name, in the order of `dims`, since the dict may have another.
+    A strategy works for any number of modalities, including one. `forward` receives a dict by
+    modality. Read its entries by name, in the order of `dims`: the order of the dict may differ.
 
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding (or channels of its feature map, where `takes`
-        is ``"maps"``).
+        Modality -> size of its embedding, or channels of its feature map if `takes` is
+        ``"maps"``.
     num_classes : int
         Number of classes, C.
 
@@ -86,12 +87,12 @@ class Strategy(Plugin, nn.Module):
         What `forward` receives: embeddings (B, D_m), or feature maps (B, C_m, *grid_m).
     accepts_missing : bool
         Whether `forward` takes `present` and works without the modalities that a clip lacks.
-        Where not, an absent modality is blank: all zeros.
+        For other strategies, an absent modality is blank: all zeros.
     needs_baselines : bool
-        Whether the strategy starts from the modalities trained alone: its branches then start
-        with their weights, and :meth:`adopt` is called.
+        Whether the strategy starts from the single-modality baselines: the branches then start
+        with the baselines' weights, and :meth:`adopt` is called.
     reads_validation : bool
-        Whether it chooses something by the validation clips: comparisons mark it.
+        Whether the strategy chooses anything by the validation clips; comparisons mark it.
     """
 
     takes: ClassVar[Literal["embeddings", "maps"]] = "embeddings"
@@ -100,67 +101,68 @@ class Strategy(Plugin, nn.Module):
     needs_baselines: ClassVar[bool] = False
 
     def __init__(self, *_: object) -> None:
-        # Subclasses take (dims, num_classes, **parameters); they may pass them on or not.
+        # Subclasses take (dims, num_classes, **parameters) and may or may not pass them here.
         super().__init__()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """dict of (B, D_m) -> class scores (B, num_classes).
+        """Compute class scores (B, num_classes) from `inputs`, (B, D_m) by modality.
 
         A strategy that `accepts_missing` has a second argument, ``present: Tensor | None =
         None``: (B, M) bool, columns in the order of `dims`, at least one True in each row.
-        What is absent is zero in `inputs`, and may not change the scores.
+        An absent modality is zero in `inputs`, and its zeros must not affect the scores.
         """
         raise NotImplementedError
 
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
-        """Start from the modalities trained alone: copy their heads, for instance.
+        """Start from the single-modality baselines, for instance by copying their heads.
 
-        Called once before training where the fused model starts from the baselines
-        (``train.start``, the default) or where the strategy `needs_baselines`. The branches
-        have the baselines' weights by then.
+        Called once before training if the fused model starts from the baselines
+        (``train.start``, the default) or if the strategy `needs_baselines`. The branches already
+        have the baselines' weights at that point.
         """
 
     def held_out_parameters(self) -> Sequence[nn.Parameter]:
         """Return the parameters that decide which modality to trust.
 
-        They are never trained on training clips, which branches know by heart, but fitted to
-        clips that no branch was trained on (validation) before every validation: by
-        :meth:`calibrate`. Parametrise them so that 0 is the right value without any evidence,
-        because the fit pulls them towards 0.
+        These parameters are never trained on training clips, which the branches have memorised.
+        Before every validation, :meth:`calibrate` fits them to clips that no branch was trained
+        on (the validation clips). Parametrise them so that 0 is the right value without any
+        evidence, because the fit shrinks them towards 0.
         """
         return ()
 
     def calibrate(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
-        """Fit what must not learn from training clips to the validation clips.
+        """Fit the parameters that must not learn from training clips to the validation clips.
 
-        Called before every validation, in evaluation mode, with what `forward` receives of all
-        validation clips, (n, D_m) or (n, C_m, *grid_m), and their classes (n,). The default
-        fits :meth:`held_out_parameters`, if there are any, by L-BFGS: cross-entropy plus a
-        ridge of 0.02 on their squares, from 0 each time. A strategy that overrides this keeps
-        its choice in a buffer.
+        Called before every validation, in evaluation mode. `inputs` are the inputs of `forward`
+        for all validation clips, (n, D_m) or (n, C_m, *grid_m), and `labels` their classes (n,).
+        The default fits :meth:`held_out_parameters`, if any, by L-BFGS: it minimises
+        cross-entropy plus a ridge penalty of 0.02 on their squares, starting from 0 each time. A
+        strategy that overrides this method keeps the result in a buffer.
         """
         fit_held_out(self, inputs, labels)
 
     def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor | None:
-        """How much each modality counts for each clip, (B, M), rows summing to 1.
+        """Return the weight of each modality for each clip, (B, M), with rows that sum to 1.
 
-        None (the default) where the strategy has no such weights. Runs report its mean.
+        Return None (the default) if the strategy has no such weights. Runs report the mean over
+        clips.
         """
         return None
 
 
 def equal_dims(dims: Mapping[str, int], name: str) -> int:
-    """The one size that all of `dims` share.
+    """Return the size that all of `dims` share; raise if they differ.
 
     Raises
     ------
     ParameterError
-        If they differ; `name` is the strategy that needs them equal.
+        If the sizes differ; `name` is the strategy that needs equal sizes.
     """
     sizes = set(dims.values())
     if len(sizes) != 1:
         raise ParameterError(
-            f"Strategy {name!r} needs embeddings of one size and was given {dict(dims)}.",
+            f"Strategy {name!r} needs embeddings of one size, and was given {dict(dims)}.",
             hint="Give every branch the same dim (--set train.dim=64).",
         )
     return sizes.pop()

@@ -1,4 +1,4 @@
-"""Remedies: changes of a configuration that mend certain faults, the rungs of a repair."""
+"""Base class of remedies: changes of a configuration that repair certain faults."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from .data import Plugin
 
 
 class Fault(Protocol):
-    """What a remedy may know of a finding."""
+    """The fields of a finding that a remedy may read."""
 
     @property
     def fault(self) -> str:
-        """Its name, as in ``fusion plugins show REMEDY`` and docs/diagnosis.md."""
+        """Name of the fault, as in ``fusion plugins show REMEDY`` and docs/diagnosis.md."""
 
     @property
     def modality(self) -> str | None:
-        """Whose it is, where it is one's."""
+        """Modality that has the fault; None for a fault of the whole run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """A run that is to be mended.
+    """A run to be repaired.
 
     Attributes
     ----------
     strategy : str
-        Its fusion strategy.
+        Fusion strategy of the run.
     balancers : tuple of str
-        Its balancers, in order.
+        Balancers of the run, in order.
     branches : mapping
         Modality -> its branch.
     preferred : mapping
-        Modality -> the branch that suits it best, where its extractor names one.
+        Modality -> the branch that suits it best, if its extractor names one.
     faults : sequence of Fault
-        What was found, the most important first.
+        Findings of the diagnosis, the most important first.
     settings : mapping
-        Owner -> parameter -> value of the run, as far as they are known.
+        Owner -> parameter -> value in the run, as far as the values are known.
     from_baselines : bool
-        Whether the branches of the fused model start with the weights of the single-modality
-        models already, by ``train.start`` or by a balancer that decides about the start.
+        Whether the branches of the fused model already start with the weights of the
+        single-modality models, by ``train.start`` or by a balancer with the domain ``"start"``.
     """
 
     strategy: str
@@ -56,26 +56,26 @@ class Patient:
         """Return whether the run is known to have all of these settings."""
         return all(
             name in self.settings.get(owner, {}) and str(self.settings[owner][name]) == str(value)
-            for owner, given in settings.items()
-            for name, value in given.items()
+            for owner, parameters in settings.items()
+            for name, value in parameters.items()
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Prescription:
-    """What to change in a configuration; what is None or empty stays.
+    """Changes of a configuration; a field that is None or empty changes nothing.
 
     Attributes
     ----------
     strategy : str or None
-        Another fusion strategy.
+        New fusion strategy.
     balancers : tuple of str or None
-        Balancers in place of the patient's.
+        New balancers, which replace the patient's.
     branches : mapping
-        Modality -> another branch, with that branch's own defaults. Its baseline is then
-        trained again.
+        Modality -> new branch, with the defaults of that branch. The baseline of the modality is
+        then trained again.
     settings : mapping
-        Owner -> parameter -> value, as ``--set`` takes them; owner ``train`` too.
+        Owner -> parameter -> value, as for ``--set``; the owner may be ``train``.
     """
 
     strategy: str | None = None
@@ -85,23 +85,24 @@ class Prescription:
 
 
 class Remedy(Plugin):
-    """One rung of the ladder that ``fusion repair`` climbs.
+    """One change of a configuration that ``fusion repair`` tries: a rung of its ladder.
 
-    A remedy that always changes the same says so in class attributes; one that depends on the
-    patient overrides :meth:`prescribe`.
+    A remedy with fixed changes declares them in class attributes. A remedy whose changes depend
+    on the patient overrides :meth:`prescribe`.
 
     Attributes
     ----------
     mends : tuple of str
-        Names of the faults that it is a remedy for: it is tried first where one is found.
+        Names of the faults that the remedy repairs. If a diagnosis finds one of them, the remedy
+        is tried before those that repair none of the faults found.
     order : int
-        Its place on the ladder otherwise, the lowest first.
+        Position on the ladder among the other remedies, the lowest first.
     strategy : str or None
-        The fusion strategy that it changes to.
+        Fusion strategy to change to.
     balancers : tuple of str
-        Balancers that it adds to the patient's.
+        Balancers to add to the patient's.
     settings : mapping
-        Owner -> parameter -> value.
+        Settings to change: owner -> parameter -> value.
     """
 
     mends: ClassVar[tuple[str, ...]] = ()
@@ -111,10 +112,10 @@ class Remedy(Plugin):
     settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def prescribe(self, patient: Patient) -> Prescription | None:
-        """What to change; None where this remedy has nothing to offer."""
+        """Return the changes for `patient`; None if the remedy would change nothing."""
         added = tuple(b for b in self.balancers if b not in patient.balancers)
-        same = self.strategy in (None, patient.strategy) and not added
-        if same and patient.has(self.settings):
+        same_networks = self.strategy in (None, patient.strategy) and not added
+        if same_networks and patient.has(self.settings):
             return None
         return Prescription(
             self.strategy,

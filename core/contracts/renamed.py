@@ -1,8 +1,9 @@
-"""Old names in the contracts: they go on working for a while, and warn.
+"""Deprecated names in the contracts, which still work but raise a DeprecationWarning.
 
-A method or attribute that gets a new name leaves the old one behind as ``old = renamed("new",
-gone_in=2)``. A plugin that overrides the old name is called by the new one; a plugin that reads the
-old name gets what the new one has. For a hook see :func:`fusion.core.contracts.hooks.renamed_hook`.
+A renamed method or attribute keeps its old name as ``old = renamed("new", gone_in=2)``. If a plugin
+overrides the old name, fusion calls that override under the new name. If a plugin reads the old
+name, the plugin gets the value of the new name. For a hook see
+:func:`fusion.core.contracts.hooks.renamed_hook`.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ import warnings
 from typing import Any
 
 
-class renamed:  # noqa: N801  (stands where a method or attribute would)
-    """The old name of a method or attribute of a contract.
+class renamed:  # noqa: N801  (written like a method or attribute of the class)
+    """Deprecated name of a method or attribute of a contract.
 
     Parameters
     ----------
     new : str
-        What it is called now, in the same class.
+        The current name, in the same class.
     gone_in : int
-        Version of the contracts without the old name.
+        Version of the contracts in which the old name is removed.
 
     Warns
     -----
     DeprecationWarning
-        Where a class defines the old name, and where one is read.
+        When a class defines the old name, and when the old name is read.
     """
 
     def __init__(self, new: str, *, gone_in: int) -> None:
@@ -41,25 +42,25 @@ class renamed:  # noqa: N801  (stands where a method or attribute would)
         bound = cls if instance is None else instance
         below = _below(cls, self.owner)
         if any(self.old in vars(c) for c in below):
-            # Such a class has one of its own, and this is its super().OLD.
+            # The class overrides the old name, so this access is its super().OLD.
             return getattr(super(below[-1], bound), self.new)
         return getattr(bound, self.new)
 
     def text(self, user: type) -> str:
-        """What to tell of `user`, a class that has the old name."""
+        """Return the deprecation message for `user`, a class that has the old name."""
         return (
-            f"{user.__name__}.{self.old} is now called {self.new}, and {self.old} goes in version "
-            f"{self.gone_in} of the contract"
+            f"{user.__name__}.{self.old} is now called {self.new}; {self.old} will be removed in "
+            f"version {self.gone_in} of the contract"
         )
 
 
 def _below(cls: type, base: type) -> list[type]:
-    """The classes of `cls` that come before `base`."""
+    """Return the classes before `base` in the method resolution order of `cls`."""
     return list(cls.__mro__[: cls.__mro__.index(base)])
 
 
 def old_names(cls: type) -> dict[str, renamed]:
-    """The old names that `cls` could use, by name."""
+    """Return the deprecated names of `cls` and its base classes, by name."""
     return {
         name: value
         for base in reversed(cls.__mro__)
@@ -68,19 +69,19 @@ def old_names(cls: type) -> dict[str, renamed]:
     }
 
 
-def take_up(cls: type) -> None:
-    """Let what a new class defines by an old name be found by the new one."""
+def define_new_names(cls: type) -> None:
+    """Make the attributes that a new class defines under old names available under the new ones."""
     for name, old in old_names(cls).items():
         own = vars(cls)
         if name in own and not isinstance(own[name], renamed):
             if old.new not in own:
                 setattr(cls, old.new, own[name])
-            # The class statement: this function and __init_subclass__ are not what to look at.
+            # Level 3: the warning points at the class statement, two frames up.
             warnings.warn(f"{old.text(cls)}.", DeprecationWarning, stacklevel=3)
 
 
 def uses_of(cls: type) -> list[str]:
-    """What to tell of the old names that `cls`, or a class that it is made from, defines."""
+    """Return a deprecation message per old name that `cls` or one of its base classes defines."""
     return [
         old.text(base)
         for name, old in old_names(cls).items()

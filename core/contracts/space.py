@@ -1,6 +1,6 @@
-"""Ranges of parameters: what ``fusion run --tune`` may try instead of a default.
+"""Search spaces: the values that ``fusion run --tune`` may try for a parameter.
 
-A plugin declares them beside its parameters::
+A plugin declares a search space for its parameters::
 
     class Mine(Strategy):
         space = {"dropout": Uniform(0.0, 0.5), "hidden": LogInteger(8, 128)}
@@ -20,18 +20,18 @@ Plain = str | int | float | bool | None
 class Space:
     """A set of values that a parameter may take."""
 
-    value_type: ClassVar[type[Any] | None] = None  # None: each value has its own
+    value_type: ClassVar[type[Any] | None] = None  # None: values may have different types
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` is one of them."""
+        """Return whether `value` is in the set."""
         raise NotImplementedError
 
     def ends(self) -> tuple[Any, ...]:
-        """The values that a plugin may stumble over: the ends of a range, or all there are."""
+        """Return the values to test a plugin with: both ends of a range, or every option."""
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
-        """The inverse of :func:`space_from_json`."""
+        """Return a JSON-serialisable description, which :func:`space_from_json` reads."""
         return {"kind": type(self).__name__, **asdict(self)}
 
 
@@ -63,7 +63,7 @@ class _Range(Space):
 @dataclass(frozen=True, slots=True)
 class _LogRange(_Range):
     def __post_init__(self) -> None:
-        # Not super(): a dataclass with slots is another class than the one written here.
+        # super() fails here: a dataclass with slots replaces the class that super() refers to.
         _Range.__post_init__(self)
         if self.low <= 0:
             _refuse(f"{type(self).__name__}({self.low!r}, {self.high!r}): both must be above 0.")
@@ -74,7 +74,7 @@ class _LogRange(_Range):
 
 @dataclass(frozen=True, slots=True)
 class Uniform(_Range):
-    """Any number of an interval, each part of it as likely as another of its width.
+    """Numbers of an interval, drawn uniformly.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Uniform(_Range):
 
 @dataclass(frozen=True, slots=True)
 class LogUniform(_LogRange):
-    """The same on a logarithmic scale: for rates and weights, whose order of magnitude counts.
+    """Numbers of an interval, drawn uniformly on a logarithmic scale: for rates and weights.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class LogUniform(_LogRange):
 
 @dataclass(frozen=True, slots=True)
 class Integer(_Range):
-    """Any whole number of a range.
+    """Whole numbers of a range, drawn uniformly.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Integer(_Range):
 
 @dataclass(frozen=True, slots=True)
 class LogInteger(_LogRange):
-    """The same on a logarithmic scale: for sizes.
+    """Whole numbers of a range, drawn uniformly on a logarithmic scale: for sizes.
 
     Parameters
     ----------
@@ -126,12 +126,12 @@ class LogInteger(_LogRange):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Choice(Space):
-    """One of several values without an order.
+    """Set of unordered options.
 
     Parameters
     ----------
     *options : str, int, float, bool or None
-        Two at least.
+        At least two different values.
     """
 
     options: tuple[Plain, ...]
@@ -140,15 +140,18 @@ class Choice(Space):
         object.__setattr__(self, "options", options)
         plain = all(isinstance(option, Plain) for option in options)
         if not plain or len({(type(option), option) for option in options}) < max(2, len(options)):
-            _refuse(f"{self!r}: it takes two or more different words, numbers, bools or None.")
+            _refuse(f"{self!r}: Choice takes two or more different texts, numbers, bools or None.")
 
     def contains(self, value: Any) -> bool:
+        """Return whether `value` is one of the options, with the same type."""
         return any(type(value) is type(option) and value == option for option in self.options)
 
     def ends(self) -> tuple[Any, ...]:
+        """Return all options."""
         return self.options
 
     def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable description, which :func:`space_from_json` reads."""
         return {"kind": type(self).__name__, "options": list(self.options)}
 
     def __str__(self) -> str:
@@ -159,12 +162,12 @@ _KINDS = {kind.__name__: kind for kind in (Uniform, LogUniform, Integer, LogInte
 
 
 def space_from_json(data: Mapping[str, Any]) -> Space:
-    """The range that :meth:`Space.to_json` described.
+    """Build the search space that :meth:`Space.to_json` described.
 
     Raises
     ------
     ParameterError
-        If it is no such description.
+        If `data` is not such a description.
     """
     kind = data.get("kind") if isinstance(data, Mapping) else None
     try:

@@ -1,4 +1,4 @@
-"""One step of a training, and the training that it belongs to, as balancers see them."""
+"""A training and one step of it, as balancers see them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Clips:
     Attributes
     ----------
     indices : array
-        (n,) int64, numbers of clips of the training part; one may occur several times.
+        (n,) int64, numbers of clips of the training part; a clip may occur several times.
     present : array or None
-        (n, M) bool: which modalities each of them shows, columns in the order of the
-        modalities. None means all.
+        (n, M) bool: the modalities that the strategy may see of each clip, columns in the order
+        of the modalities. None means all.
     """
 
     indices: npt.NDArray[np.int64]
@@ -37,19 +37,19 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of a training in which some of the model stands still.
+    """A period of a training in which some of the model may be frozen.
 
     Attributes
     ----------
     name : str
-        Written to the run directory with each epoch.
+        Name of the stage, written to the run directory with each epoch.
     branches : tuple of str or None
         Modalities whose branches are trained; None means all.
     head : bool
         Whether the fusion strategy is trained.
     candidate : bool
-        Whether the model of such an epoch may be chosen. While it may not, a training does
-        not run out of patience either.
+        Whether an epoch of this stage may be selected as the best. While epochs may not be
+        selected, `patience` does not run out either.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward and backward pass, and one step of the optimiser, on a batch.
+    """One forward and backward pass and one optimiser step on a batch.
 
     Attributes
     ----------
     modalities : tuple of str or None
-        What the strategy is shown; no gradient reaches the branches of the others. None
-        means all.
+        Modalities that the strategy sees; the branches of other modalities get no gradient.
+        None means all.
     """
 
     modalities: tuple[str, ...] | None = None
@@ -75,8 +75,8 @@ class Pass:
 class Context(Protocol):
     """The training that a balancer takes part in.
 
-    While a request is checked, before the long work starts, :meth:`Balancer.setup` receives
-    one without clips, whose baselines are untrained.
+    While fusion checks a request, before training starts, :meth:`Balancer.setup` receives a
+    context without clips, whose baselines are untrained.
     """
 
     modalities: list[str]
@@ -84,7 +84,7 @@ class Context(Protocol):
     steps_per_epoch: int
     device: torch.device
     baselines: Mapping[str, Baseline]  # by modality; empty unless `needs_baselines`
-    checking: bool  # no clips yet: neither outputs nor batch can be asked for
+    checking: bool  # a request is being checked: no clips, so neither outputs() nor batch()
 
     @property
     def model(self) -> Model:
@@ -92,51 +92,58 @@ class Context(Protocol):
         ...
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Scalar loss of class scores (B, C), with the class weights and label smoothing."""
+        """Return the loss of class scores (B, C), a scalar.
+
+        The loss is cross-entropy with the class weights and the label smoothing of the training.
+        """
         ...
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The arithmetic that the networks are trained in."""
+        """Return a context manager that sets the precision in which the networks are trained."""
         ...
 
     def outputs(self, part: Part, *, subsets: bool = False) -> Outputs:
-        """What the model says now: in evaluation mode, unaugmented, without gradients.
+        """Return the current model's outputs for the clips of `part`.
 
-        One pass over the part; asked again before the next step, the same tensors. With
-        `subsets` the strategy goes over each of the 2**M sets of modalities as well.
+        The model is in evaluation mode; inputs are not augmented, and there are no gradients.
+        The outputs take one pass over the part, and are kept until the weights change: a second
+        call before the next step returns the same tensors. With `subsets`, the strategy is also
+        evaluated on each of the 2**M sets of modalities.
         """
         ...
 
     def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
-        """A step on `size` random clips, up to and with `fused_loss`, with gradients.
+        """Return a step on `size` random clips of `part`, computed up to its `fused_loss`.
 
-        In evaluation mode, unaugmented, no balancer called.
+        The model is in evaluation mode, inputs are not augmented, and no balancer is called.
+        Gradients can be computed from the fields of the step.
         """
         ...
 
     def warm_start(self) -> None:
-        """Give every branch, and its probe, the weights it has when trained alone.
+        """Set the weights of every branch and probe to those of its single-modality baseline.
 
-        In :meth:`Balancer.setup`, for a balancer that `needs_baselines`.
+        For use in :meth:`Balancer.setup`, by a balancer that `needs_baselines`.
         """
         ...
 
     def fuse(self, step: Step, modalities: Collection[str]) -> Tensor:
-        """Class scores (B, C) of the strategy when it sees no more than `modalities` of a step.
+        """Return class scores (B, C) of the strategy if it sees only `modalities` of a step.
 
-        The others are absent for it, or blank (zero) where it knows no absence. Neither the
-        running statistics of normalisations nor the branches of the others notice.
+        For the strategy the other modalities are absent, or blank (zero) if it does not accept
+        missing modalities. The running statistics of normalisation layers do not change, and the
+        branches of the other modalities get no gradient.
         """
         ...
 
     def contributions(self, step: Step) -> dict[str, Tensor]:
-        """Shapley value of each modality for the fused scores of a step, (B, C), by modality."""
+        """Return the Shapley value (B, C) of each modality for the fused scores of a step."""
         ...
 
 
 @dataclass
 class Step:
-    """One training step. Filled in as the step goes on; later fields exist only then.
+    """One training step; each field is set when it is computed.
 
     Attributes
     ----------
@@ -149,31 +156,32 @@ class Step:
     labels : Tensor
         (B,) int64.
     generator : torch.Generator
-        For anything random; seeded per epoch, on the CPU.
+        Source of all random numbers of the step; on the CPU, seeded per epoch.
     present : Tensor
-        (B, M) bool: which modalities of each clip the strategy may see, columns in the order
+        (B, M) bool: the modalities that the strategy may see of each clip, columns in the order
         of the modalities.
     presence : Presence or None
-        Which modalities the clips have at all, whatever the strategy may see; None where they
-        have all. What a clip lacks is zero in `inputs`, and its branch never sees the clip.
+        The modalities that each clip has, whether or not the strategy may see them; None if
+        every clip has all of them. A missing modality is zero in `inputs`, and its branch never
+        sees the clip.
     inputs : dict of Tensor
-        By modality, (B, *shape), standardised.
+        Standardised inputs (B, *shape), by modality.
     encoded : Encoded
-        What the branches made of them.
+        Outputs of the branches for `inputs`.
     unimodal : dict of Tensor
-        Class scores of the probes, (B, C), by modality. Their gradient stops at the
-        embedding: they tell what a modality knows, and change nothing in its branch. Empty
-        where the model is a baseline.
+        Class scores of the probes, (B, C), by modality. Their gradient stops at the output of
+        the branch that the strategy reads: they measure how well a modality predicts the class
+        without changing that output. Empty if the model is a baseline.
     current : Pass
-        The pass that is under way.
+        The current pass.
     representations : dict of Tensor
-        What the strategy received, by modality: embeddings (B, D) or maps (B, C_m, *grid_m).
+        Inputs of the strategy, by modality: embeddings (B, D) or maps (B, C_m, *grid_m).
     logits : Tensor
         Fused class scores, (B, C).
     fused_loss : Tensor
         Cross-entropy of `logits`, a scalar.
     passes : int
-        Passes done so far, each with a step of the optimiser.
+        Number of completed passes, each with one optimiser step.
     """
 
     context: Context
@@ -199,16 +207,17 @@ class Step:
 
     @property
     def epochs(self) -> int:
-        """The budget."""
+        """Budget of the training in epochs."""
         return self.context.config.epochs
 
     @property
     def modalities(self) -> list[str]:
+        """Modalities of the model, in their order."""
         return self.context.modalities
 
     @property
     def shown(self) -> list[str]:
-        """Modalities that the strategy sees in the pass that is under way."""
+        """Modalities that the strategy sees in the current pass."""
         names = self.current.modalities
         return self.modalities if names is None else [m for m in self.modalities if m in names]
 
@@ -221,21 +230,22 @@ class Step:
         return [m for m in self.modalities if m not in gaps or len(gaps[m])]
 
     def rows(self, modality: str, of: Tensor) -> Tensor:
-        """The rows of `of`, (B, ...), of the clips that have the modality."""
+        """Return the rows of `of`, (B, ...), for the clips that have the modality."""
         gaps = {} if self.presence is None else self.presence.rows
         return of[gaps[modality]] if modality in gaps else of
 
     @property
     def there(self) -> dict[str, Tensor] | None:
-        """Which clips have each modality, (B,) bool; None where all clips have everything."""
+        """(B,) bool by modality: whether a clip has it; None if no clip lacks a modality."""
         if self.presence is None:
             return None
         return dict(zip(self.presence.modalities, self.presence.table.unbind(dim=1), strict=True))
 
     def sees(self, modalities: Collection[str]) -> Tensor | None:
-        """Which clips show one of `modalities` or more, (B,) bool.
+        """Return (B,) bool: whether the strategy may see at least one of `modalities`.
 
-        None where all clips have everything: then what a balancer hides is its own affair.
+        Return None if no clip lacks a modality; modalities that a balancer hides then do not
+        count as missing.
         """
         if self.presence is None:
             return None
@@ -246,52 +256,55 @@ class Step:
         return flags
 
     def cross_entropy(self, logits: Tensor, seen: Collection[str] | None = None) -> Tensor:
-        """Loss of class scores (B, C), with the training's class weights and smoothing.
+        """Return the loss of class scores (B, C), a scalar.
 
-        Over the clips that have something to show: of a batch in which clips lack modalities,
-        those that show one of `seen`, the modalities that made the scores (by default those of
-        the pass). 0 where none does.
+        The loss is cross-entropy with the class weights and the label smoothing of the training.
+        `seen` are the modalities from which the scores were computed, by default those of the
+        pass. If clips of the batch lack modalities, the loss is the mean over the clips that show
+        the strategy at least one of `seen`; it is 0 if there is no such clip.
         """
-        there = self.sees(self.shown if seen is None else seen)
-        if there is None:
+        visible = self.sees(self.shown if seen is None else seen)
+        if visible is None:
             return self.context.cross_entropy(logits, self.labels)
-        # Which they are is known on the device: rows are marked, not taken out. The mean of
-        # none would be 0 / 0, and its gradient NaN whatever it is multiplied by.
-        counted = there | ~there.any()
+        # `visible` is on the device, so rows are marked as ignored rather than removed: removing
+        # them would wait for the device. Without a visible clip all rows count, because the mean
+        # over none is 0 / 0 and its gradient stays NaN when multiplied by 0.
+        counted = visible | ~visible.any()
         loss = self.context.cross_entropy(logits, self.labels.where(counted, _IGNORED))
-        return loss * there.any()
+        return loss * visible.any()
 
     def _own_loss(self, modality: str, logits: Tensor) -> Tensor:
-        """The same over the clips that have the modality; 0 where none has."""
+        """Return the loss over the clips that have the modality; 0 if no clip has it."""
         own = self.rows(modality, logits)
         if not len(own):
             return 0.0 * logits.sum()
         return self.context.cross_entropy(own, self.rows(modality, self.labels))
 
-    # -- what each modality knows ------------------------------------------------------
+    # -- predictions from each modality alone ------------------------------------------
 
     @cached_property
     def unimodal_losses(self) -> dict[str, Tensor]:
-        """Cross-entropy of each probe, a scalar, by modality; no gradient into the branches.
+        """Cross-entropy of each probe, a scalar, by modality; see :attr:`unimodal`.
 
-        Over the clips that have the modality; 0 where none of the batch has it.
+        The mean is over the clips that have the modality; it is 0 if no clip of the batch has it.
         """
         return {m: self._own_loss(m, logits) for m, logits in self.unimodal.items()}
 
     @cached_property
     def right(self) -> dict[str, Tensor]:
-        """Probability that the probe of each modality gives to the right class, (B,).
+        """Probability of the right class by the probe of each modality, (B,), by modality.
 
-        0 for a clip that lacks the modality.
+        The probability is 0 for a clip that lacks the modality.
         """
         right = {m: right_probability(s, self.labels) for m, s in self.unimodal.items()}
         return right if self.presence is None else self.presence.blanked(right)
 
     def scores(self) -> dict[str, Tensor]:
-        """Sum of :attr:`right` over the batch, a scalar, by modality.
+        """Return the sum of :attr:`right` over the batch, a scalar, by modality.
 
-        Of a modality that some clips lack, the mean over the clips that have it, times B: so
-        that it is not behind for being seldom there. 0 where none of the batch has it.
+        If some clips lack the modality, the sum over the clips that have it is scaled up to B
+        clips, so that a rare modality does not score lower. The score is 0 if no clip of the
+        batch has the modality.
         """
         return {m: self._score(m, right) for m, right in self.right.items()}
 
@@ -299,13 +312,14 @@ class Step:
         own = self.rows(modality, right)
         return right.sum() * (len(right) / max(1, len(own)))
 
-    # -- the same, for losses that teach the branches ----------------------------------
+    # -- embeddings and scores whose gradients reach the branches ----------------------
 
     @cached_property
     def embeddings(self) -> dict[str, Tensor]:
-        """Embedding of each modality, (B, D): a loss on it reaches the branch.
+        """Embedding of each modality, (B, D): the gradient of a loss on it reaches the branch.
 
-        Whatever the strategy takes, and whatever balancers made of its representations.
+        The embeddings exist whether the strategy takes embeddings or maps, and do not contain
+        the changes that balancers make to its representations.
         """
         assert self.encoded is not None
         if not self.encoded.maps:
@@ -316,9 +330,9 @@ class Step:
 
     @cached_property
     def unimodal_logits(self) -> dict[str, Tensor]:
-        """Scores of the probes, (B, C), by modality: a loss on them reaches the branch.
+        """Scores of the probes, (B, C), by modality: the gradient of a loss reaches the branch.
 
-        It does not reach the probe, which learns from its own loss alone.
+        The gradient does not reach the probe, which learns from its own loss alone.
         """
         return {
             m: functional.linear(
@@ -330,33 +344,34 @@ class Step:
         }
 
     def unimodal_loss(self, modality: str) -> Tensor:
-        """Cross-entropy of :attr:`unimodal_logits`: a scalar whose gradient reaches the branch."""
+        """Return the cross-entropy of :attr:`unimodal_logits`; its gradient reaches the branch."""
         return self._own_loss(modality, self.unimodal_logits[modality])
 
-    # -- what the strategy makes of a part of the modalities ---------------------------
+    # -- fusion of some of the modalities ----------------------------------------------
 
     def fuse(self, modalities: Collection[str]) -> Tensor:
-        """Class scores (B, C) of the strategy when it sees no more than `modalities`.
+        """Return class scores (B, C) of the strategy if it sees only `modalities`.
 
-        The others are absent for it, or blank (zero) where it knows no absence. Neither the
-        running statistics of normalisations nor the branches of the others notice.
+        For the strategy the other modalities are absent, or blank (zero) if it does not accept
+        missing modalities. The running statistics of normalisation layers do not change, and the
+        branches of the other modalities get no gradient.
         """
         return self.context.fuse(self, modalities)
 
     @cached_property
     def contributions(self) -> dict[str, Tensor]:
-        """Shapley value of each modality for the fused scores, (B, C), by modality.
+        """Shapley value (B, C) of each modality for the fused scores (Shapley 1953).
 
-        They sum to the scores with all modalities minus the scores with none; 2**M passes
-        through the strategy (Shapley 1953).
+        The values sum to the scores with all modalities minus the scores with none. They take
+        2**M passes through the strategy.
         """
         return self.context.contributions(self)
 
 
-_IGNORED = -100  # a class that torch's cross-entropy leaves out
+_IGNORED = -100  # label that torch's cross-entropy ignores
 
 
 def right_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Probability of the right class for class scores (B, C): (B,), without gradient."""
+    """Return the probability of the right class, (B,), for class scores (B, C); no gradient."""
     probabilities = logits.detach().float().softmax(dim=1)
     return probabilities.gather(1, labels[:, None])[:, 0]

@@ -1,4 +1,4 @@
-"""Trackers: where the events of a run are written while it goes on."""
+"""Base class of trackers, which receive the events of a run as they happen."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from .data import Plugin
 
 
 class Tracker(Plugin):
-    """Receives the events of one run, in order, in the parent process.
+    """Receiver of the events of one run, in order, in the parent process.
 
     A resumed run sends the events of its finished epochs again, so a tracker always
-    sees the whole run from the start. One that adds to what a service has already skips
-    what was sent (:class:`fusion.core.toolkit.tracking.Sent`).
+    receives the whole run from the start. A tracker that appends to the records of a service
+    skips the events that it has sent before (:class:`fusion.core.toolkit.tracking.Sent`).
 
-    A tracker is made twice: when the request is checked, where ``__init__`` refuses what can't
-    work (a package that is not installed), and when the run starts. It prints nothing to
-    standard output, where results go.
+    fusion creates a tracker twice: when it checks the request, where ``__init__`` raises an error
+    if the tracker can't work (a package is not installed), and when the run starts. A tracker
+    prints nothing to standard output, which is reserved for results.
     """
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
-        """Called once before the first training, with the run directory and configuration."""
+        """Open the tracker for a run directory and its configuration.
+
+        Called once, before the first training.
+        """
 
     def epoch(self, event: Mapping[str, Any]) -> None:
-        """Called after each epoch of each training.
+        """Record the metrics of one epoch of one training.
 
-        `event` holds ``training`` (for instance ``"fold0/mel"``), ``epoch`` (from 1), in a
-        tuned run ``trial`` (from 0), and the epoch's metrics, all JSON-serialisable: a number,
-        None where it is undefined, text, or something nested. Trainings run side by side, so
-        their events come mixed. The same mapping goes to every tracker: don't change it.
+        `event` contains ``training`` (for instance ``"fold0/mel"``), ``epoch`` (from 1), in a
+        tuned run ``trial`` (from 0), and the epoch's metrics. All values are JSON-serialisable:
+        a number, None if it is undefined, text, or something nested. Trainings run in parallel,
+        so their events are interleaved. All trackers receive the same mapping: don't change it.
         """
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Called once with the final results; not called when the run fails."""
+        """Record the final results; called once, unless the run fails."""
 
     def close(self) -> None:
-        """Called last in any case: after `finish`, or when the run failed or was interrupted.
+        """Release all resources; called last, whether the run finished, failed or was interrupted.
 
-        Also when one of the other methods failed, `start` included. A run whose `finish` was
-        not called is not finished: a service that shows runs should not show it as running.
+        Called also if another method failed, `start` included. A run whose `finish` was not
+        called has not finished: a service that displays runs should not show it as running.
         """

@@ -12,19 +12,19 @@ from .space import LogUniform, Space, Uniform
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Settings of one training; the same for baselines and fused model.
+    """Settings of one training; baselines and fused model share them.
 
-    Set with ``--set train.NAME=VALUE``.
+    ``--set train.NAME=VALUE`` sets them.
 
     Parameters
     ----------
     epochs : int
         Budget of every training, in passes over the training clips.
     start : {"baselines", "scratch"}
-        Where the branches of the fused model start: with the weights that each has in its
-        single-modality baseline, or untrained. A fused model that starts from the baselines
-        trains for `finetune` times `epochs` more; a control, the best single modality, is then
-        trained from scratch for the same total.
+        Initial weights of the fused model's branches: those of the single-modality baselines, or
+        untrained. A fused model that starts from the baselines trains for `finetune` times
+        `epochs` more. A control, the best single modality, is then trained from scratch for the
+        same total number of epochs.
     finetune : float
         Epochs of a fused model that starts from the baselines, as a share of `epochs`, in
         (0, 1]; at least one epoch.
@@ -35,50 +35,51 @@ class TrainConfig:
     optimizer : {"adamw", "sgd"}
         AdamW, or SGD with Nesterov momentum 0.9.
     lr : float
-        Peak learning rate, after warm-up; falls to 0 along a cosine.
+        Peak learning rate, reached after warm-up; it then falls to 0 along a cosine.
     warmup : float
-        Share of all steps in which the learning rate rises.
+        Share of all steps in which the learning rate rises, in [0, 1).
     weight_decay : float
-        Weight decay; decoupled in AdamW, a part of the gradient in SGD.
+        Weight decay; decoupled in AdamW, added to the gradient in SGD.
     clip : float
         Largest norm of the gradient over all parameters; 0 means no clipping.
     label_smoothing : float
-        Probability spread over the other classes in the target.
+        Probability spread uniformly over all classes in the target, in [0, 1).
     class_weights : {"none", "sqrt", "balanced"}
-        Weight of a class in the loss: equal, by the square root of 1/frequency, or by
-        1/frequency.
+        Weight of a class in the loss: equal for all, proportional to the square root of
+        1/frequency, or proportional to 1/frequency.
     smooth : int
-        The best epoch is the one with the highest mean of validation UAR over this many
-        epochs up to it.
+        Number of epochs over which validation UAR is averaged to choose the best epoch: the mean
+        over an epoch and the ones before it is compared.
     patience : int
-        Stop when that mean has not risen for this many epochs; 0 means never.
+        Number of epochs without a rise of that mean after which training stops; 0 means never.
     average : float
-        Decay of the moving average of the weights that is validated and handed out, per
-        step; 0 means the weights themselves.
+        Decay per step of the moving average of the weights, in [0, 1). The averaged weights are
+        validated and stored as the model; 0 means the weights themselves.
     dim : int
         Size of the embedding of each branch.
     normalise : {"feature", "channel", "none"}
-        Standardise inputs by training-split statistics. "feature": one mean and deviation for
-        each channel and for each index of an axis called "frequency", "coefficient" or
-        "statistic" (and for each value of an array whose axes have no names); "channel": one
-        for each channel; "none": not at all.
+        Standardisation of inputs by statistics of the training split. "feature": one mean and
+        deviation for each channel and for each index of an axis called "frequency",
+        "coefficient" or "statistic" (and for each value of an array whose axes have no names);
+        "channel": one for each channel; "none": no standardisation.
     masks : int
-        Masks of each kind per clip and step (SpecAugment, Park 2019); 0 switches them off.
+        Number of masks of each kind per clip and step (SpecAugment, Park 2019); 0 disables them.
     mask_frequency, mask_time : float
         Largest width of a mask, as a share of the axis, on axes that the modality calls
         "frequency" and "time".
     shift_frequency, shift_time : float
-        Largest random shift along such an axis, as a share of it; circular in time.
+        Largest random shift along such an axis, as a share of the axis; circular in time.
     precision : {"auto", "float32", "bfloat16"}
-        Arithmetic of the networks. Auto: bfloat16 where the device computes it natively.
+        Arithmetic of the networks. "auto" means bfloat16 if the device supports it natively, else
+        float32.
     compile : bool
         Compile the branches with torch.compile.
     threads : int
-        CPU threads of each training, where it has a process of its own. More of them help a
-        training that is alone on a machine; another number rounds differently.
+        CPU threads of each training that runs in its own process. More threads speed up a
+        training that is alone on a machine; a different number changes rounding.
     graphs : bool
-        On CUDA, record the work of branches that allow it as CUDA graphs. Without effect elsewhere,
-        and on compiled branches.
+        On CUDA, record the branches that allow it as CUDA graphs. No effect on other devices and
+        on compiled branches.
     """
 
     epochs: int = 80
@@ -108,7 +109,7 @@ class TrainConfig:
     threads: int = 1
     graphs: bool = True
 
-    # Neither epochs nor batch_size: every trial has the same budget.
+    # Without epochs and batch_size, so that every trial has the same budget.
     space: ClassVar[Mapping[str, Space]] = {
         "lr": LogUniform(3e-4, 3e-2),
         "weight_decay": LogUniform(1e-4, 1e-1),
@@ -123,7 +124,8 @@ class TrainConfig:
             )
         if self.batch_size < 2:
             raise ParameterError(
-                "train.batch_size must be 2 or more: batch normalisation needs it."
+                "train.batch_size must be 2 or more (batch normalisation needs two clips), and is "
+                f"{self.batch_size}."
             )
         shares = (
             "warmup", "label_smoothing", "average", "mask_frequency", "mask_time",
@@ -144,5 +146,5 @@ class TrainConfig:
 
     @property
     def finetuning(self) -> TrainConfig:
-        """The settings of a fused model that starts from the baselines: fewer epochs."""
+        """Settings for a fused model that starts from the baselines: fewer epochs."""
         return replace(self, epochs=max(1, round(self.finetune * self.epochs)))

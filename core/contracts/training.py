@@ -1,4 +1,4 @@
-"""What balancers see of a training, and where they may change it."""
+"""Base class of balancers, which change how the branches are trained together."""
 
 from __future__ import annotations
 
@@ -15,58 +15,60 @@ from .step import Clips, Context, Pass, Stage, Step
 if TYPE_CHECKING:
     from .networks import Strategy
 
-# What two balancers can't both decide.
+# Parts of a training that at most one balancer may decide.
 Domain = Literal[
-    "clips",  # which clips an epoch has
-    "start",  # which weights the branches start from
-    "stages",  # what is trained when
-    "passes",  # how often a batch is gone through, with which modalities
-    "representations",  # what the strategy receives of the modalities
+    "clips",  # the clips of an epoch
+    "start",  # the weights that the branches start from
+    "stages",  # the parts of the model that are trained in an epoch
+    "passes",  # the number of passes over a batch, and the modalities of each
+    "representations",  # the inputs of the strategy
     "logits",  # the fused scores in training
-    "fused_loss",  # what the fused scores are trained with
+    "fused_loss",  # the loss of the fused scores
     "unimodal_losses",  # whether and how the single-modality losses reach the branches
     "gradients",  # how several losses become one gradient
-    "head",  # another network in place of the strategy, or inside it
+    "head",  # a network that replaces or extends the strategy
 ]
 
 
 class Balancer(Plugin):
-    """Changes how the branches are trained together. Every method is optional.
+    """Change of how the branches are trained together; every method is optional.
 
-    The engine calls
+    The training loop calls
 
     - :meth:`adapt` when the model is made,
     - :meth:`setup` and :meth:`parameter_groups` before the first epoch,
     - :meth:`stage`, :meth:`clips` and :meth:`epoch_start` before every epoch,
-    - in every step :meth:`inputs`, :meth:`present` and :meth:`passes`, and in every pass of it
-      (mostly one) :meth:`representations`, :meth:`logits`, :meth:`losses`,
+    - in every step :meth:`inputs`, :meth:`present` and :meth:`passes`, and in every pass of the
+      step (mostly one) :meth:`representations`, :meth:`logits`, :meth:`losses` and
       :meth:`gradients`; then :meth:`step_end`,
     - :meth:`metrics` and :meth:`epoch_end` after every epoch.
 
-    Several balancers are called in the order in which they were named, each seeing what the one
-    before it left. What only one can decide, a balancer names in `takes_over`.
+    Several balancers are called in the order in which the user named them; each receives the
+    result of the one before. A balancer lists the domains that it must decide alone in
+    `takes_over`.
 
     Attributes
     ----------
     takes_over : tuple of str
-        Domains that this balancer decides alone: ``"clips"``, ``"start"`` (training then starts
-        untrained unless the balancer starts it otherwise), ``"stages"``, ``"passes"``,
+        Domains that this balancer decides alone: ``"clips"``, ``"start"`` (the model then starts
+        untrained unless the balancer sets its weights), ``"stages"``, ``"passes"``,
         ``"representations"``, ``"logits"``, ``"fused_loss"``, ``"unimodal_losses"``,
-        ``"gradients"``, ``"head"``. Two balancers that name the same one are refused before
+        ``"gradients"``, ``"head"``. Two balancers with the same domain are rejected before
         training.
     separate : bool
-        Whether it reads the gradient of each loss (:meth:`Gradients.part`). The forward pass is
-        shared; every loss has a backward pass of its own.
+        Whether the balancer reads the gradient of each loss (:meth:`Gradients.part`). All losses
+        then share the forward pass, and each has its own backward pass.
     needs_baselines : bool
-        Whether it reads the trained single-modality models; they are then trained first.
+        Whether the balancer reads the trained single-modality models; they are then trained first.
     reads_validation : bool
-        Whether it learns from the labels of the validation clips, or from scores on them: its
-        validation score is then flattered. Comparisons mark it.
+        Whether the balancer learns from the labels of the validation clips, or from scores on
+        them. Its validation score is then optimistic, and comparisons mark it.
     control : bool
-        Whether every comparison includes it, because what does not beat it is worth little.
+        Whether every comparison includes the balancer as a control: a method that does not beat
+        it is of little use.
     checkpointed : tuple of str
-        Attributes that a resumed training needs, for :meth:`state_dict`: tensors, numbers, strings,
-        lists and dicts.
+        Names of the attributes that :meth:`state_dict` stores for a resumed training: tensors,
+        numbers, strings, lists and dicts.
     """
 
     takes_over: ClassVar[tuple[Domain, ...]] = ()
@@ -79,10 +81,10 @@ class Balancer(Plugin):
     # -- before training ---------------------------------------------------------------
 
     def adapt(self, strategy: Strategy, dims: Mapping[str, int]) -> Strategy:
-        """Change the strategy, or wrap it: what is trained, stored and handed out.
+        """Change or wrap the strategy; the result is trained, stored and used for predictions.
 
-        Called whenever the model is made, for predictions too. `dims` is what the strategy was
-        made with: modality -> size of its embedding or channels of its maps.
+        Called whenever the model is built, also for predictions. `dims` is the argument that the
+        strategy was built with: modality -> size of its embedding or channels of its maps.
 
         Raises
         ------
@@ -92,15 +94,23 @@ class Balancer(Plugin):
         return strategy
 
     def setup(self, context: Context) -> None:
-        """Check that this balancer can work here (or raise ParameterError), and start afresh.
+        """Check that this balancer suits the training, and reset its state.
 
-        Called once on an untrained model before the long work starts, and once in training,
-        before a checkpoint's state is loaded.
+        Called once on an untrained model while the request is checked, and once at the start of
+        training, before a checkpoint's state is loaded.
+
+        Raises
+        ------
+        ParameterError
+            If the balancer can't work in this training.
         """
 
     @property
     def acts_from(self) -> int:
-        """First epoch, from 1, in which the rule does anything: a shorter training is warned of."""
+        """First epoch, from 1, in which the balancer has an effect.
+
+        fusion warns of a training that ends before this epoch.
+        """
         return 1
 
     def parameter_groups(self, groups: list[ParameterGroup]) -> list[ParameterGroup]:
@@ -110,18 +120,22 @@ class Balancer(Plugin):
     # -- before an epoch ---------------------------------------------------------------
 
     def stage(self, epoch: int) -> Stage | None:
-        """What is trained in this epoch (from 1); None leaves it open."""
+        """Return the parts of the model to train in this epoch (from 1), or None for all.
+
+        If several balancers return a stage, the first one is used.
+        """
         return None
 
     def clips(self, clips: Clips, epoch: int) -> Clips:
-        """Change which clips the epoch goes through.
+        """Change the clips of the epoch.
 
-        It takes no more steps than ever: of more clips than there were, a random part is taken.
+        The number of steps never grows: of more clips than the training part has, a random
+        subset of its size is used.
         """
         return clips
 
     def epoch_start(self, epoch: int) -> None:
-        """Before the first step of an epoch."""
+        """Prepare for an epoch; called before its first step."""
 
     # -- a step ------------------------------------------------------------------------
 
@@ -130,74 +144,75 @@ class Balancer(Plugin):
         return inputs
 
     def present(self, present: Tensor, step: Step) -> Tensor:
-        """Change which modalities of each clip the strategy sees: (B, M) bool."""
+        """Change the modalities that the strategy may see of each clip: (B, M) bool."""
         return present
 
     def passes(self, step: Step) -> list[Pass] | None:
-        """Go through the batch several times, with other modalities; None leaves it at once.
+        """Return several passes over the batch, with different modalities; None means one pass.
 
-        Each pass has its own loss, backward pass and step of the optimiser, which leaves what
-        got no gradient as it was.
+        Each pass has its own loss, backward pass and optimiser step. The optimiser does not
+        change parameters that got no gradient.
         """
         return None
 
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        """Change what the strategy receives, by modality: detach, mask, replace, add to it.
+        """Change the inputs of the strategy, by modality: detach, mask, replace or extend them.
 
-        Embeddings (B, D), or maps (B, C_m, *grid_m) where the strategy takes those. The probes
-        and :attr:`Step.embeddings` have what the branches made.
+        These are embeddings (B, D), or maps (B, C_m, *grid_m) if the strategy takes maps. The
+        probes and :attr:`Step.embeddings` use the unchanged outputs of the branches.
         """
         return representations
 
-    embeddings = renamed("representations", gone_in=2)  # when strategies took nothing else
+    embeddings = renamed("representations", gone_in=2)  # from when strategies took embeddings only
 
     def logits(self, logits: Tensor, step: Step) -> Tensor:
         """Change the fused scores (B, C) in training."""
         return logits
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        """Change the losses of the branches and the head: name -> scalar; their sum counts.
+        """Change the losses of the branches and the head: name -> scalar; the sum is minimised.
 
-        It starts with ``{"fused": step.fused_loss}``. A single-modality loss is called
-        ``"unimodal.<modality>"``; anything else starts with the balancer's name. The probes are
-        trained on losses of their own, which no balancer changes.
+        The first balancer receives ``{"fused": step.fused_loss}``. A single-modality loss is
+        called ``"unimodal.<modality>"``; any other loss starts with the balancer's name. The
+        probes are trained on separate losses, which no balancer changes.
         """
         return losses
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
         """Change the gradients of the branches, after backward and before clipping.
 
-        Not called where no branch has any; a branch that has none is not among
-        ``gradients.modalities``.
+        ``gradients.modalities`` contains only the branches that have a gradient. The method is
+        not called if no branch has one.
         """
 
     def step_end(self, step: Step) -> None:
-        """After the optimiser's step."""
+        """Update the balancer's state; called after the last optimiser step of each step."""
 
     # -- after an epoch ----------------------------------------------------------------
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """After validation; `metrics` are the epoch's, as written to the run directory."""
+        """Read the epoch's `metrics`, as written to the run directory; called after validation."""
 
     def metrics(self) -> dict[str, float]:
-        """Numbers worth a curve, e.g. the coefficient of each modality; written each epoch."""
+        """Return numbers to write each epoch, e.g. the coefficient of each modality."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed training needs: tensors, numbers, strings, lists and dicts.
+        """Return the state that a resumed training needs: tensors, numbers, strings, lists, dicts.
 
-        By default the attributes in `checkpointed`, under their names without underscores.
+        By default these are the attributes in `checkpointed`, under their names without leading
+        and trailing underscores.
         """
         return {name.strip("_"): _copied(getattr(self, name)) for name in self.checkpointed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`state_dict` returned, after :meth:`setup`."""
+        """Restore the state that :meth:`state_dict` returned; called after :meth:`setup`."""
         for name in self.checkpointed:
             setattr(self, name, _copied(state[name.strip("_")]))
 
 
 def _copied(value: Any) -> Any:
-    """Copy dicts and lists, which change as a training goes on, and not what they hold."""
+    """Copy nested dicts and lists, which training changes in place, but not their other values."""
     if isinstance(value, dict):
         return {name: _copied(part) for name, part in value.items()}
     return [_copied(part) for part in value] if isinstance(value, list) else value

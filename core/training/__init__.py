@@ -1,1 +1,1 @@
-"""One model, trained once: the loop, its parts, and what it shows of itself."""
+"""Training of one model: the training loop, its parts and its diagnostics."""

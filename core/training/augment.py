@@ -16,12 +16,12 @@ def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Gener
     """Shift and mask one modality along the axes it calls "time" and "frequency".
 
     Masked cells become 0, the mean of standardised inputs (SpecAugment, Park et al. 2019).
-    Random numbers are drawn on the CPU, so that every device sees the same ones.
+    Random numbers are drawn on the CPU, so that they are the same for every device.
 
     Parameters
     ----------
     x : Tensor
-        (B, *shape), standardised.
+        Standardised inputs, (B, *shape).
     """
     for axis, meaning in enumerate(modality.axes, start=1):
         shift = {"time": config.shift_time, "frequency": config.shift_frequency}.get(meaning, 0.0)
@@ -33,30 +33,31 @@ def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Gener
         bands = [band(x, axis, width, rng) for _ in range(config.masks if width > 0 else 0)]
         if bands:
             hidden.append(on_device(reduce(torch.logical_or, bands), x.device))
-    # Once for all of them: each time, it is a pass over the whole batch.
+    # All masks are applied at once, because each masked_fill is a pass over the whole batch.
     return x.masked_fill(reduce(torch.logical_or, hidden), 0.0) if hidden else x
 
 
 def band(x: Tensor, axis: int, width: float, rng: torch.Generator) -> Tensor:
-    """One band of an axis per clip, up to a share `width` of it, anywhere: True, broadcasts to x.
+    """Draw one random band of an axis per clip; return a mask on the CPU that broadcasts over `x`.
 
-    On the CPU.
+    The mask is True inside the band. The band's width is up to a share `width` of the axis.
     """
     batch, length = x.shape[0], x.shape[axis]
     widths = torch.rand(batch, generator=rng) * (width * length + 1)  # floor: 0 .. width*length
     widths = widths.floor()
     starts = (torch.rand(batch, generator=rng) * (length - widths + 1)).floor()
-    where = torch.arange(length)
-    masked = (where >= starts[:, None]) & (where < (starts + widths)[:, None])  # (B, length)
+    cells = torch.arange(length)
+    masked = (cells >= starts[:, None]) & (cells < (starts + widths)[:, None])  # (B, length)
     return _along(masked, x, axis)
 
 
 def shift_axis(
     x: Tensor, axis: int, share: float, *, circular: bool, rng: torch.Generator
 ) -> Tensor:
-    """Move each clip along an axis by up to a share of its length, either way.
+    """Shift each clip along an axis by a random amount, up to a share of its length, either way.
 
-    Circular, or repeating the cells at the border.
+    Cells that leave at one end enter at the other if `circular`; otherwise the cell at the border
+    is repeated.
     """
     batch, length = x.shape[0], x.shape[axis]
     most = int(share * length)
@@ -67,7 +68,7 @@ def shift_axis(
 
 
 def _along(values: Tensor, x: Tensor, axis: int) -> Tensor:
-    """(B, length) -> the shape that broadcasts over `x` with length on `axis`."""
+    """Reshape `values`, (B, length), to broadcast over `x` with `length` on `axis`."""
     shape = [1] * x.dim()
     shape[0], shape[axis] = values.shape
     return values.view(shape)

@@ -1,4 +1,4 @@
-"""A moving average of a model's weights: what is validated and handed out."""
+"""Moving average of a model's weights, which is validated and stored as the result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from torch import Tensor, nn
 class WeightAverage:
     """Exponential moving average of weights and running statistics (Polyak and Juditsky 1992).
 
-    On a few hundred training clips it takes most of the luck out of which epoch is best.
+    With a few hundred training clips, the average removes most of the luck from the choice of
+    the best epoch.
 
     Parameters
     ----------
     model : Module
-        Whose weights to follow; :meth:`applied` puts the average into it for a while.
+        Model whose weights are averaged; :meth:`applied` loads the average into the model
+        temporarily.
     decay : float
-        Share of the past in the average, in [0, 1); 0 switches averaging off.
+        Weight of the past in the average, in [0, 1); 0 switches averaging off.
     skip : sequence of Tensor
-        Parameters that are left as they are: those that no step of the optimiser changes.
+        Parameters to leave out of the average, because the optimiser does not change them.
     """
 
     def __init__(self, model: nn.Module, decay: float, skip: Sequence[Tensor] = ()) -> None:
@@ -38,14 +40,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after step `step` (from 0); early steps count for more."""
+        """Add the weights after step `step` (from 0) to the average; early steps count more."""
         if self._mean:
             decay = min(self.decay, (1 + step) / (10 + step))
             torch._foreach_lerp_(self._mean, self._live, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model holds the average inside the with block, and its own weights after it."""
+        """Load the average into the model inside the with block; restore its weights after it."""
         if not self._mean:
             yield
             return
@@ -61,7 +63,9 @@ class WeightAverage:
         torch._foreach_copy_(self._live, values)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the averaged tensors."""
         return {"mean": self._mean}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state that :meth:`state_dict` returned."""
         self._mean = list(state["mean"])

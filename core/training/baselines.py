@@ -1,4 +1,4 @@
-"""A training that starts from the modalities trained alone."""
+"""Start of a training from the single-modality baselines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .model import FusionModel, LinearHead
 
 @torch.no_grad()
 def warm_start(model: FusionModel, baselines: Mapping[str, Baseline]) -> None:
-    """Give every branch, and its probe, the weights it has when trained alone."""
+    """Set the weights of every branch and probe to those of its single-modality baseline."""
     for m, baseline in baselines.items():
         model.branches[m].load_state_dict(baseline.model.branches[m].state_dict())
         head = baseline.model.strategy
@@ -25,9 +25,9 @@ def warm_start(model: FusionModel, baselines: Mapping[str, Baseline]) -> None:
 def adopt(
     model: FusionModel, baselines: Mapping[str, Baseline], *, everywhere: bool = False
 ) -> None:
-    """Start the branches from the baselines, and let the strategy take what it can from them.
+    """Start the branches from the baselines, and let the strategy adopt the baselines.
 
-    Without `everywhere`, only a model whose strategy needs the baselines starts from them.
+    Unless `everywhere` is set, only a model whose strategy needs the baselines starts from them.
     """
     if everywhere or model.strategy.needs_baselines:
         warm_start(model, baselines)
@@ -35,5 +35,5 @@ def adopt(
 
 
 def frozen(modality: str, model: FusionModel, val_uar: float) -> Baseline:
-    """A trained single-modality model as other trainings see it."""
+    """Freeze a trained single-modality model, and return it as a baseline for other trainings."""
     return Baseline(modality, model.requires_grad_(False).eval(), val_uar)

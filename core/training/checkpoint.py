@@ -1,4 +1,4 @@
-"""State of a training on disk: written whole or not at all, read without running code."""
+"""Checkpoints: files with the state of a training, written atomically and read without code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..contracts.errors import RunError, StorageError
 
 
 def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
-    """Replace the checkpoint at `path`.
+    """Write the state of a training to `path`, replacing an earlier checkpoint atomically.
 
     Raises
     ------
     StorageError
-        When the disk is full or the folder can't be written.
+        If the disk is full or the folder can't be written.
     """
     assert is_dataclass(progress) and not isinstance(progress, type)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -29,23 +29,23 @@ def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
         temporary.unlink(missing_ok=True)
         raise StorageError(
             f"The checkpoint {path} could not be written: {error}",
-            hint="Free some space, then go on with --resume.",
+            hint="Free some disk space, then continue with --resume.",
         ) from error
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read what :func:`save_checkpoint` wrote: tensors and plain values, never code.
+    """Read a checkpoint of :func:`save_checkpoint`: tensors and plain values, never code.
 
     Raises
     ------
     RunError
-        When the file is damaged.
+        If the file is missing or damaged.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise RunError(
             f"The checkpoint {path} can't be read: {error}",
-            hint="Delete it: that one training then starts again, the finished ones stay.",
+            hint="Delete it: this training then starts again, and finished trainings are kept.",
         ) from error
     return state

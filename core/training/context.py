@@ -1,4 +1,4 @@
-"""The training that a balancer takes part in, as it sees it."""
+"""Implementation of the training context that balancers receive."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from .model import FusionModel
 
 
 class TrainingContext:
-    """Implements :class:`~fusion.core.contracts.Context`.
+    """Implementation of :class:`~fusion.core.contracts.Context`.
 
     Parameters
     ----------
     model : FusionModel
-        On the features' device.
+        The model, on the features' device.
     config : TrainConfig
         Budget and settings.
     features : Features, optional
-        The clips; without them, a request is only being checked.
+        Features of the clips; None while a request is only being checked.
     parts : mapping of str to array of int64
         Indices of the clips of ``"train"`` and ``"val"``.
     baselines : mapping of str to Baseline
-        The modalities trained alone, where someone asked for them.
+        The single-modality baselines, if the training needs them.
     """
 
     def __init__(
@@ -64,22 +64,26 @@ class TrainingContext:
         self._outputs: dict[str, Outputs] = {}
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of class scores (B, C), with class weights and label smoothing."""
         return functional.cross_entropy(
             logits, labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
         )
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context manager that sets the precision of the training."""
         return autocast(self.device, self.precision)
 
     def outputs(self, part: Part, *, subsets: bool = False) -> Outputs:
-        known = self._outputs.get(part)
-        if known is None or (subsets and not known.subsets):
+        """Return the current model's outputs for the clips of `part`; kept until weights change."""
+        cached = self._outputs.get(part)
+        if cached is None or (subsets and not cached.subsets):
             features, indices = self._clips(part)
-            known = outputs(self.model, features, indices, self.precision, subsets=subsets)
-            self._outputs[part] = known
-        return known
+            cached = outputs(self.model, features, indices, self.precision, subsets=subsets)
+            self._outputs[part] = cached
+        return cached
 
     def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
+        """Return a step on `size` random clips, with its `fused_loss`, in evaluation mode."""
         features, indices = self._clips(part)
         chosen = torch.randperm(len(indices), generator=generator)[:size].numpy()
         raw, labels = features.batch(indices[chosen])
@@ -88,7 +92,7 @@ class TrainingContext:
         present = shown(None, labels, len(self.modalities), presence)
         step = Step(self, 0, 0, labels, generator, present, presence)
         step.inputs = model.standardised(raw)
-        # In evaluation mode cuDNN's recurrent layers have no backward pass; torch's own have.
+        # cuDNN's recurrent layers have no backward pass in evaluation mode; torch's own do.
         with evaluating(model), self.autocast(), torch.backends.cudnn.flags(
             enabled=not any(isinstance(part, nn.RNNBase) for part in model.modules())
         ):  # fmt: skip
@@ -102,23 +106,26 @@ class TrainingContext:
         return step
 
     def fuse(self, step: Step, modalities: Collection[str]) -> Tensor:
+        """Return class scores (B, C) of the strategy if it sees only `modalities` of a step."""
         names = {m for m in modalities if m in step.shown}
-        seen = {
+        inputs = {
             m: x if m in names else torch.zeros_like(x) for m, x in step.representations.items()
         }
         flags = torch.tensor([m in names for m in self.modalities])
-        there = on_device(flags, step.present.device)
+        visible = on_device(flags, step.present.device)
         with self.autocast(), quiet_statistics(self.model.strategy):
-            return self.model.fuse(seen, step.present & there).float()
+            return self.model.fuse(inputs, step.present & visible).float()
 
     def contributions(self, step: Step) -> dict[str, Tensor]:
+        """Return the Shapley value (B, C) of each modality for the fused scores of a step."""
         return shapley_values(step.fuse, self.modalities)
 
     def warm_start(self) -> None:
+        """Set the weights of every branch and probe to those of its single-modality baseline."""
         warm_start(self.model, self.baselines)
 
     def changed(self) -> None:
-        """The weights are others now: what the model said is no longer what it says."""
+        """Discard the cached outputs; call this after every change of the weights."""
         self._outputs.clear()
 
     def _clips(self, part: Part) -> tuple[Features, Indices]:
@@ -141,7 +148,19 @@ def shown(
     modalities: int,
     presence: Presence | None = None,
 ) -> Tensor:
-    """What clips show of what they have, (B, M) bool beside their labels."""
+    """Return (B, M) bool: the modalities that a clip has and that the strategy may see.
+
+    Parameters
+    ----------
+    present : array or None
+        (B, M) bool: the modalities that the strategy may see; None means all.
+    labels : Tensor
+        (B,) int64; the result is on the same device.
+    modalities : int
+        Number of modalities, M.
+    presence : Presence, optional
+        The modalities that the clips have; None means all.
+    """
     if present is None:
         table = torch.ones(len(labels), modalities, dtype=torch.bool, device=labels.device)
     else:

@@ -1,4 +1,4 @@
-"""What a trained model says about clips."""
+"""Predictions and outputs of a trained model."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says about some clips, in the order in which they were asked for.
+    """Predictions of a model for some clips, in the order in which the clips were requested.
 
     Attributes
     ----------
     probabilities : array
-        (n, C) float32.
+        (n, C) float32, class probabilities.
     unimodal : dict of array
-        Probabilities of each probe, (n, C), by modality; empty for baselines.
+        Class probabilities of each probe, (n, C), by modality; empty for baselines.
     weights : dict of array
-        Weight of each modality for each clip, (n,); empty where the strategy has none.
+        Weight of each modality for each clip, (n,), by modality; empty if the strategy has no
+        such weights.
     """
 
     probabilities: FloatArray
@@ -45,30 +46,30 @@ class Predictions:
     weights: dict[str, FloatArray]
 
     def save(self, path: Path, weights: str) -> None:
-        """Write a file of numpy's, whole or not at all.
+        """Write the predictions to a numpy file, atomically.
 
-        `weights` names those that said it: a digest of their file.
+        `weights` is the digest of the weights file of the model that made the predictions.
 
         Raises
         ------
         StorageError
-            When the disk is full or the folder can't be written.
+            If the disk is full or the folder can't be written.
         """
         arrays: dict[str, Any] = {"fused": self.probabilities, "weights": np.array(weights)}
         arrays |= {f"unimodal.{m}": rows for m, rows in self.unimodal.items()}
         arrays |= {f"weight.{m}": rows for m, rows in self.weights.items()}
-        # Through a file: given a name, numpy appends its own ending.
+        # An open file, because numpy appends its own suffix to a path.
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: Path, weights: str) -> Predictions | None:
-        """Read what :meth:`save` wrote; None where other weights said it.
+        """Read a file of :meth:`save`; return None if its digest of weights differs from `weights`.
 
         Raises
         ------
         RunError
-            When the file is damaged.
+            If the file is missing or damaged.
         """
         try:
             with np.load(path) as file:
@@ -83,14 +84,14 @@ class Predictions:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"{path} can't be read: {error!r}",
-                hint="Delete it; fusion run --resume makes it again.",
+                hint="Delete the file; fusion run --resume creates it again.",
             ) from error
 
 
 def autocast(
     device: torch.device, precision: torch.dtype
 ) -> contextlib.AbstractContextManager[object]:
-    """Mixed precision on `device`, or none for float32."""
+    """Return a context manager for mixed precision on `device`; no effect for float32."""
     if precision is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, precision)
@@ -104,18 +105,18 @@ def encoded(
     *,
     batch_size: int = 64,
 ) -> Iterator[tuple[Encoded, Tensor, Presence | None]]:
-    """What the branches make of the clips `indices`, their classes, and which modalities they
-    have, batch by batch.
+    """Yield the branches' outputs, the classes and the presence of the clips, by batch.
 
-    In evaluation mode while it goes on; the networks may be used under the same arithmetic.
+    The branches are in evaluation mode while a batch is encoded. The caller may use the networks
+    under the same precision.
     """
     for part in batches(indices, batch_size, None):
         inputs, labels = features.batch(part)
         presence = features.presence(part)
-        # A generator holds no mode over a yield: whoever consumes it may train in between.
+        # The mode is restored before each yield, because the caller may train between batches.
         with evaluating(model), autocast(features.device, precision), torch.no_grad():
-            found = model.encode(model.standardised(inputs), presence)
-        yield found, labels, presence
+            batch = model.encode(model.standardised(inputs), presence)
+        yield batch, labels, presence
 
 
 @torch.no_grad()
@@ -128,22 +129,22 @@ def predict(
     batch_size: int = 64,
     prior: FloatArray | None = None,
 ) -> Predictions:
-    """Probabilities of the model for the clips `indices`, in evaluation mode.
+    """Predict the class probabilities of the clips `indices`, in evaluation mode.
 
     Parameters
     ----------
     prior : array, optional
-        (C,): what is said of a clip that has none of the model's modalities.
+        (C,): probabilities to return for a clip that has none of the model's modalities.
     """
-    said, weights = said_of(model, features, indices, precision, batch_size=batch_size)
+    out, weights = outputs_and_weights(model, features, indices, precision, batch_size=batch_size)
     by_modality = () if weights is None else weights.T.cpu().numpy()  # (M, n)
-    probabilities = said.logits.softmax(dim=1).cpu().numpy()
-    unknown = ~np.isin(indices, features.known(indices))
-    if prior is not None and unknown.any():
-        probabilities[unknown] = prior
+    probabilities = out.logits.softmax(dim=1).cpu().numpy()
+    without_modality = ~np.isin(indices, features.known(indices))
+    if prior is not None and without_modality.any():
+        probabilities[without_modality] = prior
     return Predictions(
         probabilities,
-        {m: scores.softmax(dim=1).cpu().numpy() for m, scores in said.unimodal.items()},
+        {m: scores.softmax(dim=1).cpu().numpy() for m, scores in out.unimodal.items()},
         dict(zip(model.modalities, by_modality, strict=False)),
     )
 
@@ -156,12 +157,12 @@ def outputs(
     *,
     subsets: bool = False,
 ) -> Outputs:
-    """Everything the model makes of the clips `indices`, in evaluation mode, on the device."""
-    return said_of(model, features, indices, precision, subsets=subsets)[0]
+    """Compute the model's outputs for the clips `indices`, in evaluation mode, on the device."""
+    return outputs_and_weights(model, features, indices, precision, subsets=subsets)[0]
 
 
 @torch.no_grad()
-def said_of(
+def outputs_and_weights(
     model: FusionModel,
     features: Features,
     indices: Indices,
@@ -170,30 +171,33 @@ def said_of(
     subsets: bool = False,
     batch_size: int = 64,
 ) -> tuple[Outputs, Tensor | None]:
-    """The outputs, and the weight of each modality for each clip where there are any, (n, M)."""
+    """Compute the model's outputs and the modality weights (n, M); None without such weights.
+
+    With `subsets`, the strategy is also evaluated on every set of modalities.
+    """
     names = model.modalities
     sets = [s for size in range(len(names) + 1) for s in combinations(names, size)]
     sets = sets if subsets else []
     rows: list[dict[str, Tensor]] = []
     labels: list[Tensor] = []
     every_batch = encoded(model, features, indices, precision, batch_size=batch_size)
-    for found, classes, presence in every_batch:
+    for batch, classes, presence in every_batch:
         has = None if presence is None else presence.table
         with evaluating(model), autocast(features.device, precision):
-            inputs = model.strategy_inputs(found)
+            inputs = model.strategy_inputs(batch)
             row = {"": model.fuse(inputs, has)}
-            row |= {f"z.{m}": z for m, z in found.embeddings.items()}
-            row |= {f"p.{m}": scores for m, scores in model.probe(found).items()}
+            row |= {f"z.{m}": z for m, z in batch.embeddings.items()}
+            row |= {f"p.{m}": scores for m, scores in model.probe(batch).items()}
             for index, shown in enumerate(sets):
-                there = torch.tensor([m in shown for m in names], device=classes.device)
-                there = there.expand(len(classes), -1)
-                row[f"s.{index}"] = model.fuse(inputs, there if has is None else there & has)
+                visible = torch.tensor([m in shown for m in names], device=classes.device)
+                visible = visible.expand(len(classes), -1)
+                row[f"s.{index}"] = model.fuse(inputs, visible if has is None else visible & has)
             weights = model.strategy.modality_weights(inputs)
-            row |= {} if weights is None else {"w": _of_those_there(weights, has)}
+            row |= {} if weights is None else {"w": _renormalised(weights, has)}
         rows.append(row)
         labels.append(classes)
     joined = {key: torch.cat([row[key] for row in rows]).float() for key in rows[0]}
-    said = Outputs(
+    out = Outputs(
         indices,
         torch.cat(labels),
         {m: joined[f"z.{m}"] for m in names},
@@ -205,11 +209,11 @@ def said_of(
             for m, flags in features.absent.items()
         },
     )
-    return said, joined.get("w")
+    return out, joined.get("w")
 
 
-def _of_those_there(weights: Tensor, present: Tensor | None) -> Tensor:
-    """Weights (B, M) of the modalities that a clip has, summing to 1."""
+def _renormalised(weights: Tensor, present: Tensor | None) -> Tensor:
+    """Set the weights (B, M) of absent modalities to 0 and rescale each row to sum to 1."""
     if present is None:
         return weights
     weights = weights.float() * present
@@ -220,17 +224,18 @@ def _of_those_there(weights: Tensor, present: Tensor | None) -> Tensor:
 def calibrate(
     model: FusionModel, features: Features, indices: Indices, precision: torch.dtype
 ) -> None:
-    """Let a strategy fit to the clips `indices` what must not learn from training clips.
+    """Let the strategy fit its held-out parameters to the clips `indices`.
 
-    On the clips that have every modality, where there are any.
+    The fit uses the clips that have every modality, or all clips if no clip has every modality.
     """
     own = type(model.strategy).calibrate is not Strategy.calibrate
     if not own and not model.strategy.held_out_parameters():
         return
     whole = features.whole(indices)
-    found = list(encoded(model, features, whole if len(whole) else indices, precision))
+    every_batch = list(encoded(model, features, whole if len(whole) else indices, precision))
     inputs = {
-        m: torch.cat([model.strategy_inputs(e)[m] for e, *_ in found]) for m in model.modalities
+        m: torch.cat([model.strategy_inputs(batch)[m] for batch, *_ in every_batch])
+        for m in model.modalities
     }
     with evaluating(model), autocast(features.device, precision):
-        model.strategy.calibrate(inputs, torch.cat([labels for _, labels, _ in found]))
+        model.strategy.calibrate(inputs, torch.cat([labels for _, labels, _ in every_batch]))

@@ -1,4 +1,4 @@
-"""What goes into the branches: statistics of a modality as it is stored, and as it is seen."""
+"""Statistics of each modality, as stored and after standardisation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DIGITS = 6
 
 @dataclass
 class _Sums:
-    """Of each channel, (C,)."""
+    """Running sums over the values of each channel, (C,)."""
 
     low: Floats
     high: Floats
@@ -36,7 +36,7 @@ class _Sums:
         return sums
 
     def add(self, rows: Floats) -> None:
-        """(C, n) values."""
+        """Add values (C, n)."""
         bad = ~np.isfinite(rows)
         self.nan += bad.sum(axis=1)
         self.low = np.minimum(self.low, np.where(bad, np.inf, rows).min(axis=1))
@@ -48,7 +48,7 @@ class _Sums:
         self.count += rows.shape[1]
 
     def to_json(self) -> dict[str, Any]:
-        """Over all channels, and of each where there are several."""
+        """Return the statistics over all channels, and per channel if there are several."""
         counts = np.full(len(self.low), float(self.count))
         whole = _figures(
             self.low.min(),
@@ -67,15 +67,15 @@ class _Sums:
 def _figures(
     low: Any, high: Any, total: Any, squares: Any, zeros: Any, nan: Any, count: Any
 ) -> dict[str, Any]:
-    there = np.maximum(count - nan, 1)
-    mean = total / there
-    deviation = np.sqrt(np.maximum(squares / there - mean * mean, 0))
+    finite = np.maximum(count - nan, 1)
+    mean = total / finite
+    deviation = np.sqrt(np.maximum(squares / finite - mean * mean, 0))
     return {"min": low, "max": high, "mean": mean, "std": deviation,
             "zeros": zeros / count, "nan": nan / count}  # fmt: skip
 
 
 def round_to(value: float) -> float | None:
-    """Six significant digits; None for what is no number."""
+    """Round to six significant digits; None for NaN and infinite values."""
     return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
 
 
@@ -83,32 +83,32 @@ def round_to(value: float) -> float | None:
 def input_statistics(
     features: Features, indices: Indices, model: FusionModel
 ) -> dict[str, dict[str, Any]]:
-    """Statistics of each modality over the clips `indices`: the training split.
+    """Compute statistics of each modality over the clips `indices`, the training split.
 
     Returns
     -------
     dict
-        Modality -> ``"raw"`` as it is stored and ``"seen"`` after standardisation -> min, max,
-        mean, std, zeros (share of values), nan (share that is no finite number), and under
-        ``"channels"`` a list of each where the modality has several channels.
+        Modality -> ``"raw"`` (as stored) and ``"seen"`` (after standardisation) -> min, max,
+        mean, std, zeros (share of the values), nan (share of values that are not finite). If the
+        modality has several channels, ``"channels"`` has a list of each statistic per channel.
     """
-    found: dict[str, dict[str, Any]] = {}
+    statistics: dict[str, dict[str, Any]] = {}
     for m, modality in features.modalities.items():
         axis = modality.axes.index("channel") if "channel" in modality.axes else None
         channels = 1 if axis is None else modality.shape[axis]
         sums = {"raw": _Sums.empty(channels), "seen": _Sums.empty(channels)}
-        known = features.known(indices, m)
-        for start in range(0, len(known), _CHUNK):
-            rows = features.arrays[m].take(known[start : start + _CHUNK])
-            seen = model.standardise[m](torch.from_numpy(rows).to(features.device)).cpu().numpy()
-            for name, values in (("raw", rows), ("seen", seen)):
+        having = features.known(indices, m)  # clips that have the modality
+        for start in range(0, len(having), _CHUNK):
+            rows = features.arrays[m].take(having[start : start + _CHUNK])
+            inputs = model.standardise[m](torch.from_numpy(rows).to(features.device)).cpu().numpy()
+            for name, values in (("raw", rows), ("seen", inputs)):
                 sums[name].add(_by_channel(values, axis))
-        found[m] = {name: s.to_json() for name, s in sums.items()}
-    return found
+        statistics[m] = {name: s.to_json() for name, s in sums.items()}
+    return statistics
 
 
 def _by_channel(rows: npt.NDArray[Any], axis: int | None) -> Floats:
-    """(B, *shape) -> (C, values)."""
+    """Reshape (B, *shape) to (C, values)."""
     rows = rows.astype(np.float64)
     if axis is None:
         return rows.reshape(1, -1)

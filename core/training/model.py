@@ -1,4 +1,4 @@
-"""Branches, probes and a strategy, put together from a description that survives JSON."""
+"""Fusion model of branches, probes and a strategy, built from a JSON-serialisable specification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BranchSpec:
-    """One modality and the branch that takes it."""
+    """One modality with the name and the parameters of its branch."""
 
     modality: Modality
     branch: str
@@ -34,10 +34,10 @@ class BranchSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Everything needed to build a model, weights apart.
+    """Specification of a model: everything needed to build it, except weights.
 
     `strategy` None means a single modality with a linear head: a baseline. `adapters` are the
-    balancers that change the strategy, with their parameters, in the order in which they do.
+    balancers that change the strategy, with their parameters, in the order of their calls.
     """
 
     branches: tuple[BranchSpec, ...]
@@ -49,20 +49,21 @@ class ModelSpec:
 
     @property
     def modalities(self) -> list[str]:
-        """Their names, in the order of the branches."""
+        """Names of the modalities, in the order of the branches."""
         return [branch.modality.name for branch in self.branches]
 
     def single(self, modality: str) -> ModelSpec:
-        """The baseline of one modality: the same branch, alone, with a linear head."""
+        """Return the specification of one modality's baseline: its branch with a linear head."""
         own = tuple(spec for spec in self.branches if spec.modality.name == modality)
         return ModelSpec(own, self.num_classes, self.dim)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the specification as JSON-serialisable values."""
         return asdict(self)
 
 
 class LinearHead(Strategy):
-    """A linear classifier on the one embedding there is: the head of every baseline."""
+    """Linear classifier on the embedding of one modality: the head of every baseline."""
 
     name = "linear"
 
@@ -72,14 +73,15 @@ class LinearHead(Strategy):
         self.linear = nn.Linear(dims[self.modality], num_classes)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Compute class scores (B, C) of the modality's embedding (B, D)."""
         scores: Tensor = self.linear(inputs[self.modality])  # (B, C)
         return scores
 
 
 class Standardise(nn.Module):
-    """Subtracts a mean and divides by a deviation, kept with the weights.
+    """Standardisation by a mean and a deviation that are stored with the weights.
 
-    Buffers `mean` and `scale` broadcast over a batch (B, *shape).
+    Buffers `mean` and `scale` (1 / deviation) broadcast over a batch (B, *shape).
     """
 
     mean: Tensor
@@ -91,27 +93,28 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(shape))
 
     def set(self, mean: Tensor, deviation: Tensor) -> None:
-        """Take statistics that broadcast to the modality's shape."""
-        # A feature that never varies in training carries nothing: it is centred, not blown up.
-        # Relative to its size: a feature in small units varies as much as any other.
+        """Set the mean and the deviation; both must broadcast to the modality's shape."""
+        # A feature that is constant in training is centred but not scaled, which would amplify
+        # noise. The threshold is relative to the mean, because a feature may have any unit.
         varies = deviation > 1e-6 * mean.abs()
         scale = torch.where(varies, 1 / deviation, torch.ones_like(deviation))
         self.mean.copy_(mean.expand_as(self.mean))
         self.scale.copy_(scale.expand_as(self.scale))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Standardise a batch (B, *shape); the result is float32."""
         return (x.float() - self.mean).mul_(self.scale)
 
 
 class FusionModel(nn.Module):
-    """A branch and a probe for each modality, and a strategy over them.
+    """Model with a branch and a probe for each modality, and a strategy that fuses them.
 
     Parameters
     ----------
     branches : dict of Branch
-        By modality; the order is the order of the modalities everywhere.
+        Branches by modality; their order is the order of the modalities everywhere.
     strategy : Strategy
-        Takes embeddings or feature maps of the same modalities.
+        Strategy that fuses the embeddings or feature maps of these modalities.
     num_classes : int
         Number of classes, C.
     """
@@ -128,16 +131,16 @@ class FusionModel(nn.Module):
 
     @property
     def has_probes(self) -> bool:
-        """A baseline's head already is its probe."""
+        """True unless the model is a baseline, whose head is also its probe."""
         return not isinstance(self.strategy, LinearHead)
 
     def shape_of(self, modality: str) -> tuple[int, ...]:
-        """Shape of one clip's array."""
+        """Return the shape of one clip's array."""
         shape: tuple[int, ...] = self.branches[modality].shape  # type: ignore[assignment]
         return shape
 
     def standardised(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Raw features -> standardised float32, modality -> (B, *shape)."""
+        """Standardise raw features, modality -> (B, *shape); the result is float32."""
         return {m: self.standardise[m](inputs[m]) for m in self.modalities}
 
     def encode(
@@ -146,11 +149,11 @@ class FusionModel(nn.Module):
         presence: Presence | None = None,
         graphs: Graphs | None = None,
     ) -> Encoded:
-        """Standardised inputs -> embeddings, and maps where the strategy takes them.
+        """Compute embeddings of standardised inputs, and maps if the strategy takes maps.
 
-        A branch sees the clips that have its modality and no others; of the others, what it
-        would have made is zero. With `graphs`, work on whole batches is recorded and replayed,
-        and only the last batch that they have seen can be gone through backward.
+        A branch sees only the clips that have its modality; for other clips its output is zero.
+        With `graphs`, branches that see whole batches are recorded as CUDA graphs and replayed.
+        Only the latest batch then has a backward pass.
         """
         embeddings: dict[str, Tensor] = {}
         maps: dict[str, Tensor] = {}
@@ -166,20 +169,21 @@ class FusionModel(nn.Module):
         return Encoded(embeddings, maps)
 
     def share(self) -> None:
-        """Let the processes that train this model together share its branches' work."""
+        """Distribute the branches' work over the processes that train this model together."""
         self.sharing = Sharing(list(self.branches.values()))
 
     def _branch(
         self, modality: str, x: Tensor, graphs: Graphs | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Embedding, and map where the strategy takes maps."""
+        """Compute the embedding, and the map if the strategy takes maps."""
         if self.sharing is None:
-            return self._whole(modality, x, graphs)
-        return self.sharing.apply(lambda part: self._whole(modality, part), x)
+            return self._branch_here(modality, x, graphs)
+        return self.sharing.apply(lambda part: self._branch_here(modality, part), x)
 
-    def _whole(
+    def _branch_here(
         self, modality: str, x: Tensor, graphs: Graphs | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        """Compute embedding and map of `x` in this process, and check their shapes."""
         branch = cast(Branch, self.branches[modality])
 
         def out(call: Callable[[Tensor], Tensor]) -> Tensor:
@@ -193,38 +197,38 @@ class FusionModel(nn.Module):
             ), None
         channels = (len(x), branch.map_channels)
         maps = return_checks.feature_map(branch, "maps", out(branch.maps), channels, of=of)
-        # Nothing but the probe reads it, and trains the pooling with itself.
+        # Only the probe reads this embedding; its loss trains the pooling but not the maps.
         pooled = branch.pool(maps.detach())
         return return_checks.tensor(branch, "pool", pooled, embedding, axes, of=of), maps
 
     def _branch_on(self, modality: str, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same of the clips `rows` alone, zero for the others."""
+        """Compute embedding and map of the clips `rows`; zero for other clips."""
         count = len(rows)
         if count > 1:
-            found = self._branch(modality, x[rows])
+            outputs = self._branch(modality, x[rows])
         else:
-            # Batch normalisation knows no variance of one clip: twice the same, or of none
-            # any, only for the shape.
+            # Batch normalisation needs two clips to compute a variance: a single clip is
+            # repeated. Without any clip, the first one is used to determine the output's shape.
             pair = rows.repeat(2) if count else rows.new_zeros(2)
             with quiet_statistics(self.branches[modality]):
-                found = self._branch(modality, x[pair])
+                outputs = self._branch(modality, x[pair])
         embedding, maps = (
             None if z is None else z.new_zeros(len(x), *z.shape[1:]).index_copy(0, rows, z[:count])
-            for z in found
+            for z in outputs
         )
         assert embedding is not None
         return embedding, maps
 
     def fuse(self, inputs: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
-        """What the strategy takes, by modality -> class scores (B, C).
+        """Compute class scores (B, C) from the strategy's inputs by modality.
 
         Parameters
         ----------
         inputs : dict of Tensor
-            As :meth:`strategy_inputs` returns them.
+            Inputs as :meth:`strategy_inputs` returns them.
         present : Tensor, optional
-            (B, M) bool: which modalities each clip has. An absent one is blank (zero), and a
-            strategy that knows absence is told.
+            (B, M) bool: the modalities of each clip. Inputs of an absent modality are set to
+            zero, and a strategy that `accepts_missing` also receives `present`.
         """
         clips = len(next(iter(inputs.values())))
         if present is None:
@@ -234,23 +238,24 @@ class FusionModel(nn.Module):
             for i, m in enumerate(self.modalities)
         }
         if self.strategy.accepts_missing:
-            # Of a clip without any modality, all is blank.
+            # A clip without any modality has all modalities, blank: each row needs a True.
             present = present | ~present.any(dim=1, keepdim=True)
             return self._scores(self.strategy(inputs, present), clips)
         return self._scores(self.strategy(inputs), clips)
 
-    def _scores(self, found: Any, clips: int) -> Tensor:
+    def _scores(self, scores: Any, clips: int) -> Tensor:
+        """Return the strategy's `scores` if they are a tensor (clips, classes); else raise."""
         shape = (clips, self.num_classes)
-        return return_checks.tensor(self.strategy, "forward", found, shape, return_checks.SCORES)
+        return return_checks.tensor(self.strategy, "forward", scores, shape, return_checks.SCORES)
 
     def strategy_inputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        """What the strategy takes: embeddings or maps."""
+        """Return the inputs of the strategy by modality: embeddings or maps."""
         return encoded.maps if self.strategy.takes == "maps" else encoded.embeddings
 
     def probe(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Class scores of each modality alone, (B, C).
+        """Compute class scores (B, C) of each modality alone; empty for a baseline.
 
-        No gradient reaches what the strategy reads: the embeddings, or the feature maps.
+        Their gradient does not reach the inputs of the strategy: the embeddings, or the maps.
         """
         if not self.has_probes:
             return {}
@@ -259,19 +264,19 @@ class FusionModel(nn.Module):
         return {m: self.probes[m](z.detach()) for m, z in encoded.embeddings.items()}
 
     def forward(self, inputs: Mapping[str, Tensor], presence: Presence | None = None) -> Tensor:
-        """Raw features, modality -> (B, *shape) -> class scores (B, C)."""
+        """Compute class scores (B, C) of raw features, modality -> (B, *shape)."""
         encoded = self.encode(self.standardised(inputs), presence)
         present = None if presence is None else presence.table
         return self.fuse(self.strategy_inputs(encoded), present)
 
 
 def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionModel:
-    """Make the model that `spec` describes, with fresh weights that depend on `seed` alone.
+    """Build the model that `spec` describes, with initial weights that depend only on `seed`.
 
     Raises
     ------
     ParameterError
-        If a branch can't take its modality's shape, or a strategy its embeddings.
+        If a branch does not accept its modality's shape, or a strategy the sizes of its inputs.
     """
     torch.manual_seed(seed)
     branches: dict[str, Branch] = {}
@@ -294,7 +299,7 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
 
 
 def dims_for(strategy: type[Strategy], branches: Mapping[str, Branch]) -> dict[str, int]:
-    """What a strategy is made with: size of each embedding, or channels of each map."""
+    """Return the argument `dims` of a strategy: sizes of embeddings, or channels of maps."""
     maps = strategy.takes == "maps"
     return {m: b.map_channels if maps else b.dim for m, b in branches.items()}
 
@@ -307,8 +312,8 @@ def _build_strategy(
     cls = registry.strategy(spec.strategy)
     dims = dims_for(cls, branches)
     strategy = make(cls, dims, spec.num_classes, given=spec.parameters, owner=spec.strategy)
-    for name, given in spec.adapters:
-        balancer = make(registry.balancer(name), given=given, owner=name)
+    for name, parameters in spec.adapters:
+        balancer = make(registry.balancer(name), given=parameters, owner=name)
         try:
             strategy = return_checks.instance(
                 balancer, "adapt", balancer.adapt(strategy, dims), Strategy
@@ -325,12 +330,12 @@ def _build_strategy(
 
 @torch.no_grad()
 def check_model(model: FusionModel) -> None:
-    """Send two clips of zeros through, so that a plugin's mistake shows before the long work.
+    """Run the model on two clips of zeros, so that a plugin's error shows before training.
 
     Raises
     ------
     PluginError
-        Naming what failed, or the shape that was wrong.
+        If a branch or the strategy fails or returns a wrong shape; the message names the plugin.
     """
     model.eval()
     strategy = type(model.strategy).__name__
@@ -358,9 +363,15 @@ def check_model(model: FusionModel) -> None:
 
 
 def default_branch(modality: Modality, preferred: str | None, registry: Registry) -> str:
-    """The branch for a modality when the user named none.
+    """Return the name of the branch for a modality for which the user named none.
 
-    The extractor's own choice, or else the first registered branch that accepts the shape.
+    This is the branch that the extractor prefers, or else the first registered branch that
+    accepts the shape.
+
+    Raises
+    ------
+    ParameterError
+        If no branch accepts the shape.
     """
     if preferred is not None:
         return preferred
@@ -369,10 +380,10 @@ def default_branch(modality: Modality, preferred: str | None, registry: Registry
             return entry.name
     raise ParameterError(
         f"No branch accepts modality {modality.name!r} of shape {modality.shape}.",
-        hint="Write one (a plugin with fusion_branches), or name one with --branch.",
+        hint="Write a branch (a plugin with fusion_branches), or name one with --branch.",
     )
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable values."""
+    """Return the number of trainable weights."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

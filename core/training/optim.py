@@ -24,10 +24,10 @@ def parameter_groups(
     *,
     branch_rate: float = 1.0,
 ) -> list[ParameterGroup]:
-    """Return one group per branch, one for the head, one per probe, as the balancers change them.
+    """Return one parameter group per branch, one for the head and one per probe.
 
-    The learning rate of the branches is `branch_rate` times ``train.lr``. Parameters that the
-    strategy keeps for held-out clips are in no group.
+    The balancers may change the groups. The learning rate of the branches is `branch_rate` times
+    ``train.lr``. The strategy's held-out parameters are in no group.
     """
     rate, decay = config.lr, config.weight_decay
     groups = [
@@ -49,16 +49,16 @@ def parameter_groups(
 
 
 class Optimizer:
-    """An optimiser in which a balancer's factor always reaches the update.
+    """Optimiser that applies the balancers' gradient factors to the update, also under Adam.
 
     Parameters
     ----------
     groups : list of ParameterGroup
-        What to train, and how fast.
+        Parameters to train, with their learning rates.
     config : TrainConfig
-        Which optimiser, schedule and clipping.
+        Settings: kind of optimiser, schedule and clipping.
     steps : int
-        Length of the schedule: linear warm-up, then a cosine to 0.
+        Length of the schedule in steps: linear warm-up, then a cosine to 0.
     """
 
     def __init__(self, groups: list[ParameterGroup], config: TrainConfig, steps: int) -> None:
@@ -67,10 +67,10 @@ class Optimizer:
         self.steps = steps
         device = groups[0].parameters[0].device
         on_gpu = device.type == "cuda"
-        given: list[dict[str, Any]] = [
+        torch_groups: list[dict[str, Any]] = [
             {
                 "params": group.parameters,
-                # A tensor on the GPU: a factor then changes the rate without a wait.
+                # A tensor on the GPU, so that factors change the rate without waiting for the GPU.
                 "lr": torch.tensor(group.lr, device=device) if on_gpu else group.lr,
                 "weight_decay": group.weight_decay,
             }
@@ -80,26 +80,29 @@ class Optimizer:
         self._optimizer: torch.optim.Optimizer
         if self.scale_free:
             fused = on_gpu or device.type == "cpu"
-            self._optimizer = _uncompiled(torch.optim.AdamW)(given, lr=config.lr, fused=fused)
+            self._optimizer = _uncompiled(torch.optim.AdamW)(
+                torch_groups, lr=config.lr, fused=fused
+            )
         else:
             self._optimizer = _uncompiled(torch.optim.SGD)(
-                given,
+                torch_groups,
                 lr=config.lr,
                 momentum=0.9,
                 nesterov=True,
-                # Not fused, it would read a rate that is on the GPU, and wait for it.
+                # The fused kind does not wait for the learning rate, which is on the GPU.
                 foreach=not on_gpu,
                 fused=on_gpu,
             )
 
     def zero_grad(self) -> None:
+        """Set all gradients to None."""
         self._optimizer.zero_grad(set_to_none=True)
 
     def step(self, index: int, gradients: Gradients) -> None:
-        """Take step `index` (from 0) with the factors that balancers left in `gradients`.
+        """Take step `index` (from 0), with the factors that balancers set in `gradients`.
 
-        Adam divides the gradient by its own running size, so a factor on the gradient would
-        cancel out; there the factor goes to the step size. SGD takes it on the gradient.
+        Under SGD a factor multiplies the gradient. Adam divides the gradient by its running
+        magnitude, which would cancel a factor, so there the factor multiplies the learning rate.
         """
         if not self.scale_free:
             for modality, factor in gradients.factors.items():
@@ -114,37 +117,39 @@ class Optimizer:
                 live["lr"] = float(rate)
             elif isinstance(rate, Tensor):
                 live["lr"].copy_(rate)
-            else:  # copied from the CPU, it would wait for the device
+            else:  # fill_, because a copy from the CPU would wait for the device
                 live["lr"].fill_(rate)
         self._optimizer.step()
 
     def schedule(self, index: int) -> float:
-        """Factor on every learning rate at step `index`."""
+        """Return the factor on every learning rate at step `index`."""
         warm = self.config.warmup * self.steps
         if index < warm:
             return (index + 1) / (warm + 1)
-        done = (index - warm) / max(1.0, self.steps - warm)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        share = (index - warm) / max(1.0, self.steps - warm)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
     def _clip(self) -> None:
         if self.config.clip > 0:
-            # Probes are left out: their gradient must not make the branches' smaller.
+            # Without the probes, whose gradients must not reduce those of the branches.
             trained = [p for g in self.groups if g.role != "probe" for p in g.parameters]
             torch.nn.utils.clip_grad_norm_(trained, self.config.clip, foreach=True)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the torch optimiser."""
         return self._optimizer.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state that :meth:`state_dict` returned."""
         self._optimizer.load_state_dict(dict(state))
 
 
 @lru_cache
 def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
-    """An optimiser without the wrappers that keep torch's compiler out of its methods.
+    """Return a subclass of a torch optimiser whose methods have no compiler wrappers.
 
-    They import the compiler for that, which takes most of a second in every process, and ours
-    is never inside of what is compiled.
+    The wrappers import torch's compiler to exclude the methods from compilation. The import takes
+    most of a second in every process, and this optimiser is never part of compiled code.
     """
     methods = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     bare: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in methods}

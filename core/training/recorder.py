@@ -1,7 +1,7 @@
-"""What a training shows of itself: gradients and steps of every layer, embeddings, predictions.
+"""Diagnostics of a training: gradients and updates of every layer, embeddings and predictions.
 
-Little is looked at, and nothing is waited for: on a few steps of an epoch the norms of gradients
-and of changes are added up on the device, and read once at its end.
+Recording is cheap and does not wait for the device: in a few steps of each epoch, the norms of
+gradients and of updates are stored on the device, and they are read at the end of the epoch.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from torch.nn import functional
 from ..contracts import Outputs
 from .model import FusionModel
 
-_LOOKS = 4  # steps of an epoch that are looked at
+_SAMPLED_STEPS = 4  # steps recorded per epoch
 _EVERY = 10  # layers are written at epochs 1, 2, 4, 8, ... and at multiples of this
 
 
 class Recorder:
-    """Watches the steps of one training.
+    """Recorder of the gradients and updates in the steps of one training.
 
     Parameters
     ----------
     model : FusionModel
-        Its branches and its strategy are watched; probes are not.
+        Model whose branches and strategy are recorded; its probes are not.
     steps_per_epoch : int
-        Which of them are looked at follows from it: a few, evenly spaced.
+        Number of steps of an epoch; a few of them, evenly spaced, are recorded.
     """
 
     def __init__(self, model: FusionModel, steps_per_epoch: int) -> None:
-        self.owners: list[str] = []  # of each layer: a modality, or "" for the strategy
+        self.owners: list[str] = []  # owner of each layer: a modality, or "" for the strategy
         self.layers: list[str] = []
         self._parameters: list[Tensor] = []
         layer_of: list[int] = []
@@ -45,16 +45,16 @@ class Recorder:
                 self._parameters += parameters
                 self.owners.append(owner)
                 self.layers.append(name)
-        looks = min(_LOOKS, steps_per_epoch)
-        self._looked = {(2 * i + 1) * steps_per_epoch // (2 * looks) for i in range(looks)}
+        count = min(_SAMPLED_STEPS, steps_per_epoch)
+        self._sampled = {(2 * i + 1) * steps_per_epoch // (2 * count) for i in range(count)}
         self._period = steps_per_epoch
         self._layer_of = torch.tensor(layer_of)
         self._sums: list[Tensor] = []
 
     @contextlib.contextmanager
     def step(self, index: int) -> Iterator[None]:
-        """Around step `index` of the optimiser, when every gradient is what it will take."""
-        if index % self._period not in self._looked or not self._parameters:
+        """Record step `index`; wrap the optimiser's step, when all gradients are final."""
+        if index % self._period not in self._sampled or not self._parameters:
             yield
             return
         with torch.no_grad():
@@ -68,14 +68,17 @@ class Recorder:
             self._sums.append(torch.stack([gradient, change, _norms(before)]).square())
 
     def epoch(self, epoch: int, last: bool) -> dict[str, Any]:
-        """What the steps since the last call were like: ``gradient.m``, ``update.m``, layers."""
+        """Return ``gradient.m``, ``update.m`` and layers of the steps since the last call.
+
+        ``layers`` is included at some epochs only, and at the `last`.
+        """
         if not self._sums:
             return {}
-        # (looks, 3, parameters) squared norms -> (looks, 3, layers)
-        seen = torch.stack(self._sums).double().cpu()
+        # (samples, 3, parameters) squared norms -> (samples, 3, layers)
+        squares = torch.stack(self._sums).double().cpu()
         self._sums.clear()
-        by_layer = seen.new_zeros(*seen.shape[:2], len(self.layers))
-        by_layer.index_add_(2, self._layer_of, seen)
+        by_layer = squares.new_zeros(*squares.shape[:2], len(self.layers))
+        by_layer.index_add_(2, self._layer_of, squares)
         record: dict[str, Any] = {}
         layers: dict[str, dict[str, list[float]]] = {}
         for owner in dict.fromkeys(self.owners):
@@ -92,7 +95,7 @@ class Recorder:
 
 
 def layers_of(module: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
-    """The parameters that each part of a network holds itself, by its name."""
+    """Return the name of each submodule with the parameters that it holds itself, if any."""
     parts = (
         (name or type(part).__name__, list(part.parameters(recurse=False)))
         for name, part in module.named_modules()
@@ -101,14 +104,16 @@ def layers_of(module: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
 
 
 def _norms(tensors: Sequence[Tensor]) -> Tensor:
-    """(parameters,) float32."""
+    """Return the Euclidean norm of each tensor, (parameters,) float32."""
     return torch.stack([n.float() for n in torch._foreach_norm(list(tensors))])
 
 
 def _sizes(squares: Tensor) -> tuple[list[float], list[float]]:
-    """(looks, 3, n) squared norms of gradient, change, weights -> gradient, change / weights.
+    """Return the gradient norms and the relative updates of n layers.
 
-    The gradient is the root of the mean square over the looks, the change the mean.
+    `squares`, (samples, 3, n), holds squared norms of gradient, update and weights. The gradient
+    is the root mean square over the samples, and the relative update |update| / |weights| is
+    the mean over the samples.
     """
     gradient = squares[:, 0].mean(dim=0).sqrt()
     update = (squares[:, 1] / squares[:, 2].clamp_min(1e-30)).sqrt().mean(dim=0)
@@ -116,37 +121,39 @@ def _sizes(squares: Tensor) -> tuple[list[float], list[float]]:
 
 
 @torch.no_grad()
-def validation_record(said: Outputs) -> dict[str, float]:
-    """What the outputs on validation show beside how often they are right.
+def validation_record(out: Outputs) -> dict[str, float]:
+    """Return diagnostics of the outputs on validation, in addition to their accuracy.
 
-    ``entropy`` of the predictions in nats, ``val_loss.m`` of the probes, ``norm.m``, ``spread.m``
-    and ``rank.m`` of the embeddings, ``agreement`` of the probes.
+    ``entropy`` of the predictions in nats, also of each probe (``entropy.m``); ``val_loss.m`` of
+    the probes; ``norm.m``, ``spread.m`` and ``rank.m`` of the embeddings; ``agreement``, the mean
+    share of clips for which two probes predict the same class.
     """
-    record = {"entropy": _entropy(said.logits.cpu())}
-    probes = {m: scores.cpu() for m, scores in said.unimodal.items()}
-    for m, scores in said.unimodal.items():
-        own, labels = said.rows(m, scores).cpu(), said.rows(m, said.labels).cpu()
+    record = {"entropy": _entropy(out.logits.cpu())}
+    probes = {m: scores.cpu() for m, scores in out.unimodal.items()}
+    for m, scores in out.unimodal.items():
+        own, labels = out.rows(m, scores).cpu(), out.rows(m, out.labels).cpu()
         record[f"entropy.{m}"] = _entropy(own)
         record[f"val_loss.{m}"] = float(functional.cross_entropy(own, labels))
-    for m, embeddings in said.embeddings.items():
-        sizes = embedding_sizes(said.rows(m, embeddings).cpu())
+    for m, embeddings in out.embeddings.items():
+        sizes = embedding_sizes(out.rows(m, embeddings).cpu())
         record |= {f"{k}.{m}": v for k, v in sizes.items()}
-    whole = torch.ones(len(said.labels), dtype=torch.bool)
-    for flags in said.present.values():
+    whole = torch.ones(len(out.labels), dtype=torch.bool)
+    for flags in out.present.values():
         whole &= flags.cpu()
     if len(probes) > 1 and whole.any():
-        answers = [scores[whole].argmax(dim=1) for scores in probes.values()]
-        same = [(a == b).double().mean() for a, b in combinations(answers, 2)]
-        record["agreement"] = float(torch.stack(same).mean())
+        predicted = [scores[whole].argmax(dim=1) for scores in probes.values()]
+        agreements = [(a == b).double().mean() for a, b in combinations(predicted, 2)]
+        record["agreement"] = float(torch.stack(agreements).mean())
     return {k: _short(v) for k, v in record.items()}
 
 
 def embedding_sizes(embeddings: Tensor) -> dict[str, float]:
-    """Mean norm, spread around the mean, and effective rank of embeddings (n, D).
+    """Return mean norm, spread around the mean, and effective rank of embeddings (n, D).
 
-    The effective rank is exp(H(p)), p the singular values of the centred embeddings over their
-    sum: 1 when all lie on a line, D when they fill every direction alike (Roy and Vetterli 2007,
-    "The effective rank: a measure of effective dimensionality", EUSIPCO). 0 without any spread.
+    The effective rank is exp(H(p)), where p are the singular values of the centred embeddings
+    divided by their sum (Roy and Vetterli 2007, "The effective rank: a measure of effective
+    dimensionality", EUSIPCO). It is 1 if all embeddings are on a line, D if they vary equally in
+    every direction, and 0 if they do not vary.
     """
     z = embeddings.double()
     centred = z - z.mean(dim=0)
@@ -165,7 +172,7 @@ def _entropy(logits: Tensor) -> float:
 
 
 def _short(value: float) -> float:
-    """Five significant digits: what is written at every epoch is read by people too."""
+    """Round to five significant digits, because people read the records of the epochs, too."""
     return float(f"{value:.5g}")
 
 

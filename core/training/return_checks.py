@@ -1,7 +1,10 @@
-"""What plugins return, looked at where they return it: types and shapes, and no values.
+"""Checks of the types and shapes that plugins return, at the place where they return them.
 
-A comparison of shapes waits for no device. Without it a wrong shape shows much later, in code that
-is not the plugin's, or broadcasts and never shows.
+A comparison of shapes does not wait for the device; values are not checked. Without these checks
+a wrong shape causes an error much later, outside the plugin, or broadcasts without any error.
+
+Every function returns the value if it is right, and raises a PluginError if it is wrong. The
+message names the plugin, the method, the value returned and the value expected.
 """
 
 from __future__ import annotations
@@ -24,124 +27,138 @@ EMBEDDINGS = "(clips, dim)"
 
 
 def tensor(
-    plugin: object, method: str, found: Any, shape: tuple[int, ...], axes: str, *, of: str = ""
+    plugin: object, method: str, value: Any, shape: tuple[int, ...], axes: str, *, of: str = ""
 ) -> Tensor:
-    """`found`, a tensor of `shape`, whose axes are called `axes`; `of` says what it is of.
+    """Check that `value` is a tensor of `shape`.
 
-    Raises
-    ------
-    PluginError
-        Naming the plugin, the method, what it returned, and what was expected. So does all else
-        here.
+    Parameters
+    ----------
+    axes : str
+        Names of the axes, for the message.
+    of : str
+        Text after the value in the message, e.g. ``" for 'mel'"``.
     """
-    if not isinstance(found, Tensor) or found.shape != shape:
-        raise wrong(plugin, method, found, f"a tensor of shape {tuple(shape)} = {axes}", of=of)
-    return found
+    if not isinstance(value, Tensor) or value.shape != shape:
+        expected = f"a tensor of shape {tuple(shape)} = {axes}"
+        raise wrong_return(plugin, method, value, expected, of=of)
+    return value
 
 
 def feature_map(
-    plugin: object, method: str, found: Any, start: tuple[int, int], *, of: str = ""
+    plugin: object, method: str, value: Any, start: tuple[int, int], *, of: str = ""
 ) -> Tensor:
-    """`found`, a map over any grid: its shape starts with clips and channels."""
-    if not isinstance(found, Tensor) or found.shape[:2] != start:
+    """Check that `value` is a map over any grid, whose shape starts with clips and channels."""
+    if not isinstance(value, Tensor) or value.shape[:2] != start:
         expected = f"a map of shape ({start[0]}, {start[1]}, *grid) = (clips, map_channels, *grid)"
-        raise wrong(plugin, method, found, expected, of=of)
-    return found
+        raise wrong_return(plugin, method, value, expected, of=of)
+    return value
 
 
-def mask(plugin: object, method: str, found: Any, like: Tensor) -> Tensor:
-    """`found`, which says of each clip and modality whether it is there, as `like` does."""
-    if not isinstance(found, Tensor) or found.shape != like.shape or found.dtype != torch.bool:
-        shape = tuple(like.shape)
-        raise wrong(plugin, method, found, f"a bool tensor of shape {shape} = (clips, modalities)")
-    return found
+def mask(plugin: object, method: str, value: Any, like: Tensor) -> Tensor:
+    """Check that `value` is a bool tensor (clips, modalities) of the shape of `like`."""
+    if not isinstance(value, Tensor) or value.shape != like.shape or value.dtype != torch.bool:
+        expected = f"a bool tensor of shape {tuple(like.shape)} = (clips, modalities)"
+        raise wrong_return(plugin, method, value, expected)
+    return value
 
 
 def by_modality(
-    plugin: object, method: str, found: Any, like: Mapping[str, Tensor], axes: int | None = None
+    plugin: object, method: str, value: Any, like: Mapping[str, Tensor], axes: int | None = None
 ) -> dict[str, Tensor]:
-    """`found`, a tensor for each modality of `like`, of the same shape.
+    """Check that `value` has a tensor for each modality of `like`, with the same shape.
 
     Parameters
     ----------
     axes : int, optional
-        How many of the axes are compared; by default all.
+        Number of leading axes to compare; by default all.
     """
-    if not isinstance(found, dict):
-        raise wrong(plugin, method, found, "a dict of tensors by modality")
-    if found.keys() != like.keys():
-        given, wanted = ", ".join(map(str, found)) or "none", ", ".join(like)
-        shown_as = f"a dict of the modalities {given}"
-        raise wrong(plugin, method, found, f"one of {wanted}", shown_as=shown_as)
+    if not isinstance(value, dict):
+        raise wrong_return(plugin, method, value, "a dict of tensors by modality")
+    if value.keys() != like.keys():
+        names, expected_names = ", ".join(map(str, value)) or "none", ", ".join(like)
+        shown_as = f"a dict of the modalities {names}"
+        raise wrong_return(plugin, method, value, f"one of {expected_names}", shown_as=shown_as)
     for m, expected in like.items():
-        x = found[m]
+        x = value[m]
         if not isinstance(x, Tensor) or x.shape[:axes] != expected.shape[:axes]:
             shape = tuple(expected.shape)
-            raise wrong(plugin, method, x, f"a tensor of shape {shape}", of=f" for {m!r}")
-    return found
+            raise wrong_return(plugin, method, x, f"a tensor of shape {shape}", of=f" for {m!r}")
+    return value
 
 
-def losses(plugin: object, method: str, found: Any) -> dict[str, Tensor]:
-    """`found`, scalars by name."""
-    if not isinstance(found, dict) or not found:
-        raise wrong(plugin, method, found, "a dict of losses, name -> scalar tensor")
-    for name, loss in found.items():
+def losses(plugin: object, method: str, value: Any) -> dict[str, Tensor]:
+    """Check that `value` is a non-empty dict of losses, name -> scalar tensor."""
+    if not isinstance(value, dict) or not value:
+        raise wrong_return(plugin, method, value, "a dict of losses, name -> scalar tensor")
+    for name, loss in value.items():
         if not isinstance(loss, Tensor) or loss.dim() > 0:
-            raise wrong(plugin, method, loss, "a scalar tensor", of=f" for the loss {name!r}")
-    return found
+            of = f" for the loss {name!r}"
+            raise wrong_return(plugin, method, loss, "a scalar tensor", of=of)
+    return value
 
 
-def clips(plugin: object, method: str, found: Any, modalities: int) -> Clips:
-    """`found`, clips with one number each, and a row of what they show."""
-    instance(plugin, method, found, Clips)
-    indices, present = (getattr(array, "shape", None) for array in (found.indices, found.present))
+def clips(plugin: object, method: str, value: Any, modalities: int) -> Clips:
+    """Check that `value` is a `Clips` with at least one index, and one row of `present` each."""
+    instance(plugin, method, value, Clips)
+    indices, present = (getattr(array, "shape", None) for array in (value.indices, value.present))
     fits = indices is not None and len(indices) == 1 and indices[0] > 0
-    if indices is not None and found.present is not None:
+    if indices is not None and value.present is not None:
         fits = fits and present == (*indices, modalities)
     if not fits:
         expected = f"indices of shape (n,), n > 0, and present None or of shape (n, {modalities})"
         shown_as = f"Clips with indices of shape {indices} and present of shape {present}"
-        raise wrong(plugin, method, found, expected, shown_as=shown_as)
-    checked: Clips = found
+        raise wrong_return(plugin, method, value, expected, shown_as=shown_as)
+    checked: Clips = value
     return checked
 
 
-def sequence(plugin: object, method: str, found: Any, cls: type[T]) -> list[T]:
-    """`found`, a list of objects of a class: passes through a batch, groups of parameters."""
-    if not isinstance(found, list) or not all(isinstance(one, cls) for one in found):
-        raise wrong(plugin, method, found, f"a list of {cls.__name__}")
-    return found
+def sequence(plugin: object, method: str, value: Any, cls: type[T]) -> list[T]:
+    """Check that `value` is a list of objects of `cls`."""
+    if not isinstance(value, list) or not all(isinstance(item, cls) for item in value):
+        raise wrong_return(plugin, method, value, f"a list of {cls.__name__}")
+    return value
 
 
-def instance(plugin: object, method: str, found: Any, cls: type[T]) -> T:
-    """`found`, an object of a class."""
-    if not isinstance(found, cls):
+def instance(plugin: object, method: str, value: Any, cls: type[T]) -> T:
+    """Check that `value` is an object of `cls`."""
+    if not isinstance(value, cls):
         article = "an" if cls.__name__[0] in "AEIOU" else "a"
-        raise wrong(plugin, method, found, f"{article} {cls.__name__}")
-    return found
+        raise wrong_return(plugin, method, value, f"{article} {cls.__name__}")
+    return value
 
 
-def numbers(plugin: object, method: str, found: Any) -> Mapping[str, float]:
-    """`found`, plain numbers by name."""
-    if not isinstance(found, Mapping):
-        raise wrong(plugin, method, found, "a dict of numbers by name")
-    for name, value in found.items():
-        if not isinstance(value, int | float):
-            raise wrong(plugin, method, value, "a number (float(...))", of=f" for {name!r}")
-    return found
+def numbers(plugin: object, method: str, value: Any) -> Mapping[str, float]:
+    """Check that `value` is a mapping of plain numbers by name."""
+    if not isinstance(value, Mapping):
+        raise wrong_return(plugin, method, value, "a dict of numbers by name")
+    for name, number in value.items():
+        if not isinstance(number, int | float):
+            of = f" for {name!r}"
+            raise wrong_return(plugin, method, number, "a number (float(...))", of=of)
+    return value
 
 
-def wrong(
-    plugin: object, method: str, found: Any, expected: str, *, of: str = "", shown_as: str = ""
+def wrong_return(
+    plugin: object, method: str, value: Any, expected: str, *, of: str = "", shown_as: str = ""
 ) -> PluginError:
-    """The error of a plugin whose method returned `found` where `expected` was expected."""
-    if isinstance(found, Tensor):
-        kind = "a bool tensor" if found.dtype == torch.bool else "a tensor"
-        shown_as = f"{kind} of shape {tuple(found.shape)}"
-    where = f"{type(plugin).__name__}.{method}"
-    missing = f"Is there a `return` at the end of {where}?"
+    """Return the error for a plugin whose method returned `value` instead of `expected`.
+
+    Parameters
+    ----------
+    expected : str
+        Description of the right value.
+    of : str
+        Text after the value in the message, e.g. ``" for 'mel'"``.
+    shown_as : str
+        Description of `value`; by default its shape, or a short form of its text.
+    """
+    if isinstance(value, Tensor):
+        kind = "a bool tensor" if value.dtype == torch.bool else "a tensor"
+        shown_as = f"{kind} of shape {tuple(value.shape)}"
+    qualified_name = f"{type(plugin).__name__}.{method}"
+    missing = f"Is there a `return` at the end of {qualified_name}?"
     return PluginError(
-        f"{name_of(plugin, capital=True)} returned {shown_as or shown(found)}{of} from {method}, "
+        f"{name_of(plugin, capital=True)} returned {shown_as or shown(value)}{of} from {method}, "
         f"where {expected} is expected.",
-        hint=missing if found is None else f"Look at {where}.",
+        hint=missing if value is None else f"Look at {qualified_name}.",
     )

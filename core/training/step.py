@@ -1,4 +1,4 @@
-"""One step of training: forward, losses, gradients, the optimiser, and the balancers between."""
+"""One step of training: forward pass, losses, gradients, optimiser, and calls of the balancers."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .hardware.cuda_graphs import Graphs
 from .optim import Optimizer
 from .recorder import Recorder
 
-FUSED = "fused"  # the name of the loss of the fused scores
+FUSED = "fused"  # name of the loss of the fused scores
 
 
 class Stepper:
-    """Carries out the steps of one training.
+    """Executor of the steps of one training.
 
     Parameters
     ----------
     context : TrainingContext
         Model and settings.
     features : Features
-        Where the clips are taken from.
+        Features of the clips.
     balancers : sequence of Balancer
-        Called in this order.
+        Balancers, called in this order.
     optimizer, average
-        Moved on with every step.
+        Optimiser and weight average, updated in every step.
     recorder : Recorder, optional
-        Shown every step of the optimiser.
+        Recorder of every optimiser step.
     """
 
     def __init__(
@@ -56,37 +56,38 @@ class Stepper:
         self.optimizer = optimizer
         self.average = average
         self.recorder = recorder
-        self.graphs = Graphs.wanted(context.config, features.device)
+        self.graphs = Graphs.for_training(context.config, features.device)
         self.finite = FiniteCheck(context.config, features.device)
         self.separate = any(b.separate for b in balancers)
-        # A look at the tensor would wait for the device: asked of the classes instead.
+        # Whether a balancer hides modalities follows from its class: reading the tensor itself
+        # would wait for the device.
         self.absences = any(
             type(b).present is not Balancer.present or type(b).clips is not Balancer.clips
             for b in balancers
         )
 
     def step(self, epoch: int, index: int, clips: Clips, generator: torch.Generator) -> Step:
-        """Step `index` (from 0) of the training.
+        """Take step `index` (from 0) of the training and return it.
 
-        Returns it; its `logits` and `fused_loss` are the mean of the passes'.
+        `logits` and `fused_loss` of the returned step are means over its passes.
         """
         raw, labels = self.features.batch(clips.indices)
         presence = self.features.presence(clips.indices)
         present = shown(clips.present, labels, len(self.model.modalities), presence)
         step = Step(self.context, epoch, index, labels, generator, present, presence)
-        self._see(step, raw)
+        self._prepare_inputs(step, raw)
         self._encode(step)
         with self.context.autocast():
             assert step.encoded is not None
             step.unimodal = {m: p.float() for m, p in self.model.probe(step.encoded).items()}
-        said: list[tuple[Tensor, Tensor]] = []
+        results: list[tuple[Tensor, Tensor]] = []
         reached: set[str] = set()  # branches that an earlier pass of this step has changed
-        for one in self._passes(step):
-            reached |= self._pass(step, one, reached, first=not said)
+        for current in self._passes(step):
+            reached |= self._pass(step, current, reached, first=not results)
             assert step.logits is not None and step.fused_loss is not None
-            said.append((step.logits.detach(), step.fused_loss.detach()))
+            results.append((step.logits.detach(), step.fused_loss.detach()))
         step.logits, step.fused_loss = (
-            torch.stack(parts).mean(dim=0) for parts in zip(*said, strict=True)
+            torch.stack(parts).mean(dim=0) for parts in zip(*results, strict=True)
         )
         self.average.update(index)
         self.context.changed()
@@ -96,8 +97,8 @@ class Stepper:
 
     # -- forward -----------------------------------------------------------------------
 
-    def _see(self, step: Step, raw: Mapping[str, Tensor]) -> None:
-        """Inputs as the branches receive them, and what the strategy may see of them."""
+    def _prepare_inputs(self, step: Step, raw: Mapping[str, Tensor]) -> None:
+        """Set `inputs` (standardised, augmented) and `present` of the step; call the balancers."""
         with torch.no_grad():
             inputs = self.model.standardised(raw)
             for m, modality in self.features.modalities.items():
@@ -119,8 +120,8 @@ class Stepper:
     def _encode(self, step: Step) -> None:
         with self.context.autocast():
             step.encoded = self.model.encode(step.inputs, step.presence, self.graphs)
-        for known in ("embeddings", "unimodal_logits"):  # of the branches as they were
-            step.__dict__.pop(known, None)
+        for name in ("embeddings", "unimodal_logits"):  # cached for the branches' old weights
+            step.__dict__.pop(name, None)
 
     def _passes(self, step: Step) -> list[Pass]:
         for balancer in self.balancers:
@@ -129,22 +130,23 @@ class Stepper:
                 return passes
         return [Pass()]
 
-    def _pass(self, step: Step, one: Pass, reached: set[str], *, first: bool) -> set[str]:
-        """Go through the batch once. Returns the modalities whose branches it may have changed."""
-        names = set(self.model.modalities if one.modalities is None else one.modalities)
+    def _pass(self, step: Step, current: Pass, reached: set[str], *, first: bool) -> set[str]:
+        """Execute one pass; return the modalities whose branches the pass may have changed."""
+        names = set(self.model.modalities if current.modalities is None else current.modalities)
         if names & reached:
             self._encode(step)
-        step.__dict__.pop("unimodal_logits", None)  # of the probes before the last pass
-        step.current = one
+        step.__dict__.pop("unimodal_logits", None)  # cached for the probes' old weights
+        step.current = current
         losses = self._losses(step, names)
-        # The probes learn once per step, whatever the passes.
+        # The probes learn once per step, in its first pass.
         probes = list(step.unimodal_losses.values()) if first else []
         self.finite.step(step, torch.stack([*losses.values()]).sum())
         self.optimizer.zero_grad()
-        # Where balancers replace whole gradients, what the probes teach a pooling comes after.
+        # If balancers replace whole gradients, the probes' gradients for the poolings are added
+        # after the balancers.
         later = self._probe_gradients(probes) if self.separate else {}
         gradients = self._backward(losses, () if self.separate else probes)
-        # Without a branch that got any there is nothing to change: all stand still, say.
+        # Balancers are not called if no branch has a gradient, for example if all are frozen.
         for balancer in self.balancers if gradients.modalities else ():
             balancer.gradients(gradients, step)
         for gradients_of_poolings in later.values():
@@ -152,34 +154,34 @@ class Stepper:
                 if parameter.grad is None:
                     parameter.grad = laid_out(gradient, parameter)
                 else:
-                    parameter.grad += gradient  # in place: a factor still finds it
+                    parameter.grad += gradient  # in place, so that factors still apply to it
         with self.recorder.step(step.index) if self.recorder else contextlib.nullcontext():
             self.optimizer.step(step.index, gradients)
         step.passes += 1
         return {*gradients.modalities, *later}
 
     def _losses(self, step: Step, names: set[str]) -> dict[str, Tensor]:
-        """Let the strategy see `names`, and fill in `step`."""
+        """Fuse the modalities `names`, set the results on `step`, and return the losses by name."""
         assert step.encoded is not None
-        given = self.model.strategy_inputs(step.encoded)
+        inputs = self.model.strategy_inputs(step.encoded)
         for balancer in self.balancers:
-            given = return_checks.by_modality(
+            inputs = return_checks.by_modality(
                 balancer,
                 "representations",
-                balancer.representations(given, step),
-                like=given,
+                balancer.representations(inputs, step),
+                like=inputs,
                 axes=2,  # a map may get another grid
             )
         present = step.present if self.absences or step.presence is not None else None
-        if len(names) < len(given):
-            # Without a graph: nothing reaches the branches that this pass leaves out.
-            given = {m: x if m in names else torch.zeros_like(x) for m, x in given.items()}
-            there = torch.tensor([m in names for m in given])
-            present = step.present & on_device(there, step.present.device)
-        step.representations = given
+        if len(names) < len(inputs):
+            # New tensors without a graph, so that branches outside this pass get no gradient.
+            inputs = {m: x if m in names else torch.zeros_like(x) for m, x in inputs.items()}
+            visible = torch.tensor([m in names for m in inputs])
+            present = step.present & on_device(visible, step.present.device)
+        step.representations = inputs
         step.__dict__.pop("contributions", None)
         with self.context.autocast():
-            logits = self.model.fuse(given, present).float()
+            logits = self.model.fuse(inputs, present).float()
         step.logits = logits
         for balancer in self.balancers:
             changed = balancer.logits(step.logits, step)
@@ -215,9 +217,9 @@ class Stepper:
     def _probe_gradients(
         self, losses: Sequence[Tensor]
     ) -> dict[str, list[tuple[nn.Parameter, Tensor]]]:
-        """Let the probes have their gradients; returns those of the branches, by modality.
+        """Set the probes' gradients; return those of the branches, by modality.
 
-        Of their poolings, that is, where the strategy takes maps: nowhere else is there any.
+        A probe's loss reaches a branch only if the strategy takes maps, and then only its pooling.
         """
         if not losses:
             return {}
@@ -230,39 +232,39 @@ class Stepper:
         ]
         wanted = [*probes, *(p for _, p in branches)]
         total = torch.stack([*losses]).sum()
-        found = torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True)
-        for probe, gradient in zip(probes, found, strict=False):
+        gradients = torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True)
+        for probe, gradient in zip(probes, gradients, strict=False):
             probe.grad = gradient
-        rest: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
-        for (m, parameter), gradient in zip(branches, found[len(probes) :], strict=True):
+        of_branches: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
+        for (m, parameter), gradient in zip(branches, gradients[len(probes) :], strict=True):
             if gradient is not None:
-                rest.setdefault(m, []).append((parameter, gradient))
-        return rest
+                of_branches.setdefault(m, []).append((parameter, gradient))
+        return of_branches
 
     def _separately(
         self, losses: Mapping[str, Tensor], branches: Mapping[str, list[nn.Parameter]]
     ) -> dict[str, dict[int, Tensor]]:
-        """A backward pass per loss. Returns loss -> id of a parameter -> its gradient.
+        """Run a backward pass per loss; return loss -> id of a parameter -> its gradient.
 
-        The sum of all goes to ``.grad``, as one backward pass would leave it.
+        The sum over the losses is stored in ``.grad``, as after a single backward pass.
         """
         head = [p for p in self.model.strategy.parameters() if p.requires_grad]
         wanted = [*(p for own in branches.values() for p in own), *head]
-        found: dict[str, dict[int, Tensor]] = {}
+        by_loss: dict[str, dict[int, Tensor]] = {}
         for name, loss in losses.items():
-            found[name] = {}
+            by_loss[name] = {}
             if not loss.requires_grad:
                 continue
-            # The graph is kept: the probes' losses and other passes may need parts of it.
+            # The graph is retained: the probes' losses and other passes may need parts of it.
             grads = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
             for parameter, grad in zip(wanted, grads, strict=True):
                 if grad is not None:
-                    found[name][id(parameter)] = grad
+                    by_loss[name][id(parameter)] = grad
         for parameter in wanted:
-            own = [grads[id(parameter)] for grads in found.values() if id(parameter) in grads]
+            own = [grads[id(parameter)] for grads in by_loss.values() if id(parameter) in grads]
             if own:
                 parameter.grad = laid_out(torch.stack(own).sum(dim=0), parameter)
-        return found
+        return by_loss
 
     def _aligned(
         self,
@@ -270,7 +272,10 @@ class Stepper:
         branches: Mapping[str, list[nn.Parameter]],
         reached: Mapping[str, list[nn.Parameter]],
     ) -> dict[str, dict[str, list[Tensor]]]:
-        """The parts by loss and modality, tensor for tensor beside the whole gradient."""
+        """Return the gradients by loss and modality, in the order of the parameters in `reached`.
+
+        A parameter that a loss does not reach has a gradient of zeros.
+        """
         return {
             loss: {
                 m: [own[id(p)] if id(p) in own else torch.zeros_like(p) for p in reached[m]]
@@ -282,9 +287,9 @@ class Stepper:
 
 
 def laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
-    """A copy in the parameter's memory layout, as ``backward`` leaves it.
+    """Copy a gradient into the memory layout of its parameter, as ``backward`` does.
 
-    ``autograd.grad`` returns convolutions' gradients in their own layout, which fused optimisers
-    read as if it were the parameter's.
+    ``autograd.grad`` returns the gradients of convolutions in another layout, which fused
+    optimisers would misread as the parameter's.
     """
     return torch.empty_like(parameter).copy_(gradient)

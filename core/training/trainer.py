@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""Training loop of baselines and fused models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .baselines import adopt
 from .checkpoint import load_checkpoint, save_checkpoint
 from .context import TrainingContext
 from .hardware import distributed
-from .inference import calibrate, said_of
+from .inference import calibrate, outputs_and_weights
 from .model import FusionModel
 from .optim import Optimizer, parameter_groups
 from .recorder import Recorder, validation_record
@@ -35,12 +35,12 @@ from .step import Stepper
 
 @dataclass
 class Progress:
-    """How far a training is: everything but weights that a checkpoint holds.
+    """Progress of a training: the plain values of its checkpoint.
 
-    `step` counts batches and `updates` steps of the optimiser, of which a batch may have several.
-    `best_score` is what the best epoch was chosen by, `best_uar` its own validation UAR.
-    `start` is the validation record before the first step of a model that starts from the
-    baselines; epoch 0, which competes with all others.
+    `step` counts batches, and `updates` counts optimiser steps; a batch may have several.
+    `best_score` is the score by which the best epoch was chosen (a mean over epochs), and
+    `best_uar` the validation UAR of that epoch alone. `start` is the validation record of a model
+    that starts from the baselines, before its first step: epoch 0, which may be the best.
     """
 
     epoch: int = 0
@@ -56,42 +56,42 @@ class Progress:
 
 
 class Trainer:
-    """Trains a model on one split; afterwards the model holds the weights of its best epoch.
+    """Training of one model on one split; :meth:`fit` leaves the weights of the best epoch.
 
-    The best epoch is the one with the highest UAR on validation, averaged over the epochs
-    before it (``train.smooth``); among equals, the lowest validation loss. A model that starts
-    from the baselines is validated before its first step as well, as epoch 0. The test part is
-    never touched here.
+    The best epoch has the highest validation UAR, averaged over the last ``train.smooth`` epochs
+    up to it; among equals, the lowest validation loss. A model that starts from the baselines is
+    also validated before its first step, as epoch 0. The trainer never uses the test part.
 
     Parameters
     ----------
     model : FusionModel
-        On the features' device.
+        The model, on the features' device.
     features : Features
-        The clips.
+        Features of the clips.
     train, val : array of int64
-        Indices of clips.
+        Indices of the training and validation clips.
     config : TrainConfig
         Budget and settings.
     balancers : sequence of Balancer
-        Called in this order.
+        Balancers, called in this order.
     baselines : mapping of str to Baseline
-        The modalities trained alone, for strategies and balancers that need them.
+        The single-modality baselines, for strategies and balancers that need them.
     from_baselines : bool
-        Whether every branch starts with its baseline's weights and takes ``train.branch_rate``
-        of its steps, whatever the strategy.
+        Whether every branch starts with its baseline's weights, whatever the strategy. The
+        branches' learning rate is then multiplied by ``train.branch_rate``.
     seed : int
-        Of the order of clips, masks and dropout.
+        Seed for the order of clips, masks and dropout.
     checkpoint : Path, optional
-        Where to keep the state after each epoch; a training that finds one there goes on
-        from it and ends as if it had never stopped.
+        File for the state after each epoch. A training whose checkpoint exists resumes from it,
+        with the same result as a training without interruption.
     on_epoch : callable, optional
-        Receives the metrics of each epoch; those of epochs before a resumption first.
+        Function that receives the metrics of each epoch. After a resumption it receives those of
+        the earlier epochs first.
 
     Raises
     ------
     TrainingError
-        When a loss is no longer finite.
+        If a loss is no longer finite.
     """
 
     def __init__(
@@ -122,8 +122,8 @@ class Trainer:
         self.progress = Progress()
         self._best_weights: dict[str, Tensor] = {}
         held_out = model.strategy.held_out_parameters()
-        kept = {id(p) for p in held_out}
-        self._trainable = [p for p in model.parameters() if p.requires_grad and id(p) not in kept]
+        ids = {id(p) for p in held_out}
+        self._trainable = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
         for parameter in held_out:
             parameter.requires_grad_(False)
         self._fit_statistics()
@@ -150,7 +150,7 @@ class Trainer:
         )
 
     def fit(self) -> Progress:
-        """Train to the end of the budget, or until validation has stopped improving."""
+        """Train until the budget is used or validation has stopped improving."""
         self._resume()
         if self._has_start and self.progress.epoch == 0 and self.progress.start is None:
             self._compete_at_start()
@@ -158,7 +158,7 @@ class Trainer:
             self._report(record)
         while self.progress.epoch < self.config.epochs and not self._out_of_patience():
             if distributed.launched():
-                distributed.alike(self.model)
+                distributed.broadcast_weights(self.model)
             started = time.perf_counter()
             record = self._epoch(self.progress.epoch + 1)
             self.progress.seconds += time.perf_counter() - started
@@ -170,7 +170,7 @@ class Trainer:
         return self.progress
 
     def _compete_at_start(self) -> None:
-        """Validate the model as it starts; this is epoch 0, which may be the best."""
+        """Validate the initial model as epoch 0, which may be the best epoch."""
         started = time.perf_counter()
         record = {"epoch": 0, **self._validate()}
         self._keep_best(record)
@@ -181,7 +181,7 @@ class Trainer:
     # -- one epoch -------------------------------------------------------------------
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
-        # Everything random comes from (seed, epoch): a resumed training needs no more.
+        # All random numbers depend on (seed, epoch) alone, so a checkpoint needs no random state.
         sequence = np.random.SeedSequence([self.seed, epoch])
         torch_seed, order_seed = (int(s) for s in sequence.generate_state(2))
         torch.manual_seed(torch_seed)
@@ -190,19 +190,19 @@ class Trainer:
         for balancer in self.balancers:
             balancer.epoch_start(epoch)
         losses: list[Tensor] = []
-        seen: list[Seen] = []
-        for clips in self._expected(self._batches(epoch, np.random.default_rng(order_seed))):
+        batch_scores: list[BatchScores] = []
+        for clips in self._prefetched(self._batches(epoch, np.random.default_rng(order_seed))):
             step = self.stepper.step(epoch, self.progress.step, clips, generator)
             self.progress.step += 1
             self.progress.updates += step.passes
             assert step.logits is not None and step.fused_loss is not None
             losses.append(step.fused_loss.detach())
             scores = {"": step.logits.detach(), **_detached(step.unimodal)}
-            seen.append((step.labels, scores, step.presence))
+            batch_scores.append((step.labels, scores, step.presence))
         self.stepper.finite.epoch(epoch, self.model.modalities)
         loss = round(float(torch.stack(losses).mean()), 5)
         record: dict[str, Any] = {"epoch": epoch, "train_loss": loss}
-        record |= self._train_metrics(seen)
+        record |= self._train_metrics(batch_scores)
         if stage != Stage(""):
             record |= {"stage": stage.name, "candidate": stage.candidate}
         record |= self.recorder.epoch(epoch, last=epoch == self.config.epochs)
@@ -218,28 +218,28 @@ class Trainer:
         return record
 
     def _stage(self, epoch: int) -> Stage:
-        asked = ((b, b.stage(epoch)) for b in self.balancers)
-        stages = [return_checks.instance(b, "stage", s, Stage) for b, s in asked if s is not None]
+        answers = ((b, b.stage(epoch)) for b in self.balancers)
+        stages = [return_checks.instance(b, "stage", s, Stage) for b, s in answers if s is not None]
         stage = stages[0] if stages else Stage("")
-        # Something must be handed out in the end.
+        # The last epoch is always a candidate, so that there is a best epoch.
         return replace(stage, candidate=True) if epoch == self.config.epochs else stage
 
     def _enter(self, stage: Stage) -> Stage:
-        """Put everything in training mode, but for what stands still in this stage."""
+        """Put the model in training mode, except the parts that this stage freezes."""
         for parameter in self._trainable:
             parameter.requires_grad_(True)
         self.model.train()
-        still = [
+        frozen = [
             branch
             for m, branch in self.model.branches.items()
             if stage.branches is not None and m not in stage.branches
         ]
-        for module in [*still, *([] if stage.head else [self.model.strategy])]:
+        for module in [*frozen, *([] if stage.head else [self.model.strategy])]:
             module.requires_grad_(False).eval()
         return stage
 
     def _batches(self, epoch: int, rng: np.random.Generator) -> Iterator[Clips]:
-        """The clips of an epoch, shuffled; as many steps as ever."""
+        """Yield the shuffled batches of an epoch, with at most as many clips as `train` has."""
         clips = Clips(self.train)
         for balancer in self.balancers:
             clips = return_checks.clips(
@@ -252,8 +252,8 @@ class Trainer:
             present = None if clips.present is None else clips.present[chosen]
             yield Clips(clips.indices[chosen], present)
 
-    def _expected(self, batches: Iterator[Clips]) -> Iterator[Clips]:
-        """The same, each following batch on its way while one is computed."""
+    def _prefetched(self, batches: Iterator[Clips]) -> Iterator[Clips]:
+        """Yield `batches`, and load the next batch while the current one is computed."""
         clips = next(batches, None)
         while clips is not None:
             following = next(batches, None)
@@ -262,56 +262,58 @@ class Trainer:
             yield clips
             clips = following
 
-    # -- what an epoch brought -------------------------------------------------------
+    # -- metrics and the best epoch --------------------------------------------------
 
-    def _train_metrics(self, seen: list[Seen]) -> dict[str, float]:
-        """UAR on the training clips as they were seen: augmented, with dropout."""
+    def _train_metrics(self, batch_scores: list[BatchScores]) -> dict[str, float]:
+        """Return UAR, and the probes' losses, on the augmented training clips with dropout."""
         record: dict[str, float] = {}
-        for name in seen[0][1]:
-            # Of a modality, over the clips that have it.
-            rows = [None if p is None else p.rows.get(name) for _, _, p in seen]
-            labels = torch.cat([_at(y, r) for (y, _, _), r in zip(seen, rows, strict=True)])
-            scores = torch.cat([_at(s[name], r) for (_, s, _), r in zip(seen, rows, strict=True)])
+        for name in batch_scores[0][1]:
+            # The metrics of a modality are over the clips that have it.
+            rows = [None if p is None else p.rows.get(name) for _, _, p in batch_scores]
+            pairs = list(zip(batch_scores, rows, strict=True))
+            labels = torch.cat([_at(y, r) for (y, _, _), r in pairs])
+            scores = torch.cat([_at(s[name], r) for (_, s, _), r in pairs])
             record[_key("train_uar", name)] = self._uar(scores.softmax(1), labels)
-            if name:  # that of the fused scores is known
+            if name:  # the loss of the fused scores is in the record already
                 loss = float(functional.cross_entropy(scores, labels))
                 record[_key("train_loss", name)] = round(loss, 5)
         return record
 
     def _validate(self) -> dict[str, float]:
         calibrate(self.model, self.features, self.val, self.precision)
-        said, weights = said_of(self.model, self.features, self.val, self.precision)
-        fused, labels = said.logits.softmax(dim=1).cpu(), said.labels.cpu()
+        out, weights = outputs_and_weights(self.model, self.features, self.val, self.precision)
+        fused, labels = out.logits.softmax(dim=1).cpu(), out.labels.cpu()
         loss = functional.nll_loss(fused.clamp_min(1e-12).log(), labels)
         record = {"val_uar": self._uar(fused, labels), "val_loss": round(float(loss), 5)}
-        for m, scores in said.unimodal.items():
-            own = said.rows(m, scores).softmax(dim=1)
-            record[_key("val_uar", m)] = self._uar(own, said.rows(m, said.labels))
+        for m, scores in out.unimodal.items():
+            own = out.rows(m, scores).softmax(dim=1)
+            record[_key("val_uar", m)] = self._uar(own, out.rows(m, out.labels))
         if weights is not None:
             means = weights.mean(dim=0).tolist()  # (n, M) -> (M,)
             for m, mean in zip(self.model.modalities, means, strict=True):
                 record[_key("weight", m)] = round(mean, 4)
-        return record | validation_record(said)
+        return record | validation_record(out)
 
     def _uar(self, scores: Tensor, labels: Tensor) -> float:
-        said = scores.argmax(dim=1).cpu().numpy()
-        return round(float(uar(confusion_matrix(labels.cpu().numpy(), said, self.num_classes))), 5)
+        predicted = scores.argmax(dim=1).cpu().numpy()
+        matrix = confusion_matrix(labels.cpu().numpy(), predicted, self.num_classes)
+        return round(float(uar(matrix)), 5)
 
     def _keep_best(self, record: Mapping[str, Any]) -> None:
-        # A single epoch's score on a few speakers is mostly luck, and the highest of many the
-        # luckiest: averaged over some epochs, it says more about speakers still to come.
+        # A single epoch's score on a few speakers is mostly luck, and the highest of many scores
+        # is the luckiest. A mean over some epochs predicts the score on new speakers better.
         if not record.get("candidate", True):
             return
-        # Epoch 0 stands for itself: it is no part of the means of epochs after it.
+        # The history starts at epoch 1, so epoch 0 does not enter the means of later epochs.
         candidates = [r for r in self.progress.history if r.get("candidate", True)]
-        seen = [*(r["val_uar"] for r in candidates), record["val_uar"]]
-        recent = seen[-self.config.smooth :]
+        uars = [*(r["val_uar"] for r in candidates), record["val_uar"]]
+        recent = uars[-self.config.smooth :]
         score = sum(recent) / len(recent)
         better = (score, -record["val_loss"]) > (
             self.progress.best_score,
             -self.progress.best_loss,
         )
-        if distributed.agreed(better):
+        if distributed.from_first_process(better):
             self.progress.best_score = score
             self.progress.best_uar = record["val_uar"]
             self.progress.best_loss = record["val_loss"]
@@ -320,8 +322,8 @@ class Trainer:
 
     def _out_of_patience(self) -> bool:
         history = self.progress.history
-        others = [int(r["epoch"]) for r in history if not r.get("candidate", True)]
-        waited = self.progress.epoch - max([self.progress.best_epoch, *others])
+        excluded = [int(r["epoch"]) for r in history if not r.get("candidate", True)]
+        waited = self.progress.epoch - max([self.progress.best_epoch, *excluded])
         return 0 < self.config.patience <= waited
 
     def _report(self, record: Mapping[str, Any]) -> None:
@@ -366,13 +368,13 @@ class Trainer:
         self._best_weights = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
-        self.context.changed()  # a balancer may have asked in setup, of other weights
+        self.context.changed()  # in setup, a balancer may have read outputs of the old weights
         for balancer, saved in zip(self.balancers, state["balancers"], strict=True):
             balancer.load_state_dict(saved)
 
 
-Seen = tuple[Tensor, dict[str, Tensor], Presence | None]
-"""Of a batch: labels, class scores by modality ("" for the fused ones), what the clips have."""
+BatchScores = tuple[Tensor, dict[str, Tensor], Presence | None]
+"""Labels of a batch, class scores by modality ("" for the fused scores), and its presence."""
 
 
 def _at(x: Tensor, rows: Tensor | None) -> Tensor:

@@ -1,1 +1,1 @@
-"""Networks that turn one modality into an embedding."""
+"""Branches: networks that turn one modality into an embedding."""

@@ -1,4 +1,4 @@
-"""The reference branch: a plain stack of convolution blocks."""
+"""Reference branch: a plain stack of convolution blocks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.toolkit.ranges import check_ranges
 
-_SMALLEST = 1e-4  # variance under the root, whose slope is infinite at 0
+_SMALLEST = 1e-4  # added to the variance, because the slope of the square root is infinite at 0
 
 
 class CNN(Branch):
     """Convolution blocks, each halving the grid, then pooling and a linear layer.
 
-    A block is convolution, max pooling, batch normalisation, ReLU, in this order: pooling
-    before normalisation gives nearly the same function as after it for a quarter of the
-    memory traffic, which is what a CPU spends its time on.
+    A block is convolution, max pooling, batch normalisation and ReLU, in this order. Pooling
+    before normalisation computes nearly the same function as pooling after it, with a quarter of
+    the memory traffic, which takes most of the time on a CPU.
 
     Parameters
     ----------
@@ -29,35 +29,36 @@ class CNN(Branch):
     dim : int
         Size of the embedding.
     blocks : int
-        Number of convolution blocks. The grid stops halving where it has one cell left.
+        Number of convolution blocks. An axis with one cell left is not halved any more.
     channels : int
         Channels of the first block's output.
     growth : float
         Factor on the channels from one block to the next.
     max_channels : int
-        No block has more channels than this.
+        Largest number of channels of a block.
     stem_stride : int
-        Stride of the first convolution: 2 takes the place of its pooling and makes the
-        block that costs most about three times cheaper.
+        Stride of the first convolution, 1 or 2. Stride 2 replaces the pooling of the first block
+        and reduces the cost of this block, the most expensive one, to about a third.
     dropout : float
         Dropout on the pooled features, in [0, 1).
     shrink : int
-        Average the input over squares of this many cells in height and width first: a quarter of
-        the cost for 2.
+        Average the input over squares of `shrink` x `shrink` cells first. 2 means a quarter of
+        the cost.
     pooling : {"mean", "statistics"}
-        Mean over the whole grid; or mean and standard deviation over its width (time), for each
-        row (frequency) by itself: what sounds where in frequency is kept, and how much it varies
+        "mean": mean over the whole grid. "statistics": mean and standard deviation over the width
+        (time) for each row (frequency), which keep the level of each frequency and its variation
         (statistics pooling: Snyder et al. 2017).
 
     When to use
     -----------
-    For images and spectrograms, first of all; it is the default of `mel` and `persistence`. Each
-    block halves both axes: a strategy on maps needs cells that are left.
+    The first choice for images and spectrograms, and the default of `mel` and `persistence`. Each
+    block halves both axes. For a strategy on maps, choose few enough blocks that several cells
+    are left.
 
     Cost
     ----
-    About 9 * channels^2 * blocks weights where the channels do not grow (28,000 as it is set).
-    The first block takes most of the time: it runs on the largest grid.
+    About 9 * channels^2 * blocks weights if the channels do not grow (28,000 by default).
+    The first block takes most of the time, because it runs on the largest grid.
     """
 
     name = "cnn"
@@ -103,7 +104,7 @@ class CNN(Branch):
                 window = (2 if height > 1 else 1, 2 if width > 1 else 1)
                 stack.append(nn.MaxPool2d(window))
                 height, width = height // window[0], width // window[1]
-            # In place: nobody needs the normalised values once more, and memory is what it costs.
+            # In place, to save memory traffic: the normalised values are not needed again.
             stack += [nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
         self.blocks = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.map_channels = wide
@@ -117,7 +118,7 @@ class CNN(Branch):
         return len(shape) == 3
 
     def maps(self, x: Tensor) -> Tensor:
-        # channels_last: the convolutions then need no reordering, on CPU and GPU alike.
+        # With channels_last the convolutions need no reordering, on CPU and GPU.
         if self.shrink > 1:
             x = functional.avg_pool2d(x, self.shrink)
         x = x.contiguous(memory_format=torch.channels_last)

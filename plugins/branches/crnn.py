@@ -1,4 +1,4 @@
-"""Convolution blocks and a recurrent network over time."""
+"""Branch with convolution blocks and a recurrent network over time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ...core.toolkit.ranges import check_ranges
 class CRNN(Branch):
     """embed(mean over time of biGRU(convolutions(x))).
 
-    The convolutional recurrent network: convolution blocks make local features, a bidirectional
-    gated recurrent unit reads them along time.
+    The convolutional recurrent network: convolution blocks compute local features, and a
+    bidirectional gated recurrent unit reads these features along time.
 
-    A block is convolution, max pooling, batch normalisation, ReLU, as in `cnn`; the first
-    one's convolution has stride 2 in place of its pooling. Every block halves the
-    frequencies, and only the first `time_halvings` halve time, so that a sequence is left to
-    read. By default what is left of the frequency axis is flattened into the features, as in
-    the papers: where the energy lies is what tells voices and vowels apart. Its mean
-    (`frequency=mean`) does not know, and makes the recurrent network smaller.
+    A block is convolution, max pooling, batch normalisation and ReLU, as in `cnn`; the first
+    convolution has stride 2 instead of the pooling. Every block halves the frequency axis, and
+    only the first `time_halvings` blocks halve time, so that a sequence remains. By default the
+    remaining frequency axis is flattened into the features, as in the papers: the distribution
+    of energy over frequency distinguishes voices and vowels. The mean over frequency
+    (`frequency=mean`) discards this distribution and makes the recurrent network smaller.
 
-    Time is the last axis. Of an array that has no time axis (a persistence image) the last
-    axis is read as if it were; that works, but `cnn` or `resnet` suit it better.
+    Time is the last axis. If an array has no time axis (a persistence image), its last axis is
+    treated as time; this works, but `cnn` or `resnet` suit such arrays better.
 
-    The maps it offers are the recurrent states, (B, 2 * hidden, time).
+    The maps for strategies are the recurrent states, (B, 2 * hidden, time).
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ class CRNN(Branch):
     dim : int
         Size of the embedding.
     blocks : int
-        Number of convolution blocks, >= 1. Axes stop halving where they have one cell left.
+        Number of convolution blocks, >= 1. An axis with one cell left is not halved any more.
     channels : int
-        Channels of the first block's output, >= 1; each block after it has twice as many.
+        Channels of the first block's output, >= 1; each block has twice as many as the one before.
     max_channels : int
-        No block has more channels than this, >= 1.
+        Largest number of channels of a block, >= 1.
     time_halvings : int
-        How many blocks, from the first on, halve the time axis, >= 0.
+        Number of blocks, counted from the first, that halve the time axis, >= 0.
     frequency : {"flatten", "mean"}
-        What becomes of the frequencies that are left.
+        Whether the remaining frequencies are flattened into the features or averaged.
     hidden : int
         Size of the recurrent state in each direction, >= 1.
     layers : int
@@ -55,12 +55,12 @@ class CRNN(Branch):
 
     When to use
     -----------
-    Spectrograms of speech; the best single view of the reference system was one of these.
+    Spectrograms of speech; the best single view of the reference system used a CRNN.
 
     Cost
     ----
-    The recurrent network takes its time / 2^time_halvings steps one after the other, so on a GPU
-    it is slower than `cnn` at equal arithmetic.
+    The recurrent network takes time / 2^time_halvings steps in sequence, so on a GPU it is slower
+    than a `cnn` with the same number of operations.
 
     References
     ----------

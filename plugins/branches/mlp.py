@@ -1,4 +1,4 @@
-"""A branch for features without a grid: statistics, pooled embeddings, tables."""
+"""Branch for features without a grid: statistics, pooled embeddings and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class MLP(Branch):
-    """Flattens its input; two linear layers with batch normalisation, ReLU and dropout.
+    """Two linear layers on the flattened input, with batch normalisation, ReLU and dropout.
 
     Parameters
     ----------
@@ -27,22 +27,22 @@ class MLP(Branch):
     dropout : float
         Dropout after the hidden layer, in [0, 1).
     input_dropout : float
-        Dropout on the input, in [0, 1): for inputs with many features that say much the same.
+        Dropout on the input, in [0, 1): for inputs with many redundant features.
     shrink : int
-        Average the input over squares of this many cells in its last two axes first.
+        Average the input over squares of `shrink` x `shrink` cells in its last two axes first.
     normalise : bool
         Standardise each value of the (shrunk) input by batch normalisation without weights: for
         images whose pixels differ in scale.
 
     When to use
     -----------
-    For what has no grid: statistics, pooled embeddings of other networks, tables. On an image or a
-    spectrogram it has to learn every place by itself: take `cnn`. The map it offers has one cell,
-    so a strategy on maps has nothing to attend to.
+    For features without a grid: statistics, pooled embeddings of other networks, tables. On an
+    image or a spectrogram an MLP must learn a pattern separately at every position: use `cnn`. The
+    map for strategies has one cell, so a strategy on maps has no positions to attend to.
 
     Cost
     ----
-    (product of the shape) x hidden + hidden x D weights; next to no time. A large input makes the
+    (product of the shape) x hidden + hidden x D weights; negligible time. A large input makes the
     first layer large.
     """
 
@@ -65,13 +65,13 @@ class MLP(Branch):
         check_ranges(self.name, "hidden >= 1, and dropout and input_dropout in [0, 1)", locals())
         if shrink != 1 and (len(shape) < 2 or not 1 <= shrink <= min(shape[-2:])):
             raise ParameterError(
-                f"mlp.shrink={shrink} does not fit arrays of shape {shape}: it needs two axes of "
-                "at least that length.",
+                f"mlp.shrink={shrink} does not fit arrays of shape {shape}: shrinking needs two "
+                "axes of at least that length.",
             )
         self.map_channels = hidden
         self.shrink = shrink
-        kept = shape if shrink == 1 else (*shape[:-2], shape[-2] // shrink, shape[-1] // shrink)
-        size = math.prod(kept)
+        shrunk = shape if shrink == 1 else (*shape[:-2], shape[-2] // shrink, shape[-1] // shrink)
+        size = math.prod(shrunk)
         before: list[nn.Module] = [nn.BatchNorm1d(size, affine=False)] if normalise else []
         before += [nn.Dropout(input_dropout)] if input_dropout else []
         self.layers = nn.Sequential(

@@ -1,4 +1,4 @@
-"""ResNet-18, trained from scratch."""
+"""Branch that is a ResNet-18, trained from scratch."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 
-_SMALL = 64  # pixels along the shorter side, below which the small stem serves
+_SMALL = 64  # pixels; the small stem is used if the shorter side is below this
 
 
 class ResNet(Branch):
     """Stem, four stages of two residual blocks each, then mean pooling and a linear layer.
 
-    ResNet-18. A block is relu(x + f(x)) with f two 3 x 3 convolutions, each
-    with batch normalisation; where a stage halves the grid and doubles the channels, x
-    passes a 1 x 1 convolution of stride 2. At width 64, with 3 channels, it is the published
-    network of 11.2 million weights, head apart.
+    This is ResNet-18. A block is relu(x + f(x)), where f is two 3 x 3 convolutions, each
+    with batch normalisation. If a stage halves the grid and doubles the channels, x
+    passes a 1 x 1 convolution of stride 2. At width 64 with 3 channels this is the published
+    network of 11.2 million weights, without its head.
 
-    The stem. "large" is the one for photographs: a 7 x 7 convolution of stride 2 and 3 x 3
-    max pooling of stride 2, which together leave a sixteenth of the cells. "small" is the
-    one that the paper uses on 32 x 32 images: a 3 x 3 convolution, nothing halved. "auto"
-    takes the small one where the shorter side of the input is below 64.
+    There are two stems. "large" is for photographs: a 7 x 7 convolution of stride 2 and 3 x 3
+    max pooling of stride 2, which together leave 1/16 of the cells. "small" is the stem of the
+    paper for 32 x 32 images: a 3 x 3 convolution that keeps the grid. "auto" selects the small
+    stem if the shorter side of the input is below 64.
 
-    The maps it offers are (B, 8 * width, H, W), 1/32 of a large input's sides and 1/8 of a
-    small one's.
+    The maps for strategies are (B, 8 * width, H, W), with 1/32 of the input's sides for the large
+    stem and 1/8 for the small stem.
 
     Parameters
     ----------
@@ -38,19 +38,19 @@ class ResNet(Branch):
     width : int
         Channels of the first stage, >= 1; the last has eight times as many.
     stem : {"auto", "large", "small"}
-        How the input is taken in.
+        First layers of the network; see above.
     dropout : float
         Dropout on the pooled features, in [0, 1).
 
     When to use
     -----------
-    Images and spectrograms, with thousands of clips to fit its millions of weights; start with
-    `cnn`.
+    Images and spectrograms, if there are thousands of clips to fit its millions of weights; start
+    with `cnn`.
 
     Cost
     ----
-    At width 64 about 1.1e9 multiplications for a clip of shape (1, 128, 256) and half that for
-    (6, 32, 32), growing with the square of the width: on a CPU set width=16.
+    At width 64 about 1.1e9 multiplications for a clip of shape (1, 128, 256) and half of that for
+    (6, 32, 32). The cost grows with the square of the width: on a CPU set width=16.
 
     References
     ----------
@@ -108,7 +108,7 @@ class ResNet(Branch):
 
 
 class _Block(nn.Module):
-    """relu(x + f(x))."""
+    """Residual block relu(x + f(x))."""
 
     def __init__(self, narrow: int, wide: int, stride: int) -> None:
         super().__init__()
@@ -126,8 +126,9 @@ class _Block(nn.Module):
             self.shortcut.append(nn.BatchNorm2d(wide))
 
     def forward(self, x: Tensor) -> Tensor:
-        # The same as a stride of the shortcut's convolution, whose gradient oneDNN 3 writes beyond
-        # its memory where there are fewer than 8 channels (channels last, processors with AVX2).
+        # Slicing replaces a stride of the shortcut's 1 x 1 convolution. For that stride oneDNN 3
+        # writes the gradient out of bounds if there are fewer than 8 channels (channels last,
+        # processors with AVX2).
         thinned = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
         out: Tensor = (self.body(x) + self.shortcut(thinned)).relu()
         return out

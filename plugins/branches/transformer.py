@@ -1,4 +1,4 @@
-"""A small transformer over patches."""
+"""Branch that is a small transformer over patches."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 from ...core.toolkit.ranges import check_ranges
 
-_AUTO_TOKENS = 128  # the patch size chosen by itself leaves at most so many tokens
-_MOST_TOKENS = 4096  # attention is quadratic: beyond this a batch fits nowhere
+_AUTO_TOKENS = 128  # largest number of tokens for the automatic patch size
+_MOST_TOKENS = 4096  # attention is quadratic: with more tokens a batch does not fit into memory
 
 
 class Transformer(Branch):
     """embed(pool(transformer(patches + positions))).
 
-    The audio spectrogram transformer, small and from scratch: the input is cut into square
-    patches, each projected to a token, with a learned position for every place; then pre-norm
-    transformer layers. An input that patches don't divide is filled up with zeros, the mean of
-    standardised features, after its last row and column.
+    This is a small audio spectrogram transformer, trained from scratch. The input is cut into
+    square patches. Each patch is projected to a token and gets a learned position embedding;
+    pre-norm transformer layers follow. If patches do not divide the input, it is padded with
+    zeros, the mean of standardised features, after its last row and column.
 
-    Departures: patches don't overlap (the paper's by 6 of 16); and a class token, where one is
-    asked for, attends to the finished tokens in one layer of its own (as in CaiT) instead of
-    travelling with them, so that the tokens on their grid, (B, width, rows, columns), are all
-    there is to pool and strategies on maps see the same.
+    There are two differences to the paper. Patches do not overlap (in the paper by 6 of 16). A
+    class token, if requested, attends to the final tokens in a separate layer (as in CaiT) and
+    does not pass through the other layers. Pooling and strategies on maps therefore use the same
+    grid of tokens, (B, width, rows, columns).
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class Transformer(Branch):
     dim : int
         Size of the embedding.
     patch : int or None
-        Side of a patch, >= 1. None takes the smallest power of two that leaves at most 128
-        tokens: 16 for (1, 128, 256), 4 for (6, 32, 32).
+        Side of a patch, >= 1. None means the smallest power of two with at most 128 tokens: 16 for
+        (1, 128, 256), 4 for (6, 32, 32).
     width : int
         Size of a token; a multiple of `heads`.
     heads : int
@@ -45,15 +45,15 @@ class Transformer(Branch):
     layers : int
         Transformer layers, >= 1.
     pooling : {"mean", "class"}
-        The mean of the tokens, or a class token that attends to them.
+        Mean of the tokens, or a class token that attends to the tokens.
     dropout : float
         Dropout in the layers and on the pooled features, in [0, 1).
 
     When to use
     -----------
-    Many clips (the paper starts from weights trained on ImageNet; from scratch a transformer has
-    to learn from the clips what a convolution knows beforehand), or as tokens for `bottleneck`
-    and `cross_attention`.
+    For many clips, or as tokens for `bottleneck` and `cross_attention`. The paper starts from
+    weights trained on ImageNet. From scratch, a transformer must learn from the clips the local
+    structure that is built into a convolution.
 
     Cost
     ----
@@ -106,8 +106,8 @@ class Transformer(Branch):
         self.embed = nn.Linear(width, dim)
 
     def _check(self, width: int, heads: int, layers: int, dropout: float) -> None:
-        given = locals() | {"patch": self.patch}
-        check_ranges(self.name, "patch, width, heads and layers >= 1 and dropout in [0, 1)", given)
+        values = locals() | {"patch": self.patch}
+        check_ranges(self.name, "patch, width, heads and layers >= 1 and dropout in [0, 1)", values)
         if width % heads:
             raise ParameterError(
                 "transformer.width must be a multiple of transformer.heads, and is "
@@ -116,9 +116,9 @@ class Transformer(Branch):
         rows, columns = _grid(self.shape, self.patch)
         if rows * columns > _MOST_TOKENS:
             raise ParameterError(
-                f"transformer.patch={self.patch} cuts {self.shape} into {rows * columns} tokens, "
-                f"and at most {_MOST_TOKENS} can be.",
-                hint=f"Leave patch out, which takes {_fitting_patch(self.shape)}.",
+                f"transformer.patch={self.patch} cuts {self.shape} into {rows * columns} tokens; "
+                f"at most {_MOST_TOKENS} are accepted.",
+                hint=f"Leave patch out, which means {_fitting_patch(self.shape)}.",
             )
 
     @classmethod
@@ -145,7 +145,7 @@ class Transformer(Branch):
 
 
 def _grid(shape: tuple[int, ...], patch: int) -> tuple[int, int]:
-    """Rows and columns of patches, the filled-up ones included."""
+    """Return the numbers of rows and columns of patches, including padded patches."""
     return -(-shape[1] // patch), -(-shape[2] // patch)
 
 

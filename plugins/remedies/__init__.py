@@ -1,1 +1,1 @@
-"""Changes of a configuration that mend certain faults; the steps of the ladder."""
+"""Remedies: changes of a configuration that repair certain faults."""

@@ -1,4 +1,4 @@
-"""The ladder of ``fusion repair``: from a start at the baselines to the ensemble."""
+"""Remedies of ``fusion repair`` in the order of its ladder, from a new branch to late fusion."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from ...core.contracts import Patient, Prescription, Remedy, hookimpl
 
 
 class Rebuilt(Remedy):
-    """Another branch for a modality whose own does not work: the one that its extractor names.
+    """Replacement of a faulty branch by the branch that the modality's extractor prefers.
 
-    Its baseline is trained again. Nothing to offer where the branch already is that one.
+    The baseline of the modality is trained again. The remedy does not apply if the preferred
+    branch is in use already.
 
     When to use
     -----------
-    A dead, frozen or swamped branch; one that reads less than a linear classifier.
+    A dead, frozen or swamped branch; a branch that predicts worse than a linear classifier.
     """
 
     name = "rebuilt"
@@ -30,14 +31,15 @@ class Rebuilt(Remedy):
 
 
 class Started(Remedy):
-    """Start the fused model from the baselines: every branch knows what it knows alone.
+    """Start of the fused model's branches with the weights of the single-modality baselines.
 
-    The branches then take a tenth of the steps. The model as it starts, epoch 0, competes on
-    validation. Nothing to offer where the branches start from the baselines already.
+    The learning rate of the branches is then a tenth. The initial model, epoch 0, competes on
+    validation with all later epochs. The remedy does not apply if the branches start from the
+    baselines already.
 
     When to use
     -----------
-    Joint training from scratch holds a branch back, begins cold, or teaches one branch alone.
+    Joint training from scratch holds a branch back, has a cold start, or trains one branch only.
     """
 
     name = "started"
@@ -46,17 +48,17 @@ class Started(Remedy):
     settings = {"train": {"start": "baselines"}}  # noqa: RUF012
 
     def prescribe(self, patient: Patient) -> Prescription | None:
-        begun = patient.from_baselines or "pretrain" in patient.balancers
-        return None if begun else super().prescribe(patient)
+        pretrained = patient.from_baselines or "pretrain" in patient.balancers
+        return None if pretrained else super().prescribe(patient)
 
 
 class Adaptive(Remedy):
-    """Gated fusion with held-out gates: validation clips decide how much each modality counts.
+    """Gated fusion with held-out gates: validation clips determine the modality weights.
 
     When to use
     -----------
-    A modality counts for more than it knows; a head that learned on memorised clips; one
-    modality reads less than it could; wrong labels.
+    A modality with more weight than its accuracy justifies; a head that was trained on memorised
+    clips; a branch that extracts less than it could; wrong labels.
     """
 
     name = "adaptive"
@@ -70,14 +72,14 @@ class Adaptive(Remedy):
 
 
 class Pretrained(Remedy):
-    """Branches start from the baselines and take a tenth of the steps, for all epochs.
+    """Start of the branches from the baselines, with a tenth of their step size, for all epochs.
 
-    *started* trains for a quarter of the epochs. Nothing to offer where the branches start from
-    the baselines already.
+    *started*, in contrast, trains for a quarter of the epochs. The remedy does not apply if the
+    branches start from the baselines already.
 
     When to use
     -----------
-    Branches that learn less together than alone: a cold start, a branch that is left behind.
+    Branches that learn less together than alone: a cold start, a branch that falls behind.
     """
 
     name = "pretrained"
@@ -86,16 +88,16 @@ class Pretrained(Remedy):
     balancers = ("pretrain",)
 
     def prescribe(self, patient: Patient) -> Prescription | None:
-        begun = patient.from_baselines or "pretrain" in patient.balancers
-        return None if begun else super().prescribe(patient)
+        pretrained = patient.from_baselines or "pretrain" in patient.balancers
+        return None if pretrained else super().prescribe(patient)
 
 
 class Levelled(Remedy):
-    """Normalised inputs and embeddings; a head with batch normalisation and dropout.
+    """Normalised inputs and embeddings, and a head with batch normalisation and dropout.
 
     When to use
     -----------
-    Scales far apart, a constant that swamps, a head that over-fits.
+    Scales that differ strongly, a large constant offset, a head that over-fits.
     """
 
     name = "levelled"
@@ -109,14 +111,14 @@ class Levelled(Remedy):
 
 
 class Balanced(Remedy):
-    """Gradient balancing by progress: a branch that learns slowly takes longer steps.
+    """Gradient balancing by progress: a branch that learns slowly takes larger steps.
 
-    Branches that start from their baselines have little left to learn. There is nothing to offer
-    for them, except to a run that balances gradients by their norms.
+    Branches that start from their baselines have little left to learn. For them the remedy does
+    not apply, except in a run that already uses `gradscale`.
 
     When to use
     -----------
-    One branch learns and another stands still.
+    One branch learns while another does not.
     """
 
     name = "balanced"
@@ -132,11 +134,11 @@ class Balanced(Remedy):
 
 
 class Joined(Remedy):
-    """Early fusion: feature maps are joined, not embeddings.
+    """Early fusion: feature maps are fused instead of embeddings.
 
     When to use
     -----------
-    Where what matters lies in how the modalities go together in time and place.
+    The class depends on how the modalities vary together in time and position.
     """
 
     name = "joined"
@@ -145,11 +147,11 @@ class Joined(Remedy):
 
 
 class Corrected(Remedy):
-    """Residual fusion: the best single modality, and a correction that starts at nothing.
+    """Residual fusion: the best single modality plus a correction that starts at zero.
 
     When to use
     -----------
-    A head that over-fits, a branch that is broken, modalities that do not belong together.
+    A head that over-fits, a faulty branch, modalities of clips that do not belong together.
     """
 
     name = "corrected"
@@ -160,18 +162,18 @@ class Corrected(Remedy):
     settings = {"lr": {"branch": 0.1}}  # noqa: RUF012
 
     def prescribe(self, patient: Patient) -> Prescription | None:
-        if patient.from_baselines:  # the branches take a tenth of the steps already
-            same = patient.strategy == self.strategy
-            return None if same else Prescription(self.strategy)
+        if patient.from_baselines:  # the branches have a tenth of the learning rate already
+            in_use = patient.strategy == self.strategy
+            return None if in_use else Prescription(self.strategy)
         return super().prescribe(patient)
 
 
 class Averaged(Remedy):
-    """Late fusion: each modality classifies, weighted on validation.
+    """Late fusion: each modality classifies, with weights fitted on validation.
 
     When to use
     -----------
-    Where one modality is of no use, and as the last step.
+    A modality that is of no use; the last rung of the ladder.
     """
 
     name = "averaged"

@@ -1,1 +1,1 @@
-"""Where the events of a run are written."""
+"""Trackers: destinations for the events of a run."""

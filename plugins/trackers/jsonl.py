@@ -1,4 +1,4 @@
-"""Every event of a run as one line of JSON: the tracker that is always on."""
+"""Tracker that writes every event of a run as one line of JSON; enabled by default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...core.contracts import Tracker, hookimpl
 
 
 class JSONL(Tracker):
-    """Writes ``metrics.jsonl`` into the run directory, one line per epoch of each training."""
+    """File ``metrics.jsonl`` in the run directory, with one line per epoch of each training."""
 
     name = "jsonl"
     default = True
@@ -20,7 +20,7 @@ class JSONL(Tracker):
         self._file: TextIO | None = None
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
-        # Line buffering: what has happened is on disk when a run is killed.
+        # Line buffering, so that the file is complete when a run is killed.
         self._file = (run / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
 
     def epoch(self, event: Mapping[str, Any]) -> None:

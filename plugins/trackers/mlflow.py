@@ -1,4 +1,4 @@
-"""MLflow: runs in an experiment, in a local database or on a tracking server."""
+"""Tracker for MLflow: runs of an experiment in a local database or on a tracking server."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from ...core.toolkit.optional import required
 from ...core.toolkit.tracking import Sent, curve_of, flat, outcome_of, scalars_of
 
 _STATE = "mlflow.json"
-_STORE = "store"  # the one that the other names of the state are known to
-_PARENT = "run"
+_STORE = "store"  # key of the store that the run ids of the state belong to
+_PARENT = "run"  # key of the id of the whole run
 T = TypeVar("T")
 
 
 class MLflow(Tracker):
-    """Logs a run to MLflow: ``mlflow ui --backend-store-uri sqlite:///runs/mlflow.db``.
+    """Log of a run in MLflow: ``mlflow ui --backend-store-uri sqlite:///runs/mlflow.db``.
 
-    The run has the configuration as parameters, the final figures as metrics, the verdict as
-    its description, and ``results.json``. Every training is a run nested in it (``fold0/mel``,
-    in a tuned run ``fold0/mel/trial2``) with its metrics by epoch: chosen together they lie over
-    each other in one chart. Parameters that are too long for MLflow are cut. A run that is
-    taken up again goes on where it was; one that failed is marked so.
+    The MLflow run has the configuration as parameters, the final results as metrics, the verdict
+    as its description, and ``results.json`` as an artefact. Every training is a nested run
+    (``fold0/mel``, in a tuned run ``fold0/mel/trial2``) with its metrics per epoch. If several
+    nested runs are selected, MLflow draws their curves in one chart. Parameter values that are
+    too long for MLflow are truncated. A resumed run continues the same MLflow run; a failed run
+    is marked as failed.
 
     Parameters
     ----------
     uri : str or None
-        Tracking server (``http://...``) or database (``sqlite:///...``). None: what the
-        environment variable ``MLFLOW_TRACKING_URI`` says, or else the database ``mlflow.db``
-        beside the run directory. The run directory stores it: a password belongs into
-        ``MLFLOW_TRACKING_URI`` or ``MLFLOW_TRACKING_PASSWORD``.
+        Tracking server (``http://...``) or database (``sqlite:///...``). None means the
+        environment variable ``MLFLOW_TRACKING_URI``, or else the database ``mlflow.db`` beside
+        the run directory. The run directory stores this parameter: put a password into
+        ``MLFLOW_TRACKING_URI`` or ``MLFLOW_TRACKING_PASSWORD`` instead.
     experiment : str
-        The experiment that collects the runs; made where it is not there.
+        The experiment that collects the runs; it is created if it does not exist.
     name : str or None
-        Name of the run. None: that of the run directory.
+        Name of the run. None means the name of the run directory.
     """
 
     name = "mlflow"
@@ -55,7 +56,7 @@ class MLflow(Tracker):
         self._client: Any = None
         self._experiment_id = ""
         self._run = Path()
-        self._open: dict[str, str] = {}  # run of the service, by curve; the whole one first
+        self._open: dict[str, str] = {}  # curve -> id of its MLflow run; "" is the whole run
         self._finished = False
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ class MLflow(Tracker):
         self._run, self._sent = run, Sent(run, _STATE)
         self._client = importlib.import_module("mlflow.tracking").MlflowClient(tracking_uri=uri)
         store = without_user(uri)
-        parent = self._known(store)
+        parent = self._earlier_run(store)
         if parent is not None:
             self._reopen("", parent)
             return
@@ -79,7 +80,7 @@ class MLflow(Tracker):
     def epoch(self, event: Mapping[str, Any]) -> None:
         if self._client is None:
             return
-        # Opened for what was sent already, too: it may have been marked as failed.
+        # Reopen the nested run even for an event that was sent before: it may be marked as failed.
         run_id = self._training(curve_of(event))
         if self._sent.is_new(event):
             self._log_metrics(run_id, scalars_of(event), event["epoch"])
@@ -97,13 +98,17 @@ class MLflow(Tracker):
     def close(self) -> None:
         client, self._client = self._client, None
         while client is not None and self._open:
-            _, run_id = self._open.popitem()  # the trainings first, the run that holds them last
+            _, run_id = self._open.popitem()  # the nested runs first, the whole run last
             client.set_terminated(run_id, "FINISHED" if self._finished else "FAILED")
 
-    # -- runs of the service ---------------------------------------------------------
+    # -- MLflow runs -----------------------------------------------------------------
 
-    def _known(self, store: str) -> str | None:
-        """What this run is called where it was logged before; None where it is not there."""
+    def _earlier_run(self, store: str) -> str | None:
+        """Return the id of the MLflow run that logged this run before, or None.
+
+        The result is None if the run was logged to another store, or if the MLflow run was
+        deleted.
+        """
         parent = self._sent.names.get(_PARENT)
         if parent is None or self._sent.names.get(_STORE) != store:
             return None
@@ -116,16 +121,16 @@ class MLflow(Tracker):
         return parent if info.lifecycle_stage == "active" else None
 
     def _find_experiment(self) -> str:
-        known = self._client.get_experiment_by_name(self._experiment)
-        if known is not None:
-            return str(known.experiment_id)
-        # Files of a database's runs lie in the working folder otherwise, whichever it is.
+        existing = self._client.get_experiment_by_name(self._experiment)
+        if existing is not None:
+            return str(existing.experiment_id)
+        # By default MLflow stores the artefacts of a database's runs in the working directory.
         beside = None if self._uri else (self._run.parent / "mlartifacts").absolute().as_uri()
         return str(self._client.create_experiment(self._experiment, artifact_location=beside))
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
-        made = self._client.create_run(self._experiment_id, tags={"mlflow.runName": name, **tags})
-        return str(made.info.run_id)
+        run = self._client.create_run(self._experiment_id, tags={"mlflow.runName": name, **tags})
+        return str(run.info.run_id)
 
     def _reopen(self, curve: str, run_id: str) -> None:
         self._client.set_terminated(run_id, "RUNNING")
@@ -133,35 +138,35 @@ class MLflow(Tracker):
 
     def _training(self, curve: str) -> str:
         if curve not in self._open:
-            known = self._sent.names.get(curve)
-            if known is None:
+            run_id = self._sent.names.get(curve)
+            if run_id is None:
                 tags = {"mlflow.parentRunId": self._open[""]}
                 self._sent.names[curve] = self._open[curve] = self._create(curve, tags)
             else:
-                self._reopen(curve, known)
+                self._reopen(curve, run_id)
         return self._open[curve]
 
-    # -- what is logged --------------------------------------------------------------
+    # -- parameters and metrics ------------------------------------------------------
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         limits = importlib.import_module("mlflow.utils.validation")
         entity = importlib.import_module("mlflow.entities").Param
         longest = limits.MAX_PARAM_VAL_LENGTH
-        made = [entity(_key(name), str(value)[:longest]) for name, value in params.items()]
-        for batch in _batches(made, limits.MAX_PARAMS_TAGS_PER_BATCH):
+        entities = [entity(_key(name), str(value)[:longest]) for name, value in params.items()]
+        for batch in _batches(entities, limits.MAX_PARAMS_TAGS_PER_BATCH):
             self._client.log_batch(run_id, params=batch)
 
     def _log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         limits = importlib.import_module("mlflow.utils.validation")
         entity = importlib.import_module("mlflow.entities").Metric
         now = int(1000 * time.time())
-        made = [entity(_key(name), value, now, step) for name, value in metrics.items()]
-        for batch in _batches(made, limits.MAX_METRICS_PER_BATCH):
+        entities = [entity(_key(name), value, now, step) for name, value in metrics.items()]
+        for batch in _batches(entities, limits.MAX_METRICS_PER_BATCH):
             self._client.log_batch(run_id, metrics=batch)
 
 
 def _key(name: str) -> str:
-    """Without what MLflow does not allow in a name."""
+    """Replace the characters that MLflow does not allow in a name by underscores."""
     return re.sub(r"[^\w\-. /]", "_", name)
 
 

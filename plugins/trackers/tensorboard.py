@@ -1,4 +1,4 @@
-"""TensorBoard: the curves of all trainings over each other, on this machine."""
+"""Tracker for TensorBoard: the curves of all trainings in common charts, on this machine."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ...core.contracts import Tracker, hookimpl
 from ...core.toolkit.optional import required
 from ...core.toolkit.tracking import curve_of, flat, outcome_of, scalars_of
 
-_FLUSH = 10  # seconds after which a point is on disk at the latest
+_FLUSH = 10  # longest time in seconds until a point is on disk
 
 
 class TensorBoard(Tracker):
-    """Writes event files for TensorBoard: ``tensorboard --logdir runs``.
+    """Event files for TensorBoard: ``tensorboard --logdir runs``.
 
-    Every training is a run of its own (``fold0/mel``, in a tuned run ``fold0/mel/trial2``), so
-    that a metric has one chart in which baselines, fused model and folds lie over each other.
-    A metric of one modality stands beside that of the model: ``val_uar``, ``val_uar/mel``. The
-    run itself has the configuration, the final figures and the verdict, also as a row of the
-    HPARAMS tab. A run that is taken up again replaces its curves.
+    Every training is a separate TensorBoard run (``fold0/mel``, in a tuned run
+    ``fold0/mel/trial2``), so that one chart per metric shows baselines, fused model and folds. A
+    metric of one modality is shown beside that of the model: ``val_uar``, ``val_uar/mel``. The
+    run itself has the configuration, the final results and the verdict, and a row in the HPARAMS
+    tab. A resumed run replaces its curves.
 
     Parameters
     ----------
     directory : str or None
-        Folder that collects runs, each in a folder of its name. None: ``tensorboard`` in the
+        Folder that collects runs, each in a folder of its name. None means ``tensorboard`` in the
         run directory.
     name : str or None
-        Folder of this run in it. None: the name of the run directory; two runs of one name in
-        one directory are one to TensorBoard.
+        Folder of this run in `directory`. None means the name of the run directory. TensorBoard
+        shows two runs of the same name in one directory as one.
     """
 
     name = "tensorboard"
@@ -42,7 +42,7 @@ class TensorBoard(Tracker):
         self._config: Mapping[str, Any] = {}
         self._folder: Path | None = None
         self._writers: dict[str, Any] = {}  # by training
-        self._curves: dict[str, str] = {}  # the one that each writer writes
+        self._curves: dict[str, str] = {}  # training -> curve of its writer
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         if self._directory is None:
@@ -58,7 +58,7 @@ class TensorBoard(Tracker):
             return
         writer = self._writer(event["training"], curve_of(event))
         for name, value in scalars_of(event).items():
-            # What stands before a slash is the group that TensorBoard shows a chart in.
+            # TensorBoard groups charts by the part of the name before a slash.
             writer.add_scalar(name.replace(".", "/"), value, event["epoch"])
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -79,13 +79,13 @@ class TensorBoard(Tracker):
         self._folder = None
 
     def _writer(self, training: str, curve: str = "") -> Any:
-        """The open file of a training: one at a time, as its trials follow each other."""
+        """Return the open writer of a training's curve, after closing that of its last trial."""
         if self._curves.get(training) != curve or training not in self._writers:
             if training in self._writers:
                 self._writers.pop(training).close()
             assert self._folder is not None
             library = importlib.import_module("torch.utils.tensorboard")
-            # Whatever an earlier attempt wrote from step 0 on is not shown any more.
+            # purge_step=0 hides the points that an earlier attempt of the run wrote.
             self._writers[training] = library.SummaryWriter(
                 str(self._folder / curve), purge_step=0, flush_secs=_FLUSH
             )

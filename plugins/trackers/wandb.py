@@ -1,4 +1,4 @@
-"""Weights & Biases: a run on its server, or in files that can be sent there later."""
+"""Tracker for Weights & Biases: on its server, or in files that can be uploaded later."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ _BY = "The tracker 'wandb'"
 
 
 class WandB(Tracker):
-    """Logs a run to Weights & Biases, or into files: ``wandb sync RUN/wandb/offline-run-*``.
+    """Log of a run in Weights & Biases, or in files: ``wandb sync RUN/wandb/offline-run-*``.
 
-    Every training has its own curves, named after metric and training: ``val_uar/fold0/mel``,
-    ``val_uar/fold0/fused``, of one modality in it ``val_uar/fold0/fused/mel``, in a tuned run
-    ``val_uar/fold0/mel/trial2``; so a section of the page holds one metric of all trainings,
-    over the epoch. The configuration is the run's config, the final figures and the verdict are
-    its summary, and ``results.json`` is among its files. A run that is taken up again goes on
-    where it was; in files, the last ones hold all of it. One that failed is marked so.
+    Every training has its own curves, named after metric and training: ``val_uar/fold0/mel`` and
+    ``val_uar/fold0/fused``; for one modality of the fused model ``val_uar/fold0/fused/mel``; in a
+    tuned run ``val_uar/fold0/mel/trial2``. A section of the page therefore shows one metric of
+    all trainings per epoch. The configuration is the run's config, the final results and the
+    verdict are its summary, and ``results.json`` is one of its files. A resumed run continues the
+    same run online; offline, the files of the last attempt contain the whole run. A failed run is
+    marked as failed.
 
     Parameters
     ----------
     project : str
         The project that collects the runs.
     entity : str or None
-        The user or team that owns it. None: the default of who is logged in.
+        The user or team that owns the project. None means the default of the user logged in.
     name : str or None
-        Name of the run. None: that of the run directory.
+        Name of the run. None means the name of the run directory.
     group : str or None
-        Runs of one group are shown together.
+        Name of a group; runs of one group are shown together.
     mode : {"online", "offline", "disabled"} or None
-        Whether to send it, or to keep it in files, or neither. None: what wandb's environment
-        (``WANDB_MODE``, ``wandb offline``) says. Nobody is ever asked to log in: where that
-        would be needed, the run is refused before it starts.
+        Whether to upload the run, to write it to files, or to do neither. None means wandb's own
+        setting (``WANDB_MODE``, ``wandb offline``). The tracker never prompts for a login: if a
+        login is needed, fusion rejects the run before it starts.
     directory : str or None
-        Folder for wandb's files. None: what ``WANDB_DIR`` says, or else the run directory.
+        Folder for wandb's files. None means ``WANDB_DIR``, or else the run directory.
     """
 
     name = "wandb"
@@ -59,7 +60,7 @@ class WandB(Tracker):
         directory: str | None = None,
     ) -> None:
         library = required("wandb", extra="wandb", by=_BY)
-        self._asked = {"project": project, "entity": entity, "group": group}
+        self._owner = {"project": project, "entity": entity, "group": group}
         self._name = name
         self._directory = directory or os.environ.get("WANDB_DIR")
         self._mode = _mode(library, mode)
@@ -70,25 +71,25 @@ class WandB(Tracker):
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         self._path, self._sent = run, Sent(run, _STATE)
-        known = self._sent.names
-        if self._mode != "online" or known.get("mode") != "online":
-            # Files are sent as a whole: each attempt's have to hold all of the run.
-            run_id = known.get("id", uuid.uuid4().hex[:12])
+        state = self._sent.names
+        if self._mode != "online" or state.get("mode") != "online":
+            # Files are uploaded as a whole, so the files of each attempt contain the whole run.
+            run_id = state.get("id", uuid.uuid4().hex[:12])
             self._sent.forget()
-            known |= {"id": run_id, "mode": self._mode}
+            state |= {"id": run_id, "mode": self._mode}
             self._sent.save()
         self._run = self._library.init(
-            **self._asked,
-            id=known["id"],
+            **self._owner,
+            id=state["id"],
             name=self._name or run.name,
             config=dict(config),
             mode=self._mode,
             dir=self._directory or str(run),
             resume="allow" if self._mode == "online" else None,
-            reinit="create_new",  # the caller's own run, in a notebook, stays as it is
+            reinit="create_new",  # does not end a wandb run of the caller, e.g. in a notebook
             settings=self._library.Settings(
-                console="off",  # our progress is no log
-                max_end_of_run_history_metrics=0,  # nor do our results need curves below them
+                console="off",  # do not capture fusion's progress display as a log
+                max_end_of_run_history_metrics=0,  # do not print curves after fusion's results
                 max_end_of_run_summary_metrics=0,
             ),
         )
@@ -118,28 +119,28 @@ class WandB(Tracker):
 
 
 def _key(name: str, curve: str) -> str:
-    """The metric first: what stands before a slash is the section that wandb shows a chart in."""
+    """Return the name of a curve; wandb groups charts by the part before the first slash."""
     metric, _, modality = name.partition(".")
     return f"{metric}/{curve}/{modality}" if modality else f"{metric}/{curve}"
 
 
-def _mode(library: Any, asked: str | None) -> str:
-    """What is going to happen with the run.
+def _mode(library: Any, requested: str | None) -> str:
+    """Return the mode of the run: "online", "offline" or "disabled".
 
     Raises
     ------
     ParameterError
-        If it is to be sent, and nobody is logged in.
+        If the run would be uploaded and no user is logged in.
     """
-    if asked in ("offline", "disabled"):
-        return asked
-    settings = library.setup(library.Settings(mode=asked) if asked else None).settings
-    mode = str(asked or settings.mode)
+    if requested in ("offline", "disabled"):
+        return requested
+    settings = library.setup(library.Settings(mode=requested) if requested else None).settings
+    mode = str(requested or settings.mode)
     if mode in ("online", "run") and not library.login(prompt=False, verify=False):
         raise ParameterError(
-            f"{_BY} would send the run to {settings.base_url}, and nobody is logged in there.",
-            hint="Log in (wandb login, or the environment variable WANDB_API_KEY), or keep it in "
-            "files: --set wandb.mode=offline",
+            f"{_BY} can't upload the run to {settings.base_url}: no user is logged in there.",
+            hint="Log in (wandb login, or the environment variable WANDB_API_KEY), or write the "
+            "run to files: --set wandb.mode=offline",
         )
     return {"run": "online", "dryrun": "offline"}.get(mode, mode)
 

@@ -138,8 +138,8 @@ def test_an_old_name_is_told_of_once_per_plugin(old):
     with pytest.warns(DeprecationWarning):
         (deprecation,) = Registry([old]).deprecations
     assert str(deprecation) == (
-        f"plugin 'old' ({old}) should be updated: Old.embeddings is now called representations, "
-        "and embeddings goes in version 2 of the contract."
+        f"plugin 'old' ({old}) should be updated: Old.embeddings is now called representations; "
+        "embeddings will be removed in version 2 of the contract."
     )
 
 

@@ -101,15 +101,15 @@ def _train_together(run: Run, trainings: Sequence[Training], meanwhile: Callable
     """
     distributed.refuse_trials(run.config.tune)
     for training in trainings:
-        distributed.tell((run.path.absolute(), training))
-        train_one(run, training, distributed.beside())
+        distributed.send_task((run.path.absolute(), training))
+        train_one(run, training, distributed.processes_on_machine())
         meanwhile()
 
 
 def follow() -> None:
     """Take part in the trainings of a run that another process leads, until it is done."""
-    for path, training in distributed.orders():
-        in_worker(train_one, path, training, distributed.beside())
+    for path, training in distributed.received_tasks():
+        in_worker(train_one, path, training, distributed.processes_on_machine())
 
 
 def phases_of(run: Run, todo: Sequence[Training]) -> list[list[Training]]:

@@ -1,1 +1,1 @@
-"""Devices, memory and processes that a training uses: CUDA graphs, several processes, threads."""
+"""Devices, memory, CUDA graphs and distributed processes of a training."""

@@ -1,14 +1,14 @@
-"""The work of branches as CUDA graphs: one launch in the place of a hundred.
+"""Branches as CUDA graphs: one kernel launch per pass instead of a hundred.
 
-A small network keeps a GPU waiting for Python. Recorded once and replayed, its forward and its
-backward pass are a launch each, while losses, strategies, balancers and the optimiser stay what
-they are: for autograd a recorded branch is one operation.
+A small network leaves a GPU waiting for Python. As a CUDA graph that is recorded once and
+replayed, the forward pass and the backward pass are one launch each. Losses, strategies, balancers
+and the optimiser do not change: for autograd a recorded branch is one operation.
 
-A recording is believed only after it has said, of numbers it was not made from, what the branch
-itself says: the same output, gradients and running statistics. Where it does not, or where
-recording fails, the branch runs as ever, and the summary of the training says why.
+A recording is used only if it reproduces the branch on a batch that it was not recorded with: the
+same output, gradients and running statistics. If it differs, or if recording fails, the branch
+runs without a recording, and the summary of the training contains the reason.
 
-What it costs: each recording keeps the activations of a batch as long as the training goes on.
+The cost is memory: each recording keeps the activations of one batch until the training ends.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from . import distributed
 
 Call = Callable[[Tensor], Tensor]
 
-_WARM_UPS = 3  # as many as CUDA's libraries may need until they have chosen their kernels
+_WARM_UPS = 3  # runs that CUDA's libraries may need until they have chosen their kernels
 _MOST = 4  # recordings per branch: batches of an epoch have two sizes, and stages differ
-_APART = 0.02  # relative; another order of additions in bfloat16 stays well below it
-_FLOOR = 1e-3  # of the whole gradient's size: behind a normalisation, a bias has nothing but noise
+_TOLERANCE = 0.02  # relative; the order of additions in bfloat16 changes results by much less
+_FLOOR = 1e-3  # share of the whole gradient's norm; a bias before a normalisation has only noise
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Tape(Protocol):
-    """What work is recorded on."""
+    """Recorder of the operations of a function."""
 
     def warm(self, call: Callable[[], object]) -> None:
-        """Do the work as often as it takes until it is always done in the same way."""
+        """Run `call` until its operations no longer change between runs."""
         ...
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-        """Record the work. Returns the tensor it writes to, and what does it again."""
+        """Record `call`; return the tensor it writes to and a function that replays it."""
         ...
 
 
 class CudaTape:
-    """Records on a CUDA device; what is recorded later may read what was earlier.
+    """Recorder on a CUDA device; later recordings may read the results of earlier ones.
 
-    Work that waits for the device is refused before it is recorded: a recording that breaks off
-    leaves torch's allocator in a state in which no other can begin, so that after one of those
-    this process records nothing more.
+    Operations that wait for the device are rejected before recording starts. A recording that
+    fails midway leaves torch's allocator in a state in which no other recording can start, so
+    this process then records nothing more.
     """
 
     _broken: ClassVar[bool] = False
@@ -64,8 +64,15 @@ class CudaTape:
         self._pool = torch.cuda.graph_pool_handle()
 
     def warm(self, call: Callable[[], object]) -> None:
-        # Not on the stream that everything else runs on: some libraries keep a workspace each.
-        with self._aside():
+        """Run `call` several times, the last time with an error if it waits for the device.
+
+        Raises
+        ------
+        RuntimeError
+            If `call` waits for the device.
+        """
+        # On a separate stream, because some libraries keep a workspace per stream.
+        with self._side_stream():
             for _ in range(_WARM_UPS):
                 call()
             before = torch.cuda.get_sync_debug_mode()
@@ -76,31 +83,41 @@ class CudaTape:
                 torch.cuda.set_sync_debug_mode(before)
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        """Record `call` as a CUDA graph; return the tensor it writes to and the replay function.
+
+        Raises
+        ------
+        RuntimeError
+            If recording fails, or if an earlier recording of this process failed midway.
+        """
         if CudaTape._broken:
-            raise RuntimeError("an earlier recording of this process broke off")
+            raise RuntimeError("an earlier recording of this process failed midway")
         graph = torch.cuda.CUDAGraph()
         try:
-            with self._aside() as stream, torch.cuda.graph(graph, pool=self._pool, stream=stream):
-                found = call()
+            with (
+                self._side_stream() as stream,
+                torch.cuda.graph(graph, pool=self._pool, stream=stream),
+            ):
+                result = call()
         except BaseException:
             CudaTape._broken = True
             self._release()
             raise
-        return found, graph.replay
+        return result, graph.replay
 
     @contextlib.contextmanager
-    def _aside(self) -> Iterator[torch.cuda.Stream]:
-        """Another stream, and whatever happens, the old one afterwards."""
+    def _side_stream(self) -> Iterator[torch.cuda.Stream]:
+        """Switch to a new stream inside the with block, in order with the current stream."""
         with torch.cuda.device(self._device):
-            now = torch.cuda.current_stream()
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(now)
-            with torch.cuda.stream(aside):
-                yield aside
-            now.wait_stream(aside)
+            current = torch.cuda.current_stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(current)
+            with torch.cuda.stream(side):
+                yield side
+            current.wait_stream(side)
 
     def _release(self) -> None:
-        """Tell the allocator that the recording is over; torch does not where it broke off."""
+        """End the recording in the allocator, which torch does not do after a failure."""
         index = torch.cuda.current_device() if self._device.index is None else self._device.index
         for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
             with contextlib.suppress(Exception):
@@ -108,43 +125,43 @@ class CudaTape:
 
 
 class Graphs:
-    """The recordings of one model's branches, made as batches come.
+    """Recordings of one model's branches, made when a batch of a new kind arrives.
 
     Parameters
     ----------
     tape : callable
-        Makes, for a device, what a branch's work is recorded on.
+        Function that returns the recorder for a device.
 
     Attributes
     ----------
     plain : dict of str
-        Branches that are not recorded, and why not.
+        Branches that are not recorded -> the reason.
     """
 
     def __init__(self, tape: Callable[[torch.device], Tape] = CudaTape) -> None:
         self._tape = tape
-        self._known: dict[str, dict[Hashable, Recording]] = {}
+        self._recordings: dict[str, dict[Hashable, Recording]] = {}
         self._hooked: set[str] = set()
         self.plain: dict[str, str] = {}
 
     @classmethod
-    def wanted(cls, config: TrainConfig, device: torch.device) -> Graphs | None:
-        """Those of a training, where there is anything to be gained."""
-        # Compiled branches launch little, divided ones wait for each other inside, and traced
-        # ones would not be counted.
+    def for_training(cls, config: TrainConfig, device: torch.device) -> Graphs | None:
+        """Return the recordings of a new training; None if recording would not help."""
+        # Compiled branches launch few kernels, distributed ones wait for other processes inside,
+        # and the profiler would not see the operations of a recording.
         if device.type != "cuda" or config.compile or not config.graphs:
             return None
         return None if distributed.launched() or profiler.active is not None else cls()
 
     def apply(self, name: str, branch: Branch, call: Call, x: Tensor) -> Tensor:
-        """``call(x)``, where `call` is of `branch`; recorded where that can be."""
+        """Return ``call(x)``, where `call` is a method of `branch`; by a recording if possible."""
         recording = self._recording(name, branch, call, x)
         return call(x) if recording is None else recording(x)
 
     def summary(self) -> dict[str, str]:
-        """By branch, ``"recorded"`` or why it was not."""
-        hooked = dict.fromkeys(self._hooked, "it has hooks, which a recording would pass over")
-        return {**hooked, **dict.fromkeys(self._known, "recorded"), **self.plain}
+        """Return, by branch, ``"recorded"`` or the reason why it was not recorded."""
+        hooked = dict.fromkeys(self._hooked, "it has hooks, which a recording would skip")
+        return {**hooked, **dict.fromkeys(self._recordings, "recorded"), **self.plain}
 
     def _recording(self, name: str, branch: Branch, call: Call, x: Tensor) -> Recording | None:
         if name in self.plain:
@@ -155,32 +172,32 @@ class Graphs:
             self._hooked.add(name)
         trained = any(p.requires_grad for p in branch.parameters())
         if hooked or not trained or x.requires_grad or not torch.is_grad_enabled():
-            return None  # this time
-        known = self._known.setdefault(name, {})
+            return None  # this call only; a later one may be recorded
+        recordings = self._recordings.setdefault(name, {})
         key = (x.shape, x.dtype, *_arithmetic(x.device), *_state(modules))
-        if key not in known:
+        if key not in recordings:
             try:
-                known[key] = self._made(branch, call, x)
+                recordings[key] = self._record(branch, call, x)
             except Exception as error:
                 self.plain[name] = str(error).partition("\n")[0]
-                del self._known[name]
+                del self._recordings[name]
                 return None
-            while len(known) > _MOST:
-                del known[next(iter(known))]
-        known[key] = known.pop(key)  # the last one used is the last to go
-        return known[key]
+            while len(recordings) > _MOST:
+                del recordings[next(iter(recordings))]
+        recordings[key] = recordings.pop(key)  # to the end: the least recently used is evicted
+        return recordings[key]
 
-    def _made(self, branch: Branch, call: Call, x: Tensor) -> Recording:
+    def _record(self, branch: Branch, call: Call, x: Tensor) -> Recording:
         if not branch.recordable:
             raise ValueError(f"{type(branch).__name__} does not declare itself recordable")
-        made = Recording(branch, call, x, self._tape(x.device))
-        if not made.says_the_same(x):
-            raise ValueError("recorded, it says something else")
-        return made
+        recording = Recording(branch, call, x, self._tape(x.device))
+        if not recording.matches(x):
+            raise ValueError("its recording gives other results than the branch")
+        return recording
 
 
 def _state(modules: Iterable[nn.Module]) -> Iterator[Hashable]:
-    """By what a recording is another one: modes, what is trained, where the tensors lie."""
+    """Yield the state that a recording depends on: modes, trained parameters, memory addresses."""
     for module in modules:
         yield module.training
         for tensor in (*module._parameters.values(), *module._buffers.values()):
@@ -190,38 +207,39 @@ def _state(modules: Iterable[nn.Module]) -> Iterator[Hashable]:
 
 
 class Recording:
-    """A branch's forward and backward pass on batches of one shape.
+    """Recorded forward and backward pass of a branch on batches of one shape.
 
     Parameters
     ----------
     branch : Branch
-        In the mode that is recorded.
+        The branch, in the mode to record.
     call : callable
-        What of it is recorded: (B, ...) -> tensor.
+        Method of the branch to record: (B, ...) -> tensor.
     example : Tensor
         A batch.
     tape : Tape
-        What is recorded on.
+        Recorder for the device.
 
     Raises
     ------
     RuntimeError
-        If the device can't record what the branch does.
+        If the operations of the branch can't be recorded.
 
     Attributes
     ----------
     parameters : list of Parameter
-        Those of the branch that get gradients.
+        Parameters of the branch that get gradients.
     """
 
     def __init__(self, branch: Branch, call: Call, example: Tensor, tape: Tape) -> None:
         self._branch, self._call = branch, call
         self._number = 0
         self._live: Tensor | None = None
-        # Of other numbers: what is fixed to those it was recorded with, the check will find.
+        # Recorded with other values than the example's, so that the check on the example detects
+        # operations that depend on the values of the recorded batch.
         self._x = example.detach().clone(memory_format=torch.preserve_format).mul_(0.75)
-        # Aliases of the parameters. Those themselves belong to the graph of the last step, too, and
-        # with it to a stream that is not recorded.
+        # Aliases of the parameters, because the parameters themselves also belong to the autograd
+        # graph of the last step, which is on a stream that is not recorded.
         self._inside = _Inside(branch, call)
         self._aliases = {
             name: p.detach().requires_grad_()
@@ -232,7 +250,9 @@ class Recording:
             before = [*_state(branch.modules())]
             self.parameters = self._reached()
             if [*_state(branch.modules())] != before:
-                raise RuntimeError("it replaces tensors of its own: write into them, x.copy_(...)")
+                raise RuntimeError(
+                    "it replaces its own buffers or parameters: write into them, x.copy_(...)"
+                )
             tape.warm(self._both)
             self._out, self._forward = tape.record(self._run)
             self._flat, self._backward = tape.record(self._back)
@@ -240,42 +260,46 @@ class Recording:
         self._out = self._out.detach()
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Replay the recording on `x`, as one operation for autograd."""
         out: Tensor = _Replay.apply(self, x, *self.parameters)  # type: ignore[no-untyped-call]
         return out
 
     def forward(self, x: Tensor) -> tuple[Tensor, int]:
-        """What the branch says of `x`, and the number of this pass."""
+        """Replay the forward pass on `x`; return its output and the number of this pass."""
         self._x.copy_(x)
         self._forward()
         self._number += 1
         return self._out.clone(), self._number
 
     def backward(self, gradient: Tensor, number: int) -> list[Tensor]:
-        """Gradients of `parameters`; of the last forward pass, as often as is wanted.
+        """Replay the backward pass; return the gradients of `parameters`.
+
+        Only the last forward pass has a backward pass, which may be replayed any number of times.
 
         Raises
         ------
         TrainingError
-            After another forward pass: what this one needs has been written over.
+            If pass `number` is not the last one, so that its activations are overwritten.
         """
         if number != self._number:
             raise TrainingError(
-                "A backward pass through a branch came after the branch had seen another batch.",
-                hint="Recorded branches keep one batch: train with --set train.graphs=false.",
+                "A backward pass through a branch came after its forward pass on another batch.",
+                hint="A recorded branch keeps the activations of its last batch only. Switch "
+                "recording off: --set train.graphs=false.",
             )
         self._gradient.copy_(gradient)
         self._backward()
         return self._parted(self._flat.clone())
 
-    def says_the_same(self, x: Tensor) -> bool:
-        """Whether a replay does what the branch does: output, gradients, statistics."""
-        expected, found = (self._seen(call, x) for call in (self._call, self))
-        return all(_close(*pair) for pair in zip(found, expected, strict=True))
+    def matches(self, x: Tensor) -> bool:
+        """Return whether a replay and the branch agree in output, gradients and statistics."""
+        expected, replayed = (self._results(call, x) for call in (self._call, self))
+        return all(_close(*pair) for pair in zip(replayed, expected, strict=True))
 
-    # -- what is recorded ----------------------------------------------------------------
+    # -- recorded functions --------------------------------------------------------------
 
     def _run(self) -> Tensor:
-        # A weight's copy in bfloat16 must be made anew in each replay.
+        # Without the autocast cache: each replay must convert the weights to bfloat16 again.
         kind = self._x.device.type
         enabled, dtype = _arithmetic(self._x.device)
         self._live = None
@@ -285,10 +309,10 @@ class Recording:
 
     def _back(self) -> Tensor:
         assert self._live is not None
-        # The graph is kept: a second backward pass must find what the first one read.
-        found = torch.autograd.grad(self._live, self._wanted, self._gradient, retain_graph=True)
+        # The graph is retained, because a second backward pass reads the same activations.
+        grads = torch.autograd.grad(self._live, self._wanted, self._gradient, retain_graph=True)
         flat = torch.empty_like(self._flat)
-        torch._foreach_copy_(self._parted(flat), list(found))
+        torch._foreach_copy_(self._parted(flat), list(grads))
         return flat
 
     def _both(self) -> None:
@@ -296,20 +320,20 @@ class Recording:
         self._back()
 
     def _reached(self) -> list[nn.Parameter]:
-        """Parameters that the output depends on; makes room for their gradients."""
+        """Return the parameters that the output depends on; allocate their gradients."""
         out = self._run()
         self._gradient = torch.ones_like(out)
         if not out.requires_grad:
-            raise RuntimeError("no weight of it is trained")
+            raise RuntimeError("none of its weights is trained")
         aliases = list(self._aliases.values())
-        found = torch.autograd.grad(out, aliases, self._gradient, allow_unused=True)
+        grads = torch.autograd.grad(out, aliases, self._gradient, allow_unused=True)
         own = dict(self._inside.named_parameters())
-        pairs = zip(self._aliases, found, strict=True)
+        pairs = zip(self._aliases, grads, strict=True)
         names = [name for name, gradient in pairs if gradient is not None]
         self._wanted = [self._aliases[name] for name in names]
         reached = [own[name] for name in names]
         if len({p.dtype for p in reached}) != 1:
-            raise RuntimeError("its parameters have several types")
+            raise RuntimeError("its parameters have several dtypes")
         self._sizes = [p.numel() for p in reached]
         self._strides = [torch.empty_like(p).stride() for p in reached]
         self._shapes = [p.shape for p in reached]
@@ -317,35 +341,35 @@ class Recording:
         return reached
 
     def _parted(self, flat: Tensor) -> list[Tensor]:
-        """A long vector as gradients, each laid out as its parameter."""
+        """Split a flat vector into gradients, each with the memory layout of its parameter."""
         parts = flat.split(self._sizes)  # type: ignore[no-untyped-call]
         layouts = zip(parts, self._shapes, self._strides, strict=True)
         return [part.as_strided(shape, stride) for part, shape, stride in layouts]
 
-    def _seen(self, call: Call, x: Tensor) -> list[list[Tensor]]:
-        """Output, gradients, statistics."""
+    def _results(self, call: Call, x: Tensor) -> list[list[Tensor]]:
+        """Return [output], gradients and buffers after one pass of `call` on `x`."""
         with untouched(self._branch, x.device), torch.enable_grad():
             out = call(x)
-            # Uneven: behind a normalisation, the gradient of a plain sum is nothing but rounding.
+            # Uneven weights: after a normalisation, the gradient of a plain sum is only rounding.
             uneven = torch.linspace(-1.0, 1.0, out.numel(), device=x.device).to(out.dtype)
             grads = torch.autograd.grad(out, self.parameters, uneven.view(out.shape))
             return [[out.detach()], list(grads), [b.clone() for b in self._branch.buffers()]]
 
 
 class _Inside(nn.Module):
-    """What is called of a branch, as a module whose parameters can be replaced for one call."""
+    """Module around one method of a branch, whose parameters can be replaced for one call."""
 
     def __init__(self, branch: Branch, call: Call) -> None:
         super().__init__()
         self.branch = branch
-        self._call = (call,)  # in a tuple: a module would be registered a second time
+        self._call = (call,)  # in a tuple, so that a module is not registered a second time
 
     def forward(self, x: Tensor) -> Tensor:
         return self._call[0](x)
 
 
 class _Replay(torch.autograd.Function):
-    """A recording as one operation."""
+    """Autograd function that replays a recording as one operation."""
 
     @staticmethod
     def forward(ctx: Any, recording: Recording, x: Tensor, *parameters: Tensor) -> Tensor:
@@ -357,16 +381,17 @@ class _Replay(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         if torch.is_grad_enabled():
             raise TrainingError(
-                "A gradient of a gradient (create_graph=True) goes through a recorded branch.",
-                hint="Recorded branches have first gradients only: --set train.graphs=false.",
+                "A second-order gradient (create_graph=True) passes through a recorded branch.",
+                hint="Recorded branches have first-order gradients only. Switch recording off: "
+                "--set train.graphs=false.",
             )
         return None, None, *ctx.recording.backward(gradient, ctx.number)
 
 
 @contextlib.contextmanager
 def untouched(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Whatever runs in the body, running statistics and random numbers are then as before."""
-    kept = [
+    """Restore the buffers of `module` and the random state after the with block."""
+    saved = [
         (part, name, buffer, buffer.clone())
         for part in module.modules()
         for name, buffer in part._buffers.items()
@@ -378,21 +403,21 @@ def untouched(module: nn.Module, device: torch.device) -> Iterator[None]:
             yield
     finally:
         with torch.no_grad():
-            for part, name, buffer, before in kept:
+            for part, name, buffer, before in saved:
                 buffer.copy_(before)
-                part._buffers[name] = buffer  # another may lie there now
+                part._buffers[name] = buffer  # the block may have replaced the tensor
 
 
-def _close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Each the same, but for rounding."""
-    if [a.shape for a in found] != [b.shape for b in expected]:
+def _close(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Return whether the tensors are pairwise equal, apart from rounding."""
+    if [a.shape for a in actual] != [b.shape for b in expected]:
         return False
     sizes = [float(b.float().norm()) for b in expected]
-    apart = [float((a.float() - b.float()).norm()) for a, b in zip(found, expected, strict=True)]
+    errors = [float((a.float() - b.float()).norm()) for a, b in zip(actual, expected, strict=True)]
     floor = _FLOOR * math.hypot(*sizes)
-    return all(d <= _APART * size + floor for d, size in zip(apart, sizes, strict=True))
+    return all(e <= _TOLERANCE * size + floor for e, size in zip(errors, sizes, strict=True))
 
 
 def _arithmetic(device: torch.device) -> tuple[bool, torch.dtype]:
-    """Whether autocast is on, and to what."""
+    """Return whether autocast is enabled on `device`, and its dtype."""
     return torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)

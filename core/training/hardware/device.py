@@ -1,4 +1,4 @@
-"""Which device and arithmetic a training uses."""
+"""Choice of the device and the precision of a training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from . import distributed
 
 
 def choose_device(wanted: str) -> torch.device:
-    """``"auto"`` is the first of CUDA, MPS and CPU that is there.
+    """Return the device to use; ``"auto"`` is the first available of CUDA, MPS and CPU.
 
     Raises
     ------
     ParameterError
-        If the device is no torch device or is not there.
+        If `wanted` is no torch device or is not available.
     """
     if wanted == "auto":
         if torch.cuda.is_available():
@@ -29,20 +29,21 @@ def choose_device(wanted: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ParameterError(
             f"--device {wanted} can't be used here: {reason}",
-            hint="Possible: auto, cpu, cuda, cuda:N, mps; auto takes the fastest that is there.",
+            hint="Accepted: auto, cpu, cuda, cuda:N, mps; auto takes the first available of CUDA, "
+            "MPS and CPU.",
         ) from error
     return _own_card() if device.type == "cuda" and device.index is None else device
 
 
 def _own_card() -> torch.device:
-    """The first, or among several processes each its own."""
+    """Return the current CUDA device, or this process's own among distributed processes."""
     if not distributed.launched():
         return torch.device("cuda")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """``"auto"`` is bfloat16 where the device computes it natively, else float32."""
+    """Return the dtype of `wanted`; ``"auto"`` is bfloat16 if native on `device`, else float32."""
     if wanted == "auto":
         return torch.bfloat16 if _native_bfloat16(device) else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
@@ -52,7 +53,7 @@ def _native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        # torch has no public question for this; without it float32 is right everywhere.
+        # torch has no public function for this check; without the private ones, use float32.
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
     return False

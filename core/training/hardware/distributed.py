@@ -1,11 +1,11 @@
-"""Several processes train one model together, started by ``torchrun``.
+"""Distributed training: several processes, started by ``torchrun``, train one model together.
 
-Each process has the whole model and sees every batch; a branch, which is where the time goes, is
-given a share of the batch's clips by each of them, and what it makes of them is gathered. Probes,
-strategy, losses and balancers then work on the whole batch everywhere, alike: whatever a balancer
-looks at is what it would see in one process. Normalisations take their statistics over all
-shares, gradients of the branches are summed over the processes, and so every process takes the
-same step as one process would with the same batch.
+Each process has the whole model and reads every batch. The branches take most of the time, so each
+process computes them for its share of the batch's clips, and the outputs are gathered. Probes,
+strategy, losses and balancers then work on the whole batch in every process, so a balancer sees
+the same values as in a single process. Batch normalisation takes its statistics over all shares,
+and gradients of the branches are summed over the processes. Every process therefore takes the same
+step as a single process would with the same batch.
 """
 
 from __future__ import annotations
@@ -29,132 +29,136 @@ from ...contracts.errors import UserError
 T = TypeVar("T")
 
 Outputs = tuple[Tensor, Tensor | None]
-"""Of a branch: embedding, and map where the strategy takes maps."""
+"""Outputs of a branch: embedding, and map if the strategy takes maps."""
 
-_PATIENCE = timedelta(days=7)  # of the others, while the first extracts features
+_TIMEOUT = timedelta(days=7)  # how long processes wait while the first one extracts features
 
-# The group in which orders are given; None while this process is on its own. Variables of the
-# environment, and groups that somebody else has made, say nothing of what fusion is to do.
-_orders: dist.ProcessGroup | None = None
+# Process group in which the first process sends tasks; None outside of process_group(). This
+# variable alone decides whether a training is distributed: environment variables and process
+# groups that other code has created do not.
+_tasks: dist.ProcessGroup | None = None
 
 
 def launched() -> bool:
-    """Whether several processes train together now: inside of :func:`together`."""
-    return _orders is not None
+    """Return whether several processes train together: inside :func:`process_group`."""
+    return _tasks is not None
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes and speaks: the first, or the only one."""
+    """Return whether this process writes files and messages: the first, or the only one."""
     return not launched() or dist.get_rank() == 0
 
 
 def refuse_trials(trials: int | None) -> None:
-    """Raise UserError for a run that is tuned: trials are not shared between processes."""
+    """Raise UserError for a run with `trials`, which can't be distributed over processes."""
     if trials:
         raise UserError(
-            "Trials are not shared between processes: torchrun goes without --tune.",
+            "Distributed training (torchrun) does not support --tune: trials are not shared "
+            "between processes.",
             hint="Tune in one process (fusion run --tune N), then train with its settings.",
         )
 
 
-def beside() -> int:
-    """How many processes share this machine."""
+def processes_on_machine() -> int:
+    """Return how many processes of the training share this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """All processes know each other for a while; the first sends the others home at the end."""
-    global _orders
+def process_group() -> Iterator[None]:
+    """Join all processes of ``torchrun`` into a group; end the others' tasks after the block."""
+    global _tasks
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    _orders = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    _tasks = dist.new_group(backend="gloo", timeout=_TIMEOUT)
     yield
-    # Not after an error: the others may be waiting in the middle of a step, and torchrun, which
-    # sees this process fail, ends them.
+    # Not in a `finally`: after an error other processes may be waiting in the middle of a step.
+    # torchrun ends them when it sees this process fail.
     if leads():
-        tell(None)
-    _orders = None
+        send_task(None)
+    _tasks = None
     dist.destroy_process_group()
 
 
-def tell(message: Any) -> None:
-    """Send the others what to do next; None: nothing more."""
-    dist.broadcast_object_list([message], src=0, group=_orders, device=torch.device("cpu"))
+def send_task(task: Any) -> None:
+    """Send the next task to the other processes; None means that there are no more tasks."""
+    dist.broadcast_object_list([task], src=0, group=_tasks, device=torch.device("cpu"))
 
 
-def orders() -> Iterator[Any]:
-    """What the first process tells this one, until there is nothing more."""
+def received_tasks() -> Iterator[Any]:
+    """Yield the tasks that the first process sends, until it sends None."""
     while True:
-        message: list[Any] = [None]
-        dist.broadcast_object_list(message, src=0, group=_orders, device=torch.device("cpu"))
-        if message[0] is None:
+        task: list[Any] = [None]
+        dist.broadcast_object_list(task, src=0, group=_tasks, device=torch.device("cpu"))
+        if task[0] is None:
             return
-        yield message[0]
+        yield task[0]
 
 
-def agreed(decision: T) -> T:
-    """What the first process decides, in every process: rounding may differ between them."""
+def from_first_process(decision: T) -> T:
+    """Return the first process's `decision` in every process, because rounding may differ."""
     if not launched():
         return decision
-    told: list[Any] = [decision]
-    dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
-    found: T = told[0]
-    return found
+    values: list[Any] = [decision]
+    dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+    first: T = values[0]
+    return first
 
 
 class Sharing:
-    """How the branches of one model share the clips of a batch.
+    """Distribution of a batch's clips over processes, for the branches of one model.
 
     Parameters
     ----------
-    branches : iterable of Module
-        On every process with the same weights. Their normalisations take statistics over all
-        shares from now on, and gradients of their parameters are sums over the processes.
+    branches : sequence of Module
+        Branches, with the same weights in every process. From now on, their batch normalisation
+        takes statistics over all shares, and the gradients of their parameters are summed over
+        the processes.
     """
 
     def __init__(self, branches: Sequence[nn.Module]) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.split = False  # while a share is computed
+        self.split = False  # True while a share is computed
         for branch in branches:
             for parameter in branch.parameters():
                 if parameter.requires_grad:
                     parameter.register_hook(_summed)  # type: ignore[no-untyped-call]
             for norm in branch.modules():
                 if isinstance(norm, _BatchNorm):
-                    alone = norm.forward
+                    local = norm.forward
                     norm.forward = MethodType(  # type: ignore[method-assign]
-                        functools.partial(_normalised, self, alone), norm
+                        functools.partial(_normalised, self, local), norm
                     )
 
     def apply(self, branch: Callable[[Tensor], Outputs], x: Tensor) -> Outputs:
-        """`branch` of all clips `x`, (B, ...), each process computing its share of them."""
-        if len(x) < 2 * self.size:  # everybody all of them; gradients count once
+        """Return `branch` of all clips `x`, (B, ...); each process computes its share of them."""
+        if len(x) < 2 * self.size:  # every process computes all clips; their gradients count once
             embedding, maps = branch(x)
             return _Once.apply(embedding, self.size), (  # type: ignore[no-untyped-call]
                 None if maps is None else _Once.apply(maps, self.size)  # type: ignore[no-untyped-call]
             )
         bounds = [len(x) * i // self.size for i in range(self.size + 1)]
-        mine = x[bounds[self.rank] : bounds[self.rank + 1]]
-        # Dropout in a branch draws for its own clips; what is drawn after it must be alike.
+        share = x[bounds[self.rank] : bounds[self.rank + 1]]
+        # Dropout in a branch draws random numbers for the clips of its share. Random numbers drawn
+        # after the branch must be the same in every process.
         seed = int(torch.randint(2**31, ()))
         devices = [x.device] if x.device.type == "cuda" else []
         self.split = True
         try:
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed + self.rank)
-                embedding, maps = branch(mine)
+                embedding, maps = branch(share)
         finally:
             self.split = False
         return _gathered(embedding, bounds), None if maps is None else _gathered(maps, bounds)
 
 
-def alike(module: nn.Module) -> None:
-    """Give every process the weights and statistics of the first."""
+def broadcast_weights(module: nn.Module) -> None:
+    """Copy the weights and statistics of the first process to every process."""
     for tensor in module.state_dict().values():
         dist.broadcast(tensor, src=0)
 
 
-# -- what goes between the processes ---------------------------------------------------
+# -- communication between the processes -----------------------------------------------
 
 
 def _summed(gradient: Tensor) -> Tensor:
@@ -164,7 +168,7 @@ def _summed(gradient: Tensor) -> Tensor:
 
 
 class _Once(torch.autograd.Function):
-    """The same; its gradient, which every process has, is divided among them."""
+    """Identity whose gradient, which every process computes, is divided by their number."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
@@ -177,13 +181,14 @@ class _Once(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """Shares, padded to one length -> the whole; a gradient goes back to whose share it is."""
+    """Concatenation of all shares; the gradient of a share goes back to its own process."""
 
     @staticmethod
     def forward(ctx: Any, share: Tensor, bounds: Sequence[int]) -> Tensor:
         rank, size = dist.get_rank(), dist.get_world_size()
         ctx.own = slice(bounds[rank], bounds[rank + 1])
         lengths = [b - a for a, b in pairwise(bounds)]
+        # all_gather needs parts of equal length.
         padded = share.new_zeros(max(lengths), *share.shape[1:])
         padded[: len(share)] = share
         parts = [torch.empty_like(padded) for _ in range(size)]
@@ -201,7 +206,7 @@ def _gathered(share: Tensor, bounds: Sequence[int]) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes; so is its gradient, since each of them uses the sum."""
+    """Sum over the processes; its gradient is also summed, because every process uses the sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -213,33 +218,34 @@ class _Sum(torch.autograd.Function):
 
 
 def _normalised(
-    sharing: Sharing, alone: Callable[[Tensor], Tensor], norm: _BatchNorm, x: Tensor
+    sharing: Sharing, local: Callable[[Tensor], Tensor], norm: _BatchNorm, x: Tensor
 ) -> Tensor:
-    """Batch normalisation over all shares, (B, C, ...); `alone` where there are none.
+    """Apply batch normalisation over all shares, (B, C, ...); `local` if the batch is not split.
 
-    torch's own synchronised one works on CUDA only.
+    torch's SyncBatchNorm works on CUDA only.
     """
     if not (norm.training and sharing.split):
-        return alone(x)
+        return local(x)
     dims = [d for d in range(x.dim()) if d != 1]
     shape = [1, -1, *[1] * (x.dim() - 2)]
     values = x.float()
-    here = values.new_full((1,), values.numel() / values.shape[1])
-    sums: Tensor = _Sum.apply(torch.cat([values.sum(dim=dims), here]))  # type: ignore[no-untyped-call]
+    local_count = values.new_full((1,), values.numel() / values.shape[1])
+    sums: Tensor = _Sum.apply(torch.cat([values.sum(dim=dims), local_count]))  # type: ignore[no-untyped-call]
     count = sums[-1].detach()
     mean = sums[:-1] / count  # (C,)
     centred = values - mean.view(shape)
     squares: Tensor = _Sum.apply(centred.square().sum(dim=dims))  # type: ignore[no-untyped-call]
     variance = squares / count
     with torch.no_grad():
-        _remember(norm, mean, variance * count / (count - 1))
+        _update_running(norm, mean, variance * count / (count - 1))
     out = centred * (variance + norm.eps).rsqrt().view(shape)
     if norm.affine:
         out = out * norm.weight.view(shape) + norm.bias.view(shape)
     return out.to(x.dtype)
 
 
-def _remember(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+def _update_running(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Update the running statistics of `norm` as torch does."""
     if norm.running_mean is None or norm.running_var is None:
         return
     assert norm.num_batches_tracked is not None

@@ -1,4 +1,4 @@
-"""The most memory that a training takes."""
+"""Peak memory of a training, and reuse of freed memory on a CPU."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ _RESET_PEAK = "5"  # see proc(5)
 
 # See mallopt(3) and malloc.h of the GNU C library: parameter, value.
 _KEEP = (
-    (-4, 0),  # M_MMAP_MAX: large blocks too come from the heap
-    (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: and stay in it
+    (-4, 0),  # M_MMAP_MAX: allocate large blocks on the heap, too
+    (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: never return freed memory of the heap
     (-2, 2**26),  # M_TOP_PAD
 )
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for its next step.
+    """Keep memory that this process frees in the process, for reuse in the next step.
 
-    A step on a CPU allocates the same large tensors again and again. Handed back to the system
-    in between, every page of them is fetched and cleared anew: up to a fifth of a step, as luck
-    places them. For processes that only train: what they once had they keep until they end. Does
-    nothing where the C library is not GNU's.
+    A step on a CPU allocates the same large tensors again and again. If they are returned to the
+    operating system in between, every page is allocated and cleared again, which takes up to a
+    fifth of a step, depending on their placement. Call this only in processes that do nothing
+    else but train: they hold their memory until they end. Without GNU's C library there is no
+    effect.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
@@ -36,27 +37,27 @@ def keep_freed_memory() -> None:
 
 
 class PeakMemory:
-    """Measures from its making on: of the device where it has memory of its own, else of this
-    process.
+    """Peak memory since the creation of this object.
 
-    Linux can forget a process's peak; on other systems the figure of a process is unknown,
-    because earlier trainings of the same process would show in it.
+    The memory is that of the device on CUDA, else that of this process. Only Linux can reset the
+    peak of a process. On other systems the figure is unknown, because it would include earlier
+    trainings of the same process.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._known = True
+        self._measurable = True
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
             try:
                 _CLEAR.write_text(_RESET_PEAK)
             except OSError:
-                self._known = False
+                self._measurable = False
 
     def bytes(self) -> int | None:
-        """The peak so far; None where it can't be known."""
-        if not self._known:
+        """Return the peak so far in bytes; None if it can't be measured."""
+        if not self._measurable:
             return None
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)

@@ -56,8 +56,8 @@ def test_an_old_name_is_told_of_with_its_new_one_and_its_end(old):
     with pytest.warns(DeprecationWarning) as caught:
         manager().register(plugin)
     assert [str(warning.message) for warning in caught] == [
-        "the hook fusion_joiners is now called fusion_strategies, and fusion_joiners goes in "
-        "version 3 of the contract"
+        "the hook fusion_joiners is now called fusion_strategies; fusion_joiners will be removed "
+        "in version 3 of the contract"
     ]
 
 

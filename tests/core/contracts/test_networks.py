@@ -93,6 +93,6 @@ def test_one_size_for_all_or_an_error_with_what_was_given():
         with pytest.raises(ParameterError) as error:
             equal_dims(dims, "sum")
         assert error.value.message == (
-            f"Strategy 'sum' needs embeddings of one size and was given {dims}."
+            f"Strategy 'sum' needs embeddings of one size, and was given {dims}."
         )
     assert "--set train.dim=64" in error.value.hint

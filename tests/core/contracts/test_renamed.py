@@ -42,7 +42,7 @@ def test_the_warning_says_who_what_and_until_when_and_points_at_the_class():
 
     (warning,) = caught
     assert str(warning.message) == (
-        "Old.run is now called go, and run goes in version 2 of the contract."
+        "Old.run is now called go; run will be removed in version 2 of the contract."
     )
     assert warning.filename == __file__
     assert Old().go() == Old().run() == "old"
@@ -64,7 +64,7 @@ def test_what_a_class_or_one_above_it_defines_by_an_old_name_is_listed():
     with pytest.warns(DeprecationWarning):
         Old = type("Old", (Thing,), {"run": lambda self: ["old"]})
     Newer = type("Newer", (Old,), {"speed": 3})
-    expected = ["Old.run is now called go, and run goes in version 2 of the contract"]
+    expected = ["Old.run is now called go; run will be removed in version 2 of the contract"]
     assert uses_of(Old) == uses_of(Newer) == expected
     assert uses_of(Thing) == []
 
@@ -79,7 +79,7 @@ def test_reading_an_old_name_gives_what_the_new_one_has():
         def representations(self, representations, step):
             return "new"
 
-    with pytest.warns(DeprecationWarning, match="goes in version 2"):
+    with pytest.warns(DeprecationWarning, match="will be removed in version 2"):
         assert New().embeddings({}, None) == "new"
     with pytest.warns(DeprecationWarning):
         assert Balancer.embeddings is Balancer.representations

@@ -45,7 +45,8 @@ def test_a_setting_out_of_range_is_named_with_its_value(name, value, words):
 
 @pytest.mark.parametrize("size", [1, 0, -4])
 def test_a_batch_has_two_clips_at_least(size):
-    with pytest.raises(ParameterError, match="train.batch_size must be 2 or more: batch normal"):
+    expected = rf"^train.batch_size must be 2 or more \(batch normalisation .*\), and is {size}\.$"
+    with pytest.raises(ParameterError, match=expected):
         TrainConfig(batch_size=size)
 
 

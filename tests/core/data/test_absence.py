@@ -28,7 +28,7 @@ from fusion.core.testing.checks.problem import (
     small_model,
     trainer_of,
 )
-from fusion.core.training.inference import said_of
+from fusion.core.training.inference import outputs_and_weights
 from fusion.core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -108,7 +108,7 @@ def test_what_stands_in_place_of_an_absent_modality_changes_nothing(strategy):
         features = lacking(poison=poison)
         trainer = trainer_of(model, features, patience=0)
         history = trainer.fit().history
-        said, _ = said_of(model, features, trainer.val, torch.float32)
+        said, _ = outputs_and_weights(model, features, trainer.val, torch.float32)
         trained.append((model.state_dict(), history, said.logits))
     first, *others = trained
     for weights, history, logits in others:

@@ -286,5 +286,5 @@ def test_a_hook_gets_a_new_name(tmp_path, monkeypatch):
     assert registry.strategy("v1_weighted")
     assert [str(d) for d in registry.deprecations] == [
         f"plugin 'mine' ({file}) should be updated: the hook fusion_joiners is now "
-        "called fusion_strategies, and fusion_joiners goes in version 3 of the contract."
+        "called fusion_strategies; fusion_joiners will be removed in version 3 of the contract."
     ]

@@ -22,8 +22,8 @@ from fusion.core.training.inference import (
     calibrate,
     encoded,
     outputs,
+    outputs_and_weights,
     predict,
-    said_of,
 )
 from fusion.plugins.strategies.gated import Gated
 
@@ -140,7 +140,7 @@ def test_a_baseline_has_no_probes():
 def test_outputs_and_labels_are_whole_however_they_are_batched():
     model, features = small_model(3), small_features(3)
     one = outputs(model, features, CLIPS, F32, subsets=True)
-    other, weights = said_of(model, features, CLIPS, F32, subsets=True, batch_size=2)
+    other, weights = outputs_and_weights(model, features, CLIPS, F32, subsets=True, batch_size=2)
     assert weights is None and one.present == {}
     assert one.labels.tolist() == other.labels.tolist() == features.targets[CLIPS].tolist()
     assert len(one.subsets) == 8 and list(one.subsets) == list(other.subsets)
@@ -174,7 +174,7 @@ def test_weights_come_with_predictions_and_sum_to_one():
 def test_weights_of_a_clip_are_those_of_what_it_has():
     model, features = small_model(2, strategy=Gated), lacking()
     clips = np.arange(36, 48)
-    said, weights = said_of(model, features, clips, F32, batch_size=5)
+    said, weights = outputs_and_weights(model, features, clips, F32, batch_size=5)
     gone = features.absent["face"][clips]
     assert said.present["face"].tolist() == (~gone).tolist() and list(said.present) == ["face"]
     assert weights[gone].tolist() == [[1.0, 0.0]] * int(gone.sum())
@@ -185,10 +185,10 @@ def test_weights_of_a_clip_are_those_of_what_it_has():
 def test_weights_by_hand():
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
     there = torch.tensor([[True, True, True], [True, True, False], [False, True, True]])
-    found = inference._of_those_there(weights, there)
+    found = inference._renormalised(weights, there)
     torch.testing.assert_close(found[:2], torch.tensor([[0.2, 0.3, 0.5], [0.4, 0.6, 0.0]]))
     assert found[2].tolist() == [0, 0, 0]  # of a clip without any weight that counts: not NaN
-    assert inference._of_those_there(weights, None) is weights
+    assert inference._renormalised(weights, None) is weights
 
 
 def only_face():

@@ -105,7 +105,7 @@ def test_all_else_is_an_error_that_names_plugin_method_and_what_was_returned(cas
 
 
 def test_nothing_at_all_may_be_a_return_that_is_missing():
-    error = return_checks.wrong(PLUGIN, "forward", None, "a tensor", of=" for 'voice'")
+    error = return_checks.wrong_return(PLUGIN, "forward", None, "a tensor", of=" for 'voice'")
     assert error.message == (
         f"{WHOSE} returned None for 'voice' from forward, where a tensor is expected."
     )

@@ -143,7 +143,7 @@ def test_nobody_is_asked_to_log_in(folder, mode, monkeypatch):
     """Without an account the run is refused before it starts, on a terminal as well."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    with pytest.raises(ParameterError, match="nobody is logged in") as caught:
+    with pytest.raises(ParameterError, match="no user is logged in") as caught:
         WandB(mode=mode)
     assert "wandb.mode=offline" in caught.value.hint
 

@@ -167,14 +167,14 @@ def test_only_the_last_few_are_kept():
     branch, made = cnn(), Graphs(Counting)
     for clips in range(2, 9):
         made.apply("a", branch, branch, batch(clips))
-    assert len(made._known["a"]) == graphs._MOST
+    assert len(made._recordings["a"]) == graphs._MOST
 
 
 def test_hooks_are_obeyed():
     branch, made = cnn(), Graphs(Counting)
     handle = branch.embed.register_forward_hook(lambda module, given, out: out + 70)
     assert made.apply("a", branch, branch, batch()).min() > 50
-    assert made.summary() == {"a": "it has hooks, which a recording would pass over"}
+    assert made.summary() == {"a": "it has hooks, which a recording would skip"}
     handle.remove()
     assert made.apply("a", branch, branch, batch()).min() < 50
     assert Counting.recorded == 2
@@ -267,8 +267,8 @@ class Weightless(Other):
         (Undeclared, "Undeclared does not declare itself recordable"),
         (LooksAtNumbers, "it looks at a value (.item(), float(x), if x > 0)"),
         (Chooses, "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"),
-        (Draws, "recorded, it says something else"),
-        (Replaces, "it replaces tensors of its own: write into them, x.copy_(...)"),
+        (Draws, "its recording gives other results than the branch"),
+        (Replaces, "it replaces its own buffers or parameters: write into them, x.copy_(...)"),
     ],
 )
 def test_what_can_not_be_recorded_runs_as_ever(kind, why):
@@ -292,13 +292,13 @@ def test_a_branch_that_replaces_its_buffers_keeps_its_own_count():
 def test_without_a_weight_there_is_nothing_to_record():
     branch, made = Weightless(), Graphs(Fixing)
     torch.testing.assert_close(made.apply("a", branch, branch, batch()), branch(batch()))
-    assert made.summary() == {"a": "no weight of it is trained"}
+    assert made.summary() == {"a": "none of its weights is trained"}
 
 
 def test_gradients_of_gradients_are_refused_in_words():
     branch, made = cnn(), Graphs(Counting)
     out = made.apply("a", branch, branch, batch())
-    with pytest.raises(TrainingError, match="gradient of a gradient") as caught:
+    with pytest.raises(TrainingError, match="second-order gradient") as caught:
         torch.autograd.grad(out.sum(), list(branch.parameters()), create_graph=True)
     assert "train.graphs=false" in caught.value.hint
 
@@ -326,7 +326,7 @@ def test_recording_leaves_no_trace_in_the_branch():
     before = [t.clone() for t in (*branch.parameters(), *branch.buffers())]
     state = torch.get_rng_state()
     made = Recording(branch, branch, batch(), Counting(torch.device("cpu")))
-    assert made.says_the_same(batch())
+    assert made.matches(batch())
     assert torch.equal(torch.get_rng_state(), state)
     for one, other in zip(before, (*branch.parameters(), *branch.buffers()), strict=True):
         assert torch.equal(one, other)
@@ -421,12 +421,12 @@ def test_weights_move_between_replays_in_either_arithmetic(precision):
 
 def test_they_are_made_where_they_bring_something(monkeypatch):
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    assert Graphs.wanted(TrainConfig(), cuda) is not None
-    assert Graphs.wanted(TrainConfig(), cpu) is None
-    assert Graphs.wanted(TrainConfig(graphs=False), cuda) is None
-    assert Graphs.wanted(TrainConfig(compile=True), cuda) is None
+    assert Graphs.for_training(TrainConfig(), cuda) is not None
+    assert Graphs.for_training(TrainConfig(), cpu) is None
+    assert Graphs.for_training(TrainConfig(graphs=False), cuda) is None
+    assert Graphs.for_training(TrainConfig(compile=True), cuda) is None
     monkeypatch.setattr(clock, "active", object())
-    assert Graphs.wanted(TrainConfig(), cuda) is None
+    assert Graphs.for_training(TrainConfig(), cuda) is None
 
 
 def test_after_a_recording_that_broke_off_nothing_more_is_recorded(monkeypatch):
@@ -436,7 +436,9 @@ def test_after_a_recording_that_broke_off_nothing_more_is_recorded(monkeypatch):
 
     released = []
     monkeypatch.setattr(graphs.CudaTape, "_broken", False)
-    monkeypatch.setattr(graphs.CudaTape, "_aside", lambda tape: contextlib.nullcontext("stream"))
+    monkeypatch.setattr(
+        graphs.CudaTape, "_side_stream", lambda tape: contextlib.nullcontext("stream")
+    )
     for name, fake in {
         "graph_pool_handle": lambda: (0, 1),
         "CUDAGraph": lambda: SimpleNamespace(replay=None),

@@ -56,7 +56,7 @@ def test_each_of_several_processes_has_its_own_card_unless_one_is_named(
 def test_what_is_no_device_comes_with_those_that_are(wanted):
     with pytest.raises(ParameterError, match=f"^--device {wanted} can't be used here: ") as error:
         choose_device(wanted)
-    assert error.value.hint.startswith("Possible: auto, cpu, cuda, cuda:N, mps")
+    assert error.value.hint.startswith("Accepted: auto, cpu, cuda, cuda:N, mps")
     assert "\n" not in error.value.message
 
 
