@@ -128,8 +128,8 @@ class Display(Observer):
         """Print how many features were computed, fetched or cached, and which recordings failed."""
         if _EXTRACT in self._bars:
             self._progress.remove_task(self._bars.pop(_EXTRACT))
-        counts = f"{report.computed} computed in {report.seconds:.1f} s, " * bool(report.computed)
-        counts += _fetched(report, self._upstream)
+        computed = f"{report.computed} computed in {report.seconds:.1f} s, "
+        counts = (computed if report.computed else "") + _fetched(report, self._upstream)
         self._say(f"[bold]features[/]  {counts}{report.present} found in the cache")
         for line in _absent(report):
             self._say(f"[yellow]          {escape(line)}[/]")
