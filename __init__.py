@@ -1,6 +1,7 @@
-"""fusion makes multimodal fusion work, and proves it.
+"""Plugin framework for multimodal emotion recognition: train, compare and repair fused models.
 
-The public names, loaded when first used: ``import fusion`` imports nothing heavy.
+This module holds the public names. Each is imported when it is first used, so that
+``import fusion`` is fast.
 
 >>> from fusion import Strategy, hookimpl
 >>> result = fusion.run(strategy="gated", balance=["gradscale"])
@@ -101,7 +102,8 @@ __all__ = [
     "run",
 ]
 
-_ELSEWHERE = {
+# Public name -> its module, for names that are not in core.contracts.
+_MODULES = {
     "FeatureCache": ".cache",
     "FusionError": ".core.contracts.errors",
     "MissingModalityError": ".core.contracts.errors",
@@ -128,8 +130,8 @@ def __getattr__(name: str) -> Any:
 
         value: Any = version("modal-fusion")
     else:
-        home = _ELSEWHERE.get(name, ".core.contracts")
-        value = getattr(importlib.import_module(home, __name__), name)
+        module = _MODULES.get(name, ".core.contracts")
+        value = getattr(importlib.import_module(module, __name__), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""``python -m fusion`` is the command ``fusion``."""
+"""Entry point of ``python -m fusion``, which runs the command ``fusion``."""
 
 from .core.cli import main
 

@@ -1,19 +1,19 @@
-"""The framework, without any method or modality of its own: rooms, each built on those before it.
+"""Core of the framework: layers of packages; all methods and modalities are plugins.
 
-::
+Each layer imports only the layers above it in this list::
 
-    contracts                  what a plugin is and sees: base classes, hooks, settings, errors
-    toolkit | registry         tools for plugins; how plugins are found, checked and called
+    contracts                  base classes, hooks, settings and errors that plugins use
+    toolkit | registry         tools for plugins; discovery, checks and calls of plugins
     data                       recordings, splits, features, batches
-    training                   one model trained once
-    runs                       many trainings in a run directory, and what came of them
+    training                   training of a single model
+    runs                       run directories: many trainings and their results
     analysis                   diagnosis, explanations, reports
-    workflows | testing        what a command carries out; conformance suites and faults on purpose
-    display                    what a person sees of a workflow
+    workflows | testing        the work of each command; conformance suites and injected faults
+    display                    terminal output of the workflows
     api                        the Python API
     cli                        the command line
 
-Authors of plugins import `contracts` and `toolkit`, or ``fusion`` itself, and nothing else.
+Authors of plugins import only `contracts` and `toolkit`, or ``fusion`` itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Modules that plugins imported before there were rooms.
+# Name in version 0.1 -> current name, for modules that plugins may still import.
 _FORMER = {
     "errors": "contracts.errors",
     **{name: f"toolkit.{name}" for name in (
@@ -36,28 +36,30 @@ _FORMER = {
 
 
 class _Former:
-    """Finds a module under the name that it had in version 0.1.
+    """Import finder and loader for modules under the names that they had in version 0.1.
 
-    A finder and a loader as the import system asks for; their base classes in ``importlib.abc``
-    would take a fifth of the time of ``fusion --help`` to import.
+    The class implements both protocols without the base classes in ``importlib.abc``: importing
+    those would take a fifth of the time of ``fusion --help``.
     """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the specification of a renamed module, or None for any other module."""
         package, _, name = fullname.rpartition(".")
         if package != __name__ or name not in _FORMER:
             return None
-        return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # a loader by what it does
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # has the methods of a loader
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to the import system, which makes an empty module."""
+        """Return None: the import system then creates an empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
+        """Copy the names of the renamed module into `module`, with a DeprecationWarning."""
         new = f"{__name__}.{_FORMER[module.__name__.rpartition('.')[2]]}"
         warnings.warn(f"{module.__name__} is now {new}.", DeprecationWarning, stacklevel=2)
-        found = vars(importlib.import_module(new))
-        vars(module).update({k: v for k, v in found.items() if not k.startswith("__")})
+        names = vars(importlib.import_module(new))
+        vars(module).update({k: v for k, v in names.items() if not k.startswith("__")})
 
 
 sys.meta_path.append(_Former())

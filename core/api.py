@@ -1,6 +1,6 @@
-"""The Python API: ``fusion.run``, ``resume``, ``load``, ``diagnose`` and ``repair``.
+"""The Python API: ``fusion.run``, ``resume``, ``load``, ``diagnose``, ``repair`` and ``explain``.
 
-The arguments are those of ``fusion run``, by the same names, and go the same road.
+Arguments have the names of the command-line options and are checked by the same code.
 """
 
 from __future__ import annotations
@@ -71,81 +71,86 @@ def run(
 ) -> RunResult:
     """Train every modality alone, the fused model and the ensemble, and compare them.
 
-    What ``fusion run`` does, with its options as arguments. It works in a notebook and in a
-    script; a script needs no ``if __name__ == "__main__":`` for it.
+    This is the command ``fusion run`` with its options as arguments. It works in notebooks and in
+    scripts; a script needs no ``if __name__ == "__main__":`` around the call.
 
     Parameters
     ----------
     data : path, or sequence of paths
-        Corpora: folders or tables, detected, or named as in ``"ravdess=PATH"``. None: a
-        generated demo corpus.
+        Folders or tables of corpora. The corpus plugin is detected, or named as in
+        ``"ravdess=PATH"``. By default a generated demo corpus.
     strategy : str
-        Fusion strategy. By default the one that ``fusion plugins list`` stars.
+        Fusion strategy. By default the one starred in ``fusion plugins list``.
     balance : str or sequence of str
         Balancers, in the order in which they act.
     features : str or sequence of str
-        Extractors, one modality each. By default those that ``fusion plugins list`` stars.
+        Feature extractors; each makes one modality. By default those starred in
+        ``fusion plugins list``.
     branch : mapping
-        Modality -> its branch network, where it is not the default one.
+        Modality -> name of its branch network, for modalities without the default branch.
     labels : str or sequence of str
-        ``"shared"`` (six emotions), ``"native"`` (the corpus's own classes), or a choice.
+        Classes: ``"shared"`` (six emotions), ``"native"`` (the corpus's own classes), or the
+        names of some classes.
     split : {"speaker", "sentence", "corpus", "random"}
-        What no two parts share; sentence and random do share speakers.
+        Keep speakers, sentences or corpora apart between training, validation and test;
+        ``"random"`` keeps nothing apart. ``"sentence"`` and ``"random"`` are speaker-dependent.
     folds : int >= 2, optional
-        Cross-validation: every clip is tested once. By default one split.
+        Number of cross-validation folds: every clip is tested once. By default one split.
     adapt : {"none", "speaker"}
-        ``"speaker"`` standardises features by the unlabelled clips of each speaker, test speakers
-        included (docs/adaptation.md).
+        ``"speaker"`` standardises the features of each speaker by the speaker's unlabelled clips,
+        for test speakers too (docs/adaptation.md).
     epochs : int >= 1, optional
-        Budget of every training; the same as ``train.epochs``.
+        Training budget in epochs; the same as ``train.epochs``.
     batch_size : int >= 2, optional
-        Clips per step; the same as ``train.batch_size``.
+        Clips per batch; the same as ``train.batch_size``.
     lr : float > 0, optional
         Peak learning rate; the same as ``train.lr``.
     set : mapping
-        ``"OWNER.PARAMETER"`` -> value, of a plugin, of ``branch.MODALITY`` or of ``train``:
+        ``"OWNER.PARAMETER"`` -> value; the owner is a plugin, ``branch.MODALITY`` or ``train``:
         ``{"train.weight_decay": 1e-3, "branch.mel.blocks": 4}``.
     tune : int >= 2, optional
-        Try so many settings for each model, by validation.
+        Number of trials for tuning the hyper-parameters of each model on validation. By default
+        no tuning.
     seed : int >= 0
-        Of split and training.
+        Random seed of the split and of training.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     jobs : int >= 1, optional
-        Processes at a time. By default one per core (on a GPU, a few trainings).
+        Number of parallel processes. By default one per core (on a GPU, up to four trainings).
     tracker : str or sequence of str
-        More places for the run's events: ``"tensorboard"``, ``"mlflow"``, ``"wandb"``.
+        Experiment trackers that also log the run: ``"tensorboard"``, ``"mlflow"``, ``"wandb"``.
     cache : path or URL, optional
-        Cache folder, or another machine's cache to read from. By default the user's.
+        Cache folder, or URL of another machine's cache to read from. By default the user's cache.
     dtype : str, or mapping of feature to str
-        What features are stored as: ``"float16"`` (half the bytes), ``"float32"``,
+        Dtype of stored features: ``"float16"`` (half the bytes), ``"float32"`` or
         ``"float64"``.
     verify : {"open", "always"}
-        ``"always"`` checks every feature that is read.
+        ``"always"`` compares every feature that is read with its checksum.
     strict : bool
-        Stop at an unreadable recording.
+        Whether to stop at an unreadable recording, instead of leaving it out.
     plugins : path, or sequence of paths or names
         Plugins to load (``"./my.py"`` or a module), or to block (``"no:NAME"``).
     strict_plugins : bool
-        Stop at a broken plugin instead of leaving it out.
+        Whether to stop if a plugin is broken, instead of skipping it.
     out : path, optional
-        Run directory; must not exist or be empty. By default ``runs/DATE-METHODS``.
+        Run directory to create; it must not exist or be empty. By default ``runs/DATE-METHODS``.
     report : bool
-        Write ``report.html`` into it.
+        Whether to write ``report.html`` into the run directory.
     quiet : bool
-        Show no progress.
+        Whether to hide progress.
 
     Returns
     -------
     RunResult
-        ``print(result)`` shows the table; see its ``predict`` and ``history``.
+        Results of the run. ``print(result)`` shows the table; see also its methods ``predict``
+        and ``history``.
 
     Raises
     ------
     UserError
-        For anything wrong with the request, before the long work starts.
+        If an argument is invalid; raised before the long work starts.
     TrainingError
-        When a training fails; :func:`resume` goes on with the others.
+        If a training fails; :func:`resume` continues the other trainings.
 
     Examples
     --------
@@ -153,7 +158,7 @@ def run(
     >>> result = fusion.run("ravdess=data/ravdess", strategy="gated",
     ...                     balance=["gradscale"], folds=6)    # doctest: +SKIP
     >>> print(result)                                          # doctest: +SKIP
-    >>> result.predict("unheard.wav")[0].label                 # doctest: +SKIP
+    >>> result.predict("new.wav")[0].label                     # doctest: +SKIP
     'happy'
     """
     refuse_unknown(unknown, run)
@@ -192,7 +197,7 @@ def run(
     registry = _registry(texts("plugins", plugins), strict_plugins)
     config = config_from(options, registry)
     path = new_run_path(config, Path("runs")) if out is None else Path(out)
-    return _followed(
+    return _shown(
         lambda observer: run_experiment(
             config, path, registry, jobs=jobs, observer=observer, report=report
         ),
@@ -204,33 +209,33 @@ def run(
 def resume(
     run: PathLike, *, jobs: int | None = None, report: bool = True, quiet: bool = False
 ) -> RunResult:
-    """Go on with a run that was interrupted: what ``fusion run --resume RUN`` does.
+    """Resume an interrupted run, as ``fusion run --resume RUN`` does.
 
-    Finished trainings stay, others go on from their last epoch, and the result is what it
-    would have been. A finished run is read.
+    Finished trainings are kept, and the other trainings continue from their last epoch. The
+    result is the same as without the interruption. The result of a finished run is read.
 
     Parameters
     ----------
     run : path
-        The run directory.
+        Run directory.
     jobs : int >= 1, optional
-        Processes at a time.
+        Number of parallel processes.
     report : bool
-        Write ``report.html`` into the run directory.
+        Whether to write ``report.html`` into the run directory.
     quiet : bool
-        Show no progress.
+        Whether to hide progress.
 
     Raises
     ------
     RunError
-        If it is no run directory, or another process works on it.
+        If the path is not a run directory, or another process works on the run.
     """
     from .runs.run import Run
     from .workflows.experiment import resume_experiment
 
     check_whole_or_none(1, jobs=jobs)
     opened = Run.open(Path(run))
-    return _followed(
+    return _shown(
         lambda observer: resume_experiment(opened, jobs=jobs, observer=observer, report=report),
         opened.path,
         quiet,
@@ -238,17 +243,17 @@ def resume(
 
 
 def load(run: PathLike) -> RunResult:
-    """Read a finished run.
+    """Read the results of a finished run.
 
     Parameters
     ----------
     run : path
-        The run directory.
+        Run directory.
 
     Raises
     ------
     RunError
-        If it is none, or not finished.
+        If the path is not a run directory, or the run is not finished.
     """
     from .runs.result import RunResult
     from .runs.run import Run
@@ -258,13 +263,13 @@ def load(run: PathLike) -> RunResult:
     if not opened.is_complete():
         raise RunError(
             f"The run {path} is not finished: it has no results yet.",
-            hint=f"Go on with it: fusion.resume({str(path)!r}), or fusion run --resume {path}",
+            hint=f"Resume the run: fusion.resume({str(path)!r}), or fusion run --resume {path}",
         )
     return RunResult.read(opened)
 
 
-def _followed(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> RunResult:
-    """Do the work and show it; without this process's script in its workers."""
+def _shown(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> RunResult:
+    """Do `work` with its progress shown; worker processes do not import the calling script."""
     from .display.run import Display
     from .registry.provenance import noted
 
@@ -274,7 +279,7 @@ def _followed(work: Callable[[Observer], RunResult], path: Path, quiet: bool) ->
                 return work(display)
         except KeyboardInterrupt as stopped:
             if (path / "run.json").is_file():
-                stopped.add_note(f"Go on with: fusion.resume({str(path)!r})")
+                stopped.add_note(f"To resume: fusion.resume({str(path)!r})")
             raise
 
 
@@ -290,29 +295,29 @@ def _registry(plugins: Sequence[str], strict: bool) -> Registry:
 
 
 def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) -> Diagnosis:
-    """Find out why a fusion fails: what ``fusion diagnose RUN`` does.
+    """Find out why fusion fails, as ``fusion diagnose RUN`` does.
 
-    Looks at training and validation clips, never at test.
+    The diagnosis uses training and validation clips, never test clips.
 
     Parameters
     ----------
     run : path
-        A run directory whose trainings are done.
+        Run directory whose trainings are finished.
     thresholds : mapping, optional
-        Threshold -> value, in place of the defaults (docs/diagnosis.md).
+        Name -> value of thresholds that differ from their defaults (docs/diagnosis.md).
 
     Returns
     -------
     Diagnosis
         ``findings``, the most important first, each with ``fault``, ``severity``, ``says``,
-        ``rule``, ``remedy``; ``signs``, what was measured of each modality.
+        ``rule`` and ``remedy``; and ``signs``, the measurements of each modality.
 
     Raises
     ------
     RunError
-        If it is no run directory, or a training is not finished.
+        If the path is not a run directory, or a training is not finished.
     ParameterError
-        For a threshold that does not exist.
+        If a threshold does not exist.
     """
     from .analysis.diagnosis import diagnose as judge_run
 
@@ -330,45 +335,47 @@ def repair(
     jobs: int | None = None,
     quiet: bool = False,
 ) -> Repair:
-    """Mend a fusion, step by step: what ``fusion repair RUN`` does.
+    """Improve a fused model by trying remedies, step by step, as ``fusion repair RUN`` does.
 
     Parameters
     ----------
     run : path
-        The run directory of the fusion that fails.
+        Run directory of the fused model.
     target : {"minimum", "target", "stretch"} or float
-        When to stop: at the best single modality, 2 or 6 points of UAR above it, or at a UAR
-        in percent; on validation.
+        Validation UAR at which to stop: that of the best single modality, 2 or 6 points above
+        it, or a UAR in percent.
     steps : str or sequence of str
-        Remedies to try, in this order; by default those that the diagnosis points to, then the
-        rest of the ladder.
+        Remedies to try, in this order. By default first the remedies for the faults that the
+        diagnosis found, then all others.
     minutes : float, optional
-        Begin no further step after so long.
+        Time after which no further step starts.
     thresholds : mapping, optional
-        Of the diagnosis.
+        Name -> value of thresholds of the diagnosis that differ from their defaults.
     out : path, optional
-        Where the steps go; the same again goes on. By default ``repairs/DATE``.
+        Folder for the runs of the steps. An existing folder of the same repair is resumed. By
+        default ``repairs/DATE``.
     jobs : int >= 1, optional
-        Processes at a time.
+        Number of parallel processes.
     quiet : bool
-        Show no progress.
+        Whether to hide progress.
 
     Returns
     -------
     Repair
-        ``steps``, ``chosen``, ``reached``, and ``result``, a RunResult of what is handed out.
+        ``steps``, the ``chosen`` step, whether the target was ``reached``, and ``result``, the
+        RunResult of the chosen step.
 
     Raises
     ------
     UserError
-        For anything wrong with the request, before the long work starts.
+        If an argument is invalid; raised before the long work starts.
     TrainingError
-        When the base can't be trained.
+        If the base run can't be trained.
     """
     from .display.repair import RepairDisplay
     from .runs.run import Run
     from .workflows.repair import RepairRequest, Target
-    from .workflows.repair import repair as mend
+    from .workflows.repair import repair as repair_run
 
     source = Run.open(Path(run))
     request = RepairRequest(
@@ -378,7 +385,7 @@ def repair(
     )
     folder = Path(out) if out else Path("repairs") / datetime.now().strftime("%Y%m%d-%H%M%S")
     with main_left_out(), RepairDisplay(quiet=quiet) as display:
-        return mend(
+        return repair_run(
             source,
             folder,
             source.registry,
@@ -400,40 +407,41 @@ def explain(
     jobs: int = 1,
     plugins: Names = (),
 ) -> Explanation:
-    """Find out what each modality and channel brings: what ``fusion explain RUN`` does.
+    """Measure what each modality and channel contributes, as ``fusion explain RUN`` does.
 
-    Computed in float32, also where the training computed in less. The inputs of a fold's part
-    are held in memory.
+    All values are computed in float32, even if training used a lower precision. The inputs of one
+    part of a fold are held in memory.
 
     Parameters
     ----------
     run : path
-        A finished run directory.
+        Directory of a finished run.
     model : str
-        ``"fused"``, or a modality: its baseline.
+        Model to explain: ``"fused"``, or the name of a modality for its baseline.
     part : {"test", "val"}
-        Which clips.
+        Clips of each fold to explain.
     axes : mapping, optional
-        Modality -> name of the axis whose entries are explained; ``"channel"`` for the others.
+        Modality -> name of the axis whose entries are explained. By default ``"channel"``.
     device : str, optional
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ...; the run's own by default.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...; by default the device of the run.
     permutations : int >= 1
-        How often each group is taken from other clips.
+        Number of random permutations per part of a modality.
     jobs : int >= 1
-        Folds at a time, each in a process of its own; 1 stays in this one.
+        Number of folds to explain in parallel processes; with 1, all work is done in this process.
     plugins : str or sequence of str
-        More plugins, as given to ``-p``; those of the run are known.
+        Plugins to load in addition to those of the run, as given to ``-p``.
 
     Returns
     -------
     Explanation
+        Shapley values, losses without each part, and integrated gradients.
 
     Raises
     ------
     RunError
         If there is no finished run at that path.
     UnknownNameError
-        For a model, modality or axis that it doesn't have.
+        If the run has no such model, modality or axis.
     """
     from .analysis.explain import explain as explain_run
     from .runs.run import Run
@@ -445,23 +453,24 @@ def explain(
                        permutations=permutations, jobs=jobs)  # fmt: skip
 
 
-def _thresholds(given: Mapping[str, float] | None) -> Thresholds:
+def _thresholds(values: Mapping[str, float] | None) -> Thresholds:
     from .analysis.diagnosis import Thresholds
     from .registry.parameters import bind
 
-    return Thresholds(**bind(Thresholds, dict(given or {}), owner="diagnosis"))
+    return Thresholds(**bind(Thresholds, dict(values or {}), owner="diagnosis"))
 
 
 def _trained(path: Path) -> Run:
-    """The run at `path`, if its trainings are done."""
+    """Return the run at `path`, or raise RunError if a training is not finished."""
     from .runs.run import Run
     from .runs.trainings import trainings_of
 
     run = Run.open(path)
-    left = [t for t in trainings_of(run) if not run.finished(t.name)]  # a control may follow
-    if left:
+    # The diagnosis does not need the controls, so `trainings_of` is right here.
+    unfinished = [t for t in trainings_of(run) if not run.finished(t.name)]
+    if unfinished:
         raise RunError(
-            f"The run {path} is not trained to the end: {left[0].name} is missing.",
-            hint=f"Go on with it: fusion.resume({str(path)!r}), or fusion diagnose {path}",
+            f"The training {unfinished[0].name} of the run {path} is not finished.",
+            hint=f"Resume the run: fusion.resume({str(path)!r}), or fusion diagnose {path}",
         )
     return run

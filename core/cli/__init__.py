@@ -30,36 +30,38 @@ if TYPE_CHECKING:
 
 # Command -> module and its line in `fusion --help`.
 COMMANDS = {
-    "run": ("run", "Train baselines, fused model and ensemble; say which is best."),
-    "compare": ("compare", "Compare strategies and balancers on equal terms."),
-    "audit": ("audit", "The same model under several splits: what a leak is worth."),
-    "diagnose": ("diagnose", "Find out why a fusion fails."),
-    "repair": ("repair", "Mend a fusion, step by step."),
-    "report": ("report", "A run on one page, or several runs side by side."),
-    "predict": ("predict", "Label recordings with the model that a run handed out."),
-    "explain": ("explain", "What each modality and channel brings to a run's models."),
-    "cache": ("cache.commands", "Precompute features, keep them sound and in bounds, share them."),
-    "plugins": ("plugins.commands", "List plugins, show what they are, and what they take."),
+    "run": ("run", "Train baselines, fused model and ensemble, and compare them."),
+    "compare": ("compare", "Compare strategies and balancers under one budget."),
+    "audit": ("audit", "Measure how much speaker leakage inflates a model's scores."),
+    "diagnose": ("diagnose", "Find out why fusion fails."),
+    "repair": ("repair", "Improve a fused model by trying remedies, step by step."),
+    "report": ("report", "Write an HTML report of a run, or compare several runs."),
+    "predict": ("predict", "Label recordings with the chosen model of a run."),
+    "explain": ("explain", "Measure the contribution of each modality and channel."),
+    "cache": ("cache.commands", "Precompute, verify, prune and share cached features."),
+    "plugins": ("plugins.commands", "List, describe, check and create plugins."),
 }
 
 
-_TRAINING = {"compare", "audit", "diagnose", "repair"}  # besides run
+_TRAINING = {"compare", "audit", "diagnose", "repair"}  # commands that train, besides run
 
-# What the machine refuses, which the user can mend.
+# Errors of the file system that the user can fix: no space, no permission.
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _STORAGE_HINT = (
-    "Free some space or mend the permissions. What was finished is kept: "
-    "go on with fusion run --resume RUN."
+    "Free some space or correct the permissions. Finished trainings are kept: "
+    "resume with fusion run --resume RUN."
 )
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is needed."""
+    """Click group that imports the module of a command only when that command is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of the help text."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the command called `cmd_name`, or None if there is no such command."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f".{COMMANDS[cmd_name][0]}", __name__)
@@ -67,12 +69,14 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands with their summaries, without importing any command."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` name, or raise UnknownNameError if none has this name."""
         from ..contracts.errors import UnknownNameError
 
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
@@ -85,26 +89,26 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="modal-fusion", message="fusion %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Multimodal fusion that works, and proves it on held-out speakers.
+    """Train, compare, diagnose and repair multimodal fusion, tested on held-out speakers.
 
     \b
-    fusion run                              the demo corpus, default methods
+    fusion run                              demo corpus, default methods
     fusion run --data PATH --strategy gated --balance gradscale
     """
     if ctx.invoked_subcommand in _TRAINING:
         refuse_torchrun(ctx.invoked_subcommand)
-    if requests_of(ctx)["trace"] or tracing.asked_for():
+    if requests_of(ctx)["trace"] or tracing.requested_by_environment():
         tracing.start_trace(ctx)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point: turns errors into messages and exit codes."""
+    """Run the command line and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run_cli(args))
 
 
 class _Terminated(KeyboardInterrupt):
-    """A scheduler ends us (scancel, a time limit): as orderly as Ctrl-C."""
+    """SIGTERM, for example from a cluster scheduler; handled as orderly as Ctrl-C."""
 
 
 def _terminate(*_: object) -> None:
@@ -112,17 +116,20 @@ def _terminate(*_: object) -> None:
 
 
 def run_cli(args: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 fine, 1 a run failed, 2 user mistake."""
-    given = sys.argv[1:] if args is None else args
+    """Run the command line, print errors as messages, and return the exit code.
+
+    The exit code is 0 for success, 1 for a failed run or check, and 2 for a mistake of the user.
+    """
+    arguments = sys.argv[1:] if args is None else args
     try:
-        result = cli.main(given, prog_name="fusion", standalone_mode=False)
+        result = cli.main(arguments, prog_name="fusion", standalone_mode=False)
     except FusionError as error:
         from ..registry.provenance import note
 
         guilt = note(error)
-        if "--debug" in given:
+        if "--debug" in arguments:
             raise
-        _say_fusion_error(error, guilt)
+        _print_fusion_error(error, guilt)
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
@@ -130,7 +137,7 @@ def run_cli(args: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except BrokenPipeError:
-        # The reader (head, less) has gone; writing to it again at exit would complain.
+        # The reading end of the pipe (head, less) was closed. Flushing stdout at exit would fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -138,17 +145,17 @@ def run_cli(args: list[str] | None = None) -> int:
 
         guilt = note(error)
         stored = isinstance(error, OSError) and error.errno in _STORAGE
-        if "--debug" in given or not (stored or guilt):
+        if "--debug" in arguments or not (stored or guilt):
             raise
         if isinstance(error, OSError) and stored:
-            _say_error(f"{error.filename or 'A file'}: {error.strerror}.", _STORAGE_HINT)
+            _print_error(f"{error.filename or 'A file'}: {error.strerror}.", _STORAGE_HINT)
             return 2
-        _say_error(told(error), _where(guilt) if guilt else None)
+        _print_error(told(error), _plugin_hint(guilt) if guilt else None)
         return 1
     return result if isinstance(result, int) else 0
 
 
-def _say_error(message: str, hint: str | None, origin: str = "") -> None:
+def _print_error(message: str, hint: str | None, origin: str = "") -> None:
     mark = click.style("error: ", fg="red", bold=True, reset=True)
     click.echo(mark + printable(message), err=True)
     if origin:
@@ -157,27 +164,27 @@ def _say_error(message: str, hint: str | None, origin: str = "") -> None:
         click.echo(click.style("hint:  ", fg="cyan") + printable(hint), err=True)
 
 
-def _say_fusion_error(error: FusionError, guilt: Guilt | None) -> None:
-    """What was raised on purpose, and by whom where that is somebody else's plugin."""
+def _print_fusion_error(error: FusionError, guilt: Guilt | None) -> None:
+    """Print an error of fusion, and the plugin that raised it if that is a third-party plugin."""
     if guilt is None or guilt.source.built_in:
-        _say_error(error.message, error.hint)
+        _print_error(error.message, error.hint)
         return
-    said = str(guilt.source) in error.message
-    _say_error(error.message, error.hint or _where(guilt), "" if said else str(guilt))
+    named = str(guilt.source) in error.message
+    _print_error(error.message, error.hint or _plugin_hint(guilt), "" if named else str(guilt))
 
 
-def _where(guilt: Guilt) -> str:
-    return f"The same with --debug shows the traceback. {guilt.source.remedy()}"
+def _plugin_hint(guilt: Guilt) -> str:
+    return f"Repeat the command with --debug to see the traceback. {guilt.source.remedy()}"
 
 
 def _interrupted(error: BaseException) -> int:
-    click.echo("\nInterrupted. What was finished is kept.", err=True)
+    click.echo("\nInterrupted. Finished work is kept.", err=True)
     terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
 def open_run(ctx: click.Context, path: str) -> Run:
-    """The run at `path`, with its own plugins and those of this command's options."""
+    """Open the run at `path`, with the plugins of the run and those of this command's options."""
     from ..runs.run import Run
 
     run = Run.open(Path(path))
@@ -186,9 +193,10 @@ def open_run(ctx: click.Context, path: str) -> Run:
 
 
 def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: bool = False) -> Any:
-    """The registry for this command's plugin options; problems go to standard error.
+    """Return a registry built from this command's plugin options.
 
-    `more` are requests that a run was made with. `silent` leaves the problems to the caller.
+    Broken and deprecated plugins are reported on standard error, unless `silent` leaves that to
+    the caller. `more` are further plugin requests, such as those stored with a run.
     """
     from ..registry.registry import Registry
 
@@ -204,37 +212,41 @@ def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: boo
     return registry
 
 
-def refuse_with_resume(ctx: click.Context, allowed: set[str], what: str) -> None:
-    """Raise for an option beside --resume that would change the `what` that is gone on with."""
+def refuse_with_resume(ctx: click.Context, allowed: set[str], work: str) -> None:
+    """Raise UserError if an option beside --resume would change the resumed `work`.
+
+    `work` is a noun for the message ("run", "comparison"); `allowed` are the parameter names of
+    the options that may accompany --resume.
+    """
     from ..contracts.errors import UserError
 
-    given = _given(ctx, allowed)
+    refused = _options_beside(ctx, allowed)
     options = requests_of(ctx)
-    given += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
-    if given:
+    refused += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
+    if refused:
         raise UserError(
-            f"--resume goes on with a {what} as it was asked for; {given[0]} would change it.",
-            hint=f"Leave it out, or start a new {what} without --resume.",
+            f"{refused[0]} can't be given with --resume: a resumed {work} keeps its options.",
+            hint=f"Leave out {refused[0]}, or start a new {work} without --resume.",
         )
 
 
 def refuse_with_run(ctx: click.Context, allowed: set[str], settings: tuple[str, ...]) -> None:
-    """Raise for an option beside RUN that says what to train: the run has its own.
+    """Raise UserError if an option beside RUN says what to train: RUN fixes that already.
 
-    `settings` are those of ``--set`` that are none of the command's own.
+    `settings` are the values of ``--set`` that do not belong to the command itself.
     """
     from ..contracts.errors import UserError
 
-    given = _given(ctx, allowed) + ["--set"] * bool(settings)
-    if given:
+    refused = _options_beside(ctx, allowed) + ["--set"] * bool(settings)
+    if refused:
         raise UserError(
-            f"RUN has settings of its own; {given[0]} is for a new run.",
-            hint="Leave it out, or leave RUN out and give the options of fusion run.",
+            f"{refused[0]} can't be given with RUN, which has its own settings.",
+            hint=f"Leave out {refused[0]}, or leave out RUN to train a new run.",
         )
 
 
-def _given(ctx: click.Context, allowed: set[str]) -> list[str]:
-    """Options of the command line that are not in `allowed`, as they are typed."""
+def _options_beside(ctx: click.Context, allowed: set[str]) -> list[str]:
+    """Return the options on the command line that are not in `allowed`, as the user types them."""
     command_line = click.core.ParameterSource.COMMANDLINE
     return [
         max(parameter.opts, key=len)

@@ -1,4 +1,4 @@
-"""``fusion audit``."""
+"""Command ``fusion audit``."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from .output import dated_folder, echo_json, resumable
 @training_options
 @method_options
 @click.option("--splits", default="", metavar="random,speaker,sentence,corpus",
-              help="Which splits. [default: all that the clips allow]")  # fmt: skip
+              help="Splits to compare. [default: all that the clips allow]")  # fmt: skip
 @click.option("--out", metavar="DIR",
-              help="Where the runs go; the same again goes on. [default: audits/DATE]")  # fmt: skip
+              help="Folder for the runs; an existing folder of the same audit is resumed. "
+              "[default: audits/DATE]")  # fmt: skip
 @outcome_options("results")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
-    """Measure one model under several splits, to read a published figure for what it is.
+    """Train and test one model under several splits, to measure how much leakage inflates it.
 
     \b
-    random    clips are drawn whoever speaks: what many papers report
-    speaker   no speaker is in two parts
-    sentence  no sentence is in two parts; speakers are
-    corpus    a whole corpus is tested, and never heard in training
+    random    clips are drawn at random, as in many papers; speakers are shared
+    speaker   training, validation and test share no speaker
+    sentence  training, validation and test share no sentence, but share speakers
+    corpus    a whole corpus is held out for testing
 
-    Says by how many points the random split flatters each model, and how many test clips have
-    their speaker, sentence, corpus or very recording in training. Interrupted, the same command
-    with the same --out goes on; what is finished is not repeated.
+    Reports by how many points of UAR the random split flatters each model, and how many test
+    clips have their speaker, sentence, corpus or identical recording in training. To resume an
+    interrupted audit, repeat the command with the same --out; finished runs are kept.
 
     \b
     fusion audit --data PATH --folds 6 --out audits/mine
@@ -48,14 +49,14 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     out = dated_folder(options["out"], "audits")
     with (
         AuditDisplay(quiet=options["quiet"] or options["as_json"]) as display,
-        resumable(out / REQUEST, f": the same command and --out {out}"),
+        resumable(out / REQUEST, f"repeat the command with --out {out}"),
     ):
         splits = parse_features(options["splits"])
-        found = run_audit(
+        audit = run_audit(
             config, out, registry, splits=splits, jobs=options["jobs"], observer=display
         )
     if options["as_json"]:
-        echo_json({"audit": str(out), **found.to_json()})
+        echo_json({"audit": str(out), **audit.to_json()})
     else:
-        print_audit(found, out)
+        print_audit(audit, out)
     return 0

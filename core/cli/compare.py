@@ -1,4 +1,4 @@
-"""``fusion compare``."""
+"""Command ``fusion compare``."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ if TYPE_CHECKING:
 @training_options
 @split_option
 @click.option("--strategies", default="", metavar="A,B,...|all",
-              help="Fusion strategies. [default: the starred one]")  # fmt: skip
+              help="Fusion strategies to compare. [default: the one starred in fusion plugins "
+              "list]")  # fmt: skip
 @click.option("--balancers", default="none", show_default=True, metavar="A,B+C,...|all",
-              help="Balancers, none among them; a plus composes several.")  # fmt: skip
+              help="Balancers to compare; none is plain training, A+B composes two "
+              "balancers.")  # fmt: skip
 @click.option("--no-controls", is_flag=True,
-              help="Leave out the controls: plain, 3 times the learning rate, and the balancers "
-              "that are controls.")  # fmt: skip
+              help="Leave out the controls: plain training, 3 times the learning rate, and "
+              "balancers that are controls.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-              help="Trainings of every cell, on one split.")  # fmt: skip
+              help="Number of seeds. Each cell is trained once per seed, on the same "
+              "split.")  # fmt: skip
 @click.option("--budget", metavar="STEPS|TIME",
-              help="Of every training, as in 600 (steps), or of the whole comparison, as in 30min "
-              "or 2h. [default: train.epochs]")  # fmt: skip
+              help="Optimiser steps of each training, as in 600, or time for the whole comparison, "
+              "as in 30min or 2h. [default: train.epochs]")  # fmt: skip
 @tune_option
 @click.option("--devices", default="", metavar="A,B,...",
-              help="Several, as in cuda:0,cuda:1: cells are dealt out to them.")  # fmt: skip
-@click.option("--out", metavar="DIR", help="Where the runs go. [default: compare/DATE]")
-@click.option("--resume", metavar="DIR", help="Go on with a comparison that was interrupted.")
+              help="Devices to distribute the cells over, as in cuda:0,cuda:1.")  # fmt: skip
+@click.option("--out", metavar="DIR",
+              help="Folder to create for the runs. [default: compare/DATE]")  # fmt: skip
+@click.option("--resume", metavar="DIR", help="Resume an interrupted comparison.")
 @outcome_options("results")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Compare strategies and balancers on equal terms: same clips, same budget, same baselines.
 
-    Every cell is a run of its own; the single modalities are trained once per seed and shared.
-    With the controls that papers leave out: the ensemble, the plain training, the same with
-    three times the learning rate, and single-modality losses.
+    Every cell (one strategy with its balancers) is a separate run. The single-modality baselines
+    are trained once per seed and shared. Controls that papers often omit are added: the ensemble,
+    plain training, plain training at three times the learning rate, and single-modality losses.
+    Exits with 1 if a cell failed.
 
     \b
     fusion compare --strategies concat,gated,lmf --balancers none,ogm_ge,mmpareto --folds 6
@@ -67,13 +72,13 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         out = dated_folder(options["out"], "compare")
     with (
         CompareDisplay(quiet=options["quiet"] or options["as_json"]) as display,
-        resumable(out / "compare.json", f": fusion compare --resume {out}"),
+        resumable(out / "compare.json", f"fusion compare --resume {out}"),
     ):
-        found = run_comparison(request, out, registry, jobs=options["jobs"], observer=display)
+        comparisons = run_comparison(request, out, registry, jobs=options["jobs"], observer=display)
     if options["as_json"]:
-        echo_json({"comparison": str(out), **found.to_json()})
+        echo_json({"comparison": str(out), **comparisons.to_json()})
     else:
-        print_comparisons(found, out)
+        print_comparisons(comparisons, out)
     return 1 if display.failures else 0
 
 
@@ -84,8 +89,8 @@ def _request(options: dict[str, Any], registry: Registry) -> Request:
     from ..data.corpora import absolute_source
     from ..workflows.grid import Budget, Request, make_cells
 
-    config = config_from({**options, "balancers": ()}, registry)  # those are the cells'
-    # Gone on with, a comparison reads its clips again, maybe from another folder.
+    config = config_from({**options, "balancers": ()}, registry)  # each cell has its own balancers
+    # A resumed comparison reads its clips again, maybe from another working directory.
     corpora = registry.corpora()
     config = replace(config, data=tuple(absolute_source(text, corpora) for text in config.data))
     strategies = _names(options["strategies"], "strategy", registry) or [config.strategy]
@@ -102,9 +107,9 @@ def _request(options: dict[str, Any], registry: Registry) -> Request:
     return Request(config, cells, seeds, budget, parse_features(options["devices"]))
 
 
-def _names(given: str, kind: str, registry: Registry) -> list[str]:
-    """``"a, b"`` -> its names; ``"all"`` -> every plugin of that kind."""
-    names = list(parse_features(given))
+def _names(text: str, kind: str, registry: Registry) -> list[str]:
+    """Return the names in a comma-separated `text`; ``"all"`` means every plugin of that kind."""
+    names = list(parse_features(text))
     if names == ["all"]:
         names = [entry.name for entry in registry.entries(kind)]
     return names

@@ -1,4 +1,4 @@
-"""``fusion diagnose``."""
+"""Command ``fusion diagnose``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..runs.plan import Plan
     from ..runs.run import Run
 
-OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
+OWNER = "diagnosis"  # owner of the thresholds, as in --set diagnosis.NAME=VALUE
 
 
 @click.command("diagnose")
@@ -28,16 +28,17 @@ OWNER = "diagnosis"  # of --set diagnosis.NAME=VALUE
 @training_options
 @method_options
 @split_option
-@click.option("--out", metavar="DIR", help="Run directory of a new run. [default: runs/...]")
+@click.option("--out", metavar="DIR",
+              help="Run directory to create for a new run. [default: runs/...]")  # fmt: skip
 @outcome_options("diagnosis")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
-    """Find out why a fusion fails: what its training shows, judged by rules.
+    """Find out why fusion fails: apply diagnostic rules to how the models trained.
 
-    Of a finished or unfinished RUN, or of a new one with the options of fusion run. Looks at
-    training and validation clips, never at test. --set diagnosis.NAME=VALUE moves a threshold
-    (docs/diagnosis.md lists them).
+    RUN is a run directory; its missing trainings are done first. Without RUN, a new run is
+    trained with the options of fusion run. The rules use training and validation clips, never
+    test clips. --set diagnosis.NAME=VALUE sets a threshold (docs/diagnosis.md lists them).
 
     \b
     fusion diagnose runs/20261124-101530-concat
@@ -51,42 +52,47 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     options["settings"], thresholds = thresholds_from(options["settings"])
     with Display(quiet=options["quiet"] or options["as_json"]) as display:
         run = trained(ctx, options, display)
-        found = diagnose(run, thresholds)
+        diagnosis = diagnose(run, thresholds)
     if options["as_json"]:
-        echo_json({"run": str(run.path), **found.to_json()})
+        echo_json({"run": str(run.path), **diagnosis.to_json()})
         return 0
     console = new_console()
-    print_diagnosis(found, console)
+    print_diagnosis(diagnosis, console)
     console.print(f"run directory: {run.path}", markup=False)
     if not run.is_complete():
-        console.print(f"test it: fusion run --resume {run.path}", markup=False)
-    console.print(f"mend it: fusion repair {run.path}", markup=False)
+        console.print(f"test the models: fusion run --resume {run.path}", markup=False)
+    console.print(f"try remedies: fusion repair {run.path}", markup=False)
     return 0
 
 
-# What may be given together with RUN: everything else is in the run directory.
+# Parameters that may accompany RUN; the run directory stores all others.
 WITH_RUN = {"run", "jobs", "as_json", "quiet", "settings"}
 
 
-def thresholds_from(given: tuple[str, ...]) -> tuple[tuple[str, ...], Thresholds]:
-    """Take the thresholds out of what was given to ``--set``.
+def thresholds_from(settings: tuple[str, ...]) -> tuple[tuple[str, ...], Thresholds]:
+    """Separate the diagnosis thresholds from the other values of ``--set``.
+
+    Returns
+    -------
+    tuple of str, Thresholds
+        The settings of other owners, and the thresholds.
 
     Raises
     ------
     ParameterError
-        For a threshold that does not exist, or a value that is none.
+        If a threshold does not exist, or its value is not a number.
     """
     from ..analysis.diagnosis import Thresholds
     from ..registry.parameters import bind, parse_settings
 
-    own = tuple(text for text in given if text.partition(".")[0].strip() == OWNER)
-    rest = tuple(text for text in given if text not in own)
+    own = tuple(text for text in settings if text.partition(".")[0].strip() == OWNER)
+    rest = tuple(text for text in settings if text not in own)
     bound = bind(Thresholds, parse_settings(own).get(OWNER, {}), owner=OWNER)
     return rest, Thresholds(**bound)
 
 
 def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Run:
-    """The run that was named, or a new one as the options ask for, trained but not tested."""
+    """Return the run named in `options`, or a new one, trained but not tested."""
     from ..runs.plan import Plan
     from ..runs.run import Run
     from ..workflows.experiment import new_run_path, prepare_run, train_run
@@ -100,7 +106,7 @@ def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Ru
             prepare_run(run, source, jobs=options["jobs"], observer=display)
     else:
         run = source
-    with resumable(run.path / "run.json", f": fusion diagnose {run.path}"):
+    with resumable(run.path / "run.json", f"fusion diagnose {run.path}"):
         train_run(run, jobs=options["jobs"], observer=display)
     return run
 
@@ -108,7 +114,10 @@ def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Ru
 def run_or_plan(
     ctx: click.Context, options: dict[str, Any], allowed: set[str]
 ) -> tuple[Run | Plan, Registry]:
-    """The run that was named, with no options beside those `allowed`; or the plan of a new one."""
+    """Return the run named in `options`, or the plan of a new run, with the plugin registry.
+
+    Beside a named run, only the options in `allowed` are accepted.
+    """
     from ..runs.plan import make_plan
 
     if options["run"]:

@@ -1,4 +1,4 @@
-"""``fusion explain``."""
+"""Command ``fusion explain``."""
 
 from __future__ import annotations
 
@@ -20,33 +20,37 @@ if TYPE_CHECKING:
 @click.command("explain")
 @click.argument("run", metavar="RUN")
 @click.option("--clip", "clips", multiple=True, metavar="FILE",
-              help="A recording whose label is explained; may be repeated.")  # fmt: skip
+              help="Explain the label of this recording, instead of the run. May be "
+              "repeated.")  # fmt: skip
 @click.option("--speaker-from", metavar="DIR",
-              help="With --clip, of a run with --adapt speaker: unlabelled recordings of the "
-              "clips' one speaker. [default: the clips, if there are four or more]")  # fmt: skip
+              help="For --clip with a run of --adapt speaker: unlabelled recordings of the "
+              "speaker of the clips. [default: the clips, if there are four or more]")  # fmt: skip
 @click.option("--model", default="fused", show_default=True, metavar="fused|MODALITY",
-              help="Which of the run's models.")  # fmt: skip
+              help="Model to explain.")  # fmt: skip
 @click.option("--part", type=click.Choice(["test", "val"]), default="test", show_default=True,
-              help="Which clips of each fold.")  # fmt: skip
+              help="Clips of each fold to explain.")  # fmt: skip
 @click.option("--axis", "axes", multiple=True, metavar="MODALITY=AXIS",
-              help="Part a modality along another axis than channel.")  # fmt: skip
+              help="Divide a modality along this axis, instead of its channels.")  # fmt: skip
 @click.option("--permutations", type=click.IntRange(min=1), default=10, show_default=True,
-              metavar="N", help="How often each part is taken from other clips.")  # fmt: skip
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N, mps. [default: the run's]")
+              metavar="N", help="Number of random permutations per part.")  # fmt: skip
+@click.option("--device", metavar="NAME",
+              help="Device: auto, cpu, cuda, cuda:N or mps. [default: the device of the "
+              "run]")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
-              help="Folds at a time. [default: one per core, or one on a GPU]")  # fmt: skip
+              help="Number of folds to explain in parallel. [default: one per core; up to four on "
+              "a GPU]")  # fmt: skip
 @click.option("--out", metavar="FILE",
-              help="Where the figures go, as JSON. [default: RUN/explain.json; "
-              "with --clip, nowhere]")  # fmt: skip
+              help="JSON file to write. [default: RUN/explain.json; with --clip, "
+              "none]")  # fmt: skip
 @json_option("Print the figures as JSON.")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
-    """Say what each modality, and each channel of it, brings to the models of RUN.
+    """Measure what each modality, and each of its channels, contributes to the models of RUN.
 
-    Each fold's model explains that fold's test clips, in three ways: Shapley values of the
-    modalities; what is lost when a part is at its training mean, or another clip's; integrated
-    gradients. Nothing is trained.
+    The model of each fold is explained on the test clips of that fold, in three ways: Shapley
+    values of the modalities; the score lost when a part is replaced by its training mean or by
+    that of another clip (permutation importance); and integrated gradients. Nothing is trained.
 
     \b
     fusion explain runs/mine
@@ -61,28 +65,27 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         return _clips(ctx, options, run, axes)
     if options["speaker_from"]:
         raise UserError(
-            "--speaker-from is for recordings given with --clip; the run's own clips have their "
-            "speakers.",
-            hint="Leave it out, or add --clip FILE.",
+            "--speaker-from needs --clip: the speakers of the run's clips are known.",
+            hint="Leave out --speaker-from, or add --clip FILE.",
         )
     return _run(options, run, axes)
 
 
-def _axes(given: Sequence[str]) -> dict[str, str]:
+def _axes(options: Sequence[str]) -> dict[str, str]:
     from ..contracts.errors import ParameterError
 
-    found: dict[str, str] = {}
-    for text in given:
+    axes: dict[str, str] = {}
+    for text in options:
         modality, equals, axis = text.partition("=")
         if not (modality and equals and axis):
             raise ParameterError(
                 f"--axis takes MODALITY=AXIS, and was given {text!r}.",
                 hint="For example: --axis mel=frequency",
             )
-        if modality in found:
+        if modality in axes:
             raise ParameterError(f"--axis names {modality} twice: one axis at a time.")
-        found[modality] = axis
-    return found
+        axes[modality] = axis
+    return axes
 
 
 def _run(options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
@@ -93,7 +96,7 @@ def _run(options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
     check_finished(run)
     out = Path(options["out"]) if options["out"] else run.path / FILE
     _check_folder(out)
-    found = explain(
+    explanation = explain(
         run,
         model=options["model"],
         part=options["part"],
@@ -102,15 +105,15 @@ def _run(options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
         permutations=options["permutations"],
         jobs=options["jobs"] or default_jobs(options["device"] or run.config.device),
     )
-    _write(out, found.to_json())
+    _write(out, explanation.to_json())
     if options["as_json"]:
-        echo_json(found.to_json())
+        echo_json(explanation.to_json())
     else:
-        print_explanation(found, out)
+        print_explanation(explanation, out)
     return 0
 
 
-# What --clip leaves nothing to choose of: it is about the model handed out, and one clip.
+# Options that have no effect with --clip, which explains the chosen model on single recordings.
 _RUN_ONLY = ("model", "part", "permutations", "jobs")
 
 
@@ -118,14 +121,14 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
     from ..analysis.explain.clips import ClipExplainer
     from ..contracts.errors import UserError
     from ..display.explain import print_clip, print_clip_notes
-    from .predict import adapt_aloud
+    from .predict import adapt_and_report
 
     command_line = click.core.ParameterSource.COMMANDLINE
     for name in _RUN_ONLY:
         if ctx.get_parameter_source(name) is command_line:
             raise UserError(
-                f"--clip explains a recording by the model that the run handed out; "
-                f"--{name} says nothing there.",
+                f"--{name} has no effect with --clip, which explains the chosen model of the run "
+                "on single recordings.",
                 hint=f"Leave out --{name}, or --clip.",
             )
     out = Path(options["out"] or "")
@@ -136,14 +139,14 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
     for warning in explainer.warnings:
         warn(warning)
     names = [Path(name) for name in options["clips"]]
-    adapt_aloud(explainer, names, options["speaker_from"])
+    adapt_and_report(explainer, names, options["speaker_from"])
     rows: list[dict[str, Any]] = []
-    for found in explainer.explain(names):
-        rows.append(found.to_json())
-        if found.error is not None:
-            echo_failure(found.error)
+    for explanation in explainer.explain(names):
+        rows.append(explanation.to_json())
+        if explanation.error is not None:
+            echo_failure(explanation.error)
         elif not options["as_json"]:
-            print_clip(found)
+            print_clip(explanation)
     plain = {"run": options["run"], "notes": explainer.notes, "clips": rows}
     if options["as_json"]:
         echo_json(plain)
@@ -155,14 +158,14 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
 
 
 def _check_folder(out: Path) -> None:
-    """Before the long work."""
+    """Raise UserError if `out` can't be written, before the long computation starts."""
     from ..contracts.errors import UserError
 
     if not out.parent.is_dir() or out.is_dir():
         raise UserError(
             f"The figures can't be written to {out}: "
             + ("that is a folder." if out.is_dir() else f"there is no folder {out.parent}."),
-            hint="Name a file in a folder that is there: --out FILE",
+            hint="Name a file in an existing folder: --out FILE",
         )
 
 

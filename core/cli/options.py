@@ -1,6 +1,6 @@
-"""Options that several commands share, each declared once.
+"""Command-line options that several commands share, each declared once.
 
-The configuration is made of them in :mod:`fusion.core.runs.request`.
+:mod:`fusion.core.runs.request` turns the parsed options into a run configuration.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Decorator = Callable[[Any], Any]
 
 
 def together(*options: Decorator) -> Decorator:
-    """Return a decorator that adds options in this order."""
+    """Return a decorator that adds `options` to a command, in the given order."""
 
     def decorate(function: Any) -> Any:
         for option in reversed(options):
@@ -30,7 +30,7 @@ def together(*options: Decorator) -> Decorator:
 
 
 def requests_of(ctx: click.Context) -> dict[str, Any]:
-    """Return the options on plugins, of the group and of the command: plugins, strict, trace."""
+    """Return the plugin options given to the group and to the command: plugins, strict, trace."""
     root = ctx.find_root()
     if root.obj is None:
         root.obj = {"plugins": (), "strict": False, "trace": False}
@@ -48,102 +48,111 @@ def _strict(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 def _trace(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and ctx.parent is None:
-        requests_of(ctx)["trace"] = True  # the group starts it when its command is known
+        requests_of(ctx)["trace"] = True  # the group starts the trace once its command is known
     elif value:
         tracing.start_trace(ctx)
 
 
-def _plugin_options(more: str) -> Decorator:
+def _plugin_options(note: str) -> Decorator:
     return together(
         click.option("-p", multiple=True, metavar="PLUGIN", expose_value=False, callback=_collect,
-                     help=f"Load a plugin (./file.py or a module), or block one (no:NAME).{more}"),
+                     help=f"Load a plugin (./file.py or a module), or block one (no:NAME).{note}"),
         click.option("--strict-plugins", is_flag=True, expose_value=False, callback=_strict,
-                     help="Stop at a broken plugin, don't skip it."),
+                     help="Stop if a plugin is broken, instead of skipping it."),
         click.option("--trace-hooks", is_flag=True, expose_value=False, callback=_trace,
-                     help="Say what each plugin's calls took."),
-        click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks."),
+                     help="Print how long the calls of each plugin took."),
+        click.option("--debug", is_flag=True, expose_value=False,
+                     help="Show tracebacks of errors."),
     )  # fmt: skip
 
 
 group_options = _plugin_options(" May be repeated.")
-plugin_options = _plugin_options("")  # the same may stand after the command
+plugin_options = _plugin_options("")  # the same options, accepted after the command too
 
 # -- what to train -------------------------------------------------------------------
 
-# Which clips: of the commands that read corpora.
+# Options that select clips and features, for the commands that read corpora.
 data_options = together(
     click.option("--data", multiple=True, metavar="[CORPUS=]PATH",
-                 help="A corpus: folder or table, detected or named. Repeat it to pool several. "
-                 "Without it, a generated demo corpus."),
+                 help="Folder or table of a corpus. The corpus plugin is detected, or named with "
+                 "CORPUS=. Repeat the option to pool corpora. [default: a generated demo corpus]"),
     click.option("--labels", default="shared", show_default=True, metavar="shared|native|A,B,...",
-                 help="Six shared emotions, the corpus's own classes, or a choice."),
+                 help="Classes: the six shared emotions, the corpus's own classes, or those "
+                 "listed."),
     click.option("--features", default="", metavar="A,B,...",
-                 help="Extractors, one modality each. [default: those that plugins list stars]"),
+                 help="Feature extractors; each makes one modality. [default: those starred in "
+                 "fusion plugins list]"),
     click.option("--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",
-                 help="A parameter of a plugin, of branch.MODALITY or of train."),
-    click.option("--cache", metavar="DIR|URL", help="Cache folder, or another machine's cache to "
-                 "read from. [default: the user's]"),
+                 help="Set a parameter; OWNER is a plugin, branch.MODALITY or train."),
+    click.option("--cache", metavar="DIR|URL", help="Cache folder, or URL of another machine's "
+                 "cache to read from. [default: the user's cache]"),
     click.option("--dtype", "dtypes", multiple=True, metavar="[FEATURE=]DTYPE",
                  help="Store features as float16 (half the bytes), float32 or float64."),
     click.option("--jobs", type=click.IntRange(min=1), metavar="N",
-                 help="Processes at a time. [default: one per core; trainings on a GPU: up to "
-                 "four]"),
-    click.option("--strict", is_flag=True, help="Stop at an unreadable recording."),
+                 help="Number of parallel processes. [default: one per core; up to four trainings "
+                 "on a GPU]"),
+    click.option("--strict", is_flag=True,
+                 help="Stop at an unreadable recording, instead of leaving it out."),
 )  # fmt: skip
 
-# How to train on them: of the commands that do.
+# Options of training, for the commands that train.
 training_options = together(
     click.option("--branch", "branches", multiple=True, metavar="MODALITY=NAME",
-                 help="The branch network of a modality."),
+                 help="Branch network of a modality."),
     click.option("--folds", type=click.IntRange(min=2), metavar="K",
-                 help="Cross-validation: every clip is tested once. [default: one split]"),
+                 help="Cross-validate with K folds: every clip is tested once. "
+                 "[default: one split]"),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-                 help="Of split and training."),
+                 help="Random seed of the split and of training."),
     click.option("--device", default="auto", show_default=True,
-                 help="auto, cpu, cuda, cuda:N, mps."),
+                 help="Device to train on: auto, cpu, cuda, cuda:N or mps."),
     click.option("--adapt", type=click.Choice(["none", "speaker"]), default="none",
                  show_default=True,
-                 help="speaker: standardise features by the unlabelled clips of each speaker, test "
-                 "speakers included (docs/adaptation.md)."),
+                 help="speaker: standardise the features of each speaker by the speaker's "
+                 "unlabelled clips, for test speakers too (docs/adaptation.md)."),
 )  # fmt: skip
 
-# Which one method: of the commands that train one.
+# Options that select one method, for the commands that train one.
 method_options = together(
     click.option("--strategy", default="", metavar="NAME",
-                 help="Fusion strategy. [default: the starred one]"),
+                 help="Fusion strategy. [default: the one starred in fusion plugins list]"),
     click.option("--balance", "balancers", multiple=True, metavar="NAME",
-                 help="Balancer; repeat it to compose several. [default: none]"),
-    click.option("--epochs", type=click.IntRange(min=1), help="Budget; the same as train.epochs."),
+                 help="Balancer. Repeat the option to compose several. [default: none]"),
+    click.option("--epochs", type=click.IntRange(min=1),
+                 help="Training budget in epochs; the same as --set train.epochs=N."),
 )  # fmt: skip
 
 split_option = click.option(
     "--split", type=click.Choice(["speaker", "sentence", "corpus", "random"]),
     default="speaker", show_default=True,
-    help="What no two parts share; sentence and random do share speakers.",
+    help="Keep speakers, sentences or corpora apart between training, validation and test; random "
+    "keeps nothing apart. sentence and random are speaker-dependent.",
 )  # fmt: skip
 tune_option = click.option(
     "--tune", type=click.IntRange(min=2), metavar="N",
-    help="Try N settings for each model, by validation. [default: none]",
+    help="Tune the hyper-parameters of each model in N trials, scored on validation. "
+    "[default: no tuning]",
 )  # fmt: skip
 
 # -- what commands print -------------------------------------------------------------
 
 
-def json_option(what: str = "For machines.") -> Decorator:
-    """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help=what)
+def json_option(text: str = "Print JSON.") -> Decorator:
+    """Return the option ``--json`` with the help `text`."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
 
 
-def outcome_options(what: str) -> Decorator:
-    """``--json`` and ``--quiet`` of a command that prints the `what` of a long work."""
+def outcome_options(outcome: str) -> Decorator:
+    """Return ``--json`` and ``--quiet`` for a long command that prints its `outcome` at the end."""
     return together(
-        json_option(f"Print the {what} as JSON."),
-        click.option("--quiet", is_flag=True, help=f"No progress, only the {what}."),
-    )
+        json_option(f"Print the {outcome} as JSON."),
+        click.option("--quiet", is_flag=True,
+                     help=f"Show no progress, print only the {outcome}."),
+    )  # fmt: skip
 
 
 # -- caches --------------------------------------------------------------------------
 
 local_cache_option = click.option(
-    "--cache", "root", metavar="DIR", help="Cache folder. [default: the user's]"
+    "--cache", "root", metavar="DIR", help="Cache folder. [default: the user's cache]"
 )

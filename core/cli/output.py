@@ -1,4 +1,4 @@
-"""Output of commands beside their tables: JSON, warnings, and how to go on after Ctrl-C."""
+"""Output of commands besides tables: JSON, warnings, and how to resume after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..display.plain_text import printable
 
 
 def echo_json(value: Any) -> None:
-    """Print plain values on standard output."""
+    """Print `value` as JSON on standard output."""
     import json
 
     click.echo(json.dumps(value, indent=1))
@@ -25,23 +25,26 @@ def warn(text: str) -> None:
 
 
 def echo_failure(text: str) -> None:
-    """Print why one recording failed, on standard error; the command goes on with the others."""
+    """Print on standard error why one recording failed, while the command continues."""
     click.echo(click.style("error: ", fg="red") + printable(text), err=True)
 
 
-def dated_folder(given: str | None, parent: str) -> Path:
-    """The folder that was given, or a new one in `parent` called by the time."""
+def dated_folder(folder: str | None, parent: str) -> Path:
+    """Return `folder`, or by default a folder in `parent` named after the current time."""
     from datetime import datetime
 
-    return Path(given or Path(parent) / datetime.now().strftime("%Y%m%d-%H%M%S"))
+    return Path(folder or Path(parent) / datetime.now().strftime("%Y%m%d-%H%M%S"))
 
 
 @contextlib.contextmanager
-def resumable(begun: Path, how: str) -> Iterator[None]:
-    """Print `how` to go on where Ctrl-C ends the block after the file `begun` was written."""
+def resumable(marker: Path, command: str) -> Iterator[None]:
+    """Print the `command` that resumes the work if Ctrl-C ends the block.
+
+    Nothing is printed before the file `marker` was written: there is nothing to resume.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        if begun.is_file():
-            click.echo(f"\nGo on with{how}", err=True)
+        if marker.is_file():
+            click.echo(f"\nTo resume: {command}", err=True)
         raise

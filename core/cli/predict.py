@@ -1,4 +1,4 @@
-"""``fusion predict``."""
+"""Command ``fusion predict``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="RUN")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--set", "settings", multiple=True, metavar="FEATURE.NAME=VALUE",
-              help="Where new recordings are looked up: precomputed.table=FILE")  # fmt: skip
+              help="Set a parameter of an extractor, such as precomputed.table=FILE, the table "
+              "with the features of the new recordings.")  # fmt: skip
 @click.option("--speaker-from", metavar="DIR",
-              help="Unlabelled recordings of the files' one speaker, for a run with --adapt "
-              "speaker. [default: the files, if there are four or more]")  # fmt: skip
-@json_option("One JSON object per file and line.")
+              help="For a run with --adapt speaker: unlabelled recordings of the speaker of the "
+              "files. [default: the files, if there are four or more]")  # fmt: skip
+@json_option("Print one JSON object per file, each on its own line.")
 @plugin_options
 @click.pass_context
 def command(
@@ -37,11 +38,12 @@ def command(
     speaker_from: str | None,
     as_json: bool,
 ) -> int:
-    """Label recordings with the model that RUN handed out.
+    """Label recordings with the chosen model of RUN, the best on validation.
 
-    Prints a line per file: its name, the most probable class, and every class's probability.
-    A file that can't be read is reported, the others are labelled, and the exit code is 2. What
-    a recording lacks it is labelled without; how many do is said at the end.
+    Prints one line per file: its name, the most probable class, and the probability of every
+    class. A file that can't be read is reported, the remaining files are labelled, and the exit
+    code is 2. A recording that lacks a modality is labelled without that modality; a warning at
+    the end counts such recordings.
 
     \b
     fusion predict runs/20260101-120000-gated new.wav --set precomputed.table=new.csv
@@ -54,7 +56,7 @@ def command(
     for warning in predictor.warnings:
         warn(warning)
     names = [Path(name) for name in files]
-    adapt_aloud(predictor, names, speaker_from)
+    adapt_and_report(predictor, names, speaker_from)
     if predictor.task and not as_json:
         click.echo(predictor.task[0])
     width = max(len(printable(name)) for name in files)
@@ -82,11 +84,11 @@ def command(
     return 2 if failures else 0
 
 
-def adapt_aloud(predictor: Predictor, files: list[Path], speaker_from: str | None) -> None:
-    """Take the statistics of the files' speaker, and say on standard error where from."""
+def adapt_and_report(predictor: Predictor, files: list[Path], speaker_from: str | None) -> None:
+    """Adapt `predictor` to the speaker of the files, and print the source of the statistics."""
     notes = predictor.adapt_to(files, Path(speaker_from) if speaker_from else None)
     for number, note in enumerate(notes):
-        if speaker_from and number == 0:  # as it was asked for
+        if speaker_from and number == 0:  # the user named this source: no warning
             click.echo(note, err=True)
         else:
             warn(note)

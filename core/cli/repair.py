@@ -1,4 +1,4 @@
-"""``fusion repair``."""
+"""Command ``fusion repair``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from ..runs.request import parse_features
 from . import plugin_options
 from .diagnose import WITH_RUN, run_or_plan, thresholds_from
-from .options import data_options, json_option, method_options, split_option, training_options
+from .options import data_options, method_options, outcome_options, split_option, training_options
 from .output import dated_folder, echo_json, resumable
 
 if TYPE_CHECKING:
@@ -23,25 +23,26 @@ if TYPE_CHECKING:
 @method_options
 @split_option
 @click.option("--target", default="target", show_default=True, metavar="NAME|UAR",
-              help="Stop at minimum (best single modality), target (2 points more), stretch (6 "
-              "points more), or a UAR in percent; on validation.")  # fmt: skip
+              help="Validation UAR at which to stop: minimum (best single modality), target (2 "
+              "points above it), stretch (6 points above it), or a UAR in percent.")  # fmt: skip
 @click.option("--steps", default="", metavar="A,B,...",
-              help="Remedies to try, in this order. [default: what the diagnosis points to, then "
-              "the rest]")  # fmt: skip
-@click.option("--budget", metavar="TIME", help="Begin no step after this, as in 30min or 2h.")
+              help="Remedies to try, in this order. [default: first the remedies for the faults "
+              "found by the diagnosis, then all others]")  # fmt: skip
+@click.option("--budget", metavar="TIME",
+              help="Start no further step after this time, as in 30min or 2h.")  # fmt: skip
 @click.option("--out", metavar="DIR",
-              help="Where the steps go; given again, it resumes. "
-              "[default: repairs/DATE]")  # fmt: skip
-@json_option("Print what came of it as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress, only the outcome.")
+              help="Folder for the runs of the steps; an existing folder of the same repair is "
+              "resumed. [default: repairs/DATE]")  # fmt: skip
+@outcome_options("outcome")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
-    """Mend a fusion: try remedies one by one until it is as good as it should be.
+    """Improve a fused model: try remedies one by one until the model reaches the target.
 
-    Of a finished or unfinished RUN, or of a new one with the options of fusion run. What helps
-    on validation is kept and built upon. What is handed out is never worse there than the best
-    single modality; test is read once, at the end.
+    RUN is a run directory; its missing trainings are done first. Without RUN, a new run is
+    trained with the options of fusion run. Remedies that raise the validation score are kept,
+    and later steps build on them. The chosen model is never worse on validation than the best
+    single modality. Test clips are read once, at the end.
 
     \b
     fusion repair runs/20261124-101530-concat
@@ -56,16 +57,16 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     out = dated_folder(options["out"], "repairs")
     with (
         RepairDisplay(quiet=options["quiet"] or options["as_json"]) as display,
-        resumable(out / FILE, f" the same command and --out {out}"),
+        resumable(out / FILE, f"repeat the command with --out {out}"),
     ):
-        done = repair(
+        outcome = repair(
             source, out, registry, request,
             thresholds=thresholds, jobs=options["jobs"], observer=display,
         )  # fmt: skip
     if options["as_json"]:
-        echo_json({"repair": str(out), **done.to_json()})
+        echo_json({"repair": str(out), **outcome.to_json()})
     else:
-        print_repair(done)
+        print_repair(outcome)
     return 0
 
 
@@ -77,7 +78,7 @@ def _request(options: dict[str, Any]) -> RepairRequest:
     minutes = Budget.parse(options["budget"]).minutes if options["budget"] else None
     if options["budget"] and minutes is None:
         raise ParameterError(
-            f"--budget of a repair is a time, and was given {options['budget']!r}.",
-            hint="For example 30min or 2h; --epochs says how long each training is.",
+            f"--budget of a repair takes a time, and was given {options['budget']!r}.",
+            hint="For example 30min or 2h; --epochs sets the length of each training.",
         )
     return RepairRequest(Target(options["target"]), parse_features(options["steps"]), minutes)

@@ -1,4 +1,4 @@
-"""``fusion report``."""
+"""Command ``fusion report``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .output import warn
 @click.command("report")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--out", metavar="FILE",
-              help="The HTML file. [default: RUN/report.html; of several runs "
-              "report-comparison.html]")  # fmt: skip
+              help="HTML file to write. [default: RUN/report.html, or report-comparison.html for "
+              "several runs]")  # fmt: skip
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> int:
-    """Show a finished run on one page, or several side by side.
+    """Write an HTML report of a finished run, or of several runs side by side.
 
-    The page is one HTML file that needs no network: verdict, scores, diagnosis, learning curves,
-    who is right where the modalities disagree, and everything to repeat the run. Every finished
-    run writes its own; this makes it again.
+    The report is a single HTML file that needs no network access. It shows the verdict, scores,
+    diagnosis, learning curves, which modality is right where modalities disagree, and how to
+    reproduce the run. fusion run writes this report at its end; the command writes it again.
 
     \b
     fusion report runs/DATE-METHODS

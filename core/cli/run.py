@@ -1,4 +1,4 @@
-"""``fusion run``."""
+"""Command ``fusion run``."""
 
 from __future__ import annotations
 
@@ -35,26 +35,32 @@ if TYPE_CHECKING:
 @training_options
 @method_options
 @split_option
-@click.option("--batch-size", type=click.IntRange(min=2), help="The same as train.batch_size.")
-@click.option("--lr", type=float, help="Peak learning rate; the same as train.lr.")
+@click.option("--batch-size", type=click.IntRange(min=2),
+              help="Clips per batch; the same as --set train.batch_size=N.")  # fmt: skip
+@click.option("--lr", type=float, help="Peak learning rate; the same as --set train.lr=RATE.")
 @tune_option
 @click.option("--tracker", "trackers", multiple=True, metavar="NAME",
-              help="One more place for the run's events.")  # fmt: skip
+              help="Experiment tracker that also logs the run. May be repeated.")  # fmt: skip
 @click.option("--verify", type=click.Choice(["open", "always"]), default="open",
-              show_default=True, help="always checks every feature that is read.")  # fmt: skip
-@click.option("--out", metavar="DIR", help="Run directory. [default: runs/DATE-METHODS]")
-@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
+              show_default=True,
+              help="open: check each cache file when it is opened; always: also compare every "
+              "feature that is read with its checksum.")  # fmt: skip
+@click.option("--out", metavar="DIR",
+              help="Run directory to create. [default: runs/DATE-METHODS]")  # fmt: skip
+@click.option("--resume", metavar="RUN", help="Resume an interrupted run.")
 @click.option("--require-gain", is_flag=True,
-              help="Exit 1 when fused is below the best single modality on test.")  # fmt: skip
-@click.option("--no-report", is_flag=True, help="Write no report.html.")
+              help="Exit with 1 if the fused model scores below the best single modality on "
+              "test.")  # fmt: skip
+@click.option("--no-report", is_flag=True, help="Do not write report.html.")
 @outcome_options("results")
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Train every modality alone, the fused model and the ensemble, and compare them.
 
-    All are trained under one budget, chosen on validation speakers, and measured once on
-    speakers that were never heard. The model handed out is the one that validation chose.
+    All models train under the same budget. Selection uses validation clips only; then each model
+    is tested once, by default on held-out speakers. The chosen model, the best on validation, is
+    the one that fusion predict uses.
 
     \b
     fusion run
@@ -65,14 +71,14 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         refuse_with_resume(ctx, _WITH_RESUME, "run")
     if started_by_torchrun():
         return _one_of_several(ctx, options)
-    # Started before anything imports torch. On a GPU there may be fewer in the end.
-    done = options["resume"] and (Path(options["resume"]) / "results.json").is_file()
-    with same_processes(expected=0 if done else options["jobs"] or available_cores()):
+    # Workers start before this process imports torch. On a GPU fewer of them may be used.
+    finished = options["resume"] and (Path(options["resume"]) / "results.json").is_file()
+    with same_processes(expected=0 if finished else options["jobs"] or available_cores()):
         return _run(ctx, options)
 
 
 def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
-    """Started by torchrun: the first process runs, the others train along."""
+    """Run under torchrun: rank 0 executes the command, the other ranks join its trainings."""
     from ..training.hardware import distributed
 
     distributed.refuse_trials(options["tune"])
@@ -84,7 +90,8 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
         try:
             follow()
         except FusionError:
-            # The first process fails alike, and says so: torchrun ends all as soon as one leaves.
+            # Rank 0 fails in the same way and prints the error. torchrun kills every process when
+            # one exits, so leave rank 0 time to print.
             time.sleep(5)
             return 1
         return 0
@@ -106,7 +113,7 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     report, quiet = not options["no_report"], options["quiet"] or options["as_json"]
     with (
         Display(quiet=quiet) as display,
-        resumable(out / "run.json", f": fusion run --resume {out}"),
+        resumable(out / "run.json", f"fusion run --resume {out}"),
     ):
         result = run(jobs=options["jobs"], observer=display, report=report)
     if options["as_json"]:
@@ -114,12 +121,15 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     else:
         print_result(result)
     if options["require_gain"] and result.gain < 0:
-        click.echo("--require-gain: the fused model is below the best single modality.", err=True)
+        click.echo(
+            "--require-gain: the fused model scores below the best single modality on test.",
+            err=True,
+        )
         return 1
     return 0
 
 
-# What may be given together with --resume: everything else is in the run directory.
+# Parameters that may accompany --resume; the run directory stores all others.
 _WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet"}
 
 

@@ -1,4 +1,4 @@
-"""``--trace-hooks``: what every command says of its plugins when it ends."""
+"""Option ``--trace-hooks``: print how long the calls of each plugin took in a command."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ON = {"1", "true", "yes", "on"}
 _OFF = {"", "0", "false", "no", "off"}
 
 
-def asked_for() -> bool:
-    """Whether the environment asks for a trace."""
+def requested_by_environment() -> bool:
+    """Return whether the environment variable ``FUSION_TRACE_HOOKS`` asks for a trace."""
     return os.environ.get(ENVIRONMENT, "").lower() not in _OFF
 
 
 def start_trace(ctx: click.Context) -> None:
-    """Trace the rest of the command; begun once, whatever asks for it."""
+    """Trace the remainder of the command. A second call has no effect."""
     root = ctx.find_root()
     if not root.obj.get("traced"):
         root.obj["traced"] = True
@@ -29,19 +29,19 @@ def start_trace(ctx: click.Context) -> None:
 
 
 def _file() -> Path | None:
-    """The file that the environment names."""
+    """Return the file that the environment variable names for the trace, if any."""
     from ..contracts.errors import UserError
 
-    given = os.environ.get(ENVIRONMENT, "")
-    if given.lower() in _ON | _OFF:
+    value = os.environ.get(ENVIRONMENT, "")
+    if value.lower() in _ON | _OFF:
         return None
-    path = Path(given).expanduser().absolute()
+    path = Path(value).expanduser().absolute()
     if path.is_dir() or not path.parent.is_dir():
-        what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+        problem = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise UserError(
-            f"{ENVIRONMENT} names the file for the trace, and {path} {what}.",
-            hint="Name a file in a folder that exists, or set it to 1: the run directory then "
-            "gets the file.",
+            f"The trace can't be written to {path}, the value of {ENVIRONMENT}: {problem}.",
+            hint=f"Name a file in an existing folder, or set {ENVIRONMENT}=1 to write the trace "
+            "into the run directory.",
         )
     return path
 
@@ -64,4 +64,4 @@ def _traced(root: click.Context, file: Path | None) -> Iterator[None]:
             except OSError as error:
                 click.echo(f"The trace can't be written to {file}: {error.strerror}", err=True)
             else:
-                click.echo(f"all of it: {file}", err=True)
+                click.echo(f"trace file: {file}", err=True)

@@ -1,1 +1,1 @@
-"""What a person sees of a workflow: progress on standard error, tables on standard out."""
+"""Terminal output of the workflows: progress on standard error, tables on standard output."""

@@ -1,4 +1,4 @@
-"""What a person sees of an audit: progress on standard error, the table on standard out."""
+"""Terminal output of an audit: progress on standard error, the table on standard output."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from .run import Display
 
 
 class AuditDisplay(Display, AuditObserver):
-    """Shows an audit as it goes on, one split after the other."""
+    """Progress of an audit, one split after the other."""
 
     def audited(self, planned: PlannedAudit) -> None:
+        """Print the corpora, and which splits are audited or left out."""
         self._upstream = FeatureCache(planned.first.config.cache).upstream
         self.say_corpora(planned.first)
         self._say(f"[bold]splits[/]    {', '.join(planned.plans)}")
@@ -32,18 +33,19 @@ class AuditDisplay(Display, AuditObserver):
             self._say(f"[yellow]          left out[/] {split}: {escape(reason)}")
 
     def split_begins(self, split: str, plan: Plan, *, finished: bool) -> None:
+        """Print the heading of the next split, and the sizes of its parts unless it is finished."""
         self._best.clear()
-        done = ": finished before" if finished else ""
-        self._say(f"\n[bold underline]{split}[/]{done}")
+        state = ": finished before" if finished else ""
+        self._say(f"\n[bold underline]{split}[/]{state}")
         if not finished:
             self.say_split(plan)
 
     def planned(self, plan: Plan) -> None:
-        """Said before, all at once."""
+        """Print nothing: `audited` has described all plans at once."""
 
 
 def print_audit(audit: Audit, out: Path) -> None:
-    """The table, what it says, and where the rest is."""
+    """Print the table of an audit, its conclusions, and the paths of its files."""
     console = new_console()
     console.print()
     console.print(_table(audit))
@@ -55,8 +57,8 @@ def print_audit(audit: Audit, out: Path) -> None:
         console.print(f"[yellow]left out:[/] {split}: {escape(reason)}")
     if audit.synthetic:
         console.print(
-            "[yellow]Generated voices: for trying the tool. "
-            "These figures are evidence of nothing.[/]"
+            "[yellow]Generated voices, for trying the tool: "
+            "these figures are evidence of nothing.[/]"
         )
     console.print(f"\nall figures: {escape(str(out))}/audit.json, audit.csv")
     runs = ", ".join(column.split for column in audit.columns)
@@ -69,7 +71,7 @@ def _table(audit: Audit) -> Table:
     table = plain_table(title, ["", *(column.split for column in columns)], no_wrap=True)
 
     def add(name: str, cells: Sequence[str] = ()) -> None:
-        """A row, or a heading where there are no cells."""
+        """Add a row, or a heading if there are no cells."""
         table.add_row(name, *cells, style="" if cells else "bold")
 
     names = [model.name for model in columns[0].models]
@@ -100,5 +102,5 @@ def _speakers(column: Column) -> str:
 
 
 def _share(count: int, clips: int) -> str:
-    """Of the clips of which it is known."""
+    """Return the text of `count` out of `clips` clips; "not known" if there are no clips."""
     return f"{count} ({100 * count / clips:.0f} %)" if clips else "not known"

@@ -1,4 +1,4 @@
-"""What a person sees of a comparison: progress on standard error, tables on standard out."""
+"""Terminal output of a comparison: progress on standard error, tables on standard output."""
 
 from __future__ import annotations
 
@@ -26,33 +26,37 @@ _BAR = "models"
 
 
 class CompareDisplay(Display, CompareObserver):
-    """Shows a comparison as it goes on."""
+    """Progress of a comparison, which also counts the failed cells (`failures`)."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__(quiet=quiet)
         self.failures = 0
 
     def gridded(self, grid: PlannedGrid, request: Request) -> None:
-        asked = sum(not cell.control for cell in request.cells)
-        controls = len(request.cells) - asked
+        """Print the numbers of cells, controls, seeds and trials, and the cells left out."""
+        requested = sum(not cell.control for cell in request.cells)
+        controls = len(request.cells) - requested
         also = f" and {controls} controls" if controls else ""
         trials = request.config.tune
         tuned = f", {trials} trials of every training" if trials else ""
-        self._say(f"[bold]methods[/]   {asked} cells{also}, {_seeds(request.seeds)}{tuned}")
+        self._say(f"[bold]methods[/]   {requested} cells{also}, {_seeds(request.seeds)}{tuned}")
         for cell, reason in grid.refused.items():
             self._say(f"[yellow]          left out[/] {escape(cell.name)}: {escape(reason)}")
 
     def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
-        known = f", {finished} of them done before" if finished else ""
-        self._say(f"[bold]training[/]  {trainings} models, baselines of {epochs} epochs{known}")
+        """Print the number of trainings and their epochs, and start the bar."""
+        before = f", {finished} of them finished before" if finished else ""
+        self._say(f"[bold]training[/]  {trainings} models, baselines of {epochs} epochs{before}")
         self._bar(_BAR, finished, trainings, "")
 
     def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:
+        """Advance the bar by one training."""
         if _BAR in self._bars:
             self._progress.advance(self._bars[_BAR])
             self._progress.update(self._bars[_BAR], note=escape(cell))
 
     def concluded(self, cell: Cell, seed: int, run: Run) -> None:
+        """Print the validation and test UAR of a finished cell."""
         models = {m["name"]: m for m in run.read_json("results.json")["models"]}
         fused = models[FUSED]
         self._say(
@@ -61,6 +65,7 @@ class CompareDisplay(Display, CompareObserver):
         )
 
     def failed(self, cell: Cell, seed: int, reason: str) -> None:
+        """Count a failed cell and print the reason."""
         self.failures += 1
         self._say(f"[red]          failed[/] {escape(cell.name)}, seed {seed}: {escape(reason)}")
 
@@ -69,41 +74,43 @@ def _seeds(seeds: tuple[int, ...]) -> str:
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
-def print_comparisons(found: Comparisons, out: Path) -> None:
-    """The tables, what they say, and where the rest is."""
+def print_comparisons(comparisons: Comparisons, out: Path) -> None:
+    """Print the tables of a comparison, its conclusions, and the paths of its files."""
     console = new_console()
     console.print()
-    lines = matrix(found)
+    lines = matrix(comparisons)
     if len(lines) > 2 and len(lines[0]) > 2:
         table = plain_table("Test UAR (%) by balancer and strategy", lines[0], overflow="fold")
         for cells in lines[1:]:
             table.add_row(*cells)
         console.print(table)
         console.print()
-    rows = by_score(found)
-    console.print(_detail(found, rows[:_LISTED]))
+    rows = by_score(comparisons)
+    console.print(_detail(comparisons, rows[:_LISTED]))
     if len(rows) > _LISTED:
         console.print(f"and {len(rows) - _LISTED} more in {escape(str(out / 'table.md'))}")
     console.print()
-    first, *rest = sentences(found)
+    first, *rest = sentences(comparisons)
     console.print(Text(first, style="bold"))
     for sentence in rest:
         console.print(Text(sentence))
-    for name, reason in found.missing.items():
+    for name, reason in comparisons.missing.items():
         console.print(f"[yellow]not trained:[/] {escape(name)}: {escape(reason)}")
     console.print(f"\nall figures: {escape(str(out))}/table.md, table.csv, results.json")
-    console.print(f"one cell's run: {escape(str(out))}/seed*/{escape(found.best.cell.folder)}")
+    best_folder = escape(comparisons.best.cell.folder)
+    console.print(f"runs of the best cell: {escape(str(out))}/seed*/{best_folder}")
 
 
 _COLUMNS = ("method", "UAR [95 %]", "validation", "rank", "vs single (p)", "vs ensemble (p)",
             "vs plain (p)", "reads", "seconds")  # fmt: skip
 
 
-def _detail(found: Comparisons, rows: list[Row]) -> Table:
-    heard = "on speakers never heard" if found.speaker_independent else "SPEAKER-DEPENDENT"
-    heard = ", ".join(filter(None, (heard, task_name(found.adapt))))
-    title = f"Test, {heard}, from the best on validation down; p by Holm, controls dim"
-    # Folded where a terminal is narrow: a figure that is cut short is another figure.
+def _detail(comparisons: Comparisons, rows: list[Row]) -> Table:
+    independent = comparisons.speaker_independent
+    speakers = "on held-out speakers" if independent else "SPEAKER-DEPENDENT"
+    conditions = ", ".join(filter(None, (speakers, task_name(comparisons.adapt))))
+    title = f"Test, {conditions}, sorted by validation UAR; p after Holm, controls dim"
+    # A narrow terminal folds cells instead of cutting them: a truncated figure would be wrong.
     table = plain_table(title, _COLUMNS, overflow="fold")
     for row in rows:
         table.add_row(
@@ -117,8 +124,8 @@ def _detail(found: Comparisons, rows: list[Row]) -> Table:
             style="dim" if row.cell.control else "",
         )
     table.add_section()
-    for name, interval in found.others.items():
-        val = found.others_val.get(name)
+    for name, interval in comparisons.others.items():
+        val = comparisons.others_val.get(name)
         shown = "" if val is None else f"{100 * val:.1f}"
         table.add_row(name, percent(interval), shown, *[""] * (len(_COLUMNS) - 3))
     return table

@@ -1,4 +1,4 @@
-"""Consoles that print text from outside as text: no control characters reach the terminal."""
+"""Rich consoles that keep control characters in names and labels away from the terminal."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from rich.text import Text
 
 from .plain_text import printable
 
-_PIPED_WIDTH = 160  # columns at least, of a file or pipe
+_PIPED_WIDTH = 160  # least number of columns if the output is a file or pipe
 
 
 class SafeConsole(Console):
-    """Console whose output holds no control characters but its own."""
+    """Console that prints control characters in texts as ``?`` (:func:`printable`)."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make a text as a :class:`rich.console.Console` does; it is measured as it is printed."""
+        """Convert a string to a rich text of the width with which it will be printed."""
         return super().render_str(printable(text), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render as a :class:`rich.console.Console` does, every text :func:`printable`."""
+        """Render as :class:`rich.console.Console` does, with every text made :func:`printable`."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
@@ -33,7 +33,7 @@ class SafeConsole(Console):
 
 
 def new_console() -> SafeConsole:
-    """Standard output; a file or pipe gets wide tables instead of folded ones."""
+    """Return a console on standard output; files and pipes get wide tables, not folded ones."""
     console = SafeConsole(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = max(console.width, _PIPED_WIDTH)

@@ -1,4 +1,4 @@
-"""What a person sees of an explanation: tables, and how to read them."""
+"""Terminal output of an explanation: tables, with notes on how to read them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from .console import new_console
 from .plain_tables import plain_table
 
 _HINT = (
-    "Parts that say the same share what is written here: leaving one out costs little while "
-    "another stands in for it. Compare a modality's parts with the modality as a whole."
+    "Parts that carry the same information share their values: leaving out one part costs little "
+    "while another replaces it. Compare the parts of a modality with the whole modality."
 )
 
 
-def print_explanation(found: Explanation, out: Path) -> None:
-    """The tables of a run, a line on how to read each, and what to beware of."""
+def print_explanation(explanation: Explanation, out: Path) -> None:
+    """Print the tables of a run, a note on how to read each table, and caveats."""
     console = new_console()
-    folds = f", {found.folds} folds" if found.folds > 1 else ""
+    folds = f", {explanation.folds} folds" if explanation.folds > 1 else ""
     console.print(
-        f"\n{found.model} on {len(found.clips)} {_PARTS[found.part]} clips of {found.speakers} "
-        f"speakers{folds}: UAR {interval_text(found.uar)}, log-probability of the true class "
-        f"{found.log_probability:.2f}\n"
+        f"\n{explanation.model} on {len(explanation.clips)} {_PARTS[explanation.part]} clips of "
+        f"{explanation.speakers} speakers{folds}: UAR {interval_text(explanation.uar)}, "
+        f"log-probability of the true class {explanation.log_probability:.2f}\n"
     )
-    if len(found.modalities) > 1:
-        console.print(_shapley(found))
-        console.print(Text(_shapley_text(found), style="dim"))
+    if len(explanation.modalities) > 1:
+        console.print(_shapley(explanation))
+        console.print(Text(_shapley_text(explanation), style="dim"))
         console.print()
-    console.print(_groups(found))
-    console.print(Text(_groups_text(found), style="dim"))
+    console.print(_groups(explanation))
+    console.print(Text(_groups_text(explanation), style="dim"))
     console.print()
-    if any(c.group.axis is not None for c in found.contributions):
+    if any(c.group.axis is not None for c in explanation.contributions):
         console.print(_HINT)
-    for note in found.notes:
+    for note in explanation.notes:
         console.print(f"[yellow]{escape(note)}[/]")
     console.print(f"all figures, and every clip's: {escape(str(out))}")
 
@@ -58,41 +58,42 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 # -- a run ---------------------------------------------------------------------------
 
 
-def _shapley(found: Explanation) -> Table:
-    classes = [name for name in found.classes if name in found.true.by_class]
+def _shapley(explanation: Explanation) -> Table:
+    classes = [name for name in explanation.classes if name in explanation.true.by_class]
     table = _table(
         "Shapley values of the modalities (points)",
         ["UAR", "p(predicted)", "p(true)", *(escape(f"p({name})") for name in classes)],
     )
-    for m in found.modalities:
+    for m in explanation.modalities:
         table.add_row(
             m,
-            _points(found.uar_shapley[m]),
-            _points(found.predicted.values[m]),
-            _points(found.true.values[m]),
-            *(_points(found.true.by_class[name][m]) for name in classes),
+            _points(explanation.uar_shapley[m]),
+            _points(explanation.predicted.values[m]),
+            _points(explanation.true.values[m]),
+            *(_points(explanation.true.by_class[name][m]) for name in classes),
         )
     return table
 
 
-def _shapley_text(found: Explanation) -> str:
-    chance = 1 / len(found.classes)
+def _shapley_text(explanation: Explanation) -> str:
+    chance = 1 / len(explanation.classes)
+    predicted, true = explanation.predicted, explanation.true
     return (
-        f"Shares of the UAR above chance ({100 * chance:.1f}), and of what the modalities add to "
-        f"the mean probability of the predicted class (from {100 * found.predicted.none:.1f} to "
-        f"{100 * found.predicted.all:.1f} %) and of the true one (from "
-        f"{100 * found.true.none:.1f} to {100 * found.true.all:.1f} %); then of the true one in "
-        "the clips of each class. Negative: the modality speaks against it."
+        f"UAR: shares of the UAR above chance ({100 * chance:.1f}). p(predicted), p(true): shares "
+        "of the increase of the mean probability of the predicted class (from "
+        f"{100 * predicted.none:.1f} to {100 * predicted.all:.1f} %) and of the true class (from "
+        f"{100 * true.none:.1f} to {100 * true.all:.1f} %). Last columns: p(true) on the clips of "
+        "each class. Negative: the modality lowers the value."
     )
 
 
-def _groups(found: Explanation) -> Table:
+def _groups(explanation: Explanation) -> Table:
     table = _table(
-        "What is lost without it, and what predictions rest on",
+        "Losses without each part, and attributions of the predictions",
         ["at mean\nUAR [95 %]", "at mean\nlog p", "permuted\nUAR", "permuted\nlog p",
          "gradients\nsigned", "gradients\nabsolute"],
     )  # fmt: skip
-    for c in found.contributions:
+    for c in explanation.contributions:
         table.add_row(
             _label(c.group),
             _drop(c),
@@ -106,15 +107,16 @@ def _groups(found: Explanation) -> Table:
     return table
 
 
-def _groups_text(found: Explanation) -> str:
+def _groups_text(explanation: Explanation) -> str:
     return (
-        "at mean: points of UAR, and nats of the true class's log-probability, lost when its "
-        "values are their training mean, an input the model never saw; permuted: when they are "
-        f"those of another clip ({found.permutations} times, mean ± sd). Negative: better without. "
+        "at mean: points of UAR, and nats of the true class's log-probability, lost if the values "
+        "of the part are replaced by their training mean, an input that the model never saw. "
+        "permuted: lost if they are replaced by those of another clip "
+        f"({explanation.permutations} permutations, mean ± sd). Negative: better without the part. "
         "gradients: integrated gradients from the training mean, nats of the predicted class's "
-        f"log-probability (together {_signed(found.difference)}; a clip's miss it by "
-        f"{found.gap:.3f} on average, at worst {found.worst_gap:.3f}); absolute: share of their "
-        "sum without signs."
+        f"log-probability (sum over the parts {_signed(explanation.difference)}; numerical error "
+        f"per clip {explanation.gap:.3f} on average, at most {explanation.worst_gap:.3f}); "
+        "absolute: share of the sum of absolute values."
     )
 
 
@@ -150,40 +152,41 @@ def _spread(spread: Spread, scale: float, digits: int) -> str:
 # -- a recording ---------------------------------------------------------------------
 
 
-def print_clip(found: ClipExplanation) -> None:
-    """One recording: its probabilities, and what they rest on."""
+def print_clip(explanation: ClipExplanation) -> None:
+    """Print the class probabilities of one recording, and how much each part contributes."""
     console = new_console()
-    ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
+    ranked = sorted(explanation.probabilities.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{name} {p:.3f}" for name, p in ranked)
-    console.print(f"\n[bold]{escape(str(found.path))}[/]: {escape(shares)}\n")
-    several = len(found.shapley) > 1
+    console.print(f"\n[bold]{escape(str(explanation.path))}[/]: {escape(shares)}\n")
+    several = len(explanation.shapley) > 1
     columns = ["without it", "gradients"]
-    title = escape(f"What makes it {found.label}")
+    title = escape(f"Contributions to the label {explanation.label}")
     table = _table(title, ["Shapley", *columns] if several else columns)
-    for part in _strongest_first(found.parts):
+    for part in _strongest_first(explanation.parts):
         whole = part.group.axis is None
         row = [f"{part.without:.3f}", _signed(part.gradients)]
         if several:
-            row = [f"{found.shapley[part.group.modality]:+.3f}" if whole else "", *row]
+            row = [f"{explanation.shapley[part.group.modality]:+.3f}" if whole else "", *row]
         table.add_row(_label(part.group), *row, style="dim" if part.group.pooled else "")
     console.print(table)
     shapley = (
-        f"Shapley: shares of the probability, from {found.none:.3f} without any modality. "
+        f"Shapley: shares of the probability, from {explanation.none:.3f} without any modality. "
         if several
         else ""
     )
     console.print(
         Text(
-            f"{shapley}without it: the probability of {found.label} with these values at their "
-            "training mean. gradients: integrated gradients from the training mean, nats of its "
-            f"log-probability (together {_signed(found.difference)}, missed by {found.gap:+.3f}).",
+            f"{shapley}without it: the probability of {explanation.label} if the values of the "
+            "part are replaced by their training mean. gradients: integrated gradients from the "
+            "training mean, nats of its log-probability (sum over the parts "
+            f"{_signed(explanation.difference)}, numerical error {explanation.gap:+.3f}).",
             style="dim",
         )
     )
 
 
 def _strongest_first(parts: Sequence[ClipPart]) -> list[ClipPart]:
-    """Within each modality: itself, its parts by their gradients, then the pooled ones."""
+    """Sort within each modality: the modality, its parts by gradient, then the pooled parts."""
     first = {p.group.modality: i for i, p in enumerate(parts) if p.group.axis is None}
     return sorted(
         parts,
@@ -197,11 +200,11 @@ def _strongest_first(parts: Sequence[ClipPart]) -> list[ClipPart]:
 
 
 def print_clip_notes(notes: Sequence[str]) -> None:
-    """What to beware of."""
+    """Print the caveats of an explanation."""
     console = new_console()
     console.print()
     for note in notes:
         console.print(f"[yellow]{escape(note)}[/]")
     console.print(
-        "This says what the model rests on, not what is in the speech: one recording, one model."
+        "These values explain one model on one recording; they do not describe the speech itself."
     )

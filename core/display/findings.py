@@ -1,4 +1,4 @@
-"""What a person sees of a diagnosis."""
+"""Terminal output of a diagnosis: a table of measurements, and the findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .plain_tables import plain_table
 
 _STYLES = {"severe": "bold red", "moderate": "yellow", "mild": "cyan"}
 _WIDTH = 96
-# Figure -> heading, format; of each modality.
+# Measurement of a modality -> heading and format of its column.
 _SIGNS = {
     "alone_val": ("alone, val", "{:.1%}"),
     "val_uar": ("probe, val", "{:.1%}"),
@@ -30,19 +30,19 @@ _SIGNS = {
 
 
 def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
-    """The measurements, then every finding with its rule and its remedy."""
+    """Print the measurements, then every finding with its rule and its remedy."""
     console.print(_signs(diagnosis))
     console.print()
     for caveat in diagnosis.caveats:
         console.print(f"[yellow]{escape(caveat)}[/]")
     if not diagnosis.findings:
-        console.print("[bold]Nothing is wrong that the rules know of.[/]")
+        console.print("[bold]No rule found a fault.[/]")
     for finding in diagnosis.findings:
         _print_finding(finding, console)
 
 
 def one_line(findings: Sequence[Finding]) -> str:
-    """``"Cold start (severe), Scale mismatch of mel (moderate)"``, as rich markup."""
+    """Return, as rich markup, ``"Cold start (severe), Scale mismatch of mel (moderate)"``."""
     return ", ".join(
         f"[{_STYLES[f.severity]}]{f.title}[/]{_of(f)} ({f.severity})" for f in findings
     )

@@ -1,4 +1,4 @@
-"""Tables of figures as every command prints them: without lines, names left, figures right."""
+"""Tables as every command prints them: no rules, names left-aligned, figures right-aligned."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def plain_table(
     Parameters
     ----------
     title : str
-        Printed above it.
+        Title, printed above the table.
     header : iterable of str
         Headings of the columns. The first column is left-aligned, the others right-aligned.
     left : collection of str
         Headings of other columns that are left-aligned.
     **column
-        What each column gets besides, as `rich.table.Table.add_column` takes it.
+        Further arguments of `rich.table.Table.add_column` for each column.
     """
     table = Table(title=title, title_justify="left", box=None, pad_edge=False,
                   header_style="bold", title_style="")  # fmt: skip
     for number, name in enumerate(header):
-        to_the_left = number == 0 or name in left
-        table.add_column(name, justify="left" if to_the_left else "right", **column)
+        left_aligned = number == 0 or name in left
+        table.add_column(name, justify="left" if left_aligned else "right", **column)
     return table

@@ -1,4 +1,4 @@
-"""Text from outside, such as file names and labels, without what commands a terminal."""
+"""Text that is safe to print: file names and labels without control characters."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """Return `text` with ``?`` for control characters and for bytes that are no UTF-8.
+    """Return `text` with ``?`` for control characters and for bytes that are not UTF-8.
 
-    File names and labels may hold either: an escape sequence would command the terminal, and a
-    name that is no UTF-8 can't be printed at all. Tabs and line breaks stay.
+    File names and labels may contain both. An escape sequence would control the terminal, and a
+    name that is not UTF-8 can't be printed at all. Tabs and line breaks stay.
     """
     return _CONTROL.sub("?", text.encode("utf-8", "replace").decode())

@@ -1,4 +1,4 @@
-"""What checks of plugins found, on the terminal and for machines."""
+"""Results of plugin checks, as text for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _ERASE = "\r\x1b[2K"
 
 
 def checked(suite: PluginSuite) -> tuple[list[Group], list[Cost]]:
-    """All checks of a plugin, and its costs."""
+    """Run all checks of a plugin, and return their results and the costs of the plugin."""
     from ..testing.runner import costs_of, run
 
     return list(run(suite)), costs_of(suite)
 
 
-# -- for people ----------------------------------------------------------------------
+# -- text ----------------------------------------------------------------------------
 
 
 def show(entry: Entry, suite: PluginSuite, *, progress: bool) -> bool:
-    """Check one plugin and print what is found as it is found; whether a check failed."""
+    """Check one plugin, print each result at once, and return whether a check failed."""
     from ..testing.runner import costs_of, run
 
     def announce(check: str) -> None:
@@ -50,15 +50,15 @@ def show(entry: Entry, suite: PluginSuite, *, progress: bool) -> bool:
             click.echo(f"{_ERASE}  … {check}", err=True, nl=False)
 
     source = f"{entry.source.distribution} {entry.source.version}".strip()
-    click.echo(click.style(_called(entry), bold=True) + f" · version {entry.cls.version}, {source}")
+    click.echo(click.style(_title(entry), bold=True) + f" · version {entry.cls.version}, {source}")
     started = time.perf_counter()
-    found: Counter[str] = Counter()
-    told: dict[str, str] = {}
+    outcomes: Counter[str] = Counter()
+    shown: dict[str, str] = {}
     for group in run(suite, on_check=announce):
         if progress:
             click.echo(_ERASE, err=True, nl=False)
-        found[group.outcome] += 1
-        for line in _lines(group, told):
+        outcomes[group.outcome] += 1
+        for line in _lines(group, shown):
             click.echo(line)
     announce("costs")
     costs = costs_of(suite)
@@ -67,36 +67,41 @@ def show(entry: Entry, suite: PluginSuite, *, progress: bool) -> bool:
     for line in _cost_lines(costs):
         click.echo(line)
     seconds = time.perf_counter() - started
-    click.echo(f"{_summary(entry, found)} ({seconds:.1f} s)\n")
-    return bool(found["failed"])
+    click.echo(f"{_summary(entry, outcomes)} ({seconds:.1f} s)\n")
+    return bool(outcomes["failed"])
 
 
 def show_unchecked(unchecked: Sequence[Mapping[str, str]]) -> None:
-    """Plugins that could not be checked, and why."""
-    for each in unchecked:
-        for line in (*_wrapped(f"not checked: {each['reason']}", 2), *_wrapped(each["hint"], 4)):
+    """Print the plugins that could not be checked, each with reason and hint."""
+    for plugin in unchecked:
+        reason = f"not checked: {plugin['reason']}"
+        for line in (*_wrapped(reason, 2), *_wrapped(plugin["hint"], 4)):
             click.echo(line)
 
 
-def _called(entry: Entry) -> str:
+def _title(entry: Entry) -> str:
     return f"{entry.kind} {entry.name!r}"
 
 
-def _summary(entry: Entry, found: Counter[str]) -> str:
+def _summary(entry: Entry, outcomes: Counter[str]) -> str:
     words = (
-        f"{count(found['passed'], 'check')} passed",
-        f"{found['failed']} failed",
-        f"{found['skipped']} skipped",
+        f"{count(outcomes['passed'], 'check')} passed",
+        f"{outcomes['failed']} failed",
+        f"{outcomes['skipped']} skipped",
     )
-    colour = "red" if found["failed"] else "green"
-    return click.style(f"{_called(entry)}: {', '.join(words)}", fg=colour)
+    colour = "red" if outcomes["failed"] else "green"
+    return click.style(f"{_title(entry)}: {', '.join(words)}", fg=colour)
 
 
-def _lines(group: Group, told: dict[str, str]) -> Iterator[str]:
-    """One line for a check, and more where it failed; `told` is what was shown so far."""
+def _lines(group: Group, shown: dict[str, str]) -> Iterator[str]:
+    """Yield one line for a check, and the lines of its failure if it failed.
+
+    `shown` maps each text that was printed so far (a reason, a failure, a cause) to the check
+    that it was printed for, so that no text is printed twice.
+    """
     head = f"    {group.name:<{_NAME}}"
     first, *rest = textwrap.wrap(
-        head + _aside(group, told),
+        head + _remark(group, shown),
         _width(),
         subsequent_indent=" " * len(head),
         break_long_words=False,
@@ -105,42 +110,42 @@ def _lines(group: Group, told: dict[str, str]) -> Iterator[str]:
     yield from rest
     failed = group.of("failed")
     if failed:
-        yield from _fault_lines(failed, group.name, told)
+        yield from _fault_lines(failed, group.name, shown)
 
 
-def _aside(group: Group, told: dict[str, str]) -> str:
-    """How many cases, or why there was nothing to check."""
+def _remark(group: Group, shown: dict[str, str]) -> str:
+    """Return the number of cases of a check, or why the check was skipped."""
     if group.outcome == "skipped":
         reason = group.results[0].reason
-        above = told.setdefault(reason, group.name)
-        long = len(reason) > 40 and above != group.name
-        return f"skipped, as {above!r} is" if long else f"skipped: {reason}"
+        first = shown.setdefault(reason, group.name)
+        repeated = len(reason) > 40 and first != group.name
+        return f"skipped: see {first!r}" if repeated else f"skipped: {reason}"
     skipped = len(group.of("skipped"))
     cases = count(len(group.results), "case") if group.results[0].case else ""
     return f"{cases}, {skipped} skipped" if skipped else cases
 
 
-def _fault_lines(failed: Sequence[Result], check: str, told: dict[str, str]) -> Iterator[str]:
-    """The first of a check's failures, and which the others are."""
-    result, *others = failed
+def _fault_lines(failed: Sequence[Result], check: str, shown: dict[str, str]) -> Iterator[str]:
+    """Yield the lines of a check's first failure, and the cases of its further failures."""
+    result, *further = failed
     fault = result.fault
     assert fault is not None
     key = f"{result.error} {result.frames}" if result.error else fault.failed
-    if key in told:
-        yield from _wrapped(f"fails as {told[key]!r} does", 6)
-        if result.judged and fault.cause not in told:
-            told[fault.cause] = check
+    if key in shown:
+        yield from _wrapped(f"fails in the same way as {shown[key]!r}", 6)
+        if result.judged and fault.cause not in shown:
+            shown[fault.cause] = check
             yield from _wrapped(fault.cause, 8 + _TITLE, "usual cause:")
         return
-    told |= {key: check, fault.cause: check}
+    shown |= {key: check, fault.cause: check}
     yield from _wrapped(fault.where, 6)
     for title, text in fault.lines().items():
         yield from _wrapped(text, 8 + _TITLE, title)
     for title, frame in zip(["in:", ""], result.frames, strict=False):
         yield from _wrapped(frame, 8 + _TITLE, title)
-    if others:
-        cases = "; ".join(other.case for other in others)
-        yield from _wrapped(f"and {count(len(others), 'case')} more: {cases}", 6)
+    if further:
+        cases = "; ".join(result.case for result in further)
+        yield from _wrapped(f"and {count(len(further), 'case')} more: {cases}", 6)
 
 
 def _width() -> int:
@@ -148,11 +153,11 @@ def _width() -> int:
 
 
 def _wrapped(text: str, indent: int, title: str = "") -> Iterator[str]:
-    """`text` in lines that begin at `indent`, `title` in front of the first."""
+    """Yield `text` in lines indented by `indent` columns, with `title` before the first line."""
     first = f"{'':8}{title:<{indent - 8}}" if title else " " * indent
     for part in text.splitlines():
         words = part.lstrip()
-        deep = " " * (len(part) - len(words))  # an example is indented in itself
+        deep = " " * (len(part) - len(words))  # keep the indentation of examples within the text
         yield from textwrap.wrap(
             words, _width(), initial_indent=first + deep, subsequent_indent=" " * indent + deep,
             break_long_words=False, break_on_hyphens=False,
@@ -163,35 +168,36 @@ def _wrapped(text: str, indent: int, title: str = "") -> Iterator[str]:
 def _cost_lines(costs: Sequence[Cost]) -> Iterator[str]:
     if not costs:
         return
-    yield "  what it costs here, on the CPU (measured, not judged)"
+    yield "  cost on this machine, on the CPU (measured, not judged)"
     for cost in costs:
-        taken = [_duration(cost.seconds)]
-        taken += [f"{size(cost.bytes)} at most at a time"] if cost.bytes else []
+        amounts = [_duration(cost.seconds)]
+        amounts += [f"{size(cost.bytes)} peak memory"] if cost.bytes else []
         yield from _wrapped(cost.what, 6)
-        yield from _wrapped("; ".join([*taken, *([cost.note] if cost.note else [])]), 8)
+        yield from _wrapped("; ".join([*amounts, *([cost.note] if cost.note else [])]), 8)
 
 
 def _duration(seconds: float) -> str:
     return f"{1e3 * seconds:.2f} ms" if seconds >= 1e-4 else f"{1e6 * seconds:.0f} µs"
 
 
-# -- for machines --------------------------------------------------------------------
+# -- JSON ----------------------------------------------------------------------------
 
 
 def to_json(plugins: Sequence[Mapping[str, Any]], unchecked: Sequence[Mapping[str, str]]) -> str:
+    """Return the results of checked plugins (:func:`as_dict`) and the unchecked ones as JSON."""
     return json.dumps({"plugins": plugins, "unchecked": unchecked}, indent=1)
 
 
 def as_dict(entry: Entry, groups: Sequence[Group], costs: Sequence[Cost]) -> dict[str, Any]:
-    """What was found of one plugin."""
-    found = Counter(group.outcome for group in groups)
+    """Return the results and costs of one plugin as plain values."""
+    outcomes = Counter(group.outcome for group in groups)
     return {
         "kind": entry.kind,
         "name": entry.name,
         "version": entry.cls.version,
         "distribution": entry.source.distribution,
         "distribution_version": entry.source.version,
-        **{outcome: found[outcome] for outcome in ("passed", "failed", "skipped")},
+        **{outcome: outcomes[outcome] for outcome in ("passed", "failed", "skipped")},
         "checks": [
             {
                 "check": group.name,
@@ -205,13 +211,13 @@ def as_dict(entry: Entry, groups: Sequence[Group], costs: Sequence[Cost]) -> dic
 
 
 def _case(result: Result) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    case: dict[str, Any] = {
         "case": result.case,
         "outcome": result.outcome,
         "seconds": round(result.seconds, 4),
     }
     if result.outcome == "skipped":
-        told["reason"] = result.reason
+        case["reason"] = result.reason
     if result.fault is not None:
-        told |= {**asdict(result.fault), "frames": list(result.frames)}
-    return told
+        case |= {**asdict(result.fault), "frames": list(result.frames)}
+    return case

@@ -1,4 +1,4 @@
-"""A bar on the terminal for one long piece of work; nothing elsewhere."""
+"""Progress bar for a single long task; shown only if standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 Advance = Callable[[int, int], None]
-"""Receives how much is done, and how much there is."""
+"""Function that receives the finished amount and the total amount of work."""
 
 
 @contextlib.contextmanager
 def bar(name: str, *, of_bytes: bool = False) -> Iterator[Advance]:
-    """Show a bar on standard error until the context ends."""
+    """Show a progress bar on standard error until the context ends; yield its update function."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -36,7 +36,7 @@ def bar(name: str, *, of_bytes: bool = False) -> Iterator[Advance]:
     ) as progress:
         task = progress.add_task(name, total=None)
 
-        def advance(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+        def advance(completed: int, total: int) -> None:
+            progress.update(task, completed=completed, total=total)
 
         yield advance

@@ -1,4 +1,4 @@
-"""What a person sees of a repair: each step as it goes, and what came of it."""
+"""Terminal output of a repair: progress of each step, and a table of the outcome."""
 
 from __future__ import annotations
 
@@ -20,48 +20,54 @@ from .run import Display, print_result
 
 
 class RepairDisplay(Display, RepairObserver):
-    """Shows a repair on standard error as it goes on."""
+    """Progress of a repair on standard error."""
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
+        """Note the epochs and trials of the trainings, for their bars; print nothing."""
         self._epochs, self._trials = dict(epochs), trials
         self._best.clear()
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
+        """Remove the bar of a finished training; print nothing."""
         if training.name in self._bars:
             self._progress.remove_task(self._bars.pop(training.name))
 
     def diagnosed(self, diagnosis: Diagnosis, base: Step, goal: float) -> None:
+        """Print the findings, the validation scores of the base, and the target."""
         self.evaluating()
-        found = one_line(diagnosis.findings) or "nothing that the rules know of"
-        self._say(f"[bold]diagnosis[/] {found}")
+        findings = one_line(diagnosis.findings) or "no rule found a fault"
+        self._say(f"[bold]diagnosis[/] {findings}")
         scores = ", ".join(f"{escape(m)} {100 * uar:.1f}" for m, uar in base.val_uar.items())
-        self._say(f"[bold]base[/]      validation UAR: {scores}; to be reached: {100 * goal:.1f}")
+        self._say(f"[bold]base[/]      validation UAR: {scores}; target: {100 * goal:.1f}")
 
     def trying(self, name: str, words: Sequence[str]) -> None:
+        """Print the name of a remedy and the options that it changes."""
         self._say(f"[bold]{escape(name):<9}[/] {escape(' '.join(words))}")
 
     def stepped(self, step: Step, best: Step) -> None:
+        """Print the validation score of a step, and whether the step is kept or left out."""
         self.evaluating()
         if step.refused:
             self._say(f"          left out: {escape(step.refused)}")
             return
-        kept = "kept" if step.kept else f"not kept; the best so far is {escape(best.name)}"
+        decision = "kept" if step.kept else f"not kept; the best so far is {escape(best.name)}"
         self._say(
             f"          fused {100 * step.fused:.1f} on validation, {100 * step.gain:+.1f} against "
-            f"the base, in {step.seconds:.0f} s: {kept}"
+            f"the base, in {step.seconds:.0f} s: {decision}"
         )
 
 
-def print_repair(done: Repair) -> None:
-    """Every step, what is handed out, and its test."""
+def print_repair(repair: Repair) -> None:
+    """Print a table of the steps, and the test results of the chosen model and of the base."""
     console = new_console()
-    header = ["step", *done.steps[0].val_uar, "gain", "what it changed"]
+    base = repair.steps[0]
+    header = ["step", *base.val_uar, "gain", "changes"]
     table = plain_table("Validation UAR (%), means over folds", header, left=header[-1:])
-    for step in done.steps:
+    for step in repair.steps:
         scores = [f"{100 * x:.1f}" for x in step.val_uar.values()]
-        scores += [""] * (len(done.steps[0].val_uar) - len(scores))
-        gain = "" if step.refused or step is done.steps[0] else f"{100 * step.gain:+.1f}"
-        star = " *" if step.name == done.chosen.name else ""
+        scores += [""] * (len(base.val_uar) - len(scores))
+        gain = "" if step.refused or step is base else f"{100 * step.gain:+.1f}"
+        star = " *" if step.name == repair.chosen.name else ""
         table.add_row(
             step.name + star, *scores, gain,
             escape(f"left out: {step.refused}" if step.refused else " ".join(step.words)),
@@ -69,28 +75,28 @@ def print_repair(done: Repair) -> None:
         )  # fmt: skip
     console.print()
     console.print(table)
-    console.print("* what is handed out is of this step")
+    console.print("* chosen step: fusion predict uses its models")
     console.print()
-    console.print(Text(_sentence(done), style="bold"))
-    print_result(done.result)
-    before = done.before.results
-    fused, single = before.model(FUSED).uar, before.model(done.best_single).uar
+    console.print(Text(_sentence(repair), style="bold"))
+    print_result(repair.result)
+    before = repair.before.results
+    fused, single = before.model(FUSED).uar, before.model(repair.best_single).uar
     console.print(
-        f"\nbefore, on the same test clips: fused {interval_text(fused)}, {done.best_single} "
-        f"{interval_text(single)}"
+        f"\nbefore the repair, on the same test clips: fused {interval_text(fused)}, "
+        f"{repair.best_single} {interval_text(single)}"
     )
-    difference = escape(comparison_text(done.against_base))  # [n/a, n/a] is no markup
-    console.print(f"handed out minus {done.best_single} as it was: {difference}")
+    difference = escape(comparison_text(repair.against_base))  # rich would read [n/a] as markup
+    console.print(f"chosen model minus {repair.best_single} before the repair: {difference}")
 
 
-def _sentence(done: Repair) -> str:
-    base, chosen = done.steps[0], done.chosen
-    single = f"{done.best_single} alone had {100 * base.val_uar[done.best_single]:.1f}"
-    begun = f"The fused model had {100 * base.fused:.1f} UAR on validation, {single}"
-    if done.reached:
-        return f"{begun}; mended, it has {100 * chosen.val_uar[FUSED]:.1f}."
+def _sentence(repair: Repair) -> str:
+    base, chosen = repair.steps[0], repair.chosen
+    single = f"{repair.best_single} alone reached {100 * base.val_uar[repair.best_single]:.1f}"
+    before = f"The fused model reached {100 * base.fused:.1f} UAR on validation, {single}"
+    if repair.reached:
+        return f"{before}; after the repair it reaches {100 * chosen.val_uar[FUSED]:.1f}."
     return (
-        f"{begun}; no step reached {100 * done.goal:.1f}. The best fused model has "
-        f"{100 * max(step.fused for step in done.steps):.1f}; what is handed out is whatever "
-        f"validation found best, {100 * chosen.best:.1f}."
+        f"{before}; no step reached the target {100 * repair.goal:.1f}. The best fused model "
+        f"reaches {100 * max(step.fused for step in repair.steps):.1f}. The chosen model is the "
+        f"best candidate on validation, with {100 * chosen.best:.1f}."
     )

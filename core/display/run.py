@@ -1,4 +1,4 @@
-"""What a person sees of an experiment: progress on standard error, results on standard out."""
+"""Terminal output of an experiment: progress on standard error, results on standard output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _EXTRACT = "extracting"
 
 
 class Display(Observer):
-    """Shows an experiment as it goes on. On a terminal with bars, elsewhere line by line."""
+    """Progress of an experiment: bars on a terminal, plain lines elsewhere."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -76,12 +76,13 @@ class Display(Observer):
         self._progress.stop()
 
     def planned(self, plan: Plan) -> None:
+        """Print the corpora and the split."""
         self._upstream = FeatureCache(plan.config.cache).upstream
         self.say_corpora(plan)
         self.say_split(plan)
 
     def say_corpora(self, plan: Plan) -> None:
-        """What the corpora hold."""
+        """Print the numbers of clips, speakers and clips per class, and the labels left out."""
         data = plan.dataset
         speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
         counts = Counter(clip.label for clip in data.clips)
@@ -97,7 +98,7 @@ class Display(Observer):
                 self._say(f"          {escape(text)}")
 
     def say_split(self, plan: Plan) -> None:
-        """Who is in which part, and what has to be known about it."""
+        """Print the clips and speakers of each part, missing classes, and caveats of the split."""
         data = plan.dataset
         parts = plan.splits[0].describe(data.clips)
         sizes = ", ".join(
@@ -111,23 +112,25 @@ class Display(Observer):
                 c for c in data.classes if any(_lacks(plan, c, s, part) for s in plan.splits)
             ]
             if lacking:
-                where = f"{part} of some fold" if of else part
+                part_text = f"{part} of some fold" if of else part
                 names = escape(", ".join(lacking))
-                self._say(f"[yellow]          no clip in {where}:[/] {names}")
+                self._say(f"[yellow]          no clip in {part_text}:[/] {names}")
         for line in _about_split(plan):
             self._say(f"[yellow]          {line}[/]")
 
     def extracting(self, progress: BuildProgress) -> None:
+        """Update the bar of the extraction."""
         if progress.total:
             failed = f"{progress.failed} failed" if progress.failed else ""
             self._bar(_EXTRACT, progress.done, progress.total, failed)
 
     def extracted(self, report: BuildReport) -> None:
+        """Print how many features were computed, fetched or cached, and which recordings failed."""
         if _EXTRACT in self._bars:
             self._progress.remove_task(self._bars.pop(_EXTRACT))
-        done = f"{report.computed} computed in {report.seconds:.1f} s, " if report.computed else ""
-        done += _fetched(report, self._upstream)
-        self._say(f"[bold]features[/]  {done}{report.present} found in the cache")
+        computed = f"{report.computed} computed in {report.seconds:.1f} s, "
+        counts = (computed if report.computed else "") + _fetched(report, self._upstream)
+        self._say(f"[bold]features[/]  {counts}{report.present} found in the cache")
         for line in _absent(report):
             self._say(f"[yellow]          {escape(line)}[/]")
         for failure in report.failures[:_FAILURES_SHOWN]:
@@ -139,6 +142,7 @@ class Display(Observer):
             self._say(line)
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
+        """Print the number of models and their epochs, and start the bar of the models."""
         self._epochs = dict(epochs)
         self._trials = trials
         tuned = f", in {trials} trials each" if trials > 1 else ""
@@ -146,17 +150,19 @@ class Display(Observer):
         self._bar("models", 0, len(epochs), "")
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
+        """Update the bar of a training."""
         best = max(self._best.get(training, 0.0), record["val_uar"])
         self._best[training] = best
         note = f"val UAR {100 * record['val_uar']:.1f}, best {100 * best:.1f}"
-        before = record.get("trial", 0)
+        trial = record.get("trial", 0)
         if self._trials > 1:
-            note = f"trial {before + 1} of {self._trials}, {note}"
+            note = f"trial {trial + 1} of {self._trials}, {note}"
         epochs = self._epochs[training]
-        done = before * epochs + record["epoch"]
-        self._bar(training.name, done, self._trials * epochs, note)
+        completed = trial * epochs + record["epoch"]
+        self._bar(training.name, completed, self._trials * epochs, note)
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
+        """Print the best validation score of a training, with its epoch, time and size."""
         if training.name in self._bars:
             self._progress.remove_task(self._bars.pop(training.name))
         if "models" in self._bars:
@@ -169,24 +175,28 @@ class Display(Observer):
         )
 
     def warned(self, message: str) -> None:
+        """Print a warning."""
         self._say(f"[yellow]warning:[/] {escape(message)}")
 
     def evaluating(self) -> None:
+        """Remove all bars."""
         for name in list(self._bars):
             self._progress.remove_task(self._bars.pop(name))
 
     def _say(self, text: str) -> None:
-        # Left to the terminal to wrap: a path broken into lines can't be copied.
+        # The terminal wraps the lines: a path that rich breaks into lines can't be copied.
         self.console.print(text, soft_wrap=True)
 
-    def _bar(self, name: str, done: int, total: int, note: str) -> None:
+    def _bar(self, name: str, completed: int, total: int, note: str) -> None:
         if name not in self._bars:
-            self._bars[name] = self._progress.add_task(name, total=total, completed=done, note=note)
-        self._progress.update(self._bars[name], completed=done, note=note)
+            self._bars[name] = self._progress.add_task(
+                name, total=total, completed=completed, note=note
+            )
+        self._progress.update(self._bars[name], completed=completed, note=note)
 
 
 def _budgets(epochs: Mapping[Training, int]) -> str:
-    """``"baselines 80 epochs, fused 20 more, control 100"``."""
+    """Return ``"baselines 80 epochs, fused 20 more, control 100"``, or ``"80 epochs each"``."""
     models = {training.model: count for training, count in epochs.items()}
     fused, control = models.pop(FUSED), models.pop(CONTROL, 0)
     alone = max(models.values())
@@ -196,7 +206,7 @@ def _budgets(epochs: Mapping[Training, int]) -> str:
 
 
 def _tuned(summary: Mapping[str, Any]) -> str:
-    """What the best trial had tried."""
+    """Return a text on the settings of the best trial; empty without tuning."""
     if "trial" not in summary:
         return ""
     if summary["trial"] == 0:
@@ -214,18 +224,18 @@ def _lacks(plan: Plan, label: str, split: Split, part: str) -> bool:
 
 
 def _about_split(plan: Plan) -> list[str]:
-    """What sets this split apart: which corpus is tested, who validates, who was heard."""
+    """Return caveats of the split: adaptation, tested corpora, speakers shared between parts."""
     clips, mode = plan.dataset.clips, MODES[plan.config.split]
     lines = [adapted_line(clips)] if plan.config.adapt == "speaker" else []
     if mode.name == "corpus":
         tested = [", ".join(sorted({clips[i].corpus for i in s.test})) for s in plan.splits]
         lines.append(f"tested: {escape('; then '.join(tested))}")
     if any(_in_both(clips, s.val, s.train, mode.group) for s in plan.splits):
-        lines.append(f"validation: other speakers, of {mode.units} that are trained on")
+        lines.append(f"validation: held-out speakers of {mode.units} that are trained on")
     if not plan.splits[0].speaker_independent:
         number = sum(len({speaker_of(clips[i]) for i in s.test}) for s in plan.splits)
-        heard = sum(len(_in_both(clips, s.test, s.train, speaker_of)) for s in plan.splits)
-        lines.append(f"speaker-dependent: {heard} of {number} test speakers are trained on, too")
+        shared = sum(len(_in_both(clips, s.test, s.train, speaker_of)) for s in plan.splits)
+        lines.append(f"speaker-dependent: {shared} of {number} test speakers are in training, too")
     return lines
 
 
@@ -236,7 +246,7 @@ def _in_both(
 
 
 def print_result(result: RunResult) -> None:
-    """The table, the comparisons, the verdict, and what to do next."""
+    """Print the table of results, the comparisons, the verdict, and the next commands."""
     console = new_console()
     results, record = result.results, result.run.record
     console.print()
@@ -261,7 +271,7 @@ def print_result(result: RunResult) -> None:
     findings = _findings(result)
     if findings:
         console.print(f"diagnosis: {one_line(findings)}")
-        console.print(f"what they mean: fusion diagnose {escape(str(result.path))}")
+        console.print(f"details of the diagnosis: fusion diagnose {escape(str(result.path))}")
     console.print(f"\nrun directory: {escape(str(result.path))}")
     speaker = " --speaker-from DIR" if record.config.adapt == "speaker" else ""
     console.print(
@@ -272,19 +282,19 @@ def print_result(result: RunResult) -> None:
 
 
 def _findings(result: RunResult) -> Sequence[Finding]:
-    """What the diagnosis found, but for what is mild; nothing where there was none."""
+    """Return the findings of the diagnosis that are not mild; empty if there is no diagnosis."""
     path = result.path / DIAGNOSIS
     if not path.is_file():
         return ()
-    found = Diagnosis.from_json(read_json(path), path)
-    return [finding for finding in found.findings if finding.severity != "mild"]
+    diagnosis = Diagnosis.from_json(read_json(path), path)
+    return [finding for finding in diagnosis.findings if finding.severity != "mild"]
 
 
 def _table(result: RunResult) -> Table:
-    found = result_table(result.results, result.run.record, result.path)
-    table = plain_table(found.title, found.header)
-    for number, row in enumerate(found.rows):
-        style = "bold" if number in found.best else ""
+    content = result_table(result.results, result.run.record, result.path)
+    table = plain_table(content.title, content.header)
+    for number, row in enumerate(content.rows):
+        style = "bold" if number in content.best else ""
         table.add_row(*row, style=style, end_section=row[0] == ENSEMBLE)
     return table
 
@@ -294,19 +304,19 @@ def _fetched(report: BuildReport, upstream: object) -> str:
 
 
 def _absent(report: BuildReport) -> list[str]:
-    """How many recordings lack which feature, for people."""
+    """Return lines that say how many recordings lack each feature."""
     return [f"{len(keys)} recordings have no {m}" for m, keys in lacking(report).items()]
 
 
 def _problems(report: BuildReport) -> list[str]:
-    """Files of the cache that could not be used, for people."""
+    """Return warnings of cache files that could not be used."""
     shown = [f"[yellow]warning:[/] {escape(p.line)}" for p in report.problems[:_FAILURES_SHOWN]]
     more = len(report.problems) - len(shown)
     return [*shown, f"and {more} more: fusion cache verify"] if more > 0 else shown
 
 
 def print_build(report: BuildReport, cache: FeatureCache) -> None:
-    """What a build did."""
+    """Print how many features a build computed, fetched and found, and its failures."""
     console = new_console()
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")

@@ -1,4 +1,4 @@
-"""What was traced, as a table that fits a terminal of 80 columns."""
+"""Tables of a trace of plugin calls, for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..registry.profile import IMPORT, MODULE, Key, Tally, Trace
 _HEADER = ("calls", "total", "own", "mean", "longest", "share", "first", "last")
 _NAME = 19
 _WIDTHS = (8, 8, 8, 8, 8, 7, 7, 7)
-_SLOWEST = 3  # modules that are named
-_NAMED = 3  # packages that came with a module
-_SMALL = 1e-3  # seconds: what was made quicker and never called is not worth a row
+_SLOWEST = 3  # number of slowest modules that are named
+_NAMED = 3  # number of packages that are named per module
+_SMALL = 1e-3  # seconds; a plugin that was created faster and never called gets no row
 
 
 def table(trace: Trace) -> list[str]:
-    """Every method of every plugin that was called, the plugins with the longest time first."""
+    """Return lines on every called method of every plugin, the slowest plugin first."""
     rows = {key: tally for key, tally in trace.summed().items() if key.kind != MODULE}
     groups = _grouped(rows)
     used = [g for g in groups if any(key.method != "__init__" for key in g) or _own(g) >= _SMALL]
@@ -28,10 +28,10 @@ def table(trace: Trace) -> list[str]:
     for group in used:
         lines += _plugin(trace, group)
     lines.append("")
-    made = [next(iter(group)) for group in groups if group not in used]
-    if made:
+    unused = [next(iter(group)) for group in groups if group not in used]
+    if unused:
         lines += _wrapped(
-            "made, and not called: " + ", ".join(f"{k.kind} {k.plugin}" for k in made)
+            "created but not called: " + ", ".join(f"{k.kind} {k.plugin}" for k in unused)
         )
     lines += [*_loading(trace), *_phases(trace)]
     if used:
@@ -42,11 +42,11 @@ def table(trace: Trace) -> list[str]:
 
 
 _MEANING = (
-    "own: without what it called of other methods and plugins. share: own of the seconds of the "
-    "command; of several processes side by side that can be more than 100%. first, last: when "
-    "these calls began, since the command did."
+    "own: time without calls to other methods and plugins. share: own time divided by the time of "
+    "the command; can exceed 100% with parallel processes. first, last: start of the first and "
+    "last call, after the start of the command."
 )
-_GPU = "A GPU was used: the times are the host's, which starts work there and goes on."
+_GPU = "A GPU was used: these are host times, and the host does not wait for the GPU."
 
 
 def _wrapped(text: str) -> list[str]:
@@ -54,7 +54,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def seconds_text(seconds: float) -> str:
-    """Three digits that count: ``12.3 ms``."""
+    """Return a duration with three significant digits and unit: ``12.3 ms``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         number = seconds / size
         if number >= 0.9995 or unit == "µs":
@@ -70,12 +70,12 @@ def _summary(trace: Trace, tallies: Iterable[Tally]) -> str:
     processes = f" in {trace.processes} processes" if trace.processes > 1 else ""
     return (
         f"trace: {seconds_text(trace.seconds)}{processes}; "
-        f"{calls:.0f} calls of plugins took {seconds_text(own)}"
+        f"{calls:.0f} plugin calls took {seconds_text(own)}"
     )
 
 
 def _grouped(rows: dict[Key, Tally]) -> list[dict[Key, Tally]]:
-    """By plugin, the longest time first; and so the methods of each."""
+    """Group the rows by plugin; sort plugins, and the methods of each, by descending time."""
     groups: dict[Key, dict[Key, Tally]] = {}
     for key, tally in rows.items():
         groups.setdefault(key._replace(method=""), {})[key] = tally
@@ -99,7 +99,7 @@ def _plugin(trace: Trace, group: dict[Key, Tally]) -> Iterator[str]:
     if len(group) > 1:
         own = _own(group)
         share = f"{100 * own / trace.seconds:.1f}%"
-        yield f"{'  all of it':<{_NAME}}" + _cells(("", "", seconds_text(own), "", "", share))
+        yield f"{'  total':<{_NAME}}" + _cells(("", "", seconds_text(own), "", "", share))
 
 
 def _own(group: Mapping[Key, Tally]) -> float:
@@ -121,25 +121,27 @@ def _figures(tally: Tally, seconds: float) -> tuple[str, ...]:
 
 
 def _cells(texts: Iterable[str]) -> str:
-    # A space of its own, so that what is too long for its column still stands apart.
+    # Each cell starts with a space, which separates a text that is too long for its column.
     cells = (f" {text:>{w - 1}}" for text, w in zip(texts, _WIDTHS, strict=False))
     return "".join(cells).rstrip()
 
 
 @dataclass(slots=True)
 class Load:
-    """What it took to import the module of one plugin and to call its hooks, in seconds.
+    """Time to import the module of one plugin and to call its hooks.
 
     Attributes
     ----------
     source : Source
-        Which plugin.
+        Plugin and its distribution.
     brought : list of str
-        Packages that its import was the first to load, in order.
+        Packages that this import was the first to load, in order.
+    seconds_import, seconds_hooks : float
+        Time of the import, and of all calls of hooks.
     hooks : list of str
-        The hooks that were called.
+        Hooks that were called.
     broken : bool
-        Whether it was refused; whoever has the registry says so.
+        Whether the registry refused the plugin; set by the caller of :func:`loads_of`.
     """
 
     source: Source
@@ -151,26 +153,27 @@ class Load:
 
     @property
     def seconds(self) -> float:
+        """Time of the import and of the hooks together."""
         return self.seconds_import + self.seconds_hooks
 
 
 def loads_of(trace: Trace) -> list[Load]:
-    """The modules of plugins that were imported, in that order; all processes together."""
-    found: dict[str, Load] = {}
+    """Return the loads of all plugin modules in import order, summed over processes."""
+    loads: dict[str, Load] = {}
     for key, tally in trace.summed().items():
         if key.kind == MODULE:
             brought = trace.brought.get(key.plugin, [])
-            load = found.setdefault(key.plugin, Load(trace.source_of(key), brought))
+            load = loads.setdefault(key.plugin, Load(trace.source_of(key), brought))
             if key.method == IMPORT:
                 load.seconds_import = tally.total
             else:
                 load.seconds_hooks += tally.total
                 load.hooks.append(key.method)
-    return list(found.values())
+    return list(loads.values())
 
 
 def _loading(trace: Trace) -> Iterator[str]:
-    """How long it took to import the plugins' modules and to call their hooks."""
+    """Yield lines on the time to import the plugin modules and to call their hooks."""
     loads = sorted(loads_of(trace), key=lambda load: -load.seconds_import)
     if not loads:
         return
@@ -181,14 +184,13 @@ def _loading(trace: Trace) -> Iterator[str]:
         for load in loads[:_SLOWEST]
     )
     yield from _wrapped(
-        f"loading, all processes together: {len(loads)} modules of plugins, {imports} for their "
-        f"imports and {hooks} for their hooks; the slowest {', '.join(shown)}. One by one: fusion "
-        "plugins trace"
+        f"loading, all processes together: {len(loads)} plugin modules, {imports} for imports and "
+        f"{hooks} for hooks; slowest: {', '.join(shown)}. For every module: fusion plugins trace"
     )
 
 
 def _brought(packages: Sequence[str]) -> str:
-    """What an import loaded first: whoever comes first to a large package pays for it."""
+    """Return a text on the packages that an import loaded, and whose time it therefore bears."""
     if not packages:
         return ""
     more = len(packages) - _NAMED
@@ -197,13 +199,13 @@ def _brought(packages: Sequence[str]) -> str:
 
 
 def _phases(trace: Trace) -> Iterator[str]:
-    """What plugins took in each part of the work, in the order in which they began."""
+    """Yield lines on the time of plugins in each phase of the command, in order of their start."""
     own: dict[str, float] = {}
     began = sorted(trace.rows.items(), key=lambda row: row[1].first)
     for (_, key), tally in began:
         if key.kind != MODULE:
-            name = key.phase.partition(" ")[0] or "else"
+            name = key.phase.partition(" ")[0] or "other"
             own[name] = own.get(name, 0.0) + tally.own
     if own:
         listed = ", ".join(f"{name} {seconds_text(s)}" for name, s in own.items())
-        yield from _wrapped(f"plugins by part of the work: {listed}")
+        yield from _wrapped(f"plugin time by phase: {listed}")

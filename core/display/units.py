@@ -1,4 +1,4 @@
-"""Sizes and durations, as people write and read them."""
+"""Sizes and durations: parsing of user input, and formatting for output."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _PREFIXES = ("", "k", "m", "g", "t")
 
 
 def parse_duration(text: str, option: str) -> timedelta:
-    """``"12h"``, ``"30d"``, ``"2w"``, ``"0"``.
+    """Return the duration that a text such as ``"12h"``, ``"30d"``, ``"2w"`` or ``"0"`` gives.
 
     Raises
     ------
     ParameterError
-        For anything else, naming `option`.
+        If the text is not a duration; the message names `option`.
     """
     from ..contracts.errors import ParameterError
 
@@ -32,17 +32,18 @@ def parse_duration(text: str, option: str) -> timedelta:
     raise ParameterError(
         f"{option} takes a time, and was given {text!r}.",
         hint=f"For example {option} 12h, {option} 30d, {option} 2w; units are s, min, h, d and w. "
-        f"{option} 0 is any time.",
+        f"{option} 0 means any age.",
     )
 
 
 def parse_size(text: str, option: str) -> int:
-    """``"500MB"``, ``"10GB"``, ``"10GiB"``, ``"0"``: bytes.
+    """Return the bytes that a text such as ``"500MB"``, ``"10GB"``, ``"10GiB"`` or ``"0"`` gives.
 
     Raises
     ------
     ParameterError
-        For anything else, naming `option`. A number without unit is mostly a mistake.
+        If the text is not a size with a unit (a number without a unit is mostly a mistake); the
+        message names `option`.
     """
     from ..contracts.errors import ParameterError
 
@@ -59,7 +60,7 @@ def parse_size(text: str, option: str) -> int:
 
 
 def size(count: float) -> str:
-    """Bytes for people: ``104.9 MB``."""
+    """Return a number of bytes as text: ``104.9 MB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -68,11 +69,11 @@ def size(count: float) -> str:
 
 
 def shortened(text: str, length: int = 40) -> str:
-    """A text of any length, for a line: what is more is counted."""
+    """Return `text` cut to `length` characters, with the number of characters left out."""
     more = len(text) - length
     return text if more <= 0 else f"{text[:length]}... ({more} more)"
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
-    """``1 item``, ``3 items``."""
+    """Return a number with its noun in singular or plural: ``1 item``, ``3 items``."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

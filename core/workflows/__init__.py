@@ -1,1 +1,1 @@
-"""What a command carries out as a whole: experiment, comparison, audit, repair."""
+"""Workflows, the work of whole commands: experiment, comparison, audit, repair, cache upkeep."""

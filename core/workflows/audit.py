@@ -1,14 +1,14 @@
-"""The leakage audit: one model under several splits, so that a figure is read for what it is.
+"""Leakage audit: train one model under several splits, to measure how much leakage inflates it.
 
 ::
 
     OUT/
-      request.json              what was asked
-      random/ speaker/ ...      one run directory per split: fusion predict works on each
-      audit.json, audit.csv     the table, what leaked, by how much the random split flatters
+      request.json              the request
+      random/ speaker/ ...      one run directory per split; fusion predict works on each
+      audit.json, audit.csv     results, leakage, and how much the random split flatters
 
-Every split has the same networks, settings, seed and features. Called again with the same
-request an audit goes on where it stopped.
+Every split has the same networks, settings, seed and features. An interrupted audit, called again
+with the same request, resumes.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ REQUEST = "request.json"
 
 @dataclass(frozen=True)
 class PlannedAudit:
-    """The splits that the clips allow, and why they do not allow the others.
+    """Splits that the clips allow, and reasons why other splits are impossible.
 
     Attributes
     ----------
     plans : dict
         Split -> its plan, in the order of `AUDITED`.
     refused : dict
-        Split -> the reason.
+        Split -> why the clips do not allow it.
     """
 
     plans: dict[str, Plan]
@@ -49,17 +49,18 @@ class PlannedAudit:
 
     @property
     def first(self) -> Plan:
+        """Plan of the first split."""
         return next(iter(self.plans.values()))
 
 
 class AuditObserver(Observer):
-    """Follows an audit."""
+    """Observer of an audit and of its runs. The default methods do nothing."""
 
     def audited(self, planned: PlannedAudit) -> None:
-        """The request was checked."""
+        """Handle that the request was checked."""
 
     def split_begins(self, split: str, plan: Plan, *, finished: bool) -> None:
-        """The next split's turn; `finished` if it was done before."""
+        """Handle the start of a split; `finished` if its run was finished before."""
 
 
 def run_audit(
@@ -76,22 +77,23 @@ def run_audit(
     Parameters
     ----------
     config : RunConfig
-        What to train; its own split means nothing. Of its folds each split gets as many as it
-        has groups for.
+        Configuration of the model; its split is ignored. A split with fewer groups than folds
+        gets one fold per group.
     out : Path
-        A new folder, or one in which the same audit was started.
+        New folder, or the folder of the same audit, which is then resumed.
     splits : sequence of str
-        Modes; none means all that the clips allow.
+        Names of splits; empty means all that the clips allow.
     jobs : int, optional
-        Processes at a time, as in :func:`fusion.core.workflows.experiment.run_experiment`.
+        Number of parallel processes, as in
+        :func:`fusion.core.workflows.experiment.run_experiment`.
 
     Raises
     ------
     UserError
-        For anything wrong with the request, before the long work starts: a split that was
-        named and that the clips do not allow, or an `out` of another request.
+        If the request is invalid, for example if the clips do not allow a named split, or `out`
+        holds the audit of another request. Raised before the long work starts.
     TrainingError
-        When a training fails; the audit can be called again.
+        If a training fails; the audit can be resumed.
     """
     observer = observer or AuditObserver()
     planned = plan_audit(config, registry, splits)
@@ -112,46 +114,49 @@ def run_audit(
 
 
 def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()) -> PlannedAudit:
-    """Divide the clips in every way that was asked for, or that they allow.
+    """Divide the clips by each of `splits`, or by default in every way that the clips allow.
 
     Raises
     ------
+    ParameterError
+        If a split is named twice.
     SplitError
-        If a split that was named is not possible, or none is, or more folds were asked for
-        than there are speakers.
+        If a named split is impossible, if no split is possible, or if the folds outnumber the
+        speakers.
     """
     for name in splits:
         mode_of(name)
         if list(splits).count(name) > 1:
             raise ParameterError(f"The split {name!r} is named twice.")
     base = plan_without_split(config, registry)
-    found: dict[str, Plan] = {}
+    plans: dict[str, Plan] = {}
     refused: dict[str, str] = {}
     folds = base.config.folds
-    # By speaker first: where the corpus prescribes folds, that split has as many as there are.
+    # The split by speaker comes first: if the corpus prescribes folds, this split gets all of
+    # them, and the number of folds holds for the splits that follow.
     for split in sorted(splits or AUDITED, key=lambda name: name != "speaker"):
         number = folds if split == "speaker" else _folds(split, base, folds)
         changed = replace(base.config, split=mode_of(split).name, folds=number)
         try:
-            found[split] = divide(replace(base, config=changed))
+            plans[split] = divide(replace(base, config=changed))
         except SplitError as error:
             if splits or _too_many_folds(split, base):
                 raise
             refused[split] = error.message
         else:
-            if split == "speaker" and len(found[split].splits) > 1:
-                folds = len(found[split].splits)
-    if not found:
+            if split == "speaker" and len(plans[split].splits) > 1:
+                folds = len(plans[split].splits)
+    if not plans:
         reasons = " ".join(f"{split}: {reason}" for split, reason in refused.items())
-        raise SplitError(f"These clips allow no split at all. {reasons}")
+        raise SplitError(f"The clips allow no split. {reasons}")
     return PlannedAudit(
-        {split: found[split] for split in AUDITED if split in found},
+        {split: plans[split] for split in AUDITED if split in plans},
         {split: refused[split] for split in AUDITED if split in refused},
     )
 
 
 def _folds(split: str, plan: Plan, wanted: int | None) -> int | None:
-    """As many as wanted, but no more than one per group."""
+    """Return the wanted number of folds, limited to one fold per group of the split."""
     if wanted is None:
         return None
     mode = MODES[split]
@@ -159,9 +164,9 @@ def _folds(split: str, plan: Plan, wanted: int | None) -> int | None:
 
 
 def _too_many_folds(split: str, plan: Plan) -> bool:
-    """Whether the speakers would do for a split, and only the folds that were asked for are wrong.
+    """Return whether the split by speaker fails only because of the requested number of folds.
 
-    An audit without the split by speaker is not what was meant then.
+    Then the audit stops: leaving out this split would hide the user's mistake.
     """
     speakers = count_groups(plan.dataset.clips, MODES["speaker"])
     return (
@@ -175,25 +180,25 @@ def _too_many_folds(split: str, plan: Plan) -> bool:
 
 
 def _folder(out: Path, planned: PlannedAudit) -> OutputFolder:
-    """The folder of the audit, new or begun by the same request."""
+    """Create the folder of the audit, or open it if it holds the same request."""
     request = _request(planned)
     if not (out / REQUEST).is_file():
         folder = OutputFolder.create(out)
         folder.write_json(REQUEST, request)
         return folder
     folder = OutputFolder(out)
-    known = folder.read_json(REQUEST)
-    known["config"] = {"adapt": "none", **known["config"]}  # an audit of an older version
-    for name, then, now in _differences(known, request):
+    stored = folder.read_json(REQUEST)
+    stored["config"] = {"adapt": "none", **stored["config"]}  # older versions had no `adapt`
+    for name, then, now in _differences(stored, request):
         raise RunError(
             f"{out} holds the audit of another request: {name} was {then}, and is {now} now.",
-            hint="Repeat its options to go on with it, or name another folder with --out.",
+            hint="Repeat the old options to resume that audit, or name another folder with --out.",
         )
     return folder
 
 
 def _request(planned: PlannedAudit) -> dict[str, Any]:
-    """What the runs will be, in plain values: the same request gives the same."""
+    """Return the request of an audit as plain values, which are equal for equal requests."""
     return {
         "format": 1,
         "splits": list(planned.plans),
@@ -207,7 +212,7 @@ def _request(planned: PlannedAudit) -> dict[str, Any]:
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Where two plain values differ: name, one text, other text."""
+    """Yield the differences of two plain values: name, and the JSON of either value."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*then, *now]):
             inner = key if name in ("", "config", "settings") else f"{name}.{key}"
@@ -224,13 +229,13 @@ def _run(
     jobs: int | None,
     observer: AuditObserver,
 ) -> RunResult:
-    """The run of one split: done before, taken up, or new."""
+    """Read, resume or start the run of one split, and return its result."""
     path = folder.path / split
-    begun = Run.open(path, registry) if Run.exists(path) else None
-    finished = begun is not None and begun.is_complete()
+    existing = Run.open(path, registry) if Run.exists(path) else None
+    finished = existing is not None and existing.is_complete()
     observer.split_begins(split, plan, finished=finished)
-    if begun is not None:
+    if existing is not None:
         if finished:
-            return RunResult.read(begun)
-        return resume_experiment(begun, jobs=jobs, observer=observer)
+            return RunResult.read(existing)
+        return resume_experiment(existing, jobs=jobs, observer=observer)
     return run_plan(plan, path, registry, jobs=jobs, observer=observer)

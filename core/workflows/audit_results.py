@@ -1,4 +1,4 @@
-"""What an audit found: figures side by side, what leaked, and what may be said of it."""
+"""Results of a leakage audit: scores by split, leaked test clips, and conclusions."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from .experiment import RunResult
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """How many test clips have something of theirs in training, over all folds.
+    """Number of test clips that share something with training clips, over all folds.
 
     Attributes
     ----------
     clips : int
         Test clips.
     speaker, corpus, recording : int
-        Whose speaker, corpus, or very recording (the same samples, whatever the file's name)
-        was trained on.
+        Test clips whose speaker, corpus, or recording is in training. Recordings are the same if
+        their content is the same, whatever their file names.
     sentence : int
-        Whose sentence was, among those whose sentence is known.
+        Test clips whose sentence is known and is in training.
     known : int
         Test clips whose sentence is known.
     """
@@ -49,22 +49,22 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Column:
-    """One split and what came of it.
+    """Results under one split.
 
     Attributes
     ----------
     split : str
-        A mode of :mod:`fusion.core.data.split_modes`.
+        Name of a mode of :mod:`fusion.core.data.split_modes`.
     run : Run
-        Its run directory.
+        Run of the split.
     folds : int
-        1 for a single split.
+        Number of folds; 1 for a single split.
     train_clips : int
-        Clips that each model is trained on; the mean over folds.
+        Number of training clips, mean over folds.
     leakage : Leakage
-        What the test clips share with training.
+        Overlap of the test clips with training.
     models : tuple of ModelResult
-        Modalities, fused, ensemble, chosen.
+        Results of the modalities, the fused model, the ensemble and the chosen model.
     """
 
     split: str
@@ -76,33 +76,35 @@ class Column:
 
     @property
     def test_speakers(self) -> int:
+        """Number of test speakers."""
         return self.models[0].uar.groups
 
     def model(self, name: str) -> ModelResult:
+        """Return the result of the model called `name`."""
         return next(m for m in self.models if m.name == name)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """Results of an audit.
 
     Attributes
     ----------
     columns : tuple of Column
-        One per split.
+        Results of each split.
     refused : dict
         Split -> why the clips do not allow it.
     flattery : dict
-        Model -> its UAR under the random split minus that under the speaker-disjoint one; empty
-        without either.
+        Model -> its UAR under the random split minus its UAR under the speaker-disjoint split;
+        empty if one of these splits is missing.
     same_clips : bool
-        Whether these two tested the same clips, so that the differences are paired.
+        Whether these two splits tested the same clips, so that the differences are paired.
     synthetic : bool
         Whether the clips were generated.
     absent : dict
-        Modality -> how many clips lack it; only of modalities that some clip lacks.
+        Modality -> number of clips that lack it; only modalities that some clip lacks.
     adapt : str
-        ``"speaker"`` where features were standardised by each speaker's unlabelled clips.
+        ``"speaker"`` if features were standardised by each speaker's unlabelled clips.
     """
 
     columns: tuple[Column, ...]
@@ -114,10 +116,11 @@ class Audit:
     adapt: str = "none"
 
     def column(self, split: str) -> Column | None:
+        """Return the results under `split`, or None if the audit has no such split."""
         return next((c for c in self.columns if c.split == split), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; an undefined figure is None."""
+        """Return the audit as plain values; an undefined figure is None."""
         plain = finite(
             {
                 "splits": [_column_json(column) for column in self.columns],
@@ -137,7 +140,7 @@ class Audit:
 
 
 def column_of(split: str, result: RunResult, dataset: Dataset) -> Column:
-    """What came of the run of one split."""
+    """Return the results and the leakage of the run of one split."""
     data = result.run.data
     train = [len(s.train) for s in data.splits]
     return Column(
@@ -150,46 +153,46 @@ def column_of(split: str, result: RunResult, dataset: Dataset) -> Column:
     )
 
 
-# -- what leaked ---------------------------------------------------------------------
+# -- leakage -------------------------------------------------------------------------
 
 
 def leakage(data: RunData, clips: Sequence[Clip]) -> Leakage:
-    """Count the test clips that share something with training.
+    """Count the test clips that share a speaker, sentence, corpus or recording with training.
 
     Parameters
     ----------
     data : RunData
         Clips, keys and splits of a run.
     clips : sequence of Clip
-        The same clips, or more, with the attributes that a run directory does not keep.
+        The same clips, or more, with the attributes that a run directory does not store.
     """
-    sentences = {(clip.corpus, clip.name): sentence_of(clip) for clip in clips}
-    said = [sentences.get((clip.corpus, clip.name)) for clip in data.clips]
+    by_name = {(clip.corpus, clip.name): sentence_of(clip) for clip in clips}
+    sentences = [by_name.get((clip.corpus, clip.name)) for clip in data.clips]
     return Leakage(
         sum(len(split.test) for split in data.splits),
         _in_training(data, [speaker_of(clip) for clip in data.clips]),
-        _in_training(data, said),
-        sum(said[i] is not None for split in data.splits for i in split.test.tolist()),
+        _in_training(data, sentences),
+        sum(sentences[i] is not None for split in data.splits for i in split.test.tolist()),
         _in_training(data, [corpus_of(clip) for clip in data.clips]),
         _in_training(data, data.keys),
     )
 
 
 def _in_training(data: RunData, groups: Sequence[Hashable]) -> int:
-    """Test clips, over all folds, whose group has a clip in training; None is no group."""
+    """Count the test clips, over all folds, whose group has a clip in training; None never does."""
     count = 0
     for split in data.splits:
-        heard = {groups[i] for i in split.train.tolist()} - {None}
-        count += sum(groups[i] in heard for i in split.test.tolist())
+        in_training = {groups[i] for i in split.train.tolist()} - {None}
+        count += sum(groups[i] in in_training for i in split.test.tolist())
     return count
 
 
-# -- what it says --------------------------------------------------------------------
+# -- conclusions ---------------------------------------------------------------------
 
 
 def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Audit:
-    """Compare the random split with the one by speaker, model by model."""
-    record = columns[0].run.record  # of the same clips as the others
+    """Compare the random split with the split by speaker, model by model."""
+    record = columns[0].run.record  # all columns have the same clips
     audit = Audit(
         tuple(columns), dict(refused), {}, False, record.synthetic, record.absent,
         record.config.adapt,
@@ -197,33 +200,34 @@ def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Aud
     random, speaker = audit.column("random"), audit.column("speaker")
     if random is None or speaker is None:
         return audit
-    one, other = _said(random), _said(speaker)
-    same = one.clips == other.clips
+    one, other = _predictions(random), _predictions(speaker)
+    same_clips = one.clips == other.clips
     names = [model.name for model in speaker.models]
-    if same:
-        found = {m: paired_comparison(one.confusions(m), other.confusions(m)) for m in names}
+    if same_clips:
+        flattery = {m: paired_comparison(one.confusions(m), other.confusions(m)) for m in names}
     else:
-        found = {m: independent(random.model(m).uar, speaker.model(m).uar) for m in names}
-    return replace(audit, flattery=found, same_clips=same)
+        flattery = {m: independent(random.model(m).uar, speaker.model(m).uar) for m in names}
+    return replace(audit, flattery=flattery, same_clips=same_clips)
 
 
-def _said(column: Column) -> Said:
+def _predictions(column: Column) -> Said:
     try:
         return Said.read(column.run)
     except RunError as error:
         raise RunError(
             error.message,
-            hint=f"Delete the folder {column.run.path} and call fusion audit again: it is made "
+            hint=f"Delete the folder {column.run.path} and repeat fusion audit, which creates it "
             "anew.",
         ) from error
 
 
 def independent(a: Interval, b: Interval) -> Comparison:
-    """The difference of two scores on different clips, with an interval from their intervals.
+    """Return the difference of two scores on different clips, with an interval.
 
-    Zou and Donner (2008), *Construction of confidence limits about effect measures*, Statistics
-    in Medicine 27 (MOVER). It takes the two as independent; the same speakers in both make it
-    too wide rather than too narrow, as a rule. There is no p-value.
+    The interval follows from the intervals of the two scores by the method MOVER: Zou and Donner
+    (2008), *Construction of confidence limits about effect measures*, Statistics in Medicine 27.
+    The method assumes independent scores. If both scores are on the same speakers, the interval
+    is usually too wide rather than too narrow. There is no p-value.
     """
     difference = a.value - b.value
     low = difference - np.hypot(a.value - a.low, b.high - b.value)
@@ -234,12 +238,13 @@ def independent(a: Interval, b: Interval) -> Comparison:
 
 
 def flattery_sentence(audit: Audit) -> str:
-    """By how many points the random split flatters each model, and what that is worth."""
+    """Return a sentence on how many points of UAR the random split flatters each model by."""
     if not audit.flattery:
         missing = [split for split in ("random", "speaker") if audit.column(split) is None]
         return (
-            "By how much a random split flatters these models can't be said: that takes the random "
-            f"and the speaker-disjoint split, and this audit has no {' and no '.join(missing)}."
+            "How much a random split flatters these models is unknown: the comparison needs the "
+            "random and the speaker-disjoint split, and this audit has no "
+            f"{' and no '.join(missing)}."
         )
     more = [_by(m, c) for m, c in audit.flattery.items() if c.low > 0]
     less = [_by(m, c) for m, c in audit.flattery.items() if c.high < 0]
@@ -251,13 +256,15 @@ def flattery_sentence(audit: Audit) -> str:
         f"understates {', '.join(less)}" if less else "",
         f"shows no reliable difference for {', '.join(open_)}" if open_ else "",
     ]
-    said = "; it ".join(part for part in parts if part)
-    sentence = f"Compared with the speaker-disjoint split, in points of UAR, the random one {said}"
+    verdict = "; it ".join(part for part in parts if part)
+    sentence = (
+        f"Compared with the speaker-disjoint split, in points of UAR, the random split {verdict}"
+    )
     if audit.same_clips:
         return f"{sentence} (paired over the same clips)."
     return (
-        f"{sentence} (the two tested different clips, and the intervals take them as independent; "
-        "with --folds K both test every clip)."
+        f"{sentence} (the two splits test different clips, and the intervals assume independence; "
+        "with --folds K both splits test every clip)."
     )
 
 
@@ -273,42 +280,40 @@ def _signed(c: Comparison) -> str:
 
 
 def remarks(audit: Audit) -> list[str]:
-    """What has to be known to read the table rightly."""
-    found = [sentence] if (sentence := task_sentence(audit.adapt)) else []
-    found += absence_text(audit.absent)
-    heard = [
+    """Return caveats for reading the table of an audit."""
+    texts = [sentence] if (sentence := task_sentence(audit.adapt)) else []
+    texts += absence_text(audit.absent)
+    dependent = [
         f"{c.split} ({100 * c.leakage.speaker / c.leakage.clips:.0f} % of the clips)"
         for c in audit.columns
         if c.leakage.speaker
     ]
-    if heard:
-        found.append(
-            "Intervals resample test speakers. These were heard in training under "
-            f"{' and '.join(heard)}: there an interval covers which of the heard speakers are "
-            "tested, and says nothing of new ones."
+    if dependent:
+        texts.append(
+            "Intervals resample test speakers. Test speakers are also in training under "
+            f"{' and '.join(dependent)}: there, intervals do not cover new speakers."
         )
     if audit.column("corpus") is not None:
-        found.append(
-            "Under corpus an interval covers other speakers of the tested corpora, not other "
-            "corpora."
+        texts.append(
+            "Under corpus, intervals cover other speakers of the tested corpora, not other corpora."
         )
     sizes = {column.split: column.train_clips for column in audit.columns}
     if min(sizes.values()) < 0.9 * max(sizes.values()):
         listed = ", ".join(f"{split} {clips}" for split, clips in sizes.items())
-        found.append(
-            f"The splits leave different numbers of clips to train on ({listed}): a part of "
-            "the differences may come from that."
+        texts.append(
+            f"The splits have different numbers of training clips ({listed}), which may explain "
+            "part of the differences."
         )
-    found += [
-        f"Under {column.split}, test clips that were trained on as the very same recording under "
+    texts += [
+        f"Under {column.split}, test clips that are also in training, as the same recording under "
         f"another name: {column.leakage.recording}."
         for column in audit.columns
         if column.leakage.recording
     ]
-    return found
+    return texts
 
 
-# -- what is written -----------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------
 
 
 def _column_json(column: Column) -> dict[str, Any]:
@@ -325,7 +330,7 @@ def _column_json(column: Column) -> dict[str, Any]:
 
 
 def table_rows(audit: Audit) -> Iterator[Sequence[Any]]:
-    """audit.csv: a row per split and model."""
+    """Yield the rows of audit.csv: a header, and one row per split and model."""
     yield ["split", "speaker_independent", "model", "uar", "uar_low", "uar_high", "accuracy",
            "macro_f1", "val_uar", "folds", "train_clips", "test_clips", "test_speakers",
            "heard_speaker", "heard_sentence", "heard_corpus", "heard_recording"]  # fmt: skip

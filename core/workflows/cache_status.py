@@ -1,4 +1,4 @@
-"""Why the features of a recording, or of a run, are in the cache or not."""
+"""Reasons why the features of a recording, or of a run, are in the cache or not."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Reason:
-    """What is true of one feature of some recordings.
+    """Reason of a cache hit or miss that some recordings share for one feature.
 
     Attributes
     ----------
     feature : str
-        Its name.
+        Name of the feature.
     answer : Answer
-        Why, told of the first of them.
+        Hit or miss with its reason, for the first of the recordings.
     names : tuple of str
-        Of all of them.
+        Names of all the recordings.
     """
 
     feature: str
@@ -38,19 +38,19 @@ class Reason:
 
 
 def why_clip(config: RunConfig, registry: Registry, clip: str) -> list[Reason]:
-    """For each feature: why it is there or not.
+    """Explain for each feature of a recording why the cache holds it or not.
 
     Parameters
     ----------
     config : RunConfig
-        What a run would ask for.
+        Configuration whose extractors define the features.
     clip : str
-        A recording's path, ``path#t=START,END`` for a part of it, or its key.
+        Path of a recording, ``path#t=START,END`` for a part of it, or its key.
 
     Raises
     ------
     UserError
-        If there is no such recording, or something is wrong with the request.
+        If there is no such recording, or the configuration is invalid.
     """
     config = with_defaults(config, registry)
     check_owners(config, registry)
@@ -64,17 +64,17 @@ def why_clip(config: RunConfig, registry: Registry, clip: str) -> list[Reason]:
 
 @dataclass(frozen=True)
 class RunReasons:
-    """What is true of the features of a run.
+    """Reasons of cache hits and misses for the features of a run.
 
     Attributes
     ----------
     reasons : list of Reason
-        By feature, what is true of most clips first.
+        Reasons by feature; for each feature, the reason with the most clips first.
     changed : mapping of str to differences
-        Features that would be made another way today than when the run was made.
+        Features that would be computed differently now than when the run was made.
     absent : mapping of str to int
-        How many clips lack a feature, and are asked about it no more; only of features that some
-        clip lacks.
+        Feature -> number of clips that lack it, which `reasons` leaves out; only features that
+        some clip lacks.
     """
 
     reasons: list[Reason]
@@ -83,17 +83,17 @@ class RunReasons:
 
 
 def why_run(run: Run, cache: str | None = None) -> RunReasons:
-    """For each feature of a run, as it would be made today: what is there and what is not.
+    """Explain for each feature of a run, as computed now, for which clips the cache holds it.
 
     Parameters
     ----------
     cache : str, optional
-        Where to look; by default where the run did.
+        Cache to search; by default the cache of the run.
 
     Raises
     ------
     UserError
-        If the run's plugins are not there.
+        If a plugin of the run is missing.
     """
     config = run.config
     if cache is not None:
@@ -108,8 +108,8 @@ def why_run(run: Run, cache: str | None = None) -> RunReasons:
         if now != then:
             changed[name] = differences(then, now)
         explainer = Explainer(store, now)
-        gone = data.absent.get(name)
-        clips = [c for i, c in enumerate(data.clips) if gone is None or not gone[i]]
+        absent = data.absent.get(name)
+        clips = [c for i, c in enumerate(data.clips) if absent is None or not absent[i]]
         answers = [
             explainer.explain(key, origin_of(clip.recording))
             for key, clip in zip(data.keys_of(name), clips, strict=True)
@@ -119,12 +119,12 @@ def why_run(run: Run, cache: str | None = None) -> RunReasons:
 
 
 def _grouped(feature: str, answers: Sequence[Answer], names: Sequence[str]) -> list[Reason]:
-    """Equal answers together, the most frequent first."""
+    """Group recordings with equal answers, the largest group first."""
     groups: dict[str, list[int]] = {}
     for number, answer in enumerate(answers):
-        # As text: values may be lists, and 1, 1.0 and true are three of them.
-        same = repr((answer.kind, answer.differences, answer.url))
-        groups.setdefault(same, []).append(number)
+        # Keys are texts, because values may be lists, and 1, 1.0 and True must stay distinct.
+        key = repr((answer.kind, answer.differences, answer.url))
+        groups.setdefault(key, []).append(number)
     return [
         Reason(feature, answers[members[0]], tuple(names[n] for n in members))
         for members in sorted(groups.values(), key=len, reverse=True)
@@ -140,7 +140,7 @@ def _key_of(clip: str) -> tuple[str, str]:
         return clip, ""
     if recording.path.is_dir():
         raise UserError(
-            f"{clip} is a folder, but no run directory: it holds no run.json.",
+            f"The folder {clip} is not a run directory: it holds no run.json.",
             hint="Give a recording, its key (32 hexadecimal digits), or the folder of a run.",
         )
     raise UserError(

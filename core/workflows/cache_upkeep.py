@@ -1,6 +1,7 @@
-"""Keeping a cache whole and in bounds, with what runs and extractors know.
+"""Cache upkeep that needs runs and extractors: repair of damaged items, and garbage collection.
 
-The cache itself knows neither: it finds what is damaged, and is told what to keep.
+The package ``fusion.cache`` finds damaged items and removes unneeded ones, but depends on neither
+runs nor extractors. This module determines which items runs need, and recomputes damaged items.
 """
 
 from __future__ import annotations
@@ -41,41 +42,41 @@ from ..runs.run import Run
 
 @dataclass
 class RepairReport:
-    """What became of the damage that a verification found.
+    """Outcome of a repair of the damage that a verification found.
 
     Attributes
     ----------
     repaired : int
-        Bad items that are there again.
+        Number of bad items that were computed again.
     lost : list of (BadItem, str)
-        Items that were dropped and could not be computed again, and why.
-    left : list of str
-        What could not even be dropped, or what it held is not known.
+        Items that were dropped and could not be computed again, with the reasons.
+    unresolved : list of str
+        Problems that remain: files that could not be dropped, and files of unknown content.
     """
 
     repaired: int = 0
     lost: list[tuple[BadItem, str]] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    unresolved: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Whether everything is as it was before the damage."""
-        return not self.lost and not self.left
+        """True if all damage was repaired."""
+        return not self.lost and not self.unresolved
 
 
 def repair(
     cache: FeatureCache,
-    found: VerifyReport,
+    verified: VerifyReport,
     registry: Registry,
     *,
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> RepairReport:
-    """Drop what is damaged and compute it again from the recordings.
+    """Drop damaged items and compute them again from their recordings.
 
-    An item comes back only if the extractor that is installed is the one that made it, to the
-    version of its libraries, and its recording is unchanged where it was. Everything else
-    counts as missing from then on: a run that needs it computes it.
+    An item can be computed again only if the installed extractor has the fingerprint that made
+    the item, library versions included, and its recording is unchanged at its old path. Any other
+    item is missing afterwards: a run that needs the item computes it anew.
 
     Raises
     ------
@@ -85,42 +86,41 @@ def repair(
         If the cache can't be written to or is full.
     """
     report = RepairReport()
-    report.left += [problem.line for problem in drop(cache, found)]
-    report.left += [
-        f"{file.path}: nothing tells which items it held. They are computed when a run asks for "
-        "them."
-        for file in found.bad_files
+    report.unresolved += [problem.line for problem in drop(cache, verified)]
+    report.unresolved += [
+        f"{file.path}: its items are unknown. A run that needs them computes them anew."
+        for file in verified.bad_files
         if file.kind == "shard" and not file.items
     ]
-    maker_of = functools.cache(functools.partial(_maker_of, registry))
+    extractor_of = functools.cache(functools.partial(_extractor_of, registry))
     work: dict[Fingerprint, tuple[Extractor, list[Item]]] = {}
-    for bad in found.bad_items:
-        maker = maker_of(bad.fingerprint)
-        problem = maker if isinstance(maker, str) else _problem_with_source(bad)
+    for bad in verified.bad_items:
+        extractor = extractor_of(bad.fingerprint)
+        problem = extractor if isinstance(extractor, str) else _problem_with_source(bad)
         if problem is not None:
             report.lost.append((bad, problem))
-        elif isinstance(maker, Extractor):
+        elif isinstance(extractor, Extractor):
             item = Item(bad.key, recording_at(bad.origin), bad.origin, bad.group)
-            work.setdefault(bad.fingerprint, (maker, []))[1].append(item)
+            work.setdefault(bad.fingerprint, (extractor, []))[1].append(item)
     built = build(
         cache,
-        [(computation_of(maker), items) for maker, items in work.values()],
+        [(computation_of(extractor), items) for extractor, items in work.values()],
         jobs=jobs,
         on_progress=on_progress,
     )
     failures = {
         (failure.feature, failure.key): failure for failure in [*built.failures, *built.absent]
     }
-    for bad in found.bad_items:
+    for bad in verified.bad_items:
         if bad.fingerprint in work and (bad.fingerprint.name, bad.key) in failures:
             failure = failures[bad.fingerprint.name, bad.key]
             report.lost.append((bad, failure_text(failure)))
-    report.repaired = len(found.bad_items) - len(report.lost)
+    report.repaired = len(verified.bad_items) - len(report.lost)
     return report
 
 
-def _maker_of(registry: Registry, fingerprint: Fingerprint) -> Extractor | str:
-    """The installed extractor that made a feature; or why there is none."""
+def _extractor_of(registry: Registry, fingerprint: Fingerprint) -> Extractor | str:
+    """Return the installed extractor with this fingerprint, or a text on why there is none."""
     name = fingerprint.name
     if is_imported(fingerprint):
         return f"{name!r} was imported: import it again"
@@ -129,52 +129,53 @@ def _maker_of(registry: Registry, fingerprint: Fingerprint) -> Extractor | str:
         extractor = make_extractor(cls, fingerprint.parameters)
         if extractor.dtype != fingerprint.dtype:
             extractor = make_extractor(cls, fingerprint.parameters, fingerprint.dtype)
-        made = fingerprint_of(extractor)
+        current = fingerprint_of(extractor)
     except UnknownNameError:
         return f"no extractor {name!r} with these parameters is installed (-p loads a plugin)"
     except FusionError as error:
         return f"the extractor {name!r} can't be made: {error.message}"
-    if made == fingerprint:
+    if current == fingerprint:
         return extractor
-    return f"{name!r} as installed makes another feature: {_differing(fingerprint, made)}"
+    changes = _differing(fingerprint, current)
+    return f"the installed extractor {name!r} computes another feature: {changes}"
 
 
-def _differing(stored: Fingerprint, made: Fingerprint) -> str:
-    found = differences(stored, made)
-    return ", ".join(f"{one.field} was {one.stored} and is {one.wanted}" for one in found)
+def _differing(stored: Fingerprint, current: Fingerprint) -> str:
+    fields = differences(stored, current)
+    return ", ".join(f"{field.field} was {field.stored} and is {field.wanted}" for field in fields)
 
 
 def _problem_with_source(bad: BadItem) -> str | None:
-    """Why the array can't be computed from where its source was found, or None."""
+    """Return why an item can't be computed from its recording, or None if it can be."""
     if not bad.origin:
-        return "it is not known where its recording was found"
+        return "the path of its recording is unknown"
     recording = recording_at(bad.origin)
     try:
         key = digest_recording(recording.path, recording.start, recording.end)
     except CacheError:
         return f"{recording.path} can't be read any more"
-    return None if key == bad.key else f"{recording.path} is another recording by now"
+    return None if key == bad.key else f"the content of {recording.path} has changed"
 
 
-# -- what runs need ------------------------------------------------------------------
+# -- garbage collection --------------------------------------------------------------
 
-_NOTHING_REMOVED = "Nothing was removed: what that run needs is not known."
+_NOTHING_REMOVED = "Nothing was removed, because the features that this run needs are unknown."
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What was collected, and by what it was judged.
+    """Outcome of a garbage collection, and the runs that it depended on.
 
     Attributes
     ----------
     report : GcReport
-        What was removed, or would be.
+        Items and files that were removed, or would be.
     runs : list of Path
         Run directories whose features are kept.
     users : mapping of str to int
-        Fingerprint id -> how many of these need it.
+        Id of a fingerprint -> number of `runs` that need the feature.
     imported : set of str
-        Ids of imported features, which are kept.
+        Ids of the fingerprints of imported features, which are kept.
     """
 
     report: GcReport
@@ -194,30 +195,36 @@ def collect_garbage(
     dry_run: bool = False,
     on_progress: OnBytes | None = None,
 ) -> Garbage:
-    """Remove from a cache what no run directory refers to, by `fusion.cache.upkeep.gc.collect`.
+    """Remove items that no run directory needs, with `fusion.cache.upkeep.gc.collect`.
 
     Parameters
     ----------
     folders : sequence of Path
-        Where to look for run directories besides the registered ones.
+        Folders to search for run directories, in addition to the registered runs.
+    older_than : timedelta, optional
+        Remove unneeded items that were last used longer ago.
+    max_bytes : int, optional
+        Remove the least recently used unneeded items until the cache fits.
     imported : bool
-        Treat imported features like others. By default they are kept: nothing here can compute
-        them again.
+        Whether to treat imported features like others. By default they are kept, because no
+        extractor can compute them again.
     forget : bool
-        Take runs for gone that are not to be seen here: those of other machines, and those
-        whose parent folder is not there either.
+        Whether to treat runs as deleted that can't be seen from this machine: runs on other
+        machines, and runs whose parent folder does not exist either.
+    dry_run : bool
+        Whether to remove nothing, and only report what would be removed.
 
     Raises
     ------
     RunError
-        If a run directory can't be read, or one is just being prepared. Nothing is removed then.
+        If a run directory can't be read, or a run is being prepared. Then nothing is removed.
     CacheError
         If another process rewrites this cache.
     """
     registered = registered_runs(cache)
-    gone = [run for run in registered if run.is_removed or (forget and not run.exists)]
-    here = [run for run in registered if run not in gone]
-    runs = list(dict.fromkeys([*_readable(here), *find_runs(folders)]))
+    deleted = [run for run in registered if run.is_removed or (forget and not run.exists)]
+    existing = [run for run in registered if run not in deleted]
+    runs = list(dict.fromkeys([*_readable(existing), *find_runs(folders)]))
     needed: dict[str, set[str]] = {}
     users: Counter[str] = Counter()
     for run in runs:
@@ -234,19 +241,19 @@ def collect_garbage(
         older_than=older_than,
         max_bytes=max_bytes,
         dry_run=dry_run,
-        obsolete=[run.file for run in gone],
+        obsolete=[run.file for run in deleted],
         on_progress=on_progress,
     )
     return Garbage(report, runs, users, {fingerprint.id for fingerprint in spared})
 
 
 def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
-    """What run directories need: fingerprint id -> keys. Unfinished runs count.
+    """Return fingerprint id -> keys of the items that run directories need, finished or not.
 
     Raises
     ------
     RunError
-        If one can't be read.
+        If a run directory can't be read.
     """
     needed: dict[str, set[str]] = {}
     for path in runs:
@@ -259,14 +266,14 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
             cut = _where_cut(clips) if error.message.startswith(str(clips)) else None
             text = cut or error.message
             stop = "" if text.endswith(".") else "."
-            raise RunError(f"{text}{stop} {_NOTHING_REMOVED}", hint=_mend(path)) from None
+            raise RunError(f"{text}{stop} {_NOTHING_REMOVED}", hint=_repair_hint(path)) from None
         for id in ids:
             needed.setdefault(id, set()).update(keys)
     return needed
 
 
 def _where_cut(clips: Path) -> str | None:
-    """What is wrong with a table whose lines differ in length; None if they do not."""
+    """Return a text on the first line with a wrong number of columns, or None if there is none."""
     try:
         with clips.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             lines = csv.reader(file)
@@ -283,14 +290,14 @@ def _where_cut(clips: Path) -> str | None:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:
-    """All run directories in and below these folders, by path.
+    """Return all run directories in and below these folders, sorted by path in each folder.
 
     Raises
     ------
     RunError
-        If a folder is not there or holds no run.
+        If a folder does not exist or holds no run.
     """
-    found: list[Path] = []
+    runs: list[Path] = []
     for folder in folders:
         below = sorted(_runs_below(folder.absolute()))
         if not below:
@@ -300,8 +307,8 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
                 else f"There is no folder {folder}.",
                 hint="--runs takes a folder of run directories, such as runs.",
             )
-        found += below
-    return found
+        runs += below
+    return runs
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
@@ -317,33 +324,41 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 
 
 def _readable(registered: Iterable[RegisteredRun]) -> Iterator[Path]:
-    """Those that say what they need; those that will never need anything are left out."""
+    """Yield the paths of runs that state which features they need.
+
+    A run without run.json whose process is dead is left out: it will never need features.
+
+    Raises
+    ------
+    RunError
+        If a run does not exist, or is being prepared by a living process.
+    """
     for run in registered:
         if not run.exists:
-            raise _not_seen(run)
+            raise _unreachable(run)
         if (run.path / "run.json").exists():
             yield run.path
         elif not run.dead:
             raise RunError(
-                f"The run {run.path} is being prepared by process {run.pid} of {run.host!r}. "
+                f"The run {run.path} is being prepared by process {run.pid} on {run.host!r}. "
                 f"{_NOTHING_REMOVED}",
-                hint="Wait until it trains; or remove that folder, if its process is gone.",
+                hint="Wait until the run trains. If its process has ended, remove that folder.",
             )
 
 
-def _not_seen(run: RegisteredRun) -> RunError:
+def _unreachable(run: RegisteredRun) -> RunError:
     if run.is_local:
         return RunError(
-            f"The run {run.path} is not there, nor is the folder {run.path.parent}: it may lie on "
-            f"a file system that is not mounted. {_NOTHING_REMOVED}",
-            hint="Mount it; or call this with --forget, if that run is gone.",
+            f"Neither the run {run.path} nor the folder {run.path.parent} exists. Maybe its file "
+            f"system is not mounted. {_NOTHING_REMOVED}",
+            hint="Mount the file system. If the run was deleted, repeat the command with --forget.",
         )
     return RunError(
-        f"The run {run.path} was registered on {run.host!r} and is not to be seen here. "
+        f"The run {run.path} was registered on {run.host!r} and can't be seen from this machine. "
         f"{_NOTHING_REMOVED}",
-        hint="Call this on that machine; or with --forget, if that run is gone.",
+        hint="Run the command on that machine. If the run was deleted, repeat it with --forget.",
     )
 
 
-def _mend(path: Path) -> str:
-    return f"Mend it, or remove the folder {path} if nobody needs that run."
+def _repair_hint(path: Path) -> str:
+    return f"Correct the file, or remove the folder {path} if nobody needs that run."

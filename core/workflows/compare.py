@@ -1,15 +1,15 @@
-"""A comparison: every cell of a grid is an ordinary run that shares its baselines.
+"""Comparison of methods: every cell of a grid is an ordinary run with shared baselines.
 
 ::
 
     OUT/
-      compare.json            what was asked, and how many epochs that makes
-      seed0/baselines/        a run directory of the baselines and the equal-steps control
-      seed0/gated+ogm_ge/     one run directory per cell: fusion predict works on each
+      compare.json            the request, and the number of epochs
+      seed0/baselines/        run directory of the baselines and the equal-steps control
+      seed0/gated+ogm_ge/     one run directory per cell; fusion predict works on each
       results.json, table.md, table.csv
 
-A cell's folder has baselines and control as hard links, so each is trained once per seed.
-Whatever was finished stays: the same comparison started again goes on.
+The folder of a cell holds baselines and control as hard links, so each is trained once per seed.
+Finished trainings are kept: the same comparison, started again, resumes.
 """
 
 from __future__ import annotations
@@ -45,27 +45,29 @@ from .shared_baselines import BASELINES, conclude_cell, own_trainings, share_bas
 
 FILE = "compare.json"
 _PROBE = "probe"
-_PROBE_EPOCHS = 2  # the first is slower than those that follow
-_SLACK = 0.85  # of the minutes: reading test, and methods that take longer than plain training
+_PROBE_EPOCHS = 2  # more than one, because the first epoch is slower than the following ones
+# Share of the minutes used for training; the remainder is for reading test, and for methods that
+# take longer than plain training.
+_SLACK = 0.85
 
 
 class CompareObserver(Observer):
-    """Follows a comparison."""
+    """Observer of a comparison and of its trainings. The default methods do nothing."""
 
     def gridded(self, grid: PlannedGrid, request: Request) -> None:
-        """Every cell was checked."""
+        """Handle that every cell was checked."""
 
     def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
-        """Training begins: so many epochs each, so many trainings in all."""
+        """Handle the start of training, with the epochs of a baseline and numbers of trainings."""
 
     def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:
-        """One more training is done, of a cell or of the baselines."""
+        """Handle the end of a training, of a cell or of the baselines (``"alone"``)."""
 
     def concluded(self, cell: Cell, seed: int, run: Run) -> None:
-        """One cell is finished."""
+        """Handle that one cell is finished."""
 
     def failed(self, cell: Cell, seed: int, reason: str) -> None:
-        """One cell could not be trained; the others go on."""
+        """Handle that one cell could not be trained; the other cells continue."""
 
 
 def run_comparison(
@@ -76,23 +78,24 @@ def run_comparison(
     jobs: int | None = None,
     observer: CompareObserver | None = None,
 ) -> Comparisons:
-    """Train every cell of a grid that `out` does not hold yet, and compare them.
+    """Train every cell of a grid that `out` does not hold yet, and compare the cells.
 
     Parameters
     ----------
     request : Request
         Cells, seeds, budget.
     out : Path
-        A new folder, or one in which the same comparison was started.
+        New folder, or the folder of the same comparison, which is then resumed.
     jobs : int, optional
-        Processes at a time; by default one per core, or up to four per GPU.
+        Number of parallel processes; by default one per core, or up to four on a GPU, and at
+        least one per device.
 
     Raises
     ------
     UserError
-        For anything wrong with the request, before the long work starts.
+        If the request is invalid; raised before the long work starts.
     TrainingError
-        When a baseline fails. A cell that fails is reported and left out.
+        If a baseline fails. A cell that fails is reported and left out.
     """
     observer = observer or CompareObserver()
     grid = plan_grid(request, registry)
@@ -126,12 +129,12 @@ def run_comparison(
 
 
 def read_request(out: Path) -> Request:
-    """What the comparison in `out` was asked for.
+    """Read the request of the comparison in `out`.
 
     Raises
     ------
     RunError
-        If there is none.
+        If `out` holds no comparison.
     """
     if not (out / FILE).is_file():
         raise RunError(
@@ -146,7 +149,8 @@ def _folder(out: Path, request: Request) -> OutputFolder:
         if read_request(out).to_json() != request.to_json():
             raise RunError(
                 f"{out} holds another comparison.",
-                hint=f"Go on with that one: fusion compare --resume {out}; or name another: --out.",
+                hint=f"Resume that comparison: fusion compare --resume {out}; or name another "
+                "folder with --out.",
             )
         return OutputFolder(out)
     folder = OutputFolder.create(out)
@@ -155,7 +159,7 @@ def _folder(out: Path, request: Request) -> OutputFolder:
 
 
 class _Task(NamedTuple):
-    """A training of a cell, or None: its conclusion."""
+    """Training of a cell; with `training` None, the selection and test of the cell."""
 
     cell: Cell
     seed: int
@@ -163,7 +167,7 @@ class _Task(NamedTuple):
 
 
 class _Work:
-    """The trainings of a comparison that are still to be done."""
+    """Work of a comparison in progress: budget, run directories, baselines and cells."""
 
     def __init__(
         self,
@@ -193,12 +197,15 @@ class _Work:
     # -- the budget --------------------------------------------------------------------
 
     def settle_budget(self, pool: WorkerPool, workers: int) -> None:
-        """Decide once how many epochs every training gets, and write it down."""
-        known = self.folder.read_json(FILE)
-        if "epochs" not in known:
-            known["epochs"] = self._epochs(self.request.budget, pool, workers)
-            self.folder.write_json(FILE, known)
-        self.epochs = int(known["epochs"])
+        """Decide how many epochs every training gets, and store the number in compare.json.
+
+        A resumed comparison keeps the stored number.
+        """
+        stored = self.folder.read_json(FILE)
+        if "epochs" not in stored:
+            stored["epochs"] = self._epochs(self.request.budget, pool, workers)
+            self.folder.write_json(FILE, stored)
+        self.epochs = int(stored["epochs"])
 
     def _epochs(self, budget: Budget, pool: WorkerPool, workers: int) -> int:
         train = self.request.config.train
@@ -211,30 +218,30 @@ class _Work:
         seconds = self._seconds_per_epoch(pool)
         all_folds = len(self.request.seeds) * len(self.extracted.data.splits)
         single = [s for model, s in seconds.items() if model != FUSED]
-        # Of a fused model that starts from its baselines, an epoch of the budget is less.
+        # A fused model that starts from its baselines trains for a share of the epochs.
         shares = [
             fused_settings(plan.config, self.registry).epochs / train.epochs
             for plan in self.grid.plans.values()
         ]
-        whole = all_folds * (sum(single) + sum(shares) * seconds[FUSED])
-        whole *= max(1, self.request.config.tune)
+        total = all_folds * (sum(single) + sum(shares) * seconds[FUSED])
+        total *= max(1, self.request.config.tune)
         alone = self.grid.plans[self.grid.alone(self.registry)]
         control = control_epochs(alone.config, self.registry) / train.epochs
-        whole += all_folds * control * max(single)
-        epochs = int(_SLACK * budget.minutes * 60 * workers / whole)
+        total += all_folds * control * max(single)
+        epochs = int(_SLACK * budget.minutes * 60 * workers / total)
         if epochs < 1:
             raise RunError(
-                f"One epoch of everything takes some {whole / workers / 60:.0f} minutes here, and "
-                f"the budget is {budget.minutes:g}.",
+                f"The budget of {budget.minutes:g} minutes is too short: one epoch of all "
+                f"trainings takes about {total / workers / 60:.0f} minutes on this machine.",
                 hint="Give more minutes, or compare fewer methods, folds or seeds.",
             )
         return epochs
 
     def _seconds_per_epoch(self, pool: WorkerPool) -> dict[str, float]:
-        """A short training of each baseline and of one fused model, a plain one if there is."""
+        """Measure the seconds per epoch of each baseline and of the plainest fused model."""
         run = Run(self.folder.path / _PROBE, self.registry)
         shutil.rmtree(run.path, ignore_errors=True)
-        # Others may take more than two epochs to begin with, and refuse fewer.
+        # The plainest cell: other methods may need more than two epochs, and refuse fewer.
         self._describe(
             run,
             self.grid.plainest,
@@ -243,7 +250,7 @@ class _Work:
             tune=0,
         )
         trainings = [t for t in trainings_of(run) if t.fold == 0]
-        # The fused one last: it may need the baselines.
+        # The fused model comes last, because it may start from the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
             future = pool.submit(relay, in_worker, train_one, run.path, training, 1)
             wait([future])
@@ -257,15 +264,15 @@ class _Work:
     # -- folders -----------------------------------------------------------------------
 
     def lay_out(self) -> None:
-        """Make the run directories of all cells and baselines that are not there yet."""
+        """Create the missing run directories of cells and baselines, and report the work left."""
         budget = {"epochs": self.epochs}
         for seed, run in self.baselines.items():
             self._describe(run, self.grid.alone(self.registry), seed, budget)
         for (cell, seed), run in self.cells.items():
             self._describe(run, cell, seed, budget)
-        todo = sum(not run.finished(t.name) for run, t in self._everything())
-        everything = sum(1 for _ in self._everything())
-        self.observer.budgeted(self.epochs, everything, everything - todo)
+        unfinished_count = sum(not run.finished(t.name) for run, t in self._all_trainings())
+        total = sum(1 for _ in self._all_trainings())
+        self.observer.budgeted(self.epochs, total, total - unfinished_count)
         late = [
             late_rules(config, self.registry, fused_settings(config, self.registry).epochs)
             for config in (run.config for run in self.cells.values())
@@ -273,7 +280,7 @@ class _Work:
         for message in dict.fromkeys(message for messages in late for message in messages):
             self.observer.warned(message)
 
-    def _everything(self) -> Iterator[tuple[Run, Training]]:
+    def _all_trainings(self) -> Iterator[tuple[Run, Training]]:
         for run in self.baselines.values():
             yield from ((run, t) for t in all_trainings(run) if t.model != FUSED)
         for (_, seed), run in self.cells.items():
@@ -289,14 +296,14 @@ class _Work:
         *,
         tune: int | None = None,
     ) -> None:
-        """Make a run directory that is not there yet, with `changes` of the training settings."""
+        """Create the run directory `run` unless it exists, with `changes` to training settings."""
         if Run.exists(run.path):
             return
         plan = self.grid.plans[cell]
         number = self.request.cells.index(cell)
         config = cell_config(self.request, cell, number, seed)
         train = {**plan.config.settings["train"], **changes}
-        if self.request.budget != Budget():  # the same steps for all: nobody stops early
+        if self.request.budget != Budget():  # the same steps for all cells: no early stopping
             train["patience"] = 0
         config = replace(
             plan.config,
@@ -312,7 +319,7 @@ class _Work:
     # -- training ----------------------------------------------------------------------
 
     def train_baselines(self, pool: WorkerPool, workers: int) -> None:
-        """Train every modality alone, on every fold and seed; then the best one's control."""
+        """Train every modality alone, on every fold and seed; then the equal-steps controls."""
 
         def submit(task: tuple[Run, Training]) -> Future[Any]:
             return pool.submit(relay, in_worker, train_one, task[0].path, task[1], workers)
@@ -326,18 +333,18 @@ class _Work:
             )
             for (run, training), future in carried_out(todo, submit, workers):
                 self._raise_failure(future, training, run)
-                self._tell("alone", run, training)
+                self._notify("alone", run, training)
 
     def train_cells(self, pool: WorkerPool, workers: int) -> None:
-        """Every cell's fused models; a cell whose last one is done is concluded next."""
-        left: dict[tuple[Cell, int], set[Training]] = {}
+        """Train the fused models of every cell, and conclude each cell after its last training."""
+        remaining: dict[tuple[Cell, int], set[Training]] = {}
         todo: deque[_Task] = deque()
         for (cell, seed), run in self.cells.items():
             if run.is_complete() and (run.path / CONTRIBUTIONS).is_file():
                 continue
             share_baselines(self.baselines[seed], run)
             trainings = unfinished(run)
-            left[cell, seed] = set(trainings)
+            remaining[cell, seed] = set(trainings)
             todo += [_Task(cell, seed, training) for training in trainings]
             if not trainings:
                 todo.append(_Task(cell, seed, None))
@@ -351,28 +358,31 @@ class _Work:
         for task, future in carried_out(todo, submit, workers):
             cell, seed, training = task
             run = self.cells[cell, seed]
-            if not self._went_well(future, cell, seed, training):
+            if not self._succeeded(future, cell, seed, training):
                 for other in [t for t in todo if (t.cell, t.seed) == (cell, seed)]:
-                    todo.remove(other)  # nothing will be made of them
+                    todo.remove(other)  # a failed cell is not concluded
                 continue
             if training is None:
                 self.observer.concluded(cell, seed, run)
                 continue
-            self._tell(cell.name, run, training)
-            left[cell, seed].discard(training)
-            if not left[cell, seed] and (cell, seed) not in self.failures:
+            self._notify(cell.name, run, training)
+            remaining[cell, seed].discard(training)
+            if not remaining[cell, seed] and (cell, seed) not in self.failures:
                 todo.appendleft(_Task(cell, seed, None))
 
-    def _went_well(
+    def _succeeded(
         self, future: Future[Any], cell: Cell, seed: int, training: Training | None
     ) -> bool:
-        """Whether it did; a cell that fails is noted, and the others go on."""
+        """Return whether a task succeeded; record the failure of its cell if not.
+
+        Failures of the machine (a dead process, the file system, the cache) are raised.
+        """
         run = self.cells[cell, seed]
         try:
             self._raise_failure(future, training or Training(0, FUSED), run)
         except FusionError as error:
             if isinstance(future.exception(), BrokenProcessPool | OSError | CacheError):
-                raise  # the machine's fault, not the cell's
+                raise  # a failure of the machine, not of the cell
             if (cell, seed) not in self.failures:
                 self.failures[cell, seed] = error.message
                 self.observer.failed(cell, seed, error.message)
@@ -382,7 +392,7 @@ class _Work:
     def _raise_failure(self, future: Future[Any], training: Training, run: Run) -> None:
         raise_failure(future, training, run, resume=f"compare --resume {self.folder.path}")
 
-    def _tell(self, name: str, run: Run, training: Training) -> None:
+    def _notify(self, name: str, run: Run, training: Training) -> None:
         self.observer.cell_training(name, run.summary(training.name))
 
 
@@ -396,12 +406,16 @@ T = TypeVar("T")
 def carried_out(
     tasks: deque[T], submit: Callable[[T], Future[Any]], workers: int
 ) -> Iterator[tuple[T, Future[Any]]]:
-    """Tasks as they are done. Few are handed out at a time: what is put in front comes next."""
+    """Submit tasks from the front of `tasks`, and yield each with its future when it is done.
+
+    At most ``2 * workers`` tasks are submitted at a time, so that a task that the caller puts in
+    front starts soon.
+    """
     running: dict[Future[Any], T] = {}
     while tasks or running:
         while tasks and len(running) < 2 * workers:
             task = tasks.popleft()
             running[submit(task)] = task
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
+        completed, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in completed:
             yield running.pop(future), future

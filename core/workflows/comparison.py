@@ -1,4 +1,4 @@
-"""What a finished grid says: every cell's score, its interval, its tests, its cost."""
+"""Results of a finished comparison: score, interval, significance tests and cost of each cell."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ..toolkit.intervals import Comparison, Interval, bootstrap_interval, holm, 
 from ..toolkit.metrics import Floats, uar
 from .grid import Cell, Request
 
-Confusions = npt.NDArray[np.int64]  # (S, K, C, C): speakers, seeds
+Confusions = npt.NDArray[np.int64]  # (S, K, C, C): speakers, seeds, true class, predicted class
 ORACLE = "oracle"
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A paired comparison and its p-value corrected for all cells that were tested alike."""
+    """Paired comparison, with its p-value after Holm's correction for all cells tested alike."""
 
     comparison: Comparison
     p_holm: float
@@ -37,7 +37,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Row:
-    """One method, over all folds and seeds.
+    """Results of one method over all folds and seeds.
 
     Attributes
     ----------
@@ -48,29 +48,31 @@ class Row:
     val_uar : float
         Validation UAR, averaged over folds and seeds.
     rank : float
-        Mean rank among the cells by test UAR of a fold, 1 the best.
+        Rank among the cells by test UAR, 1 is best; mean over folds and seeds.
     against : dict
-        ``"single"`` (the best on validation), ``"ensemble"`` and ``"plain"`` (the same strategy
-        without balancer; missing for itself) -> the difference to it.
+        Rival -> the method's difference to it. Rivals are ``"single"`` (the best single modality
+        on validation), ``"ensemble"``, and ``"plain"`` (the same strategy without balancer;
+        missing for plain cells).
     gate : bool
-        Whether what the cell's runs hand out is nowhere worse on validation than the best
-        single modality.
+        Whether the chosen model of the cell is nowhere worse on validation than the best single
+        modality.
     fused_chosen : float
-        Share of folds and seeds in which validation chose the fused model itself.
+        Share of folds and seeds in which validation chose the fused model.
     contributions : dict
         Modality -> Shapley value for the fused model's test UAR, averaged over seeds.
     reads : tuple of str
-        ``"baselines"`` where it starts from them or learns from them, ``"validation"`` where it
-        looks at more of validation than the choice of an epoch.
+        ``"baselines"`` if the method starts from baselines or learns from them,
+        ``"validation"`` if the method uses validation for more than the choice of an epoch.
     seconds : float
-        Of training one fused model, all its trials, mean; with its fold's baselines where it
-        reads them.
+        Mean time to train one fused model, with all its trials, and with the baselines of its
+        fold if the method reads them.
     updates : int or None
-        Steps of the optimiser in training one, mean. A method may take several per batch.
+        Mean number of optimiser steps in the training of one fused model. A method may take
+        several steps per batch.
     peak_bytes : int or None
-        The most memory that one took.
+        Highest peak memory of a training.
     parameters : int
-        Trainable values of the fused model.
+        Number of trainable values of the fused model.
     """
 
     cell: Cell
@@ -90,39 +92,39 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """What a comparison found.
+    """Results of a comparison.
 
     Attributes
     ----------
     rows : tuple of Row
-        Cells in the order of the request.
+        Results of the cells, in the order of the request.
     others : dict
-        Each modality, ``"control"`` (the best single modality, trained for as many steps as a
-        fused model and its baseline in all; where baselines were used), the ensemble and the
-        oracle (right where any modality alone is right that the clip has, the bound of every
-        rule that picks one modality per clip) -> test UAR.
+        Reference -> its test UAR. References are each modality; ``"control"``, the best single
+        modality trained for as many steps as a fused model and its baseline together (only if
+        baselines were used); the ensemble; and the oracle, which is right if any modality alone
+        is right that the clip has. The oracle bounds every rule that picks one modality per clip.
     others_val : dict
         Validation UAR of the modalities, the control and the ensemble.
     best_single : str
-        By validation.
+        Modality with the highest validation UAR.
     best : Row
-        The cell that validation finds best.
+        Cell with the highest validation UAR.
     handed_out : Interval
-        Test UAR when for each fold and seed validation chooses among everything in the grid.
+        Test UAR if, for each fold and seed, validation chooses among all candidates of the grid.
     handed_out_against : Comparison
-        The same minus the best single modality.
+        Difference of `handed_out` to the best single modality.
     missing : dict
-        Cell -> why it could not be trained.
+        Name of a cell -> why the cell could not be trained.
     speakers, folds, seeds, epochs : int
-        Of the data and the request.
+        Number of test speakers, folds and seeds; epochs of a baseline.
     trials : int
-        Of every training; 1 without tuning.
+        Trials of every training; 1 without tuning.
     speaker_independent, synthetic : bool
-        As in a run.
+        Whether no speaker is shared between parts, and whether the clips were generated.
     absent : dict
-        Modality -> how many clips lack it; only of modalities that some clip lacks.
+        Modality -> number of clips that lack it; only modalities that some clip lacks.
     adapt : str
-        ``"speaker"`` where features were standardised by each speaker's unlabelled clips.
+        ``"speaker"`` if features were standardised by each speaker's unlabelled clips.
     control : tuple of str
         Modality of the control for each seed, without repetitions; empty without a control.
     """
@@ -147,10 +149,10 @@ class Comparisons:
     control: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; an undefined figure is None."""
+        """Return the results as plain values; an undefined figure is None."""
         plain = asdict(self)
-        for row, found in zip(plain["rows"], self.rows, strict=True):
-            row["cell"]["name"] = found.cell.name
+        for values, row in zip(plain["rows"], self.rows, strict=True):
+            values["cell"]["name"] = row.cell.name
         plain["best"] = self.best.cell.name
         plain["task"] = task_sentence(self.adapt)
         result: dict[str, Any] = finite(plain)
@@ -164,12 +166,14 @@ def summarise(
     failed: Mapping[tuple[Cell, int], str],
     reads: Mapping[Cell, tuple[str, ...]],
 ) -> Comparisons:
-    """Read every finished cell of a comparison and compare them.
+    """Read every finished cell of a comparison, and compare the cells.
 
     Parameters
     ----------
-    refused, failed
-        Why cells are not there.
+    refused : mapping
+        Cell -> why it was not trained.
+    failed : mapping
+        Cell and seed -> why the training failed.
     reads : mapping
         Cell -> what it reads besides the training clips (`workflows.grid.reads_of`).
 
@@ -183,7 +187,9 @@ def summarise(
     cells = [cell for cell in request.cells if cell.name not in missing]
     if not cells:
         reason = next(iter(missing.values()))
-        raise RunError(f"No cell of the comparison could be trained. The first: {reason}")
+        raise RunError(
+            f"No cell of the comparison could be trained. Reason for the first cell: {reason}"
+        )
     runs = {
         (cell, seed): Run.open(out / f"seed{seed}" / cell.folder)
         for cell in cells
@@ -193,7 +199,7 @@ def summarise(
 
 
 class _Summary:
-    """Collects what the runs of a grid say."""
+    """Collector of the results of all runs of a grid."""
 
     def __init__(
         self,
@@ -209,9 +215,10 @@ class _Summary:
         self.record = runs[cells[0], seeds[0]].record
         self.modalities = self.record.modalities
         self.selections = {key: Selection.read(run) for key, run in runs.items()}
-        self.said = {key: Said.read(run) for key, run in runs.items()}
+        self.predictions = {key: Said.read(run) for key, run in runs.items()}
 
     def comparisons(self, missing: dict[str, str]) -> Comparisons:
+        """Compute the intervals, tests and ranks of all cells and references."""
         first = self.cells[0]
         means = {name: self._val(first, name) for name in (*self.modalities, ENSEMBLE)}
         best_single = max(self.modalities, key=means.__getitem__)
@@ -225,25 +232,25 @@ class _Summary:
         sources = dict.fromkeys(self.modalities, first)
         sources |= {CONTROL: controlled} if controlled is not None else {}
         sources[ENSEMBLE] = first
-        others = {
+        references = {
             name: bootstrap_interval(self._confusions(cell, name), mean_uar)
             for name, cell in sources.items()
         }
-        others[ORACLE] = bootstrap_interval(self._oracle(first), mean_uar)
+        references[ORACLE] = bootstrap_interval(self._oracle(first), mean_uar)
         against = self._tests(fused, single, self._confusions(first, ENSEMBLE))
         ranks = self._ranks()
         rows = tuple(
             self._row(cell, fused[cell], ranks[cell], against[cell]) for cell in self.cells
         )
-        handed = self._handed_out(best_single)
+        chosen = self._chosen()
         return Comparisons(
             rows,
-            others,
+            references,
             means,
             best_single,
             max(rows, key=lambda row: row.val_uar),
-            bootstrap_interval(handed, mean_uar),
-            paired_comparison(handed, single, mean_uar),
+            bootstrap_interval(chosen, mean_uar),
+            paired_comparison(chosen, single, mean_uar),
             missing,
             len(single),
             self.record.split.folds,
@@ -268,34 +275,41 @@ class _Summary:
         return float(np.mean([self.selections[cell, s].mean_val_uar(name) for s in self.seeds]))
 
     def _confusions(self, cell: Cell, name: str) -> Confusions:
-        """(S, K, C, C) of one model over the seeds."""
-        return np.stack([self.said[cell, s].confusions(name) for s in self.seeds], axis=1)
+        """Return the confusion matrices of one model by speaker and seed, (S, K, C, C)."""
+        return np.stack([self.predictions[cell, s].confusions(name) for s in self.seeds], axis=1)
 
     def _oracle(self, cell: Cell) -> Confusions:
-        return np.stack([self.said[cell, s].oracle(self.modalities) for s in self.seeds], axis=1)
+        return np.stack(
+            [self.predictions[cell, s].oracle(self.modalities) for s in self.seeds], axis=1
+        )
 
     def _tests(
         self, fused: Mapping[Cell, Confusions], single: Confusions, ensemble: Confusions
     ) -> dict[Cell, dict[str, Tested]]:
-        """Every cell against the best single modality, the ensemble and its plain strategy."""
+        """Test every cell against the best single modality, the ensemble and its plain strategy.
+
+        p-values are corrected within each of these three families.
+        """
         plain = {cell.strategy: fused[cell] for cell in self.cells if cell.plain}
         families: dict[str, Callable[[Cell], Confusions | None]] = {
             "single": lambda _: single,
             "ensemble": lambda _: ensemble,
             "plain": lambda cell: None if cell.plain else plain.get(cell.strategy),
         }
-        found: dict[Cell, dict[str, Tested]] = {cell: {} for cell in self.cells}
+        tests: dict[Cell, dict[str, Tested]] = {cell: {} for cell in self.cells}
         for family, rival in families.items():
             pairs = [(cell, other) for cell in self.cells if (other := rival(cell)) is not None]
             compared = [paired_comparison(fused[cell], other, mean_uar) for cell, other in pairs]
             adjusted = holm([c.p_value for c in compared])
             for (cell, _), comparison, p in zip(pairs, compared, adjusted, strict=True):
-                found[cell][family] = Tested(comparison, float(p))
-        return found
+                tests[cell][family] = Tested(comparison, float(p))
+        return tests
 
     def _ranks(self) -> dict[Cell, float]:
-        """Mean rank of each cell over folds and seeds."""
-        folds = [[self.said[cell, s].fold_uar(FUSED) for s in self.seeds] for cell in self.cells]
+        """Return the mean rank of each cell over folds and seeds."""
+        folds = [
+            [self.predictions[cell, s].fold_uar(FUSED) for s in self.seeds] for cell in self.cells
+        ]
         table = np.array(folds).reshape(len(self.cells), -1)  # (cells, seeds * folds)
         ranks = np.stack([rankdata(-column) for column in table.T]).mean(axis=0)
         return dict(zip(self.cells, (float(r) for r in ranks), strict=True))
@@ -335,7 +349,7 @@ class _Summary:
         )
 
     def _seconds(self, cell: Cell, *, with_baselines: bool) -> float:
-        """Of one fused model, averaged over folds and seeds."""
+        """Return the mean training time of one fused model over folds and seeds."""
         spent = 0.0
         for seed in self.seeds:
             run = self.runs[cell, seed]
@@ -344,8 +358,11 @@ class _Summary:
                     spent += float(run.summary(training.name)["seconds"])
         return spent / (len(self.seeds) * self.record.split.folds)
 
-    def _handed_out(self, best_single: str) -> Confusions:
-        """What validation chooses in each fold among modalities, ensemble and every cell."""
+    def _chosen(self) -> Confusions:
+        """Return the confusion matrices of the best candidate on validation of each fold.
+
+        Candidates are the modalities, the ensemble and the fused model of every cell.
+        """
         matrices = []
         for seed in self.seeds:
             chosen: list[tuple[Cell, str]] = []
@@ -356,7 +373,7 @@ class _Summary:
                 candidates += [(cell, FUSED) for cell in self.cells]
                 chosen.append(max(candidates, key=lambda c: self._fold_val(c, seed, fold)))
             matrices.append(
-                sum(self.said[cell, seed].confusions(name, fold=fold)
+                sum(self.predictions[cell, seed].confusions(name, fold=fold)
                     for fold, (cell, name) in enumerate(chosen))
             )  # fmt: skip
         return np.stack(matrices, axis=1)
@@ -367,6 +384,6 @@ class _Summary:
 
 
 def mean_uar(confusions: npt.NDArray[Any]) -> Floats:
-    """(R, K, C, C) -> (R,): UAR of each seed's models, averaged over the seeds."""
+    """Return the UAR averaged over seeds, (R,), of confusion matrices (R, K, C, C)."""
     means: Floats = uar(confusions).mean(axis=-1)
     return means

@@ -1,4 +1,4 @@
-"""A comparison in words, as Markdown and as a table for spreadsheets."""
+"""Conclusions and tables of a comparison: sentences, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -17,106 +17,114 @@ from .comparison import ORACLE, Comparisons, Row, Tested
 _MB = 1e6
 
 
-def sentences(found: Comparisons) -> list[str]:
-    """What the grid says, in whole sentences, the most important first."""
-    single = found.best_single
-    told = [_on_best(found), _on_all(found), _on_gate(found), _on_handed_out(found)]
-    told.append(
-        f"The ensemble of the modalities reaches {percent(found.others[ENSEMBLE])}, {single} alone "
-        f"{percent(found.others[single])}. An oracle that knew for each clip which modality is "
-        f"right would reach {percent(found.others[ORACLE])}."
+def sentences(comparisons: Comparisons) -> list[str]:
+    """Return the conclusions of a comparison as sentences, the most important first."""
+    single = comparisons.best_single
+    texts = [
+        _on_best(comparisons),
+        _on_all(comparisons),
+        _on_gate(comparisons),
+        _on_chosen(comparisons),
+    ]
+    texts.append(
+        f"The ensemble of the modalities reaches {percent(comparisons.others[ENSEMBLE])}, "
+        f"{single} alone {percent(comparisons.others[single])}. An oracle that knew for each clip "
+        f"which modality is right would reach {percent(comparisons.others[ORACLE])}."
     )
-    told[0] = with_task(found.adapt, told[0])
-    if found.control:
-        told.append(
-            f"The control ({' or '.join(found.control)} alone, for as many steps as a fused model "
-            f"and its baseline in all) reaches {percent(found.others[CONTROL])}."
+    texts[0] = with_task(comparisons.adapt, texts[0])
+    if comparisons.control:
+        texts.append(
+            f"The control ({' or '.join(comparisons.control)} alone, trained for as many steps as "
+            "a fused model and its baseline together) reaches "
+            f"{percent(comparisons.others[CONTROL])}."
         )
-    told += absence_text(found.absent)
-    if not found.speaker_independent:
-        told.append("Speaker-dependent: test speakers were heard in training.")
-    if found.synthetic:
-        told.append("Generated voices: these figures are evidence of nothing.")
-    return told
+    texts += absence_text(comparisons.absent)
+    if not comparisons.speaker_independent:
+        texts.append("Speaker-dependent: training contains clips of the test speakers.")
+    if comparisons.synthetic:
+        texts.append("Generated voices: these figures are evidence of nothing.")
+    return texts
 
 
-def _on_best(found: Comparisons) -> str:
-    best, test = found.best, found.best.against["single"]
+def _on_best(comparisons: Comparisons) -> str:
+    best, test = comparisons.best, comparisons.best.against["single"]
     c = test.comparison
     return (
-        f"Validation finds {best.cell.name} best of {len(found.rows)} fused models. On test it "
-        f"reaches {percent(best.uar)} UAR, {points(c.difference)} points [{points(c.low)}, "
-        f"{points(c.high)}] against {found.best_single} alone (p = {p_text(c.p_value)}, "
-        f"{p_text(test.p_holm)} corrected for the {len(found.rows)} comparisons; "
+        f"On validation, {best.cell.name} is the best of {len(comparisons.rows)} fused models. "
+        f"On test it reaches {percent(best.uar)} UAR, {points(c.difference)} points "
+        f"[{points(c.low)}, {points(c.high)}] against {comparisons.best_single} alone (p = "
+        f"{p_text(c.p_value)}, "
+        f"{p_text(test.p_holm)} corrected for the {len(comparisons.rows)} comparisons; "
         f"{c.groups} test speakers).{_on_reading(best)}"
     )
 
 
 def _on_reading(best: Row) -> str:
-    """What the comparison with others of one budget leaves out."""
-    told = {
-        "baselines": " It reads the baselines: their training came before its own.",
-        "validation": " It learns from validation: its score there is flattered.",
+    """Return caveats on what the best method reads besides the training clips."""
+    caveats = {
+        "baselines": " It reads the trained baselines: their training adds to its own.",
+        "validation": " It learns from validation: its validation score is optimistic.",
     }
-    return "".join(told[what] for what in best.reads)
+    return "".join(caveats[source] for source in best.reads)
 
 
-def _on_all(found: Comparisons) -> str:
+def _on_all(comparisons: Comparisons) -> str:
     def count(family: str, sign: int) -> int:
-        tests = [row.against[family] for row in found.rows if family in row.against]
+        tests = [row.against[family] for row in comparisons.rows if family in row.against]
         return sum(t.p_holm < SIGNIFICANT and t.comparison.difference * sign > 0 for t in tests)
 
     text = (
-        f"After Holm's correction {count('single', 1)} of {len(found.rows)} fused models are "
-        f"better than {found.best_single} alone and {count('single', -1)} worse; "
+        f"After Holm's correction {count('single', 1)} of {len(comparisons.rows)} fused models are "
+        f"better than {comparisons.best_single} alone and {count('single', -1)} worse; "
         f"{count('ensemble', 1)} better than the ensemble and {count('ensemble', -1)} worse"
     )
-    balanced = sum("plain" in row.against for row in found.rows)
+    balanced = sum("plain" in row.against for row in comparisons.rows)
     if balanced:
         text += (
-            f"; {count('plain', 1)} of {balanced} better than the plain training of their own "
+            f"; {count('plain', 1)} of {balanced} better than plain training of the same "
             f"strategy and {count('plain', -1)} worse"
         )
-    if smallest_p(found.speakers) * len(found.rows) >= SIGNIFICANT:
+    if smallest_p(comparisons.speakers) * len(comparisons.rows) >= SIGNIFICANT:
         text += (
-            f". With {found.speakers} speakers and so many comparisons no corrected p-value can "
-            "be below 0.05"
+            f". With {comparisons.speakers} speakers and this number of comparisons, no corrected "
+            "p-value can be below 0.05"
         )
     return text + "."
 
 
-def _on_gate(found: Comparisons) -> str:
-    held = sum(row.gate for row in found.rows)
-    chosen = sum(row.fused_chosen > 0 for row in found.rows)
+def _on_gate(comparisons: Comparisons) -> str:
+    gates = sum(row.gate for row in comparisons.rows)
+    chosen = sum(row.fused_chosen > 0 for row in comparisons.rows)
     return (
-        f"The gate holds in {held} of {len(found.rows)} cells: what they hand out is nowhere worse "
-        f"on validation than the best single modality. In {chosen} of them validation chose the "
-        "fused model in some fold."
+        f"The gate holds in {gates} of {len(comparisons.rows)} cells: their chosen model is "
+        "nowhere worse on validation than the best single modality. In "
+        f"{chosen} cells validation chose the fused model in some fold."
     )
 
 
-def _on_handed_out(found: Comparisons) -> str:
-    c = found.handed_out_against
+def _on_chosen(comparisons: Comparisons) -> str:
+    c = comparisons.handed_out_against
     return (
-        "Choosing on each fold's validation among everything in the grid reaches "
-        f"{percent(found.handed_out)} on test, {points(c.difference)} points [{points(c.low)}, "
-        f"{points(c.high)}] against {found.best_single} alone (p = {p_text(c.p_value)})."
+        "Choosing in each fold by validation among all models of the grid reaches "
+        f"{percent(comparisons.handed_out)} on test, {points(c.difference)} points "
+        f"[{points(c.low)}, {points(c.high)}] against {comparisons.best_single} alone (p = "
+        f"{p_text(c.p_value)})."
     )
 
 
 def percent(interval: Interval) -> str:
-    """``"60.6 [55.1, 66.6]"``."""
+    """Return a score in percent with its interval: ``"60.6 [55.1, 66.6]"``."""
     value = f"{100 * interval.value:.1f}"
     if interval.groups < 2:
         return value
     return f"{value} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
-def matrix(found: Comparisons) -> list[list[str]]:
-    """Test UAR by strategy (columns) and balancer (rows), with a header."""
-    strategies = list(dict.fromkeys(row.cell.strategy for row in found.rows))
-    balances = list(dict.fromkeys(row.cell.balance for row in found.rows))
-    by_cell = {(row.cell.strategy, row.cell.balance): row for row in found.rows}
+def matrix(comparisons: Comparisons) -> list[list[str]]:
+    """Return the test UAR by strategy (columns) and balancer (rows), with a header."""
+    strategies = list(dict.fromkeys(row.cell.strategy for row in comparisons.rows))
+    balances = list(dict.fromkeys(row.cell.balance for row in comparisons.rows))
+    by_cell = {(row.cell.strategy, row.cell.balance): row for row in comparisons.rows}
     lines = [["balancer", *strategies]]
     for balance in balances:
         cells = [by_cell.get((strategy, balance)) for strategy in strategies]
@@ -131,7 +139,7 @@ HEADER = (
 
 
 def line(row: Row) -> list[str]:
-    """One cell under :data:`HEADER`."""
+    """Return the figures of one cell as texts, in the columns of :data:`HEADER`."""
     shares = ", ".join(f"{m} {points(v)}" for m, v in row.contributions.items())
     return [
         row.cell.name,
@@ -148,39 +156,39 @@ def line(row: Row) -> list[str]:
     ]
 
 
-def tested(found: Tested | None) -> str:
-    """``"+1.2 (0.031)"``: points of UAR and the corrected p-value."""
-    if found is None:
+def tested(test: Tested | None) -> str:
+    """Return points of UAR and the corrected p-value, ``"+1.2 (0.031)"``; empty for None."""
+    if test is None:
         return ""
-    return f"{points(found.comparison.difference)} ({p_text(found.p_holm)})"
+    return f"{points(test.comparison.difference)} ({p_text(test.p_holm)})"
 
 
-def by_score(found: Comparisons) -> list[Row]:
-    """Cells from the best on validation down."""
-    return sorted(found.rows, key=lambda row: -row.val_uar)
+def by_score(comparisons: Comparisons) -> list[Row]:
+    """Return the cells sorted by validation UAR, the best first."""
+    return sorted(comparisons.rows, key=lambda row: -row.val_uar)
 
 
-def markdown(found: Comparisons) -> str:
-    """Everything, for a README or an issue."""
-    tuned = f" in each of {found.trials} trials" if found.trials > 1 else ""
+def markdown(comparisons: Comparisons) -> str:
+    """Return all sentences and tables as Markdown, for a README or an issue."""
+    tuned = f" in each of {comparisons.trials} trials" if comparisons.trials > 1 else ""
     parts = [
-        f"{found.folds} fold(s), {found.seeds} seed(s), {_budget(found)}{tuned}, "
-        f"{found.speakers} test speakers.",
-        "\n".join(f"- {sentence}" for sentence in sentences(found)),
+        f"{comparisons.folds} fold(s), {comparisons.seeds} seed(s), {_budget(comparisons)}{tuned}, "
+        f"{comparisons.speakers} test speakers.",
+        "\n".join(f"- {sentence}" for sentence in sentences(comparisons)),
         "Test UAR (%) by strategy and balancer:",
-        _table(matrix(found)),
-        "Every cell, from the best on validation down:",
-        _table([list(HEADER), *(line(row) for row in by_score(found))]),
+        _table(matrix(comparisons)),
+        "Every cell, sorted by validation UAR:",
+        _table([list(HEADER), *(line(row) for row in by_score(comparisons))]),
     ]
-    if found.missing:
-        parts += ["Not trained:", "\n".join(f"- {n}: {r}" for n, r in found.missing.items())]
+    if comparisons.missing:
+        parts += ["Not trained:", "\n".join(f"- {n}: {r}" for n, r in comparisons.missing.items())]
     return "\n\n".join(parts) + "\n"
 
 
-def _budget(found: Comparisons) -> str:
-    if found.control:
-        return f"baselines of {found.epochs} epochs"
-    return f"{found.epochs} epochs each"
+def _budget(comparisons: Comparisons) -> str:
+    if comparisons.control:
+        return f"baselines of {comparisons.epochs} epochs"
+    return f"{comparisons.epochs} epochs each"
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
@@ -189,16 +197,16 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([rows[0], rule, *rows[1:]])
 
 
-def csv_rows(found: Comparisons) -> Iterator[Sequence[Any]]:
-    """One row per cell, all figures as numbers."""
-    modalities = list(found.rows[0].contributions)
+def csv_rows(comparisons: Comparisons) -> Iterator[Sequence[Any]]:
+    """Yield a header and one row per cell, with all figures as numbers."""
+    modalities = list(comparisons.rows[0].contributions)
     families = ("single", "ensemble", "plain")
     figures = ("difference", "low", "high", "p", "p_holm")
     yield ["strategy", "balancers", "rate", "control", "uar", "low", "high", "val_uar", "rank",
            *(f"{family}_{figure}" for family in families for figure in figures), "gate",
            "fused_chosen", *(f"shapley_{m}" for m in modalities), "reads", "seconds",
            "updates", "peak_bytes", "parameters"]  # fmt: skip
-    for row in found.rows:
+    for row in comparisons.rows:
         tests: list[Any] = []
         for family in families:
             test = row.against.get(family)
@@ -215,8 +223,8 @@ def csv_rows(found: Comparisons) -> Iterator[Sequence[Any]]:
                "" if row.peak_bytes is None else row.peak_bytes, row.parameters]  # fmt: skip
 
 
-def write_tables(found: Comparisons, folder: OutputFolder) -> None:
+def write_tables(comparisons: Comparisons, folder: OutputFolder) -> None:
     """Write ``results.json``, ``table.csv`` and ``table.md``."""
-    folder.write_json("results.json", found.to_json())
-    folder.write_csv("table.csv", csv_rows(found))
-    folder.write_text("table.md", markdown(found))
+    folder.write_json("results.json", comparisons.to_json())
+    folder.write_csv("table.csv", csv_rows(comparisons))
+    folder.write_text("table.md", markdown(comparisons))

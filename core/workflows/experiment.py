@@ -1,4 +1,4 @@
-"""One experiment: features, split, baselines, fused model, ensemble, gate -> a run directory."""
+"""Experiment: extract features, train and select models, test them; written to a run directory."""
 
 from __future__ import annotations
 
@@ -52,31 +52,31 @@ _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
 
 
 class Observer:
-    """Follows an experiment; the command line shows it, the default does nothing."""
+    """Observer of an experiment: receives its progress. The default methods do nothing."""
 
     def planned(self, plan: Plan) -> None:
-        """The request was checked and the corpus read."""
+        """Handle that the request was checked and the corpus was read."""
 
     def extracting(self, progress: Progress) -> None:
-        """Some more arrays were computed."""
+        """Handle that further feature arrays were computed."""
 
     def extracted(self, report: BuildReport) -> None:
-        """Every clip has its features, but for the failures in `report`."""
+        """Handle that every clip has its features, except for the failures in `report`."""
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
-        """Training begins: of each training so many epochs, in each of its trials."""
+        """Handle the start of training, with the epochs of each training in each of its trials."""
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
-        """One more epoch of one training; of its trial ``record["trial"]`` where it is tuned."""
+        """Handle the end of an epoch; with tuning, ``record["trial"]`` is the trial's number."""
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
-        """One training is done."""
+        """Handle the end of a training."""
 
     def warned(self, message: str) -> None:
-        """Something is wrong that does not stop the run."""
+        """Handle a problem that does not stop the run."""
 
     def evaluating(self) -> None:
-        """All is trained; selection and test follow."""
+        """Handle the end of all trainings, before selection and test."""
 
 
 def run_experiment(
@@ -93,25 +93,25 @@ def run_experiment(
     Parameters
     ----------
     config : RunConfig
-        What to do.
+        Configuration of the run.
     out : Path
-        The run directory; must not exist or be empty.
+        Run directory to create; it must not exist or be empty.
     registry : Registry
         Plugins.
     jobs : int, optional
-        Processes for extraction and trainings at a time; by default one per core (trainings
-        on a GPU: a few).
+        Number of parallel processes for extraction and training; by default one per core (on a
+        GPU, up to four trainings).
     observer : Observer, optional
-        Told what happens.
+        Receives the progress.
     report : bool
-        Whether to end with ``report.html`` (:func:`fusion.core.analysis.report.write_report`).
+        Whether to write ``report.html`` (:func:`fusion.core.analysis.report.write_report`).
 
     Raises
     ------
     UserError
-        For anything wrong with the request, before the long work starts.
+        If the request is invalid; raised before the long work starts.
     TrainingError
-        When a training fails; the run can be resumed.
+        If a training fails; the run can be resumed.
     """
     plan = make_plan(config, registry)
     return run_plan(plan, out, registry, jobs=jobs, observer=observer, report=report)
@@ -126,7 +126,7 @@ def run_plan(
     observer: Observer | None = None,
     report: bool = True,
 ) -> RunResult:
-    """:func:`run_experiment` for a request that was checked already."""
+    """Carry out an experiment as :func:`run_experiment` does, for a request checked before."""
     observer = observer or Observer()
     observer.planned(plan)
     for message in late_rules(plan.config, registry, fused_settings(plan.config, registry).epochs):
@@ -139,7 +139,7 @@ def run_plan(
 def prepare_run(
     run: Run, plan: Plan, *, jobs: int | None = None, observer: Observer | None = None
 ) -> None:
-    """Fill a new run directory for a request that was checked, features and all; train nothing."""
+    """Extract the features of a checked request and fill its new run directory; train nothing."""
     observer = observer or Observer()
     register_run(FeatureCache(plan.config.cache), run.path)
     workers = None if jobs is None else max(1, jobs)
@@ -152,7 +152,7 @@ def prepare_run(
 
 
 def begin_run(run: Run, plan: Plan, extracted: Extracted) -> None:
-    """Write what trainings read: the clips, and run.json as it stands before them."""
+    """Write the files that trainings read: the clips, and run.json as it is before training."""
     register_run(FeatureCache(plan.config.cache), run.path)
     run.begin(describe(plan, extracted, run.registry), extracted.data)
 
@@ -163,9 +163,9 @@ def train_run(
     jobs: int | None = None,
     observer: Observer | None = None,
 ) -> None:
-    """Carry out the trainings that a run still lacks, without its controls; test is not read.
+    """Carry out the missing trainings of a run, without its controls and without reading test.
 
-    The equal-steps controls serve the comparison on test alone, and are the longest trainings.
+    The equal-steps controls are the longest trainings, and only the comparison on test needs them.
     """
     observer = observer or Observer()
     trainings = trainings_of(run)
@@ -177,7 +177,7 @@ def train_run(
         _announce(observer, run, trainings)
         train_all(
             run,
-            jobs=_at_a_time(jobs, run.config),
+            jobs=_parallel_trainings(jobs, run.config),
             on_epoch=observer.epoch,
             on_done=observer.trained,
             controls=False,
@@ -185,13 +185,13 @@ def train_run(
 
 
 def _announce(observer: Observer, run: Run, trainings: Sequence[Training]) -> None:
-    """Tell the observer which trainings follow, and how long each may take."""
+    """Report the trainings that follow to the observer, with the epochs of each."""
     epochs = {training: epochs_of(run, training) for training in trainings}
     observer.training(run.path, epochs, max(1, run.config.tune))
 
 
-def _at_a_time(jobs: int | None, config: RunConfig) -> int:
-    """Trainings at a time: as many as were asked for, or as the machine has room for."""
+def _parallel_trainings(jobs: int | None, config: RunConfig) -> int:
+    """Return the number of parallel trainings: `jobs`, or by default what the machine allows."""
     return default_jobs(config.device, config.train.threads) if jobs is None else jobs
 
 
@@ -202,14 +202,14 @@ def resume_experiment(
     observer: Observer | None = None,
     report: bool = True,
 ) -> RunResult:
-    """Take up a run where it stopped: finished trainings stay, others go on from their epoch.
+    """Resume a run: finished trainings are kept, others continue from their last epoch.
 
     Raises
     ------
     RunError
         If another process works on the run.
     """
-    register_run(FeatureCache(run.config.cache), run.path)  # it may have been moved
+    register_run(FeatureCache(run.config.cache), run.path)  # the run directory may have moved
     return _finish(run, jobs, observer or Observer(), report=report)
 
 
@@ -219,14 +219,14 @@ def _finish(run: Run, jobs: int | None, observer: Observer, *, report: bool) -> 
     else:
         with run.locked():
             result = _train_and_conclude(run, jobs, observer)
-    _explained(run, observer, report=report)
+    _add_diagnosis_and_report(run, observer, report=report)
     return result
 
 
-def _explained(run: Run, observer: Observer, *, report: bool) -> None:
-    """Diagnosis and report, where they are not there yet.
+def _add_diagnosis_and_report(run: Run, observer: Observer, *, report: bool) -> None:
+    """Write the diagnosis and the report of a finished run, unless they exist.
 
-    The run is finished: whatever is wrong with these is no reason to say that it failed.
+    An error here only causes a warning, because the run itself has succeeded.
     """
     wanted: list[tuple[str, str, Callable[[], object]]] = [
         ("diagnose", DIAGNOSIS, lambda: diagnose(run)),
@@ -241,8 +241,8 @@ def _explained(run: Run, observer: Observer, *, report: bool) -> None:
                 make()
         except Exception as error:
             observer.warned(
-                f"{file} could not be made ({type(error).__name__}: {error}). All else is there; "
-                f"try again: fusion {command} {run.path}"
+                f"{file} could not be written ({type(error).__name__}: {error}). The run is "
+                f"complete otherwise. To try again: fusion {command} {run.path}"
             )
 
 
@@ -250,7 +250,7 @@ def _train_and_conclude(run: Run, jobs: int | None, observer: Observer) -> RunRe
     config = run.config
     if config.tune:
         check_installed()
-    workers = _at_a_time(jobs, config)
+    workers = _parallel_trainings(jobs, config)
     started = time.perf_counter()
     _announce(observer, run, all_trainings(run))
     with closing(_Trackers(make_trackers(config, run.registry), observer)) as trackers:
@@ -269,7 +269,7 @@ def _train_and_conclude(run: Run, jobs: int | None, observer: Observer) -> RunRe
 
 
 class _Trackers:
-    """Calls every tracker; one that fails is left out from then on, and the run goes on."""
+    """Caller of all trackers, which drops a tracker that fails, so that the run continues."""
 
     def __init__(self, trackers: list[Tracker], observer: Observer) -> None:
         self._trackers = trackers
@@ -277,6 +277,7 @@ class _Trackers:
         self._observer = observer
 
     def call(self, method: str, *args: Any) -> None:
+        """Call a method of every tracker; warn of each tracker that fails, and drop it."""
         for tracker in list(self._trackers):
             try:
                 call(getattr(tracker, method), *args)
@@ -288,22 +289,23 @@ class _Trackers:
                 )
 
     def close(self) -> None:
-        left_out = [tracker for tracker in self._all if tracker not in self._trackers]
+        """Close every tracker, including those that were dropped."""
+        dropped = [tracker for tracker in self._all if tracker not in self._trackers]
         self.call("close")
-        for tracker in left_out:
-            with suppress(Exception):  # it was said that it fails
+        for tracker in dropped:
+            with suppress(Exception):  # a warning has already reported that the tracker fails
                 tracker.close()
 
 
 def conclude(run: Run, workers: int, *, seconds: float) -> RunResult:
-    """Choose on validation, write the choice down, and only then read test.
+    """Select models on validation, store the selection, and only then test the models.
 
     Parameters
     ----------
     workers : int
-        Processes at a time; 0 means this one.
+        Number of parallel processes; 0 means this process.
     seconds : float
-        What training took, for run.json.
+        Duration of training, for run.json.
     """
     data, config = run.data, run.config
     control = control_modality(run) if controls_of(run) else ""
@@ -316,12 +318,12 @@ def conclude(run: Run, workers: int, *, seconds: float) -> RunResult:
     run.write_csv("confusion.csv", _confusion_rows(data, results))
     members = write_bundle(run, selection)
     run.write_json(RESULTS, results.to_json())
-    run.finish(members, seconds)  # last: this is what makes the run finished
+    run.finish(members, seconds)  # last, because this marks the run as finished
     return RunResult(run, results)
 
 
 def fused_label(config: RunConfig) -> str:
-    """``"gated + gradscale"``."""
+    """Return the label of the fused model: strategy and balancers, ``"gated + gradscale"``."""
     return " + ".join([config.strategy, *config.balancers])
 
 
@@ -334,7 +336,7 @@ def _is_synthetic(plan: Plan, registry: Registry) -> bool:
 
 
 def describe(plan: Plan, extracted: Extracted, registry: Registry) -> RunRecord:
-    """run.json as it stands before training."""
+    """Return the content of run.json before training."""
     config, data, report = plan.config, extracted.data, extracted.report
     splits = data.splits
     control = control_epochs(config, registry)
@@ -364,7 +366,7 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> RunRecord:
             digests=tuple(split.digest(data.clips) for split in splits),
             parts=[split.describe(data.clips) for split in splits],
         ),
-        # What it costs: each model on each fold, in each of its trials; a control has no trials.
+        # Number of trainings: each model on each fold in each trial; a control has no trials.
         trainings=(len(plan.spec.branches) + 1) * len(splits) * max(1, config.tune)
         + (len(splits) if control else 0),
         control=control,
@@ -396,7 +398,13 @@ def _confusion_rows(data: RunData, results: Results) -> Iterator[Sequence[Any]]:
 
 
 def new_run_path(config: RunConfig, parent: Path) -> Path:
-    """A fresh name for a run: date, strategy, balancers."""
+    """Return the path of a new run directory, named after date, strategy and balancers.
+
+    Raises
+    ------
+    RunError
+        If the path exists.
+    """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     label = "-".join([config.strategy or "run", *config.balancers])
     path = parent / f"{stamp}-{label}"

@@ -1,4 +1,4 @@
-"""The cells of a comparison: which methods, on which seeds, under which budget."""
+"""Grid of a comparison: methods (cells), seeds and budget."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from ..runs.config import RunConfig
 from ..runs.plan import Plan, make_plan
 from ..training.hardware.device import choose_device
 
-RATE_CONTROL = 3.0  # the control that trains plainly at so many times the learning rate
-_SHARED = ("train",)  # settings of every cell, besides those of features and corpora
+RATE_CONTROL = 3.0  # factor on the learning rate in the control of plain training
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Cell:
     rate : float
         Factor on the learning rate.
     control : bool
-        Whether it is there to be compared with, and was not asked for.
+        Whether the cell is a control: a reference that the user did not request.
     """
 
     strategy: str
@@ -43,37 +42,37 @@ class Cell:
 
     @property
     def balance(self) -> str:
-        """``"none"``, ``"ogm_ge"``, ``"pretrain+ogm_ge"``, ``"3x lr"``."""
+        """Balancers and rate: ``"none"``, ``"ogm_ge"``, ``"pretrain+ogm_ge"``, ``"3x lr"``."""
         rate = [] if self.rate == 1 else [f"{self.rate:g}x lr"]
         return "+".join([*self.balancers, *rate]) or "none"
 
     @property
     def name(self) -> str:
-        """``"gated + ogm_ge"``; ``"gated"`` without a balancer."""
+        """Name of the method: ``"gated + ogm_ge"``; ``"gated"`` without a balancer."""
         return self.strategy if self.balance == "none" else f"{self.strategy} + {self.balance}"
 
     @property
     def folder(self) -> str:
-        """Its run directory in that of a seed."""
+        """Name of the cell's run directory in the folder of a seed."""
         return re.sub(r"[^A-Za-z0-9_.+-]+", "_", f"{self.strategy}+{self.balance}")
 
     @property
     def plain(self) -> bool:
-        """Whether it is its strategy without anything."""
+        """True if the cell trains its strategy without balancers, at the usual learning rate."""
         return not self.balancers and self.rate == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long every training may take.
+    """Limit on the length of every training; without any limit, ``train.epochs`` holds.
 
     Attributes
     ----------
     steps : int or None
-        Steps of the optimiser per training; a fused model that starts from its baselines takes
+        Optimiser steps per training. A fused model that starts from its baselines takes
         ``train.finetune`` times as many.
     minutes : float or None
-        For the whole comparison; every training gets the same number of epochs.
+        Minutes for the whole comparison. Every training gets the same number of epochs.
     """
 
     steps: int | None = None
@@ -81,19 +80,19 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """``"600"``, ``"600 steps"``, ``"30min"`` or ``"2h"``.
+        """Return the budget of a text such as ``"600"``, ``"600 steps"``, ``"30min"`` or ``"2h"``.
 
         Raises
         ------
         ParameterError
-            If it is none of these.
+            If the text is not a budget.
         """
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|min(?:utes?)?|m|h|hours?)?\s*", text)
-        number = float(found[1]) if found else 0.0
-        unit = (found[2] or "steps") if found else ""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|min(?:utes?)?|m|h|hours?)?\s*", text)
+        number = float(match[1]) if match else 0.0
+        unit = (match[2] or "steps") if match else ""
         if number <= 0 or (unit.startswith("step") and number != int(number)):
             raise ParameterError(
-                f"--budget takes steps per training or minutes in all, and was given {text!r}.",
+                f"--budget takes steps per training or a total time, and was given {text!r}.",
                 hint="For example: --budget 600, --budget 30min, --budget 2h",
             )
         if unit.startswith("step"):
@@ -103,20 +102,20 @@ class Budget:
 
 @dataclass(frozen=True)
 class Request:
-    """What a comparison was asked for.
+    """Request for a comparison.
 
     Attributes
     ----------
     config : RunConfig
-        What all cells share; its strategy and balancers mean nothing.
+        Configuration that all cells share; its strategy and balancers are ignored.
     cells : tuple of Cell
         Methods, controls included.
     seeds : tuple of int
-        Every cell is trained once per seed, on the same split.
+        Seeds. Every cell is trained once per seed, on the same split.
     budget : Budget
-        Nothing in it: ``train.epochs`` of the configuration.
+        Length of every training.
     devices : tuple of str
-        Cells are dealt out to them in turn; empty means the configuration's.
+        Devices, to which cells are assigned in turn; empty means the device of `config`.
     """
 
     config: RunConfig
@@ -126,6 +125,7 @@ class Request:
     devices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """Return the request as plain values."""
         return {
             "config": self.config.to_json(),
             "cells": [asdict(cell) for cell in self.cells],
@@ -143,29 +143,33 @@ def make_cells(
     controls: bool,
     tuned: bool = False,
 ) -> tuple[Cell, ...]:
-    """Every strategy with every choice of balancers, and the controls.
+    """Return the cells of every strategy with every choice of balancers, and the controls.
 
     Parameters
     ----------
     strategies : sequence of str
-        Names.
+        Names of strategies.
     balancers : sequence of str
-        Each ``"none"``, a name, or several composed, as in ``"pretrain+ogm_ge"``.
+        Choices of balancers, each ``"none"``, a name, or several composed names as in
+        ``"pretrain+ogm_ge"``.
     controls : bool
-        Whether to add for each strategy what papers leave out: the plain training, the same
-        with three times the learning rate, and the balancers that call themselves controls.
+        Whether to add for each strategy the controls that papers often omit: plain training,
+        plain training at three times the learning rate, and the balancers that declare
+        themselves controls.
     tuned : bool
-        Whether learning rates are searched for: then three times the rate is no control.
+        Whether learning rates are tuned. Then three times the rate is no control.
 
     Raises
     ------
     UnknownNameError
-        For a strategy or balancer that is not there.
+        If a strategy or balancer does not exist.
     ParameterError
-        If nothing is named, or something twice.
+        If strategies or balancers are empty, or one is named twice.
     """
     if not strategies or not balancers:
-        raise ParameterError("A comparison needs one strategy and one balancer (or none) at least.")
+        raise ParameterError(
+            "A comparison needs at least one strategy and one choice of balancers (or none)."
+        )
     chosen = [_composition(text, registry) for text in balancers]
     for kind, names in (("strategy", strategies), ("balancer", chosen)):
         for name in names:
@@ -175,17 +179,17 @@ def make_cells(
     cells: list[Cell] = []
     for strategy in strategies:
         registry.strategy(strategy)
-        asked = [Cell(strategy, names) for names in chosen]
-        also = [Cell(strategy, control=True)]
-        also += [] if tuned else [Cell(strategy, rate=RATE_CONTROL, control=True)]
-        also += [
+        requested = [Cell(strategy, names) for names in chosen]
+        candidates = [Cell(strategy, control=True)]
+        candidates += [] if tuned else [Cell(strategy, rate=RATE_CONTROL, control=True)]
+        candidates += [
             Cell(strategy, (entry.name,), control=True)
             for entry in registry.entries("balancer")
             if getattr(entry.cls, "control", False)
         ]
-        known = {(cell.balancers, cell.rate) for cell in asked}
-        more = [cell for cell in also if (cell.balancers, cell.rate) not in known]
-        cells += [*asked, *(more if controls else [])]
+        methods = {(cell.balancers, cell.rate) for cell in requested}
+        more = [cell for cell in candidates if (cell.balancers, cell.rate) not in methods]
+        cells += [*requested, *(more if controls else [])]
     return tuple(cells)
 
 
@@ -198,14 +202,14 @@ def _composition(text: str, registry: Registry) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class PlannedGrid:
-    """The cells that can be trained, and why the others can't.
+    """Cells that can be trained, and reasons why the other cells can't be.
 
     Attributes
     ----------
     plans : dict
-        Cell -> its plan, of the first seed.
+        Cell -> its plan, for the first seed.
     refused : dict
-        Cell -> the reason, in the words of whoever refused.
+        Cell -> message of the error that refused it.
     """
 
     plans: dict[Cell, Plan]
@@ -213,11 +217,12 @@ class PlannedGrid:
 
     @property
     def first(self) -> Plan:
+        """Plan of the first cell."""
         return next(iter(self.plans.values()))
 
     @property
     def plainest(self) -> Cell:
-        """Stands for what all cells share: one without any method, if there is."""
+        """First cell of plain training, or else the first cell; represents all cells."""
         return next((cell for cell in self.plans if cell.plain), next(iter(self.plans)))
 
     def alone(self, registry: Registry) -> Cell:
@@ -255,7 +260,7 @@ def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
         try:
             plans[cell] = make_plan(config, registry, like=first)
         except (ParameterError, PluginError) as error:
-            hint = hint if refused else error.hint  # of the first
+            hint = hint if refused else error.hint  # keep the hint of the first refused cell
             refused[cell] = error.message
     if not plans:
         cell, reason = next(iter(refused.items()))
@@ -266,14 +271,17 @@ def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
 
 
 def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConfig:
-    """The configuration of one cell on one seed."""
+    """Return the configuration of one cell on one seed.
+
+    The `number` of the cell decides its device.
+    """
     base = request.config
-    used = _owners(cell)
-    everyone = _everyone(request.cells)
+    used = _methods(cell)
+    all_methods = _methods_of_all(request.cells)
     settings = {
-        owner: dict(given)
-        for owner, given in base.settings.items()
-        if owner in used or owner not in everyone
+        owner: dict(values)
+        for owner, values in base.settings.items()
+        if owner in used or owner not in all_methods
     }
     if cell.rate != 1:
         train = settings.setdefault("train", {})
@@ -292,8 +300,8 @@ def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConf
 def reads_of(config: RunConfig, registry: Registry) -> tuple[str, ...]:
     """Return what a method reads besides the training clips: ``"baselines"``, ``"validation"``.
 
-    A fused model that starts from baselines has had their training too. The validation score of
-    a method that looked at validation is flattered.
+    A fused model that starts from baselines has their training in addition to its own. The
+    validation score of a method that learns from validation is optimistic.
 
     Parameters
     ----------
@@ -302,32 +310,36 @@ def reads_of(config: RunConfig, registry: Registry) -> tuple[str, ...]:
     """
     strategy = registry.strategy(config.strategy)
     balancers = [registry.balancer(name) for name in config.balancers]
-    found = {
+    flags = {
         "baselines": needs_baselines(config, registry),
         "validation": strategy.reads_validation or any(b.reads_validation for b in balancers),
     }
-    return tuple(name for name, reads in found.items() if reads)
+    return tuple(name for name, reads in flags.items() if reads)
 
 
-def _owners(cell: Cell) -> set[str]:
+def _methods(cell: Cell) -> set[str]:
     return {cell.strategy, *cell.balancers}
 
 
-def _everyone(cells: Iterable[Cell]) -> set[str]:
-    return {owner for cell in cells for owner in _owners(cell)}
+def _methods_of_all(cells: Iterable[Cell]) -> set[str]:
+    return {name for cell in cells for name in _methods(cell)}
 
 
 def _check_settings(request: Request, registry: Registry) -> None:
-    """Raise for what is a mistake whatever the cell: it would only leave some of them out."""
-    _ = request.config.train  # a mistyped train.lr shows as what it is
-    given = request.config.settings
-    if request.budget != Budget() and "epochs" in given.get("train", {}):
+    """Raise if a setting is wrong for every cell that uses it.
+
+    Without this check, such a mistake would only leave those cells out.
+    """
+    _ = request.config.train  # raises for a mistyped setting of training
+    settings = request.config.settings
+    if request.budget != Budget() and "epochs" in settings.get("train", {}):
         raise ParameterError(
-            "--budget and train.epochs both say how long to train.", hint="Leave one of them out."
+            "--budget and train.epochs can't be given together: both set the length of training.",
+            hint="Leave one of them out.",
         )
     for device in request.devices:
         choose_device(device)
-    for strategy in {cell.strategy for cell in request.cells} & set(given):
-        bind(registry.strategy(strategy), given[strategy], owner=strategy)
-    for balancer in {name for cell in request.cells for name in cell.balancers} & set(given):
-        make(registry.balancer(balancer), given=given[balancer], owner=balancer)
+    for strategy in {cell.strategy for cell in request.cells} & set(settings):
+        bind(registry.strategy(strategy), settings[strategy], owner=strategy)
+    for balancer in {name for cell in request.cells for name in cell.balancers} & set(settings):
+        make(registry.balancer(balancer), given=settings[balancer], owner=balancer)

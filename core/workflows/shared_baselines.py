@@ -1,4 +1,4 @@
-"""What the cells of a comparison share on disk, and how each is concluded."""
+"""Trainings and predictions that the cells of a comparison share on disk."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from ..runs.run import Run
 from ..runs.trainings import FUSED, Training, all_trainings, controls_of, trainings_of
 from .experiment import conclude
 
-BASELINES = "baselines"  # beside the cells of a seed
+BASELINES = "baselines"  # run directory of the baselines, beside the cells of a seed
 
 
 def share_baselines(source: Run, target: Run) -> None:
-    """Give `target` the finished baselines and controls of `source`: hard links, or copies."""
+    """Link or copy the finished baselines and controls of `source` into `target`.
+
+    Files are hard-linked, or copied if the file system has no links. In a speaker-adapted run,
+    the statistics of the speakers are shared as well.
+    """
     for training in _shared(source, target):
         share_training(source, target, training.name)
-    for file in (source.path / SPEAKERS).glob("*.safetensors"):  # of a speaker-adapted run
-        there = target.path / SPEAKERS / file.name
-        there.parent.mkdir(exist_ok=True)
-        if not there.exists():
+    for file in (source.path / SPEAKERS).glob("*.safetensors"):  # only in a speaker-adapted run
+        copy = target.path / SPEAKERS / file.name
+        copy.parent.mkdir(exist_ok=True)
+        if not copy.exists():
             with contextlib.suppress(FileExistsError):
-                _link(file, there)
+                _link(file, copy)
 
 
 def own_trainings(shared: Run, run: Run) -> list[Training]:
     """Return the trainings of the cell `run` that it does not get from the folder `shared`."""
-    given = _shared(shared, run)
-    return [training for training in all_trainings(run) if training not in given]
+    in_common = _shared(shared, run)
+    return [training for training in all_trainings(run) if training not in in_common]
 
 
 def _shared(one: Run, other: Run) -> list[Training]:
@@ -40,33 +44,33 @@ def _shared(one: Run, other: Run) -> list[Training]:
 
     These are the baselines, and the equal-steps controls if both runs give them as many epochs.
     """
-    found = [training for training in trainings_of(one) if training.model != FUSED]
+    trainings = [training for training in trainings_of(one) if training.model != FUSED]
     if one.record.control == other.record.control:
-        found += controls_of(one)
-    return found
+        trainings += controls_of(one)
+    return trainings
 
 
 def share_training(source: Run, target: Run, name: str) -> None:
-    """Give `target` one finished training of `source`, where it has not its own."""
+    """Link one finished training of `source` into `target`, unless `target` has finished it."""
     if target.finished(name):
         return
     folder = target.training(name)
-    shutil.rmtree(folder, ignore_errors=True)  # half linked
+    shutil.rmtree(folder, ignore_errors=True)  # may be incomplete after an interruption
     folder.mkdir(parents=True)
     files = sorted(source.training(name).iterdir())
-    # Last what makes it finished.
+    # training.json comes last: its presence marks the training as finished.
     for file in sorted(files, key=lambda f: f.name == "training.json"):
         _link(file, folder / file.name)
 
 
 def share_predictions(source: Run, target: Run) -> None:
-    """Give `target` the predictions that `source` has of what both share (:func:`_shared`)."""
+    """Link the predictions of all shared trainings (:func:`_shared`) from `source` to `target`."""
     for training in _shared(source, target):
         for file in source.training(training.name).glob("*.npz"):
-            there = target.training(training.name) / file.name
-            if not there.exists():
-                with contextlib.suppress(FileExistsError):  # another cell was quicker
-                    _link(file, there)
+            copy = target.training(training.name) / file.name
+            if not copy.exists():
+                with contextlib.suppress(FileExistsError):  # another cell has just linked it
+                    _link(file, copy)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -75,12 +79,12 @@ def _link(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # another file system, or one without links
-        with written_whole(target) as temporary:  # another cell may be reading here
+        with written_whole(target) as temporary:  # another process may read `target`
             shutil.copy2(source, temporary)
 
 
 def conclude_cell(run: Run) -> None:
-    """Choose, test and attribute one cell, in this process."""
+    """Select, test and attribute the models of one cell, in this process."""
     shared = Run.open(run.path.parent / BASELINES)
     share_predictions(shared, run)
     seconds = sum(
@@ -89,4 +93,4 @@ def conclude_cell(run: Run) -> None:
     if not run.is_complete():
         conclude(run, 0, seconds=seconds)
     share_predictions(run, shared)
-    write_contributions(run)  # what test says of the modalities: after everything was chosen
+    write_contributions(run)  # reads test: only after the selection

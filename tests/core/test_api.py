@@ -220,7 +220,7 @@ def test_ctrl_c_says_how_to_go_on(result, monkeypatch):
     monkeypatch.setattr(experiment, "resume_experiment", stop)
     with pytest.raises(KeyboardInterrupt) as caught:
         fusion.resume(result.path, quiet=True)
-    assert caught.value.__notes__ == [f"Go on with: fusion.resume({str(result.path)!r})"]
+    assert caught.value.__notes__ == [f"To resume: fusion.resume({str(result.path)!r})"]
 
 
 # -- the script that calls it ----------------------------------------------------------

@@ -1,1 +1,1 @@
-"""``fusion cache`` and its commands."""
+"""Command group ``fusion cache``."""

@@ -1,4 +1,4 @@
-"""``fusion cache``."""
+"""Command group ``fusion cache``."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ if TYPE_CHECKING:
 
 @click.group("cache")
 def command() -> None:
-    """Precompute features, keep them sound and in bounds, share them."""
+    """Precompute, verify, prune and share cached features."""
 
 
 for _command in (*upkeep.COMMANDS, *transfer.COMMANDS, serve.command, why.command):
     command.add_command(_command)
 
 
-@command.command("build", short_help="Compute the features of a corpus that are missing.")
+@command.command("build", short_help="Compute the missing features of a corpus.")
 @data_options
 @click.option("--executor", type=click.Choice(["processes", "dask", "ray"]), default="processes",
-              show_default=True, help="Where to compute.")  # fmt: skip
-@click.option("--scheduler", metavar="ADDRESS", help="Of the Dask scheduler or Ray cluster.")
+              show_default=True, help="Local processes, or a Dask or Ray cluster.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS",
+              help="Address of the Dask scheduler or Ray cluster.")  # fmt: skip
 @click.option("--shard", "part", metavar="I/N", default="1/1",
-              help="Compute the I-th of N parts (1 to N) of the corpus only.")  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress, only the summary.")
+              help="Compute only the I-th of N parts of the corpus, I from 1 to N.")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Show no progress, print only the summary.")
 @plugin_options
 @click.pass_context
 def build(ctx: click.Context, /, **options: Any) -> None:
-    """Compute the features of a corpus that are not stored yet.
+    """Compute the features of a corpus that the cache does not hold yet.
 
-    May be killed at any moment and called again: what is finished stays. A later
-    fusion run with the same data and parameters reads what was built here.
+    The command may be killed at any moment and repeated: finished features are kept. A later
+    fusion run with the same data and parameters reads these features.
 
     \b
     fusion cache build --data PATH
@@ -86,34 +87,36 @@ def _part(text: str) -> tuple[int, int]:
     return part
 
 
-@command.command("info", short_help="What is stored: sizes, corpora, cost, hit rate.")
+@command.command("info", short_help="List stored features: sizes, corpora, cost, hit rate.")
 @click.option("--cache", "root", metavar="DIR|URL",
-              help="Cache folder, or another machine's cache. [default: the user's]")  # fmt: skip
+              help="Cache folder, or URL of another machine's cache. [default: the user's "
+              "cache]")  # fmt: skip
 @json_option()
 def info(root: str | None, as_json: bool) -> None:
-    """What is stored: features, their parameters, items, sizes, what they cost."""
+    """List the stored features: parameters, items, sizes, corpora and computing time."""
     from ....cache import FeatureCache
 
     cache = FeatureCache(root)
     features = cache.info()
-    where = str(cache.upstream or cache.root)
+    location = str(cache.upstream or cache.root)
     if as_json:
         listing = [_plain(feature) for feature in features]
-        summary = {"root": where, **_in_all(cache, features)}
+        summary = {"root": location, **_totals(cache, features)}
         echo_json({**summary, "features": listing})
         return
-    click.echo(where)
+    click.echo(location)
     if not features:
         click.echo("  nothing stored yet (fusion cache build)")
     for feature in features:
-        made = feature.fingerprint
+        fingerprint = feature.fingerprint
         click.echo(
-            f"  {made.name} {made.id[:8]}: {count(feature.items, 'item')} of shape "
-            f"{made.shape} in {count(feature.shards, 'shard')}, {size(feature.bytes)}, "
+            f"  {fingerprint.name} {fingerprint.id[:8]}: {count(feature.items, 'item')} of shape "
+            f"{fingerprint.shape} in {count(feature.shards, 'shard')}, {size(feature.bytes)}, "
             f"{_cost(feature)}"
         )
-        parameters = ", ".join(f"{k}={v}" for k, v in made.parameters.items())
-        click.echo(f"      {'; '.join(filter(None, (f'version {made.version}', parameters)))}")
+        parameters = ", ".join(f"{k}={v}" for k, v in fingerprint.parameters.items())
+        version = f"version {fingerprint.version}"
+        click.echo(f"      {'; '.join(filter(None, (version, parameters)))}")
         groups = ", ".join(f"{name or 'unnamed'} {n}" for name, n in feature.groups.items())
         packed = f"{count(feature.packed, 'shard')} packed" if feature.packed else ""
         if groups or packed:
@@ -122,7 +125,7 @@ def info(root: str | None, as_json: bool) -> None:
             files = count(feature.debris, "temporary file")
             click.echo(f"      {files} of killed builds")
     if features:
-        click.echo(_in_all_text(_in_all(cache, features)))
+        click.echo(_totals_text(_totals(cache, features)))
     for problem in cache.problems:
         warn(problem.line)
 
@@ -146,7 +149,7 @@ def _cost(feature: FeatureInfo) -> str:
     return f"{feature.seconds:.1f} s to compute{each}"
 
 
-def _in_all(cache: FeatureCache, features: list[FeatureInfo]) -> dict[str, Any]:
+def _totals(cache: FeatureCache, features: list[FeatureInfo]) -> dict[str, Any]:
     from ....cache.builds.journal import hit_rate, registered_runs
 
     return {
@@ -158,10 +161,10 @@ def _in_all(cache: FeatureCache, features: list[FeatureInfo]) -> dict[str, Any]:
     }
 
 
-def _in_all_text(total: dict[str, Any]) -> str:
+def _totals_text(total: dict[str, Any]) -> str:
     rate = total["hit_rate"]
-    hits = "" if rate is None else f"; the last runs found {100 * rate:.0f} % of theirs here"
+    hits = "" if rate is None else f"; hit rate of the last runs: {100 * rate:.0f} %"
     return (
-        f"in all {count(total['items'], 'item')}, {size(total['bytes'])}, "
+        f"total: {count(total['items'], 'item')}, {size(total['bytes'])}, "
         f"{total['seconds']:.1f} s to compute; {count(total['runs'], 'run')} registered{hits}"
     )

@@ -1,4 +1,4 @@
-"""``fusion cache serve``."""
+"""Command ``fusion cache serve``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import click
 from ..options import local_cache_option
 
 
-@click.command("serve", short_help="Let other machines read it over HTTP.")
+@click.command("serve", short_help="Let other machines read the cache over HTTP.")
 @local_cache_option
-@click.option("--port", type=int, default=0, metavar="P", help="Port. [default: a free one]")
+@click.option("--port", type=int, default=0, metavar="P",
+              help="Port to listen on. [default: a free port]")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="H",
-              help="Address to listen at; 0.0.0.0 is all of this machine's.")  # fmt: skip
-@click.option("--token-file", metavar="FILE", help="Clients must know the first line of FILE.")
+              help="Address to listen on; 0.0.0.0 is every address of this machine.")  # fmt: skip
+@click.option("--token-file", metavar="FILE",
+              help="Clients must send the token in the first line of FILE.")  # fmt: skip
 def command(root: str | None, port: int, host: str, token_file: str | None) -> None:
-    """Let other machines read this cache over HTTP. Nobody can change it.
+    """Let other machines read this cache over HTTP, without write access.
 
-    Only this machine can reach it, unless --host says otherwise; then a token is needed. The
-    token and the features cross the network as they are: on a network that you don't trust,
-    use a tunnel (ssh -L) or a web server with TLS in front.
+    By default, only this machine can reach the server. Any other --host needs --token-file.
+    Token and features cross the network unencrypted: on a network that you don't trust, use a
+    tunnel (ssh -L), or a web server with TLS in front.
 
     \b
     fusion cache serve --port 8300
@@ -34,8 +36,8 @@ def command(root: str | None, port: int, host: str, token_file: str | None) -> N
     token = read_token(Path(token_file).expanduser()) if token_file else None
 
     def started(url: str) -> None:
-        click.echo(f"serving {cache.root} at {url} (Ctrl-C ends it)")
+        click.echo(f"serving {cache.root} at {url} (Ctrl-C stops the server)")
         secret = f"{TOKEN_FILE}=FILE " if token else ""
-        click.echo(f"to read it: {secret}fusion run --cache {url}")
+        click.echo(f"to read the cache: {secret}fusion run --cache {url}")
 
     serve(cache.root, host=host, port=port, token=token, on_start=started)

@@ -1,4 +1,4 @@
-"""``fusion cache export`` and ``import``."""
+"""Commands ``fusion cache export`` and ``fusion cache import``."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 @click.argument("feature", metavar="FEATURE")
 @click.argument("out", metavar="OUT")
 @click.option("--format", "form", type=click.Choice(["hdf5", "npy"]),
-              help="[default: as OUT ends, .h5, .hdf5 or .npy]")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace OUT where it is there already.")
+              help="File format. [default: by the ending of OUT: .h5, .hdf5 or .npy]")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @local_cache_option
 def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str | None) -> None:
-    """Write FEATURE, all its arrays, to plain files that any tool can read.
+    """Write all arrays of FEATURE to plain files that any tool can read.
 
-    HDF5: one file with the arrays, their keys, and where each recording lay (origins). npy:
-    OUT.npy with the arrays, OUT.csv with a line for each. FEATURE is a name, or NAME-ID with
-    the first digits of the id that fusion cache info shows.
+    hdf5 writes one file with the arrays, their keys, and the paths of the recordings (origins).
+    npy writes OUT.npy with the arrays and OUT.csv with one line per array. FEATURE is a name, or
+    NAME-ID with the first digits of the id that fusion cache info shows.
 
     \b
     fusion cache export mel mel.h5
@@ -49,7 +49,8 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
     form = form or form_of(path)
     if form is None:
         raise ParameterError(
-            f"{out} ends in none of .h5, .hdf5 and .npy.", hint="Say --format hdf5 or npy."
+            f"The format of {out} is unknown: the name ends in none of .h5, .hdf5 and .npy.",
+            hint="Add --format hdf5 or --format npy.",
         )
     cache = local_cache(root)
     fingerprint = find_feature(cache, feature)
@@ -61,36 +62,46 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
     )
 
 
-@click.command("import", short_help="Store features that another tool made.")
+@click.command("import", short_help="Store features that another tool computed.")
 @click.argument("name", metavar="NAME")
 @click.argument("source", metavar="SOURCE")
 @click.option("--version", default="1", show_default=True, metavar="V",
-              help="Another one for arrays that were made in another way.")  # fmt: skip
-@click.option("--dataset", metavar="D", help="Dataset of an HDF5 file. [default: NAME]")
+              help="Version of the feature; change it when the arrays are computed in another "
+              "way.")  # fmt: skip
+@click.option("--dataset", metavar="D",
+              help="Dataset of an HDF5 file that holds the arrays. [default: NAME]")  # fmt: skip
 @click.option("--root", metavar="DIR",
-              help="Where relative paths start. [default: the folder of SOURCE]")  # fmt: skip
+              help="Folder that relative paths start from. [default: the folder of "
+              "SOURCE]")  # fmt: skip
 @click.option("--dtype", metavar="T", help="Convert the arrays, for instance to float16.")
-@click.option("--cache", "cache_root", metavar="DIR", help="Cache folder. [default: the user's]")
+@click.option("--cache", "cache_root", metavar="DIR",
+              help="Cache folder. [default: the user's cache]")  # fmt: skip
 @plugin_options
 @click.pass_context
 def import_(
     ctx: click.Context, /, name: str, source: str, cache_root: str | None, **options: Any
 ) -> None:
-    """Store features of any kind that another tool made, to be fused under NAME.
+    """Store features that another tool computed, as the modality NAME.
 
-    SOURCE is one of: a table (.csv, .tsv) with a column path, the recording, and a column
-    feature, a .npy file with one array; a .npy file of all arrays with a table of the same name
-    beside it, in the same order; an HDF5 file with a dataset of all arrays, and a dataset
-    paths. For parts of recordings there are the columns start and end, in seconds (HDF5:
-    starts, ends).
+    SOURCE is one of three:
+
+    \b
+    a table (.csv, .tsv) with the columns path (the recording) and
+        feature (a .npy file with one array)
+    a .npy file of all arrays, with a table of the same name beside it
+        that lists the recordings in the same order
+    an HDF5 file with a dataset of all arrays and a dataset paths
+
+    For parts of recordings, add the columns start and end in seconds (HDF5: the datasets starts
+    and ends).
 
     \b
     fusion cache import video clips.csv
     fusion cache import video video.h5 --root ~/recordings
     fusion run --data clips.csv --features mel,video
 
-    All arrays must have one shape. Everything is checked before anything is stored; may be
-    killed at any moment and called again.
+    All arrays must have the same shape. Everything is checked before anything is stored. The
+    command may be killed at any moment and repeated.
     """
     from ....cache.exchange.imports import import_feature
     from ....cache.store import local_cache
@@ -102,8 +113,9 @@ def import_(
         click.echo(f"columns not used: {', '.join(report.unused)}")
     if not _KEY.fullmatch(report.first_key):
         warn(
-            f"The keys, such as {shortened(report.first_key)!r}, are no digests of recordings: "
-            "fusion run will not find these arrays. Leave the keys out, and give the paths."
+            f"fusion run will not find these arrays: their keys, such as "
+            f"{shortened(report.first_key)!r}, are not digests of recordings. Leave out the keys "
+            "and give the paths of the recordings."
         )
 
 
@@ -115,23 +127,26 @@ def _check_name(name: str, registry: Registry) -> None:
     if problem is not None:
         hint = "Choose another name."
         if any(entry.name == name for entry in registry.entries("extractor")):
-            hint += " An extractor's own features move by copying their folder between caches."
+            hint += (
+                " To move the features of an extractor to another cache, copy their folder from "
+                "cache to cache."
+            )
         raise ParameterError(f"Imported features can't be called {name!r}: {problem}", hint=hint)
 
 
 def _summary(report: ImportReport) -> str:
-    made = report.fingerprint
-    text = f"{_arrays(report.stored, made)} stored as {made.name!r} version {made.version}"
+    feature = report.fingerprint
+    text = f"{_arrays(report.stored, feature)} stored as {feature.name!r} version {feature.version}"
     if report.present:
-        text += f"; {report.present} were there already"
+        text += f"; {report.present} were stored already"
     if report.repeated:
         rows = count(report.repeated, "row repeats", "rows repeat")
         text += f"; {rows} a recording"
     return text
 
 
-def _arrays(number: int, made: Fingerprint) -> str:
-    return f"{count(number, 'array')} of shape {made.shape}, {made.dtype},"
+def _arrays(number: int, feature: Fingerprint) -> str:
+    return f"{count(number, 'array')} of shape {feature.shape}, {feature.dtype},"
 
 
 COMMANDS: list[click.Command] = [export, import_]

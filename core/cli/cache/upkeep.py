@@ -1,4 +1,4 @@
-"""``fusion cache verify``, ``gc``, ``pack`` and ``unpack``."""
+"""Commands ``fusion cache verify``, ``gc``, ``pack`` and ``unpack``."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ if TYPE_CHECKING:
     from ...workflows.cache_upkeep import Garbage, RepairReport
 
 _FEATURES = click.option("--feature", "features", multiple=True, metavar="NAME[-ID]",
-                         help="Only this feature. May be repeated.")  # fmt: skip
+                         help="Rewrite only this feature. May be repeated.")  # fmt: skip
 
 
 # -- verify --------------------------------------------------------------------------
 
 
-@click.command("verify", short_help="Read everything, name and mend what is damaged.")
-@click.option("--repair", is_flag=True, help="Drop what is damaged, and compute it again.")
+@click.command("verify", short_help="Check all stored features, and repair damaged ones.")
+@click.option("--repair", is_flag=True, help="Drop damaged items, and compute them again.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
-              help="Processes that compute. [default: one per core]")  # fmt: skip
+              help="Number of processes that compute. [default: one per core]")  # fmt: skip
 @local_cache_option
 @plugin_options
 @click.pass_context
 def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None) -> int:
-    """Read everything that is stored and compare it with its checksums.
+    """Read all stored features and compare them with their checksums.
 
-    Names each bad item: feature, recording, shard, and what is wrong. Exits with 0 if all is
-    fine or was repaired, and with 1 if not.
+    Prints the feature, recording, shard and defect of each bad item. Exits with 0 if every item
+    is intact or was repaired, and with 1 otherwise.
 
-    With --repair an item is computed again where its recording lies unchanged where it was, by
-    the same version of its extractor; otherwise it is dropped, and counts as missing.
+    --repair computes a bad item again if its recording is unchanged at its old path, and the
+    same version of its extractor is installed. Any other bad item is dropped: a run that needs
+    the item computes it anew.
     """
     from ....cache.store import local_cache
     from ....cache.upkeep.verify import verify as verify_cache
@@ -71,16 +72,16 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
 
 
 def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
-    _warn_of(report.aside)
+    _warn_skipped(report.aside)
     for file in report.bad_files:
         click.echo(f"{file.path.relative_to(cache.root)}: {file.reason}")
     for item in report.bad_items:
         click.echo(f"{_item(item)}: {item.reason}")
-    found = f"{len(report.bad_items)} bad" if report.bad_items else "none bad"
+    bad = f"{len(report.bad_items)} bad" if report.bad_items else "none bad"
     files = f", {count(len(report.bad_files), 'bad file')}" if report.bad_files else ""
     click.echo(
         f"{cache.root}: {count(report.items, 'item')} in {count(report.shards, 'shard')} of "
-        f"{count(report.features, 'feature')}, {found}{files}; {size(report.bytes)} read in "
+        f"{count(report.features, 'feature')}, {bad}{files}; {size(report.bytes)} read in "
         f"{report.seconds:.1f} s"
     )
 
@@ -88,7 +89,7 @@ def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
 def _print_repaired(report: VerifyReport, repaired: RepairReport) -> None:
     for item, reason in repaired.lost:
         click.echo(f"{_item(item)}: dropped; {reason}")
-    for text in repaired.left:
+    for text in repaired.unresolved:
         click.echo(text)
     lost = f"; {len(repaired.lost)} could not be computed again" if repaired.lost else ""
     click.echo(
@@ -105,28 +106,32 @@ def _item(item: BadItem) -> str:
 # -- gc ------------------------------------------------------------------------------
 
 
-@click.command("gc", short_help="Remove what no run needs, by age or to a budget.")
+@click.command("gc", short_help="Remove items that no run needs, by age or size.")
 @click.option("--older-than", metavar="TIME",
-              help="Remove what was last used longer ago: 12h, 30d, 2w; 0 for all.")  # fmt: skip
+              help="Remove items last used longer ago than TIME: 12h, 30d, 2w; 0 for "
+              "all.")  # fmt: skip
 @click.option("--max-size", metavar="SIZE",
-              help="Remove the least recently used until the cache fits: 500MB, 10GB.")  # fmt: skip
+              help="Remove least recently used items until the cache fits into SIZE: 500MB, "
+              "10GB.")  # fmt: skip
 @click.option("--runs", "folders", multiple=True, metavar="DIR",
-              help="Keep what run directories in and below DIR need, too.")  # fmt: skip
-@click.option("--imported", is_flag=True, help="Remove imported features, too.")
+              help="Also keep the features of run directories in and below DIR. May be "
+              "repeated.")  # fmt: skip
+@click.option("--imported", is_flag=True, help="Also remove imported features that no run needs.")
 @click.option("--forget", is_flag=True,
-              help="Forget runs that can't be seen: of other machines, not mounted.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+              help="Treat registered runs that can't be seen from here (on other machines or "
+              "unmounted file systems) as deleted.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @local_cache_option
 def gc(
     older_than: str | None, max_size: str | None, folders: tuple[str, ...], root: str | None,
     **options: bool,
 ) -> int:  # fmt: skip
-    """Remove what no run needs, by age or to a budget.
+    """Remove items that no run needs, by age or until the cache fits a size.
 
-    What run directories need is kept always: of the runs that used this cache, finished or not,
-    and of those below --runs. Without --older-than and --max-size only the debris of killed
-    builds goes, and you are told what no run needs. Exits with 1 if the cache stays larger than
-    --max-size.
+    Items that a run directory needs are always kept. This holds for every run that used this
+    cache, finished or not, and for runs below --runs. Without --older-than and --max-size, only
+    temporary files of killed builds are removed, and unneeded items are reported. Exits with 1 if
+    the cache stays larger than --max-size.
 
     \b
     fusion cache gc --dry-run --older-than 30d
@@ -147,7 +152,7 @@ def gc(
             on_progress=advance,
             **options,
         )
-    _warn_of(garbage.report.problems)
+    _warn_skipped(garbage.report.problems)
     bounded = age is not None or budget is not None
     _print_garbage(cache, garbage, options["dry_run"], bounded=bounded)
     return 1 if garbage.report.missed else 0
@@ -155,40 +160,43 @@ def gc(
 
 def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, bounded: bool) -> None:
     report = garbage.report
-    done = "would be removed" if dry_run else "removed"
+    outcome = "would be removed" if dry_run else "removed"
     click.echo(
         f"{cache.root}: {size(report.before)} in {count(len(report.features), 'feature')}; "
         f"{count(len(garbage.runs), 'run')} read"
     )
     for feature in report.features:
         click.echo(f"  {_feature(feature.fingerprint)}")
-        for line in _fate(feature, garbage, done, bounded):
+        for line in _fate(feature, garbage, outcome, bounded):
             click.echo(f"      {line}")
     items = sum(feature.removed for feature in report.features)
-    gone = [f"{count(items, 'item')}, {size(report.freed)}"] if items else []
-    for paths, one, several in (
+    removed = [f"{count(items, 'item')}, {size(report.freed)}"] if items else []
+    for paths, singular, plural in (
         (report.debris, "file of a killed process", "files of killed processes"),
-        (report.registrations, "note of a run that has gone", "notes of runs that have gone"),
+        (report.registrations, "registration of a deleted run", "registrations of deleted runs"),
         (report.folders, "empty folder", "empty folders"),
     ):
-        gone += [count(len(paths), one, several)] if paths else []
-    click.echo(f"{done}: {'; '.join(gone) or 'nothing'}")
+        removed += [count(len(paths), singular, plural)] if paths else []
+    click.echo(f"{outcome}: {'; '.join(removed) or 'nothing'}")
     if report.missed:
         needed = sum(feature.referenced_bytes for feature in report.features)
         late = sum(feature.unreferenced_bytes for feature in report.features)
-        lately = f", {size(late)} were used lately (--older-than 0 removes them)" if late else ""
-        warn(f"The budget is missed by {size(report.missed)}: {size(needed)} are needed{lately}.")
+        recent = f", {size(late)} were used recently (--older-than 0 removes them)" if late else ""
+        warn(
+            f"The cache is {size(report.missed)} larger than --max-size: {size(needed)} are "
+            f"needed by runs{recent}."
+        )
 
 
-def _fate(feature: FeatureGc, garbage: Garbage, done: str, bounded: bool) -> list[str]:
-    """What becomes of a feature's items, and why."""
+def _fate(feature: FeatureGc, garbage: Garbage, outcome: str, bounded: bool) -> list[str]:
+    """Return lines that say how many items of a feature are removed or kept, and why."""
     id = feature.fingerprint.id
     lines = []
     if feature.removed:
         rewritten = f", {feature.rewritten} rewritten" if feature.rewritten else ""
         lines.append(
-            f"{count(feature.removed, 'item')}, {size(feature.removed_bytes)}, {done} "
-            f"({count(feature.shards, 'shard')} in whole{rewritten})"
+            f"{count(feature.removed, 'item')}, {size(feature.removed_bytes)}, {outcome} "
+            f"({count(feature.shards, 'whole shard')}{rewritten})"
         )
     if feature.referenced:
         users = garbage.users.get(id, 0)
@@ -197,11 +205,11 @@ def _fate(feature: FeatureGc, garbage: Garbage, done: str, bounded: bool) -> lis
             f"{count(feature.referenced, 'item')}, {size(feature.referenced_bytes)}, kept: {why}"
         )
     if feature.unreferenced:
-        bounds = "used lately, or within the budget"
+        bounds = "used recently, or within --max-size"
         why = bounds if bounded else "--older-than or --max-size removes them"
         lines.append(
-            f"{count(feature.unreferenced, 'item')}, {size(feature.unreferenced_bytes)}, that no "
-            f"run needs, kept: {why}"
+            f"{count(feature.unreferenced, 'item')}, {size(feature.unreferenced_bytes)}, needed "
+            f"by no run, kept: {why}"
         )
     return lines or ["empty"]
 
@@ -211,18 +219,22 @@ def _fate(feature: FeatureGc, garbage: Garbage, done: str, bounded: bool) -> lis
 
 @click.command("pack")
 @click.option("--codec", type=click.Choice(["zstd", "blosc2"]), default="zstd",
-              show_default=True, help="Both lose nothing.")  # fmt: skip
+              show_default=True, help="Compression; both codecs are lossless.")  # fmt: skip
 @_FEATURES
 @local_cache_option
 def pack(codec: Codec, features: tuple[str, ...], root: str | None) -> int:
-    """Compress features that are seldom used. They stay readable, but more slowly.
+    """Compress features that are seldom used. They stay readable, but read more slowly.
 
-    Needs hdf5plugin, also to read what is packed: pip install 'modal-fusion[pack]'.
+    Packing features and reading packed features need hdf5plugin: pip install
+    'modal-fusion[pack]'.
     """
     from ....cache.upkeep import rewrite
 
     return _rewrite(
-        "pack", root, features, lambda cache, chosen, tell: rewrite.pack(cache, codec, chosen, tell)
+        "pack",
+        root,
+        features,
+        lambda cache, chosen, on_bytes: rewrite.pack(cache, codec, chosen, on_bytes),
     )
 
 
@@ -230,7 +242,7 @@ def pack(codec: Codec, features: tuple[str, ...], root: str | None) -> int:
 @_FEATURES
 @local_cache_option
 def unpack(features: tuple[str, ...], root: str | None) -> int:
-    """Make packed features fast again."""
+    """Decompress packed features, so that they read fast again."""
     from ....cache.upkeep.rewrite import unpack as unpack_cache
 
     return _rewrite("unpack", root, features, unpack_cache)
@@ -242,7 +254,7 @@ def _rewrite(
     features: tuple[str, ...],
     rewrite: Callable[[FeatureCache, list[Fingerprint] | None, OnBytes], PackReport],
 ) -> int:
-    """Rewrite the features that were named, or all, and print what came of it."""
+    """Rewrite the named features, or all, and print how many shards changed and their sizes."""
     from ....cache.store import local_cache
     from ....cache.upkeep.naming import find_feature
 
@@ -250,16 +262,16 @@ def _rewrite(
     chosen = list(dict.fromkeys(find_feature(cache, text) for text in features)) or None
     with bar(f"{verb}ing", of_bytes=True) as advance:
         report = rewrite(cache, chosen, advance)
-    _warn_of(report.problems)
+    _warn_skipped(report.problems)
     sizes = f": {size(report.before)} before, {size(report.after)} now" if report.shards else ""
     click.echo(f"{cache.root}: {count(report.shards, 'shard')} {verb}ed{sizes}")
     return 1 if report.problems else 0
 
 
-def _warn_of(left: Iterable[Problem]) -> None:
-    """Warn of each shard that was left as it is."""
-    for problem in left:
-        warn(f"left alone: {problem.line}")
+def _warn_skipped(problems: Iterable[Problem]) -> None:
+    """Warn of each shard that was skipped and stays unchanged."""
+    for problem in problems:
+        warn(f"left unchanged: {problem.line}")
 
 
 def _feature(fingerprint: Fingerprint) -> str:

@@ -1,4 +1,4 @@
-"""``fusion cache why``."""
+"""Command ``fusion cache why``."""
 
 from __future__ import annotations
 
@@ -18,44 +18,45 @@ if TYPE_CHECKING:
     from ....cache.upkeep.differences import Absent, Difference
     from ...workflows.cache_status import Reason, RunReasons
 
-_SHOWN = 3  # names of clips
+_SHOWN = 3  # names of clips that are listed
 
 
-@click.command("why", short_help="Why something is found in it or not.")
+@click.command("why", short_help="Explain cache hits and misses.")
 @click.argument("target", metavar="CLIP|RUN")
-@click.option("--features", default="", metavar="A,B,...", help="[default: as fusion run]")
+@click.option("--features", default="", metavar="A,B,...",
+              help="Extractors to check. [default: those of fusion run]")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="OWNER.NAME=VALUE",
-              help="A parameter of an extractor.")  # fmt: skip
+              help="Set a parameter of an extractor.")  # fmt: skip
 @click.option("--dtype", "dtypes", multiple=True, metavar="[FEATURE=]DTYPE",
-              help="As in fusion run.")  # fmt: skip
+              help="Dtype of the stored features, as in fusion run.")  # fmt: skip
 @click.option("--cache", metavar="DIR|URL",
-              help="Cache folder, or another machine's cache to look in, too. "
-              "[default: the user's, or the run's]")  # fmt: skip
+              help="Cache folder, or URL of another machine's cache to search as well. "
+              "[default: the cache of the run, or of the user]")  # fmt: skip
 @json_option()
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> int:
-    """Why the features of a recording, or of a run, are found in the cache or not.
+    """Explain why the features of a recording, or of a run, are in the cache or not.
 
-    For what is not found it names the field that differs from the nearest stored entry: a
-    parameter, a version, a library, the content of the recording. CLIP is a recording, a part
-    of one (PATH#t=START,END) or a key. Exits 1 where something is not found.
+    For each cache miss, the field is named that differs from the nearest stored entry: a
+    parameter, a version, a library, or the content of the recording. CLIP is a recording, a part
+    of a recording (PATH#t=START,END), or a key. Exits with 1 if a feature is missing.
 
     \b
     fusion cache why speech.wav --features mel --set mel.hop=160
     fusion cache why runs/20260101-120000-gated
     """
     if (Path(target) / "run.json").is_file():
-        found = _of_run(ctx, target, options)
-        reasons, changed, absent = found.reasons, found.changed, found.absent
+        result = _reasons_of_run(ctx, target, options)
+        reasons, changed, absent = result.reasons, result.changed, result.absent
     else:
-        reasons, changed, absent = _of_clip(ctx, target, options), {}, {}
+        reasons, changed, absent = _reasons_of_clip(ctx, target, options), {}, {}
     if as_json:
         echo_json({**_plain(reasons, changed), "absent": absent})
     else:
         for feature, fields in changed.items():
-            click.echo(f"{feature} would be made another way today than when the run was made:")
-            _echo_differences(fields, "then", "today")
+            click.echo(f"{feature} would be computed differently now than when the run was made:")
+            _echo_differences(fields, "then", "now")
         for reason in reasons:
             _echo(reason)
         for feature, count in absent.items():
@@ -63,7 +64,7 @@ def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -
     return 0 if all(reason.answer.kind == "found" for reason in reasons) else 1
 
 
-def _of_clip(ctx: click.Context, target: str, options: dict[str, Any]) -> list[Reason]:
+def _reasons_of_clip(ctx: click.Context, target: str, options: dict[str, Any]) -> list[Reason]:
     from ...runs.request import requested_config
     from ...workflows.cache_status import why_clip
 
@@ -75,15 +76,15 @@ def _clips(count: int) -> str:
     return "1 clip has" if count == 1 else f"{count} clips have"
 
 
-def _of_run(ctx: click.Context, target: str, options: dict[str, Any]) -> RunReasons:
+def _reasons_of_run(ctx: click.Context, target: str, options: dict[str, Any]) -> RunReasons:
     from ...contracts.errors import UserError
     from ...workflows.cache_status import why_run
 
-    given = [name for name in ("features", "settings", "dtypes") if options[name]]
-    if given:
+    if any(options[name] for name in ("features", "settings", "dtypes")):
         raise UserError(
-            "A run knows its own features and parameters; they can't be given again.",
-            hint="Leave out --features, --set and --dtype, or ask about a recording.",
+            f"--features, --set and --dtype can't be given with the run {target}, which stores "
+            "its own.",
+            hint="Leave them out, or give a recording instead of a run.",
         )
     return why_run(open_run(ctx, target), options["cache"])
 
@@ -92,31 +93,35 @@ def _echo(reason: Reason) -> None:
     answer = reason.answer
     color = "green" if answer.kind == "found" else "yellow"
     title = click.style(reason.feature, bold=True) + " of " + _listed(reason.names) + ": "
-    where = f", at {answer.url}" if answer.url else ""
-    click.echo(title + click.style(_SAID[answer.kind] + where, fg=color))
+    source = f", at {answer.url}" if answer.url else ""
+    click.echo(title + click.style(_TEXTS[answer.kind] + source, fg=color))
     if answer.kind == "content":
         click.echo(f"    stored for {answer.origin}: {answer.key}")
     elif answer.kind == "recording" and answer.differences:
-        click.echo(f"    nor has {answer.place} this recording, the nearest of this name")
+        click.echo(
+            f"    the nearest feature of this name, {answer.place}, lacks the recording as well"
+        )
     elif answer.place and len(reason.names) == 1:
         click.echo(f"    {answer.place}")
         if answer.origin not in ("", str(Path(reason.names[0]).absolute())):
-            click.echo(f"    made of {answer.origin}, which had the same content")
-    _echo_differences(answer.differences, "stored", "asked for")
+            click.echo(f"    computed from {answer.origin}, a recording with the same content")
+    _echo_differences(answer.differences, "stored", "requested")
 
 
-_SAID = {
+_TEXTS = {
     "found": "found",
-    "fingerprint": "not found; this recording's was made another way",
-    "content": "not found; the recording has another content than when it was stored",
+    "fingerprint": "not found; the stored array of this recording was computed differently",
+    "content": "not found; the content of the recording has changed since it was stored",
     "recording": "not found; never computed for this recording",
-    "feature": "not found; the cache holds nothing of this feature",
+    "feature": "not found; the cache holds no array of this feature",
 }
 
 
 def _echo_differences(fields: tuple[Difference, ...], stored: str, wanted: str) -> None:
-    for one in fields:
-        click.echo(f"    {one.field}: {stored} {_value(one.stored)}, {wanted} {_value(one.wanted)}")
+    for field in fields:
+        click.echo(
+            f"    {field.field}: {stored} {_value(field.stored)}, {wanted} {_value(field.wanted)}"
+        )
 
 
 def _value(value: JSON | Absent) -> str:
@@ -148,7 +153,7 @@ def _plain(reasons: list[Reason], changed: dict[str, tuple[Difference, ...]]) ->
 
 
 def _plain_differences(fields: tuple[Difference, ...]) -> list[dict[str, Any]]:
-    """A side that does not have the field is left out: null is a value."""
+    """Return the differences as dicts, without an absent side: null would read as a value."""
     from ....cache.upkeep.differences import ABSENT
 
-    return [{k: v for k, v in asdict(one).items() if v is not ABSENT} for one in fields]
+    return [{k: v for k, v in asdict(field).items() if v is not ABSENT} for field in fields]

@@ -1,1 +1,1 @@
-"""``fusion plugins`` and its commands."""
+"""Command group ``fusion plugins``."""

@@ -1,4 +1,4 @@
-"""``fusion plugins check``."""
+"""Command ``fusion plugins check``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME | FILE]...")
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="PATH",
-    help="A small corpus to read, or recordings (a file, a folder) to extract from.",
+    help="Data for the checks: a small corpus for a corpus plugin, or a recording (a file, or a "
+    "folder of files) for an extractor.",
 )  # fmt: skip
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME.PARAMETER=VALUE",
-    help="Check a plugin with other parameters than its defaults. May be repeated.",
+    help="Check a plugin with this parameter value instead of the default. May be repeated.",
 )  # fmt: skip
 @json_option()
 @plugin_options
@@ -40,13 +41,13 @@ def command(
 ) -> int:
     """Check plugins against their contracts.
 
-    Runs the conformance suite of each plugin's kind: what its author runs with pytest, without
-    pytest. Says of each check that fails what failed, what was expected and what usually causes
-    it; then what the plugin costs. Exit code 0 where all passed, 1 where a check failed or a
-    plugin could not be checked.
+    Runs the conformance suite for each plugin's kind, the same suite that its author runs with
+    pytest. For each failed check, prints what failed, what was expected, and the usual cause.
+    Then prints the time and memory that the plugin takes. Exits with 0 if all checks passed, and
+    with 1 if a check failed or a plugin could not be checked.
 
-    NAME is a plugin, the module or package that it comes in; FILE is a file as -p takes it.
-    Without either, every plugin is checked that is none of fusion's own.
+    NAME is a plugin, or the module or package that holds plugins; FILE is a Python file, as for
+    -p. Without NAME and FILE, every installed third-party plugin is checked.
 
     \b
     fusion plugins check ./my_strategy.py
@@ -64,24 +65,24 @@ def command(
     pairs = suites_of(entries, parse_settings(settings), data)
     refused = _refused(pairs, named=bool(names))
     pairs = [pair for pair in pairs if pair[0].name not in {each["plugin"] for each in refused}]
-    # What was not named and can't be checked has to show, too.
+    # Without names, the plugins that could not be loaded are reported as unchecked.
     unchecked = refused + ([] if names else _broken(registry))
     if as_json:
         from ...display.plugin_checks import as_dict, checked, to_json
 
-        found = [as_dict(entry, *checked(suite)) for entry, suite in pairs]
-        click.echo(to_json(found, unchecked))
-        return int(bool(unchecked) or any(plugin["failed"] for plugin in found))
+        plugins = [as_dict(entry, *checked(suite)) for entry, suite in pairs]
+        click.echo(to_json(plugins, unchecked))
+        return int(bool(unchecked) or any(plugin["failed"] for plugin in plugins))
     return int(_show(pairs, unchecked) or bool(unchecked))
 
 
 def _show(pairs: list[Pair], unchecked: list[dict[str, str]]) -> bool:
-    """Check and print; whether anything failed."""
+    """Check the plugins, print the results, and return whether any check failed."""
     from ...display.plugin_checks import show, show_unchecked
 
     if not pairs and not unchecked:
         click.echo(
-            "There are no plugins here but fusion's own. Name one of those, or a file:\n"
+            "No third-party plugin is installed. Name a plugin of fusion, or a file:\n"
             "  fusion plugins check NAME\n"
             "  fusion plugins check ./my_plugin.py"
         )
@@ -91,30 +92,36 @@ def _show(pairs: list[Pair], unchecked: list[dict[str, str]]) -> bool:
 
 
 def _as_loaded(names: tuple[str, ...]) -> list[str]:
-    """Files by their whole path, as the registry calls them."""
+    """Return the names, with files replaced by their absolute paths, as the registry has them."""
     return [str(Path(n).expanduser().resolve()) if n.endswith(".py") else n for n in names]
 
 
 def _refused(pairs: list[Pair], *, named: bool) -> list[dict[str, str]]:
-    """Plugins that want parameters; the first is an error where it was asked for by name."""
+    """Return the plugins that can't be made with the given parameters, each with reason and hint.
+
+    Raises
+    ------
+    ParameterError
+        For the first of them, if the user `named` the plugins.
+    """
     from ...contracts.errors import ParameterError
     from ...testing.runner import refusal
 
-    found: list[dict[str, str]] = []
+    refused: list[dict[str, str]] = []
     for entry, suite in pairs:
         error = refusal(suite)
         if error is None:
             continue
-        hint = f"Give it what it needs: --set {entry.name}.PARAMETER=VALUE"
+        hint = f"Set its parameters: --set {entry.name}.PARAMETER=VALUE"
         reason = f"{entry.kind} {entry.name!r} can't be made with its defaults: {error.message}"
         if named:
             raise ParameterError(reason, hint=hint)
-        found.append({"plugin": entry.name, "reason": reason, "hint": hint})
-    return found
+        refused.append({"plugin": entry.name, "reason": reason, "hint": hint})
+    return refused
 
 
 def _broken(registry: Registry) -> list[dict[str, str]]:
-    """Plugins that could not be loaded."""
+    """Return the plugins that could not be loaded, each with reason and hint."""
     return [
         {"plugin": p.source.plugin, "reason": str(p), "hint": p.remedy} for p in registry.problems
     ]

@@ -1,4 +1,4 @@
-"""``fusion plugins``."""
+"""Command group ``fusion plugins``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("plugins")
 def command() -> None:
-    """List plugins, show what they are, and what they take."""
+    """List, describe, check and create plugins."""
 
 
 command.add_command(list_plugins)
@@ -34,9 +34,10 @@ command.add_command(trace)
 @plugin_options
 @click.pass_context
 def show(ctx: click.Context, name: str) -> None:
-    """What a plugin does, and its parameters with types and defaults.
+    """Describe a plugin and its parameters, with types and defaults.
 
-    NAME may also be train, the settings of every training, or diagnosis, its thresholds.
+    NAME is a plugin; or train, for the settings of every training; or diagnosis, for the
+    thresholds of fusion diagnose.
     """
     from ...analysis.diagnosis import Thresholds
     from ...contracts.errors import UnknownNameError
@@ -44,16 +45,16 @@ def show(ctx: click.Context, name: str) -> None:
     from ...registry.docstrings import sections
 
     registry = registry_from(ctx)
-    found = [entry for entry in registry.entries() if entry.name == name]
-    others = {"train": TrainConfig, "diagnosis": Thresholds}
-    if name in others:
-        click.echo(sections(others[name])[0][1] + "\n")
-        _echo_parameters(others[name], name)
-    elif not found:
-        known = {entry.name for entry in registry.entries()} | set(others)
+    entries = [entry for entry in registry.entries() if entry.name == name]
+    owners = {"train": TrainConfig, "diagnosis": Thresholds}  # parameters that no plugin owns
+    if name in owners:
+        click.echo(sections(owners[name])[0][1] + "\n")
+        _echo_parameters(owners[name], name)
+    elif not entries:
+        names = {entry.name for entry in registry.entries()} | set(owners)
         reasons = [str(p) for p in registry.problems if p.source.plugin == name]
-        raise UnknownNameError("plugin", name, known, hint=next(iter(reasons), None))
-    for entry in found:
+        raise UnknownNameError("plugin", name, names, hint=next(iter(reasons), None))
+    for entry in entries:
         _echo_origin(entry, registry)
         first, *rest = sections(entry.cls)
         click.echo((first[1] or "No description.") + "\n")
@@ -64,7 +65,7 @@ def show(ctx: click.Context, name: str) -> None:
 
 
 def _echo_origin(entry: Entry, registry: Registry) -> None:
-    """Where a plugin comes from, and what of its contract it has of its own."""
+    """Print where a plugin comes from, and which hooks of its contract the plugin overrides."""
     from ...registry.collecting import HOOKS
     from ...registry.interface import own_methods
 
@@ -73,14 +74,14 @@ def _echo_origin(entry: Entry, registry: Registry) -> None:
         + f" · {entry.kind}, version {entry.cls.version}, from {entry.source.origin}\n"
     )
     module = entry.cls.__module__
-    told = {
+    rows = {
         "module": module,
         "file": getattr(sys.modules[module], "__file__", None) or "none",
         "contract": f"version {registry.api_version(entry.source)}",
         "registered by": f"{HOOKS[entry.kind]}, in the plugin {entry.source.plugin!r}",
         "hooks used": ", ".join(own_methods(entry.cls, entry.kind)) or "none",
     }
-    for title, text in told.items():
+    for title, text in rows.items():
         click.echo(f"{title:<15}{text}")
     click.echo()
 

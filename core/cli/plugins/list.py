@@ -1,4 +1,4 @@
-"""``fusion plugins list``."""
+"""Command ``fusion plugins list``."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from ...registry.problems import Problem, Source
     from ...registry.registry import Entry, Registry
 
-_LONGEST = 28  # of a cell that a column makes room for; the rest of a longer one moves
+_LONGEST = 28  # longest cell that widens its column; a longer cell shifts the cells to its right
 
 
-@click.command("list", short_help="Every plugin: status, version, origin, hooks.")
+@click.command("list", short_help="List all plugins: status, version, origin, hooks.")
 @json_option()
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Every plugin, by kind: status, name, version, where it came from, and its hooks.
+    """List all plugins by kind: status, name, version, origin, and hooks.
 
-    A star marks what a run uses when you name none of its kind. The hooks are the methods of
-    its contract (docs/hooks.md) that a plugin has of its own.
+    A star marks the default of a kind: a run uses this plugin unless you name another. The hooks
+    are the methods of its contract (docs/hooks.md) that a plugin overrides.
     """
-    registry = registry_from(ctx, silent=True)  # what is broken has a row
+    registry = registry_from(ctx, silent=True)  # broken plugins have rows in the table
     if as_json:
         echo_json(_listing(registry))
         return
@@ -41,7 +41,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 
 def _lines(registry: Registry, width: int) -> Iterator[str]:
-    """The table; wrapped to `width` columns, or not at all for 0."""
+    """Yield the lines of the table, wrapped to `width` columns; 0 means no wrapping."""
     from ...registry.collecting import HOOKS
     from ...registry.docstrings import summary
     from ...registry.interface import own_methods
@@ -55,7 +55,7 @@ def _lines(registry: Registry, width: int) -> Iterator[str]:
         if rows:
             yield click.style(f"{kind}", bold=True) + f"  (registered by {hook})"
         for entry in rows:
-            hooks = ", ".join(own_methods(entry.cls, kind)) or "none of its own"
+            hooks = ", ".join(own_methods(entry.cls, kind)) or "none"
             row = _row((_star(entry), entry.cls.version, entry.source.origin), widths)
             yield f"  {click.style('ok', fg='green')}  {row}".rstrip()
             yield from _wrapped(summary(entry.cls), width)
@@ -63,7 +63,7 @@ def _lines(registry: Registry, width: int) -> Iterator[str]:
         if rows:
             yield ""
     yield from _left_out(registry, width)
-    yield "* used by default. More on one: fusion plugins show NAME"
+    yield "* used by default. Details of a plugin: fusion plugins show NAME"
 
 
 def _left_out(registry: Registry, width: int) -> Iterator[str]:
@@ -71,15 +71,15 @@ def _left_out(registry: Registry, width: int) -> Iterator[str]:
 
     for blocked in registry.blocked:
         if isinstance(blocked, Entry):
-            what, source = f"{blocked.kind} {blocked.name}", blocked.source
+            name, source = f"{blocked.kind} {blocked.name}", blocked.source
         else:
-            what, source = blocked.plugin, blocked
-        yield f"  {click.style('blocked', fg='yellow')}  {what}, from {source.origin}"
+            name, source = blocked.plugin, blocked
+        yield f"  {click.style('blocked', fg='yellow')}  {name}, from {source.origin}"
     if registry.blocked:
         yield ""
     for problem in registry.problems:
-        what = problem.part or problem.source.plugin
-        yield f"  {click.style('broken', fg='red')}  {what}, from {problem.source.origin}"
+        name = problem.part or problem.source.plugin
+        yield f"  {click.style('broken', fg='red')}  {name}, from {problem.source.origin}"
         yield from _wrapped(problem.reason, width)
         if problem.remedy:
             yield from _wrapped(problem.remedy, width)
@@ -107,7 +107,7 @@ def _star(entry: Entry) -> str:
     return f"{entry.name} *" if entry.cls.default else entry.name
 
 
-# -- for machines --------------------------------------------------------------------
+# -- JSON ----------------------------------------------------------------------------
 
 
 def _listing(registry: Registry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``fusion plugins new``."""
+"""Command ``fusion plugins new``."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .. import plugin_options, registry_from
 @click.argument("kind", metavar="KIND")
 @click.argument("name")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Where to put it, a new or empty folder. [default: fusion-NAME]")  # fmt: skip
+              help="New or empty folder for the package. [default: fusion-NAME]")  # fmt: skip
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, kind: str, name: str, folder: Path | None) -> None:
-    """Make a package for a plugin of your own.
+    """Create a package with a new plugin.
 
-    KIND is strategy, balancer, extractor, branch, corpus, tracker or remedy. NAME is what users
-    will type: lower case letters, digits, underscores. The package holds one small plugin that
-    works, tests for it, and what is needed to publish it; it installs and passes its tests as
-    it is.
+    KIND is strategy, balancer, extractor, branch, corpus, tracker or remedy. NAME is the name
+    that users will type: lower case letters, digits and underscores. The package holds a small
+    working plugin, its tests, and everything needed to publish it. It can be installed and passes
+    its tests without changes.
     """
     from ..scaffold.kinds import kind_of
     from ..scaffold.package import make_package
 
-    kind_of(kind)  # before the plugins are loaded: a misspelling is told at once
-    made = make_package(kind, name, folder=folder, registry=registry_from(ctx))
-    click.echo(f"{made.names.distribution}: {kind} {name!r}, in {made.folder}\n")
-    for file in made.files:
+    kind_of(kind)  # before the plugins are loaded: a misspelt kind is reported at once
+    package = make_package(kind, name, folder=folder, registry=registry_from(ctx))
+    click.echo(f"{package.names.distribution}: {kind} {name!r}, in {package.folder}\n")
+    for file in package.files:
         click.echo(f"  {file}")
     click.echo("\nNext:\n")
-    enter = [] if made.folder == Path() else [f"cd {shlex.quote(str(made.folder))}"]
-    for line in (*enter, *made.commands):
+    enter = [] if package.folder == Path() else [f"cd {shlex.quote(str(package.folder))}"]
+    for line in (*enter, *package.commands):
         click.echo(f"  {line}")

@@ -1,4 +1,4 @@
-"""``fusion plugins trace``."""
+"""Command ``fusion plugins trace``."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import plugin_options, registry_from
+from ..options import json_option
 
 if TYPE_CHECKING:
     from ...display.trace import Load
     from ...registry.registry import Registry
 
 
-@click.command("trace", short_help="How long each plugin took to import and register.")
+@click.command("trace", short_help="Measure how long each plugin takes to load.")
 @click.argument("name", required=False, metavar="[NAME]")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option()
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """How long each plugin took to import and register, in that order.
+    """Measure how long each plugin takes to import and to register, in loading order.
 
-    NAME is a plugin, or a module that holds some. Whoever is first to import a large package
-    pays for all who use it; what it was the first to load stands below it. What the calls of
-    plugins take while a command works is what --trace-hooks says, an option of every command.
+    NAME is a plugin, or a module that holds plugins. The first plugin that imports a large
+    package bears the time for all plugins that use the package; such packages are listed below
+    the plugin. For the time that plugins take while a command runs, add --trace-hooks to that
+    command.
     """
     from ...display.trace import loads_of
     from ...registry.trace import tracing
@@ -42,15 +44,18 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
         click.echo(json.dumps(_as_json(chosen, loads, contracts), indent=1))
         return
     click.echo(click.style(f"{'#':>4}{'import':>10}{'hooks':>9}{'share':>8}  plugin", bold=True))
-    whole = sum(load.seconds for load in loads)
+    total = sum(load.seconds for load in loads)
     slowest = max(loads, key=lambda load: load.seconds, default=None)
     for load in chosen:
-        _echo(loads.index(load) + 1, load, whole, slowest=load is slowest)
+        _echo(loads.index(load) + 1, load, total, slowest=load is slowest)
     _echo_totals(loads, contracts)
 
 
 def _load_contracts() -> float:
-    """Seconds that the contracts take, torch with them: no plugin's doing, so not in its time."""
+    """Import the contracts, and torch with them, and return the seconds that this took.
+
+    Loading them first keeps this time out of the time of the first plugin.
+    """
     from ...registry.collecting import HOOKS, base_of
 
     started = time.perf_counter()
@@ -63,20 +68,20 @@ def _named(loads: list[Load], name: str, registry: Registry) -> list[Load]:
     from ...contracts.errors import UnknownNameError
 
     sources = {entry.source for entry in registry.entries() if entry.name == name}
-    found = [load for load in loads if load.source in sources or load.source.plugin == name]
-    if not found:
-        known = {load.source.plugin for load in loads} | {e.name for e in registry.entries()}
-        raise UnknownNameError("plugin", name, known)
-    return found
+    matches = [load for load in loads if load.source in sources or load.source.plugin == name]
+    if not matches:
+        names = {load.source.plugin for load in loads} | {e.name for e in registry.entries()}
+        raise UnknownNameError("plugin", name, names)
+    return matches
 
 
-def _echo(number: int, load: Load, whole: float, *, slowest: bool) -> None:
+def _echo(number: int, load: Load, total: float, *, slowest: bool) -> None:
     from ...display.trace import seconds_text
 
     times = f"{seconds_text(load.seconds_import):>10}{seconds_text(load.seconds_hooks):>9}"
     marks = click.style("  <- slowest", fg="yellow") if slowest else ""
     marks += click.style("  broken", fg="red") if load.broken else ""
-    share = f"{100 * load.seconds / whole:.1f}%"
+    share = f"{100 * load.seconds / total:.1f}%"
     click.echo(f"{number:>4}{times}{share:>8}  {load.source.plugin}, {load.source.origin}{marks}")
     if load.brought:
         click.echo(f"{'':33}first to load {', '.join(load.brought)}")
@@ -87,10 +92,10 @@ def _echo_totals(loads: list[Load], contracts: float) -> None:
 
     imports = seconds_text(sum(load.seconds_import for load in loads))
     hooks = seconds_text(sum(load.seconds_hooks for load in loads))
-    click.echo(f"\n{len(loads)} modules: {imports} for their imports, {hooks} for their hooks.")
-    click.echo(f"Before them the contracts, with torch: {seconds_text(contracts)}.")
+    click.echo(f"\n{len(loads)} modules: {imports} for imports, {hooks} for hooks.")
+    click.echo(f"Contracts, with torch, loaded before the plugins: {seconds_text(contracts)}.")
     if any(load.broken for load in loads):
-        click.echo("What is wrong with the broken ones: fusion plugins list")
+        click.echo("Why plugins are broken: fusion plugins list")
 
 
 def _as_json(chosen: list[Load], loads: list[Load], contracts: float) -> dict[str, Any]:

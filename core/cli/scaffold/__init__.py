@@ -1,1 +1,1 @@
-"""``fusion plugins new``: a package around one plugin that works as made."""
+"""Generator of the packages of ``fusion plugins new``: one working plugin and its tests."""

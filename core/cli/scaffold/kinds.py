@@ -1,4 +1,4 @@
-"""What a new plugin is called and tried with, by its kind."""
+"""Texts and commands for a new plugin of each kind: title, summary, how to run and judge it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ...registry.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Words and commands for a new plugin of one kind.
+    """Texts and commands for a new plugin of one kind.
 
-    In commands ``{plugin}`` stands for its name, and words in capitals for the plugin of that
-    kind that a run uses by itself.
+    In commands, ``{plugin}`` is replaced by the name of the new plugin, and a kind in capitals,
+    such as ``{EXTRACTOR}``, by the default plugin of that kind.
 
     Attributes
     ----------
     title : str
-        What it is.
+        Kind of plugin, with an article.
     summary : str
-        What the plugin that is made does.
+        What the generated plugin does; starts in lower case, without a full stop.
     run : str
-        What shows it at work, in a minute or two.
+        Command that uses the plugin, in a minute or two.
     judge : tuple of str
-        What says whether it is worth anything.
+        Commands that measure whether the plugin improves results.
     judged : str
-        What those commands compare, for people.
+        Sentence on the comparison that those commands make.
     check : tuple of str
-        What holds it to its contract.
+        Commands that check the plugin against its contract.
     """
 
     title: str
@@ -40,47 +40,48 @@ class Kind:
     check: tuple[str, ...] = ("fusion plugins check {plugin}",)
 
 
-_DEMO = "Figures on the demo corpus are evidence of nothing: give `--data PATH`."
+_DEMO = "Scores on the demo corpus prove nothing: give `--data PATH`."
 
 KINDS: Mapping[str, Kind] = {
     "strategy": Kind(
         "A fusion strategy",
-        "what any modality says loudly counts",
+        "smooth maximum of the modality embeddings",
         "fusion run --strategy {plugin} --epochs 5",
         ("fusion compare --strategies {plugin},{STRATEGY} --folds 4",),
-        f"It beside another strategy and the controls, under one budget. {_DEMO}",
+        f"Compares it with another strategy and the controls, under one budget. {_DEMO}",
     ),
     "balancer": Kind(
         "A balancer",
-        "who is ahead in one epoch takes shorter steps in the next",
+        "shorter steps for modalities that were ahead in the previous epoch",
         "fusion run --balance {plugin} --epochs 5",
         ("fusion compare --balancers none,{plugin} --folds 4",),
-        f"The training with it and without, and the controls, under one budget. {_DEMO}",
+        f"Compares training with and without it, and the controls, under one budget. {_DEMO}",
     ),
     "extractor": Kind(
         "An extractor",
-        "how loud a recording is and how often it crosses zero, part by part",
+        "level and zero-crossing rate in equal parts of a recording",
         "fusion run --features {EXTRACTOR},{plugin} --epochs 5",
         ("fusion run --features {EXTRACTOR},{plugin} --folds 4",),
-        f"The new modality alone, the other alone, and the two fused. {_DEMO}",
+        f"Compares the new modality alone, another modality alone, and the two fused. {_DEMO}",
     ),
     "branch": Kind(
         "A branch",
-        "convolutions along time, then mean and deviation over it",
+        "convolutions along time, then mean and standard deviation over time",
         "fusion run --branch {EXTRACTOR}={plugin} --epochs 5",
         (
             "fusion run --branch {EXTRACTOR}={plugin} --folds 4 --out runs/mine",
             "fusion run --folds 4 --out runs/theirs",
             "fusion report runs/mine runs/theirs",
         ),
-        f"The modality alone, and fused, with this branch and with its own. {_DEMO}",
+        "Compares the modality, alone and fused, with this branch and with its default branch. "
+        f"{_DEMO}",
     ),
     "corpus": Kind(
         "A corpus",
-        "recordings in a folder per speaker, the emotion in the file's name",
+        "recordings in one folder per speaker, with the emotion in the file name",
         "fusion run --data {plugin}=samples --epochs 5",
         ("fusion run --data {plugin}=PATH --folds 4",),
-        "Every clip of the corpus tested once. `samples`, which the tests make, holds tones.",
+        "Tests every clip of the corpus once. `samples` holds tones that the tests generate.",
         (
             "python tests/test_{plugin}.py samples",
             "fusion plugins check {plugin} --data samples",
@@ -88,23 +89,23 @@ KINDS: Mapping[str, Kind] = {
     ),
     "tracker": Kind(
         "A tracker",
-        "the figures of every epoch as one table",
+        "metrics of every epoch in one table",
         "fusion run --tracker {plugin} --epochs 5",
         ("fusion run --tracker {plugin}",),
-        "After a whole run, what it wrote should hold every epoch of each training.",
+        "After a complete run, the table should hold every epoch of each training.",
     ),
     "remedy": Kind(
         "A remedy",
-        "a change of a configuration that `fusion repair` may try",
+        "stronger weight decay and label smoothing",
         "fusion repair --strategy {STRATEGY} --epochs 5 --steps {plugin} --out repairs/first",
         ("fusion repair --data PATH --strategy {STRATEGY} --out repairs/mine",),
-        "The whole ladder: this remedy is tried first where one of its faults was found.",
+        "Tries the ladder of remedies. This remedy comes first if one of its faults was found.",
     ),
 }
 
 
 def kind_of(name: str) -> Kind:
-    """The words and commands for a kind.
+    """Return the texts and commands for a kind of plugin.
 
     Raises
     ------
@@ -117,9 +118,9 @@ def kind_of(name: str) -> Kind:
 
 
 def companions(registry: Registry) -> dict[str, str]:
-    """EXTRACTOR, STRATEGY -> the plugin that stands beside the new one in the commands."""
-    found: dict[str, str] = {}
+    """Return EXTRACTOR and STRATEGY -> the existing plugin that the commands use for them."""
+    companion_names: dict[str, str] = {}
     for kind in ("extractor", "strategy"):
         names = [*registry.defaults(kind), *(entry.name for entry in registry.entries(kind))]
-        found[kind.upper()] = names[0] if names else "NAME"
-    return found
+        companion_names[kind.upper()] = names[0] if names else "NAME"
+    return companion_names

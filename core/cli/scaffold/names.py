@@ -1,4 +1,4 @@
-"""What a new plugin may be called, and what follows from it."""
+"""Names of a new plugin: which are allowed, and the names of module, package and class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST = 32
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that a package and its parts have.
+    """Names of a plugin and of its module, distribution and class.
 
     Attributes
     ----------
@@ -39,16 +39,16 @@ class Names:
 
 
 def names_for(kind: str, name: str, source: str) -> Names:
-    """The names around a plugin called `name`.
+    """Return the names of module, distribution and class for a plugin called `name`.
 
     Parameters
     ----------
     kind : str
-        Its kind, which is added to the class's name where `source` uses that already.
+        Kind of the plugin. It is appended to the class name if `source` uses that name already.
     name : str
-        As :func:`check_name` lets it pass.
+        Name that :func:`check_name` accepts.
     source : str
-        Python code that the class stands in.
+        Python code of the module that will contain the class.
     """
     cls = "".join(part.capitalize() for part in name.split("_"))
     if keyword.iskeyword(cls) or cls in _identifiers(source):
@@ -57,27 +57,27 @@ def names_for(kind: str, name: str, source: str) -> Names:
 
 
 def _identifiers(source: str) -> set[str]:
-    """Every name that `source` imports or uses."""
-    found: set[str] = set()
+    """Return every name that `source` imports or uses."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Name):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.alias):
-            found.add(node.asname or node.name)
-    return found
+            names.add(node.asname or node.name)
+    return names
 
 
 def check_name(kind: str, name: str, registry: Registry) -> None:
-    """Whether a new plugin may be called `name`.
+    """Raise if a new plugin can't be called `name`.
 
     Raises
     ------
     ParameterError
-        If it has another form than names have, or is taken or reserved.
+        If the name is malformed, reserved, or taken by another plugin or module.
     """
     _check_form(name)
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        raise ParameterError(f"{name!r} is a word of Python's own.", hint=_longer(name, kind))
+        raise ParameterError(f"{name!r} is a keyword of Python.", hint=_longer(name, kind))
     if name in reserved(kind):
         raise ParameterError(
             f"{name!r} is reserved: it is a row of a run's table or an owner of settings.",
@@ -85,41 +85,43 @@ def check_name(kind: str, name: str, registry: Registry) -> None:
         )
     if kind == "extractor" and is_module_attribute(name):
         raise ParameterError(
-            f"{name!r} is reserved: PyTorch's modules have something of that name.",
+            f"{name!r} is reserved: it is an attribute of every PyTorch module.",
             hint=_longer(name, kind),
         )
     for entry in registry.entries():
         if entry.name == name:
-            # Of another kind too: --set NAME.PARAMETER and plugins show NAME would mean two.
+            # Plugins of another kind count, too: --set NAME.PARAMETER and plugins show NAME would
+            # be ambiguous.
             raise ParameterError(
                 f"{name!r} is taken: it is a {entry.kind} of {entry.source.distribution}.",
                 hint=_longer(name, kind),
             )
-    found = importlib.util.find_spec(f"fusion_{name}")
-    if found is not None:
-        where = found.origin or ", ".join(found.submodule_search_locations or ())
+    spec = importlib.util.find_spec(f"fusion_{name}")
+    if spec is not None:
+        path = spec.origin or ", ".join(spec.submodule_search_locations or ())
         raise ParameterError(
-            f"A module fusion_{name} is here already: {where}.", hint=_longer(name, kind)
+            f"The module fusion_{name} exists already: {path}.", hint=_longer(name, kind)
         )
 
 
 def _check_form(name: str) -> None:
     if not _FORM.fullmatch(name):
-        meant = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        meant = re.sub(r"^fusion_(?=.)", "", meant)
+        suggestion = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        suggestion = re.sub(r"^fusion_(?=.)", "", suggestion)
         raise ParameterError(
-            f"{name!r} is no name of a plugin: lower case letters, digits and single underscores, "
-            "a letter first.",
-            hint=f"Did you mean {meant}?" if _FORM.fullmatch(meant) else None,
+            f"{name!r} can't be the name of a plugin. A name has lower case letters, digits and "
+            "single underscores, and starts with a letter.",
+            hint=f"Did you mean {suggestion}?" if _FORM.fullmatch(suggestion) else None,
         )
     if len(name) > _LONGEST:
-        raise ParameterError(f"{name!r} has {len(name)} characters; a name has {_LONGEST} at most.")
+        raise ParameterError(f"{name!r} has {len(name)} characters; a name has at most {_LONGEST}.")
     if name.startswith("fusion_"):
         raise ParameterError(
-            f"{name!r}: the module would be called fusion_{name}.",
-            hint=f"fusion_ is put before it. Did you mean {name.removeprefix('fusion_')}?",
+            f"{name!r} starts with fusion_: the module would be called fusion_{name}.",
+            hint="The name of the module gets this prefix by itself. Did you mean "
+            f"{name.removeprefix('fusion_')}?",
         )
 
 
 def _longer(name: str, kind: str) -> str:
-    return f"Choose another, for example my_{name} or {name}_{kind}."
+    return f"Choose another name, for example my_{name} or {name}_{kind}."

@@ -1,4 +1,4 @@
-"""A new plugin as files: put together from the templates, and written whole or not at all."""
+"""Files of a new plugin package, rendered from templates and written all or none."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _FILES = {
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that was made.
+    """Package that :func:`make_package` wrote.
 
     Attributes
     ----------
     folder : Path
-        Where it lies.
+        Folder of the package.
     names : Names
-        What its parts are called.
+        Names of the plugin, module, distribution and class.
     files : tuple of str
-        Paths of its files in the folder.
+        Paths of the files, relative to the folder.
     commands : tuple of str
-        What to do next, in order, in that folder: install, test, check, run.
+        Commands to run next in that folder, in order: install, test, check, run.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Package:
 def make_package(
     kind: str, name: str, *, folder: Path | None = None, registry: Registry | None = None
 ) -> Package:
-    """Make a package around a new plugin.
+    """Write a package with a new plugin.
 
     Parameters
     ----------
@@ -60,109 +60,109 @@ def make_package(
         ``"strategy"``, ``"balancer"``, ``"extractor"``, ``"branch"``, ``"corpus"``,
         ``"tracker"`` or ``"remedy"``.
     name : str
-        What users will type: lower case letters, digits, underscores.
+        Name that users will type: lower case letters, digits, underscores.
     folder : Path or None
-        Where to put it: a folder that does not exist or is empty. None means ``fusion-NAME``
-        in the current one.
+        Folder for the package, which does not exist or is empty. None means ``fusion-NAME`` in
+        the current folder.
     registry : Registry or None
-        What is installed here, whose names are taken. None looks.
+        Installed plugins, whose names are taken. None loads the installed plugins.
 
     Raises
     ------
     UnknownNameError
         If there is no such kind.
     ParameterError
-        If the name can't be a plugin's, or is taken.
+        If the name is malformed, reserved or taken.
     UserError
-        If the folder has something in it or can't be written.
+        If the folder is not empty or can't be written.
     """
     kind_of(kind)
     registry = Registry() if registry is None else registry
     check_name(kind, name, registry)
-    beside = companions(registry)
     names = names_for(kind, name, source_of(kind))
     folder = Path(names.distribution) if folder is None else folder
     _check_folder(folder)
-    words = _words(kind, names, beside)
-    own = {**asdict(names), "kind": kind}
+    values = _template_values(kind, names, companions(registry))
+    path_values = {**asdict(names), "kind": kind}
     content = {
-        file.format_map(own): _rendered(template.format_map(own), words)
+        file.format_map(path_values): _rendered(template.format_map(path_values), values)
         for file, template in _FILES.items()
     }
     _write(content, folder)
-    commands = ('python -m pip install -e ".[test]"', "python -m pytest", *words["check"])
-    return Package(folder, names, tuple(content), (*commands, words["run"]))
+    commands = ('python -m pip install -e ".[test]"', "python -m pytest", *values["check"])
+    return Package(folder, names, tuple(content), (*commands, values["run"]))
 
 
 def source_of(kind: str) -> str:
-    """The module of a new plugin, before it has a name of its own."""
+    """Return the code of a new plugin's module under a placeholder name."""
     names = Names("my_plugin", "fusion_my_plugin", "fusion-my-plugin", "MyPlugin")
-    return _rendered(f"{kind}.py.j2", _words(kind, names, {"EXTRACTOR": "", "STRATEGY": ""}))
+    values = _template_values(kind, names, {"EXTRACTOR": "", "STRATEGY": ""})
+    return _rendered(f"{kind}.py.j2", values)
 
 
-def _words(kind: str, names: Names, beside: Mapping[str, str]) -> dict[str, Any]:
-    """What templates may name, and the commands with the plugin in them."""
-    chosen = kind_of(kind)
+def _template_values(kind: str, names: Names, companion_names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of all template variables, with the plugin's name in the commands."""
+    texts = kind_of(kind)
 
     def filled(command: str) -> str:
-        return command.format(plugin=names.plugin, **beside)
+        return command.format(plugin=names.plugin, **companion_names)
 
     return {
         **asdict(names),
-        **asdict(chosen),
+        **asdict(texts),
         "kind": kind,
         "hook": HOOKS[kind],
         "contract": kind.capitalize(),
         "fusion_version": version("modal-fusion"),
-        "run": filled(chosen.run),
-        "judge": [filled(command) for command in chosen.judge],
-        "check": [filled(command) for command in chosen.check],
+        "run": filled(texts.run),
+        "judge": [filled(command) for command in texts.judge],
+        "check": [filled(command) for command in texts.check],
     }
 
 
-def _rendered(template: str, words: Mapping[str, Any]) -> str:
-    """A template with everything filled in; a word that it lacks is an error."""
+def _rendered(template: str, values: Mapping[str, Any]) -> str:
+    """Render a template; a variable without a value is an error."""
     environment = Environment(
         loader=PackageLoader(__package__),
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(words)
+    return environment.get_template(template).render(values)
 
 
 def _check_folder(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(
-            f"{folder.resolve()} has something in it already.",
-            hint="Give another folder, which is new or empty: --dir FOLDER",
+            f"The folder {folder.resolve()} is not empty.",
+            hint="Give a new or empty folder: --dir FOLDER",
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder.resolve()} is a file.", hint="Give a new folder: --dir FOLDER")
     if not folder.resolve().parent.is_dir():
         raise UserError(
             f"There is no folder {folder.resolve().parent} to put {folder.name} into.",
-            hint="Make it first, or give another: --dir FOLDER",
+            hint="Create that folder first, or give another: --dir FOLDER",
         )
 
 
 def _write(content: Mapping[str, str], folder: Path) -> None:
-    """All files, by way of a folder beside it: what is half done is never seen."""
-    whole = folder.resolve()
+    """Write all files into a temporary folder beside `folder`, then move them there."""
+    target = folder.resolve()
     try:
-        with TemporaryDirectory(prefix=f".{whole.name}.", dir=whole.parent) as staging:
-            made = Path(staging) / whole.name
+        with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as staging:
+            staged = Path(staging) / target.name
             for path, text in content.items():
-                file = made / path
+                file = staged / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8", newline="\n")
-            if whole.is_dir():  # an empty one, which may be where somebody stands
-                for part in list(made.iterdir()):
-                    part.rename(whole / part.name)
+            if target.is_dir():  # empty, but maybe somebody's current folder: keep the folder
+                for part in list(staged.iterdir()):
+                    part.rename(target / part.name)
             else:
-                made.rename(whole)
+                staged.rename(target)
     except OSError as error:
         raise UserError(
-            f"{whole} can't be written: {error.strerror}.",
-            hint="Give a folder where you may write: --dir FOLDER",
+            f"{target} can't be written: {error.strerror}.",
+            hint="Give a folder that you may write to: --dir FOLDER",
         ) from error

@@ -1,14 +1,14 @@
-"""The repair: climb the ladder of remedies until the fused model is as good as it should be.
+"""Repair: try remedies one by one until the fused model reaches a target on validation.
 
 ::
 
     OUT/
-      repair.json           what was asked, every step and what it gained, what is handed out
-      0-base/               the run to be mended, where it was not given
-      1-levelled/           one run directory per remedy tried; the best is tested in the end
+      repair.json           the request, the gain of every step, and the chosen step
+      0-base/               the run to repair, if the request named none
+      1-levelled/           one run directory per remedy tried
 
-Steps share features and the trainings of single modalities. Test is read once, of what is
-handed out, when validation has chosen.
+Steps share features and the trainings of single modalities. Test is read once, after the
+selection, for the chosen step and the base.
 """
 
 from __future__ import annotations
@@ -60,44 +60,43 @@ def repair(
     jobs: int | None = None,
     observer: RepairObserver | None = None,
 ) -> Repair:
-    """Mend a run, or what a plan would make.
+    """Improve the fused model of a run, or of a planned run, by trying remedies.
 
-    What is handed out is never worse on validation than the best single modality: of every
-    fold, it is the best there of fused model, ensemble and single modalities.
+    The chosen model is never worse on validation than the best single modality. In every fold,
+    the model is the best on validation among fused model, ensemble and single modalities.
 
     Parameters
     ----------
     source : Run or Plan
-        A run whose trainings may be done or not, or a request that was checked.
+        Run, whose missing trainings are done first, or the plan of a new run.
     out : Path
-        A new folder, or that of the same repair, which then goes on.
+        New folder, or the folder of the same repair, which is then resumed.
     registry : Registry
         Plugins.
     request : RepairRequest
-        When to stop, and what to try.
+        Target, remedies and time limit.
     thresholds : Thresholds, optional
-        Of the diagnosis.
+        Thresholds of the diagnosis.
     jobs : int, optional
-        Processes at a time.
+        Number of parallel processes.
     observer : RepairObserver, optional
-        Told what happens.
+        Receives the progress.
 
     Raises
     ------
     UserError
-        For anything wrong with the request, before the long work starts.
+        If the request is invalid; raised before the long work starts.
     TrainingError
-        When the base can't be trained. A step that can't is left out.
+        If the base can't be trained. A step that can't be trained is left out.
     """
     for name in request.steps:
         registry.remedy(name)
     work = _Work(source, out, registry, request, jobs, observer or RepairObserver())
-    found = diagnose(work.base_run, thresholds)
-    return work.climb(found)
+    return work.climb(diagnose(work.base_run, thresholds))
 
 
 class _Work:
-    """A repair as it goes on."""
+    """Repair in progress: the base, and the runs and configurations tried so far."""
 
     def __init__(
         self,
@@ -126,7 +125,7 @@ class _Work:
         self.tried = [self.config]
 
     def _base_of(self, plan: Plan) -> Run:
-        """The run to be mended, where it was not given; made where it is not there yet."""
+        """Open the base run of `plan` in the folder of the repair, or create it."""
         path = self.folder.path / f"0-{BASE}"
         if Run.exists(path):
             return Run.open(path, self.registry)
@@ -136,16 +135,17 @@ class _Work:
         return run
 
     def climb(self, diagnosis: Diagnosis) -> Repair:
+        """Try remedies until the target or the time limit is reached; test the chosen step."""
         base = self._concluded(Step(BASE, str(self.base_run.path), kept=True), self.base_run)
         steps, best, config = [base], base, self.config
         self.observer.diagnosed(diagnosis, base, self._goal(steps))
         for name in self._offers(diagnosis):
             if best.fused >= self._goal(steps) or self._late():
                 break
-            done = self._step(len(steps), name, diagnosis, config, base)
-            if done is None:
+            outcome = self._step(len(steps), name, diagnosis, config, base)
+            if outcome is None:
                 continue
-            step, tried = done
+            step, tried = outcome
             if step.fused > best.fused:
                 step, config = replace(step, kept=True), tried
                 best = step
@@ -156,7 +156,7 @@ class _Work:
         chosen = best if reached else max(steps, key=lambda step: (step.best, step.fused))
         self.observer.evaluating()
         before = resume_experiment(self.base_run, jobs=self.jobs)
-        share_alike(self.runs[chosen.name], [self.base_run])  # its control, trained just now
+        share_alike(self.runs[chosen.name], [self.base_run])  # shares the control just trained
         result = resume_experiment(self.runs[chosen.name], jobs=self.jobs)
         single = max(self._modalities, key=lambda m: base.val_uar[m])
         repaired = Repair(
@@ -171,14 +171,14 @@ class _Work:
             before,
             self._against_base(chosen, single),
         )
-        known = self.folder.read_json(FILE)
-        self.folder.write_json(FILE, {**known, **repaired.to_json()})
+        stored = self.folder.read_json(FILE)
+        self.folder.write_json(FILE, {**stored, **repaired.to_json()})
         return repaired
 
     def _against_base(self, chosen: Step, single: str) -> Comparison:
-        """On test, paired: what is handed out, and the base's best single modality."""
-        said = [Said.read(self.runs[name]) for name in (chosen.name, BASE)]
-        return paired_comparison(said[0].confusions(CHOSEN), said[1].confusions(single))
+        """Compare the chosen model with the base's best single modality on test, paired."""
+        after, before = (Said.read(self.runs[name]) for name in (chosen.name, BASE))
+        return paired_comparison(after.confusions(CHOSEN), before.confusions(single))
 
     def _goal(self, steps: Sequence[Step]) -> float:
         return self.request.target.goal(max(step.single for step in steps))
@@ -188,7 +188,7 @@ class _Work:
         return self.spec.modalities
 
     def _offers(self, diagnosis: Diagnosis) -> list[str]:
-        """Names of the remedies that have something to offer to the base, in their order."""
+        """Return the names of the remedies that prescribe changes for the base, in their order."""
         offers = prescriptions(self._patient(self.config, diagnosis), self.registry)
         if not self.request.steps:
             return list(offers)
@@ -206,15 +206,19 @@ class _Work:
     def _step(
         self, number: int, name: str, diagnosis: Diagnosis, config: RunConfig, base: Step
     ) -> tuple[Step, RunConfig] | None:
-        """Try a remedy on top of what helped so far; alone, where the two do not go together.
+        """Try a remedy on top of `config`, or on the base alone if that combination is refused.
 
-        None where the remedy would lead to a configuration that was trained already.
+        Returns
+        -------
+        (Step, RunConfig) or None
+            The step and its configuration; None if the remedy prescribes nothing, or leads to a
+            configuration that was trained already.
         """
         started = time.monotonic()
         reason = ""
         for before in (config, self.config):
             offer = self.registry.remedy(name)().prescribe(self._patient(before, diagnosis))
-            if offer is None:  # an earlier step has brought the same
+            if offer is None:  # for example because an earlier step made the same change
                 continue
             tried = changed(before, _added(offer, before))
             if tried in self.tried:
@@ -240,7 +244,7 @@ class _Work:
 
     @cached_property
     def _like(self) -> Plan:
-        """The base's plan: its clips and its split hold for all steps."""
+        """Plan of the base, whose clips and split all steps use."""
         record, data = self.base_run.record, self.data
         dropped = {corpus: dict(counts) for corpus, counts in record.dropped_labels.items()}
         extractors = make_extractors(self.config, self.registry)
@@ -254,7 +258,7 @@ class _Work:
         )
 
     def _step_run(self, plan: Plan, name: str) -> Run:
-        """The run directory of a step, of the base's clips; made where it is not there yet."""
+        """Open the run directory of a step, or create it with the clips of the base."""
         path = self.folder.path / name
         if Run.exists(path):
             run = Run.open(path, self.registry)
@@ -270,7 +274,7 @@ class _Work:
         return run
 
     def _concluded(self, step: Step, run: Run) -> Step:
-        """With what validation says of the step's models."""
+        """Return `step` with the validation scores of its models."""
         selection = select(self.data, self._modalities, validate_all(run, jobs=0))
         best = [fold.val_uar[fold.chosen] for fold in selection.folds]
         val_uar = {name: selection.mean_val_uar(name) for name in selection.candidates}
@@ -278,7 +282,7 @@ class _Work:
 
 
 def _added(offer: Prescription, before: RunConfig) -> Prescription:
-    """The offer, its balancers added to those that an earlier step has brought."""
+    """Return `offer` with its balancers added to those of the configuration `before`."""
     if offer.balancers is None:
         return offer
     more = [name for name in before.balancers if name not in offer.balancers]
@@ -286,21 +290,21 @@ def _added(offer: Prescription, before: RunConfig) -> Prescription:
 
 
 def _folder(out: Path, source: Run | Plan, request: RepairRequest) -> OutputFolder:
-    """The folder of a repair: a new one, or one in which the same was begun."""
-    asked = {
+    """Create the folder of a repair, or open it if it holds the same request."""
+    values = {
         "source": str(source.path.resolve()) if isinstance(source, Run) else "",
         "config": None if isinstance(source, Run) else source.config.to_json(),
         "request": asdict(request),
     }
-    asked = json.loads(json.dumps(asked))
+    values = json.loads(json.dumps(values))
     if (out / FILE).is_file():
         folder = OutputFolder(out)
-        known = folder.read_json(FILE).get("asked") or {}
-        if known.get("config"):
-            known["config"] = {"adapt": "none", **known["config"]}  # a repair of an older version
-        if known != asked:
+        stored = folder.read_json(FILE).get("asked") or {}
+        if stored.get("config"):
+            stored["config"] = {"adapt": "none", **stored["config"]}  # older versions lack `adapt`
+        if stored != values:
             raise RunError(f"{out} holds another repair.", hint="Name another folder: --out DIR.")
         return folder
     with OutputFolder.create(out) as folder:
-        folder.write_json(FILE, {"format": 1, "asked": asked})
+        folder.write_json(FILE, {"format": 1, "asked": values})
     return folder

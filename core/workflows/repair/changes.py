@@ -1,4 +1,4 @@
-"""A prescription carried out on a configuration, and what it shares with runs before it."""
+"""Configuration changes of a remedy, and the trainings that the changed run shares with others."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from ...runs.run import Run
 from ...runs.trainings import CONTROL, FUSED, all_trainings
 from ..shared_baselines import share_training
 
-_OF_FUSED = ("start", "finetune", "branch_rate")  # settings of the fused model's training alone
+_OF_FUSED = ("start", "finetune", "branch_rate")  # settings that only the fused model uses
 
 
 def changed(config: RunConfig, offer: Prescription) -> RunConfig:
-    """The configuration with what a remedy changes; settings of what is left out go with it.
+    """Return `config` with the changes of a remedy, without the settings of replaced methods.
 
-    A run stores every parameter of everything in use; those of a branch or method that takes
-    another's place are not its own.
+    A run stores every parameter of its strategy, balancers and branches. The parameters of a
+    replaced method or branch would not fit the one that replaces it.
     """
     strategy = offer.strategy or config.strategy
     balancers = config.balancers if offer.balancers is None else offer.balancers
-    left = {config.strategy, *config.balancers} - {strategy, *balancers}
-    left |= {f"branch.{m}" for m, name in offer.branches.items() if config.branches.get(m) != name}
-    settings: dict[str, dict[str, Any]] = {
-        owner: dict(given) for owner, given in config.settings.items() if owner not in left
+    replaced = {config.strategy, *config.balancers} - {strategy, *balancers}
+    replaced |= {
+        f"branch.{m}" for m, name in offer.branches.items() if config.branches.get(m) != name
     }
-    for owner, given in offer.settings.items():
-        settings[owner] = {**settings.get(owner, {}), **given}
+    settings: dict[str, dict[str, Any]] = {
+        owner: dict(values) for owner, values in config.settings.items() if owner not in replaced
+    }
+    for owner, values in offer.settings.items():
+        settings[owner] = {**settings.get(owner, {}), **values}
     return replace(
         config,
         strategy=strategy,
@@ -41,7 +43,7 @@ def changed(config: RunConfig, offer: Prescription) -> RunConfig:
 
 
 def words_for(before: RunConfig, after: RunConfig) -> list[str]:
-    """What differs between two configurations, as options of ``fusion run``."""
+    """Return the differences of two configurations as options of ``fusion run``."""
     words: list[str] = []
     if after.strategy != before.strategy:
         words.append(f"--strategy {after.strategy}")
@@ -50,27 +52,27 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
     for m, name in after.branches.items():
         if before.branches.get(m) != name:
             words.append(f"--branch {m}={name}")
-    for owner, given in after.settings.items():
-        known = before.settings.get(owner)
-        for name, value in given.items():
-            if (known or {}).get(name) != value:
+    for owner, values in after.settings.items():
+        previous = before.settings.get(owner)
+        for name, value in values.items():
+            if (previous or {}).get(name) != value:
                 words.append(f"--set {owner}.{name}={as_text(value)}")
     return words
 
 
-def share_alike(target: Run, others: Sequence[Run]) -> None:
-    """Give `target` the finished single-modality trainings and controls that it would repeat.
+def share_alike(target: Run, sources: Sequence[Run]) -> None:
+    """Link the finished single-modality trainings and controls that `target` would repeat.
 
-    One of another run is the same when its branch and all settings of training are: the clips
-    and the seed are those of all steps. Its control is the same when all modalities are, and it
-    has as many epochs.
+    All steps of a repair have the same clips and seed. The training of a modality is therefore
+    the same if its branch and all settings of training are the same. The control is the same if
+    all modalities are, and both controls have as many epochs.
     """
     wanted = _recipes(target)
-    for other in others:
-        found = _recipes(other)
-        alike = {name for name, recipe in found.items() if wanted.get(name) == recipe}
+    for other in sources:
+        recipes = _recipes(other)
+        alike = {name for name, recipe in recipes.items() if wanted.get(name) == recipe}
         same_length = target.record.control == other.record.control
-        if alike == set(wanted) == set(found) and same_length:
+        if alike == set(wanted) == set(recipes) and same_length:
             alike.add(CONTROL)
         for training in all_trainings(other):
             if training.model in alike and other.finished(training.name):

@@ -1,4 +1,4 @@
-"""What a repair is asked for, what it tries, and what comes of it."""
+"""Request, steps and outcome of a repair."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Step:
-    """One configuration that was trained, or why it was not.
+    """Step of a repair: one remedy, and the scores of its run.
 
     Attributes
     ----------
     name : str
-        The remedy, or ``"base"``.
+        Name of the remedy, or ``"base"``.
     path : str
-        Its run directory; empty where there is none.
+        Run directory; empty if there is none.
     words : tuple of str
-        What it changed, as options of ``fusion run``.
+        Changes to the base, as options of ``fusion run``.
     val_uar : dict
         Candidate -> UAR on validation, mean over folds: modalities, ensemble, fused.
     best : float
-        The same of what would be handed out: in every fold the best candidate.
+        Validation UAR of the best candidate of each fold, mean over folds.
     gain : float
-        Fused on validation less the base's.
+        Validation UAR of the fused model minus that of the base.
     kept : bool
-        Whether later steps build on it.
+        Whether later steps build on this step.
     refused : str
-        Why it could not be trained; empty where it was.
+        Why the step could not be trained; empty if it was trained.
     seconds : float
-        What it took.
+        Duration of the step.
     """
 
     name: str
@@ -54,28 +54,29 @@ class Step:
 
     @property
     def fused(self) -> float:
+        """Validation UAR of the fused model; minus infinity if the step was not trained."""
         return self.val_uar.get(FUSED, float("-inf"))
 
     @property
     def single(self) -> float:
-        """UAR on validation of its best single modality."""
+        """Validation UAR of the best single modality; minus infinity if there is none."""
         singles = [x for name, x in self.val_uar.items() if name not in (FUSED, ENSEMBLE)]
         return max(singles, default=float("-inf"))
 
 
 @dataclass(frozen=True)
 class RepairRequest:
-    """What a repair was asked for.
+    """Request for a repair.
 
     Attributes
     ----------
     target : Target
-        When to stop.
+        Score at which to stop.
     steps : tuple of str
-        Remedies to try, in this order; empty for those that the diagnosis points to, then the
-        rest of the ladder.
+        Remedies to try, in this order; empty for the remedies of the diagnosed faults, followed
+        by all others.
     minutes : float or None
-        Begin no further step after so long.
+        Time after which no further step starts.
     """
 
     target: Target = field(default_factory=Target)
@@ -85,31 +86,31 @@ class RepairRequest:
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair came to.
+    """Outcome of a repair.
 
     Attributes
     ----------
     path : Path
-        Where it lies.
+        Folder of the repair.
     diagnosis : Diagnosis
-        Of the base.
+        Diagnosis of the base.
     steps : tuple of Step
-        The base first.
+        Steps in order, the base first.
     best_single : str
-        The base's best modality on validation.
+        The base's best single modality on validation.
     goal : float
-        UAR on validation at which it stops: of the best single modality of any step.
+        Validation UAR to reach, given the best single modality of any step.
     reached : bool
-        Whether the fused model of a step got there.
+        Whether the fused model of a step reached `goal`.
     chosen : Step
-        Whose models are handed out.
+        Step whose models are chosen.
     result : RunResult
-        Of the chosen step, test read.
+        Result of the chosen step, test included.
     before : RunResult
-        Of the base, its test read when everything was chosen.
+        Result of the base; its test was read after the selection.
     against_base : Comparison
-        On test: what is handed out minus the base's best single modality. A step may have
-        changed the single modalities too, and its own result knows only those.
+        Chosen model minus the base's best single modality, on test. `result` can't give this
+        difference, because a step may change the single modalities too.
     """
 
     path: Path
@@ -124,7 +125,7 @@ class Repair:
     against_base: Comparison
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the outcome as plain values."""
         return {
             "steps": [finite(asdict(step)) for step in self.steps],
             "best_single": self.best_single,
@@ -139,13 +140,13 @@ class Repair:
 
 
 class RepairObserver(Observer):
-    """Follows a repair; and the runs that it makes."""
+    """Observer of a repair and of its runs. The default methods do nothing."""
 
     def diagnosed(self, diagnosis: Diagnosis, base: Step, goal: float) -> None:
-        """The base is trained and judged."""
+        """Handle the diagnosis of the base, whose trainings are finished."""
 
     def trying(self, name: str, words: Sequence[str]) -> None:
-        """A step begins."""
+        """Handle the start of a step, with its changes as options of ``fusion run``."""
 
     def stepped(self, step: Step, best: Step) -> None:
-        """A step is over; `best` is the best so far."""
+        """Handle the end of a step; `best` is the best step so far."""

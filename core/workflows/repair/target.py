@@ -1,4 +1,4 @@
-"""When a repair is good enough."""
+"""Target of a repair: the validation UAR at which the repair stops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMED = {"minimum": 0.0, "target": 0.02, "stretch": 0.06}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the fused model has to reach on validation.
+    """UAR that the fused model has to reach on validation.
 
     Attributes
     ----------
@@ -31,12 +31,13 @@ class Target:
             percent = -1.0
         if not 1 < percent <= 100:
             raise ParameterError(
-                f"--target is minimum (the best single modality), target (2 points more), stretch "
-                f"(6 points more) or a UAR in percent, above 1 and up to 100; given: {self.name}."
+                f"--target can't be {self.name!r}. It is minimum (the best single modality), "
+                "target (2 points more), stretch (6 points more), or a UAR in percent, above 1 and "
+                "up to 100."
             )
 
     def goal(self, best_single: float) -> float:
-        """UAR in [0, 1], given that of the best single modality on validation."""
+        """Return the UAR to reach, in [0, 1], for the UAR of the best single modality."""
         if self.name in _NAMED:
             return min(1.0, best_single + _NAMED[self.name])
         return float(self.name) / 100

@@ -185,7 +185,10 @@ def test_wrong_requests_are_refused_in_words(adapted, finished, corpus, tmp_path
         (["predict", adapted, file, "--speaker-from", broken], "can be read"),
         (["explain", adapted, "--speaker-from", empty], "--clip"),
         (["explain", adapted, "--clip", file], "serve from 4 on"),
-        (["run", "--resume", adapted, "--adapt", "speaker"], "--adapt would change it"),
+        (
+            ["run", "--resume", adapted, "--adapt", "speaker"],
+            "--adapt can't be given with --resume",
+        ),
         (["run", "--data", corpus, "--adapt", "sex"], "speaker"),
     ):
         assert run_cli([str(part) for part in arguments]) == 2, arguments

@@ -200,8 +200,8 @@ def test_minutes_become_epochs(corpus, cache, tmp_path, monkeypatch):
     [
         (["--strategies", "nope"], "There is no strategy 'nope'"),
         (["--balancers", "ogm"], "There is no balancer 'ogm'"),
-        (["--budget", "soon"], "--budget takes steps per training or minutes"),
-        (["--budget", "0.00001min"], "One epoch of everything takes"),
+        (["--budget", "soon"], "--budget takes steps per training or a total time"),
+        (["--budget", "0.00001min"], "one epoch of all trainings takes"),
         (["--set", "gradscale.alpha=1"], "takes no part"),
         (["--set", "train.lr=fast"], "train.lr must be float"),
         (
@@ -210,7 +210,7 @@ def test_minutes_become_epochs(corpus, cache, tmp_path, monkeypatch):
         ),
         (["--balancers", "none,gradscale", "--set", "gradscale.limit=0.5"], "limit"),
         (["--strategies", "concat,gated", "--set", "gated.hidden=x"], "gated.hidden must be int"),
-        (["--budget", "10", "--set", "train.epochs=3"], "both say how long to train"),
+        (["--budget", "10", "--set", "train.epochs=3"], "both set the length of training"),
         (["--devices", "cpu,gpu9"], "--device gpu9 can't be used here"),
         (["--device", "gpu9"], "--device gpu9 can't be used here"),
     ],
@@ -228,9 +228,9 @@ def test_folders_that_hold_something_else(compared, corpus, cache, tmp_path, cap
     assert run_cli(["compare", "--resume", str(tmp_path)]) == 2
     assert "holds no comparison" in capsys.readouterr().err
     assert run_cli(["compare", "--resume", str(compared), "--folds", "4"]) == 2
-    assert "--folds would change it" in capsys.readouterr().err
+    assert "--folds can't be given with --resume" in capsys.readouterr().err
     assert run_cli(["-p", "no:gated", "compare", "--resume", str(compared)]) == 2
-    assert "-p would change it" in capsys.readouterr().err
+    assert "-p can't be given with --resume" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert run_cli(options(corpus, cache, "--out", str(tmp_path))) == 2
     assert "exists already and is not empty" in capsys.readouterr().err

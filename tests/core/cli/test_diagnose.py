@@ -98,7 +98,7 @@ def test_the_findings_and_what_to_do_next(made_up, capsys):
     assert run_cli(["diagnose", str(path), "--set", "diagnosis.dead_rank=0.2"]) == 0
     out = capsys.readouterr().out
     assert "severe    Dead branch of a\n          Its rank is 1.\n" in out
-    assert f"run directory: {path}\n" in out and f"mend it: fusion repair {path}\n" in out
+    assert f"run directory: {path}\n" in out and f"try remedies: fusion repair {path}\n" in out
     assert asked == [Thresholds(dead_rank=0.2)]
 
 
@@ -126,4 +126,4 @@ def test_ctrl_c_says_how_to_go_on(made_up, monkeypatch, capsys):
 
     monkeypatch.setattr(experiment, "train_run", interrupted)
     assert run_cli(["diagnose", str(path)]) == 130
-    assert f"Go on with: fusion diagnose {path}" in capsys.readouterr().err
+    assert f"To resume: fusion diagnose {path}" in capsys.readouterr().err

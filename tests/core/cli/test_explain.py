@@ -71,7 +71,7 @@ def test_what_is_printed(finished, capsys):
     assert "Shapley values of the modalities (points)" in printed
     assert "  time 0 to 3 " in printed
     assert "    all Wasserstein " in printed
-    assert "another stands in for it" in printed
+    assert "another replaces it" in printed
     assert f"every clip's: {out}" in printed
     assert json.loads(out.read_text())["permutations"] == 1
     out.unlink()  # the run is shared with other tests
@@ -123,7 +123,7 @@ def test_recordings_one_of_which_is_not_there(finished, corpus, tmp_path, capsys
     assert code == 2
     assert f"{missing}" in printed.err
     assert f"{file}: " in printed.out
-    assert "What makes it " in printed.out
+    assert "Contributions to the label " in printed.out
     first, second = json.loads(out.read_text())["clips"]
     assert (first["label"], first["parts"]) == (None, [])
     assert second["error"] is None
@@ -179,7 +179,7 @@ def test_folds_side_by_side_say_the_same(corpus, cache, tmp_path):
         (["--axis", "mel=tone"], "no axis of mel 'tone'. Known: channel, frequency, time"),
         (["--axis", "smell=time"], "no modality to divide 'smell'"),
         (["--axis", "mel=time", "--axis", "mel=channel"], "names mel twice"),
-        (["--clip", "x.wav", "--part", "val"], "--part says nothing there"),
+        (["--clip", "x.wav", "--part", "val"], "--part has no effect with --clip"),
         (["--out", "no/such/folder.json"], "there is no folder no/such"),
         (["--device", "abacus"], "--device abacus can't be used here"),
     ],

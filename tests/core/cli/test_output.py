@@ -33,10 +33,10 @@ def test_how_to_go_on_is_said_where_something_was_begun(
         (tmp_path / "run.json").touch()
     with (
         pytest.raises(KeyboardInterrupt),
-        resumable(tmp_path / "run.json", ": fusion run --resume R"),
+        resumable(tmp_path / "run.json", "fusion run --resume R"),
     ):
         raise KeyboardInterrupt
-    said = "\nGo on with: fusion run --resume R\n" if begun else ""
+    said = "\nTo resume: fusion run --resume R\n" if begun else ""
     assert capsys.readouterr().err == said
 
 

@@ -49,7 +49,7 @@ def test_a_finished_run_is_diagnosed(finished, capsys) -> None:
     before = (finished / "results.json").read_bytes()
     assert run_cli(["diagnose", str(finished), "--set", "diagnosis.fewest_steps=1"]) == 0
     said = capsys.readouterr().out
-    assert "alone, val" in said and f"mend it: fusion repair {finished}" in said
+    assert "alone, val" in said and f"try remedies: fusion repair {finished}" in said
     assert "test it" not in said
     assert (finished / "results.json").read_bytes() == before
     data = json.loads((finished / "diagnosis.json").read_text())
@@ -66,7 +66,7 @@ def test_short_trainings_are_said_to_be_short(finished, capsys) -> None:
 def test_a_new_run_is_diagnosed_without_its_test(options, tmp_path, capsys) -> None:
     out = tmp_path / "run"
     assert run_cli(["diagnose", *options, "--strategy", "sum", "--out", str(out), "--quiet"]) == 0
-    assert f"test it: fusion run --resume {out}" in capsys.readouterr().out
+    assert f"test the models: fusion run --resume {out}" in capsys.readouterr().out
     assert (out / "diagnosis.json").is_file()
     assert not list(out.rglob("test.npz")) and not (out / "results.json").exists()
     assert run_cli(["run", "--resume", str(out), "--quiet", "--no-report"]) == 0
@@ -177,14 +177,14 @@ def test_a_step_that_can_not_be_is_left_out_and_the_others_go_on(options, tmp_pa
     ("command", "told"),
     [
         (["diagnose", "nowhere"], "no run directory"),
-        (["diagnose", "RUN", "--epochs", "3"], "--epochs is for a new run"),
-        (["diagnose", "RUN", "--set", "train.lr=1"], "--set is for a new run"),
+        (["diagnose", "RUN", "--epochs", "3"], "--epochs can't be given with RUN"),
+        (["diagnose", "RUN", "--set", "train.lr=1"], "--set can't be given with RUN"),
         (["diagnose", "RUN", "--set", "diagnosis.scale=3"], "scale_ratio"),
         (["diagnose", "RUN", "--set", "diagnosis.scale_ratio=0"], "must be above 0"),
-        (["repair", "RUN", "--target", "best"], "--target is minimum"),
+        (["repair", "RUN", "--target", "best"], "--target can't be 'best'"),
         (["repair", "RUN", "--steps", "levelld"], "levelled"),
-        (["repair", "RUN", "--budget", "600"], "is a time"),
-        (["repair", "RUN", "--strategy", "sum"], "--strategy is for a new run"),
+        (["repair", "RUN", "--budget", "600"], "takes a time"),
+        (["repair", "RUN", "--strategy", "sum"], "--strategy can't be given with RUN"),
     ],
 )
 def test_mistakes(finished, tmp_path, capsys, monkeypatch, command, told) -> None:

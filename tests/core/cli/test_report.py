@@ -92,7 +92,7 @@ def test_a_report_that_fails_does_not_fail_the_run(copied, monkeypatch, capsys):
     monkeypatch.setattr("fusion.core.workflows.experiment.write_report", broken)
     assert run_cli(["run", "--resume", str(copied)]) == 0
     seen = capsys.readouterr()
-    assert "could not be made (ZeroDivisionError: by hand)" in seen.err
+    assert "could not be written (ZeroDivisionError: by hand)" in seen.err
     assert f"fusion report {copied}" in seen.err and "report:" not in seen.out
 
 

@@ -25,7 +25,7 @@ def test_a_run_is_traced_over_its_processes(
     assert code == 0
     assert json.loads(said.out)["run"] == str(out)  # the results, and nothing else
     assert f"strategy added, version 7, from {plugin} 0.3" in said.err
-    assert said.err.rstrip().endswith(f"all of it: {out / 'trace.jsonl'}")
+    assert said.err.rstrip().endswith(f"trace file: {out / 'trace.jsonl'}")
     first, *rows = map(json.loads, (out / "trace.jsonl").read_text().splitlines())
     assert first["command"] == "fusion run"
     assert first["processes"] == len({row["process"] for row in rows}) > 2
@@ -68,7 +68,7 @@ def test_the_environment_asks_for_a_trace_and_names_its_file(
     }
     monkeypatch.setenv("FUSION_TRACE_HOOKS", str(tmp_path / "nowhere" / "mine.jsonl"))
     assert run_cli(["plugins", "list"]) == 2
-    assert "lies in a folder that does not exist" in capsys.readouterr().err
+    assert f"there is no folder {tmp_path / 'nowhere'}." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_mistakes(corpus, cache, tmp_path, capsys, options, words):
 
 def test_resume_keeps_the_number_of_trials(tuned, capsys):
     assert run_cli(["run", "--resume", str(tuned), "--tune", "5"]) == 2
-    assert "--tune would change it" in capsys.readouterr().err
+    assert "--tune can't be given with --resume" in capsys.readouterr().err
 
 
 def test_without_the_optimiser_nothing_starts(tuned, corpus, cache, tmp_path, monkeypatch, capsys):

@@ -86,9 +86,9 @@ def test_twelve_are_listed_and_the_rest_is_counted(printed):
 
 def test_what_the_title_has_to_warn_of(printed):
     text = "\n".join(printed(print_comparisons, comparisons(speaker_independent=False), Path("x")))
-    assert "Test, SPEAKER-DEPENDENT, from the best" in text
+    assert "Test, SPEAKER-DEPENDENT, sorted by validation UAR" in text
     text = "\n".join(printed(print_comparisons, comparisons(adapt="speaker"), Path("x")))
-    assert "Test, on speakers never heard, speaker-adapted, from the best" in text
+    assert "Test, on held-out speakers, speaker-adapted, sorted by validation UAR" in text
 
 
 def test_markup_and_control_characters_are_text(printed, nasty):
@@ -96,7 +96,7 @@ def test_markup_and_control_characters_are_text(printed, nasty):
     lines = printed(print_comparisons, comparisons(missing={"concat + x": name}), Path(name))
     assert f"not trained: concat + x: {shown}" in lines
     assert f"all figures: {shown}/table.md, table.csv, results.json" in lines
-    assert lines[-1] == f"one cell's run: {shown}/seed*/{ROWS[1].cell.folder}"
+    assert lines[-1] == f"runs of the best cell: {shown}/seed*/{ROWS[1].cell.folder}"
 
 
 # -- while it goes on ----------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_the_head_counts_cells_controls_and_seeds(printed, nasty):
 def test_the_budget_says_what_was_done_before(printed):
     display = CompareDisplay()
     assert printed(display.budgeted, 5, 12, 3, err=True) == [
-        "training  12 models, baselines of 5 epochs, 3 of them done before"
+        "training  12 models, baselines of 5 epochs, 3 of them finished before"
     ]
     assert printed(display.cell_training, "gated", {}, err=True) == []
 

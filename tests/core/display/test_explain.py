@@ -72,13 +72,13 @@ def test_groups_have_a_row_each_and_zero_has_no_sign(printed):
     lines = printed(print_explanation, explanation(), Path("x"))
     assert row(lines, "fast")[:5] == ["+12.3", "[+5.0,", "+20.0]", "+0.50", "0.0"]
     assert row(lines, "fast")[-1] == "%" and row(lines, "all H0")[-1] == "n/a"
-    assert any(line.startswith("Parts that say the same share") for line in lines)
+    assert any(line.startswith("Parts that carry the same information share") for line in lines)
 
 
 def test_one_modality_has_no_shapley_values_and_without_parts_no_hint(printed):
     found = explanation(modalities=("mel",), contributions=(contribution(MEL),), folds=1)
     lines = printed(print_explanation, found, Path("x"))
-    assert not any("Shapley" in line or "Parts that say" in line for line in lines)
+    assert not any("Shapley" in line or "Parts that carry" in line for line in lines)
     assert ", 2 folds" not in lines[1]
 
 
@@ -115,13 +115,13 @@ def clip(label="loud", path="a.wav", modalities=("mel",)):
 def test_a_recording_the_most_probable_class_and_the_strongest_parts_first(printed):
     lines = printed(print_clip, clip())
     assert lines[1] == "a.wav: loud 0.750, calm 0.250"
-    assert "What makes it loud" in " ".join(lines)
+    assert "Contributions to the label loud" in " ".join(lines)
     names = [line.split()[0] for line in lines if line.split()[-1:] and line.strip()[:4] in
              ("mel ", "slow", "fast", "all ")]  # fmt: skip
     assert names == ["mel", "slow", "fast", "all"]
     assert row(lines, "slow") == ["0.700", "-0.80"]
     assert not any("Shapley" in line for line in lines)
-    assert "missed by -0.004" in lines[-1]
+    assert "numerical error -0.004" in lines[-1]
 
 
 def test_several_modalities_have_shapley_values(printed):
@@ -135,7 +135,7 @@ def test_markup_and_control_characters_of_a_recording_are_text(printed, nasty):
     name, shown = nasty
     text = "\n".join(printed(print_clip, clip(name, f"{name}.wav")))
     assert f"{shown}.wav: {shown} 0.750, calm 0.250" in text
-    assert f"probability of {shown} with these values" in text
+    assert f"probability of {shown} if the values" in text
     assert text.count(shown) == 4  # and the title
 
 
@@ -147,4 +147,4 @@ def test_a_name_that_is_no_utf8_is_printed(printed):
 def test_notes_and_what_one_recording_can_not_say(printed, notes):
     lines = printed(print_clip_notes, notes)
     assert lines[1:-1] == notes
-    assert lines[-1].endswith("one recording, one model.")
+    assert lines[-1].startswith("These values explain one model on one recording;")

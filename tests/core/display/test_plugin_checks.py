@@ -75,7 +75,7 @@ def test_a_failure_is_explained_once_and_other_cases_are_counted(shown):
         "        in:          mine.py, line 3: return",
         "      and 1 case more: two",
         f"  ✗ {'determinism':<34}1 case",
-        "      fails as 'gradients' does",
+        "      fails in the same way as 'gradients'",
     ]
     assert lines[10].startswith("strategy 'tiny': 0 checks passed, 2 failed, 0 skipped (")
 
@@ -85,7 +85,7 @@ def test_a_long_reason_is_given_once(shown):
     groups = [Group(name, [Result("", "skipped", 0.0, reason)]) for name in ("one", "two")]
     _, lines, _ = shown(groups)
     assert lines[1].startswith(f"  - {'one':<34}skipped: there is nothing")
-    assert f"  - {'two':<34}skipped, as 'one' is" in lines
+    assert f"  - {'two':<34}skipped: see 'one'" in lines
     assert max(map(len, lines)) <= 80
 
 
@@ -97,9 +97,9 @@ def test_skipped_cases_are_counted(shown):
 def test_costs_are_measured_and_not_judged(shown):
     _, lines, _ = shown([PASSED], COSTS)
     assert lines[2:7] == [
-        "  what it costs here, on the CPU (measured, not judged)",
+        "  cost on this machine, on the CPU (measured, not judged)",
         "      forward, 64 clips",
-        "        1.23 ms; 2.0 MB at most at a time; 2x the plain sum",
+        "        1.23 ms; 2.0 MB peak memory; 2x the plain sum",
         "      make",
         "        50 µs",
     ]

@@ -61,7 +61,7 @@ def test_findings_of_the_diagnosis_but_for_the_mild_ones(printed, result):
     (result.path / DIAGNOSIS).write_text(json.dumps(Diagnosis(tuple(found), {}, {}).to_json()))
     lines = printed(print_result, result)
     assert "diagnosis: Dead branch of a (severe)" in lines
-    assert f"what they mean: fusion diagnose {result.path}" in lines
+    assert f"details of the diagnosis: fusion diagnose {result.path}" in lines
 
 
 def test_a_run_directory_is_text_whatever_it_is_called(printed, tmp_path, nasty):
@@ -134,7 +134,7 @@ def test_what_sets_a_split_apart(printed):
     plan.splits = (replace(split, train=heard, speaker_independent=False),)
     lines = printed(Display().say_split, plan, err=True)
     assert any("speaker-adapted: features are standardised" in line for line in lines)
-    assert "          speaker-dependent: 1 of 3 test speakers are trained on, too" in lines
+    assert "          speaker-dependent: 1 of 3 test speakers are in training, too" in lines
 
 
 def test_labels_and_corpora_are_text(printed, nasty):

@@ -247,7 +247,8 @@ def test_an_exception_before_the_long_work(cli):
     assert lines == [
         "error: The strategy Sum fails on a batch of two clips: RuntimeError: sizes do not match. "
         f"Raised in Sum.forward {WHOSE}.",
-        "hint:  The same with --debug shows the traceback. Go without the plugin: -p no:mine",
+        "hint:  Repeat the command with --debug to see the traceback. Go without the plugin: -p "
+        "no:mine",
     ]
 
 

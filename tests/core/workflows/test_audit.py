@@ -85,5 +85,7 @@ def test_more_folds_than_speakers_are_a_mistake(plan):
 
 
 def test_no_split_at_all(plan):
-    with pytest.raises(SplitError, match=r"allow no split at all. speaker: .* random: .* corpus: "):
+    with pytest.raises(
+        SplitError, match=r"The clips allow no split. speaker: .* random: .* corpus: "
+    ):
         plan(speakers=1, folds=200)

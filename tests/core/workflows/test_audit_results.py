@@ -128,7 +128,7 @@ def test_the_sentence_on_flattery():
         )
     )
     assert said == (
-        "Compared with the speaker-disjoint split, in points of UAR, the random one flatters mel "
+        "Compared with the speaker-disjoint split, in points of UAR, the random split flatters mel "
         "by 12.3 [8.1, 16.0], fused by 9.0 [1.0, 17.0]; it understates ensemble by 5.0 [2.0, 8.0]; "
         "it shows no reliable difference for persistence +1.2 [-1.0, +3.4] (paired over the same "
         "clips)."
@@ -139,7 +139,7 @@ def test_the_sentence_claims_nothing_without_an_interval():
     said = flattery_sentence(audit_of({"mel": difference(0.3, NAN, NAN)}, KNOWN, NEW))
     assert "flatters" not in said
     assert "mel +30.0 (no interval: one test speaker)" in said
-    assert "with --folds K both test every clip" in said
+    assert "with --folds K both splits test every clip" in said
 
 
 @pytest.mark.parametrize(
@@ -147,18 +147,18 @@ def test_the_sentence_claims_nothing_without_an_interval():
 )
 def test_flattery_takes_both_splits(columns, missing):
     said = flattery_sentence(audit_of({}, *columns))
-    assert "can't be said" in said and said.endswith(missing)
+    assert "is unknown" in said and said.endswith(missing)
 
 
 def test_remarks_say_what_the_table_hides():
     copied = column("corpus", KNOWN.models[0].uar, leak=Leakage(40, 0, 40, 40, 0, 3), train=50)
     found = remarks(audit_of({}, KNOWN, NEW, copied))
     assert len(found) == 4
-    assert "heard in training under random (100 % of the clips): there" in found[0]
+    assert "also in training under random (100 % of the clips): there" in found[0]
     assert "not other corpora" in found[1]
     assert "(random 100, speaker 100, corpus 50)" in found[2]
     assert found[3] == (
-        "Under corpus, test clips that were trained on as the very same recording under another "
+        "Under corpus, test clips that are also in training, as the same recording under another "
         "name: 3."
     )
     assert remarks(audit_of({}, NEW)) == []
@@ -253,7 +253,7 @@ def test_damaged_predictions_of_a_split_are_made_anew(tmp_path):
     with pytest.raises(RunError, match="predictions.csv can't be read") as caught:
         conclude_audit(columns, {})
     assert caught.value.hint == (
-        f"Delete the folder {columns[1].run.path} and call fusion audit again: it is made anew."
+        f"Delete the folder {columns[1].run.path} and repeat fusion audit, which creates it anew."
     )
 
 

@@ -55,7 +55,7 @@ def test_what_is_no_recording_is_told_what_would_be(made, tmp_path):
     with pytest.raises(UserError, match="There is no recording nowhere.wav") as caught:
         why_clip(made.config, made.registry, "nowhere.wav")
     assert "#t=START,END" in caught.value.hint
-    with pytest.raises(UserError, match="is a folder, but no run directory"):
+    with pytest.raises(UserError, match="The folder .* is not a run directory"):
         why_clip(made.config, made.registry, str(tmp_path))
 
 

@@ -94,7 +94,7 @@ def test_what_is_bad_is_computed_again(
     found = verify(cache)
     assert {item.key for item in found.bad_items} == set(bad)
     report = repair(cache, found, registry, jobs=1)
-    assert (report.repaired, report.lost, report.left, report.complete) == (2, [], [], True)
+    assert (report.repaired, report.lost, report.unresolved, report.complete) == (2, [], [], True)
     assert verify(cache).fine
     assert loaded(cache, feature, keys) == before
     catalogue = FeatureCache(cache.root).catalogue(feature)
@@ -128,7 +128,7 @@ def test_a_shard_of_which_nothing_is_known(
     path.write_bytes(b"")
     report = repair(cache, verify(cache), registry, jobs=1)
     assert (report.repaired, report.lost, report.complete) == (0, [], False)
-    assert str(path) in report.left[0] and "nothing tells" in report.left[0]
+    assert str(path) in report.unresolved[0] and "its items are unknown" in report.unresolved[0]
     assert not path.exists() and verify(cache).fine
 
 
@@ -146,8 +146,8 @@ def test_what_can_not_be_computed_again_is_dropped_with_the_reason(
     reasons = {item.key: reason for item, reason in report.lost}
     assert reasons == {
         keys[0]: f"{recordings[0].path} can't be read any more",
-        keys[1]: f"{recordings[1].path} is another recording by now",
-        "unplaced": "it is not known where its recording was found",
+        keys[1]: f"the content of {recordings[1].path} has changed",
+        "unplaced": "the path of its recording is unknown",
     }
     assert (report.repaired, report.complete) == (1, False)
     assert verify(cache).fine
@@ -170,7 +170,10 @@ class Stand(Extractor):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"version": "0"}, "'mel' as installed makes another feature: version was 0 and is"),
+        (
+            {"version": "0"},
+            "the installed extractor 'mel' computes another feature: version was 0 and is",
+        ),
         ({"libraries": {"numpy": "1.0"}}, "libraries.numpy was 1.0 and is"),
         ({"shape": (3, 3)}, "shape"),
         ({"name": "melx"}, "no extractor 'melx'"),
@@ -285,7 +288,7 @@ def test_what_is_wrong_with_a_run_is_said_in_sentences(
     columns = len(lines[0].split(","))
     assert caught.value.message == (
         f"{clips} is cut or damaged at line 4: it has 2 of {columns} columns. Nothing was "
-        "removed: what that run needs is not known."
+        "removed, because the features that this run needs are unknown."
     )
     (run / "run.json").write_text("{")
     with pytest.raises(RunError, match=r"\(char 1\)\. Nothing was removed"):
@@ -381,7 +384,7 @@ def test_a_run_that_may_only_not_be_mounted(
     (note,) = (cache.root / "runs").iterdir()
     disk = tmp_path / "disk"
     note.write_text(json.dumps(json.loads(note.read_text()) | {"path": str(disk / "run")}))
-    with pytest.raises(RunError, match=f"nor is the folder {disk}: .*not mounted") as caught:
+    with pytest.raises(RunError, match=f"nor the folder {disk} exists.*not mounted") as caught:
         collect_garbage(cache, older_than=ANY)
     assert "--forget" in str(caught.value)
     assert cache.missing(feature, KEYS) == [] and note.exists()

@@ -36,7 +36,7 @@ def failed(error):
 
 
 def test_a_cell_that_fails_is_noted(work):
-    assert not work._went_well(failed(TrainingError("boom")), CELL, 0, Training(0, FUSED))
+    assert not work._succeeded(failed(TrainingError("boom")), CELL, 0, Training(0, FUSED))
     assert work.failures == {(CELL, 0): "boom"}
 
 
@@ -44,7 +44,7 @@ def test_a_cell_that_fails_is_noted(work):
 def test_the_machines_fault_stops_the_comparison(work, error):
     """Otherwise each cell would be trained, and fail, in its turn."""
     with pytest.raises(type(error)):
-        work._went_well(failed(error), CELL, 0, Training(0, FUSED))
+        work._succeeded(failed(error), CELL, 0, Training(0, FUSED))
     assert work.failures == {}
 
 

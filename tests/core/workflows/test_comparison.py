@@ -123,7 +123,7 @@ def test_the_control_is_a_row_beside_the_modalities(tmp_path):
     assert found.to_json()["control"] == ["mel", "persistence"] or found.to_json()["control"] == (
         "mel", "persistence")  # fmt: skip
     text = markdown(found)
-    assert "The control (mel or persistence alone, for as many steps" in text
+    assert "The control (mel or persistence alone, trained for as many steps" in text
     assert "baselines of 3 epochs" in text
     # It is no candidate, and changes no other figure.
     assert found.best_single == without.best_single

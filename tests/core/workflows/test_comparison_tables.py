@@ -28,10 +28,10 @@ from fusion.core.workflows.grid import Cell
 def test_words_and_tables(tmp_path):
     found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     told = " ".join(sentences(found))
-    assert "Validation finds concat + helper best of 2 fused models" in told
+    assert "On validation, concat + helper is the best of 2 fused models" in told
     assert "reaches 100.0 [100.0, 100.0] UAR, +25.0 points [+25.0, +25.0] against mel" in told
     assert "1 of 2 fused models are better than mel alone and 1 worse" in told
-    assert "1 of 1 better than the plain training of their own strategy" in told
+    assert "1 of 1 better than plain training of the same strategy" in told
     assert "right would reach 100.0" in told
     assert matrix(found) == [["balancer", "concat"], ["none", "50.0"], ["helper", "100.0"]]
     header, *rows = csv_rows(found)
@@ -57,7 +57,7 @@ def found(tmp_path):
 
 def test_what_a_method_reads_is_said_of_the_best(found):
     first = sentences(found)[0]
-    assert "It reads the baselines: " in first and "It learns from validation: " in first
+    assert "It reads the trained baselines: " in first and "It learns from validation: " in first
     plain = replace(found, best=replace(found.best, reads=()))
     assert "It reads" not in sentences(plain)[0]
 
@@ -65,7 +65,7 @@ def test_what_a_method_reads_is_said_of_the_best(found):
 def test_what_makes_figures_worth_less_is_said_last(found):
     assert sentences(replace(found, synthetic=True))[-1].startswith("Generated voices")
     dependent = sentences(replace(found, speaker_independent=False))
-    assert dependent[-1] == "Speaker-dependent: test speakers were heard in training."
+    assert dependent[-1] == "Speaker-dependent: training contains clips of the test speakers."
     adapted = sentences(replace(found, adapt="speaker"))
     assert adapted[0].startswith("Speaker-adapted: ") and adapted[1:] == sentences(found)[1:]
 
@@ -74,7 +74,8 @@ def test_what_makes_figures_worth_less_is_said_last(found):
 def test_too_few_speakers_for_so_many_comparisons(found, speakers, said):
     """2 cells: 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**8 is not."""
     text = " ".join(sentences(replace(found, speakers=speakers)))
-    assert (f"With {speakers} speakers and so many comparisons no corrected" in text) is said
+    message = f"With {speakers} speakers and this number of comparisons, no corrected"
+    assert (message in text) is said
 
 
 def test_a_share_has_no_interval_over_one_speaker():

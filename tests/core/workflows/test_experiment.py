@@ -182,8 +182,8 @@ def test_a_finished_run_has_not_failed_where_it_can_not_be_explained(
         "write_report": ("report", "report.html"),
     }[name]
     assert observer.warnings == [
-        f"{file} could not be made (ZeroDivisionError: no clips). All else is there; try again: "
-        f"fusion {command} {copied.path}"
+        f"{file} could not be written (ZeroDivisionError: no clips). The run is complete "
+        f"otherwise. To try again: fusion {command} {copied.path}"
     ]
     assert result.results.to_json() == Results.read(copied).to_json()
 

@@ -51,7 +51,7 @@ def test_a_scheduler_that_ends_a_build(corpus, tmp_path):
     build.terminate()
     _, err = build.communicate(timeout=60)
     assert build.returncode == 143, err
-    assert "Interrupted. What was finished is kept." in err
+    assert "Interrupted. Finished work is kept." in err
     assert "Traceback" not in err
     assert "leaked" not in err
     assert not list(tmp_path.glob("persistence-*/claims/*"))

@@ -72,8 +72,8 @@ def test_a_build_reads_what_another_has_computed(
 ) -> None:
     with serving(built) as (first, second, _):
         url = url_of(first)
-        assert first == f"serving {built} at {url} (Ctrl-C ends it)\n"
-        assert second == f"to read it: fusion run --cache {url}\n"
+        assert first == f"serving {built} at {url} (Ctrl-C stops the server)\n"
+        assert second == f"to read the cache: fusion run --cache {url}\n"
         said = build(corpus, url, capsys)
         assert f"0 computed, 108 fetched from {url}, 0 present already, 0 failed" in said
         assert f"cache: {tmp_path / 'local'}" in said
@@ -152,10 +152,8 @@ def test_with_a_token(
         first, second, process = lines
         port = url_of(first).rpartition(":")[2]
         assert url_of(first) == f"http://{socket.gethostname()}:{port}"
-        assert (
-            second
-            == f"to read it: FUSION_CACHE_TOKEN_FILE=FILE fusion run --cache {url_of(first)}\n"
-        )
+        variable = "FUSION_CACHE_TOKEN_FILE=FILE"
+        assert second == f"to read the cache: {variable} fusion run --cache {url_of(first)}\n"
         url = f"http://127.0.0.1:{port}"
         assert run_cli(["cache", "info", "--cache", url]) == 2
         assert f"error: {url} asks for a token." in capsys.readouterr().err

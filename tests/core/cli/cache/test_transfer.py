@@ -80,7 +80,7 @@ def test_what_an_import_says(corpus: Path, tmp_path: Path, capsys: pytest.Captur
     assert said.err == ""
     assert run_cli(arguments) == 0
     assert capsys.readouterr().out.startswith(
-        "0 arrays of shape (5,), float32, stored as 'face' version 1; 24 were there already\n"
+        "0 arrays of shape (5,), float32, stored as 'face' version 1; 24 were stored already\n"
     )
 
 
@@ -197,7 +197,7 @@ MISTAKES = {
     "there already": (["export", "face", "there.h5"], ["there.h5 already exists", "--overwrite"]),
     "a plugin's name": (
         ["import", "mel", "there.h5"],
-        ["'mel'", "extractor", "copying their folder"],
+        ["'mel'", "extractor", "copy their folder"],
     ),
     "a name": (["import", "my-face", "there.h5"], ["'my-face'", "lower case"]),
     "no source": (["import", "face", "none.csv"], ["none.csv does not exist", ".tsv"]),

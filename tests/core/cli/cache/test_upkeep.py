@@ -150,7 +150,7 @@ def test_files_that_are_not_ours_are_warned_of_and_kept(root, capsys):
         pass
     code, out, err = said(capsys, "cache", "verify", "--repair", "--cache", root)
     assert code == 0 and "none bad" in out
-    assert err.startswith("warning: left alone: ") and str(foreign) in err
+    assert err.startswith("warning: left unchanged: ") and str(foreign) in err
     assert foreign.exists()
 
 
@@ -242,7 +242,7 @@ def test_a_warning_is_one_line(root, capsys):
     lines = sorted(err.splitlines())
     assert code == 0 and len(lines) == 2
     for line in lines:
-        assert line.startswith("warning: left alone: ") and line.count(str(shard.parent)) == 1
+        assert line.startswith("warning: left unchanged: ") and line.count(str(shard.parent)) == 1
         assert " = " not in line and "0x" not in line
 
 
@@ -264,7 +264,7 @@ def age(root, days):
 def test_without_bounds_nothing_goes_and_you_are_told(root, capsys):
     code, out, err = said(capsys, "cache", "gc", "--cache", root)
     assert (code, err) == (0, "")
-    assert "54 items" in out and "no run needs, kept: --older-than or --max-size" in out
+    assert "54 items" in out and "needed by no run, kept: --older-than or --max-size" in out
     assert out.splitlines()[-1] == "removed: nothing"
     assert len(content(root)) == 54
 
@@ -284,7 +284,7 @@ def test_by_age(root, capsys):
 def test_a_budget_that_is_missed(root, capsys):
     code, out, err = said(capsys, "cache", "gc", "--max-size", "10kB", "--cache", root)
     assert code == 1 and "removed: nothing" in out
-    assert "The budget is missed by" in err and "were used lately (--older-than 0" in err
+    assert "larger than --max-size:" in err and "were used recently (--older-than 0" in err
     code, out, err = said(capsys, "cache", "gc", "--max-size", "10kB", "--older-than", 0,
                           "--cache", root)  # fmt: skip
     assert (code, err) == (0, "") and "54 items" in out
@@ -388,7 +388,7 @@ def test_a_damaged_shard_is_left(root, capsys):
     spoil(shards(root)[0], 0)
     code, out, err = said(capsys, "cache", "pack", "--cache", root)
     assert code == 1
-    assert "left alone" in err and "fusion cache verify --repair" in err
+    assert "left unchanged" in err and "fusion cache verify --repair" in err
     assert f"{len(shards(root)) - 1} shards packed" in out
 
 
@@ -414,4 +414,4 @@ def test_info_tells_of_runs(used, capsys):
     assert 0 <= info["hit_rate"] <= 1
     code, out, _ = said(capsys, "cache", "info", "--cache", used)
     assert "table 54" in out and "s each" in out
-    assert "; 1 run registered; the last runs found " in out.splitlines()[-1]
+    assert "; 1 run registered; hit rate of the last runs: " in out.splitlines()[-1]

@@ -26,14 +26,14 @@ def test_why_of_a_recording(corpus, cache, finished, tmp_path, capsys):
 
     code, out, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL, "--set", "mel.hop=160")
     assert code == 1
-    assert "made another way" in out
-    assert "parameters.hop: stored 512, asked for 160" in out
+    assert "not found; the stored array of this recording was computed differently" in out
+    assert "parameters.hop: stored 512, requested 160" in out
 
     copy = tmp_path / "copy.wav"
     shutil.copy(wav, copy)
     code, out, _ = said(capsys, "cache", "why", copy, "--cache", cache, *MEL)
     assert code == 0
-    assert f"made of {wav}, which had the same content" in out
+    assert f"computed from {wav}, a recording with the same content" in out
 
     copy.write_bytes(copy.read_bytes() + b"more")
     code, out, _ = said(capsys, "cache", "why", copy, "--cache", cache, *MEL)
@@ -42,7 +42,7 @@ def test_why_of_a_recording(corpus, cache, finished, tmp_path, capsys):
 
     code, out, _ = said(capsys, "cache", "why", wav, "--cache", tmp_path / "empty", *MEL)
     assert code == 1
-    assert "holds nothing of this feature" in out
+    assert "not found; the cache holds no array of this feature" in out
 
 
 def test_why_of_a_recording_that_changed(corpus, tmp_path, capsys):
@@ -84,8 +84,8 @@ def test_why_of_a_run_made_by_another_version(finished, tmp_path, capsys):
     (run / "run.json").write_text(json.dumps(info))
     code, out, _ = said(capsys, "cache", "why", run)
     assert code == 0
-    assert "mel would be made another way today" in out
-    assert 'libraries.librosa: then "0.9.1", today "' in out
+    assert "mel would be computed differently now" in out
+    assert 'libraries.librosa: then "0.9.1", now "' in out
 
 
 def test_why_of_a_run_of_another_shape(finished, tmp_path, capsys):
@@ -98,8 +98,8 @@ def test_why_of_a_run_of_another_shape(finished, tmp_path, capsys):
     (run / "run.json").write_text(json.dumps(info))
     code, out, _ = said(capsys, "cache", "why", run)
     assert code == 1
-    assert "parameters.window: then null, today (absent)" in out
-    assert "shape: stored [1, 16, 32], asked for [1, 16, 64]" in out
+    assert "parameters.window: then null, now (absent)" in out
+    assert "shape: stored [1, 16, 32], requested [1, 16, 64]" in out
     _, out, _ = said(capsys, "cache", "why", run, "--json")
     changed = json.loads(out)["changed"]["mel"]
     assert {"field": "parameters.window", "stored": None} in changed
@@ -117,7 +117,7 @@ def test_why_of_another_machines(corpus, cache, finished, tmp_path, capsys, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     code, out, _ = said(capsys, "cache", "why", wav, *MEL, "--set", "mel.hop=160")
     assert code == 1
-    assert f"this recording's was made another way, at {url}\n" in out
+    assert f"the stored array of this recording was computed differently, at {url}\n" in out
 
 
 def test_mistakes_in_why(finished, tmp_path, capsys):
@@ -129,4 +129,4 @@ def test_mistakes_in_why(finished, tmp_path, capsys):
     assert "no run.json" in err
     code, _, err = said(capsys, "cache", "why", finished, "--features", "mel")
     assert code == 2
-    assert "can't be given again" in err
+    assert "--features, --set and --dtype can't be given with the run" in err

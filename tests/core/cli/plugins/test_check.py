@@ -110,7 +110,7 @@ def test_a_plugin_that_is_right(capsys, file):
     assert (
         "  - calibrate                         skipped: no calibrate of its own, and no"
     ) in lines
-    assert "  what it costs here, on the CPU (measured, not judged)" in lines
+    assert "  cost on this machine, on the CPU (measured, not judged)" in lines
     assert "      forward and backward, 64 clips, 3 modalities of size 16, 16, 16" in lines
     passed = sum(line.startswith("  ✓") for line in lines)
     skipped = sum(line.startswith("  -") for line in lines)
@@ -135,7 +135,7 @@ def test_a_plugin_that_is_wrong(capsys, file):
             in:          mine.py, line 15, in forward: return
                          self.head(sum(inputs[m] for m in self.order))
       ✗ order of the inputs               5 cases
-          fails as 'unequal sizes' does
+          fails in the same way as 'unequal sizes'
     """
     assert textwrap.indent(textwrap.dedent(wanted).strip("\n"), "  ") in out
     assert "Traceback" not in out
@@ -173,7 +173,7 @@ def test_a_corpus_is_checked_on_its_path(capsys, file, tmp_path):
     code, out, _ = check(capsys, file(CORPUS))
     assert code == 0
     assert "skipped: no sample: give --data PATH" in out
-    assert "skipped, as 'detects its sample' is" in out
+    assert "skipped: see 'detects its sample'" in out
 
 
 def test_parameters(capsys, file):
@@ -181,7 +181,7 @@ def test_parameters(capsys, file):
     assert code == 2
     assert err == (
         "error: balancer 'needs' can't be made with its defaults: needs.table is empty.\n"
-        "hint:  Give it what it needs: --set needs.PARAMETER=VALUE\n"
+        "hint:  Set its parameters: --set needs.PARAMETER=VALUE\n"
     )
     code, out, _ = check(capsys, file(NEEDS), "--set", "needs.table=x")
     assert code == 0, out
@@ -238,7 +238,7 @@ def test_nobody_elses_plugins(capsys, monkeypatch):
     code, out, _ = check(capsys)
     assert code == 0
     assert out == (
-        "There are no plugins here but fusion's own. Name one of those, or a file:\n"
+        "No third-party plugin is installed. Name a plugin of fusion, or a file:\n"
         "  fusion plugins check NAME\n"
         "  fusion plugins check ./my_plugin.py\n"
     )
@@ -254,7 +254,7 @@ def test_every_plugin_that_is_not_fusions_own(capsys, file, monkeypatch):
     assert (
         "  not checked: balancer 'needs' can't be made with its defaults: needs.table is\n"
         "  empty.\n"
-        "    Give it what it needs: --set needs.PARAMETER=VALUE\n"
+        "    Set its parameters: --set needs.PARAMETER=VALUE\n"
     ) in out
 
 

@@ -58,7 +58,7 @@ def test_in_the_folder_where_one_stands(capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "said"),
     [
         (["strategi", "tilt"], ["no kind of plugin 'strategi'", "Did you mean 'strategy'"]),
-        (["strategy", "my-gate"], ["'my-gate' is no name", "Did you mean my_gate?"]),
+        (["strategy", "my-gate"], ["'my-gate' can't be the name", "Did you mean my_gate?"]),
         (["branch", "gated"], ["'gated' is taken: it is a strategy of modal-fusion"]),
         (["strategy", "fused"], ["'fused' is reserved"]),
         (["strategy", "tilt", "--dir", "no/such"], ["There is no folder", "--dir FOLDER"]),
@@ -81,5 +81,5 @@ def test_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     before = Path("fusion-rest/fusion_rest.py").read_bytes()
     assert run_cli(["plugins", "new", "remedy", "rest"]) == 2
     error = capsys.readouterr().err
-    assert f"{Path('fusion-rest').resolve()} has something in it already" in error
+    assert f"{Path('fusion-rest').resolve()} is not empty" in error
     assert Path("fusion-rest/fusion_rest.py").read_bytes() == before

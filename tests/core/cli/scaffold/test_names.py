@@ -31,8 +31,8 @@ from fusion.core.registry.registry import Registry
         ("../gate", "lower case letters", "Did you mean gate?"),
         ("fusion_gate", "module would be called fusion_fusion_gate", "Did you mean gate?"),
         (33 * "x", "33 characters", None),
-        ("lambda", "a word of Python's own", "my_lambda or lambda_balancer"),
-        ("match", "a word of Python's own", "my_match"),
+        ("lambda", "a keyword of Python", "my_lambda or lambda_balancer"),
+        ("match", "a keyword of Python", "my_match"),
         ("oracle", "reserved", "my_oracle"),
         ("gated", "taken: it is a strategy of modal-fusion", "gated_balancer"),
         ("ogm_ge", "taken: it is a balancer of modal-fusion", "my_ogm_ge"),
@@ -53,7 +53,9 @@ def test_a_module_that_is_here_already(
 ) -> None:
     (tmp_path / "fusion_taken.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ParameterError, match=r"fusion_taken is here already: .*fusion_taken\.py"):
+    with pytest.raises(
+        ParameterError, match=r"The module fusion_taken exists already: .*fusion_taken\.py"
+    ):
         check_name("branch", "taken", registry)
 
 
@@ -67,7 +69,7 @@ def test_a_modality_is_not_called_as_a_method_of_modules(name: str, registry: Re
     """Branches are kept by modality in a ModuleDict."""
     with pytest.raises(ParameterError):
         check_name("extractor", name, registry)
-    if name != "type":  # a word of Python's own, by the grammar of 3.12
+    if name != "type":  # a keyword of Python, by the grammar of 3.12
         check_name("tracker", name, registry)
 
 

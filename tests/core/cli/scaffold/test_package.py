@@ -116,7 +116,7 @@ def test_an_unknown_kind() -> None:
 
 def test_a_folder_with_something_in_it_is_left_alone(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path} has something in it")):
+    with pytest.raises(UserError, match=re.escape(f"The folder {tmp_path} is not empty")):
         make_package("strategy", "tilt", folder=tmp_path, registry=registry)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 

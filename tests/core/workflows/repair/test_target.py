@@ -21,7 +21,7 @@ def test_a_target_is_never_above_all() -> None:
 
 @pytest.mark.parametrize("name", ["best", "0.7", "101", "nan", ""])
 def test_what_is_no_target(name: str) -> None:
-    with pytest.raises(ParameterError, match="--target is minimum"):
+    with pytest.raises(ParameterError, match="--target can't be"):
         Target(name)
 
 
@@ -33,4 +33,5 @@ def test_a_uar_in_percent_is_the_goal_whatever_the_best_single_modality_has() ->
 def test_what_was_given_is_said() -> None:
     with pytest.raises(ParameterError) as caught:
         Target("1")
-    assert caught.value.message.endswith("above 1 and up to 100; given: 1.")
+    assert caught.value.message.startswith("--target can't be '1'. ")
+    assert caught.value.message.endswith("above 1 and up to 100.")
