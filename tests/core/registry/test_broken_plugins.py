@@ -21,7 +21,7 @@ HEALTHY = a_sum(name="their_healthy")
 
 
 def hint(remedy, name):
-    return f"{remedy}{'' if remedy[-1] in '.?' else '.'} Or go without the plugin: -p no:{name}"
+    return f"{remedy}{'' if remedy[-1] in '.?' else '.'} Or run without the plugin: -p no:{name}"
 
 
 # -- loading -------------------------------------------------------------------------------
@@ -77,13 +77,13 @@ def test_what_is_not_there_is_an_error_that_names_it(tmp_path, monkeypatch, caps
     assert run_cli(["plugins", "show", "gated", "-p", "./mine.py"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         f"error: plugin 'mine' ({tmp_path / 'mine.py'}) can't be used: there is no such file.",
-        "hint:  Mend the path given to -p. Or go without the plugin: -p no:mine",
+        "hint:  Correct the path given to -p. Or run without the plugin: -p no:mine",
     ]
     assert run_cli(["plugins", "show", "gated", "-p", "their.module"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: plugin 'their.module' (module) can't be used: its import failed: "
         "ModuleNotFoundError: No module named 'their'",
-        "hint:  Give a file (./my.py), or a module that Python finds. Or go without the plugin: "
+        "hint:  Give a file (./my.py), or a module that Python finds. Or run without the plugin: "
         "-p no:their.module",
     ]
 
@@ -101,7 +101,7 @@ def test_a_name_that_is_taken_costs_that_class_alone(installed, capsys):
     )
     assert problem.hook == "fusion_strategies"
     assert problem.remedy == (
-        "Rename it, or block the other one (-p no:gated). Or go without the plugin: -p no:both"
+        "Rename it, or block the other one (-p no:gated). Or run without the plugin: -p no:both"
     )
     assert registry.strategy("their_other")
     assert run_cli(["--strict-plugins", "plugins", "show", "gated"]) == 2
@@ -247,7 +247,7 @@ def test_an_exception_before_the_long_work(cli):
     assert lines == [
         "error: The strategy Sum fails on a batch of two clips: RuntimeError: sizes do not match. "
         f"Raised in Sum.forward {WHOSE}.",
-        "hint:  The same with --debug shows the traceback. Go without the plugin: -p no:mine",
+        "hint:  The same with --debug shows the traceback. Run without the plugin: -p no:mine",
     ]
 
 
@@ -273,7 +273,7 @@ def test_an_exception_in_a_training_that_can_not_be_sent(cli):
     assert code == 1
     assert lines == [
         f"error: fold0/fused failed: TwoArguments: one and two. Raised in Sum.forward {WHOSE}.",
-        "hint:  Where: fusion --debug run --resume run. Go without the plugin: -p no:mine",
+        "hint:  Where: fusion --debug run --resume run. Run without the plugin: -p no:mine",
     ]
 
 

@@ -83,14 +83,14 @@ def test_a_file_that_can_not_be_loaded_is_named_with_its_cause(plugin):
         f"plugin 'mine' ({path}) can't be used: its import failed: ZeroDivisionError: division by "
         "zero (mine.py, line 2)"
     )
-    assert caught.value.hint == "Mend it. Or go without the plugin: -p no:mine"
+    assert caught.value.hint == "Fix the plugin. Or run without the plugin: -p no:mine"
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     assert refused(str(tmp_path / "mine.py")) == (
         "there is no such file.",
-        "Mend the path given to -p.",
+        "Correct the path given to -p.",
     )
 
 
@@ -121,7 +121,7 @@ def test_a_module_that_lacks_another_is_not_taken_for_it(tmp_path, monkeypatch):
     (tmp_path / "their_lacking_part.py").write_text("import their_lacking\n")
     reason, remedy = refused("their_lacking_part")
     assert reason.endswith("No module named 'their_lacking' (their_lacking_part.py, line 1)")
-    assert remedy == "Install what has the module 'their_lacking'."
+    assert remedy == "Install the package with the module 'their_lacking'."
 
 
 def test_an_entry_point_that_is_no_module(installed, tmp_path):
@@ -133,7 +133,7 @@ def test_an_entry_point_that_is_no_module(installed, tmp_path):
         "plugin 'colon' (fusion-colon 2.1) was skipped: its entry point names a type, which is no "
         "module."
     )
-    assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or go")
+    assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or run")
 
 
 def test_a_broken_module_that_was_removed_from_the_path(installed, tmp_path):

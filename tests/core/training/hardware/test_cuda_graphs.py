@@ -265,8 +265,8 @@ class Weightless(Other):
     ("kind", "why"),
     [
         (Undeclared, "Undeclared does not declare itself recordable"),
-        (LooksAtNumbers, "it looks at a value (.item(), float(x), if x > 0)"),
-        (Chooses, "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"),
+        (LooksAtNumbers, "the code reads a value of a tensor (.item(), float(x), if x > 0)"),
+        (Chooses, "the shape of a result depends on values (x[x > 0], nonzero, unique)"),
         (Draws, "recorded, it says something else"),
         (Replaces, "it replaces tensors of its own: write into them, x.copy_(...)"),
     ],
