@@ -131,7 +131,7 @@ def our_trainer(
         where,
         resident_bytes=10**12,
     )
-    made: list[Balancer] = [make(registry.balancer(b), given={}, owner=b) for b in balancers]
+    made: list[Balancer] = [make(registry.balancer(b), settings={}, owner=b) for b in balancers]
     specs = tuple(
         BranchSpec(m, "cnn", branch_parameters(m) if branch is None else branch) for m in modalities
     )

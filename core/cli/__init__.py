@@ -134,7 +134,7 @@ def run_cli(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from ..registry.provenance import note, told
+        from ..registry.provenance import message_of, note
 
         guilt = note(error)
         stored = isinstance(error, OSError) and error.errno in _STORAGE
@@ -143,7 +143,7 @@ def run_cli(args: list[str] | None = None) -> int:
         if isinstance(error, OSError) and stored:
             _say_error(f"{error.filename or 'A file'}: {error.strerror}.", _STORAGE_HINT)
             return 2
-        _say_error(told(error), _where(guilt) if guilt else None)
+        _say_error(message_of(error), _where(guilt) if guilt else None)
         return 1
     return result if isinstance(result, int) else 0
 

@@ -15,9 +15,9 @@ import pluggy
 from ..contracts import hooks
 from ..contracts.data import Plugin
 from ..contracts.errors import FusionError
-from .loading import described, located
+from .loading import error_text, error_with_line
 from .parameters import parameters_of, space_of
-from .problems import BrokenPluginError, shown
+from .problems import BrokenPluginError, describe_value
 from .provenance import kind_of
 
 # Names of rows in a run's table, and of owners of settings, which no plugin may have.
@@ -148,13 +148,13 @@ def _returned(
         raise
     except (Exception, SystemExit) as error:
         file = caller.get_hookimpls()[0].function.__module__
-        reason = f"{hook} raised {located(error, file)}"
+        reason = f"{hook} raised {error_with_line(error, file)}"
         raise BrokenPluginError(reason, remedy="Fix the plugin.") from error
     classes = [cls for result in lists for cls in result]
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise BrokenPluginError(
-                f"{hook} returned {shown(cls)}, which is no {base.__name__} class.",
+                f"{hook} returned {describe_value(cls)}, which is no {base.__name__} class.",
                 remedy=_remedy(cls, base),
             )
     return classes
@@ -163,7 +163,8 @@ def _returned(
 def _no_list(hook: str, result: object, base: type[Plugin]) -> Never:
     inside = result.__name__ if isinstance(result, type) else "..."
     raise BrokenPluginError(
-        f"{hook} returned {shown(result)}, and has to return a list of {base.__name__} classes.",
+        f"{hook} returned {describe_value(result)}, and has to return a list of "
+        f"{base.__name__} classes.",
         remedy="Is a `return` missing?" if result is None else f"Write return [{inside}].",
     )
 
@@ -267,6 +268,6 @@ def _parameters(cls: type[Plugin], label: str) -> Collection[str]:
         ) from error
     except Exception as error:
         raise BrokenPluginError(
-            f"the parameters of {label} can't be read: {described(error)}",
+            f"the parameters of {label} can't be read: {error_text(error)}",
             remedy="The annotations of __init__ must be names that its module has at run time.",
         ) from error

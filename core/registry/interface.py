@@ -30,7 +30,7 @@ def own_methods(cls: type[Plugin], kind: str) -> list[str]:
 
 
 def holder(cls: type, name: str) -> type | None:
-    """Return the class from which `cls` inherits a method; None if that is the contract itself."""
+    """Return the class that defines the method `name` of `cls`; None if the contract defines it."""
     base = next(base for base in cls.__mro__ if name in vars(base))
     return None if base is object or base.__module__.startswith(_CONTRACTS) else base
 

@@ -123,7 +123,7 @@ def _import_failure(error: BaseException, module: str, absent: str) -> BrokenPlu
     if isinstance(error, ModuleNotFoundError) and error.name:
         itself = f"{module}.".startswith(f"{error.name}.")
         remedy = absent if itself else f"Install the package with the module {error.name!r}."
-    return BrokenPluginError(f"its import failed: {located(error, module)}", remedy=remedy)
+    return BrokenPluginError(f"its import failed: {error_with_line(error, module)}", remedy=remedy)
 
 
 def _check_version(version: object) -> None:
@@ -141,7 +141,7 @@ def _check_version(version: object) -> None:
         )
 
 
-def located(error: BaseException, module: str) -> str:
+def error_with_line(error: BaseException, module: str) -> str:
     """Return the text of an error and the line in `module` that raised it.
 
     `module` is a dotted name or a file.
@@ -149,10 +149,10 @@ def located(error: BaseException, module: str) -> str:
     file = _path(module)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == file]
-    return described(error) + (f" ({file.name}, line {lines[-1]})" if lines else "")
+    return error_text(error) + (f" ({file.name}, line {lines[-1]})" if lines else "")
 
 
-def described(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the text of an error; for errors that are not fusion's own, with the type."""
     if isinstance(error, FusionError):
         return error.message

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from ..contracts.errors import FusionError, ParameterError, PluginError, UnknownNameError
 from ..contracts.space import Space
 from .docstrings import parameter_docs as parameter_docs
-from .provenance import name_of, told
+from .provenance import message_of, name_of
 
 T = TypeVar("T")
 
@@ -85,14 +85,14 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
     return parameters
 
 
-def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
-    """Check and convert the values `given` for parameters of `cls`, and add the defaults.
+def bind(cls: type, settings: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
+    """Check and convert the `settings` for parameters of `cls`, and add the defaults.
 
     Parameters
     ----------
     cls : type
         A plugin class, or any class with annotated keyword arguments.
-    given : mapping
+    settings : mapping
         Parameter name -> value, or the text that a user typed for the value.
     owner : str
         Name of `cls` in messages.
@@ -105,18 +105,18 @@ def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
     Raises
     ------
     UnknownNameError
-        If a name in `given` is no parameter.
+        If a name in `settings` is no parameter.
     ParameterError
         If a value does not fit the annotation.
     """
     parameters = parameters_of(cls)
-    for name in given:
+    for name in settings:
         if name not in parameters:
             raise UnknownNameError(f"parameter of {owner}", name, parameters)
     replaced: Mapping[str, Mapping[str, str]] = getattr(cls, "replaced_values", {})
     return {
-        name: convert(given[name], parameter.type, f"{owner}.{name}", replaced.get(name, {}))
-        if name in given
+        name: convert(settings[name], parameter.type, f"{owner}.{name}", replaced.get(name, {}))
+        if name in settings
         else parameter.default
         for name, parameter in parameters.items()
     }
@@ -175,8 +175,8 @@ def _can_have(annotation: Any, values: Space) -> bool:
     return True
 
 
-def make(cls: type[T], *args: Any, given: Mapping[str, Any], owner: str) -> T:
-    """Return an instance of a plugin class, made with the values `given` and defaults.
+def make(cls: type[T], *args: Any, settings: Mapping[str, Any], owner: str) -> T:
+    """Return an instance of a plugin class, made with the `settings` and defaults.
 
     Raises
     ------
@@ -185,14 +185,14 @@ def make(cls: type[T], *args: Any, given: Mapping[str, Any], owner: str) -> T:
     PluginError
         If the class can't be instantiated. The message names the class.
     """
-    parameters = bind(cls, given, owner=owner)
+    parameters = bind(cls, settings, owner=owner)
     try:
         return cls(*args, **parameters)
     except FusionError:
         raise
     except Exception as error:
         raise PluginError(
-            f"{owner}: {name_of(cls)} can't be made: {told(error)}",
+            f"{owner}: {name_of(cls)} can't be made: {message_of(error)}",
             hint="Give a default to every argument of the plugin that fusion does not pass.",
         ) from error
 

@@ -129,7 +129,7 @@ def problem_of(error: Exception, source: Source) -> Problem:
     return Problem(source, reason, hook, source.remedy(repair))
 
 
-def shown(value: object) -> str:
+def describe_value(value: object) -> str:
     """Return a short description for messages of a value that a plugin returned."""
     if isinstance(value, type):
         return f"the class {value.__name__}"

@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from ..contracts.data import Plugin
-from .loading import described
+from .loading import error_text
 from .problems import Source
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _SOURCES: dict[str, Source] = {}  # module name -> source of the plugin that it 
 _CONTRACTS = Plugin.__module__.rpartition(".")[0] + "."
 
 
-def own(module: str, source: Source) -> None:
+def register_module(module: str, source: Source) -> None:
     """Register that a module, and its submodules, belong to a plugin."""
     _SOURCES[module] = source
 
@@ -46,17 +46,17 @@ def name_of(plugin: object, *, capital: bool = False) -> str:
     description starts with "The".
     """
     cls = plugin if isinstance(plugin, type) else type(plugin)
-    name = called(cls) + whose(cls)
+    name = class_label(cls) + plugin_suffix(cls)
     return name[0].upper() + name[1:] if capital else name
 
 
-def whose(cls: type) -> str:
+def plugin_suffix(cls: type) -> str:
     """Return `` of plugin 'mine' (fusion-mine 2.1)``; "" for a class outside plugin modules."""
     source = source_of(cls.__module__)
     return f" of {source}" if source else ""
 
 
-def called(cls: type) -> str:
+def class_label(cls: type) -> str:
     """Return ``the strategy 'sum'``, or ``the class Sum`` for a class that is no plugin."""
     kind = kind_of(cls) or "class"
     name = getattr(cls, "name", None) if issubclass(cls, Plugin) else None
@@ -143,10 +143,10 @@ def noted() -> Iterator[None]:
         raise
 
 
-def told(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return the text of an exception and, if a plugin raised it, the place in the plugin."""
     guilt = guilt_of(error)
-    text = str(error) if isinstance(error, Relayed) else described(error)
+    text = str(error) if isinstance(error, Relayed) else error_text(error)
     return (
         f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} Raised in {guilt}."
         if guilt
@@ -171,7 +171,7 @@ def _in(trace: TracebackType | None) -> Guilt | None:
         source = source_of(cls.__module__) or source
     code = frame.f_code
     method = code.co_qualname.replace(".<locals>", "")
-    part = called(cls) if cls else ""
+    part = class_label(cls) if cls else ""
     return Guilt(source, part, method, f"{Path(code.co_filename).name}, line {line}")
 
 
@@ -204,7 +204,7 @@ def relay(function: Callable[..., T], /, *args: Any) -> T:
         guilt = note(error)
         if _travels(error):
             raise
-        stand_in = Relayed(described(error))
+        stand_in = Relayed(error_text(error))
         if guilt is not None:
             _add(stand_in, guilt)
         raise stand_in from error

@@ -132,7 +132,7 @@ class Registry:
             self._add(entry, strict)
 
     def _register(self, module: ModuleType, source: Source) -> list[Entry]:
-        provenance.own(module.__name__, source)
+        provenance.register_module(module.__name__, source)
         name = _registered_as(source)
         self._sources[name] = source
         try:
@@ -148,7 +148,7 @@ class Registry:
             uses += uses_of(cls)
             home = cls.__module__  # possibly another module of the plugin's package
             if provenance.source_of(home) is None and not home.startswith(_CORE):
-                provenance.own(home, source)
+                provenance.register_module(home, source)
         if uses:
             self.deprecations.append(Deprecation(source, tuple(dict.fromkeys(uses))))
         return [Entry(kind, cls.name, cls, source) for kind, cls in classes]
@@ -161,10 +161,10 @@ class Registry:
         if first is entry:
             watch(entry.cls, entry.kind, entry.source)
             return
-        reason, remedy = "it has two of that name.", "Rename one."
+        reason, remedy = "it registers this name twice.", "Rename one of the two classes."
         if first.source != entry.source:
-            reason = f"{first.source} has one of that name."
-            remedy = f"Rename it, or block the other one (-p no:{first.source.plugin})."
+            reason = f"{first.source} already registers this name."
+            remedy = f"Rename it, or block the other plugin (-p no:{first.source.plugin})."
         broken = BrokenPluginError(reason, remedy=remedy, hook=HOOKS[entry.kind])
         self._problem(entry.source, broken, strict, part=f"the {entry.kind} {entry.name!r}")
 

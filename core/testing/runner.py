@@ -80,7 +80,7 @@ class Group:
 
     @property
     def outcome(self) -> Outcome:
-        """Return "failed" if any result failed, "passed" if any passed, else "skipped"."""
+        """Outcome of the check: "failed" if any result failed, else "passed" if any passed."""
         outcomes = {result.outcome for result in self.results}
         if "failed" in outcomes:
             return "failed"
@@ -153,7 +153,7 @@ def refusal(suite: PluginSuite) -> ParameterError | None:
         return None
     try:
         with without_pytest(), contextlib.redirect_stdout(sys.stderr):
-            make(suite.plugin, given={}, owner=suite.plugin.name)
+            make(suite.plugin, settings={}, owner=suite.plugin.name)
     except ParameterError as error:
         return error
     except (Exception, SystemExit):

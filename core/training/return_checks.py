@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..contracts import Clips
 from ..contracts.errors import PluginError
-from ..registry.problems import shown
+from ..registry.problems import describe_value
 from ..registry.provenance import name_of
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ def wrong(
     where = f"{type(plugin).__name__}.{method}"
     missing = f"Is there a `return` at the end of {where}?"
     return PluginError(
-        f"{name_of(plugin, capital=True)} returned {shown_as or shown(found)}{of} from {method}, "
-        f"where {expected} is expected.",
+        f"{name_of(plugin, capital=True)} returned {shown_as or describe_value(found)}{of} "
+        f"from {method}, where {expected} is expected.",
         hint=missing if found is None else f"Look at {where}.",
     )

@@ -330,4 +330,4 @@ def _check_settings(request: Request, registry: Registry) -> None:
     for strategy in {cell.strategy for cell in request.cells} & set(given):
         bind(registry.strategy(strategy), given[strategy], owner=strategy)
     for balancer in {name for cell in request.cells for name in cell.balancers} & set(given):
-        make(registry.balancer(balancer), given=given[balancer], owner=balancer)
+        make(registry.balancer(balancer), settings=given[balancer], owner=balancer)

@@ -237,7 +237,7 @@ class PluginSuite:
 
     def example(self) -> Any:
         """Return an instance of the plugin made with `parameters`, as fusion itself makes it."""
-        return make(self._plugin(), given=self.parameters, owner=self.where)
+        return make(self._plugin(), settings=self.parameters, owner=self.where)
 
     def _check_arguments(self, plugin: type[Any]) -> None:
         arguments = list(inspect.signature(plugin).parameters.values())

@@ -155,7 +155,7 @@ class FingerprintChecks(ExtractionSuite):
     def _takes(self, name: str, value: Any) -> bool:
         values = {**self.parameters, name: value}
         try:
-            extractor: Extractor = make(self._plugin(), given=values, owner=self.where)
+            extractor: Extractor = make(self._plugin(), settings=values, owner=self.where)
         except FusionError:
             return False
         return all(n >= 1 for n in extractor.shape)
@@ -184,7 +184,7 @@ class FingerprintChecks(ExtractionSuite):
         )
         parameters = extractor.default_branch_parameters
         with running(self.where, f"a batch of two clips in the branch {name!r}", cause=_BRANCH):
-            branch = make(branches[name], shape, given={**parameters, "dim": 8}, owner=name)
+            branch = make(branches[name], shape, settings={**parameters, "dim": 8}, owner=name)
             accepted = branches[name].accepts(shape)
             embeddings = branch(torch.zeros(2, *shape))
         require(

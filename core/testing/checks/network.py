@@ -94,7 +94,7 @@ class NetworkSuite(PluginSuite):
         return make(
             plugin,
             *args,
-            given={**self.parameters, **parameters},
+            settings={**self.parameters, **parameters},
             owner=getattr(plugin, "name", "?"),
         )
 

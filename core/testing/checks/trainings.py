@@ -213,7 +213,7 @@ class TrainingSuite(PluginSuite):
         """Return an instance of the balancer, as fusion itself makes it."""
         plugin = self._plugin()
         owner = getattr(plugin, "name", "?")
-        return cast(Balancer, make(plugin, given=self.parameters, owner=owner))
+        return cast(Balancer, make(plugin, settings=self.parameters, owner=owner))
 
     def settings_for(self, case: Setting, **settings: Any) -> dict[str, Any]:
         """Return the options of a training: the usual ones, the suite's and `settings`."""

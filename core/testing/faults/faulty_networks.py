@@ -347,7 +347,7 @@ class Late(nn.Module):
 
 
 def flatten_to(x: Tensor, *, dim: int) -> Tensor:
-    """Replace each of `dim` equal runs of the values of a clip by its mean; the shape stays."""
+    """Replace each of `dim` runs of the values of a clip by its mean; the shape stays."""
     flat = x.flatten(1)  # (B, P)
     parts = flat.tensor_split(min(dim, flat.shape[1]), dim=1)
     means = [part.mean(dim=1, keepdim=True).expand_as(part) for part in parts]

@@ -208,8 +208,8 @@ def narrow(cls: B, dim: int = 1, *, name: str | None = None) -> B:
         A branch.
     dim : int
         Number of values, 1 or more. The input, for example (C, H, W), is flattened and divided
-        into `dim` runs of equal length. Each run is replaced by its mean; for a spectrogram the
-        runs are bands of frequency.
+        into `dim` runs of about equal length. Each run is replaced by its mean. For a spectrogram,
+        the runs are bands of frequency.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 

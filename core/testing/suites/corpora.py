@@ -84,7 +84,7 @@ class CorpusSuite(PluginSuite):
         """Return the corpus for a path, which is ignored by a corpus that needs none."""
         plugin = self._plugin()
         path = path if plugin.needs_path else None
-        corpus: Corpus = make(plugin, path, given=self.parameters, owner=self.where)
+        corpus: Corpus = make(plugin, path, settings=self.parameters, owner=self.where)
         return corpus
 
     def read(self, path: Path | None, where: str = "") -> list[Clip]:

@@ -139,7 +139,7 @@ class StrategySuite(MissingModalityChecks):
         )
 
     def test_modality_weights(self, case: Case) -> None:
-        """Check that `modality_weights` is None or gives shares of 1, in all modes and autocast."""
+        """Check that `modality_weights` gives None or, in every mode, shares that sum to 1."""
         network = self.trained_anew(case)
         expected = (self.batch, len(case.shapes))
         inputs = self.inputs(case, seed=9)
@@ -227,7 +227,7 @@ class StrategySuite(MissingModalityChecks):
             self._check_kept(case, one, other, inputs, "calibrated on the same clips")
 
     def test_held_out_parameters(self) -> None:
-        """Check that held-out parameters belong to the strategy, and that it works if all are 0."""
+        """Check that held-out parameters belong to the strategy, and that all may be 0."""
         fitting = [case for case in self.cases() if self._held_out(self.build(case))]
         if not fitting:
             skip("the strategy has no held-out parameters")

@@ -97,11 +97,11 @@ def test_a_name_that_is_taken_costs_that_class_alone(installed, capsys):
     version = next(e.source.version for e in registry.entries() if e.name == "gated")
     assert str(problem) == (
         "the strategy 'gated' of plugin 'both' (fusion-both 2.1) was skipped: plugin 'gated' "
-        f"(modal-fusion {version}) has one of that name."
+        f"(modal-fusion {version}) already registers this name."
     )
     assert problem.hook == "fusion_strategies"
     assert problem.remedy == (
-        "Rename it, or block the other one (-p no:gated). Or run without the plugin: -p no:both"
+        "Rename it, or block the other plugin (-p no:gated). Or run without the plugin: -p no:both"
     )
     assert registry.strategy("their_other")
     assert run_cli(["--strict-plugins", "plugins", "show", "gated"]) == 2
@@ -114,7 +114,7 @@ def test_two_others_of_one_name_the_first_by_name_stays(installed):
     assert registry.strategy("their_sum").__module__ == "broken_alpha"
     assert [str(p) for p in registry.problems] == [
         "the strategy 'their_sum' of plugin 'zeta' (fusion-zeta 2.1) was skipped: plugin 'alpha' "
-        "(fusion-alpha 2.1) has one of that name."
+        "(fusion-alpha 2.1) already registers this name."
     ]
 
 
@@ -122,8 +122,8 @@ def test_two_of_one_name_in_a_plugin(installed):
     installed({"twice": a_sum("return [Sum, Sum]")})
     registry = Registry()
     assert [str(p) for p in registry.problems] == [
-        "the strategy 'their_sum' of plugin 'twice' (fusion-twice 2.1) was skipped: it has two of "
-        "that name."
+        "the strategy 'their_sum' of plugin 'twice' (fusion-twice 2.1) was skipped: it registers "
+        "this name twice."
     ]
     assert registry.strategy("their_sum")
 

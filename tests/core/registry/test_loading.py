@@ -13,11 +13,11 @@ from fusion import API_VERSION
 from fusion.core.contracts.errors import PluginError, RunError
 from fusion.core.registry.loading import (
     content_of,
-    described,
+    error_text,
+    error_with_line,
     file_of,
     load,
     load_file,
-    located,
     source_of,
 )
 from fusion.core.registry.problems import BrokenPluginError, Source
@@ -194,12 +194,14 @@ def test_an_error_is_located_at_the_last_line_of_the_plugin_itself(plugin):
     )
     with pytest.raises(json.JSONDecodeError) as caught:
         load(path).outer()
-    assert re.fullmatch(r"JSONDecodeError: .* \(mine\.py, line 7\)", located(caught.value, path))
-    assert re.search(r" \(decoder\.py, line \d+\)$", located(caught.value, "json.decoder"))
-    assert located(caught.value, "nothing.of.that.name") == described(caught.value)
+    assert re.fullmatch(
+        r"JSONDecodeError: .* \(mine\.py, line 7\)", error_with_line(caught.value, path)
+    )
+    assert re.search(r" \(decoder\.py, line \d+\)$", error_with_line(caught.value, "json.decoder"))
+    assert error_with_line(caught.value, "nothing.of.that.name") == error_text(caught.value)
 
 
 def test_an_error_in_words():
-    assert described(KeyError("k")) == "KeyError: 'k'"
-    assert described(ValueError(" ")) == "ValueError: no message"
-    assert described(RunError("No run here.", hint="Look elsewhere.")) == "No run here."
+    assert error_text(KeyError("k")) == "KeyError: 'k'"
+    assert error_text(ValueError(" ")) == "ValueError: no message"
+    assert error_text(RunError("No run here.", hint="Look elsewhere.")) == "No run here."
