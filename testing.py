@@ -1,13 +1,13 @@
-"""Conformance suites: a plugin's author subclasses one in three lines, and pytest does the rest.
+"""Conformance suites and deliberate faults for the authors of plugins.
 
 >>> from fusion.testing import StrategySuite
 >>> class TestSum(StrategySuite):
 ...     plugin = Sum
 
-The class goes into a test file. Each check is a test of its own, whose message says what
-failed, what was expected, and what usually causes it. ``fusion plugins check`` goes through the
-same checks without pytest. Loaded when first used: importing this module imports neither torch
-nor pytest. `faults` makes plugins that are broken on purpose.
+Put such a class into a test file. Each check becomes a separate pytest test, whose message gives
+the failure, the expected behaviour and a usual cause. ``fusion plugins check`` runs the same
+checks without pytest. `faults` makes plugins that are broken on purpose. The suites are loaded at
+their first use: importing this module imports neither torch nor pytest.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HOME = {suite: f"suites.{module}" for module, suite in SUITES.values()} | {
     "KnownAnswer": "known_answer"
 }
 
-# This module is no package, and `import fusion.testing.faults` is to find its part all the same.
+# This module is no package, but `import fusion.testing.faults` has to work.
 sys.modules[f"{__name__}.faults"] = faults
 
 

@@ -135,7 +135,9 @@ def our_trainer(
         target_device,
         resident_bytes=10**12,
     )
-    instances: list[Balancer] = [make(registry.balancer(b), given={}, owner=b) for b in balancers]
+    instances: list[Balancer] = [
+        make(registry.balancer(b), settings={}, owner=b) for b in balancers
+    ]
     specs = tuple(
         BranchSpec(m, "cnn", branch_parameters(m) if branch is None else branch) for m in modalities
     )

@@ -141,7 +141,7 @@ def run_cli(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from ..registry.provenance import note, told
+        from ..registry.provenance import message_of, note
 
         guilt = note(error)
         stored = isinstance(error, OSError) and error.errno in _STORAGE
@@ -150,7 +150,7 @@ def run_cli(args: list[str] | None = None) -> int:
         if isinstance(error, OSError) and stored:
             _print_error(f"{error.filename or 'A file'}: {error.strerror}.", _STORAGE_HINT)
             return 2
-        _print_error(told(error), _plugin_hint(guilt) if guilt else None)
+        _print_error(message_of(error), _plugin_hint(guilt) if guilt else None)
         return 1
     return result if isinstance(result, int) else 0
 

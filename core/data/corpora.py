@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..contracts.data import Clip, Corpus
 from ..contracts.errors import CorpusError, FusionError, PluginError, UnknownNameError
 from ..registry.parameters import make
-from ..registry.provenance import name_of, told
+from ..registry.provenance import message_of, name_of
 from ..toolkit.emotions import SHARED, to_shared
 
 
@@ -203,7 +203,7 @@ def _recognises(name: str, cls: type[Corpus], path: Path) -> bool:
         return cls.detect(path)
     except Exception as error:
         raise PluginError(
-            f"The corpus {name!r} failed to look at {path}: {told(error)}",
+            f"The corpus {name!r} failed to look at {path}: {message_of(error)}",
             hint=f"Name the corpus (--data CORPUS={path}), or leave this one out: -p no:{name}",
         ) from error
 
@@ -211,7 +211,7 @@ def _recognises(name: str, cls: type[Corpus], path: Path) -> bool:
 def _read(name: str, cls: type[Corpus], path: Path | None, given: Mapping[str, Any]) -> list[Clip]:
     if path is not None and not path.exists():
         raise CorpusError(f"There is no such path: {path}.")
-    reader = make(cls, path, given=given, owner=name)
+    reader = make(cls, path, settings=given, owner=name)
     try:
         found = reader.clips()
         clips = None if found is None else list(found)
@@ -219,7 +219,7 @@ def _read(name: str, cls: type[Corpus], path: Path | None, given: Mapping[str, A
         raise
     except Exception as error:
         raise PluginError(
-            f"The corpus {name!r} failed to read {path or 'its clips'}: {told(error)}",
+            f"The corpus {name!r} failed to read {path or 'its clips'}: {message_of(error)}",
             hint="Is this its data? If so, its author should know of this.",
         ) from error
     clips = _checked(reader, clips)

@@ -21,7 +21,7 @@ from ..contracts import Extractor, Recording
 from ..contracts.errors import ParameterError, PluginError, RecordingError
 from ..registry.parameters import bind, make
 from ..registry.problems import Source
-from ..registry.provenance import note, noted, own, source_of, whose
+from ..registry.provenance import note, noted, plugin_suffix, register_module, source_of
 from ..registry.registry import content_of, file_of, load_file
 from ..registry.trace import during, watch
 from .imported_features import Imported
@@ -42,7 +42,7 @@ def make_extractor(
     UserError
         For a parameter that does not exist or does not fit.
     """
-    extractor = make(cls, given=given, owner=cls.name)
+    extractor = make(cls, settings=given, owner=cls.name)
     extractor.parameters = bind(cls, given, owner=cls.name) | dict(extractor.parameters)
     if dtype is not None:
         extractor.dtype = _storage_dtype(extractor, dtype)
@@ -279,7 +279,7 @@ class Extraction:
         for part in self.cls.split("."):
             found = getattr(found, part)
         if self.source is not None:  # no registry was made here that knows
-            own(self.module, self.source)
+            register_module(self.module, self.source)
         watch(found, "extractor")
         extractor: Extractor = found(**self.parameters)
         extractor.parameters = dict(self.parameters)
@@ -289,4 +289,4 @@ class Extraction:
 
 
 def _declared(extractor: Extractor, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return extractor.check(array, whose=whose(type(extractor)))
+    return extractor.check(array, whose=plugin_suffix(type(extractor)))

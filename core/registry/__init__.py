@@ -1,4 +1,4 @@
-"""How plugins are found, loaded, checked, called and timed, and their parameters."""
+"""Discovery, loading, checking and timing of plugins, and the parameters of plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plugin module registers: its hooks, called through pluggy, and the classes they return."""
+"""Registration of a plugin module's hooks with pluggy, and checks of the classes they return."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pluggy
 from ..contracts import hooks
 from ..contracts.data import Plugin
 from ..contracts.errors import FusionError
-from .loading import described, located
+from .loading import error_text, error_with_line
 from .parameters import parameters_of, space_of
-from .problems import BrokenPluginError, shown
+from .problems import BrokenPluginError, describe_value
 from .provenance import kind_of
 
-# Names of rows in a run's table, and of owners of settings, that a plugin may not take.
+# Names of rows in a run's table, and of owners of settings, which no plugin may have.
 RESERVED = {"fused", "ensemble", "chosen", "oracle", "train", "none", "diagnosis"}
 
 # Kind of plugin -> the hook that registers it.
@@ -34,29 +34,32 @@ HOOKS = {
     "remedy": "fusion_remedies",
 }
 
-# Parameters that fusion sets by itself.
-GIVEN = {"branch": ("dim",)}
+# Kind of plugin -> parameters that fusion itself sets.
+SET_BY_FUSION = {"branch": ("dim",)}
 
 
 def well_formed(name: str) -> bool:
-    """Whether a plugin may be called so: lower case letters, digits and underscores."""
+    """Return True if a plugin may have this name: lower-case letters, digits and underscores."""
     return re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
 
 
 def reserved(kind: str) -> set[str]:
-    """Names that no plugin of `kind` may take. A strategy, which is no row, may be an ensemble."""
+    """Return the names that no plugin of `kind` may have.
+
+    A strategy may be called "ensemble", because strategies are not rows of a run's table.
+    """
     return RESERVED - {"ensemble"} if kind == "strategy" else RESERVED
 
 
 def is_module_attribute(name: str) -> bool:
-    """Branches are kept in a ModuleDict by modality, where these names are taken."""
+    """Return True if torch's ModuleDict has an attribute `name`, which no modality may have."""
     from torch.nn import ModuleDict
 
     return hasattr(ModuleDict(), name)
 
 
 def base_of(kind: str) -> type[Plugin]:
-    """The contract of a kind."""
+    """Return the contract class of a kind of plugin."""
     from .. import contracts
 
     base: type[Plugin] = getattr(contracts, kind.capitalize())
@@ -64,21 +67,22 @@ def base_of(kind: str) -> type[Plugin]:
 
 
 def kind_of_hook(hook: str) -> str | None:
-    """The kind of plugin that a hook registers, by its name or the one it had."""
-    now = hooks.new_name(hook)
-    return next((kind for kind, name in HOOKS.items() if name == now), None)
+    """Return the kind of plugin that a hook registers, also for an old name of the hook."""
+    current = hooks.new_name(hook)
+    return next((kind for kind, name in HOOKS.items() if name == current), None)
 
 
 # -- hooks ---------------------------------------------------------------------------
 
 
 def register(module: ModuleType, name: str, manager: pluggy.PluginManager) -> list[str]:
-    """Register the hooks of a module; returns what pluggy warns of: old names, old arguments.
+    """Register the hooks of a module; return pluggy's warnings about old names and arguments.
 
     Raises
     ------
     BrokenPluginError
-        If it has none, one of an unknown name, or one with an argument that it does not have.
+        If the module has no hooks, a hook of an unknown name, or a hook with an argument that is
+        not in the hook's specification.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -95,27 +99,33 @@ def register(module: ModuleType, name: str, manager: pluggy.PluginManager) -> li
 def classes_of(
     module: ModuleType, manager: pluggy.PluginManager, available: Mapping[str, Any]
 ) -> Iterator[tuple[str, type[Plugin]]]:
-    """Kind and class of what the hooks of a registered module return, checked.
+    """Yield the kind and the class of each checked plugin that a module's hooks return.
 
-    Each hook is called for this module alone: what fails has one name, and stops no other.
+    Each hook is called for this module alone, so that a failure is attributed to one module and
+    does not affect other modules.
 
     Parameters
     ----------
+    module : module
+        A module whose hooks are registered.
+    manager : PluginManager
+        The manager in which the hooks are registered.
     available : mapping
-        Arguments that a hook may name.
+        Arguments that a hook may name in its signature.
 
     Raises
     ------
     BrokenPluginError
-        If a hook raises, returns something else, or a class can't be used.
+        If a hook raises, a hook returns anything other than a list of classes of its kind, or a
+        class can't be used.
     """
-    others = manager.get_plugins() - {module}
+    other_modules = manager.get_plugins() - {module}
     for hook in [caller.name for caller in manager.get_hookcallers(module) or ()]:
         kind = kind_of_hook(hook)
-        if kind is None:  # an optional one, of a later version
+        if kind is None:  # an optional hook of a later version
             continue
         try:
-            for cls in _returned(manager.subset_hook_caller(hook, others), kind, available):
+            for cls in _returned(manager.subset_hook_caller(hook, other_modules), kind, available):
                 _check(cls, kind, f"its class {cls.__name__} (of {hook})")
                 yield kind, cls
         except BrokenPluginError as error:
@@ -126,79 +136,80 @@ def classes_of(
 def _returned(
     caller: pluggy.HookCaller, kind: str, available: Mapping[str, Any]
 ) -> list[type[Plugin]]:
-    """The classes of a kind that a plugin's hook returns."""
+    """Return the classes that a plugin's hook registers, which are of the given kind."""
     hook, base = f"its hook {caller.name}", base_of(kind)
     try:
-        # pluggy leaves out what returned None, and has the last implementation first.
-        found = [
-            list(one) if isinstance(one, Iterable) else _no_list(hook, one, base)
-            for one in reversed(caller(**available) or [None])
+        # pluggy drops results of None, and lists the implementation registered last first.
+        lists = [
+            list(result) if isinstance(result, Iterable) else _no_list(hook, result, base)
+            for result in reversed(caller(**available) or [None])
         ]
     except BrokenPluginError:
         raise
     except (Exception, SystemExit) as error:
         file = caller.get_hookimpls()[0].function.__module__
-        reason = f"{hook} raised {located(error, file)}"
-        raise BrokenPluginError(reason, remedy="Mend it.") from error
-    classes = [cls for one in found for cls in one]
+        reason = f"{hook} raised {error_with_line(error, file)}"
+        raise BrokenPluginError(reason, remedy="Fix the plugin.") from error
+    classes = [cls for result in lists for cls in result]
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise BrokenPluginError(
-                f"{hook} returned {shown(cls)}, which is no {base.__name__} class.",
+                f"{hook} returned {describe_value(cls)}, which is no {base.__name__} class.",
                 remedy=_remedy(cls, base),
             )
     return classes
 
 
-def _no_list(hook: str, found: object, base: type[Plugin]) -> Never:
-    inside = found.__name__ if isinstance(found, type) else "..."
+def _no_list(hook: str, result: object, base: type[Plugin]) -> Never:
+    inside = result.__name__ if isinstance(result, type) else "..."
     raise BrokenPluginError(
-        f"{hook} returned {shown(found)}, and has to return a list of {base.__name__} classes.",
-        remedy="Is a `return` missing?" if found is None else f"Write return [{inside}].",
+        f"{hook} returned {describe_value(result)}, and has to return a list of "
+        f"{base.__name__} classes.",
+        remedy="Is a `return` missing?" if result is None else f"Write return [{inside}].",
     )
 
 
-def _remedy(found: object, base: type[Plugin]) -> str:
-    """What to write for what is no class of the hook's kind."""
-    if isinstance(found, base):
-        return f"Return the class {type(found).__name__}, not an object of it."
-    kind = kind_of(found) if isinstance(found, type) else None
+def _remedy(value: object, base: type[Plugin]) -> str:
+    """Return the remedy for a value that is no class of the hook's kind."""
+    if isinstance(value, base):
+        return f"Return the class {type(value).__name__}, not an object of it."
+    kind = kind_of(value) if isinstance(value, type) else None
     if kind in HOOKS:
         return f"A {kind} is registered by {HOOKS[kind]}."
-    name = found.__name__ if isinstance(found, type) else "Mine"
+    name = value.__name__ if isinstance(value, type) else "Mine"
     return f"Write class {name}({base.__name__})."
 
 
 def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenPluginError:
-    """What pluggy refuses, in words for the plugin's author."""
-    free = pluggy.PluginManager(hooks.PROJECT)  # without specifications it refuses nothing
+    """Return an error for the plugin's author about a module that pluggy refused."""
+    free = pluggy.PluginManager(hooks.PROJECT)  # has no specifications, so it refuses nothing
     free.register(module)
     callers = free.get_hookcallers(module) or ()
-    for hook, one in ((caller.name, one) for caller in callers for one in caller.get_hookimpls()):
+    for hook, impl in ((caller.name, i) for caller in callers for i in caller.get_hookimpls()):
         if kind_of_hook(hook) is None:
-            if not one.optionalhook:
+            if not impl.optionalhook:
                 return _unknown(hook)
             continue
-        known = list(signature(getattr(hooks, hook)).parameters)
-        unknown = [name for name in one.argnames if name not in known]
+        specified = list(signature(getattr(hooks, hook)).parameters)
+        unknown = [name for name in impl.argnames if name not in specified]
         if unknown:
-            possible = f"takes {', '.join(known)}" if known else "takes none"
-            kept = ", ".join(name for name in one.argnames if name in known)
+            possible = f"takes {', '.join(specified)}" if specified else "takes none"
+            remaining = ", ".join(name for name in impl.argnames if name in specified)
             return BrokenPluginError(
                 f"its hook {hook} has an argument {unknown[0]!r}, and the hook {possible}.",
-                remedy=f"Write def {hook}({kept}) instead.",
+                remedy=f"Write def {hook}({remaining}) instead.",
                 hook=hook,
             )
     return BrokenPluginError(
-        f"pluggy refuses it: {str(error).splitlines()[-1]}.", remedy="Mend it."
+        f"pluggy refuses it: {str(error).splitlines()[-1]}.", remedy="Fix the plugin."
     )
 
 
 def _unknown(hook: str) -> BrokenPluginError:
     close = difflib.get_close_matches(hook, HOOKS.values(), n=1, cutoff=0.6)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
+    suggestion = f" Did you mean {close[0]!r}?" if close else ""
     return BrokenPluginError(
-        f"there is no hook {hook!r}.{meant} Possible hooks: {', '.join(HOOKS.values())}.",
+        f"there is no hook {hook!r}.{suggestion} Possible hooks: {', '.join(HOOKS.values())}.",
         remedy="Rename the function.",
         hook=hook,
     )
@@ -208,54 +219,55 @@ def _no_hook(module: ModuleType) -> BrokenPluginError:
     forgotten = next((hook for hook in HOOKS.values() if callable(getattr(module, hook, None))), "")
     if forgotten:
         return BrokenPluginError(
-            f"its function {forgotten} is not marked @hookimpl, so that it registers nothing.",
+            f"its function {forgotten} is not marked @hookimpl, so it registers nothing.",
             remedy=f"Write @hookimpl (from fusion import hookimpl) above def {forgotten}().",
             hook=forgotten,
         )
     return BrokenPluginError(
         f"it has no function marked @hookimpl. Possible hooks: {', '.join(HOOKS.values())}.",
-        remedy="Write one that returns the plugin's classes; fusion plugins new makes an example.",
+        remedy="Write a hook that returns the plugin's classes; fusion plugins new makes an "
+        "example.",
     )
 
 
 # -- classes -------------------------------------------------------------------------
 
 
-def _check(cls: type[Plugin], kind: str, who: str) -> None:
-    """Raise for a class that can't be used; `who` is what messages call it."""
+def _check(cls: type[Plugin], kind: str, label: str) -> None:
+    """Raise BrokenPluginError if a class can't be used; messages call the class `label`."""
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
         raise BrokenPluginError(
-            f"{who} has no name.", remedy=f'Write name = "..." in class {cls.__name__}.'
+            f"{label} has no name.", remedy=f'Write name = "..." in class {cls.__name__}.'
         )
     if not well_formed(name):
         raise BrokenPluginError(
-            f"{who} is called {name!r}; names are lower case letters, digits and underscores.",
+            f"{label} is called {name!r}; names are lower-case letters, digits and underscores.",
             remedy="Rename it.",
         )
     if name in reserved(kind) or (kind == "extractor" and is_module_attribute(name)):
         raise BrokenPluginError(
-            f"{who} can't be called {name!r}: {name!r} is reserved.", remedy="Rename it."
+            f"{label} can't be called {name!r}: {name!r} is reserved.", remedy="Rename it."
         )
-    parameters = _parameters(cls, who)
-    for name in GIVEN.get(kind, ()):
+    parameters = _parameters(cls, label)
+    for name in SET_BY_FUSION.get(kind, ()):
         if name not in parameters:
             raise BrokenPluginError(
-                f"{who} has no parameter {name!r}, which fusion gives to every {kind}.",
+                f"{label} has no parameter {name!r}, which fusion gives to every {kind}.",
                 remedy=f"Write it in __init__ with its type and a default: {name}: int = 64.",
             )
 
 
-def _parameters(cls: type[Plugin], who: str) -> Collection[str]:
+def _parameters(cls: type[Plugin], label: str) -> Collection[str]:
     try:
         space_of(cls)
         return parameters_of(cls)
     except FusionError as error:
         raise BrokenPluginError(
-            f"{who} can't be used: {error.message}", remedy=error.hint or "Mend it."
+            f"{label} can't be used: {error.message}", remedy=error.hint or "Fix the plugin."
         ) from error
     except Exception as error:
         raise BrokenPluginError(
-            f"the parameters of {who} can't be read: {described(error)}",
+            f"the parameters of {label} can't be read: {error_text(error)}",
             remedy="The annotations of __init__ must be names that its module has at run time.",
         ) from error

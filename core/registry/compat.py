@@ -1,4 +1,4 @@
-"""Methods of plugins of other times: calls that old signatures still fit."""
+"""Calls of plugin methods that were written for older signatures of the contract."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 
-def call(method: Callable[..., Any], /, *given: Any, **available: Any) -> Any:
-    """Call a plugin's method with what its signature names of `available`.
+def call(method: Callable[..., Any], /, *args: Any, **available: Any) -> Any:
+    """Call a plugin's method with those of the arguments `available` that its signature names.
 
-    `given` are the arguments that it has had from the first version on. What hooks may name is
-    pluggy's business.
+    `args` are the arguments that the method has had since the first version. Hooks do not need
+    this function, because pluggy passes only the arguments that a hook names.
     """
     if available:
         named = inspect.signature(method).parameters.values()
         if not any(p.kind is p.VAR_KEYWORD for p in named):
             names = {p.name for p in named if p.kind is not p.POSITIONAL_ONLY}
             available = {name: value for name, value in available.items() if name in names}
-    return method(*given, **available)
+    return method(*args, **available)

@@ -1,4 +1,4 @@
-"""Sections of numpydoc docstrings: what a plugin's author says of it and of its parameters."""
+"""Parser for numpydoc docstrings, which document a plugin and its parameters."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import itertools
 
 
 def sections(documented: type | str) -> list[tuple[str, str]]:
-    """The sections of a class's docstring, or of one: title and text, "" for what comes first."""
-    told = documented if isinstance(documented, str) else inspect.getdoc(documented) or ""
-    found: list[tuple[str, list[str]]] = [("", [])]
-    lines = iter(itertools.pairwise([*told.splitlines(), ""]))
+    """Return title and text of each section of a docstring, or of a class's docstring.
+
+    The text before the first section has the title "".
+    """
+    docstring = documented if isinstance(documented, str) else inspect.getdoc(documented) or ""
+    titled: list[tuple[str, list[str]]] = [("", [])]
+    lines = iter(itertools.pairwise([*docstring.splitlines(), ""]))
     for line, following in lines:
         if line.strip() and following.startswith("---") and not following.strip("-"):
-            found.append((line.strip(), []))
-            next(lines)  # the line below the title
+            titled.append((line.strip(), []))
+            next(lines)  # skip the line of dashes below the title
         else:
-            found[-1][1].append(line)
-    return [(title, "\n".join(text).strip()) for title, text in found]
+            titled[-1][1].append(line)
+    return [(title, "\n".join(text).strip()) for title, text in titled]
 
 
 def summary(cls: type) -> str:
-    """First line of the docstring."""
+    """Return the first line of a class's docstring."""
     return (inspect.getdoc(cls) or "").split("\n", 1)[0].replace("``", "`")
 
 
 def parameter_docs(docstring: str) -> dict[str, str]:
-    """Texts of the *Parameters* and *Attributes* sections, by name."""
+    """Return name -> text of the entries of the *Parameters* and *Attributes* sections."""
     docs: dict[str, str] = {}
     for title, text in sections(docstring):
         names: list[str] = []

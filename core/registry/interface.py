@@ -1,4 +1,4 @@
-"""What a contract consists of, and what of it a plugin has of its own."""
+"""Methods that a plugin contract defines, and which of them a plugin overrides."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CONTRACTS = Plugin.__module__.rpartition(".")[0]
 
 
 def methods_of(kind: str) -> dict[str, Any]:
-    """The methods and properties of a kind's contract, as its class holds them, in their order.
+    """Return name -> attribute of the methods and properties of a kind's contract, in order.
 
-    ``__init__`` is there where the contract has one.
+    ``__init__`` is included if the contract defines it.
     """
     return {
         name: value
@@ -25,18 +25,18 @@ def methods_of(kind: str) -> dict[str, Any]:
 
 
 def own_methods(cls: type[Plugin], kind: str) -> list[str]:
-    """The methods of the contract that a plugin class has in place of the contract's own."""
+    """Return the names of the contract's methods that a plugin class overrides."""
     return [name for name in methods_of(kind) if name != "__init__" and holder(cls, name)]
 
 
 def holder(cls: type, name: str) -> type | None:
-    """The class from which `cls` has a method of its contract; None for the contract itself."""
+    """Return the class that defines the method `name` of `cls`; None if the contract defines it."""
     base = next(base for base in cls.__mro__ if name in vars(base))
     return None if base is object or base.__module__.startswith(_CONTRACTS) else base
 
 
 def contract_of(kind: str) -> list[type]:
-    """The classes that make up a kind's contract, the most general first."""
+    """Return the classes that make up a kind's contract, the most general first."""
     bases = base_of(kind).__mro__
     return [cls for cls in reversed(bases) if cls.__module__.startswith(_CONTRACTS)]
 

@@ -1,4 +1,4 @@
-"""Plugin modules, imported, and where in a file something went wrong."""
+"""Import of plugin modules, and location of errors in their files."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from ..contracts.errors import FusionError
 from ..contracts.hooks import API_VERSION
 from .problems import BrokenPluginError, Source, problem_of
 
-_FILE_PREFIX = "fusion_plugin_"  # of the modules made from files given to -p
+_FILE_PREFIX = "fusion_plugin_"  # of the names of modules loaded from files given to -p
 
 
 def source_of(request: str) -> Source:
-    """Where the plugin of a request comes from, before it is loaded."""
+    """Return the source of a plugin requested with ``-p``, before the plugin is loaded."""
     if request.endswith(".py"):
         return Source(Path(request).stem, request, "")
     return Source(request, "module", "")
 
 
 def load(target: str | EntryPoint) -> ModuleType:
-    """Import what ``-p`` names, a file or a module, or what an entry point does.
+    """Import the module of a plugin: a file or module given to ``-p``, or an entry point.
 
     Raises
     ------
     BrokenPluginError
-        If it is missing, its import fails, or it is for a later version of the contract.
+        If the module is missing, its import fails, or it was written for a later version of the
+        contract.
     """
     if isinstance(target, str):
         name, absent = target, "Give a file (./my.py), or a module that Python finds."
@@ -58,12 +59,14 @@ def load(target: str | EntryPoint) -> ModuleType:
 
 
 def load_file(file: str) -> ModuleType:
-    """Import a plugin file under a name of its own, once per process.
+    """Import a plugin file under a unique module name, once per process.
+
+    A file that changed since its import is imported again.
 
     Raises
     ------
     PluginError
-        If it is missing or its import fails.
+        If the file is missing or its import fails.
     """
     try:
         return load(file)
@@ -74,9 +77,9 @@ def load_file(file: str) -> ModuleType:
 def _load_file(file: str) -> ModuleType:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
-        raise BrokenPluginError("there is no such file.", remedy="Mend the path given to -p.")
-    # The name depends on the path alone: two files called my.py may be loaded side by side,
-    # and every process gives the same name.
+        raise BrokenPluginError("there is no such file.", remedy="Correct the path given to -p.")
+    # The module name depends on the path alone, so two files called my.py can be loaded at the
+    # same time, and all processes use the same name.
     name = f"{_FILE_PREFIX}{path.stem}_{hashlib.blake2b(bytes(path), digest_size=4).hexdigest()}"
     content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
     if name in sys.modules and _CONTENT[name] == content:
@@ -94,16 +97,16 @@ def _load_file(file: str) -> ModuleType:
     return module
 
 
-_CONTENT: dict[str, str] = {}  # digest of what was executed, by module
+_CONTENT: dict[str, str] = {}  # module name -> digest of the file's content when it was executed
 
 
 def content_of(module: str) -> str:
-    """Digest of the file behind a module of :func:`load_file`, as it was when it was loaded."""
+    """Return the digest of a plugin file's content at its import, by :func:`load_file`."""
     return _CONTENT[module]
 
 
 def file_of(module: str) -> str | None:
-    """The file behind a module that :func:`load_file` made; None for any other module."""
+    """Return the file of a module that :func:`load_file` imported; None for any other module."""
     return sys.modules[module].__file__ if module.startswith(_FILE_PREFIX) else None
 
 
@@ -111,20 +114,20 @@ def file_of(module: str) -> str | None:
 
 
 def _import_failure(error: BaseException, module: str, absent: str) -> BrokenPluginError:
-    """Why the import of `module`, a dotted name or a file, failed, and what helps.
+    """Return the error for a failed import of `module`, a dotted name or a file.
 
-    `absent` is what helps where `module` itself is not there.
+    `absent` is the remedy if `module` itself does not exist.
     """
     _check_version(_declared_version(module))
-    remedy = "Mend it."
+    remedy = "Fix the plugin."
     if isinstance(error, ModuleNotFoundError) and error.name:
         itself = f"{module}.".startswith(f"{error.name}.")
-        remedy = absent if itself else f"Install what has the module {error.name!r}."
-    return BrokenPluginError(f"its import failed: {located(error, module)}", remedy=remedy)
+        remedy = absent if itself else f"Install the package with the module {error.name!r}."
+    return BrokenPluginError(f"its import failed: {error_with_line(error, module)}", remedy=remedy)
 
 
 def _check_version(version: object) -> None:
-    """Refuse a plugin that was written for a contract later than this one."""
+    """Raise BrokenPluginError if a plugin needs a later version of the contract than this one."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BrokenPluginError(
             f"its api_version is {version!r}, which is no version of the plugin contract.",
@@ -138,40 +141,40 @@ def _check_version(version: object) -> None:
         )
 
 
-def located(error: BaseException, module: str) -> str:
-    """What an error says, and the line of the module that raised it.
+def error_with_line(error: BaseException, module: str) -> str:
+    """Return the text of an error and the line in `module` that raised it.
 
     `module` is a dotted name or a file.
     """
     file = _path(module)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == file]
-    return described(error) + (f" ({file.name}, line {lines[-1]})" if lines else "")
+    return error_text(error) + (f" ({file.name}, line {lines[-1]})" if lines else "")
 
 
-def described(error: BaseException) -> str:
-    """What an error says, for people."""
+def error_text(error: BaseException) -> str:
+    """Return the text of an error; for errors that are not fusion's own, with the type."""
     if isinstance(error, FusionError):
         return error.message
     return f"{type(error).__name__}: {str(error).strip() or 'no message'}"
 
 
 def _declared_version(module: str) -> int:
-    """The contract version in the text of a module that can't be imported; 1 if it says none.
+    """Return the contract version in the source of a module that can't be imported; default 1.
 
-    Who writes for a later contract imports names that are not there yet.
+    A plugin written for a later contract may import names that this version does not have.
     """
-    # Whatever keeps the text from being read, the import has failed for a reason of its own.
+    # If the source can't be read, the error of the import itself is reported instead.
     with suppress(OSError):
-        if found := re.search(rb"(?m)^api_version *= *(\d+)", _path(module).read_bytes()):
-            return int(found[1])
+        if match := re.search(rb"(?m)^api_version *= *(\d+)", _path(module).read_bytes()):
+            return int(match[1])
     return 1
 
 
 def _path(module: str) -> Path:
-    """The file behind a module."""
+    """Return the file of a module, which is a dotted name or itself a file."""
     if not module.endswith(".py"):
-        with suppress(Exception):  # a package above it may be the one that fails
+        with suppress(Exception):  # find_spec imports parent packages, which may fail
             spec = importlib.util.find_spec(module)
             if spec is not None and spec.origin is not None:
                 return Path(spec.origin)

@@ -1,4 +1,4 @@
-"""Parameters of plugins: read from annotated keyword arguments, bound from text.
+"""Parameters of plugins: declared by annotated keyword arguments, and bound to values or text.
 
 One mechanism serves every kind of plugin and the training settings: an argument of
 ``__init__`` that has an annotation and a default is a parameter.
@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from ..contracts.errors import FusionError, ParameterError, PluginError, UnknownNameError
 from ..contracts.space import Space
 from .docstrings import parameter_docs as parameter_docs
-from .provenance import name_of, told
+from .provenance import message_of, name_of
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ class Parameter:
     Attributes
     ----------
     name : str
-        The keyword argument.
+        Name of the keyword argument.
     type : Any
-        Its annotation, resolved.
+        Resolved annotation of the argument.
     default : Any
-        Its default.
+        Default value.
     doc : str
-        Its text in the *Parameters* section of the class's docstring; may be empty.
+        Text in the *Parameters* section of the class's docstring; may be empty.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Parameter:
 
     @property
     def type_name(self) -> str:
-        """The annotation as a person would write it."""
+        """The annotation as it is written in source code."""
         return type_name(self.type)
 
 
 def type_name(annotation: Any) -> str:
-    """``int``, ``"fixed" | "adaptive"``, ``float | None``."""
+    """Return an annotation as text: ``int``, ``'fixed' | 'adaptive'``, ``float | None``."""
     if get_origin(annotation) is Literal:
         return " | ".join(repr(value) for value in get_args(annotation))
     if get_origin(annotation) in (typing.Union, types.UnionType):
@@ -63,15 +63,15 @@ def type_name(annotation: Any) -> str:
 
 
 def parameters_of(cls: type) -> dict[str, Parameter]:
-    """The parameters of `cls`, in the order of its signature.
+    """Return name -> parameter of the parameters of `cls`, in the order of its signature.
 
     Raises
     ------
     ParameterError
-        If an argument with a default has no annotation: its type can't be known.
+        If an argument has a default but no annotation, so that its type is unknown.
     """
     docs = parameter_docs(inspect.getdoc(cls) or "")
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for argument in inspect.signature(cls, eval_str=True).parameters.values():
         name, default = argument.name, argument.default
         if default is argument.empty:
@@ -81,63 +81,66 @@ def parameters_of(cls: type) -> dict[str, Parameter]:
                 f"{cls.__name__}.__init__ has an argument {name!r} without annotation.",
                 hint=f"Write its type: {name}: float = {default!r}",
             )
-        found[name] = Parameter(name, argument.annotation, default, docs.get(name, ""))
-    return found
+        parameters[name] = Parameter(name, argument.annotation, default, docs.get(name, ""))
+    return parameters
 
 
-def bind(cls: type, given: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
-    """Check and convert `given` for the parameters of `cls`.
+def bind(cls: type, settings: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
+    """Check and convert the `settings` for parameters of `cls`, and add the defaults.
 
     Parameters
     ----------
     cls : type
         A plugin class, or any class with annotated keyword arguments.
-    given : mapping
-        Parameter name -> value, or the text a user typed for it.
+    settings : mapping
+        Parameter name -> value, or the text that a user typed for the value.
     owner : str
-        What users call `cls`; messages name it.
+        Name of `cls` in messages.
 
     Returns
     -------
     dict
-        Every parameter of `cls`, given or default: what is stored with a run.
+        The values of all parameters of `cls`, as they are stored with a run.
 
     Raises
     ------
     UnknownNameError
-        For a name that is no parameter.
+        If a name in `settings` is no parameter.
     ParameterError
-        For a value that does not fit the annotation.
+        If a value does not fit the annotation.
     """
     parameters = parameters_of(cls)
-    for name in given:
+    for name in settings:
         if name not in parameters:
             raise UnknownNameError(f"parameter of {owner}", name, parameters)
     replaced: Mapping[str, Mapping[str, str]] = getattr(cls, "replaced_values", {})
     return {
-        name: convert(given[name], parameter.type, f"{owner}.{name}", replaced.get(name, {}))
-        if name in given
+        name: convert(settings[name], parameter.type, f"{owner}.{name}", replaced.get(name, {}))
+        if name in settings
         else parameter.default
         for name, parameter in parameters.items()
     }
 
 
 def space_of(cls: type) -> dict[str, Space]:
-    """The values that tuning may try for the parameters of `cls`, as the class declares them.
+    """Return the search space for tuning that `cls` declares for its parameters.
 
     Raises
     ------
     UnknownNameError
-        For a name that is no parameter.
+        If a name in the space is no parameter.
     ParameterError
-        For what is no range, or a range of values that the parameter can't have.
+        If a value in the space is no range, or a range of values that the parameter can't have.
     """
     space: Mapping[str, Space] = getattr(cls, "space", {})
     return check_space(cls, space, owner=f"{cls.__name__}.space") if space else {}
 
 
 def check_space(cls: type, space: Mapping[str, Space], *, owner: str) -> dict[str, Space]:
-    """`space`, where it fits the parameters of `cls`; raises as :func:`space_of` does."""
+    """Return a copy of `space` if it fits the parameters of `cls`.
+
+    Raises the same errors as :func:`space_of`.
+    """
     parameters = parameters_of(cls)
     for name, values in space.items():
         label = f"{owner}[{name!r}]"
@@ -164,42 +167,47 @@ def _can_have(annotation: Any, values: Space) -> bool:
         return values.value_type in _alternatives(annotation)
     for option in values.ends():
         try:
-            found = convert(option, annotation, "")
+            value = convert(option, annotation, "")
         except ParameterError:
             return False
-        if type(found) is not type(option) or found != option:  # "8" is no int
+        if type(value) is not type(option) or value != option:  # such as "8" for an int
             return False
     return True
 
 
-def make(cls: type[T], *args: Any, given: Mapping[str, Any], owner: str) -> T:
-    """An instance of a plugin class, its parameters bound.
+def make(cls: type[T], *args: Any, settings: Mapping[str, Any], owner: str) -> T:
+    """Return an instance of a plugin class, made with the `settings` and defaults.
 
     Raises
     ------
     UserError
-        For a parameter that does not exist or does not fit.
+        If a parameter does not exist, or a value does not fit.
     PluginError
-        If the class can't be made, naming it.
+        If the class can't be instantiated. The message names the class.
     """
-    parameters = bind(cls, given, owner=owner)
+    parameters = bind(cls, settings, owner=owner)
     try:
         return cls(*args, **parameters)
     except FusionError:
         raise
     except Exception as error:
         raise PluginError(
-            f"{owner}: {name_of(cls)} can't be made: {told(error)}",
-            hint="Every argument of a plugin that fusion does not pass needs a default.",
+            f"{owner}: {name_of(cls)} can't be made: {message_of(error)}",
+            hint="Give a default to every argument of the plugin that fusion does not pass.",
         ) from error
 
 
 def convert(
     value: Any, annotation: Any, label: str, replaced: Mapping[str, str] | None = None
 ) -> Any:
-    """Turn `value`, often text from the command line, into what `annotation` asks for.
+    """Convert `value`, often text from the command line, to the type of `annotation`.
 
-    `replaced` has values of earlier versions, each with a sentence on what replaced it.
+    `replaced` maps values of earlier versions to a hint about their replacement.
+
+    Raises
+    ------
+    ParameterError
+        If the value does not fit the annotation. The message calls the parameter `label`.
     """
     for candidate in _alternatives(annotation):
         try:
@@ -216,7 +224,7 @@ def convert(
 
 def _alternatives(annotation: Any) -> Sequence[Any]:
     if get_origin(annotation) in (typing.Union, types.UnionType):
-        # None first: the text "none" would otherwise be a fine str.
+        # Try None first: otherwise the text "none" would be accepted as a str.
         return sorted(get_args(annotation), key=lambda part: part is not type(None))
     return [annotation]
 
@@ -225,26 +233,26 @@ _WORDS = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
 
 
 def _convert_one(value: Any, annotation: Any) -> Any:
-    found: list[Any] = []  # what `value` may stand for, the first of which it does
+    matches: list[Any] = []  # possible values; the first one is returned
     if get_origin(annotation) in (tuple, list):
         return _convert_sequence(value, annotation)
     if get_origin(annotation) is Literal:
-        found = [o for o in get_args(annotation) if value == o or str(value) == str(o)]
+        matches = [o for o in get_args(annotation) if value == o or str(value) == str(o)]
     elif annotation is type(None):
-        found = [None] if value is None or str(value).lower() in ("none", "") else []
+        matches = [None] if value is None or str(value).lower() in ("none", "") else []
     elif annotation is bool:
-        found = [truth for truth, words in _WORDS.items() if str(value).lower() in words]
+        matches = [truth for truth, words in _WORDS.items() if str(value).lower() in words]
     elif annotation is int:
         whole = not isinstance(value, float) or value.is_integer()
-        found = [int(value)] if whole and not isinstance(value, bool) else []
+        matches = [int(value)] if whole and not isinstance(value, bool) else []
     elif annotation is float:
         number = math.nan if isinstance(value, bool) else float(value)
-        found = [number] if math.isfinite(number) else []
+        matches = [number] if math.isfinite(number) else []
     elif annotation is Any or isinstance(value, annotation):
-        found = [value]
-    if not found:
+        matches = [value]
+    if not matches:
         raise ValueError
-    return found[0]
+    return matches[0]
 
 
 def _convert_sequence(value: Any, annotation: Any) -> Any:
@@ -253,7 +261,7 @@ def _convert_sequence(value: Any, annotation: Any) -> Any:
     if get_origin(annotation) is tuple and not (len(inner) == 2 and inner[1] is Ellipsis):
         if len(parts) != len(inner):
             raise ValueError
-        return tuple(_convert_one(part, one) for part, one in zip(parts, inner, strict=True))
+        return tuple(_convert_one(part, type_) for part, type_ in zip(parts, inner, strict=True))
     items = [
         _convert_one(part.strip() if isinstance(part, str) else part, inner[0])
         for part in parts
@@ -263,12 +271,17 @@ def _convert_sequence(value: Any, annotation: Any) -> Any:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
-    """``["gradscale.mode=fixed", ...]`` -> ``{"gradscale": {"mode": "fixed"}}``.
+    """Return owner -> parameter -> text from the values of ``--set``.
 
-    The part before the last dot names the owner, so ``branch.mel.blocks=5`` belongs to
-    ``branch.mel``.
+    ``["gradscale.mode=fixed"]`` gives ``{"gradscale": {"mode": "fixed"}}``. The part before the
+    last dot names the owner, so ``branch.mel.blocks=5`` belongs to ``branch.mel``.
+
+    Raises
+    ------
+    ParameterError
+        If a text does not have the form OWNER.PARAMETER=VALUE.
     """
-    found: dict[str, dict[str, str]] = {}
+    parsed: dict[str, dict[str, str]] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         owner, dot, name = key.strip().rpartition(".")
@@ -277,12 +290,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
                 f"--set takes OWNER.PARAMETER=VALUE, and was given {setting!r}.",
                 hint="For example: --set gradscale.mode=fixed or --set train.epochs=30",
             )
-        found.setdefault(owner, {})[name] = value.strip()
-    return found
+        parsed.setdefault(owner, {})[name] = value.strip()
+    return parsed
 
 
 def as_text(value: Any) -> str:
-    """A value as one would type it after ``--set OWNER.PARAMETER=``."""
+    """Return a value as text that ``--set OWNER.PARAMETER=`` accepts."""
     if isinstance(value, list | tuple):
         return ",".join(as_text(part) for part in value)
     return "none" if value is None else str(value)

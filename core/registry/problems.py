@@ -1,4 +1,4 @@
-"""Where plugins come from, and what is wrong with those that can't be used."""
+"""Sources of plugins, and problems of plugins that can't be used."""
 
 from __future__ import annotations
 
@@ -11,54 +11,55 @@ DISTRIBUTION = "modal-fusion"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a plugin module came from."""
+    """Source of a plugin module: its name, its distribution or file, and its version."""
 
     plugin: str
     distribution: str
     version: str
 
     def __str__(self) -> str:
+        """Return the name and origin for messages: ``plugin 'mine' (fusion-mine 2.1)``."""
         return f"plugin {self.plugin!r} ({self.origin})"
 
     @property
     def origin(self) -> str:
-        """The distribution and its version; of a file its path."""
+        """Distribution and version, or the path of a file."""
         return f"{self.distribution} {self.version}".strip()
 
     @property
     def built_in(self) -> bool:
-        """Whether it comes with fusion."""
+        """True if the plugin belongs to fusion itself."""
         return self.distribution == DISTRIBUTION
 
     def to_json(self) -> dict[str, str]:
-        """As every listing for machines has it."""
+        """Return the fields of the source for JSON output."""
         own = {"plugin": self.plugin, "distribution": self.distribution}
         return {**own, "distribution_version": self.version}
 
     def remedy(self, repair: str = "") -> str:
-        """`repair`, or how to go without the plugin."""
-        without = f"o without the plugin: -p no:{self.plugin}"
+        """Return a hint with the `repair`, if there is one, and how to run without the plugin."""
+        without = f"un without the plugin: -p no:{self.plugin}"
         if not repair:
-            return "G" + without
-        return f"{repair}{'' if repair[-1] in '.?' else '.'} Or g{without}"
+            return "R" + without
+        return f"{repair}{'' if repair[-1] in '.?' else '.'} Or r{without}"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A plugin, or a part of one, that could not be used, and why.
+    """Reason why a plugin, or a part of a plugin, can't be used.
 
     Attributes
     ----------
     source : Source
-        Whose it is.
+        Source of the plugin.
     reason : str
-        What is wrong, in a sentence that starts with the plugin as "it".
+        The problem, as a sentence in which "it" stands for the plugin.
     hook : str
-        The hook in which it showed; empty where it was none.
+        The hook that failed; empty if the problem is not in a hook.
     remedy : str
-        What its author and its user can do.
+        What the plugin's author or user can do.
     part : str
-        What was left out, where that is not all of it: ``"the strategy 'sum'"``.
+        The part that can't be used, such as ``"the strategy 'sum'"``; empty for the whole plugin.
     """
 
     source: Source
@@ -68,48 +69,50 @@ class Problem:
     part: str = ""
 
     def __str__(self) -> str:
+        """Return a warning that the plugin was skipped, with the reason."""
         return f"{self.skipped} was skipped: {self.reason}"
 
     @property
     def skipped(self) -> str:
-        """What is not there."""
+        """Name of the plugin, or of its part, that can't be used."""
         return f"{self.part} of {self.source}" if self.part else str(self.source)
 
     def error(self) -> PluginError:
-        """The same for a program that goes no further."""
+        """Return the problem as an error, for a command that stops because of it."""
         return PluginError(f"{self.skipped} can't be used: {self.reason}", hint=self.remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """A plugin that works, and will not after an update.
+    """Deprecated names used by a plugin, which works now but not after a later update of fusion.
 
     Attributes
     ----------
     source : Source
-        Whose it is.
+        Source of the plugin.
     uses : tuple of str
-        Each old name, with the new one and the version in which the old one goes.
+        For each deprecated name a text with the new name and the version that removes the old one.
     """
 
     source: Source
     uses: tuple[str, ...]
 
     def __str__(self) -> str:
+        """Return a warning that lists the deprecated names."""
         return f"{self.source} should be updated: {'; '.join(self.uses)}."
 
 
 class BrokenPluginError(PluginError):
-    """What is wrong with a plugin, before it is said whose it is.
+    """Error about a plugin that can't be used, before the source of the plugin is attached.
 
     Parameters
     ----------
     reason : str
-        As in :class:`Problem`.
+        The problem, as in :class:`Problem`.
     remedy : str
-        What its author can do.
+        What the plugin's author can do.
     hook : str
-        The hook in which it showed.
+        The hook that failed; empty if the problem is not in a hook.
     """
 
     def __init__(self, reason: str, *, remedy: str, hook: str = "") -> None:
@@ -118,7 +121,7 @@ class BrokenPluginError(PluginError):
 
 
 def problem_of(error: Exception, source: Source) -> Problem:
-    """A problem of what was raised while the plugin of `source` was looked at."""
+    """Return the problem for an exception that loading or checking a plugin raised."""
     reason, repair = f"{type(error).__name__}: {error}", ""
     if isinstance(error, FusionError):
         reason, repair = error.message, error.hint or ""
@@ -126,8 +129,8 @@ def problem_of(error: Exception, source: Source) -> Problem:
     return Problem(source, reason, hook, source.remedy(repair))
 
 
-def shown(value: object) -> str:
-    """What a plugin returned, for a message: as itself where that says something."""
+def describe_value(value: object) -> str:
+    """Return a short description for messages of a value that a plugin returned."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if value is None or isinstance(value, str | int | float):

@@ -1,4 +1,4 @@
-"""What was counted of plugins' calls: rows by process, phase, plugin and method."""
+"""Profile of the calls of plugins: one row per process, phase, plugin and method."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from typing import Any, NamedTuple
 
 from .problems import Source
 
-MODULE = "module"  # the kind of a row about a plugin's module, not one of its classes
-IMPORT = "import"  # the method of a row about its import
+MODULE = "module"  # kind of a row about a plugin's module instead of a plugin class
+IMPORT = "import"  # method of a row about the import of a plugin's module
 
 
 class Key(NamedTuple):
-    """What was called, in which part of the work."""
+    """Key of a row: the method that was called, and the phase of the work."""
 
     phase: str
     kind: str
-    plugin: str  # of a module: DISTRIBUTION:NAME
+    plugin: str  # DISTRIBUTION:NAME for a module
     version: str
     method: str
 
 
 @dataclass(slots=True)
 class Tally:
-    """How often something was called, and how long that took.
+    """Number and duration of the calls of a method.
 
     Attributes
     ----------
     calls : int
         Number of calls.
     total : float
-        Seconds in them.
+        Total time of the calls in seconds.
     own : float
-        The same without the calls of other plugins, and other methods, that they made.
+        Total time in seconds, without nested calls of other plugins and other methods.
     longest : float
-        Seconds of the longest call.
+        Time of the longest call in seconds.
     first, last : float
-        When the first and the last one began, in seconds since the trace began.
+        Start of the first and of the last call, in seconds since the start of the trace.
     """
 
     calls: int = 0
@@ -52,7 +52,7 @@ class Tally:
     last: float = 0.0
 
     def add(self, other: Tally) -> None:
-        """Take in what was counted elsewhere, or at another time."""
+        """Add the counts of another process or another time."""
         self.calls += other.calls
         self.total += other.total
         self.own += other.own
@@ -63,22 +63,22 @@ class Tally:
 
 @dataclass(slots=True)
 class Trace:
-    """What was traced; complete when :func:`fusion.core.registry.trace.tracing` has ended.
+    """Trace of plugin calls; complete after :func:`fusion.core.registry.trace.tracing` has ended.
 
     Attributes
     ----------
     rows : dict
         (process, :class:`Key`) -> :class:`Tally`.
     sources : dict
-        (kind, plugin) -> where it came from.
+        (kind, plugin) -> :class:`Source` of the plugin.
     brought : dict
         Key.plugin of a module -> packages that its import was the first to load, in order.
     seconds : float
-        From the first to the last.
+        Duration of the trace in seconds.
     cuda : bool
-        Whether a process used a GPU.
+        Whether any process used a GPU.
     folder : Path or None
-        The folder that the work was about: where its trace belongs.
+        The folder that the traced work is about, in which the trace is stored.
     """
 
     rows: dict[tuple[int, Key], Tally] = field(default_factory=dict)
@@ -90,22 +90,22 @@ class Trace:
 
     @property
     def processes(self) -> int:
-        """How many processes called plugins, this one included."""
+        """Number of processes that called plugins, including this process."""
         return len({process for process, _ in self.rows} | {os.getpid()})
 
     def source_of(self, key: Key) -> Source:
-        """Where the plugin of a row came from."""
+        """Return the source of the plugin of a row."""
         return self.sources.get((key.kind, key.plugin), Source(key.plugin, "", ""))
 
     def summed(self) -> dict[Key, Tally]:
-        """The rows of all processes and phases as one."""
-        found: dict[Key, Tally] = {}
+        """Return the rows summed over all processes and phases."""
+        sums: dict[Key, Tally] = {}
         for (_, key), tally in self.rows.items():
-            found.setdefault(key._replace(phase=""), Tally()).add(tally)
-        return found
+            sums.setdefault(key._replace(phase=""), Tally()).add(tally)
+        return sums
 
     def lines(self, command: str = "") -> Iterator[str]:
-        """JSON, one object a line: the command, then every row."""
+        """Yield lines of JSON, each one object: first the command, then every row."""
         whole = {"seconds": round(self.seconds, 6), "processes": self.processes, "cuda": self.cuda}
         yield json.dumps({"command": command, **whole})
         for (process, key), tally in self.rows.items():
@@ -119,6 +119,6 @@ class Trace:
             yield json.dumps(row)
 
     def write(self, path: Path, command: str = "") -> None:
-        """Append the lines to a file: of a run that was gone on with, all parts are there."""
+        """Append the lines to a file, so that the file of a resumed run has all its parts."""
         with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in self.lines(command))

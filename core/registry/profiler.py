@@ -1,7 +1,7 @@
-"""The clock around plugins' methods, and what counts its readings in one process.
+"""Timing wrappers around the methods of plugins, and the recorder of their calls in one process.
 
-The clock is put into the class that defines a method, and taken out again: a plugin that is
-copied, pickled or asked for its signature is what it always was.
+A wrapper replaces a method in the class that defines it, and is removed at the end of the trace.
+Wrapped plugins can be copied and pickled, and keep their signatures.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from .problems import Source
 from .profile import MODULE, Key, Tally, Trace
 from .provenance import kind_of
 
-_FLUSH_SECONDS = 2.0  # what a worker has counted since is lost when it is killed
+_FLUSH_SECONDS = 2.0  # a worker that is killed loses its counts since the last flush
 
 active: Recorder | None = None
-"""Counts the calls of this process, while it is traced."""
+"""Recorder of the calls in this process; None unless the process is traced."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A call that goes on.
+    """Call of a method that has not returned yet.
 
     Attributes
     ----------
     key : Key
-        What is called.
+        Key of the method that is called.
     owner : object
-        The plugin, or its class.
+        The plugin or its class.
     started : float
-        As :func:`time.perf_counter` says it.
+        Start of the call, from :func:`time.perf_counter`.
     inside : float
-        Seconds in the calls that it made.
+        Seconds in nested calls.
     """
 
     key: Key
@@ -55,34 +55,37 @@ class Call:
     inside: float = 0.0
 
 
-_BARE = "_fusion_bare"  # attribute of a function with a clock: the one without
+_BARE = "_fusion_bare"  # attribute of a timed function: the original function
 
 
 class _Calls(threading.local):
-    """The calls that go on in this thread, the innermost last."""
+    """Stack of the calls in progress in this thread, the innermost last."""
 
     def __init__(self) -> None:
         self.stack: list[Call] = []
 
 
 def clocked(function: Callable[..., Any], method: str, owner: object = None) -> Any:
-    """`function` with a clock; `owner` where its first argument does not say whose it is."""
+    """Return `function` with a timing wrapper.
+
+    `owner` is the plugin or its class; if None, the first argument of the call is the plugin.
+    """
 
     @functools.wraps(function)
-    def timed(*given: Any, **named: Any) -> Any:
+    def timed(*args: Any, **kwargs: Any) -> Any:
         recorder = active
-        whose = given[0] if owner is None and given else owner
-        call = None if recorder is None else recorder.enter(whose, method)
+        plugin = args[0] if owner is None and args else owner
+        call = None if recorder is None else recorder.enter(plugin, method)
         if recorder is None or call is None:
-            return function(*given, **named)
+            return function(*args, **kwargs)
         try:
-            result = function(*given, **named)
+            result = function(*args, **kwargs)
         finally:
             recorder.leave(call)
-        if isinstance(result, GeneratorType):  # nothing was done yet
+        if isinstance(result, GeneratorType):  # the generator has not run yet
             return _followed(result, recorder, call)
         if isinstance(result, Plugin):
-            recorder.adopt(result, whose)
+            recorder.adopt(result, plugin)
         return result
 
     setattr(timed, _BARE, function)
@@ -92,7 +95,7 @@ def clocked(function: Callable[..., Any], method: str, owner: object = None) -> 
 def _followed(
     generator: GeneratorType[Any, Any, Any], recorder: Recorder, call: Call
 ) -> Iterator[Any]:
-    """What a method yields; its time is that of the one call, and not of whoever consumes it."""
+    """Yield the items of a generator, and add the generator's own time to its call."""
     spent = 0.0
     while True:
         step = recorder.begin(call.key, call.owner)
@@ -106,9 +109,9 @@ def _followed(
 
 
 def clock_outside(change: Callable[[Any], Any], method: Any) -> Any:
-    """``change(method)``; a clock stays outside of it.
+    """Return ``change(method)``, with a timing wrapper of `method` moved to the outside.
 
-    For a compiler, that would see in each reading of the clock another program.
+    `change` is, for example, a compiler, which would recompile if it saw the clock's readings.
     """
     bare = getattr(getattr(method, "__func__", None), _BARE, None)
     if bare is None:
@@ -118,14 +121,14 @@ def clock_outside(change: Callable[[Any], Any], method: Any) -> Any:
 
 
 class Recorder:
-    """Counts the calls of one process.
+    """Recorder of the calls of plugins in one process.
 
     Parameters
     ----------
     started : float
-        When the trace began, as :func:`time.time` says it.
+        Start of the trace, from :func:`time.time`.
     spool : Path, optional
-        Where a worker writes what it counted.
+        File to which a worker appends its counts; None in the traced process itself.
     """
 
     def __init__(self, started: float, spool: Path | None = None) -> None:
@@ -134,38 +137,41 @@ class Recorder:
         self._offset = time.time() - time.perf_counter() - started
         self._spool = spool
         self._flushed = 0.0
-        self._labels: dict[type, Key | None] = {}  # the start of a method's name in its place
+        # Key without phase; its `method` is a prefix of the names of the class's methods.
+        self._labels: dict[type, Key | None] = {}
         self._clocks = contextlib.ExitStack()
         self._calls = _Calls()
         self._lock = threading.Lock()
         if spool is not None:
             multiprocessing.util.Finalize(None, self.flush, exitpriority=0)
 
-    # -- which methods ---------------------------------------------------------------
+    # -- timed methods ---------------------------------------------------------------
 
     def watch(self, cls: type[Plugin], kind: str, source: Source | None) -> None:
-        """From now on, count the calls of a plugin class."""
+        """Count the calls of a plugin class from now on."""
         if source is not None:
             self.trace.sources[kind, cls.name] = source
         self._watch(cls, kind, Key("", kind, cls.name, cls.version, ""))
 
-    def adopt(self, made: Plugin, maker: object) -> None:
-        """What a plugin hands out, such as a network around another, counts as its own."""
-        label, kind = self._label(maker), kind_of(type(made))
-        if label is not None and kind is not None and self._label(made) is None:
-            self._watch(type(made), kind, label._replace(method=f"{kind}."))
+    def adopt(self, result: Plugin, maker: object) -> None:
+        """Count the calls of a plugin that another one returned, such as a wrapper, as its own."""
+        label, kind = self._label(maker), kind_of(type(result))
+        if label is not None and kind is not None and self._label(result) is None:
+            self._watch(type(result), kind, label._replace(method=f"{kind}."))
 
     def _watch(self, cls: type, kind: str, label: Key) -> None:
         if self._labels.get(cls) is not None:
             return
-        # Classes made from this one, that were nobody's until now, are looked at again.
-        self._labels = {c: known for c, known in self._labels.items() if known is not None}
+        # Forget classes without a label: subclasses of this class inherit its label from now on.
+        self._labels = {c: other for c, other in self._labels.items() if other is not None}
         self._labels[cls] = label
         for name in dict.fromkeys(("__init__", *methods_of(kind))):
-            where = holder(cls, name)
-            if where is not None:
-                # A class that is no plugin has other users, who are none of our business.
-                self._put(where if issubclass(where, Plugin) else cls, name, vars(where)[name])
+            definer = holder(cls, name)
+            if definer is not None:
+                # A base class that is no plugin stays unchanged, because other code may use it.
+                self._put(
+                    definer if issubclass(definer, Plugin) else cls, name, vars(definer)[name]
+                )
 
     def _put(self, cls: type, name: str, method: Any) -> None:
         function = getattr(method, "__func__", method)
@@ -181,47 +187,48 @@ class Recorder:
         setattr(cls, name, timed)
 
     def unwatch(self) -> None:
-        """Take all clocks out again."""
+        """Remove all timing wrappers."""
         self._clocks.close()
 
     def _label(self, owner: object) -> Key | None:
         cls = owner if isinstance(owner, type) else type(owner)
         if cls not in self._labels:
-            known = (self._labels[base] for base in cls.__mro__[1:] if base in self._labels)
-            self._labels[cls] = next(known, None)
+            labels = (self._labels[base] for base in cls.__mro__[1:] if base in self._labels)
+            self._labels[cls] = next(labels, None)
         return self._labels[cls]
 
     # -- calls -----------------------------------------------------------------------
 
     def enter(self, owner: object, method: str) -> Call | None:
-        """A call begins; None where it is not to be counted."""
+        """Begin a call of a method; return None if the call is not counted."""
         label = self._label(owner)
         if label is None:
             return None
         name = label.method + method
         stack = self._calls.stack
-        # A method that calls the one that it overrides is one call.
+        # A call of the overridden method by the overriding one is part of the same call.
         if stack and stack[-1].owner is owner and stack[-1].key.method == name:
             return None
         return self.begin(Key(self.phase, label.kind, label.plugin, label.version, name), owner)
 
     def enter_module(self, source: Source, method: str) -> Call:
-        """The import of a plugin's module begins, or one of its hooks."""
-        # Two distributions may give their plugins one name.
+        """Begin the import of a plugin's module, or a call of one of its hooks."""
+        # Plugins of two distributions may have the same name.
         name = f"{source.distribution}:{source.plugin}"
         self.trace.sources[MODULE, name] = source
         return self.begin(Key(self.phase, MODULE, name, "", method), source)
 
     def begin(self, key: Key, owner: object) -> Call:
-        """A call begins."""
+        """Begin a call that is counted under `key`."""
         call = Call(key, owner, time.perf_counter())
         self._calls.stack.append(call)
         return call
 
     def leave(self, call: Call, *, of: Call | None = None, before: float = 0.0) -> float:
-        """A call ends. Returns its seconds.
+        """End a call; return its seconds.
 
-        `of` is the call whose continuation it is, which had taken `before` seconds so far.
+        If the call continues an earlier one, such as the next step of a generator, `of` is the
+        earlier call and `before` its seconds so far.
         """
         now = time.perf_counter()
         seconds = now - call.started
@@ -241,7 +248,7 @@ class Recorder:
     # -- between processes -----------------------------------------------------------
 
     def flush(self) -> None:
-        """Write down what a worker has counted since the last time."""
+        """Append to the spool file what a worker has counted since the last flush."""
         assert self._spool is not None
         with self._lock:
             rows, self.trace.rows = self.trace.rows, {}
@@ -251,18 +258,18 @@ class Recorder:
             json.dumps([gpu, process, key, astuple(tally)]) + "\n"
             for (process, key), tally in rows.items()
         )
-        # The traced process may have ended, and its file with it: nobody waits for this then.
+        # If the traced process has ended, its spool file is deleted and the counts are not needed.
         with contextlib.suppress(OSError):
             spool = os.open(self._spool, os.O_WRONLY | os.O_APPEND)
             with os.fdopen(spool, "wb", buffering=0) as file:
                 file.write(text.encode())
 
     def finish(self, spool: Path) -> None:
-        """Take in what the workers wrote."""
+        """End the trace, and add the counts that workers wrote to the spool file."""
         self.trace.seconds = time.perf_counter() + self._offset
         self.trace.cuda = _uses_gpu()
         for line in spool.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # the last line of one that was killed
+            with contextlib.suppress(ValueError):  # an incomplete line of a worker that was killed
                 gpu, process, key, tally = json.loads(line)
                 self.trace.rows.setdefault((process, Key(*key)), Tally()).add(Tally(*tally))
                 self.trace.cuda = self.trace.cuda or gpu

@@ -1,7 +1,7 @@
-"""Whose code an exception came from: a note on it that names the plugin.
+"""Attribution of exceptions to plugins: a note on the exception names the plugin that raised it.
 
-Nothing is wrapped. Where an exception leaves a region in which plugins are called, its traceback
-is looked at: the innermost frame that lies in a plugin's module says whose it is.
+Plugins are not wrapped for this. When an exception leaves a region in which plugins are called,
+its traceback is searched: the innermost frame in a plugin's module identifies the plugin.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from ..contracts.data import Plugin
-from .loading import described
+from .loading import error_text
 from .problems import Source
 
 T = TypeVar("T")
 
-_SOURCES: dict[str, Source] = {}  # module -> the plugin that it belongs to
+_SOURCES: dict[str, Source] = {}  # module name -> source of the plugin that it belongs to
 _CONTRACTS = Plugin.__module__.rpartition(".")[0] + "."
 
 
-def own(module: str, source: Source) -> None:
-    """Remember that a module, and what is in it, belongs to a plugin."""
+def register_module(module: str, source: Source) -> None:
+    """Register that a module, and its submodules, belong to a plugin."""
     _SOURCES[module] = source
 
 
 def source_of(module: str) -> Source | None:
-    """The plugin to which a module, or a package around it, belongs."""
+    """Return the source of the plugin to which a module, or a parent package, belongs."""
     while module:
         if module in _SOURCES:
             return _SOURCES[module]
@@ -40,31 +40,31 @@ def source_of(module: str) -> Source | None:
 
 
 def name_of(plugin: object, *, capital: bool = False) -> str:
-    """A plugin for a message, by an instance or its class.
+    """Return the description of a plugin, given as an instance or a class, for messages.
 
-    ``the strategy 'sum' of plugin 'mine' (fusion-mine 2.1)``; with a `capital` "The" at the start
-    of a sentence.
+    For example ``the strategy 'sum' of plugin 'mine' (fusion-mine 2.1)``. With `capital`, the
+    description starts with "The".
     """
     cls = plugin if isinstance(plugin, type) else type(plugin)
-    name = called(cls) + whose(cls)
+    name = class_label(cls) + plugin_suffix(cls)
     return name[0].upper() + name[1:] if capital else name
 
 
-def whose(cls: type) -> str:
-    """`` of plugin 'mine' (fusion-mine 2.1)``; nothing for a class that no plugin registers."""
+def plugin_suffix(cls: type) -> str:
+    """Return `` of plugin 'mine' (fusion-mine 2.1)``; "" for a class outside plugin modules."""
     source = source_of(cls.__module__)
     return f" of {source}" if source else ""
 
 
-def called(cls: type) -> str:
-    """``the strategy 'sum'``, or ``the class Sum`` where it is no plugin."""
+def class_label(cls: type) -> str:
+    """Return ``the strategy 'sum'``, or ``the class Sum`` for a class that is no plugin."""
     kind = kind_of(cls) or "class"
     name = getattr(cls, "name", None) if issubclass(cls, Plugin) else None
     return f"the {kind} {name!r}" if name else f"the {kind} {cls.__name__}"
 
 
 def kind_of(cls: type) -> str | None:
-    """``"strategy"`` of a class made from :class:`Strategy`, and so on."""
+    """Return the kind of a plugin class, such as "strategy"; None for other classes."""
     for base in cls.__mro__:
         if base.__module__.startswith(_CONTRACTS) and base is not Plugin:
             return base.__name__.lower()
@@ -73,18 +73,19 @@ def kind_of(cls: type) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Guilt:
-    """Where in a plugin an exception was raised.
+    """Place in a plugin at which an exception was raised.
 
     Attributes
     ----------
     source : Source
-        Whose code it is.
+        Source of the plugin.
     part : str
-        What of it was asked, ``"the strategy 'sum'"``; empty where it was no plugin class.
+        The plugin class whose method was called, as ``"the strategy 'sum'"``; empty if the
+        traceback has no method of a plugin class.
     method : str
-        ``"Sum.forward"``.
+        The function that raised, as ``"Sum.forward"``.
     place : str
-        ``"mine.py, line 14"``.
+        File and line, as ``"mine.py, line 14"``.
     """
 
     source: Source
@@ -93,47 +94,48 @@ class Guilt:
     place: str
 
     def __str__(self) -> str:
-        whose = f"{self.part} of {self.source}" if self.part else str(self.source)
-        return f"{self.method} ({self.place}), {whose}"
+        """Return method, place, class and plugin for messages."""
+        plugin = f"{self.part} of {self.source}" if self.part else str(self.source)
+        return f"{self.method} ({self.place}), {plugin}"
 
 
 def guilt_of(error: BaseException) -> Guilt | None:
-    """Who raised it, or what it was raised from; None where no plugin had to do with it.
+    """Return the place in a plugin that raised an exception or its cause; None if no plugin did.
 
-    Known of an exception that came from another process, where :func:`note` was called.
+    For an exception from another process, the place is known if :func:`note` was called there.
     """
-    seen: set[int] = set()
+    visited: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        told = vars(cause).get(_TOLD)
-        found = told if isinstance(told, Guilt) else _in(cause.__traceback__)
-        if found is not None:
-            return found
+    while cause is not None and id(cause) not in visited:
+        visited.add(id(cause))
+        noted_guilt = vars(cause).get(_GUILT)
+        guilt = noted_guilt if isinstance(noted_guilt, Guilt) else _in(cause.__traceback__)
+        if guilt is not None:
+            return guilt
         cause = cause.__cause__
     return None
 
 
 def note(error: BaseException) -> Guilt | None:
-    """Add a note to an exception that names the guilty plugin, once.
+    """Add a note to an exception, once, that names the plugin which raised it.
 
-    It goes with the exception into other processes.
+    The note stays with the exception when it is pickled for another process.
     """
     guilt = guilt_of(error)
-    if guilt is not None and _TOLD not in vars(error):
+    if guilt is not None and _GUILT not in vars(error):
         _add(error, guilt)
     return guilt
 
 
 def _add(error: BaseException, guilt: Guilt) -> None:
-    setattr(error, _TOLD, guilt)
+    setattr(error, _GUILT, guilt)
     if str(guilt) not in str(error):
         error.add_note(f"Raised in {guilt}.")
 
 
 @contextlib.contextmanager
 def noted() -> Iterator[None]:
-    """:func:`note` on whatever leaves the body."""
+    """Add a note to every exception that leaves the body; see :func:`note`."""
     try:
         yield
     except Exception as error:
@@ -141,10 +143,10 @@ def noted() -> Iterator[None]:
         raise
 
 
-def told(error: BaseException) -> str:
-    """What an exception says and, where a plugin raised it, which: for people."""
+def message_of(error: BaseException) -> str:
+    """Return the text of an exception and, if a plugin raised it, the place in the plugin."""
     guilt = guilt_of(error)
-    text = str(error) if isinstance(error, Relayed) else described(error)
+    text = str(error) if isinstance(error, Relayed) else error_text(error)
     return (
         f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} Raised in {guilt}."
         if guilt
@@ -152,24 +154,24 @@ def told(error: BaseException) -> str:
     )
 
 
-_TOLD = "_fusion_guilt"  # attribute of an exception that has its note
+_GUILT = "_fusion_guilt"  # attribute of an exception to which the note was added
 
 
 def _in(trace: TracebackType | None) -> Guilt | None:
-    """The innermost frame in a plugin's module, seen from the plugin that was asked."""
+    """Return the place of the innermost frame in a plugin's module; None if there is none."""
     frames = traceback.walk_tb(trace)
     owned = [(source, f, line) for f, line in frames if (source := _owner(f)) is not None]
     if not owned:
         return None
     source, frame, line = owned[-1]
-    # A helper's own frame names no plugin class; the frame that called it may.
-    frames_of_it = (f for other, f, _ in reversed(owned) if other == source)
-    cls = next((cls for f in frames_of_it if (cls := _asked(f)) is not None), None)
-    if cls is not None:  # which may have the method from a class of another plugin
+    # The frame of a helper function has no plugin class; a frame that called the helper may.
+    own_frames = (f for other, f, _ in reversed(owned) if other == source)
+    cls = next((cls for f in own_frames if (cls := _plugin_class(f)) is not None), None)
+    if cls is not None:  # the class may inherit the method from a class of another plugin
         source = source_of(cls.__module__) or source
     code = frame.f_code
     method = code.co_qualname.replace(".<locals>", "")
-    part = called(cls) if cls else ""
+    part = class_label(cls) if cls else ""
     return Guilt(source, part, method, f"{Path(code.co_filename).name}, line {line}")
 
 
@@ -177,8 +179,8 @@ def _owner(frame: FrameType) -> Source | None:
     return source_of(str(frame.f_globals.get("__name__", "")))
 
 
-def _asked(frame: FrameType) -> type | None:
-    """The plugin class whose method a frame is."""
+def _plugin_class(frame: FrameType) -> type | None:
+    """Return the plugin class whose method a frame executes; None for other functions."""
     first: Any = frame.f_locals.get("self", frame.f_locals.get("cls"))
     cls = first if isinstance(first, type) else type(first)
     return cls if issubclass(cls, Plugin) else None
@@ -187,14 +189,14 @@ def _asked(frame: FrameType) -> type | None:
 # -- between processes ---------------------------------------------------------------
 
 
-class Relayed(Exception):  # noqa: N818  (it stands for an error and is none of its own)
-    """In place of an exception that can't travel between processes; says what that one said."""
+class Relayed(Exception):  # noqa: N818  (it replaces an error of any type)
+    """Replacement, with the same text, for an exception that can't be pickled."""
 
 
 def relay(function: Callable[..., T], /, *args: Any) -> T:
-    """Call a function for another process: what it raises is noted, and arrives there.
+    """Call a function in a worker process, and make every exception of it picklable and noted.
 
-    An exception that can't be pickled, or not be made again, would end the pool.
+    An exception that can't be pickled or unpickled would break the pool of processes.
     """
     try:
         return function(*args)
@@ -202,7 +204,7 @@ def relay(function: Callable[..., T], /, *args: Any) -> T:
         guilt = note(error)
         if _travels(error):
             raise
-        stand_in = Relayed(described(error))
+        stand_in = Relayed(error_text(error))
         if guilt is not None:
             _add(stand_in, guilt)
         raise stand_in from error

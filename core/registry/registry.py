@@ -1,4 +1,4 @@
-"""Finds plugins, keeps them apart, and names the guilty one when something breaks."""
+"""Registry that finds and loads plugins, and attributes problems to the plugin that caused them."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ ENTRY_POINT_GROUP = hooks.PROJECT
 _CORE = __name__.rpartition(".registry.")[0] + "."
 ENVIRONMENT = "FUSION_PLUGINS"
 
-# What a hook may take, beside nothing: argument -> its value. See contracts/hooks.py.
+# Arguments that a hook may have: name -> function of the registry that returns the value. See
+# contracts/hooks.py.
 ARGUMENTS: dict[str, Callable[[Registry], Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One registered class and where it came from."""
+    """Registered plugin class with its kind, name and source."""
 
     kind: str
     name: str
@@ -52,35 +53,37 @@ class Entry:
 
     @property
     def owner(self) -> str:
-        """What stands before the dot in ``--set OWNER.PARAMETER=VALUE``."""
+        """The OWNER of the plugin's parameters in ``--set OWNER.PARAMETER=VALUE``."""
         return "branch.MODALITY" if self.kind == "branch" else self.name
 
 
 class Registry:
-    """Every plugin that could be loaded, by kind and name.
+    """Registry of all plugins that could be loaded, by kind and name.
 
     Parameters
     ----------
     requests : sequence of str
-        As given to ``-p``: ``./file.py`` or ``package.module`` loads one more plugin,
-        ``no:NAME`` blocks one. The environment variable ``FUSION_PLUGINS`` (separated by
-        commas) is read first.
+        Values of ``-p``: ``./file.py`` or ``package.module`` loads one more plugin, and
+        ``no:NAME`` blocks one. The requests in the environment variable ``FUSION_PLUGINS``
+        (separated by commas) come first.
     strict : bool
-        Raise on the first broken plugin instead of skipping it.
+        Raise an error for the first broken plugin instead of skipping it.
 
     Raises
     ------
     PluginError
-        If a plugin named in `requests` can't be loaded, or any plugin while `strict`.
+        If a plugin in `requests` can't be loaded, or, if `strict`, any plugin.
+    UnknownNameError
+        If ``no:NAME`` blocks no plugin.
 
     Attributes
     ----------
     problems : list of Problem
-        What was skipped, and why.
+        Plugins and parts of plugins that were skipped, with the reasons.
     deprecations : list of Deprecation
-        Plugins that work and should be updated.
+        Plugins that use deprecated names and should be updated.
     blocked : list of Source or Entry
-        The modules that ``no:NAME`` left out, and the classes.
+        Modules and classes that ``no:NAME`` blocked.
     """
 
     def __init__(self, requests: Sequence[str] = (), *, strict: bool = False) -> None:
@@ -90,7 +93,7 @@ class Registry:
         self.deprecations: list[Deprecation] = []
         self.blocked: list[Source | Entry] = []
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in HOOKS}
-        self._sources: dict[str, Source] = {}  # by what the manager calls a plugin
+        self._sources: dict[str, Source] = {}  # by the plugin's name in the manager
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         watch_hooks(self._manager, self._sources)
@@ -105,8 +108,8 @@ class Registry:
         left_out = {each.name if isinstance(each, Entry) else each.plugin for each in self.blocked}
         for name in blocked:
             if name not in left_out:
-                known = (source.plugin for source in self._sources.values())
-                raise UnknownNameError("plugin to block", name, known)
+                names = (source.plugin for source in self._sources.values())
+                raise UnknownNameError("plugin to block", name, names)
 
     # -- loading ---------------------------------------------------------------------
 
@@ -118,7 +121,7 @@ class Registry:
         try:
             with importing(source, target if isinstance(target, str) else target.value):
                 module = load(target)
-            if self._manager.is_registered(module):  # a built-in one, asked for again
+            if self._manager.is_registered(module):  # such as a built-in plugin given to -p
                 return
             version = source.version or str(getattr(module, "__version__", ""))
             source = replace(source, version=version)
@@ -129,26 +132,26 @@ class Registry:
             self._add(entry, strict)
 
     def _register(self, module: ModuleType, source: Source) -> list[Entry]:
-        provenance.own(module.__name__, source)
+        provenance.register_module(module.__name__, source)
         name = _registered_as(source)
         self._sources[name] = source
         try:
             uses = register(module, name, self._manager)
             available = {argument: value(self) for argument, value in ARGUMENTS.items()}
-            found = list(classes_of(module, self._manager, available))
+            classes = list(classes_of(module, self._manager, available))
         except Exception:
             del self._sources[name]
             if self._manager.get_plugin(name) is module:
                 self._manager.unregister(name=name)
             raise
-        for _, cls in found:
+        for _, cls in classes:
             uses += uses_of(cls)
-            home = cls.__module__  # may be another module of the plugin's package
+            home = cls.__module__  # possibly another module of the plugin's package
             if provenance.source_of(home) is None and not home.startswith(_CORE):
-                provenance.own(home, source)
+                provenance.register_module(home, source)
         if uses:
             self.deprecations.append(Deprecation(source, tuple(dict.fromkeys(uses))))
-        return [Entry(kind, cls.name, cls, source) for kind, cls in found]
+        return [Entry(kind, cls.name, cls, source) for kind, cls in classes]
 
     def _add(self, entry: Entry, strict: bool) -> None:
         if self._manager.is_blocked(entry.name):
@@ -158,10 +161,10 @@ class Registry:
         if first is entry:
             watch(entry.cls, entry.kind, entry.source)
             return
-        reason, remedy = "it has two of that name.", "Rename one."
+        reason, remedy = "it registers this name twice.", "Rename one of the two classes."
         if first.source != entry.source:
-            reason = f"{first.source} has one of that name."
-            remedy = f"Rename it, or block the other one (-p no:{first.source.plugin})."
+            reason = f"{first.source} already registers this name."
+            remedy = f"Rename it, or block the other plugin (-p no:{first.source.plugin})."
         broken = BrokenPluginError(reason, remedy=remedy, hook=HOOKS[entry.kind])
         self._problem(entry.source, broken, strict, part=f"the {entry.kind} {entry.name!r}")
 
@@ -171,20 +174,20 @@ class Registry:
             raise problem.error() from (error.__cause__ or error)
         self.problems.append(problem)
 
-    # -- finding ---------------------------------------------------------------------
+    # -- lookup ----------------------------------------------------------------------
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        """Everything registered, or everything of one kind, in the order of registration."""
+        """Return all registered plugins, or those of one kind, in the order of registration."""
         kinds = HOOKS if kind is None else [kind]
         return [entry for k in kinds for entry in self._entries[k].values()]
 
     def get(self, kind: str, name: str) -> type[Any]:
-        """The class of that kind and name.
+        """Return the plugin class of a kind and name.
 
         Raises
         ------
         UnknownNameError
-            With what was possible, and what was probably meant.
+            If no plugin of this kind has the name. The error suggests similar names.
         """
         entries = self._entries[kind]
         if name not in entries:
@@ -194,32 +197,39 @@ class Registry:
         return entries[name].cls
 
     def api_version(self, source: Source) -> int:
-        """Version of the contract that a plugin that is there was written for."""
+        """Return the version of the contract for which a registered plugin was written."""
         return getattr(self._manager.get_plugin(_registered_as(source)), "api_version", 1)
 
     def defaults(self, kind: str) -> list[str]:
-        """Names of the plugins of `kind` that a run uses when the user names none."""
+        """Return the names of the plugins of a kind that a run uses if the user names none."""
         return [name for name, entry in self._entries[kind].items() if entry.cls.default]
 
     def corpora(self) -> dict[str, type[Corpus]]:
+        """Return name -> class of all corpora."""
         return {e.name: e.cls for e in self.entries("corpus") if issubclass(e.cls, Corpus)}
 
     def extractor(self, name: str) -> type[Extractor]:
+        """Return the extractor class of a name; see :meth:`get`."""
         return self.get("extractor", name)
 
     def branch(self, name: str) -> type[Branch]:
+        """Return the branch class of a name; see :meth:`get`."""
         return self.get("branch", name)
 
     def strategy(self, name: str) -> type[Strategy]:
+        """Return the strategy class of a name; see :meth:`get`."""
         return self.get("strategy", name)
 
     def balancer(self, name: str) -> type[Balancer]:
+        """Return the balancer class of a name; see :meth:`get`."""
         return self.get("balancer", name)
 
     def tracker(self, name: str) -> type[Tracker]:
+        """Return the tracker class of a name; see :meth:`get`."""
         return self.get("tracker", name)
 
     def remedy(self, name: str) -> type[Remedy]:
+        """Return the remedy class of a name; see :meth:`get`."""
         return self.get("remedy", name)
 
 
@@ -228,21 +238,22 @@ def _registered_as(source: Source) -> str:
 
 
 def _entry_points() -> list[tuple[EntryPoint, Source]]:
-    """Entry points of the group: the built-in ones in their order, the rest by name; each once."""
-    found: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
+    """Return the entry points of all plugins, each once: built-in ones first, others by name."""
+    points_by_name: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
     for distribution in distributions():
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
-        # Asked once for all of them: each question reads and parses the metadata.
+        # Read name and version once per distribution: each access parses the metadata.
         name, release = (distribution.name, distribution.version) if points else ("", "")
         for point in points:
             # A distribution on sys.path twice (an editable install) counts once.
-            found.setdefault((name, point.name), (point, Source(point.name, name, release)))
+            source = Source(point.name, name, release)
+            points_by_name.setdefault((name, point.name), (point, source))
     own = __name__.partition(".")[0] + "."
-    built_in = [pair for pair in found.values() if pair[0].value.startswith(own)]
-    others = [found[name] for name in sorted(found) if found[name] not in built_in]
-    return [*built_in, *others]
+    built_in = [pair for pair in points_by_name.values() if pair[0].value.startswith(own)]
+    third_party = [pair for _, pair in sorted(points_by_name.items()) if pair not in built_in]
+    return [*built_in, *third_party]
 
 
 def _absolute(request: str) -> str:
-    """A file by its whole path: one file is one plugin, in every folder and process."""
+    """Return a request for a file with its absolute path, and any other request unchanged."""
     return str(Path(request).expanduser().resolve()) if request.endswith(".py") else request

@@ -1,10 +1,10 @@
-"""Which plugin was called when, and how long it took.
+"""Tracing of plugin calls: which plugin was called when, and for how long.
 
-While something is traced, the methods that a plugin has of its contract run with a clock
-around them (:mod:`fusion.core.registry.profiler`). Where nothing is traced, nothing is wrapped.
+During a trace, timing wrappers measure the methods of plugins that belong to their contracts
+(:mod:`fusion.core.registry.profiler`). Without a trace, no method is wrapped.
 
-Processes that compute for the traced one append what they counted to a file of its own, whose
-name they find in their environment.
+Worker processes of the traced process append their counts to a spool file of the trace. An
+environment variable gives them the name of the file.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from .profiler import clock_outside as clock_outside
 
 FILE = "trace.jsonl"  # in the run directory
 
-_SPOOL = "FUSION_TRACE_SPOOL"  # process that is traced, when it began, file for the others
+# Environment variable: id of the traced process, start of the trace, spool file of the workers.
+_SPOOL = "FUSION_TRACE_SPOOL"
 
 
 @contextlib.contextmanager
 def tracing() -> Iterator[Trace]:
-    """Trace every call of a plugin in this process, and in those that it starts, until the end.
+    """Trace all calls of plugins in this process and in the processes that it starts.
 
-    Plugins are known from the time on at which a registry finds them, so begin before it is
-    made. Within another trace it is the other one that goes on.
+    Calls of a plugin are counted after a registry has loaded the plugin, so begin the trace before
+    the registry is created. Within another trace, the outer trace continues and is yielded.
 
     >>> with tracing() as trace:
     ...     run_experiment(config, out, Registry())
@@ -60,7 +61,7 @@ def tracing() -> Iterator[Trace]:
 
 
 def _recorder() -> profiler.Recorder | None:
-    """What counts here: also in a process that a traced one has started to compute for it."""
+    """Return the recorder of this process; create one in a worker of a traced process."""
     if profiler.active is None and _SPOOL in os.environ:
         pid, started, path = os.environ[_SPOOL].split(" ", 2)
         if int(pid) != os.getpid():
@@ -68,18 +69,18 @@ def _recorder() -> profiler.Recorder | None:
     return profiler.active
 
 
-# -- for those who call plugins ------------------------------------------------------
+# -- functions for code that calls plugins -------------------------------------------
 
 
 def watch(cls: type[Plugin], kind: str, source: Source | None = None) -> None:
-    """From now on, count the calls of a plugin class; nothing where nothing is traced."""
+    """Count the calls of a plugin class from now on; do nothing without a trace."""
     if (recorder := _recorder()) is not None:
         recorder.watch(cls, kind, source)
 
 
 @contextlib.contextmanager
 def importing(source: Source, module: str) -> Iterator[None]:
-    """The body imports the module of a plugin."""
+    """Count the body as the import of a plugin's module, and record the packages that it loads."""
     recorder = _recorder()
     if recorder is None:
         yield
@@ -90,17 +91,18 @@ def importing(source: Source, module: str) -> Iterator[None]:
         yield
     finally:
         recorder.leave(call)
-        known = before | sys.stdlib_module_names | {module.partition(".")[0]}
+        excluded = before | sys.stdlib_module_names | {module.partition(".")[0]}
         new = dict.fromkeys(name.partition(".")[0] for name in list(sys.modules))
         recorder.trace.brought.setdefault(call.key.plugin, []).extend(
-            name for name in new if name not in known and not name.startswith(("_", "fusion_"))
+            name for name in new if name not in excluded and not name.startswith(("_", "fusion_"))
         )
 
 
 def watch_hooks(manager: pluggy.PluginManager, sources: Mapping[str, Source]) -> None:
-    """From now on, count the hooks that are called; nothing where nothing is traced.
+    """Count the calls of plugins' hooks from now on; do nothing without a trace.
 
-    `sources` has the name of each plugin in the manager; a hook is called for one at a time.
+    `sources` maps the name of each plugin in the manager to its source. A hook is called for one
+    plugin at a time.
     """
     if (recorder := _recorder()) is None:
         return
@@ -117,7 +119,7 @@ def watch_hooks(manager: pluggy.PluginManager, sources: Mapping[str, Source]) ->
 
 @contextlib.contextmanager
 def during(name: str) -> Iterator[None]:
-    """The body is a part of the work, by whose name its calls are counted; also a decorator."""
+    """Count calls in the body under the phase `name`; also usable as a decorator."""
     recorder = _recorder()
     if recorder is None:
         yield
@@ -130,6 +132,10 @@ def during(name: str) -> Iterator[None]:
 
 
 def about(folder: Path) -> None:
-    """The work is about this folder. The first to say so is right: runs lie in comparisons."""
+    """Store the folder that the traced work is about; only the first call has an effect.
+
+    A comparison calls this function with its own folder before its runs do, so the trace of a
+    comparison belongs to the comparison.
+    """
     if (recorder := _recorder()) is not None and recorder.trace.folder is None:
         recorder.trace.folder = folder

@@ -9,7 +9,7 @@ from ..contracts.errors import FusionError, ParameterError, PluginError
 from ..contracts.train_config import TrainConfig
 from ..contracts.training import Domain
 from ..registry.parameters import make
-from ..registry.provenance import told
+from ..registry.provenance import message_of
 from ..registry.registry import Registry
 from ..training.baselines import adopt, frozen
 from ..training.context import TrainingContext
@@ -22,7 +22,7 @@ def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
     made: list[Balancer] = []
     for name in config.balancers:
         cls = registry.balancer(name)
-        made.append(make(cls, given=config.settings.get(name, {}), owner=name))
+        made.append(make(cls, settings=config.settings.get(name, {}), owner=name))
     return made
 
 
@@ -52,7 +52,8 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
         raise
     except Exception as error:
         raise PluginError(
-            f"The strategy {config.strategy!r} fails to start from the baselines: {told(error)}"
+            f"The strategy {config.strategy!r} fails to start from the baselines: "
+            f"{message_of(error)}"
         ) from error
     for balancer in balancers:
         try:
@@ -61,7 +62,7 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
             raise
         except Exception as error:
             raise PluginError(
-                f"The balancer {balancer.name!r} fails in setup: {told(error)}"
+                f"The balancer {balancer.name!r} fails in setup: {message_of(error)}"
             ) from error
 
 

@@ -255,7 +255,7 @@ def make_trackers(config: RunConfig, registry: Registry) -> list[Tracker]:
     made: list[Tracker] = []
     for name in tracker_names(config, registry):
         cls = registry.tracker(name)
-        made.append(make(cls, given=config.settings.get(name, {}), owner=name))
+        made.append(make(cls, settings=config.settings.get(name, {}), owner=name))
     return made
 
 

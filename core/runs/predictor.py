@@ -16,7 +16,7 @@ from ..data.adaptation import Collector, Moments
 from ..data.extraction import extract_all, fingerprint_of
 from ..data.task import NAME, task_sentence
 from ..registry.parameters import as_text
-from ..registry.provenance import told
+from ..registry.provenance import message_of
 from ..toolkit.filenames import AUDIO, audio_files
 from .bundle import Bundle
 from .config import RunConfig
@@ -241,7 +241,7 @@ class Predictor:
                 if isinstance(array, RecordingError):  # no plugin's fault
                     reasons[i] = array.message
                 elif isinstance(array, Exception):
-                    reasons[i] = told(array)
+                    reasons[i] = message_of(array)
                 else:
                     arrays[i][m] = array
         for i, found in enumerate(arrays):

@@ -1,1 +1,1 @@
-"""Conformance suites for plugins, for ``fusion.testing``, which is their public face."""
+"""Implementation of the conformance suites that ``fusion.testing`` exports for plugin authors."""

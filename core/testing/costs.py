@@ -1,4 +1,4 @@
-"""Time and memory of a call of a plugin, measured for its author and not judged."""
+"""Time and memory of a plugin's calls: measured for the plugin's author, without a limit."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One call.
+    """Cost of one call of a plugin.
 
     Attributes
     ----------
     what : str
-        What was called, on how much.
+        The call and the amount of data.
     seconds : float
-        Of one call: the median of several.
+        Time of one call: the median of several calls.
     bytes : int or None
-        The most memory that was taken at a time beyond what was there before; None where it was
-        not measured.
+        Peak memory beyond the memory in use before the call; None if not measured.
     note : str
-        What else is to be said, such as what it would be without the plugin.
+        Additional information, such as the time without the plugin.
     """
 
     what: str
@@ -39,13 +38,13 @@ class Cost:
 
 
 def seconds_of(call: Callable[[], object], *, times: int = 5) -> float:
-    """Median of several calls, after one that is not counted."""
+    """Return the median time of several calls, after one call that is not counted."""
     call()
     return statistics.median(timeit.repeat(call, number=1, repeat=times))
 
 
 def tensor_bytes(call: Callable[[], object]) -> int | None:
-    """The most that tensors on the CPU made during the call took at a time."""
+    """Return the peak memory of the CPU tensors that a call creates; None if it creates none."""
     from torch.profiler import ProfilerActivity, profile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -59,15 +58,15 @@ def tensor_bytes(call: Callable[[], object]) -> int | None:
         for event in events
         if event.get("name") == "[memory]" and event["args"].get("Device Type") == 0
     ]
-    taken = most = 0
+    current = peak = 0
     for _, change in sorted(changes, key=lambda pair: pair[0]):
-        taken += change
-        most = max(most, taken)
-    return most or None
+        current += change
+        peak = max(peak, current)
+    return peak or None
 
 
 def python_bytes(call: Callable[[], object]) -> int:
-    """The most that Python's objects and numpy's arrays took at a time during the call."""
+    """Return the peak memory of the Python objects and numpy arrays that a call creates."""
     tracemalloc.start()
     try:
         call()
@@ -78,14 +77,14 @@ def python_bytes(call: Callable[[], object]) -> int:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Some builds of the profiler write lines of their own to standard error."""
+    """Discard standard error, to which some builds of the profiler write log lines."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    original = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)
         os.close(nowhere)

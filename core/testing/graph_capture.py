@@ -1,4 +1,4 @@
-"""Graph capture without a GPU: what a CUDA graph would do to a branch, on the CPU."""
+"""Emulation of CUDA graph capture on the CPU, to check `recordable` branches without a GPU."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_VALUE = "it looks at a value (.item(), float(x), if x > 0)"
-_SHAPE = "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"
+_VALUE = "the code reads a value of a tensor (.item(), float(x), if x > 0)"
+_SHAPE = "the shape of a result depends on values (x[x > 0], nonzero, unique)"
 _ATEN = torch.ops.aten
-_LOOKS = {
+_READS_VALUES = {
     **dict.fromkeys([_ATEN._local_scalar_dense, _ATEN.equal], _VALUE),
     **dict.fromkeys(
         [_ATEN.nonzero, _ATEN.masked_select, _ATEN._unique2, _ATEN.unique_dim, _ATEN.bincount,
@@ -24,7 +24,7 @@ _INDEXING = {_ATEN.index, _ATEN.index_put, _ATEN.index_put_}
 
 
 class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses what a device can't record."""
+    """Dispatch mode that raises RuntimeError for operations that a CUDA graph can't record."""
 
     def __torch_dispatch__(
         self,
@@ -33,7 +33,7 @@ class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        why = _LOOKS.get(func._overloadpacket)
+        why = _READS_VALUES.get(func._overloadpacket)
         if func._overloadpacket in _INDEXING and any(
             index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
         ):
@@ -44,25 +44,28 @@ class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class CpuTape:
-    """A :class:`~fusion.core.training.hardware.cuda_graphs.Tape` that works on the CPU each time.
+    """A :class:`~fusion.core.training.hardware.cuda_graphs.Tape` that computes on the CPU.
 
-    As of a CUDA graph, the results are written to the tensors of the recording, and recording
-    refuses most of what waits for a value; not what leaves torch (.tolist(), .numpy()).
+    A replay repeats the call and, like a CUDA graph, writes its result to the tensor of the
+    recording. Recording refuses most operations that read values of tensors. Conversions that
+    leave torch (.tolist(), .numpy()) are not detected.
     """
 
     def __init__(self, device: torch.device) -> None:
-        del device  # that of the clips
+        del device  # a Tape is made for a device; here the clips are on the CPU
 
     def warm(self, call: Callable[[], object]) -> None:
+        """Make one call that is not recorded."""
         call()
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        """Record a call; return its result tensor and a function that recomputes this tensor."""
         with _Capturing():  # type: ignore[no-untyped-call]
-            found = call()
-        held = found.detach().clone()
+            result = call()
+        static = result.detach().clone()
 
         def replay() -> None:
             with torch.enable_grad():
-                held.copy_(call().detach())
+                static.copy_(call().detach())
 
-        return held, replay
+        return static, replay

@@ -1,11 +1,12 @@
-"""A problem of two modalities on which joint training is known to fail.
+"""Synthetic problem of two modalities on which joint training is known to fail.
 
-*fast* is learned in a few epochs and is mediocre: a linear sign of the class that is wrong for
-some clips, and enough noise to know every training clip by heart. *slow* tells the class for
-certain, as parities of signs, which take many epochs to learn. Trained together, fast explains
-the training clips before slow has learned anything, and the loss that is left teaches slow
-nothing: the fused model ends far below slow alone. What a balancer is worth shows in how much
-of that it gives back. A whole training takes a second.
+The modality *fast* is learned in a few epochs and is mediocre: it holds a linear signal of the
+class that is wrong for some clips, and enough noise to memorise every training clip. The modality
+*slow* determines the class exactly, by parities of signs, which take many epochs to learn.
+In joint training, the model fits the training clips with *fast* before the branch of *slow* has
+learned anything, and the remaining loss is too small to train that branch. The fused model ends
+far below *slow* alone. The value of a balancer is the share of this gap that it closes. One
+training takes about a second.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from .checks.tensors import seeded
 FAST, SLOW = "fast", "slow"
 _CLASSES = 4
 _CLIPS = {"train": 600, "val": 300, "test": 1500}
-_RIGHT = 0.6  # share of clips whose fast sign is that of their class for sure
-_SIGN = 4.0  # deviations that the sign stands out of the noise
+_RIGHT = 0.6  # share of clips whose *fast* signal is always right; for the others it is random
+_SIGN = 4.0  # height of the *fast* signal, in standard deviations of the noise
 _FAST_SIZE, _SLOW_SIZE = 200, 12
 CONFIG = TrainConfig(
     epochs=30, batch_size=32, lr=3e-3, dim=16, patience=0, precision="float32", label_smoothing=0.0
@@ -42,7 +43,7 @@ CONFIG = TrainConfig(
 
 
 class TwoLayers(Branch):
-    """A vector, by way of two hidden layers."""
+    """Branch for vectors with two hidden layers."""
 
     name = "two_layers"
 
@@ -55,26 +56,29 @@ class TwoLayers(Branch):
         self.embed = nn.Linear(hidden, dim)
 
     def maps(self, x: Tensor) -> Tensor:
+        """Return the hidden units as feature maps of one cell, (B, hidden, 1)."""
         hidden: Tensor = self.hidden(x)
         return hidden[:, :, None]
 
     def pool(self, maps: Tensor) -> Tensor:
+        """Return the embedding, (B, dim)."""
         embedding: Tensor = self.embed(maps.flatten(1))
         return embedding
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Accuracies on 1,500 clips that were in no training, in [0, 1].
+    """Accuracies, in [0, 1], on 1,500 test clips.
 
     Attributes
     ----------
     accuracy : float
-        Of the model.
+        Accuracy of the model.
     probes : dict
-        Of the probe of each modality: what its branch has learned. Empty for a baseline.
+        Modality -> accuracy of its probe, which shows how much its branch has learned. Empty for
+        a baseline.
     seconds : float
-        Of training.
+        Duration of the training.
     """
 
     accuracy: float
@@ -84,18 +88,19 @@ class Outcome:
 
 @dataclass
 class KnownAnswer:
-    """The problem with one seed, which decides clips, weights and their order.
+    """The problem for one seed.
 
     >>> problem = KnownAnswer()
-    >>> problem.alone("slow").accuracy, problem.fused().accuracy      # better alone
-    >>> problem.fused([MyBalancer()]).accuracy                        # and with yours?
+    >>> problem.alone("slow").accuracy, problem.fused().accuracy      # slow alone is better
+    >>> problem.fused([MyBalancer()]).accuracy                        # with your balancer
 
     Attributes
     ----------
     seed : int
-        Same seed, same numbers.
+        Seed of the clips, the initial weights and the order of clips. The same seed gives the
+        same results.
     config : TrainConfig
-        Of every training.
+        Hyper-parameters of every training.
     """
 
     seed: int = 0
@@ -103,16 +108,16 @@ class KnownAnswer:
 
     @cached_property
     def clips(self) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
-        """Modality -> (n, size), and the classes (n,)."""
+        """Features, as modality -> (n, size), and classes, (n,), of all clips."""
         rng = np.random.default_rng(self.seed)
         count = sum(_CLIPS.values())
         classes = rng.permutation(np.arange(count) % _CLASSES)
-        told = np.where(rng.random(count) < _RIGHT, classes, rng.integers(0, _CLASSES, count))
+        signalled = np.where(rng.random(count) < _RIGHT, classes, rng.integers(0, _CLASSES, count))
         fast = rng.normal(size=(count, _FAST_SIZE))
-        fast[np.arange(count), told] += _SIGN
+        fast[np.arange(count), signalled] += _SIGN
         slow = rng.normal(size=(count, _SLOW_SIZE))
         for bit in (0, 1):
-            # The product of two signs is +1 or -1 as the bit of the class is 1 or 0.
+            # The product of two signs is +1 if this bit of the class is 1, and -1 if it is 0.
             signs = rng.choice([-1.0, 1.0], size=(count, 2))
             signs[:, 1] = np.where(classes >> bit & 1, 1.0, -1.0) * signs[:, 0]
             columns = slice(2 * bit, 2 * bit + 2)
@@ -120,7 +125,7 @@ class KnownAnswer:
         return {FAST: fast.astype(np.float32), SLOW: slow.astype(np.float32)}, classes
 
     def alone(self, modality: str) -> Outcome:
-        """One modality with a linear head."""
+        """Return the outcome of one modality trained alone, with a linear head."""
         trainer = self._alone[modality]
         return self._outcome(trainer, trainer.progress.seconds)
 
@@ -131,7 +136,19 @@ class KnownAnswer:
         parameters: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Outcome:
-        """Both modalities under a strategy; `settings` change those of training."""
+        """Return the outcome of joint training.
+
+        Parameters
+        ----------
+        balancers : sequence of Balancer
+            Balancers to train with; none by default.
+        strategy : type
+            Strategy class.
+        parameters : mapping, optional
+            Parameters of the strategy.
+        settings
+            Fields of `config` to change for this training.
+        """
         model = self._model([FAST, SLOW], balancers, strategy, parameters or {})
         needs = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
         baselines = self.baselines if needs else None
@@ -141,7 +158,7 @@ class KnownAnswer:
 
     @cached_property
     def baselines(self) -> dict[str, Baseline]:
-        """Both modalities trained alone."""
+        """Baselines of both modalities, each trained alone."""
         return {
             m: frozen(m, trainer.model, trainer.progress.best_uar)
             for m, trainer in self._alone.items()
@@ -186,11 +203,11 @@ class KnownAnswer:
 
     def _outcome(self, trainer: Trainer, seconds: float) -> Outcome:
         test = self._parts()[2]
-        said = predict(trainer.model, trainer.features, test)
+        prediction = predict(trainer.model, trainer.features, test)
         truth = self.clips[1][test]
 
         def accuracy(probabilities: npt.NDArray[np.float32]) -> float:
             return float((probabilities.argmax(axis=1) == truth).mean())
 
-        probes = {m: accuracy(p) for m, p in said.unimodal.items()}
-        return Outcome(accuracy(said.probabilities), probes, seconds)
+        probes = {m: accuracy(p) for m, p in prediction.unimodal.items()}
+        return Outcome(accuracy(prediction.probabilities), probes, seconds)

@@ -1,4 +1,4 @@
-"""Runner of a conformance suite without pytest.
+"""Runner that goes through a conformance suite without pytest.
 
 >>> for group in run(suite_for("strategy", Sum)):
 ...     print(group.name, group.outcome)
@@ -19,37 +19,38 @@ from typing import Any, Literal
 from ..contracts import Plugin
 from ..contracts.errors import ParameterError
 from ..registry.parameters import make
-from .checks.assertions import CheckEnd, CheckFailed, CheckSkipped, Fault, said, without_pytest
+from .checks.assertions import CheckEnd, CheckFailed, CheckSkipped, Fault, describe, without_pytest
 from .checks.declarations import PluginSuite
 from .costs import Cost
 from .suite_index import suite_class
 
 Outcome = Literal["passed", "failed", "skipped"]
-_FRAMES = 2  # of the plugin's own code, the innermost ones
+_FRAMES = 2  # how many of the innermost frames of the plugin's own code a result keeps
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one check ended, on one case.
+    """Result of one check on one case.
 
     Attributes
     ----------
     case : str
-        What it was tried on; empty for a check without cases.
+        Name of the case; empty for a check without cases.
     outcome : {"passed", "failed", "skipped"}
-        How it ended.
+        Whether the check passed, failed or was skipped.
     seconds : float
-        How long it took.
+        Duration of the check.
     reason : str
-        Why it was skipped.
+        Reason for skipping the check; empty if the check was not skipped.
     fault : Fault or None
-        What failed, for the plugin's author.
+        Description of the failure for the plugin's author; None if the check did not fail.
     frames : tuple of str
-        Where in the plugin's own files an exception was raised, innermost last.
+        Lines of the plugin's own files through which an exception was raised, innermost last.
     error : str
-        What the plugin raised; empty where it raised nothing.
+        Type and message of the plugin's exception; empty if the plugin raised none.
     judged : bool
-        Whether the check tells what is wrong, where other ones would only hand on the error.
+        True if the check itself judged what is wrong; False if the check only passes on an
+        exception of the plugin.
     """
 
     case: str
@@ -64,14 +65,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A check, on all its cases.
+    """Results of one check on all its cases.
 
     Attributes
     ----------
     name : str
-        The check, in words.
-    results : list of Result
-        One for each case.
+        Name of the check in words.
+    results : sequence of Result
+        One result per case.
     """
 
     name: str
@@ -79,44 +80,53 @@ class Group:
 
     @property
     def outcome(self) -> Outcome:
-        """Failed where one failed; skipped where all were."""
+        """Outcome of the check: "failed" if any result failed, else "passed" if any passed."""
         outcomes = {result.outcome for result in self.results}
         if "failed" in outcomes:
             return "failed"
         return "passed" if "passed" in outcomes else "skipped"
 
     def of(self, outcome: Outcome) -> list[Result]:
+        """Return the results that have the given outcome."""
         return [result for result in self.results if result.outcome == outcome]
 
 
 def suite_for(kind: str, plugin: type, **attributes: Any) -> PluginSuite:
-    """The suite of a plugin, as a test class of its author would be.
+    """Return a suite for a plugin class, as a test class of the plugin's author would define it.
 
     Parameters
     ----------
+    kind : str
+        Kind of the plugin, such as ``"strategy"``.
+    plugin : type
+        Plugin class to check.
     attributes
-        Of the suite: ``parameters``, ``recordings``, ``sample`` ...
+        Attributes of the suite, such as ``parameters``, ``recordings`` or ``sample``.
     """
     base = suite_class(kind)
     name = f"Test{getattr(plugin, '__name__', 'It')}"
-    made: type[PluginSuite] = type(name, (base,), {"plugin": plugin, **attributes})
-    return made()
+    suite_cls: type[PluginSuite] = type(name, (base,), {"plugin": plugin, **attributes})
+    return suite_cls()
 
 
 def checks_of(suite: PluginSuite) -> list[str]:
-    """Names of its checks: those of every plugin, then those of its kind, the most special first.
+    """Return the names of a suite's checks in the order in which to run them.
 
-    What a check of the kind says of a fault is of more use than what the general ones say.
+    The checks that hold for every plugin come first. The checks of the plugin's kind follow, the
+    most specific class first, because a specific check describes a fault better than a general one.
     """
     special = [cls for cls in type(suite).__mro__ if cls is not PluginSuite]
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for cls in (PluginSuite, *special):
-        found |= dict.fromkeys(name for name in vars(cls) if name.startswith("test_"))
-    return list(found)
+        names |= dict.fromkeys(name for name in vars(cls) if name.startswith("test_"))
+    return list(names)
 
 
 def run(suite: PluginSuite, *, on_check: Callable[[str], object] | None = None) -> Iterator[Group]:
-    """Each check, when it has ended on all its cases; `on_check` hears of it before."""
+    """Yield the results of each check as soon as the check has ended on all its cases.
+
+    `on_check` is called with the name of a check before the check starts.
+    """
     cases, group = _cases(suite)
     if group is not None:
         yield group
@@ -131,28 +141,28 @@ def run(suite: PluginSuite, *, on_check: Callable[[str], object] | None = None) 
         elif cases:
             yield Group(words, [_result(suite, str(case), check, case) for case in cases])
         else:
-            yield Group(words, [Result("", "skipped", 0.0, "there is no case to try it on")])
+            yield Group(words, [Result("", "skipped", 0.0, "no case to run this check on")])
 
 
 def refusal(suite: PluginSuite) -> ParameterError | None:
-    """What a plugin says that can't be made with its defaults: it wants a path, a login ...
+    """Return the error of a plugin that refuses its defaults: it needs a path, a login ...
 
-    None where parameters were given, and for networks, whose checks show it.
+    Return None if parameters were given, and for networks, whose own checks report such errors.
     """
     if suite.parameters or suite.passed:
         return None
     try:
         with without_pytest(), contextlib.redirect_stdout(sys.stderr):
-            make(suite.plugin, given={}, owner=suite.plugin.name)
+            make(suite.plugin, settings={}, owner=suite.plugin.name)
     except ParameterError as error:
         return error
     except (Exception, SystemExit):
-        return None  # its checks show it
+        return None  # the checks report other exceptions
     return None
 
 
 def costs_of(suite: PluginSuite) -> list[Cost]:
-    """What a call of the plugin costs; nothing where it can't be called, which checks show."""
+    """Return the costs of a call of the plugin; empty if the call fails, which checks report."""
     with without_pytest(), contextlib.redirect_stdout(sys.stderr):
         try:
             return list(suite.costs())
@@ -161,22 +171,22 @@ def costs_of(suite: PluginSuite) -> list[Cost]:
 
 
 def _cases(suite: PluginSuite) -> tuple[Sequence[Any], Group | None]:
-    """The cases; or none, and how asking for them ended."""
-    found: list[Any] = []
-    result = _result(suite, "", lambda: found.extend(suite.cases()))
-    return found, None if result.outcome == "passed" else Group("cases", [result])
+    """Return the suite's cases and, if making the cases failed, a group with that failure."""
+    cases: list[Any] = []
+    result = _result(suite, "", lambda: cases.extend(suite.cases()))
+    return cases, None if result.outcome == "passed" else Group("cases", [result])
 
 
-def _result(suite: PluginSuite, case: str, check: Callable[..., object], *given: Any) -> Result:
+def _result(suite: PluginSuite, case: str, check: Callable[..., object], *arguments: Any) -> Result:
     started = time.perf_counter()
 
     def ended(outcome: Outcome, **more: Any) -> Result:
         return Result(case, outcome, time.perf_counter() - started, **more)
 
     try:
-        # A plugin that prints must not come between the lines of a report.
+        # Output that a plugin prints must not mix with the lines of the report.
         with without_pytest(), contextlib.redirect_stdout(sys.stderr):
-            check(*given)
+            check(*arguments)
     except CheckSkipped as end:
         return ended("skipped", reason=str(end))
     except CheckFailed as end:
@@ -184,35 +194,35 @@ def _result(suite: PluginSuite, case: str, check: Callable[..., object], *given:
         return ended("failed", fault=end.fault, judged=end.__cause__ is None, **raised)
     except (Exception, SystemExit) as error:
         where = f"{suite.where}, {case}" if case else suite.where
-        fault = Fault(where, f"it raises {said(error)}", "no exception")
+        fault = Fault(where, f"raises {describe(error)}", "no exception")
         return ended("failed", fault=fault, judged=False, **_raised(suite, error))
     return ended("passed")
 
 
 def _raised(suite: PluginSuite, error: BaseException | None) -> dict[str, Any]:
-    """What a plugin raised, and where; empty where it raised nothing."""
+    """Return the fields `frames` and `error` of a result; empty if the plugin raised nothing."""
     if error is None:
         return {}
-    return {"frames": _frames(error, suite.plugin), "error": said(error)}
+    return {"frames": _frames(error, suite.plugin), "error": describe(error)}
 
 
 def _frames(error: BaseException, plugin: type) -> tuple[str, ...]:
-    """Where in the plugin's own files an error, or what it came from, was raised."""
+    """Return the innermost frames in the plugin's own files of an error, or of its causes."""
     own = _files(plugin)
-    found: list[str] = []
+    frames: list[str] = []
     cause: BaseException | None = error
-    while cause is not None and not found:
-        found = [
+    while cause is not None and not frames:
+        frames = [
             f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
             for frame in traceback.extract_tb(cause.__traceback__)
             if frame.filename in own
         ]
         cause = cause.__cause__
-    return tuple(found[-_FRAMES:])
+    return tuple(frames[-_FRAMES:])
 
 
 def _files(plugin: type) -> set[str]:
-    """Files of the plugin's class and those that it is made from, but for the contracts."""
+    """Return the files of the plugin's class and its plugin base classes, without the contracts."""
     contracts = __name__.partition(".")[0] + ".core."
     classes = (cls for cls in plugin.__mro__ if issubclass(cls, Plugin))
     modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(contracts)}

@@ -1,4 +1,4 @@
-"""Selection of the plugins to check, with their suites, from what a user names."""
+"""Selection of the plugins to check by name, and of their suites."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ _MOST_RECORDINGS = 8
 
 
 def third_party(registry: Registry) -> list[Entry]:
-    """Every plugin that is none of fusion's own."""
+    """Return every plugin that does not belong to fusion itself."""
     return [e for e in registry.entries() if not e.cls.__module__.startswith(_OWN)]
 
 
 def chosen(registry: Registry, names: Sequence[str]) -> list[Entry]:
-    """The plugins that the names stand for, each once.
+    """Return the plugins that the names refer to, each once.
 
     Parameters
     ----------
+    registry : Registry
+        The registry to search.
     names : sequence of str
-        Names of plugins, of their modules or distributions; files that were loaded, by their
-        whole path.
+        Names of plugins, of their modules or of their distributions. A loaded plugin file is
+        named by its full path.
 
     Raises
     ------
     UnknownNameError
-        With what was possible, and what was probably meant.
+        If a name matches no plugin. The error suggests similar names.
     """
-    found: list[Entry] = []
+    entries: list[Entry] = []
     for name in names:
         matching = [entry for entry in registry.entries() if name in _names(entry)]
         if not matching:
             raise _unknown(registry, name)
-        found += [entry for entry in matching if entry not in found]
-    return found
+        entries += [entry for entry in matching if entry not in entries]
+    return entries
 
 
 def _names(entry: Entry) -> set[str]:
@@ -51,10 +53,10 @@ def _names(entry: Entry) -> set[str]:
 
 
 def _unknown(registry: Registry, name: str) -> UnknownNameError:
-    known = {entry.name for entry in registry.entries()}
+    names = {entry.name for entry in registry.entries()}
     broken = [p for p in registry.problems if name in (p.source.plugin, p.source.distribution)]
-    hint = str(broken[0]) if broken else "A file is named with its suffix: ./my.py"
-    return UnknownNameError("plugin", name, known, hint=hint)
+    hint = str(broken[0]) if broken else "Give a plugin file with its suffix: ./my.py"
+    return UnknownNameError("plugin", name, names, hint=hint)
 
 
 def suites_of(
@@ -62,20 +64,22 @@ def suites_of(
     settings: Mapping[str, Mapping[str, str]],
     data: Path | None = None,
 ) -> list[tuple[Entry, PluginSuite]]:
-    """Each plugin with its suite.
+    """Return each plugin with its suite.
 
     Parameters
     ----------
+    entries : sequence of Entry
+        The plugins to check.
     settings : mapping
-        Plugin -> parameter -> text, as
-        :func:`fusion.core.registry.parameters.parse_settings` gives it.
+        Plugin -> parameter -> text, as returned by
+        :func:`fusion.core.registry.parameters.parse_settings`.
     data : Path, optional
-        A corpus to read, or recordings to extract from.
+        Path of a corpus to read, or of recordings to extract features from.
 
     Raises
     ------
     UserError
-        For settings or data that fit none of the plugins.
+        If the settings or the data fit none of the plugins.
     """
     for owner in settings:
         if owner not in {entry.name for entry in entries}:
@@ -93,30 +97,40 @@ def _check_wanted(entries: Sequence[Entry], data: Path) -> None:
     if "corpus" not in kinds and "extractor" not in kinds:
         raise ParameterError(
             f"--data is for a corpus or an extractor; given with {', '.join(sorted(set(kinds)))}.",
-            hint="Leave it out: the other kinds make what they are checked on.",
+            hint="Leave it out: the suites of the other kinds generate their own data.",
         )
     if not data.exists():
-        raise CorpusError(f"There is no such path: {data}.", hint="--data FOLDER or --data FILE")
+        raise CorpusError(
+            f"There is no such path: {data}.", hint="Use --data FOLDER or --data FILE."
+        )
 
 
 def _attributes(
     entry: Entry, settings: Mapping[str, Mapping[str, str]], data: Path | None
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    given = settings.get(entry.name, {})
-    if given:
-        bound = bind(entry.cls, given, owner=entry.name)
+    attributes: dict[str, Any] = {}
+    texts = settings.get(entry.name, {})
+    if texts:
+        bound = bind(entry.cls, texts, owner=entry.name)
         declared = getattr(entry.cls, "conformance", {}).get("parameters", {})
-        found["parameters"] = {**declared, **{name: bound[name] for name in given}}
+        attributes["parameters"] = {**declared, **{name: bound[name] for name in texts}}
     if data is not None and entry.kind == "corpus":
-        found["sample"] = data
+        attributes["sample"] = data
     if data is not None and entry.kind == "extractor":
-        found["recordings"] = some_recordings(data)
-    return found
+        attributes["recordings"] = some_recordings(data)
+    return attributes
 
 
 def some_recordings(path: Path) -> list[Path]:
-    """A file; or some of those below a folder: sound where there is any, spread evenly."""
+    """Return the file `path`, or up to 8 files below a folder, evenly spaced in sorted order.
+
+    Audio files are preferred; other files are returned only if the folder has no audio.
+
+    Raises
+    ------
+    RecordingError
+        If the folder holds no files.
+    """
     if path.is_file():
         return [path.resolve()]
     files = audio_files(path) or sorted(

@@ -1,4 +1,4 @@
-"""The conformance suite of each kind of plugin, loaded when it is asked for."""
+"""Index of the conformance suites by kind of plugin; suites are imported at their first use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .checks.declarations import PluginSuite
 
-# Kind -> module of this package, and the suite in it.
+# Kind -> module in the subpackage `suites`, and the name of the suite class in this module.
 SUITES = {
     "balancer": ("balancers", "BalancerSuite"),
     "branch": ("branches", "BranchSuite"),
@@ -21,9 +21,9 @@ SUITES = {
 
 
 def suite_class(kind: str) -> type[PluginSuite]:
-    """The suite for plugins of `kind`."""
+    """Return the suite class for plugins of a kind."""
     module, name = SUITES[kind]
-    found: type[PluginSuite] = getattr(
+    suite: type[PluginSuite] = getattr(
         importlib.import_module(f".suites.{module}", __package__), name
     )
-    return found
+    return suite

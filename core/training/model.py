@@ -13,7 +13,7 @@ from ..contracts import Branch, Modality, Strategy
 from ..contracts.errors import FusionError, ParameterError, PluginError
 from ..contracts.model import Encoded, Presence, along
 from ..registry.parameters import make
-from ..registry.provenance import told
+from ..registry.provenance import message_of
 from ..toolkit.modules import quiet_statistics
 from . import return_checks
 from .hardware.distributed import Sharing
@@ -292,7 +292,7 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
         branches[part.modality.name] = make(
             cls,
             part.modality.shape,
-            given={**part.parameters, "dim": spec.dim},
+            settings={**part.parameters, "dim": spec.dim},
             owner=f"branch.{part.modality.name}",
         )
     return FusionModel(branches, _build_strategy(spec, branches, registry), spec.num_classes)
@@ -311,9 +311,9 @@ def _build_strategy(
         return LinearHead({m: b.dim for m, b in branches.items()}, spec.num_classes)
     cls = registry.strategy(spec.strategy)
     dims = dims_for(cls, branches)
-    strategy = make(cls, dims, spec.num_classes, given=spec.parameters, owner=spec.strategy)
+    strategy = make(cls, dims, spec.num_classes, settings=spec.parameters, owner=spec.strategy)
     for name, parameters in spec.adapters:
-        balancer = make(registry.balancer(name), given=parameters, owner=name)
+        balancer = make(registry.balancer(name), settings=parameters, owner=name)
         try:
             strategy = return_checks.instance(
                 balancer, "adapt", balancer.adapt(strategy, dims), Strategy
@@ -323,7 +323,7 @@ def _build_strategy(
         except Exception as error:
             raise PluginError(
                 f"The balancer {name!r} fails to adapt the strategy {spec.strategy!r}: "
-                f"{told(error)}"
+                f"{message_of(error)}"
             ) from error
     return strategy
 
@@ -345,7 +345,7 @@ def check_model(model: FusionModel) -> None:
     except FusionError:
         raise
     except Exception as error:
-        raise PluginError(f"A branch fails on a batch of zeros: {told(error)}") from error
+        raise PluginError(f"A branch fails on a batch of zeros: {message_of(error)}") from error
     try:
         model.fuse(model.strategy_inputs(encoded))
         weights = model.strategy.modality_weights(model.strategy_inputs(encoded))
@@ -353,7 +353,7 @@ def check_model(model: FusionModel) -> None:
         raise
     except Exception as error:
         raise PluginError(
-            f"The strategy {strategy} fails on a batch of two clips: {told(error)}"
+            f"The strategy {strategy} fails on a batch of two clips: {message_of(error)}"
         ) from error
     if weights is not None:
         shape = (2, len(model.modalities))

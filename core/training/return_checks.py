@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..contracts import Clips
 from ..contracts.errors import PluginError
-from ..registry.problems import shown
+from ..registry.problems import describe_value
 from ..registry.provenance import name_of
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ def wrong_return(
     qualified_name = f"{type(plugin).__name__}.{method}"
     missing = f"Is there a `return` at the end of {qualified_name}?"
     return PluginError(
-        f"{name_of(plugin, capital=True)} returned {shown_as or shown(value)}{of} from {method}, "
-        f"where {expected} is expected.",
+        f"{name_of(plugin, capital=True)} returned {shown_as or describe_value(value)}{of} "
+        f"from {method}, where {expected} is expected.",
         hint=missing if value is None else f"Look at {qualified_name}.",
     )

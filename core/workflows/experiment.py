@@ -27,7 +27,7 @@ from ..data.dataset import RunData
 from ..data.extraction import failure_text
 from ..data.task import task_sentence, with_task
 from ..registry.compat import call
-from ..registry.provenance import told
+from ..registry.provenance import message_of
 from ..registry.registry import Registry
 from ..registry.trace import during
 from ..runs.balancing import control_epochs, fused_settings, late_rules
@@ -285,7 +285,7 @@ class _Trackers:
                 self._trackers.remove(tracker)
                 self._observer.warned(
                     f"The tracker {tracker.name!r} failed in {method} and is left out: "
-                    f"{told(error)}"
+                    f"{message_of(error)}"
                 )
 
     def close(self) -> None:

@@ -342,4 +342,4 @@ def _check_settings(request: Request, registry: Registry) -> None:
     for strategy in {cell.strategy for cell in request.cells} & set(settings):
         bind(registry.strategy(strategy), settings[strategy], owner=strategy)
     for balancer in {name for cell in request.cells for name in cell.balancers} & set(settings):
-        make(registry.balancer(balancer), given=settings[balancer], owner=balancer)
+        make(registry.balancer(balancer), settings=settings[balancer], owner=balancer)

@@ -179,7 +179,7 @@ def test_predict(result):
     from fusion.core.registry.parameters import make
     from fusion.plugins.corpora.demo import Demo
 
-    corpus = make(Demo, None, given={"speakers": 6, "clips": 2}, owner="demo")
+    corpus = make(Demo, None, settings={"speakers": 6, "clips": 2}, owner="demo")
     paths = [clip.recording.path for clip in list(corpus.clips())[:2]]
     found = result.predict(paths)
     assert [p.path for p in found] == paths

@@ -61,26 +61,26 @@ BROKEN = {
         "import json\nimport nothing_of_that_name\n",
         "its import failed: ModuleNotFoundError: No module named 'nothing_of_that_name' "
         "(broken_import.py, line 2)",
-        "Install what has the module 'nothing_of_that_name'.",
+        "Install the package with the module 'nothing_of_that_name'.",
     ),
     "syntax": (
         "def :\n",
         "its import failed: SyntaxError: invalid syntax (broken_syntax.py, line 1)",
-        "Mend it.",
+        "Fix the plugin.",
     ),
     "exit": (
         "import sys\nsys.exit('no licence')\n",
         "its import failed: SystemExit: no licence (broken_exit.py, line 2)",
-        "Mend it.",
+        "Fix the plugin.",
     ),
     "no_hook": (
         "x = 1\n",
         f"it has no function marked @hookimpl. Possible hooks: {HOOKS}.",
-        "Write one that returns the plugin's classes; fusion plugins new makes an example.",
+        "Write a hook that returns the plugin's classes; fusion plugins new makes an example.",
     ),
     "no_mark": (
         a_sum().replace("@hookimpl\n", ""),
-        "its function fusion_strategies is not marked @hookimpl, so that it registers nothing.",
+        "its function fusion_strategies is not marked @hookimpl, so it registers nothing.",
         "Write @hookimpl (from fusion import hookimpl) above def fusion_strategies().",
     ),
     "signature": (
@@ -97,7 +97,7 @@ BROKEN = {
     "raises": (
         a_sum(body="return {}['key']"),
         "its hook fusion_strategies raised KeyError: 'key' (broken_raises.py, line 14)",
-        "Mend it.",
+        "Fix the plugin.",
     ),
     "nothing": (
         a_sum(body="[Sum]"),
@@ -132,7 +132,7 @@ BROKEN = {
     ),
     "odd_name": (
         a_balancer("name = 'My-Odd'"),
-        "its class Odd (of fusion_balancers) is called 'My-Odd'; names are lower case letters, "
+        "its class Odd (of fusion_balancers) is called 'My-Odd'; names are lower-case letters, "
         "digits and underscores.",
         "Rename it.",
     ),

@@ -92,4 +92,4 @@ def tallies(trace: Trace) -> dict[tuple[str, str], Tally]:
 
 
 def napping(cls: type[Napping] = Napping) -> Napping:
-    return make(cls, {"x": 3}, 2, given={"nap": NAP}, owner=cls.name)
+    return make(cls, {"x": 3}, 2, settings={"nap": NAP}, owner=cls.name)

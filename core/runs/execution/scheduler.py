@@ -19,7 +19,7 @@ import torch
 
 from ....cache.builds.workers import available_cores
 from ...contracts.errors import FusionError, TrainingError
-from ...registry.provenance import guilt_of, relay, told
+from ...registry.provenance import guilt_of, message_of, relay
 from ...registry.trace import during
 from ...toolkit.device import free_memory
 from ...training.hardware import distributed
@@ -179,7 +179,7 @@ def raise_failure(
         guilt = guilt_of(error)
         where = f"Where: fusion --debug {resume}"
         raise TrainingError(
-            f"{training.name} failed: {told(error)}",
+            f"{training.name} failed: {message_of(error)}",
             hint=f"{where}. {guilt.source.remedy()}" if guilt else where,
         ) from error
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...contracts.errors import CacheError, RunError
-from ...registry.provenance import told
+from ...registry.provenance import message_of
 from ...toolkit.weights import load_weights, save_weights
 from ..run import WEIGHTS, Run
 from ..search_space import Search, Settings, Trial, propose
@@ -65,7 +65,7 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
         except Exception as error:
             if number == 0:
                 raise
-            trials.append(Trial(number, settings, error=told(error)))
+            trials.append(Trial(number, settings, error=message_of(error)))
         else:
             trials.append(Trial(number, settings, summary))
             if _best(trials) is trials[-1]:

@@ -1,1 +1,1 @@
-"""What conformance suites are made of: checks, small trainings, reports."""
+"""Building blocks of the conformance suites: groups of checks, and small trainings."""

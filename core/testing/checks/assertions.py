@@ -1,7 +1,8 @@
-"""Assertions of the checks, in words for the author of a plugin.
+"""Assertions of the checks, with messages for the author of a plugin.
 
-Under pytest a check fails and is skipped as any test. Without it, or while
-:mod:`fusion.core.testing.runner` goes through the checks, the same ends are exceptions.
+Under pytest a check fails or is skipped as any test is. Without pytest, or while
+:mod:`fusion.core.testing.runner` runs the checks, a failed check raises :class:`CheckFailed` and
+a skipped check raises :class:`CheckSkipped`.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ _by_runner: ContextVar[bool] = ContextVar("by_runner", default=False)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a check found.
+    """Fault that a check found in a plugin.
 
     Attributes
     ----------
     where : str
-        The plugin, and in which case.
+        Name of the plugin and of the case.
     failed : str
-        What was wrong.
+        The failure.
     expected : str
-        What would have been right.
+        The behaviour or value that was expected.
     cause : str
-        What usually causes it; may be empty.
+        Usual cause of such a failure; may be empty.
     """
 
     where: str
@@ -41,7 +42,7 @@ class Fault:
     cause: str = ""
 
     def lines(self) -> dict[str, str]:
-        """Title -> text; without what is empty."""
+        """Return title -> text of each part of the message that is not empty."""
         lines = {
             "what failed:": self.failed,
             "expected:": self.expected,
@@ -50,17 +51,21 @@ class Fault:
         return {title: text for title, text in lines.items() if text}
 
     def __str__(self) -> str:
+        """Return the whole message, one line for each part."""
         lines = {title: text.replace("\n", "\n" + 18 * " ") for title, text in self.lines().items()}
-        told = (f"  {title:<15} {text}" for title, text in lines.items())
-        return "\n".join([self.where, *told])
+        parts = (f"  {title:<15} {text}" for title, text in lines.items())
+        return "\n".join([self.where, *parts])
 
 
 class CheckEnd(BaseException):
-    """The end of a check that did not pass. No Exception: plugins' errors are caught as such."""
+    """End of a check that did not pass.
+
+    The class is not an Exception, because checks catch Exception to handle errors of plugins.
+    """
 
 
 class CheckFailed(CheckEnd):
-    """A check found a fault."""
+    """End of a check that found a fault."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
@@ -68,12 +73,12 @@ class CheckFailed(CheckEnd):
 
 
 class CheckSkipped(CheckEnd):
-    """There was nothing to check; the message says why."""
+    """End of a check that does not apply; the message gives the reason."""
 
 
 @contextlib.contextmanager
 def without_pytest() -> Iterator[None]:
-    """Checks end in :class:`CheckEnd` for a while, even where pytest is running."""
+    """Let failed and skipped checks raise :class:`CheckEnd`, even while pytest is running."""
     token = _by_runner.set(True)
     try:
         yield
@@ -82,23 +87,23 @@ def without_pytest() -> Iterator[None]:
 
 
 def _pytest() -> bool:
-    """Whether the checks are pytest's."""
+    """Return True if pytest runs the checks."""
     return "pytest" in sys.modules and not _by_runner.get()
 
 
 def fail(where: str, failed: str, *, expected: str, cause: str) -> NoReturn:
-    """End the check with what failed, what was expected and what usually causes it."""
+    """Fail the check; the message gives the failure, the expected behaviour and a usual cause."""
     fault = Fault(where, failed, expected, cause)
     if not _pytest():
         raise CheckFailed(fault)
     import pytest
 
-    # Without a traceback: it would show the suite's code, and the fault is the plugin's.
+    # No traceback: a traceback would show the suite's code, but the fault is in the plugin.
     pytest.fail(str(fault), pytrace=False)
 
 
 def require(condition: bool, where: str, failed: str, *, expected: str, cause: str) -> None:
-    """:func:`fail` unless `condition`."""
+    """Fail the check unless `condition` is true; see :func:`fail`."""
     if not condition:
         fail(where, failed, expected=expected, cause=cause)
 
@@ -108,18 +113,18 @@ def require_silence(
     printed: io.StringIO,
     expected: str = "nothing on standard output, which is for results",
 ) -> None:
-    """:func:`fail` where a plugin printed something."""
+    """Fail the check if a plugin printed to standard output; see :func:`fail`."""
     require(
         not printed.getvalue(),
         where,
-        f"it printed {printed.getvalue()[:80]!r}",
+        f"prints {printed.getvalue()[:80]!r} to standard output",
         expected=expected,
-        cause="print(...); for a message use logging or standard error",
+        cause="a call of print(...): use logging or standard error for messages",
     )
 
 
 def skip(reason: str) -> NoReturn:
-    """End the check: there is nothing to check, and whoever runs it shows why."""
+    """Skip the check and report the reason."""
     if not _pytest():
         raise CheckSkipped(reason)
     import pytest
@@ -127,23 +132,23 @@ def skip(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def said(error: BaseException) -> str:
-    """What an exception of a plugin says: its type and message."""
+def describe(error: BaseException) -> str:
+    """Return the type and message of an exception that a plugin raised."""
     if isinstance(error, PluginError) and error.__cause__ is not None:
-        error = error.__cause__  # what the plugin raised, and not what fusion made of it
+        error = error.__cause__  # the plugin's own exception, which fusion wrapped
     text = error.message if isinstance(error, FusionError) else str(error)
     return f"{type(error).__name__}: {text}"
 
 
 @contextlib.contextmanager
 def running(where: str, doing: str, *, cause: str) -> Iterator[None]:
-    """Turn an exception of the plugin into a failed check; its traceback stays."""
+    """Turn an exception of the plugin into a failed check that keeps the traceback."""
     try:
         yield
     except Exception as error:
-        failed = f"{doing} raises {said(error)}"
+        failed = f"{doing} raises {describe(error)}"
         if isinstance(error, PluginError) and error.__cause__ is None:
-            cause = error.hint or cause  # what fusion says of what a plugin returned
+            cause = error.hint or cause  # fusion's own hint about the value that a plugin returned
         fault = Fault(where, failed, "no exception", cause)
         if _pytest():
             raise AssertionError(str(fault)) from error

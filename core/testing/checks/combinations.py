@@ -19,53 +19,61 @@ _LOSS = "companion.size"
 
 
 class Companion(Balancer):
-    """Leaves everything as it is, by way of every hook, and adds a small loss of its own."""
+    """Balancer that implements every hook without effect and adds its own small loss."""
 
     name = "companion"
 
     def inputs(self, inputs: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Return a copy of the dict."""
         return dict(inputs)
 
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Return a copy of the dict."""
         return dict(representations)
 
     def logits(self, logits: Tensor, step: Step) -> Tensor:
+        """Return a new tensor with the same values."""
         return 1.0 * logits
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Return the losses and a small penalty on the size of the embeddings."""
         sizes = [z.float().square().mean() for z in step.embeddings.values()]
         return {**losses, _LOSS: 1e-3 * torch.stack(sizes).sum()}
 
 
 class Halves(Balancer):
-    """The first modality's branch stands still in the first epoch, then all of them do."""
+    """Balancer that trains only the first modality's branch in epoch 1, and no branch later."""
 
     name = "companion"
     takes_over: ClassVar[tuple[Domain, ...]] = ("stages",)
 
     def setup(self, context: Any) -> None:
+        """Store the name of the first modality."""
         self.first = tuple(context.modalities[:1])
 
     def stage(self, epoch: int) -> Stage:
+        """Return the stage that trains the first branch in epoch 1, and no branch later."""
         return Stage("half", branches=self.first if epoch == 1 else ())
 
 
 class OneByOne(Balancer):
-    """A pass for each modality alone."""
+    """Balancer that makes one pass for each modality alone."""
 
     name = "companion"
     takes_over: ClassVar[tuple[Domain, ...]] = ("passes",)
 
     def passes(self, step: Step) -> list[Pass]:
+        """Return one pass per modality."""
         return [Pass((m,)) for m in step.modalities]
 
 
 class Absent(Balancer):
-    """Hides a modality of every other clip, and of the next clip another."""
+    """Balancer that hides one modality of every second clip, each modality in turn."""
 
     name = "companion"
 
     def present(self, present: Tensor, step: Step) -> Tensor:
+        """Return `present`, (B, M) bool, with one modality of every second clip set to False."""
         clips, modalities = present.shape
         present = present.clone()
         if modalities > 1:
@@ -75,53 +83,54 @@ class Absent(Balancer):
 
 
 class CombinationChecks(TrainingSuite):
-    """Other balancers, frozen branches, passes, absent modalities, adapted strategies."""
+    """Checks with a second balancer, frozen branches, passes, absent modalities and `adapt`."""
 
     def test_beside_another_balancer(self) -> None:
-        """What another one adds is kept, whether it is named before or after."""
-        # Two and three modalities, under each kind of strategy in the other order.
+        """Check that another balancer's loss is kept, whichever of the two is named first."""
+        # Each number of modalities, 2 and 3, meets both orders under the two kinds of strategy.
         for case, place in zip(self.pairs(), (0, 1, 1, 0), strict=False):
             watch = Watch()
             both: list[Balancer] = [self.construct()]
             both.insert(place, Companion())
-            doing = "training beside a balancer that changes next to nothing"
+            doing = "training beside a balancer that only adds a small loss"
             trained = self.train(case, [*both, watch], doing=doing, cause=_BESIDE)
             self.check_finite(f"{self.at(case)}, beside another balancer", trained)
             require(
                 _LOSS in watch.losses_seen,
                 self.at(case),
-                "`losses` loses the loss of a balancer named before it",
-                expected="every loss that it was given, its own beside them: {**losses, ...}",
-                cause="a dict made anew; it may change what it is given, and not drop it",
+                "`losses` drops the loss of a balancer named before this one",
+                expected="every loss that was passed in, and its own losses: {**losses, ...}",
+                cause="`losses` returns a new dict; a hook may change the losses that it receives, "
+                "but must not drop any",
             )
 
     def test_branches_that_stand_still(self) -> None:
-        """In a stage a branch, or all of them, may be frozen: they have no gradient then."""
-        self._check_beside(Halves, "training while branches stand still", _WHICH)
+        """Check stages that freeze one branch or all branches: those have no gradient."""
+        self._check_beside(Halves, "training while branches are frozen", _WHICH)
 
     def test_passes_of_one_modality(self) -> None:
-        """A batch may be gone through several times, with some of the modalities."""
+        """Check steps that make several passes over a batch, each with some of the modalities."""
         self._check_beside(OneByOne, "training in passes of one modality each", _WHICH)
 
     def test_absent_modalities(self) -> None:
-        """Clips may lack modalities (step.present)."""
+        """Check batches in which clips lack modalities (step.present)."""
         doing = "training while clips lack a modality"
-        self._check_beside(Absent, doing, "a mean over no clips at all")
+        self._check_beside(Absent, doing, "a mean over zero clips")
 
     def _check_beside(self, companion: type[Balancer], doing: str, cause: str) -> None:
         for domain in set(companion.takes_over) & set(self._plugin().takes_over):
-            skip(f"it takes over {domain!r}")
+            skip(f"the balancer takes over {domain!r} itself")
         for case in self.pairs():
             both = [self.construct(), companion()]
             trained = self.train(case, both, doing=doing, cause=cause)
             self.check_finite(f"{self.at(case)}, {doing}", trained)
 
-    # -- checks: a strategy that it changes --------------------------------------------
+    # -- checks: a strategy that the balancer adapts -----------------------------------
 
     def test_adapt(self) -> None:
-        """What `adapt` returns is a strategy of the same kind, with a state dict of its own."""
+        """Check that `adapt` returns a strategy of the same kind with a complete state dict."""
         if self._plugin().adapt is Balancer.adapt:
-            skip("it does not adapt the strategy")
+            skip("the balancer does not override `adapt`")
         for strategy in self.strategies():
             for modalities in (1, 2, 3):
                 self._check_adapted(Setting(modalities, strategy))
@@ -130,14 +139,14 @@ class CombinationChecks(TrainingSuite):
         classes, size = 5, 5 if case.strategy.takes == "maps" else 6
         dims = dict.fromkeys(NAMES[: case.modalities], size)
         with running(self.at(case), "adapt", cause=_ADAPTED):
-            found = self.construct().adapt(case.strategy(dims, classes), dims)
+            adapted = self.construct().adapt(case.strategy(dims, classes), dims)
         require(
-            isinstance(found, Strategy) and found.takes == case.strategy.takes,
+            isinstance(adapted, Strategy) and adapted.takes == case.strategy.takes,
             self.at(case),
-            f"`adapt` returns {type(found).__name__}, which "
-            + (f"takes {found.takes}" if isinstance(found, Strategy) else "is no Strategy"),
-            expected=f"a Strategy with takes = {case.strategy.takes!r}, as the one it was given",
-            cause="self.takes = strategy.takes is missing in a wrapper",
+            f"`adapt` returns {type(adapted).__name__}, which "
+            + (f"takes {adapted.takes}" if isinstance(adapted, Strategy) else "is not a Strategy"),
+            expected=f"a Strategy with takes = {case.strategy.takes!r}, as the original strategy",
+            cause="the wrapper does not set self.takes = strategy.takes",
         )
         with running(self.at(case), "the strategy that adapt returns", cause=_ADAPTED):
             model, other = (self._adapted(case, classes, seed) for seed in (0, 1))
@@ -160,9 +169,9 @@ class CombinationChecks(TrainingSuite):
         require(
             torch.equal(scores, again),
             self.at(case),
-            "with the state dict of an adapted strategy loaded, another one gives other scores",
-            expected="the same bits",
-            cause="something learned or drawn lies outside the state dict: make it an "
+            "an adapted strategy gives other scores after loading another one's state dict",
+            expected="the same scores, bit for bit",
+            cause="a learned or random value is not in the state dict: make it an "
             "nn.Parameter, a module, or a buffer",
         )
 
@@ -176,6 +185,6 @@ class CombinationChecks(TrainingSuite):
         )
 
 
-_WHICH = "a modality that `gradients.modalities` does not name; ask it which there are"
-_BESIDE = "it counts on being the only one: on the losses, or the tensors, that it left itself"
-_ADAPTED = "a number of modalities or classes written as a number, or weights made in forward"
+_WHICH = "the gradient of a modality that is not in `gradients.modalities`: loop over that instead"
+_BESIDE = "the balancer relies on being the only one, so that no other changes losses or tensors"
+_ADAPTED = "a hard-coded number of modalities or classes, or weights that are created in forward"

@@ -1,4 +1,4 @@
-"""Checks that hold for a plugin of any kind: its name, version, text and parameters."""
+"""Checks of the declarations that every plugin has: name, version, docstring and parameters."""
 
 from __future__ import annotations
 
@@ -28,36 +28,37 @@ from .assertions import fail, require, running, skip
 
 
 class PluginSuite:
-    """What every plugin declares. Base of the suites for each kind.
+    """Checks of the declarations that every plugin has; base class of the suites for each kind.
 
-    Subclass a suite in a test file; pytest finds the checks::
+    Subclass the suite of your plugin's kind in a test file; pytest collects the checks::
 
         from fusion.testing import StrategySuite
 
         class TestSum(StrategySuite):
             plugin = Sum
 
-    A plugin may say itself what its suite is to know, in a class attribute ``conformance``:
-    a dict of the suite's attributes. It holds for every test class of the plugin that does not
-    say otherwise, and for ``fusion plugins check``.
+    A plugin can configure its own suite with a class attribute ``conformance``: a dict of
+    attributes of the suite. The dict applies to ``fusion plugins check`` and to every test class
+    of the plugin; an attribute that the test class sets itself takes precedence.
 
     Attributes
     ----------
     plugin : type
-        The class under test. The one line that a subclass must have.
+        The class under test; the only attribute that a subclass must set.
     parameters : mapping
-        Parameters to make it with, where its defaults are not what should be tested.
+        Parameters to instantiate the plugin with, where they differ from its defaults.
     """
 
     plugin: ClassVar[type[Any]]
     parameters: ClassVar[Mapping[str, Any]] = {}
     kind: ClassVar[type[Plugin]]
-    _made_once: ClassVar[dict[object, Any]] = {}
-    passed: ClassVar[tuple[str, ...]] = ()  # what fusion itself passes to __init__
+    _memo: ClassVar[dict[object, Any]] = {}
+    passed: ClassVar[tuple[str, ...]] = ()  # arguments that fusion itself passes to __init__
 
-    def __init_subclass__(cls, **given: Any) -> None:
-        super().__init_subclass__(**given)
-        cls._made_once = {}
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Apply the plugin's `conformance` to a new test class."""
+        super().__init_subclass__(**options)
+        cls._memo = {}
         declared = getattr(vars(cls).get("plugin"), "conformance", {})
         for name in cls._options() if isinstance(declared, Mapping) else ():
             if name in declared and name not in vars(cls):
@@ -65,22 +66,22 @@ class PluginSuite:
 
     @classmethod
     def _options(cls) -> list[str]:
-        """What a test class may set: the attributes that the suites' docstrings name."""
+        """Return the attributes that a test class may set: those in the suites' docstrings."""
         docs = (parameter_docs(inspect.getdoc(suite) or "") for suite in cls.__mro__)
         return sorted({name for doc in docs for name in doc} - {"plugin"})
 
-    # -- what the suites for the kinds say ---------------------------------------------
+    # -- overridden by the suites for the kinds ----------------------------------------
 
     def cases(self) -> Sequence[Any]:
-        """What the checks that take a `case` go through."""
+        """Return the cases for the checks that take a `case`."""
         return ()
 
     def costs(self) -> Sequence[Cost]:
-        """What a call of the plugin takes, for its author to know."""
+        """Return time and memory of typical calls of the plugin, for its author's information."""
         return ()
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Every check that takes a `case` becomes one test per case."""
+        """Make one pytest test per case of every check that takes a `case`."""
         if "case" in metafunc.fixturenames:
             metafunc.parametrize("case", self.cases(), ids=str)
 
@@ -88,7 +89,7 @@ class PluginSuite:
 
     @property
     def where(self) -> str:
-        """How messages name the plugin."""
+        """Return the name of the plugin for messages, such as ``Sum (strategy 'sum')``."""
         plugin = self._plugin()
         return f"{plugin.__name__} ({self.kind.__name__.lower()} {getattr(plugin, 'name', '?')!r})"
 
@@ -98,78 +99,78 @@ class PluginSuite:
         if not (isinstance(plugin, type) and issubclass(plugin, self.kind)):
             fail(
                 f"{suite}.plugin is {plugin!r}",
-                f"there is no {self.kind.__name__} class to test",
+                f"no {self.kind.__name__} class to test",
                 expected=f"a subclass of fusion.{self.kind.__name__}",
-                cause=f"the line is missing: class {suite}(...): plugin = MyClass",
+                cause=f"this line is missing: class {suite}(...): plugin = MyClass",
             )
         return plugin
 
     def once(self, key: object, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made once for all checks of a test class."""
-        if key not in self._made_once:
-            self._made_once[key] = make()
-        return self._made_once[key]
+        """Return the result of `make`, which is called once for all checks of a test class."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
 
     def test_name_and_version(self) -> None:
-        """Its name can be typed and is free; its version is text."""
+        """Check that `name` is well-formed and not reserved, and that `version` is a string."""
         plugin = self._plugin()
         name = getattr(plugin, "name", None)
         require(
             isinstance(name, str) and well_formed(name),
             self.where,
-            f"its name is {name!r}",
-            expected='name = "..." in the class: lower case letters, digits and underscores',
-            cause="the line is missing, or has capitals, blanks or dashes",
+            f"`name` is {name!r}",
+            expected='name = "..." in the class, with lower-case letters, digits and underscores',
+            cause="the line is missing, or the name has capitals, spaces or dashes",
         )
-        taken = reserved(self.kind.__name__.lower())
+        reserved_names = reserved(self.kind.__name__.lower())
         require(
-            name not in taken,
+            name not in reserved_names,
             self.where,
-            f"its name {name!r} is reserved",
-            expected=f"any name but {', '.join(sorted(taken))}",
-            cause="these are rows of a run's table or owners of settings",
+            f"`name` is {name!r}, which is reserved",
+            expected=f"any name except {', '.join(sorted(reserved_names))}",
+            cause="fusion itself uses these names, for rows of a run's table or owners of settings",
         )
         version = plugin.version
         require(
             isinstance(version, str) and bool(version),
             self.where,
-            f"its version is {version!r}",
-            expected='text, as in version = "1"',
-            cause="a number instead of text: version = 1",
+            f"`version` is {version!r}",
+            expected='a string that is not empty, as in version = "1"',
+            cause="a number instead of a string: version = 1",
         )
 
     def test_description(self) -> None:
-        """It has a docstring, which `fusion plugins list` and `show` print."""
+        """Check that the class has a docstring, which `fusion plugins list` and `show` print."""
         text = self._plugin().__doc__ or ""
         require(
             bool(text.strip()),
             self.where,
-            "it has no docstring",
-            expected="one whose first line says what the plugin does",
-            cause="it is easily forgotten; `fusion plugins list` prints that line, `show` all",
+            "the class has no docstring",
+            expected="a docstring whose first line says what the plugin does",
+            cause="an oversight; `fusion plugins list` prints the first line, `show` the docstring",
         )
 
     def test_conformance_attribute(self) -> None:
-        """What the class declares for this suite is among what can be set."""
+        """Check that the plugin's `conformance` sets only attributes that the suite has."""
         declared = getattr(self._plugin(), "conformance", {})
         require(
             isinstance(declared, Mapping),
             self.where,
-            f"its `conformance` is {declared!r:.80}",
+            f"`conformance` is {declared!r:.80}",
             expected="a dict: attribute of the suite -> value",
-            cause="a set or a text where a dict is meant",
+            cause="a set or a string instead of a dict",
         )
         unknown = [str(name) for name in declared if name not in self._options()]
         require(
             not unknown,
             self.where,
-            f"its `conformance` names {', '.join(map(repr, unknown))}",
-            expected=f"some of: {', '.join(self._options())}",
+            f"`conformance` names {', '.join(map(repr, unknown))}",
+            expected=f"only names from: {', '.join(self._options())}",
             cause="a misspelling, or an attribute of another kind's suite",
         )
 
     def test_parameters(self) -> None:
-        """Every parameter has an annotation, a default that fits it, and a text."""
+        """Check that every parameter has an annotation, a default that fits, and documentation."""
         plugin = self._plugin()
         with running(
             self.where,
@@ -183,59 +184,60 @@ class PluginSuite:
             require(
                 bool(parameter.doc),
                 own,
-                "the docstring says nothing about it",
+                "the docstring does not describe this parameter",
                 expected=f"in its Parameters section:\n{parameter.name} : "
                 f"{parameter.type_name}\n    What it does, its range.",
-                cause="the section is missing, or the name is spelt differently there",
+                cause="the section is missing, or spells the name differently",
             )
             try:
                 convert(parameter.default, parameter.type, parameter.name)
             except FusionError:
                 fail(
                     own,
-                    f"its default {parameter.default!r} is no {parameter.type_name}",
+                    f"the default {parameter.default!r} does not have the annotated type "
+                    f"{parameter.type_name}",
                     expected="a default that fits the annotation",
-                    cause="= None with the annotation float; write float | None",
+                    cause="= None with the annotation float: write float | None",
                 )
         for name in self.parameters:
             require(
                 name in declared,
                 type(self).__name__,
                 f"`parameters` names {name!r}, which {plugin.__name__} does not have",
-                expected=f"some of: {', '.join(declared) or 'none'}",
+                expected=f"only names from: {', '.join(declared) or 'none'}",
                 cause="a parameter that was renamed, or one without annotation and default",
             )
 
     def test_space(self) -> None:
-        """What tuning may try is a range of a parameter, and the plugin takes its ends."""
+        """Check that `space` names parameters, and that the plugin accepts both ends of ranges."""
         plugin = self._plugin()
         try:
             space = space_of(plugin)
         except FusionError as error:
             fail(
                 self.where,
-                f"its space is wrong: {error.message}",
+                f"`space` is not valid: {error.message}",
                 expected="parameter -> Uniform, LogUniform, Integer, LogInteger or Choice, of the "
-                "parameter's own type",
+                "same type as the parameter",
                 cause="a parameter that was renamed, or Uniform for an int: use Integer",
             )
         if not space:
-            skip("it declares none")
+            skip("the plugin declares no `space`")
         for name, values in space.items():
             for value in values.ends():
                 other = copy.copy(self)
                 other.parameters = {**self.parameters, name: value}  # type: ignore[misc]
                 with running(
                     f"{self.where}, {name}={value!r}",
-                    "making it with a value that its space allows",
-                    cause="a range that is wider than what __init__ takes, or a value that does "
-                    "not go with the defaults of the others",
+                    "instantiation with a value from `space`",
+                    cause="a range that is wider than __init__ accepts, or a value that conflicts "
+                    "with the defaults of other parameters",
                 ):
                     other.example()
 
     def example(self) -> Any:
-        """The plugin, made once with `parameters`, by the road that fusion takes."""
-        return make(self._plugin(), given=self.parameters, owner=self.where)
+        """Return an instance of the plugin made with `parameters`, as fusion itself makes it."""
+        return make(self._plugin(), settings=self.parameters, owner=self.where)
 
     def _check_arguments(self, plugin: type[Any]) -> None:
         arguments = list(inspect.signature(plugin).parameters.values())
@@ -244,27 +246,29 @@ class PluginSuite:
             require(
                 collects or argument.default is not argument.empty,
                 self.where,
-                f"__init__ takes {argument.name!r}, which has no default",
+                f"the argument {argument.name!r} of __init__ has no default",
                 expected=f"({', '.join(self.passed)}, *, parameter: type = default, ...)",
-                cause="fusion passes these, and parameters that a user set; the rest need defaults",
+                cause="a default was forgotten: fusion passes only the arguments before * and the "
+                "parameters that a user sets",
             )
 
 
 def installed_plugins(beside: type, *kinds: str) -> dict[str, dict[str, type[Any]]]:
-    """Kind -> name -> class of the plugins that the class under test, `beside`, may name.
+    """Return kind -> name -> class of the plugins that the class under test may refer to.
 
-    A plugin given as a file is not installed, and may name others of the same file.
+    These are all installed plugins, and the plugins in the module of `beside`, the class under
+    test: a plugin file is not installed, but its plugins may refer to each other.
     """
     registry = Registry()
     own = [value for value in vars(sys.modules[beside.__module__]).values() if _is_plugin(value)]
-    found: dict[str, dict[str, type[Any]]] = {}
+    plugins: dict[str, dict[str, type[Any]]] = {}
     for kind in kinds:
         base: type = getattr(contracts, kind.capitalize())
-        found[kind] = {e.name: registry.get(kind, e.name) for e in registry.entries(kind)}
+        plugins[kind] = {e.name: registry.get(kind, e.name) for e in registry.entries(kind)}
         for cls in own:
             if issubclass(cls, base):
-                found[kind].setdefault(cls.name, cls)
-    return found
+                plugins[kind].setdefault(cls.name, cls)
+    return plugins
 
 
 def _is_plugin(value: object) -> TypeGuard[type[Plugin]]:
@@ -274,7 +278,7 @@ def _is_plugin(value: object) -> TypeGuard[type[Plugin]]:
 
 
 def other_values(parameter: Parameter) -> Iterator[Any]:
-    """Values unlike the default, likely ones first; none of a type that can't be guessed."""
+    """Yield values that differ from the default, likely ones first; none for unknown types."""
     for value in _values(parameter.type, parameter.default):
         if value != parameter.default:
             yield value

@@ -1,4 +1,4 @@
-"""Checks of networks away from float32 on the CPU: other dtypes, other devices."""
+"""Checks of networks with dtypes other than float32 and devices other than the CPU."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .tensors import descend, difference, gpu, seeded
 
 
 class DeviceChecks(NetworkSuite):
-    """Mixed precision; torch's device without storage, and a GPU where there is one."""
+    """Checks of mixed precision, of torch's meta device, and of a GPU if one is available."""
 
     def test_bfloat16_autocast(self, case: Case) -> None:
-        """Mixed precision, which is what training on a GPU uses."""
+        """Check a step and an evaluation in mixed precision, which training on a GPU uses."""
         network = self.build(case)
         cause = (
-            "a tensor that is float32 whatever the input (torch.zeros(...) takes no dtype by "
-            "itself), or an operation that bfloat16 does not have: use x.new_zeros, or x.float()"
+            "a tensor that is float32 whatever the dtype of the input, as torch.zeros(...) makes "
+            "it: use x.new_zeros; or an operation that bfloat16 does not have: use x.float()"
         )
         for dtype in self.autocast_inputs:
             where = f"{self.at(case)}, under bfloat16 autocast with {dtype} inputs"
@@ -35,7 +35,7 @@ class DeviceChecks(NetworkSuite):
             self._check_rows(where, rows, self.batch)
 
     def test_moves_to_a_device(self, case: Case) -> None:
-        """All tensors follow `.to(device)`. Torch's device without storage stands for a GPU."""
+        """Check that all tensors follow `.to(device)`; torch's meta device stands for a GPU."""
         network = self.trained_anew(case).to("meta")
         inputs = {name: x.to("meta") for name, x in self.inputs(case).items()}
         try:
@@ -43,39 +43,40 @@ class DeviceChecks(NetworkSuite):
                 device = self.run(network, inputs).device.type
             failed = f"the {self.output} stay on the {device}"
         except Exception as error:
-            # Other errors come of values that are looked at: here there are none.
+            # Other errors arise when forward reads values: a meta tensor has none.
             device = "cpu" if "device" in str(error) else "meta"
             failed = f"forward mixes devices: {error}"
         require(
             device == "meta",
             self.at(case),
             failed,
-            expected="all that forward needs on the device that the network was moved to",
-            cause="a tensor made in forward without device=x.device, or one kept as a plain "
+            expected="every tensor that forward uses on the device that the network was moved to",
+            cause="a tensor that forward creates without device=x.device, or a tensor in a plain "
             "attribute instead of register_buffer",
         )
 
     def test_gpu(self, case: Case) -> None:
-        """On a GPU it trains, and evaluates as on the CPU."""
+        """Check on a GPU that the network trains, and gives the same outputs as on the CPU."""
         device = gpu()
         if device is None:
-            skip("no GPU here")
+            skip("no GPU is available")
         network, inputs = self.trained_anew(case), self.inputs(case, seed=9)
         expected = self._evaluate(network, inputs)
-        there: Inputs = {name: x.to(device) for name, x in inputs.items()}
+        moved: Inputs = {name: x.to(device) for name, x in inputs.items()}
         where = f"{self.at(case)}, on {device.type}"
-        with running(where, "moving it and evaluating", cause=_MOVED):
-            found = self._evaluate(network.to(device), there).cpu()
+        with running(where, "moving the network and evaluating", cause=_MOVED):
+            actual = self._evaluate(network.to(device), moved).cpu()
         size = max(1.0, float(expected.abs().max()))
         require(
-            found.shape == expected.shape and float((found - expected).abs().max()) <= 0.02 * size,
+            actual.shape == expected.shape
+            and float((actual - expected).abs().max()) <= 0.02 * size,
             where,
-            f"the {self.output} differ from those on the CPU by {difference(found, expected)}",
-            expected="the same, up to rounding",
-            cause="a tensor without values (torch.empty), or an index that is out of range",
+            f"the {self.output} differ from those on the CPU by {difference(actual, expected)}",
+            expected="the same values, up to rounding",
+            cause="an uninitialised tensor (torch.empty), or an index that is out of range",
         )
         with seeded(1), running(where, "a training step", cause=_MOVED):
-            rows = self.run(network.train(), dict(there))
+            rows = self.run(network.train(), dict(moved))
             descend(network, rows.float().square().mean())
         self._check_rows(where, self._on_cpu(rows), self.batch)
         for name, parameter in network.named_parameters():

@@ -1,4 +1,4 @@
-"""Extraction in the checks of an extractor: in this process, and in one of its own."""
+"""Helpers of the extractor checks: extract in this process or in a separate one, and compare."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 
 class ExtractionSuite(PluginSuite):
-    """Tools of :class:`ExtractorSuite`, which says what can be set."""
+    """Helper methods of :class:`ExtractorSuite`, which documents the attributes to set."""
 
     kind = Extractor
 
@@ -33,95 +33,100 @@ class ExtractionSuite(PluginSuite):
     recordings: ClassVar[Sequence[Recording | Path | str]] = ()
 
     def cases(self) -> Sequence[Sample]:
-        """The recordings that were given, or small ones made for the purpose."""
+        """Return the recordings that the suite was given, or small generated ones."""
         if not self.recordings:
             return small_recordings()
-        given = [r if isinstance(r, Recording) else Recording(Path(r)) for r in self.recordings]
-        return [Sample(str(recording), recording) for recording in given]
+        recordings = [
+            r if isinstance(r, Recording) else Recording(Path(r)) for r in self.recordings
+        ]
+        return [Sample(str(recording), recording) for recording in recordings]
 
     def ordinary(self) -> list[Sample]:
-        """The first two that no extractor may refuse."""
+        """Return the first two recordings that every extractor has to accept."""
         return [case for case in self.cases() if not case.extreme][:2]
 
     def at(self, case: Sample) -> str:
+        """Return the name of the plugin and of a case, for messages."""
         return f"{self.where}, {case}"
 
     def example(self) -> Extractor:
-        """The extractor, by the road that fusion takes."""
-        return self.made()
+        """Return an instance of the extractor, as fusion itself makes it."""
+        return self.create()
 
-    def made(self, dtype: str | None = None, **changes: Any) -> Extractor:
-        """The same with some parameters changed, or stored as another dtype."""
-        with running(self.where, "making it", cause=_MAKING):
+    def create(self, dtype: str | None = None, **changes: Any) -> Extractor:
+        """Return the extractor, with parameters in `changes` or the stored `dtype` replaced."""
+        with running(self.where, "instantiation", cause=_MAKING):
             return make_extractor(self._plugin(), {**self.parameters, **changes}, dtype)
 
-    def extracted(self, extractor: Extractor, case: Sample, where: str = "") -> Array:
-        """What `extract` returns; ends the check where it may refuse the recording and does."""
+    def extract_array(self, extractor: Extractor, case: Sample, where: str = "") -> Array:
+        """Return the array that `extract` returns; skip if an extreme recording is refused."""
         with running(where or self.at(case), "extract", cause=_EXTRACTING):
             try:
-                found = extractor.extract(case.recording)
+                array = extractor.extract(case.recording)
             except RecordingError as error:
                 if not case.extreme:
                     raise
-                skip(f"it refuses the recording: {error.message}")
-        if not isinstance(found, np.ndarray):
+                skip(f"the extractor refuses the recording: {error.message}")
+        if not isinstance(array, np.ndarray):
             fail(
                 where or self.at(case),
-                f"extract returns {type(found).__name__}",
+                f"extract returns {type(array).__name__}",
                 expected="a numpy array",
-                cause="a list, or a tensor: return tensor.numpy()",
+                cause="a list or a tensor: return tensor.numpy()",
             )
-        return found
+        return array
 
-    def stored(self, extractor: Extractor, case: Sample) -> Array:
-        """The array as the cache has it."""
-        found = self.extracted(extractor, case)
-        self.check_declaration(extractor, found, self.at(case))
-        return extractor.check(found)
+    def stored_array(self, extractor: Extractor, case: Sample) -> Array:
+        """Return the array as the cache stores it."""
+        array = self.extract_array(extractor, case)
+        self.check_declaration(extractor, array, self.at(case))
+        return extractor.check(array)
 
-    def check_declaration(self, extractor: Extractor, found: Array, where: str) -> None:
-        """Shape, dtype and values of one array are what is declared."""
+    def check_declaration(self, extractor: Extractor, array: Array, where: str) -> None:
+        """Check that an array has the declared shape and dtype, and only finite values."""
         require(
-            found.shape == tuple(extractor.shape),
+            array.shape == tuple(extractor.shape),
             where,
-            f"extract returns an array of shape {found.shape}",
+            f"extract returns an array of shape {array.shape}",
             expected=f"{tuple(extractor.shape)}, as self.shape declares",
-            cause="a length that follows the recording's: crop and pad it to a fixed one; or a "
-            "self.shape that leaves out a parameter",
+            cause="a length that depends on the recording: crop and pad to a fixed length; or a "
+            "self.shape that ignores a parameter",
         )
         require(
-            np.can_cast(found.dtype, extractor.dtype, "same_kind"),
+            np.can_cast(array.dtype, extractor.dtype, "same_kind"),
             where,
-            f"extract returns an array of {found.dtype}",
-            expected=f"what can be stored as {extractor.dtype}, the declared dtype",
-            cause="complex numbers of a transform (take np.abs), or dtype says integers",
+            f"extract returns an array of {array.dtype}",
+            expected=f"a dtype that can be stored as {extractor.dtype}, the declared dtype",
+            cause="complex numbers of a transform (take np.abs), or an integer type in `dtype`",
         )
-        bad = int((~np.isfinite(found)).sum())
+        bad = int((~np.isfinite(array)).sum())
         require(
             not bad,
             where,
-            f"{bad} of {found.size} values are NaN or infinite",
+            f"{bad} of {array.size} values are NaN or infinite",
             expected="finite numbers",
-            cause="a logarithm or a division at zero: log(max(x, 1e-10)), or a mean over nothing",
+            cause="a logarithm of zero: write log(max(x, 1e-10)); a division by zero; or the mean "
+            "of an empty array",
         )
         with running(where, f"storing the array as {extractor.dtype}", cause=_TOO_LARGE):
-            extractor.check(found)
+            extractor.check(array)
 
 
 def same_bits(a: Array, b: Array) -> bool:
+    """Return True if two arrays have the same shape, dtype and bytes."""
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-def near(found: Array, expected: Array, share: float) -> bool:
-    """Whether no value is further off than a share of the largest one; False for NaN."""
+def near(actual: Array, expected: Array, share: float) -> bool:
+    """Return True if no difference exceeds `share` times the largest value; False for NaN."""
     size = max(1e-6, float(np.abs(expected).max()))
-    return found.shape == expected.shape and bool(
-        np.abs(found.astype(float) - expected).max() <= share * size
+    return actual.shape == expected.shape and bool(
+        np.abs(actual.astype(float) - expected).max() <= share * size
     )
 
 
 def apart(a: Array, b: Array) -> str:
-    """How far two arrays are from each other, for people."""
+    """Return the largest difference of two arrays, or their shapes or dtypes, as text."""
     if a.shape != b.shape:
         return f"their shapes, {a.shape} and {b.shape}"
     if a.dtype != b.dtype:
@@ -129,7 +134,7 @@ def apart(a: Array, b: Array) -> str:
     return f"{float(np.abs(a.astype(float) - b.astype(float)).max()):.3g}"
 
 
-# The path first: what is pickled may come from anywhere on it.
+# The import path comes first, because the pickled classes may come from any entry of the path.
 _SCRIPT = """
 import pickle, sys
 with open(sys.argv[1], "rb") as file:
@@ -142,7 +147,7 @@ with open(sys.argv[1], "rb") as file:
 def computed_elsewhere(
     extraction: Extraction, recordings: Sequence[Recording]
 ) -> list[Array] | str:
-    """The arrays of the recordings; or what went wrong, for people."""
+    """Return the recordings' arrays, computed in a new process; an error message on failure."""
     with tempfile.TemporaryDirectory() as folder:
         work, out = Path(folder, "work"), Path(folder, "out")
         with work.open("wb") as file:
@@ -152,30 +157,31 @@ def computed_elsewhere(
         command = [sys.executable, "-c", script, str(work), str(out)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode or not out.is_file():
-            last = (ended.stderr.strip() or "it ended without a word").splitlines()[-1]
+            last = (ended.stderr.strip() or "no output on standard error").splitlines()[-1]
             return f"the process ended with code {ended.returncode}: {last}"
-        found: list[Array] | str = pickle.loads(out.read_bytes())
-        return found
+        arrays: list[Array] | str = pickle.loads(out.read_bytes())
+        return arrays
 
 
 def compute(work: Any, out: str) -> None:
-    """In the other process: do the work and leave the arrays, or the error, in a file."""
-    found: list[Array] | str
+    """Compute the arrays in the other process; write them, or the error, to the file `out`."""
+    arrays: list[Array] | str
     try:
         with contextlib.redirect_stdout(sys.stderr):
             extraction, recordings = pickle.load(work)
-            found = [extraction.compute(recording) for recording in recordings]
+            arrays = [extraction.compute(recording) for recording in recordings]
     except Exception as error:
-        found = f"{type(error).__name__}: {error}"
-    Path(out).write_bytes(pickle.dumps(found))
+        arrays = f"{type(error).__name__}: {error}"
+    Path(out).write_bytes(pickle.dumps(arrays))
 
 
 _MAKING = (
-    "a value that __init__ does not expect, or self.shape is not set there to what extract returns"
+    "a value that __init__ does not expect, or an __init__ that does not set self.shape to the "
+    "shape that extract returns"
 )
 _EXTRACTING = (
-    "a recording shorter than a window, with two channels, at another sample rate, or silent; "
-    "fusion.core.toolkit.audio.load_waveform reads all of them alike. Raise RecordingError for "
-    "what can't be used"
+    "a recording that is shorter than a window, stereo, at another sample rate, or silent; "
+    "fusion.core.toolkit.audio.load_waveform reads all of them. Raise RecordingError for a "
+    "recording that the extractor can't use"
 )
-_TOO_LARGE = "values that are too large: take a logarithm, or scale them"
+_TOO_LARGE = "values that are too large for the dtype: take a logarithm, or scale the values"

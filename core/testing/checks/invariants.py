@@ -1,4 +1,4 @@
-"""Checks of balancers: what should not change anything does not."""
+"""Checks of balancers in situations where a balancer should not change the training."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .trainings import ANY_TRAINING, Setting, Trained, TrainingSuite, Weights, f
 
 
 class InvariantChecks(TrainingSuite):
-    """One modality, equal modalities, modalities in another order."""
+    """Checks with one modality, with equal modalities, and with modalities in another order."""
 
     def test_one_modality(self) -> None:
-        """Where `single_unchanged`: one modality is trained as without the balancer."""
+        """Check, if `single_unchanged`, that one modality trains as without the balancer."""
         if not self.single_unchanged:
             skip("single_unchanged is False")
         for strategy in self.strategies():
@@ -30,19 +30,19 @@ class InvariantChecks(TrainingSuite):
             self._check_unchanged(case, self.first(case).trained, self.train(case, []), _ALONE)
 
     def test_equal_modalities(self) -> None:
-        """Where `equal_unchanged`: equal modalities are trained as without the balancer."""
+        """Check, if `equal_unchanged`, that equal modalities train as without the balancer."""
         if not self.equal_unchanged:
             skip("equal_unchanged is False")
         for modalities in (2, 3):
             for strategy in self.strategies():
                 case = Setting(modalities, strategy)
                 with running(self.at(case), "training", cause=ANY_TRAINING), usual_numbers():
-                    found = fitted(self._of_equals(case, [self.construct()]))
-                    plain = fitted(self._of_equals(case, []))
-                self._check_unchanged(case, found, plain, _EQUAL)
+                    balanced = fitted(self._equal_trainer(case, [self.construct()]))
+                    plain = fitted(self._equal_trainer(case, []))
+                self._check_unchanged(case, balanced, plain, _EQUAL)
 
-    def _of_equals(self, case: Setting, balancers: Sequence[Balancer]) -> Trainer:
-        """A training whose modalities have the same inputs and the same weights."""
+    def _equal_trainer(self, case: Setting, balancers: Sequence[Balancer]) -> Trainer:
+        """Return a trainer whose modalities have the same inputs and the same weights."""
         model = small_model(case.modalities, strategy=case.strategy, balancers=balancers)
         _make_alike(model)
         baselines = small_baselines(case.modalities)
@@ -62,21 +62,21 @@ class InvariantChecks(TrainingSuite):
         )
 
     def _check_unchanged(
-        self, case: Setting, found: Trained, plain: Trained, words: tuple[str, str, str]
+        self, case: Setting, balanced: Trained, plain: Trained, words: tuple[str, str, str]
     ) -> None:
-        what, attribute, cause = words
-        off = _apart(found.branches(), plain.branches(), _start_of(case))
+        subject, attribute, cause = words
+        off = _apart(balanced.branches(), plain.branches(), _start_of(case))
         require(
             off <= 0.01,  # not for NaN
             self.at(case),
-            f"{what} trained otherwise than without the balancer: its branches' weights are "
-            f"{100 * off:.3g} % of their change in training apart",
-            expected=f"the same, as the test class says {attribute} = True",
+            f"{subject} trained otherwise than without the balancer: the branches' weights "
+            f"differ by {100 * off:.3g} % of their change in training",
+            expected=f"the same weights, because the test class sets {attribute} = True",
             cause=cause,
         )
 
     def test_order_of_modalities(self) -> None:
-        """Modalities named in another order end with the same weights, modality by modality."""
+        """Check that each modality ends with the same weights if the order of names changes."""
         if self.order_matters:
             skip(f"order_matters: {self.order_matters}")
         for modalities in (2, 3):
@@ -96,24 +96,24 @@ class InvariantChecks(TrainingSuite):
         require(
             torch.allclose(scores[0], scores[1], rtol=1e-4, atol=1e-5),
             self.at(case),
-            "what `adapt` returns gives other scores with the modalities in another order and "
-            "its weights loaded by name",
+            "the strategy from `adapt` gives other scores for another order of the modalities, "
+            "with the same weights loaded by name",
             expected="the same scores",
-            cause="weights in the order of the modalities: name them by modality "
+            cause="weights that are stored by the position of the modality: store them by name "
             "(nn.ModuleDict, nn.ParameterDict)",
         )
-        found, expected = self.train(case, modalities=turned), self.first(case).trained
-        off = _apart(found.branches(), expected.branches(), _start_of(case))
+        actual, expected = self.train(case, modalities=turned), self.first(case).trained
+        off = _apart(actual.branches(), expected.branches(), _start_of(case))
         require(
             off <= 0.01,
             self.at(case),
             f"with the modalities in the order {', '.join(turned)} instead of "
-            f"{', '.join(names)} the branches' weights end {100 * off:.3g} % of their change in "
-            "training apart",
+            f"{', '.join(names)} the branches' weights differ by {100 * off:.3g} % of their "
+            "change in training",
             expected="the same weights for each modality, whatever the order",
-            cause="a modality taken by its place (the first, the last) instead of by what is "
-            "known of it; random numbers drawn for one after the other: say so in "
-            "order_matters, or draw them once",
+            cause="a modality that is chosen by its position (the first, the last); or random "
+            "numbers that are drawn for one modality after the other: draw them once, or give "
+            "the reason in order_matters",
         )
 
 
@@ -121,21 +121,21 @@ def _start_of(case: Setting) -> Weights:
     return dict(small_model(case.modalities, strategy=case.strategy).state_dict())
 
 
-def _apart(found: Weights, expected: Weights, start: Weights) -> float:
-    """Largest distance of two weights, as a share of the largest change since the start."""
-    distance = max(float((found[key] - x).abs().max()) for key, x in expected.items())
+def _apart(actual: Weights, expected: Weights, start: Weights) -> float:
+    """Return the largest difference of two weights as a share of the largest change in training."""
+    distance = max(float((actual[key] - x).abs().max()) for key, x in expected.items())
     change = max(float((x - start[key]).abs().max()) for key, x in expected.items())
     return distance / change if change else math.inf * (distance > 0)
 
 
 @torch.no_grad()
 def _make_alike(model: FusionModel) -> None:
-    """Give every modality the weights of the first."""
-    first, *others = model.modalities
+    """Copy the weights of the first modality to every other one."""
+    first, *rest = model.modalities
     weights = model.state_dict()
     for key, value in weights.items():
         parts = key.split(".")
-        for modality in others:
+        for modality in rest:
             if modality in parts:
                 at = parts.index(modality)
                 value.copy_(weights[".".join([*parts[:at], first, *parts[at + 1 :]])])
@@ -156,12 +156,12 @@ def _same_inputs(modalities: int) -> Features:
 _ALONE = (
     "a single modality is",
     "single_unchanged",
-    "a mean over the other modalities where there are none, a share of one modality, or a loss "
-    "of its own that is added even so",
+    "a mean over the other modalities when there are none, a modality's share when there is one "
+    "modality, or the balancer's own loss, which is added even then",
 )
 _EQUAL = (
     "equal modalities are",
     "equal_unchanged",
-    "a ratio that is not 1, or a difference that is not 0, for equal ones; an index of the "
-    "largest where there is none",
+    "a ratio that is not 1, or a difference that is not 0, for equal modalities; or the index of "
+    "the largest value when all values are equal",
 )

@@ -1,4 +1,4 @@
-"""Checks of strategies that work without some of the modalities."""
+"""Checks of strategies that accept clips without some of the modalities."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .tensors import listed, seeded
 
 
 class MissingModalityChecks(DeviceChecks):
-    """For strategies that declare `accepts_missing`; for the others there is nothing to check."""
+    """Checks of strategies that declare `accepts_missing`; skipped for other strategies."""
 
     def test_accepts_missing(self) -> None:
-        """What is declared and what `forward` takes agree."""
+        """Check that `accepts_missing` agrees with the arguments of `forward`."""
         plugin = self._plugin()
         arguments = inspect.signature(plugin.forward).parameters
         argument = arguments.get("present")
@@ -27,8 +27,9 @@ class MissingModalityChecks(DeviceChecks):
                 argument is None,
                 self.where,
                 "forward takes `present`, and accepts_missing is False",
-                expected="accepts_missing = True in the class: fusion would never pass it",
-                cause="it is easily forgotten",
+                expected="accepts_missing = True in the class: otherwise fusion never passes "
+                "`present`",
+                cause="an oversight",
             )
             return
         require(
@@ -36,11 +37,11 @@ class MissingModalityChecks(DeviceChecks):
             self.where,
             f"accepts_missing is True, and forward takes ({', '.join(arguments)})",
             expected="def forward(self, inputs, present: Tensor | None = None)",
-            cause="the argument is called otherwise, or has no default",
+            cause="the argument has another name, or no default",
         )
 
     def test_all_present(self, case: Case) -> None:
-        """Nothing said, and everything there, is the same."""
+        """Check that `present=None` and a `present` that is all True give the same scores."""
         self._skip_unless_accepted()
         network = self.trained(case)
         inputs = self.inputs(case)
@@ -52,11 +53,11 @@ class MissingModalityChecks(DeviceChecks):
             "present=None and a `present` that is all True differ",
             nearly=True,
             expected="the same scores",
-            cause="a mean or softmax over another axis where `present` is given",
+            cause="a mean or softmax over another axis if `present` is passed",
         )
 
     def test_absent_values_do_not_count(self, case: Case) -> None:
-        """Whatever stands in the place of what a clip lacks, the scores are the same."""
+        """Check that the scores do not depend on the values of absent modalities."""
         self._skip_unless_accepted()
         network = self.trained(case)
         inputs, present = self.inputs(case), self._some(case)
@@ -90,13 +91,13 @@ class MissingModalityChecks(DeviceChecks):
         require(
             not bool(weights[~present].any()) and torch.allclose(sums, torch.ones_like(sums)),
             self.at(case),
-            "modality_weights(inputs, present) gives absent modalities a share",
-            expected="0 for what a clip lacks, and rows that sum to 1",
+            "modality_weights(inputs, present) gives absent modalities a weight",
+            expected="a weight of 0 for each absent modality, and rows that sum to 1",
             cause=_UNMASKED,
         )
 
     def test_one_modality_present(self, case: Case) -> None:
-        """Each modality alone gives finite scores; in training, evaluation and autocast."""
+        """Check that each modality alone gives finite scores in training, evaluation, autocast."""
         self._skip_unless_accepted()
         network = self.build(case)
         for i, name in enumerate(case.shapes):
@@ -112,9 +113,9 @@ class MissingModalityChecks(DeviceChecks):
                     self._check_rows(where, rows, self.batch)
 
     def test_no_gradient_reaches_the_absent(self, case: Case) -> None:
-        """A branch learns nothing from a clip that lacks its modality."""
+        """Check that no gradient reaches a branch from a clip that lacks its modality."""
         self._skip_unless_accepted()
-        network = self.trained_anew(case).train()  # what starts at zero has opened
+        network = self.trained_anew(case).train()  # gates that start at zero have opened
         inputs = {m: x.requires_grad_() for m, x in self.inputs(case).items()}
         present = self._some(case)
         with seeded(1), running(self.at(case), "a training step", cause=_UNMASKED):
@@ -128,13 +129,13 @@ class MissingModalityChecks(DeviceChecks):
         require(
             not reached,
             self.at(case),
-            f"a gradient (or NaN) reaches {listed(reached)} of clips that lack it",
-            expected="zeros: the branch learns nothing from a clip without its modality",
+            f"a gradient (or NaN) reaches {listed(reached)} of clips that lack this modality",
+            expected="a gradient of 0: a branch must not learn from a clip without its modality",
             cause=_UNMASKED,
         )
 
     def test_masks_of_a_batch(self, case: Case) -> None:
-        """Clips that lack different modalities may share a batch."""
+        """Check that clips which lack different modalities can share a batch."""
         self._skip_unless_accepted()
         network = self.trained(case)
         inputs, present = self.inputs(case), self._some(case)
@@ -144,10 +145,10 @@ class MissingModalityChecks(DeviceChecks):
             self.at(case),
             together,
             torch.cat([self._with(network, clip, its) for clip, its in clips]),
-            "clips with different modalities influence each other,",
+            "the scores of clips that lack different modalities change with the batch,",
             nearly=True,
-            expected="the same for a clip alone and within a batch, in evaluation",
-            cause="present.any(), .all() or the first row of it taken for the whole batch",
+            expected="the same scores for a clip alone and within a batch, in evaluation",
+            cause="present.any(), present.all() or present[0] applied to the whole batch",
         )
 
     # -- tools -------------------------------------------------------------------------
@@ -157,26 +158,26 @@ class MissingModalityChecks(DeviceChecks):
             skip("accepts_missing is False")
 
     def _some(self, case: Case) -> Tensor:
-        """Which modalities each clip has, (B, M): every combination in turn, but none."""
+        """Return which modalities each clip has, (B, M) bool: each non-empty set in turn."""
         modalities = len(case.shapes)
         codes = torch.arange(self.batch) % (2**modalities - 1) + 1
         bits: Tensor = (codes[:, None] >> torch.arange(modalities)) % 2
         return bits.bool()
 
     def _with(self, network: nn.Module, inputs: Inputs, present: Tensor, where: str = "") -> Tensor:
-        """Scores where the strategy itself has to look away from what is absent."""
+        """Return the scores of a batch in which clips lack modalities, without gradients."""
         doing = "a batch in which clips lack modalities"
         with torch.no_grad(), running(where or self.where, doing, cause=_UNMASKED):
             return cast(Tensor, network(dict(inputs), present))
 
 
 def _along(clips: Tensor, x: Tensor) -> Tensor:
-    """(B,) -> the shape that broadcasts over `x`, (B, ...)."""
+    """Return `clips`, (B,), in the shape that broadcasts over `x`, (B, ...)."""
     wide: Tensor = clips.view(-1, *[1] * (x.dim() - 1))
     return wide
 
 
 _UNMASKED = (
-    "a sum, mean, softmax or attention over all modalities instead of those that `present`, "
-    "(B, M) in the order of `dims`, has"
+    "a sum, mean, softmax or attention over all modalities instead of the present ones only; "
+    "`present` is (B, M), with the modalities in the order of `dims`"
 )

@@ -1,4 +1,4 @@
-"""Checks that hold for a branch and a strategy alike: both are networks over a batch of clips."""
+"""Checks that branches and strategies share: both are networks over a batch of clips."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One way to make the network.
+    """Shapes of the inputs that a network is made for and checked on.
 
     Attributes
     ----------
     words : str
-        How messages and test names call it.
+        Name of the case in messages and test names.
     shapes : dict of str to tuple
         Name of an input -> shape of one clip's array; a branch has one input, called `x`.
     """
@@ -47,69 +47,76 @@ class Case:
     shapes: dict[str, tuple[int, ...]]
 
     def __str__(self) -> str:
+        """Return the name of the case."""
         return self.words
 
 
 class NetworkSuite(PluginSuite):
-    """Checks on one network that turns a batch of clips into one row per clip.
+    """Checks of a network that turns a batch of clips into one row of numbers per clip.
 
     Attributes
     ----------
     batch : int
-        Clips in a batch.
+        Number of clips in a batch.
     """
 
     batch: ClassVar[int] = 8
-    output: ClassVar[str]  # what a row is called: "scores", "embedding"
+    output: ClassVar[str]  # name of the rows in messages: "scores", "embeddings"
     autocast_inputs: ClassVar[tuple[torch.dtype, ...]]
 
-    # -- what the suites for strategies and branches say ------------------------------
+    # -- overridden by the suites for strategies and branches -------------------------
 
     def cases(self) -> Sequence[Case]:
-        """Every way of making the network that the checks go through."""
+        """Return the cases on which the checks make and call the network."""
         raise NotImplementedError
 
     def make(self, case: Case) -> nn.Module:
-        """The network for `case`, as fusion makes it."""
+        """Return the network for `case`, as fusion itself makes it."""
         raise NotImplementedError
 
     def run(self, network: nn.Module, inputs: Inputs) -> Tensor:
-        """What fusion calls in a training step: one row per clip."""
+        """Call the network as fusion does in a training step; return one row per clip."""
         raise NotImplementedError
 
     def width(self) -> int:
-        """Length of a row."""
+        """Return the length of a row."""
         raise NotImplementedError
 
     # -- tools -------------------------------------------------------------------------
 
     def at(self, case: Case) -> str:
+        """Return the name of the plugin and of a case, for messages."""
         return f"{self.where}, {case}"
 
-    def construct(self, *args: Any, **given: Any) -> Any:
-        """The network, by the road that fusion takes."""
+    def construct(self, *args: Any, **parameters: Any) -> Any:
+        """Return an instance of the plugin, as fusion itself makes it."""
         plugin = self._plugin()
         return make(
-            plugin, *args, given={**self.parameters, **given}, owner=getattr(plugin, "name", "?")
+            plugin,
+            *args,
+            settings={**self.parameters, **parameters},
+            owner=getattr(plugin, "name", "?"),
         )
 
     def example(self) -> nn.Module:
+        """Return the network for the first case."""
         return self.make(self.cases()[0])
 
     def build(self, case: Case, *, seed: int = 0) -> nn.Module:
+        """Return the network for `case`, made with a seed; an exception fails the check."""
         with (
             seeded(seed),
             running(
                 self.at(case),
-                "making it",
+                "instantiation",
                 cause="a size or number of modalities that __init__ does not expect; any number "
-                "from 1 must work",
+                "of modalities from 1 must work",
             ),
         ):
             return self.make(case)
 
     def inputs(self, case: Case, *, batch: int | None = None, seed: int = 0) -> Inputs:
-        """Standard normal arrays, in the layout in which branches hand them on."""
+        """Return standard normal inputs, in the memory layout of the outputs of branches."""
         with seeded(100 + seed):
             return {
                 name: channels_last(torch.randn(batch or self.batch, *shape))
@@ -117,15 +124,16 @@ class NetworkSuite(PluginSuite):
             }
 
     def trained(self, case: Case) -> nn.Module:
-        """The network after some steps, in eval mode: nothing is at its initial value.
+        """Return the network after some training steps, in eval mode.
 
-        Trained once for a test class: for checks that only evaluate it.
+        After these steps no weight is at its initial value. The network is trained once for a
+        test class, so it is for checks that only evaluate it.
         """
         trained: nn.Module = self.once(("trained", case.words), lambda: self.trained_anew(case))
         return trained
 
     def trained_anew(self, case: Case) -> nn.Module:
-        """Such a network for one check alone, which may change it."""
+        """Return a newly trained network, which the caller may change; see :meth:`trained`."""
         network = self.build(case)
         with seeded(200), running(self.at(case), "a training step", cause=ANY_BATCH):
             for step in range(3):
@@ -138,13 +146,13 @@ class NetworkSuite(PluginSuite):
         return (rows - torch.randn(rows.shape)).square().mean()
 
     def _one_by_one(self, inputs: Inputs) -> list[Inputs]:
-        """Each clip of a batch as a batch of its own."""
+        """Return each clip of a batch as a batch of one clip."""
         return [{n: x[i : i + 1] for n, x in inputs.items()} for i in range(self.batch)]
 
     def _check_same(
         self,
         where: str,
-        found: Tensor,
+        actual: Tensor,
         wanted: Tensor,
         failed: str,
         *,
@@ -152,10 +160,10 @@ class NetworkSuite(PluginSuite):
         cause: str,
         nearly: bool = False,
     ) -> None:
-        """Require the same rows, to the bit or up to rounding."""
-        same = close if nearly else torch.equal
-        failed = f"{failed} by {difference(found, wanted)}"
-        require(same(found, wanted), where, failed, expected=expected, cause=cause)
+        """Require the same rows, bit for bit or, if `nearly`, up to rounding."""
+        matches = close if nearly else torch.equal
+        failed = f"{failed} by {difference(actual, wanted)}"
+        require(matches(actual, wanted), where, failed, expected=expected, cause=cause)
 
     def _check_rows(self, where: str, rows: Any, batch: int) -> None:
         expected = (batch, self.width())
@@ -165,7 +173,7 @@ class NetworkSuite(PluginSuite):
             where,
             f"the {self.output} of {batch} clips have shape {shape}",
             expected=f"a tensor of shape {expected}",
-            cause="the last layer has another size, or a dimension was squeezed or reduced away",
+            cause="the last layer has another size, or an axis was squeezed or reduced away",
         )
         require(
             bool(torch.isfinite(rows).all()),
@@ -176,7 +184,7 @@ class NetworkSuite(PluginSuite):
         )
 
     def costs(self) -> Sequence[Cost]:
-        """Training and evaluation of 64 clips."""
+        """Return the costs of a training step and of an evaluation of 64 clips."""
         case = self.cases()[-1]
         network, inputs = self.build(case), self.inputs(case, batch=64)
         weights = sum(p.numel() for p in network.parameters())
@@ -198,7 +206,7 @@ class NetworkSuite(PluginSuite):
     # -- checks ------------------------------------------------------------------------
 
     def test_output(self, case: Case) -> None:
-        """Shape, dtype, finite values; in training and evaluation; small and large batches."""
+        """Check shape, dtype and values of the output in both modes and two batch sizes."""
         network = self.build(case)
         for training in (True, False):
             network.train(training)
@@ -217,11 +225,11 @@ class NetworkSuite(PluginSuite):
                 )
 
     def test_zeros(self, case: Case) -> None:
-        """A batch of zeros: a silent feature, or a branch whose ReLUs are all off."""
+        """Check a batch of zeros, as silence gives, or a branch whose ReLUs are all off."""
         where = f"{self.at(case)}, inputs that are all zero"
         cause = (
-            "a division by a norm or deviation that is zero, or the gradient of a root or norm "
-            "there: add a small number under the root"
+            "a division by a norm or standard deviation of zero, or the gradient of a root or norm "
+            "at zero: add a small number under the root"
         )
         network = self.build(case)
         inputs = {n: torch.zeros_like(x).requires_grad_() for n, x in self.inputs(case).items()}
@@ -237,19 +245,19 @@ class NetworkSuite(PluginSuite):
         require(
             tensor.grad is None or bool(torch.isfinite(tensor.grad).all()),
             where,
-            "it holds NaN or infinite values",
+            "the gradient holds NaN or infinite values",
             expected="finite numbers",
             cause=cause,
         )
 
     def test_gradients(self, case: Case) -> None:
-        """Every parameter and every input gets a gradient within the first steps."""
+        """Check that every parameter and every input gets a gradient within four steps."""
         network = self.build(case)
         parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
         missing, ignored = set(parameters), set(case.shapes)
         with seeded(1):
-            # Several steps: what a gate that starts at zero lets through gets its gradient
-            # when the gate has moved.
+            # Several steps: parameters behind a gate that starts at zero get a gradient only
+            # after the gate has moved.
             for step in range(4):
                 inputs = {n: x.requires_grad_() for n, x in self.inputs(case, seed=step).items()}
                 with running(self.at(case), "a training step", cause=_IN_PLACE):
@@ -264,37 +272,38 @@ class NetworkSuite(PluginSuite):
             self.at(case),
             f"no gradient reaches the input {listed(ignored)}",
             expected="every input to change the output",
-            cause="a modality that forward never reads, or .detach(), .argmax() or .item() on the "
-            "way from it to the output",
+            cause="a modality that forward never reads, or .detach(), .argmax() or .item() between "
+            "the input and the output",
         )
         require(
             not missing,
             self.at(case),
             f"no gradient reaches {listed(missing)}",
             expected="every parameter to be trained",
-            cause="a layer that is made and not used, a bias that a batch normalisation right "
-            "after it takes out again, a softmax over one modality (it is 1, whatever goes in), or "
-            ".detach() behind it; what is meant to stay as it is wants requires_grad_(False)",
+            cause="a layer that is created and not used; a bias that the next batch normalisation "
+            "removes; a softmax over one modality, which is always 1; or .detach() between "
+            "the parameter and the output. Call requires_grad_(False) for a parameter that must "
+            "not be trained",
         )
 
     def test_everything_learned_is_registered(self, case: Case) -> None:
-        """Nothing takes part in the gradient that the optimiser does not know."""
+        """Check that every tensor with a gradient is a parameter that the optimiser knows."""
         network = self.build(case).train()
-        known = {id(p) for p in network.parameters()}
+        registered = {id(p) for p in network.parameters()}
         with running(self.at(case), "a forward pass", cause=ANY_BATCH):
             rows = self.run(network, self.inputs(case))
-        strangers = [tuple(leaf.shape) for leaf in leaves(rows) if id(leaf) not in known]
+        strangers = [tuple(leaf.shape) for leaf in leaves(rows) if id(leaf) not in registered]
         require(
             not strangers,
             self.at(case),
-            f"tensors of shape {listed(strangers)} want a gradient and are no parameters",
-            expected="all of them in parameters(): the optimiser trains those and no others",
-            cause="layers or tensors kept in a list or dict: use nn.ModuleList, nn.ModuleDict, "
+            f"tensors of shape {listed(strangers)} require a gradient, but are no parameters",
+            expected="all of them in parameters(): the optimiser trains only parameters",
+            cause="layers or tensors in a list or dict: use nn.ModuleList, nn.ModuleDict, "
             "nn.ParameterList, or self.weight = nn.Parameter(...)",
         )
 
     def test_clips_are_independent(self, case: Case) -> None:
-        """In evaluation the result for a clip does not depend on the others in its batch."""
+        """Check that a clip's output in evaluation does not depend on its batch."""
         network = self.trained(case)
         inputs = self.inputs(case, seed=9)
         with running(self.at(case), "a batch of one clip in evaluation", cause=ANY_BATCH):
@@ -304,15 +313,15 @@ class NetworkSuite(PluginSuite):
             self.at(case),
             together,
             alone,
-            f"the {self.output} of a clip change with its neighbours,",
+            f"the {self.output} of a clip change with the other clips of its batch,",
             nearly=True,
-            expected="the same for a clip alone and within a batch, in evaluation",
+            expected="the same values for a clip alone and within a batch, in evaluation",
             cause="softmax, mean or norm over dimension 0, which is the batch; batch "
-            "statistics in evaluation; or something drawn at random",
+            "statistics in evaluation; or random numbers",
         )
 
     def test_evaluation_is_repeatable(self, case: Case) -> None:
-        """Two evaluations of one batch give the same bits."""
+        """Check that two evaluations of one batch give the same values, bit for bit."""
         network = self.build(case).eval()
         inputs = self.inputs(case)
         with running(self.at(case), "evaluation", cause=ANY_BATCH):
@@ -322,34 +331,38 @@ class NetworkSuite(PluginSuite):
             second,
             first,
             "two evaluations of one batch differ",
-            expected="the same bits: nothing random and nothing remembered in evaluation",
+            expected="the same values, bit for bit: no random numbers and no state in evaluation",
             cause="functional.dropout without training=self.training, or statistics that are "
             "updated outside training",
         )
 
     def test_same_seed_same_result(self, case: Case) -> None:
-        """The same torch seed gives the same network, to the bit, before and after training."""
+        """Check that the same torch seed gives the same trained network, bit for bit."""
         first, second = self.trained(case), self.trained_anew(case)
-        found, again = first.state_dict(), second.state_dict()
-        differ = [key for key in found if key not in again or not equal(found[key], again[key])]
+        state, second_state = first.state_dict(), second.state_dict()
+        differ = [
+            key
+            for key in state
+            if key not in second_state or not equal(state[key], second_state[key])
+        ]
         rows = self._evaluate(first, self.inputs(case)), self._evaluate(second, self.inputs(case))
         require(
             not differ and torch.equal(*rows),
             self.at(case),
-            "two trainings with one seed end apart"
-            + (f", in {listed(differ)}" if differ else f", by {difference(*rows)}"),
-            expected="the same bits: all random numbers come from torch's own generator",
-            cause="numpy.random or random instead of torch, a generator of its own, or the order "
-            "of a set",
+            "two trainings with the same seed differ"
+            + (f" in {listed(differ)}" if differ else f" by {difference(*rows)}"),
+            expected="the same values, bit for bit: all random numbers come from torch's generator",
+            cause="numpy.random or random instead of torch, a separate generator, or the order of "
+            "a set",
         )
 
     def test_state_dict(self, case: Case) -> None:
-        """The state dict holds all there is: a checkpoint, and the model that is handed out."""
+        """Check that the state dict is complete: checkpoints and exported models consist of it."""
         network = self.trained(case)
         with running(
             self.at(case),
-            "loading its state dict",
-            cause="an object that is no tensor in the state dict, or shapes that depend on more "
+            "loading the state dict",
+            cause="an object in the state dict that is no tensor, or shapes that depend on more "
             "than the arguments of __init__",
         ):
             file = io.BytesIO()
@@ -362,19 +375,18 @@ class NetworkSuite(PluginSuite):
             self.at(case),
             self._evaluate(other.eval(), inputs),
             self._evaluate(network, inputs),
-            f"with the state dict of a trained one loaded, the {self.output} differ",
-            cause="something that is learned, drawn or counted lies outside the state dict: make "
+            f"a network that loaded the state dict of another one gives {self.output} that differ",
+            cause="a learned, random or counted value is not in the state dict: make "
             "it an nn.Parameter, a module in an nn.ModuleList, or a register_buffer",
         )
 
     def test_pickle(self, case: Case) -> None:
-        """It can be pickled, and is the same afterwards."""
+        """Check that a pickled and unpickled network gives the same output."""
         network = self.trained(case)
         with running(
             self.at(case),
             "pickling",
-            cause="a lambda, a local function or class, an open file or a generator kept in an "
-            "attribute",
+            cause="a lambda, local function, local class, open file or generator in an attribute",
         ):
             other = pickle.loads(pickle.dumps(network))
         inputs = self.inputs(case)
@@ -387,7 +399,7 @@ class NetworkSuite(PluginSuite):
         )
 
     def test_inputs_are_left_alone(self, case: Case) -> None:
-        """Probes and balancers read the same tensors afterwards."""
+        """Check that inputs stay unchanged: probes and balancers read the same tensors later."""
         network = self.build(case)
         for training in (True, False):
             inputs = self.inputs(case)
@@ -397,24 +409,28 @@ class NetworkSuite(PluginSuite):
             require(
                 list(inputs) == list(before),
                 self.at(case),
-                f"the dict of inputs holds {list(inputs)} afterwards",
-                expected=f"what was given: {list(before)}",
+                f"the dict of inputs holds {list(inputs)} after the call",
+                expected=f"the keys that it held before: {list(before)}",
                 cause="inputs.pop(...) or inputs[...] = ...: work on a copy",
             )
             changed = [name for name, x in inputs.items() if not torch.equal(x, before[name])]
             require(
                 not changed,
                 self.at(case),
-                f"the input {listed(changed)} has other values afterwards",
+                f"the input {listed(changed)} has other values after the call",
                 expected="inputs that are only read",
-                cause="an operation in place: +=, relu_(), nn.ReLU(inplace=True) on an input",
+                cause="an in-place operation on an input: +=, relu_(), nn.ReLU(inplace=True)",
             )
 
     def _evaluate(self, network: nn.Module, inputs: Inputs) -> Tensor:
-        # A dict of its own: one that is emptied fails test_inputs_are_left_alone, no other check.
+        # A copy of the dict: a network that empties its dict of inputs should fail
+        # test_inputs_are_left_alone and no other check.
         with torch.no_grad():
             return self.run(network.eval(), dict(inputs))
 
 
-ANY_BATCH = "a shape written as a number, .squeeze(), or .view() on a tensor not laid out for it"
-_IN_PLACE = "an operation in place on a tensor whose value the gradient needs, or a loss cut off"
+ANY_BATCH = "a hard-coded shape, .squeeze(), or .view() on a tensor whose layout does not allow it"
+_IN_PLACE = (
+    "an in-place operation on a tensor whose value the gradient needs, or an output that is "
+    "detached from the parameters"
+)

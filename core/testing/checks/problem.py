@@ -1,4 +1,4 @@
-"""A training small enough for a test: a few numbers per clip, networks of two layers."""
+"""Training problem small enough for a test: a few numbers per clip, networks of two layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...training.model import FusionModel, LinearHead, dims_for
 from ...training.trainer import Trainer
 from .tensors import seeded
 
-NAMES = ("voice", "face", "text")  # not in alphabetical order: who sorts them finds out
+NAMES = ("voice", "face", "text")  # not in alphabetical order, so that sorting them is noticed
 CONFIG = TrainConfig(
     epochs=2, batch_size=8, lr=1e-2, dim=6, patience=0, precision="float32", label_smoothing=0.0,
     class_weights="none", warmup=0.0,
@@ -28,7 +28,7 @@ CONFIG = TrainConfig(
 
 
 class SmallBranch(Branch):
-    """A vector, by way of a map of two cells."""
+    """Branch for vectors of features, with a feature map of two cells."""
 
     name = "small_branch"
 
@@ -39,16 +39,18 @@ class SmallBranch(Branch):
         self.embed = nn.Linear(10, dim)
 
     def maps(self, x: Tensor) -> Tensor:
+        """Return feature maps, (B, 5, 2)."""
         maps: Tensor = self.first(x).tanh().view(len(x), 5, 2)
         return maps
 
     def pool(self, maps: Tensor) -> Tensor:
+        """Return the embedding, (B, D)."""
         embedding: Tensor = self.embed(maps.flatten(1))
         return embedding
 
 
 class SmallStrategy(Strategy):
-    """Embeddings side by side, and a linear layer."""
+    """Linear layer on the concatenated embeddings."""
 
     name = "small_strategy"
 
@@ -58,25 +60,28 @@ class SmallStrategy(Strategy):
         self.head = nn.Linear(sum(dims.values()), num_classes)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the scores, (B, C)."""
         scores: Tensor = self.head(torch.cat([inputs[m] for m in self.order], dim=1))
         return scores
 
 
 class SmallMaps(SmallStrategy):
-    """Means of feature maps side by side, and a linear layer."""
+    """Linear layer on the concatenated means of the feature maps."""
 
     name = "small_maps"
     takes = "maps"
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the scores, (B, C)."""
         return super().forward({m: x.mean(2) for m, x in inputs.items()})
 
 
 class ByName(Strategy):
-    """scores = head(tanh(sum of W_m z_m)): alike for every modality, whatever their order.
+    """Strategy scores = head(tanh(sum of W_m z_m)), which treats all modalities alike.
 
-    Its weights are kept by modality, so that :func:`small_model` can make the same model with
-    the modalities in another order; and the modalities' shares in the scores are not additive.
+    The weights are stored by the name of the modality, so that :func:`small_model` can make the
+    same model with the modalities in another order. The modalities' contributions to the scores
+    are not additive.
     """
 
     name = "by_name"
@@ -88,41 +93,46 @@ class ByName(Strategy):
         self.head = nn.Linear(8, num_classes)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the scores, (B, C)."""
         mixed = torch.stack([self.mix[m](inputs[m]) for m in self.order])  # (M, B, 8)
         scores: Tensor = self.head(mixed.sum(dim=0).tanh())
         return scores
 
 
 class ByNameMaps(ByName):
-    """The same on the means of feature maps."""
+    """Strategy :class:`ByName` on the means of the feature maps."""
 
     name = "by_name_maps"
     takes = "maps"
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the scores, (B, C)."""
         return super().forward({m: x.flatten(2).mean(dim=2) for m, x in inputs.items()})
 
 
 class Rows:
-    """Arrays in memory, as the cache offers them."""
+    """Array in memory with the interface of arrays in the cache."""
 
     def __init__(self, array: npt.NDArray[np.float32]) -> None:
         self.array = array
 
     @property
     def nbytes(self) -> int:
+        """Size of the array in bytes."""
         return self.array.nbytes
 
     def __len__(self) -> int:
+        """Return the number of clips."""
         return len(self.array)
 
     def take(self, indices: Any) -> npt.NDArray[np.float32]:
+        """Return the rows of the given clips."""
         rows: npt.NDArray[np.float32] = self.array[indices]
         return rows
 
 
 def names_of(modalities: int | Sequence[str]) -> list[str]:
-    """So many of `NAMES`, or the names themselves."""
+    """Return the first `modalities` entries of `NAMES` for a number, or the names as given."""
     return list(NAMES[:modalities] if isinstance(modalities, int) else modalities)
 
 
@@ -138,15 +148,15 @@ def small_features(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Features:
-    """Clips whose class shows in every modality, most clearly in the first of `NAMES`."""
+    """Return features that predict the class in every modality, best in the first of `NAMES`."""
     names = names_of(modalities)
     rng = np.random.default_rng(seed)
     targets = np.arange(clips) % classes
-    made = {
+    every = {
         m: (rng.normal(size=(clips, 4)) + targets[:, None] * 2.0 / (i + 1)).astype(np.float32)
         for i, m in enumerate(NAMES)
     }
-    arrays = {m: made[m] for m in names}
+    arrays = {m: every[m] for m in names}
     return Features(
         {m: Modality(m, (4,)) for m in arrays},
         {m: Rows(array) for m, array in arrays.items()},
@@ -165,10 +175,10 @@ def small_model(
     classes: int = 3,
     seed: int = 0,
 ) -> FusionModel:
-    """A model of small branches; `strategy` may be any, made with `parameters`.
+    """Return a model of small branches and a `strategy` made with `parameters`.
 
-    The same names in another order give a model with the same weights, name for name: what a
-    strategy keeps by modality then belongs to the same modality.
+    The same names in another order give a model with the same weights, name for name. So weights
+    that a strategy stores by modality belong to the same modality in both models.
     """
     names = names_of(modalities)
     with seeded(seed):
@@ -194,26 +204,26 @@ def assembled(
     balancers: Sequence[Balancer],
     classes: int,
 ) -> FusionModel:
-    """A model of branches that are there, and a strategy that balancers may adapt."""
+    """Return a model of the given branches and a new strategy, which the balancers adapt."""
     dims = dims_for(strategy, branches)
-    made: Strategy = strategy(dims, classes, **parameters)
+    adapted: Strategy = strategy(dims, classes, **parameters)
     for balancer in balancers:
-        made = balancer.adapt(made, dims)
-    return FusionModel(branches, made, classes)
+        adapted = balancer.adapt(adapted, dims)
+    return FusionModel(branches, adapted, classes)
 
 
 def small_baselines(
     modalities: int | Sequence[str] = 2, *, classes: int = 3
 ) -> dict[str, Baseline]:
-    """Baselines as if they had been trained: random weights, and UARs that fall."""
-    found: dict[str, Baseline] = {}
+    """Return untrained baselines with random weights and validation UARs of 0.7, 0.6, 0.5."""
+    baselines: dict[str, Baseline] = {}
     for m in names_of(modalities):
         i = NAMES.index(m)
         with seeded(50 + i):
             branch = SmallBranch((4,))
             model = FusionModel({m: branch}, LinearHead({m: branch.dim}, classes), classes)
-        found[m] = frozen(m, model, 0.7 - 0.1 * i)
-    return found
+        baselines[m] = frozen(m, model, 0.7 - 0.1 * i)
+    return baselines
 
 
 def small_trainer(
@@ -225,7 +235,10 @@ def small_trainer(
     seed: int = 0,
     **options: Any,
 ) -> Trainer:
-    """A training on 36 clips with 12 to validate; `options` are those of :func:`trainer_of`."""
+    """Return a trainer on 36 clips with 12 validation clips.
+
+    `options` are those of :func:`trainer_of`.
+    """
     model = small_model(
         modalities, strategy=strategy, parameters=parameters, balancers=balancers, seed=seed
     )
@@ -245,9 +258,10 @@ def trainer_of(
     clips: int = 36,
     **settings: Any,
 ) -> Trainer:
-    """A training of a model and features already made, with baselines where something needs them.
+    """Return a trainer of a model on features, with small baselines if any plugin needs them.
 
-    The first `clips` train, the last 12 validate; `settings` change those of training.
+    The first `clips` of the 48 clips are for training, the last 12 for validation. `settings`
+    override fields of `CONFIG`.
     """
     reads = model.strategy.needs_baselines or any(b.needs_baselines for b in balancers)
     if (from_baselines or reads) and baselines is None:
@@ -268,7 +282,7 @@ def trainer_of(
 
 
 def one_step(trainer: Trainer, epoch: int = 1, clips: int = 8) -> Step:
-    """Let a trainer take one step on its first clips, as the loop does; returns the step."""
+    """Let a trainer take one step on its first clips, as in the training loop; return the step."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     trainer.model.train()
@@ -278,10 +292,10 @@ def one_step(trainer: Trainer, epoch: int = 1, clips: int = 8) -> Step:
 def small_step(
     model: FusionModel | None = None, *, clips: int = 8, seed: int = 0, **context: Any
 ) -> Step:
-    """A step that has been through the networks, before any loss: ``step.unimodal`` and the rest.
+    """Return a step after the forward pass and before any loss, with ``step.unimodal`` set.
 
-    For hand-computed numbers set what a rule reads: ``step.unimodal = {...}`` before the first
-    question, since `right` and `scores` are computed once.
+    To test a rule on hand-computed numbers, set the attributes that the rule reads, as in
+    ``step.unimodal = {...}``, before their first use: `right` and `scores` are computed once.
     """
     model = model or small_model()
     features = small_features(model.modalities)

@@ -1,6 +1,6 @@
-"""Recordings and folders to try extractors and corpora on.
+"""Recordings and folders on which extractors and corpora are checked.
 
-Recordings are made when first asked for, and gone with the process.
+The recordings are generated at their first use and deleted when the process ends.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A recording, as messages and test names call it.
+    """Recording with its name in messages and test names.
 
     Attributes
     ----------
+    words : str
+        Name of the recording.
+    recording : Recording
+        The recording itself.
     extreme : bool
-        Whether an extractor may refuse it, with a RecordingError.
+        Whether an extractor may refuse the recording with a RecordingError.
     """
 
     words: str
@@ -37,12 +41,16 @@ class Sample:
     extreme: bool = False
 
     def __str__(self) -> str:
+        """Return the name of the recording."""
         return self.words
 
 
 def voice(seconds: float, *, pitch: float = 120.0, rate: int = RATE, seed: int = 0) -> FloatArray:
-    """Something like speech, (n,) float32 within +-1: harmonics that glide, swell three times a
-    second and are coloured like a vowel, in a little noise."""
+    """Return a speech-like signal, (n,) float32 within +-1.
+
+    The signal consists of harmonics that glide in pitch, swell three times a second and have the
+    formants of a vowel, with a little noise.
+    """
     time = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * (pitch * time + 4 * np.sin(2 * np.pi * 0.7 * time))
     loudness = 0.3 + 0.7 * np.sin(np.pi * 3 * time) ** 2
@@ -59,7 +67,7 @@ def voice(seconds: float, *, pitch: float = 120.0, rate: int = RATE, seed: int =
 
 @functools.cache
 def folder() -> Path:
-    """Where they lie, with files beside them that are no recordings."""
+    """Return the folder of the generated recordings, which also holds files that are no audio."""
     path = Path(_temporary().name)
     mono = voice(1.2)
     _write(path / "voice.wav", mono)
@@ -87,27 +95,27 @@ def _write(path: Path, samples: FloatArray, rate: int = RATE) -> None:
 
 
 def small_recordings() -> list[Sample]:
-    """Recordings as they come: ordinary ones first."""
-    here = folder()
+    """Return the recordings to check an extractor on, ordinary ones first."""
+    path = folder()
     return [
-        Sample("a voice", Recording(here / "voice.wav")),
-        Sample("another voice", Recording(here / "another.wav")),
-        Sample("a part of a file", Recording(here / "voice.wav", 0.3, 0.9)),
-        Sample("two channels", Recording(here / "stereo.wav")),
-        Sample("44.1 kHz", Recording(here / "rate.wav")),
-        Sample("8 seconds", Recording(here / "long.wav")),
-        Sample("silence", Recording(here / "silence.wav"), extreme=True),
-        Sample("a single sample", Recording(here / "sample.wav"), extreme=True),
+        Sample("a voice", Recording(path / "voice.wav")),
+        Sample("another voice", Recording(path / "another.wav")),
+        Sample("a part of a file", Recording(path / "voice.wav", 0.3, 0.9)),
+        Sample("two channels", Recording(path / "stereo.wav")),
+        Sample("44.1 kHz", Recording(path / "rate.wav")),
+        Sample("8 seconds", Recording(path / "long.wav")),
+        Sample("silence", Recording(path / "silence.wav"), extreme=True),
+        Sample("a single sample", Recording(path / "sample.wav"), extreme=True),
     ]
 
 
 def part_and_cut() -> tuple[Recording, Recording]:
-    """A part of a file, and a file that holds nothing but that part."""
+    """Return a part of a file, and a file that holds only this part."""
     return Recording(folder() / "voice.wav", 0.3, 0.9), Recording(folder() / "cut.wav")
 
 
 def three_seconds() -> Recording:
-    """A clip as long as a spoken sentence."""
+    """Return a recording of three seconds, the length of a spoken sentence."""
     path = folder() / "three.wav"
     if not path.exists():
         _write(path, voice(3.0))
@@ -115,33 +123,33 @@ def three_seconds() -> Recording:
 
 
 def unreadable() -> Mapping[str, Recording]:
-    """What no extractor can read."""
-    here = folder()
+    """Return recordings that no extractor can read, by description."""
+    path = folder()
     return {
-        "a file that is not there": Recording(here / "missing.wav"),
-        "an empty file": Recording(here / "empty.wav"),
-        "a file that holds text": Recording(here / "text.wav"),
-        "a part that begins after the end of its file": Recording(here / "voice.wav", 60.0, 61.0),
+        "a missing file": Recording(path / "missing.wav"),
+        "an empty file": Recording(path / "empty.wav"),
+        "a file that holds text": Recording(path / "text.wav"),
+        "a part that begins after the end of its file": Recording(path / "voice.wav", 60.0, 61.0),
     }
 
 
 @contextlib.contextmanager
 def strange_places() -> Iterator[dict[str, Path]]:
-    """Paths where nothing of any corpus lies, by what they are."""
+    """Yield paths at which there is no corpus, by description."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
-        found = {"an empty folder": root / "empty", "a folder of other files": root / "files"}
-        for place in found.values():
+        folders = {"an empty folder": root / "empty", "a folder of other files": root / "files"}
+        for place in folders.values():
             place.mkdir()
-        (found["a folder of other files"] / "notes.txt").write_text("Buy milk.\n")
-        (found["a folder of other files"] / "recording.wav").write_bytes(bytes(range(256)))
+        (folders["a folder of other files"] / "notes.txt").write_text("Buy milk.\n")
+        (folders["a folder of other files"] / "recording.wav").write_bytes(bytes(range(256)))
         (root / "picture.png").write_bytes(b"\x89PNG" + bytes(range(256)))
-        yield {**found, "a file that is something else": root / "picture.png"}
+        yield {**folders, "a file that is no corpus": root / "picture.png"}
 
 
 def contents(path: Path | None) -> dict[str, tuple[int, int]]:
-    """File below `path` -> its size and time of change."""
+    """Return file below `path` -> its size in bytes and time of change in ns."""
     if path is None or not path.is_dir():
         return {}
-    found = ((file, file.stat()) for file in sorted(path.rglob("*")))
-    return {str(file): (status.st_size, status.st_mtime_ns) for file, status in found}
+    statuses = ((file, file.stat()) for file in sorted(path.rglob("*")))
+    return {str(file): (status.st_size, status.st_mtime_ns) for file, status in statuses}

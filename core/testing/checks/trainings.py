@@ -1,4 +1,4 @@
-"""Small trainings with the balancer under test, and what tells two of them apart."""
+"""Small trainings with the balancer under test, and comparisons of their results."""
 
 from __future__ import annotations
 
@@ -35,58 +35,60 @@ from .tensors import equal, listed, seeded
 
 Weights = dict[str, Tensor]
 
-_CLIPS = 23  # of a training: batches of 8, 8 and 7
+_CLIPS = 23  # training clips, in batches of 8, 8 and 7
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A small training to try the balancer in."""
+    """Configuration of a small training in which the balancer is checked."""
 
     modalities: int
     strategy: type[Strategy]
     optimizer: str = "sgd"
 
     def __str__(self) -> str:
+        """Return the configuration in words, for messages and test names."""
         noun = "modality" if self.modalities == 1 else "modalities"
         return f"{self.modalities} {noun}, a strategy of {self.strategy.takes}, {self.optimizer}"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training ended with."""
+    """Result of a training: history, weights after the last epoch, and best weights."""
 
     history: list[dict[str, Any]]
-    weights: Weights  # of the last epoch
+    weights: Weights  # after the last epoch
     best: Weights
 
     def branches(self) -> Weights:
+        """Return the branches' weights after the last epoch."""
         return {key: x for key, x in self.weights.items() if key.startswith("branches.")}
 
     def differs_from(self, other: Trained) -> str:
-        """What is not the same to the bit; empty where all is."""
+        """Return a description of the values that differ; empty if all are equal bit for bit."""
         for mine, theirs in ((self.weights, other.weights), (self.best, other.best)):
             keys = [k for k in mine if k not in theirs or not equal(mine[k], theirs[k])]
             if keys:
                 return f"the weights {listed(keys)}"
         for mine, theirs in zip(self.history, other.history, strict=False):
-            keys = [k for k in mine if not _same(mine[k], theirs.get(k))]
+            keys = [k for k in mine if not _equal_or_nan(mine[k], theirs.get(k))]
             if keys:
                 return f"{listed(keys)} of epoch {mine['epoch']}"
         return ""
 
 
 class Watch(Balancer):
-    """Named last, it notes what the balancer under test decides and leaves behind.
+    """Balancer, named last, that records decisions and results of the balancer under test.
 
     Attributes
     ----------
     decided : dict of str to list
-        What the balancer's ``stage`` and ``passes`` returned, call by call, by domain.
+        Domain -> the values that the balancer's ``stage`` or ``passes`` returned, one per call.
     losses_seen : dict of str to Tensor
         Losses of the latest pass.
     probes : list of tuple
-        Of the first pass of each step: modality, its probe's gradient, and the gradient that
-        the probe's own loss has.
+        For the first pass of each step: modality, its probe's gradient, and the gradient of
+        the probe's own loss.
     """
 
     name = "watch"
@@ -98,22 +100,24 @@ class Watch(Balancer):
         self._step = -1
 
     def follow(self, watched: Balancer) -> None:
-        """Note from now on what a balancer decides."""
+        """Record the return values of a balancer's ``stage`` and ``passes`` from now on."""
         for domain, method in (("stages", "stage"), ("passes", "passes")):
-            setattr(watched, method, self._noting(domain, getattr(watched, method)))
+            setattr(watched, method, self._recording(domain, getattr(watched, method)))
 
-    def _noting(self, domain: str, method: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def noting(given: Any) -> Any:
-            self.decided[domain].append(method(given))
+    def _recording(self, domain: str, method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def recording(argument: Any) -> Any:
+            self.decided[domain].append(method(argument))
             return self.decided[domain][-1]
 
-        return noting
+        return recording
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Record the losses of this pass and return them unchanged."""
         self.losses_seen = dict(losses)
         return losses
 
     def gradients(self, gradients: Gradients, step: Step) -> None:
+        """Record the gradients of the probes in the first pass of a step."""
         if step.index == self._step:
             return
         self._step = step.index
@@ -126,24 +130,26 @@ class Watch(Balancer):
         weight = probe.weight.detach().clone().requires_grad_()
         loss = step.cross_entropy(functional.linear(embedding, weight, probe.bias.detach()))
         (expected,) = torch.autograd.grad(loss, weight)
-        found = torch.zeros_like(weight) if probe.weight.grad is None else probe.weight.grad
-        return modality, found.clone(), expected
+        actual = torch.zeros_like(weight) if probe.weight.grad is None else probe.weight.grad
+        return modality, actual.clone(), expected
 
 
 @dataclass
 class First:
-    """The first training of a setting, which several checks read.
+    """First training of a setting, whose result several checks share.
 
     Attributes
     ----------
+    case : Setting
+        Configuration of the training.
     balancer : Balancer
-        The one under test, as the training left it.
+        The balancer under test, in its state after the training.
     watch : Watch
-        What was noted of it, in a training that is watched.
+        Records about the balancer; empty unless the training is watched.
     trained : Trained
-        What the training ended with.
+        Result of the training.
     error : Exception or None
-        What ended it before: any of the others may be missing then.
+        Exception that ended the training early; `balancer` and `trained` may then be unset.
     """
 
     case: Setting
@@ -154,7 +160,7 @@ class First:
 
 
 class TrainingSuite(PluginSuite):
-    """How a balancer is made and trained with; :class:`BalancerSuite` says what can be set."""
+    """Helper methods of :class:`BalancerSuite`, which documents the attributes to set."""
 
     kind = Balancer
 
@@ -167,7 +173,7 @@ class TrainingSuite(PluginSuite):
     order_matters: ClassVar[str] = ""
 
     def cases(self) -> list[Setting]:
-        """Numbers of modalities x kinds of strategy x optimisers."""
+        """Return all combinations of kind of strategy, number of modalities and optimiser."""
         return [
             Setting(modalities, strategy, optimizer)
             for strategy in self.strategies()
@@ -176,7 +182,7 @@ class TrainingSuite(PluginSuite):
         ]
 
     def pairs(self) -> list[Setting]:
-        """Where one check after the other would take long: two modalities and three."""
+        """Return fewer settings, with two and three modalities, for checks that take longer."""
         return [
             Setting(modalities, strategy, optimizer)
             for strategy in self.strategies()
@@ -184,7 +190,7 @@ class TrainingSuite(PluginSuite):
         ]
 
     def strategies(self) -> list[type[Strategy]]:
-        """One of embeddings; and one of maps, unless the balancer refuses those."""
+        """Return a strategy that takes embeddings and, unless refused, one that takes maps."""
         refuses: bool = self.once("refuses maps", self._refuses_maps)
         return [ByName] if refuses else [ByName, ByNameMaps]
 
@@ -194,22 +200,24 @@ class TrainingSuite(PluginSuite):
         except ParameterError:
             return True
         except Exception:
-            return False  # its checks will show it
+            return False  # the checks report other exceptions
         return False
 
     def at(self, case: Setting) -> str:
+        """Return the name of the plugin and of a case, for messages."""
         return f"{self.where}, {case}"
 
     # -- trainings ---------------------------------------------------------------------
 
     def construct(self) -> Balancer:
-        """The balancer, by the road that fusion takes."""
+        """Return an instance of the balancer, as fusion itself makes it."""
         plugin = self._plugin()
         owner = getattr(plugin, "name", "?")
-        return cast(Balancer, make(plugin, given=self.parameters, owner=owner))
+        return cast(Balancer, make(plugin, settings=self.parameters, owner=owner))
 
     def settings_for(self, case: Setting, **settings: Any) -> dict[str, Any]:
-        # A fast SGD: what a balancer does to a step should be seen in the weights.
+        """Return the options of a training: the usual ones, the suite's and `settings`."""
+        # A high learning rate for SGD, so that a balancer's effect shows in the weights.
         rate = 1e-2 if case.optimizer == "adamw" else 0.1
         usual = {"epochs": self.epochs, "lr": rate, "optimizer": case.optimizer, "clips": _CLIPS}
         return {**usual, **self.settings, **settings}
@@ -217,6 +225,7 @@ class TrainingSuite(PluginSuite):
     def trainer(
         self, case: Setting, balancers: Sequence[Balancer] | None = None, **options: Any
     ) -> Trainer:
+        """Return a trainer with the given balancers, by default the balancer under test alone."""
         return small_trainer(
             [self.construct()] if balancers is None else balancers,
             options.pop("modalities", case.modalities),
@@ -225,7 +234,7 @@ class TrainingSuite(PluginSuite):
         )
 
     def trainer_on(self, device: torch.device, case: Setting, balancer: Balancer) -> Trainer:
-        """The same training with everything on `device`."""
+        """Return a trainer with model, features and baselines on `device`."""
         model = small_model(case.modalities, strategy=case.strategy, balancers=[balancer])
         baselines = small_baselines(case.modalities)
         for baseline in baselines.values():
@@ -247,14 +256,14 @@ class TrainingSuite(PluginSuite):
         cause: str = "",
         **options: Any,
     ) -> Trained:
-        """A whole training; what the plugin raises becomes a failed check."""
+        """Train to the end; an exception of the plugin fails the check."""
         with running(self.at(case), doing, cause=cause or ANY_TRAINING), usual_numbers():
             return fitted(self.trainer(case, balancers, **options))
 
     def first(self, case: Setting, *, watched: bool = False, ended: bool = True) -> First:
-        """The first training with nothing but the balancer, made once for a test class.
+        """Return a training with the balancer alone, which runs once for a test class.
 
-        Where it should have `ended`, what the plugin raised becomes a failed check.
+        If `ended`, an exception of the plugin fails the check.
         """
         first: First = self.once((case, watched), lambda: self._first(case, watched))
         with running(self.at(case), "training", cause=ANY_TRAINING):
@@ -263,20 +272,21 @@ class TrainingSuite(PluginSuite):
         return first
 
     def _first(self, case: Setting, watched: bool) -> First:
-        found = First(case)
+        first = First(case)
         try:
             with usual_numbers():
-                found.balancer = self.construct()
-                balancers = [found.balancer]
+                first.balancer = self.construct()
+                balancers = [first.balancer]
                 if watched:
-                    found.watch.follow(found.balancer)
-                    balancers.append(found.watch)
-                found.trained = fitted(self.trainer(case, balancers))
+                    first.watch.follow(first.balancer)
+                    balancers.append(first.watch)
+                first.trained = fitted(self.trainer(case, balancers))
         except Exception as error:
-            found.error = error
-        return found
+            first.error = error
+        return first
 
     def check_finite(self, where: str, trained: Trained) -> None:
+        """Require that all weights and all numbers in the history are finite."""
         bad = [key for key, x in trained.weights.items() if not bool(torch.isfinite(x).all())]
         wrong = {f"after the training the weights {listed(bad)} hold NaN or infinite values": bad}
         for record in trained.history:
@@ -288,14 +298,16 @@ class TrainingSuite(PluginSuite):
     def check_same(
         self, first: First, second: Trained, failed: str, *, expected: str, cause: str
     ) -> None:
-        """Require that two trainings ended with the same bits; `failed` has ``{}`` for what did
-        not."""
+        """Require that two trainings have the same result, bit for bit.
+
+        `failed` is the message, with ``{}`` for a description of the values that differ.
+        """
         differs = second.differs_from(first.trained)
         where = self.at(first.case)
         require(not differs, where, failed.format(differs), expected=expected, cause=cause)
 
     def costs(self) -> Sequence[Cost]:
-        """A step of training, beside one without the balancer."""
+        """Return the cost of a training step, with the cost without the balancer as a note."""
         case = self.pairs()[0]
 
         def whole(balancers: Sequence[Balancer] | None = None) -> None:
@@ -305,18 +317,18 @@ class TrainingSuite(PluginSuite):
         steps = self.epochs * math.ceil(_CLIPS / CONFIG.batch_size)
         with_it, without = (seconds_of(c, times=3) for c in (whole, lambda: whole([])))
         bytes_with, bytes_without = tensor_bytes(whole), tensor_bytes(lambda: whole([]))
-        note = f"without it {1000 * without / steps:.1f} ms"
+        note = f"without the balancer {1000 * without / steps:.1f} ms"
         if bytes_without:
             note += f", {bytes_without / 1000:,.0f} kB"
         return [Cost("a step of 8 clips, small networks", with_it / steps, bytes_with, note)]
 
 
 class _StoppedError(Exception):
-    """A training was interrupted, as by Ctrl-C."""
+    """Interruption of a training, as by Ctrl-C."""
 
 
 def fitted(trainer: Trainer, *, stop_after: int = 0) -> Trained:
-    """Train, to the end or until after an epoch."""
+    """Train to the end, or interrupt the training after epoch `stop_after`."""
     last: Weights = {}
 
     def keep(record: Mapping[str, Any]) -> None:
@@ -333,7 +345,7 @@ def fitted(trainer: Trainer, *, stop_after: int = 0) -> Trained:
 
 @contextlib.contextmanager
 def usual_numbers(seed: int = 0) -> Iterator[None]:
-    """Torch's seed as ever, `seed` for numpy and Python; all generators as before afterwards."""
+    """Seed torch with 0, and numpy and Python with `seed`; restore all generators afterwards."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     np.random.seed(seed)
     random.seed(seed)
@@ -345,13 +357,15 @@ def usual_numbers(seed: int = 0) -> Iterator[None]:
         random.setstate(python_state)
 
 
-def _same(a: Any, b: Any) -> bool:
+def _equal_or_nan(a: Any, b: Any) -> bool:
     both_nan = isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b)
     return bool(a == b) or both_nan
 
 
 ANY_TRAINING = (
-    "a number of modalities written as a number, the shape of one kind of representation "
-    "(embeddings or maps), or something of a step that is not there yet in the hook that reads it"
+    "a hard-coded number of modalities, code for only one kind of representation (embeddings or "
+    "maps), or a hook that reads an attribute of the step before it is set"
 )
-_NOT_FINITE = "a division, logarithm or root at zero; with one modality, a mean over no others"
+_NOT_FINITE = (
+    "a division, logarithm or root at zero; with one modality, a mean over zero other modalities"
+)

@@ -1,7 +1,7 @@
-"""Faults on purpose: a plugin class in, the same with something wrong out.
+"""Deliberate faults: each function takes a plugin class and returns a faulty version of it.
 
-For trying a diagnosis, a remedy or a plugin of your own against what goes wrong in practice.
-In a plugin file, at its top level::
+Use faults to test a diagnosis, a remedy or your own plugin against problems that occur in
+practice. Call a fault at the top level of a plugin file::
 
     from fusion import hookimpl
     from fusion.plugins.branches.cnn import CNN
@@ -13,33 +13,33 @@ In a plugin file, at its top level::
     def fusion_branches():
         return [Dead]
 
-and then ``fusion run -p ./my_faults.py --branch mel=cnn_dead``.
+Then run ``fusion run -p ./my_faults.py --branch mel=cnn_dead``.
 
-The new class is called ``f"{cls.name}_{fault}"`` (or `name`), has the parameters of the healthy
-one under that name (``--set branch.mel.blocks=2``), and trains, stores and loads like any other.
-Faults compose: ``faults.scaled(faults.dead(CNN))``. It becomes an attribute of the module that
-calls the fault, under its name in capitals (``CnnDead``), because processes that compute
-features look it up there: an extractor's fault belongs at the top level of a file.
+The new class is called ``f"{cls.name}_{fault}"``, or `name` if given. The class has the same
+parameters as the healthy one (``--set branch.mel.blocks=2``), and trains, stores and loads like
+any other. Faults compose: ``faults.scaled(faults.dead(CNN))``. The new class becomes an attribute
+of the module that calls the fault, under a capitalised name (``CnnDead``). Processes that compute
+features look the class up there, so a fault of an extractor belongs at the top level of a file.
 
-A fault of a branch also strikes that modality's own baseline. A fault of a strategy acts inside
-the fusion alone, on what it receives of one modality: `modality`, by default the last of the run,
-``"*"`` for all of them.
+A fault of a branch also affects that modality's own baseline. A fault of a strategy acts only
+inside the fusion, on the inputs from one modality: `modality`, by default the last modality of the
+run, or ``"*"`` for all modalities.
 
-A fused model starts from its baselines by default, and healthy baselines hide what a strategy's
-fault does to a branch. `starved`, `late`, `oversized` and `locked` show in joint training from
-scratch: ``--set train.start=scratch``.
+By default, a fused model starts from its baselines, and healthy baselines hide the effect of a
+strategy's fault on a branch. The effects of `starved`, `late`, `oversized` and `locked` show in
+joint training from scratch: ``--set train.start=scratch``.
 
-An extractor's advice on its branch (`default_branch_parameters`) is for the healthy one: give a
-faulty branch the same parameters with ``--set branch.MODALITY.…``.
+The `default_branch_parameters` of an extractor apply only to the healthy branch. Set the same
+parameters of a faulty branch with ``--set branch.MODALITY.…``.
 
-Raises
-------
+Every fault raises two errors:
+
 TypeError
-    By every fault, for a class of a kind that it is not for (or a strategy that takes maps).
+    If the fault is not available for the kind of class, or for a strategy that takes maps.
 ValueError
-    By every fault, for a strength outside the range in its docstring.
+    If the strength is outside the range in the docstring of the fault.
 
-Loaded without torch: what a fault needs is imported when it is made.
+This module does not import torch; a fault imports its dependencies when it is called.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Faults on purpose in what is learned from: pairing, labels, duplicates. See `faults`."""
+"""Deliberate faults in the training data: pairing of modalities, labels, duplicates.
+
+See :mod:`fusion.testing.faults`.
+"""
 
 from __future__ import annotations
 
@@ -17,31 +20,33 @@ if TYPE_CHECKING:
 def shuffled(
     cls: E, share: float = 1.0, seed: int = 0, *, levels: int = 1, name: str | None = None
 ) -> E:
-    """Modalities that do not belong together: each recording gets the array of another one.
+    """Return an extractor that gives recordings the arrays of other recordings.
+
+    The modality then does not belong to the other modalities of a clip.
 
     Parameters
     ----------
     cls : type
         An extractor.
     share : float
-        From 0 to 1: of the recordings below the root, ``round(share * n)`` change places, none
-        keeps its own.
+        Share of exchanged recordings, from 0 to 1: ``round(share * n)`` of the n recordings below
+        the root get the array of another one.
     seed : int
-        Which, and with whom; 0 or more.
+        Seed of the choice and of the permutation; 0 or more.
     levels : int
-        How far the root lies above a recording's folder: 1 where each speaker has a folder, 0
-        where all files lie in one; 0 or more.
+        Number of folder levels between a recording's folder and the root, 0 or more: 1 if each
+        speaker has a folder, 0 if all files are in one folder.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    A fixed permutation of the files that lie below the root, the same in every process and on
-    every machine that has the same files, whether a run uses all of them or not. The cache keeps
-    the array under the content of the recording that asked: add or remove files, and arrays of
-    before and after lie side by side. Use a cache of its own where the files change. Parts of a
-    file (with start or end) are refused. A framework should say that the modality knows less
-    than chance about its labels, or that it contradicts the others.
+    The permutation of the files below the root is the same in every process and on every machine
+    that has the same files, even if a run does not use all of them. The cache stores an array
+    under the content of the requested recording, not of its partner. So after files are added or
+    removed, the cache mixes arrays of the old and the new permutation: use a separate cache if
+    the files change. Parts of a file (with start or end) are refused. A framework should report
+    that the modality is worse than chance on its labels, or that it contradicts the others.
     """
     check_share("shuffled", share)
     if levels < 0 or seed < 0:
@@ -49,7 +54,8 @@ def shuffled(
     if kind_of(cls) != "extractor":
         raise refuse("shuffled", cls, "an extractor")
     strength = {"share": share, "seed": seed, "levels": levels}
-    label = Label("shuffled", f"a share of {share:g} are of another recording.", strength, name)
+    does = f"a share of {share:g} of the arrays belongs to other recordings."
+    label = Label("shuffled", does, strength, name)
     from .faulty_data import faulty_extractor, partner
 
     of = partial(partner, share=share, seed=seed, levels=levels)
@@ -57,25 +63,25 @@ def shuffled(
 
 
 def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = None) -> C:
-    """Label noise: another label, at random, for a share of the clips.
+    """Return a corpus with label noise: a share of the clips has another, random label.
 
     Parameters
     ----------
     cls : type
         A corpus.
     share : float
-        From 0 to 1, of the clips whose label a run on shared labels uses; exactly
-        ``round(share * n)``.
+        Share of mislabelled clips, from 0 to 1: exactly ``round(share * n)`` of the n clips whose
+        label a run on shared labels uses.
     seed : int
-        Which clips, and which labels.
+        Seed of the choice of clips and labels.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    The labels of validation and test are wrong as well, so no model can score above about
-    ``1 - share``. A framework should say that models which know the corpus disagree with its
-    labels. Ask for the corpus by name: ``--data ravdess_mislabelled=PATH``.
+    Labels of validation and test clips are wrong as well, so no model can score above about
+    ``1 - share``. A framework should report that well-trained models disagree with the labels of
+    the corpus. Select the corpus by name: ``--data ravdess_mislabelled=PATH``.
     """
     strength = {"share": share, "seed": seed}
     label = Label("mislabelled", f"a share of {share:g} of the labels is wrong.", strength, name)
@@ -83,25 +89,26 @@ def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None =
 
 
 def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = None) -> C:
-    """Duplicates that leak: a share of the clips once more, as another speaker's.
+    """Return a corpus with leaking duplicates: copies of clips under the name of another speaker.
 
     Parameters
     ----------
     cls : type
         A corpus.
     share : float
-        From 0 to 1: ``round(share * n)`` clips are listed twice, the copy as ``name#copy`` and
-        of another speaker of the corpus.
+        Share of duplicated clips, from 0 to 1: ``round(share * n)`` of the n clips are listed
+        twice. The copy is called ``name#copy`` and has another speaker of the corpus.
     seed : int
-        Which clips, and which speakers.
+        Seed of the choice of clips and speakers.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    A split by speaker does not keep a clip and its copy in one part, so test clips are heard in
-    training and figures are too high. A framework should say which clips are the same recording,
-    and in which parts they lie. Ask for the corpus by name: ``--data demo_duplicated``.
+    A split by speaker does not keep a clip and its copy in the same part, so the training clips
+    include copies of test clips, and test scores are too high. A framework should report which
+    clips are the same recording, and the parts that contain them. Select the corpus by name:
+    ``--data demo_duplicated``.
     """
     strength = {"share": share, "seed": seed}
     label = Label("duplicated", f"a share of {share:g} is listed twice.", strength, name)
@@ -109,7 +116,7 @@ def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = 
 
 
 def _corpus(cls: C, label: Label, alteration: str) -> C:
-    """A corpus whose clips go through a function of `faulty_data`, by name."""
+    """Return a corpus whose clips a function of `faulty_data` changes; `alteration` names it."""
     check_share(label.fault, label.strength["share"])
     if kind_of(cls) != "corpus":
         raise refuse(label.fault, cls, "a corpus")

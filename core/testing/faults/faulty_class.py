@@ -1,4 +1,4 @@
-"""A plugin class with a fault on purpose: its name, its text, its place in the caller's module."""
+"""Creation of faulty plugin classes: name, version, docstring, and place in the caller's module."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _PACKAGE = __package__ or ""
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a fault is called.
+    """Name, description and strength of a fault.
 
     Attributes
     ----------
     fault : str
-        The function that makes it, ``"scaled"``.
+        Name of the function that makes the fault, such as ``"scaled"``.
     does : str
-        What the faulty class does wrong, in one sentence; the first line of its docstring.
+        Effect of the fault, in one sentence; part of the first line of the class's docstring.
     strength : mapping
-        Arguments of the fault, as they were given.
+        Arguments of the fault, as they were passed.
     name : str or None
-        The class's name instead of ``f"{cls.name}_{fault}"``.
+        Name of the faulty plugin; None for ``f"{cls.name}_{fault}"``.
     """
 
     fault: str
@@ -38,11 +38,14 @@ class Label:
     name: str | None = None
 
     def name_for(self, cls: type[Plugin]) -> str:
+        """Return the name of the faulty version of a plugin."""
         return self.name or f"{cls.name}_{self.fault}"
 
     def version_for(self, cls: type[Plugin]) -> str:
-        """The wrapped class's version with the fault and its strength: other numbers, another
-        version, and so another fingerprint in the cache."""
+        """Return the version of the healthy class, followed by the fault and its strength.
+
+        A different strength gives a different version, and so another fingerprint in the cache.
+        """
         arguments = ", ".join(f"{k}={v}" for k, v in self.strength.items() if v is not None)
         return f"{cls.version}+{self.fault}({arguments})"
 
@@ -50,11 +53,10 @@ class Label:
 def make_class(
     base: type[Any], cls: type[Plugin], label: Label, members: Mapping[str, Any]
 ) -> type[Any]:
-    """A class derived from `base` that stands in for `cls`.
+    """Return a class derived from `base` that replaces the plugin class `cls`.
 
-    It has the signature of `cls`, so that its parameters are those of `cls`, and becomes an
-    attribute of the module that asked for the fault: a process that computes features finds an
-    extractor by its module and name.
+    The new class becomes an attribute of the module that called the fault, because a process that
+    computes features finds an extractor by its module and name.
     """
     name = label.name_for(cls)
     module = _caller()
@@ -63,27 +65,30 @@ def make_class(
         "name": name,
         "version": label.version_for(cls),
         "default": False,
-        "__doc__": f"A fault on purpose: {label.does}\n\n{inspect.getdoc(cls) or ''}".strip(),
+        "__doc__": f"Deliberate fault: {label.does}\n\n{inspect.getdoc(cls) or ''}".strip(),
         "__module__": module,
         "__qualname__": title,
     }
-    made = type(title, (base,), {**own, **members})
-    setattr(sys.modules[module], title, made)
-    return made
+    faulty = type(title, (base,), {**own, **members})
+    setattr(sys.modules[module], title, faulty)
+    return faulty
 
 
 def like(cls: type[Plugin], init: Callable[..., None]) -> Callable[..., None]:
-    """`init` under the signature and annotations of ``cls.__init__``."""
+    """Return `init` with the signature and annotations of ``cls.__init__``."""
 
     @functools.wraps(cls.__init__)
-    def made(self: Any, *args: Any, **given: Any) -> None:
-        init(self, *args, **given)
+    def wrapped(self: Any, *args: Any, **parameters: Any) -> None:
+        init(self, *args, **parameters)
 
-    return made
+    return wrapped
 
 
 def kind_of(cls: Any) -> str | None:
-    """Extractor, corpus, branch or strategy; torch is imported for the last two alone."""
+    """Return the kind of a class: "extractor", "corpus", "branch", "strategy" or None.
+
+    Torch is imported only if the class is neither an extractor nor a corpus.
+    """
     from ...contracts.data import Corpus, Extractor
 
     if not isinstance(cls, type):
@@ -100,35 +105,35 @@ def kind_of(cls: Any) -> str | None:
 
 
 def refuse(fault: str, cls: object, possible: str) -> TypeError:
-    """What is raised for a class of a kind that has no such fault."""
+    """Return the TypeError for a class to which a fault does not apply."""
     shown = f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else repr(cls)
-    return TypeError(f"faults.{fault} takes {possible}, and was given {shown}.")
+    return TypeError(f"faults.{fault} takes {possible}; given {shown}.")
 
 
 def check_share(fault: str, share: float) -> None:
-    """Refuse what is no share."""
+    """Raise ValueError unless `share` is from 0 to 1."""
     if not 0 <= share <= 1:
-        raise ValueError(f"faults.{fault} needs a share from 0 to 1, and was given {share}.")
+        raise ValueError(f"faults.{fault} needs a share from 0 to 1; given {share}.")
 
 
 def check_least(fault: str, name: str, value: int, least: int) -> None:
-    """Refuse a number that is too small."""
+    """Raise ValueError if an argument is less than `least`."""
     if value < least:
-        raise ValueError(f"faults.{fault} needs {name} >= {least}, and was given {value}.")
+        raise ValueError(f"faults.{fault} needs {name} >= {least}; given {value}.")
 
 
 def _free(title: str, module: str) -> str:
-    """`title`, or the first of ``title2``, ``title3`` ... that `module` does not have yet.
+    """Return the first of `title`, ``title2``, ``title3`` ... that `module` does not have yet.
 
-    A module is executed in one order everywhere, so every process gives the same names.
+    Statements of a module run in the same order everywhere, so all processes get the same names.
     """
-    taken = vars(sys.modules[module])
+    existing = vars(sys.modules[module])
     numbered = (f"{title}{number}" for number in itertools.count(2))
-    return next(t for t in itertools.chain([title], numbered) if t not in taken)
+    return next(t for t in itertools.chain([title], numbered) if t not in existing)
 
 
 def _caller() -> str:
-    """The module that called into this package."""
+    """Return the name of the module that called into this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals["__name__"]).startswith(_PACKAGE):
         frame = frame.f_back

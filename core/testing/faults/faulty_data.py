@@ -1,4 +1,4 @@
-"""Extractors and corpora with a fault on purpose, derived from the healthy ones."""
+"""Extractors and corpora with a deliberate fault, derived from the healthy classes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def faulty_extractor(
     of: Callable[[Recording], Recording] = lambda recording: recording,
     alter: Callable[[Array, Recording], Array] = lambda array, recording: array,
 ) -> type[Extractor]:
-    """`cls`, reading another recording, or with another array of it."""
+    """Return an extractor that reads the recording ``of(recording)`` and alters the array."""
 
     def extract(self: Extractor, recording: Recording) -> Array:
         return alter(cls.extract(self, of(recording)), recording)
@@ -38,11 +38,11 @@ def faulty_extractor(
 def faulty_corpus(
     cls: type[Corpus], label: Label, alter: Callable[[list[Clip], Mapping[str, str]], list[Clip]]
 ) -> type[Corpus]:
-    """`cls` with other clips; no path is recognised as it, so it is asked for by name."""
+    """Return a corpus with altered clips; its `detect` is always False, so it is used by name."""
 
     def clips(self: Corpus) -> Iterable[Clip]:
-        found = alter(list(cls.clips(self)), cls.labels)
-        return [replace(clip, corpus=self.name) for clip in found]
+        altered = alter(list(cls.clips(self)), cls.labels)
+        return [replace(clip, corpus=self.name) for clip in altered]
 
     def detect(own: type[Corpus], path: Path) -> bool:
         return False
@@ -55,23 +55,23 @@ def faulty_corpus(
 
 
 def is_hit(recording: Recording, share: float) -> bool:
-    """Whether a recording is among that share: by its file's name and folder, on any machine."""
+    """Return True for about `share` of all recordings, chosen by a hash of file and folder name."""
     text = f"{recording.path.parent.name}/{recording.path.name} {recording.start} {recording.end}"
     digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
 
 def partner(recording: Recording, *, share: float, seed: int, levels: int) -> Recording:
-    """The recording whose array `recording` has: itself, or another one below the same root.
+    """Return the recording whose array replaces that of `recording`, which may be itself.
 
     Raises
     ------
     RecordingError
-        If it is a part of a file, or not below its root by the path that leads to it.
+        If `recording` is a part of a file.
     """
     if recording.start or recording.end is not None:
         raise RecordingError(
-            f"{recording}: faults.shuffled exchanges whole files, and this is a part of one."
+            f"{recording}: a part of a file; faults.shuffled exchanges only whole files."
         )
     root = recording.path.parents[levels]
     return Recording(permutation(root, share, seed).get(recording.path, recording.path))
@@ -79,9 +79,9 @@ def partner(recording: Recording, *, share: float, seed: int, levels: int) -> Re
 
 @lru_cache(maxsize=8)
 def permutation(root: Path, share: float, seed: int) -> dict[Path, Path]:
-    """File -> the file that takes its place, for ``round(share * n)`` of the n files below `root`.
+    """Return file -> replacement, for ``round(share * n)`` of the n audio files below `root`.
 
-    A single cycle through them (Sattolo 1986), so none keeps its own place.
+    The files form a single cycle (Sattolo 1986), so no file replaces itself.
     """
     files = audio_files(root)
     rng = np.random.default_rng(seed)
@@ -96,28 +96,31 @@ def permutation(root: Path, share: float, seed: int) -> dict[Path, Path]:
 def mislabel(
     clips: list[Clip], labels: Mapping[str, str], *, share: float, seed: int
 ) -> list[Clip]:
-    """Another label, at random, for ``round(share * n)`` of the n clips that have one to use."""
-    known = sorted({clip.label for clip in clips if not labels or clip.label in labels})
-    usable = [i for i, clip in enumerate(clips) if clip.label in known]
+    """Give another, random label to ``round(share * n)`` of the n clips with a usable label.
+
+    A label is usable if the corpus's table `labels` has it, or if the table is empty.
+    """
+    names = sorted({clip.label for clip in clips if not labels or clip.label in labels})
+    usable = [i for i, clip in enumerate(clips) if clip.label in names]
     rng = np.random.default_rng(seed)
-    if len(known) < 2:
+    if len(names) < 2:
         return clips
     for index in rng.permutation(usable)[: round(share * len(usable))]:
-        others = [label for label in known if label != clips[index].label]
-        clips[index] = replace(clips[index], label=others[rng.integers(len(others))])
+        wrong = [label for label in names if label != clips[index].label]
+        clips[index] = replace(clips[index], label=wrong[rng.integers(len(wrong))])
     return clips
 
 
 def duplicate(
     clips: list[Clip], labels: Mapping[str, str], *, share: float, seed: int
 ) -> list[Clip]:
-    """``round(share * n)`` of the n clips once more, under another name and another speaker."""
+    """Append copies of ``round(share * n)`` of the n clips, under another name and speaker."""
     speakers = sorted({clip.speaker for clip in clips})
     rng = np.random.default_rng(seed)
     copies: list[Clip] = []
     for index in sorted(rng.permutation(len(clips))[: round(share * len(clips))]):
         clip = clips[index]
-        others = [speaker for speaker in speakers if speaker != clip.speaker] or [clip.speaker]
-        speaker = others[rng.integers(len(others))]
+        wrong = [speaker for speaker in speakers if speaker != clip.speaker] or [clip.speaker]
+        speaker = wrong[rng.integers(len(wrong))]
         copies.append(replace(clip, name=f"{clip.name}#copy", speaker=speaker))
     return [*clips, *copies]

@@ -1,4 +1,7 @@
-"""Faults on purpose in what networks compute and learn; `scaled` and `dead` in features, too."""
+"""Deliberate faults in networks; `scaled` and `dead` are also available for extractors.
+
+See :mod:`fusion.testing.faults`.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ if TYPE_CHECKING:
 def scaled(
     cls: T, factor: float = 1000.0, *, modality: str | None = None, name: str | None = None
 ) -> T:
-    """Numbers on another scale: all of them times `factor`.
+    """Return a class whose values are on another scale: multiplied by `factor`.
 
     Parameters
     ----------
     cls : type
-        An extractor (its arrays), a branch (its embedding and maps), or a strategy (what it
-        receives of `modality`).
+        An extractor (the fault scales its arrays), a branch (its embedding and maps), or a
+        strategy (its inputs from `modality`).
     factor : float
         Finite and not 0.
     modality, name : str, optional
@@ -36,70 +39,75 @@ def scaled(
 
     Notes
     -----
-    Breaks a fusion that adds, compares or multiplies modalities: the large one decides alone,
-    and its gradient takes all of the clipped norm. A fusion that normalises should not notice.
-    An extractor's scale is taken out again by standardisation, and by a branch that starts with
-    batch normalisation: it does harm with ``train.normalise=none`` only. A framework should say
-    that the scales of the modalities differ, and by how much.
+    The fault breaks a fusion that adds, compares or multiplies modalities: the modality with the
+    large values decides alone, and its gradient dominates the clipped norm. A fusion that
+    normalises its inputs should not be affected. The scale of an extractor has no effect after
+    standardisation, or in a branch that starts with batch normalisation: this fault does harm
+    only with ``train.normalise=none``. A framework should report that the scales of the
+    modalities differ, and by how much.
     """
     _check_size("scaled", "factor", factor)
-    label = Label("scaled", f"everything times {factor:g}.", {"factor": factor}, name)
+    label = Label("scaled", f"all values are multiplied by {factor:g}.", {"factor": factor}, name)
     if kind_of(cls) == "extractor":
         return _extractor(cls, label, lambda array, _: array * factor)
     return _altered(cls, label, "multiply", modality)
 
 
 def dead(cls: T, share: float = 1.0, *, modality: str | None = None, name: str | None = None) -> T:
-    """Zeros where there should be numbers.
+    """Return a class whose output, or a share of it, is zero.
 
     Parameters
     ----------
     cls : type
-        A branch (``round(share * D)`` units of its embedding and that share of its maps'
-        channels), a strategy (of what it receives of `modality`), or an extractor (all values
-        of about that share of the recordings, drawn by file name, so the same every time).
+        A branch (``round(share * D)`` units of its embedding and the same share of the channels
+        of its maps are zero), a strategy (a share of its inputs from `modality`), or an extractor
+        (all values of about that share of the recordings, chosen by file name, so that the choice
+        is the same every time).
     share : float
-        From 0 to 1.
+        Share of the zeros, from 0 to 1.
     modality, name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    No gradient passes a dead unit. With ``share=1`` the modality says nothing, and its scores are
-    the same for every clip. A framework should name the branch as dead; of an extractor it should
-    report the share of zeros in the inputs.
+    No gradient passes a dead unit. With ``share=1`` the modality carries no information, and its
+    scores are the same for every clip. A framework should report that the branch is dead or, for
+    an extractor, the share of zeros in the inputs.
     """
     check_share("dead", share)
-    label = Label("dead", f"a share of {share:g} is zero.", {"share": share}, name)
+    label = Label("dead", f"a share of {share:g} of the output is zero.", {"share": share}, name)
     if kind_of(cls) == "extractor":
         from .faulty_data import is_hit
 
-        return _extractor(cls, label, lambda array, of: array * (not is_hit(of, share)))
+        return _extractor(cls, label, lambda array, rec: array * (not is_hit(rec, share)))
     return _altered(cls, label, "silence", modality)
 
 
 def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
-    """Weights that never move: they stay as they were initialised.
+    """Return a network some or all of whose weights keep their initial values.
 
     Parameters
     ----------
     cls : type
         A branch or a strategy.
     share : float
-        From 0 to 1: whole tensors, in the order in which they were made (mostly the first layers
-        first), until at least this share of all weights is held.
+        Share of frozen weights, from 0 to 1. Whole tensors are frozen in the order of their
+        creation (mostly the first layers first), until at least this share of all weights is
+        frozen.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    Running statistics of batch normalisation still move, and weights that start from a trained
-    baseline (the `pretrain` balancer) start from one that was frozen as well. Random features of
-    a convolution are not bad: the harm is often a few points. A framework should say that the
-    branch has no updates.
+    Running statistics of batch normalisation still change. Weights that start from a trained
+    baseline (the `pretrain` balancer) start from a baseline that was frozen as well. Random
+    convolutional features are often useful, so the fault may cost only a few points. A framework
+    should report that the weights of the branch are not updated.
     """
     check_share("frozen", share)
-    label = Label("frozen", f"a share of {share:g} of its weights stays.", {"share": share}, name)
+    label = Label(
+        "frozen", f"a share of {share:g} of the weights is frozen.", {"share": share}, name
+    )
     from .faulty_networks import NetworkFault, hold
 
     return _network(
@@ -110,40 +118,41 @@ def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
 def biased(
     cls: N, size: float = 100.0, *, modality: str | None = None, name: str | None = None
 ) -> N:
-    """A constant that swamps what varies: `size` on every unit, with random signs.
+    """Return a network in which a large constant swamps the variation between clips.
 
     Parameters
     ----------
     cls : type
-        A branch (its embedding and maps), or a strategy (what it receives of `modality`).
+        A branch (the constant is added to its embedding and maps), or a strategy (to its inputs
+        from `modality`).
     size : float
-        Of the constant on each unit; its norm is ``size * sqrt(units)``. Healthy units
-        vary by about a third to 1.
+        Absolute value of the constant that is added to each unit, with a random sign; its norm is
+        ``size * sqrt(units)``. Healthy units vary by about a third to 1.
     modality, name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    The signs are fixed. The information is all there, but a head that reads it has to cancel the
-    constant first, and every step it takes changes the scores of all clips alike. In bfloat16,
-    which keeps eight bits, what varies is rounded away as well. A framework should say that the
-    embedding is large and hardly varies from clip to clip.
+    The signs are fixed. No information is lost, but a head has to cancel the constant first, and
+    each of its steps changes the scores of all clips alike. In bfloat16, which has 8 bits of
+    precision, rounding also removes the variation. A framework should report that the embedding
+    is large and hardly varies from clip to clip.
     """
     _check_size("biased", "size", size)
-    label = Label("biased", f"{size:g} added to every unit.", {"size": size}, name)
+    label = Label("biased", f"{size:g} is added to every unit.", {"size": size}, name)
     return _altered(cls, label, "shift", modality)
 
 
 def starved(
     cls: N, factor: float = 1e-7, *, modality: str | None = None, name: str | None = None
 ) -> N:
-    """A branch that the loss hardly reaches: its gradient times `factor`, its output as it was.
+    """Return a network that gets only `factor` times the gradient; its output is unchanged.
 
     Parameters
     ----------
     cls : type
-        A branch, or a strategy (its way to the branch of `modality`, which then trains well
-        alone and not in the fusion).
+        A branch, or a strategy (the gradient that it passes to the branch of `modality`, which
+        then trains well alone but not in the fusion).
     factor : float
         Finite and not 0.
     modality, name : str, optional
@@ -151,97 +160,102 @@ def starved(
 
     Notes
     -----
-    Under SGD the branch's steps are `factor` times as long. AdamW divides by the gradient's own
-    size plus 1e-8, so it takes full steps until the scaled gradient of single weights falls
-    towards 1e-8: factors down to about 1e-5 change next to nothing but the share of the clipped
-    norm, and at 1e-7 the branch all but stands still, apart from weight decay. Under a strategy
-    that takes maps the pooling still learns, from its probe. A framework should say that the
-    branch's updates are far smaller than those of the others and its probe stands still.
+    With SGD, the steps of the branch are `factor` times as long. AdamW divides each gradient by
+    its own size plus 1e-8, so it takes full steps until the scaled gradients of single weights
+    fall towards 1e-8. Factors down to about 1e-5 therefore change almost only the branch's share
+    of the clipped norm. At 1e-7 the branch hardly changes, apart from weight decay. With a
+    strategy that takes maps, the pooling still learns from its probe. A framework should report
+    that the branch's updates are far smaller than those of other branches, and that its probe
+    does not improve.
     """
     _check_size("starved", "factor", factor)
-    label = Label("starved", f"{factor:g} of the gradient.", {"factor": factor}, name)
+    label = Label("starved", f"the gradient is multiplied by {factor:g}.", {"factor": factor}, name)
     return _altered(cls, label, "throttle", modality)
 
 
 def late(cls: N, steps: int = 300, *, modality: str | None = None, name: str | None = None) -> N:
-    """A cold start: no gradient reaches a branch in the first `steps` steps of training.
+    """Return a network with a cold start: a branch gets no gradient in the first `steps` steps.
 
     Parameters
     ----------
     cls : type
-        A branch, or a strategy (its way to the branch of `modality`).
+        A branch, or a strategy (the gradient that it passes to the branch of `modality`).
     steps : int
-        Calls in training, 0 or more; about one per batch.
+        Number of calls in training without a gradient, 0 or more; about one call per batch.
     modality, name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    The head learns from branches that know nothing, and is done before they begin, when the
-    learning rate has fallen. Of a strategy the baselines are spared, so that the fusion is behind
-    them. A framework should say that the fused loss was flat while the probes were still low.
+    The head is trained on branches that have learned nothing, and has converged when they begin
+    to learn at a reduced learning rate. The fault of a strategy does not affect the baselines, so
+    the fusion ends below them. A framework should report that the fused loss was flat while the
+    probes were still low.
     """
     check_least("late", "steps", steps, 0)
-    label = Label("late", f"nothing learned in {steps} steps.", {"steps": steps}, name)
+    label = Label("late", f"no gradient in the first {steps} steps.", {"steps": steps}, name)
     from .faulty_networks import Late, NetworkFault
 
     return _network(cls, label, NetworkFault(lambda: Late(steps)), modality)
 
 
 def narrow(cls: B, dim: int = 1, *, name: str | None = None) -> B:
-    """A branch too poor for its features: it sees `dim` numbers of each clip.
+    """Return a branch that sees only `dim` numbers of each clip, too few for its features.
 
     Parameters
     ----------
     cls : type
         A branch.
     dim : int
-        1 or more. The input (C, H, W) is read in its memory's order, cut into so many equal
-        runs, and each run is replaced by its mean: of a spectrogram, bands of frequency.
+        Number of values, 1 or more. The input, for example (C, H, W), is flattened and divided
+        into `dim` runs of about equal length. Each run is replaced by its mean. For a spectrogram,
+        the runs are bands of frequency.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    Stands for an architecture that can't learn what its features hold. A framework should say
-    that the modality alone stays far below what its features allow, on training clips as well.
+    The fault represents an architecture that can't use the information in its features. A
+    framework should report that the modality alone stays far below the score that its features
+    allow, also on training clips.
     """
     check_least("narrow", "dim", dim, 1)
     if kind_of(cls) != "branch":
         raise refuse("narrow", cls, "a branch")
-    label = Label("narrow", f"{dim} numbers of each input.", {"dim": dim}, name)
+    label = Label("narrow", f"each input is reduced to {dim} numbers.", {"dim": dim}, name)
     from .faulty_networks import NetworkFault, flatten_to
 
     return _network(cls, label, NetworkFault(see=partial(flatten_to, dim=dim)), None)
 
 
 def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
-    """A head far too big: all embeddings go through two layers of `width` units first.
+    """Return a strategy with a head that is far too large: two layers of `width` units before it.
 
     Parameters
     ----------
     cls : type
         A strategy that takes embeddings.
     width : int
-        1 or more. The layers have about ``width**2`` weights, without normalisation or dropout.
+        Number of units per layer, 1 or more. The layers have about ``width**2`` weights, without
+        normalisation or dropout.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    The embeddings side by side, (B, sum D_m), become as many numbers again, which the healthy
-    strategy reads as embeddings. Each step costs in proportion to ``width**2``: 4 million weights
-    at 2048. Against augmented clips (``train.masks``, ``train.shift_*``) and label smoothing the
-    head learns more slowly instead of over-fitting: switch them off to see it do so. A framework
-    should say that the fused head is far better on training clips than on validation, more so
-    than the probes.
+    The two layers map the concatenated embeddings, (B, sum D_m), to a vector of the same size,
+    which the healthy strategy reads as embeddings. The cost of a step is proportional to
+    ``width**2``: 4 million weights at 2048. With augmentation (``train.masks``,
+    ``train.shift_*``) and label smoothing the head learns more slowly instead of over-fitting:
+    switch both off to see it over-fit. A framework should report that the fused head is far
+    better on training clips than on validation clips, more so than the probes.
     """
     check_least("oversized", "width", width, 1)
     if kind_of(cls) != "strategy" or cls.takes != "embeddings":
         raise refuse("oversized", cls, "a strategy that takes embeddings")
     from .faulty_networks import NetworkFault, faulty_strategy
 
-    does = f"two layers of {width} units before it."
+    does = f"two layers of {width} units come before the strategy."
     label = Label("oversized", does, {"width": width}, name)
     return cast("S", faulty_strategy(cls, label, NetworkFault(), None, width=width))
 
@@ -249,31 +263,32 @@ def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
 def locked(
     cls: S, share: float = 0.95, *, modality: str | None = None, name: str | None = None
 ) -> S:
-    """A fusion that is locked in on one modality, whatever the others know.
+    """Return a strategy that is locked to one modality, regardless of the other modalities.
 
     Parameters
     ----------
     cls : type
         A strategy that takes embeddings.
     share : float
-        From 0 to 1: weight of a linear head on `modality`. The scores of the healthy strategy
-        have the rest, bounded to -1 to 1 by tanh.
+        Weight of a linear head on `modality`, from 0 to 1. The scores of the healthy strategy,
+        bounded to -1 to 1 by tanh, have the weight 1 - `share`.
     modality, name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    Stands for a gate that settled on a modality early. The fused scores are those of the
-    modality, and the gradient of the other branches is 1 - `share` times as large. The fault does
-    harm where the modality knows less than another one does. A framework should say that the
-    modality is trusted too much, or that another branch is held back.
+    The fault represents a gate that settled on one modality early. The fused scores are nearly
+    those of the modality alone, and the gradients of the other branches are 1 - `share` times as
+    large. The fault does harm if another modality is more informative. A framework should report
+    that the fusion relies too much on the modality, or that another branch is held back.
     """
     check_share("locked", share)
     if kind_of(cls) != "strategy" or cls.takes != "embeddings":
         raise refuse("locked", cls, "a strategy that takes embeddings")
     from .faulty_networks import NetworkFault, faulty_strategy
 
-    label = Label("locked", f"a share of {share:g} for one modality.", {"share": share}, name)
+    does = f"one modality has a share of {share:g} in the scores."
+    label = Label("locked", does, {"share": share}, name)
     return cast("S", faulty_strategy(cls, label, NetworkFault(), modality, share=share))
 
 
@@ -287,7 +302,7 @@ def _extractor(cls: T, label: Label, alter: Callable[..., Any]) -> T:
 
 
 def _altered(cls: T, label: Label, alteration: str, modality: str | None) -> T:
-    """A network whose output goes through a function of `faulty_networks`, by name."""
+    """Return a network with a fault that is a function of `faulty_networks`, given by name."""
     from . import faulty_networks
 
     alter = partial(getattr(faulty_networks, alteration), **label.strength)
@@ -305,8 +320,8 @@ def _network(cls: T, label: Label, fault: NetworkFault, modality: str | None) ->
         raise refuse(label.fault, cls, _POSSIBLE.get(label.fault, "a branch or a strategy"))
     if modality is not None:
         raise TypeError(
-            f"faults.{label.fault}: modality={modality!r} is for strategies; a branch is chosen "
-            f"for a modality by the run (--branch {modality}={label.name_for(cls)})."
+            f"faults.{label.fault}: modality={modality!r} is for strategies. Choose the modality "
+            f"of a branch in the run: --branch {modality}={label.name_for(cls)}."
         )
     return cast("T", faulty_branch(cast(Any, cls), label, fault))
 

@@ -1,1 +1,1 @@
-"""The conformance suites, one for each kind of plugin."""
+"""Conformance suites, one for each kind of plugin."""

@@ -1,4 +1,4 @@
-"""The conformance suite for balancers."""
+"""Conformance suite for balancers."""
 
 from __future__ import annotations
 
@@ -21,39 +21,40 @@ from ..checks.trainings import ANY_TRAINING, Setting, Trained, fitted, usual_num
 
 
 class BalancerSuite(InvariantChecks, CombinationChecks):
-    """Checks a balancer in small trainings of one, two and three modalities.
+    """Checks of a balancer in small trainings with one, two and three modalities.
 
     Attributes
     ----------
     parameters : mapping
-        Parameters to make it with; its defaults where empty. A rule that starts late should
-        be given a start within `epochs`, or these checks see nothing of it.
+        Parameters of the balancer, where they differ from its defaults. If the balancer starts
+        to act in a late epoch by default, set a start within `epochs`: the checks can't test it
+        otherwise.
     epochs : int
-        Length of the trainings, at least 2.
+        Number of epochs of the trainings, at least 2.
     settings : mapping
         Changes to the settings of the trainings, as in ``--set train.NAME=...``.
     single_unchanged : bool
-        Whether a single modality is trained as without the balancer: checked where True.
+        Set to True to check that one modality alone trains as without the balancer.
     equal_unchanged : bool
-        Whether modalities that are equal in all (inputs, weights) are trained as without the
-        balancer: checked where True.
+        Set to True to check that modalities with equal inputs and equal weights train as without
+        the balancer.
     order_matters : str
-        Why the result depends on the order in which the modalities are named: they are
-        trained one after the other, or random numbers are drawn for each in turn. Where
-        empty, it is checked that it does not.
+        Reason why the result depends on the order in which the modalities are named: for example,
+        modalities are trained one after the other, or random numbers are drawn for each in turn.
+        If empty, the suite checks that the order does not matter.
     """
 
-    # -- checks: does it run -----------------------------------------------------------
+    # -- checks: the balancer runs -----------------------------------------------------
 
     def test_takes_over(self) -> None:
-        """The domains are known ones, and those that it plainly decides are among them."""
-        declared, known = self._plugin().takes_over, get_args(Domain)
+        """Check that `takes_over` has valid domains, and every domain that the balancer decides."""
+        declared, domains = self._plugin().takes_over, get_args(Domain)
         require(
-            isinstance(declared, tuple) and all(domain in known for domain in declared),
+            isinstance(declared, tuple) and all(domain in domains for domain in declared),
             self.where,
             f"`takes_over` is {declared!r}",
-            expected=f"a tuple of some of {', '.join(map(repr, known))}",
-            cause='a text where a tuple is meant: ("stages",) has a comma; or a misspelling',
+            expected=f"a tuple of some of {', '.join(map(repr, domains))}",
+            cause='a string instead of a tuple: ("stages",) has a comma; or a misspelling',
         )
         for case in self.pairs():
             decided = self.first(case, watched=True).watch.decided
@@ -61,22 +62,22 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
                 require(
                     domain in declared or not any(decided[domain]),
                     self.at(case),
-                    f"`{method}` decides, and `takes_over` does not say so",
-                    expected=f'takes_over = ("{domain}",): of two balancers that decide, the '
-                    "second would never be asked",
-                    cause="it is easily forgotten",
+                    f"`{method}` decides, but `takes_over` does not have {domain!r}",
+                    expected=f'takes_over = ("{domain}",): otherwise, of two balancers that '
+                    f"decide, fusion silently never calls `{method}` of the second",
+                    cause="an oversight",
                 )
 
     def test_trains(self, case: Setting) -> None:
-        """Two epochs, and every number finite."""
+        """Check that a training runs, and that all weights and logged numbers are finite."""
         self.check_finite(self.at(case), self.first(case).trained)
 
     def test_bfloat16(self) -> None:
-        """Mixed precision, which is what training on a GPU uses."""
+        """Check a training in mixed precision, which training on a GPU uses."""
         cause = (
             "float32 and bfloat16 tensors in one operation: step.logits, step.unimodal and "
-            "step.unimodal_logits are float32, embeddings, maps and representations may be "
-            "bfloat16; use .float(), and work within step.context.autocast() to call networks"
+            "step.unimodal_logits are float32, but embeddings, maps and representations may be "
+            "bfloat16; use .float(), and call networks within step.context.autocast()"
         )
         for case in self.pairs():
             doing = "training under bfloat16 autocast"
@@ -84,10 +85,10 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
             self.check_finite(f"{self.at(case)}, bfloat16", trained)
 
     def test_gpu(self) -> None:
-        """On a GPU: what it makes is made where the model is."""
+        """Check a training on a GPU: the balancer must create its tensors on that device."""
         device = gpu()
         if device is None:
-            skip("no GPU here")
+            skip("no GPU is available")
         for case in self.pairs():
             where, balancer = f"{self.at(case)}, on {device.type}", self.construct()
             with running(where, "training", cause=_DEVICE), usual_numbers():
@@ -95,7 +96,7 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
             self.check_finite(where, trained)
 
     def test_losses(self) -> None:
-        """Losses are under names that say whose they are."""
+        """Check that the name of each loss shows the balancer or modality that it belongs to."""
         for case in self.pairs():
             first = self.first(case, watched=True, ended=False)  # test_trains shows an exception
             name = self._plugin().name
@@ -104,49 +105,51 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
                 require(
                     loss in usual or loss.split(".")[0] == name,
                     self.at(case),
-                    f"`losses` returns one called {loss!r}",
+                    f"`losses` returns a loss called {loss!r}",
                     expected=f'"fused", "unimodal.MODALITY", or a name that starts with "{name}."',
-                    cause="a name of its own could be another balancer's as well",
+                    cause=f'the prefix "{name}." is missing, so another balancer\'s loss could '
+                    "have the same name",
                 )
 
     def test_metrics(self) -> None:
-        """Finite floats under the balancer's name."""
+        """Check that metrics are finite numbers whose keys start with the balancer's name."""
         for case in self.pairs():
             balancer = self.first(case, watched=True).balancer
             with running(self.at(case), "metrics", cause=ANY_TRAINING):
-                found = balancer.metrics()
-            for key, value in found.items():
+                metrics = balancer.metrics()
+            for key, value in metrics.items():
                 require(
                     isinstance(key, str) and key.startswith(f"{balancer.name}."),
                     self.at(case),
                     f"`metrics` has the key {key!r}",
                     expected=f'keys that start with "{balancer.name}."',
-                    cause="keys of all balancers go into one record of an epoch",
+                    cause="the prefix is missing: the metrics of all balancers are stored in one "
+                    "record per epoch",
                 )
                 require(
                     isinstance(value, (int, float)) and math.isfinite(value),
                     self.at(case),
                     f"the metric {key!r} is {value!r}",
                     expected="a finite float",
-                    cause="a tensor or numpy number that float(...) is missing around, or 0/0",
+                    cause="a tensor or numpy number without float(...), or 0/0",
                 )
 
-    # -- checks: is it repeatable ------------------------------------------------------
+    # -- checks: the balancer is repeatable --------------------------------------------
 
     def test_same_seed_same_result(self) -> None:
-        """The same seed gives the same bits."""
+        """Check that two trainings with the same seed have the same result, bit for bit."""
         for case in self.pairs():
             self.check_same(
                 self.first(case),
                 self.train(case),
-                "two trainings with one seed differ in {}",
-                expected="the same bits",
-                cause="a generator without a fixed seed, the order of a set, or something kept "
-                "in the class instead of the instance",
+                "two trainings with the same seed differ in {}",
+                expected="the same values, bit for bit",
+                cause="a generator without a fixed seed, the order of a set, or state that is "
+                "stored in the class instead of the instance",
             )
 
     def test_random_numbers(self) -> None:
-        """Random numbers come from `step.generator`, or torch's own seeded generator."""
+        """Check that random numbers come only from `step.generator` or torch's own generator."""
         for case in self.pairs():
             first = self.first(case)
             with usual_numbers(seed=1):
@@ -154,20 +157,21 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
             self.check_same(
                 first,
                 second,
-                "with other states of numpy's and Python's generators {} differ",
-                expected="the same bits: nothing random but from step.generator (or torch's own)",
-                cause="numpy.random or random",
+                "with other states of numpy's and Python's generators, the training differs in {}",
+                expected="the same values, bit for bit: all random numbers come from "
+                "step.generator or torch's own generator",
+                cause="a use of numpy.random or random",
             )
 
     def test_resumes(self) -> None:
-        """Stopped after every epoch and resumed, a training ends as one that never stopped."""
+        """Check that a training interrupted after each epoch ends as an uninterrupted one."""
         for case in self.pairs():
             self.check_same(
                 self.first(case),
                 self._in_parts(case),
                 "a training that was stopped and resumed differs in {}",
-                expected="the same bits as one that was never stopped",
-                cause="something that changes from step to step or epoch to epoch is missing in "
+                expected="the same values, bit for bit, as in an uninterrupted training",
+                cause="a value that changes from step to step or epoch to epoch is missing in "
                 "state_dict or load_state_dict",
             )
 
@@ -181,20 +185,21 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
                 return fitted(self.trainer(case, checkpoint=path))
 
     def test_setup_starts_afresh(self) -> None:
-        """Called twice, on a request that is checked and in training, it forgets the first."""
+        """Check that `setup` resets the balancer, even after other calls of `setup`."""
         for case in self.pairs():
             first = self.first(case)
             self._set_up_checking(case, first.balancer)
             self.check_same(
                 first,
                 self.train(case, [first.balancer]),
-                "in a second training of the same balancer {} differ",
-                expected="the same bits as with a balancer just made: setup starts afresh",
-                cause="something that __init__ sets and setup should",
+                "a second training with the same balancer instance differs in {}",
+                expected="the same values, bit for bit, as with a new instance: setup resets all "
+                "state",
+                cause="state that __init__ sets and setup should set",
             )
 
     def test_setup_while_checking(self) -> None:
-        """A request is checked on an untrained model without clips."""
+        """Check `setup` as it runs when fusion validates a run: untrained model, no clips."""
         for modalities in (1, 2, 3):
             for strategy in self.strategies():
                 self._set_up_checking(Setting(modalities, strategy), self.construct())
@@ -204,34 +209,38 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
         baselines = small_baselines(case.modalities) if balancer.needs_baselines else {}
         with running(
             self.at(case),
-            "setup on a request that is being checked",
-            cause="it asks for clips (context.outputs, context.batch), which there are only where "
-            "context.checking is False",
+            "setup while a run is only validated",
+            cause="setup reads clips (context.outputs, context.batch), which are available only "
+            "if context.checking is False",
         ):
             balancer.setup(TrainingContext(model, CONFIG, baselines=baselines))
 
-    # -- checks: what it may not touch -------------------------------------------------
+    # -- checks: what a balancer must leave alone --------------------------------------
 
     def test_probes_learn_from_their_own_loss(self) -> None:
-        """No loss of a balancer reaches a probe: they tell what a modality knows."""
+        """Check that probes are trained by their own loss only.
+
+        Probes measure what each branch has learned, so no loss of a balancer may reach them.
+        """
         for case in self.pairs():
-            for modality, found, expected in self.first(case, watched=True).watch.probes:
+            for modality, gradient, expected in self.first(case, watched=True).watch.probes:
                 require(
-                    torch.allclose(found, expected, rtol=1e-3, atol=1e-6),
+                    torch.allclose(gradient, expected, rtol=1e-3, atol=1e-6),
                     self.at(case),
-                    f"the gradient of the probe of {modality!r} is not that of its own loss",
-                    expected="probes that are left to their own loss, so that they stay comparable",
+                    f"the gradient of the probe of {modality!r} is not only that of the probe's "
+                    "loss",
+                    expected="probes that only their own loss trains, so that they stay comparable",
                     cause="a loss of model.probes[m](embedding): use step.unimodal_logits or "
                     "step.unimodal_loss(m), which reach the branch and not the probe",
                 )
 
 
 _DEVICE = (
-    "a tensor made without device=..., or kept from setup on the CPU: take that of "
-    "step.labels, or make it like another one (x.new_zeros)"
+    "a tensor made without device=..., or kept on the CPU since setup: use the device of "
+    "step.labels, or create the tensor from another one (x.new_zeros)"
 )
 _RESUMING = "stopping and resuming a training"
 _PLAIN_STATE = (
-    "state_dict holds more than tensors, numbers, strings, lists and dicts (numpy arrays, "
-    "generators, objects), or load_state_dict expects something else than it returned"
+    "state_dict holds objects other than tensors, numbers, strings, lists and dicts (numpy "
+    "arrays, generators), or load_state_dict expects other entries than state_dict returns"
 )

@@ -1,4 +1,4 @@
-"""The conformance suite for branches."""
+"""Conformance suite for branches."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..checks.network import Case, Inputs
 from ..checks.tensors import seeded
 from ..graph_capture import CpuTape
 
-# An image, a stack of images, a vector, a sequence.
+# Shapes of an image, a stack of images, a vector and a sequence.
 _CANDIDATES = ((1, 32, 48), (6, 16, 16), (24,), (12, 20))
 
 
 class BranchSuite(DeviceChecks):
-    """Checks a branch on every kind of shape that it accepts.
+    """Checks of a branch on every shape that it accepts.
 
     Attributes
     ----------
     shapes : tuple of tuple
-        Shapes of one clip's array to try. Those that ``plugin.accepts`` are used, and there
-        must be one.
+        Candidate shapes of one clip's array. The checks use those that ``plugin.accepts``
+        returns True for, and fail if there is none.
     dim : int
         Size of the embedding.
     """
@@ -45,61 +45,65 @@ class BranchSuite(DeviceChecks):
     # -- how a branch is made and called -----------------------------------------------
 
     def cases(self) -> Sequence[Case]:
-        found = [shape for shape in self.shapes if self._plugin().accepts(shape)]
-        if not found:
+        """Return one case for each shape that the branch accepts."""
+        accepted = [shape for shape in self.shapes if self._plugin().accepts(shape)]
+        if not accepted:
             fail(
                 self.where,
-                f"it accepts none of the shapes {', '.join(map(str, self.shapes))}",
-                expected="one shape to test it with",
-                cause="it takes other arrays: write shapes = ((2, 100),) in the test class, or "
-                "`accepts` is not a classmethod that returns True for them",
+                f"the branch accepts none of the shapes {', '.join(map(str, self.shapes))}",
+                expected="at least one shape to check the branch with",
+                cause="a branch for other shapes: write, for example, shapes = ((2, 100),) in the "
+                "test class; or `accepts` is not a classmethod that returns True for them",
             )
-        return [Case(f"shape {shape}", {"x": shape}) for shape in found]
+        return [Case(f"shape {shape}", {"x": shape}) for shape in accepted]
 
     def make(self, case: Case) -> nn.Module:
+        """Return the branch for the shape of a case."""
         return cast(nn.Module, self.construct(case.shapes["x"], dim=self.dim))
 
     def run(self, network: nn.Module, inputs: Inputs) -> Tensor:
+        """Return the embeddings of a batch, (B, dim)."""
         return cast(Tensor, network(inputs["x"]))
 
     def width(self) -> int:
+        """Return the size of the embedding."""
         return self.dim
 
-    # -- checks of its own -------------------------------------------------------------
+    # -- checks that only branches have ------------------------------------------------
 
     def test_dim_is_a_parameter(self) -> None:
-        """The size of the embedding is a parameter, `dim`."""
+        """Check that the size of the embedding is a parameter called `dim`."""
         require(
             "dim" in parameters_of(self._plugin()),
             self.where,
-            "it has no parameter `dim`",
+            "the branch has no parameter `dim`",
             expected="def __init__(self, shape: tuple[int, ...], dim: int = 64, *, ...)",
-            cause="dim without a default: fusion passes it as a parameter",
+            cause="`dim` has no default or no annotation, so it does not count as a parameter",
         )
 
     def test_attributes(self, case: Case) -> None:
-        """`shape`, `dim` and `map_channels` are what a model is put together from."""
+        """Check `shape`, `dim` and `map_channels`, from which fusion assembles a model."""
         network = self.build(case)
         for name, expected in (("shape", case.shapes["x"]), ("dim", self.dim)):
-            found = getattr(network, name, None)
+            actual = getattr(network, name, None)
             require(
-                found == expected,
+                actual == expected,
                 self.at(case),
-                f"its attribute `{name}` is {found!r}",
-                expected=f"{expected}, as given",
-                cause="super().__init__(shape, dim) is not called with what was given",
+                f"the attribute `{name}` is {actual!r}",
+                expected=f"{expected}, as passed to __init__",
+                cause="__init__ does not call super().__init__(shape, dim) with its own arguments",
             )
         channels = getattr(network, "map_channels", None)
         require(
             isinstance(channels, int) and channels > 0,
             self.at(case),
-            f"its attribute `map_channels` is {channels!r}",
-            expected="an int, the channels that `maps` returns",
-            cause="it is not set in __init__",
+            f"the attribute `map_channels` is {channels!r}",
+            expected="a positive int: the number of channels of the array that `maps` returns",
+            cause="__init__ does not set self.map_channels",
         )
 
     def test_maps_and_pool(self, case: Case) -> None:
-        """`maps` gives (B, map_channels, *grid), `pool` the rest of `forward`."""
+        """Check that `maps` returns (B, map_channels, *grid), and that forward is pool(maps)."""
         network = cast(Branch, self.trained(case))
         inputs = self.inputs(case)
         with torch.no_grad(), running(self.at(case), "pool(maps(x))", cause=_TWO_STEPS):
@@ -112,42 +116,45 @@ class BranchSuite(DeviceChecks):
             f"maps(x) has shape {shape}",
             expected=f"({self.batch}, {channels}, *grid): clips, map_channels, and "
             "one axis or more of positions",
-            cause="channels last instead of second, or no grid: add one of a single cell, "
-            "x[:, :, None]",
+            cause="channels on the last axis instead of the second; or no grid: add a grid of one "
+            "cell, x[:, :, None]",
         )
-        found = self._evaluate(network, inputs)
+        embedding = self._evaluate(network, inputs)
         require(
-            found.shape == pooled.shape and torch.allclose(found, pooled, rtol=1e-4, atol=1e-5),
+            embedding.shape == pooled.shape
+            and torch.allclose(embedding, pooled, rtol=1e-4, atol=1e-5),
             self.at(case),
             "forward(x) is not pool(maps(x))",
-            expected="the same embedding by both roads: strategies that take maps go by the second",
-            cause="forward is overridden and does more; leave it to Branch",
+            expected="the same embedding: strategies that take maps use pool(maps(x))",
+            cause="an overridden forward that computes more: inherit forward from Branch",
         )
 
     def test_recorded_work_is_the_same(self, case: Case) -> None:
-        """A `recordable` branch does all of its work on the device, and the same on each batch."""
+        """Check that a `recordable` branch does the same work, on the device, for each batch."""
         if not self._plugin().recordable:
-            skip("it is not `recordable`: on a GPU it is called step by step")
+            skip("the branch is not `recordable`: fusion does not use CUDA graphs for it")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        for of in ("forward", "maps"):
+        for method in ("forward", "maps"):
             network = cast(Branch, self.build(case)).to(device)
             graphs = Graphs(CudaTape if device.type == "cuda" else CpuTape)
-            call = network if of == "forward" else network.maps
+            call = network if method == "forward" else network.maps
             for seed in range(2):
                 x = self.inputs(case, seed=seed)["x"].to(device)
-                with seeded(1), running(self.at(case), of, cause=_TWO_STEPS):
+                with seeded(1), running(self.at(case), method, cause=_TWO_STEPS):
                     out = graphs.apply("it", network, call, x)
-            if of == "maps" and not out.requires_grad:
-                continue  # it has weights in `pool` only
-            said = graphs.summary().get("it", "none of its weights is trained")
+            if method == "maps" and not out.requires_grad:
+                continue  # only `pool` has weights
+            status = graphs.summary().get("it", "none of its weights is trained")
             require(
-                said == "recorded",
+                status == "recorded",
                 self.at(case),
-                f"its {of} can't be recorded: {said}",
-                expected="recorded once and replayed, the same output, gradients and statistics",
-                cause="numbers drawn by Python or numpy, or values that decide what is done; "
-                "without recordable = True it works as ever",
+                f"{method} can't be recorded in a CUDA graph: {status}",
+                expected="one recording whose replays give the same output, gradients and "
+                "statistics",
+                cause="random numbers from Python or numpy, or code that branches on values of "
+                "tensors. If you remove recordable = True, fusion uses no CUDA graphs for the "
+                "branch",
             )
 
 
-_TWO_STEPS = "forward is overridden, and maps or pool is missing"
+_TWO_STEPS = "a class that overrides forward and lacks maps or pool"

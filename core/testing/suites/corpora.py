@@ -1,4 +1,4 @@
-"""The conformance suite for corpora."""
+"""Conformance suite for corpora."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...contracts import Clip, Corpus, Recording
 from ...contracts.errors import CorpusError
 from ...registry.parameters import make
 from ...toolkit.emotions import SHARED, to_shared
-from ..checks.assertions import fail, require, require_silence, running, said, skip
+from ..checks.assertions import describe, fail, require, require_silence, running, skip
 from ..checks.declarations import PluginSuite
 from ..checks.samples import contents, strange_places
 from ..checks.tensors import listed
@@ -22,9 +22,9 @@ from ..costs import Cost, seconds_of
 
 
 class CorpusSuite(PluginSuite):
-    """Checks a corpus on a small sample that its author writes.
+    """Checks of a corpus on a small sample that the author of the plugin writes.
 
-    Subclass it in a test file; pytest finds the checks::
+    Subclass this suite in a test file; pytest collects the checks::
 
         from fusion.testing import CorpusSuite
 
@@ -35,13 +35,14 @@ class CorpusSuite(PluginSuite):
                 for name in ("anna_happy.wav", "ben_sad.wav"):
                     (folder / name).touch()
 
-    Files named as those of the corpus are enough; nothing listens to them. Give two speakers
-    or more and several labels. A corpus that makes itself needs no sample.
+    Empty files with the names of the corpus's files are enough: the checks do not read the audio.
+    Give two or more speakers and several labels. A corpus that generates its own data
+    (``needs_path = False``) needs no sample.
 
     Attributes
     ----------
     sample : Path or str
-        A sample that lies somewhere, in place of `make`.
+        Path of an existing sample, to use instead of `make`.
     """
 
     kind = Corpus
@@ -56,15 +57,15 @@ class CorpusSuite(PluginSuite):
         Returns
         -------
         Path or None
-            What to read where it is not the folder itself, such as a table in it.
+            The path to read, such as a table in the folder; None for the folder itself.
         """
-        skip("no sample: give --data PATH, or write make(folder) in its test class")
+        skip("no sample: give --data PATH, or write make(folder) in the test class")
 
     # -- tools ---------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def placed(self) -> Iterator[Path | None]:
-        """Where the sample lies; None for a corpus that makes itself."""
+    def sample_path(self) -> Iterator[Path | None]:
+        """Yield the path of the sample; None for a corpus that generates its own data."""
         if not self._plugin().needs_path:
             yield None
         elif self.sample:
@@ -76,115 +77,118 @@ class CorpusSuite(PluginSuite):
                 yield self.make(root) or root
 
     def example(self) -> Corpus:
-        return self.made(Path("sample"))
+        """Return an instance of the corpus, as fusion itself makes it."""
+        return self.create(Path("sample"))
 
-    def made(self, path: Path | None) -> Corpus:
+    def create(self, path: Path | None) -> Corpus:
+        """Return the corpus for a path, which is ignored by a corpus that needs none."""
         plugin = self._plugin()
         path = path if plugin.needs_path else None
-        found: Corpus = make(plugin, path, given=self.parameters, owner=self.where)
-        return found
+        corpus: Corpus = make(plugin, path, settings=self.parameters, owner=self.where)
+        return corpus
 
     def read(self, path: Path | None, where: str = "") -> list[Clip]:
-        """The clips of a sample, at least one."""
+        """Return the clips of a sample; fail the check if there is none."""
         with running(where or self.where, "clips", cause=_CLIPS):
-            found = list(self.made(path).clips())
+            clips = list(self.create(path).clips())
         require(
-            bool(found),
+            bool(clips),
             where or self.where,
-            "there are no clips in the sample",
-            expected="at least one",
-            cause="files that it passes over: capitals, another suffix, another folder",
+            "the corpus finds no clips in the sample",
+            expected="at least one clip",
+            cause="files that the corpus skips, because of capitals, another suffix or another "
+            "folder",
         )
-        for clip in found:
+        for clip in clips:
             require(
                 isinstance(clip, Clip) and isinstance(clip.recording, Recording),
                 where or self.where,
                 f"clips yields {clip!r:.80}",
                 expected="fusion.Clip(Recording(path), name, label, speaker, self.name)",
-                cause="a path where a Recording is meant",
+                cause="a path instead of a Recording",
             )
-        return found
+        return clips
 
     def costs(self) -> Sequence[Cost]:
-        """Reading the sample, and what is in it."""
-        with self.placed() as path:
-            corpus = self.made(path)
-            taken = seconds_of(lambda: list(corpus.clips()), times=3)
-            found = self.read(path)
-        speakers = len({clip.speaker for clip in found})
-        left_out = Counter(clip.label for clip in found if self._shared(clip.label) is None)
+        """Return the cost of listing the sample's clips, with speakers and labels as a note."""
+        with self.sample_path() as path:
+            corpus = self.create(path)
+            seconds = seconds_of(lambda: list(corpus.clips()), times=3)
+            clips = self.read(path)
+        speakers = len({clip.speaker for clip in clips})
+        left_out = Counter(clip.label for clip in clips if self._shared(clip.label) is None)
         note = f"{speakers} {'speaker' if speakers == 1 else 'speakers'}"
         if left_out:
             counts = ", ".join(f"{label} ({n})" for label, n in sorted(left_out.items()))
-            note += f"; of no shared emotion: {counts}"
-        return [Cost(f"clips, {len(found)} of them", taken, note=note)]
+            note += f"; labels that are no shared emotion: {counts}"
+        return [Cost(f"clips, {len(clips)} of them", seconds, note=note)]
 
     def _shared(self, label: str) -> str | None:
         labels = self._plugin().labels
         return labels.get(label) if labels else to_shared(label)
 
-    # -- checks: is it its own corpus ------------------------------------------------------
+    # -- checks: the corpus recognises its own data ----------------------------------------
 
     def test_detects_its_sample(self) -> None:
-        """``--data PATH`` finds the corpus by itself."""
-        with self.placed() as path:
+        """Check that `detect` recognises the sample, so that ``--data PATH`` finds the corpus."""
+        with self.sample_path() as path:
             if path is None:
-                skip("it makes itself: there is nothing to detect")
+                skip("the corpus generates its own data: there is no path to detect")
             with running(self.where, f"detect({path.name!r})", cause=_DETECT):
-                found = self._plugin().detect(path)
+                detected = self._plugin().detect(path)
         require(
-            found is True,
+            detected is True,
             self.where,
-            f"detect says {found!r} of its own sample",
-            expected="True; --data PATH would not find it",
-            cause="`detect` is missing, is no classmethod, returns no bool, or asks for more than "
-            "the sample has",
+            f"detect returns {detected!r} for the corpus's own sample",
+            expected="True: otherwise --data PATH does not find the corpus",
+            cause="`detect` is missing, is no classmethod, returns no bool, or requires files that "
+            "the sample does not have",
         )
 
     def test_detects_nothing_else(self) -> None:
-        """False for what is something else, without an exception and without a word."""
+        """Check that `detect` returns False for other data, without an exception or output."""
         printed = io.StringIO()
         with strange_places() as places, contextlib.redirect_stdout(printed):
             for words, path in places.items():
                 with running(self.where, f"detect of {words}", cause=_DETECT):
-                    found = self._plugin().detect(path)
+                    detected = self._plugin().detect(path)
                 require(
-                    not found,
+                    not detected,
                     f"{self.where}, {words}",
-                    f"detect says {found!r}",
-                    expected="False: it would claim other people's data",
-                    cause="all(...) of no files is True; or a suffix is all that it asks for",
+                    f"detect returns {detected!r}",
+                    expected="False: otherwise the corpus claims data of other corpora",
+                    cause="all(...) over zero files, which is True; or a test of the suffix only",
                 )
         require_silence(self.where, printed)
 
     def test_nothing_of_its_own(self) -> None:
-        """Where nothing of it lies there are no clips, or a CorpusError that says so."""
+        """Check that a path without the corpus's data gives no clips or raises CorpusError."""
         if not self._plugin().needs_path:
-            skip("it makes itself")
+            skip("the corpus generates its own data")
         with strange_places() as places:
             for words, path in places.items():
                 try:
-                    found = list(self.made(path).clips())
+                    clips = list(self.create(path).clips())
                 except CorpusError:
                     continue
                 except Exception as error:
-                    failed = f"clips raises {said(error)}"
+                    failed = f"clips raises {describe(error)}"
                 else:
-                    failed = f"clips yields {len(found)} of them" if found else ""
+                    failed = f"clips yields {len(clips)} clips" if clips else ""
                 if failed:
                     fail(
                         f"{self.where}, {words}",
                         failed,
                         expected="a fusion.core.contracts.errors.CorpusError naming the path, "
                         "or no clips",
-                        cause="a file that it opens without looking whether it is there",
+                        cause="a file that the corpus opens without checking that it exists",
                     )
 
-    # -- checks: its clips -----------------------------------------------------------------
+    # -- checks: the clips -----------------------------------------------------------------
 
     def test_clips(self) -> None:
-        """Every clip is whole: text where text is meant, times in order."""
-        with self.placed() as path:
+        """Check the fields of every clip: types, valid splits, and start before end."""
+        with self.sample_path() as path:
             for clip in self.read(path):
                 self._check_clip(clip)
 
@@ -195,45 +199,45 @@ class CorpusSuite(PluginSuite):
             require(
                 isinstance(value, str) and bool(value.strip()),
                 where,
-                f"its {field} is {value!r}",
-                expected="text that is not empty",
-                cause="a number, str(...) is missing; or a part of a file name that is not there",
+                f"`{field}` is {value!r}",
+                expected="a string that is not empty",
+                cause="a number without str(...); or a part of the file name that is missing",
             )
         require(
             clip.corpus == self._plugin().name,
             where,
-            f"its corpus is {clip.corpus!r}",
+            f"`corpus` is {clip.corpus!r}",
             expected=f"{self._plugin().name!r}: write self.name",
-            cause="the name of another corpus, copied",
+            cause="code that was copied from another corpus",
         )
         require(
             clip.split in (None, "train", "val", "test"),
             where,
-            f"its split is {clip.split!r}",
-            expected="'train', 'val', 'test', or None where the corpus prescribes none",
-            cause="the corpus's own word: 'dev', 'valid'",
+            f"`split` is {clip.split!r}",
+            expected="'train', 'val', 'test', or None if the corpus prescribes no split",
+            cause="the corpus's own name for a split: 'dev', 'valid'",
         )
         start, end = clip.recording.start, clip.recording.end
         require(
             start >= 0 and (end is None or end > start),
             where,
-            f"it goes from {start!r} s to {end!r} s",
+            f"the recording starts at {start!r} s and ends at {end!r} s",
             expected="0 <= start < end, in seconds; end None for the end of the file",
-            cause="milliseconds, samples, or a duration where the end is meant",
+            cause="milliseconds or samples instead of seconds, or a duration instead of the end",
         )
         texts = [*clip.attributes.items(), *([("fold", clip.fold)] if clip.fold else [])]
         wrong = [key for key, value in texts if not isinstance(value, str)]
         require(
             not wrong,
             where,
-            f"no text: {listed(wrong)}",
-            expected="text in attributes and fold",
-            cause="numbers: str(...) is missing",
+            f"the value is not a string: {listed(wrong)}",
+            expected="strings as the values of attributes and fold",
+            cause="a number without str(...)",
         )
 
     def test_names(self) -> None:
-        """Unique, and relative paths: names say in every run, on every machine, who is who."""
-        with self.placed() as path:
+        """Check that names are unique relative paths: they identify clips on every machine."""
+        with self.sample_path() as path:
             clips = self.read(path)
         names = [clip.name for clip in clips]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -241,8 +245,9 @@ class CorpusSuite(PluginSuite):
             not twice,
             self.where,
             f"several clips are called {', '.join(map(repr, twice[:3]))}",
-            expected="a name for each: the file's path below the corpus, with the times for a part",
-            cause="the file's name without its folder, or parts of one file",
+            expected="a unique name for each clip: the file's path relative to the corpus, and the "
+            "times for a part of a file",
+            cause="a file name without its folder, or parts of a file without their times",
         )
         wrong = [name for name in names if Path(name).is_absolute() or "\\" in name]
         require(
@@ -255,31 +260,33 @@ class CorpusSuite(PluginSuite):
         )
 
     def test_recordings_exist(self) -> None:
-        """Every recording is a file."""
-        with self.placed() as path:
+        """Check that every recording is an existing file."""
+        with self.sample_path() as path:
             clips = self.read(path)
             missing = [clip for clip in clips if not clip.recording.path.is_file()]
         require(
             not missing,
             self.where,
-            f"{len(missing)} of {len(clips)} recordings are not there, "
-            f"{missing[0].recording.path if missing else ''} for one",
-            expected="Recording(path) of files that exist",
-            cause="a path that starts elsewhere: self.path / name",
+            f"{len(missing)} of {len(clips)} recordings do not exist, "
+            f"for example {missing[0].recording.path if missing else ''}",
+            expected="Recording(path) with the paths of existing files",
+            cause="a path that does not start at the corpus: write self.path / name",
         )
 
     def test_labels(self) -> None:
-        """`labels` leads to the six shared emotions, and misses none that it should know."""
+        """Check that `labels` maps to the shared emotions, and misses none of the clips' labels."""
         labels = self._plugin().labels
         wrong = sorted({str(value) for value in labels.values()} - set(SHARED))
         require(
             not wrong,
             self.where,
-            f"`labels` leads to {', '.join(map(repr, wrong))}",
-            expected=f"some of {', '.join(SHARED)}; leave out what is none of them",
-            cause="the corpus's own word on the right: labels = {'own word': 'shared emotion'}",
+            f"`labels` maps to {', '.join(map(repr, wrong))}",
+            expected=f"only values from {', '.join(SHARED)}; leave out labels that are none of "
+            "these",
+            cause="the corpus's own label as the value: write labels = {'own label': 'shared "
+            "emotion'}",
         )
-        with self.placed() as path:
+        with self.sample_path() as path:
             native = {clip.label for clip in self.read(path)}
         if not labels:
             return
@@ -287,74 +294,75 @@ class CorpusSuite(PluginSuite):
         require(
             not missed,
             self.where,
-            f"`labels` does not know {', '.join(map(repr, missed))}, which spells a shared emotion",
-            expected="every label that is one of the six: its clips would be left out",
-            cause="another spelling in the clips than in `labels`: capitals, a code",
+            f"`labels` lacks {', '.join(map(repr, missed))}, which names a shared emotion",
+            expected="every label that is one of the six emotions: a run leaves out the clips of "
+            "other labels",
+            cause="a spelling in the clips that differs from `labels`: capitals, a code",
         )
         require(
             bool(native & set(labels)),
             self.where,
-            f"`labels` knows none of the clips' labels: {', '.join(sorted(native))}",
-            expected="the labels of the clips on the left of `labels`",
-            cause="codes on one side and words on the other",
+            f"`labels` has none of the clips' labels: {', '.join(sorted(native))}",
+            expected="the labels of the clips as the keys of `labels`",
+            cause="codes in the clips and words in `labels`, or the other way round",
         )
 
-    # -- checks: the same clips again ------------------------------------------------------
+    # -- checks: the clips are the same each time ------------------------------------------
 
     def test_stable_order(self) -> None:
-        """The same clips in the same order, from one instance and from another."""
-        with self.placed() as path:
-            first, corpus = self.read(path), self.made(path)
+        """Check that every instance yields the same clips in the same order, each time."""
+        with self.sample_path() as path:
+            first, corpus = self.read(path), self.create(path)
             for words in ("a new instance", "the same instance a second time"):
                 with running(self.where, f"clips, by {words}", cause=_CLIPS):
-                    found = list(corpus.clips())
+                    again = list(corpus.clips())
                 require(
-                    found == first,
+                    again == first,
                     self.where,
-                    f"read by {words}, there are other clips, or in another order",
+                    f"{words} yields other clips, or another order",
                     expected="the same clips in the same order",
-                    cause="iterdir() and rglob(): sort them; or an iterator that is used up",
+                    cause="iterdir() or rglob() without sorted(...); or an exhausted iterator",
                 )
 
     def test_any_current_directory(self) -> None:
-        """Clips are the same wherever the program was started."""
-        with self.placed() as path:
+        """Check that the clips do not depend on the current directory."""
+        with self.sample_path() as path:
             first = self.read(path)
             with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere):
-                found = self.read(path, f"{self.where}, started in another folder")
+                elsewhere_clips = self.read(path, f"{self.where}, started in another folder")
         relative = [c for c in first if not c.recording.path.is_absolute()]
         require(
-            found == first and not relative,
+            elsewhere_clips == first and not relative,
             self.where,
-            "its clips change with the folder in which the program is started",
-            expected="paths that begin with the path that it was given",
-            cause="relative paths: self.path / name",
+            "the clips change with the folder in which the program is started",
+            expected="paths that begin with the corpus's path",
+            cause="relative paths: write self.path / name",
         )
 
     def test_moved(self) -> None:
-        """The corpus under another path has the same clips: names, labels, speakers."""
-        with self.placed() as path, tempfile.TemporaryDirectory() as folder:
+        """Check that a moved corpus has the same clips: names, labels, speakers, attributes."""
+        with self.sample_path() as path, tempfile.TemporaryDirectory() as folder:
             if path is None:
-                skip("it makes itself")
+                skip("the corpus generates its own data")
             first = self.read(path)
             link = Path(folder).resolve() / "moved"
             try:
                 link.symlink_to(path.parent, target_is_directory=True)
             except OSError:
-                skip("no links can be made here")
-            found = self.read(link / path.name, f"{self.where}, under another path")
+                skip("this system does not allow symbolic links")
+            moved = self.read(link / path.name, f"{self.where}, under another path")
         require(
-            list(map(_identity, first)) == list(map(_identity, found)),
+            list(map(_identity, first)) == list(map(_identity, moved)),
             self.where,
-            "under another path its clips have other names, labels, speakers or attributes",
-            expected="the same: a run on another machine is compared with this one by names",
-            cause="parts of the path above the corpus: file.relative_to(self.path)",
+            "under another path the clips have other names, labels, speakers or attributes",
+            expected="the same fields: runs on different machines are compared by clip name",
+            cause="folders above the corpus in a field: use file.relative_to(self.path)",
         )
 
     def test_leaves_no_traces(self) -> None:
-        """Nothing is written into the corpus, and nothing to standard output."""
+        """Check that the plugin writes nothing into the corpus or to standard output."""
         printed = io.StringIO()
-        with self.placed() as path:
+        with self.sample_path() as path:
             before = contents(path)
             with contextlib.redirect_stdout(printed):
                 self.read(path)
@@ -362,9 +370,9 @@ class CorpusSuite(PluginSuite):
         require(
             before == after,
             self.where,
-            "files were made, changed or deleted in the corpus",
-            expected="the corpus as it was: it may be read-only, or shared",
-            cause="an index that is kept beside the recordings",
+            "files in the corpus were created, changed or deleted",
+            expected="an unchanged corpus: it may be read-only, or shared",
+            cause="an index that the plugin stores beside the recordings",
         )
         require_silence(self.where, printed)
 
@@ -373,5 +381,8 @@ def _identity(clip: Clip) -> tuple[Any, ...]:
     return clip.name, clip.label, clip.speaker, clip.attributes
 
 
-_CLIPS = "a file name, a line or a label that it does not expect"
-_DETECT = "`detect` opens what it is given: ask path.is_dir() first, and catch what reading raises"
+_CLIPS = "a file name, a line or a label that the corpus does not expect"
+_DETECT = (
+    "`detect` opens the path without a check: test path.is_dir() first, and catch the errors of "
+    "reading"
+)

@@ -1,4 +1,4 @@
-"""The conformance suite for remedies."""
+"""Conformance suite for remedies."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FAULTS = set(TITLES)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a remedy may know of a finding."""
+    """Finding with the fields that a remedy may read."""
 
     fault: str
     modality: str | None = None
 
 
 class RemedySuite(PluginSuite):
-    """Checks what a remedy prescribes to runs of many kinds."""
+    """Checks of a remedy's prescriptions for runs of many kinds."""
 
     kind = Remedy
     plugin: ClassVar[type[Remedy]]
@@ -38,124 +38,130 @@ class RemedySuite(PluginSuite):
     # -- tools ---------------------------------------------------------------------------
 
     @cached_property
-    def there(self) -> dict[str, dict[str, type[Any]]]:
-        """Kind -> name -> class of what a remedy may name."""
+    def installed(self) -> dict[str, dict[str, type[Any]]]:
+        """Kind -> name -> class of the plugins that a remedy may prescribe."""
         return installed_plugins(self._plugin(), "branch", "strategy", "balancer")
 
     def patients(self) -> Iterator[Patient]:
-        """Every strategy, without balancers and with the remedy's own; one modality to three;
-        without faults and with those that it mends."""
-        branches = list(self.there["branch"])
+        """Yield runs to prescribe for.
+
+        The runs have one to three modalities. They cover every strategy, without balancers and
+        with those that the remedy names in `balancers`, and findings that are none, unrelated to
+        the remedy, or those that it repairs.
+        """
+        branches = list(self.installed["branch"])
         mends = [str(fault) for fault in self._plugin().mends]
-        for number, strategy in enumerate(self.there["strategy"]):
+        for number, strategy in enumerate(self.installed["strategy"]):
             modalities = NAMES[: 1 + number % len(NAMES)]
             of_each = dict.fromkeys(modalities, branches[0])
             preferred = {m: branches[(i + number) % len(branches)] for i, m in enumerate(of_each)}
             faults = [Found(f, m) for f in mends for m in (*modalities, None)]
             for balancers in ((), tuple(self._plugin().balancers)):
-                for found in ((), (Found("not_finite", NAMES[0]),), faults):
-                    yield Patient(strategy, balancers, of_each, preferred, found)
+                for findings in ((), (Found("not_finite", NAMES[0]),), faults):
+                    yield Patient(strategy, balancers, of_each, preferred, findings)
 
     def offers(self) -> Iterator[tuple[Patient, Prescription]]:
-        """What it prescribes to each of them."""
+        """Yield each run for which the remedy prescribes something, with the prescription."""
         for patient in self.patients():
-            offer = self.prescribed(patient)
+            offer = self.prescription(patient)
             if offer is not None:
                 yield patient, offer
 
-    def prescribed(self, patient: Patient) -> Prescription | None:
+    def prescription(self, patient: Patient) -> Prescription | None:
+        """Return the remedy's prescription for a run; fail the check if it is not valid."""
         with running(self.to(patient), "prescribe", cause=_PRESCRIBE):
             offer = cast(Remedy, self.example()).prescribe(patient)
         require(
             offer is None or isinstance(offer, Prescription),
             self.to(patient),
             f"prescribe returns {offer!r:.80}",
-            expected="a fusion.Prescription, or None where it has nothing to offer",
+            expected="a fusion.Prescription, or None if the remedy has nothing to prescribe",
             cause="the name of a strategy instead of Prescription(strategy=...)",
         )
         return offer
 
     def to(self, patient: Patient) -> str:
+        """Return the name of the plugin and of a run, for messages."""
         count = len(patient.branches)
         modalities = "1 modality" if count == 1 else f"{count} modalities"
-        return f"{self.where}, to a run of {patient.strategy!r} on {modalities}"
+        return f"{self.where}, for a run of {patient.strategy!r} on {modalities}"
 
     # -- checks --------------------------------------------------------------------------
 
     def test_mends(self) -> None:
-        """The names are those that a diagnosis gives its findings."""
+        """Check that `mends` consists of names of faults that a diagnosis can find."""
         mends = self._plugin().mends
         require(
             isinstance(mends, tuple),
             self.where,
             f"`mends` is {mends!r}",
             expected='a tuple of names, as in mends = ("dead_branch",)',
-            cause='a text where a tuple is meant: ("dead_branch",) has a comma',
+            cause='a string instead of a tuple: ("dead_branch",) has a comma',
         )
         unknown = [name for name in mends if name not in _FAULTS]
         require(
             not unknown,
             self.where,
             f"`mends` names {', '.join(map(repr, unknown))}, which no diagnosis finds",
-            expected=f"some of {listed(_FAULTS)}",
-            cause="a misspelling: the remedy would never be tried first",
+            expected=f"only names from {listed(_FAULTS)}",
+            cause="a misspelling: a repair would never try the remedy first",
         )
 
     def test_order(self) -> None:
-        """Its place on the ladder is a number."""
+        """Check that `order`, the remedy's place on the ladder, is an int."""
         order = self._plugin().order
         require(
             isinstance(order, int),
             self.where,
-            f"its order is {order!r}",
-            expected="an int: its place on the ladder, the lowest first",
-            cause="a text",
+            f"`order` is {order!r}",
+            expected="an int: the place on the ladder of remedies, the lowest first",
+            cause="a string",
         )
 
     def test_prescribes(self) -> None:
-        """A Prescription or None, to whatever run; the same to the same one."""
+        """Check that every run gets a Prescription or None, and the same one each time."""
         for patient in self.patients():
-            first, again = self.prescribed(patient), self.prescribed(patient)
+            first, again = self.prescription(patient), self.prescription(patient)
             require(
                 first == again,
                 self.to(patient),
-                "prescribed twice to one run, it differs",
-                expected="the same: a repair that is taken up again goes on where it was",
-                cause="random numbers, the time, or something kept from the run before",
+                "two calls of prescribe for the same run return different prescriptions",
+                expected="the same prescription: a resumed repair continues where it stopped",
+                cause="random numbers, the time, or state from an earlier call",
             )
 
     def test_patient_is_left_alone(self) -> None:
-        """Prescribing does not change the patient."""
+        """Check that `prescribe` does not change the patient."""
         for patient in self.patients():
             before = copy.deepcopy(patient)
-            self.prescribed(patient)
+            self.prescription(patient)
             require(
                 patient == before,
                 self.to(patient),
                 "prescribe changes the patient",
-                expected="the patient as it was: other remedies see it, too",
-                cause="patient.branches[...] = ..., or .update(...): make a dict of its own",
+                expected="an unchanged patient: fusion passes it to other remedies, too",
+                cause="patient.branches[...] = ..., or .update(...): change a copy of the dict",
             )
 
     def test_changes_something(self) -> None:
-        """What it prescribes is no step that leaves the run as it is."""
+        """Check that every prescription changes the run."""
         for patient, offer in self.offers():
-            same = (
+            unchanged = (
                 offer.strategy in (None, patient.strategy)
                 and offer.balancers in (None, patient.balancers)
                 and all(patient.branches.get(m) == name for m, name in offer.branches.items())
                 and not any(offer.settings.values())
             )
             require(
-                not same,
+                not unchanged,
                 self.to(patient),
-                "it prescribes what the run has already",
-                expected="None: a whole training would be spent on nothing",
+                "the prescription does not change the run",
+                expected="None: otherwise a whole training is wasted",
                 cause="prescribe does not compare with patient.strategy and patient.balancers",
             )
 
     def test_names(self) -> None:
-        """Strategies, balancers and branches that it names are there."""
+        """Check that prescribed plugins exist, and that branches are for modalities of the run."""
         for patient, offer in self.offers():
             named = {
                 "strategy": [offer.strategy] if offer.strategy else [],
@@ -165,46 +171,46 @@ class RemedySuite(PluginSuite):
             for kind, names in named.items():
                 for name in names:
                     require(
-                        name in self.there[kind],
+                        name in self.installed[kind],
                         self.to(patient),
-                        f"it prescribes the {kind} {name!r}, which is not there",
-                        expected=f"one of {listed(self.there[kind])}",
-                        cause="a misspelling, a text where a tuple is meant, or a plugin of "
-                        "another package that is not installed",
+                        f"the remedy prescribes the {kind} {name!r}, which does not exist",
+                        expected=f"one of {listed(self.installed[kind])}",
+                        cause="a misspelling, a string instead of a tuple, or a plugin of a "
+                        "package that is not installed",
                     )
             strangers = set(offer.branches) - set(patient.branches)
             require(
                 not strangers,
                 self.to(patient),
-                f"it prescribes a branch for {listed(strangers)}",
-                expected=f"modalities of the run: {listed(patient.branches)}",
-                cause="the name of a modality written down",
+                f"the remedy prescribes a branch for {listed(strangers)}",
+                expected=f"branches only for modalities of the run: {listed(patient.branches)}",
+                cause="a hard-coded name of a modality",
             )
 
     def test_settings(self) -> None:
-        """Settings are parameters that exist, of what the run then consists of."""
+        """Check that prescribed settings are parameters of plugins that the repaired run uses."""
         for patient, offer in self.offers():
-            for owner, given in offer.settings.items():
-                self._check_settings(patient, offer, owner, given)
+            for owner, settings in offer.settings.items():
+                self._check_settings(patient, offer, owner, settings)
 
     def _check_settings(
-        self, patient: Patient, offer: Prescription, owner: str, given: Mapping[str, Any]
+        self, patient: Patient, offer: Prescription, owner: str, settings: Mapping[str, Any]
     ) -> None:
         owners = self._owners(patient, offer)
         require(
             owner in owners,
             self.to(patient),
-            f"it prescribes settings for {owner!r}",
-            expected=f"for what the run then consists of: {listed(owners)}",
-            cause="a strategy or balancer that it does not prescribe as well, or a misspelling",
+            f"the remedy prescribes settings for {owner!r}",
+            expected=f"settings only for plugins of the repaired run: {listed(owners)}",
+            cause="a strategy or balancer that is not prescribed, or a misspelling",
         )
         try:
-            bind(owners[owner], given, owner=owner)
+            bind(owners[owner], settings, owner=owner)
         except FusionError as error:
             fail(
                 self.to(patient),
-                f"its settings can't be used: {error.message}",
-                expected="parameters as --set takes them",
+                f"the prescribed settings are not valid: {error.message}",
+                expected="names and values that --set accepts",
                 cause="a parameter that was renamed, or a value of another type",
             )
 
@@ -215,11 +221,14 @@ class RemedySuite(PluginSuite):
         named = [("strategy", strategy, strategy)]
         named += [("balancer", name, name) for name in balancers]
         named += [("branch", name, f"branch.{m}") for m, name in branches.items()]
-        found: dict[str, type] = {"train": TrainConfig}
+        owners: dict[str, type] = {"train": TrainConfig}
         for kind, name, owner in named:
-            if name in self.there[kind]:  # else test_names shows it
-                found[owner] = self.there[kind][name]
-        return found
+            if name in self.installed[kind]:  # test_names reports other names
+                owners[owner] = self.installed[kind][name]
+        return owners
 
 
-_PRESCRIBE = "a run with one modality, or with one that has no preferred branch: use .get(...)"
+_PRESCRIBE = (
+    "a run with one modality, or a modality without a preferred branch: use "
+    "patient.preferred.get(...)"
+)

@@ -1,4 +1,4 @@
-"""The conformance suite for fusion strategies."""
+"""Conformance suite for fusion strategies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...contracts import Strategy
 from ...contracts.errors import ParameterError
-from ..checks.assertions import fail, require, running, said, skip
+from ..checks.assertions import describe, fail, require, running, skip
 from ..checks.missing_modalities import MissingModalityChecks
 from ..checks.network import Case, Inputs
 from ..checks.problem import NAMES, small_baselines
@@ -18,16 +18,16 @@ from ..checks.tensors import listed
 
 
 class StrategySuite(MissingModalityChecks):
-    """Checks a strategy for one, two and three modalities, of equal and unequal sizes.
+    """Checks of a strategy with one, two and three modalities, of equal and unequal sizes.
 
     Attributes
     ----------
     dim : int
-        Size of the embeddings (channels of the maps) where all are equal.
+        Size of the embeddings, or number of channels of the maps, in the cases of equal sizes.
     unequal : tuple of int
-        Three sizes that differ. Not used for a strategy that refuses them.
+        Three different sizes. Not used for a strategy that refuses unequal sizes.
     grids : tuple of tuple
-        Grid of each modality's feature map, where the strategy takes maps.
+        Grid of each modality's feature map, for a strategy that takes maps.
     num_classes : int
         Number of classes.
     """
@@ -35,7 +35,7 @@ class StrategySuite(MissingModalityChecks):
     kind = Strategy
     passed = ("dims", "num_classes")
     output = "scores"
-    # Embeddings come from a linear layer under autocast, or from a balancer that made float32.
+    # Embeddings are bfloat16 after a linear layer under autocast, or float32 from a balancer.
     autocast_inputs = (torch.float32, torch.bfloat16)
 
     plugin: ClassVar[type[Strategy]]
@@ -47,8 +47,9 @@ class StrategySuite(MissingModalityChecks):
     # -- how a strategy is made and called ---------------------------------------------
 
     def cases(self) -> Sequence[Case]:
-        found = [self._case(count, [self.dim] * count) for count in (1, 2, 3)]
-        return found + [case for case in self._unequal_cases() if not self._refuses(case)]
+        """Return cases with one to three modalities of equal and, if accepted, unequal sizes."""
+        equal = [self._case(count, [self.dim] * count) for count in (1, 2, 3)]
+        return equal + [case for case in self._unequal_cases() if not self._refuses(case)]
 
     def _unequal_cases(self) -> list[Case]:
         return [self._case(count, self.unequal[:count]) for count in (2, 3)]
@@ -67,34 +68,37 @@ class StrategySuite(MissingModalityChecks):
         except ParameterError:
             return True
         except Exception:
-            return False  # its checks will show it
+            return False  # the checks report other exceptions
         return False
 
     def make(self, case: Case) -> nn.Module:
+        """Return the strategy for the modalities and sizes of a case."""
         dims = {name: shape[0] for name, shape in case.shapes.items()}
         return cast(nn.Module, self.construct(dims, self.num_classes))
 
     def run(self, network: nn.Module, inputs: Inputs) -> Tensor:
+        """Return the scores of a batch, (B, C)."""
         return cast(Tensor, network(inputs))
 
     def width(self) -> int:
+        """Return the number of classes."""
         return self.num_classes
 
-    # -- checks of its own -------------------------------------------------------------
+    # -- checks that only strategies have ----------------------------------------------
 
     def test_takes(self) -> None:
-        """It takes embeddings or maps."""
+        """Check that `takes` is "embeddings" or "maps"."""
         takes = self._plugin().takes
         require(
             takes in ("embeddings", "maps"),
             self.where,
             f"`takes` is {takes!r}",
             expected='takes = "embeddings" or takes = "maps"',
-            cause="a misspelling: fusion would pass embeddings",
+            cause="a misspelling: fusion then passes embeddings",
         )
 
     def test_unequal_sizes(self) -> None:
-        """Sizes that differ work, or are refused when the strategy is made."""
+        """Check that unequal sizes work, or that __init__ refuses them with a ParameterError."""
         for case in self._unequal_cases():
             try:
                 self._evaluate(self.make(case), self.inputs(case))
@@ -103,25 +107,25 @@ class StrategySuite(MissingModalityChecks):
             except Exception as error:
                 fail(
                     self.at(case),
-                    f"it raises {said(error)}",
-                    expected="to work, or a ParameterError from __init__ that says what it needs",
-                    cause="one modality's size used for all: call "
-                    "fusion.core.contracts.equal_dims(dims, self.name), which raises it",
+                    f"raises {describe(error)}",
+                    expected="scores, or a ParameterError from __init__ that gives the requirement",
+                    cause="the size of one modality used for all modalities: support unequal "
+                    "sizes, or call fusion.core.contracts.equal_dims(dims, self.name), which "
+                    "raises the ParameterError",
                 )
 
     def test_order_of_the_inputs(self, case: Case) -> None:
-        """Modalities are found by name; the order of the dict of inputs means nothing."""
+        """Check that the order of the dict of inputs has no effect: modalities go by name."""
         network = self.trained(case)
         inputs = self.inputs(case)
         turned = dict(reversed(inputs.items()))
         with running(self.at(case), "inputs in another order", cause=_BY_NAME):
-            found, expected = self._evaluate(network, turned), self._evaluate(network, inputs)
-        same = torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+            actual, expected = self._evaluate(network, turned), self._evaluate(network, inputs)
         require(
-            same,
+            torch.allclose(actual, expected, rtol=1e-4, atol=1e-5),
             self.at(case),
             "the scores change with the order of the dict of inputs, by "
-            f"{float((found - expected).abs().max()):.3g}",
+            f"{float((actual - expected).abs().max()):.3g}",
             expected="the same scores, whatever the order",
             cause=_BY_NAME,
         )
@@ -135,7 +139,7 @@ class StrategySuite(MissingModalityChecks):
         )
 
     def test_modality_weights(self, case: Case) -> None:
-        """None, or one share per clip and modality, in training, evaluation and autocast."""
+        """Check that `modality_weights` gives None or, in every mode, shares that sum to 1."""
         network = self.trained_anew(case)
         expected = (self.batch, len(case.shapes))
         inputs = self.inputs(case, seed=9)
@@ -164,8 +168,8 @@ class StrategySuite(MissingModalityChecks):
                 together, torch.cat([w for w in alone if w is not None]), rtol=1e-3, atol=1e-4
             ),
             self.at(case),
-            "the weights of a clip change with its neighbours",
-            expected="the same for a clip alone and within a batch, in evaluation",
+            "the modality_weights of a clip change with the other clips of its batch",
+            expected="the same weights for a clip alone and within a batch, in evaluation",
             cause="softmax or mean over dimension 0, which is the batch",
         )
 
@@ -177,40 +181,41 @@ class StrategySuite(MissingModalityChecks):
             shape == expected,
             where,
             f"modality_weights has shape {shape}",
-            expected=f"(clips, modalities), here {expected}, or None where there are none",
-            cause="the transposed, one dimension too many, or weights per entry of an embedding",
+            expected=f"(clips, modalities), here {expected}; or None if the strategy has no such "
+            "weights",
+            cause="a transposed array, one axis too many, or weights per entry of an embedding",
         )
         sums = weights.float().sum(dim=1)
         off = float((sums - 1).abs().max())
         require(
             off <= tolerance,  # not for NaN
             where,
-            f"rows of modality_weights do not sum to 1: one is {off:.3g} off",
+            f"rows of modality_weights do not sum to 1: one sum is {off:.3g} off",
             expected="for each clip, shares of the modalities that sum to 1",
-            cause="softmax over the wrong dimension, or sigmoids, which need dividing by their sum",
+            cause="softmax over the wrong axis, or sigmoids that are not divided by their sum",
         )
         require(
             bool((weights >= 0).all()),
             where,
             f"modality_weights holds {float(weights.min()):.3g}",
-            expected="shares, none below 0",
-            cause="weights without softmax or relu before they are divided by their sum",
+            expected="shares of 0 or more",
+            cause="weights that are divided by their sum without a softmax or relu before",
         )
 
-    # -- checks: what is taken from elsewhere ----------------------------------------------
+    # -- checks: calibration, held-out parameters and baselines ----------------------------
 
     def test_calibrate(self) -> None:
-        """What is chosen on validation clips is chosen alike, kept in the state, and declared."""
+        """Check that calibration is repeatable, in the state dict, and declared in the class."""
         fitting = [case for case in self.cases() if self._held_out(self.build(case))]
         if self._plugin().calibrate is Strategy.calibrate and not fitting:
-            skip("no calibrate of its own, and no held-out parameters")
+            skip("the strategy does not override calibrate, and has no held-out parameters")
         own = "`held_out_parameters`" if fitting else "`calibrate`"
         require(
             self._plugin().reads_validation,
             self.where,
-            f"it has {own}, and reads_validation is False",
+            f"the strategy has {own}, and reads_validation is False",
             expected="reads_validation = True in the class: comparisons mark such strategies",
-            cause="it is easily forgotten",
+            cause="an oversight",
         )
         for case in self.cases():
             inputs = self.inputs(case, batch=40, seed=3)
@@ -222,10 +227,10 @@ class StrategySuite(MissingModalityChecks):
             self._check_kept(case, one, other, inputs, "calibrated on the same clips")
 
     def test_held_out_parameters(self) -> None:
-        """They are parameters of the strategy, and 0 is a working state of them."""
+        """Check that held-out parameters belong to the strategy, and that all may be 0."""
         fitting = [case for case in self.cases() if self._held_out(self.build(case))]
         if not fitting:
-            skip("no held-out parameters")
+            skip("the strategy has no held-out parameters")
         for case in fitting:
             network, inputs = self.build(case).eval(), self.inputs(case)
             parameters = self._held_out(network)
@@ -234,9 +239,9 @@ class StrategySuite(MissingModalityChecks):
                 all(isinstance(p, nn.Parameter) and id(p) in own for p in parameters),
                 self.at(case),
                 "held_out_parameters has a value that is no parameter of the strategy",
-                expected="nn.Parameter objects that self.parameters() has too",
-                cause="a computed tensor, or a new nn.Parameter in each call: return what "
-                "__init__ keeps",
+                expected="nn.Parameter objects that are also in self.parameters()",
+                cause="a computed tensor, or a new nn.Parameter in each call: return the objects "
+                "that __init__ stored",
             )
             before = network.state_dict()
             with torch.no_grad():
@@ -251,7 +256,7 @@ class StrategySuite(MissingModalityChecks):
                 bool(scores.isfinite().all()),
                 self.at(case),
                 "with held-out parameters of 0 the scores are not finite",
-                expected="finite scores: 0 stands for no evidence, and each fit starts there",
+                expected="finite scores: 0 stands for no evidence, and each fit starts from 0",
                 cause=_ZERO,
             )
             require(
@@ -259,7 +264,7 @@ class StrategySuite(MissingModalityChecks):
                 self.at(case),
                 "after a fit to held-out clips the scores are not finite",
                 expected="finite scores and parameters",
-                cause="a `calibrate` of its own that does not check what it found",
+                cause="an overridden `calibrate` that does not check its result",
             )
             changed = [
                 name
@@ -271,19 +276,23 @@ class StrategySuite(MissingModalityChecks):
                 require(
                     not changed,
                     self.at(case),
-                    f"the fit changes {listed(changed)} too",
-                    expected="a fit that changes the held-out parameters alone",
+                    f"the fit also changes {listed(changed)}",
+                    expected="a fit that changes only the held-out parameters",
                     cause="buffers that `forward` writes to in evaluation mode",
                 )
 
     def _held_out(self, network: nn.Module) -> list[nn.Parameter]:
-        with running(self.where, "held_out_parameters", cause="what __init__ does not set"):
+        with running(
+            self.where,
+            "held_out_parameters",
+            cause="an attribute that __init__ does not set",
+        ):
             return list(cast(Strategy, network).held_out_parameters())
 
     def test_adopt(self) -> None:
-        """It starts from the modalities trained alone, whatever order they are named in."""
+        """Check that the result of `adopt` is in the state dict, for any order of baselines."""
         if self._plugin().adopt is Strategy.adopt:
-            skip("no adopt of its own")
+            skip("the strategy does not override adopt")
         size = 5 if self._plugin().takes == "maps" else 6
         for count in (1, 2, 3):
             case = self._case(count, [size] * count, grids=((2,),) * count)
@@ -293,12 +302,12 @@ class StrategySuite(MissingModalityChecks):
                 cast(Strategy, one).adopt(baselines)
                 cast(Strategy, other).adopt(dict(reversed(baselines.items())))
             inputs = self.inputs(case)
-            self._check_kept(case, one, other, inputs, "made to adopt the same baselines")
+            self._check_kept(case, one, other, inputs, "that adopted the same baselines")
 
     def _check_kept(
         self, case: Case, one: nn.Module, other: nn.Module, inputs: Inputs, words: str
     ) -> None:
-        """Two networks give the same scores, and a third that is given the state of the first."""
+        """Require equal scores of two networks, and of a third with the first one's state dict."""
         with running(self.at(case), "evaluation", cause=_CALIBRATE):
             expected = self._evaluate(one, inputs)
             again = self._evaluate(other, inputs)
@@ -310,14 +319,14 @@ class StrategySuite(MissingModalityChecks):
             again,
             expected,
             f"two networks {words} give scores that differ",
-            cause="random numbers; or modalities taken in the order in which they come",
+            cause="random numbers, or modalities that are chosen by their position",
         )
         self._check_same(
             self.at(case),
             loaded,
             expected,
-            f"a network {words} and one that is given its state dict differ",
-            expected="the same bits: what was chosen is in the state dict",
+            f"a network {words}, and a network that loads its state dict, give scores that differ",
+            expected="the same scores, bit for bit: all chosen values are in the state dict",
             cause="a plain attribute: use register_buffer, and copy into it: self.weights.copy_(w)",
         )
 
@@ -327,11 +336,11 @@ class StrategySuite(MissingModalityChecks):
 
 
 _BY_NAME = (
-    "list(inputs.values()): keep self.order = list(dims), and take inputs[m] for m in self.order"
+    "list(inputs.values()): store self.order = list(dims), and use inputs[m] for m in self.order"
 )
 _ZERO = (
     "a division by, or a logarithm of, such a parameter: write weights as 1 + p or softplus(b + p)"
 )
-_CALIBRATE = "a number of modalities, clips or classes written as a number"
-_ADOPT = "the names of two modalities written down, or a buffer that has another shape in __init__"
-_ANY_MODALITIES = "a number of modalities or classes written as a number"
+_CALIBRATE = "a hard-coded number of modalities, clips or classes"
+_ADOPT = "hard-coded names of two modalities, or a buffer that has another shape in __init__"
+_ANY_MODALITIES = "a hard-coded number of modalities or classes"

@@ -1,4 +1,4 @@
-"""The conformance suite for trackers."""
+"""Conformance suite for trackers."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from ..checks.assertions import require, require_silence, running
 from ..checks.declarations import PluginSuite
 from ..costs import Cost, seconds_of
 
-_OPEN = "a file or connection that only start opens: ask whether it is there"
-_FIELD = "a field that is not always there, is None, text or nested: scalars_of keeps the numbers"
+_OPEN = "a file or connection that only start opens: check that it is open"
+_FIELD = (
+    "a field that is missing in some events, or is None, a string or nested: scalars_of keeps only "
+    "the numbers"
+)
 
 
 class TrackerSuite(PluginSuite):
-    """Checks a tracker on small runs: finished, failed, taken up again, tuned.
+    """Checks of a tracker on small runs: finished, failed, resumed and tuned.
 
-    It writes where it is told to: for a service that needs a network, give `parameters` that
-    keep it on this machine.
+    The checks make the tracker write to its real destination. For a service that needs a network,
+    set `parameters` that keep all output on this machine.
     """
 
     kind = Tracker
     plugin: ClassVar[type[Tracker]]
 
-    # -- what it is given --------------------------------------------------------------
+    # -- inputs of a tracker -----------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """A configuration as run.json has it: nested, with lists, None and long text."""
+        """Return a configuration as in run.json: nested, with lists, None and a long string."""
         return {
             "data": ["demo", "table=/data/" + 80 * "speech/"],
             "labels": "shared",
@@ -50,7 +53,7 @@ class TrackerSuite(PluginSuite):
         }
 
     def events(self, *, epochs: int = 3, tuned: bool = False) -> Iterator[dict[str, Any]]:
-        """The events of two trainings side by side, with everything that an event can hold."""
+        """Yield events of two interleaved trainings, with every field that an event can have."""
         for trial in range(2 if tuned else 1):
             for epoch in range(1, epochs + 1):
                 for training in ("fold0/voice", "fold0/fused"):
@@ -64,7 +67,7 @@ class TrackerSuite(PluginSuite):
                     yield event
 
     def summary(self) -> dict[str, Any]:
-        """Final results as results.json has them, undefined figures included."""
+        """Return final results as in results.json, including undefined values."""
         interval = {"value": 0.5, "low": None, "high": None, "level": 0.95, "groups": 1}
         models = [
             {"name": name, "uar": interval, "accuracy": interval, "macro_f1": 0.4,
@@ -83,8 +86,8 @@ class TrackerSuite(PluginSuite):
 
     @contextlib.contextmanager
     def run_directory(self) -> Iterator[Path]:
-        """A run directory with the files that are there when a run finishes."""
-        # Some services hold their files open a moment longer than the run.
+        """Yield a run directory with the files that exist when a run finishes."""
+        # Some services keep their files open for a moment after the run.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             run = Path(folder) / "runs" / "run"
             run.mkdir(parents=True)
@@ -96,7 +99,7 @@ class TrackerSuite(PluginSuite):
         self, run: Path, *, epochs: int = 3, finish: bool = True, tuned: bool = False
     ) -> None:
         """Send a run to a new tracker, as fusion does."""
-        tracker = self._made()
+        tracker = self._create()
         try:
             with running(self.where, "start", cause=_OPEN):
                 tracker.start(run, self.config())
@@ -110,57 +113,57 @@ class TrackerSuite(PluginSuite):
             with running(self.where, "close", cause=_OPEN):
                 tracker.close()
 
-    def _made(self) -> Tracker:
-        with running(self.where, "making it", cause="a package that is not installed"):
+    def _create(self) -> Tracker:
+        with running(self.where, "instantiation", cause="a package that is not installed"):
             return cast(Tracker, self.example())
 
     def costs(self) -> Sequence[Cost]:
-        """One epoch of one training."""
+        """Return the cost of one event: one epoch of one training."""
         event = next(iter(self.events()))
         with self.run_directory() as run:
-            tracker = self._made()
+            tracker = self._create()
             try:
                 tracker.start(run, self.config())
-                taken = seconds_of(lambda: tracker.epoch(event))
+                seconds = seconds_of(lambda: tracker.epoch(event))
             finally:
                 tracker.close()
-        return [Cost("epoch, one event", taken)]
+        return [Cost("epoch, one event", seconds)]
 
     # -- checks ------------------------------------------------------------------------
 
     def test_whole_run(self) -> None:
-        """Start, epochs of trainings side by side, finish, close."""
+        """Check a complete run: start, epochs of interleaved trainings, finish, close."""
         with self.run_directory() as run:
             self.follow(run)
 
     def test_tuned_run(self) -> None:
-        """Epochs of trials, each from epoch 1 on."""
+        """Check a tuned run, in which the epochs of every trial start at 1."""
         with self.run_directory() as run:
             self.follow(run, tuned=True)
 
     def test_resumed_run(self) -> None:
-        """A run that stopped twice: a new tracker sees all of it again, from the start."""
+        """Check a run that was resumed twice: each new tracker gets all events from the start."""
         with self.run_directory() as run:
             self.follow(run, epochs=1, finish=False)
             self.follow(run, epochs=2, finish=False)
             self.follow(run)
 
     def test_close_in_any_case(self) -> None:
-        """Before the start, after a failure, and twice."""
+        """Check `close` before `start`, after a run that did not finish, and twice."""
         with self.run_directory() as run:
-            tracker = self._made()
-            doing = "close before start (which is how it ends when start fails)"
+            tracker = self._create()
+            doing = "close before start (as when start fails)"
             with running(self.where, doing, cause=_OPEN):
                 tracker.close()
-            tracker = self._made()
-            with running(self.where, "start, and close twice", cause="a file that is closed twice"):
+            tracker = self._create()
+            with running(self.where, "start, and close twice", cause="closing a file twice"):
                 tracker.start(run, self.config())
                 tracker.close()
                 tracker.close()
 
     def test_nothing_before_the_start(self) -> None:
-        """An epoch and a finish without a start are ignored."""
-        tracker = self._made()
+        """Check that `epoch` and `finish` without a `start` are ignored."""
+        tracker = self._create()
         with running(self.where, "an epoch, finish and close without start", cause=_OPEN):
             for event in self.events(epochs=1):
                 tracker.epoch(event)
@@ -168,28 +171,28 @@ class TrackerSuite(PluginSuite):
             tracker.close()
 
     def test_changes_nothing_that_it_is_given(self) -> None:
-        """The same event goes to every tracker."""
-        given: list[Mapping[str, Any]] = [self.config(), *self.events(), self.summary()]
-        before = copy.deepcopy(given)
+        """Check that the tracker leaves its arguments unchanged: all trackers get the same ones."""
+        arguments: list[Mapping[str, Any]] = [self.config(), *self.events(), self.summary()]
+        before = copy.deepcopy(arguments)
         with self.run_directory() as run:
-            tracker = self._made()
+            tracker = self._create()
             with running(self.where, "a whole run", cause=_FIELD):
-                tracker.start(run, given[0])
-                for event in given[1:-1]:
+                tracker.start(run, arguments[0])
+                for event in arguments[1:-1]:
                     tracker.epoch(event)
-                tracker.finish(given[-1])
+                tracker.finish(arguments[-1])
                 tracker.close()
-        for found, expected in zip(given, before, strict=True):
+        for actual, expected in zip(arguments, before, strict=True):
             require(
-                found == expected,
+                actual == expected,
                 self.where,
-                f"it changed what it was given: {expected} became {found}",
-                expected="the mapping as it was: other trackers get it, too",
-                cause=".pop() on the event; copy it first: dict(event)",
+                f"the tracker changes an argument: {expected} became {actual}",
+                expected="an unchanged mapping: other trackers get it, too",
+                cause=".pop() on the event: work on a copy, dict(event)",
             )
 
     def test_leaves_the_run_as_it_is(self) -> None:
-        """It may add files to a run directory, and changes none."""
+        """Check that the tracker changes no file of the run directory; it may add files."""
         with self.run_directory() as run:
             before = {p.name: p.read_bytes() for p in run.iterdir()}
             self.follow(run)
@@ -197,13 +200,14 @@ class TrackerSuite(PluginSuite):
         require(
             after == before,
             self.where,
-            "it changed, moved or deleted a file of the run",
-            expected="the files of the run directory as they were; its own beside them",
-            cause="a file that is named like one of the run's (run.json, results.json)",
+            "the tracker changed, moved or deleted a file of the run",
+            expected="unchanged files of the run; the tracker may write its own files beside them",
+            cause="a file of the tracker with the name of a file of the run (run.json, "
+            "results.json)",
         )
 
     def test_prints_nothing(self) -> None:
-        """Standard output is for results: ``fusion run --json`` is read by programs."""
+        """Check that nothing goes to standard output: programs parse ``fusion run --json``."""
         printed = io.StringIO()
         with self.run_directory() as run, contextlib.redirect_stdout(printed):
             self.follow(run)

@@ -21,7 +21,7 @@ HEALTHY = a_sum(name="their_healthy")
 
 
 def hint(remedy, name):
-    return f"{remedy}{'' if remedy[-1] in '.?' else '.'} Or go without the plugin: -p no:{name}"
+    return f"{remedy}{'' if remedy[-1] in '.?' else '.'} Or run without the plugin: -p no:{name}"
 
 
 # -- loading -------------------------------------------------------------------------------
@@ -77,13 +77,13 @@ def test_what_is_not_there_is_an_error_that_names_it(tmp_path, monkeypatch, caps
     assert run_cli(["plugins", "show", "gated", "-p", "./mine.py"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         f"error: plugin 'mine' ({tmp_path / 'mine.py'}) can't be used: there is no such file.",
-        "hint:  Mend the path given to -p. Or go without the plugin: -p no:mine",
+        "hint:  Correct the path given to -p. Or run without the plugin: -p no:mine",
     ]
     assert run_cli(["plugins", "show", "gated", "-p", "their.module"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: plugin 'their.module' (module) can't be used: its import failed: "
         "ModuleNotFoundError: No module named 'their'",
-        "hint:  Give a file (./my.py), or a module that Python finds. Or go without the plugin: "
+        "hint:  Give a file (./my.py), or a module that Python finds. Or run without the plugin: "
         "-p no:their.module",
     ]
 
@@ -97,11 +97,11 @@ def test_a_name_that_is_taken_costs_that_class_alone(installed, capsys):
     version = next(e.source.version for e in registry.entries() if e.name == "gated")
     assert str(problem) == (
         "the strategy 'gated' of plugin 'both' (fusion-both 2.1) was skipped: plugin 'gated' "
-        f"(modal-fusion {version}) has one of that name."
+        f"(modal-fusion {version}) already registers this name."
     )
     assert problem.hook == "fusion_strategies"
     assert problem.remedy == (
-        "Rename it, or block the other one (-p no:gated). Or go without the plugin: -p no:both"
+        "Rename it, or block the other plugin (-p no:gated). Or run without the plugin: -p no:both"
     )
     assert registry.strategy("their_other")
     assert run_cli(["--strict-plugins", "plugins", "show", "gated"]) == 2
@@ -114,7 +114,7 @@ def test_two_others_of_one_name_the_first_by_name_stays(installed):
     assert registry.strategy("their_sum").__module__ == "broken_alpha"
     assert [str(p) for p in registry.problems] == [
         "the strategy 'their_sum' of plugin 'zeta' (fusion-zeta 2.1) was skipped: plugin 'alpha' "
-        "(fusion-alpha 2.1) has one of that name."
+        "(fusion-alpha 2.1) already registers this name."
     ]
 
 
@@ -122,8 +122,8 @@ def test_two_of_one_name_in_a_plugin(installed):
     installed({"twice": a_sum("return [Sum, Sum]")})
     registry = Registry()
     assert [str(p) for p in registry.problems] == [
-        "the strategy 'their_sum' of plugin 'twice' (fusion-twice 2.1) was skipped: it has two of "
-        "that name."
+        "the strategy 'their_sum' of plugin 'twice' (fusion-twice 2.1) was skipped: it registers "
+        "this name twice."
     ]
     assert registry.strategy("their_sum")
 
@@ -247,7 +247,7 @@ def test_an_exception_before_the_long_work(cli):
     assert lines == [
         "error: The strategy Sum fails on a batch of two clips: RuntimeError: sizes do not match. "
         f"Raised in Sum.forward {WHOSE}.",
-        "hint:  Repeat the command with --debug to see the traceback. Go without the plugin: -p "
+        "hint:  Repeat the command with --debug to see the traceback. Run without the plugin: -p "
         "no:mine",
     ]
 
@@ -274,7 +274,7 @@ def test_an_exception_in_a_training_that_can_not_be_sent(cli):
     assert code == 1
     assert lines == [
         f"error: fold0/fused failed: TwoArguments: one and two. Raised in Sum.forward {WHOSE}.",
-        "hint:  Where: fusion --debug run --resume run. Go without the plugin: -p no:mine",
+        "hint:  Where: fusion --debug run --resume run. Run without the plugin: -p no:mine",
     ]
 
 

@@ -13,11 +13,11 @@ from fusion import API_VERSION
 from fusion.core.contracts.errors import PluginError, RunError
 from fusion.core.registry.loading import (
     content_of,
-    described,
+    error_text,
+    error_with_line,
     file_of,
     load,
     load_file,
-    located,
     source_of,
 )
 from fusion.core.registry.problems import BrokenPluginError, Source
@@ -83,14 +83,14 @@ def test_a_file_that_can_not_be_loaded_is_named_with_its_cause(plugin):
         f"plugin 'mine' ({path}) can't be used: its import failed: ZeroDivisionError: division by "
         "zero (mine.py, line 2)"
     )
-    assert caught.value.hint == "Mend it. Or go without the plugin: -p no:mine"
+    assert caught.value.hint == "Fix the plugin. Or run without the plugin: -p no:mine"
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     assert refused(str(tmp_path / "mine.py")) == (
         "there is no such file.",
-        "Mend the path given to -p.",
+        "Correct the path given to -p.",
     )
 
 
@@ -121,7 +121,7 @@ def test_a_module_that_lacks_another_is_not_taken_for_it(tmp_path, monkeypatch):
     (tmp_path / "their_lacking_part.py").write_text("import their_lacking\n")
     reason, remedy = refused("their_lacking_part")
     assert reason.endswith("No module named 'their_lacking' (their_lacking_part.py, line 1)")
-    assert remedy == "Install what has the module 'their_lacking'."
+    assert remedy == "Install the package with the module 'their_lacking'."
 
 
 def test_an_entry_point_that_is_no_module(installed, tmp_path):
@@ -133,7 +133,7 @@ def test_an_entry_point_that_is_no_module(installed, tmp_path):
         "plugin 'colon' (fusion-colon 2.1) was skipped: its entry point names a type, which is no "
         "module."
     )
-    assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or go")
+    assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or run")
 
 
 def test_a_broken_module_that_was_removed_from_the_path(installed, tmp_path):
@@ -194,12 +194,14 @@ def test_an_error_is_located_at_the_last_line_of_the_plugin_itself(plugin):
     )
     with pytest.raises(json.JSONDecodeError) as caught:
         load(path).outer()
-    assert re.fullmatch(r"JSONDecodeError: .* \(mine\.py, line 7\)", located(caught.value, path))
-    assert re.search(r" \(decoder\.py, line \d+\)$", located(caught.value, "json.decoder"))
-    assert located(caught.value, "nothing.of.that.name") == described(caught.value)
+    assert re.fullmatch(
+        r"JSONDecodeError: .* \(mine\.py, line 7\)", error_with_line(caught.value, path)
+    )
+    assert re.search(r" \(decoder\.py, line \d+\)$", error_with_line(caught.value, "json.decoder"))
+    assert error_with_line(caught.value, "nothing.of.that.name") == error_text(caught.value)
 
 
 def test_an_error_in_words():
-    assert described(KeyError("k")) == "KeyError: 'k'"
-    assert described(ValueError(" ")) == "ValueError: no message"
-    assert described(RunError("No run here.", hint="Look elsewhere.")) == "No run here."
+    assert error_text(KeyError("k")) == "KeyError: 'k'"
+    assert error_text(ValueError(" ")) == "ValueError: no message"
+    assert error_text(RunError("No run here.", hint="Look elsewhere.")) == "No run here."

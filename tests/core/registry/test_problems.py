@@ -2,7 +2,7 @@
 
 import pytest
 
-from fusion.core.registry.problems import Source, shown
+from fusion.core.registry.problems import Source, describe_value
 
 
 def test_a_source_by_its_name_origin_and_json():
@@ -31,4 +31,4 @@ def test_a_source_by_its_name_origin_and_json():
     ],
 )
 def test_what_was_returned(value, text):
-    assert shown(value) == text
+    assert describe_value(value) == text

@@ -86,7 +86,7 @@ def test_a_generator_takes_the_time_of_its_own_and_is_one_call() -> None:
     with tracing() as trace:
         watch(Two, "corpus")
         assert Two.detect(Path("two"))
-        for _ in make(Two, None, given={}, owner="two").clips():
+        for _ in make(Two, None, settings={}, owner="two").clips():
             time.sleep(3 * NAP)
     clips = tallies(trace)["two", "clips"]
     assert clips.calls == 1

@@ -15,12 +15,12 @@ from fusion.core.registry.problems import Source
 from fusion.core.registry.provenance import (
     Relayed,
     guilt_of,
+    message_of,
     name_of,
     note,
     noted,
-    own,
+    register_module,
     relay,
-    told,
 )
 
 THEIRS = """
@@ -65,7 +65,7 @@ def module(name, text=THEIRS):
 @pytest.fixture
 def theirs(monkeypatch):
     monkeypatch.setattr(provenance, "_SOURCES", {})
-    own("theirs", Source("mine", "fusion-mine", "2.1"))
+    register_module("theirs", Source("mine", "fusion-mine", "2.1"))
     return module("theirs")
 
 
@@ -102,14 +102,14 @@ def test_a_function_of_the_module_has_no_class(theirs):
 
 
 def test_of_two_plugins_the_inner_one(theirs):
-    own("others.deep", Source("other", "fusion-other", "1"))
+    register_module("others.deep", Source("other", "fusion-other", "1"))
     other = module("others.deep.inside")
     assert guilt_of(raised(theirs.ask, other.alone)).source.plugin == "other"
     assert guilt_of(raised(other.ask, theirs.alone)).source.plugin == "mine"
 
 
 def test_a_method_that_a_class_has_from_another_plugins_class(theirs):
-    own("others", Source("other", "fusion-other", "1"))
+    register_module("others", Source("other", "fusion-other", "1"))
     other = types.ModuleType("others")
     other.Pitch = theirs.Pitch
     exec("class Deeper(Pitch):\n    name = 'deeper'\n", vars(other))
@@ -121,7 +121,7 @@ def test_what_no_plugin_raised_has_no_note(theirs):
     error = raised(lambda: 1 / 0)
     assert note(error) is None
     assert not hasattr(error, "__notes__")
-    assert told(error) == "ZeroDivisionError: division by zero"
+    assert message_of(error) == "ZeroDivisionError: division by zero"
 
 
 def test_the_note_is_added_once_and_shown_with_the_traceback(theirs):
@@ -134,7 +134,7 @@ def test_the_note_is_added_once_and_shown_with_the_traceback(theirs):
     expected = "Raised in helper (theirs.py, line 7), plugin 'mine' (fusion-mine 2.1)."
     assert error.__notes__ == [expected]
     assert traceback.format_exception(error)[-1].strip() == expected
-    assert told(error) == f"KeyError: 'key'. {expected}"
+    assert message_of(error) == f"KeyError: 'key'. {expected}"
 
 
 def test_what_it_was_raised_from_counts(theirs):
@@ -146,7 +146,7 @@ def test_what_it_was_raised_from_counts(theirs):
 
     error = raised(wrapped)
     assert guilt_of(error).source.plugin == "mine"
-    assert told(error).startswith("It can't be made. Raised in helper (")
+    assert message_of(error).startswith("It can't be made. Raised in helper (")
 
 
 def test_a_message_that_names_it_already_gets_no_note(theirs):
@@ -154,7 +154,7 @@ def test_a_message_that_names_it_already_gets_no_note(theirs):
         try:
             theirs.alone()
         except KeyError as error:
-            raise PluginError(told(error)) from error
+            raise PluginError(message_of(error)) from error
 
     error = raised(wrapped)
     assert note(error) is not None
@@ -192,7 +192,7 @@ ERRORS = {
 
 
 def fail(which):
-    own("theirs", Source("mine", "fusion-mine", "2.1"))
+    register_module("theirs", Source("mine", "fusion-mine", "2.1"))
     made = types.ModuleType("theirs")
     made.error = ERRORS[which]
     exec(compile("def fail():\n    raise error\n", "theirs.py", "exec"), vars(made))
@@ -218,7 +218,7 @@ def test_the_note_survives_pickling(which, kind, text, monkeypatch):
     assert type(error) is kind
     expected = "Raised in fail (theirs.py, line 2), plugin 'mine' (fusion-mine 2.1)."
     assert error.__notes__ == [expected]
-    assert told(error) == f"{text} {expected}"
+    assert message_of(error) == f"{text} {expected}"
 
 
 def test_an_exception_that_can_not_be_made_again_does_not_end_the_pool():

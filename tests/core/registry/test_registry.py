@@ -95,7 +95,7 @@ BROKEN = {
         "@hookimpl\ndef fusion_balancers(): return [B]",
         "class B (of fusion_balancers) has no name",
     ),
-    "taken name": (GOOD.format(name="gated"), "has one of that name"),
+    "taken name": (GOOD.format(name="gated"), "already registers this name"),
     "reserved name": (
         "from fusion import Extractor, hookimpl\nclass E(Extractor):\n    name = 'fused'\n"
         "@hookimpl\ndef fusion_extractors(): return [E]",

@@ -5,7 +5,7 @@ import torch
 
 from fusion.core.testing.graph_capture import CpuTape
 
-VALUE, SHAPE = r"it looks at a value", r"the shape of what it makes depends on values"
+VALUE, SHAPE = r"the code reads a value of a tensor", r"the shape of a result depends on values"
 
 
 def tape():

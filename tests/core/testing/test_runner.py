@@ -96,7 +96,7 @@ def test_what_is_skipped_says_why(monkeypatch):
     monkeypatch.setattr(devices, "gpu", lambda: None)
     group = group_of(suite_for("strategy", Plain), "gpu")
     assert group.outcome == "skipped"
-    assert {result.reason for result in group.results} == {"no GPU here"}
+    assert {result.reason for result in group.results} == {"no GPU is available"}
 
 
 def test_cases_that_can_not_be_made_are_one_failure():
@@ -111,7 +111,7 @@ def test_cases_that_can_not_be_made_are_one_failure():
     assert groups[0].name == "cases"
     assert "accepts none of the shapes" in groups[0].results[0].fault.failed
     skipped = [group for group in groups if group.outcome == "skipped"]
-    assert {group.results[0].reason for group in skipped} >= {"there is no case to try it on"}
+    assert {group.results[0].reason for group in skipped} >= {"no case to run this check on"}
 
 
 def test_an_error_that_no_check_expects():
@@ -127,7 +127,7 @@ def test_an_error_that_no_check_expects():
 
 def test_pytest_ends_checks_again_afterwards():
     list(run(suite_for("strategy", Named)))
-    with pytest.raises(pytest.fail.Exception, match="its name is 'My Method'"):
+    with pytest.raises(pytest.fail.Exception, match="`name` is 'My Method'"):
         suite_for("strategy", Named).test_name_and_version()
     with assertions.without_pytest(), pytest.raises(assertions.CheckFailed):
         suite_for("strategy", Named).test_name_and_version()

@@ -58,7 +58,7 @@ class Copies(TorchDispatchMode):
 
 def trainer_on(device, balancers=(), *, optimizer="adamw", absent=False):
     registry, rng = REGISTRY, np.random.default_rng(0)
-    made = [make(registry.balancer(b), given={}, owner=b) for b in balancers]
+    made = [make(registry.balancer(b), settings={}, owner=b) for b in balancers]
     modalities = (SOUND, IMAGE)
     branches = tuple(BranchSpec(m, "cnn", {"blocks": 1, "channels": 4}) for m in modalities)
     adapters = tuple((b.name, {}) for b in made if type(b).adapt is not Balancer.adapt)

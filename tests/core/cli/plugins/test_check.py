@@ -108,7 +108,7 @@ def test_a_plugin_that_is_right(capsys, file):
     assert first.startswith("strategy 'total' · version 1, ")
     assert "  ✓ output                            3 cases" in lines
     assert (
-        "  - calibrate                         skipped: no calibrate of its own, and no"
+        "  - calibrate                         skipped: the strategy does not override"
     ) in lines
     assert "  cost on this machine, on the CPU (measured, not judged)" in lines
     assert "      forward and backward, 64 clips, 3 modalities of size 16, 16, 16" in lines
@@ -125,13 +125,14 @@ def test_a_plugin_that_is_wrong(capsys, file):
     wanted = """
       ✗ unequal sizes
           Total (strategy 'total'), 2 modalities of size 16, 8
-            what failed: it raises RuntimeError: The size of tensor a (16) must
-                         match the size of tensor b (8) at non-singleton dimension 1
-            expected:    to work, or a ParameterError from __init__ that says what
-                         it needs
-            usual cause: one modality's size used for all: call
+            what failed: raises RuntimeError: The size of tensor a (16) must match
+                         the size of tensor b (8) at non-singleton dimension 1
+            expected:    scores, or a ParameterError from __init__ that gives the
+                         requirement
+            usual cause: the size of one modality used for all modalities: support
+                         unequal sizes, or call
                          fusion.core.contracts.equal_dims(dims, self.name), which
-                         raises it
+                         raises the ParameterError
             in:          mine.py, line 15, in forward: return
                          self.head(sum(inputs[m] for m in self.order))
       ✗ order of the inputs               5 cases
@@ -153,9 +154,11 @@ def test_for_machines(capsys, file):
     (case,) = by_name["unequal sizes"]["cases"]
     assert case["outcome"] == by_name["unequal sizes"]["outcome"] == "failed"
     assert case["where"] == "Total (strategy 'total'), 2 modalities of size 16, 8"
-    assert case["cause"].startswith("one modality's size used for all")
+    assert case["cause"].startswith("the size of one modality used for all modalities")
     assert case["frames"][0].startswith("mine.py, line 15")
-    assert by_name["calibrate"]["cases"][0]["reason"].startswith("no calibrate of its own")
+    assert by_name["calibrate"]["cases"][0]["reason"].startswith(
+        "the strategy does not override calibrate"
+    )
     counts = [total[outcome] for outcome in ("passed", "failed", "skipped")]
     assert sum(counts) == len(total["checks"])
     assert gated["costs"][0]["seconds"] > 0
@@ -169,7 +172,7 @@ def test_a_corpus_is_checked_on_its_path(capsys, file, tmp_path):
     code, out, _ = check(capsys, file(CORPUS), "--data", clips)
     assert code == 0
     assert "  ✓ detects its sample\n" in out
-    assert "2 speakers; of no shared emotion: boredom (1)" in out
+    assert "2 speakers; labels that are no shared emotion: boredom (1)" in out
     code, out, _ = check(capsys, file(CORPUS))
     assert code == 0
     assert "skipped: no sample: give --data PATH" in out

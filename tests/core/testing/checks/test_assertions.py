@@ -10,11 +10,11 @@ from fusion.core.testing.checks.assertions import (
     CheckFailed,
     CheckSkipped,
     Fault,
+    describe,
     fail,
     require,
     require_silence,
     running,
-    said,
     skip,
     without_pytest,
 )
@@ -73,7 +73,7 @@ def test_silence():
     require_silence("Sum", io.StringIO())
     with without_pytest(), pytest.raises(CheckFailed) as caught:
         require_silence("Sum", io.StringIO("x" * 100))
-    assert caught.value.fault.failed == f"it printed {'x' * 80!r}"
+    assert caught.value.fault.failed == f"prints {'x' * 80!r} to standard output"
 
 
 def error_of(cause):
@@ -85,11 +85,11 @@ def error_of(cause):
 
 
 def test_what_an_exception_says():
-    assert said(ValueError("two")) == "ValueError: two"
-    assert said(ParameterError("rate is 2.", hint="At most 1.")) == "ParameterError: rate is 2."
+    assert describe(ValueError("two")) == "ValueError: two"
+    assert describe(ParameterError("rate is 2.", hint="At most 1.")) == "ParameterError: rate is 2."
     # What the plugin raised, and not what fusion made of it.
-    assert said(error_of(KeyError("mel"))) == "KeyError: 'mel'"
-    assert said(error_of(None)) == "PluginError: sum raised in forward"
+    assert describe(error_of(KeyError("mel"))) == "KeyError: 'mel'"
+    assert describe(error_of(None)) == "PluginError: sum raised in forward"
 
 
 @pytest.mark.parametrize(

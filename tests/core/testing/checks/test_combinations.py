@@ -82,14 +82,14 @@ class UnsavedScale(Adapting):
 
 # Plugin -> the check meant for it, and words of the message.
 WRONG = {
-    DropsLosses: ("beside_another_balancer", "loses the loss of a balancer named before it"),
+    DropsLosses: ("beside_another_balancer", "drops the loss of a balancer named before this one"),
     CountsOnAll: ("branches_that_stand_still", "raises KeyError: 'face'"),
     OncePerStep: ("passes_of_one_modality", "in passes of one modality each raises AssertionError"),
     NobodyIsAbsent: ("absent_modalities", "while clips lack a modality raises AssertionError"),
-    NotAStrategy: ("adapt", "is no Strategy"),
+    NotAStrategy: ("adapt", "is not a Strategy"),
     ForgetsMaps: ("adapt", "`adapt` returns Wrapped, which takes embeddings"),
     OneClassTooMany: ("adapt", "returned a tensor of shape (4, 6) from forward"),
-    UnsavedScale: ("adapt", "another one gives other scores"),
+    UnsavedScale: ("adapt", "gives other scores after loading another one's state dict"),
 }
 
 

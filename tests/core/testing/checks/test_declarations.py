@@ -135,16 +135,16 @@ class Declares(Plain):
 # Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
 WRONG = {
     NoAnnotation: ("without annotation", "parameters"),
-    NoText: ("the docstring says nothing about it", "parameters"),
-    NoDefault: ("takes 'rate', which has no default", "parameters"),
-    WrongDefault: ("its default None is no float", "parameters"),
+    NoText: ("the docstring does not describe this parameter", "parameters"),
+    NoDefault: ("the argument 'rate' of __init__ has no default", "parameters"),
+    WrongDefault: ("the default None does not have the annotated type float", "parameters"),
     Unheard: ("no parameter of Unheard 'rates'", "space"),
     TooWide: ("rate=1.0\n", "space"),
-    Named: ("its name is 'My Method'", "name_and_version"),
-    Numbered: ("its version is 2", "name_and_version"),
-    Reserved: ("'chosen' is reserved", "name_and_version"),
-    Nameless: ("it has no docstring", "description"),
-    Declares: ("its `conformance` names 'order_matters'", "conformance_attribute"),
+    Named: ("`name` is 'My Method'", "name_and_version"),
+    Numbered: ("`version` is 2", "name_and_version"),
+    Reserved: ("`name` is 'chosen', which is reserved", "name_and_version"),
+    Nameless: ("the class has no docstring", "description"),
+    Declares: ("`conformance` names 'order_matters'", "conformance_attribute"),
 }  # fmt: skip
 
 
@@ -170,9 +170,9 @@ def test_a_plugin_says_itself_what_its_suite_is_to_know():
         conformance: ClassVar = {"parameters": {"parts": 2}}
 
     made = type("TestIt", (ExtractorSuite,), {"plugin": Coarse})
-    assert made().made().shape == (2,)
+    assert made().create().shape == (2,)
     own = type("TestIt", (ExtractorSuite,), {"plugin": Coarse, "parameters": {"parts": 5}})
-    assert own().made().shape == (5,)
+    assert own().create().shape == (5,)
 
 
 def test_a_declaration_that_names_nothing():
@@ -184,4 +184,4 @@ def test_a_declaration_that_names_nothing():
     only = {"test_conformance_attribute"}
     message = failures(ExtractorSuite, Misspelt, only=only)["test_conformance_attribute"]
     assert "names 'recording'" in message
-    assert "some of: parameters, recordings" in message
+    assert "only names from: parameters, recordings" in message

@@ -69,10 +69,12 @@ def test_silence_may_be_refused_and_a_voice_may_not():
     suite, extractor = suite_for("extractor", Refusing), Refusing()
     ordinary, *_, extreme = small_recordings()
     with without_pytest():
-        with pytest.raises(CheckSkipped, match="it refuses the recording: sample.wav is refused"):
-            suite.extracted(extractor, extreme)
+        with pytest.raises(
+            CheckSkipped, match="the extractor refuses the recording: sample.wav is refused"
+        ):
+            suite.extract_array(extractor, extreme)
         with pytest.raises(CheckFailed, match="extract raises RecordingError: voice.wav is ref"):
-            suite.extracted(extractor, ordinary)
+            suite.extract_array(extractor, ordinary)
 
 
 def test_parameters_that_it_refuses_are_a_fault_of_the_plugin():
@@ -85,15 +87,15 @@ def test_parameters_that_it_refuses_are_a_fault_of_the_plugin():
             super().__init__(parts=parts)
 
     suite = suite_for("extractor", Choosy)
-    assert suite.made(parts=4).shape == (4,)
-    assert suite.made("float16").dtype == "float16"
-    with without_pytest(), pytest.raises(CheckFailed, match="making it raises ParameterError"):
-        suite.made(parts=3)
+    assert suite.create(parts=4).shape == (4,)
+    assert suite.create("float16").dtype == "float16"
+    with without_pytest(), pytest.raises(CheckFailed, match="instantiation raises ParameterError"):
+        suite.create(parts=3)
 
 
 def test_what_is_stored_has_the_declared_dtype():
     suite = suite_for("extractor", Level)
-    array = suite.stored(suite.made("float16"), suite.cases()[0])
+    array = suite.stored_array(suite.create("float16"), suite.cases()[0])
     assert (array.shape, array.dtype) == ((8,), np.float16)
 
 
@@ -142,6 +144,6 @@ def test_the_other_process_leaves_arrays_or_what_went_wrong(tmp_path, capsys):
     found = computed(extractor, [first, second], tmp_path)
     expected = [extractor.extract(recording) for recording in (first, second)]
     assert len(found) == 2 and all(map(same_bits, found, expected)), found
-    missing = unreadable()["a file that is not there"]
+    missing = unreadable()["a missing file"]
     assert computed(extractor, [first, missing], tmp_path).startswith("RecordingError: ")
     assert not capsys.readouterr().out

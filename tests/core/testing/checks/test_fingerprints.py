@@ -93,15 +93,18 @@ class UnfitBranch(Level):
 # Plugin -> words of the message, and the check meant for it.
 WRONG = {
     Hardwired: ("returns an array of shape (4,)", "every_parameter"),
-    Axes: ("its axes are ('channel', 'time')", "declaration"),
-    Channels: ("names 2 channels", "declaration"),
-    Dated: ("another instance made alike has another fingerprint", "fingerprint"),
-    Unlisted: ("its array is another one", "fingerprint"),
-    Growing: ("another one after an extract", "extracting_changes_no_fingerprint"),
+    Axes: ("`axes` is ('channel', 'time')", "declaration"),
+    Channels: ("`channels` has 2 names", "declaration"),
+    Dated: ("a second, equal instance has another fingerprint", "fingerprint"),
+    Unlisted: ("but the fingerprint stays the same", "fingerprint"),
+    Growing: (
+        "the fingerprint changes when extract is called",
+        "extracting_changes_no_fingerprint",
+    ),
     Added: ("`added_parameters` has parts=4", "added_parameters"),
     NoLibrary: ("needs 'sklearn_not_there'", "libraries"),
-    NoBranch: ("there is no such branch", "default_branch"),
-    UnfitBranch: ("in its branch 'cnn'", "default_branch"),
+    NoBranch: ("no branch has this name", "default_branch"),
+    UnfitBranch: ("in the branch 'cnn'", "default_branch"),
 }
 
 

@@ -40,7 +40,7 @@ class AlwaysSlow(Fine):
 # Plugin -> the check meant for it, and words of the message.
 WRONG = {
     FirstFirst: ("order_of_modalities", "whatever the order"),
-    OrderedWeights: ("order_of_modalities", "what `adapt` returns gives other scores"),
+    OrderedWeights: ("order_of_modalities", "the strategy from `adapt` gives other scores"),
 }
 
 

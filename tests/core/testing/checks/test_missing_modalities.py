@@ -108,10 +108,10 @@ WRONG = {
     AnotherMean: ("a `present` that is all True differ", "all_present"),
     Spread: ("voice alone present", "one_modality_present", "absent_values_do_not_count",
              "masks_of_a_batch", "no_gradient_reaches_the_absent"),
-    LeakyGradient: ("reaches face, voice of clips that lack it", "no_gradient_reaches_the_absent"),
-    OneMaskForAll: ("with different modalities influence each other", "masks_of_a_batch",
+    LeakyGradient: ("reaches face, voice of clips that lack th", "no_gradient_reaches_the_absent"),
+    OneMaskForAll: ("lack different modalities change with the batch", "masks_of_a_batch",
                     "absent_values_do_not_count", "no_gradient_reaches_the_absent"),
-    AbsentWeights: ("gives absent modalities a share", "absent_values_do_not_count"),
+    AbsentWeights: ("gives absent modalities a weight", "absent_values_do_not_count"),
 }  # fmt: skip
 
 

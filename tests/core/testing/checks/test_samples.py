@@ -45,6 +45,6 @@ def test_strange_places_are_gone_afterwards():
     assert kinds == {
         "an empty folder": True,
         "a folder of other files": True,
-        "a file that is something else": False,
+        "a file that is no corpus": False,
     }
     assert not any(path.exists() for path in places.values())

@@ -45,7 +45,7 @@ def test_shuffled_takes_the_array_of_another_recording(tmp_path):
     assert all(a != b for a, b in zip(own, found, strict=True))
     half = faults.shuffled(Length, 0.5, 3)()
     assert sum(half.extract(Recording(f))[0] != o for f, o in zip(files, own, strict=True)) == 10
-    with pytest.raises(RecordingError, match="part of one"):
+    with pytest.raises(RecordingError, match="a part of a file"):
         made.extract(Recording(files[0], start=1.0))
 
 

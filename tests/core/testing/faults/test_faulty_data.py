@@ -55,7 +55,7 @@ def test_partners_come_from_below_the_root(tmp_path):
     assert sorted(found) == files and all(a != b for a, b in zip(files, found, strict=True))
     own = [partner(Recording(f), share=1.0, seed=0, levels=0).path for f in files]
     assert [f.parent for f in own] == [f.parent for f in files]  # within its own folder
-    with pytest.raises(RecordingError, match="this is a part of one"):
+    with pytest.raises(RecordingError, match="a part of a file; faults.shuffled"):
         partner(Recording(files[0], 0.0, 1.0), share=1.0, seed=0, levels=1)
 
 

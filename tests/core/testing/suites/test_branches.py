@@ -90,9 +90,13 @@ class Choosy(Fine):
         (Gridless, "maps_and_pool", "maps(x) has shape (8, 1)"),
         (TwoRoads, "maps_and_pool", "forward(x) is not pool(maps(x))"),
         (Forgetful, "attributes", "`map_channels` is None"),
-        (Fixed, "dim_is_a_parameter", "it has no parameter `dim`"),
+        (Fixed, "dim_is_a_parameter", "the branch has no parameter `dim`"),
         (Loud, "zeros", "hold NaN"),
-        (Asks, "recorded_work_is_the_same", "its forward can't be recorded: it looks at a value"),
+        (
+            Asks,
+            "recorded_work_is_the_same",
+            "forward can't be recorded in a CUDA graph: the code reads",
+        ),
     ],
 )
 def test_a_broken_branch_fails_the_check_meant_for_it(plugin, meant, words):

@@ -258,32 +258,32 @@ class Nothing(Fine):
 
 # Plugin -> the check meant for it, and words of the message.
 WRONG = {
-    Undetected: ("detects_its_sample", "detect says False of its own sample"),
+    Undetected: ("detects_its_sample", "detect returns False for the corpus's own sample"),
     NoClassmethod: ("detects_its_sample", "detect('sample') raises TypeError"),
-    Greedy: ("detects_nothing_else", "an empty folder\n  what failed:    detect says True"),
-    Vacuous: ("detects_nothing_else", "all(...) of no files is True"),
+    Greedy: ("detects_nothing_else", "an empty folder\n  what failed:    detect returns True"),
+    Vacuous: ("detects_nothing_else", "all(...) over zero files, which is True"),
     Opens: ("detects_nothing_else", "raises FileNotFoundError"),
-    Talks: ("detects_nothing_else", "it printed 'looking at"),
+    Talks: ("detects_nothing_else", "prints 'looking at"),
     Everything: ("nothing_of_its_own", "clips raises ValueError"),
-    NumberedSpeaker: ("clips", "its speaker is 3"),
-    NoLabel: ("clips", "its label is ''"),
-    OtherName: ("clips", "its corpus is 'ravdess'"),
-    DevSplit: ("clips", "its split is 'dev'"),
-    Backwards: ("clips", "it goes from 2.0 s to 1.0 s"),
-    NumberAttribute: ("clips", "no text: take"),
-    PathForRecording: ("clips", "a path where a Recording is meant"),
+    NumberedSpeaker: ("clips", "`speaker` is 3"),
+    NoLabel: ("clips", "`label` is ''"),
+    OtherName: ("clips", "`corpus` is 'ravdess'"),
+    DevSplit: ("clips", "`split` is 'dev'"),
+    Backwards: ("clips", "the recording starts at 2.0 s and ends at 1.0 s"),
+    NumberAttribute: ("clips", "the value is not a string: take"),
+    PathForRecording: ("clips", "a path instead of a Recording"),
     Namesakes: ("names", "several clips are called 'joy_1.wav'"),
     Absolute: ("names", "a clip is called '/"),
-    Elsewhere: ("recordings_exist", "4 of 4 recordings are not there"),
-    WrongTable: ("labels", "`labels` leads to 'joyful'"),
-    Codes: ("labels", "`labels` does not know 'joy', 'rage'"),
-    Capitals: ("labels", "`labels` does not know 'rage'"),
-    Unsorted: ("stable_order", "there are other clips, or in another order"),
-    UsedUp: ("stable_order", "read by the same instance a second time"),
+    Elsewhere: ("recordings_exist", "4 of 4 recordings do not exist"),
+    WrongTable: ("labels", "`labels` maps to 'joyful'"),
+    Codes: ("labels", "`labels` lacks 'joy', 'rage'"),
+    Capitals: ("labels", "`labels` lacks 'rage'"),
+    Unsorted: ("stable_order", "yields other clips, or another order"),
+    UsedUp: ("stable_order", "the same instance a second time yields other"),
     Relative: ("any_current_directory", "change with the folder in which"),
-    AboveTheRoot: ("moved", "under another path its clips have other names"),
-    Index: ("leaves_no_traces", "were made, changed or deleted in the corpus"),
-    Nothing: ("clips", "there are no clips in the sample"),
+    AboveTheRoot: ("moved", "under another path the clips have other names"),
+    Index: ("leaves_no_traces", "files in the corpus were created, changed or deleted"),
+    Nothing: ("clips", "the corpus finds no clips in the sample"),
 }
 
 
@@ -313,4 +313,4 @@ def test_costs_say_what_is_in_the_sample():
     suite = type("TestIt", (CorpusSuite,), {"plugin": Fine, "make": make})()
     (cost,) = suite.costs()
     assert cost.what == "clips, 4 of them"
-    assert cost.note == "2 speakers; of no shared emotion: calm (1)"
+    assert cost.note == "2 speakers; labels that are no shared emotion: calm (1)"

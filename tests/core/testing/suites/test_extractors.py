@@ -232,21 +232,21 @@ WRONG = {
     Listing: ("extract returns list", "array"),
     Loud: ("storing the array as float16", "float16"),
     Wobbly: ("extracted a second time", "same_recording_same_bits"),
-    Running: ("changes with the recordings before it", "order_of_recordings"),
-    Buffer: ("other values after later calls", "order_of_recordings"),
+    Running: ("depends on the recordings before it", "order_of_recordings"),
+    Buffer: ("later calls change the values", "order_of_recordings"),
     Blind: ("a voice and another voice give the same array", "different_recordings"),
     Whole: ("is that of the whole file", "part_of_a_file"),
-    Duration: ("is not that of a file that holds this part", "part_of_a_file"),
+    Duration: ("differs from that of a file which holds only this part", "part_of_a_file"),
     Bare: ("extract raises LibsndfileError", "unreadable_recordings"),
     Forgiving: ("extract returns an array", "unreadable_recordings"),
-    Chatty: ("it printed 'levels of", "leaves_no_traces"),
-    Cache: ("were made, changed or deleted", "leaves_no_traces"),
+    Chatty: ("prints 'levels of", "leaves_no_traces"),
+    Cache: ("were created, changed or deleted", "leaves_no_traces"),
     Panels: ("panels", "panels"),
     Painter: ("panels changes the array", "panels"),
-    OnInstance: ("made anew from its parameters", "rebuilt"),
+    OnInstance: ("reconstructed from its parameters", "rebuilt"),
     Hashed: ("the array differs by", "fresh_process_same_bits"),
     OneArray: ("extract_many returns 8 arrays", "extract_many"),
-    Padded: ("is not the one that it has alone", "extract_many"),
+    Padded: ("the array from extract_many differs from that of extract", "extract_many"),
     Raising: ("extract_many raises RecordingError", "extract_many_with_one_unreadable"),
 }
 
@@ -278,5 +278,5 @@ def test_a_class_that_no_other_process_finds():
         """Made in a function."""
 
     found = failures(ExtractorSuite, Local, only={"test_rebuilt", "test_fresh_process_same_bits"})
-    assert "a class inside a function" in found["test_rebuilt"]
+    assert "a class that is defined inside a function" in found["test_rebuilt"]
     assert "AttributeError" in found["test_fresh_process_same_bits"]

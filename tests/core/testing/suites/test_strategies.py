@@ -105,7 +105,10 @@ def test_a_refusal_of_unequal_sizes_is_fine_and_only_that():
         def __init__(self, dims, num_classes):
             raise ParameterError("No.")
 
-    assert "making it raises ParameterError: No." in failures(StrategySuite, Refuses)["test_output"]
+    assert (
+        "instantiation raises ParameterError: No."
+        in failures(StrategySuite, Refuses)["test_output"]
+    )
 
 
 def suite_of(plugin):
@@ -218,15 +221,15 @@ class AdoptsInOrder(Adopts):
     ("plugin", "check", "words"),
     [
         (Chooses, "calibrate", ""),
-        (Silent, "calibrate", "it has `calibrate`, and reads_validation is False"),
-        (Forgets, "calibrate", "one that is given its state dict differ"),
+        (Silent, "calibrate", "the strategy has `calibrate`, and reads_validation is False"),
+        (Forgets, "calibrate", "a network that loads its state dict, give scores that differ"),
         (Trusts, "calibrate", ""),
         (Trusts, "held out parameters", ""),
-        (TrustsSilently, "calibrate", "it has `held_out_parameters`, and reads_validation is Fal"),
+        (TrustsSilently, "calibrate", "has `held_out_parameters`, and reads_validation is False"),
         (Divides, "held out parameters", "with held-out parameters of 0 the scores are not finite"),
         (Elsewhere, "held out parameters", "a value that is no parameter of the strategy"),
         (Adopts, "adopt", ""),
-        (AdoptsInOrder, "adopt", "made to adopt the same baselines give scores that differ"),
+        (AdoptsInOrder, "adopt", "that adopted the same baselines give scores that differ"),
     ],
 )
 def test_strategies_that_choose_and_adopt(plugin, check, words):
@@ -273,4 +276,4 @@ def test_three_lines_are_enough(tmp_path, capsys):
 
 def test_a_suite_without_a_plugin_says_so(tmp_path, capsys):
     said = pytest_says(capsys, tmp_path, FILE.replace("plugin = Sum", "pass"))
-    assert "the line is missing: class TestSum(...): plugin = MyClass" in said
+    assert "this line is missing: class TestSum(...): plugin = MyClass" in said

@@ -65,11 +65,15 @@ def test_one_that_does_nothing_passes():
 @pytest.mark.parametrize(
     ("plugin", "check", "said"),
     [
-        (Prints, "test_prints_nothing", "it printed 'No reliable difference"),
-        (Changes, "test_changes_nothing_that_it_is_given", "it changed what it was given"),
+        (Prints, "test_prints_nothing", "prints 'No reliable difference"),
+        (Changes, "test_changes_nothing_that_it_is_given", "the tracker changes an argument"),
         (Rounds, "test_whole_run", "raises TypeError"),
         (Opens, "test_close_in_any_case", "close before start"),
-        (Overwrites, "test_leaves_the_run_as_it_is", "it changed, moved or deleted a file"),
+        (
+            Overwrites,
+            "test_leaves_the_run_as_it_is",
+            "the tracker changed, moved or deleted a file",
+        ),
         (Refuses, "test_resumed_run", "start raises FileExistsError"),
     ],
 )

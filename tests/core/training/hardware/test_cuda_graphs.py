@@ -54,7 +54,8 @@ def _new_tape(monkeypatch):
 def cnn(device="cpu", **given):
     torch.manual_seed(0)
     branch = make(REGISTRY.branch("cnn"), SHAPE,
-                  given={"dim": 5, "blocks": 2, "channels": 4, **given}, owner="cnn")  # fmt: skip
+                  settings={"dim": 5, "blocks": 2, "channels": 4, **given},
+                  owner="cnn")  # fmt: skip
     return branch.to(device)
 
 
@@ -265,8 +266,8 @@ class Weightless(Other):
     ("kind", "why"),
     [
         (Undeclared, "Undeclared does not declare itself recordable"),
-        (LooksAtNumbers, "it looks at a value (.item(), float(x), if x > 0)"),
-        (Chooses, "the shape of what it makes depends on values (x[x > 0], nonzero, unique)"),
+        (LooksAtNumbers, "the code reads a value of a tensor (.item(), float(x), if x > 0)"),
+        (Chooses, "the shape of a result depends on values (x[x > 0], nonzero, unique)"),
         (Draws, "its recording gives other results than the branch"),
         (Replaces, "it replaces its own buffers or parameters: write into them, x.copy_(...)"),
     ],
@@ -370,7 +371,7 @@ def trained(recorded, balancers=(), strategy="concat", device="cpu", precision="
         np.arange(CLIPS) % CLASSES, torch.device(device), resident_bytes=10**9,
     )  # fmt: skip
     everything = np.arange(CLIPS)
-    made = [b if isinstance(b, Balancer) else make(REGISTRY.balancer(b), given={}, owner=b)
+    made = [b if isinstance(b, Balancer) else make(REGISTRY.balancer(b), settings={}, owner=b)
             for b in balancers]  # fmt: skip
     config = TrainConfig(epochs=2, batch_size=5, precision=precision, graphs=device == "cuda")
     trainer = Trainer(model, features, everything, everything, config, balancers=made, seed=0)
