@@ -138,7 +138,7 @@ def predict(
     said, weights = said_of(model, features, indices, precision, batch_size=batch_size)
     by_modality = () if weights is None else weights.T.cpu().numpy()  # (M, n)
     probabilities = said.logits.softmax(dim=1).cpu().numpy()
-    unknown = ~np.isin(indices, features.known(indices))
+    unknown = ~np.isin(indices, features.clips_with(indices))
     if prior is not None and unknown.any():
         probabilities[unknown] = prior
     return Predictions(
@@ -227,7 +227,7 @@ def calibrate(
     own = type(model.strategy).calibrate is not Strategy.calibrate
     if not own and not model.strategy.held_out_parameters():
         return
-    whole = features.whole(indices)
+    whole = features.complete_clips(indices)
     found = list(encoded(model, features, whole if len(whole) else indices, precision))
     inputs = {
         m: torch.cat([model.strategy_inputs(e)[m] for e, *_ in found]) for m in model.modalities

@@ -97,7 +97,7 @@ def input_statistics(
         axis = modality.axes.index("channel") if "channel" in modality.axes else None
         channels = 1 if axis is None else modality.shape[axis]
         sums = {"raw": _Sums.empty(channels), "seen": _Sums.empty(channels)}
-        known = features.known(indices, m)
+        known = features.clips_with(indices, m)
         for start in range(0, len(known), _CHUNK):
             rows = features.arrays[m].take(known[start : start + _CHUNK])
             seen = model.standardise[m](torch.from_numpy(rows).to(features.device)).cpu().numpy()

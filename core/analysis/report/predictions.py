@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import ENSEMBLE
-from ...runs.outcome.test_predictions import Said
+from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.trainings import FUSED
 from ...toolkit.metrics import Floats, confidence_bins, expected_calibration_error, nll, uar
 from .charts import dot_rows, reliability
@@ -78,7 +78,7 @@ def _pattern_name(right: Sequence[bool], modalities: Sequence[str]) -> str:
     return f"only {' and '.join(who)}"
 
 
-def oracle_uar(said: Said, modalities: Sequence[str]) -> float:
+def oracle_uar(said: SavedPredictions, modalities: Sequence[str]) -> float:
     """UAR where a clip counts as right as soon as one modality alone is right about it."""
     return float(uar(said.oracle(modalities).sum(axis=0)))
 
@@ -103,7 +103,7 @@ def calibration_bins(
     return np.stack([*means, count[there] / len(targets)], axis=1)
 
 
-def uar_by_speaker(said: Said, model: str) -> Floats:
+def uar_by_speaker(said: SavedPredictions, model: str) -> Floats:
     """UAR over each speaker's own clips, (S,), speakers in sorted order."""
     return uar(said.confusions(model))
 

@@ -17,7 +17,7 @@ from ...runs.config import RunConfig
 from ...runs.outcome.history import kept_epochs
 from ...runs.outcome.results import Results
 from ...runs.outcome.selection import Selection
-from ...runs.outcome.test_predictions import Said
+from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.record import RunRecord
 from ...runs.run import RESULTS, Run
 from ...runs.trainings import Training, all_trainings
@@ -32,13 +32,13 @@ class Answers:
 
     Attributes
     ----------
-    said : Said
+    said : SavedPredictions
         Fold, speaker, class of each clip, and what each model took it for.
     probabilities : dict of array
         Model -> (n, C) float64.
     """
 
-    said: Said
+    said: SavedPredictions
     probabilities: dict[str, Floats]
 
     @property
@@ -186,7 +186,7 @@ def _answers(run: Run) -> Answers | None:
     rows: dict[str, dict[tuple[int, str, str], list[float]]] = {}
     path = run.path / "predictions.csv"
     try:
-        said = Said.read(run)
+        said = SavedPredictions.read(run)
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
             place = {name: i for i, name in enumerate(next(reader))}
@@ -197,7 +197,7 @@ def _answers(run: Run) -> Answers | None:
                 rows.setdefault(row[place["model"]], {})[clip] = given
     except (OSError, KeyError, ValueError, IndexError, StopIteration, FusionError):
         return None
-    clips = sorted(next(iter(rows.values())))  # Said's order
+    clips = sorted(next(iter(rows.values())))  # SavedPredictions's order
     return Answers(said, {m: np.array([given[c] for c in clips]) for m, given in rows.items()})
 
 

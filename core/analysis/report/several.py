@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ...contracts.errors import RunError
 from ...runs.outcome.results import CHOSEN
-from ...runs.outcome.test_predictions import Said
+from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.run import Run
 from ...runs.trainings import FUSED
 from ...toolkit.intervals import Comparison, paired_comparison
@@ -108,7 +108,7 @@ def differences(runs: Runs) -> tuple[dict[str, Comparison], list[str]]:
     return found, apart
 
 
-def _same_clips(said: Sequence[Said]) -> bool:
+def _same_clips(said: Sequence[SavedPredictions]) -> bool:
     if len(said) < 2 or said[0].clips != said[1].clips:
         return False
     # Other labels for the same clips: another question.

@@ -92,7 +92,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="exists already"):
         Run.create(tmp_path / "file")
-    with pytest.raises(StorageError, match="can't be made: Not a directory") as caught:
+    with pytest.raises(StorageError, match="can't be created: Not a directory") as caught:
         Run.create(tmp_path / "file" / "run")
     assert "--out" in caught.value.hint
     assert (tmp_path / "file").read_text() == "mine"
@@ -237,7 +237,7 @@ def test_a_lock_that_is_a_link_is_refused_and_leaves_its_file_alone(tmp_path, th
     for attempt in (Run.create, lambda path: Run(path).__enter__()):
         with pytest.raises(StorageError, match=r"The lock .*\.lock can't be opened") as caught:
             attempt(path)
-        assert "Delete it, if it is a link" in caught.value.hint
+        assert "If it is a link, delete it" in caught.value.hint
     assert (target.read_text() == "mine") if there else not target.exists()
 
 
