@@ -92,7 +92,7 @@ def parse_source(text: str, corpora: Mapping[str, type[Corpus]]) -> Source:
     if equals and "/" not in name and "\\" not in name:
         raise UnknownNameError("corpus", name, corpora)
     if not text:
-        raise CorpusError("--data is empty.", hint=_takes(corpora))
+        raise CorpusError("--data is empty.", hint=_accepted_sources(corpora))
     return Source(None, Path(text).expanduser())
 
 
@@ -105,7 +105,7 @@ def absolute_source(text: str, corpora: Mapping[str, type[Corpus]]) -> str:
     return path if source.corpus is None else f"{source.corpus}={path}"
 
 
-def _takes(corpora: Mapping[str, type[Corpus]]) -> str:
+def _accepted_sources(corpora: Mapping[str, type[Corpus]]) -> str:
     generated = "".join(f", or {name}" for name, cls in corpora.items() if not cls.needs_path)
     return f"--data takes a folder, a table, CORPUS=PATH{generated}."
 
@@ -163,7 +163,7 @@ def load_dataset(
         clips += _read(name, corpora[name], source.path, (parameters or {}).get(name, {}))
         names.append(name)
     mapped, classes, dropped = _map_labels(_numbered(clips), labels, corpora)
-    present = _present(mapped, classes, dropped, labels)
+    present = _present_classes(mapped, classes, dropped, labels)
     mapped.sort(key=lambda clip: (clip.corpus, clip.name))
     return Dataset(tuple(mapped), present, dropped, tuple(dict.fromkeys(names)))
 
@@ -176,7 +176,7 @@ def _detect(path: Path | None, corpora: Mapping[str, type[Corpus]]) -> str:
     if path is None:
         raise CorpusError("A source needs a corpus, a path, or both.")
     if not path.exists():
-        raise CorpusError(f"There is no such path: {path}.", hint=_takes(corpora))
+        raise CorpusError(f"There is no such path: {path}.", hint=_accepted_sources(corpora))
     try:
         if path.is_dir() and not any(path.iterdir()):
             raise CorpusError(f"The folder {path} is empty.")
@@ -287,11 +287,11 @@ def _map_labels(
     elif labels == "native":
         classes = tuple(sorted({clip.label for clip in clips}))
     else:
-        classes = _chosen(labels, clips, corpora)
+        classes = _chosen_classes(labels, clips, corpora)
     mapped: list[Clip] = []
     dropped: dict[str, Counter[str]] = {}
     for clip in clips:
-        label = _shared(clip, corpora)
+        label = _shared_label(clip, corpora)
         if labels != "shared" and clip.label in classes:
             label = clip.label
         if label in classes:
@@ -305,24 +305,26 @@ def _map_labels(
     return mapped, classes, counts
 
 
-def _shared(clip: Clip, corpora: Mapping[str, type[Corpus]]) -> str | None:
+def _shared_label(clip: Clip, corpora: Mapping[str, type[Corpus]]) -> str | None:
     table = corpora[clip.corpus].labels
     return table.get(clip.label) if table else to_shared(clip.label)
 
 
-def _chosen(
+def _chosen_classes(
     labels: str, clips: Sequence[Clip], corpora: Mapping[str, type[Corpus]]
 ) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(part.strip() for part in labels.split(",") if part.strip()))
     labels_of_clips = {clip.label for clip in clips}
-    labels_of_clips |= {shared for clip in clips if (shared := _shared(clip, corpora)) is not None}
+    labels_of_clips |= {
+        shared for clip in clips if (shared := _shared_label(clip, corpora)) is not None
+    }
     for name in wanted:
         if name not in labels_of_clips:
             raise UnknownNameError("label", name, labels_of_clips)
     return wanted
 
 
-def _present(
+def _present_classes(
     mapped: Sequence[Clip],
     classes: Sequence[str],
     dropped: Mapping[str, Mapping[str, int]],

@@ -34,14 +34,12 @@ def items_by_place(
     if not extractor.by_place:
         return list(items)
     chosen = {
-        key: _one_of(extractor, together) for key, together in _together(clips, items).items()
+        key: _known_item(extractor, together) for key, together in _by_key(clips, items).items()
     }
     return [chosen.get(item.key, item) for item in items]
 
 
-def _together(
-    clips: Sequence[Clip], items: Sequence[Item]
-) -> Mapping[str, list[tuple[Clip, Item]]]:
+def _by_key(clips: Sequence[Clip], items: Sequence[Item]) -> Mapping[str, list[tuple[Clip, Item]]]:
     """Return key -> a clip and its item for each path; only keys with several paths."""
     by_key: dict[str, dict[str, tuple[Clip, Item]]] = {}
     for clip, item in zip(clips, items, strict=True):
@@ -49,7 +47,7 @@ def _together(
     return {key: list(places.values()) for key, places in by_key.items() if len(places) > 1}
 
 
-def _one_of(extractor: Extractor, together: Sequence[tuple[Clip, Item]]) -> Item:
+def _known_item(extractor: Extractor, together: Sequence[tuple[Clip, Item]]) -> Item:
     arrays = extract_all(extractor, [clip.recording for clip, _ in together])
     placed = list(zip(together, arrays, strict=True))
     having = [(*pair, array) for pair, array in placed if not isinstance(array, Exception)]

@@ -177,7 +177,7 @@ def _check_request(mode: Mode, folds: int | None, test_share: float, val_share: 
             needs = "one to test, the rest to train"
         raise SplitError(
             f"Cross-validation needs at least {mode.min_folds} folds ({needs}); "
-            f"{folds} were asked for."
+            f"{folds} were requested."
         )
 
 

@@ -26,7 +26,7 @@ class Change:
         ``"version"``, ``"shape"``, or a parameter.
     text : str
         The old and the new value, for a message.
-    then : JSON value
+    stored : JSON value
         The old value.
     setting : bool
         Whether the field is a parameter that can be set to its old value.
@@ -36,7 +36,7 @@ class Change:
 
     field: str
     text: str
-    then: Any
+    stored: Any
     setting: bool = False
     content: bool = False
 
@@ -56,32 +56,32 @@ def changes(
     now = fingerprint_of(extractor)
     differences: list[Change] = []
     if now.version != trained.version:
-        text = _was("version", trained.version, now.version)
+        text = _difference("version", trained.version, now.version)
         differences.append(Change("version", text, trained.version))
     own = json.loads(json.dumps(dict(now.parameters)))  # turns tuples into lists
     for name in dict.fromkeys([*trained.parameters, *own]):
         default = extractor.added_parameters.get(name)
-        then, current = (parameters.get(name, default) for parameters in (trained.parameters, own))
-        if then != current and name not in skip:
-            differences.append(_parameter(extractor, name, then, current))
+        old, current = (parameters.get(name, default) for parameters in (trained.parameters, own))
+        if old != current and name not in skip:
+            differences.append(_parameter(extractor, name, old, current))
     if (
         now.shape != trained.shape and not differences
     ):  # otherwise the other changes explain the shape
-        text = _was("shape", list(trained.shape), list(now.shape))
+        text = _difference("shape", list(trained.shape), list(now.shape))
         differences.append(Change("shape", text, list(trained.shape)))
     return differences
 
 
-def _parameter(extractor: Extractor, name: str, then: Any, current: Any) -> Change:
+def _parameter(extractor: Extractor, name: str, old: Any, current: Any) -> Change:
     value = extractor.parameters.get(name)
     if isinstance(value, str) and value != current:
         # The fingerprint holds a digest of the named content, which means nothing to a reader.
-        return Change(name, f"the content of {name} ({value}) has changed", then, content=True)
-    return Change(name, _was(name, then, current), then, setting=name in extractor.parameters)
+        return Change(name, f"the content of {name} ({value}) has changed", old, content=True)
+    return Change(name, _difference(name, old, current), old, setting=name in extractor.parameters)
 
 
-def _was(name: str, then: Any, current: Any) -> str:
-    return f"{name} was {_short(then)} and is now {_short(current)}"
+def _difference(name: str, old: Any, current: Any) -> str:
+    return f"{name} was {_short(old)} and is now {_short(current)}"
 
 
 def _short(value: Any) -> str:

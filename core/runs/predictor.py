@@ -89,7 +89,7 @@ class Predictor:
         used = replace(config, features=tuple(self.bundle.modalities))
         overrides = settings or {}
         _check_owners(overrides, config, used.features)
-        self.extractors = make_extractors(_with(used, overrides), run.registry)
+        self.extractors = make_extractors(_with_overrides(used, overrides), run.registry)
         self.warnings = _changed(self.extractors, run.record.features)
         self.warnings += [
             f"the settings of {m} have no effect: the final model takes no {m}"
@@ -150,8 +150,9 @@ class Predictor:
             return []
         if folder is None and len(files) < FEWEST:
             raise ParameterError(
-                f"The run is {NAME}: it needs unlabelled recordings of the files' speaker. "
-                f"{FEWEST} files or more serve themselves; {len(files)} were given.",
+                f"The run is {NAME}: it needs unlabelled recordings of the files' speaker. The "
+                f"files themselves are enough if there are {FEWEST} or more; {len(files)} were "
+                "given.",
                 hint="Name a folder of the speaker's recordings: --speaker-from DIR",
             )
         recordings = list(files) if folder is None else audio_files(folder)
@@ -264,7 +265,7 @@ class Predictor:
             if i not in reasons and (lacks := self.bundle.lacks(row)):
                 reasons[i] = lacks
         return [
-            ({}, _at(path, reasons[i])) if i in reasons else (arrays[i], None)
+            ({}, _with_path(path, reasons[i])) if i in reasons else (arrays[i], None)
             for i, path in enumerate(paths)
         ]
 
@@ -274,7 +275,7 @@ class Predictor:
         return replace(prediction, label=label, probabilities=by_class)
 
 
-def _at(path: Path, reason: str) -> str:
+def _with_path(path: Path, reason: str) -> str:
     return reason if str(path) in reason else f"{path}: {reason}"
 
 
@@ -285,12 +286,12 @@ def _check_owners(settings: Mapping[str, Any], config: RunConfig, features: Sequ
             raise ParameterError(
                 f"--set {owner}.…: {owner!r} is no feature of this run. The model is trained, so "
                 "only features can be set.",
-                hint="For instance, where new recordings are looked up. The model takes: "
-                f"{', '.join(features)}.",
+                hint="Settings can change where new recordings are looked up, for instance. The "
+                f"model takes: {', '.join(features)}.",
             )
 
 
-def _with(config: RunConfig, overrides: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+def _with_overrides(config: RunConfig, overrides: Mapping[str, Mapping[str, Any]]) -> RunConfig:
     """Return the configuration with some parameters of extractors replaced."""
     settings = {m: {**config.settings.get(m, {}), **overrides.get(m, {})} for m in config.features}
     return replace(config, settings={**config.settings, **settings})
@@ -338,5 +339,5 @@ def _remedy(name: str, differences: Sequence[Change]) -> str:
             f"--set {name}.{first.field}=..."
         )
     if first.setting:
-        return f"Use the value of the training: --set {name}.{first.field}={as_text(first.then)}"
+        return f"Use the value of the training: --set {name}.{first.field}={as_text(first.stored)}"
     return "Install the version of the plugin that is in the run's run.json."

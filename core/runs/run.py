@@ -306,7 +306,7 @@ class Run(OutputFolder):
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
         if tuple(split.digest(clips) for split in splits) != record.split.digests:
-            raise RunError(f"{path} is not the split that this run was made with.")
+            raise RunError(f"{path} holds another split than the one this run was made with.")
         return RunData(clips, keys, targets, record.classes, splits, absent)
 
     # -- trainings and results ---------------------------------------------------------

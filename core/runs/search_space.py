@@ -132,7 +132,7 @@ def _given_space(
 
 def tuned_config(config: RunConfig, settings: Settings) -> RunConfig:
     """Return `config` with a trial's settings, which override those of `config`."""
-    return replace(config, settings=_over(config.settings, settings)) if settings else config
+    return replace(config, settings=_merged(config.settings, settings)) if settings else config
 
 
 def tuned_spec(spec: ModelSpec, settings: Settings) -> ModelSpec:
@@ -153,7 +153,7 @@ def tuned_spec(spec: ModelSpec, settings: Settings) -> ModelSpec:
     )
 
 
-def _over(settings: Settings, overriding: Settings) -> dict[str, dict[str, Any]]:
+def _merged(settings: Settings, overriding: Settings) -> dict[str, dict[str, Any]]:
     """Merge two sets of settings; those in `overriding` take precedence."""
     owners = dict.fromkeys([*settings, *overriding])
     return {o: {**settings.get(o, {}), **overriding.get(o, {})} for o in owners}

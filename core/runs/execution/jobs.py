@@ -149,12 +149,12 @@ def _seed(run: Run, training: Training) -> int:
 
 def train_one(run: Run, training: Training, workers: int) -> None:
     """Train one model of a run in this process; `workers` trainings run in parallel."""
-    with during(f"train {training.name}"), _own_process(run.config):
+    with during(f"train {training.name}"), _worker_resources(run.config):
         _train_one(run, training, workers)
 
 
 @contextmanager
-def _own_process(config: RunConfig) -> Iterator[None]:
+def _worker_resources(config: RunConfig) -> Iterator[None]:
     """Set the threads and the memory allocation of a worker process on a CPU.
 
     Do nothing in the main process or on another device.
@@ -192,7 +192,7 @@ def _train_one(run: Run, training: Training, workers: int) -> None:
 
                 return _fit(run, training, features, checkpoint, report, settings)
 
-            base = _adopted(run, training)
+            base = _baseline_settings(run, training)
             search = search_of(config, spec, seed=_seed(run, training), base=base)
             summary = tune(run, training.name, search, fit)
         else:
@@ -290,7 +290,7 @@ def epochs_of(run: Run, training: Training) -> int:
     return _budget(run.config, training, run.registry).epochs
 
 
-def _adopted(run: Run, training: Training) -> Settings:
+def _baseline_settings(run: Run, training: Training) -> Settings:
     """Return the branch settings that a fused model takes from the tuned baselines.
 
     A baseline's weights fit only branches with the same settings. The result is empty if the

@@ -240,10 +240,10 @@ def weights_text(results: Results) -> str:
 
 def write_verdict(results: Results, selection: Selection, label: str) -> str:
     """Return two sentences: whether fusion helps, and which final model was chosen and why."""
-    return f"{_on_fusion(results, label)} {_on_choice(selection)}"
+    return f"{_fusion_sentence(results, label)} {_choice_sentence(selection)}"
 
 
-def _on_fusion(results: Results, label: str) -> str:
+def _fusion_sentence(results: Results, label: str) -> str:
     c = results.against_reference
     fused = f"fused model ({label})"
     single = f"the best single modality ({results.best_single})"
@@ -272,7 +272,7 @@ def smallest_p(groups: int) -> float:
     return float(min(1.0, 2.0 / 2**groups))
 
 
-def _on_choice(selection: Selection) -> str:
+def _choice_sentence(selection: Selection) -> str:
     chosen = [fold.chosen for fold in selection.folds]
     if len(chosen) == 1:
         reason = ", ".join(f"{n} {100 * u:.1f}" for n, u in selection.folds[0].val_uar.items())

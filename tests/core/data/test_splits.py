@@ -404,7 +404,7 @@ def test_too_few_clips():
 
 @pytest.mark.parametrize("folds", [2, 1, 0, -1])
 def test_too_few_folds(folds):
-    with pytest.raises(SplitError, match=f"at least 3 folds .*; {folds} were asked for"):
+    with pytest.raises(SplitError, match=f"at least 3 folds .*; {folds} were requested"):
         make_splits(ravdess_layout(), SIX, folds=folds)
 
 

@@ -42,7 +42,7 @@ def test_the_same_is_no_change():
 
 def test_another_setting_and_another_content():
     (found,) = changes(make_extractor(Reader, {"sizes": "1,2"}), THEN)  # its shape follows
-    assert (found.field, found.then, found.setting) == ("sizes", [1], True)
+    assert (found.field, found.stored, found.setting) == ("sizes", [1], True)
     assert found.text == "sizes was [1] and is now [1, 2]"
     extractor = make_extractor(Reader, {"model": "/models/x"})
     extractor.digests = {"table": "1", "model": "1"}
@@ -92,10 +92,10 @@ def test_a_parameter_that_was_added_has_its_default_in_a_run_without_it():
     then = stored(make_extractor(Before, {}))
     assert changes(make_extractor(After, {}), then) == []
     (found,) = changes(make_extractor(After, {"exact": True}), then)
-    assert (found.text, found.then, found.setting) == (
+    assert (found.text, found.stored, found.setting) == (
         "exact was false and is now true",
         False,
         True,
     )
     (found,) = changes(make_extractor(After, {}), stored(make_extractor(After, {"exact": True})))
-    assert (found.text, found.then) == ("exact was true and is now false", True)
+    assert (found.text, found.stored) == ("exact was true and is now false", True)

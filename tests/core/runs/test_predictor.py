@@ -239,7 +239,7 @@ def test_a_modality_that_the_speaker_never_has_is_said(adapted, recordings):
 def test_too_few_files_are_no_speaker(adapted, recordings):
     paths = recordings(a="1 2 | 3 4 5", b="3 4 | 3 4 5", c="5 9 | 3 4 5")
     with pytest.raises(
-        ParameterError, match="4 files or more serve themselves; 3 were given"
+        ParameterError, match="enough if there are 4 or more; 3 were given"
     ) as caught:
         Predictor(adapted).adapt_to(paths)
     assert "--speaker-from DIR" in caught.value.hint
