@@ -331,7 +331,7 @@ class Run(OutputFolder):
 
 
 def _check_free(path: Path) -> None:
-    """Raise RunError if a folder holds more than the files of a run that never began."""
+    """Raise RunError unless `path` is missing, empty, or left by a run that never began."""
     if not path.exists():
         return
     if path.is_dir() and {file.name for file in path.iterdir()} <= {CLIPS, TRACE, _LOCK}:
