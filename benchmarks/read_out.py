@@ -56,7 +56,7 @@ def machine(run, training: Training) -> float:
 
 def flat(features, indices: npt.NDArray[np.int64], name: str):
     """Return arrays (n, P) and classes (n,) of the clips that have the modality."""
-    inputs, labels = features.batch(features.known(indices))
+    inputs, labels = features.batch(features.clips_with(indices))
     return inputs[name].flatten(1).double().numpy(), labels.numpy()
 
 

@@ -1,1 +1,1 @@
-"""From sources to batches: corpora, splits, extraction, arrays, missing modalities."""
+"""Data of a run: corpora, splits, extraction, feature arrays, batches, missing modalities."""

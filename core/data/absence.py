@@ -1,4 +1,4 @@
-"""What clips that lack a modality mean for a run: who can learn, and who knows of it."""
+"""Clips without some modality: which ones a run has, whether it can train, what it reports."""
 
 from __future__ import annotations
 
@@ -18,31 +18,36 @@ Flags = npt.NDArray[np.bool_]
 
 
 def lacking(report: BuildReport) -> dict[str, set[str]]:
-    """Modality -> keys of the recordings that lack it."""
-    found: dict[str, set[str]] = {}
+    """Return modality -> keys of the recordings that lack it."""
+    keys: dict[str, set[str]] = {}
     for item in report.absent:
-        found.setdefault(item.feature, set()).add(item.key)
-    return found
+        keys.setdefault(item.feature, set()).add(item.key)
+    return keys
 
 
 def absent_of(report: BuildReport, keys: Sequence[str]) -> dict[str, Flags]:
-    """Modality -> which of the clips lack it, (n,) bool; only of modalities that some clip lacks.
+    """Return modality -> (n,) bool, True for the clips that lack it.
+
+    The result has only modalities that some clip lacks.
 
     Raises
     ------
     CorpusError
-        If no clip has a modality.
+        If all clips lack a modality.
     """
-    found = {m: np.array([key in gone for key in keys]) for m, gone in lacking(report).items()}
-    for m, flags in found.items():
+    flags_by_modality = {
+        m: np.array([key in lacking_keys for key in keys])
+        for m, lacking_keys in lacking(report).items()
+    }
+    for m, flags in flags_by_modality.items():
         if flags.all():
             first = next(item for item in report.absent if item.feature == m)
             raise CorpusError(
                 f"No clip has the feature {m!r}. The first: {first.reason}",
-                hint=f"Leave it out (--features without {m}), or see to it that it is made of "
+                hint=f"Leave {m} out of --features, or make sure that the extractor finds it in "
                 "these recordings.",
             )
-    return found
+    return flags_by_modality
 
 
 def check_absent(
@@ -51,49 +56,54 @@ def check_absent(
     clips: Sequence[Clip],
     classes: Sequence[str],
 ) -> None:
-    """Refuse a modality that too few clips have for it to be trained alone.
+    """Raise if too few clips have a modality to train its baseline.
 
     Raises
     ------
     SplitError
-        If the clips of a fold's training part that have it lack a class, or of its validation
-        part all but one.
+        If, among the clips that have a modality, a fold's training part lacks a class or its
+        validation part has fewer than two classes.
     """
     for split in splits:
         for m, flags in absent.items():
-            own = split.where(~flags)
+            own = split.restricted_to(~flags)
             try:
                 check_classes(own, clips, classes, parts=("train", "val"))
             except SplitError as error:
                 raise SplitError(
                     f"{int(flags.sum())} of {len(flags)} clips have no {m}, and without them: "
                     f"{error.message}",
-                    hint=f"Leave {m} out (--features), or classes (--labels).",
+                    hint=f"Leave {m} out of --features, or classes out of --labels.",
                 ) from None
 
 
 def absence_text(absent: Mapping[str, int]) -> list[str]:
-    """What a reader of a run's table has to know of clips that lack a modality: a line or none.
+    """Return a line on clips that lack a modality, for a run's table; no line if none does.
 
-    `absent` has how many clips lack a modality, of those that some clip lacks.
+    `absent` maps a modality to the number of clips that lack it.
     """
     if not absent:
         return []
     counts = "; ".join(f"{n} clips have no {m}" for m, n in absent.items())
-    return [f"{counts}. Alone, a modality says of them how frequent each class is in training."]
+    return [
+        f"{counts}. For these clips the baseline of the modality predicts the shares of the "
+        "classes in training."
+    ]
 
 
-def unaware(data: RunData, strategies: Iterable[str], registry: Registry) -> str | None:
-    """A warning of strategies that are not told what a clip lacks; None where all are."""
-    blind = [s for s in strategies if not registry.strategy(s).accepts_missing]
-    if not data.absent or not blind:
+def missing_modality_warning(
+    data: RunData, strategies: Iterable[str], registry: Registry
+) -> str | None:
+    """Return a warning if clips lack modalities and a strategy does not support this; else None."""
+    unsupporting = [s for s in strategies if not registry.strategy(s).accepts_missing]
+    if not data.absent or not unsupporting:
         return None
-    known = [
+    supporting = [
         e.name for e in registry.entries("strategy") if registry.strategy(e.name).accepts_missing
     ]
-    names = " and ".join(dict.fromkeys(blind))
+    names = " and ".join(dict.fromkeys(unsupporting))
     counts = [f"{int(f.sum())} of {len(f)} clips have no {m}" for m, f in data.absent.items()]
     return (
-        f"{'; '.join(counts)}, and {names} can't be told so: it sees zeros in "
-        f"their place. Strategies that take what a clip has: {', '.join(known)}."
+        f"{'; '.join(counts)}. Missing modalities are replaced by zeros for {names}. Strategies "
+        f"that support missing modalities: {', '.join(supporting)}."
     )

@@ -1,15 +1,15 @@
 """Standardisation of features by the unlabelled clips of each speaker.
 
-For speaker s with n clips, mean m_s and variance v_s of a feature, and the training population
-with mean m and within-speaker variance v (averages over the training speakers' clips)::
+Speaker s has n clips, and a feature has mean m_s and variance v_s over them. The training
+population has mean m and within-speaker variance v, averages over the training speakers' clips::
 
     w    = n / (n + k)                                k = 1 pseudo-clip
     mean = w m_s + (1 - w) m
     var  = w v_s + (1 - w) v
     x'   = (x - mean) / sqrt(var)
 
-The pseudo-clip keeps a speaker with a single clip apart from the population's mean: half of the
-clip's own offset remains. A feature that varies nowhere is centred and not scaled.
+The pseudo-clip preserves information about a speaker with a single clip: half of the clip's own
+offset from the population's mean remains. A feature without variance is centred and not scaled.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Moments:
     Attributes
     ----------
     count : array
-        (S,) float64, clips that have the modality.
+        (S,) float64, number of clips that have the modality.
     mean, variance : array
         (S, *kept) float64; pooled axes have length 1. 0 for a speaker without a clip.
     """
@@ -73,7 +73,7 @@ class Population:
 
 
 class Collector:
-    """Running mean and variance of each speaker, over batches of clips (Chan et al. 1983).
+    """Running mean and variance of each speaker over batches of clips (Chan et al. 1983).
 
     Parameters
     ----------
@@ -82,20 +82,20 @@ class Collector:
     shape : tuple of int
         Shape of one clip's array.
     keep : tuple of int
-        Axes that keep statistics of their own; the others are pooled.
+        Axes that have separate statistics; the other axes are pooled.
     """
 
     def __init__(self, speakers: int, shape: tuple[int, ...], keep: tuple[int, ...]) -> None:
         self._pooled = tuple(axis + 1 for axis in range(len(shape)) if axis not in keep)
-        kept = tuple(size if axis in keep else 1 for axis, size in enumerate(shape))
+        kept_shape = tuple(size if axis in keep else 1 for axis, size in enumerate(shape))
         self._count = np.zeros(speakers)
-        self._mean = np.zeros((speakers, *kept))
-        self._squares = np.zeros((speakers, *kept))  # sum over clips of squared deviations
+        self._mean = np.zeros((speakers, *kept_shape))
+        self._squares = np.zeros((speakers, *kept_shape))  # sum over clips of squared deviations
 
     def add(self, speakers: Indices, rows: npt.NDArray[Any]) -> None:
-        """Add clips, (B, *shape), of the speakers (B,). A clip with a NaN or infinity is left out.
+        """Add clips, (B, *shape), of the speakers (B,); leave out clips with NaN or infinity.
 
-        Every clip has the same weight: all have the same number of values.
+        All clips have the same weight, because all have the same number of values.
         """
         values = rows.astype(np.float64)
         means = values.mean(axis=self._pooled, keepdims=True)  # (B, *kept)
@@ -116,19 +116,22 @@ class Collector:
 
 
 def adapted_axes(modality: Modality, rule: str) -> tuple[int, ...]:
-    """Axes with statistics of their own under ``train.normalise``; "none" counts as "feature"."""
+    """Return the axes with separate speaker statistics under a rule of ``train.normalise``.
+
+    The rule "none" counts as "feature".
+    """
     return kept_axes(modality, "feature" if rule == "none" else rule)
 
 
 def moments_of(
     arrays: Arrays, modality: Modality, rule: str, speakers: Indices, clips: Indices
 ) -> Moments:
-    """Compute every speaker's statistics, 64 clips in memory at a time.
+    """Compute every speaker's statistics, with 64 clips in memory at a time.
 
     Parameters
     ----------
     speakers : array
-        (n,) int64, the number of each clip's speaker.
+        (n,) int64, the index of each clip's speaker.
     clips : array
         (k,) int64, the clips that have the modality.
     """
@@ -146,7 +149,7 @@ def population_of(moments: Moments, speakers: Indices) -> Population:
     Parameters
     ----------
     speakers : array
-        (T,) int64, numbers of the training speakers, each once.
+        (T,) int64, indices of the training speakers, each once.
     """
     count = moments.count[speakers]
     if not count.sum():
@@ -162,7 +165,7 @@ def population_of(moments: Moments, speakers: Indices) -> Population:
 def offset_and_scale(
     moments: Moments, population: Population, pseudo_clips: float = PSEUDO_CLIPS
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return what is subtracted from, and then multiplied with, the clips of each speaker.
+    """Return the offset and scale of each speaker, for ``(x - offset) * scale``.
 
     Returns
     -------
@@ -173,7 +176,7 @@ def offset_and_scale(
     weight = count / np.maximum(count + pseudo_clips, 1e-12)
     mean = weight * moments.mean + (1 - weight) * population.mean
     deviation = np.sqrt(weight * moments.variance + (1 - weight) * population.variance)
-    # The rule of Standardise.set: what never varies is centred, not blown up.
+    # As in Standardise.set: a feature without variance is centred and not scaled.
     varies = deviation > 1e-6 * np.abs(mean)
     scale = np.divide(1.0, deviation, out=np.ones_like(deviation), where=varies)
     return mean.astype(np.float32), scale.astype(np.float32)
@@ -185,11 +188,11 @@ class Adapted:
     Parameters
     ----------
     arrays : Arrays
-        Row i belonging to clip i.
+        Row i belongs to clip i.
     speakers : array
-        (n,) int64, the number of each clip's speaker.
+        (n,) int64, the index of each clip's speaker.
     offset, scale : array
-        (S, *kept) float32, of each speaker.
+        (S, *kept) float32, one row per speaker.
     """
 
     def __init__(
@@ -213,7 +216,7 @@ class Adapted:
         return len(self._arrays)
 
     def take(self, indices: Any) -> npt.NDArray[np.float32]:
-        """Rows `indices`, (B, *shape)."""
+        """Return the standardised rows `indices`, (B, *shape) float32."""
         index = np.asarray(indices, dtype=np.int64)
         speakers = self._speakers[index]
         rows = self._arrays.take(index).astype(np.float32)  # a copy
@@ -234,7 +237,7 @@ def adapt_tensor(x: Tensor, moments: Moments, population: Population) -> Tensor:
 
 
 def numbered_speakers(clips: Sequence[Clip]) -> Indices:
-    """Number the speakers, corpus by corpus and in the order of their names; (n,) int64."""
+    """Return the index of each clip's speaker, (n,) int64; speakers are sorted."""
     groups = [speaker_of(clip) for clip in clips]
     number: dict[Group, int] = {group: i for i, group in enumerate(sorted(set(groups)))}
     return np.array([number[group] for group in groups], dtype=np.int64)
@@ -243,7 +246,9 @@ def numbered_speakers(clips: Sequence[Clip]) -> Indices:
 def run_moments(
     run: Path, fingerprint: str, modality: Modality, rule: str, arrays: Arrays, data: RunData
 ) -> Moments:
-    """Return the statistics of every speaker of a run; computed once and kept in its folder.
+    """Return the statistics of every speaker of a run; they are computed once and stored.
+
+    They are stored in the run directory if it is writable.
 
     Parameters
     ----------
@@ -253,45 +258,45 @@ def run_moments(
         Identifier of the feature that `arrays` holds.
     """
     path = run / FOLDER / f"{modality.name}-{fingerprint}.safetensors"
-    if (known := _stored(path)) is not None:
-        return known
+    if (stored := _stored(path)) is not None:
+        return stored
     clips = having(data.absent, np.arange(len(data.clips)), [modality.name])
-    found = moments_of(arrays, modality, rule, numbered_speakers(data.clips), clips)
-    with contextlib.suppress(StorageError, OSError):  # a run that may only be read
+    moments = moments_of(arrays, modality, rule, numbered_speakers(data.clips), clips)
+    with contextlib.suppress(StorageError, OSError):  # the run directory may be read-only
         path.parent.mkdir(exist_ok=True)
-        tensors = {name: torch.from_numpy(value) for name, value in vars(found).items()}
+        tensors = {name: torch.from_numpy(value) for name, value in vars(moments).items()}
         save_weights(path, tensors, {"modality": modality.name})
-    return found
+    return moments
 
 
 def _stored(path: Path) -> Moments | None:
     if not path.is_file():
         return None
     try:
-        found = {name: x.numpy() for name, x in load_weights(path).items()}
-        return Moments(**found)
-    except (RunError, TypeError):  # damaged: computed again
+        tensors = {name: x.numpy() for name, x in load_weights(path).items()}
+        return Moments(**tensors)
+    except (RunError, TypeError):  # a damaged file: compute the statistics again
         return None
 
 
 def training_population(moments: Moments, data: RunData, fold: int | None) -> Population:
-    """Average over the speakers that a fold trains on; over all speakers where `fold` is None."""
+    """Average the statistics of a fold's training speakers, or of all if `fold` is None."""
     speakers = numbered_speakers(data.clips)
     chosen = speakers if fold is None else speakers[data.splits[fold].train]
     return population_of(moments, np.unique(chosen))
 
 
 def adapted(arrays: Arrays, moments: Moments, data: RunData, fold: int | None) -> Adapted:
-    """Return a run's arrays, standardised by speaker with the training population of a fold."""
+    """Return a run's arrays, standardised by speaker with a fold's training population."""
     offset, scale = offset_and_scale(moments, training_population(moments, data, fold))
     return Adapted(arrays, numbered_speakers(data.clips), offset, scale)
 
 
-# -- the model handed out ------------------------------------------------------------
+# -- the final model -----------------------------------------------------------------
 
 
 def population_tensors(prefix: str, populations: Mapping[str, Population]) -> dict[str, Tensor]:
-    """Return populations by modality as tensors for a safetensors file."""
+    """Return populations by modality as named tensors for a safetensors file."""
     return {
         f"{prefix}/{m}/{name}": torch.from_numpy(value)
         for m, population in populations.items()
@@ -300,7 +305,7 @@ def population_tensors(prefix: str, populations: Mapping[str, Population]) -> di
 
 
 def populations_from(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Population]:
-    """Read what :func:`population_tensors` made."""
+    """Return modality -> population from tensors that :func:`population_tensors` made."""
     own = {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{prefix}/")}
     names = dict.fromkeys(key.rpartition("/")[0] for key in own)
     return {m: Population(own[f"{m}/mean"].numpy(), own[f"{m}/variance"].numpy()) for m in names}

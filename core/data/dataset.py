@@ -1,4 +1,4 @@
-"""The data set of a run: its clips, their classes, who is in which part, and who lacks what."""
+"""Data set of a run: clips, classes, splits and missing modalities."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .splits import Split
 
 @dataclass(frozen=True)
 class RunData:
-    """The clips of a run as its trainings need them.
+    """Clips of a run in the form that its trainings need.
 
     Attributes
     ----------
     clips : tuple of Clip
-        In the order of every index.
+        The clips; indices in other fields refer to this order.
     keys : tuple of str
-        Content digest of each recording: its key in the cache.
+        Content digest of each recording, which is its key in the cache.
     targets : array
         (n,) int64, class of each clip.
     classes : tuple of str
         Names of the classes.
     splits : tuple of Split
-        One, or one per fold.
+        One split, or one per fold.
     absent : mapping of str to array
-        Modality -> (n,) bool, True for the clips that lack it; only of modalities that some clip
+        Modality -> (n,) bool, True for the clips that lack it; only modalities that some clip
         lacks.
     """
 
@@ -42,15 +42,18 @@ class RunData:
     absent: Mapping[str, Flags] = field(default_factory=dict)
 
     def present(self, modalities: Sequence[str], indices: npt.NDArray[np.int64]) -> Flags | None:
-        """(len(indices), M): which of the clips have which modality; None where they have all."""
+        """Return (len(indices), M) bool, True if a clip has a modality.
+
+        Return None if all of the run's clips have all of these modalities.
+        """
         if not any(m in self.absent for m in modalities):
             return None
-        nobody = np.zeros(len(self.clips), dtype=np.bool_)
-        return np.stack([~self.absent.get(m, nobody)[indices] for m in modalities], axis=1)
+        none_absent = np.zeros(len(self.clips), dtype=np.bool_)
+        return np.stack([~self.absent.get(m, none_absent)[indices] for m in modalities], axis=1)
 
     def keys_of(self, modality: str) -> list[str]:
-        """Keys of the clips that have a modality, in order."""
+        """Return the keys of the clips that have a modality, in order."""
         flags = self.absent.get(modality)
         if flags is None:
             return list(self.keys)
-        return [key for key, gone in zip(self.keys, flags, strict=True) if not gone]
+        return [key for key, is_absent in zip(self.keys, flags, strict=True) if not is_absent]

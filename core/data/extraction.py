@@ -1,4 +1,4 @@
-"""Extractors as the cache wants them: a fingerprint, and a computation to send to a worker."""
+"""Adapter between extractors and the cache: fingerprints, and computations for workers."""
 
 from __future__ import annotations
 
@@ -28,22 +28,26 @@ from .imported_features import Imported
 
 
 def make_extractor(
-    cls: type[Extractor], given: Mapping[str, Any], dtype: str | None = None
+    cls: type[Extractor], parameters: Mapping[str, Any], dtype: str | None = None
 ) -> Extractor:
-    """An extractor that remembers the parameters it was made with.
+    """Make an extractor that stores the parameters it was made with.
 
     Parameters
     ----------
+    parameters : mapping
+        Parameter -> value or text.
     dtype : str, optional
-        What its arrays are stored as, instead of the extractor's own choice.
+        Storage dtype of the arrays, instead of the extractor's own choice.
 
     Raises
     ------
     UserError
-        For a parameter that does not exist or does not fit.
+        For a parameter that does not exist or has a wrong value, or a dtype that can't be stored.
+    PluginError
+        If the extractor declares no shape.
     """
-    extractor = make(cls, settings=given, owner=cls.name)
-    extractor.parameters = bind(cls, given, owner=cls.name) | dict(extractor.parameters)
+    extractor = make(cls, settings=parameters, owner=cls.name)
+    extractor.parameters = bind(cls, parameters, owner=cls.name) | dict(extractor.parameters)
     if dtype is not None:
         extractor.dtype = _storage_dtype(extractor, dtype)
     if not getattr(extractor, "shape", None):
@@ -61,15 +65,23 @@ def _storage_dtype(extractor: Extractor, dtype: str) -> str:
         )
     if extractor.dtype not in STORAGE_DTYPES:
         raise ParameterError(
-            f"The feature {extractor.name!r} holds {extractor.dtype}, for which there is no "
-            "choice of a storage dtype.",
-            hint="Name the features to store otherwise: --dtype FEATURE=float16",
+            f"The feature {extractor.name!r} holds {extractor.dtype}, whose storage dtype can't "
+            "be changed.",
+            hint="Name the features whose dtype should change: --dtype FEATURE=float16",
         )
     return dtype
 
 
 def fingerprint_of(extractor: Extractor) -> Fingerprint:
-    """What decides this extractor's numbers: name, version, parameters, libraries."""
+    """Return the fingerprint of an extractor: everything that determines its arrays.
+
+    For a plugin that was loaded from a file, the digest of the file is part of the fingerprint.
+
+    Raises
+    ------
+    PluginError
+        If a library that the extractor names is not installed.
+    """
     if isinstance(extractor, Imported):
         return extractor.fingerprint
     return Fingerprint(
@@ -84,7 +96,7 @@ def fingerprint_of(extractor: Extractor) -> Fingerprint:
 
 
 def without_added(extractor: Extractor, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `parameters` without those of `added_parameters` that have their default."""
+    """Return `parameters` without those that a later version added and that have their default."""
     before = extractor.added_parameters
     if not before:
         return parameters
@@ -92,8 +104,11 @@ def without_added(extractor: Extractor, parameters: Mapping[str, Any]) -> Mappin
 
 
 def _source(extractor: Extractor) -> dict[str, str]:
-    """The content of a plugin given as a file: while it is being written, nobody raises its
-    version at every change, and yet nothing stale may be read."""
+    """Return file name -> digest for a plugin that was loaded from a file, else nothing.
+
+    While writing a plugin, its author does not raise the version at every change; the digest
+    keeps the cache from returning stale arrays.
+    """
     file = file_of(type(extractor).__module__)
     if file is None:
         return {}
@@ -101,19 +116,22 @@ def _source(extractor: Extractor) -> dict[str, str]:
 
 
 def origin_of(recording: Recording) -> str:
-    """Where a recording lies, as the cache keeps it beside the array: its absolute path, and
-    for a part of it the seconds as a media fragment (W3C, 2012), ``/speech.wav#t=1.5,3.0``."""
+    """Return the origin of a recording, which the cache stores beside the array.
+
+    The origin is the absolute path. For a part of a file, the seconds follow as a media fragment
+    (W3C, 2012): ``/speech.wav#t=1.5,3.0``.
+    """
     return origin_text(recording.path.absolute(), recording.start, recording.end)
 
 
 def recording_at(origin: str) -> Recording:
-    """The inverse of :func:`origin_of`."""
+    """Return the recording with the given origin; the inverse of :func:`origin_of`."""
     path, start, end = parse_origin(origin)
     return Recording(Path(path), start, end)
 
 
 def failure_text(failure: Failure) -> str:
-    """Which recording failed, and why, for people."""
+    """Return a text for people that names the recording that failed and the reason."""
     reason = failure.reason.removeprefix(f"{RecordingError.__name__}: ")
     path = str(getattr(failure.source, "path", failure.source))
     return reason if path in reason else f"{failure.source}: {failure.feature}: {reason}"
@@ -133,49 +151,52 @@ STORAGE_DTYPES = ("float16", "float32", "float64")
 
 
 def computation_of(extractor: Extractor) -> Computation:
-    """What a build is to do for this extractor, in any process."""
+    """Return the computation of an extractor, which a build can run in any process."""
     return extractor if isinstance(extractor, Imported) else Extraction.of(extractor)
 
 
 def _check_same(extractor: Extractor, wanted: Fingerprint) -> None:
-    """A worker may have other versions than who asks it, or code that was edited since: what
-    it makes must not be stored under the fingerprint of something else."""
-    made = fingerprint_of(extractor)
-    if made != wanted:
+    """Raise PluginError if this process would compute other arrays than requested.
+
+    A worker may have other library versions than the process that requested the arrays, or the
+    code may have changed since. Its arrays must not be stored under the requested fingerprint.
+    """
+    actual = fingerprint_of(extractor)
+    if actual != wanted:
         fields = ", ".join(
-            f"{d.field} {d.stored} instead of {d.wanted}" for d in differences(made, wanted)
+            f"{d.field} {d.stored} instead of {d.wanted}" for d in differences(actual, wanted)
         )
         raise PluginError(
-            f"The process that computes has another {wanted.name!r} than was asked for: {fields}.",
-            hint="Give every worker the same packages and plugins; after an edit build again.",
+            f"The process that computes has another {wanted.name!r} than was requested: {fields}.",
+            hint="Give every worker the same packages and plugins; build again after an edit.",
         )
 
 
 def extract_all(
     extractor: Extractor, recordings: Sequence[Recording]
 ) -> list[npt.NDArray[Any] | Exception]:
-    """The arrays of any number of recordings, checked against the extractor's declaration.
+    """Extract recordings, and check the arrays against the extractor's declaration.
 
-    In batches where the extractor works so. Where a batch fails as a whole, its recordings are
-    extracted one by one, so that only the guilty one fails.
+    Recordings are extracted in batches if the extractor supports them. If a batch fails as a
+    whole, its recordings are extracted one by one, so that only the faulty recording fails.
 
     Returns
     -------
     list of array or Exception
-        One for each recording; in place of an array what went wrong.
+        For each recording, its array or the error.
     """
     size = max(1, extractor.batch) if works_in_batches(extractor) else 1
-    found: list[npt.NDArray[Any] | Exception] = []
+    results: list[npt.NDArray[Any] | Exception] = []
     for start in range(0, len(recordings), size):
-        found += _extract_batch(extractor, recordings[start : start + size])
-    return found
+        results += _extract_batch(extractor, recordings[start : start + size])
+    return results
 
 
 def works_in_batches(extractor: Extractor) -> bool:
-    """Whether its `extract_many` makes the arrays that its `extract` makes.
+    """Return whether the `extract_many` of an extractor makes the same arrays as its `extract`.
 
-    A class derived from one that works in batches may replace `extract` alone, to change the
-    arrays or what they are made of: then the batches of its parent would be something else.
+    A subclass may override only `extract`, to change the arrays. The `extract_many` that it
+    inherits would then make other arrays, so it is not used.
     """
     for cls in type(extractor).__mro__:
         if "extract_many" in vars(cls):
@@ -190,13 +211,13 @@ def _extract_batch(
 ) -> list[npt.NDArray[Any] | Exception]:
     if len(recordings) > 1:
         try:
-            found = list(extractor.extract_many(recordings))
-        except Exception:  # which recording it was shows below
+            results = list(extractor.extract_many(recordings))
+        except Exception:  # single extraction below finds the recording that failed
             pass
         else:
-            if len(found) == len(recordings):
-                return [_checked(extractor, array) for array in found]
-            return [_miscounted(extractor, len(recordings), len(found))] * len(recordings)
+            if len(results) == len(recordings):
+                return [_checked(extractor, array) for array in results]
+            return [_miscounted(extractor, len(recordings), len(results))] * len(recordings)
     return [_extract_one(extractor, recording) for recording in recordings]
 
 
@@ -209,19 +230,19 @@ def _extract_one(extractor: Extractor, recording: Recording) -> npt.NDArray[Any]
 
 
 def _checked(
-    extractor: Extractor, found: npt.NDArray[Any] | Exception
+    extractor: Extractor, result: npt.NDArray[Any] | Exception
 ) -> npt.NDArray[Any] | Exception:
-    if isinstance(found, Exception):
-        return found
+    if isinstance(result, Exception):
+        return result
     try:
-        return _declared(extractor, found)
+        return _declared(extractor, result)
     except Exception as error:
         return error
 
 
-def _miscounted(extractor: Extractor, given: int, returned: int) -> PluginError:
+def _miscounted(extractor: Extractor, expected: int, returned: int) -> PluginError:
     return PluginError(
-        f"Extractor {extractor.name!r} was given a batch of {given} recordings and returned "
+        f"Extractor {extractor.name!r} was given a batch of {expected} recordings and returned "
         f"{returned} arrays.",
         hint="extract_many() returns one array or RecordingError for each recording, in order.",
     )
@@ -229,10 +250,10 @@ def _miscounted(extractor: Extractor, given: int, returned: int) -> PluginError:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Computes one feature of recordings, in any process.
+    """Picklable computation of one feature, which runs in any process.
 
-    The class is named, not pickled: a plugin that was loaded from a file has no module that
-    a fresh process could import.
+    The extractor's class is stored by name, not pickled: a plugin that was loaded from a file
+    has no module that a new process could import.
     """
 
     module: str
@@ -246,7 +267,7 @@ class Extraction:
 
     @classmethod
     def of(cls, extractor: Extractor) -> Extraction:
-        """The computation that `extractor` makes."""
+        """Make the computation that `extractor` performs."""
         kind = type(extractor)
         return cls(
             kind.__module__,
@@ -261,7 +282,7 @@ class Extraction:
 
     @during("extract")
     def compute(self, recording: Recording) -> npt.NDArray[Any]:
-        """The array of one recording, checked against the extractor's declaration."""
+        """Return the array of one recording, checked against the extractor's declaration."""
         with noted():
             return _declared(self._extractor, self._extractor.extract(recording))
 
@@ -269,19 +290,19 @@ class Extraction:
     def compute_many(
         self, recordings: Sequence[Recording]
     ) -> Sequence[npt.NDArray[Any] | Exception]:
-        """For each recording its array, or what went wrong."""
+        """Return, for each recording, its array or the error."""
         return extract_all(self._extractor, recordings)
 
     @cached_property
     def _extractor(self) -> Extractor:
         module = load_file(self.file) if self.file else importlib.import_module(self.module)
-        found: Any = module
+        target: Any = module
         for part in self.cls.split("."):
-            found = getattr(found, part)
-        if self.source is not None:  # no registry was made here that knows
+            target = getattr(target, part)
+        if self.source is not None:  # no registry of this process knows the plugin's source
             register_module(self.module, self.source)
-        watch(found, "extractor")
-        extractor: Extractor = found(**self.parameters)
+        watch(target, "extractor")
+        extractor: Extractor = target(**self.parameters)
         extractor.parameters = dict(self.parameters)
         extractor.dtype = self.fingerprint.dtype
         _check_same(extractor, self.fingerprint)

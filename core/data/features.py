@@ -1,4 +1,4 @@
-"""Cached arrays -> aligned batches on the device, and statistics of the training split."""
+"""Batches of cached feature arrays on the device, and statistics of the training part."""
 
 from __future__ import annotations
 
@@ -24,42 +24,44 @@ _CHUNK = 64  # clips read at a time when statistics are computed or a device is 
 
 
 class Arrays(Protocol):
-    """One feature of all clips, as the cache offers it: rows in the order of the clips."""
+    """Protocol for one feature of all clips: rows in the order of the clips."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        ...
 
     def __len__(self) -> int: ...
 
     def take(self, indices: Any) -> npt.NDArray[Any]:
-        """Rows `indices`, (B, *shape), in one vectorised step."""
+        """Return the rows `indices`, (B, *shape), in one vectorised step."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and standard deviation that broadcast to one clip's array, float32."""
+    """Mean and standard deviation, float32, with shapes that broadcast to one clip's array."""
 
     mean: Tensor
     deviation: Tensor
 
 
 class Features:
-    """The modalities of a set of clips, and their classes, in one order.
+    """Feature arrays of all modalities and classes of a set of clips.
 
     Parameters
     ----------
     modalities : mapping of str to Modality
-        In the order that everything downstream keeps.
+        Name -> modality; batches have the same order.
     arrays : mapping of str to Arrays
-        For each modality, row i belonging to clip i.
+        For each modality, row i belongs to clip i.
     targets : array
         (n,) int64, the class of each clip.
     device : torch.device
-        Where batches go.
+        Device of the batches.
     resident_bytes : int
-        Arrays are held on the device whole when together they take no more than this;
-        otherwise every batch is gathered from the memory maps.
+        If all arrays together take at most this number of bytes, they are held on the device.
+        Otherwise each batch is gathered from the memory maps.
     absent : mapping of str to array, optional
         Modality -> (n,) bool, True for the clips that lack it; their rows are blank.
     """
@@ -81,7 +83,7 @@ class Features:
         flags = absent or {}
         self.absent = {m: flags[m] for m in self.modalities if m in flags and flags[m].any()}
         self._reader: ThreadPoolExecutor | None = None
-        # This batch and the next: one that nobody came for gives way.
+        # The current batch and the next; a batch that nobody fetched is dropped.
         self._expected: deque[tuple[Indices, Future[dict[str, npt.NDArray[Any]]]]] = deque(maxlen=2)
         self._resident: dict[str, Tensor] = {}
         if sum(array.nbytes for array in self.arrays.values()) <= resident_bytes:
@@ -89,24 +91,24 @@ class Features:
 
     @property
     def resident(self) -> bool:
-        """Whether all arrays are held on the device."""
+        """True if all arrays are held on the device."""
         return bool(self._resident)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def batch(self, indices: Indices) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs by modality, (B, *shape), and classes (B,), on the device."""
+        """Return the inputs by modality, (B, *shape), and the classes, (B,), on the device."""
         index = on_device(torch.from_numpy(np.ascontiguousarray(indices)), self.device)
         if self._resident:
             return {m: t[index] for m, t in self._resident.items()}, self.targets[index]
         rows = self._gathered(indices)
         return {m: self._to_device(array) for m, array in rows.items()}, self.targets[index]
 
-    def expect(self, indices: Indices) -> None:
-        """Say which batch will be asked for next: it is gathered while the last one is computed.
+    def prefetch(self, indices: Indices) -> None:
+        """Start to gather the next batch in a thread, while the current batch is processed.
 
-        Nothing changes but the time that it takes; where arrays are on the device, nothing at all.
+        This saves time and changes no result. It does nothing if the arrays are on the device.
         """
         if not self._resident:
             if self._reader is None:
@@ -122,34 +124,34 @@ class Features:
         return {m: array.take(indices) for m, array in self.arrays.items()}
 
     def presence(self, indices: Indices) -> Presence | None:
-        """Which modalities the clips `indices` have; None where they have all."""
+        """Return which modalities the clips `indices` have; None if they have all of them."""
         return presence_of(self.absent, list(self.modalities), indices, self.device)
 
-    def known(self, indices: Indices, modality: str | None = None) -> Indices:
-        """Those of the clips `indices` that have `modality`, or any where None is named."""
+    def clips_with(self, indices: Indices, modality: str | None = None) -> Indices:
+        """Return those of the clips `indices` that have `modality`, or any modality if None."""
         if modality is not None:
             return having(self.absent, indices, [modality])
         if any(m not in self.absent for m in self.modalities):
             return indices
         nothing = np.all([flags[indices] for flags in self.absent.values()], axis=0)
-        known: Indices = indices[~nothing]
-        return known
+        some: Indices = indices[~nothing]
+        return some
 
-    def whole(self, indices: Indices) -> Indices:
-        """Those of the clips `indices` that have every modality."""
+    def complete_clips(self, indices: Indices) -> Indices:
+        """Return those of the clips `indices` that have every modality."""
         return having(self.absent, indices, self.modalities)
 
     def statistics(self, modality: str, indices: Indices, keep: tuple[int, ...]) -> Statistics:
-        """Mean and deviation over the clips `indices` (the training split, and nothing else).
-
-        Of those that have the modality.
+        """Return mean and standard deviation over those of the clips that have the modality.
 
         Parameters
         ----------
+        indices : array
+            Clips of the training part; other clips must not influence the statistics.
         keep : tuple of int
-            Axes of one clip's array that keep their own statistics; the others are pooled.
+            Axes of one clip's array that have separate statistics; the other axes are pooled.
         """
-        indices = self.known(indices, modality)
+        indices = self.clips_with(indices, modality)
         shape = self.modalities[modality].shape
         pooled = (0, *(axis + 1 for axis in range(len(shape)) if axis not in keep))
         count = 0
@@ -180,9 +182,9 @@ class Features:
 
 
 def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:
-    """Axes with statistics of their own under a rule of ``train.normalise``."""
+    """Return the axes that have separate statistics under a rule of ``train.normalise``."""
     if not modality.axes:
-        # Axes without a meaning: a table of features, each in a unit of its own.
+        # Axes without names: a table of features, each with its own unit.
         return tuple(range(len(modality.shape))) if rule == "feature" else ()
     own = ("channel", "frequency", "coefficient", "statistic")
     names = own if rule == "feature" else ("channel",)
@@ -190,10 +192,11 @@ def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:
 
 
 def batches(indices: Indices, size: int, rng: np.random.Generator | None) -> Iterator[Indices]:
-    """Split `indices` into batches of nearly equal length, shuffled by `rng`.
+    """Split `indices` into batches of nearly equal length, shuffled if `rng` is given.
 
-    At most `size` clips each. To train on, shuffled, they have at least two, because batch
-    normalisation knows no variance of one (then a batch may have three where `size` is two).
+    A batch has at most `size` clips. Shuffled batches are for training and have at least two
+    clips, because batch normalisation has no variance for a single clip. For this reason a batch
+    may have three clips if `size` is two.
     """
     if rng is None:
         return iter(np.array_split(indices, max(1, -(-len(indices) // size))))
@@ -201,5 +204,5 @@ def batches(indices: Indices, size: int, rng: np.random.Generator | None) -> Ite
 
 
 def number_of_batches(clips: int, size: int) -> int:
-    """Steps that an epoch of training takes."""
+    """Return the number of batches in an epoch of training."""
     return max(1, min(-(-clips // size), clips // 2))

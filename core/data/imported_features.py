@@ -1,4 +1,4 @@
-"""Features that no extractor here makes: imported into the cache, they take part like others."""
+"""Imported features: arrays that another tool made and the cache stores, for use in runs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from ..registry.registry import RESERVED, Registry
 
 
 class Imported(Extractor):
-    """Stands in for the extractor of an imported feature: it looks arrays up.
+    """Extractor of an imported feature, which reads its arrays from the cache.
 
     Parameters
     ----------
     fingerprint : Fingerprint
-        As stored with the feature.
+        Fingerprint that is stored with the feature.
     cache : str or None
-        Where it is stored; None means the user's cache.
+        Folder or URL of the cache that stores the feature; None means the user's cache.
     """
 
     def __init__(self, fingerprint: Fingerprint, cache: str | None) -> None:
-        # Not by assignment: a plugin's class has one name, this one has many.
+        # Set these without assignment: `name` and `version` belong to a plugin's class, but each
+        # instance of this class has different ones.
         vars(self).update(name=fingerprint.name, version=fingerprint.version)
         self.fingerprint = fingerprint
         self.shape = fingerprint.shape
@@ -44,6 +45,15 @@ class Imported(Extractor):
         self._cache = cache
 
     def extract(self, recording: Recording) -> npt.NDArray[Any]:
+        """Read the imported array of a recording.
+
+        Raises
+        ------
+        RecordingError
+            If the recording can't be read.
+        MissingModalityError
+            If no array was imported for the recording.
+        """
         cache = FeatureCache(self._cache)
         try:
             key = digest_recording(recording.path, recording.start, recording.end)
@@ -55,7 +65,7 @@ class Imported(Extractor):
         return cache.open(self.fingerprint, [key], verify="always")[0]
 
     def compute(self, recording: Recording) -> npt.NDArray[Any]:
-        """What a build asks for where neither cache has an array: an error that says so."""
+        """Raise MissingModalityError: a build calls this only if no cache has the array."""
         raise self._lacks(recording)
 
     def _lacks(self, recording: Recording) -> MissingModalityError:
@@ -64,12 +74,12 @@ class Imported(Extractor):
 
 @dataclass
 class _Choice:
-    """What can be set of an imported feature.
+    """Parameters of an imported feature.
 
     Parameters
     ----------
     version : str
-        Which of several; empty where there is only one.
+        Version to use if there are several; may be empty if there is only one.
     """
 
     version: str = ""
@@ -78,35 +88,35 @@ class _Choice:
 def find_imported(
     unknown: UnknownNameError,
     name: str,
-    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
     registry: Registry,
     cache: str | None,
 ) -> Imported:
-    """The imported feature of that name, where no extractor has it.
+    """Return the imported feature called `name`, for a name that no extractor has.
 
     Parameters
     ----------
     unknown : UnknownNameError
-        What the registry said of `name`.
-    given : mapping
+        Error of the registry for `name`.
+    settings : mapping
         Settings of the feature: ``version`` chooses one of several.
 
     Raises
     ------
     UserError
-        If the cache holds no such feature either, several versions of it, or one that can't
-        take part in a run.
+        If the cache holds no feature with this name, or several versions of it and none is
+        chosen, or one that can't take part in a run.
     """
-    if unknown.hint is not None:  # a plugin of that name is there, and broken
+    if unknown.hint is not None:  # a plugin with this name exists, but is broken
         raise unknown
-    features = _candidates(name, given, FeatureCache(cache))
+    features = _candidates(name, settings, FeatureCache(cache))
     own = [feature for feature in features if feature.name == name]
     if not own:
-        known = {entry.name for entry in registry.entries("extractor")}
+        extractor_names = {entry.name for entry in registry.entries("extractor")}
         raise UnknownNameError(
             "extractor",
             name,
-            known | {feature.name for feature in features},
+            extractor_names | {feature.name for feature in features},
             hint="Features that another tool made: fusion cache import NAME SOURCE",
         )
     problem = name_problem(name, registry)
@@ -115,16 +125,19 @@ def find_imported(
             f"The imported feature {name!r} can't take part in a run: {problem}",
             hint="Import it under another name: fusion cache import NAME SOURCE",
         )
-    choice = _Choice(**bind(_Choice, given, owner=name))
+    choice = _Choice(**bind(_Choice, settings, owner=name))
     return Imported(_chosen(name, choice.version, own), cache)
 
 
-def _candidates(name: str, given: Mapping[str, Any], cache: FeatureCache) -> list[Fingerprint]:
-    """Imported features; the other machine is asked only if the one that is meant is not here."""
-    here = imported_features(cache, elsewhere=False)
-    meant = (name, given.get("version"))
-    if any((feature.name, feature.version) == meant for feature in here):
-        return here
+def _candidates(name: str, settings: Mapping[str, Any], cache: FeatureCache) -> list[Fingerprint]:
+    """Return imported features; those of another machine only if the local cache lacks `name`.
+
+    The local cache is enough if it holds the requested name and version.
+    """
+    local = imported_features(cache, elsewhere=False)
+    requested = (name, settings.get("version"))
+    if any((feature.name, feature.version) == requested for feature in local):
+        return local
     return imported_features(cache)
 
 
@@ -147,7 +160,7 @@ def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerp
 
 
 def name_problem(name: str, registry: Registry) -> str | None:
-    """Why an imported feature can't be called `name` and take part in a run, or None."""
+    """Return why an imported feature called `name` can't take part in a run; None if it can."""
     for entry in registry.entries():
         if entry.name == name:
             return f"{entry.source} gives that name to its {entry.kind}."

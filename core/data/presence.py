@@ -1,4 +1,4 @@
-"""Which modalities clips have: of some recordings there is no video, of some no transcript."""
+"""Missing modalities: which modalities a clip has, for instance no video or no transcript."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..contracts.model import Presence
 from ..toolkit.device import on_device
 
 Flags = npt.NDArray[np.bool_]
-Clips = npt.NDArray[np.int64]  # numbers of clips
+Clips = npt.NDArray[np.int64]  # indices of clips
 
 
 def presence_of(
@@ -22,32 +22,33 @@ def presence_of(
     indices: npt.NDArray[np.int64],
     device: torch.device,
 ) -> Presence | None:
-    """Presence of the clips `indices`; None where they have everything.
+    """Return the presence of modalities in the clips `indices`; None if they have all of them.
 
     Parameters
     ----------
     absent : mapping
         Modality -> (n,) bool, True for the clips that lack it.
     """
-    # Found out on the CPU: on the device, counting would wait for it.
+    # Counting runs on the CPU: on the device it would force a synchronisation.
     lacking = {m: absent[m][indices] for m in modalities if m in absent}
     lacking = {m: flags for m, flags in lacking.items() if flags.any()}
     if not lacking:
         return None
-    everybody = np.ones(len(indices), dtype=np.bool_)
-    columns = [~lacking[m] if m in lacking else everybody for m in modalities]
+    all_present = np.ones(len(indices), dtype=np.bool_)
+    columns = [~lacking[m] if m in lacking else all_present for m in modalities]
     table = on_device(torch.from_numpy(np.stack(columns, axis=1)), device)
     rows = {m: on_device(torch.from_numpy(np.flatnonzero(~f)), device) for m, f in lacking.items()}
     return Presence(tuple(modalities), table, rows)
 
 
 def having(absent: Mapping[str, Flags], clips: Clips, modalities: Iterable[str]) -> Clips:
-    """Those of the clips, (k,) int64, that have every one of some modalities.
+    """Return those of the clips, (k,) int64, that have all of the given modalities.
 
     Parameters
     ----------
     absent : mapping
-        Modality -> (n,) bool, True for the clips that lack it; one that it does not name, all have.
+        Modality -> (n,) bool, True for the clips that lack it. All clips have a modality that is
+        not in this mapping.
     """
     for m in modalities:
         if m in absent:
@@ -56,12 +57,12 @@ def having(absent: Mapping[str, Flags], clips: Clips, modalities: Iterable[str])
 
 
 class Gapped:
-    """Arrays of the clips that have a modality, as arrays of all clips: blank for the others.
+    """View of one modality's arrays as rows of all clips, blank for clips that lack it.
 
     Parameters
     ----------
     arrays : Arrays
-        Row i belonging to the i-th clip that has the modality.
+        Row i belongs to the i-th clip that has the modality.
     absent : array
         (n,) bool, True for the clips that lack it.
     """
@@ -69,10 +70,11 @@ class Gapped:
     def __init__(self, arrays: Any, absent: Flags) -> None:
         self._arrays = arrays
         self._absent = absent
-        self._row = np.cumsum(~absent) - 1  # of each clip that has it
+        self._row = np.cumsum(~absent) - 1  # row in `arrays` of each clip that has the modality
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all rows, blank ones included."""
         stored = len(self) - int(self._absent.sum())
         return int(self._arrays.nbytes) // max(1, stored) * len(self)
 
@@ -80,13 +82,13 @@ class Gapped:
         return len(self._absent)
 
     def take(self, indices: Any) -> npt.NDArray[Any]:
-        """Rows `indices`, (B, *shape)."""
+        """Return the rows `indices`, (B, *shape)."""
         index = np.asarray(indices, dtype=np.int64)
-        there = ~self._absent[index]
-        found = self._arrays.take(self._row[index[there]])
-        if there.all():
-            whole: npt.NDArray[Any] = found
+        present = ~self._absent[index]
+        stored = self._arrays.take(self._row[index[present]])
+        if present.all():
+            whole: npt.NDArray[Any] = stored
             return whole
-        rows = np.zeros((len(index), *found.shape[1:]), dtype=found.dtype)
-        rows[there] = found
+        rows = np.zeros((len(index), *stored.shape[1:]), dtype=stored.dtype)
+        rows[present] = stored
         return rows

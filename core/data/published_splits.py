@@ -1,4 +1,4 @@
-"""Splits that a corpus prescribes: which column to follow, and whether it can be followed."""
+"""Splits and folds that a corpus prescribes, with checks that they are complete and valid."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from ..contracts.errors import SplitError
 from .split_modes import PARTS, Group, speaker_of
 from .stratification import Indices
 
-MIN_FOLDS = 3  # one to test, one to validate, the rest to train
+MIN_FOLDS = 3  # one for test, one for validation, the others for training
 
 
 def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["split", "fold"] | None:
-    """Which column to follow, after checking that it is complete."""
+    """Return which prescribed column to follow, or None if the corpus prescribes nothing.
+
+    Raises
+    ------
+    SplitError
+        If only some clips have a prescribed split or fold, or `folds` is given and the corpus
+        prescribes only a split.
+    """
     counts = {
         "split": sum(clip.split is not None for clip in clips),
         "fold": sum(clip.fold is not None for clip in clips),
@@ -27,13 +34,13 @@ def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["spli
             missing = next(c for c in clips if getattr(c, column) is None)
             raise SplitError(
                 f"{count} of {len(clips)} clips have a prescribed {column}; "
-                f"{missing.corpus}/{missing.name} is the first without.",
+                f"{missing.corpus}/{missing.name} is the first without one.",
                 hint=f"Give every clip a {column}, or none; corpora that prescribe a {column} "
                 "can't be pooled with corpora that don't.",
             )
     if folds is not None and counts["split"] and not counts["fold"]:
         raise SplitError(
-            f"{folds} folds were asked for, but the corpus prescribes one train/val/test split.",
+            f"{folds} folds were requested, but the corpus prescribes one train/val/test split.",
             hint="Leave out --folds, or take the split column out of the table.",
         )
     if counts["fold"] and (folds is not None or not counts["split"]):
@@ -42,12 +49,19 @@ def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["spli
 
 
 def follow_folds(clips: Sequence[Clip], folds: int | None) -> Indices:
-    """Fold of each clip; folds are numbered in the order of their names."""
+    """Return the prescribed fold of each clip, (n,); folds are numbered in the order of names.
+
+    Raises
+    ------
+    SplitError
+        If there are fewer than 3 folds, their number differs from `folds`, or a speaker is in
+        two folds.
+    """
     names = sorted({str(clip.fold) for clip in clips}, key=_natural)
     if len(names) < MIN_FOLDS or folds not in (None, len(names)):
-        asked = f"{folds} were asked for" if folds else f"at least {MIN_FOLDS} are needed"
+        needed = f"{folds} were requested" if folds else f"at least {MIN_FOLDS} are needed"
         raise SplitError(
-            f"The corpus prescribes {len(names)} folds ({', '.join(names[:12])}) and {asked}.",
+            f"The corpus prescribes {len(names)} folds ({', '.join(names[:12])}) and {needed}.",
             hint="Leave out --folds to follow the corpus."
             if len(names) >= MIN_FOLDS
             else "Take the fold column out of the table to have a split drawn by speaker.",
@@ -58,17 +72,23 @@ def follow_folds(clips: Sequence[Clip], folds: int | None) -> Indices:
 
 
 def _natural(name: str) -> tuple[int, str]:
-    """Sort key that puts fold 10 behind fold 9."""
+    """Return a sort key that puts fold 10 after fold 9."""
     return (int(name) if name.isdecimal() else -1), name
 
 
 def follow_split(clips: Sequence[Clip]) -> Indices:
-    """Part of each clip; none may be for validation."""
+    """Return the prescribed part of each clip, (n,); the validation part may be empty.
+
+    Raises
+    ------
+    SplitError
+        If a part has an unknown name, training or test is empty, or a speaker is in two parts.
+    """
     counts = Counter(clip.split for clip in clips)
     unknown = [str(part) for part in counts if part not in PARTS]
     if unknown:
         raise SplitError(
-            f"Prescribed split {unknown[0]!r} is unknown; possible are {', '.join(PARTS)}."
+            f"The prescribed split {unknown[0]!r} is unknown; possible are {', '.join(PARTS)}."
         )
     for part in ("train", "test"):
         if not counts[part]:
@@ -82,21 +102,21 @@ def follow_split(clips: Sequence[Clip]) -> Indices:
 
 
 def _check_speakers(clips: Sequence[Clip], parts: Sequence[str], column: str) -> None:
-    """Raise SplitError if a speaker lies in two parts."""
-    seen: dict[Group, set[str]] = defaultdict(set)
+    """Raise SplitError if a speaker is in two parts."""
+    parts_of: dict[Group, set[str]] = defaultdict(set)
     for clip, part in zip(clips, parts, strict=True):
-        seen[speaker_of(clip)].add(part)
-    shared = sorted(speaker for speaker, found in seen.items() if len(found) > 1)
+        parts_of[speaker_of(clip)].add(part)
+    shared = sorted(speaker for speaker, own_parts in parts_of.items() if len(own_parts) > 1)
     if not shared:
         return
     named = "; ".join(
-        f"{corpus}/{speaker} in {', '.join(sorted(seen[corpus, speaker], key=_natural))}"
+        f"{corpus}/{speaker} in {', '.join(sorted(parts_of[corpus, speaker], key=_natural))}"
         for corpus, speaker in shared[:5]
     )
     more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
     raise SplitError(
-        f"In the prescribed {column}, {len(shared)} of {len(seen)} speakers lie in more than one "
-        f"part: {named}{more}.",
-        hint=f"Correct the {column} column, or take it out to have a split drawn by speaker. "
-        "--split random ignores it and draws clips; its scores are speaker-dependent.",
+        f"In the prescribed {column}, {len(shared)} of {len(parts_of)} speakers are in more than "
+        f"one part: {named}{more}.",
+        hint=f"Correct the {column} column, or remove it to have a split drawn by speaker. "
+        "--split random ignores the column and draws clips; its scores are speaker-dependent.",
     )

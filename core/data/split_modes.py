@@ -1,7 +1,7 @@
-"""What no two parts of a split may share: the four ways to divide clips.
+"""Split modes: by speaker, by sentence, by corpus and at random.
 
-A mode says which group a clip belongs to; a group is never divided. Everything that is printed
-about a split takes its words from here.
+A mode assigns each clip to a group, and a split never divides a group. The texts that describe a
+split in tables and messages are defined here.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ ModeName = Literal["speaker", "sentence", "corpus", "random"]
 Group = tuple[str, str]
 
 PARTS = ("train", "val", "test")
-SENTENCE = "sentence"  # the attribute of a clip that says what is said in it
+SENTENCE = "sentence"  # attribute of a clip that holds the spoken sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way to divide clips.
+    """Split mode: one way to divide clips.
 
     Attributes
     ----------
     name : str
-        What users type.
+        Name of the mode on the command line.
     unit, units : str
-        What a group is called, one and several.
+        Word for a group, singular and plural.
     group : callable
-        Clip -> its group, a pair. Groups with the same first half are spread over all parts.
+        Clip -> its group, a pair. Groups with the same first item are spread over all parts.
     speaker_independent : bool
-        Whether no speaker can lie in two parts.
+        Whether no test speaker can be in training.
     min_folds : int
-        Fewest folds. 3 where a fold of whole groups validates, too.
+        Smallest number of folds: 3 if a fold of whole groups is needed for validation, else 2.
     group_validates : bool
-        Whether whole groups validate where there are enough of them. Otherwise, speakers
-        that are taken out of the training clips do.
+        Whether whole groups form the validation part if there are enough groups. Otherwise some
+        training speakers form it.
     tested : str
-        What the test figures are measured on, for the head of a table.
+        What the test figures are measured on, for the title of a table.
     warning : str
-        What they are no evidence of; empty if they are what they seem.
+        Limit of the test figures, as a sentence; empty for speaker-independent modes.
     more : str
-        What to do about too few groups.
+        Hint for too few groups.
     """
 
     name: ModeName
@@ -60,26 +60,26 @@ class Mode:
 
 
 def speaker_of(clip: Clip) -> Group:
-    """Two corpora may both have a speaker "1"."""
+    """Return corpus and speaker, since two corpora may both have a speaker "1"."""
     return clip.corpus, clip.speaker
 
 
 def sentence_of(clip: Clip) -> Group | None:
-    """What is said, whoever says it; None where it is not known.
+    """Return corpus and sentence of a clip; None if the sentence is unknown.
 
-    Two corpora's sentences "1" are two sentences, and upper and lower case one.
+    Sentences of two corpora differ even if their texts are equal; upper and lower case are equal.
     """
-    said = clip.attributes.get(SENTENCE, "").strip().casefold()
-    return (clip.corpus, said) if said else None
+    sentence = clip.attributes.get(SENTENCE, "").strip().casefold()
+    return (clip.corpus, sentence) if sentence else None
 
 
 def corpus_of(clip: Clip) -> Group:
-    """All corpora are of one kind: none is spread over the parts."""
+    """Return the corpus of a clip as a group; all corpora are of one kind, the empty string."""
     return "", clip.corpus
 
 
 def clip_of(clip: Clip) -> Group:
-    """Every clip for itself."""
+    """Return corpus and name of a clip: each clip is a group."""
     return clip.corpus, clip.name
 
 
@@ -98,7 +98,7 @@ MODES: dict[str, Mode] = {
         speaker_independent=True,
         min_folds=3,
         group_validates=True,
-        tested="on speakers never heard",
+        tested="on held-out speakers",
         warning="",
         more="Add recordings of more speakers, or use --split random, which mixes speakers: "
         "its scores are speaker-dependent.",
@@ -111,9 +111,9 @@ MODES: dict[str, Mode] = {
         speaker_independent=False,
         min_folds=2,
         group_validates=True,
-        tested="on sentences never heard, SPEAKER-DEPENDENT",
-        warning="Speaker-dependent: the test sentences are new, but their speakers were not kept "
-        "out of training.",
+        tested="on held-out sentences, SPEAKER-DEPENDENT",
+        warning="Speaker-dependent: the test sentences are held out of training, but their "
+        "speakers are not.",
         more="Add recordings of more sentences.",
     ),
     "corpus": Mode(
@@ -124,7 +124,7 @@ MODES: dict[str, Mode] = {
         speaker_independent=True,
         min_folds=2,
         group_validates=False,
-        tested="on corpora never heard, and so on new speakers",
+        tested="on held-out corpora, and so on held-out speakers",
         warning="",
         more="Name more corpora: repeat --data.",
     ),
@@ -137,19 +137,19 @@ MODES: dict[str, Mode] = {
         min_folds=3,
         group_validates=True,
         tested="SPEAKER-DEPENDENT",
-        warning="Speaker-dependent: test speakers were heard in training.",
+        warning="Speaker-dependent: test speakers also occur in training.",
         more="Add recordings of more clips.",
     ),
 }
 
 
 def mode_of(name: str) -> Mode:
-    """The mode of that name.
+    """Return the split mode called `name`.
 
     Raises
     ------
     UnknownNameError
-        If there is none.
+        If the mode does not exist.
     """
     if name not in MODES:
         raise UnknownNameError("split", name, MODES)
@@ -157,7 +157,7 @@ def mode_of(name: str) -> Mode:
 
 
 def check_known(clips: Sequence[Clip], mode: Mode) -> None:
-    """Raise SplitError if a clip's group is not known: only its sentence may be."""
+    """Raise SplitError if a split by sentence is requested and a clip's sentence is unknown."""
     if mode.name != "sentence":
         return
     missing = [clip for clip in clips if sentence_of(clip) is None]
@@ -166,14 +166,14 @@ def check_known(clips: Sequence[Clip], mode: Mode) -> None:
     corpora = ", ".join(sorted({clip.corpus for clip in missing}))
     first = f"{missing[0].corpus}/{missing[0].name}"
     raise SplitError(
-        f"A split by sentence has to know what is said in every clip, and nothing says it of "
-        f"{len(missing)} of {len(clips)}; {first} is the first (corpora without: {corpora}).",
-        hint="A table says it in a column called sentence; fusion plugins show CORPUS tells "
-        "which attributes a corpus has. Leave out the corpora that have none.",
+        f"A split by sentence needs the sentence of every clip, and {len(missing)} of {len(clips)} "
+        f"clips have none; {first} is the first (corpora without sentences: {corpora}).",
+        hint="A table gives sentences in a column called sentence; fusion plugins show CORPUS "
+        "lists the attributes of a corpus. Leave out the corpora without sentences.",
     )
 
 
 def count_groups(clips: Sequence[Clip], mode: Mode) -> int:
-    """How many groups there are; clips whose group is not known are in none."""
+    """Return the number of groups; clips with an unknown sentence belong to no group."""
     group = sentence_of if mode.name == "sentence" else mode.group
     return len({group(clip) for clip in clips} - {None})

@@ -1,8 +1,8 @@
-"""Who is trained on, who chooses and who is tested: splits by speaker, and others for comparison.
+"""Splits into training, validation and test: by speaker, sentence or corpus, or at random.
 
-A split is drawn so that no group (no speaker, no sentence, no corpus) lies in two parts, each
-corpus's groups are spread over all parts, and each part holds its share of every class of every
-corpus. What a group is, the mode says: :mod:`fusion.core.data.split_modes`.
+A split is drawn so that no group (speaker, sentence or corpus) is in two parts. Each corpus's
+groups are spread over all parts, and each part holds its share of every class of every corpus.
+The split mode defines the groups: :mod:`fusion.core.data.split_modes`.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _TRAIN, _VAL, _TEST = range(len(PARTS))
 
 @dataclass(frozen=True)
 class Split:
-    """Which clips are for training, validation and test.
+    """Assignment of clips to the training, validation and test parts.
 
     Attributes
     ----------
     train, val, test : array of int64
         Indices of clips, sorted; disjoint.
     fold : int or None
-        Index of the fold that is tested; None for a single split.
+        Index of the test fold; None for a single split.
     speaker_independent : bool
-        Whether no speaker lies in two parts by construction.
+        Whether the split mode ensures that no test speaker is in training.
     """
 
     train: Indices
@@ -56,21 +56,21 @@ class Split:
     speaker_independent: bool
 
     def digest(self, clips: Sequence[Clip]) -> str:
-        """16 hex digits that depend on which clips are in which part, and on nothing else."""
+        """Return 16 hex digits that depend only on which clips are in which part."""
         names = {
             part: sorted([clips[i].corpus, clips[i].name] for i in getattr(self, part))
             for part in PARTS
         }
         return hashlib.blake2b(json.dumps(names).encode(), digest_size=8).hexdigest()
 
-    def where(self, kept: npt.NDArray[np.bool_]) -> Split:
-        """The split without the clips that are False in `kept`, (n,)."""
+    def restricted_to(self, usable: npt.NDArray[np.bool_]) -> Split:
+        """Return the split without the clips that are False in the mask `usable`, (n,)."""
         return replace(
-            self, **{part: getattr(self, part)[kept[getattr(self, part)]] for part in PARTS}
+            self, **{part: getattr(self, part)[usable[getattr(self, part)]] for part in PARTS}
         )
 
     def describe(self, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
-        """Part -> how many ``"clips"`` and ``"speakers"`` it holds."""
+        """Return part -> number of its ``"clips"`` and ``"speakers"``."""
         return {
             part: {
                 "clips": len(getattr(self, part)),
@@ -90,50 +90,51 @@ def make_splits(
     val_share: float = 0.2,
     seed: int = 0,
 ) -> list[Split]:
-    """Divide clips into train, validation and test, once or for cross-validation.
+    """Divide clips into training, validation and test, once or for cross-validation.
 
-    Where the corpus prescribes a split (`Clip.split`) or folds (`Clip.fold`), mode
-    ``"speaker"`` follows it; of the two, the folds if `folds` is given and the split if not.
-    The other modes ignore what is prescribed.
+    Mode ``"speaker"`` follows the split (`Clip.split`) or the folds (`Clip.fold`) that the
+    corpus prescribes. If the corpus prescribes both, the folds are followed if `folds` is given,
+    otherwise the split. The other modes ignore prescribed splits and folds.
 
-    Where no group is left to validate, speakers are taken out of the training clips for it: in
-    a prescribed split without validation, by corpus, and by sentence where there are only two
-    sentences or folds. Training and validation then share no speaker, but sentences and
-    corpora; test shares with neither what the mode keeps apart.
+    If no group is left for validation, some training speakers become the validation part. This
+    happens in a prescribed split without validation, in mode ``"corpus"``, and in mode
+    ``"sentence"`` with only two sentences or folds. Training and validation then have no speaker
+    in common, but may share sentences and corpora. Test still shares no group with either.
 
     Parameters
     ----------
     clips : sequence of Clip
-        Labels are among `classes`.
+        The clips; each label is one of `classes`.
     classes : sequence of str
         The classes of the run.
     mode : {"speaker", "sentence", "corpus", "random"}
-        ``"speaker"``: no speaker lies in two parts. ``"sentence"``: no sentence does (the
-        attribute ``sentence`` of every clip), and speakers may. ``"corpus"``: one corpus is
-        tested by models that never heard it. These are stratified by class, and all but
-        ``"corpus"`` by corpus. ``"random"``: clips are drawn whoever speaks, stratified by
-        class and corpus. By sentence and at random, scores are speaker-dependent.
+        ``"speaker"``: no speaker is in two parts. ``"sentence"``: no sentence (the attribute
+        ``sentence`` of a clip) is in two parts, but speakers may be. ``"corpus"``: the test part
+        is a corpus that is held out of training. ``"random"``: clips are drawn regardless of the
+        speaker. All modes are stratified by class, and all but ``"corpus"`` by corpus. With
+        ``"sentence"`` and ``"random"``, scores are speaker-dependent.
     folds : int or None
-        Cross-validation: fold k is tested, fold (k + 1) % `folds` validates, the rest is for
-        training; every clip is tested exactly once. At least 3; by sentence or corpus at least
-        2, since speakers may validate. None: one split, or as many as the corpus prescribes
-        folds.
+        Number of folds, K. Fold k is the test part, fold (k + 1) % K the validation part, and
+        the other folds are the training part; every clip is tested exactly once. K is at least 3,
+        or at least 2 for ``"sentence"`` and ``"corpus"``, in which training speakers may become
+        the validation part. None: one split, or as many folds as the corpus prescribes.
     test_share, val_share : float
-        Shares of each corpus's groups, > 0, their sum < 1. Without meaning for folds, and by
-        corpus, where one is tested; `val_share` then is a share of training speakers.
+        Shares of each corpus's groups, > 0; their sum is < 1. They are ignored with folds, and
+        with ``"corpus"``, where one corpus is the test part. If training speakers become the
+        validation part, `val_share` is a share of these speakers.
     seed : int >= 0
-        The same seed and clips give the same splits, in whatever order the clips come.
+        The same seed and clips give the same splits, in any order of the clips.
 
     Returns
     -------
     list of Split
-        One, or one per fold.
+        One split, or one per fold.
 
     Raises
     ------
     SplitError
-        If there are too few groups, or clips whose sentence is not known; a prescribed part or
-        fold has speakers of another or is known for some clips only; training lacks a class; or
+        If there are too few groups; if the sentence of a clip is unknown; if a speaker is in two
+        prescribed parts or folds, or only some clips have one; if training lacks a class; or if
         validation or test has fewer than two classes.
     ParameterError
         If a share is out of range.
@@ -176,28 +177,31 @@ def _check_request(mode: Mode, folds: int | None, test_share: float, val_share: 
             needs = "one to test, the rest to train"
         raise SplitError(
             f"Cross-validation needs at least {mode.min_folds} folds ({needs}); "
-            f"{folds} were asked for."
+            f"{folds} were requested."
         )
 
 
-# -- parts: (n,) for each clip 0, 1 or 2, the index into PARTS ------------------------
+# -- parts: arrays (n,) with each clip's index into PARTS, 0, 1 or 2 -------------------
 
 
 def _rotate(assigned: Indices, *, validate: bool) -> list[Indices]:
-    """Parts of each fold, from the fold of each clip; the next fold may validate."""
+    """Return the parts of the clips in each fold; with `validate`, the next fold validates.
+
+    `assigned` holds the fold of each clip, (n,).
+    """
     folds = int(assigned.max()) + 1
-    found: list[Indices] = []
+    parts_by_fold: list[Indices] = []
     for fold in range(folds):
         parts = np.full(len(assigned), _TRAIN, dtype=np.int64)
         if validate:
             parts[assigned == (fold + 1) % folds] = _VAL
         parts[assigned == fold] = _TEST
-        found.append(parts)
-    return found
+        parts_by_fold.append(parts)
+    return parts_by_fold
 
 
 def _draw_folds(clips: Sequence[Clip], mode: Mode, folds: int, seed: int) -> list[Indices]:
-    """Parts of each fold."""
+    """Draw folds, and return the parts of the clips in each fold."""
     assigned = _draw(clips, np.full(folds, 1 / folds), mode, seed)
     return _rotate(assigned, validate=mode.group_validates and folds >= len(PARTS))
 
@@ -205,9 +209,12 @@ def _draw_folds(clips: Sequence[Clip], mode: Mode, folds: int, seed: int) -> lis
 def _draw_parts(
     clips: Sequence[Clip], mode: Mode, test_share: float, val_share: float, seed: int
 ) -> Indices:
-    """Parts of one split; none validates where groups are too few, or are whole corpora."""
+    """Draw one split, and return the part of each clip.
+
+    The validation part is empty if there are too few groups, or if the groups are corpora.
+    """
     groups = count_groups(clips, mode)
-    if not mode.group_validates:  # one group is tested, by the seed
+    if not mode.group_validates:  # the seed chooses one group as the test part
         _check_number(groups, mode, mode.min_folds)
         names = sorted({mode.group(clip) for clip in clips})
         tested = names[np.random.default_rng(seed).integers(groups)]
@@ -219,27 +226,33 @@ def _draw_parts(
 
 
 def _add_validation(parts: Indices, clips: Sequence[Clip], val_share: float, seed: int) -> None:
-    """Where no clip validates, take speakers out of training for it, in place."""
+    """Move training speakers to an empty validation part, in place.
+
+    Raises
+    ------
+    SplitError
+        If there are fewer than two training speakers.
+    """
     if (parts == _VAL).any():
         return
     train = np.flatnonzero(parts == _TRAIN)
-    heard = [clips[i] for i in train.tolist()]
-    if count_groups(heard, MODES["speaker"]) < 2:
+    training_clips = [clips[i] for i in train.tolist()]
+    if count_groups(training_clips, MODES["speaker"]) < 2:
         raise SplitError(
-            "There are no clips for validation, and only one training speaker: none can be taken "
-            "from training to validate.",
-            hint="Add recordings of more speakers; a table's column split may name the clips that "
-            "validate.",
+            "There are no clips for validation, and only one training speaker, who can't be moved "
+            "to validation.",
+            hint="Add recordings of more speakers, or mark clips for validation in a table's "
+            "column split.",
         )
     shares = np.array([1 - val_share, val_share])
-    parts[train] = _draw(heard, shares, MODES["speaker"], seed)
+    parts[train] = _draw(training_clips, shares, MODES["speaker"], seed)
 
 
 # -- drawing a split -----------------------------------------------------------------
 
 
 def _draw(clips: Sequence[Clip], shares: Floats, mode: Mode, seed: int) -> Indices:
-    """Part of each clip, (n,); parts are numbered as in `shares`, (P,)."""
+    """Draw the part of each clip, (n,); parts are numbered as in `shares`, (P,)."""
     rng = np.random.default_rng(seed)
     _check_number(count_groups(clips, mode), mode, len(shares))
     if mode.name == "random":
@@ -247,22 +260,22 @@ def _draw(clips: Sequence[Clip], shares: Floats, mode: Mode, seed: int) -> Indic
     return _draw_groups(clips, mode.group, shares, rng)
 
 
-def _check_number(given: int, mode: Mode, needed: int) -> None:
+def _check_number(count: int, mode: Mode, needed: int) -> None:
     """Raise SplitError if there are fewer groups than parts."""
-    if given >= needed:
+    if count >= needed:
         return
     fewer = ""
-    if given >= mode.min_folds:  # so more folds than these were asked for
-        fewer = f"Use --folds {given}{' or fewer' if given > mode.min_folds else ''}. "
+    if count >= mode.min_folds:  # fewer folds would be possible
+        fewer = f"Use --folds {count}{' or fewer' if count > mode.min_folds else ''}. "
     raise SplitError(
         f"{needed} parts that share no {mode.unit} need at least {needed} {mode.units}; there "
-        f"{'is' if given == 1 else 'are'} {given}.",
+        f"{'is' if count == 1 else 'are'} {count}.",
         hint=f"{fewer}{mode.more}",
     )
 
 
 def _draw_clips(clips: Sequence[Clip], shares: Floats, rng: np.random.Generator) -> Indices:
-    """Deal out the clips of each class of each corpus: part of each clip, (n,)."""
+    """Draw the part of each clip, (n,), stratified by corpus and class."""
     cells: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, clip in enumerate(clips):
         cells[clip.corpus, clip.label].append(i)
@@ -279,7 +292,10 @@ def _draw_groups(
     shares: Floats,
     rng: np.random.Generator,
 ) -> Indices:
-    """Share out the groups of each kind, classes in proportion: part of each clip, (n,)."""
+    """Draw the part of each group, with balanced classes, and return the part of each clip, (n,).
+
+    A group is a pair of kind and name. The groups of each kind are spread over all parts.
+    """
     groups = sorted({group(clip) for clip in clips})
     number = {name: i for i, name in enumerate(groups)}
     column = {label: i for i, label in enumerate(sorted({clip.label for clip in clips}))}
@@ -294,7 +310,7 @@ def _draw_groups(
     return part[[number[group(clip)] for clip in clips]]
 
 
-# -- what every split must hold ------------------------------------------------------
+# -- classes that every split must have ----------------------------------------------
 
 
 def check_classes(
@@ -307,14 +323,14 @@ def check_classes(
 ) -> None:
     """Raise SplitError if training lacks a class, or validation or test has fewer than two."""
     for part in parts:
-        held = {clips[i].label for i in getattr(split, part)}
-        missing = [name for name in classes if name not in held]
+        present = {clips[i].label for i in getattr(split, part)}
+        missing = [name for name in classes if name not in present]
         if (missing and part == "train") or len(classes) - len(missing) < 2:
-            where = part if split.fold is None else f"{part} of fold {split.fold}"
+            location = part if split.fold is None else f"{part} of fold {split.fold}"
             needs = "every class" if part == "train" else "at least two classes"
             raise SplitError(
-                f"The part {where} needs clips of {needs}. It has clips of: "
-                f"{', '.join(sorted(held)) or 'no class'}; of none of: {', '.join(missing)}.",
+                f"The part {location} needs clips of {needs}. It has clips of: "
+                f"{', '.join(sorted(present)) or 'no class'}, and none of: {', '.join(missing)}.",
                 hint=f"Too few {units} have these classes. Use fewer folds, another --seed, or "
                 "--labels to leave classes out.",
             )

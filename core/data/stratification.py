@@ -1,6 +1,6 @@
-"""Sharing out speakers: how many each part gets, and which, so that classes are balanced.
+"""Stratification: the number of speakers in each part, and their choice for balanced classes.
 
-Numbers only: what the numbers mean is known to :mod:`fusion.core.data.splits`.
+This module works on arrays only; :mod:`fusion.core.data.splits` applies it to clips.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 K = TypeVar("K", bound=Hashable)
 
-# The search for a balanced split: fresh starts, sweeps of swaps, and partners tried per swap.
-# Few starts, so that another seed gives another split where several are about as good.
+# Limits of the search for a balanced split: random starts, sweeps of swaps, and partners tried per
+# speaker. With few starts, another seed gives another split if several are about equally good.
 _STARTS = 3
 _SWEEPS = 10
 _PARTNERS = 100
-# Gains of cost below this are not worth a swap; a cost below this not worth another start.
+# A swap that lowers the cost by less is not made; after a cost below this no new start is made.
 _ENOUGH = 1e-2
 
 
 def apportion(sizes: Mapping[K, int], shares: Floats) -> dict[K, Indices]:
-    """How many members of each group go to each part.
+    """Return group -> number of its members that go to each part, (P,).
 
-    Largest remainders, group by group from the largest on; what rounding gave a part too much
-    or too little is carried to the next group, so that the totals come out right as well.
+    The method is that of largest remainders, applied group by group, the largest group first.
+    Rounding errors of a part are carried to the next group, so that the totals match the shares as
+    well.
     """
     counts: dict[K, Indices] = {}
     carry = np.zeros(len(shares))
@@ -40,23 +41,23 @@ def apportion(sizes: Mapping[K, int], shares: Floats) -> dict[K, Indices]:
 
 
 def _round(size: int, shares: Floats, carry: Floats) -> Indices:
-    """Split `size` into whole numbers near `size * shares`; 1 or more each if size allows it."""
+    """Split `size` into whole numbers near `size * shares`, each at least 1 if `size` allows it."""
     quota = size * shares
     counts = np.floor(quota + 1e-9).astype(np.int64)
     if size >= len(shares):
         counts = np.maximum(counts, 1)
     missing = size - int(counts.sum())
     if missing > 0:
-        # Among equal remainders the last part comes first: test before val before train.
+        # In a tie of remainders the last part comes first: test before val before train.
         wanting = np.argsort(-np.round(quota - counts + carry, 9)[::-1], kind="stable")
         counts[len(shares) - 1 - wanting[:missing]] += 1
-    for _ in range(-missing):  # taken back for those that had to be given their 1
+    for _ in range(-missing):  # compensate for parts that were raised to 1
         counts[np.argmax(np.where(counts > 1, counts - quota, -np.inf))] -= 1
     return counts
 
 
 def _fill_empty_parts(counts: Sequence[Indices]) -> None:
-    """Where many small groups left a part with nothing at all, move one member there."""
+    """Move one member to each part that is empty because all groups are small, in place."""
     total = np.sum(counts, axis=0)
     while (total == 0).any() and total.max() > 1:
         largest, empty = int(np.argmax(total)), int(np.argmin(total))
@@ -70,16 +71,17 @@ def _fill_empty_parts(counts: Sequence[Indices]) -> None:
 
 
 def balance(histograms: Floats, sizes: Indices, rng: np.random.Generator) -> Indices:
-    """Part of each speaker, with `sizes` speakers per part and classes in proportion.
+    """Return the part of each speaker, (n,), with `sizes` speakers per part and balanced classes.
 
-    Greedy in random order, then swaps between parts while they help; the best of a few starts.
+    Each of a few starts assigns speakers greedily in random order, then swaps speakers between
+    parts while this lowers the cost. The best start wins.
 
     Parameters
     ----------
     histograms : array [shape=(n, C)]
-        Clips of each speaker by class; every class occurs.
+        Number of clips of each speaker by class; every class occurs.
     sizes : array of int [shape=(P,)]
-        Speakers per part; their sum is n.
+        Number of speakers per part; the sum is n.
     """
     speakers = len(histograms)
     target = np.outer(sizes / speakers, histograms.sum(axis=0))  # (P, C)
@@ -95,35 +97,35 @@ def balance(histograms: Floats, sizes: Indices, rng: np.random.Generator) -> Ind
     return best
 
 
-def _cost(held: Floats, target: Floats) -> Floats:
-    """Squared distance from the target in units of the target (chi-square): (..., C) -> (...)."""
-    cost: Floats = ((held - target) ** 2 / np.maximum(target, 1e-9)).sum(axis=-1)
+def _cost(counts: Floats, target: Floats) -> Floats:
+    """Return the chi-square distance of class counts from their target: (..., C) -> (...)."""
+    cost: Floats = ((counts - target) ** 2 / np.maximum(target, 1e-9)).sum(axis=-1)
     return cost
 
 
 def _by_part(part: Indices, histograms: Floats, parts: int) -> Floats:
-    """Clips of each part by class, (P, C)."""
-    held = np.zeros((parts, histograms.shape[1]))
-    np.add.at(held, part, histograms)
-    return held
+    """Count the clips of each part by class, (P, C)."""
+    counts = np.zeros((parts, histograms.shape[1]))
+    np.add.at(counts, part, histograms)
+    return counts
 
 
 def _greedy(order: Indices, histograms: Floats, sizes: Indices, target: Floats) -> Indices:
-    """Put each speaker in turn where it lowers the cost most, among the parts with room."""
-    held, room = np.zeros_like(target), sizes.copy()
+    """Assign each speaker in turn to the part with room where the cost rises least."""
+    counts, room = np.zeros_like(target), sizes.copy()
     part = np.zeros(len(histograms), dtype=np.int64)
     for i in order:
-        rise = _cost(held + histograms[i], target) - _cost(held, target)  # (P,)
+        rise = _cost(counts + histograms[i], target) - _cost(counts, target)  # (P,)
         part[i] = np.argmin(np.where(room > 0, rise, np.inf))
-        held[part[i]] += histograms[i]
+        counts[part[i]] += histograms[i]
         room[part[i]] -= 1
     return part
 
 
 def _swap(part: Indices, histograms: Floats, target: Floats, rng: np.random.Generator) -> None:
-    """Swap pairs of speakers between parts, in place, while it lowers the cost."""
+    """Swap pairs of speakers between parts, in place, while this lowers the cost."""
     speakers = len(part)
-    held = _by_part(part, histograms, len(target))
+    counts = _by_part(part, histograms, len(target))
     for _ in range(_SWEEPS):
         swapped = False
         for i in range(speakers):
@@ -131,19 +133,19 @@ def _swap(part: Indices, histograms: Floats, target: Floats, rng: np.random.Gene
             partners = partners[part[partners] != part[i]]
             if not partners.size:
                 continue
-            here, there = part[i], part[partners]
+            own, other = part[i], part[partners]
             moved = histograms[i] - histograms[partners]  # (partners, C)
             change = (
-                _cost(held[here] - moved, target[here])
-                + _cost(held[there] + moved, target[there])
-                - _cost(held[here], target[here])
-                - _cost(held[there], target[there])
+                _cost(counts[own] - moved, target[own])
+                + _cost(counts[other] + moved, target[other])
+                - _cost(counts[own], target[own])
+                - _cost(counts[other], target[other])
             )
             j = int(np.argmin(change))
             if change[j] < -_ENOUGH:
-                held[here] -= moved[j]
-                held[there[j]] += moved[j]
-                part[i], part[partners[j]] = there[j], here
+                counts[own] -= moved[j]
+                counts[other[j]] += moved[j]
+                part[i], part[partners[j]] = other[j], own
                 swapped = True
         if not swapped:
             return

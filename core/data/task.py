@@ -1,4 +1,4 @@
-"""Name of the task that a run measures, plain or speaker-adapted, in one place for all outputs."""
+"""Name of the task that a run measures, plain or speaker-adapted, for all outputs."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SENTENCE = (
 
 
 def task_name(adapt: str) -> str:
-    """Return ``"speaker-adapted"``, or nothing for a run without adaptation."""
+    """Return ``"speaker-adapted"``, or an empty string for a run without adaptation."""
     return NAME if adapt == "speaker" else ""
 
 
 def task_sentence(adapt: str) -> str:
-    """Return the sentence that names the task, or nothing for a run without adaptation."""
+    """Return the sentence that names the task; an empty string for a run without adaptation."""
     return SENTENCE if adapt == "speaker" else ""
 
 
 def with_task(adapt: str, text: str) -> str:
-    """Return `text` after the sentence that names the task."""
+    """Return the sentence that names the task, if any, followed by `text`."""
     return " ".join(filter(None, (task_sentence(adapt), text)))
 
 
 def measured_on(mode: str, adapt: str) -> str:
-    """Return what test figures are measured on: ``"on speakers never heard, speaker-adapted"``."""
+    """Return what test figures are measured on: ``"on held-out speakers, speaker-adapted"``."""
     return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
 
 
@@ -45,9 +45,9 @@ def check_adapt(adapt: str, clips: Sequence[Clip]) -> None:
     Raises
     ------
     UnknownNameError
-        If there is no such adaptation.
+        If the adaptation does not exist.
     CorpusError
-        If a corpus gives every clip a speaker of its own, or all clips have one speaker.
+        If every clip of a corpus has a different speaker, or all clips have the same speaker.
     """
     if adapt not in ADAPTS:
         raise UnknownNameError("adaptation (adapt)", adapt, ADAPTS)
@@ -59,8 +59,8 @@ def check_adapt(adapt: str, clips: Sequence[Clip]) -> None:
         if max(own) == 1:
             raise CorpusError(
                 "--adapt speaker needs several clips of each speaker, and in the corpus "
-                f"{corpus!r} each of the {len(own)} clips has a speaker of its own.",
-                hint="Say who speaks (a table has a column speaker, or "
+                f"{corpus!r} each of the {len(own)} clips has a different speaker.",
+                hint="Name the speakers (in a table's column speaker, or with "
                 "--set table.speaker=PATTERN), or leave out --adapt.",
             )
     if len(counts) == 1:
@@ -73,7 +73,7 @@ def check_adapt(adapt: str, clips: Sequence[Clip]) -> None:
 
 
 def adapted_line(clips: Sequence[Clip]) -> str:
-    """Return the line that names the task in the head of a run, with the speakers' clip counts."""
+    """Return the line that names the task at the start of a run, with clip counts by speaker."""
     counts = Counter(speaker_of(clip) for clip in clips)
     single = sum(count == 1 for count in counts.values())
     fewest, most = min(counts.values()), max(counts.values())

@@ -1,1 +1,1 @@
-"""A run: its request, its directory, its trainings, and the model that it hands out."""
+"""Runs: configuration, run directory, trainings, results and final model."""

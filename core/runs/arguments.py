@@ -1,4 +1,4 @@
-"""Arguments of the Python API, checked and written as the command line has them."""
+"""Checks of the Python API's arguments, and their conversion to the command line's form."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ PathLike = str | Path
 
 
 def refuse_unknown(unknown: Mapping[str, Any], function: Callable[..., Any]) -> None:
-    """Say which argument was meant, and what the option of the command line is called here."""
+    """Raise UnknownNameError for the first unknown argument; a hint names its replacement."""
     for name in unknown:
-        known = [k for k in function.__annotations__ if k not in ("unknown", "return")]
-        raise UnknownNameError(f"argument of fusion.{function.__name__}()", name, known,
+        parameters = [k for k in function.__annotations__ if k not in ("unknown", "return")]
+        raise UnknownNameError(f"argument of fusion.{function.__name__}()", name, parameters,
                                hint=INSTEAD.get(name))  # fmt: skip
 
 
-# Options of `fusion run` that are something else here, and near misses that no spelling finds.
+# Hints for options of `fusion run` that have another name or form in the Python API, and for
+# wrong names that are too far from the right one for a spelling suggestion.
 INSTEAD = {
-    "resume": "To go on with a run: fusion.resume(RUN)",
-    "no_report": "Without a report: report=False",
-    "require_gain": "The result says it: result.gain < 0",
-    "json": "As plain values: result.results.to_json()",
+    "resume": "To resume a run: fusion.resume(RUN)",
+    "no_report": "To write no report: report=False",
+    "require_gain": "Check the result instead: result.gain < 0",
+    "json": "For plain values: result.results.to_json()",
     "trace_hooks": "In a program: with fusion.core.registry.trace.tracing() as trace: ...",
-    "balancers": "It is called balance, as on the command line.",
-    "settings": 'It is called set, as on the command line: set={"train.dim": 32}',
-    "p": 'Plugins are given by name: plugins=["./my.py"]',
+    "balancers": "The argument is called balance, as on the command line.",
+    "settings": 'The argument is called set, as on the command line: set={"train.dim": 32}',
+    "p": 'The argument is called plugins: plugins=["./my.py"]',
 }
 
 
-def check_whole_or_none(least: int, **given: int | None) -> None:
-    check_whole(least, **{name: value for name, value in given.items() if value is not None})
+def check_whole_or_none(least: int, **values: int | None) -> None:
+    """Raise ParameterError unless every value is None or a whole number of at least `least`."""
+    check_whole(least, **{name: value for name, value in values.items() if value is not None})
 
 
-def check_whole(least: int, **given: int) -> None:
-    for name, value in given.items():
+def check_whole(least: int, **values: int) -> None:
+    """Raise ParameterError unless every value is a whole number of at least `least`."""
+    for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ParameterError(
                 f"{name} must be a whole number of {least} or more, and was given {value!r}."
@@ -46,34 +49,35 @@ def check_whole(least: int, **given: int) -> None:
 
 
 def check_one_of(name: str, value: str, possible: Sequence[str]) -> None:
+    """Raise UnknownNameError unless `value` is one of the `possible` ones."""
     if value not in possible:
         raise UnknownNameError(f"choice for {name}", str(value), possible)
 
 
-def texts(name: str, given: PathLike | Iterable[PathLike]) -> tuple[str, ...]:
-    """One text, or several, as an option that may be repeated has them."""
-    if isinstance(given, str | Path) or not isinstance(given, Iterable):
-        several: tuple[Any, ...] = (given,)
+def texts(name: str, value: PathLike | Iterable[PathLike]) -> tuple[str, ...]:
+    """Return one text or several as a tuple, the form of an option that may be repeated."""
+    if isinstance(value, str | Path) or not isinstance(value, Iterable):
+        values: tuple[Any, ...] = (value,)
     else:
-        several = tuple(given)
-    for one in several:
-        if not isinstance(one, str | Path):
+        values = tuple(value)
+    for item in values:
+        if not isinstance(item, str | Path):
             raise ParameterError(
-                f"{name} takes text or a path, or several of them, and was given {one!r}."
+                f"{name} takes text or a path, or several of them, and was given {item!r}."
             )
-    return tuple(str(one) for one in several if str(one))
+    return tuple(str(item) for item in values if str(item))
 
 
-def pairs(name: str, given: str | Mapping[str, str] | None) -> tuple[str, ...]:
-    """``{"mel": "crnn"}`` -> ``("mel=crnn",)``."""
-    if isinstance(given, Mapping):
-        return tuple(f"{key}={value}" for key, value in given.items())
-    return texts(name, given or ())
+def pairs(name: str, value: str | Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return a mapping ``{"mel": "crnn"}`` as ``("mel=crnn",)``, and texts as :func:`texts`."""
+    if isinstance(value, Mapping):
+        return tuple(f"{key}={item}" for key, item in value.items())
+    return texts(name, value or ())
 
 
-def settings_texts(given: Mapping[str, Any]) -> list[str]:
-    """Parameters as one would type them after ``--set``."""
-    for name, value in given.items():
+def settings_texts(parameters: Mapping[str, Any]) -> list[str]:
+    """Return parameters as they would be typed after ``--set``."""
+    for name, value in parameters.items():
         if isinstance(value, Mapping) or "." not in str(name):
             inner = next(iter(value), "NAME") if isinstance(value, Mapping) else name
             owner = name if isinstance(value, Mapping) else "OWNER"
@@ -82,4 +86,4 @@ def settings_texts(given: Mapping[str, Any]) -> list[str]:
                 hint=f'For example: set={{"{owner}.{inner}": ...}}; owners are train, '
                 "branch.MODALITY and plugins.",
             )
-    return [f"{name}={as_text(value)}" for name, value in given.items()]
+    return [f"{name}={as_text(value)}" for name, value in parameters.items()]

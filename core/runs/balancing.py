@@ -1,4 +1,4 @@
-"""The balancers of a run: made, checked against each other, tried on an untrained model."""
+"""Balancers of a run: construction, checks of their combination, and a trial setup."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .config import RunConfig
 
 
 def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
-    """The balancers in the order given, parameters bound."""
-    made: list[Balancer] = []
+    """Make the balancers in the order given, with bound parameters."""
+    balancers: list[Balancer] = []
     for name in config.balancers:
         cls = registry.balancer(name)
-        made.append(make(cls, settings=config.settings.get(name, {}), owner=name))
-    return made
+        balancers.append(make(cls, settings=config.settings.get(name, {}), owner=name))
+    return balancers
 
 
 def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> None:
-    """Make the model and let the balancers look at it, before the long work starts.
+    """Build the untrained model and call every balancer's setup, before the long work starts.
 
     Raises
     ------
     ParameterError
-        If something does not fit, or two balancers can't be combined.
+        If a balancer does not suit the model, or two balancers can't be combined.
     PluginError
         If a plugin fails.
     """
@@ -40,7 +40,7 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
     check_composition(balancers)
     model = build_model(spec, registry)
     check_model(model)
-    # Untrained, they show nevertheless whether what reads them can.
+    # Untrained baselines are enough to test whether a strategy or balancer can read them.
     baselines = {
         m: frozen(m, build_model(spec.single(m), registry), 0.0)
         for m in (model.modalities if needs_baselines(config, registry) else ())
@@ -67,56 +67,58 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
 
 
 def check_composition(balancers: Sequence[Balancer]) -> None:
-    """Refuse two balancers that would decide the same thing.
+    """Raise if two balancers would control the same part of training.
 
     Raises
     ------
     ParameterError
-        Naming both, and what.
+        If two balancers have a domain in common, or one balancer is given twice. The message
+        names the balancers and the domain.
     """
-    taken: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for balancer in balancers:
-        if balancer.name in taken.values() or [b.name for b in balancers].count(balancer.name) > 1:
+        if balancer.name in owners.values() or [b.name for b in balancers].count(balancer.name) > 1:
             raise ParameterError(
                 f"The balancer {balancer.name!r} is named twice.", hint="Name it once."
             )
         for domain in balancer.takes_over:
-            if domain in taken:
+            if domain in owners:
                 raise ParameterError(
-                    f"The balancers {taken[domain]!r} and {balancer.name!r} can't be combined: "
+                    f"The balancers {owners[domain]!r} and {balancer.name!r} can't be combined: "
                     f"both decide {_DOMAINS[domain]}.",
                     hint="Leave one of them out.",
                 )
-        taken |= dict.fromkeys(balancer.takes_over, balancer.name)
+        owners |= dict.fromkeys(balancer.takes_over, balancer.name)
 
 
 _DOMAINS: Mapping[Domain, str] = {
     "clips": "which clips an epoch goes through",
     "start": "which weights the branches start from",
     "stages": "what is trained in which epoch",
-    "passes": "how a batch is gone through",
+    "passes": "how a batch is processed",
     "representations": "what the strategy receives of the modalities",
     "logits": "the fused scores",
-    "fused_loss": "what the fused scores are trained with",
+    "fused_loss": "which loss the fused scores are trained with",
     "unimodal_losses": "how the single-modality losses reach the branches",
     "gradients": "how several losses become one gradient",
-    "head": "what stands in the strategy's place",
+    "head": "what replaces the strategy",
 }
 
 
 def late_rules(config: RunConfig, registry: Registry, epochs: int) -> list[str]:
-    """What to tell the user of balancers that do nothing in a training of so few epochs."""
+    """Return a warning for each balancer that starts to act after the last of `epochs` epochs."""
     return [
-        f"{balancer.name} does nothing before epoch {balancer.acts_from}, and there are {epochs}."
+        f"{balancer.name} has no effect: it starts to act in epoch {balancer.acts_from}, and "
+        f"training has {epochs} epochs."
         for balancer in make_balancers(config, registry)
         if balancer.acts_from > epochs
     ]
 
 
 def starts_from_baselines(config: RunConfig, registry: Registry) -> bool:
-    """Whether the engine starts the fused model from the single-modality baselines.
+    """Return whether the engine initialises the fused model from the single-modality baselines.
 
-    A balancer that decides about the start itself takes precedence over ``train.start``.
+    A balancer that controls the initial weights takes precedence over ``train.start``.
     """
     balancers = [registry.balancer(name) for name in config.balancers]
     return config.train.start == "baselines" and not any(
@@ -125,7 +127,10 @@ def starts_from_baselines(config: RunConfig, registry: Registry) -> bool:
 
 
 def needs_baselines(config: RunConfig, registry: Registry) -> bool:
-    """Whether the fused model starts from the modalities trained alone, or learns from them."""
+    """Return whether the fused model is initialised from the baselines or reads them in training.
+
+    True if the engine, the strategy or a balancer needs the baselines.
+    """
     balancers = [registry.balancer(name) for name in config.balancers]
     return (
         starts_from_baselines(config, registry)
@@ -141,9 +146,9 @@ def fused_settings(config: RunConfig, registry: Registry) -> TrainConfig:
 
 
 def control_epochs(config: RunConfig, registry: Registry) -> int:
-    """Return the epochs of the equal-steps control: a baseline's and the fused model's together.
+    """Return the epochs of the equal-steps control: those of a baseline plus the fused model's.
 
-    0 where the fused model uses no baseline, and so had no more steps than they had.
+    Return 0 if the fused model uses no baseline: it then has no more steps than a baseline.
     """
     if not needs_baselines(config, registry):
         return 0

@@ -1,7 +1,7 @@
-"""The model handed out: a weighted mean of trained models, in one safetensors file.
+"""Final model of a run: a weighted mean of trained models, in one safetensors file.
 
-One fused model is a bundle of one member; an ensemble has a member per modality; with
-cross-validation there is one choice per fold, and the bundle is their mean.
+A single fused model is a bundle of one member; an ensemble has one member per modality. With
+cross-validation, validation chooses one model per fold, and the bundle is their mean.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from .record import Member
 from .run import WEIGHTS, Run
 from .trainings import Training, spec_of
 
-POPULATION = "population"  # of each member: what a speaker-adapted run shrinks towards
+# Prefix of the training population's tensors, one population per member. A speaker-adapted run
+# shrinks a speaker's statistics towards it.
+POPULATION = "population"
 
 
 def members_of(run: Run, selection: Selection) -> list[Member]:
-    """Return the trained models that validation chose, fold by fold."""
-    found: list[Member] = []
+    """Return the trained models that validation chose, with their weights, fold by fold."""
+    members: list[Member] = []
     share = 1.0 / len(selection.folds)
     for index, fold in enumerate(selection.folds):
         powers = fold.weights if fold.chosen == ENSEMBLE else {fold.chosen: 1.0}
@@ -48,12 +50,12 @@ def members_of(run: Run, selection: Selection) -> list[Member]:
             if power > 0:
                 training = Training(index, name)
                 spec = spec_of(run, training)
-                found.append(Member(training.name, share, spec, power, index))
-    return found
+                members.append(Member(training.name, share, spec, power, index))
+    return members
 
 
 def write_bundle(run: Run, selection: Selection) -> list[Member]:
-    """Put the chosen models' weights into one file; returns its members."""
+    """Write the weights of the chosen models to one file, and return its members."""
     members = members_of(run, selection)
     weights: dict[str, torch.Tensor] = {}
     for member in members:
@@ -62,15 +64,15 @@ def write_bundle(run: Run, selection: Selection) -> list[Member]:
     if run.config.adapt == "speaker":
         for member in members:
             fold = int(member.training.partition("/")[0].removeprefix("fold"))
-            found = populations_of(run, member.spec, fold)
-            weights |= population_tensors(f"{POPULATION}/{member.training}", found)
+            populations = populations_of(run, member.spec, fold)
+            weights |= population_tensors(f"{POPULATION}/{member.training}", populations)
     save_weights(run.path / WEIGHTS, weights, {"format": "fusion-bundle-1"})
     return members
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A trained model within a combination of several (:func:`log_probabilities`)."""
+    """Trained model within a combination of several (:func:`log_probabilities`)."""
 
     model: FusionModel
     weight: float = 1.0
@@ -79,17 +81,18 @@ class Part:
 
 
 def log_probabilities(
-    parts: Sequence[Part], said: Sequence[torch.Tensor], knows: Sequence[torch.Tensor | None]
+    parts: Sequence[Part], outputs: Sequence[torch.Tensor], covered: Sequence[torch.Tensor | None]
 ) -> torch.Tensor:
-    """Combine what models say: log-linear pools within groups, weighted mean over groups.
+    """Combine the outputs of models: log-linear pools within groups, weighted mean over groups.
 
     Parameters
     ----------
-    said : sequence of Tensor
+    outputs : sequence of Tensor
         Log-probabilities of each part, (B, C).
-    knows : sequence of Tensor or None
-        (B,) bool: which clips a part has any modality of; None means all. A part that knows
-        nothing of a clip is left out of its group, and a group of such parts out of the mean.
+    covered : sequence of Tensor or None
+        (B,) bool for each part: True for the clips that have at least one of the part's
+        modalities; None means all clips. For other clips the part is left out of its group, and
+        a group without any part is left out of the mean.
 
     Returns
     -------
@@ -101,12 +104,12 @@ def log_probabilities(
         groups.setdefault(part.group, []).append(index)
     pools: list[torch.Tensor] = []
     for indices in groups.values():
-        scores, counted = torch.zeros_like(said[0]), torch.zeros_like(said[0][:, :1])
+        scores, counted = torch.zeros_like(outputs[0]), torch.zeros_like(outputs[0][:, :1])
         for i in indices:
-            there = knows[i]
-            flags = torch.ones_like(counted) if there is None else there[:, None].to(counted)
-            scores = scores + parts[i].power * flags * said[i]
-            counted = torch.maximum(counted, flags)
+            flags = covered[i]
+            mask = torch.ones_like(counted) if flags is None else flags[:, None].to(counted)
+            scores = scores + parts[i].power * mask * outputs[i]
+            counted = torch.maximum(counted, mask)
         weight = parts[indices[0]].weight
         pools.append(scores.log_softmax(dim=1) + math.log(weight) + counted.log())
     mean = torch.stack(pools).logsumexp(dim=0)  # (B, C)
@@ -114,7 +117,7 @@ def log_probabilities(
 
 
 class Bundle:
-    """The model handed out, ready to label new recordings.
+    """Final model of a run, ready to label new recordings.
 
     Parameters
     ----------
@@ -126,7 +129,7 @@ class Bundle:
         record = run.record
         if record.handed_out is None:
             raise RunError(
-                f"The run {run.path} is not finished: it hands out no model yet.",
+                f"The run {run.path} is not finished: it has no final model yet.",
                 hint=f"Finish it: fusion run --resume {run.path}",
             )
         self.classes = record.classes
@@ -154,46 +157,44 @@ class Bundle:
 
     @property
     def modalities(self) -> list[str]:
-        """Features that the members need."""
+        """Modalities that at least one member takes, without duplicates."""
         names = [m for part in self.parts for m in part.model.modalities]
         return list(dict.fromkeys(names))
 
     def lacks(self, modalities: Collection[str]) -> str | None:
-        """Why nothing can be said of a recording that has `modalities` and no others, or None."""
+        """Return why a recording that has only `modalities` can't be labelled; None if it can."""
         if any(set(part.model.modalities) & set(modalities) for part in self.parts):
             return None
-        return (
-            f"it has no {' and no '.join(self.modalities)}, which the model that was handed out "
-            "takes"
-        )
+        return f"it has no {' and no '.join(self.modalities)}, which the final model takes"
 
     def kept_axes(self, modality: str) -> tuple[int, ...]:
-        """Axes of a modality's array with speaker statistics of their own."""
+        """Return the axes of a modality's array that have separate speaker statistics."""
         return adapted_axes(self._inputs[modality], self._rule)
 
     def adapted(
         self, member: int, inputs: Mapping[str, torch.Tensor], speaker: Mapping[str, Moments]
     ) -> dict[str, torch.Tensor]:
-        """Standardise inputs of one speaker, (n, *shape) by modality, as a member was trained.
+        """Standardise one speaker's inputs, (n, *shape) by modality, as in a member's training.
+
+        Without speaker adaptation the inputs are returned unchanged.
 
         Parameters
         ----------
         member : int
-            Its number in `parts`.
+            Index of the member in `parts`.
         speaker : mapping
-            Modality -> statistics of the speaker's recordings, S = 1. Ignored by a run without
-            adaptation: the inputs stay as they are.
+            Modality -> statistics of the speaker's recordings, S = 1.
 
         Raises
         ------
         ParameterError
-            If the run is speaker-adapted and there are no statistics.
+            If the run is speaker-adapted and `speaker` is empty.
         """
         if self.adapt != "speaker":
             return dict(inputs)
         if not speaker:
             raise ParameterError(
-                f"The run is {NAME}, and nothing gives the speaker's statistics.",
+                f"The run is {NAME}, and no statistics of the speaker were given.",
                 hint="Predictor.adapt_to(files, folder) computes them.",
             )
         populations = self._populations[member]
@@ -208,13 +209,14 @@ class Bundle:
         features: Mapping[str, Sequence[npt.NDArray[Any] | None]],
         speaker: Mapping[str, Moments] | None = None,
     ) -> npt.NDArray[np.float64]:
-        """What the model says of n recordings.
+        """Return the class probabilities of n recordings.
 
         Parameters
         ----------
         features : mapping
-            Modality -> one array per recording, None where it lacks the modality. A member that
-            takes none of what a recording has says nothing of it; the others share its weight.
+            Modality -> one array per recording, or None for a recording that lacks the modality.
+            If a recording has none of a member's modalities, the member is left out and the other
+            members share its weight.
         speaker : mapping, optional
             Modality -> statistics of the recordings' speaker, for a speaker-adapted run.
 
@@ -231,20 +233,22 @@ class Bundle:
         models = [part.model for part in self.parts]
         shapes = {m: model.shape_of(m) for model in models for m in model.modalities}
         inputs = {m: _stacked(rows, shapes[m]) for m, rows in features.items()}
-        said: list[torch.Tensor] = []
-        knows: list[torch.Tensor | None] = []
+        outputs: list[torch.Tensor] = []
+        covered: list[torch.Tensor | None] = []
         for number, model in enumerate(models):
             first = inputs[model.modalities[0]]
             clips = np.arange(len(first))
             presence = presence_of(absent, model.modalities, clips, first.device)
             scores = model(self.adapted(number, inputs, speaker or {}), presence)
-            said.append(scores.double().log_softmax(dim=1))
-            knows.append(None if presence is None else presence.table.any(dim=1))
-        mean: npt.NDArray[np.float64] = log_probabilities(self.parts, said, knows).exp().numpy()
+            outputs.append(scores.double().log_softmax(dim=1))
+            covered.append(None if presence is None else presence.table.any(dim=1))
+        mean: npt.NDArray[np.float64] = (
+            log_probabilities(self.parts, outputs, covered).exp().numpy()
+        )
         return mean
 
 
 def _stacked(rows: Sequence[npt.NDArray[Any] | None], shape: tuple[int, ...]) -> torch.Tensor:
-    """(n, *shape), zero where there is no array."""
+    """Stack rows to (n, *shape), with zeros for a missing array."""
     blank = np.zeros(shape, dtype=np.float32)
     return torch.from_numpy(np.stack([blank if row is None else row for row in rows]))

@@ -1,4 +1,4 @@
-"""What a run was asked to do, as small frozen dataclasses that survive JSON."""
+"""Configuration of a run, as a frozen dataclass that JSON preserves."""
 
 from __future__ import annotations
 
@@ -17,55 +17,59 @@ from ..registry.parameters import bind
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Everything a run was asked to do; stored with it and enough to repeat it.
+    """Configuration of a run; stored with the run and sufficient to repeat it.
 
     Attributes
     ----------
     data : tuple of str
-        Sources as given: ``"demo"``, a path, or ``"corpus=path"``.
+        Sources as the user gave them: ``"demo"``, a path, or ``"corpus=path"``.
     labels : str
         ``"shared"``, ``"native"`` or a comma-separated list.
     features : tuple of str
-        Extractors, one modality each.
+        Extractors; each makes one modality.
     branches : mapping
-        Modality -> branch, where it was chosen.
+        Modality -> branch, for modalities whose branch the user chose.
     strategy : str
         Fusion strategy.
     balancers : tuple of str
         Balancers in the order in which they act.
     settings : mapping
-        Owner -> parameter -> value, as text; owners are plugins, ``branch.<modality>`` and
+        Owner -> parameter -> value or text; owners are plugins, ``branch.<modality>`` and
         ``train``.
     split : {"speaker", "sentence", "corpus", "random"}
-        What no two parts share.
+        The unit that no two parts of the split share.
     folds : int or None
         Cross-validation folds; None means one split.
     seed : int
-        Of the split, the weights, the order of clips.
+        Seed of the split, the initial weights and the order of clips.
     split_seed : int or None
-        Of the split, where it is not `seed`: other seeds then train on the same clips.
+        Seed of the split if it differs from `seed`. Runs with other seeds can then train on the
+        same clips.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     plugins : tuple of str
-        As given to ``-p``.
+        Plugin requests as given to ``-p``.
     trackers : tuple of str
-        Trackers besides those that are always on.
+        Trackers besides the default ones.
     cache : str or None
-        Cache folder, or the URL of another machine's; None means the user's.
+        Cache folder, or the URL of a cache on another machine; None means the user's cache.
     strict : bool
         Whether one unreadable recording stops the run.
     dtypes : mapping
-        Feature -> what it is stored as, where that was chosen; ``"*"`` for all others.
+        Feature -> storage dtype that the user chose; the key ``"*"`` stands for all other
+        features.
     verify : {"open", "always"}
-        Whether training compares every array it reads with its checksum.
+        ``"always"``: training compares every array that it reads with the array's checksum.
     tune : int
-        Trials of every training, the first of them with the settings as given; 0 means no
-        tuning.
+        Number of trials of every training; 0 means no tuning. The first trial uses the settings
+        as given.
     space : mapping or None
         Owner -> parameter -> the range that trials choose from (a Space, or its JSON). None
-        means what the plugins declare, but for what `settings` fix; a run stores which it was.
+        means the ranges that the plugins declare, except for the parameters in `settings`. A
+        run stores the ranges that it used.
     adapt : {"none", "speaker"}
-        Whether the unlabelled clips of each speaker standardise that speaker's features.
+        ``"speaker"``: each speaker's features are standardised by the speaker's unlabelled
+        clips.
     """
 
     data: tuple[str, ...]
@@ -92,11 +96,11 @@ class RunConfig:
 
     @property
     def train(self) -> TrainConfig:
-        """The training settings, defaults filled in."""
+        """Training settings with defaults filled in."""
         return TrainConfig(**bind(TrainConfig, self.settings.get("train", {}), owner="train"))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, dicts, strings and numbers; of a URL neither user nor password."""
+        """Return plain lists, dicts, strings and numbers; user and password are cut from a URL."""
         data = asdict(self)
         if self.cache is not None:
             data["cache"] = without_user(self.cache)
@@ -105,5 +109,5 @@ class RunConfig:
                 owner: {n: v.to_json() if isinstance(v, Space) else v for n, v in ranges.items()}
                 for owner, ranges in self.space.items()
             }
-        plain: dict[str, Any] = json.loads(json.dumps(data))  # no tuples, as when read again
+        plain: dict[str, Any] = json.loads(json.dumps(data))  # turns tuples into lists
         return plain

@@ -1,4 +1,4 @@
-"""Features of a request's clips: computed where the cache lacks them, and what that leaves."""
+"""Extraction of a corpus's features into the cache, and selection of the usable clips."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Extracted:
-    """What extraction left: the clips that have every feature, and what went wrong."""
+    """Result of extraction: the usable clips and the build's report."""
 
     data: RunData
     report: BuildReport
@@ -42,17 +42,18 @@ class Extracted:
 def extract(
     plan: Plan, *, jobs: int | None = None, on_progress: OnProgress | None = None
 ) -> Extracted:
-    """Make sure that every clip has its features in the cache; leave out clips that can't.
+    """Compute the features that the cache lacks, and leave out the clips that fail.
 
-    A clip that lacks a modality stays, unless it lacks all of them.
+    A clip that lacks some modalities is kept; a clip that lacks all modalities is left out.
 
     Raises
     ------
     CorpusError
-        If no clip is left, or one failed and the configuration is strict; if no clip has a
-        modality.
+        If no clip can be read, if a clip fails and the configuration is strict, or if no clip
+        has a certain modality.
     SplitError
-        If what is left, or what has a modality, is too little to train and choose on.
+        If the remaining clips, or those that have a modality, lack classes in a part of the
+        split.
     """
     clips = plan.dataset.clips
     with open_workers(jobs=jobs) as on:
@@ -71,17 +72,17 @@ def extract(
         without = np.logical_and.reduce(list(absent.values()))
         _leave_out({keys[i] for i in np.flatnonzero(without)}, report, strict=plan.config.strict)
         usable &= ~without
-    splits = [split.where(usable) for split in plan.splits]
+    splits = [split.restricted_to(usable) for split in plan.splits]
     if not usable.all():
         for split in splits:
             _check_parts(split, plan.dataset, report)
-    kept = np.flatnonzero(usable).tolist()
+    usable_indices = np.flatnonzero(usable).tolist()
     data = RunData(
-        tuple(clips[i] for i in kept),
-        tuple(keys[i] for i in kept),
-        plan.dataset.targets()[kept],
+        tuple(clips[i] for i in usable_indices),
+        tuple(keys[i] for i in usable_indices),
+        plan.dataset.targets()[usable_indices],
         plan.dataset.classes,
-        tuple(_renumber(split, kept) for split in splits),
+        tuple(_renumber(split, usable_indices) for split in splits),
         {m: flags[usable] for m, flags in absent.items() if flags[usable].any()},
     )
     check_absent(data.absent, data.splits, data.clips, data.classes)
@@ -98,19 +99,19 @@ def build_cache(
     part: tuple[int, int] = (1, 1),
     on_progress: OnProgress | None = None,
 ) -> BuildReport:
-    """Precompute the features of a corpus; needs no split and no model.
+    """Compute the features of a corpus that the cache lacks, without a split or a model.
 
     Parameters
     ----------
     jobs, executor, scheduler
-        Where to compute: see :func:`fusion.cache.open_workers`.
+        Workers that compute: see :func:`fusion.cache.open_workers`.
     part : (int, int)
-        The i-th of n parts of the corpus, i from 1.
+        (i, n): compute the i-th of n parts of the corpus, i from 1.
 
     Raises
     ------
     UserError
-        For anything wrong with the request.
+        If the request is wrong.
     """
     config = with_defaults(config, registry)
     check_owners(config, registry)
@@ -133,9 +134,17 @@ def build_features(
     purpose: Purpose = "build",
     on_progress: OnProgress | None,
 ) -> tuple[list[str], BuildReport]:
-    """Compute what is missing in the cache. Returns each clip's key, and the report."""
+    """Compute the features that the cache lacks; return each clip's key and the report.
+
+    Raises
+    ------
+    PluginError
+        If an extractor fails for a reason other than the recording.
+    CorpusError
+        If no recording could be read.
+    """
     recordings = [clip.recording for clip in clips]
-    states = [FileState.of(r.path) for r in recordings]  # before they are read
+    states = [FileState.of(r.path) for r in recordings]  # record the state before reading a file
     keys = digest_many([(r.path, r.start, r.end) for r in recordings])
     items = [
         Item(key, clip.recording, origin_of(clip.recording), clip.corpus, state)
@@ -156,7 +165,7 @@ def build_features(
         strict=config.strict,
     )
     for failure in report.failures:
-        if failure.reason.startswith(PluginError.__name__):  # no fault of the recording
+        if failure.reason.startswith(PluginError.__name__):  # the plugin is wrong, not the file
             raise PluginError(failure.reason.partition(": ")[2])
     if report.failures and len({f.key for f in report.failures}) == len(set(keys)):
         raise CorpusError(
@@ -166,19 +175,25 @@ def build_features(
 
 
 def _leave_out(keys: set[str], report: BuildReport, *, strict: bool) -> None:
-    """Count clips that have none of the features among the failures: there is nothing of them."""
+    """Add the clips `keys`, which have none of the features, to the report's failures.
+
+    Raises
+    ------
+    CorpusError
+        If there are any and the configuration is strict.
+    """
     items = {item.key: item for item in report.absent if item.key in keys}
     report.failures.extend(items.values())
     if items and strict:
         first = next(iter(items.values()))
         raise CorpusError(
             f"{len(items)} recordings have none of the features. The first: {failure_text(first)}",
-            hint="Without --strict they are left out.",
+            hint="Without --strict these recordings are left out.",
         )
 
 
 def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
-    """A split that was fine can lose what it needs with the recordings that can't be read."""
+    """Raise SplitError if a split lacks classes because recordings were left out."""
     try:
         check_classes(split, dataset.clips, dataset.classes)
     except SplitError as error:
@@ -186,13 +201,13 @@ def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
         raise SplitError(
             f"{count} recordings can't be read or have none of the features, and without them: "
             f"{error.message}",
-            hint=f"The first: {failure_text(report.failures[0])}",
+            hint=f"The first of these recordings: {failure_text(report.failures[0])}",
         ) from error
 
 
-def _renumber(split: Split, kept: Sequence[int]) -> Split:
-    """The split over the clips `kept` alone, by their position there."""
-    number = {clip: position for position, clip in enumerate(kept)}
+def _renumber(split: Split, clips: Sequence[int]) -> Split:
+    """Return the split with each clip's index replaced by its position in `kept`."""
+    number = {clip: position for position, clip in enumerate(clips)}
 
     def part(indices: Indices) -> Indices:
         return np.array([number[int(i)] for i in indices], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What decides an extractor's numbers here, and was something else when a run was made."""
+"""Differences between an installed extractor and the one that computed a run's features."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _LONG = 60  # characters of a value in a message
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One field of a fingerprint that is another.
+    """Field of a fingerprint whose value differs from the one stored with a run.
 
     Attributes
     ----------
     field : str
         ``"version"``, ``"shape"``, or a parameter.
     text : str
-        What it was and what it is.
-    then : JSON value
-        What it was.
+        The old and the new value, for a message.
+    stored : JSON value
+        The old value.
     setting : bool
-        Whether it is a parameter that can be set to what it was.
+        Whether the field is a parameter that can be set to its old value.
     content : bool
-        Whether it is a parameter that names something, such as a file, that holds something else.
+        Whether the field is a parameter that names a file or the like whose content changed.
     """
 
     field: str
     text: str
-    then: Any
+    stored: Any
     setting: bool = False
     content: bool = False
 
@@ -44,42 +44,44 @@ class Change:
 def changes(
     extractor: Extractor, trained: FeatureRecord, *, skip: Collection[str] = ()
 ) -> list[Change]:
-    """Where the extractor differs from the one whose fingerprint `trained` is, but for libraries.
+    """Return the differences between an extractor and a stored fingerprint, except libraries.
 
     Parameters
     ----------
     trained : FeatureRecord
-        Of one feature, as run.json has it.
+        The feature's fingerprint in run.json.
     skip : collection of str
         Parameters that may differ.
     """
     now = fingerprint_of(extractor)
-    found: list[Change] = []
+    differences: list[Change] = []
     if now.version != trained.version:
-        text = _was("version", trained.version, now.version)
-        found.append(Change("version", text, trained.version))
-    own = json.loads(json.dumps(dict(now.parameters)))  # tuples are lists there
+        text = _difference("version", trained.version, now.version)
+        differences.append(Change("version", text, trained.version))
+    own = json.loads(json.dumps(dict(now.parameters)))  # turns tuples into lists
     for name in dict.fromkeys([*trained.parameters, *own]):
         default = extractor.added_parameters.get(name)
-        then, here = (given.get(name, default) for given in (trained.parameters, own))
-        if then != here and name not in skip:
-            found.append(_parameter(extractor, name, then, here))
-    if now.shape != trained.shape and not found:  # else it follows from these
-        text = _was("shape", list(trained.shape), list(now.shape))
-        found.append(Change("shape", text, list(trained.shape)))
-    return found
+        old, current = (parameters.get(name, default) for parameters in (trained.parameters, own))
+        if old != current and name not in skip:
+            differences.append(_parameter(extractor, name, old, current))
+    if (
+        now.shape != trained.shape and not differences
+    ):  # otherwise the other changes explain the shape
+        text = _difference("shape", list(trained.shape), list(now.shape))
+        differences.append(Change("shape", text, list(trained.shape)))
+    return differences
 
 
-def _parameter(extractor: Extractor, name: str, then: Any, here: Any) -> Change:
+def _parameter(extractor: Extractor, name: str, old: Any, current: Any) -> Change:
     value = extractor.parameters.get(name)
-    if isinstance(value, str) and value != here:
-        # In the fingerprint stands the digest of what it names, which tells nobody anything.
-        return Change(name, f"{name}: {value} holds something else now", then, content=True)
-    return Change(name, _was(name, then, here), then, setting=name in extractor.parameters)
+    if isinstance(value, str) and value != current:
+        # The fingerprint holds a digest of the named content, which means nothing to a reader.
+        return Change(name, f"the content of {name} ({value}) has changed", old, content=True)
+    return Change(name, _difference(name, old, current), old, setting=name in extractor.parameters)
 
 
-def _was(name: str, then: Any, here: Any) -> str:
-    return f"{name}: {_short(then)} then, {_short(here)} here"
+def _difference(name: str, old: Any, current: Any) -> str:
+    return f"{name} was {_short(old)} and is now {_short(current)}"
 
 
 def _short(value: Any) -> str:
@@ -88,7 +90,7 @@ def _short(value: Any) -> str:
 
 
 def check_unchanged(extractor: Extractor, trained: FeatureRecord, run: Path) -> None:
-    """Refuse to go on with a run whose features would be made another way today.
+    """Raise RunError if the installed extractor would compute other features than the run's.
 
     Parameters
     ----------
@@ -100,16 +102,18 @@ def check_unchanged(extractor: Extractor, trained: FeatureRecord, run: Path) -> 
     Raises
     ------
     RunError
-        Saying what has changed. Another version of a library is no change.
+        If anything but the version of a library has changed; the message lists the changes.
     """
-    found = changes(extractor, trained)
-    if not found:
+    differences = changes(extractor, trained)
+    if not differences:
         return
     name = extractor.name
-    told = "; ".join(change.text for change in found)
+    text = "; ".join(change.text for change in differences)
     hint = (
-        "Put it back as it was, or begin a new run."
-        if any(change.content for change in found)
-        else f"Install the {name} that {run / 'run.json'} names, or begin a new run."
+        "Restore the old content, or begin a new run."
+        if any(change.content for change in differences)
+        else f"Use the version and parameters of {name} in {run / 'run.json'}, or begin a new run."
     )
-    raise RunError(f"The run {run} was made with another {name}: {told}.", hint=hint)
+    raise RunError(
+        f"The feature {name} has changed since the run {run} was made: {text}.", hint=hint
+    )

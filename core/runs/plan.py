@@ -1,6 +1,6 @@
-"""From what was asked to everything that trainings need: clips, features, split, models.
+"""Plan of a run: the clips, features, split and models that a configuration requests.
 
-Whatever can be wrong with a request is found here, before the long work starts.
+Planning detects every error in a request that can be detected before extraction and training.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .balancing import check_training
 from .config import RunConfig
 from .search_space import search_space
 
-EVERY = "*"  # in RunConfig.dtypes: all features that are not named
+EVERY = "*"  # key in RunConfig.dtypes for all features that have no key
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A request that has been checked: names resolved, parameters bound, models described."""
+    """Checked request: names are resolved, parameters bound and models described."""
 
     config: RunConfig
     dataset: Dataset
@@ -48,12 +48,12 @@ def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None
     Parameters
     ----------
     like : Plan, optional
-        One of the same clips, features and split, whose answers to these hold here too.
+        Plan with the same clips, features and split, which are taken from it.
 
     Raises
     ------
     UserError
-        Naming the option that is wrong.
+        If an option is wrong; the message names the option.
     """
     plan = plan_without_split(config, registry, like=like)
     return divide(plan) if like is None else plan
@@ -61,7 +61,7 @@ def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None
 
 @during("check")
 def plan_without_split(config: RunConfig, registry: Registry, *, like: Plan | None = None) -> Plan:
-    """:func:`make_plan`, but for the split: that of `like`, or none yet."""
+    """Make a plan as :func:`make_plan` does, with the split of `like` or without a split."""
     config = with_defaults(config, registry)
     check_owners(config, registry)
     choose_device(config.device)
@@ -81,12 +81,12 @@ def plan_without_split(config: RunConfig, registry: Registry, *, like: Plan | No
 
 
 def divide(plan: Plan) -> Plan:
-    """The plan with the split that its configuration asks for.
+    """Return the plan with the split that its configuration requests.
 
     Raises
     ------
     SplitError
-        If the clips can't be divided so.
+        If the clips can't be divided this way.
     """
     config, dataset = plan.config, plan.dataset
     splits = make_splits(
@@ -100,12 +100,12 @@ def divide(plan: Plan) -> Plan:
 
 
 def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
-    """Fill in what the user left open with the plugins that call themselves default."""
+    """Fill in what the user did not choose with the plugins that are marked as defaults."""
     strategy = config.strategy or next(iter(registry.defaults("strategy")), "")
     if not strategy:
         raise ParameterError(
-            "No strategy is named, and the default one is not there (blocked, or broken).",
-            hint="Name one: --strategy NAME (fusion plugins list shows them).",
+            "No strategy was chosen, and the default strategy is blocked or broken.",
+            hint="Choose one: --strategy NAME (fusion plugins list shows the names).",
         )
     return replace(
         config,
@@ -118,11 +118,11 @@ def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
 
 
 def _absolute(cache: str | None) -> str | None:
-    """So that a run finds its features from any folder."""
+    """Return an absolute cache path, so that a run finds its features from any folder."""
     if cache == "":
         raise ParameterError(
             "The name of the cache folder is empty.",
-            hint="Name one: --cache DIR; or leave --cache out for the user's cache.",
+            hint="Name a folder: --cache DIR; or leave --cache out to use the user's cache.",
         )
     if cache is None or "://" in cache:
         return cache
@@ -130,11 +130,19 @@ def _absolute(cache: str | None) -> str | None:
 
 
 def check_owners(config: RunConfig, registry: Registry) -> None:
-    """Every owner in ``--set OWNER.NAME=VALUE`` and ``--branch`` must exist and be in use."""
-    _ = config.train  # bound here, so that a mistyped train.* is found first
+    """Raise if a name in ``--set``, ``--dtype`` or ``--branch`` is unknown or not in use.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that does not exist.
+    ParameterError
+        For parameters of a plugin that takes no part in the run.
+    """
+    _ = config.train  # bind these first, so that a mistyped train.* is reported first
     used = {*config.features, config.strategy, *config.balancers}
     used |= set(tracker_names(config, registry))
-    used |= set(registry.corpora())  # which of them reads a path is found out later
+    used |= set(registry.corpora())  # which corpus reads a path is only decided later
     used |= {f"branch.{modality}" for modality in config.features} | {"train"}
     everything = used | {entry.name for kind in HOOKS for entry in registry.entries(kind)}
     for owner in config.settings:
@@ -154,36 +162,37 @@ def check_owners(config: RunConfig, registry: Registry) -> None:
 
 
 def make_extractors(config: RunConfig, registry: Registry) -> dict[str, Extractor]:
-    """One extractor per modality, parameters bound."""
+    """Make one extractor per modality, with bound parameters."""
     if len(set(config.features)) != len(config.features):
         raise ParameterError(f"A feature is named twice: {', '.join(config.features)}.")
     return {name: _make_extractor(name, config, registry) for name in config.features}
 
 
 def _make_extractor(name: str, config: RunConfig, registry: Registry) -> Extractor:
-    """The plugin of that name, or the stand-in for a feature that was imported."""
-    given = config.settings.get(name, {})
+    """Make the extractor called `name`, or the substitute for an imported feature."""
+    settings = config.settings.get(name, {})
     try:
         cls = registry.extractor(name)
     except UnknownNameError as unknown:
-        imported = find_imported(unknown, name, given, registry, config.cache)
+        imported = find_imported(unknown, name, settings, registry, config.cache)
         if name in config.dtypes:
             raise ParameterError(
-                f"The feature {name!r} was imported as {imported.dtype}: it stays as it is.",
+                f"The feature {name!r} was imported as {imported.dtype}; its dtype can't be "
+                "changed.",
                 hint=f"Import it again: fusion cache import {name} SOURCE --version NAME "
                 f"--dtype {config.dtypes[name]}",
             ) from None
         return imported
-    return make_extractor(cls, given, storage_dtype(config, name))
+    return make_extractor(cls, settings, storage_dtype(config, name))
 
 
 def storage_dtype(config: RunConfig, feature: str) -> str | None:
-    """What the user wants a feature to be stored as; None leaves it to the extractor."""
+    """Return the storage dtype that the user chose; None leaves the choice to the extractor."""
     return config.dtypes.get(feature, config.dtypes.get(EVERY))
 
 
 def read_dataset(config: RunConfig, registry: Registry) -> Dataset:
-    """The labelled clips of all sources."""
+    """Read the labelled clips of all sources."""
     corpora = registry.corpora()
     sources = [parse_source(text, corpora) for text in config.data]
     parameters = {name: config.settings[name] for name in corpora if name in config.settings}
@@ -196,17 +205,19 @@ def make_spec(
     extractors: Mapping[str, Extractor],
     num_classes: int,
 ) -> ModelSpec:
-    """Describe the fused model; the baselines follow from it."""
+    """Describe the fused model; the baselines are derived from this description."""
     branches: list[BranchSpec] = []
     for name, extractor in extractors.items():
         modality = Modality(name, extractor.shape, tuple(extractor.axes))
         chosen = config.branches.get(name)
         branch = chosen or default_branch(modality, extractor.default_branch, registry)
-        # The extractor's advice on parameters is for its own default branch only.
-        advice = extractor.default_branch_parameters if branch == extractor.default_branch else {}
-        given = {**advice, **config.settings.get(f"branch.{name}", {})}
-        bound = bind(registry.branch(branch), given, owner=f"branch.{name}")
-        bound.pop("dim", None)  # of the training settings: one size for all branches
+        # The extractor recommends parameters for its own default branch only.
+        recommended = (
+            extractor.default_branch_parameters if branch == extractor.default_branch else {}
+        )
+        settings = {**recommended, **config.settings.get(f"branch.{name}", {})}
+        bound = bind(registry.branch(branch), settings, owner=f"branch.{name}")
+        bound.pop("dim", None)  # train.dim sets one size for all branches
         branches.append(BranchSpec(modality, branch, bound))
     cls = registry.strategy(config.strategy)
     parameters = bind(cls, config.settings.get(config.strategy, {}), owner=config.strategy)
@@ -231,11 +242,11 @@ def bound_settings(
     extractors: Mapping[str, Extractor],
     spec: ModelSpec,
 ) -> dict[str, dict[str, Any]]:
-    """Every parameter of everything in use, defaults filled in.
+    """Return every parameter of every plugin in use, with defaults filled in.
 
-    This is what a run stores: resumed or used after an update that changed a default, it
-    still is what it was. Parameters of extractors that an update added are left out at their
-    default, so that a request of an older version is the same request.
+    A run stores these values, so an update that changes a default does not change the run.
+    An extractor's parameter that a later version added is left out if it has its default: a
+    request stored by an older version then equals the same request today.
     """
     classes: list[tuple[str, type]] = [
         (config.strategy, registry.strategy(config.strategy)),
@@ -246,19 +257,21 @@ def bound_settings(
     bound |= {name: bind(cls, config.settings.get(name, {}), owner=name) for name, cls in classes}
     bound |= {f"branch.{b.modality.name}": dict(b.parameters) for b in spec.branches}
     bound["train"] = asdict(config.train)
-    corpora = {name: dict(given) for name, given in config.settings.items() if name not in bound}
+    corpora = {
+        name: dict(parameters) for name, parameters in config.settings.items() if name not in bound
+    }
     return {**corpora, **bound}
 
 
 def make_trackers(config: RunConfig, registry: Registry) -> list[Tracker]:
-    """The trackers that are always on, and those named, parameters bound."""
-    made: list[Tracker] = []
+    """Make the default and the requested trackers, with bound parameters."""
+    trackers: list[Tracker] = []
     for name in tracker_names(config, registry):
         cls = registry.tracker(name)
-        made.append(make(cls, settings=config.settings.get(name, {}), owner=name))
-    return made
+        trackers.append(make(cls, settings=config.settings.get(name, {}), owner=name))
+    return trackers
 
 
 def tracker_names(config: RunConfig, registry: Registry) -> list[str]:
-    """Trackers of a run, each once."""
+    """Return the names of a run's trackers without duplicates, the default ones first."""
     return list(dict.fromkeys([*registry.defaults("tracker"), *config.trackers]))

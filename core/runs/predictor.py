@@ -1,4 +1,4 @@
-"""Label new recordings with the model that a run handed out."""
+"""Predictions for new recordings by the final model of a run."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from .record import FeatureRecord
 from .run import Run
 
 BATCH = 32  # recordings held in memory at a time
-FEWEST = 4  # recordings that may give their speaker's statistics themselves
+FEWEST = 4  # smallest number of recordings from which their own speaker's statistics are computed
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One recording's label.
+    """Predicted label and class probabilities of one recording.
 
     Attributes
     ----------
     path : Path
         The file.
     label : str or None
-        The most probable class; None where the recording could not be read.
+        The most probable class; None if the recording could not be labelled.
     probabilities : dict
-        Class -> probability, summing to 1; empty where the recording could not be read.
+        Class -> probability, summing to 1; empty if the recording could not be labelled.
     error : str or None
-        Why not.
+        Why the recording could not be labelled; None if it was.
     lacking : tuple of str
-        Modalities that the model takes and the recording does not have: it was labelled without
-        them.
+        Modalities that the model takes and the recording lacks; the recording was labelled
+        without them.
     """
 
     path: Path
@@ -56,23 +56,24 @@ class Prediction:
 
 
 class Predictor:
-    """The model that a run handed out, with the extractors it needs.
+    """Final model of a run with the extractors that it needs.
 
     Parameters
     ----------
     run : Run
-        A finished run directory; the plugins that it was made with must be there.
+        A finished run; the run's plugins must be installed.
     settings : mapping, optional
-        Extractor -> parameters that are others than in the run: where new recordings are looked
-        up (`Extractor.sources`), a device. What the model reads has to stay the same.
+        Extractor -> parameters that differ from the run's, such as a device or the table in
+        which new recordings are looked up (`Extractor.sources`). The features that the model
+        reads must not change.
 
     Raises
     ------
     RunError
-        If the run is not finished, or an extractor is not the one that the model
+        If the run is not finished, or an installed extractor differs from the one that the model
         was trained with.
     ParameterError
-        For settings of what is no extractor of the model.
+        If `settings` names anything but a feature of the run.
     """
 
     def __init__(
@@ -83,18 +84,19 @@ class Predictor:
     ) -> None:
         config = run.config
         self.bundle = Bundle(run)
-        # Only what the model takes: of the others, an imported one may have gone.
+        # Make only the extractors that the model needs: imported features that it does not need
+        # may have been removed from the cache.
         used = replace(config, features=tuple(self.bundle.modalities))
-        given = settings or {}
-        _check_owners(given, config, used.features)
-        self.extractors = make_extractors(_with(used, given), run.registry)
+        overrides = settings or {}
+        _check_owners(overrides, config, used.features)
+        self.extractors = make_extractors(_with_overrides(used, overrides), run.registry)
         self.warnings = _changed(self.extractors, run.record.features)
         self.warnings += [
-            f"what was set of {m} decides nothing: the model that was handed out takes no {m}"
-            for m in given
+            f"the settings of {m} have no effect: the final model takes no {m}"
+            for m in overrides
             if m not in used.features
         ]
-        self.speaker: dict[str, Moments] = {}  # modality -> of the recordings' speaker
+        self.speaker: dict[str, Moments] = {}  # modality -> statistics of the recordings' speaker
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -103,35 +105,37 @@ class Predictor:
 
     @property
     def adapted(self) -> bool:
-        """Whether the model standardises recordings by others of their speaker."""
+        """True if the model standardises a recording by other recordings of its speaker."""
         return self.bundle.adapt == "speaker"
 
     @property
     def task(self) -> list[str]:
-        """The sentence that names the task; empty for a run without adaptation."""
+        """One sentence that names the task; an empty list for a run without adaptation."""
         return [sentence] if (sentence := task_sentence(self.bundle.adapt)) else []
 
     def adapt_to(self, files: Sequence[Path], folder: Path | None = None) -> list[str]:
-        """Compute the statistics of the speaker of `files`; nothing for a run without adaptation.
+        """Compute the statistics of the speaker of `files`.
+
+        For a run without adaptation, nothing is computed.
 
         Parameters
         ----------
         files : sequence of Path
-            The recordings to label, all of one speaker. They give the statistics where no folder
-            is named.
+            The recordings to label, all of one speaker. Without `folder`, the statistics are
+            computed from them.
         folder : Path, optional
-            Unlabelled recordings of that speaker, in any folders below it.
+            Folder with unlabelled recordings of that speaker, subfolders included.
 
         Returns
         -------
         list of str
-            What a user has to know: where the statistics come from, what could not be read.
+            Notes for the user: where the statistics come from, and what could not be read.
 
         Raises
         ------
         ParameterError
-            If a folder is named and the run is not speaker-adapted, or none is named and there
-            are fewer than four files.
+            If `folder` is given and the run is not speaker-adapted, or `folder` is not given and
+            there are fewer than four files.
         CorpusError
             If the folder can't be read.
         RecordingError
@@ -140,14 +144,15 @@ class Predictor:
         if not self.adapted:
             if folder is not None:
                 raise ParameterError(
-                    f"The run is not {NAME}: it takes no statistics of a speaker.",
+                    f"The run is not {NAME}: it uses no statistics of a speaker.",
                     hint="Leave out --speaker-from, or train with: fusion run --adapt speaker",
                 )
             return []
         if folder is None and len(files) < FEWEST:
             raise ParameterError(
                 f"The run is {NAME}: it needs unlabelled recordings of the files' speaker. The "
-                f"files themselves serve from {FEWEST} on, and {len(files)} were given.",
+                f"files themselves are enough if there are {FEWEST} or more; {len(files)} were "
+                "given.",
                 hint="Name a folder of the speaker's recordings: --speaker-from DIR",
             )
         recordings = list(files) if folder is None else audio_files(folder)
@@ -160,7 +165,7 @@ class Predictor:
         return self._take_statistics(recordings, source)
 
     def _take_statistics(self, paths: Sequence[Path], source: str) -> list[str]:
-        """Take the speaker's statistics from recordings, `BATCH` in memory at a time."""
+        """Compute the speaker's statistics, with `BATCH` recordings in memory at a time."""
         collectors = {
             m: Collector(1, e.shape, self.bundle.kept_axes(m)) for m, e in self.extractors.items()
         }
@@ -181,20 +186,20 @@ class Predictor:
         notes = [f"{NAME}: the speaker's statistics come from {source}, {count} recordings"]
         if reasons:
             notes.append(
-                f"{len(reasons)} of {len(paths)} recordings of the speaker can't be read and do "
-                f"not count; the first: {reasons[0]}"
+                f"{len(reasons)} of {len(paths)} recordings of the speaker can't be read and are "
+                f"left out; the first: {reasons[0]}"
             )
         notes += [
-            f"no recording of the speaker has {m}: the training speakers' statistics serve"
+            f"no recording of the speaker has {m}: the training speakers' statistics are used"
             for m, moments in self.speaker.items()
             if not moments.count.sum()
         ]
         return notes
 
     def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
-        """Label recordings, in the order given; one that can't be read has its `error` set.
+        """Label recordings in the order given; a prediction has an `error` if labelling failed.
 
-        Of a speaker-adapted run, :meth:`adapt_to` comes first.
+        For a speaker-adapted run, call :meth:`adapt_to` first.
         """
         waiting: list[Path] = []
         for path in paths:
@@ -206,76 +211,89 @@ class Predictor:
             yield from self._batch(waiting)
 
     def _batch(self, paths: list[Path]) -> list[Prediction]:
-        found: list[Prediction] = []
+        predictions: list[Prediction] = []
         features: dict[str, list[npt.NDArray[Any] | None]] = {m: [] for m in self.extractors}
         for path, (arrays, reason) in zip(paths, self.extracted_all(paths), strict=True):
             if reason is not None:
-                found.append(Prediction(path, None, {}, reason))
+                predictions.append(Prediction(path, None, {}, reason))
                 continue
             lacking = tuple(m for m in self.extractors if m not in arrays)
-            found.append(Prediction(path, "", {}, lacking=lacking))
-            for m, rows_of in features.items():
-                rows_of.append(arrays.get(m))
-        if not any(p.error is None for p in found):
-            return found
+            predictions.append(Prediction(path, "", {}, lacking=lacking))
+            for m, column in features.items():
+                column.append(arrays.get(m))
+        if not any(p.error is None for p in predictions):
+            return predictions
         rows = iter(self.bundle.probabilities(features, self.speaker))
-        return [p if p.error else self._labelled(p, next(rows)) for p in found]
+        return [p if p.error else self._labelled(p, next(rows)) for p in predictions]
 
     def extracted(self, path: Path) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
-        """Modality -> the array of a recording, without those that it lacks; or none of them,
-        and the reason."""
+        """Extract the features of a recording.
+
+        Returns
+        -------
+        tuple
+            Modality -> array, for the modalities that the recording has, and None. If extraction
+            fails, an empty dict and the reason.
+        """
         return self.extracted_all([path])[0]
 
     def extracted_all(
         self, paths: Sequence[Path]
     ) -> list[tuple[dict[str, npt.NDArray[Any]], str | None]]:
-        """:meth:`extracted` of each, in batches where an extractor works so."""
+        """Extract the features of several recordings, in batches if an extractor supports them.
+
+        Returns
+        -------
+        list of tuple
+            For each recording, what :meth:`extracted` returns.
+        """
         arrays: list[dict[str, npt.NDArray[Any]]] = [{} for _ in paths]
-        reasons: dict[int, str] = {}  # as in a run: one bad recording is one failure
+        reasons: dict[int, str] = {}  # index of a recording -> its failure; one each, as in a run
         for m, extractor in self.extractors.items():
-            left = [i for i in range(len(paths)) if i not in reasons]
-            made = extract_all(extractor, [Recording(paths[i]) for i in left])
-            for i, array in zip(left, made, strict=True):
+            remaining = [i for i in range(len(paths)) if i not in reasons]
+            extracted = extract_all(extractor, [Recording(paths[i]) for i in remaining])
+            for i, array in zip(remaining, extracted, strict=True):
                 if isinstance(array, MissingModalityError):
                     continue
-                if isinstance(array, RecordingError):  # no plugin's fault
+                if isinstance(array, RecordingError):  # the recording is bad, not the plugin
                     reasons[i] = array.message
                 elif isinstance(array, Exception):
                     reasons[i] = message_of(array)
                 else:
                     arrays[i][m] = array
-        for i, found in enumerate(arrays):
-            if i not in reasons and (lacks := self.bundle.lacks(found)):
+        for i, row in enumerate(arrays):
+            if i not in reasons and (lacks := self.bundle.lacks(row)):
                 reasons[i] = lacks
         return [
-            ({}, _at(path, reasons[i])) if i in reasons else (arrays[i], None)
+            ({}, _with_path(path, reasons[i])) if i in reasons else (arrays[i], None)
             for i, path in enumerate(paths)
         ]
 
-    def _labelled(self, of: Prediction, row: npt.NDArray[Any]) -> Prediction:
+    def _labelled(self, prediction: Prediction, row: npt.NDArray[Any]) -> Prediction:
         by_class = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
         label = max(by_class, key=by_class.__getitem__)
-        return replace(of, label=label, probabilities=by_class)
+        return replace(prediction, label=label, probabilities=by_class)
 
 
-def _at(path: Path, reason: str) -> str:
+def _with_path(path: Path, reason: str) -> str:
     return reason if str(path) in reason else f"{path}: {reason}"
 
 
-def _check_owners(given: Mapping[str, Any], config: RunConfig, features: Sequence[str]) -> None:
-    """Only of features can anything be set; of the others what is set decides nothing."""
-    for owner in given:
+def _check_owners(settings: Mapping[str, Any], config: RunConfig, features: Sequence[str]) -> None:
+    """Raise ParameterError if a setting belongs to anything but a feature of the run."""
+    for owner in settings:
         if owner not in config.features:
             raise ParameterError(
-                f"--set {owner}.…: {owner!r} is no feature of this run, and the model is trained.",
-                hint="What can be set is where new recordings are looked up, of the features "
-                f"that it takes: {', '.join(features)}.",
+                f"--set {owner}.…: {owner!r} is no feature of this run. The model is trained, so "
+                "only features can be set.",
+                hint="Settings can change where new recordings are looked up, for instance. The "
+                f"model takes: {', '.join(features)}.",
             )
 
 
-def _with(config: RunConfig, given: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-    """The configuration with some parameters of extractors set."""
-    settings = {m: {**config.settings.get(m, {}), **given.get(m, {})} for m in config.features}
+def _with_overrides(config: RunConfig, overrides: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """Return the configuration with some parameters of extractors replaced."""
+    settings = {m: {**config.settings.get(m, {}), **overrides.get(m, {})} for m in config.features}
     return replace(config, settings={**config.settings, **settings})
 
 
@@ -283,31 +301,43 @@ def _changed(
     extractors: Mapping[str, Extractor],
     trained: Mapping[str, FeatureRecord],
 ) -> list[str]:
-    """What differs between the extractors here and those of the training.
+    """Compare the installed extractors with those of the training, and return warnings.
 
-    Another version of the extractor makes other numbers: that is an error. Another version
-    of a library most likely does not: that is worth a warning.
+    Another version of an extractor computes other numbers, so it is an error. Another version
+    of a library most likely does not, so it is a warning.
+
+    Raises
+    ------
+    RunError
+        If the version, a parameter or the shape of an extractor differs.
     """
     warnings: list[str] = []
     for name, extractor in extractors.items():
         then = trained[name]
-        if found := changes(extractor, then, skip=extractor.sources):
-            told = "; ".join(change.text for change in found)
+        if differences := changes(extractor, then, skip=extractor.sources):
+            text = "; ".join(change.text for change in differences)
             raise RunError(
-                f"The model was trained on another {name}: {told}.", hint=_remedy(name, found)
+                f"The model was trained with another {name}: {text}.",
+                hint=_remedy(name, differences),
             )
         for library, version in fingerprint_of(extractor).libraries.items():
             before = then.libraries.get(library)
             if before != version:
-                warnings.append(f"{name} was trained with {library} {before}, here is {version}")
+                warnings.append(
+                    f"{name} was computed with {library} {before} for training and is computed "
+                    f"with {version} now"
+                )
     return warnings
 
 
-def _remedy(name: str, found: Sequence[Change]) -> str:
-    """What to do about the first change."""
-    first = found[0]
+def _remedy(name: str, differences: Sequence[Change]) -> str:
+    """Return a hint how to undo the first change."""
+    first = differences[0]
     if first.content:
-        return f"Put it back as it was, or name one that is: --set {name}.{first.field}=..."
+        return (
+            "Restore the old content, or choose another source with it: "
+            f"--set {name}.{first.field}=..."
+        )
     if first.setting:
-        return f"As in training: --set {name}.{first.field}={as_text(first.then)}"
-    return "Install the version of the plugin that the run's run.json names."
+        return f"Use the value of the training: --set {name}.{first.field}={as_text(first.stored)}"
+    return "Install the version of the plugin that is in the run's run.json."

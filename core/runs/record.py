@@ -1,4 +1,4 @@
-"""``run.json`` as a typed value: what a run was asked, what it was made of, what it hands out."""
+"""Typed content of ``run.json``: a run's request, its features and its final model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class FeatureRecord:
-    """The fingerprint with which a feature of the run was computed.
+    """Fingerprint of one feature of a run.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class FeatureRecord:
 
     @classmethod
     def of(cls, fingerprint: Fingerprint) -> FeatureRecord:
-        """The record of a fingerprint, in values that survive JSON."""
+        """Make the record of a fingerprint, with values that JSON preserves."""
         parameters = json.loads(json.dumps(dict(fingerprint.parameters)))
         return cls(
             fingerprint.id,
@@ -49,12 +49,12 @@ class FeatureRecord:
         )
 
     def fingerprint(self, name: str) -> Fingerprint:
-        """The fingerprint of the feature called `name`.
+        """Return the fingerprint of the feature called `name`.
 
         Raises
         ------
         CacheError
-            If the record holds none.
+            If the record's fields do not form a valid fingerprint.
         """
         return Fingerprint(
             name, self.version, self.parameters, self.dtype, self.shape, self.libraries
@@ -63,20 +63,20 @@ class FeatureRecord:
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """How the clips were divided.
+    """Split of a run's clips into training, validation and test parts.
 
     Attributes
     ----------
     mode : str
-        What no two parts share (:data:`~fusion.core.data.split_modes.MODES`).
+        Name of the split mode (:data:`~fusion.core.data.split_modes.MODES`).
     speaker_independent : bool
-        Whether test speakers are never heard in training.
+        Whether test speakers are held out of training.
     folds : int
         Number of folds, K.
     digests : tuple of str
-        Of each fold: a digest of which clip is in which part.
+        For each fold, a digest of the assignment of clips to parts.
     parts : sequence of mapping
-        Of each fold: clips and speakers of its parts.
+        For each fold, the numbers of clips and speakers in each part.
     """
 
     mode: ModeName
@@ -88,20 +88,20 @@ class SplitRecord:
 
 @dataclass(frozen=True)
 class Member:
-    """One trained model, and its part in the probabilities that are handed out.
+    """Trained model that is part of the final model, with its weight.
 
     Attributes
     ----------
     training : str
-        Its folder in the run directory.
+        Folder of the member's training in the run directory.
     weight : float
-        Share of the member's group in the mean of probabilities over groups.
+        Weight of the member's group in the mean of probabilities over groups.
     power : float
-        Power to which the member's probabilities are raised within its group: the groups are
-        log-linear pools, with one member or one per modality.
+        Power to which the member's probabilities are raised within its group. A group is a
+        log-linear pool of one member, or of one member per modality.
     group : int or None
-        The fold that the member was chosen for; None in runs of version 0.1, which hand out a
-        plain weighted mean: each member is a group.
+        The fold that the member was chosen for. None in runs of version 0.1: their final model
+        is a plain weighted mean, in which each member is a group.
     """
 
     training: str
@@ -113,48 +113,48 @@ class Member:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What ``run.json`` holds.
+    """Content of ``run.json``.
 
     Attributes
     ----------
     format : int
         Version of the run directory's format.
     created : str
-        ISO 8601, UTC.
+        Time of creation, ISO 8601, UTC.
     config : RunConfig
-        What was asked for, every parameter bound.
+        The request, with every parameter bound.
     training : mapping
         The training settings.
     versions, machine : mapping of str to str
-        Libraries and processor that it was made with.
+        Versions of the libraries, and the processor.
     classes : tuple of str
         Names of the classes, in the order of the outputs.
     task : str or None
-        The sentence that names the task where it is not the plain one.
+        Sentence that names the task of a speaker-adapted run; None for other runs.
     synthetic : bool
         Whether a corpus is generated.
     corpora : tuple of str
-        Their names.
+        Names of the corpora.
     dropped_labels : mapping
-        Corpus -> label -> clips left out for it.
+        Corpus -> label -> number of clips left out because of this label.
     failures : sequence of mapping
         Recordings that could not be read: ``feature``, ``recording``, ``reason``.
     absent : mapping of str to int
-        Modality -> clips that lack it; only of modalities that some clip lacks.
+        Modality -> number of clips that lack it; only modalities that some clip lacks.
     features : mapping of str to FeatureRecord
-        By modality.
+        Modality -> fingerprint of its feature.
     model : ModelSpec
-        The fused model; the baselines follow from it.
+        The fused model; the descriptions of the baselines are derived from it.
     split : SplitRecord
-        How the clips were divided.
+        Split of the clips.
     trainings : int or None
-        How many trainings the run takes; None in runs of older versions.
+        Number of trainings of the run; None in runs of older versions.
     control : int
-        Epochs of the equal-steps control; 0 where there is none.
+        Epochs of the equal-steps control; 0 if the run has no control.
     seconds : mapping of str to float
-        What ``extraction`` and ``training`` took.
+        Duration of ``extraction`` and ``training`` in seconds.
     handed_out : tuple of Member, or None
-        The models handed out; None until the run is finished.
+        Members of the final model; None until the run is finished.
     """
 
     format: int
@@ -184,42 +184,43 @@ class RunRecord:
         return self.model.modalities
 
     def finished(self, handed_out: Sequence[Member], seconds: float) -> RunRecord:
-        """The record of the same run with its outcome; `seconds` is what training took."""
+        """Return a copy with the final model's members and the duration of training in seconds."""
         spent = {**self.seconds, "training": round(seconds, 1)}
         return replace(self, handed_out=tuple(handed_out), seconds=spent)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, in the order in which people read them."""
+        """Return plain values, in an order that suits human readers."""
         plain = {**asdict(self), "config": self.config.to_json()}
         return {name: plain[name] for name in _ORDER if plain[name] is not None}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], file: Path) -> RunRecord:
-        """Read what :meth:`to_json` wrote, by this version or an older one.
+        """Make a record from the JSON object that this version or an older one wrote.
 
         Raises
         ------
         RunError
-            If a newer version wrote it, or a field is missing or wrong, naming `file` and field.
+            If a newer version wrote `data`, or a field is missing or wrong. The message names
+            `file` and the field.
         """
-        found = data.get("format")
-        if isinstance(found, int) and found > FORMAT:
+        version = data.get("format")
+        if isinstance(version, int) and version > FORMAT:
             raise RunError(
-                f"{file.parent} has run format {found!r}, and this version reads up to {FORMAT}.",
+                f"{file.parent} has run format {version!r}, and this version reads up to {FORMAT}.",
                 hint="Update fusion: pip install -U modal-fusion",
             )
-        return as_type(_of_today(data), cls, file)
+        return as_type(_upgraded(data), cls, file)
 
 
-def _of_today(data: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what older formats left to the version that wrote them."""
-    found, config = data.get("format"), data.get("config")
-    if not isinstance(found, int) or found > 1 or not isinstance(config, dict):
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """Convert the JSON object of an older format to the current format."""
+    version, config = data.get("format"), data.get("config")
+    if not isinstance(version, int) or version > 1 or not isinstance(config, dict):
         return data
     settings = config.get("settings", {})
     train = settings.get("train", {}) if isinstance(settings, dict) else None
     if not isinstance(train, dict):
-        return data  # reading it says what is damaged
+        return data  # as_type then reports what is damaged
     # Until format 2 every fused model started untrained.
     settings = {**settings, "train": {"start": "scratch", **train}}
     return {**data, "config": {**config, "settings": settings}}

@@ -1,6 +1,6 @@
-"""From options to a configuration: the one road of the command line and of the Python API.
+"""Conversion of command-line options to a configuration; the Python API uses it as well.
 
-Nothing heavy is imported with this module, as the command line does it at its start.
+The command line imports this module at its start, so heavy imports are inside the functions.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from ..registry.registry import Registry
     from .config import RunConfig
 
-# Options that are fields of the configuration as they are, in the commands that have them.
+# Options that are copied unchanged to fields of the configuration, if the command has them.
 _PLAIN = ("data", "labels", "strategy", "balancers", "split", "folds", "seed", "device", "trackers",
           "cache", "strict", "verify", "adapt")  # fmt: skip
-_TRAIN = ("epochs", "batch_size", "lr")  # short for --set train.NAME
+_TRAIN = ("epochs", "batch_size", "lr")  # options that are short for --set train.NAME
 
 
 def config_from(options: Mapping[str, Any], registry: Registry) -> RunConfig:
-    """The configuration that options ask for, defaults filled in."""
+    """Return the configuration that options request, with defaults filled in."""
     from .plan import with_defaults
 
     return with_defaults(requested_config(options, registry), registry)
 
 
 def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfig:
-    """The configuration that options ask for.
+    """Return the configuration that options request, without defaults.
 
     Parameters
     ----------
     options : mapping
-        Name of an option, as click calls it -> what the command line gives: text, numbers, and
-        a tuple of texts for an option that may be repeated.
+        Name of an option, as click calls it -> its value: text, a number, or a tuple of texts
+        for an option that may be repeated.
     registry : Registry
-        Plugins.
+        Registry whose plugin requests are stored in the configuration.
 
     Raises
     ------
     UserError
-        Naming the option that is wrong.
+        If an option is wrong; the message names the option.
     """
     from ..contracts.errors import ParameterError
     from ..registry.parameters import parse_settings
@@ -51,7 +51,9 @@ def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfi
             train = settings.setdefault("train", {})
             if name in train:
                 option = f"--{name.replace('_', '-')}"
-                raise ParameterError(f"{option} and --set train.{name} are the same: give one.")
+                raise ParameterError(
+                    f"{option} and --set train.{name} are the same parameter: give one of them."
+                )
             train[name] = str(options[name])
     return RunConfig(
         **{name: options[name] for name in _PLAIN if name in options},
@@ -64,17 +66,17 @@ def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfi
     )
 
 
-def parse_features(given: str) -> tuple[str, ...]:
-    """``"mel, prosody"`` -> the names in it."""
-    return tuple(name.strip() for name in given.split(",") if name.strip())
+def parse_features(text: str) -> tuple[str, ...]:
+    """Split a comma-separated list such as ``"mel, prosody"`` into names."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def parse_branches(given: tuple[str, ...]) -> dict[str, str]:
-    """``("mel=crnn",)`` -> branch by modality."""
+def parse_branches(choices: tuple[str, ...]) -> dict[str, str]:
+    """Return modality -> branch for choices such as ``("mel=crnn",)``."""
     from ..contracts.errors import ParameterError
 
     branches: dict[str, str] = {}
-    for choice in given:
+    for choice in choices:
         modality, equals, branch = choice.partition("=")
         if not equals:
             raise ParameterError(f"--branch takes MODALITY=NAME, and was given {choice!r}.")
@@ -84,9 +86,12 @@ def parse_branches(given: tuple[str, ...]) -> dict[str, str]:
     return branches
 
 
-def parse_dtypes(given: tuple[str, ...]) -> dict[str, str]:
-    """``("float32", "mel=float16")`` -> dtype by feature, the one for all under ``"*"``."""
+def parse_dtypes(choices: tuple[str, ...]) -> dict[str, str]:
+    """Return feature -> dtype for choices such as ``("float32", "mel=float16")``.
+
+    A dtype without a feature has the key ``"*"`` and applies to all other features.
+    """
     from .plan import EVERY
 
-    split = (choice.rpartition("=") for choice in given)
+    split = (choice.rpartition("=") for choice in choices)
     return {feature or EVERY: dtype for feature, _, dtype in split}

@@ -1,4 +1,4 @@
-"""What a run returns: figures to compute with, and what a person wants of a finished run."""
+"""Result of a finished run: its figures, history, report and predictions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
-    """A finished run. ``print(result)`` shows its table; a notebook does so by itself.
+    """Result of a finished run; ``print(result)`` and notebooks show its table.
 
     Attributes
     ----------
     run : Run
         The run directory.
     results : Results
-        Table, comparisons, verdict.
+        Table, comparisons and verdict.
     """
 
     run: Run
@@ -45,12 +45,12 @@ class RunResult:
 
     @property
     def path(self) -> Path:
-        """The run directory's path."""
+        """Path of the run directory."""
         return self.run.path
 
     @property
     def info(self) -> dict[str, Any]:
-        """What run.json holds, as plain values."""
+        """Content of run.json as plain values."""
         return self.run.record.to_json()
 
     @property
@@ -60,24 +60,24 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """One sentence on fusion, one on the model that is handed out and why."""
+        """One sentence on whether fusion helps, and one on which final model was chosen and why."""
         return self.results.verdict
 
     @property
     def report(self) -> Path:
-        """The run's report, an HTML file; ``fusion report RUN`` writes it where it is missing."""
+        """Path of the HTML report; ``fusion report RUN`` writes the report if it is missing."""
         return self.path / "report.html"
 
     def history(self) -> dict[str, list[dict[str, Any]]]:
-        """Every epoch of every training.
+        """Read the figures of every epoch of every training.
 
         Returns
         -------
         dict
-            Training (``"fold0/mel"``, ``"fold0/fused"``) -> a dict per epoch, in order:
-            ``epoch`` from 1, ``train_loss``, ``val_uar`` (0 to 1), and what else was measured.
-            What is of one modality ends in its name: ``val_uar.mel``. An undefined figure is
-            None. A list of dicts is what ``pandas.DataFrame`` takes.
+            Training (``"fold0/mel"``, ``"fold0/fused"``) -> a list with one dict per epoch, in
+            order, which ``pandas.DataFrame`` accepts. Keys are ``epoch`` (from 1),
+            ``train_loss``, ``val_uar`` (0 to 1) and further figures. The name of a figure of one
+            modality ends in the modality: ``val_uar.mel``. An undefined figure is None.
         """
         from .outcome.history import read_history
 
@@ -95,34 +95,34 @@ class RunResult:
         Parameters
         ----------
         recordings : path or iterable of paths
-            Audio files, each one clip.
+            Audio files; each file is one clip.
         settings : mapping, optional
-            Where extractors look these recordings up, such as another table:
-            ``{"precomputed": {"table": "new.csv"}}``.
+            Extractor -> parameters that differ from the run's, such as the table in which these
+            recordings are looked up: ``{"precomputed": {"table": "new.csv"}}``.
         speaker_from : path, optional
-            Of a speaker-adapted run: a folder of unlabelled recordings of the one speaker of
-            `recordings`. Without it, four recordings or more give the statistics themselves,
-            with a warning.
+            For a speaker-adapted run: a folder of unlabelled recordings of the one speaker of
+            `recordings`. Without it, the speaker's statistics are computed from `recordings`, with
+            a warning; this needs four recordings or more.
 
         Returns
         -------
         list of Prediction
             One per recording, in the order given: ``label``, ``probabilities``, and in
-            ``lacking`` the modalities that it was labelled without; of one that can't be read
-            ``error`` says why.
+            ``lacking`` the modalities that the recording lacks. If a recording can't be labelled,
+            ``error`` holds the reason.
 
         Raises
         ------
         RunError
-            If an installed extractor is not the one that the model was trained with.
+            If an installed extractor differs from the one that the model was trained with.
         ParameterError
-            If the run is speaker-adapted and nothing gives the speaker's statistics, or it is
-            not and `speaker_from` is given.
+            If the run is speaker-adapted and there are too few recordings to compute the
+            speaker's statistics, or the run is not speaker-adapted and `speaker_from` is given.
         """
         from .predictor import Predictor
 
-        given = [recordings] if isinstance(recordings, str | Path) else recordings
-        paths = [Path(path) for path in given]
+        several = [recordings] if isinstance(recordings, str | Path) else recordings
+        paths = [Path(path) for path in several]
         predictor = Predictor(self.run, settings=settings)
         folder = None if speaker_from is None else Path(speaker_from)
         notes = predictor.adapt_to(paths, folder)
@@ -133,8 +133,8 @@ class RunResult:
     def __repr__(self) -> str:
         best = self.results.best_single
         figures = {name: self.results.model(name).uar.value for name in (FUSED, best)}
-        said = ", ".join(f"{name} {100 * uar:.1f}" for name, uar in figures.items())
-        return f"RunResult({str(self.path)!r}: UAR {said}, gain {points(self.gain)})"
+        uars = ", ".join(f"{name} {100 * uar:.1f}" for name, uar in figures.items())
+        return f"RunResult({str(self.path)!r}: UAR {uars}, gain {points(self.gain)})"
 
     def __str__(self) -> str:
         return result_table(self.results, self.run.record, self.path).text()

@@ -1,4 +1,4 @@
-"""The table of a run's results as text and as HTML, for notebooks and scripts."""
+"""Table of a run's results as text and as HTML, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from .trainings import FUSED
 
 @dataclass(frozen=True, slots=True)
 class ResultTable:
-    """What there is to print of a result.
+    """Printable table of a run's results.
 
     Attributes
     ----------
     title : str
-        What was measured, on what.
+        What was measured, and on which clips.
     header : tuple of str
         Names of the columns.
     rows : tuple of tuple of str
-        One per model.
+        One row per model.
     best : frozenset of int
-        Rows with the highest UAR.
+        Indices of the rows with the highest UAR.
     lines : tuple of str
-        What follows the table: comparison, verdict, warnings.
+        Lines after the table: comparisons, verdict, warnings.
     """
 
     title: str
@@ -47,7 +47,7 @@ class ResultTable:
     lines: tuple[str, ...]
 
     def text(self) -> str:
-        """In columns of a fixed width."""
+        """Return the table as text, with aligned columns."""
         table = [self.header, *self.rows]
         widths = [max(len(row[i]) for row in table) for i in range(len(self.header))]
         lines = [
@@ -60,7 +60,7 @@ class ResultTable:
         return "\n".join([self.title, *lines, "", *self.lines])
 
     def html(self) -> str:
-        """As a table for a notebook; the best rows are bold."""
+        """Return the table as HTML for a notebook, with the best rows in bold."""
         head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
         body = "".join(self._html_row(index) for index in range(len(self.rows)))
         below = "".join(f"<p>{escape(line)}</p>" for line in self.lines)
@@ -76,12 +76,12 @@ class ResultTable:
 
 
 def result_table(results: Results, record: RunRecord, path: Path) -> ResultTable:
-    """The table of a run, the comparison and the verdict under it.
+    """Make the table of a run, with the comparisons and the verdict below it.
 
     Parameters
     ----------
     record : RunRecord
-        What run.json holds.
+        Content of run.json.
     path : Path
         The run directory.
     """
@@ -109,16 +109,22 @@ def _row(model: ModelResult, folds: int) -> tuple[str, ...]:
 
 
 def comparison_lines(results: Results) -> list[str]:
-    """Return the differences worth a line: fused and handed out, against single and control."""
-    found = results.comparisons
-    lines = [f"{FUSED} minus {results.best_single}: {comparison_text(found[FUSED])}"]
+    """Return one line for each comparison of the fused and of the final model.
+
+    The fused model is compared with the best single modality and with the control; the final
+    model is compared with the best single modality if it differs from that modality.
+    """
+    comparisons = results.comparisons
+    lines = [f"{FUSED} minus {results.best_single}: {comparison_text(comparisons[FUSED])}"]
     if results.control:
         lines.append(
             f"{FUSED} minus control ({results.control}, as many steps in all): "
-            f"{comparison_text(found[AGAINST_CONTROL])}"
+            f"{comparison_text(comparisons[AGAINST_CONTROL])}"
         )
-    if found[CHOSEN].difference:  # often the best single modality is handed out itself
-        lines.append(f"{CHOSEN} minus {results.best_single}: {comparison_text(found[CHOSEN])}")
+    if comparisons[CHOSEN].difference:  # 0 if the best single modality itself was chosen
+        lines.append(
+            f"{CHOSEN} minus {results.best_single}: {comparison_text(comparisons[CHOSEN])}"
+        )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""The run directory: everything that one run was asked, did and found.
+"""Run directory: the configuration, clips, trainings and results of one run.
 
 ::
 
@@ -7,21 +7,21 @@
       clips.csv           every clip: class, speaker, corpus, content digest, part in each fold
       metrics.jsonl       one line per epoch of each training
       fold0/mel/          one folder per training: modalities, fused, control
-        epochs.jsonl      its epochs
-        checkpoint.pt     while it trains; trial3.pt where it is tuned
-        trials.jsonl      where it is tuned: what was tried, and how it went
-        model.safetensors when it is done
-        training.json     when it is done: best epoch, seconds, parameters
-        val.npz, test.npz what it says about the fold's clips, once it was asked
-      selection.json      what validation chose, written before test is read
+        epochs.jsonl      one line per epoch of this training
+        checkpoint.pt     during training only; trial3.pt in trial 3 of a tuned training
+        trials.jsonl      of a tuned training: settings and outcome of each trial
+        model.safetensors weights of the best epoch, written when the training is done
+        training.json     written when the training is done: best epoch, seconds, parameters
+        val.npz, test.npz predictions for the fold's validation and test clips
+      selection.json      what validation chose, written before the test clips are read
       predictions.csv     per clip and model: predicted class and probabilities, on test
       confusion.csv       confusion matrix of each model, on test
-      results.json        the table, the comparison and the verdict
-      diagnosis.json      what may be wrong: findings, rules, numbers
-      report.html         all of it, for people
-      explain.json        what fusion explain found, where it was asked
-      trace.jsonl         with --trace-hooks: what plugins' hooks took
-      model.safetensors   the model handed out
+      results.json        the table, the comparisons and the verdict
+      diagnosis.json      possible problems: findings, rules, numbers
+      report.html         the report for people
+      explain.json        written by fusion explain
+      trace.jsonl         with --trace-hooks: time spent in the hooks of each plugin
+      model.safetensors   the final model
       speakers/           of a speaker-adapted run: each speaker's mean and variance, by modality
 """
 
@@ -59,11 +59,11 @@ RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
 _LOCK = ".lock"
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
-_ABSENT = "absent"  # a column that is there where some clip lacks a modality: their names
+_ABSENT = "absent"  # column with the modalities that a clip lacks; omitted if no clip lacks any
 
 
 class OutputFolder:
-    """A folder that one command writes to, and no other at the same time."""
+    """Output folder that a lock reserves for one process at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,27 +71,27 @@ class OutputFolder:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Make a new folder; it is locked, until the end of a ``with`` block or :meth:`release`.
+        """Create a new folder and lock it until a ``with`` block ends or :meth:`release` is called.
 
         Raises
         ------
         RunError
-            If there is something in it already, or another process works in it.
+            If the folder is not empty, or another process holds its lock.
         StorageError
-            If it can't be made.
+            If the folder can't be created.
         """
         _check_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"The run directory {path} can't be made: {error.strerror or error}.",
+                f"The run directory {path} can't be created: {error.strerror or error}.",
                 hint="Name a folder that you may write to with --out.",
             ) from error
         folder = cls(path)
         folder._acquire()
         try:
-            _check_free(path)  # again: another process may have been quicker, and is done
+            _check_free(path)  # again: another process may have filled it before we had the lock
         except RunError:
             folder.release()
             raise
@@ -100,16 +100,19 @@ class OutputFolder:
     # -- files -----------------------------------------------------------------------
 
     def read_json(self, name: str) -> dict[str, Any]:
+        """Read the JSON object in the file `name` of the folder."""
         return run_files.read_json(self.path / name)
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write `data` to the file `name` of the folder, completely or not at all."""
         run_files.write_json(self.path, name, data)
 
     def write_text(self, name: str, text: str) -> None:
-        """Replace a file by `text`, whole or not at all."""
+        """Replace the file `name` by `text`, completely or not at all."""
         run_files.write_text(self.path, name, text)
 
     def write_csv(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Write rows to the CSV file `name` of the folder, completely or not at all."""
         self.write_text(name, "".join(csv_lines(rows)))
 
     # -- the lock --------------------------------------------------------------------
@@ -123,30 +126,32 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the folder to this process; a lock goes with the process that holds it.
+        """Lock the folder for this process during a ``with`` block.
 
-        A folder that is locked already stays so afterwards.
+        If this process held the lock before the block, it keeps the lock afterwards. The
+        operating system releases the lock when the process ends.
 
         Raises
         ------
         RunError
-            If another process works in it.
+            If another process holds the lock.
         """
-        held = self._lock is not None
+        was_locked = self._lock is not None
         self._acquire()
         try:
             yield
         finally:
-            if not held:
+            if not was_locked:
                 self.release()
 
     def release(self) -> None:
-        """Let other processes work in the folder."""
+        """Release the lock, so that other processes can write to the folder."""
         if self._lock is None:
             return
         import fcntl
 
-        fcntl.flock(self._lock, fcntl.LOCK_UN)  # a process forked meanwhile has the file as well
+        # Unlock explicitly: a process that was forked meanwhile still has the file open.
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._lock.close()
         self._lock = None
 
@@ -156,16 +161,16 @@ class OutputFolder:
             return
         try:
             import fcntl
-        except ImportError:  # no such locks on Windows
+        except ImportError:  # Windows has no fcntl
             return
         path = self.path / _LOCK
         try:
-            # Never through a link: the file that it names would be overwritten.
+            # Never follow a symbolic link: its target would be overwritten.
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise StorageError(
                 f"The lock {path} can't be opened: {error.strerror or error}.",
-                hint="Delete it, if it is a link, or mend the permissions of the folder.",
+                hint="If it is a link, delete it; otherwise correct the folder's permissions.",
             ) from error
         file = os.fdopen(number, "r+b")
         try:
@@ -186,14 +191,15 @@ class OutputFolder:
 
 
 class Run(OutputFolder):
-    """A run directory: what was asked, its clips, its trainings, its outcome; read once.
+    """Run directory with its configuration, clips, trainings and results, each read once.
 
-    Made by :meth:`create` or :meth:`open`, and handed on from there.
+    Create an instance with :meth:`create` or :meth:`open`.
 
     Parameters
     ----------
     registry : Registry, optional
-        Where the run's methods are found; by default among the plugins that the run names.
+        Registry that holds the run's plugins; by default, one made from the plugins that
+        run.json lists.
     """
 
     def __init__(self, path: Path, registry: Registry | None = None) -> None:
@@ -202,19 +208,19 @@ class Run(OutputFolder):
 
     @classmethod
     def create(cls, path: Path, registry: Registry | None = None) -> Self:
-        """Make a new run directory, locked; :meth:`begin` makes it one that can be opened."""
+        """Create a new, locked run directory; it can be opened after :meth:`begin`."""
         run = super().create(path)
         run._registry = registry
         return run
 
     @classmethod
     def open(cls, path: Path, registry: Registry | None = None) -> Self:
-        """Open a run directory that is there.
+        """Open an existing run directory.
 
         Raises
         ------
         RunError
-            If it is none, was written by a newer version, or its run.json is damaged.
+            If `path` holds no run.json, a newer version wrote run.json, or run.json is damaged.
         """
         if not cls.exists(path):
             raise RunError(
@@ -227,28 +233,29 @@ class Run(OutputFolder):
 
     @staticmethod
     def exists(path: Path) -> bool:
-        """Whether there is a run at `path`, begun at least."""
+        """Return whether `path` holds a run that has at least begun."""
         return (path / RECORD).is_file()
 
     def begin(self, record: RunRecord, data: RunData) -> None:
-        """Write down what trainings read: the clips and the record."""
+        """Write clips.csv and run.json, from which the trainings read."""
         self.write_csv(CLIPS, _clip_rows(data))
         self._write_record(record)
 
     def finish(self, handed_out: Sequence[Member], seconds: float) -> None:
-        """Write down the models handed out: this makes the run finished."""
+        """Write the members of the final model to run.json, which marks the run as finished."""
         self._write_record(self.record.finished(handed_out, seconds))
 
     def _write_record(self, record: RunRecord) -> None:
         self.write_json(RECORD, record.to_json())
-        # As another process reads it: in JSON a tuple is a list, and records are compared.
+        # Read it back as another process would: JSON turns tuples into lists, and records are
+        # compared.
         self.record = self._read_record()
 
-    # -- what it was asked -----------------------------------------------------------
+    # -- configuration and clips -----------------------------------------------------
 
     @cached_property
     def record(self) -> RunRecord:
-        """What run.json holds."""
+        """Content of run.json."""
         return self._read_record()
 
     def _read_record(self) -> RunRecord:
@@ -256,28 +263,32 @@ class Run(OutputFolder):
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration, which is what was asked for."""
+        """Configuration that was requested for the run."""
         return self.record.config
 
     @cached_property
     def registry(self) -> Registry:
-        """Where the run's methods are found."""
+        """Registry that holds the run's plugins."""
         return self._registry or Registry(self.config.plugins)
 
     def with_plugins(self, requests: Sequence[str]) -> Run:
-        """The run with the plugins that were asked for, which another process may have named."""
+        """Return the run with a registry of the plugins in `requests`.
+
+        `requests` may come from another process. If they equal those of the registry, the run
+        itself is returned.
+        """
         if tuple(requests) == self.registry.requests:
             return self
         return Run.open(self.path, Registry(requests))
 
     @cached_property
     def data(self) -> RunData:
-        """Clips and splits as the run was prepared with.
+        """Clips and splits of the run, from clips.csv.
 
         Raises
         ------
         RunError
-            If clips.csv is damaged, or another run's.
+            If clips.csv is damaged or belongs to another run.
         """
         record, path = self.record, self.path / CLIPS
         try:
@@ -295,39 +306,39 @@ class Run(OutputFolder):
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
         if tuple(split.digest(clips) for split in splits) != record.split.digests:
-            raise RunError(f"{path} is not the split that this run was made with.")
+            raise RunError(f"{path} holds another split than the one this run was made with.")
         return RunData(clips, keys, targets, record.classes, splits, absent)
 
-    # -- its trainings and its outcome -------------------------------------------------
+    # -- trainings and results ---------------------------------------------------------
 
     def training(self, name: str) -> Path:
-        """Folder of one training, e.g. ``"fold0/mel"``."""
+        """Return the folder of the training `name`, e.g. ``"fold0/mel"``."""
         return self.path / name
 
     def finished(self, name: str) -> bool:
-        """Whether that training is done."""
+        """Return whether the training `name` is done."""
         return (self.training(name) / "training.json").is_file()
 
     def summary(self, name: str) -> dict[str, Any]:
-        """What training.json says of a training that is done."""
+        """Read the training.json of the finished training `name`."""
         return self.read_json(f"{name}/training.json")
 
     def is_complete(self) -> bool:
-        """Whether the run is finished and nothing of its outcome is missing."""
-        self.record = self._read_record()  # another process may have finished it
+        """Return whether the run is finished and has its results.json and model.safetensors."""
+        self.record = self._read_record()  # another process may have finished the run
         files = (self.path / RESULTS, self.path / WEIGHTS)
         return self.record.handed_out is not None and all(file.is_file() for file in files)
 
 
 def _check_free(path: Path) -> None:
-    """Raise unless a folder is empty, or not there, or one in which a run failed at once."""
+    """Raise RunError unless `path` is missing, empty, or left by a run that never began."""
     if not path.exists():
         return
     if path.is_dir() and {file.name for file in path.iterdir()} <= {CLIPS, TRACE, _LOCK}:
         return
     raise RunError(
         f"The run directory {path} exists already and is not empty.",
-        hint=f"Go on with that run: fusion run --resume {path}; or name another: --out."
+        hint=f"Resume that run: fusion run --resume {path}; or name another folder: --out."
         if Run.exists(path)
         else "Name another folder with --out.",
     )
@@ -337,19 +348,19 @@ def _check_free(path: Path) -> None:
 
 
 def _clip_rows(data: RunData) -> Iterator[Sequence[Any]]:
-    """The header, and a row per clip."""
+    """Yield the header of clips.csv, then one row per clip."""
     parts = np.full((len(data.clips), len(data.splits)), "", dtype="<U5")
     for fold, split in enumerate(data.splits):
         for part in PARTS:
             parts[getattr(split, part), fold] = part
-    lacking = [_ABSENT] if data.absent else []
-    yield [*_CLIP_COLUMNS, *lacking, *(f"fold{fold}" for fold in range(len(data.splits)))]
+    absent_column = [_ABSENT] if data.absent else []
+    yield [*_CLIP_COLUMNS, *absent_column, *(f"fold{fold}" for fold in range(len(data.splits)))]
     for index, (clip, key, row) in enumerate(zip(data.clips, data.keys, parts, strict=True)):
         place = clip.recording
         end = "" if place.end is None else place.end
-        gone = [" ".join(m for m, flags in data.absent.items() if flags[index])]
+        absent = [" ".join(m for m, flags in data.absent.items() if flags[index])]
         yield [clip.name, clip.corpus, clip.speaker, clip.label, key, place.path, place.start,
-               end, *gone[: len(lacking)], *row]  # fmt: skip
+               end, *absent[: len(absent_column)], *row]  # fmt: skip
 
 
 def _clip(row: Mapping[str, str]) -> Clip:
@@ -359,7 +370,7 @@ def _clip(row: Mapping[str, str]) -> Clip:
 
 
 def _absent(rows: Sequence[Mapping[str, str]]) -> dict[str, Flags]:
-    lacking = [(row.get(_ABSENT) or "").split() for row in rows]  # None in a row cut short
+    lacking = [(row.get(_ABSENT) or "").split() for row in rows]  # None in a truncated row
     names = dict.fromkeys(name for each in lacking for name in each)
     return {m: np.array([m in each for each in lacking], dtype=np.bool_) for m in names}
 

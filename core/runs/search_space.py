@@ -1,8 +1,8 @@
-"""What tuning tries: which parameters, in which ranges, and the settings of the next trial.
+"""Search space of tuning, and the settings that the next trial tries.
 
-What a trial tries depends on the trials before it and on the seed alone: taken up again, or
-repeated, a run makes the same ones. How trials are made and kept is in
-:mod:`fusion.core.runs.execution.tuning`.
+The settings of a trial depend only on the seed and on the trials before it, so a resumed or
+repeated run makes the same trials. :mod:`fusion.core.runs.execution.tuning` runs and stores the
+trials.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Mapping[str, Any]]
 """Owner -> parameter -> value."""
 
-_FAILED = -1.0  # what the sampler is told of a trial that failed: worse than any other
+_FAILED = -1.0  # score of a failed trial for the sampler: lower than any UAR
 
 
 # -- before the long work ------------------------------------------------------------
 
 
 def check_installed() -> None:
-    """
+    """Raise if Optuna is not installed.
+
     Raises
     ------
     ParameterError
-        If the optimiser is not there.
+        If Optuna is not installed.
     """
     _optuna()
 
@@ -54,29 +55,36 @@ def _optuna() -> Any:
 def search_space(
     config: RunConfig, registry: Registry, spec: ModelSpec
 ) -> dict[str, dict[str, Any]] | None:
-    """What the trials of a run choose from, as :attr:`RunConfig.space` stores it.
+    """Return the ranges that trials choose from, in the form of :attr:`RunConfig.space`.
 
     Parameters
     ----------
     config : RunConfig
-        With the settings that the user gave, and no others: what is given is not searched.
+        Configuration with only the settings that the user gave; those parameters are not
+        searched.
+
+    Returns
+    -------
+    dict or None
+        Owner -> parameter -> range in JSON form; None for a run without tuning.
 
     Raises
     ------
     UserError
-        If the request makes no sense, or the optimiser is not installed.
+        If ``--tune`` is 1, no parameter is left to search, the requested space is wrong, or
+        Optuna is not installed.
     """
     if config.tune == 0:
         return None
     if config.tune < 2:
         raise ParameterError(
             f"--tune takes 2 trials or more, and was given {config.tune}.",
-            hint="The first trial has the settings as given.",
+            hint="The first trial uses the settings as given, so one trial tries nothing new.",
         )
     check_installed()
     classes = _owners(config, registry, spec)
     if config.space is not None:
-        space = {o: _given_space(o, classes, given) for o, given in config.space.items()}
+        space = {o: _given_space(o, classes, ranges) for o, ranges in config.space.items()}
     else:
         space = {
             owner: {
@@ -88,11 +96,11 @@ def search_space(
         }
     for owner in space:
         if owner.startswith("branch."):
-            space[owner].pop("dim", None)  # of the training settings: one size for all branches
+            space[owner].pop("dim", None)  # train.dim sets one size for all branches
     if not any(space.values()):
         raise ParameterError(
-            "--tune has nothing to try: --set fixes every parameter that may be searched.",
-            hint="fusion plugins show NAME (and train) shows which may.",
+            "--tune has nothing to try: --set fixes every parameter that can be searched.",
+            hint="fusion plugins show NAME (and train) shows which parameters can be searched.",
         )
     return space
 
@@ -107,13 +115,13 @@ def _owners(config: RunConfig, registry: Registry, spec: ModelSpec) -> dict[str,
 
 
 def _given_space(
-    owner: str, classes: Mapping[str, type[Any]], given: Mapping[str, Any]
+    owner: str, classes: Mapping[str, type[Any]], requested: Mapping[str, Any]
 ) -> dict[str, Any]:
     if owner not in classes:
         raise UnknownNameError("owner of parameters to tune", owner, classes)
     ranges = {
         name: values if isinstance(values, Space) else space_from_json(values)
-        for name, values in given.items()
+        for name, values in requested.items()
     }
     check_space(classes[owner], ranges, owner=owner)
     return {name: values.to_json() for name, values in ranges.items()}
@@ -123,15 +131,15 @@ def _given_space(
 
 
 def tuned_config(config: RunConfig, settings: Settings) -> RunConfig:
-    """`config` with a trial's settings in place of its own."""
-    return replace(config, settings=_over(config.settings, settings)) if settings else config
+    """Return `config` with a trial's settings, which override those of `config`."""
+    return replace(config, settings=_merged(config.settings, settings)) if settings else config
 
 
 def tuned_spec(spec: ModelSpec, settings: Settings) -> ModelSpec:
-    """The model that `spec` describes, with a trial's settings."""
+    """Return the description `spec` of a model with a trial's settings."""
 
-    def of(owner: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**given, **settings.get(owner, {})}
+    def of(owner: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**parameters, **settings.get(owner, {})}
 
     return replace(
         spec,
@@ -141,14 +149,14 @@ def tuned_spec(spec: ModelSpec, settings: Settings) -> ModelSpec:
         ),
         dim=settings.get("train", {}).get("dim", spec.dim),
         parameters=of(spec.strategy, spec.parameters) if spec.strategy else spec.parameters,
-        adapters=tuple((name, of(name, given)) for name, given in spec.adapters),
+        adapters=tuple((name, of(name, parameters)) for name, parameters in spec.adapters),
     )
 
 
-def _over(settings: Settings, others: Settings) -> dict[str, dict[str, Any]]:
-    """`settings`, and where `others` say something, that."""
-    owners = dict.fromkeys([*settings, *others])
-    return {o: {**settings.get(o, {}), **others.get(o, {})} for o in owners}
+def _merged(settings: Settings, overriding: Settings) -> dict[str, dict[str, Any]]:
+    """Merge two sets of settings; those in `overriding` take precedence."""
+    owners = dict.fromkeys([*settings, *overriding])
+    return {o: {**settings.get(o, {}), **overriding.get(o, {})} for o in owners}
 
 
 # -- trials --------------------------------------------------------------------------
@@ -156,18 +164,18 @@ def _over(settings: Settings, others: Settings) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial that is over.
+    """Finished or failed trial of tuning.
 
     Attributes
     ----------
     number : int
-        From 0.
+        Number of the trial, from 0.
     settings : mapping
-        What it had in place of the settings as given.
+        Settings of the trial, which override those of the run.
     summary : mapping
-        How its training went; empty where it failed.
+        Summary of the trial's training; empty if the trial failed.
     error : str or None
-        Why it failed.
+        Why the trial failed; None if it did not.
     """
 
     number: int
@@ -177,20 +185,22 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """Validation UAR as the training chose its best epoch by it: a mean of some epochs."""
+        """Score of the best epoch, a mean of recent validation UARs; -1 if the trial failed."""
         return float(self.summary.get("best_score", _FAILED))
 
     @property
     def rank(self) -> tuple[float, float]:
-        """The highest is the best: by score, among equals by validation loss."""
+        """Sort key, highest for the best trial: the score, then the negative validation loss."""
         return (self.score, -float(self.summary.get("best_loss", math.inf)))
 
     def to_json(self) -> dict[str, Any]:
+        """Return the trial as plain values, one line of trials.jsonl."""
         error = {} if self.error is None else {"error": self.error}
         return {"trial": self.number, "settings": self.settings, **self.summary, **error}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:
+        """Make a trial from the values that :meth:`to_json` returned."""
         own = ("trial", "settings", "error")
         summary = {name: value for name, value in data.items() if name not in own}
         return cls(data["trial"], data["settings"], summary, data.get("error"))
@@ -198,25 +208,25 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is tried for one training.
+    """Hyper-parameter search for one training.
 
     Attributes
     ----------
     trials : int
-        How many.
+        Number of trials.
     space : mapping
         (owner, parameter) -> range.
-    given : mapping
-        (owner, parameter) -> its value in trial 0.
+    initial : mapping
+        (owner, parameter) -> value in trial 0.
     base : mapping
-        Settings that every trial has.
+        Settings that all trials share.
     seed : int
-        Of what is tried.
+        Seed of the sampler.
     """
 
     trials: int
     space: Mapping[tuple[str, str], Space]
-    given: Mapping[tuple[str, str], Any]
+    initial: Mapping[tuple[str, str], Any]
     base: Settings = field(default_factory=dict)
     seed: int = 0
 
@@ -224,7 +234,11 @@ class Search:
 def search_of(
     config: RunConfig, spec: ModelSpec, *, seed: int, base: Settings | None = None
 ) -> Search:
-    """The search for the model `spec`: of what takes part in it, and `base` does not settle."""
+    """Make the search for the model `spec`.
+
+    The search covers the owners that take part in this model, except those with settings in
+    `base`.
+    """
     base = base or {}
     fused = [config.strategy, *config.balancers] if spec.strategy else []
     owners = ["train", *(f"branch.{b.modality.name}" for b in spec.branches), *fused]
@@ -234,29 +248,30 @@ def search_of(
         if owner not in base
         for name, values in (config.space or {}).get(owner, {}).items()
     }
-    given = {(owner, name): config.settings[owner][name] for owner, name in space}
-    return Search(config.tune, space, given, base, seed)
+    initial = {(owner, name): config.settings[owner][name] for owner, name in space}
+    return Search(config.tune, space, initial, base, seed)
 
 
 def propose(search: Search, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
-    """Settings of the next trial after `trials`; the same for the same arguments.
+    """Return the settings of the next trial after `trials`; equal arguments give equal settings.
 
-    Optuna's tree-structured Parzen estimator (Bergstra et al. 2011): random at first, then
-    mostly where earlier trials went well.
+    The first trial uses the initial settings. Optuna's tree-structured Parzen estimator
+    (Bergstra et al. 2011) proposes the others: random ones at first, then mostly values near
+    those of good trials.
     """
     if not trials or not search.space:
-        chosen: Mapping[tuple[str, str], Any] = search.given
+        chosen: Mapping[tuple[str, str], Any] = search.initial
     else:
         chosen = _sampled(search, trials)
-    found: dict[str, dict[str, Any]] = {o: dict(s) for o, s in search.base.items()}
+    settings: dict[str, dict[str, Any]] = {o: dict(s) for o, s in search.base.items()}
     for (owner, name), value in chosen.items():
-        found.setdefault(owner, {})[name] = value
-    return found
+        settings.setdefault(owner, {})[name] = value
+    return settings
 
 
 def _sampled(search: Search, trials: Sequence[Trial]) -> dict[tuple[str, str], Any]:
     optuna = _optuna()
-    # A sampler of its own for every trial: where one left off needs not be stored.
+    # A new sampler for every trial: no sampler state needs to be stored with the run.
     sequence = np.random.SeedSequence([search.seed, len(trials)])
     sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
     distributions = {".".join(key): _distribution(s) for key, s in search.space.items()}
@@ -266,7 +281,7 @@ def _sampled(search: Search, trials: Sequence[Trial]) -> dict[tuple[str, str], A
             values = {
                 (owner, name): trial.settings[owner][name]
                 for (owner, name), s in search.space.items()
-                if s.contains(trial.settings[owner][name])  # what was given may lie outside
+                if s.contains(trial.settings[owner][name])  # initial values may be out of range
             }
             study.add_trial(
                 optuna.trial.create_trial(

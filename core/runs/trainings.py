@@ -1,4 +1,4 @@
-"""The trainings of a run: which there are, and with which model and settings each is made."""
+"""List of the trainings of a run, with the model and the settings of each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from .run import Run
 from .search_space import Settings, tuned_spec
 
 FUSED = "fused"
-CONTROL = "control"  # the best single modality, for as many steps as the fused model had in all
+# Equal-steps control: the best single modality, trained for as many steps as the fused model and
+# its baseline together.
+CONTROL = "control"
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One model on one fold.
+    """Training of one model on one fold.
 
     Attributes
     ----------
@@ -29,18 +31,21 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Its folder in the run directory."""
+        """Name of the training, which is also its folder in the run directory."""
         return f"fold{self.fold}/{self.model}"
 
 
 def trainings_of(run: Run) -> list[Training]:
-    """Every training of a run; the longest first, so that none is left over at the end."""
+    """Return the trainings of a run without controls.
+
+    The longest come first, so that no long training runs alone at the end.
+    """
     models = [FUSED, *run.record.modalities]
     return [Training(fold, m) for m in models for fold in range(run.record.split.folds)]
 
 
 def controls_of(run: Run) -> list[Training]:
-    """Return the equal-steps controls of a run, one per fold; none where no baseline was used."""
+    """Return the equal-steps controls of a run, one per fold; none if it used no baseline."""
     if not run.record.control:
         return []
     return [Training(fold, CONTROL) for fold in range(run.record.split.folds)]
@@ -64,14 +69,14 @@ def control_modality(run: Run) -> str:
     folds = range(run.record.split.folds)
 
     def mean(modality: str) -> float:
-        found = [float(run.summary(Training(k, modality).name)["best_uar"]) for k in folds]
-        return sum(found) / len(found)
+        uars = [float(run.summary(Training(k, modality).name)["best_uar"]) for k in folds]
+        return sum(uars) / len(uars)
 
-    return max(run.record.modalities, key=mean)  # the first among equals
+    return max(run.record.modalities, key=mean)  # in a tie, the first modality
 
 
 def spec_of(run: Run, training: Training) -> ModelSpec:
-    """Description of the model that `training` trains, or has trained: with its own settings."""
+    """Return the description of a training's model, with the settings that tuning chose."""
     spec = run.record.model
     if training.model == CONTROL:
         return spec_of(run, Training(training.fold, control_modality(run)))
@@ -80,10 +85,10 @@ def spec_of(run: Run, training: Training) -> ModelSpec:
 
 
 def settings_of(run: Run, training: Training) -> Settings:
-    """What tuning chose for a finished training, in place of the run's settings."""
-    if training.model == CONTROL:  # what was chosen for the baseline
+    """Return the settings that tuning chose for a finished training; empty without tuning."""
+    if training.model == CONTROL:  # a control uses the settings of its baseline
         return settings_of(run, Training(training.fold, control_modality(run)))
     if not run.finished(training.name):
         return {}
-    found: Settings = run.summary(training.name).get("settings", {})
-    return found
+    settings: Settings = run.summary(training.name).get("settings", {})
+    return settings

@@ -139,7 +139,7 @@ def predict(
     out, weights = outputs_and_weights(model, features, indices, precision, batch_size=batch_size)
     by_modality = () if weights is None else weights.T.cpu().numpy()  # (M, n)
     probabilities = out.logits.softmax(dim=1).cpu().numpy()
-    without_modality = ~np.isin(indices, features.known(indices))
+    without_modality = ~np.isin(indices, features.clips_with(indices))
     if prior is not None and without_modality.any():
         probabilities[without_modality] = prior
     return Predictions(

@@ -97,7 +97,7 @@ def input_statistics(
         axis = modality.axes.index("channel") if "channel" in modality.axes else None
         channels = 1 if axis is None else modality.shape[axis]
         sums = {"raw": _Sums.empty(channels), "seen": _Sums.empty(channels)}
-        having = features.known(indices, m)  # clips that have the modality
+        having = features.clips_with(indices, m)  # clips that have the modality
         for start in range(0, len(having), _CHUNK):
             rows = features.arrays[m].take(having[start : start + _CHUNK])
             inputs = model.standardise[m](torch.from_numpy(rows).to(features.device)).cpu().numpy()

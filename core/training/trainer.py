@@ -258,7 +258,7 @@ class Trainer:
         while clips is not None:
             following = next(batches, None)
             if following is not None:
-                self.features.expect(following.indices)
+                self.features.prefetch(following.indices)
             yield clips
             clips = following
 

@@ -16,7 +16,7 @@ from ..data.dataset import RunData
 from ..data.split_modes import MODES, corpus_of, sentence_of, speaker_of
 from ..data.task import task_sentence
 from ..runs.outcome.results import ModelResult, finite
-from ..runs.outcome.test_predictions import Said
+from ..runs.outcome.test_predictions import SavedPredictions
 from ..runs.run import Run
 from ..toolkit.intervals import Comparison, Interval, paired_comparison
 from .experiment import RunResult
@@ -210,9 +210,9 @@ def conclude_audit(columns: Sequence[Column], refused: Mapping[str, str]) -> Aud
     return replace(audit, flattery=flattery, same_clips=same_clips)
 
 
-def _predictions(column: Column) -> Said:
+def _predictions(column: Column) -> SavedPredictions:
     try:
-        return Said.read(column.run)
+        return SavedPredictions.read(column.run)
     except RunError as error:
         raise RunError(
             error.message,

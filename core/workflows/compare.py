@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...cache.builds.workers import WorkerPool, process_pool
 from ..contracts.errors import CacheError, FusionError, RunError
-from ..data.absence import unaware
+from ..data.absence import missing_modality_warning
 from ..data.features import number_of_batches
 from ..registry.provenance import relay
 from ..registry.registry import Registry
@@ -108,7 +108,9 @@ def run_comparison(
     with folder:
         extracted = extract(grid.first, jobs=jobs, on_progress=observer.extracting)
         observer.extracted(extracted.report)
-        warning = unaware(extracted.data, [cell.strategy for cell in request.cells], registry)
+        warning = missing_modality_warning(
+            extracted.data, [cell.strategy for cell in request.cells], registry
+        )
         if warning is not None:
             observer.warned(warning)
         work = _Work(request, grid, extracted, folder, registry, observer)

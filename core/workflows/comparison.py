@@ -16,7 +16,7 @@ from ..data.task import task_sentence
 from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
 from ..runs.outcome.results import finite
 from ..runs.outcome.selection import ENSEMBLE, Selection
-from ..runs.outcome.test_predictions import Said
+from ..runs.outcome.test_predictions import SavedPredictions
 from ..runs.run import Run
 from ..runs.trainings import CONTROL, FUSED, trainings_of
 from ..toolkit.intervals import Comparison, Interval, bootstrap_interval, holm, paired_comparison
@@ -215,7 +215,7 @@ class _Summary:
         self.record = runs[cells[0], seeds[0]].record
         self.modalities = self.record.modalities
         self.selections = {key: Selection.read(run) for key, run in runs.items()}
-        self.predictions = {key: Said.read(run) for key, run in runs.items()}
+        self.predictions = {key: SavedPredictions.read(run) for key, run in runs.items()}
 
     def comparisons(self, missing: dict[str, str]) -> Comparisons:
         """Compute the intervals, tests and ranks of all cells and references."""

@@ -22,7 +22,7 @@ from ..analysis.diagnosis import diagnose
 from ..analysis.report import REPORT, write_report
 from ..contracts import Tracker
 from ..contracts.errors import RunError
-from ..data.absence import unaware
+from ..data.absence import missing_modality_warning
 from ..data.dataset import RunData
 from ..data.extraction import failure_text
 from ..data.task import task_sentence, with_task
@@ -145,7 +145,7 @@ def prepare_run(
     workers = None if jobs is None else max(1, jobs)
     extracted = extract(plan, jobs=workers, on_progress=observer.extracting)
     observer.extracted(extracted.report)
-    warning = unaware(extracted.data, [plan.config.strategy], run.registry)
+    warning = missing_modality_warning(extracted.data, [plan.config.strategy], run.registry)
     if warning is not None:
         observer.warned(warning)
     begin_run(run, plan, extracted)

@@ -105,7 +105,7 @@ def test_every_argument_is_documented():
     [
         ({"stratgy": "gated"}, "Did you mean 'strategy'"),
         ({"resume": "runs/x"}, "fusion.resume(RUN)"),
-        ({"balancers": ["gradscale"]}, "It is called balance"),
+        ({"balancers": ["gradscale"]}, "The argument is called balance"),
         ({"strategy": "gatd"}, "Did you mean 'gated'"),
         ({"set": {"train": {"lr": 1}}}, 'set={"train.lr": ...}'),
         ({"set": {"lr": 1}}, 'set={"OWNER.lr": ...}'),
@@ -113,7 +113,7 @@ def test_every_argument_is_documented():
         ({"epochs": 0}, "epochs must be a whole number of 1 or more, and was given 0"),
         ({"folds": True}, "folds must be a whole number of 2 or more"),
         ({"seed": None}, "seed must be a whole number of 0 or more"),
-        ({"epochs": 2, "set": {"train.epochs": 3}}, "are the same: give one"),
+        ({"epochs": 2, "set": {"train.epochs": 3}}, "are the same parameter: give one of them"),
         ({"data": 3}, "data takes text or a path, or several of them, and was given 3"),
         ({"split": "speakers"}, "Did you mean 'speaker'"),
         ({"verify": "never"}, "There is no choice for verify 'never'"),

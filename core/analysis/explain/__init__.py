@@ -126,7 +126,7 @@ class _ExplainFold:
         run = run.with_plugins(self.plugins)
         model, features = fold_features(run, training, self.device)
         indices: Indices = getattr(run.data.splits[training.fold], self.part)
-        indices = features.whole(indices)
+        indices = features.complete_clips(indices)
         if not len(indices):
             raise RunError(
                 f"No {self.part} clip of fold {training.fold} has every modality, so there is "

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import ENSEMBLE
-from ...runs.outcome.test_predictions import Said
+from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.trainings import FUSED
 from ...toolkit.metrics import Floats, confidence_bins, expected_calibration_error, nll, uar
 from .charts import dot_rows, reliability
@@ -80,7 +80,7 @@ def _pattern_name(right: Sequence[bool], modalities: Sequence[str]) -> str:
     return f"only {' and '.join(correct)}"
 
 
-def oracle_uar(per_clip: Said, modalities: Sequence[str]) -> float:
+def oracle_uar(per_clip: SavedPredictions, modalities: Sequence[str]) -> float:
     """Return the UAR if a clip counts as correct when any modality alone is correct."""
     return float(uar(per_clip.oracle(modalities).sum(axis=0)))
 
@@ -105,7 +105,7 @@ def calibration_bins(
     return np.stack([*means, count[filled] / len(targets)], axis=1)
 
 
-def uar_by_speaker(per_clip: Said, model: str) -> Floats:
+def uar_by_speaker(per_clip: SavedPredictions, model: str) -> Floats:
     """Return the UAR of each speaker's clips, (S,), with speakers in sorted order."""
     return uar(per_clip.confusions(model))
 

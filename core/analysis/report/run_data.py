@@ -17,7 +17,7 @@ from ...runs.config import RunConfig
 from ...runs.outcome.history import kept_epochs
 from ...runs.outcome.results import Results
 from ...runs.outcome.selection import Selection
-from ...runs.outcome.test_predictions import Said
+from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.record import RunRecord
 from ...runs.run import RESULTS, Run
 from ...runs.trainings import Training, all_trainings
@@ -32,13 +32,13 @@ class ModelPredictions:
 
     Attributes
     ----------
-    per_clip : Said
+    per_clip : SavedPredictions
         Fold, speaker and class of each clip, and the class that each model predicts.
     probabilities : dict of array
         Model -> (n, C) float64.
     """
 
-    per_clip: Said
+    per_clip: SavedPredictions
     probabilities: dict[str, Floats]
 
     @property
@@ -193,7 +193,7 @@ def _predictions(run: Run) -> ModelPredictions | None:
     rows: dict[str, dict[tuple[int, str, str], list[float]]] = {}
     path = run.path / "predictions.csv"
     try:
-        per_clip = Said.read(run)
+        per_clip = SavedPredictions.read(run)
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
             column = {name: i for i, name in enumerate(next(reader))}

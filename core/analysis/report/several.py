@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ...contracts.errors import RunError
 from ...runs.outcome.results import CHOSEN
-from ...runs.outcome.test_predictions import Said
+from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.run import Run
 from ...runs.trainings import FUSED
 from ...toolkit.intervals import Comparison, paired_comparison
@@ -116,7 +116,7 @@ def differences(runs: Runs) -> tuple[dict[str, Comparison], list[str]]:
     return compared, apart
 
 
-def _same_clips(both: Sequence[Said]) -> bool:
+def _same_clips(both: Sequence[SavedPredictions]) -> bool:
     """Return True if two runs were tested on the same clips with the same labels."""
     if len(both) < 2 or both[0].clips != both[1].clips:
         return False

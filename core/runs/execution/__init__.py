@@ -1,1 +1,1 @@
-"""The trainings of a run, carried out: which, in which processes, in which trials."""
+"""Execution of a run's trainings: worker processes, scheduling and tuning trials."""

@@ -1,7 +1,7 @@
-"""One training of a run, carried out: what it reads, in which process, and what it leaves.
+"""Execution of a single training: its features, its model, and the files that it writes.
 
-A training reads what it needs from the run directory and writes its results there, so that it
-can be killed and taken up again. ``scheduler`` runs several at a time.
+A training reads its input from the run directory and writes its results there, so it can be
+killed and resumed. ``scheduler`` runs several trainings in parallel.
 """
 
 from __future__ import annotations
@@ -61,21 +61,27 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=1)
 def opened(path: Path) -> Run:
-    """The run at `path`; the last one is remembered, for all trainings of a process."""
+    """Open the run at `path`; the last run is cached for all trainings of a process."""
     return Run.open(path)
 
 
-def in_worker(function: Callable[..., T], path: Path, *given: Any) -> T:
-    """``function(run, *given)`` in a process that is told only where the run is."""
-    return function(opened(path), *given)
+def in_worker(function: Callable[..., T], path: Path, *arguments: Any) -> T:
+    """Call ``function(run, *arguments)`` in a worker, which receives only the run's path."""
+    return function(opened(path), *arguments)
 
 
 def features_of(
     run: Run, spec: ModelSpec, *, resident_bytes: int, fold: int, device: str | None = None
 ) -> Features:
-    """Return the features of all clips that a model reads in a fold.
+    """Return the features of all clips that a model reads.
 
-    The fold matters to a speaker-adapted run alone: its training speakers are the population.
+    `fold` matters only to a speaker-adapted run: the fold's training speakers are the population
+    towards which speaker statistics are shrunk.
+
+    Raises
+    ------
+    RunError
+        If an installed extractor differs from the run's.
     """
     cache = FeatureCache(run.config.cache)
     extractors = make_extractors(run.config, run.registry)
@@ -105,7 +111,7 @@ def features_of(
 def stored_arrays(
     cache: FeatureCache, fingerprint: Fingerprint, modality: str, data: RunData, config: RunConfig
 ) -> Arrays:
-    """A modality of all clips, blank for those that lack it."""
+    """Return the cached arrays of a modality for all clips, blank for clips that lack it."""
     arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
     absent = data.absent.get(modality)
     return arrays if absent is None else Gapped(arrays, absent)
@@ -127,29 +133,32 @@ def populations_of(run: Run, spec: ModelSpec, fold: int) -> dict[str, Population
     """Return the training population of a fold, for each modality of a model."""
     cache = FeatureCache(run.config.cache)
     extractors = make_extractors(run.config, run.registry)
-    found: dict[str, Population] = {}
+    populations: dict[str, Population] = {}
     for m, modality in ((b.modality.name, b.modality) for b in spec.branches):
         fingerprint = fingerprint_of(extractors[m])
         arrays = stored_arrays(cache, fingerprint, m, run.data, run.config)
         moments = speaker_moments(run.path, fingerprint, modality, arrays, run.data, run.config)
-        found[m] = training_population(moments, run.data, fold)
-    return found
+        populations[m] = training_population(moments, run.data, fold)
+    return populations
 
 
 def _seed(run: Run, training: Training) -> int:
-    """The same for all models of a fold: they differ in what they are, not in their luck."""
+    """Return the seed of a fold, which all its models share, so that luck does not favour one."""
     return run.config.seed * 1000 + training.fold
 
 
 def train_one(run: Run, training: Training, workers: int) -> None:
-    """Train one model of a run, in this process, beside `workers` - 1 others."""
-    with during(f"train {training.name}"), _own_process(run.config):
+    """Train one model of a run in this process; `workers` trainings run in parallel."""
+    with during(f"train {training.name}"), _worker_resources(run.config):
         _train_one(run, training, workers)
 
 
 @contextmanager
-def _own_process(config: RunConfig) -> Iterator[None]:
-    """In a process that computes nothing else than trainings, on a CPU: memory and threads."""
+def _worker_resources(config: RunConfig) -> Iterator[None]:
+    """Set the threads and the memory allocation of a worker process on a CPU.
+
+    Do nothing in the main process or on another device.
+    """
     if parent_process() is None or choose_device(config.device).type != "cpu":
         yield
         return
@@ -171,7 +180,7 @@ def _train_one(run: Run, training: Training, workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rewind(run, training.name)
     spec = spec_of(run, training)
-    # Half of what is free, shared by the trainings that run beside each other.
+    # Parallel trainings share half of the free memory.
     budget = free_memory(choose_device(config.device)) // (2 * workers)
     features = features_of(run, spec, resident_bytes=budget, fold=training.fold)
     with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
@@ -183,7 +192,7 @@ def _train_one(run: Run, training: Training, workers: int) -> None:
 
                 return _fit(run, training, features, checkpoint, report, settings)
 
-            base = _adopted(run, training)
+            base = _baseline_settings(run, training)
             search = search_of(config, spec, seed=_seed(run, training), base=base)
             summary = tune(run, training.name, search, fit)
         else:
@@ -202,7 +211,7 @@ def _train_one(run: Run, training: Training, workers: int) -> None:
 
 
 def _help_train(run: Run, training: Training, workers: int) -> None:
-    """The same beside the process that leads: nothing is written."""
+    """Take part in a training that another process leads, without writing files."""
     budget = free_memory(choose_device(run.config.device)) // (2 * workers)
     spec = spec_of(run, training)
     features = features_of(run, spec, resident_bytes=budget, fold=training.fold)
@@ -211,7 +220,7 @@ def _help_train(run: Run, training: Training, workers: int) -> None:
 
 
 Fitted = tuple[Mapping[str, torch.Tensor], dict[str, Any]]
-"""Weights, and what training.json says of them."""
+"""Weights of a trained model, and the content of its training.json."""
 
 
 def _fit(
@@ -222,7 +231,7 @@ def _fit(
     on_epoch: Callable[[Mapping[str, Any]], None],
     settings: Settings | None = None,
 ) -> Fitted:
-    """Train once; with `settings` in place of the run's."""
+    """Train a model once; `settings` override those of the run."""
     config = tuned_config(run.config, settings or {})
     spec = tuned_spec(spec_of(run, training), settings or {})
     seed = _seed(run, training)
@@ -233,9 +242,9 @@ def _fit(
     trainer = Trainer(
         model,
         features,
-        # Of clips that have none of its modalities it can learn nothing.
-        features.known(split.train),
-        features.known(split.val),
+        # Leave out the clips that have none of the model's modalities.
+        features.clips_with(split.train),
+        features.clips_with(split.val),
         _budget(config, training, run.registry),
         balancers=make_balancers(config, run.registry) if fused else (),
         baselines=_baselines(run, training, features.device) if fused else None,
@@ -246,7 +255,7 @@ def _fit(
     )
     started = time.perf_counter()
     memory = PeakMemory(features.device)
-    parameters = count_parameters(model)  # a stage may leave some of them standing still
+    parameters = count_parameters(model)  # count now: a stage may freeze some of them
     progress = trainer.fit()
     summary = asdict(progress)
     del summary["history"]  # epochs.jsonl has it
@@ -262,13 +271,13 @@ def _fit(
     summary["precision"] = str(trainer.precision).removeprefix("torch.")
     if trainer.stepper.graphs is not None:
         summary["graphs"] = trainer.stepper.graphs.summary()
-    if fused:  # it has every modality
+    if fused:  # only the fused model reads every modality
         summary["inputs"] = input_statistics(features, split.train, model)
     return model.state_dict(), summary
 
 
 def _budget(config: RunConfig, training: Training, registry: Registry) -> TrainConfig:
-    """Return the training settings with the number of epochs that this training has."""
+    """Return the training settings with the number of epochs of this training."""
     if training.model == FUSED:
         return fused_settings(config, registry)
     if training.model == CONTROL:
@@ -281,10 +290,11 @@ def epochs_of(run: Run, training: Training) -> int:
     return _budget(run.config, training, run.registry).epochs
 
 
-def _adopted(run: Run, training: Training) -> Settings:
-    """Settings of the branches that a fused model starts from: those of the tuned baselines.
+def _baseline_settings(run: Run, training: Training) -> Settings:
+    """Return the branch settings that a fused model takes from the tuned baselines.
 
-    Their weights fit no other branches; so wherever the baselines are read.
+    A baseline's weights fit only branches with the same settings. The result is empty if the
+    model is not fused or needs no baselines.
     """
     config = run.config
     if training.model != FUSED or not needs_baselines(config, run.registry):
@@ -294,17 +304,17 @@ def _adopted(run: Run, training: Training) -> Settings:
 
 
 def _baselines(run: Run, training: Training, device: torch.device) -> dict[str, Baseline]:
-    """The fold's single-modality models, where the fused one needs them."""
+    """Load the fold's single-modality models if the fused model needs them; else return none."""
     if not needs_baselines(run.config, run.registry):
         return {}
-    found: dict[str, Baseline] = {}
+    baselines: dict[str, Baseline] = {}
     for branch in spec_of(run, training).branches:
         m = branch.modality.name
         single = Training(training.fold, m)
         uar = run.summary(single.name)["best_uar"]
         model = trained_model(run, single).to(device)
-        found[m] = frozen(m, model, uar)
-    return found
+        baselines[m] = frozen(m, model, uar)
+    return baselines
 
 
 def _write_line(file: Any, record: Mapping[str, Any]) -> None:
@@ -312,14 +322,20 @@ def _write_line(file: Any, record: Mapping[str, Any]) -> None:
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace NaN and infinity, which JSON does not have, by None."""
+    """Replace NaN and infinity, which JSON lacks, by None."""
     return {
         k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()
     }
 
 
 def trained_model(run: Run, training: Training) -> FusionModel:
-    """The model of a finished training, with its best epoch's weights, on the CPU."""
+    """Load the model of a finished training on the CPU, with the weights of its best epoch.
+
+    Raises
+    ------
+    RunError
+        If the stored weights do not fit the model.
+    """
     model = build_model(spec_of(run, training), run.registry)
     path = run.training(training.name) / WEIGHTS
     try:

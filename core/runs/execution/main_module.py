@@ -1,4 +1,4 @@
-"""Worker processes that leave the user's script alone."""
+"""Protection of the user's script from being run again by worker processes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 @contextlib.contextmanager
 def main_left_out() -> Iterator[None]:
-    """Let processes that are started meanwhile not import the script that started them.
+    """Keep processes that start during a ``with`` block from importing the user's script.
 
-    A spawned process first imports the ``__main__`` of its parent, so that it finds functions
-    defined there. A script without ``if __name__ == "__main__":`` would thereby run again in
-    every worker. A run's workers need nothing of it: plugins are found by file or module. So
-    for the time of a run ``__main__`` does not say where it came from, as in an interactive
-    session.
+    A spawned process first imports the ``__main__`` module of its parent, to find functions
+    defined there. Every worker would therefore run a script that lacks
+    ``if __name__ == "__main__":``. A run's workers do not need the script, since they find
+    plugins by file or module. Therefore ``__main__`` has no ``__file__`` and no ``__spec__``
+    during the block, as in an interactive session.
     """
     main = sys.modules["__main__"]
     names = vars(main)

@@ -1,9 +1,9 @@
-"""The trainings of a run, side by side in processes of one thread each, unless more are asked for.
+"""Parallel execution of a run's trainings, by default in processes of one thread each.
 
-On a CPU several single-threaded trainings are faster than one on several threads, which
-would wait for each other at every small operation. A training reads what it needs from the
-run directory and writes its results there, so that it can be killed and taken up again;
-the parent follows by reading the files.
+On a CPU, several single-threaded trainings are faster than one training with several threads,
+which would wait for each other at every small operation. A training reads its input from the
+run directory and writes its results there, so it can be killed and resumed. The parent process
+follows the trainings by reading their files.
 """
 
 from __future__ import annotations
@@ -33,21 +33,23 @@ from .worker_pools import worker_pool
 
 T = TypeVar("T")
 _MOST_ON_GPU = 4
-_ROOM_ON_GPU = 4 * 1024**3  # of a training: its process's context, features, activations, graphs
+# Bytes of GPU memory per training: context of the process, features, activations, graphs.
+_ROOM_ON_GPU = 4 * 1024**3
 
 
 def default_jobs(device: str, threads: int = 1) -> int:
-    """Trainings at a time: one per core on a CPU, or per so many `threads`; on a GPU, a few.
+    """Return the default number of parallel trainings.
 
-    One of these models leaves most of a GPU idle, so up to four share it, each fed by two cores,
-    as far as they have room. How much that brings was not measured yet: benchmarks/gpu.py does.
+    On a CPU, one training runs per `threads` cores. On a GPU, up to four trainings share the
+    device, since one of these models leaves most of a GPU idle; each needs two cores and 4 GiB
+    of free GPU memory. The gain on a GPU is not measured yet; benchmarks/gpu.py measures it.
     """
-    where = choose_device(device)
-    if where.type == "cpu":
+    target = choose_device(device)
+    if target.type == "cpu":
         return max(1, available_cores() // threads)
-    if where.type != "cuda":
+    if target.type != "cuda":
         return 1
-    return max(1, min(_MOST_ON_GPU, available_cores() // 2, free_memory(where) // _ROOM_ON_GPU))
+    return max(1, min(_MOST_ON_GPU, available_cores() // 2, free_memory(target) // _ROOM_ON_GPU))
 
 
 @during("train")
@@ -59,23 +61,23 @@ def train_all(
     on_done: Callable[[Training, Mapping[str, Any]], None],
     controls: bool = True,
 ) -> None:
-    """Train whatever the run directory does not hold yet.
+    """Make all trainings of a run that are not finished yet.
 
     Parameters
     ----------
     jobs : int
-        Processes at a time; 0 means this one.
+        Number of parallel processes; 0 means that this process trains.
     on_epoch : callable
-        Receives every epoch of every training; those of a resumed run's past first.
+        Receives every epoch of every training; for a resumed run, the earlier epochs first.
     on_done : callable
-        Receives the summary of every training when it is done, or was done before.
+        Receives the summary of every training when it is done, or if it was done before.
     controls : bool
         Whether to train the equal-steps controls as well, which only a comparison on test needs.
 
     Raises
     ------
     TrainingError
-        From the first training that fails. The others keep their checkpoints.
+        If a training fails: the error of the first one. The others keep their checkpoints.
     """
     trainings = all_trainings(run) if controls else trainings_of(run)
     todo = [training for training in trainings if not run.finished(training.name)]
@@ -92,12 +94,12 @@ def train_all(
 
 
 def _train_together(run: Run, trainings: Sequence[Training], meanwhile: Callable[[], None]) -> None:
-    """One after the other, each by all the processes that torchrun started.
+    """Train one model after the other, each in all processes that torchrun started.
 
     Raises
     ------
     UserError
-        For a run that is tuned: trials are not shared.
+        If the run is tuned: several processes can't share a trial.
     """
     distributed.refuse_trials(run.config.tune)
     for training in trainings:
@@ -107,13 +109,13 @@ def _train_together(run: Run, trainings: Sequence[Training], meanwhile: Callable
 
 
 def follow() -> None:
-    """Take part in the trainings of a run that another process leads, until it is done."""
+    """Take part in the trainings of a run that another process leads, until the run is done."""
     for path, training in distributed.received_tasks():
         in_worker(train_one, path, training, distributed.processes_on_machine())
 
 
 def phases_of(run: Run, todo: Sequence[Training]) -> list[list[Training]]:
-    """Split trainings into what can run at a time: baselines first where others need them."""
+    """Group trainings into phases: baselines come first if other trainings need them."""
     if not needs_baselines(run.config, run.registry):
         return [list(todo)] if todo else []
     baselines = [t for t in todo if t.model not in (FUSED, CONTROL)]
@@ -128,13 +130,17 @@ def in_processes(
     jobs: int,
     meanwhile: Callable[[], None],
 ) -> list[T]:
-    """What `function` returns for each training, `jobs` at a time; 0 means in this process."""
+    """Call `function` for each training in up to `jobs` processes, and return the results.
+
+    With `jobs` 0, the calls run one after the other in this process. `meanwhile` is called
+    repeatedly until all calls are done.
+    """
     if jobs == 0:
-        found: list[T] = []
+        results: list[T] = []
         for training in trainings:
-            found.append(function(run, training, 1))
+            results.append(function(run, training, 1))
             meanwhile()
-        return found
+        return results
     workers = min(jobs, len(trainings))
     with worker_pool(jobs) as pool:
         futures: dict[Future[Any], Training] = {
@@ -143,9 +149,9 @@ def in_processes(
         }
         pending = set(futures)
         while pending:
-            done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+            completed, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
             meanwhile()
-            for future in done:
+            for future in completed:
                 raise_failure(future, futures[future], run)
         return [future.result() for future in futures]
 
@@ -153,9 +159,9 @@ def in_processes(
 def raise_failure(
     future: Future[Any], training: Training, run: Run, *, resume: str | None = None
 ) -> None:
-    """Raise what a training raised, if it did.
+    """Raise the error of a failed training with a hint; do nothing if the training succeeded.
 
-    `resume` is the command, after ``fusion``, that goes on with all of the work.
+    `resume` is the ``fusion`` command that resumes the work, without ``fusion`` itself.
     """
     resume = resume or f"run --resume {run.path}"
     try:
@@ -163,7 +169,7 @@ def raise_failure(
     except BrokenProcessPool:
         raise TrainingError(
             "A training's process was killed from outside, for instance because memory ran out.",
-            hint=f"Fewer at a time need less memory: fusion {resume} --jobs 1",
+            hint=f"Fewer parallel trainings need less memory: fusion {resume} --jobs 1",
         ) from None
     except TrainingError as error:
         hint = error.hint or "Other settings need a new run; the features stay in the cache."
@@ -173,19 +179,19 @@ def raise_failure(
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"{training.name}: memory ran out: {str(error).splitlines()[0]}",
-            hint="A new run with a smaller --batch-size needs less.",
+            hint="A new run with a smaller --batch-size needs less memory.",
         ) from error
     except Exception as error:
         guilt = guilt_of(error)
-        where = f"Where: fusion --debug {resume}"
+        location = f"For a traceback: fusion --debug {resume}"
         raise TrainingError(
             f"{training.name} failed: {message_of(error)}",
-            hint=f"{where}. {guilt.source.remedy()}" if guilt else where,
+            hint=f"{location}. {guilt.source.remedy()}" if guilt else location,
         ) from error
 
 
 class _Follower:
-    """Reads the epochs that trainings write, as they write them."""
+    """Reader of the epochs that running trainings write."""
 
     def __init__(
         self,
@@ -200,13 +206,14 @@ class _Follower:
         self._on_done = on_done
 
     def poll(self) -> None:
+        """Report the new epochs of all trainings, and the trainings that are done."""
         for training in list(self._offsets):
-            # Asked first: a training that is done by now has written all its epochs.
-            done = self._run.finished(training.name)
+            # Check this first: a training that is done at this point has written all its epochs.
+            finished = self._run.finished(training.name)
             path = self._run.training(training.name) / "epochs.jsonl"
             for line in self._new_lines(training, path):
                 self._on_epoch(training, json.loads(line))
-            if done:
+            if finished:
                 self._on_done(training, self._run.summary(training.name))
                 del self._offsets[training]
 
@@ -217,6 +224,6 @@ class _Follower:
                 text = file.read()
         except FileNotFoundError:
             return
-        whole = text[: text.rfind(b"\n") + 1]  # the last line may be half written
+        whole = text[: text.rfind(b"\n") + 1]  # drop a last line that is only partly written
         self._offsets[training] += len(whole)
         yield from whole.splitlines()

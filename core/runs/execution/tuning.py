@@ -1,9 +1,9 @@
-"""Tuning: several trials of one training, each with other settings, judged on validation.
+"""Tuning: several trials of one training with different settings, compared on validation.
 
-Every training of a run gets the same number of trials on its own fold's training and
-validation clips, so no choice sees a test speaker. Trial 0 has the settings as given; what the
-others try, :mod:`fusion.core.runs.search_space` says. Killed at any moment and taken up again, a
-training makes the trials that it would have made undisturbed.
+Every training of a run gets the same number of trials, on the training and validation clips of
+its own fold, so no choice depends on a test speaker. Trial 0 uses the settings as given;
+:mod:`fusion.core.runs.search_space` proposes those of the other trials. A training that is killed
+and resumed makes the same trials as one that is not interrupted.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ from ..search_space import Search, Settings, Trial, propose
 TRIALS = "trials.jsonl"
 
 Fit = Callable[[int, Settings, Path], tuple[Mapping[str, Tensor], dict[str, Any]]]
-"""Trains with a trial's number and settings and a checkpoint's path -> weights, summary."""
+"""Function that trains: a trial's number, its settings, a checkpoint's path -> weights, summary."""
 
 
 def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
-    """Make the trials that are not there yet; leave the best one's weights.
+    """Make the trials of a training that are still missing, and store the best trial's weights.
 
     Parameters
     ----------
     training : str
-        Its folder in the run directory.
+        Folder of the training in the run directory.
     search : Search
-        What to try, and how often.
+        Search space and number of trials.
     fit : callable
-        Trains once.
+        Function that trains once.
 
     Returns
     -------
     dict
-        The summary of the best trial, with its settings, and the seconds of all.
+        The summary of the best trial with its settings, and the total seconds of all trials.
 
     Raises
     ------
     TrainingError
-        If trial 0 fails: then it is not the settings that were tried. Later ones may.
+        If trial 0 fails, since its settings are the run's own and not an attempt of tuning. A
+        later trial that fails is recorded, and tuning continues.
     """
     folder = run.training(training)
     trials = read_trials(folder)
@@ -61,7 +62,7 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
         try:
             weights, summary = fit(number, settings, checkpoint)
         except (OSError, MemoryError, torch.OutOfMemoryError, CacheError):
-            raise  # the machine's fault, not the settings'
+            raise  # the cause is the machine, not the settings
         except Exception as error:
             if number == 0:
                 raise
@@ -74,9 +75,9 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
         run.write_text(f"{training}/{TRIALS}", "\n".join(lines) + "\n")
     _keep_best(folder, trials)
     best = _best(trials)
-    kept = _weights(folder, best.number)
-    if kept.is_file():  # not where a run was killed in the last moment
-        kept.replace(folder / WEIGHTS)
+    best_weights = _weights(folder, best.number)
+    if best_weights.is_file():  # missing if the run was killed after this step
+        best_weights.replace(folder / WEIGHTS)
     times = {
         name: round(sum(float(t.summary.get(name, 0.0)) for t in trials), 3)
         for name in ("seconds", "wall_seconds")
@@ -91,7 +92,7 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    return max(trials, key=lambda trial: trial.rank)  # the first among equals
+    return max(trials, key=lambda trial: trial.rank)  # in a tie, the first trial
 
 
 def _weights(folder: Path, number: int) -> Path:
@@ -99,7 +100,7 @@ def _weights(folder: Path, number: int) -> Path:
 
 
 def _keep_best(folder: Path, trials: Sequence[Trial]) -> None:
-    """Remove what trials left that are over, but for the best one's weights."""
+    """Remove the checkpoints of all trials, and the weights of all but the best trial."""
     for trial in trials:
         (folder / f"trial{trial.number}.pt").unlink(missing_ok=True)
         if trial is not _best(trials):
@@ -107,12 +108,12 @@ def _keep_best(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """The trials that are over, from the first on.
+    """Read the finished and failed trials of a training, in order.
 
     Raises
     ------
     RunError
-        If their file is damaged.
+        If trials.jsonl is damaged.
     """
     path = folder / TRIALS
     try:
@@ -132,9 +133,10 @@ def read_trials(folder: Path) -> list[Trial]:
 
 
 def rewind(run: Run, training: str) -> None:
-    """Forget of an unfinished training what it will write again: the epochs after its last trial.
+    """Remove from epochs.jsonl what a resumed training will write again.
 
-    A training whose weights are lost forgets its trials as well.
+    Only the epochs of finished trials remain; without tuning, no epochs remain. If the weights of
+    the best trial can't be read, the trials are removed as well.
     """
     folder = run.training(training)
     trials = read_trials(folder)
@@ -145,11 +147,11 @@ def rewind(run: Run, training: str) -> None:
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if _trial_of(line) < len(trials)]
-    if not kept:
+    remaining = [line for line in lines if _trial_of(line) < len(trials)]
+    if not remaining:
         path.unlink()
-    elif kept != lines:
-        run.write_text(f"{training}/{path.name}", "".join(kept))
+    elif remaining != lines:
+        run.write_text(f"{training}/{path.name}", "".join(remaining))
 
 
 def _readable(*paths: Path) -> bool:
@@ -163,7 +165,10 @@ def _readable(*paths: Path) -> bool:
 
 
 def _trial_of(line: str) -> float:
-    """The trial that a line of epochs.jsonl belongs to; one half written to none."""
+    """Return the number of the trial that wrote a line of epochs.jsonl.
+
+    Return infinity for a line without a trial, and for a line that is only partly written.
+    """
     try:
         return float(json.loads(line).get("trial", math.inf))
     except ValueError:

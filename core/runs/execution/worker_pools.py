@@ -1,4 +1,4 @@
-"""Workers that several phases of a run have one after the other."""
+"""Worker processes that the phases of a run share, one phase after the other."""
 
 from __future__ import annotations
 
@@ -10,89 +10,97 @@ from contextvars import ContextVar
 
 from ....cache.builds.workers import WorkerPool, available_cores, process_pool
 
-_EARLY = 3  # workers that are started before it is known how many there will be
+_EARLY = 3  # workers that are started before the number of jobs is known
 
 
-class _Kept:
-    """The pool of a :func:`same_processes`."""
+class _SharedPool:
+    """Pool that all phases within one :func:`same_processes` block use.
+
+    `_requested` is True as soon as a phase has requested the pool.
+    """
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._pool: WorkerPool | None = None
         self._jobs = 0
-        self._asked = False
+        self._requested = False
 
     def open(self, jobs: int) -> WorkerPool:
+        """Open a new pool of up to `jobs` workers."""
         self._pool = self._stack.enter_context(process_pool(jobs))
         self._jobs = jobs
         return self._pool
 
     def start(self, jobs: int) -> None:
+        """Open the pool and start up to three workers, which import the training code."""
         pool = self.open(jobs)
-        # A core is left to this process, which imports the same.
+        # Leave one core to this process, which imports the same modules.
         for _ in range(max(1, min(_EARLY, jobs, available_cores() - 1))):
             pool.submit(importlib.import_module, "fusion.core.runs.execution.jobs")
 
-    def ask(self, jobs: int) -> WorkerPool:
-        if not self._asked and (jobs != self._jobs or self._lost()):
-            self.give_up()
-        self._asked = True
+    def request(self, jobs: int) -> WorkerPool:
+        """Return the pool; the first request decides its number of workers."""
+        if not self._requested and (jobs != self._jobs or self._lost()):
+            self.stop_unused()
+        self._requested = True
         return self._pool or self.open(jobs)
 
     def _lost(self) -> bool:
-        """Whether a worker died before anybody asked."""
+        """Return whether a worker has already ended."""
         workers = [] if self._pool is None else self._pool.workers()
         return any(worker.exitcode is not None for worker in workers)
 
     def close(self) -> None:
-        """End the workers, which have done what they were asked for."""
+        """Let the workers finish their work, and end them."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)
-            self._pool, self._asked = None, False
+            self._pool, self._requested = None, False
 
-    def give_up(self) -> None:
-        """End workers that nobody has asked for."""
-        if self._pool is not None and not self._asked:
+    def stop_unused(self) -> None:
+        """End the workers at once if no phase has requested the pool."""
+        if self._pool is not None and not self._requested:
             self._pool.stop()
             self._pool = None
 
 
-_kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
+_shared_pool: ContextVar[_SharedPool | None] = ContextVar("shared_pool", default=None)
 
 
 @contextmanager
 def same_processes(expected: int = 0) -> Iterator[None]:
-    """Within, every :func:`worker_pool` is the same one: its workers take long to start.
+    """Share one pool among all calls of :func:`worker_pool` in a ``with`` block.
 
-    Where so many are `expected`, and this process still has to import torch, some of them are
-    started now, and import it at the same time. They end with the innermost block.
+    Workers take long to start, so the phases of a run use the same ones. If `expected` workers
+    are announced and this process has not imported torch yet, some workers start at once and
+    import torch at the same time as this process. The innermost block ends the workers.
     """
-    outer = _kept.get()
+    outer = _shared_pool.get()
     if outer is not None:
         yield
         outer.close()
         return
     with ExitStack() as stack:
-        kept = _Kept(stack)
-        token = _kept.set(kept)
+        pool = _SharedPool(stack)
+        token = _shared_pool.set(pool)
         try:
             if expected and "torch" not in sys.modules:
-                kept.start(expected)
+                pool.start(expected)
             yield
-            kept.give_up()
+            pool.stop_unused()
         finally:
-            _kept.reset(token)
+            _shared_pool.reset(token)
 
 
 @contextmanager
 def worker_pool(jobs: int) -> Iterator[WorkerPool]:
-    """Up to `jobs` processes, each started when there is work for it.
+    """Yield a pool of up to `jobs` processes, each started when there is work for it.
 
-    Within :func:`same_processes`, as many as the first who asked wanted.
+    Within :func:`same_processes`, yield the shared pool, whose first request decides the number
+    of processes.
     """
-    kept = _kept.get()
-    if kept is None:
+    shared = _shared_pool.get()
+    if shared is None:
         with process_pool(jobs) as pool:
             yield pool
     else:
-        yield kept.ask(jobs)
+        yield shared.request(jobs)

@@ -1,1 +1,1 @@
-"""What the trainings of a run came to: predictions, selection, results."""
+"""Evaluation of a run's trainings: predictions, selection, results."""

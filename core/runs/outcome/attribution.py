@@ -1,4 +1,4 @@
-"""How much of a fused model's score each modality brings."""
+"""Contribution of each modality to the fused model's test UAR, as Shapley values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ FILE = "contributions.json"
 
 
 def write_contributions(run: Run) -> dict[str, float]:
-    """Shapley value of each modality for the fused model's UAR on test.
+    """Write and return the Shapley value of each modality for the fused model's UAR on test.
 
-    v(S) is the UAR over all folds' test clips when the strategy sees the modalities S alone;
-    the others are absent, or blank where it knows no absence. v of none is chance. The values
-    sum to the fused model's UAR minus chance. Read after everything was chosen.
+    v(S) is the UAR over all folds' test clips if the strategy receives only the modalities in S.
+    The other modalities are absent, or blank for a strategy that does not support absence. v of
+    the empty set is chance. The values sum to the fused model's UAR minus chance. Call this
+    function only after selection, since it reads the test clips.
     """
     data, modalities = run.data, run.record.modalities
     parts: dict[frozenset[str], list[Any]] = {}
@@ -43,11 +44,11 @@ def write_contributions(run: Run) -> dict[str, float]:
 
 
 def _by_subset(run: Run, training: Training, indices: Any) -> dict[frozenset[str], Any]:
-    """Probabilities of a trained model for every set of modalities it may see."""
+    """Return set of modalities -> a trained model's probabilities if it receives only this set."""
     model, features = fold_features(run, training)
     precision = choose_precision(run.config.train.precision, features.device)
-    said = outputs(model, features, indices, precision, subsets=True)
+    output = outputs(model, features, indices, precision, subsets=True)
     return {
         frozenset(names): scores.softmax(dim=1).cpu().numpy()
-        for names, scores in said.subsets.items()
+        for names, scores in output.subsets.items()
     }

@@ -1,4 +1,4 @@
-"""How the trainings of a run went, epoch by epoch, as they wrote it down."""
+"""Training history of a run: the figures of every epoch, from epochs.jsonl."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..trainings import CONTROL, FUSED, Training, all_trainings
 
 
 def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """Name of a training -> its epochs in order; of a run that goes on, those until now.
+    """Return name of a training -> its epochs in order; an unfinished run has fewer epochs.
 
-    Names are folders of the run directory, fold by fold: the baselines, the fused model, and its
-    control where there is one.
-    A tuned training has the epochs of all its trials, told apart by ``trial``.
+    The names are folders of the run directory, fold by fold: the baselines, the fused model, and
+    the control if the run has one. A tuned training has the epochs of all its trials, which
+    their key ``trial`` distinguishes.
     """
     last = {FUSED: 1, CONTROL: 2}
     ordered = sorted(all_trainings(run), key=lambda t: (t.fold, last.get(t.model, 0)))
@@ -23,20 +23,20 @@ def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def read_epochs(run: Run, training: Training) -> list[dict[str, Any]]:
-    """What one training wrote after each epoch; empty before it began."""
+    """Read the record of each epoch of one training; an empty list before it began."""
     path = run.training(training.name) / "epochs.jsonl"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    whole = text[: text.rfind("\n") + 1]  # the last line may be half written
+    whole = text[: text.rfind("\n") + 1]  # drop a last line that is only partly written
     return [json.loads(line) for line in whole.splitlines()]
 
 
 def kept_epochs(run: Run, training: Training, summary: Mapping[str, Any]) -> list[Any]:
-    """The epochs of a training; of a tuned one those of the trial that was chosen.
+    """Read the epochs of a training; for a tuned training, only those of the chosen trial.
 
-    `summary` is its training.json.
+    `summary` is the content of its training.json.
     """
     records = read_epochs(run, training)
     return [record for record in records if record.get("trial") == summary.get("trial")]

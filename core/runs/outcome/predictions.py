@@ -1,6 +1,6 @@
-"""What a run's trained models say about their own folds' clips: on validation, then on test.
+"""Predictions of a run's trained models for the validation and test clips of their folds.
 
-Said once: the answers are kept beside the weights, with a digest of them.
+Each model predicts once; its predictions are stored beside its weights, with the weights' digest.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ from ..trainings import Training, all_trainings, controls_of, spec_of
 
 
 def test_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
-    """Let every trained model predict its fold's test clips. Called once, after selection."""
+    """Predict each fold's test clips with its trained models; call this once, after selection."""
     return _predict_all(run, "test", jobs)
 
 
 def validate_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
-    """Let every trained model predict its fold's validation clips.
+    """Predict each fold's validation clips with its trained models.
 
-    Equal-steps controls that are not trained yet are left out: no choice depends on them.
+    Equal-steps controls that are not trained yet are left out: selection does not depend on
+    them.
     """
     return _predict_all(run, "val", jobs)
 
 
 def _predict_all(run: Run, part: str, jobs: int) -> dict[Training, Predictions]:
-    """`jobs` processes at a time; with 0, one after the other in this one."""
+    """Predict one part of each fold in up to `jobs` processes, or in this process if 0."""
     later = [t for t in controls_of(run) if not run.finished(t.name)]
     trainings = [training for training in all_trainings(run) if training not in later]
     predict_part = _PredictPart(part)
-    found = in_processes(predict_part, run, trainings, jobs, lambda: None)
-    return dict(zip(trainings, found, strict=True))
+    predictions = in_processes(predict_part, run, trainings, jobs, lambda: None)
+    return dict(zip(trainings, predictions, strict=True))
 
 
 @dataclass(frozen=True)
 class _PredictPart:
-    """A trained model's predictions on one part of its fold, as a picklable call."""
+    """Prediction of one part of a fold by a trained model, as a picklable callable."""
 
     part: str
 
@@ -60,8 +61,8 @@ class _PredictPart:
     def _predictions(self, run: Run, training: Training) -> Predictions:
         folder = run.training(training.name)
         file, weights = folder / f"{self.part}.npz", digest_of_weights(folder)
-        if file.is_file() and (known := Predictions.load(file, weights)) is not None:
-            return known
+        if file.is_file() and (stored := Predictions.load(file, weights)) is not None:
+            return stored
         model, features = fold_features(run, training)
         indices: Indices = getattr(run.data.splits[training.fold], self.part)
         precision = choose_precision(run.config.train.precision, features.device)
@@ -72,15 +73,23 @@ class _PredictPart:
 
 
 def class_shares(data: RunData, fold: int) -> npt.NDArray[np.float32]:
-    """(C,): how often each class occurs in a fold's training part. All that can be said of a
-    clip that has none of a model's modalities."""
+    """Return the share of each class in a fold's training part, (C,) float32.
+
+    These shares are the prediction for a clip that has none of a model's modalities.
+    """
     counts = np.bincount(data.targets[data.splits[fold].train], minlength=len(data.classes))
     shares: npt.NDArray[np.float32] = (counts / counts.sum()).astype(np.float32)
     return shares
 
 
 def digest_of_weights(folder: Path) -> str:
-    """Which weights a training has: what they said is theirs alone."""
+    """Return the digest of a training's weights, which tells whether predictions are theirs.
+
+    Raises
+    ------
+    RunError
+        If the weights can't be read.
+    """
     path = folder / WEIGHTS
     try:
         return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
@@ -94,9 +103,9 @@ def digest_of_weights(folder: Path) -> str:
 def fold_features(
     run: Run, training: Training, device: str | None = None
 ) -> tuple[FusionModel, Features]:
-    """A trained model, and the features it reads: not held in memory, for one pass.
+    """Return a trained model and its features, which are read from disk batch by batch.
 
-    `device` is where they are computed with, where it is not the run's own.
+    `device` replaces the run's device.
     """
     spec = spec_of(run, training)
     features = features_of(run, spec, resident_bytes=0, fold=training.fold, device=device)

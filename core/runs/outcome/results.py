@@ -1,4 +1,4 @@
-"""From test predictions to a table with intervals, a paired comparison and a verdict."""
+"""Results of a run on test: a table with intervals, paired comparisons and a verdict."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """One row of the table.
+    """Figures of one model, a row of the results table.
 
     Attributes
     ----------
     name : str
-        Modality, ``"control"`` (the best single modality, trained for as many steps as the fused
-        model in all), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what validation chose, fold by
-        fold).
+        A modality, ``"control"`` (the best single modality, trained for as many steps as the fused
+        model and its baseline together), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what
+        validation chose, fold by fold).
     uar, accuracy : Interval
-        On test, over all folds' clips together; 95 % intervals resample speakers.
+        Test figure over the clips of all folds, 0 to 1, with a 95 % interval from resampled
+        speakers.
     macro_f1 : float
-        On test.
+        Macro-averaged F1 on test.
     val_uar : float
-        On validation, averaged over folds.
+        Validation UAR, averaged over folds.
     fold_uar : tuple of float
         Test UAR of each fold.
     """
@@ -55,28 +56,30 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Results:
-    """What a run found out.
+    """Results of a run on its test clips.
 
     Attributes
     ----------
     models : tuple of ModelResult
-        Modalities, fused, ensemble, and what is handed out.
+        Figures of the modalities, the control if any, the fused model, the ensemble and the
+        final model (``"chosen"``).
     best_single : str
-        The modality that validation found best.
+        The modality with the highest validation UAR.
     comparisons : dict
-        Name -> that model minus the best single modality, paired over the same clips;
-        ``"fused minus control"`` where there is a control.
+        Model -> difference between that model and the best single modality, paired over the same
+        clips. If the run has a control, ``"fused minus control"`` compares these two.
     verdict : str
-        One sentence on fusion, one on what is handed out and why.
+        One sentence on whether fusion helps, and one on which final model was chosen and why.
     weights : dict
-        Modality -> mean weight that the strategy gave it on test; empty where it has none.
+        Modality -> the strategy's weight, averaged over the test clips; empty for a strategy
+        without weights.
     confusions : dict
-        Model -> (C, C) counts, rows are the truth.
+        Model -> (C, C) counts; rows are the true classes.
     control : str
-        Modality of the equal-steps control; empty where no baseline was used. Its row is called
-        ``"control"``.
+        Modality of the equal-steps control, whose row is called ``"control"``; empty if the run
+        used no baseline.
     weight_spread : dict
-        Modality -> standard deviation of its weight over the test clips; empty as `weights` is.
+        Modality -> standard deviation of its weight over the test clips; empty if `weights` is.
     """
 
     models: tuple[ModelResult, ...]
@@ -90,8 +93,10 @@ class Results:
 
     @property
     def reference(self) -> str:
-        """What a fused model has to beat: the best single modality, or its equal-steps control
-        where that is better on test."""
+        """Name of the model that the fused one has to beat.
+
+        The best single modality, or its equal-steps control if that is better on test.
+        """
         if not self.control:
             return self.best_single
         pair = (self.best_single, CONTROL)
@@ -99,26 +104,27 @@ class Results:
 
     @property
     def against_reference(self) -> Comparison:
-        """The comparison of the fused model with :attr:`reference`."""
+        """Comparison of the fused model with :attr:`reference`."""
         return self.comparisons[AGAINST_CONTROL if self.reference == CONTROL else FUSED]
 
     def model(self, name: str) -> ModelResult:
+        """Return the figures of the model called `name`."""
         return next(m for m in self.models if m.name == name)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; an undefined figure is None."""
+        """Return plain values; an undefined figure becomes None."""
         plain = finite(asdict(self))
         assert isinstance(plain, dict)
         return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], file: Path = Path(RESULTS)) -> Results:
-        """The inverse of :meth:`to_json`."""
+        """Make results from JSON values; None becomes NaN."""
         return as_type(_undefined(data), cls, file)
 
     @classmethod
     def read(cls, run: Run) -> Results:
-        """Read what a finished run found out.
+        """Read the results of a finished run.
 
         Raises
         ------
@@ -131,12 +137,17 @@ class Results:
 def evaluate(
     data: RunData, selection: Selection, test: Mapping[Training, Predictions], label: str
 ) -> tuple[Results, Probabilities]:
-    """Score every model on test, once everything has been chosen.
+    """Score every model on test, after selection is complete.
 
     Parameters
     ----------
     label : str
-        What the fused model is called in the verdict, e.g. ``"gated + gradscale"``.
+        Name of the fused model in the verdict, e.g. ``"gated + gradscale"``.
+
+    Returns
+    -------
+    tuple
+        The results, and model -> probabilities of each fold's test clips, (n_fold, C).
     """
     scores: dict[str, Sequence[npt.NDArray[np.float32]]] = dict(
         candidate_probabilities(data, selection, test)
@@ -206,7 +217,7 @@ def _model_result(
 def _weights(
     data: RunData, test: Mapping[Training, Predictions], modalities: Sequence[str]
 ) -> dict[str, npt.NDArray[np.floating]]:
-    """Return modality -> its weight for each test clip, (n,); empty for a strategy without any."""
+    """Return modality -> weight for each test clip, (n,); empty for a strategy without weights."""
     fused = [test[Training(fold, FUSED)] for fold in range(len(data.splits))]
     if not fused[0].weights:
         return {}
@@ -214,7 +225,7 @@ def _weights(
 
 
 def weights_text(results: Results) -> str:
-    """``"mel 62 % ± 9, text 38 % ± 9"``; empty where fewer than two modalities are weighed."""
+    """Return the weights as ``"mel 62 % ± 9, text 38 % ± 9"``; empty for fewer than two."""
     if len(results.weights) < 2:
         return ""
     return ", ".join(
@@ -228,11 +239,11 @@ def weights_text(results: Results) -> str:
 
 
 def write_verdict(results: Results, selection: Selection, label: str) -> str:
-    """Say in words what the figures allow to be said, and not more."""
-    return f"{_on_fusion(results, label)} {_on_choice(selection)}"
+    """Return two sentences: whether fusion helps, and which final model was chosen and why."""
+    return f"{_fusion_sentence(results, label)} {_choice_sentence(selection)}"
 
 
-def _on_fusion(results: Results, label: str) -> str:
+def _fusion_sentence(results: Results, label: str) -> str:
     c = results.against_reference
     fused = f"fused model ({label})"
     single = f"the best single modality ({results.best_single})"
@@ -251,45 +262,45 @@ def _on_fusion(results: Results, label: str) -> str:
     if smallest_p(c.groups) >= SIGNIFICANT:
         return (
             f"Too few test speakers to prove a difference between the {fused} and {single}: "
-            f"{figures}, with whom no p-value can be below {smallest_p(c.groups):.2g}."
+            f"{figures}, which allow no p-value below {smallest_p(c.groups):.2g}."
         )
     return f"No reliable difference between the {fused} and {single}: {figures}."
 
 
 def smallest_p(groups: int) -> float:
-    """The smallest p-value that a paired test over so many speakers can give."""
+    """Return the smallest p-value that a paired test over `groups` speakers can give."""
     return float(min(1.0, 2.0 / 2**groups))
 
 
-def _on_choice(selection: Selection) -> str:
+def _choice_sentence(selection: Selection) -> str:
     chosen = [fold.chosen for fold in selection.folds]
     if len(chosen) == 1:
         reason = ", ".join(f"{n} {100 * u:.1f}" for n, u in selection.folds[0].val_uar.items())
         name = chosen[0] if chosen[0] in (FUSED, ENSEMBLE) else f"{chosen[0]} alone"
-        return f"Handed out: {name}, the best on validation (UAR {reason})."
+        return f"Final model: {name}, the best on validation (UAR {reason})."
     counts = {name: chosen.count(name) for name in dict.fromkeys(chosen)}
     parts = ", ".join(f"{name} in {n}" for name, n in counts.items())
     return (
-        f"Handed out: the mean of {len(chosen)} models, one per fold, each the best on its "
+        f"Final model: the mean of {len(chosen)} models, one per fold, each the best on its "
         f"fold's validation clips ({parts})."
     )
 
 
 def points(difference: float) -> str:
-    """A difference of UAR in percentage points, with its sign: ``+2.1``."""
+    """Return a difference in UAR as percentage points with a sign: ``+2.1``."""
     return "n/a" if np.isnan(difference) else f"{100 * difference:+.1f}"
 
 
 def p_text(p: float) -> str:
-    """A p-value as text."""
+    """Return a p-value as text with three decimals, ``< 0.001``, or ``n/a``."""
     return "n/a" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-# -- JSON ----------------------------------------------------------------------------
+# -- figures as text and as JSON -----------------------------------------------------
 
 
 def comparison_text(c: Comparison) -> str:
-    """A difference in UAR with its interval and its p-value."""
+    """Return a difference in UAR with its 95 % interval and its p-value as text."""
     return (
         f"{points(c.difference)} points of UAR, 95 % interval "
         f"[{points(c.low)}, {points(c.high)}], p = {p_text(c.p_value)}"
@@ -297,14 +308,17 @@ def comparison_text(c: Comparison) -> str:
 
 
 def interval_text(interval: Interval) -> str:
-    """A share as ``43.2 [38.0, 48.1]``, in percent; of one speaker there is no interval."""
+    """Return a share with its interval in percent, ``43.2 [38.0, 48.1]``.
+
+    With one speaker there is no interval: ``43.2 (one speaker)``.
+    """
     if interval.groups < 2:
         return f"{100 * interval.value:.1f} (one speaker)"
     return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def finite(value: Any) -> Any:
-    """Plain values, as JSON has them: an undefined figure is None."""
+    """Convert to plain JSON values: NaN becomes None, and floats are rounded to 6 digits."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -315,7 +329,7 @@ def finite(value: Any) -> Any:
 
 
 def _undefined(value: Any) -> Any:
-    """The inverse of :func:`finite`: nan in place of None."""
+    """Replace None by NaN, to undo :func:`finite`."""
     if isinstance(value, Mapping):
         return {k: _undefined(v) for k, v in value.items()}
     if isinstance(value, list):

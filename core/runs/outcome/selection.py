@@ -1,6 +1,6 @@
-"""What validation chooses: ensemble weights, the best single modality, the model handed out.
+"""Selection on validation: ensemble weights, the best single modality, the final model.
 
-Nothing here sees a test clip. The result is written before test is read.
+This module reads no test clip. Its result is written before the test clips are read.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ FILE = "selection.json"
 
 @dataclass(frozen=True, slots=True)
 class FoldSelection:
-    """What the validation part of one fold chose.
+    """Selection on the validation part of one fold.
 
     Attributes
     ----------
     val_uar : dict
         Candidate -> UAR on the fold's validation clips.
     weights : dict
-        Modality -> its weight in the ensemble (:func:`~fusion.core.toolkit.ensemble.pool_weights`).
+        Modality -> weight in the ensemble (:func:`~fusion.core.toolkit.ensemble.pool_weights`).
     chosen : str
-        The candidate with the highest validation UAR; among equals the simplest: a single
+        The candidate with the highest validation UAR. In a tie the simplest wins: a single
         modality before the ensemble, the ensemble before the fused model.
     """
 
@@ -47,7 +47,7 @@ class FoldSelection:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What validation chose over all folds.
+    """Selection on the validation parts of all folds.
 
     Attributes
     ----------
@@ -56,9 +56,9 @@ class Selection:
     best_single : str
         The modality with the highest validation UAR, averaged over folds.
     rule : {"log-linear", "linear"}
-        How the ensemble combines probabilities; linear in runs of version 0.1.
+        How the ensemble combines probabilities; ``"linear"`` in runs of version 0.1.
     control : str
-        Modality of the equal-steps control, which is no candidate; empty where there is none.
+        Modality of the equal-steps control, which is not a candidate; empty without a control.
     control_val_uar : tuple of float
         Validation UAR of the control on each fold.
     """
@@ -71,28 +71,30 @@ class Selection:
 
     @property
     def candidates(self) -> list[str]:
-        """Modalities, ensemble, fused: from the simplest on."""
+        """Names of the candidates, the simplest first: modalities, ensemble, fused."""
         return list(self.folds[0].val_uar)
 
     @property
     def modalities(self) -> list[str]:
+        """Names of the modalities."""
         return list(self.folds[0].weights)
 
     def mean_val_uar(self, candidate: str) -> float:
-        """Validation UAR, averaged over folds."""
+        """Return a candidate's validation UAR, averaged over folds."""
         return float(np.mean([fold.val_uar[candidate] for fold in self.folds]))
 
     def to_json(self) -> dict[str, Any]:
+        """Return the selection as plain values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], file: Path = Path(FILE)) -> Selection:
-        """The inverse of :meth:`to_json`; runs of version 0.1 do not name their rule."""
+        """Make a selection from JSON values; a missing rule means version 0.1, which was linear."""
         return as_type({"rule": "linear", **data}, cls, file)
 
     @classmethod
     def read(cls, run: Run) -> Selection:
-        """Read what validation chose in a run.
+        """Read the selection of a run.
 
         Raises
         ------
@@ -110,7 +112,8 @@ def select(
 ) -> Selection:
     """Choose on validation predictions, fold by fold.
 
-    `control` names the modality of the equal-steps control, where `validation` has one.
+    `control` names the modality of the equal-steps control; it is empty if `validation` holds no
+    predictions of a control.
     """
     folds: list[FoldSelection] = []
     control_uar: list[float] = []
@@ -130,7 +133,7 @@ def select(
             FoldSelection(
                 val_uar,
                 {m: round(float(w), 4) for m, w in zip(modalities, weights, strict=True)},
-                max(val_uar, key=val_uar.__getitem__),  # the first among equals
+                max(val_uar, key=val_uar.__getitem__),  # in a tie, the first
             )
         )
         if control:
@@ -144,7 +147,7 @@ def select(
 def uar_of(
     probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.int64], num_classes: int
 ) -> float:
-    """UAR of the most probable class."""
+    """Return the UAR if each clip gets its most probable class; rounded to 6 digits."""
     confusion = confusion_matrix(targets, probabilities.argmax(axis=1), num_classes)
     return round(float(uar(confusion)), 6)
 
@@ -154,19 +157,20 @@ def candidate_probabilities(
 ) -> dict[str, list[npt.NDArray[np.float32]]]:
     """Return candidate -> probabilities of each fold's test clips, (n_fold, C).
 
-    The equal-steps control comes with the candidates where the run has one, although it can't be
-    chosen.
+    The result includes the equal-steps control if the run has one, although it is not a candidate.
     """
-    found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selection.candidates}
+    probabilities: dict[str, list[npt.NDArray[np.float32]]] = {
+        name: [] for name in selection.candidates
+    }
     for index, split in enumerate(data.splits):
         for name in (*selection.modalities, FUSED):
-            found[name].append(predictions[Training(index, name)].probabilities)
+            probabilities[name].append(predictions[Training(index, name)].probabilities)
         control = predictions.get(Training(index, CONTROL))
         if control is not None:
-            found.setdefault(CONTROL, []).append(control.probabilities)
-        singles = [found[m][index] for m in selection.modalities]
+            probabilities.setdefault(CONTROL, []).append(control.probabilities)
+        singles = [probabilities[m][index] for m in selection.modalities]
         weights = np.array([selection.folds[index].weights[m] for m in selection.modalities])
         present = data.present(selection.modalities, split.test)
         combined = combine(selection.rule, singles, weights, present)
-        found[ENSEMBLE].append(combined.astype(np.float32))
-    return found
+        probabilities[ENSEMBLE].append(combined.astype(np.float32))
+    return probabilities

@@ -1,4 +1,4 @@
-"""What the models of a finished run said about its test clips, read back."""
+"""Test predictions of a finished run, read from predictions.csv."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..run import Run
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the models of one run said about the test clips.
+class SavedPredictions:
+    """Predicted classes of a run's models for the test clips of all folds.
 
     Attributes
     ----------
     fold, targets : array
-        (n,) int64.
+        (n,) int64, the fold and the true class of each clip.
     speakers : array
-        (n,) of text.
+        (n,) of text, ``corpus/speaker`` of each clip.
     predicted : dict
-        Model -> (n,) int64.
+        Model -> (n,) int64, the predicted class of each clip.
     classes : int
-        C.
+        Number of classes, C.
     clips : frozenset of (str, str)
-        Corpus and name of each, whatever the fold.
+        Corpus and name of each clip.
     absent : mapping of str to array
-        Modality -> (n,) bool, True for the clips that lack it; only of modalities that some clip
+        Modality -> (n,) bool, True for the clips that lack it; only modalities that some clip
         lacks.
     """
 
@@ -44,8 +44,8 @@ class Said:
     absent: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, run: Run) -> Said:
-        """Read what a finished run said about its test clips.
+    def read(cls, run: Run) -> SavedPredictions:
+        """Read the test predictions of a finished run.
 
         Raises
         ------
@@ -61,15 +61,16 @@ class Said:
                 for row in csv.DictReader(file):
                     clip = (int(row["fold"]), row["corpus"], row["clip"])
                     speaker = f"{row['corpus']}/{row['speaker']}"
-                    told = (number[row["label"]], number[row["predicted"]], speaker)
-                    rows.setdefault(row["model"], {})[clip] = told
+                    entry = (number[row["label"]], number[row["predicted"]], speaker)
+                    rows.setdefault(row["model"], {})[clip] = entry
             some = next(iter(rows.values()), {})
             clips = sorted(some)
             predicted = {
-                m: np.array([told[c][1] for c in clips], dtype=np.int64) for m, told in rows.items()
+                m: np.array([entries[c][1] for c in clips], dtype=np.int64)
+                for m, entries in rows.items()
             }
             if not clips:
-                raise ValueError("it holds no clip")
+                raise ValueError("the file holds no clip")
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
         return cls(
@@ -83,41 +84,46 @@ class Said:
         )
 
     def confusions(self, name: str, *, fold: int | None = None) -> npt.NDArray[np.int64]:
-        """(S, C, C), of all folds or of one; a speaker of another has zeros."""
+        """Return a model's confusion matrix for each speaker, (S, C, C).
+
+        With `fold`, only the clips of this fold are counted; other speakers then have zeros.
+        """
         return self._counted(self.predicted[name], fold)
 
     def oracle(self, modalities: Sequence[str]) -> npt.NDArray[np.int64]:
-        """(S, C, C), where a clip is right as soon as one modality alone is that it has.
+        """Return the oracle's confusion matrix for each speaker, (S, C, C).
 
-        Of a clip that lacks a modality, that modality's answer is how frequent classes are: to be
-        right so is no knowledge.
+        The oracle is right about a clip if the baseline of at least one of the clip's modalities
+        is right. Modalities that the clip lacks are ignored: for them a baseline predicts the most
+        frequent class, and a correct guess shows no knowledge of the clip.
         """
-        nobody = np.zeros(len(self.targets), dtype=np.bool_)
+        none_absent = np.zeros(len(self.targets), dtype=np.bool_)
         best = self.predicted[modalities[0]].copy()
-        unsaid = np.ones(len(best), dtype=np.bool_)
+        undecided = np.ones(len(best), dtype=np.bool_)
         for m in modalities:
-            has = ~self.absent.get(m, nobody)
-            taken = has & (unsaid | (self.predicted[m] == self.targets))
-            best = np.where(taken, self.predicted[m], best)
-            unsaid &= ~has
+            has = ~self.absent.get(m, none_absent)
+            use = has & (undecided | (self.predicted[m] == self.targets))
+            best = np.where(use, self.predicted[m], best)
+            undecided &= ~has
         return self._counted(best, None)
 
     def fold_uar(self, name: str) -> list[float]:
+        """Return a model's UAR on each fold."""
         folds = np.unique(self.fold)
         return [float(uar(self.confusions(name, fold=int(f)).sum(axis=0))) for f in folds]
 
     def _counted(self, predicted: npt.NDArray[np.int64], fold: int | None) -> npt.NDArray[np.int64]:
         speakers = np.unique(self.speakers)
-        there = np.ones(len(self.fold), dtype=bool) if fold is None else self.fold == fold
+        in_fold = np.ones(len(self.fold), dtype=bool) if fold is None else self.fold == fold
         counted = np.zeros((len(speakers), self.classes, self.classes), dtype=np.int64)
-        counted[np.searchsorted(speakers, np.unique(self.speakers[there]))] = confusion_by_group(
-            self.targets[there], predicted[there], self.speakers[there], self.classes
+        counted[np.searchsorted(speakers, np.unique(self.speakers[in_fold]))] = confusion_by_group(
+            self.targets[in_fold], predicted[in_fold], self.speakers[in_fold], self.classes
         )
         return counted
 
 
 def _absent(run: Run, clips: Sequence[tuple[str, str]]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which of the clips, each a corpus and a name, lack which modality."""
+    """Return modality -> (n,) bool, True for the clips (corpus, name) that lack it."""
     if not run.record.absent:
         return {}
     data = run.data

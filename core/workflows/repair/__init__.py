@@ -25,7 +25,7 @@ from ...analysis.diagnosis import Diagnosis, Thresholds, diagnose
 from ...analysis.diagnosis.remedies import patient_of, prescriptions
 from ...contracts import Patient, Prescription
 from ...contracts.errors import ParameterError, PluginError, RunError, TrainingError
-from ...data.absence import unaware
+from ...data.absence import missing_modality_warning
 from ...data.corpora import Dataset
 from ...data.extraction import fingerprint_of
 from ...registry.registry import Registry
@@ -34,7 +34,7 @@ from ...runs.feature_build import Extracted
 from ...runs.outcome.predictions import validate_all
 from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import select
-from ...runs.outcome.test_predictions import Said
+from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.plan import Plan, make_extractors, make_plan
 from ...runs.run import OutputFolder, Run
 from ...runs.trainings import trainings_of
@@ -177,7 +177,7 @@ class _Work:
 
     def _against_base(self, chosen: Step, single: str) -> Comparison:
         """Compare the chosen model with the base's best single modality on test, paired."""
-        after, before = (Said.read(self.runs[name]) for name in (chosen.name, BASE))
+        after, before = (SavedPredictions.read(self.runs[name]) for name in (chosen.name, BASE))
         return paired_comparison(after.confusions(CHOSEN), before.confusions(single))
 
     def _goal(self, steps: Sequence[Step]) -> float:
@@ -263,7 +263,7 @@ class _Work:
         if Run.exists(path):
             run = Run.open(path, self.registry)
         else:
-            warning = unaware(self.data, [plan.config.strategy], self.registry)
+            warning = missing_modality_warning(self.data, [plan.config.strategy], self.registry)
             if warning is not None:
                 self.observer.warned(warning)
             nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)

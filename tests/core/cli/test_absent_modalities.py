@@ -98,7 +98,7 @@ def test_a_strategy_that_cannot_be_told_says_so_before_training(
     assert run_cli(["run", *arguments(corpus, cache, words, out, "concat")]) == 0
     said = capsys.readouterr()
     text = said.out + said.err
-    warning = text.index("18 of 54 clips have no precomputed, and concat can't be told so")
+    warning = text.index("18 of 54 clips have no precomputed. Missing modalities are replaced by")
     assert warning < text.index("training ")
     assert "gated" in text[warning : warning + 300]
 
@@ -181,12 +181,12 @@ def test_a_row_may_be_added_to_the_table_of_a_trained_model(ensemble, new, words
 
 
 REFUSED = {
-    "mel.hop=100": ("another mel: hop: 512 then, 100 here", "--set mel.hop=512"),
+    "mel.hop=100": ("another mel: hop was 512 and is now 100", "--set mel.hop=512"),
     "precomputed.columns=a": (
-        'another precomputed: columns: ["a", "b", "c"] then, ["a"] here',
+        'another precomputed: columns was ["a", "b", "c"] and is now ["a"]',
         "--set precomputed.columns=a,b,c",
     ),
-    "train.epochs=3": ("'train' is no feature of this run", "it takes: mel, precomputed."),
+    "train.epochs=3": ("'train' is no feature of this run", "The model takes: mel, precomputed."),
     "precomputed.tabel=x": ("no parameter of precomputed 'tabel'", "Did you mean 'table'"),
     "precomputed.table=no.csv": ("no.csv can't be read", "--set precomputed.table=FILE.csv"),
 }
@@ -211,7 +211,7 @@ def test_the_cache_is_not_asked_for_what_clips_lack(gated, capsys):
     assert json.loads(capsys.readouterr().out)["absent"] == {"precomputed": 18}
 
 
-LACK = "18 clips have no precomputed. Alone, a modality says of them how frequent each class"
+LACK = "18 clips have no precomputed. For these clips the baseline of the modality predicts"
 
 
 @pytest.mark.slow

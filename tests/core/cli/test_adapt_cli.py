@@ -85,7 +85,7 @@ def a_test_clip(run_dir):
 def test_every_output_names_the_task(printed, capsys):
     out, results, progress = printed
     assert f"{NAME}: features are standardised" in progress and "6 clips per speaker" in progress
-    assert f"on speakers never heard, {NAME}" in results and SENTENCE in results
+    assert f"on held-out speakers, {NAME}" in results and SENTENCE in results
     assert "FILE... --speaker-from DIR" in results
     info = json.loads((out / "run.json").read_text())
     assert info["task"] == SENTENCE and info["config"]["adapt"] == "speaker"
@@ -163,7 +163,7 @@ def test_four_files_serve_themselves_and_fewer_are_refused(adapted, corpus, caps
     assert "come from the files themselves, 4 recordings" in capsys.readouterr().err
     assert run_cli(["predict", str(adapted), *files[:3]]) == 2
     said = capsys.readouterr().err
-    assert "serve from 4 on, and 3 were given" in said and "--speaker-from DIR" in said
+    assert "enough if there are 4 or more; 3 were given" in said and "--speaker-from DIR" in said
     result = fusion.load(adapted)
     with pytest.warns(UserWarning, match="the files themselves"):
         assert len(result.predict(files)) == 6
@@ -184,7 +184,7 @@ def test_wrong_requests_are_refused_in_words(adapted, finished, corpus, tmp_path
         (["predict", adapted, file, "--speaker-from", tmp_path / "none"], "is not a folder"),
         (["predict", adapted, file, "--speaker-from", broken], "can be read"),
         (["explain", adapted, "--speaker-from", empty], "--clip"),
-        (["explain", adapted, "--clip", file], "serve from 4 on"),
+        (["explain", adapted, "--clip", file], "enough if there are 4 or more"),
         (
             ["run", "--resume", adapted, "--adapt", "speaker"],
             "--adapt can't be given with --resume",
@@ -206,7 +206,7 @@ def test_a_corpus_without_speakers_is_refused(corpus, tmp_path, capsys):
             rows.writerow([corpus.parent / clip["path"], clip["label"], i])
     assert run_cli(["run", "--data", str(table), "--adapt", "speaker"]) == 2
     said = capsys.readouterr().err
-    assert "each of the 54 clips has a speaker of its own" in said and "column speaker" in said
+    assert "each of the 54 clips has a different speaker" in said and "column speaker" in said
 
 
 def test_one_clip_is_explained_as_it_is_labelled(adapted, corpus, tmp_path, capsys):

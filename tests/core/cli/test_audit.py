@@ -251,13 +251,13 @@ def test_a_run_says_what_its_split_is(audited, capsys):
     out, _ = audited
     titles = {
         "random": "Test, SPEAKER-DEPENDENT (",
-        "speaker": "Test, on speakers never heard (",
-        "sentence": "Test, on sentences never heard, SPEAKER-DEPENDENT (",
+        "speaker": "Test, on held-out speakers (",
+        "sentence": "Test, on held-out sentences, SPEAKER-DEPENDENT (",
     }
     warnings = {
-        "random": "test speakers were heard in training",
+        "random": "test speakers also occur in training",
         "speaker": "",
-        "sentence": "speakers were not kept out of training",
+        "sentence": "held out of training, but their speakers are not",
     }
     for split, title in titles.items():
         assert run_cli(["run", "--resume", str(out / split)]) == 0
@@ -290,5 +290,5 @@ def test_a_run_by_sentence_needs_sentences(corpus, tmp_path, capsys):
     out = tmp_path / "run"
     assert run_cli(["run", "--data", str(corpus), "--split", "sentence", "--out", str(out)]) == 2
     error = capsys.readouterr().err
-    assert "what is said in every clip" in error and "column called sentence" in error
+    assert "needs the sentence of every clip" in error and "column called sentence" in error
     assert not out.exists()

@@ -44,8 +44,8 @@ def gated():
 def test_statistics_and_known_clips_are_of_those_that_have_it():
     features = lacking()
     clips = np.arange(12)
-    assert features.known(clips, "face").tolist() == [1, 2, 4, 5, 7, 8, 10, 11]
-    assert features.known(clips).tolist() == clips.tolist()  # every clip has a voice
+    assert features.clips_with(clips, "face").tolist() == [1, 2, 4, 5, 7, 8, 10, 11]
+    assert features.clips_with(clips).tolist() == clips.tolist()  # every clip has a voice
     mean = features.statistics("face", clips, (0,)).mean
     expected = features.arrays["face"].array[[1, 2, 4, 5, 7, 8, 10, 11]].mean(axis=0)
     np.testing.assert_allclose(mean, expected, rtol=1e-5)
@@ -134,7 +134,7 @@ def test_a_training_alone_is_that_of_a_corpus_without_the_others():
     weights = []
     for given, train, val in (
         (smaller, np.flatnonzero(there < 36), np.flatnonzero(there >= 36)),
-        (gapped, gapped.known(np.arange(36)), gapped.known(np.arange(36, 48))),
+        (gapped, gapped.clips_with(np.arange(36)), gapped.clips_with(np.arange(36, 48))),
     ):
         model = small_model(["face"])
         Trainer(model, given, train, val, replace(CONFIG, epochs=2)).fit()

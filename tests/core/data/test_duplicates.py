@@ -57,9 +57,9 @@ def test_equal_rows_are_fine_and_none_is_an_absence(clips, tmp_path):
 
 
 def test_different_rows_are_refused_with_the_names(clips, tmp_path):
-    with pytest.raises(CorpusError, match=r"b\.wav and c\.wav are the same recording, and") as e:
+    with pytest.raises(CorpusError, match=r"b\.wav and c\.wav have the same content, and") as e:
         built(clips, tmp_path, b=7, c=8, d=2)
-    assert "leave one of the two out" in e.value.hint
+    assert "leave one of the two recordings out" in e.value.hint
     # One of them alone is nobody else's.
     cache, feature, keys, _ = built([clips[1], clips[3]], tmp_path, b=7, c=8, d=2)
     assert cache.open(feature, keys).load().ravel().tolist() == [7, 2]

@@ -84,9 +84,9 @@ def slow_features(resident_bytes=0):
 def test_a_batch_that_is_expected_is_gathered_elsewhere_and_once():
     array, features = slow_features()
     first, second, third = (np.array(rows) for rows in ([0, 1], [2, 3], [4, 5]))
-    features.expect(second)
+    features.prefetch(second)
     assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]
-    features.expect(third)
+    features.prefetch(third)
     assert features.batch(second)[0]["a"].tolist() == [[4, 5], [6, 7]]
     assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]  # somebody else asks
     assert features.batch(third)[0]["a"].tolist() == [[8, 9], [10, 11]]
@@ -97,7 +97,7 @@ def test_a_batch_that_is_expected_is_gathered_elsewhere_and_once():
 
 def test_what_fails_while_it_is_gathered_fails_when_it_is_asked_for():
     _, features = slow_features()
-    features.expect(np.array([99]))
+    features.prefetch(np.array([99]))
     with pytest.raises(IndexError):
         features.batch(np.array([99]))
 
@@ -105,5 +105,5 @@ def test_what_fails_while_it_is_gathered_fails_when_it_is_asked_for():
 def test_nothing_is_expected_of_arrays_on_the_device():
     array, features = slow_features(resident_bytes=10**6)
     array.reads.clear()
-    features.expect(np.array([0]))
+    features.prefetch(np.array([0]))
     assert not array.reads

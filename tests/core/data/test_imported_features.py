@@ -106,7 +106,9 @@ def test_only_the_version_can_be_set(root: Path, registry: Registry) -> None:
 
 
 def test_the_dtype_is_that_of_the_import(root: Path, registry: Registry) -> None:
-    with pytest.raises(ParameterError, match="imported as float32: it stays as it is") as error:
+    with pytest.raises(
+        ParameterError, match="imported as float32; its dtype can't be changed"
+    ) as error:
         video(root, registry, dtypes={"video": "float16"})
     assert "--dtype float16" in str(error.value.hint)
     extractors = make_extractors(config(root, "mel", "video", dtypes={"*": "float16"}), registry)

@@ -80,7 +80,10 @@ def test_only_a_split_by_sentence_asks_what_is_said():
     check_known(clips[:1], MODES["sentence"])
     with pytest.raises(SplitError) as error:
         check_known(clips, MODES["sentence"])
-    assert "of 3 of 4; b/00/sad-0.wav is the first (corpora without: a, b)" in error.value.message
+    assert (
+        "and 3 of 4 clips have none; b/00/sad-0.wav is the first (corpora without sentences: a, b)"
+        in error.value.message
+    )
     assert "column called sentence" in error.value.hint
 
 

@@ -296,9 +296,11 @@ def test_clips_that_do_not_say_their_sentence():
         *corpus("b", 3, 1),
         clip("c", "1", "sad", attributes={"sentence": ""}),
     ]
-    with pytest.raises(SplitError, match=r"nothing says it of 19 of 73; b/00/neutral-0.wav") as e:
+    with pytest.raises(SplitError, match=r"and 19 of 73 clips have none; b/00/neutral-0.wav") as e:
         make_splits(clips, SIX, mode="sentence")
-    assert "(corpora without: b, c)" in str(e.value) and "column called sentence" in str(e.value)
+    assert "(corpora without sentences: b, c)" in str(e.value) and "column called sentence" in str(
+        e.value
+    )
 
 
 def test_one_sentence_is_too_few():
@@ -309,7 +311,7 @@ def test_one_sentence_is_too_few():
 def test_a_class_with_a_sentence_of_its_own_can_not_be_trained():
     clips = spoken_corpus("a", 6, 2, ("happy", "sad"))
     clips += [clip("a", f"{s:02d}", "angry", 9, attributes={"sentence": "9"}) for s in range(6)]
-    with pytest.raises(SplitError, match="of none of: angry") as error:
+    with pytest.raises(SplitError, match="and none of: angry") as error:
         make_splits(clips, ("happy", "sad", "angry"), mode="sentence", folds=3)
     assert "Too few sentences have these classes" in str(error.value)
 
@@ -402,7 +404,7 @@ def test_too_few_clips():
 
 @pytest.mark.parametrize("folds", [2, 1, 0, -1])
 def test_too_few_folds(folds):
-    with pytest.raises(SplitError, match=f"at least 3 folds .*; {folds} were asked for"):
+    with pytest.raises(SplitError, match=f"at least 3 folds .*; {folds} were requested"):
         make_splits(ravdess_layout(), SIX, folds=folds)
 
 
@@ -414,14 +416,14 @@ def test_shares_out_of_range(test, val):
 
 def test_training_needs_every_class():
     clips = [*corpus("x", 6, 2, ("happy", "sad")), clip("x", "03", "angry")]
-    with pytest.raises(SplitError, match=r"train of fold \d needs .* of none of: angry"):
+    with pytest.raises(SplitError, match=r"train of fold \d needs .* and none of: angry"):
         make_splits(clips, ("happy", "sad", "angry"), folds=3)
 
 
 def test_test_needs_two_classes():
     clips = prescribed("split", {"a": "train", "b": "val"})
     clips.append(clip("x", "c", "sad", split="test"))
-    with pytest.raises(SplitError, match="part test needs .* It has clips of: sad; of none of:"):
+    with pytest.raises(SplitError, match="part test needs .* It has clips of: sad, and none of:"):
         make_splits(clips, SIX)
 
 

@@ -174,11 +174,11 @@ READ = {
     "clips raises": (
         "The corpus 'own' failed to read its clips: KeyError: 'label'. Raised in Own.clips "
         "(mine.py, line LINE), the corpus 'own' of plugin 'mine' (mine.py).\n"
-        "  hint: Is this its data? If so, its author should know of this."
+        "  hint: If this is data of that corpus, report the error to the author of the plugin."
     ),
     "no clips": (
         "The corpus 'own' of plugin 'mine' (mine.py) returned None from clips.\n"
-        "  hint: Is there a `yield` in Own.clips?"
+        "  hint: Does Own.clips contain a `yield`?"
     ),
     "text": (
         "The corpus 'own' of plugin 'mine' (mine.py) yielded a str from clips, where a Clip is "
@@ -205,7 +205,7 @@ def test_a_corpus_that_fails_to_look_at_a_path(tmp_path):
     with pytest.raises(PluginError) as caught:
         load_dataset([Source(None, tmp_path)], corpora)
     assert re.sub(r"line \d+", "line LINE", said(caught.value, tmp_path)) == (
-        f"The corpus 'own' failed to look at {tmp_path}: ValueError: what is this? Raised in "
+        f"The corpus 'own' failed to examine {tmp_path}: ValueError: what is this? Raised in "
         "Own.detect (mine.py, line LINE), the corpus 'own' of plugin 'mine' (mine.py).\n"
         f"  hint: Name the corpus (--data CORPUS={tmp_path}), or leave this one out: -p no:own"
     )
@@ -274,7 +274,8 @@ def test_an_exception_in_a_training_that_can_not_be_sent(cli):
     assert code == 1
     assert lines == [
         f"error: fold0/fused failed: TwoArguments: one and two. Raised in Sum.forward {WHOSE}.",
-        "hint:  Where: fusion --debug run --resume run. Run without the plugin: -p no:mine",
+        "hint:  For a traceback: fusion --debug run --resume run. "
+        "Run without the plugin: -p no:mine",
     ]
 
 

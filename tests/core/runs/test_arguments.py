@@ -37,7 +37,7 @@ def test_an_argument_that_is_none_is_refused_with_what_was_meant():
 def test_an_option_of_the_command_line_is_told_what_it_is_called_here():
     with pytest.raises(UnknownNameError) as caught:
         refuse_unknown({"resume": "runs/x"}, run)
-    assert caught.value.hint == "To go on with a run: fusion.resume(RUN)"
+    assert caught.value.hint == "To resume a run: fusion.resume(RUN)"
 
 
 @pytest.mark.parametrize("value", [1, -1, 2.0, "2", True, None])

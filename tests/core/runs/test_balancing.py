@@ -429,7 +429,7 @@ def test_a_rule_that_starts_after_the_last_epoch_is_told():
     config = RunConfig(("demo",), balancers=("relearn", "gradscale", "opm"))
     assert late_rules(config, registry, 30) == []
     assert late_rules(config, registry, 20) == [
-        "relearn does nothing before epoch 21, and there are 20."
+        "relearn has no effect: it starts to act in epoch 21, and training has 20 epochs."
     ]
     assert [message.split()[0] for message in late_rules(config, registry, 3)] == [
         "relearn", "opm",

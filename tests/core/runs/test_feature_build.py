@@ -102,7 +102,10 @@ def test_what_is_left_must_be_enough_to_train_on(tmp_path):
         f"{len(sad)} recordings can't be read or have none of the features, and without them: "
         "The part train needs clips of every class."
     )
-    assert caught.value.hint.startswith("The first: ") and ".wav" in caught.value.hint
+    assert (
+        caught.value.hint.startswith("The first of these recordings: ")
+        and ".wav" in caught.value.hint
+    )
 
 
 def test_what_has_a_feature_must_be_enough_to_train_on(tmp_path):

@@ -42,13 +42,13 @@ def test_the_same_is_no_change():
 
 def test_another_setting_and_another_content():
     (found,) = changes(make_extractor(Reader, {"sizes": "1,2"}), THEN)  # its shape follows
-    assert (found.field, found.then, found.setting) == ("sizes", [1], True)
-    assert found.text == "sizes: [1] then, [1, 2] here"
+    assert (found.field, found.stored, found.setting) == ("sizes", [1], True)
+    assert found.text == "sizes was [1] and is now [1, 2]"
     extractor = make_extractor(Reader, {"model": "/models/x"})
     extractor.digests = {"table": "1", "model": "1"}
     table, model = changes(extractor, THEN)
     assert table.content and model.content
-    assert model.text == "model: /models/x holds something else now"
+    assert model.text == "the content of model (/models/x) has changed"
     # A source may be another, the weights may not.
     assert changes(extractor, THEN, skip=Reader.sources) == [model]
 
@@ -56,19 +56,23 @@ def test_another_setting_and_another_content():
 def test_another_version_and_another_shape(monkeypatch):
     extractor = make_extractor(Reader, {})
     extractor.shape = (4,)
-    assert [c.text for c in changes(extractor, THEN)] == ["shape: [1] then, [4] here"]
+    assert [c.text for c in changes(extractor, THEN)] == ["shape was [1] and is now [4]"]
     monkeypatch.setattr(Reader, "version", "2")
     (found,) = changes(make_extractor(Reader, {}), THEN)
-    assert found.text == 'version: "1" then, "2" here'
+    assert found.text == 'version was "1" and is now "2"'
 
 
 def test_a_run_is_not_continued_with_another_source():
     extractor = make_extractor(Reader, {"table": "/x/words.csv"})
     extractor.digests["table"] = "1"
-    with pytest.raises(RunError, match="table: /x/words.csv holds something else now") as caught:
+    with pytest.raises(
+        RunError, match=r"the content of table \(/x/words.csv\) has changed"
+    ) as caught:
         check_unchanged(extractor, THEN, Path("runs/one"))
-    assert "made with another reader" in caught.value.message
-    assert "Put it back as it was" in caught.value.hint
+    assert (
+        "The feature reader has changed since the run runs/one was made: " in caught.value.message
+    )
+    assert "Restore the old content" in caught.value.hint
 
 
 def test_a_parameter_that_was_added_has_its_default_in_a_run_without_it():
@@ -88,6 +92,10 @@ def test_a_parameter_that_was_added_has_its_default_in_a_run_without_it():
     then = stored(make_extractor(Before, {}))
     assert changes(make_extractor(After, {}), then) == []
     (found,) = changes(make_extractor(After, {"exact": True}), then)
-    assert (found.text, found.then, found.setting) == ("exact: false then, true here", False, True)
+    assert (found.text, found.stored, found.setting) == (
+        "exact was false and is now true",
+        False,
+        True,
+    )
     (found,) = changes(make_extractor(After, {}), stored(make_extractor(After, {"exact": True})))
-    assert (found.text, found.then) == ("exact: true then, false here", True)
+    assert (found.text, found.stored) == ("exact was true and is now false", True)

@@ -105,7 +105,7 @@ def test_what_is_said_stays():
 
 
 def test_nothing_to_fill_in_with():
-    with pytest.raises(ParameterError, match="No strategy is named") as caught:
+    with pytest.raises(ParameterError, match="No strategy was chosen") as caught:
         with_defaults(RunConfig(("demo",)), Registry(["no:gated"]))
     assert "--strategy NAME" in caught.value.hint
     with pytest.raises(ParameterError, match="name of the cache folder is empty"):

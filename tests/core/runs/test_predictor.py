@@ -97,9 +97,7 @@ def test_one_that_lacks_a_modality_is_labelled_by_the_other(both, recordings):
     alone = Bundle(both).probabilities({"first": [np.float32([1, 2])], "second": [None]})
     assert list(part.probabilities.values()) == pytest.approx(alone[0].tolist())
     assert part.probabilities != pytest.approx(whole.probabilities)
-    assert none.error == (
-        f"{paths[2]}: it has no first and no second, which the model that was handed out takes"
-    )
+    assert none.error == (f"{paths[2]}: it has no first and no second, which the final model takes")
 
 
 def test_arrays_of_one_recording(both, recordings):
@@ -129,7 +127,7 @@ def test_only_what_the_model_takes_is_extracted(copied, recordings):
     )  # fmt: skip
     assert list(predictor.extractors) == ["second"]
     assert predictor.warnings == [
-        "what was set of first decides nothing: the model that was handed out takes no first"
+        "the settings of first have no effect: the final model takes no first"
     ]
     (found,) = predictor.predict(recordings(a="| 3 4 5"))
     assert found.lacking == () and found.error is None
@@ -141,9 +139,9 @@ def test_where_recordings_are_looked_up_may_be_another_and_nothing_else(both):
     with pytest.raises(RunError) as caught:
         Predictor(both, settings={"first": {"scale": "2"}})
     assert caught.value.message == (
-        "The model was trained on another first: scale: 1.0 then, 2.0 here."
+        "The model was trained with another first: scale was 1.0 and is now 2.0."
     )
-    assert caught.value.hint == "As in training: --set first.scale=1.0"
+    assert caught.value.hint == "Use the value of the training: --set first.scale=1.0"
 
 
 def test_settings_are_of_features(both):
@@ -162,18 +160,18 @@ def rewritten(run, **changes):
 
 
 def test_another_version_of_an_extractor_is_an_error(copied):
-    with pytest.raises(RunError, match='first: version: "0" then, "1" here') as caught:
+    with pytest.raises(RunError, match='first: version was "0" and is now "1"') as caught:
         Predictor(rewritten(handing_out(copied, first=1.0), version="0"))
-    assert caught.value.hint == "Install the version of the plugin that the run's run.json names."
+    assert caught.value.hint == "Install the version of the plugin that is in the run's run.json."
 
 
 def test_another_version_of_a_library_is_a_warning(copied):
     run = handing_out(copied, first=1.0)
     (file,) = run.record.features["first"].libraries
     (warning,) = Predictor(rewritten(run, libraries={file: "older"})).warnings
-    assert warning.startswith(f"first was trained with {file} older, here is ")
+    assert warning.startswith(f"first was computed with {file} older for training and is")
     (warning,) = Predictor(rewritten(run, libraries={})).warnings
-    assert f"trained with {file} None, here is " in warning
+    assert f"computed with {file} None for training and is computed with " in warning
 
 
 # -- the speaker of a speaker-adapted run ------------------------------------------------
@@ -208,7 +206,7 @@ def test_the_files_themselves_give_the_statistics(adapted, recordings):
     assert predictor.speaker["second"].count.tolist() == [2]
     assert notes == [
         "speaker-adapted: the speaker's statistics come from the files themselves, 4 recordings",
-        "1 of 5 recordings of the speaker can't be read and do not count; the first: "
+        "1 of 5 recordings of the speaker can't be read and are left out; the first: "
         f"Can't read {paths[2]}.",
     ]
     labels = list(predictor.predict(paths))
@@ -234,13 +232,15 @@ def test_other_statistics_make_other_probabilities(adapted, recordings, tmp_path
 def test_a_modality_that_the_speaker_never_has_is_said(adapted, recordings):
     notes = Predictor(adapted).adapt_to(recordings(a="1 2 |", b="3 4 |", c="5 9 |", d="7 1 |"))
     assert notes[1:] == [
-        "no recording of the speaker has second: the training speakers' statistics serve"
+        "no recording of the speaker has second: the training speakers' statistics are used"
     ]
 
 
 def test_too_few_files_are_no_speaker(adapted, recordings):
     paths = recordings(a="1 2 | 3 4 5", b="3 4 | 3 4 5", c="5 9 | 3 4 5")
-    with pytest.raises(ParameterError, match="serve from 4 on, and 3 were given") as caught:
+    with pytest.raises(
+        ParameterError, match="enough if there are 4 or more; 3 were given"
+    ) as caught:
         Predictor(adapted).adapt_to(paths)
     assert "--speaker-from DIR" in caught.value.hint
 
@@ -256,5 +256,5 @@ def test_a_speaker_of_whom_nothing_can_be_read(adapted, recordings, tmp_path):
 
 
 def test_labels_of_an_adapted_run_need_a_speaker(adapted, recordings):
-    with pytest.raises(ParameterError, match="nothing gives the speaker's statistics"):
+    with pytest.raises(ParameterError, match="no statistics of the speaker were given"):
         list(Predictor(adapted).predict(recordings(a="1 2 | 3 4 5")))

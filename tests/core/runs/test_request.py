@@ -63,7 +63,10 @@ def test_short_options_are_settings_of_training(registry):
 def test_the_same_twice_is_refused(registry, name, option):
     with pytest.raises(ParameterError) as caught:
         asked(registry, **{name: 3}, settings=(f"train.{name}=3",))
-    assert caught.value.message == f"{option} and --set train.{name} are the same: give one."
+    assert (
+        caught.value.message
+        == f"{option} and --set train.{name} are the same parameter: give one of them."
+    )
 
 
 def test_features_are_a_list_with_commas():

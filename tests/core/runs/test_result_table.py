@@ -79,9 +79,9 @@ def test_folds_have_a_column_of_their_own():
 
 
 def test_the_title_says_what_was_measured():
-    assert table_of()[0].title == "Test, on speakers never heard (%, with 95 % intervals)"
+    assert table_of()[0].title == "Test, on held-out speakers (%, with 95 % intervals)"
     adapted, _ = table_of(config=RunConfig(("x",), adapt="speaker"))
-    assert "on speakers never heard, speaker-adapted (" in adapted.title
+    assert "on held-out speakers, speaker-adapted (" in adapted.title
 
 
 def test_lines_end_with_the_verdict_what_to_know_of_it_and_the_place():
@@ -89,7 +89,7 @@ def test_lines_end_with_the_verdict_what_to_know_of_it_and_the_place():
     assert table.lines == (*comparison_lines(results), results.verdict, f"run directory: {PATH}")
     table, results = table_of(mode="random", synthetic=True, absent={"b": 3})
     after = table.lines[list(table.lines).index(results.verdict) + 1 :]
-    assert after[0].startswith("3 clips have no b. Alone,")
+    assert after[0].startswith("3 clips have no b. For these clips")
     assert "speaker" in after[1].lower() and "evidence of nothing" in after[2]
     assert after[3:] == (f"run directory: {PATH}",)
 

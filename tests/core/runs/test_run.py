@@ -92,7 +92,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="exists already"):
         Run.create(tmp_path / "file")
-    with pytest.raises(StorageError, match="can't be made: Not a directory") as caught:
+    with pytest.raises(StorageError, match="can't be created: Not a directory") as caught:
         Run.create(tmp_path / "file" / "run")
     assert "--out" in caught.value.hint
     assert (tmp_path / "file").read_text() == "mine"
@@ -237,7 +237,7 @@ def test_a_lock_that_is_a_link_is_refused_and_leaves_its_file_alone(tmp_path, th
     for attempt in (Run.create, lambda path: Run(path).__enter__()):
         with pytest.raises(StorageError, match=r"The lock .*\.lock can't be opened") as caught:
             attempt(path)
-        assert "Delete it, if it is a link" in caught.value.hint
+        assert "If it is a link, delete it" in caught.value.hint
     assert (target.read_text() == "mine") if there else not target.exists()
 
 
@@ -359,7 +359,9 @@ def test_clips_of_another_split_are_refused(tmp_path):
     run = begun(tmp_path / "one")
     begun(tmp_path / "other", data_of(clips_of(), ["ttve", "vtet"]))
     (tmp_path / "other" / "clips.csv").replace(run.path / "clips.csv")
-    with pytest.raises(RunError, match="clips.csv is not the split that this run was made with"):
+    with pytest.raises(
+        RunError, match="clips.csv holds another split than the one this run was made"
+    ):
         _ = Run.open(run.path).data
 
 

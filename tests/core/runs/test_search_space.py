@@ -107,7 +107,7 @@ def test_it_searches_where_earlier_trials_went_well():
 
 
 def test_a_given_value_outside_of_its_range_and_a_failed_trial_do_not_disturb_the_sampler():
-    search = replace(SEARCH, given={**GIVEN, ("train", "lr"): 5.0, ("x", "mode"): "z"})
+    search = replace(SEARCH, initial={**GIVEN, ("train", "lr"): 5.0, ("x", "mode"): "z"})
     trials = finished(search, [0.5, None, 0.4, 0.3] * 4)
     assert value(trials[0].settings, ("train", "lr")) == 5.0
     assert all(SPACE["train", "lr"].contains(value(t.settings, ("train", "lr")))
@@ -224,7 +224,7 @@ def test_a_baseline_searches_its_own_branch_and_training_alone(registry):
     assert {owner for owner, _ in single.space} == {"train", "branch.mel"}
     fused = search_of(config, SPEC, seed=0)
     assert {owner for owner, _ in fused.space} == set(settings)
-    assert fused.given["branch.energy", "dropout"] == 0.3
+    assert fused.initial["branch.energy", "dropout"] == 0.3
     adopted = search_of(config, SPEC, seed=0, base={"branch.mel": {"dropout": 0.5}})
     assert "branch.mel" not in {owner for owner, _ in adopted.space}
 

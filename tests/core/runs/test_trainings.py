@@ -127,7 +127,7 @@ def asked_of_training(run, monkeypatch, training):
     class Stub:
         device = "cpu"
 
-        def known(self, indices):
+        def clips_with(self, indices):
             return indices
 
     class Data:

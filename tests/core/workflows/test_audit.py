@@ -38,7 +38,7 @@ def test_what_the_clips_do_not_allow_is_left_out_with_the_reason(plan):
     assert list(planned.plans) == ["random", "speaker"]
     assert list(planned.refused) == ["sentence", "corpus"]
     assert "column called" not in planned.refused["sentence"]
-    assert "what is said in every clip" in planned.refused["sentence"]
+    assert "needs the sentence of every clip" in planned.refused["sentence"]
     assert "at least 2 corpora; there is 1" in planned.refused["corpus"]
     assert [p.config.split for p in planned.plans.values()] == ["random", "speaker"]
 

@@ -179,7 +179,7 @@ def test_an_undefined_figure_is_empty_in_csv_and_null_in_json():
 
 def test_how_many_clips_lack_what_is_remarked():
     audit = replace(audit_of({}, NEW), absent={"video": 3})
-    assert remarks(audit)[0].startswith("3 clips have no video. Alone,")
+    assert remarks(audit)[0].startswith("3 clips have no video. For these clips")
     plain = audit.to_json()
     assert plain["absent"] == {"video": 3} and remarks(audit)[0] in plain["sentences"]
     assert not any("have no" in remark for remark in remarks(audit_of({}, NEW)))

@@ -51,7 +51,7 @@ def test_the_machines_fault_stops_the_comparison(work, error):
 def test_what_to_do_next_goes_on_with_the_comparison(work, tmp_path):
     with pytest.raises(TrainingError) as caught:
         work._raise_failure(failed(ValueError("odd")), Training(0, "mel"), Run(tmp_path))
-    assert caught.value.hint == f"Where: fusion --debug compare --resume {tmp_path}"
+    assert caught.value.hint == f"For a traceback: fusion --debug compare --resume {tmp_path}"
 
 
 def test_the_time_of_an_epoch_is_taken_from_a_plain_cell(work):

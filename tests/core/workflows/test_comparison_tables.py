@@ -47,7 +47,7 @@ def test_words_and_tables(tmp_path):
 def test_how_many_clips_lack_what_is_said(tmp_path):
     found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     assert found.absent == {} and "clips have no" not in markdown(found)
-    assert "\n- 5 clips have no mel. Alone," in markdown(replace(found, absent={"mel": 5}))
+    assert "\n- 5 clips have no mel. For these clips" in markdown(replace(found, absent={"mel": 5}))
 
 
 @pytest.fixture

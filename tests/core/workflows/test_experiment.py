@@ -123,7 +123,9 @@ def test_a_strategy_that_is_not_told_what_clips_lack_is_a_warning(tmp_path, untr
     registry = Registry(config.plugins)
     run_experiment(config, tmp_path / "run", registry, jobs=0, observer=observer, report=False)
     (warning,) = observer.warnings
-    assert warning.startswith("1 of 24 clips have no second, and concat can't be told so")
+    assert warning.startswith(
+        "1 of 24 clips have no second. Missing modalities are replaced by zeros for concat."
+    )
 
 
 def test_balancers_that_begin_too_late_are_a_warning(corpus, tmp_path, untrained, monkeypatch):

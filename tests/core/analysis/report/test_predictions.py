@@ -13,7 +13,7 @@ from fusion.core.analysis.report.predictions import (
     uar_by_speaker,
 )
 from fusion.core.analysis.report.run_data import ModelPredictions
-from fusion.core.runs.outcome.test_predictions import Said
+from fusion.core.runs.outcome.test_predictions import SavedPredictions
 from fusion.core.toolkit.metrics import expected_calibration_error
 
 
@@ -21,7 +21,7 @@ def answers(**predicted):
     """Six clips of two classes and two speakers of two corpora."""
     targets = np.array([0, 0, 0, 1, 1, 1])
     speakers = np.array(["x/1", "x/1", "y/1", "x/1", "y/1", "y/1"])
-    said = Said(
+    said = SavedPredictions(
         np.zeros(6, dtype=np.int64),
         targets,
         speakers,

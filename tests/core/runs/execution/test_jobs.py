@@ -76,7 +76,9 @@ def test_features_that_would_be_made_another_way_today_are_refused(copied):
     features = {**copied.record.features, "first": feature}
     copied.write_json("run.json", replace(copied.record, features=features).to_json())
     run = Run.open(copied.path, copied.registry)
-    with pytest.raises(RunError, match='made with another first: version: "0" then, "1" here'):
+    with pytest.raises(
+        RunError, match='feature first has changed since .*: version was "0" and is now "1"'
+    ):
         features_of(run, run.record.model, resident_bytes=0, fold=0)
     features_of(run, spec_of(run, Training(0, "second")), resident_bytes=0, fold=0)
 

@@ -51,7 +51,7 @@ def test_expected_workers_import_torch_before_anybody_asks():
 @pytest.mark.usefixtures("_without_torch")
 def test_another_number_than_expected_is_right_all_the_same():
     with same_processes(expected=3):
-        early = worker_pools._kept.get()._pool
+        early = worker_pools._shared_pool.get()._pool
         with worker_pool(1) as pool:
             assert pool is not early
             assert pool.submit(abs, -2).result() == 2
@@ -64,7 +64,7 @@ def test_another_number_than_expected_is_right_all_the_same():
 @pytest.mark.parametrize("failing", [False, True])
 def test_workers_that_nobody_asked_for_are_ended(failing):
     with suppress(ZeroDivisionError), same_processes(expected=1):
-        early = worker_pools._kept.get()._pool
+        early = worker_pools._shared_pool.get()._pool
         if failing:
             raise ZeroDivisionError
     assert all(worker.exitcode is not None for worker in early.workers())
@@ -73,7 +73,7 @@ def test_workers_that_nobody_asked_for_are_ended(failing):
 @pytest.mark.usefixtures("_without_torch")
 def test_within_each_other_they_are_one_and_end_with_the_inner():
     with same_processes(expected=1):
-        early = worker_pools._kept.get()._pool
+        early = worker_pools._shared_pool.get()._pool
         with same_processes(), worker_pool(1) as inner:
             assert inner is early
             assert inner.submit(abs, -3).result() == 3
@@ -86,7 +86,7 @@ def test_within_each_other_they_are_one_and_end_with_the_inner():
 @pytest.mark.usefixtures("_without_torch")
 def test_a_worker_that_dies_before_anybody_asks_is_replaced():
     with same_processes(expected=1):
-        early = worker_pools._kept.get()._pool
+        early = worker_pools._shared_pool.get()._pool
         (worker,) = early.workers()
         worker.kill()
         worker.join()
@@ -97,4 +97,4 @@ def test_a_worker_that_dies_before_anybody_asks_is_replaced():
 def test_nobody_is_started_where_torch_is_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", object())
     with same_processes(expected=1):
-        assert worker_pools._kept.get()._pool is None
+        assert worker_pools._shared_pool.get()._pool is None

@@ -11,7 +11,7 @@ from fusion.core.contracts import Clip, Recording
 from fusion.core.contracts.errors import RunError
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
-from fusion.core.runs.outcome.test_predictions import Said
+from fusion.core.runs.outcome.test_predictions import SavedPredictions
 from fusion.core.runs.run import Run
 
 HEADER = ["fold", "clip", "corpus", "speaker", "label", "model", "predicted"]
@@ -40,7 +40,7 @@ def run(tmp_path):
 
 
 def test_models_are_read_clip_by_clip_whatever_the_order_of_rows(run):
-    said = Said.read(run)  # sorted by fold, corpus and name: x y, w z
+    said = SavedPredictions.read(run)  # sorted by fold, corpus and name: x y, w z
     assert said.fold.tolist() == [0, 0, 1, 1] and said.targets.tolist() == [0, 1, 1, 0]
     assert said.speakers.tolist() == ["c/s1", "c/s2", "c/s1", "c/s1"]
     assert {m: p.tolist() for m, p in said.predicted.items()} == {
@@ -50,7 +50,7 @@ def test_models_are_read_clip_by_clip_whatever_the_order_of_rows(run):
 
 
 def test_confusions_by_speaker_of_all_folds_and_of_one(run):
-    said = Said.read(run)
+    said = SavedPredictions.read(run)
     assert said.confusions("a").tolist() == [[[2, 0], [0, 1]], [[0, 0], [1, 0]]]
     assert said.confusions("a", fold=0).tolist() == [[[1, 0], [0, 0]], [[0, 0], [1, 0]]]
     # s2 is not tested in fold 1, and has zeros there.
@@ -58,14 +58,14 @@ def test_confusions_by_speaker_of_all_folds_and_of_one(run):
 
 
 def test_uar_of_each_fold(run):
-    said = Said.read(run)
+    said = SavedPredictions.read(run)
     assert said.fold_uar("a") == [0.5, 1.0]
     assert said.fold_uar("b") == [1.0, 0.0]
 
 
 def test_the_oracle_is_right_where_one_modality_is(run):
-    assert Said.read(run).oracle(["a", "b"]).sum(axis=0).tolist() == [[2, 0], [0, 2]]
-    assert Said.read(run).oracle(["b"]).sum(axis=0).tolist() == [[1, 1], [1, 1]]
+    assert SavedPredictions.read(run).oracle(["a", "b"]).sum(axis=0).tolist() == [[2, 0], [0, 2]]
+    assert SavedPredictions.read(run).oracle(["b"]).sum(axis=0).tolist() == [[1, 1], [1, 1]]
 
 
 def test_clips_of_one_name_in_two_corpora_are_two(tmp_path):
@@ -73,7 +73,7 @@ def test_clips_of_one_name_in_two_corpora_are_two(tmp_path):
     run.write_json("run.json", record_of().to_json())
     rows = [[0, "x", c, "s", label, "a", "low"] for c, label in (("d", "high"), ("c", "low"))]
     run.write_csv("predictions.csv", [HEADER, *rows])
-    said = Said.read(run)
+    said = SavedPredictions.read(run)
     assert said.speakers.tolist() == ["c/s", "d/s"] and said.targets.tolist() == [0, 1]
 
 
@@ -82,7 +82,7 @@ def test_names_may_be_any(tmp_path, name):
     run = Run(tmp_path)
     run.write_json("run.json", record_of().to_json())
     run.write_csv("predictions.csv", [HEADER, [0, name, "c", "s", "low", "a", "low"]])
-    assert Said.read(run).clips == {("c", name)}
+    assert SavedPredictions.read(run).clips == {("c", name)}
 
 
 def cut(rows, row, column):
@@ -106,18 +106,18 @@ def cut(rows, row, column):
 def test_damaged_predictions_are_an_error_that_names_the_file(run, damage):
     run.write_csv("predictions.csv", damage([HEADER, *ROWS]))
     with pytest.raises(RunError, match=r"predictions\.csv can't be read"):
-        said = Said.read(run)
+        said = SavedPredictions.read(run)
         raise AssertionError(said)
 
 
 def test_predictions_that_are_not_there(run):
     (run.path / "predictions.csv").unlink()
     with pytest.raises(RunError, match=r"predictions\.csv can't be read"):
-        Said.read(run)
+        SavedPredictions.read(run)
 
 
 def test_what_the_experiment_writes_is_read(made):
-    said = Said.read(made)
+    said = SavedPredictions.read(made)
     with (made.path / "confusion.csv").open(newline="") as file:
         counts = {}
         for row in csv.DictReader(file):
@@ -132,8 +132,10 @@ def test_the_oracle_counts_no_answer_of_a_modality_that_a_clip_lacks():
         predicted = {"a": np.array([0, 0, 1, 0]), "b": np.array([0, 1, 0, 1])}
         flags = {m: np.isin(np.arange(4), clips) for m, clips in absent.items()}
         speakers = np.array(["s"] * 4)
-        return Said(np.zeros(4, np.int64), np.array([0, 0, 1, 1]), speakers, predicted, 2,
-                    frozenset(), flags)  # fmt: skip
+        targets = np.array([0, 0, 1, 1])
+        return SavedPredictions(
+            np.zeros(4, np.int64), targets, speakers, predicted, 2, frozenset(), flags
+        )
 
     def right(found):
         return [found.oracle(order)[0].diagonal().tolist() for order in (["a", "b"], ["b", "a"])]
@@ -155,6 +157,6 @@ def test_what_was_said_is_read_with_what_clips_lack(tmp_path):
     rows = [[0, n, "c", n, "calm", "b", "calm"] for n in "yxz"]
     header = ["fold", "clip", "corpus", "speaker", "label", "model", "predicted"]
     run.write_csv("predictions.csv", [header, *rows])
-    found = Said.read(run)
+    found = SavedPredictions.read(run)
     assert found.speakers.tolist() == ["c/x", "c/y", "c/z"]
     assert found.absent["b"].tolist() == [False, False, True]
