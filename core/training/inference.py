@@ -231,7 +231,7 @@ def calibrate(
     own = type(model.strategy).calibrate is not Strategy.calibrate
     if not own and not model.strategy.held_out_parameters():
         return
-    whole = features.whole(indices)
+    whole = features.complete_clips(indices)
     every_batch = list(encoded(model, features, whole if len(whole) else indices, precision))
     inputs = {
         m: torch.cat([model.strategy_inputs(batch)[m] for batch, *_ in every_batch])

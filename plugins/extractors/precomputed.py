@@ -111,7 +111,7 @@ class _Rows:
             numbers = _numbers(row, self.columns)
             place = _place(row, folder)
             if place in self.by_place:
-                raise ParameterError(f"{row.where}: {place[0]} already has a row.")
+                raise ParameterError(f"{row.location}: {place[0]} already has a row.")
             if numbers is not None:
                 self.by_place[place] = numbers
                 digest.update(repr((row.cells["path"], *place[1:])).encode() + numbers.tobytes())
@@ -175,7 +175,7 @@ def _is_numeric(table: Table, column: str) -> bool:
     wrong = [row for row in rows if not _is_number(row.cells[column])]
     if wrong and 2 * len(wrong) < len(rows):
         raise ParameterError(
-            f"{wrong[0].where}: {column} is {wrong[0].cells[column]!r}, but a number in "
+            f"{wrong[0].location}: {column} is {wrong[0].cells[column]!r}, but a number in "
             f"{len(rows) - len(wrong)} other rows.",
             hint="Correct the cell, empty the whole row, or select columns: "
             "--set precomputed.columns=A,B",
@@ -207,7 +207,7 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
         return None
     if empty:
         raise ParameterError(
-            f"{row.where}: {', '.join(empty[:_SHOWN])} empty, but other columns are not.",
+            f"{row.location}: {', '.join(empty[:_SHOWN])} empty, but other columns are not.",
             hint="A clip needs all numbers or none: fill the cells, or empty the whole row.",
         )
     return np.array(values, dtype=np.float32)
@@ -216,7 +216,7 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
 def _place(row: TableRow, folder: Path) -> Place:
     path = row.get("path")
     if path is None:
-        raise ParameterError(f"{row.where}: the path is missing.")
+        raise ParameterError(f"{row.location}: the path is missing.")
     try:
         start, end = row.number("start"), row.number("end")
     except CacheError as error:
