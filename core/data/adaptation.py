@@ -292,7 +292,7 @@ def adapted(arrays: Arrays, moments: Moments, data: RunData, fold: int | None) -
     return Adapted(arrays, numbered_speakers(data.clips), offset, scale)
 
 
-# -- the final model -----------------------------------------------------------------
+# -- the chosen model -----------------------------------------------------------------
 
 
 def population_tensors(prefix: str, populations: Mapping[str, Population]) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""Runs: configuration, run directory, trainings, results and final model."""
+"""Runs: configuration, run directory, trainings, results and chosen model."""

@@ -1,4 +1,4 @@
-"""Final model of a run: a weighted mean of trained models, in one safetensors file.
+"""Chosen model of a run: a weighted mean of trained models, in one safetensors file.
 
 A single fused model is a bundle of one member; an ensemble has one member per modality. With
 cross-validation, validation chooses one model per fold, and the bundle is their mean.
@@ -117,7 +117,7 @@ def log_probabilities(
 
 
 class Bundle:
-    """Final model of a run, ready to label new recordings.
+    """Chosen model of a run, ready to label new recordings.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Bundle:
         record = run.record
         if record.handed_out is None:
             raise RunError(
-                f"The run {run.path} is not finished: it has no final model yet.",
+                f"The run {run.path} is not finished: it has no chosen model yet.",
                 hint=f"Finish it: fusion run --resume {run.path}",
             )
         self.classes = record.classes
@@ -165,7 +165,7 @@ class Bundle:
         """Return why a recording that has only `modalities` can't be labelled; None if it can."""
         if any(set(part.model.modalities) & set(modalities) for part in self.parts):
             return None
-        return f"it has no {' and no '.join(self.modalities)}, which the final model takes"
+        return f"it has no {' and no '.join(self.modalities)}, which the chosen model takes"
 
     def kept_axes(self, modality: str) -> tuple[int, ...]:
         """Return the axes of a modality's array that have separate speaker statistics."""

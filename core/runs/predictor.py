@@ -1,4 +1,4 @@
-"""Predictions for new recordings by the final model of a run."""
+"""Predictions for new recordings by the chosen model of a run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Prediction:
 
 
 class Predictor:
-    """Final model of a run with the extractors that it needs.
+    """Chosen model of a run with the extractors that it needs.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class Predictor:
         self.extractors = make_extractors(_with_overrides(used, overrides), run.registry)
         self.warnings = _changed(self.extractors, run.record.features)
         self.warnings += [
-            f"the settings of {m} have no effect: the final model takes no {m}"
+            f"the settings of {m} have no effect: the chosen model takes no {m}"
             for m in overrides
             if m not in used.features
         ]

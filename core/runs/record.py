@@ -1,4 +1,4 @@
-"""Typed content of ``run.json``: a run's request, its features and its final model."""
+"""Typed content of ``run.json``: a run's request, its features and its chosen model."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class SplitRecord:
 
 @dataclass(frozen=True)
 class Member:
-    """Trained model that is part of the final model, with its weight.
+    """Trained model that is part of the chosen model, with its weight.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class Member:
         Power to which the member's probabilities are raised within its group. A group is a
         log-linear pool of one member, or of one member per modality.
     group : int or None
-        The fold that the member was chosen for. None in runs of version 0.1: their final model
+        The fold that the member was chosen for. None in runs of version 0.1: their chosen model
         is a plain weighted mean, in which each member is a group.
     """
 
@@ -154,7 +154,7 @@ class RunRecord:
     seconds : mapping of str to float
         Duration of ``extraction`` and ``training`` in seconds.
     handed_out : tuple of Member, or None
-        Members of the final model; None until the run is finished.
+        Members of the chosen model; None until the run is finished.
     """
 
     format: int
@@ -184,7 +184,7 @@ class RunRecord:
         return self.model.modalities
 
     def finished(self, handed_out: Sequence[Member], seconds: float) -> RunRecord:
-        """Return a copy with the final model's members and the duration of training in seconds."""
+        """Return a copy with the chosen model's members and the duration of training in seconds."""
         spent = {**self.seconds, "training": round(seconds, 1)}
         return replace(self, handed_out=tuple(handed_out), seconds=spent)
 

@@ -60,7 +60,7 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """One sentence on whether fusion helps, and one on which final model was chosen and why."""
+        """One sentence on whether fusion helps, and one on which model was chosen and why."""
         return self.results.verdict
 
     @property

@@ -109,7 +109,7 @@ def _row(model: ModelResult, folds: int) -> tuple[str, ...]:
 
 
 def comparison_lines(results: Results) -> list[str]:
-    """Return one line for each comparison of the fused and of the final model.
+    """Return one line for each comparison of the fused and of the chosen model.
 
     The fused model is compared with the best single modality and with the control; the final
     model is compared with the best single modality if it differs from that modality.

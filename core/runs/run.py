@@ -21,7 +21,7 @@
       report.html         the report for people
       explain.json        written by fusion explain
       trace.jsonl         with --trace-hooks: time spent in the hooks of each plugin
-      model.safetensors   the final model
+      model.safetensors   the chosen model
       speakers/           of a speaker-adapted run: each speaker's mean and variance, by modality
 """
 
@@ -242,7 +242,7 @@ class Run(OutputFolder):
         self._write_record(record)
 
     def finish(self, handed_out: Sequence[Member], seconds: float) -> None:
-        """Write the members of the final model to run.json, which marks the run as finished."""
+        """Write the members of the chosen model to run.json, which marks the run as finished."""
         self._write_record(self.record.finished(handed_out, seconds))
 
     def _write_record(self, record: RunRecord) -> None:

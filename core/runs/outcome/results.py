@@ -62,14 +62,14 @@ class Results:
     ----------
     models : tuple of ModelResult
         Figures of the modalities, the control if any, the fused model, the ensemble and the
-        final model (``"chosen"``).
+        chosen model (``"chosen"``).
     best_single : str
         The modality with the highest validation UAR.
     comparisons : dict
         Model -> difference between that model and the best single modality, paired over the same
         clips. If the run has a control, ``"fused minus control"`` compares these two.
     verdict : str
-        One sentence on whether fusion helps, and one on which final model was chosen and why.
+        One sentence on whether fusion helps, and one on which model was chosen and why.
     weights : dict
         Modality -> the strategy's weight, averaged over the test clips; empty for a strategy
         without weights.
@@ -239,7 +239,7 @@ def weights_text(results: Results) -> str:
 
 
 def write_verdict(results: Results, selection: Selection, label: str) -> str:
-    """Return two sentences: whether fusion helps, and which final model was chosen and why."""
+    """Return two sentences: whether fusion helps, and which model was chosen and why."""
     return f"{_fusion_sentence(results, label)} {_choice_sentence(selection)}"
 
 
@@ -277,11 +277,11 @@ def _choice_sentence(selection: Selection) -> str:
     if len(chosen) == 1:
         reason = ", ".join(f"{n} {100 * u:.1f}" for n, u in selection.folds[0].val_uar.items())
         name = chosen[0] if chosen[0] in (FUSED, ENSEMBLE) else f"{chosen[0]} alone"
-        return f"Final model: {name}, the best on validation (UAR {reason})."
+        return f"Chosen model: {name}, the best on validation (UAR {reason})."
     counts = {name: chosen.count(name) for name in dict.fromkeys(chosen)}
     parts = ", ".join(f"{name} in {n}" for name, n in counts.items())
     return (
-        f"Final model: the mean of {len(chosen)} models, one per fold, each the best on its "
+        f"Chosen model: the mean of {len(chosen)} models, one per fold, each the best on its "
         f"fold's validation clips ({parts})."
     )
 

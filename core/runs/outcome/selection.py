@@ -1,4 +1,4 @@
-"""Selection on validation: ensemble weights, the best single modality, the final model.
+"""Selection on validation: ensemble weights, the best single modality, the chosen model.
 
 This module reads no test clip. Its result is written before the test clips are read.
 """

@@ -82,7 +82,7 @@ def test_same_seed_same_weights(finished, corpus, cache, tmp_path, capsys):
     assert code == 0
     seen = capsys.readouterr()
     assert "108 found in the cache" in seen.err and "computed in" not in seen.err
-    assert "Final model:" in seen.out and "macro-F1" in seen.out
+    assert "Chosen model:" in seen.out and "macro-F1" in seen.out
     for name in ("predictions.csv", "results.json", "selection.json"):
         assert (out / name).read_bytes() == (finished / name).read_bytes(), name
     for model in ("mel", "persistence", "fused", "control"):

@@ -97,7 +97,8 @@ def test_one_that_lacks_a_modality_is_labelled_by_the_other(both, recordings):
     alone = Bundle(both).probabilities({"first": [np.float32([1, 2])], "second": [None]})
     assert list(part.probabilities.values()) == pytest.approx(alone[0].tolist())
     assert part.probabilities != pytest.approx(whole.probabilities)
-    assert none.error == (f"{paths[2]}: it has no first and no second, which the final model takes")
+    expected = f"{paths[2]}: it has no first and no second, which the chosen model takes"
+    assert none.error == expected
 
 
 def test_arrays_of_one_recording(both, recordings):
@@ -127,7 +128,7 @@ def test_only_what_the_model_takes_is_extracted(copied, recordings):
     )  # fmt: skip
     assert list(predictor.extractors) == ["second"]
     assert predictor.warnings == [
-        "the settings of first have no effect: the final model takes no first"
+        "the settings of first have no effect: the chosen model takes no first"
     ]
     (found,) = predictor.predict(recordings(a="| 3 4 5"))
     assert found.lacking == () and found.error is None

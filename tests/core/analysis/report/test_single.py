@@ -26,7 +26,7 @@ def test_everything_is_there(made, reported):
         uar = model["uar"]
         shown = f"{100 * uar['value']:.1f} [{100 * uar['low']:.1f}, {100 * uar['high']:.1f}]"
         assert f'<th scope="row">{model["name"]}</th><td>{shown}</td>' in html
-    assert escape(results["verdict"].partition(" Final model")[0]) in html
+    assert escape(results["verdict"].partition(" Chosen model")[0]) in html
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_predict(corpus: Path, cache: str, tmp_path: Path, capsys: pytest.Captur
     assert labelled["label"] in CLASSES and labelled["error"] is None
     assert unknown["label"] is None
     assert "it has no face" in unknown["error"] and str(other) in unknown["error"]
-    assert "which the final model takes" in said.err and "Traceback" not in said.err
+    assert "which the chosen model takes" in said.err and "Traceback" not in said.err
 
 
 @pytest.mark.slow
