@@ -1,1 +1,1 @@
-"""What can be swapped: one file per method, named after it; registered as everybody else's are."""
+"""Built-in plugins: one file for each method, registered by entry points as all plugins are."""
