@@ -43,7 +43,7 @@ def test_what_breaks_a_rule_is_listed(tmp_path: Path) -> None:
         "name",
         "phrase 'handed out'",
         "phrase 'lies'",
-        "phrase 'of which'",
+        "phrase 'of which it'",
         "summary line",
         "summary line",
     ]
