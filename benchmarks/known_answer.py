@@ -1,4 +1,4 @@
-"""Effect of every balancer on a fusion that is known to fail: the first table of docs/methods.md.
+"""Effect of every balancer on a fusion that is known to fail (docs/results/comparison.md).
 
 python benchmarks/known_answer.py [--seeds 5] [--strategy NAME] [BALANCER ...]
 """

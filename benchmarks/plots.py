@@ -1,4 +1,4 @@
-"""Plots of docs/performance.md, drawn from the JSON files in docs/img.
+"""Plots of docs/results/performance.md, drawn from the JSON files in docs/img.
 
 python benchmarks/plots.py [--reading PYTEST_BENCHMARK.json]
 

@@ -98,7 +98,7 @@ def run(
         Number of cross-validation folds: every clip is tested once. By default one split.
     adapt : {"none", "speaker"}
         ``"speaker"`` standardises the features of each speaker by the speaker's unlabelled clips,
-        for test speakers too (docs/adaptation.md).
+        for test speakers too (docs/how-to/adapt-to-speakers.md).
     epochs : int >= 1, optional
         Training budget in epochs; the same as ``train.epochs``.
     batch_size : int >= 2, optional
@@ -304,7 +304,7 @@ def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) ->
     run : path
         Run directory whose trainings are finished.
     thresholds : mapping, optional
-        Name -> value of thresholds that differ from their defaults (docs/diagnosis.md).
+        Name -> value of thresholds that differ from their defaults (docs/reference/diagnosis.md).
 
     Returns
     -------

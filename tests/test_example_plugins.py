@@ -67,11 +67,15 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
 
 
-def test_the_tutorials_first_plugin_conforms(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+README = EXAMPLES.parent / "README.md"
+
+
+@pytest.mark.parametrize("page", [TUTORIAL, README], ids=["guide", "readme"])
+def test_the_first_plugin_of_a_page_conforms(
+    page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "total.py"
-    file.write_text(blocks("python")[0])
+    file.write_text(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[0])
     code = run_cli(["plugins", "check", str(file)])
     assert code == 0, capsys.readouterr().out
 

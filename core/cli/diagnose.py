@@ -38,7 +38,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
     RUN is a run directory; its missing trainings are done first. Without RUN, a new run is
     trained with the options of fusion run. The rules use training and validation clips, never
-    test clips. --set diagnosis.NAME=VALUE sets a threshold (docs/diagnosis.md lists them).
+    test clips. --set diagnosis.NAME=VALUE sets a threshold; docs/reference/diagnosis.md lists
+    them.
 
     \b
     fusion diagnose runs/20261124-101530-concat

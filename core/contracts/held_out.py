@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-RIDGE = 0.02  # penalty per squared unit of a parameter, as for the pool (docs/methods.md)
+# Penalty per squared unit of a parameter, as for the pool (docs/concepts/training-protocol.md).
+RIDGE = 0.02
 
 
 class Fitted(Protocol):

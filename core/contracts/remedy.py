@@ -14,7 +14,7 @@ class Fault(Protocol):
 
     @property
     def fault(self) -> str:
-        """Name of the fault, as in ``fusion plugins show REMEDY`` and docs/diagnosis.md."""
+        """Name of the fault, as ``fusion plugins show REMEDY`` prints it."""
 
     @property
     def modality(self) -> str | None:

@@ -35,7 +35,7 @@ class GradScale(Balancer):
     *norms*: n_m is the running mean of the norm of the branch's gradient, and G the geometric mean
     of the n_m. This rule corrects what plain SGD does. Under Adam the norm of a gradient does not
     show which branch lags: the rule then slows the branch that learns, and costs accuracy
-    (docs/methods.md). It was the default of version 0.1, named *adaptive*.
+    (docs/results/comparison.md). It was the default of version 0.1, named *adaptive*.
 
     *fixed*: `scale` for every branch; the fusion head keeps its pace.
 

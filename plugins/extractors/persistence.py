@@ -102,7 +102,8 @@ class Persistence(Extractor):
     imager : {"product", "persim"}
         Algorithm of the images: "product" computes all bars at once as the product of two
         matrices; "persim" calls ``persim.PersistenceImager``, which adds the bars one by one. The
-        results agree up to float32 rounding; "product" is about 60x faster (docs/performance.md).
+        results agree up to float32 rounding; "product" is about 60x faster
+        (docs/results/performance.md).
     """
 
     name = "persistence"

@@ -9,7 +9,7 @@ from ...contracts.errors import ParameterError
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Thresholds of the diagnosis rules; docs/diagnosis.md gives the reason for each value.
+    """Thresholds of the diagnosis rules (docs/reference/diagnosis.md has the reasons).
 
     Set with ``fusion diagnose --set diagnosis.NAME=VALUE``.
 

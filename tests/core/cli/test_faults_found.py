@@ -1,6 +1,6 @@
 """Faults on purpose, each at its strongest, on a small demo corpus: diagnosed as themselves.
 
-How often, at which strengths, and on real speech: benchmarks/faults.py and docs/diagnosis.md.
+benchmarks/faults.py and docs/results/diagnosis.md have strengths, rates and real speech.
 """
 
 import json
