@@ -27,9 +27,7 @@ def test_a_formula_becomes_mathml(site: ModuleType) -> None:
 
 
 def test_links_inside_stay_and_files_outside_become_paths(site: ModuleType) -> None:
-    text = (
-        "[cache](../concepts/cache.md#building), [one](../../examples/quickstart.py), [x](#y)"
-    )
+    text = "[cache](../concepts/cache.md#building), [one](../../examples/quickstart.py), [x](#y)"
     assert site.on_page_markdown(text, page("how-to/index.md")) == (
         "[cache](../concepts/cache.md#building), `examples/quickstart.py`, [x](#y)"
     )

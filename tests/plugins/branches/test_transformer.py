@@ -1,4 +1,4 @@
-"""The patch transformer, against numpy."""
+"""The patch transformer, compared with numpy."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_the_patch_fits_the_input(shape, patch, grid):
     assert branch.maps(torch.randn(2, *shape)).shape == (2, 64, *grid)
 
 
-def test_positions_tell_equal_patches_apart():
+def test_positions_distinguish_equal_patches():
     branch = branch_of((1, 4, 4), patch=2)
     maps = branch.maps(torch.ones(1, 1, 4, 4)).flatten(2)[0].T
     apart = torch.cdist(maps, maps) + torch.eye(4)

@@ -1,4 +1,4 @@
-"""The multimodal transformer, against numpy."""
+"""The multimodal transformer, compared with numpy."""
 
 import math
 
@@ -35,7 +35,7 @@ def crossed(target, source, p, name, layers):
 
 
 def by_the_rule(model, maps, layers):
-    """For one clip; maps are (C, T) each."""
+    """The paper's equations for one clip, whose maps are (C, T) each."""
     p = numbers(model)
     tokens = {
         m: linear(x.T, p, f"tokens.{m}.project") + sinusoids(x.shape[1], 8) for m, x in maps.items()
@@ -75,8 +75,8 @@ def test_a_cross_layer_with_identity_weights_by_hand():
         layer.feed_forward[4].bias.zero_()
     target = torch.tensor([[[3.0, 1.0]]])
     source = torch.tensor([[[0.0, 10.0], [8.0, 2.0]]])
-    # Normalised: query (1, -1), keys (-1, 1) and (1, -1). Inner products -2 and 2, over
-    # sqrt(2); the softmax weighs the keys, which are the values too.
+    # Normalised: query (1, -1), keys (-1, 1) and (1, -1). Inner products are -2 and 2, divided by
+    # sqrt(2). The softmax weights the keys, which are also the values.
     near = 1 / (1 + math.exp(-4 / math.sqrt(2)))
     moved = near - (1 - near)
     found = layer(target, source).flatten().tolist()
@@ -84,7 +84,7 @@ def test_a_cross_layer_with_identity_weights_by_hand():
 
 
 def test_each_target_reads_every_other_modality():
-    """What `m` pools depends on each of the others, one at a time."""
+    """The pooled output of `m` depends on the tokens of each modality."""
     model = model_of(dict.fromkeys("abc", 2))
     maps = {m: torch.randn(2, 2, 5) for m in "abc"}
     tokens = {m: model.tokens[m](maps[m]) for m in "abc"}
