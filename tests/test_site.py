@@ -26,20 +26,20 @@ def test_a_formula_becomes_mathml(site: ModuleType) -> None:
     assert html.startswith("before\n\n") and html.endswith("\n\nafter `code`\n")
 
 
-def test_links_inside_stay_and_files_outside_become_paths(site: ModuleType) -> None:
+def test_links_within_docs_are_kept_and_other_files_become_paths(site: ModuleType) -> None:
     text = "[cache](../concepts/cache.md#building), [one](../../examples/quickstart.py), [x](#y)"
     assert site.on_page_markdown(text, page("how-to/index.md")) == (
         "[cache](../concepts/cache.md#building), `examples/quickstart.py`, [x](#y)"
     )
 
 
-def test_a_page_from_the_root_has_its_links_from_there(site: ModuleType) -> None:
+def test_links_of_a_page_from_the_root_are_adapted(site: ModuleType) -> None:
     text = site.on_page_markdown("", page("contributing/index.md"))
     assert text.startswith("# Contributing")
     assert "](design.md)" in text and "](docs/" not in text
 
 
-def test_no_page_asks_another_host(site: ModuleType) -> None:
+def test_no_page_requests_another_host(site: ModuleType) -> None:
     tag = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
     assert site.on_post_page(tag, page("a.md", "how-to/a.html")) == (
         '<script src="../offline-worker.js"></script>'

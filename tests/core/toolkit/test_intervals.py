@@ -23,7 +23,7 @@ SCORES = (uar, accuracy, macro_f1)
 
 
 def matrices(hits: np.ndarray, clips: int) -> np.ndarray:
-    """Return confusions (S, C, C) of (S, C) right clips; wrong clips are predicted as the next class."""
+    """Return confusions (S, C, C) of (S, C) right clips; wrong clips get the next class."""
     speakers, classes = hits.shape
     found = np.zeros((speakers, classes, classes), dtype=np.int64)
     for c in range(classes):
@@ -114,7 +114,7 @@ def test_same_seed_same_interval():
 
 @pytest.mark.parametrize("statistic", SCORES)
 def test_equal_to_scipys_bootstrap(statistic):
-    """With the same draws of speakers, the interval equals scipy's percentile interval."""
+    """The interval equals scipy's percentile interval of the same draws of speakers."""
     (confusions,) = simulate(np.random.default_rng(1), 24)
     reference = stats.bootstrap(
         (np.arange(24),),
@@ -183,7 +183,7 @@ def brute_force_p(a, b, statistic) -> float:
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Two models' confusions for the same clips; speakers differ in size, and classes may be missing."""
+    """Two models' confusions for the same clips, with unequal speakers and missing classes."""
     speakers = draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     support = rng.integers(0, 6, (speakers, 3))
