@@ -55,6 +55,6 @@ def test_code_in_prose_is_ignored(tmp_path: Path) -> None:
     assert [hit.rule for hit in hits(page)] == ["American spelling 'color'"]
 
 
-def test_every_phrase_has_a_better_one() -> None:
+def test_every_phrase_has_a_replacement() -> None:
     assert all(PHRASES.values())
     assert not AMERICAN.search("normalise, behaviour, artefact, a normal organ")

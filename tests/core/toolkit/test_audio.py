@@ -52,20 +52,20 @@ def why_not(path: Path, start: float = 0.0, end: float | None = None) -> str:
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
-def test_reads_every_format_as_soundfile_does(tmp_path: Path, kind: str) -> None:
+def test_every_format_is_read_like_by_soundfile(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / f"a.{kind}", noise(RATE))
     loaded = load(path)
     assert loaded.dtype == np.float32
     np.testing.assert_array_equal(loaded, soundfile.read(path, dtype="float32")[0])
 
 
-def test_mixes_channels_by_their_mean(tmp_path: Path) -> None:
+def test_channels_are_mixed_by_their_mean(tmp_path: Path) -> None:
     stereo = np.array([[0.5, 0.25], [-0.5, 0.5], [1.0, -1.0]], np.float32)
     path = write(tmp_path / "a.wav", stereo, subtype="FLOAT")
     np.testing.assert_array_equal(load(path), np.float32([0.375, 0.0, 0.0]))
 
 
-def test_reads_only_the_part(tmp_path: Path) -> None:
+def test_only_the_part_is_read(tmp_path: Path) -> None:
     samples = noise(RATE)
     path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
     np.testing.assert_array_equal(load(path, 0.25, 0.5), samples[4000:8000])
@@ -73,7 +73,7 @@ def test_reads_only_the_part(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path, 0.5, 99.0), samples[8000:])
 
 
-def test_resamples_as_librosa_does(tmp_path: Path) -> None:
+def test_resampling_equals_librosas(tmp_path: Path) -> None:
     samples = noise(44100)
     path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
     expected = librosa.resample(samples, orig_sr=44100, target_sr=RATE, res_type="soxr_hq")
@@ -89,7 +89,7 @@ def test_a_tone_keeps_its_pitch_and_level_at_another_rate(tmp_path: Path) -> Non
     np.testing.assert_allclose(loaded[500:-500], expected[500:-500], atol=1e-4)
 
 
-def test_one_sample_at_a_high_rate_is_still_a_sample(tmp_path: Path) -> None:
+def test_a_single_sample_at_a_high_rate_is_read(tmp_path: Path) -> None:
     assert len(load(write(tmp_path / "a.wav", noise(1), 96000))) == 1
 
 
@@ -202,7 +202,9 @@ def librosa_decibels(
     n_mels=st.sampled_from([20, 64]),
     level=st.sampled_from([1e-4, 1.0, 30000.0]),
 )
-def test_log_mel_is_librosas(length: int, hop: int, n_fft: int, n_mels: int, level: float) -> None:
+def test_log_mel_equals_librosas(
+    length: int, hop: int, n_fft: int, n_mels: int, level: float
+) -> None:
     waveform = np.float32(level) * noise(length, seed=length)
     options = {
         "sample_rate": RATE,
@@ -215,7 +217,7 @@ def test_log_mel_is_librosas(length: int, hop: int, n_fft: int, n_mels: int, lev
     np.testing.assert_allclose(ours, librosa_decibels(waveform, **options), atol=2e-3)
 
 
-def test_log_mel_between_two_frequencies_is_librosas() -> None:
+def test_log_mel_between_two_frequencies_equals_librosas() -> None:
     options = {"fmin": 80.0, "fmax": 7600.0}
     ours = log_mel(noise(RATE), **SPECTRUM, **options)
     np.testing.assert_allclose(

@@ -49,7 +49,7 @@ def test_alpha_has_an_effect_with_adam():
         assert torch.allclose(moved[4.0][m], 4 * change, rtol=1e-3, atol=1e-6)
 
 
-def test_the_fused_loss_stops_at_the_representations():
+def test_the_fused_loss_has_no_gradient_in_the_branches():
     step = small_step(small_model())
     found = DGL().representations(step.representations, step)
     assert not any(x.requires_grad for x in found.values())

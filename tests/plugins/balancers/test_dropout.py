@@ -61,7 +61,7 @@ def test_absent_modalities_stay_absent_and_one_of_the_others_stays():
     assert not there[0::2].all(dim=1).any() and 0 < int(there[0::2, 0].sum()) < 500
 
 
-def test_a_clip_without_modalities_stays_without():
+def test_a_clip_without_modalities_stays_without_modalities():
     assert not drawn(torch.zeros(8, 2, dtype=torch.bool), 0.5).any()
 
 

@@ -40,7 +40,7 @@ def test_speeds_by_hand():
     assert balancer.metrics() == pytest.approx({"greedy.a": math.log(4), "greedy.b": -math.log(2)})
 
 
-def test_when_it_rebalances():
+def test_conditions_of_rebalancing():
     assert after(made("a", "b"), [0.1, 0.4], [0.2, 0.1]) == (["b"], 5)  # modalities swapped
     # Speeds that differ by 0.0099 count as equal, by 0.0101 as different.
     assert after(made("a", "b"), [math.exp(0.0099), 1.0], [1.0, 1.0]) == ([], 0)

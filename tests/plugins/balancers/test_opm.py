@@ -77,14 +77,14 @@ def test_entries_of_the_dominant_modality_are_dropped():
     assert float(found["a"].mean()) == pytest.approx(1.0, abs=0.03)
 
 
-def test_a_channel_of_a_map_is_dropped_whole():
+def test_whole_channels_of_a_map_are_dropped():
     found = dropped({"a": torch.ones(20, 30, 4, 3), "b": torch.ones(20, 30, 2)}, {"a": 3, "b": 2})
     cells = found["a"].flatten(2)
     assert torch.equal(cells, cells[:, :, :1].expand_as(cells))
     assert 0.3 < float((cells == 0).float().mean()) < 0.7
 
 
-def test_a_clip_is_dropped_whole():
+def test_whole_clips_are_dropped():
     given_ = {"a": torch.ones(400, 9), "b": torch.ones(400, 9)}
     rows = dropped(given_, {"a": 3, "b": 2}, unit="clip")["a"]
     assert torch.equal(rows, rows[:, :1].expand_as(rows))

@@ -148,7 +148,7 @@ def test_only_the_fused_loss_is_dropped_in_the_stage_alone():
 
 
 @pytest.mark.parametrize(("epoch", "names"), [(1, set()), (2, {"fused"})])
-def test_beside_unimodal_loss(epoch, names):
+def test_combination_with_unimodal_loss(epoch, names):
     """A unimodal_loss that is named after pretrain determines the weight in both stages."""
     balancers = [Pretrain(source="own"), UnimodalLoss(gamma=2.0)]
     step = one_step(small_trainer(balancers), epoch=epoch)

@@ -109,7 +109,7 @@ def test_only_the_mlp_accepts_shapes_that_are_not_images(kind, shape):
 # -- shrinking, statistics, standardising: by hand -------------------------------------
 
 
-def test_statistics_are_means_and_deviations_over_time_for_each_row():
+def test_statistics_are_means_and_deviations_over_time_per_row():
     branch = CNN((1, 8, 8), 5, blocks=2, channels=3, pooling="statistics", dropout=0.0).eval()
     maps = torch.randn(2, 3, 2, 7)  # (B, C, H, W)
     assert branch.embed.in_features == 2 * 3 * 2

@@ -63,20 +63,20 @@ def test_a_dip_at_the_border_is_not_enclosed() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(images(3))
-def test_images_full_of_ties_are_gudhis(image: np.ndarray) -> None:
+def test_bars_of_images_with_ties_equal_gudhis(image: np.ndarray) -> None:
     assert [listed(bars) for bars in image_bars(image)] == cubical(image)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 30))
-def test_images_without_ties_are_gudhis(seed: int, rows: int, columns: int) -> None:
+def test_bars_of_images_without_ties_equal_gudhis(seed: int, rows: int, columns: int) -> None:
     image = np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)
     assert [listed(bars) for bars in image_bars(image)] == cubical(image)
 
 
 @settings(max_examples=100, deadline=None)
 @given(images(4))
-def test_series_are_images_of_one_row(series: np.ndarray) -> None:
+def test_bars_of_series_equal_those_of_images_of_one_row(series: np.ndarray) -> None:
     found = series_bars(series)
     assert [listed(bars) for bars in found] == [cubical(row[None])[0] for row in series]
 
@@ -113,7 +113,7 @@ def test_peaks_are_where_bars_are_born() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
-def test_shifting_and_stretching_moves_the_bars_alike(seed: int) -> None:
+def test_shifting_and_scaling_an_image_transforms_the_bars_equally(seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 50, (9, 11)).astype(np.float32)
     moved = image_bars(4 * image + 8)
     for bars, others in zip(image_bars(image), moved, strict=True):

@@ -97,7 +97,7 @@ def by_numpy(bars: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([-1.0, 1.0]))
-def test_statistics_are_numpys(seed: int, count: int, side: float) -> None:
+def test_statistics_equal_numpys(seed: int, count: int, side: float) -> None:
     rng = np.random.default_rng(seed)
     birth, length = rng.normal(size=count), rng.exponential(size=count) + 1e-6
     bars = np.stack([birth, birth + side * length], axis=1).astype(np.float32)
@@ -159,17 +159,17 @@ def check_diagrams(extractor: LevelSet, source: Recording) -> None:
     assert next(found, None) is None
 
 
-def test_diagrams_are_gudhis(clip: Recording) -> None:
+def test_diagrams_equal_gudhis(clip: Recording) -> None:
     check_diagrams(LevelSet(), clip)
     check_diagrams(LevelSet(n_mels=50, surface_bands=7, level_bands=9, top_db=40.0), clip)
 
 
-def test_diagrams_of_speech_are_gudhis(ravdess: Path) -> None:
+def test_diagrams_of_speech_equal_gudhis(ravdess: Path) -> None:
     for path in sorted(ravdess.glob("Actor_*/*"))[::400]:
         check_diagrams(LevelSet(), Recording(path))
 
 
-def test_heights_are_those_of_mel(clip: Recording) -> None:
+def test_heights_equal_the_mel_image(clip: Recording) -> None:
     heights = LevelSet(trim_db=0.0).heights(clip)
     image = Mel(hop=256, n_mels=128, frames=heights.shape[1]).extract(clip)[0]
     np.testing.assert_allclose(heights / 80, image, atol=1e-6)
@@ -294,7 +294,7 @@ def test_stereo_and_other_rates(tmp_path: Path) -> None:
     assert np.corrcoef(high[:, 0], mono[:, 0])[0, 1] > 0.9
 
 
-def test_recordings_that_can_not_be_read(tmp_path: Path) -> None:
+def test_unreadable_recordings_are_refused(tmp_path: Path) -> None:
     samples = speechlike()
     samples[7] = np.nan
     with pytest.raises(RecordingError, match="sample 7 is"):
@@ -324,7 +324,7 @@ def test_every_parameter_changes_the_array(clip: Recording, changed: dict[str, A
     assert len(extractor.channels) == len(array)
 
 
-def test_families_come_in_the_order_given(clip: Recording) -> None:
+def test_families_are_in_the_given_order(clip: Recording) -> None:
     every = LevelSet().extract(clip)
     some = LevelSet(families=("contours", "surface")).extract(clip)
     np.testing.assert_array_equal(some, np.concatenate([every[32:], every[:16]]))

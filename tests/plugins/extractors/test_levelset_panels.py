@@ -41,7 +41,7 @@ def test_rings_mark_the_longest_peaks(recording):
     assert sorted(heights[row, column] for column, row in rings) == sorted(longest[:, 0])
 
 
-def test_diagrams_hold_every_bar_and_barcodes_the_longest(recording):
+def test_diagrams_contain_every_bar_and_barcodes_the_longest(recording):
     extractor = LevelSet()
     panels = extractor.panels(extractor.extract(recording), recording)
     diagrams = extractor.diagrams(recording)

@@ -60,7 +60,7 @@ def test_the_default_has_half_the_resolution_on_both_axes(clip: Recording) -> No
     )
 
 
-def test_is_librosas_image(clip: Recording) -> None:
+def test_the_image_equals_librosas(clip: Recording) -> None:
     expected = librosa_image(clip.path)
     image = fine(frames=expected.shape[1]).extract(clip)
     assert image.dtype == np.float32
@@ -69,7 +69,7 @@ def test_is_librosas_image(clip: Recording) -> None:
     assert image.max() == 1
 
 
-def test_is_librosas_image_on_speech(ravdess: Path) -> None:
+def test_the_image_of_speech_equals_librosas(ravdess: Path) -> None:
     paths = sorted(ravdess.glob("Actor_*/*"))[::60]
     for path in paths:
         expected = librosa_image(path)

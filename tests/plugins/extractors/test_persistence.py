@@ -74,7 +74,7 @@ def test_metrics_by_hand() -> None:
     np.testing.assert_allclose(wasserstein, [[0, 0.5, 1.5], [0.5, 0, 1.25], [1.5, 1.25, 0]])
 
 
-def test_wasserstein_is_scipys(clip: Recording) -> None:
+def test_wasserstein_distances_equal_scipys(clip: Recording) -> None:
     frames = Persistence().frames(clip)
     frames[5] = 0  # a frame at the floor counts as evenly spread
     _, _, ours = distance_matrices(frames)
@@ -87,7 +87,7 @@ def test_wasserstein_is_scipys(clip: Recording) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 12), bands=st.integers(1, 6))
-def test_metrics_are_metrics(seed: int, count: int, bands: int) -> None:
+def test_distances_are_metrics(seed: int, count: int, bands: int) -> None:
     rng = np.random.default_rng(seed)
     frames = np.maximum(rng.normal(size=(count, bands)), 0)  # some bands and some frames are 0
     for matrix in distance_matrices(frames):
@@ -138,7 +138,7 @@ def test_equal_points_make_no_bars(reduce: Reduce) -> None:
 @REDUCED
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 25), bands=st.integers(2, 5))
-def test_diagrams_are_those_of_a_simplex_tree(
+def test_diagrams_equal_those_of_a_simplex_tree(
     reduce: Reduce, seed: int, count: int, bands: int
 ) -> None:
     frames = np.random.default_rng(seed).uniform(size=(count, bands))
@@ -148,7 +148,7 @@ def test_diagrams_are_those_of_a_simplex_tree(
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_diagrams_of_speech_are_those_of_a_simplex_tree(
+def test_diagrams_of_speech_equal_those_of_a_simplex_tree(
     ravdess: Path, reduction: Reduction
 ) -> None:
     extractor = Persistence(max_points=90, reduction=reduction)
@@ -179,7 +179,7 @@ def test_euclidean_distances_equal_scipys_and_equal_frames_have_distance_zero() 
 
 
 @pytest.mark.slow
-def test_diagrams_of_whole_clips_are_those_of_a_simplex_tree(ravdess: Path) -> None:
+def test_diagrams_of_whole_clips_equal_those_of_a_simplex_tree(ravdess: Path) -> None:
     extractor = Persistence()
     path = min(ravdess.glob("Actor_*/*"), key=lambda file: file.stat().st_size)
     ours = extractor.diagrams(Recording(path))
@@ -192,7 +192,7 @@ def test_diagrams_of_whole_clips_are_those_of_a_simplex_tree(ravdess: Path) -> N
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 3.0])
-def test_images_are_persims(clip: Recording, sigma: float) -> None:
+def test_images_equal_persims(clip: Recording, sigma: float) -> None:
     extractor = Persistence(sigma=sigma)
     diagrams = extractor.diagrams(clip)
     images = extractor.images(diagrams)
@@ -211,7 +211,7 @@ def test_images_are_persims(clip: Recording, sigma: float) -> None:
     resolution=st.integers(1, 20),
     sigma=st.floats(0.2, 5),
 )
-def test_images_of_random_diagrams_are_persims(
+def test_images_of_random_diagrams_equal_persims(
     seed: int, count: int, together: bool, resolution: int, sigma: float
 ) -> None:
     """The two imagers agree to 1e-12 of the bars' total persistence."""
@@ -243,7 +243,7 @@ def test_a_demo_recording_by_ripser_and_persim(
 
 
 @pytest.mark.parametrize("draw", IMAGERS.values(), ids=IMAGERS)
-def test_image_with_square_pixels_is_persims_as_it_comes(draw: Callable[..., np.ndarray]) -> None:
+def test_image_with_square_pixels_equals_persims_default(draw: Callable[..., np.ndarray]) -> None:
     rng = np.random.default_rng(0)
     birth, length = rng.uniform(0, 5, 40), rng.exponential(1.0, 40)
     bars = np.stack([birth, birth + length], axis=1)
@@ -290,7 +290,7 @@ def test_extracts_images_of_the_diagrams(clip: Recording) -> None:
     assert (image.reshape(6, -1).max(axis=1) > 0).all()
 
 
-def test_ranges_hold_nearly_all_of_speech(ravdess: Path) -> None:
+def test_ranges_contain_nearly_all_bars_of_speech(ravdess: Path) -> None:
     paths = sorted(ravdess.glob("Actor_*/*"))[::40]
     found = [Persistence().diagrams(Recording(path)) for path in paths]
     for channel, (births, persistences) in enumerate(RANGES["mel"]):
@@ -314,7 +314,7 @@ def test_reversed_time_does_not_change_the_diagrams(clip: Recording) -> None:
             assert_same_bars(ours, turned)
 
 
-def test_images_hold_nothing_too_small_for_float32(clip: Recording) -> None:
+def test_images_contain_no_values_too_small_for_float32(clip: Recording) -> None:
     image = Persistence().extract(clip)
     # Far from every bar, the value of a Gaussian is so small that its variance over clips
     # underflows.
@@ -401,7 +401,7 @@ def test_every_parameter_changes_the_image(clip: Recording, changed: dict[str, A
     assert not np.array_equal(image, Persistence().extract(clip))
 
 
-def test_the_default_imager_is_no_part_of_the_fingerprint() -> None:
+def test_the_default_imager_is_not_part_of_the_fingerprint() -> None:
     """Features that were stored before the parameter existed are still cache hits."""
     default, named, persim = (
         fingerprint_of(make_extractor(Persistence, given))

@@ -52,7 +52,7 @@ def by_the_rule(model, maps, first):
 
 @pytest.mark.parametrize(("layers", "exchanges", "first"), [(1, 0, 9), (2, 1, 0), (4, 2, 1)])
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
-def test_the_rule(layers, exchanges, first, names):
+def test_the_forward_pass_equals_numpy(layers, exchanges, first, names):
     model = model_of({m: 2 + i for i, m in enumerate(names)}, layers=layers, exchanges=exchanges)
     maps = {m: torch.randn(3, 2 + i, 4 + i) for i, m in enumerate(names)}
     scores = model(maps).detach().numpy()
@@ -103,7 +103,7 @@ def test_without_exchange_the_scores_are_the_mean_over_modalities():
     assert torch.allclose(both(maps), (single[0] + single[1]) / 2, atol=1e-6)
 
 
-def test_permuting_modalities_changes_nothing():
+def test_scores_do_not_depend_on_the_order_of_modalities():
     one, other = model_of({"a": 3, "b": 2}), model_of({"b": 2, "a": 3})
     other.load_state_dict(one.state_dict())
     maps = {"a": torch.randn(2, 3, 5), "b": torch.randn(2, 2, 2, 3)}
@@ -119,7 +119,7 @@ def test_the_order_of_cells_matters_only_through_position_codes():
     assert torch.allclose(model({"a": x}), model({"a": x.flip(2)}), atol=1e-5)
 
 
-def test_weights_are_as_many_as_documented():
+def test_the_number_of_weights_is_as_documented():
     width, layers = 64, 2
     model = Bottleneck({"a": 3, "b": 2}, 4, width=width, layers=layers)
     assert count_parameters(model) == pytest.approx(2 * layers * 8 * width**2, rel=0.05)

@@ -56,7 +56,7 @@ def by_the_rule(model, maps, layers):
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
-def test_the_rule(layers, names):
+def test_the_forward_pass_equals_numpy(layers, names):
     model = model_of({m: 2 + i for i, m in enumerate(names)}, layers=layers)
     maps = {m: torch.randn(3, 2 + i, 4 + i) for i, m in enumerate(names)}
     scores = model(maps).detach().numpy()
@@ -96,7 +96,7 @@ def test_each_target_reads_every_other_modality():
             assert (after - before).abs().max() > 1e-3, (m, j)
 
 
-def test_permuting_modalities_with_the_weights_changes_nothing():
+def test_scores_do_not_depend_on_the_order_of_modalities_and_weights():
     one, other = model_of({"a": 3, "b": 2}), model_of({"b": 2, "a": 3})
     state = one.state_dict()
     head = state["head.weight"]  # (4, 16): columns of a, then of b
@@ -107,7 +107,7 @@ def test_permuting_modalities_with_the_weights_changes_nothing():
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_weights_are_as_many_as_documented(count):
+def test_the_number_of_weights_is_as_documented(count):
     width = 64
     model = CrossAttention(dict.fromkeys("abc"[:count], 4), 4, width=width, layers=2)
     expected = 8 * 2 * width**2 * count**2 * (count - 1)

@@ -27,7 +27,7 @@ def set_centre(block, weights):
         block[0].weight[:, :, 1, 1] = torch.tensor(weights)
 
 
-def test_the_rule_by_hand():
+def test_the_forward_pass_by_hand():
     """A 2 x 2 map of `a` beside a sequence of two frames of `b`, one channel each."""
     model = plain({"a": 1, "b": 1}, channels=1, blocks=1)
     set_centre(model.own["a"], [[2.0]])
@@ -85,7 +85,7 @@ def test_axes_before_the_last_are_flattened():
     assert torch.equal(model({"a": maps}), model({"a": maps.reshape(2, 3, 6, 4)}))
 
 
-def test_weights_are_as_many_as_documented():
+def test_the_number_of_weights_is_as_documented():
     model = Early({"a": 3, "b": 2}, 4, channels=5, blocks=3)
     convolutions = [p.numel() for p in model.parameters() if p.dim() == 4]
     assert sum(convolutions) == 9 * 5 * (3 + 2 + (2 + 3 - 1) * 5)
@@ -93,7 +93,7 @@ def test_weights_are_as_many_as_documented():
     assert count_parameters(model) == sum(convolutions) + norms + 5 * 4 + 4
 
 
-def test_permuting_modalities_with_the_weights_changes_nothing():
+def test_scores_do_not_depend_on_the_order_of_modalities_and_weights():
     one = Early({"a": 3, "b": 2}, 4, channels=5).eval()
     other = Early({"b": 2, "a": 3}, 4, channels=5).eval()
     state = one.state_dict()

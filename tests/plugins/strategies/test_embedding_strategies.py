@@ -77,7 +77,7 @@ def test_normalised_by_hand():
 
 
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
-def test_normalised_does_not_see_the_scale_of_a_modality(names):
+def test_normalised_does_not_depend_on_the_scale_of_a_modality(names):
     torch.manual_seed(0)
     made = Normalised(dims_of(names, 4), 3, dropout=0.0).train()
     inputs = embeddings(names, batch=16)
@@ -261,7 +261,7 @@ def test_heads_must_divide_the_size():
 
 @pytest.mark.parametrize("strategy", [Attention, LMF, Mean, Sum])
 @pytest.mark.parametrize("order", list(itertools.permutations("abc")))
-def test_the_order_of_the_modalities_changes_nothing(strategy, order):
+def test_scores_do_not_depend_on_the_order_of_modalities(strategy, order):
     """The weights are stored by modality name, so one state dict fits every order."""
     torch.manual_seed(0)
     one, inputs = double(strategy(dims_of("abc", 4), 3), embeddings("abc"))
@@ -292,7 +292,7 @@ def test_permuting_film_with_its_weights(order):
 
 @pytest.mark.parametrize("names", ["ab", "abc"])
 @pytest.mark.parametrize("strategy", ALL)
-def test_every_modality_counts(strategy, names):
+def test_every_modality_affects_the_scores(strategy, names):
     torch.manual_seed(0)
     made, inputs = double(strategy(dims_of(names, 4), 3), embeddings(names))
     before = made(inputs)

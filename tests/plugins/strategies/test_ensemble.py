@@ -96,7 +96,7 @@ def test_a_useless_member_has_weight_zero_and_is_still_trained():
 
 
 def test_the_gradient_of_each_member_by_hand():
-    """d loss / d scores_m = p_m(y) / sum_j p_j(y) * (p_m - onehot), as the docstring says."""
+    """d loss / d scores_m = p_m(y) / sum_j p_j(y) * (p_m - onehot), as documented."""
     strategy, inputs = of_probabilities(A, B)
     inputs = {m: x.requires_grad_() for m, x in inputs.items()}
     labels = torch.tensor([0, 1])

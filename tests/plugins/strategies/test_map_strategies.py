@@ -68,7 +68,7 @@ def test_a_gradient_reaches_every_weight_and_every_modality(cls, names):
     assert all(x.grad.abs().max() > 0 for x in maps.values())
 
 
-def test_every_modality_counts(cls):
+def test_every_modality_affects_the_scores(cls):
     names = list(GRIDS)
     model = make(cls, names).eval()
     maps = maps_of(names)

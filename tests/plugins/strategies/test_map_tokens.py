@@ -38,7 +38,7 @@ def test_resizing_by_hand():
 
 
 @pytest.mark.parametrize("old", [(7,), (9, 6), (3, 8, 5)])
-def test_resizing_is_torchs_adaptive_pooling_or_interpolation(old):
+def test_resizing_equals_torchs_adaptive_pooling_or_interpolation(old):
     maps = torch.randn(2, 3, *old)
     rank = len(old)
     smaller = tuple(max(1, size - 2 - axis) for axis, size in enumerate(old))

@@ -102,7 +102,7 @@ def test_a_failed_run_is_marked_as_failed(folder, run):
     assert [e.exit_code for e in of_kind(file, "exit")] == [1]
 
 
-def test_files_of_each_attempt_hold_the_whole_run_under_one_name(folder, run):
+def test_files_of_each_attempt_contain_the_whole_run_under_one_name(folder, run):
     """wandb uploads whole files, so the file of the last attempt must have every point once."""
     follow(run, mode="offline", epochs=2, finish=False)
     (first,) = files(folder)

@@ -100,7 +100,7 @@ def test_the_best_single_modality_and_how_far_the_fused_model_is_behind() -> Non
     assert e.behind == pytest.approx(75)
 
 
-def test_a_modality_is_scored_on_the_clips_that_have_it_or_everywhere() -> None:
+def test_a_modality_is_scored_on_clips_with_it_or_on_all_clips() -> None:
     val = evidence().folds[0].split.val
     absent = np.zeros(240, bool)
     absent[val[:30]] = True

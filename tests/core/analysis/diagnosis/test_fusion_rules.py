@@ -160,7 +160,7 @@ def test_a_fused_model_three_points_behind_is_never_without_a_reason() -> None:
     assert "unexplained" in judge(behind(MANY, fused=0.7, keys=keys), T).faults
 
 
-def test_without_features_the_experiment_leaves_the_fresh_head_out() -> None:
+def test_without_features_the_experiment_omits_the_fresh_head() -> None:
     (found,) = unexplained(behind(fused=0.3), T)
     assert "head" not in found.numbers and "fresh linear head" not in found.says
     assert "the head and the trust that it puts in each modality" in found.says

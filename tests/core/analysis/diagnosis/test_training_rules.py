@@ -62,7 +62,7 @@ def test_frozen_layers_are_weighted_by_their_size() -> None:
 
 
 @pytest.mark.parametrize(("norm", "found"), [(14.0, False), (17.0, True)])
-def test_a_bias_five_times_the_spread_swamps(norm: float, found: bool) -> None:
+def test_a_bias_five_times_the_spread_is_swamping(norm: float, found: bool) -> None:
     # sqrt(norm^2 - 3^2) / 3 is 4.6 and 5.6.
     given = faults(changes={"norm.a": norm})
     assert (("swamping_bias", "a", "severe") in given) is found

@@ -23,7 +23,7 @@ def test_gradients_of_a_linear_score_are_weight_times_value():
     assert found.gap.tolist() == [0.0, 0.0]
 
 
-def test_each_factor_of_a_product_has_half():
+def test_each_factor_of_a_product_has_half_of_the_value():
     """The gradient of x y on the path is (t y, t x): integral times input are x y / 2 each."""
     found = integrated_gradients(
         lambda inputs: inputs[A] * inputs[B],

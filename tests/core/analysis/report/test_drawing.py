@@ -30,7 +30,7 @@ def test_drawing_does_not_change_the_settings_of_matplotlib():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_every_marker_has_a_swatch(macros):
+def test_every_marker_has_a_legend_swatch(macros):
     marks = [(m, Mark("#010101", marker=m)) for m in ("", *"osD^")]
     shown = macros.figures([Figure("", Markup())], marks)
     assert len(re.findall("<li>", shown)) == 5 and len(set(re.findall("<svg.*?</svg>", shown))) == 5

@@ -11,7 +11,7 @@ from fusion.core.analysis.report.run_data import read_run
 from fusion.core.runs.run import Run
 
 
-def test_the_start_of_the_fused_model_is_its_epoch_0(run, sketched):
+def test_the_start_of_the_fused_model_is_epoch_0(run, sketched):
     assert "Epoch 0" not in report_of(run).read_text()
     start = {"epoch": 0, "val_uar": 0.25, "val_loss": 1.5}
     change(run / "fold0/fused/training.json", start=start)

@@ -37,7 +37,7 @@ def test_names_are_escaped(tmp_path):
     assert any(f"{NASTY}??0" in word for word in page.words)  # a speaker in a figure
 
 
-def test_no_text_of_a_run_is_markup(made, run, tmp_path, sketched):
+def test_texts_of_a_run_are_not_markup(made, run, tmp_path, sketched):
     """Values of every file of a run are shown as text."""
     texts = ("title", "severity", "modality", "says", "rule", "remedy", "command")
     finding = dict.fromkeys(texts, SCRIPT)

@@ -12,7 +12,7 @@ def test_epochs_without_the_value_are_omitted():
     assert series(records, "y").shape == (0, 2)
 
 
-def test_a_run_is_read_back(made):
+def test_reading_a_run(made):
     run = read_run(Run.open(made(("a", "b"), 3)))
     assert run.modalities == ["a", "b"] and run.folds == 3 and run.label == "sum"
     assert len(run.records("fused")) == 3
