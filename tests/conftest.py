@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A test that wants more examples says so itself; a busy machine fails none.
+# Tests that need more examples set them. There is no deadline, so a busy machine fails no test.
 settings.register_profile(
     "bounded", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "bounded"))
 
-# Threads of one small operation wait for each other, very long on a busy machine. Set before
-# torch or numpy is imported; whole runs have processes of one thread anyway.
+# Threads of small operations wait very long for each other on a busy machine. The variable is set
+# before torch and numpy are imported; processes of whole runs have one thread anyway.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Tests of a class or module go to one process, whose trainings they share."""
+    """Run the tests of a class or module in one process, whose trainings they share."""
     from xdist.scheduler import LoadScopeScheduling
 
     return LoadScopeScheduling(config, log)
@@ -39,7 +39,7 @@ def ravdess() -> Path:
 
 @pytest.fixture
 def local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read from other machines is copied to ``tmp_path/local``, without a token."""
+    """Use ``tmp_path/local`` for copies from other machines, without a token."""
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
     monkeypatch.delenv("FUSION_CACHE_TOKEN", raising=False)
     monkeypatch.delenv("FUSION_CACHE_TOKEN_FILE", raising=False)

@@ -27,7 +27,7 @@ def compare(benchmark_module: Callable[[str], Any]) -> Any:
 
 
 def measuring(*seconds: tuple[float, float]) -> Callable[[str, str], dict[str, Any]]:
-    """Pairs of seconds in the order in which they are measured: before, now, before, now."""
+    """Return a measuring function for pairs of seconds, in the order before, now, before, now."""
     flat = iter([s for pair in seconds for s in pair])
     return lambda version, name: {"seconds": next(flat), "result": []}
 
@@ -39,15 +39,15 @@ def test_change_is_that_of_the_medians(compare: Any) -> None:
     assert found.slower(0.4) and not found.slower(0.6)
 
 
-def test_what_looks_slow_is_measured_again_before_it_counts(compare: Any) -> None:
+def test_a_slow_benchmark_is_measured_again(compare: Any) -> None:
     chance = compare.compare(measuring((1, 2), *[(1, 1)] * 3), ["a"], 1, 0.2)
     assert [one.slower(0.2) for one in chance] == [False]
     truth = compare.compare(measuring(*[(1, 2)] * 4), ["a"], 1, 0.2)
     assert [one.slower(0.2) for one in truth] == [True]
-    assert truth[0].now == [2, 2, 2]  # of the second time alone
+    assert truth[0].now == [2, 2, 2]  # only of the second measurement
 
 
-def test_what_the_baseline_can_not_run_is_skipped_with_the_reason(compare: Any) -> None:
+def test_a_benchmark_that_the_baseline_cannot_run_is_skipped(compare: Any) -> None:
     def measure(version: str, name: str) -> dict[str, Any]:
         return {"reason": "no such module"} if version == "before" else {"seconds": 1.0}
 
@@ -58,7 +58,7 @@ def test_what_the_baseline_can_not_run_is_skipped_with_the_reason(compare: Any) 
     )
 
 
-def test_what_this_version_can_not_run_is_an_error(compare: Any) -> None:
+def test_a_benchmark_that_this_version_cannot_run_is_an_error(compare: Any) -> None:
     def measure(version: str, name: str) -> dict[str, Any]:
         return {"reason": "spoilt"} if version == "now" else {"seconds": 1.0, "result": []}
 
@@ -66,7 +66,7 @@ def test_what_this_version_can_not_run_is_an_error(compare: Any) -> None:
         compare.run(measure, "a", 1)
 
 
-def test_the_table_says_what_is_slower_and_what_is_another_thing(compare: Any) -> None:
+def test_the_table_marks_slower_and_different_results(compare: Any) -> None:
     slower = compare.Compared("reading", [0.010], [0.013])
     other = compare.Compared("mel", [0.010], [0.005], differs=True)
     assert list(compare.table([slower, other], 0.2)) == [
@@ -76,7 +76,9 @@ def test_the_table_says_what_is_slower_and_what_is_another_thing(compare: Any) -
     ]
 
 
-def test_results_amount_to_the_same(compare: Any, benchmark_module: Callable[[str], Any]) -> None:
+def test_results_are_compared_by_their_summaries(
+    compare: Any, benchmark_module: Callable[[str], Any]
+) -> None:
     summary = benchmark_module("compared").summary
     assert summary(np.array([[1.0, 3.0]])) == summary([np.ones(1), np.full(1, 3.0)]) == [2, 1]
     assert summary(None) == []
@@ -85,7 +87,7 @@ def test_results_amount_to_the_same(compare: Any, benchmark_module: Callable[[st
     assert not compare.equal_results([], [2.0, 1.0])
 
 
-def test_rounds_go_in_turn(benchmark_module: Callable[[str], Any]) -> None:
+def test_rounds_alternate_between_functions(benchmark_module: Callable[[str], Any]) -> None:
     calls: list[str] = []
     taken = benchmark_module("timing").in_turn(
         {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2
@@ -102,13 +104,13 @@ def said_by(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_suite_that_is_none() -> None:
+def test_an_unknown_suite_is_refused() -> None:
     code, said = said_by("sturt")
     assert code != 0
     assert said == "There is no suite 'sturt'; available: extraction, cache, training, start.\n"
 
 
-def test_a_baseline_that_is_none() -> None:
+def test_an_unknown_baseline_is_refused() -> None:
     code, said = said_by("--against", "no-such-tag", "start")
     assert code == 2
     assert said.startswith("Not compared: ")

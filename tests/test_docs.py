@@ -1,4 +1,4 @@
-"""What the documentation shows works as shown."""
+"""Examples, links and generated pages of the documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def python_blocks(page: str) -> list[str]:
 
 
 def test_the_cache_on_its_own(tmp_path: Path) -> None:
-    """The first example of cache.md, without torch and the rest of fusion."""
+    """The first example of cache.md works without importing torch, librosa and click."""
     for name in ("a.raw", "b.raw"):
         np.random.default_rng(len(name)).integers(-9, 9, 100).astype(np.int16).tofile(
             tmp_path / name
@@ -41,14 +41,14 @@ PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "how-to/write-a-plugin.md"])
-def test_the_files_that_are_named_exist(page: str) -> None:
+def test_named_files_exist(page: str) -> None:
     for path in re.findall(
         r"`((?:tests|cache|core|benchmarks)/[\w/]+\.py)`", (DOCS / page).read_text()
     ):
         assert (ROOT / path).is_file(), path
 
 
-def test_the_walk_from_the_command_to_the_results_is_as_told() -> None:
+def test_the_steps_of_a_run_in_design_md_name_existing_code() -> None:
     text = (DOCS / "contributing/design.md").read_text()
     steps = re.findall(r"^\| \d+ \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
     assert len(steps) == 12
@@ -60,19 +60,19 @@ def test_the_walk_from_the_command_to_the_results_is_as_told() -> None:
             for file in (place.glob("*.py") if place.is_dir() else [place])
         )
         for name in re.findall(r"`(\w+)`", told):
-            if name != "RunConfig":  # named, and made elsewhere
+            if name != "RunConfig":  # defined in another file
                 assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), (name, where)
 
 
 @pytest.mark.parametrize("name", ["commands", "hooks", "map", "methods", "settings"])
 def test_generated_pages_are_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(DOCS / "generate")  # the modules import each other
+    monkeypatch.syspath_prepend(DOCS / "generate")  # because the modules import each other
     pages = doc_script(name).pages()
     outdated = [page.name for page, text in pages.items() if page.read_text() != text]
     assert not outdated, "python docs/generate"
 
 
-def test_no_page_remains_of_a_plugin_that_was_removed() -> None:
+def test_removed_plugins_have_no_page() -> None:
     assert doc_script("methods").stale() == []
 
 
@@ -90,7 +90,7 @@ def test_relative_links_point_to_files(page: Path) -> None:
     assert not missing
 
 
-def test_every_fault_threshold_and_remedy_is_described_as_it_is(tmp_path: Path) -> None:
+def test_every_fault_threshold_and_remedy_is_documented(tmp_path: Path) -> None:
     from dataclasses import asdict
 
     from fusion.core.analysis.diagnosis import Thresholds

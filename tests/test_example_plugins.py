@@ -1,4 +1,4 @@
-"""The example plugins keep their contracts and install; the tutorial shows what works."""
+"""Conformance and installation of the example plugins, and the examples of their tutorial."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusion.core.registry.registry import Registry
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TUTORIAL = EXAMPLES.parent / "docs/how-to/write-a-plugin.md"
-# Kind by name, and what makes the checks quicker without leaving anything out.
+# Kind by name, and settings that make the checks faster without skipping any.
 PLUGINS = {
     "multiplicative": ("strategy", ()),
     "prosody": ("extractor", ("--set", "prosody.resolution=0.5", "--set", "prosody.frames=40")),
@@ -32,12 +32,12 @@ def source(name: str) -> Path:
     return EXAMPLES / name / f"fusion_{name}.py"
 
 
-def test_every_package_among_the_examples_is_tested_here() -> None:
+def test_every_example_package_is_tested() -> None:
     assert {path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")} == set(PLUGINS)
 
 
 @pytest.mark.parametrize("name", PLUGINS)
-def test_the_metadata_fits_the_source(name: str) -> None:
+def test_the_metadata_matches_the_source(name: str) -> None:
     with (EXAMPLES / name / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)
     assert project["project"]["name"] == f"fusion-{name}"
@@ -80,7 +80,7 @@ def test_the_first_plugin_of_a_page_conforms(
     assert code == 0, capsys.readouterr().out
 
 
-def test_the_tutorials_parameters_are_parameters() -> None:
+def test_the_parameters_in_the_tutorial_are_recognised() -> None:
     namespace: dict[str, Any] = {}
     (shown,) = [code for code in blocks("python") if "class Mine" in code]
     exec(shown, namespace)
@@ -117,11 +117,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLUGINS)
-def test_it_installs_and_passes_its_own_tests(
+def test_a_package_installs_and_passes_its_own_tests(
     name: str, environment: FreshEnvironment, tmp_path: Path
 ) -> None:
-    # A copy without the module: building leaves files behind (and may have, in the original),
-    # and only what was installed is to be imported.
+    # A copy, because building leaves files behind, and without build files of the original. The
+    # module is removed from it, so that only the installed one can be imported.
     package = tmp_path / name
     shutil.copytree(EXAMPLES / name, package, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
     environment.install(package)

@@ -1,4 +1,4 @@
-"""The examples run as they are."""
+"""Runs of the example scripts."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def test_quickstart(tmp_path):
     ]  # fmt: skip
 
 
-def test_wrong_input_is_refused_in_words(tmp_path):
+def test_wrong_input_is_refused_with_a_message(tmp_path):
     said = subprocess.run(
         [sys.executable, str(EXAMPLES / "quickstart.py"), "--data", "nowhere"],
         capture_output=True, text=True, check=False, cwd=tmp_path,

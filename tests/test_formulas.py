@@ -1,4 +1,4 @@
-"""Formulas of the method pages, docs/generate/formulas.toml."""
+"""Formulas of the method pages in docs/generate/formulas.toml."""
 
 import inspect
 import re
@@ -31,7 +31,7 @@ def test_every_docstring_with_a_formula_block_has_a_formula(kind):
     blocks = {name: lines.count("::") for name, lines in docs.items()}
     assert max(blocks.values()) <= 1
     assert {name for name, count in blocks.items() if count} <= set(FORMULAS[kind])
-    # The block comes first, right below the summary line.
+    # The block is directly below the summary line.
     assert all(docs[name][2] == "::" for name, count in blocks.items() if count)
 
 
@@ -43,5 +43,5 @@ def test_every_docstring_with_a_formula_block_has_a_formula(kind):
 def test_a_formula_converts_to_mathml(formula):
     converter = pytest.importorskip("latex2mathml.converter")
     mathml = converter.convert(formula.strip(), display="block")
-    # Commands and column separators that latex2mathml does not know stay in the output.
+    # latex2mathml keeps unknown commands and column separators in its output.
     assert not re.search(r">(&|&amp;|\\\w*)<|linebreak", mathml)

@@ -1,4 +1,4 @@
-"""The GPU benchmark on a machine without a GPU: its message and its rehearsal."""
+"""The GPU benchmark on a machine without a GPU: message and rehearsal."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ def called(*args):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here: it would be measured")
-def test_without_a_gpu_it_ends_with_a_sentence(tmp_path):
+def test_without_a_gpu_it_ends_with_a_message(tmp_path):
     said = called("--out", str(tmp_path / "gpu.json"))
     assert said.returncode == 1
     assert said.stderr.startswith("This benchmark needs a CUDA device, but torch finds none.")
@@ -26,7 +26,7 @@ def test_without_a_gpu_it_ends_with_a_sentence(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rehearsal_goes_through_all_of_it(tmp_path):
+def test_a_rehearsal_runs_every_part(tmp_path):
     said = called("--rehearse", "--out", str(tmp_path / "gpu.json"))
     assert said.returncode == 0, said.stderr
     figures = json.loads((tmp_path / "gpu.json").read_text())

@@ -1,4 +1,4 @@
-"""docs/reference/hooks.md shows the contracts as they are; its examples are working plugins."""
+"""Signatures and examples in docs/reference/hooks.md."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def builder() -> ModuleType:
     return doc_script("hooks")
 
 
-def test_every_hook_and_method_is_there_with_its_signature(builder: ModuleType) -> None:
+def test_every_hook_and_method_is_documented_with_its_signature(builder: ModuleType) -> None:
     expected = builder.blocks()
     listed = builder.headings(PAGE)
     assert sorted(listed) == sorted(expected), BUILD
     assert builder.written(PAGE) == PAGE, BUILD
 
 
-def test_the_blocks_are_what_one_would_write(builder: ModuleType) -> None:
+def test_signatures_in_the_blocks(builder: ModuleType) -> None:
     blocks = builder.blocks()
     assert blocks["fusion_strategies"] == (
         "@hookimpl\ndef fusion_strategies() -> Sequence[type[Strategy]]\n"
@@ -51,7 +51,7 @@ def test_the_blocks_are_what_one_would_write(builder: ModuleType) -> None:
     assert hooks == list(HOOKS.values())
 
 
-def test_a_signature_that_is_no_longer_true_is_found(builder: ModuleType) -> None:
+def test_an_outdated_signature_is_found(builder: ModuleType) -> None:
     true = "def prescribe(self, patient: Patient) -> Prescription | None\n"
     stale = PAGE.replace(true, "def prescribe(self) -> Prescription\n")
     assert stale != PAGE
@@ -60,7 +60,7 @@ def test_a_signature_that_is_no_longer_true_is_found(builder: ModuleType) -> Non
         builder.written(PAGE.replace("#### `Remedy.prescribe`", "#### `Remedy.describe`"))
 
 
-def test_every_attribute_is_explained(builder: ModuleType) -> None:
+def test_every_attribute_is_documented(builder: ModuleType) -> None:
     for heading, code in builder.blocks().items():
         if heading.endswith(".attributes"):
             following = PAGE.split(f"#### `{heading}`")[1].split("\n#")[0]
@@ -77,7 +77,7 @@ SOURCES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 @pytest.fixture
 def example(kind: str, tmp_path: Path) -> Entry:
-    """The example of one kind, loaded as a plugin that a user names."""
+    """The example of one kind, loaded like a user's plugin."""
     (source,) = (text for text in SOURCES if f"def {HOOKS[kind]}()" in text)
     file = tmp_path / f"{kind}_of_the_page.py"
     file.write_text(source, encoding="utf-8")
@@ -91,7 +91,7 @@ def test_every_kind_has_one_example() -> None:
 
 
 def studio(folder: Path) -> Path:
-    """Two speakers say three things, twice."""
+    """Write recordings of two speakers with three labels and two takes each."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for speaker in ("anna", "ben"):
@@ -116,7 +116,7 @@ def test_the_example_passes_its_suite(kind: str, example: Entry, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["corpus"])
-def test_the_corpus_reads_what_it_says(example: Entry, tmp_path: Path) -> None:
+def test_the_example_corpus_reads_labels_and_speakers(example: Entry, tmp_path: Path) -> None:
     folder = studio(tmp_path / "sample")
     assert example.cls.detect(folder) and not example.cls.detect(tmp_path)  # type: ignore[attr-defined]
     clips = list(example.cls(folder, take=2).clips())  # type: ignore[call-arg,attr-defined]
@@ -128,18 +128,18 @@ def test_the_corpus_reads_what_it_says(example: Entry, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["extractor"])
-def test_the_loudness_is_the_level_of_its_parts(example: Entry, tmp_path: Path) -> None:
+def test_the_example_extractor_returns_levels_in_decibels(example: Entry, tmp_path: Path) -> None:
     from fusion import Recording
 
     file = tmp_path / "steps.wav"
     soundfile.write(file, np.repeat([0.5, 0.25, 0.125, 0.0], 1000), 16000, subtype="FLOAT")
     found = example.cls(parts=4).extract(Recording(file))  # type: ignore[call-arg,attr-defined]
-    # 20 log10 of 1/2, 1/4 and 1/8, and the floor.
+    # The levels are 20 log10 of 1/2, 1/4 and 1/8, and the floor.
     assert found == pytest.approx([-6.0206, -12.0412, -18.0618, -100.0], abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["remedy"])
-def test_the_remedy_prescribes_what_its_text_says(example: Entry) -> None:
+def test_the_example_remedy_prescribes_more_weight_decay(example: Entry) -> None:
     from fusion import Patient
 
     assert set(example.cls.mends) <= {rule.__name__ for rule in (*DATA_RULES, *TRAINING_RULES)}  # type: ignore[attr-defined]

@@ -1,12 +1,11 @@
-"""Tests lie as the modules do that they test, each in a file of the module's name."""
+"""Layout of tests: every module has a test file of its name in a folder of the same name."""
 
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# In plugins a name that begins with an underscore is a part of the plugins that use it, and is
-# tested by them.
+# Modules of plugins whose names begin with an underscore are tested by the plugins that use them.
 MODULES = [
     path.relative_to(ROOT)
     for top in ("core", "cache", "plugins")
@@ -23,7 +22,7 @@ def test_every_module_has_a_test_file_of_its_name(top):
     assert missing == []
 
 
-def test_no_folder_of_tests_is_of_a_room_that_is_gone():
+def test_every_test_folder_belongs_to_an_existing_folder():
     folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*")}
     rooms = {f for f in folders if f.parts and f.parts[0] in ("core", "cache", "plugins")}
     assert [folder for folder in rooms if not (ROOT / folder).is_dir()] == []

@@ -1,4 +1,4 @@
-"""Pages made from docstrings."""
+"""Method pages that are generated from docstrings."""
 
 from types import ModuleType
 from typing import ClassVar
@@ -56,7 +56,7 @@ def entry(cls, kind="balancer"):
 def test_a_page(builder):
     text = builder.page(entry(Sample))
     assert text.startswith("# sample\n\n*balancer*\n\nDoes one thing.")
-    # What was indented after :: is code, without its indentation.
+    # The indented lines after :: are code, without indentation.
     assert "```text\na = b\n  + c\n```\n\nfor all modalities, with `x` in it." in text
     assert "fusion run --balance sample" in text
     assert "| `sample.alpha` | float | `0.5` |  | How much \\| how little. |" in text

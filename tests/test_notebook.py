@@ -1,4 +1,4 @@
-"""The notebook runs as it is, its claims hold, and what is committed is what it printed."""
+"""The notebook: a run without errors, its claims, and the committed outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ nbclient = pytest.importorskip("nbclient")
 NOTEBOOK = Path(__file__).parents[1] / "examples/repair_a_failing_fusion.ipynb"
 LARGEST = 400_000  # bytes
 
-# Run in the notebook's kernel when all cells are done.
+# This cell runs in the notebook's kernel after all others.
 CHECK = """
 import json
 print(json.dumps({
@@ -41,7 +41,7 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_what_is_committed_is_valid_and_small() -> None:
+def test_the_committed_notebook_is_valid_and_small() -> None:
     notebook = committed()
     nbformat.validate(notebook)
     assert NOTEBOOK.stat().st_size < LARGEST
@@ -59,7 +59,7 @@ def test_outputs_have_figures_and_neither_errors_nor_warnings() -> None:
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
 
 
-def test_no_path_of_a_machine_is_shown() -> None:
+def test_outputs_contain_no_local_paths() -> None:
     for cell in code_cells(committed()):
         for output in cell.outputs:
             shown = {k: v for k, v in output.get("data", {}).items() if k.startswith("text/")}
@@ -69,20 +69,22 @@ def test_no_path_of_a_machine_is_shown() -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_and_its_claims_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_and_its_claims_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import json
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = committed()
     notebook.cells.append(nbformat.v4.new_code_cell(CHECK))
-    # A cell that fails raises here, with its traceback.
+    # A failing cell raises here with its traceback.
     nbclient.NotebookClient(
         notebook, timeout=1200, kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()  # fmt: skip
     found = json.loads(notebook.cells[-1].outputs[0].text)
-    # Well below: one clip of validation is a point of UAR.
+    # The margin is large, because one validation clip is a point of UAR.
     assert found["fused_before"] < found["single_before"] - 0.05
     assert "scale_mismatch" in found["faults"]
     assert found["steps"][0] == "base" and len(found["steps"]) > 1

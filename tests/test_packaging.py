@@ -1,4 +1,4 @@
-"""The three top-level folders install as one package, whole and under one name."""
+"""Packaging: the three top-level folders are installed completely as one package."""
 
 import ast
 import configparser
@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 ROOT_FILES = {"__init__.py", "__main__.py", "testing.py", "py.typed"}
 
 
-# Distribution -> the module that it installs, where the two have different names.
+# Distribution -> module that it installs, if the names differ.
 MODULES = {"mlflow-skinny": "mlflow", "pillow": "PIL", "scikit-learn": "sklearn"}
-# Dependency that nothing imports -> the file that needs it, and the words that do.
+# Dependency without an import -> the file that needs it, and the text that shows this.
 UNIMPORTED = {
     "alembic": ("plugins/trackers/mlflow.py", "sqlite:"),  # mlflow's store in a file
     "sqlalchemy": ("plugins/trackers/mlflow.py", "sqlite:"),
@@ -42,13 +42,13 @@ def listed_packages():
 
 
 def distributions(requirements):
-    """Names of a list of requirements, but for fusion's own extras."""
+    """Return the names in a list of requirements, without fusion's own extras."""
     lines = [line for line in requirements.splitlines() if line and not line.startswith("#")]
     return [n for line in lines if (n := re.match(r"[\w-]+", line)[0]) != "modal-fusion"]
 
 
 def modules_imported(*tops, by=()):
-    """Top-level modules that files below `tops` import, or name in a call of a function `by`."""
+    """Return the modules that files below `tops` import, or name in calls of functions `by`."""
     found = set()
     for path in (path for top in tops for path in (ROOT / top).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -65,7 +65,7 @@ def modules_imported(*tops, by=()):
 
 
 def data_files():
-    """What the code needs beside itself: templates."""
+    """Return the data files of the code: templates and styles."""
     files = (p for top in ("core", "plugins", "cache") for p in (ROOT / top).rglob("*"))
     return {p for p in files if p.suffix in (".j2", ".css")}
 
@@ -81,7 +81,7 @@ def test_every_package_folder_is_listed():
     assert all((folder / "__init__.py").is_file() for folder in modules)
 
 
-def test_every_required_dependency_is_imported_by_what_is_installed():
+def test_every_required_dependency_is_imported_by_installed_code():
     required = distributions(setup_options()["install_requires"])
     imported = modules_imported("core", "cache", "plugins")
     assert len(required) > 10
@@ -131,7 +131,7 @@ def test_every_data_file_is_listed():
 
 
 def test_nothing_is_imported_under_two_names():
-    """With the repository root on the path, `core` must not become a second fusion.core."""
+    """`core` must not become a second fusion.core if the repository root is on the path."""
     code = (
         "import sys, fusion.core.registry.registry as r; r.Registry(); "
         "import fusion.core.workflows.experiment; "
@@ -143,26 +143,26 @@ def test_nothing_is_imported_under_two_names():
 
 
 @pytest.mark.parametrize("name", fusion.__all__)
-def test_every_public_name_is_there(name):
+def test_every_public_name_exists(name):
     assert getattr(fusion, name) is not None
 
 
 @pytest.mark.parametrize("name", testing.__all__)
-def test_every_suite_is_there(name):
+def test_every_suite_exists(name):
     assert getattr(testing, name).__doc__
     assert name in dir(testing)
 
 
 @pytest.mark.parametrize("module", ["fusion", "fusion.testing"])
-def test_the_public_modules_are_light(module):
+def test_the_public_modules_import_no_heavy_library(module):
     heavy = "{'torch', 'numpy', 'click', 'pytest', 'pluggy'}"
     code = f"import sys, {module}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
 
 
-def test_only_tests_need_pytest():
-    """It is no dependency: nothing but the suites may import it."""
+def test_only_the_suites_import_pytest():
+    """pytest is not a dependency, so only the suites may import it."""
     users = {
         str(path.relative_to(ROOT))
         for top in ("core", "plugins", "cache")
@@ -172,13 +172,13 @@ def test_only_tests_need_pytest():
     assert all(user.startswith("core/testing/") for user in users), users
 
 
-def test_the_root_holds_the_public_modules_alone():
+def test_the_root_contains_only_the_public_modules():
     """Every .py file in the root goes into the wheel as a module of fusion."""
     assert {p.name for p in ROOT.glob("*.py")} == ROOT_FILES - {"py.typed"}
 
 
-def test_imports_go_down():
-    """cache knows nothing above it; core no plugin; plugins nothing of each other."""
+def test_imports_point_to_lower_layers():
+    """cache imports neither core nor plugins, core no plugin, and plugins not each other."""
     ranks = {"cache": 0, "core": 1, "plugins": 2}
     for top, rank in ranks.items():
         for path in (ROOT / top).rglob("*.py"):
@@ -195,7 +195,7 @@ def test_imports_go_down():
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_everything(tmp_path):
+def test_the_wheel_contains_every_file(tmp_path):
     import zipfile
 
     subprocess.run(

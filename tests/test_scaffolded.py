@@ -1,10 +1,10 @@
-"""What ``fusion plugins new`` makes: installed elsewhere, tested, checked and run.
+"""Packages of ``fusion plugins new``: installation, tests, checks and a run.
 
-Each test makes a package by the command, installs it with pip into a virtual environment that
-was empty, and goes through the commands that were printed, in their order. Two things are not
-as a user has them. The environment borrows this one's packages (fresh_environment.py), so that
-no gigabytes are downloaded: that `modal-fusion` is found on an index is not shown here. And the
-installation is no editable one, so that what was put into the wheel is what is tried.
+Each test makes a package by the command, installs it with pip into an empty virtual environment,
+and runs the printed commands in order. Two things differ from a user's setup. The environment
+uses this one's packages (fresh_environment.py) to avoid large downloads, so the tests don't show
+that an index has `modal-fusion`. The installation is not editable, so the tests use the content
+of the wheel.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ SMALL = ["--set", "demo.speakers=6", "--set", "demo.clips=1"]
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
-    """One for all kinds: so they are installed side by side, too."""
+    """One environment for all kinds, which are installed side by side."""
     return FreshEnvironment(tmp_path_factory.mktemp("fresh"))
 
 
 def printed(said: str) -> list[str]:
-    """The commands that were printed for the user."""
+    """Return the commands that were printed for the user."""
     return [line.strip() for line in said.partition("Next:")[2].splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_works_as_made(
+def test_a_new_plugin_works_unchanged(
     kind: str,
     environment: FreshEnvironment,
     tmp_path: Path,
@@ -50,7 +50,7 @@ def test_a_new_plugin_works_as_made(
     assert enter == f"cd {package.name}"
     assert install == 'python -m pip install -e ".[test]"'
     environment.install(package)
-    # Gone from here, so that only what was installed can be imported.
+    # The source is moved, so that only the installed module can be imported.
     (package / f"fusion_{name}.py").rename(tmp_path / "moved.py")
 
     *checks, run = commands
@@ -65,7 +65,7 @@ def test_a_new_plugin_works_as_made(
 
 
 def took_part(kind: str, name: str, out: Path) -> bool:
-    """Whether the files of the run name the plugin where its kind stands."""
+    """Return whether the files of the run name the plugin under its kind."""
     if kind == "remedy":
         return name in (out / "repair.json").read_text()
     assert (out / "results.json").is_file()

@@ -1,4 +1,4 @@
-"""The tutorial works as it is typed: every command of the page, in order, in an empty folder."""
+"""Every command of the tutorial, run in order in an empty folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def commands() -> list[list[str]]:
     return found
 
 
-def test_only_the_installation_is_left_out() -> None:
+def test_only_the_installation_is_excluded() -> None:
     lines = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
     assert [line for line in lines if INSTALLS.match(line)] == [
         "python3 -m venv .venv",
@@ -42,7 +42,7 @@ def test_only_the_installation_is_left_out() -> None:
 
 @pytest.mark.slow
 def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
-    """One after the other, as a newcomer types them in a clone."""
+    """The commands run one after the other, as a user types them in a clone."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     outputs = []

@@ -9,7 +9,7 @@ from places import ROOT
 from prose import AMERICAN, PHRASES, hits, python_files
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-# Pages that quote what should not be written.
+# Pages that quote phrases to avoid.
 QUOTING = {"docs/contributing/words.md"}
 
 
@@ -26,7 +26,7 @@ def test_the_documentation_keeps_the_rules() -> None:
     assert [str(hit) for page in pages for hit in hits(page)] == []
 
 
-def test_what_breaks_a_rule_is_listed(tmp_path: Path) -> None:
+def test_violations_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text(
         '"""Of the clips of which it is known."""\n'
@@ -49,12 +49,12 @@ def test_what_breaks_a_rule_is_listed(tmp_path: Path) -> None:
     ]
 
 
-def test_code_in_prose_is_no_prose(tmp_path: Path) -> None:
+def test_code_in_prose_is_ignored(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("The value `told` is color-coded.\n\n```sh\necho told\n```\n")
     assert [hit.rule for hit in hits(page)] == ["American spelling 'color'"]
 
 
-def test_every_phrase_has_a_better_one() -> None:
+def test_every_phrase_has_a_replacement() -> None:
     assert all(PHRASES.values())
     assert not AMERICAN.search("normalise, behaviour, artefact, a normal organ")

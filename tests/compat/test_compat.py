@@ -1,7 +1,7 @@
-"""Plugins written against the first version of the contract load, and a run with all of them works.
+"""Compatibility with plugins written for version 1 of the plugin contract.
 
-The files in v1/ are what other people have on their disks. A change that needs one of them edited
-needs another version of the contract instead.
+The files in v1/ are examples of third-party plugins. A change that requires an edit of one of
+them requires a new version of the contract instead.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ DIGESTS = {
 
 @pytest.fixture
 def data(tmp_path):
-    """Forty arrays by four speakers; the sign of the mean is the class."""
+    """Folder of forty arrays of four speakers; the sign of the mean is the class."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "data"
     folder.mkdir()
@@ -47,12 +47,12 @@ def test_there_is_a_plugin_of_every_kind():
     assert [Path(file).stem for file in FILES] == sorted(HOOKS)
 
 
-def test_nobody_has_edited_them():
+def test_the_files_are_unchanged():
     found = {Path(f).name: hashlib.sha256(Path(f).read_bytes()).hexdigest()[:16] for f in FILES}
     assert found == DIGESTS
 
 
-def test_they_load_without_a_warning():
+def test_the_plugins_load_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         registry = Registry(FILES, strict=True)
@@ -65,7 +65,7 @@ def test_they_load_without_a_warning():
     }  # fmt: skip
 
 
-def test_a_run_with_all_of_them(data, tmp_path):
+def test_a_run_with_all_plugins(data, tmp_path):
     result = fusion.run(
         data,
         features=["v1_values", "v1_sorted"],
@@ -94,7 +94,7 @@ def test_a_run_with_all_of_them(data, tmp_path):
     assert result.predict(first)[0].label in ("happy", "sad")
 
 
-def test_remedies_of_the_first_version_are_asked():
+def test_remedies_of_version_1_prescribe():
     registry = Registry(FILES)
     patient = Patient("gated", ("v1_everything",), {"mel": "cnn"}, {}, ())
     assert registry.remedy("v1_slower")().prescribe(patient).settings == {"train": {"lr": 1e-4}}
@@ -126,7 +126,7 @@ def old(tmp_path):
     return str(file)
 
 
-def test_what_overrides_an_old_name_is_called_by_the_new_one(old):
+def test_an_override_of_an_old_name_is_called_by_the_new_name(old):
     with pytest.warns(DeprecationWarning, match="Old.embeddings is now called representations"):
         registry = Registry([old])
     balancer = registry.balancer("old")()
@@ -134,7 +134,7 @@ def test_what_overrides_an_old_name_is_called_by_the_new_one(old):
         assert balancer.representations({"mel": 3}, None) == {"mel": 6}
 
 
-def test_an_old_name_is_told_of_once_per_plugin(old):
+def test_an_old_name_is_reported_once_per_plugin(old):
     with pytest.warns(DeprecationWarning):
         (deprecation,) = Registry([old]).deprecations
     assert str(deprecation) == (
@@ -143,7 +143,7 @@ def test_an_old_name_is_told_of_once_per_plugin(old):
     )
 
 
-def test_the_command_line_shows_it_in_a_line(old, capsys):
+def test_the_command_line_shows_the_deprecation_in_one_line(old, capsys):
     from fusion.core.cli import run_cli
 
     with pytest.warns(DeprecationWarning):

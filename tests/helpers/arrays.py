@@ -1,4 +1,4 @@
-"""A stand-in for the cache's arrays."""
+"""Replacement of the cache's arrays in memory."""
 
 import numpy as np
 

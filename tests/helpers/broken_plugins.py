@@ -1,7 +1,7 @@
-"""Plugins that are broken, one per way of breaking, and what is said of each.
+"""Broken plugins, one per kind of fault, and the expected messages.
 
-`BROKEN` is of those that can't be loaded: text of the module, reason, remedy. A :func:`running`
-plugin has every kind that a run calls; it loads, and breaks in the way that it is asked for.
+`BROKEN` has plugins that can't be loaded: text of the module, reason, hint. A :func:`running`
+plugin has every kind that a run calls; it loads, and fails in the given way.
 """
 
 from fusion.core.registry.registry import Registry
@@ -394,17 +394,17 @@ def fusion_trackers():
 
 
 def running(way):
-    """The text of a plugin that breaks in a way of `RUNNING`; ``"none"`` is none of them."""
+    """Return the text of a plugin that fails in a way of `RUNNING`; ``"none"`` means no failure."""
     return RUNNING.replace('"..."', repr(way), 1)
 
 
 def broken_registry(way, folder):
-    """A registry with the plugin ``mine.py``, written to `folder`, that breaks in a way."""
+    """Return a registry with a plugin ``mine.py`` in `folder` that fails in the given way."""
     file = folder / "mine.py"
     file.write_text(running(way))
     return Registry([str(file)])
 
 
 def said(error, folder):
-    """The whole message, without the folder of the test."""
+    """Return the whole message without the folder of the test."""
     return str(error).replace(f"{folder}/", "")

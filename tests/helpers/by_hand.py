@@ -1,4 +1,4 @@
-"""Transformer layers written out in numpy, to hold torch's against."""
+"""Transformer layers in plain numpy, for comparison with torch."""
 
 import math
 
@@ -8,7 +8,7 @@ _ERF = np.vectorize(math.erf)
 
 
 def numbers(module):
-    """Weights of a torch module as float64 arrays, by name."""
+    """Return the weights of a torch module as float64 arrays by name."""
     return {name: p.detach().double().numpy() for name, p in module.named_parameters()}
 
 
@@ -27,7 +27,7 @@ def linear(x, p, name):
 
 
 def attention(queries, context, p, name, heads):
-    """One clip: (Q, D) looks at (K, D); softmax(q k / sqrt(D / heads)) v, head by head."""
+    """Return softmax(q k / sqrt(D / heads)) v of one clip, queries (Q, D) and context (K, D)."""
     width = queries.shape[1]
     wq, wk, wv = np.split(p[f"{name}.in_proj_weight"], 3)
     bq, bk, bv = np.split(p[f"{name}.in_proj_bias"], 3)
@@ -43,7 +43,7 @@ def attention(queries, context, p, name, heads):
 
 
 def encoder_layer(x, p, name, heads):
-    """One clip (T, D) through a pre-norm layer of self-attention and feed-forward."""
+    """Return a clip (T, D) after a pre-norm layer of self-attention and feed-forward."""
     seen = layer_norm(x, p, f"{name}.norm1")
     x = x + attention(seen, seen, p, f"{name}.self_attn", heads)
     hidden = gelu(linear(layer_norm(x, p, f"{name}.norm2"), p, f"{name}.linear1"))
@@ -51,7 +51,7 @@ def encoder_layer(x, p, name, heads):
 
 
 def sinusoids(count, width):
-    """Positions of a row of `count` cells: sines, then cosines."""
+    """Return the position codes of a row of `count` cells: sines, then cosines."""
     waves = width // 2
     rows = np.zeros((count, width))
     for cell in range(count):

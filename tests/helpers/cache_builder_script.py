@@ -1,6 +1,7 @@
-"""A builder to be killed: ROOT COUNT DELAY JOBS END LOG. Says when it starts and how it ended.
+"""A cache build to be killed, with the arguments ROOT COUNT DELAY JOBS END LOG.
 
-It kills itself when so many items as END says are done; with 0 somebody else may.
+The script prints its progress, and kills itself when END items are done, or not at all if END
+is 0.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fusion.cache.builds.progress import Progress
 
 
 def main() -> None:
-    # A shell that starts things in the background has them ignore it.
+    # Shells make background processes ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     root, count, delay, jobs, end, log = sys.argv[1:]
     work = [(Ramp(fingerprint(), float(delay), log=log), items(int(count)))]

@@ -1,4 +1,4 @@
-"""What a cache holds after a build, compared with what it should."""
+"""Checks of the contents of a cache after a build."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fusion.cache.shards.shard import Shard
 
 
 def stored(cache: FeatureCache, numbers: list[int], feature: Fingerprint | None = None) -> None:
-    """Check that the cache holds the right arrays of these numbers, and no others."""
+    """Check that the cache contains exactly the arrays of these numbers."""
     feature = feature or fingerprint()
     fresh = FeatureCache(cache.root)
     keys = [f"key{n:04d}" for n in numbers]
@@ -20,6 +20,6 @@ def stored(cache: FeatureCache, numbers: list[int], feature: Fingerprint | None 
 
 
 def shards(cache: FeatureCache, feature: Fingerprint | None = None) -> list[Shard]:
-    """All shards of a feature, each opened and checked."""
+    """Open, check and return all shards of a feature."""
     folder = cache.folder(feature or fingerprint())
     return [Shard.open(path) for path in sorted(folder.glob("*.h5"))]

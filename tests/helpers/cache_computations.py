@@ -34,14 +34,14 @@ def items(count: int, first: int = 0) -> list[Item]:
 
 @dataclass(frozen=True)
 class Ramp:
-    """Source n -> an array that depends on n alone; `delay` seconds each."""
+    """Computation, in `delay` seconds, of an array that depends only on the source, a number."""
 
     fingerprint: Fingerprint
     delay: float = 0.0
-    bad: tuple[int, ...] = ()  # these raise
-    deadly: tuple[int, ...] = ()  # these kill their process
+    bad: tuple[int, ...] = ()  # sources that raise
+    deadly: tuple[int, ...] = ()  # sources that kill their process
     misshapen: tuple[int, ...] = ()
-    log: str = ""  # a file that gets a line for each computation
+    log: str = ""  # file with a line for each computation
 
     def compute(self, source: int) -> npt.NDArray[np.float32]:
         if self.log:
@@ -59,13 +59,13 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Doomed(Ramp):
-    """A ramp of which one worker ends at its first step below `folder` that is called so."""
+    """Ramp one of whose workers is killed at its first step below `folder` named `step`."""
 
     folder: str = ""
     step: str = ""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)  # in a worker, once for each chunk
+        self.__dict__.update(state)  # called in a worker, once per chunk
         if not _armed:
             _armed.append(self)
             arm_once(Path(self.folder), self.step, Path(f"{self.folder}.killed"))
@@ -76,7 +76,7 @@ _armed: list[Doomed] = []
 
 @dataclass(frozen=True)
 class DeadOnArrival(Ramp):
-    """A ramp that kills every process that it is sent to."""
+    """Ramp that kills every process that unpickles it."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -84,13 +84,13 @@ class DeadOnArrival(Ramp):
 
 @dataclass(frozen=True)
 class Batched(Ramp):
-    """A ramp that is computed many at a time. `log` gets a line for each batch."""
+    """Ramp that is computed in batches; `log` has a line for each batch."""
 
     batch: int = 4
     processes: int | None = None
-    explosive: tuple[int, ...] = ()  # these raise for their whole batch, and alone for themselves
-    absent: tuple[int, ...] = ()  # these have no array
-    short: bool = False  # a batch gets an array too few
+    explosive: tuple[int, ...] = ()  # fail their whole batch, and alone only themselves
+    absent: tuple[int, ...] = ()  # sources without an array
+    short: bool = False  # batches lack their first array
 
     def compute(self, source: int) -> npt.NDArray[np.float32]:
         if source in self.explosive:

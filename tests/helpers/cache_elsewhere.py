@@ -1,4 +1,4 @@
-"""A filled cache for the tests of reading another machine's."""
+"""A filled cache for tests of reading from another machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fusion.cache.shards.shard import write_shard
 
 N = 30
 KEYS = [f"key{n:04d}" for n in range(N)]
-ROW = int(np.prod(SHAPE)) * 4  # bytes of an array
+ROW = int(np.prod(SHAPE)) * 4  # bytes per array
 
 
 def filled(root: Path) -> FeatureCache:
-    """Thirty arrays in three shards, with an index."""
+    """Return a cache with thirty arrays in three shards and an index."""
     cache = FeatureCache(root)
     fill(cache, range(0, 10), range(10, 20), range(20, N))
     cache.index(fingerprint())
@@ -35,7 +35,7 @@ def entry(n: int, made: Fingerprint) -> Entry:
 
 
 def shards_of(cache: FeatureCache) -> dict[int, Path]:
-    """First number in a shard -> its file."""
+    """Return the file of each shard by the first number in it."""
     found = {}
     for shard in cache.shards(fingerprint()):
         found[min(map(number, shard.keys))] = shard.path

@@ -1,4 +1,4 @@
-"""Forty items of which some are to go: how old, how large, and what is left of them."""
+"""A cache of forty items for tests of garbage collection: their age, size and remaining keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def size(cache: FeatureCache) -> int:
 
 
 def used_over_days(cache: FeatureCache) -> Fingerprint:
-    """Four shards of ten items, the last used 4, 3, 2 and 1 days ago."""
+    """Fill the cache with four shards of ten items, last used 4, 3, 2 and 1 days ago."""
     made = fill(cache)
     for days, shard in zip((4, 3, 2, 1), by_age(cache, made), strict=True):
         age(shard.path, days * DAY)

@@ -1,4 +1,4 @@
-"""Web servers on 127.0.0.1, in threads, for the tests of serving and of reading elsewhere."""
+"""Web servers on 127.0.0.1, in threads, for tests of serving and of remote reading."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from fusion.cache.exchange.server import make_app
 
 
 class Traffic:
-    """An application that counts what another one answers, and can be told to break."""
+    """ASGI application that counts the bytes of another one's answers, and can cut them."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self.sent: dict[str, int] = {}  # bytes of bodies, by path
+        self.sent: dict[str, int] = {}  # bytes of response bodies by path
         self.requests: list[tuple[str, str]] = []  # method and path
-        self.cut = re.compile(r"(?!)")  # paths whose answers end in the middle
-        self.cuts = math.inf  # how many answers
+        self.cut = re.compile(r"(?!)")  # paths whose answers are cut
+        self.cuts = math.inf  # how many answers to cut
 
     def bytes_of(self, suffix: str) -> int:
         return sum(n for path, n in self.sent.items() if path.endswith(suffix))
@@ -50,7 +50,7 @@ class Traffic:
 
 @contextlib.contextmanager
 def served(root: Path, token: str | None = None) -> Iterator[tuple[str, Traffic]]:
-    """A cache folder served by the real application; its URL, and what goes over the wire."""
+    """Serve a cache folder with the real application; yield its URL and its traffic."""
     traffic = Traffic(make_app(root, token=token))
     config = uvicorn.Config(traffic, log_level="critical", lifespan="off", ws="none")
     server = uvicorn.Server(config)
@@ -68,7 +68,7 @@ def served(root: Path, token: str | None = None) -> Iterator[tuple[str, Traffic]
 
 @contextlib.contextmanager
 def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """A web server that does this with every GET."""
+    """Run a web server that handles every GET by `answer`; yield its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -96,13 +96,13 @@ class _Silent(SimpleHTTPRequestHandler):
 
 
 def asked_of_plain_web_server() -> list[str]:
-    """The paths of all requests since it started."""
+    """Return the paths of all requests since the server started."""
     return _Silent.asked
 
 
 @contextlib.contextmanager
 def plain_web_server(root: Path) -> Iterator[str]:
-    """What ``python -m http.server`` runs: listings, and no answers to range requests."""
+    """Run the server of ``python -m http.server``: it lists folders and ignores range requests."""
     _Silent.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(root))) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -117,7 +117,7 @@ def plain_web_server(root: Path) -> Iterator[str]:
 def ask(
     url: str, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of one request, the path sent as it is."""
+    """Return status, headers and body of one request; the path is sent unchanged."""
     host = url.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=20)
     try:

@@ -1,4 +1,4 @@
-"""Ten arrays, and all that can be known of them, to be written as a shard."""
+"""Ten arrays with all their entry fields, to be written as a shard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings with features that another program made, to be imported."""
+"""Recordings with features of another program, for tests of the import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of upkeep share: a filled cache, everything in it, and processes to kill."""
+"""A filled cache for tests of upkeep, and functions to read, age and damage its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = tuple[bytes, float, str, str]
 
 
 def fill(cache: FeatureCache, shards: int = 4, size: int = 10, name: str = "ramp") -> Fingerprint:
-    """`shards` shards of `size` items, numbered through, with all that can be known of them."""
+    """Add `shards` shards of `size` numbered items with all entry fields."""
     feature = fingerprint(name)
     for first in range(0, shards * size, size):
         numbers = range(first, first + size)
@@ -35,7 +35,7 @@ def fill(cache: FeatureCache, shards: int = 4, size: int = 10, name: str = "ramp
 
 
 def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
-    """Everything that can be found, each array compared with its checksum; counts as no use."""
+    """Return all entries after verifying their checksums, without changing the time of use."""
     fresh = FeatureCache(cache.root)
     with contextlib.ExitStack() as stack:
         for path in cache.folder(feature).glob("*.h5"):
@@ -52,7 +52,7 @@ def content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder; counts as no use."""
+    """Return the content of every file below a folder, without changing the time of use."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with undisturbed(path):
@@ -61,7 +61,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def age(path: Path, seconds: float) -> None:
-    """Make a file look as if it was written and used so long ago."""
+    """Set the times of a file to `seconds` ago."""
     then = time.time() - seconds
     os.utime(path, (then, then))
 

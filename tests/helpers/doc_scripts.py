@@ -1,4 +1,4 @@
-"""The modules that write generated pages of the documentation."""
+"""Access to the modules that generate pages of the documentation."""
 
 from __future__ import annotations
 

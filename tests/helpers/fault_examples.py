@@ -1,4 +1,4 @@
-"""Plugins and pairs of networks to try faults on."""
+"""Plugins and pairs of networks for tests of injected faults."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ DIMS = {"a": 6, "b": 6, "c": 6}
 
 
 class Length(Extractor):
-    """The number of letters of a recording's name, three times."""
+    """Extractor of the length of a recording's name, three times."""
 
     name = "length"
 
@@ -26,7 +26,7 @@ class Length(Extractor):
 
 
 class Hundred(Corpus):
-    """Ten speakers say ten clips each, of four labels, one of them unknown to runs."""
+    """Corpus of ten speakers with ten clips each, of four labels, one of which runs don't know."""
 
     name = "hundred"
     version = "7"
@@ -44,7 +44,7 @@ class Hundred(Corpus):
 
 
 def pair(fault, cls=CNN, shape=(1, 16, 24), seed=0, **given):
-    """A faulty branch and a healthy one of the same weights, in evaluation mode."""
+    """Return a faulty and a healthy branch with equal weights in evaluation mode."""
     made = []
     for kind in (fault(cls), cls):
         torch.manual_seed(seed)
@@ -62,7 +62,7 @@ def embeddings(size=5):
 
 
 def joined(fault, cls=Concat, seed=0, **given):
-    """A faulty strategy and a healthy one of the same weights."""
+    """Return a faulty and a healthy strategy with equal weights in evaluation mode."""
     made = []
     for kind in (fault(cls), cls):
         torch.manual_seed(seed)

@@ -1,8 +1,8 @@
-"""A new virtual environment that has everything this one has, and takes what is installed there.
+"""A new virtual environment with the packages of this one, for tests of installation.
 
-Torch and the rest are not downloaded again: the new environment reads this one's packages, by a
-line in a .pth file. What is installed is installed for real, by pip, with the requirements that
-it declares, which pip finds met; ``--no-index`` keeps it from looking elsewhere.
+The new environment reads this one's packages by a line in a .pth file, so torch and other
+packages are not downloaded again. Packages under test are installed by pip, which finds their
+requirements satisfied; ``--no-index`` prevents downloads.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class FreshEnvironment:
     Parameters
     ----------
     folder : Path
-        Where to make it; the user's cache of fusion is moved there as well.
+        Where to create the environment, and the user's cache folder of its processes.
     """
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder / "venv", with_pip=False, symlinks=True)
         self.python = str(folder / "venv/bin/python")
         (packages,) = (folder / "venv/lib").glob("python*/site-packages")
-        # addsitedir, not a plain path: an editable fusion is found by a .pth file of its own.
+        # addsitedir and not a plain path, because an editable fusion has its own .pth file.
         lines = [f"import site; site.addsitedir({path!r})" for path in site.getsitepackages()]
         (packages / "of_the_tests.pth").write_text("\n".join(lines) + "\n")
         self.environment = {
@@ -42,20 +42,20 @@ class FreshEnvironment:
             self.environment.pop(name, None)
 
     def install(self, package: Path, extra: str = "[test]") -> None:
-        """``pip install PACKAGE[test]``, as a user would."""
+        """Run ``pip install PACKAGE[test]``."""
         self.run(
             [sys.executable, "-m", "pip", "--python", self.python, "install", "-q", "--no-index",
              "--no-build-isolation", f"{package}{extra}"], package,
         )  # fmt: skip
 
     def command(self, line: str, folder: Path, *more: str) -> str:
-        """A command as it is printed for people: ``fusion`` and ``python`` are the new ones."""
+        """Run a printed command with the ``fusion`` and ``python`` of the new environment."""
         first, *rest = shlex.split(line)
         tools = {"fusion": [self.python, "-m", "fusion"], "python": [self.python]}
         return self.run([*tools[first], *rest, *more], folder)
 
     def run(self, arguments: Sequence[str], folder: Path) -> str:
-        """Standard output of a command that has to succeed."""
+        """Run a command that has to succeed, and return its standard output."""
         ended = subprocess.run(
             arguments, cwd=folder, env=self.environment, capture_output=True, text=True, check=False
         )

@@ -1,11 +1,10 @@
-"""Kills at every step: a process that ends itself at its n-th change of a folder, n = 1, 2, ...
+"""Processes that kill themselves at their n-th change of a folder, n = 1, 2, ...
 
-A step is a change that Python makes below the folder: a file that begins, the second half of what
-is written to it, a link, a rename, a removal. What changes no content is none: a file opened to be
-synced, a removal of what is not there, times. CPython announces them as audit events
-(``sys.addaudithook``), so the code under test needs no hook of its own. The process ends before the
-step, without a word (SIGKILL). Every state that a kill can leave behind is met once, and always
-the same ones.
+A step is a change that Python makes below the folder: a new file, the second half of a write, a
+link, a rename, a removal. Operations that change no content are not steps: opening a file to sync
+it, removing a file that does not exist, setting times. CPython reports changes as audit events
+(``sys.addaudithook``), so the code under test needs no hook. The process is killed (SIGKILL)
+before the step. The tests meet every state that a kill can leave behind, in a fixed order.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ _CHANGES = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
 _RANDOM = re.compile(r"(?<=/)\.?[0-9a-f]{32}(\..*(?=\.tmp))?")  # shards, claims, temporary files
 
 Kills = Callable[..., Iterator[tuple[Path, str]]]
-"""As :func:`kills` and :func:`kills_at_random`."""
+"""Type of :func:`kills` and :func:`kills_at_random`."""
 
 
 class Doom:
-    """Counts the steps of this process below `folder`, and ends it at the one it waits for.
+    """Counter of this process's steps below `folder`, which kills the process at a given step.
 
     Parameters
     ----------
     is_it : callable
-        Gets the number of a step, from 1, and its name; whether to end there.
+        Function of a step's number, from 1, and name; returns whether to kill the process there.
     before : callable, optional
-        Gets the name just before the end.
+        Function that is called with the name just before the kill.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Doom:
         self._steps = 0
 
     def arm(self) -> None:
-        """From now on, for as long as this process lives."""
+        """Start counting, until the end of this process."""
         sys.addaudithook(self._hear)
         for writes, mode in (("write_bytes", "wb"), ("write_text", "w")):
             setattr(Path, writes, self._in_two_halves(mode))
@@ -91,12 +90,12 @@ class Doom:
 
 
 def killed_at(number: int, folder: Path, action: Callable[[], object]) -> str | None:
-    """Run `action` in a process of its own that ends at its n-th step.
+    """Run `action` in a new process that kills itself at step `number`.
 
     Returns
     -------
     str or None
-        Name of the step; None where the action came to its end before.
+        Name of the step, or None if the action ended before it.
     """
     reader, writer = os.pipe()
 
@@ -124,8 +123,8 @@ def kills(
     Yields
     ------
     (Path, str)
-        The folder, as the kill left it, and the name of the step; at last ``"the end"``, where
-        nothing was killed.
+        The folder after the kill, and the name of the step; the last name is ``"the end"``, where
+        the action was not killed.
     """
     seen = set()
     for number in itertools.count(1):
@@ -146,15 +145,15 @@ def kills_at_random(
     prepare: Callable[[Path], object] = lambda folder: None,
     count: int = 20,
 ) -> Iterator[tuple[Path, str]]:
-    """Kill `action` at random moments, as :func:`kills` does at its steps.
+    """Kill `action` at random moments instead of steps, otherwise like :func:`kills`.
 
-    The seed is printed, and is that of ``FUSION_TEST_SEED`` where it is set.
+    The seed is printed, and taken from ``FUSION_TEST_SEED`` if that is set.
     """
     seed = int(os.environ.get("FUSION_TEST_SEED", time.time_ns() % 2**32))
     print(f"FUSION_TEST_SEED={seed}")  # shown when the test fails
     chance = random.Random(seed)
     longest = 0.0
-    for number in range(count + 1):  # the first time nothing is killed
+    for number in range(count + 1):  # the first run is not killed
         folder = tmp_path / f"{number:04d}"
         prepare(folder)
         started = time.perf_counter()
@@ -170,9 +169,9 @@ def kills_at_random(
 
 
 def _forked(action: Callable[[], object]) -> int:
-    """Run `action` in a process of its own; its number."""
+    """Run `action` in a new process, and return its id."""
     pid = os.fork()
-    if pid == 0:  # nothing of pytest may run in here
+    if pid == 0:  # no code of pytest may run in the child
         try:
             action()
             os._exit(0)
@@ -183,7 +182,7 @@ def _forked(action: Callable[[], object]) -> int:
 
 
 def arm_once(folder: Path, step: str, marker: Path) -> None:
-    """End the first process, of all that call this, that comes to a step whose name starts so."""
+    """Kill the first of all calling processes that reaches a step whose name starts with `step`."""
 
     def is_it(_: int, name: str) -> bool:
         if not name.startswith(step):
@@ -197,5 +196,5 @@ def arm_once(folder: Path, step: str, marker: Path) -> None:
 
 
 def killed(action: Callable[[], object]) -> None:
-    """Run `action`, which kills itself, in a process of its own."""
+    """Run `action`, which kills itself, in a new process."""
     assert os.waitpid(_forked(action), 0)[1] == signal.SIGKILL

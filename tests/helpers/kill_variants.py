@@ -1,4 +1,4 @@
-"""Both ways to kill, as the parameter ``kills`` of a test: at every step, at random moments."""
+"""Parametrisation of a test's ``kills``: kills at every step, and at random moments."""
 
 from __future__ import annotations
 

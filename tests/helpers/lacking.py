@@ -1,4 +1,4 @@
-"""The small problem of fusion's own checks, with a modality that some clips lack."""
+"""The small problem of fusion's own checks, with a modality absent in some clips."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from fusion.core.testing.checks.problem import small_features
 
 
 def lacking(modality="face", every=3, poison=np.nan):
-    """The small problem with a modality absent in every so-manieth clip, `poison` in its place."""
+    """Return the small problem; every n-th clip lacks a modality, which is filled with `poison`."""
     features = small_features(2)
     flags = np.arange(len(features)) % every == 0
     arrays = {m: rows.array.copy() for m, rows in features.arrays.items()}

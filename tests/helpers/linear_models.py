@@ -1,4 +1,4 @@
-"""Models of linear branches and a linear strategy, whose explanations can be worked out by hand."""
+"""Linear models, whose explanations can be computed by hand."""
 
 import math
 
@@ -15,7 +15,7 @@ from fusion.core.training.model import FusionModel
 
 
 class Flat(Branch):
-    """An embedding that is the input itself."""
+    """Branch whose embedding is the input."""
 
     def __init__(self, shape):
         super().__init__(shape, math.prod(shape))
@@ -29,7 +29,7 @@ class Flat(Branch):
 
 
 class Linear(Strategy):
-    """Scores of two classes: 0, and a weighted sum of everything."""
+    """Strategy with two scores: 0, and a weighted sum of all inputs."""
 
     def __init__(self, weights):
         super().__init__()
@@ -41,7 +41,7 @@ class Linear(Strategy):
 
 
 def linear_model(weights):
-    """One row of channels per modality, a weight for each."""
+    """Return a model with one weight per channel of each modality."""
     branches = {m: Flat((len(w), 1)) for m, w in weights.items()}
     return FusionModel(branches, Linear(weights), 2)
 

@@ -1,4 +1,4 @@
-"""Files of plugins: one with two, one that can't be imported, one whose name is taken."""
+"""Plugin files: one with two plugins, one that can't be imported, one with a duplicate name."""
 
 PLUGIN = '''
 """Plugins of a test."""

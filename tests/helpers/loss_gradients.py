@@ -1,4 +1,4 @@
-"""Gradients of the fused and the single-modality losses, each by itself, in plain torch."""
+"""Separate gradients of the fused and the single-modality losses in plain torch."""
 
 import copy
 
@@ -7,9 +7,9 @@ from torch.nn import functional
 
 
 def loss_gradients(trainer, clips=8):
-    """Of the first clips, before any step: loss -> modality or "head" -> list of tensors.
+    """Return gradients for the first clips: loss -> modality or "head" -> list of tensors.
 
-    In the order of the parameters, zeros where a loss does not reach.
+    The tensors are in the order of the parameters, and zero if a loss doesn't depend on one.
     """
     model = copy.deepcopy(trainer.model).train()
     raw, labels = trainer.features.batch(trainer.train[:clips])
@@ -28,9 +28,9 @@ def loss_gradients(trainer, clips=8):
 
 
 def probe_gradients(trainer, clips=8):
-    """What the probes' own losses send into the branches: modality -> list of tensors.
+    """Return the gradients of the probes' own losses by branch, modality -> list of tensors.
 
-    Something only where the strategy takes maps: there they train the pooling.
+    They are non-zero only if the strategy takes maps: the probes train the pooling then.
     """
     model = copy.deepcopy(trainer.model).train()
     raw, labels = trainer.features.batch(trainer.train[:clips])
@@ -52,6 +52,6 @@ def flat(tensors):
 
 
 def of_step(trainer, part):
-    """What the optimiser took for a branch, or for the head, in its latest step."""
+    """Return the gradient of a branch or the head in the optimiser's latest step."""
     net = trainer.model.strategy if part == "head" else trainer.model.branches[part]
     return flat([torch.zeros_like(p) if p.grad is None else p.grad for p in net.parameters()])

@@ -1,4 +1,4 @@
-"""Clips of made-up corpora, and what every split of them holds."""
+"""Clips of artificial corpora, and checks of their splits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def corpus(name: str, speakers: int, takes: int, classes: tuple[str, ...] = SIX)
 
 
 def ravdess_layout(speakers: int = 18) -> list[Clip]:
-    """44 clips per speaker: 4 neutral, 8 of each other emotion."""
+    """Return 44 clips per speaker: 4 neutral clips and 8 of each other emotion."""
     return [
         clip("ravdess", f"{s:02d}", label, take)
         for s in range(speakers)
@@ -44,7 +44,7 @@ def speakers_of(clips: list[Clip], indices: np.ndarray) -> set[tuple[str, str]]:
 
 
 def assert_sound(splits: list[Split], clips: list[Clip], *, by_speaker: bool = True) -> None:
-    """Complete, disjoint, sorted; no speaker in two parts; each clip tested once by folds."""
+    """Assert that splits are complete, disjoint and sorted, also by speaker and over folds."""
     for split in splits:
         parts = [getattr(split, part) for part in PARTS]
         assert all(part.dtype == np.int64 and np.all(np.diff(part) > 0) for part in parts)
@@ -61,7 +61,7 @@ def assert_sound(splits: list[Split], clips: list[Clip], *, by_speaker: bool = T
 def spoken_corpus(
     corpus: str, speakers: int, sentences: int, classes: tuple[str, ...] = SIX
 ) -> list[Clip]:
-    """Every speaker says every sentence in every class."""
+    """Return clips where every speaker says every sentence in every class."""
     return [
         clip(corpus, f"{s:02d}", label, number, attributes={"sentence": f"{number:02d}"})
         for s in range(speakers)
@@ -71,7 +71,7 @@ def spoken_corpus(
 
 
 def prescribed(column: str, assignment: dict[str, str]) -> list[Clip]:
-    """One clip per class and speaker; `assignment` is speaker -> part or fold."""
+    """Return one clip per class and speaker; `assignment` is speaker -> part or fold."""
     return [
         clip("x", speaker, label, **{column: part})
         for speaker, part in assignment.items()

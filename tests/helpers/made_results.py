@@ -1,4 +1,4 @@
-"""Predictions made by hand, and the data set that they are of."""
+"""Artificial predictions and their data set."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SPEAKERS, CLASSES = 12, ("low", "high")
 
 
 def make_data(folds=1):
-    """Each speaker says each class twice; a fold tests half of the speakers or a third."""
+    """Return data where speakers say each class twice; a fold tests a third of the speakers."""
     clips, targets, speaker = [], [], []
     for s in range(SPEAKERS):
         for i in range(4):
@@ -34,7 +34,7 @@ def make_data(folds=1):
 
 
 def predictions(targets, wrong, weights=None):
-    """Certain predictions, right but for the positions `wrong`."""
+    """Return confident predictions that are right except at the positions `wrong`."""
     said = targets.copy()
     said[list(wrong)] = 1 - said[list(wrong)]
     probabilities = np.where(np.eye(2)[said] == 1, 0.9, 0.1).astype(np.float32)
@@ -42,7 +42,7 @@ def predictions(targets, wrong, weights=None):
 
 
 def everything(data, part, wrong):
-    """Model -> positions it gets wrong, in every fold."""
+    """Return predictions of all models in all folds; `wrong` is model -> wrong positions."""
     found = {}
     for fold, split in enumerate(data.splits):
         targets = data.targets[getattr(split, part)]

@@ -1,4 +1,4 @@
-"""A trace that no command made."""
+"""An artificial trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins whose methods take a while, to be traced."""
+"""Slow plugins for tests of tracing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAP = 0.02
 
 
 class Napping(Strategy):
-    """Sums scores, slowly."""
+    """Strategy that sums scores, slowly."""
 
     name = "napping"
     version = "3"
@@ -32,7 +32,7 @@ class Napping(Strategy):
 
 
 class Heir(Napping):
-    """Calls the method that it overrides."""
+    """Strategy that calls the method that it overrides."""
 
     name = "heir"
 
@@ -41,7 +41,7 @@ class Heir(Napping):
 
 
 class Wrapped(Strategy):
-    """Made by a balancer, registered by nobody."""
+    """Strategy that is made by a balancer and not registered."""
 
     name = "wrapped"
 
@@ -56,7 +56,7 @@ class Wrapped(Strategy):
 
 
 class Wrapping(Balancer):
-    """Adapts a strategy, and calls one."""
+    """Balancer that adapts a strategy, and calls a strategy."""
 
     name = "wrapping"
 
@@ -70,7 +70,7 @@ class Wrapping(Balancer):
 
 
 class Two(Corpus):
-    """Two clips, each of which takes a while."""
+    """Corpus of two clips, each of which takes a while."""
 
     name = "two"
 

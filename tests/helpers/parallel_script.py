@@ -1,4 +1,4 @@
-"""One of two processes that train together, for test_distributed.py: started with RANK set."""
+"""One of two processes that train together for test_distributed.py; the variable RANK is set."""
 
 import os
 import sys
@@ -21,14 +21,14 @@ from fusion.core.training.trainer import Trainer
 
 CONFIG = TrainConfig(epochs=2, batch_size=12, dim=8, lr=3e-3, precision="float32", patience=0)
 TRAIN, VAL = np.arange(35), np.arange(35, 48)
-# So that rules that start late act within two epochs.
+# Parameters that make late rules act within two epochs.
 EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relearn": {"every": 1},
          "gblend": {"epochs": 1}, "greedy": {"warmup": 0},
          "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
 
 
 def clips(absent):
-    """48 clips of three classes: an image and a vector, which every third clip may lack."""
+    """Return 48 clips of three classes: an image and a vector, which every third clip may lack."""
     rng = np.random.default_rng(0)
     targets = np.arange(48) % 3
     modalities = {"a": Modality("a", (1, 16, 16), ("channel", "frequency", "time")),
@@ -43,7 +43,7 @@ def clips(absent):
 
 
 def trained(registry, strategy, balancer=None, *, absent=False, optimizer="sgd"):
-    """Weights after two epochs, without dropout, whose masks depend on who draws them."""
+    """Return weights and losses of two epochs, without dropout, whose masks differ by process."""
     features = clips(absent)
     branches = tuple(
         BranchSpec(m, "cnn" if m.axes else "mlp",
@@ -75,7 +75,7 @@ def _parameters(cls):
 
 
 def all_of(names):
-    """Case -> weights and losses; a case that needs a package that is not here has none."""
+    """Return weights and losses by case, without cases that need a missing package."""
     registry = Registry()
     found = {}
     for name in names:

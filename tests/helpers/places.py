@@ -1,4 +1,4 @@
-"""Where things lie that tests run or read."""
+"""Paths of folders that tests use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ ROOT = TESTS.parent
 
 
 def with_helpers() -> dict[str, str]:
-    """The environment of a process that imports what is in the folder of helpers, and fusion from
-    where this process has it."""
+    """Return the environment of a process that imports helpers, and fusion like this process."""
     paths = [str(HELPERS), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

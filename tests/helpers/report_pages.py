@@ -1,4 +1,4 @@
-"""A report's page as a browser takes it: every tag closed, every id once, nothing from outside."""
+"""Checks of a report's HTML: every tag is closed, every id unique, and nothing is external."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def report_of(run, *out):
 
 
 class Checked(HTMLParser):
-    """Fails on a tag that is not closed, closed twice or crossed; remembers ids and links."""
+    """HTML parser that fails on open, doubly closed or crossed tags, and collects ids and links."""
 
     def __init__(self, html):
         super().__init__()
@@ -64,5 +64,5 @@ def checked(path):
 
 
 def change(path, **changes):
-    """Give the keys of a JSON file other values."""
+    """Change the values of keys in a JSON file."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -1,4 +1,4 @@
-"""A finished run written by hand: no training, every file as a real one leaves it."""
+"""A finished run without training, with every file that a real run has."""
 
 import json
 
@@ -21,7 +21,7 @@ EPOCHS = 4
 
 
 def data_of(folds, classes, speaker="s"):
-    """Each of nine speakers says each class twice; a fold tests a third of them."""
+    """Return data where nine speakers say each class twice; a fold tests three speakers."""
     clips, targets, speakers = [], [], []
     for s in range(9):
         for i in range(4):
@@ -46,7 +46,7 @@ def said(targets, wrong):
 
 
 def write_run(path, modalities=("a", "b"), folds=1, classes=("low", "high"), speaker="s"):
-    """Modality number k is wrong about clips 0 to k of each part, the fused model about clip 0."""
+    """Write a run: modality k is wrong about clips 0 to k of each part, the fused model about 0."""
     data = data_of(folds, classes, speaker)
     run = Run(path)
     wrong = {m: range(k + 1) for k, m in enumerate(modalities)} | {FUSED: [0]}

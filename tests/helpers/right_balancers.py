@@ -1,4 +1,4 @@
-"""Balancers that are right, and the base of broken ones."""
+"""Valid balancers, and the base class of broken ones."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from fusion.core.contracts.errors import ParameterError
 
 
 class Fine(Balancer):
-    """Right: slows the modality whose probe is surer, by a running mean, with a loss beside."""
+    """Valid: scales down the modality with the better probe, by a running mean."""
 
     name = "fine"
 
@@ -17,7 +17,7 @@ class Fine(Balancer):
         self.factors = dict.fromkeys(context.modalities, 1.0)
 
     def factor(self, scores, m):
-        """(mean score of all / own score)^2; 1 for a modality alone, or among equals."""
+        """Return (mean score of all / own score)^2, which is 1 for a single or equal modalities."""
         return (torch.stack(list(scores.values())).mean() / scores[m]) ** 2
 
     def known(self, step):
@@ -41,7 +41,7 @@ class Fine(Balancer):
 
 
 class Distant(Fine):
-    """Right: adds a loss on the embeddings, of any kind of strategy."""
+    """Valid: adds a loss on the embeddings, with any kind of strategy."""
 
     def losses(self, losses, step):
         mean = torch.stack(list(step.embeddings.values())).float().mean(dim=0)
@@ -50,7 +50,7 @@ class Distant(Fine):
 
 
 class Wrapped(Strategy):
-    """A strategy whose scores are scaled."""
+    """Strategy that scales the scores of another one."""
 
     name = "wrapped"
 
@@ -67,7 +67,7 @@ class Wrapped(Strategy):
 
 
 class Adapting(Balancer):
-    """Right: wraps the strategy."""
+    """Valid: wraps the strategy."""
 
     name = "adapting"
     takes_over = ("head",)
@@ -77,7 +77,7 @@ class Adapting(Balancer):
 
 
 class NoMaps(Adapting):
-    """Right: refuses strategies that it can't adapt."""
+    """Valid: refuses strategies that it can't adapt."""
 
     def adapt(self, strategy, dims):
         if strategy.takes == "maps":

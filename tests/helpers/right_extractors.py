@@ -1,4 +1,4 @@
-"""Extractors that are right, and the base of broken ones."""
+"""Valid extractors, and the base class of broken ones."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from fusion.core.toolkit.audio import load_waveform
 
 
 class Level(Extractor):
-    """Right: the level of equal parts of a recording.
+    """Valid: the level of equal parts of a recording.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ class Level(Extractor):
 
 
 class Together(Level):
-    """Right: several at a time, and a parameter that decides nothing.
+    """Valid: extraction in batches, with a parameter that doesn't change the result.
 
     Parameters
     ----------
     parts : int
         How many.
     width : int
-        How many recordings at a time, at least 1.
+        Recordings per batch, at least 1.
     """
 
     name = "together"

@@ -1,4 +1,4 @@
-"""Plugins that are right, and the base of broken ones."""
+"""Valid strategies and branches, and the base classes of broken ones."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from fusion.core.contracts import equal_dims
 
 
 class Plain(Strategy):
-    """Right: concatenation, and the base of the broken ones."""
+    """Valid: concatenation; the base class of the broken strategies."""
 
     name = "plain"
 
@@ -25,7 +25,7 @@ class Plain(Strategy):
 
 
 class Maps(Plain):
-    """Right: means of the maps."""
+    """Valid: means of the maps."""
 
     name = "maps"
     takes = "maps"
@@ -35,7 +35,7 @@ class Maps(Plain):
 
 
 class Picky(Plain):
-    """Right: wants equal sizes, and says so."""
+    """Valid: refuses unequal sizes with a message."""
 
     name = "picky"
 
@@ -52,7 +52,7 @@ class Picky(Plain):
 
 
 class Present(Picky):
-    """Right: a mean over the modalities that a clip has.
+    """Valid: a mean over the present modalities of a clip.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Present(Picky):
         self.head = nn.Linear(equal_dims(dims, self.name), num_classes)
 
     def masks(self, inputs, present):
-        """(M, B, 1) float."""
+        """Return float masks (M, B, 1)."""
         if present is None:
             first = inputs[self.order[0]]
             return first.new_ones(len(self.order), len(first), 1)
@@ -83,7 +83,7 @@ class Present(Picky):
 
 
 class Fine(Branch):
-    """Right: means over everything but channels.
+    """Valid: means over all axes except channels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Evidence of a run that never was: every figure is chosen."""
+"""Artificial evidence of a run, with chosen values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fusion.core.training.inference import Predictions
 from fusion.core.training.model import BranchSpec, ModelSpec
 
 CLASSES = 4
-# Late figures of a healthy joint training of a and b.
+# Values in late epochs of a healthy joint training of a and b.
 HEALTHY: dict[str, float] = {
     "train_uar": 0.9, "val_uar": 0.7, "train_loss": 0.5, "entropy": 0.5, "update": 1e-3,
     "gradient": 1.0, "agreement": 0.6,
@@ -53,12 +53,12 @@ def evidence(
     absent: Mapping[str, np.ndarray] | None = None,
     layer_sizes: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Evidence:
-    """A run of two modalities, one fold, ten epochs that are all alike but for `changes`.
+    """Return evidence of a run with two modalities, one fold and ten equal epochs.
 
-    In the first epoch the figures are those of `first`, where it has them.
+    `changes` replaces values of every epoch, and `first` those of the first epoch.
 
-    `said` is model -> (n_val, C) probabilities, `probes` modality -> those of the fused model's
-    probe; where one is not given every prediction is right. `weights` are those of the strategy,
+    `said` is model -> (n_val, C) probabilities, and `probes` is modality -> probabilities of the
+    fused model's probe; by default every prediction is right. `weights` are those of the strategy,
     equal for all clips.
     """
     clips = clips or clips_of(12, 20)

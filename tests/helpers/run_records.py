@@ -1,4 +1,4 @@
-"""Records of runs that were never made: what run.json has to hold, and what a test asks for."""
+"""Artificial records of runs, with the required fields of run.json and those of a test."""
 
 from fusion.core.contracts import Modality
 from fusion.core.runs.config import RunConfig
@@ -21,7 +21,7 @@ def feature_of(id="0" * 32):
 
 
 def record_of(**changes):
-    """A record in which everything is there, and nothing says much but for `changes`."""
+    """Return a record with minimal values of all required fields, except for `changes`."""
     record = {
         "format": FORMAT,
         "config": RunConfig(("demo",), strategy="concat"),
@@ -35,7 +35,7 @@ def record_of(**changes):
 
 
 def whole_record(**changes):
-    """The record of a finished run that has everything there is to say."""
+    """Return the record of a finished run with values for every field."""
     modality = Modality("a", (2, 4), ("frequency", "time"))
     branches = (BranchSpec(modality, "cnn", {"blocks": 2, "dropout": 0.5, "pooling": "mean"}),)
     config = RunConfig(

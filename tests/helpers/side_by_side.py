@@ -1,6 +1,6 @@
-"""What processes of a pool do side by side, from one moment on, however long each took to start.
+"""Functions that the processes of a pool run concurrently, from a common start.
 
-In a module without pytest: spawned processes import it in no time.
+The module does without pytest, so that spawned processes import it quickly.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from fusion.cache.shards.claims import Claims
 
 
 def wait_for_start(start: Path) -> None:
-    """In a process of a pool: say that it is there, and wait for the others."""
+    """Signal that this process of a pool is ready, and wait for the start."""
     start.with_name(f"{start.name}.{os.getpid()}").touch()
     while not start.exists():
         time.sleep(0.001)
 
 
 def start_together(start: Path, count: int) -> None:
-    """Let `count` processes begin, once all are there."""
+    """Start `count` processes when all of them are ready."""
     while len(list(start.parent.glob(f"{start.name}.*"))) < count:
         time.sleep(0.01)
     start.touch()
 
 
 def take_over_all(folder: Path, start: Path, keys: list[str]) -> list[str]:
-    """Claim everything that can be had."""
+    """Return the keys that this process could claim."""
     claims = Claims(folder)
     wait_for_start(start)
     return [key for key in keys if claims.take(key)]
 
 
 def import_it(root: Path, source: Path, start: Path) -> str:
-    """Import; how many rows were stored, or what was wrong."""
+    """Import a feature, and return the number of stored rows or the error message."""
     wait_for_start(start)
     try:
         return str(import_feature(FeatureCache(root), "video", source).stored)
@@ -48,7 +48,7 @@ def import_it(root: Path, source: Path, start: Path) -> str:
 
 
 class SideBySide:
-    """Several arrays of the same rows, as one data set."""
+    """Several arrays of the same rows as one data set."""
 
     def __init__(self, arrays: list[FeatureArray]) -> None:
         self.arrays = arrays

@@ -1,4 +1,4 @@
-"""Settings that make a whole run take seconds."""
+"""Settings that shorten a whole run to seconds."""
 
 SMALL = ["--set", "mel.n_mels=16", "--set", "mel.frames=32", "--set", "persistence.n_mels=16",
          "--set", "train.dim=8", "--set", "branch.mel.blocks=2", "--set", "branch.mel.channels=4",

@@ -1,4 +1,4 @@
-"""A step for hand-computed numbers: what a test names, of clips that have every modality."""
+"""Replacement of a training step, for values by hand; clips have every modality."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Runs a conformance suite on a plugin, without pytest around it."""
+"""Runner of conformance suites without pytest."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from fusion.core.testing.runner import run
 
 
 def failures(suite_class, plugin, *, only=None, **attributes):
-    """Name of each check that fails -> the first message, as pytest would show it."""
+    """Return the first message of each failing check by name, as pytest would show it."""
     suite = type("TestIt", (suite_class,), {"plugin": plugin, **attributes})()
     found = {}
     for name in dir(suite):
@@ -33,9 +33,9 @@ def failures(suite_class, plugin, *, only=None, **attributes):
 
 
 def fails_only(suite_class, plugin, words, meant, *others, alone=False):
-    """Assert that a plugin fails the check meant for it, in these words, and those `others`.
+    """Assert that a plugin fails the check `meant` with these words, and the checks `others`.
 
-    `alone`: only the one is made, where the plugin can't be made or run at all.
+    With `alone` only the check `meant` is run, for plugins that can't be constructed or run.
     """
     only = {f"test_{meant}"} if alone else None
     found = failures(suite_class, plugin, only=only)
@@ -45,17 +45,17 @@ def fails_only(suite_class, plugin, words, meant, *others, alone=False):
 
 
 def own_checks(suite_class):
-    """Names of the checks that a class of a suite adds to those of its bases."""
+    """Return the names of the checks that a suite class adds to those of its bases."""
     return {name for name in vars(suite_class) if name.startswith("test_")}
 
 
 def group_of(suite, name):
-    """The results of one check, by the words that ``fusion plugins check`` has for it."""
+    """Return the results of one check by its title in ``fusion plugins check``."""
     return next(group for group in run(suite) if group.name == name)
 
 
 def pytest_says(capsys, folder, text, *options):
-    """What pytest prints of a file ``test_mine.py``, in this process: torch is imported already."""
+    """Run pytest on a file ``test_mine.py`` in this process, and return its output."""
     (folder / "test_mine.py").write_text(text)
     fixed = ["-q", "-c", os.devnull, "--rootdir", str(folder), "--import-mode=importlib"]
     without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "xdist", "benchmark")]

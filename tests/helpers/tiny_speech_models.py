@@ -1,4 +1,4 @@
-"""Speech models of the four families, small and with random weights, as folders on disk."""
+"""Small speech models of the four families with random weights, as folders on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WHISPER = {
     "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
 }  # fmt: skip
 
-# The three that read samples normalise their convolutions over time (group) or not (layer).
+# The three families that read samples normalise convolutions over time (group) or not (layer).
 MODELS: dict[str, dict[str, Any]] = {
     "wav2vec2-group": _ENCODER,
     "wav2vec2-layer": {**_ENCODER, **_LAYER_NORM},
@@ -38,13 +38,13 @@ _CLASSES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM", "whisp
 
 
 def save_model(folder: Path, name: str, *, seed: int = 0, **changes: Any) -> Path:
-    """A model of :data:`MODELS` with random weights, and its feature extractor."""
+    """Save a model of :data:`MODELS` with random weights, and its feature extractor."""
     prefix = _CLASSES[name.partition("-")[0]]
     config = getattr(transformers, f"{prefix}Config")(**{**MODELS[name], **changes})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = getattr(transformers, f"{prefix}Model")(config)
-        with torch.no_grad():  # as initialised, deep states differ from each other by little
+        with torch.no_grad():  # after initialisation, deep states are too similar
             for parameter in network.parameters():
                 if parameter.dim() > 1:
                     parameter.mul_(2.0)

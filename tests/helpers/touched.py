@@ -1,4 +1,4 @@
-"""Empty files, for corpora that are known by the names of theirs."""
+"""Empty files for corpora that are recognised by file names."""
 
 
 def touch(folder, *names):

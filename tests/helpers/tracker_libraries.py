@@ -1,16 +1,16 @@
-"""The libraries of the trackers: on this machine, quiet, and skipped where they are missing."""
+"""Setup of the trackers' libraries: local, quiet, and skipped if missing."""
 
 import pytest
 
 
 def mlflow_or_skip(tmp_path, monkeypatch):
-    """A store that the installed MLflow can use, as ``MLFLOW_TRACKING_URI``; returns its URI."""
+    """Set ``MLFLOW_TRACKING_URI`` to a store that the installed MLflow can use; return the URI."""
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     pytest.importorskip("mlflow", exc_type=ImportError)
     from mlflow.tracking import MlflowClient
 
-    # The database where its packages are there, else the files of older versions.
+    # A database if its packages are installed, else the file store of older versions.
     for uri in (f"sqlite:///{tmp_path}/mlflow.db", (tmp_path / "mlruns").as_uri()):
         try:
             client = MlflowClient(tracking_uri=uri)
@@ -23,7 +23,7 @@ def mlflow_or_skip(tmp_path, monkeypatch):
 
 
 def quiet_wandb(tmp_path, monkeypatch):
-    """wandb without a network, a login, or a word; returns the folder of its files."""
+    """Set up wandb without network, login and output; return the folder of its files."""
     wandb = pytest.importorskip("wandb", exc_type=ImportError)
     folder = tmp_path / "wandb"
     folder.mkdir()
@@ -34,12 +34,12 @@ def quiet_wandb(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
-    wandb.teardown()  # it remembers the environment it was first used in
+    wandb.teardown()  # wandb keeps the environment of its first use
     return folder
 
 
 def wandb_records(file):
-    """What a .wandb file holds: after 7 bytes, blocks of 32 KiB with the parts of messages."""
+    """Yield the records of a .wandb file: 7 bytes, then blocks of 32 KiB with message parts."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, place, message = file.read_bytes(), 7, b""
@@ -51,6 +51,6 @@ def wandb_records(file):
         size, part = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
         message += data[place + 7 : place + 7 + size]
         place += 7 + size
-        if part in (1, 4):  # whole, or the last part of one
+        if part in (1, 4):  # a whole message, or the last part
             yield Record.FromString(message)
             message = b""

@@ -1,8 +1,8 @@
-"""Whole runs without a training: weights as they were drawn, features of a plugin that reads text.
+"""Whole runs without training: initial weights, and features of a plugin that reads text.
 
-A recording is a text file of two numbers, a bar and three more, such as ``1 2 | 3 4 5``: those of
-the features ``first`` and ``second``. One that lacks either has none of that feature; one that
-holds a word can't be read.
+A recording is a text file of two numbers, a bar and three numbers, such as ``1 2 | 3 4 5``, which
+are the features ``first`` and ``second``. A feature without numbers is absent, and a recording
+with a word can't be read.
 """
 
 import shutil
@@ -55,13 +55,13 @@ CLASSES = ("happy", "sad")
 
 
 def numbers(speaker, label, take):
-    """What a recording holds: the classes differ, in `first` more than in `second`."""
+    """Return the text of a recording; the classes differ more in `first` than in `second`."""
     x = 3 * speaker + take
     return f"{x} {10 * label - x} | {x} {label} {x * x}"
 
 
 def write_corpus(folder, speakers=6, takes=2, **changed):
-    """A table of recordings ``s0-happy-0.wav`` ...; those in `changed` hold something else."""
+    """Write recordings ``s0-happy-0.wav`` ... and a table; `changed` has other texts by name."""
     lines = ["path,label,speaker"]
     for speaker in range(speakers):
         for label, name in enumerate(CLASSES):
@@ -75,7 +75,7 @@ def write_corpus(folder, speakers=6, takes=2, **changed):
 
 
 def config_of(folder, settings=None, **changes):
-    """A request for the corpus in `folder`, without the equal-steps control by default."""
+    """Return a configuration for the corpus in `folder`, without equal-steps control by default."""
     given = dict(settings or {})
     train = {"dim": 4, "epochs": 2, "start": "scratch", "precision": "float32"}
     given["train"] = {**train, **given.get("train", {})}
@@ -90,7 +90,7 @@ def config_of(folder, settings=None, **changes):
 
 
 def untrained_run(folder, path, config=None):
-    """A run of `config` in which every training is over, nothing is chosen, and test unread."""
+    """Return a run of `config` with finished trainings, but no selection and test results."""
     config = config or config_of(folder)
     registry = Registry(config.plugins)
     with Run.create(path, registry) as run:
@@ -105,7 +105,7 @@ def untrained_run(folder, path, config=None):
 
 
 def give_weights(run, training, seed=0):
-    """A training that is over, and left the weights that it began with."""
+    """Write a finished training whose weights are the initial ones."""
     model = build_model(spec_of(run, training), run.registry, seed)
     run.write_text(f"{training.name}/epochs.jsonl", '{"epoch": 1, "val_uar": 0.5}\n')
     save_weights(run.training(training.name) / WEIGHTS, model.state_dict(), {})
@@ -114,14 +114,14 @@ def give_weights(run, training, seed=0):
 
 
 def finished_run(folder, path, config=None):
-    """:func:`untrained_run` with its choice and its test results."""
+    """Return an :func:`untrained_run` with its selection and test results."""
     run = untrained_run(folder, path, config)
     conclude(run, 0, seconds=1.0)
     return run
 
 
 def trained_run(path, config):
-    """A run of `config` whose trainings were carried out, in this process, all but the control."""
+    """Return a run of `config` whose trainings, except the control, ran in this process."""
     registry = Registry(config.plugins)
     with Run.create(path, registry) as run:
         prepare_run(run, make_plan(config, registry), jobs=1)
@@ -134,7 +134,7 @@ def trained_run(path, config):
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """Six speakers say two classes, two takes each; features are in its cache after `made`."""
+    """Corpus of six speakers, two classes and two takes; `made` fills its cache with features."""
     folder = tmp_path_factory.mktemp("texts")
     write_corpus(folder)
     return folder
@@ -142,12 +142,12 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def made(corpus):
-    """A finished run of one fold; to be read only."""
+    """Finished run of one fold. Read-only."""
     return finished_run(corpus, corpus / "made")
 
 
 @pytest.fixture
 def copied(made, tmp_path):
-    """The same run to be changed."""
+    """Copy of the run `made`, which a test may change."""
     shutil.copytree(made.path, tmp_path / "copy")
     return Run.open(tmp_path / "copy", made.registry)

@@ -1,4 +1,4 @@
-"""What processes do in the tests of pools. Without pytest: they import it in no time."""
+"""Functions that worker processes run in tests of pools; free of pytest, to be imported quickly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished cells of a comparison written by hand: what each model is right about is chosen."""
+"""Artificial finished cells of a comparison, with chosen correct clips of each model."""
 
 import csv
 import json
@@ -10,13 +10,13 @@ from fusion.core.runs.record import SplitRecord
 from fusion.core.workflows.grid import Cell, Request
 
 CLASSES = ["calm", "loud"]
-SPEAKERS = [f"s{i}" for i in range(8)]  # four clips each, two of each class
+SPEAKERS = [f"s{i}" for i in range(8)]  # each has four clips, two of each class
 PLAIN, GOOD = Cell("concat"), Cell("concat", ("helper",))
 READS = {PLAIN: (), GOOD: ("baselines", "validation")}
 
 
 def write_run(path, right, val, chosen, parameters=10, peak=None):
-    """A finished cell in which each model is right on the given clips of every speaker."""
+    """Write a finished cell where each model is right about the given clips of every speaker."""
     path.mkdir(parents=True)
     record = record_of(
         config=RunConfig(("x",), strategy="concat", settings={"train": {"epochs": 3}}),
@@ -51,7 +51,7 @@ def write_run(path, right, val, chosen, parameters=10, peak=None):
 
 
 def grid(tmp_path, seeds=(0,)):
-    """mel right on clips 0 1 2, persistence on 3; plain on 0 1; the helped model on all."""
+    """Write a grid: mel is right about clips 0 1 2, persistence 3, plain 0 1, GOOD all."""
     for seed in seeds:
         base = {"mel": lambda n: (0, 1, 2), "persistence": lambda n: (3,),
                 "ensemble": lambda n: (0, 1, 2)}  # fmt: skip

@@ -1,11 +1,11 @@
-"""What an explanation of a run permutes, and what it has to say beside its figures."""
+"""Permutations of clips in the explanation of a run."""
 
 import numpy as np
 
 from fusion.core.analysis.explain import permuted
 
 
-def test_permutations_are_seeded_and_another_in_each_fold():
+def test_permutations_are_seeded_and_differ_between_folds():
     first = permuted(20, 3, 0)
 
     assert first.shape == (3, 20)

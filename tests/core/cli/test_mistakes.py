@@ -56,7 +56,7 @@ CASES = {
     "training value": (["--lr", "-1"], ["train.lr must be above 0"]),
     "no number": (["--set", "train.clip=inf"], ["train.clip must be float", "'inf'"]),
     "channels": (["--set", "branch.mel.max_channels=0"], ["max_channels=0"]),
-    "blocked default": (["-p", "no:gated"], ["No strategy is named", "--strategy"]),
+    "blocked default": (["-p", "no:gated"], ["No strategy was chosen", "--strategy"]),
     "device": (["--device", "gpu9"], ["--device gpu9", "auto, cpu, cuda"]),
     "twice the same feature": (["--features", "mel,mel"], ["named twice"]),
     "tracker": (["--tracker", "tensorbord"], ["no tracker 'tensorbord'"]),
@@ -92,7 +92,7 @@ def test_a_run_directory_that_exists(capsys, table, tmp_path):
 def test_a_run_directory_that_can_not_be_made(capsys, table, tmp_path):
     (tmp_path / "file").write_text("")
     error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "file" / "run"))
-    assert "can't be made" in error and "--out" in error
+    assert "can't be created" in error and "--out" in error
 
 
 def test_no_space_left(capsys, table, tmp_path, monkeypatch):

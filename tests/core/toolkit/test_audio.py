@@ -1,4 +1,4 @@
-"""Reading recordings, against files cut and bent on purpose; log-mel, against librosa."""
+"""Reading of intact and damaged recordings, and log-mel spectrograms compared with librosa."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ def why_not(path: Path, start: float = 0.0, end: float | None = None) -> str:
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
-def test_reads_every_format_as_soundfile_does(tmp_path: Path, kind: str) -> None:
+def test_every_format_is_read_like_by_soundfile(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / f"a.{kind}", noise(RATE))
     loaded = load(path)
     assert loaded.dtype == np.float32
     np.testing.assert_array_equal(loaded, soundfile.read(path, dtype="float32")[0])
 
 
-def test_mixes_channels_by_their_mean(tmp_path: Path) -> None:
+def test_channels_are_mixed_by_their_mean(tmp_path: Path) -> None:
     stereo = np.array([[0.5, 0.25], [-0.5, 0.5], [1.0, -1.0]], np.float32)
     path = write(tmp_path / "a.wav", stereo, subtype="FLOAT")
     np.testing.assert_array_equal(load(path), np.float32([0.375, 0.0, 0.0]))
 
 
-def test_reads_only_the_part(tmp_path: Path) -> None:
+def test_only_the_part_is_read(tmp_path: Path) -> None:
     samples = noise(RATE)
     path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
     np.testing.assert_array_equal(load(path, 0.25, 0.5), samples[4000:8000])
@@ -73,7 +73,7 @@ def test_reads_only_the_part(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path, 0.5, 99.0), samples[8000:])
 
 
-def test_resamples_as_librosa_does(tmp_path: Path) -> None:
+def test_resampling_equals_librosas(tmp_path: Path) -> None:
     samples = noise(44100)
     path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
     expected = librosa.resample(samples, orig_sr=44100, target_sr=RATE, res_type="soxr_hq")
@@ -89,42 +89,42 @@ def test_a_tone_keeps_its_pitch_and_level_at_another_rate(tmp_path: Path) -> Non
     np.testing.assert_allclose(loaded[500:-500], expected[500:-500], atol=1e-4)
 
 
-def test_one_sample_at_a_high_rate_is_still_a_sample(tmp_path: Path) -> None:
+def test_a_single_sample_at_a_high_rate_is_read(tmp_path: Path) -> None:
     assert len(load(write(tmp_path / "a.wav", noise(1), 96000))) == 1
 
 
-# ---------------------------------------------------------------- what can't be read
+# ---------------------------------------------------------------- unreadable files
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e20])
-def test_names_the_first_sample_that_is_no_sound(tmp_path: Path, bad: float) -> None:
+def test_the_first_invalid_sample_is_named(tmp_path: Path, bad: float) -> None:
     samples = np.zeros((3 * RATE, 2), np.float32)
     samples[RATE + 100, 1] = samples[RATE + 200] = bad
     path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
     assert f"sample {RATE + 100} is" in why_not(path)
     assert f"sample {RATE + 100} is" in why_not(path, 1.0)
-    assert len(load(path, 2.0)) == RATE  # the rest of the file is sound
+    assert len(load(path, 2.0)) == RATE  # the later samples are valid
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.02, 0.001, 0.0])
-def test_a_cut_file_is_an_error(tmp_path: Path, kind: str, share: float) -> None:
+def test_a_truncated_file_is_an_error(tmp_path: Path, kind: str, share: float) -> None:
     whole = write(tmp_path / f"whole.{kind}", noise(2 * RATE)).read_bytes()
     cut = tmp_path / f"cut.{kind}"
     cut.write_bytes(whole[: int(share * len(whole))])
     why_not(cut)
 
 
-def test_a_cut_wav_says_how_much_is_left(tmp_path: Path) -> None:
+def test_the_error_of_a_truncated_wav_has_its_length(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.wav", noise(1000)).read_bytes()
     cut = tmp_path / "cut.wav"
     cut.write_bytes(whole[:-1000])
     assert "truncated: it has 500 of the 1000 announced samples" in why_not(cut)
-    assert "truncated" in why_not(cut, 600 / RATE)  # the part lies in what is missing
+    assert "truncated" in why_not(cut, 600 / RATE)  # the part is in the missing samples
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
-def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path: Path, size: int) -> None:
+def test_a_wav_with_an_unknown_length_is_read_completely(tmp_path: Path, size: int) -> None:
     path = write(tmp_path / "a.wav", noise(1000), subtype="PCM_16")
     content = bytearray(path.read_bytes())
     at = content.find(b"data") + 4
@@ -135,24 +135,24 @@ def test_a_wav_that_was_written_to_a_pipe_is_whole(tmp_path: Path, size: int) ->
 
 def test_an_mp3_without_its_length_is_read_to_the_end(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
-    # The length of a headerless mp3 is a guess that holds for constant bit rates.
+    # The length of an mp3 without a header is an estimate, which is right for constant bit rates.
     options = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
     soundfile.write(path, noise(2 * RATE), RATE, **options)
     content = path.read_bytes()
-    tag = b"ID3\4\0\0" + bytes([0, 0, 2, 0]) + bytes(256)  # a tag in front, as players write
+    tag = b"ID3\4\0\0" + bytes([0, 0, 2, 0]) + bytes(256)  # a leading tag, as players write it
     path.write_bytes(tag + content)
     assert len(load(path)) == 2 * RATE
     path.write_bytes(tag + content[: len(content) // 2])
     assert "truncated" in why_not(path)
-    second_frame = content.index(content[:2], 4)  # leave out the frame with the length
+    second_frame = content.index(content[:2], 4)  # skip the frame with the length
     path.write_bytes(content[second_frame:])
-    assert 2 * RATE <= len(load(path)) < 2.2 * RATE  # the codec's padding comes along
+    assert 2 * RATE <= len(load(path)) < 2.2 * RATE  # includes the codec's padding
 
 
-def test_a_flac_without_its_length_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_a_flac_without_its_length_has_a_hint(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", noise(1000))
     content = bytearray(path.read_bytes())
-    content[21] &= 0xF0  # the 36 bits of the sample count
+    content[21] &= 0xF0  # clear the 36 bits of the sample count
     content[22:26] = bytes(4)
     path.write_bytes(content)
     with pytest.raises(RecordingError, match="the header does not contain the length") as caught:
@@ -160,7 +160,7 @@ def test_a_flac_without_its_length_says_what_to_do(tmp_path: Path) -> None:
     assert "ffmpeg" in (caught.value.hint or "")
 
 
-def test_other_things_that_are_no_recording(tmp_path: Path) -> None:
+def test_missing_files_folders_and_other_files_are_refused(tmp_path: Path) -> None:
     assert "there is no such file" in why_not(tmp_path / "gone.wav")
     assert "can't be read as sound" in why_not(tmp_path)
     for name in ("text.wav", "headerless.raw", "nothing.mp3"):
@@ -170,7 +170,7 @@ def test_other_things_that_are_no_recording(tmp_path: Path) -> None:
     assert "holds no samples" in why_not(write(tmp_path / "empty.wav", noise(0)))
 
 
-def test_parts_that_do_not_exist(tmp_path: Path) -> None:
+def test_parts_outside_the_recording_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(RATE))
     assert "is 1 s long, so no part can start at 1.5 s" in why_not(path, 1.5, 2.0)
     assert "no part from 0.5 s to 0.25 s" in why_not(path, 0.5, 0.25)
@@ -193,7 +193,7 @@ def librosa_decibels(
     return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
 
 
-@pytest.mark.filterwarnings("ignore:n_fft=")  # librosa's, for clips below one window
+@pytest.mark.filterwarnings("ignore:n_fft=")  # librosa warns for clips below one window
 @settings(max_examples=25, deadline=None)
 @given(
     length=st.integers(1, 20000),
@@ -202,7 +202,9 @@ def librosa_decibels(
     n_mels=st.sampled_from([20, 64]),
     level=st.sampled_from([1e-4, 1.0, 30000.0]),
 )
-def test_log_mel_is_librosas(length: int, hop: int, n_fft: int, n_mels: int, level: float) -> None:
+def test_log_mel_equals_librosas(
+    length: int, hop: int, n_fft: int, n_mels: int, level: float
+) -> None:
     waveform = np.float32(level) * noise(length, seed=length)
     options = {
         "sample_rate": RATE,
@@ -215,7 +217,7 @@ def test_log_mel_is_librosas(length: int, hop: int, n_fft: int, n_mels: int, lev
     np.testing.assert_allclose(ours, librosa_decibels(waveform, **options), atol=2e-3)
 
 
-def test_log_mel_between_two_frequencies_is_librosas() -> None:
+def test_log_mel_between_two_frequencies_equals_librosas() -> None:
     options = {"fmin": 80.0, "fmax": 7600.0}
     ours = log_mel(noise(RATE), **SPECTRUM, **options)
     np.testing.assert_allclose(
@@ -242,14 +244,14 @@ def test_silence_is_at_the_floor_and_noise_of_one_bit_is_not() -> None:
     assert not is_silent(log_mel(bits, **SPECTRUM))
 
 
-def test_memory_grows_with_the_result_and_not_with_the_spectra() -> None:
+def test_peak_memory_depends_on_the_result_and_not_on_the_spectra() -> None:
     minutes = noise(RATE * 300)
     log_mel(minutes[:RATE], **SPECTRUM)
     tracemalloc.start()
     result = log_mel(minutes, **SPECTRUM)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < minutes.nbytes + 5 * result.nbytes  # all windows at once: 77 MB
+    assert peak < minutes.nbytes + 5 * result.nbytes  # all windows together have 77 MB
 
 
 # ---------------------------------------------------------------- helpers

@@ -22,7 +22,7 @@ def test_spellings(emotion):
 
 
 @pytest.mark.parametrize("text", ["calm", "surprise", "surprised", "boredom", "", "42", "a"])
-def test_what_no_shared_emotion_covers(text):
+def test_other_labels_are_not_shared_emotions(text):
     assert to_shared(text) is None
 
 
@@ -33,5 +33,5 @@ def test_case_and_spaces_do_not_matter(text, random):
 
 
 @given(st.text())
-def test_any_text_is_understood_or_not(text):
+def test_any_text_gives_a_shared_emotion_or_none(text):
     assert to_shared(text) in (*SHARED, None)

@@ -36,7 +36,7 @@ def test_two_members_reach_the_minimum_that_scipy_finds(seed):
 
 
 @given(st.integers(0, 1000), st.integers(1, 4))
-def test_on_the_simplex_and_never_worse_than_the_best_member(seed, count):
+def test_weights_are_on_the_simplex_and_never_worse_than_the_best_member(seed, count):
     found, targets = members(seed, count)
     weights = ensemble_weights(found, targets, iterations=50)
     assert weights.min() >= 0
@@ -51,20 +51,20 @@ def test_a_useless_member_gets_no_weight():
     np.testing.assert_allclose(weights, [0, 1], atol=1e-3)
 
 
-# -- members that say nothing of some clips ------------------------------------------
+# -- absent members ------------------------------------------------------------------
 
 
-def test_mix_of_those_that_can_say_something_by_hand():
+def test_mix_of_present_members_by_hand():
     a, b = np.array([[1.0, 0.0]] * 3), np.array([[0.0, 1.0]] * 3)
     present = np.array([[True, True], [True, False], [False, True]])
     found = mix([a, b], np.array([0.25, 0.75]), present)
     np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0], [0, 1]])
-    # The only one there has no weight: what the others say of clips that they know nothing of.
+    # The only present member has weight zero, so the usual weights apply.
     np.testing.assert_allclose(mix([a, b], np.array([1.0, 0.0]), present)[2], [1, 0])
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_with_absent_members_the_minimum_that_scipy_finds(seed):
+def test_weights_with_absent_members_reach_the_minimum_that_scipy_finds(seed):
     (a, b), targets = members(seed, 2)
     present = np.ones((len(targets), 2), bool)
     present[::3, 1] = False
@@ -78,7 +78,7 @@ def test_with_absent_members_the_minimum_that_scipy_finds(seed):
     assert nll(mix([a, b], weights, present), targets) <= best.fun + 1e-4
 
 
-def test_everybody_present_is_the_ordinary_ensemble():
+def test_an_ensemble_with_all_members_present():
     found, targets = members(3, 3)
     everybody = np.ones((len(targets), 3), bool)
     np.testing.assert_allclose(
@@ -90,7 +90,7 @@ def test_everybody_present_is_the_ordinary_ensemble():
 
 
 def absences(n, count, seed=0):
-    """Which of `count` members know something of `n` clips; of each clip at least one does."""
+    """Return a random mask (n, count) of present members, with at least one in each clip."""
     present = np.random.default_rng(seed).random((n, count)) < 0.7
     present[~present.any(axis=1), 0] = True
     return present
@@ -111,25 +111,25 @@ def objective(weights, found, targets, present=None, ridge=RIDGE):
 def test_pool_by_hand():
     a, b = np.array([[0.8, 0.2]]), np.array([[0.5, 0.5]])
     np.testing.assert_allclose(pool([a, b], np.array([1.0, 0.0])), a)
-    # 0.8^2 : 0.2^2 is 16 : 1; a member that says nothing changes nothing, whatever its weight.
+    # 0.8^2 : 0.2^2 is 16 : 1; a uniform member has no effect at any weight.
     np.testing.assert_allclose(pool([a, b], np.array([2.0, 3.0])), [[16 / 17, 1 / 17]])
     # sqrt(0.8 * 0.2) : sqrt(0.2 * 0.8).
     np.testing.assert_allclose(pool([a, 1 - a], np.array([0.5, 0.5])), [[0.5, 0.5]])
     np.testing.assert_allclose(pool([a, a], np.array([0.0, 0.0])), [[0.5, 0.5]])
 
 
-def test_pool_of_a_member_that_is_certain_is_finite():
+def test_pool_of_certain_members_is_finite():
     a, b = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
     found = pool([a, b], np.array([1.0, 1.0]))
     np.testing.assert_allclose(found, [[0.5, 0.5]])
 
 
-def test_pool_of_those_that_can_say_something_by_hand():
+def test_pool_of_present_members_by_hand():
     a, b = np.array([[0.8, 0.2]] * 3), np.array([[0.4, 0.6]] * 3)
     present = np.array([[True, True], [True, False], [False, True]])
     found = pool([a, b], np.array([1.0, 1.0]), present)
     np.testing.assert_allclose(found, [[0.32 / 0.44, 0.12 / 0.44], [0.8, 0.2], [0.4, 0.6]])
-    # Nobody with a weight is left in the third clip: everybody counts as ever.
+    # No present member of the third clip has a weight, so the usual weights apply.
     found = pool([a, b], np.array([2.0, 0.0]), present)
     np.testing.assert_allclose(found, [[16 / 17, 1 / 17]] * 3)
 
@@ -158,7 +158,7 @@ def test_pool_is_never_worse_than_the_best_member_on_its_objective(seed, count, 
     alone = np.eye(count)[int(np.argmin([nll(p, targets) for p in found]))]
     reached = objective(weights, found, targets, present, ridge)
     assert reached <= objective(alone, found, targets, present, ridge) + 1e-9
-    if present is None:  # the ridge is 0 there: also in NLL
+    if present is None:  # the ridge of the best member is 0, so NLL is not worse either
         assert nll(pool(found, weights), targets) <= min(nll(p, targets) for p in found) + 1e-9
 
 
@@ -178,7 +178,7 @@ def test_the_objective_of_the_pool_is_convex(seed, at, absent):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.booleans())
 def test_the_gradient_of_the_pool_is_that_of_its_objective(seed, absent):
-    """The function that is given to scipy, at random weights, against finite differences."""
+    """The gradient passed to scipy equals finite differences of the objective at random weights."""
     found, targets = members(seed, 3, n=15)
     present = absences(15, 3, seed) if absent else None
     seen = []
@@ -207,15 +207,15 @@ def test_a_strong_ridge_keeps_the_best_member_alone():
     np.testing.assert_allclose(weights, [0, 0, 1], atol=1e-4)
 
 
-def test_a_useless_member_changes_nothing():
-    """A member that says the same of every clip leaves the objective to the ridge."""
+def test_a_useless_member_gets_no_weight_in_the_pool():
+    """A constant member affects only the ridge term of the objective."""
     targets = np.array([0, 1, 2] * 5)
     right = 0.7 * np.eye(3)[targets] + 0.1
     weights = pool_weights([np.full((15, 3), 1 / 3), right], targets)
     assert weights[0] == pytest.approx(0, abs=1e-5) and weights[1] > 1
 
 
-def test_everybody_present_is_the_ordinary_pool():
+def test_a_pool_with_all_members_present():
     found, targets = members(3, 3)
     everybody = np.ones((len(targets), 3), bool)
     weights = pool_weights(found, targets)
@@ -223,7 +223,7 @@ def test_everybody_present_is_the_ordinary_pool():
     np.testing.assert_allclose(pool(found, weights, everybody), pool(found, weights))
 
 
-def test_a_member_of_which_nothing_is_known_gets_no_weight():
+def test_an_always_absent_member_gets_no_weight():
     found, targets = members(1, 2)
     present = np.ones((len(targets), 2), bool)
     present[:, 0] = False

@@ -1,4 +1,4 @@
-"""Recordings in folders, and corpora read from the names of their files."""
+"""Recordings in folders, and corpora that are read from file names."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from fusion.core.toolkit.filenames import (
 
 
 class Said(FilenameCorpus):
-    """Files like ann_h_03.wav, or h_03.wav in a folder of the speaker's name."""
+    """Corpus of files like ann_h_03.wav, or h_03.wav in a folder with the speaker's name."""
 
     name = "said"
     pattern = r"(?P<speaker>[a-z]+)[_/](?P<emotion>[hs])_(?P<take>\d\d)(?:_(?P<remark>loud))?"
@@ -50,7 +50,7 @@ def test_a_recording_has_one_of_four_endings_and_is_not_hidden(name, expected):
     assert is_audio(name) is expected
 
 
-def test_recordings_are_sorted_by_path_and_hidden_ones_passed_over(tmp_path):
+def test_recordings_are_sorted_by_path_and_hidden_files_are_ignored(tmp_path):
     touch(tmp_path, "b/2.wav", "b/1.flac", "a.wav", "notes.txt", "b/._1.wav", ".trash/3.wav")
     found = [file.relative_to(tmp_path).as_posix() for file in audio_files(tmp_path)]
     assert found == ["a.wav", "b/1.flac", "b/2.wav"]
@@ -64,13 +64,13 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (corpus / "loop").symlink_to(corpus)
     (corpus / "twice").symlink_to(real / "ann")
     assert [file.parent.name for file in audio_files(corpus)] == ["ann", "ben"]
-    # The quick look sorts nothing: the other link may come first.
+    # some_audio_files doesn't sort: the other link may come first.
     assert sorted(os.path.realpath(file) for file in some_audio_files(corpus)) == [
         str(corpus / "ben/h_01.wav"), str(real / "ann/h_01.wav"),
     ]  # fmt: skip
 
 
-def test_what_is_no_folder_is_an_error_for_a_reader_and_nothing_for_a_quick_look(tmp_path):
+def test_a_missing_folder_is_an_error_for_audio_files_but_not_for_some_audio_files(tmp_path):
     touch(tmp_path, "a.wav")
     for path in (tmp_path / "a.wav", tmp_path / "nowhere"):
         with pytest.raises(CorpusError, match="is not a folder"):
@@ -78,8 +78,8 @@ def test_what_is_no_folder_is_an_error_for_a_reader_and_nothing_for_a_quick_look
         assert some_audio_files(path) == [] and not most_match(path, lambda file: True)
 
 
-def test_a_folder_that_can_not_be_read_is_named(tmp_path, monkeypatch):
-    """Root reads everything, so the system's answer is made up."""
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    """The system's error is simulated, because root can read everything."""
     touch(tmp_path, "a.wav", "locked/b.wav")
     locked, scandir = str(tmp_path / "locked"), os.scandir
 
@@ -94,12 +94,12 @@ def test_a_folder_that_can_not_be_read_is_named(tmp_path, monkeypatch):
     assert [file.name for file in some_audio_files(tmp_path)] == ["a.wav"]
 
 
-def test_a_quick_look_sees_both_of_two_large_folders(tmp_path, monkeypatch):
+def test_some_audio_files_are_from_both_of_two_large_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(filenames, "_ENTRIES_PER_FOLDER", 4)
     monkeypatch.setattr(filenames, "_ENTRIES", 9)
     touch(tmp_path, *(f"{folder}/{i}.wav" for folder in "ab" for i in range(20)))
     found = [file.parent.name for file in some_audio_files(tmp_path)]
-    # Two entries above, four of the folder looked into first, the three left of the other.
+    # The limit of nine entries is two folders, four files of the first and three of the second.
     assert sorted([found.count("a"), found.count("b")]) == [3, 4]
 
 
@@ -112,14 +112,14 @@ def test_a_corpus_is_recognised_by_four_fifths_of_its_recordings(tmp_path, right
     assert Said.detect(tmp_path) is expected
 
 
-def test_a_file_is_no_corpus(tmp_path):
+def test_a_file_is_not_detected_as_a_corpus(tmp_path):
     assert not Said.detect(touch(tmp_path, "ann_h_01.wav") / "ann_h_01.wav")
 
 
 # -- names ---------------------------------------------------------------------------
 
 
-def test_a_name_is_read_into_a_clip(tmp_path):
+def test_a_file_name_is_parsed_into_a_clip(tmp_path):
     touch(tmp_path, "one/ann_s_07_loud.wav")
     (clip,) = Said(tmp_path).clips()
     assert (clip.name, clip.label, clip.speaker, clip.corpus) == (
@@ -129,22 +129,22 @@ def test_a_name_is_read_into_a_clip(tmp_path):
     assert clip.recording.path == tmp_path / "one/ann_s_07_loud.wav"
 
 
-def test_case_is_ignored_and_a_group_that_matched_nothing_is_empty(tmp_path):
+def test_case_is_ignored_and_an_unmatched_group_is_empty(tmp_path):
     touch(tmp_path, "ANN_H_07.WAV")
     (clip,) = Said(tmp_path).clips()
     assert (clip.label, clip.speaker, clip.attributes["remark"]) == ("happy", "ANN", "")
 
 
-def test_only_the_end_of_a_whole_name_matches(tmp_path):
+def test_the_pattern_matches_whole_names_at_the_end_of_a_path(tmp_path):
     touch(tmp_path, "ann_h_01.wav", "take_ann_h_01.wav", "ann_h_011.wav", "ann_x_01.wav")
     assert names(Said(tmp_path)) == ["ann_h_01.wav"]
 
 
-def test_what_the_corpus_does_not_want_is_passed_over(tmp_path):
+def test_unwanted_files_are_ignored(tmp_path):
     assert names(Said(touch(tmp_path, "ann_h_99.wav", "ann_h_98.wav"))) == ["ann_h_98.wav"]
 
 
-def test_the_root_may_be_the_speakers_folder(tmp_path, monkeypatch):
+def test_the_root_may_be_the_folder_of_a_speaker(tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "ann/h_01.wav", "ann/s_01.wav") / "ann")
 
     found = list(Said(Path()).clips())
@@ -155,12 +155,12 @@ def test_the_root_may_be_the_speakers_folder(tmp_path, monkeypatch):
     assert Said.detect(Path())
 
 
-def test_a_recording_found_twice_is_read_once_the_first_path_first(tmp_path):
+def test_a_duplicate_recording_is_read_once_from_the_first_path(tmp_path):
     touch(tmp_path, "b/ann_h_01.wav", "a/ann_h_01.wav", "a/ANN_h_02.wav", "b/ann_H_02.wav")
     assert names(Said(tmp_path)) == ["a/ANN_h_02.wav", "a/ann_h_01.wav"]
 
 
-def test_lossless_goes_before_mp3_wherever_it_lies(tmp_path):
+def test_lossless_formats_are_preferred_in_any_folder(tmp_path):
     touch(tmp_path, "a/ann_h_01.mp3", "b/ann_h_01.ogg", "c/ann_h_01.FLAC", "d/ann_h_01.wav")
     touch(tmp_path, "a/ann_h_02.mp3")
     assert names(Said(tmp_path)) == ["a/ann_h_02.mp3", "d/ann_h_01.wav"]

@@ -23,7 +23,7 @@ SCORES = (uar, accuracy, macro_f1)
 
 
 def matrices(hits: np.ndarray, clips: int) -> np.ndarray:
-    """(S, C) right clips of `clips` per class -> (S, C, C); the rest goes to the next class."""
+    """Return confusions (S, C, C) of (S, C) right clips; wrong clips get the next class."""
     speakers, classes = hits.shape
     found = np.zeros((speakers, classes, classes), dtype=np.int64)
     for c in range(classes):
@@ -33,7 +33,7 @@ def matrices(hits: np.ndarray, clips: int) -> np.ndarray:
 
 
 def simulate(rng: np.random.Generator, speakers: int, *, models: int = 1) -> list[np.ndarray]:
-    """Models of equal quality on the same speakers, who are of very unequal difficulty."""
+    """Simulate models of equal quality on the same speakers, whose difficulty varies widely."""
     hardness = rng.normal(0, 0.6, (speakers, 1))
     found = []
     for _ in range(models):
@@ -47,7 +47,7 @@ WRONG = np.array([[0, 5], [5, 0]])
 
 
 class SameDraws(np.random.Generator):
-    """Draws the speakers for scipy's bootstrap that `intervals` draws from the same seed."""
+    """Generator that draws, in scipy's bootstrap, the speakers that `intervals` draws."""
 
     def integers(self, low, high, size, **rest):
         resamples, groups = size
@@ -56,7 +56,7 @@ class SameDraws(np.random.Generator):
 
 
 class SameSwaps(np.random.Generator):
-    """Swaps the models in scipy's permutation test that `intervals` swaps from the same seed."""
+    """Generator that swaps, in scipy's permutation test, the models that `intervals` swaps."""
 
     def permuted(self, x, axis):
         swapped = self.integers(0, 2, size=x.shape[:2])  # (R, S)
@@ -67,7 +67,8 @@ class SameSwaps(np.random.Generator):
 
 
 def test_two_speakers_by_hand():
-    # Resamples: both right (1/4), one of each (1/2), both wrong (1/4): UAR 1, 0.5, 0.
+    # Resamples have only right speakers (1/4), one of each (1/2), or only wrong (1/4): UAR 1, 0.5,
+    # 0.
     confusions = np.stack([RIGHT, WRONG])
     assert bootstrap_interval(confusions) == Interval(0.5, 0.0, 1.0, 0.95, 2)
     assert bootstrap_interval(confusions, level=0.3) == Interval(0.5, 0.5, 0.5, 0.3, 2)
@@ -98,7 +99,7 @@ def test_too_few_groups_for_an_interval(groups):
     assert math.isnan(found.value) if groups == 0 else found.value == 1.0
 
 
-def test_groups_without_clips_give_nan():
+def test_groups_without_clips_have_nan():
     found = bootstrap_interval(np.zeros((3, 2, 2), dtype=np.int64))
     assert all(map(math.isnan, (found.value, found.low, found.high)))
 
@@ -113,7 +114,7 @@ def test_same_seed_same_interval():
 
 @pytest.mark.parametrize("statistic", SCORES)
 def test_equal_to_scipys_bootstrap(statistic):
-    """Given the same draws of speakers, scipy's percentile interval but for rounding."""
+    """The interval equals scipy's percentile interval of the same draws of speakers."""
     (confusions,) = simulate(np.random.default_rng(1), 24)
     reference = stats.bootstrap(
         (np.arange(24),),
@@ -128,7 +129,7 @@ def test_equal_to_scipys_bootstrap(statistic):
 
 
 def test_near_scipys_bootstrap_of_other_draws():
-    # With equally many clips each, accuracy is the mean of the speakers' accuracies.
+    # Speakers have equally many clips, so the accuracy is the mean of their accuracies.
     (confusions,) = simulate(np.random.default_rng(1), 24)
     found = bootstrap_interval(confusions, accuracy, resamples=20_000)
     reference = stats.bootstrap(
@@ -143,8 +144,8 @@ def test_near_scipys_bootstrap_of_other_draws():
     assert found.high == pytest.approx(reference.high, abs=0.03 * width)
 
 
-def test_large_clusters_count_by_their_clips():
-    # The statistic is that of all clips of the drawn speakers together, not a mean of means.
+def test_speakers_are_weighted_by_their_clips():
+    # The statistic is computed over all clips of the drawn speakers, and is not a mean of means.
     big, small = 100 * RIGHT, WRONG
     found = bootstrap_interval(np.stack([big, small]))
     assert found.value == pytest.approx(500 / 505)
@@ -153,7 +154,7 @@ def test_large_clusters_count_by_their_clips():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("speakers", "covered"), [(4, 0.82), (10, 0.91), (24, 0.935)])
-def test_coverage_is_what_the_documentation_says(speakers, covered):
+def test_coverage_is_as_documented(speakers, covered):
     rng = np.random.default_rng(5)
     truth = float(uar(simulate(rng, 200_000)[0].sum(axis=0)))
     trials = 1500
@@ -182,7 +183,7 @@ def brute_force_p(a, b, statistic) -> float:
 
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Two models' matrices for the same clips: unequal speakers, classes that may be missing."""
+    """Two models' confusions for the same clips, with unequal speakers and missing classes."""
     speakers = draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     support = rng.integers(0, 6, (speakers, 3))
@@ -206,7 +207,7 @@ def test_exact_permutation_equals_brute_force(pair, statistic):
 
 @settings(max_examples=40)
 @given(pairs(), st.sampled_from(SCORES))
-def test_a_comparison_turned_around(pair, statistic):
+def test_a_comparison_in_the_other_direction(pair, statistic):
     a, b = pair
     one = paired_comparison(a, b, statistic, resamples=50)
     other = paired_comparison(b, a, statistic, resamples=50)
@@ -216,9 +217,9 @@ def test_a_comparison_turned_around(pair, statistic):
 
 
 def scipys_differences(a, b, statistic, seed=None):
-    """(R,) differences where scipy swaps the models of some groups: every way, or at random."""
+    """Return scipy's differences (R,) for all swaps of models by group, or for random swaps."""
 
-    def difference(which, other, axis):  # (R, S) or (S,): whose matrix the first model gets
+    def difference(which, other, axis):  # (R, S) or (S,): index of the first model's confusions
         first = np.stack([a, b])[which.astype(int), np.arange(len(a))].sum(axis=which.ndim - 1)
         return statistic(first) - statistic((a + b).sum(axis=0) - first)
 
@@ -236,10 +237,10 @@ def scipys_differences(a, b, statistic, seed=None):
 @pytest.mark.parametrize("statistic", [uar, accuracy, macro_f1, mean_uar])
 @pytest.mark.parametrize("speakers", [2, 5, 9, 14])
 def test_equal_to_scipys_permutation_test(speakers, statistic):
-    """p of scipy's null distribution to the last digit, where many differences are equal.
+    """The p-value equals that of scipy's null distribution exactly, with many ties.
 
-    scipy's own p tells equal ones by 100 times the rounding of the observed difference. For
-    small differences of means over classes or seeds that is too little, and some are missed.
+    scipy's own p-value treats differences as equal within 100 times the rounding of the observed
+    one. That is too little for small differences of means over classes or seeds.
     """
     seeds = 3 if statistic is mean_uar else 1
     for trial in range(6):
@@ -283,7 +284,7 @@ def test_identical_models(speakers):
 
 def test_random_swaps_near_the_exact_value():
     a, b = simulate(np.random.default_rng(8), 15, models=2)
-    differences = accuracy(a) - accuracy(b)  # equally many clips each
+    differences = accuracy(a) - accuracy(b)  # equally many clips per speaker
     signs = 1 - 2 * (np.arange(2**15)[:, None] >> np.arange(15) & 1)
     exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12)
     found = paired_comparison(a, b, accuracy)
@@ -297,7 +298,8 @@ def test_random_swaps_never_give_zero():
 
 
 def test_the_interval_uses_the_same_speakers_for_both_models():
-    # Speakers differ a lot, models by one clip per speaker: paired, there is no doubt.
+    # Speakers differ widely, and models by one clip per speaker, so the paired interval has no
+    # width.
     hits = np.array([[1, 1], [9, 9], [2, 2], [8, 8], [5, 5], [3, 3]])
     a, b = matrices(hits + 1, 10), matrices(hits, 10)
     found = paired_comparison(a, b)
@@ -314,7 +316,7 @@ def test_models_on_different_clips_are_refused():
         paired_comparison(np.stack([RIGHT, RIGHT]), np.stack([RIGHT]))
 
 
-def test_nothing_to_compare():
+def test_a_comparison_without_clips():
     nothing = np.zeros((0, 2, 2), dtype=np.int64)
     found = paired_comparison(nothing, nothing)
     assert all(map(math.isnan, (found.difference, found.low, found.high, found.p_value)))
@@ -339,14 +341,14 @@ def test_p_values_are_uniform_when_models_are_equally_good(speakers, trials):
         error = math.sqrt(level * (1 - level) / trials)
         step = 2 / 2**speakers
         assert level - step - 3 * error <= np.mean(smooth <= level) <= level + 3 * error
-        assert np.mean(tied <= level) <= level + 3 * error  # ties make it cautious
+        assert np.mean(tied <= level) <= level + 3 * error  # ties make p conservative
 
 
 # -- several comparisons -------------------------------------------------------------
 
 
 def test_holm_by_hand():
-    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04 -> 0.06.
+    # Sorted p-values 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1 are 0.02, 0.03, 0.06, 0.04 -> 0.06.
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.6, 0.7]), [1.0, 1.0])
     assert holm([]).shape == (0,)

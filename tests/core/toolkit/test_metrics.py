@@ -26,7 +26,7 @@ from fusion.core.toolkit.metrics import (
     uar,
 )
 
-# Truth 0: 3 right, 1 taken for 1. Truth 1: 2 taken for 0, 2 right. Truth 2: 1 right of 2.
+# Rows are the true class: 3 of class 0 are right, 2 of class 1, and 1 of class 2.
 HAND = np.array([[3, 1, 0], [2, 2, 0], [0, 1, 1]])
 
 confusions = hnp.arrays(np.int64, (4, 4), elements=st.integers(0, 20))
@@ -54,7 +54,7 @@ def test_classes_without_support():
 
 
 @pytest.mark.parametrize("score", [uar, accuracy, macro_f1])
-def test_no_clips_is_nan_without_a_warning(score):
+def test_scores_without_clips_are_nan_without_a_warning(score):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert math.isnan(score(np.zeros((3, 3), dtype=np.int64)))
@@ -77,11 +77,11 @@ def test_confusion_by_group_by_hand():
         2,
     )
     assert found.dtype == np.int64
-    # "a" first: truth 0 taken for 1, truth 1 right. "b": 0 right, 1 right, 1 taken for 0.
+    # Group "a": class 0 predicted as 1, class 1 right. "b": 0 right, 1 right, 1 predicted as 0.
     np.testing.assert_array_equal(found, [[[0, 1], [0, 1]], [[1, 0], [1, 1]]])
 
 
-def test_confusion_of_nothing():
+def test_confusion_without_clips():
     nothing = np.zeros(0, dtype=np.int64)
     assert confusion_by_group(nothing, nothing, nothing, 3).shape == (0, 3, 3)
 
@@ -116,12 +116,12 @@ def test_equal_to_scikit_learn(data):
 
 
 @given(confusions, hnp.arrays(np.int64, 4, elements=st.integers(1, 9)))
-def test_uar_does_not_see_class_frequency(confusion, factors):
+def test_uar_does_not_depend_on_class_frequency(confusion, factors):
     np.testing.assert_allclose(uar(confusion * factors[:, None]), uar(confusion))
 
 
 @given(confusions, st.permutations(range(4)))
-def test_scores_do_not_see_the_order_of_classes(confusion, order):
+def test_scores_do_not_depend_on_the_order_of_classes(confusion, order):
     permuted = confusion[np.ix_(order, order)]
     for score in (uar, accuracy, macro_f1):
         np.testing.assert_allclose(score(permuted), score(confusion))
@@ -147,9 +147,9 @@ def test_nll_of_an_impossible_class_is_finite():
 def test_calibration_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.45, 0.55], [0.3, 0.7]])
     targets = np.array([0, 1, 1, 1])
-    # Two bins, (0, 0.5] and (0.5, 1]: all in the second; accuracy 3/4, confidence 2.95/4.
+    # Of two bins, (0, 0.5] and (0.5, 1], the second has all: accuracy 3/4, confidence 2.95/4.
     assert expected_calibration_error(probabilities, targets, bins=2) == pytest.approx(0.05 / 4)
-    # Ten bins: 0.9 in (.8, .9], 0.8 in (.7, .8], 0.55 in (.5, .6], 0.7 in (.6, .7].
+    # Ten bins: 0.9 is in (.8, .9], 0.8 in (.7, .8], 0.55 in (.5, .6], 0.7 in (.6, .7].
     assert expected_calibration_error(probabilities, targets, bins=10) == pytest.approx(
         (0.1 + 0.8 + 0.45 + 0.3) / 4
     )

@@ -1,4 +1,4 @@
-"""Networks put into another mode for a while, and back."""
+"""Context managers that change the mode of networks temporarily."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from fusion.core.toolkit.modules import evaluating, quiet_statistics
 
 @pytest.fixture
 def model():
-    """Two normalisations, the second with other settings, and a part that stands still."""
+    """Model with three batch normalisations of different settings, and a frozen layer."""
     made = nn.Sequential(
         nn.Linear(3, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3, momentum=None), nn.Dropout(0.5),
         nn.BatchNorm1d(3, track_running_stats=False),
@@ -31,7 +31,7 @@ class BrokenError(Exception):
 
 
 @pytest.mark.parametrize("breaks", [False, True])
-def test_every_part_goes_back_to_its_own_mode_whatever_happens(model, breaks):
+def test_every_module_returns_to_its_own_mode_even_after_an_error(model, breaks):
     before = modes(model)
     try:
         with evaluating(model):
@@ -43,7 +43,7 @@ def test_every_part_goes_back_to_its_own_mode_whatever_happens(model, breaks):
     assert modes(model) == before == [True, False, True, True, True, True]
 
 
-def test_what_was_evaluating_before_stays_so(model):
+def test_modules_in_evaluation_mode_stay_in_it(model):
     model.eval()
     with evaluating(model), evaluating(model):
         pass
@@ -51,12 +51,12 @@ def test_what_was_evaluating_before_stays_so(model):
 
 
 @pytest.mark.parametrize("breaks", [False, True])
-def test_statistics_and_their_counts_are_kept_whatever_happens(model, breaks):
+def test_statistics_and_their_counts_are_restored_even_after_an_error(model, breaks):
     model(torch.randn(8, 3))
     before, momenta = statistics(model), [model[i].momentum for i in (1, 2)]
     try:
         with quiet_statistics(model):
-            assert all(model.training for _ in range(2))  # batches are normalised by themselves
+            assert all(model.training for _ in range(2))  # batch statistics are used
             model(10 + torch.randn(8, 3))
             model(10 + torch.randn(8, 3))
             if breaks:
@@ -69,7 +69,7 @@ def test_statistics_and_their_counts_are_kept_whatever_happens(model, breaks):
     assert [model[i].momentum for i in (1, 2)] == momenta == [0.1, None]
 
 
-def test_batches_are_normalised_as_in_training_meanwhile():
+def test_quiet_statistics_normalises_batches_as_in_training():
     norm = nn.BatchNorm1d(2)
     x = torch.tensor([[1.0, 5.0], [3.0, 9.0]])
     with quiet_statistics(norm):
@@ -78,7 +78,7 @@ def test_batches_are_normalised_as_in_training_meanwhile():
     assert found.tolist() == [pytest.approx(row, abs=1e-4) for row in expected]
 
 
-def test_afterwards_statistics_are_gathered_again(model):
+def test_statistics_are_updated_again_afterwards(model):
     with quiet_statistics(model):
         model(torch.randn(8, 3))
     model(5 + torch.randn(8, 3))

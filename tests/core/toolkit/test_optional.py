@@ -1,4 +1,4 @@
-"""Packages that only some methods need: imported, or asked for by their names."""
+"""Optional packages: import, and messages if they are missing or broken."""
 
 import math
 
@@ -12,13 +12,13 @@ def ask(module, **options):
     return required(module, extra="x", by="The tracker 'x'", **options)
 
 
-def test_a_package_that_is_there_is_imported():
+def test_an_installed_package_is_imported():
     assert ask("math") is math
     assert ask("os.path").join("a", "b")  # the submodule, not its package
 
 
 @pytest.mark.parametrize("module", ["nowhere", "nowhere.inside"])
-def test_one_that_is_not_installed_comes_with_the_extra_that_installs_it(module):
+def test_the_error_of_a_missing_package_names_the_extra(module):
     with pytest.raises(ParameterError) as caught:
         ask(module, package="no-where")
     assert caught.value.message == (
@@ -28,7 +28,7 @@ def test_one_that_is_not_installed_comes_with_the_extra_that_installs_it(module)
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
-def test_without_another_name_the_package_is_called_like_its_module():
+def test_the_default_package_name_is_that_of_the_module():
     with pytest.raises(ParameterError, match="needs the package nowhere, which is not"):
         ask("nowhere")
 
@@ -38,7 +38,9 @@ def test_without_another_name_the_package_is_called_like_its_module():
     [("import nowhere_either", "No module named 'nowhere_either'"),
      ("from math import no_such_thing", "cannot import name 'no_such_thing'")],
 )  # fmt: skip
-def test_one_that_is_there_and_broken_is_not_called_missing(tmp_path, monkeypatch, text, reason):
+def test_an_installed_but_broken_package_is_not_reported_as_missing(
+    tmp_path, monkeypatch, text, reason
+):
     (tmp_path / "broken_package.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ParameterError, match="broken-package, which can't be imported") as caught:
@@ -47,7 +49,7 @@ def test_one_that_is_there_and_broken_is_not_called_missing(tmp_path, monkeypatc
     assert "pip install --upgrade 'modal-fusion[x]'" in caught.value.hint
 
 
-def test_another_fault_of_the_package_is_its_own(tmp_path, monkeypatch):
+def test_other_errors_of_a_package_are_passed_through(tmp_path, monkeypatch):
     (tmp_path / "faulty_package.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ZeroDivisionError):

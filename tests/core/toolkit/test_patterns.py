@@ -1,4 +1,4 @@
-"""The speaker in a file name, by the user's expression."""
+"""Speakers in file names, found by the user's regular expression."""
 
 import pytest
 
@@ -10,11 +10,11 @@ from fusion.core.toolkit.patterns import SpeakerPattern
     ("pattern", "texts", "speaker"),
     [
         (r"spk(\d+)", ["happy/spk7_1.wav"], "7"),
-        (r"(a|b)?/spk(?P<speaker>\d+)", ["happy/spk12_1.wav"], "12"),  # other groups: named counts
-        (r"(\d+)", ["anna", "take 3 of 5"], "3"),  # the first text that has one, its first match
+        (r"(a|b)?/spk(?P<speaker>\d+)", ["happy/spk12_1.wav"], "12"),  # the named group is used
+        (r"(\d+)", ["anna", "take 3 of 5"], "3"),  # first match in the first text with a match
         (r"(\d+)", ["1", "2"], "1"),
-        (r"spk(\d*)", ["spk", "spk4"], "4"),  # an empty speaker is none
-        (r"x|spk(\d+)", ["x", "spk4"], "4"),  # nor is a group that took no part
+        (r"spk(\d*)", ["spk", "spk4"], "4"),  # an empty speaker is no match
+        (r"x|spk(\d+)", ["x", "spk4"], "4"),  # an unmatched group is no match
     ],
 )
 def test_the_group_is_the_speaker(pattern, texts, speaker):
@@ -26,7 +26,7 @@ def test_the_group_is_the_speaker(pattern, texts, speaker):
     [("(", "is not a regular expression: missing"), ("anna", "has 0 groups, but needs exactly one"),
      ("(a)(b)", "has 2 groups, but needs exactly one"), ("(?P<who>a)(b)", "has 2 groups")],
 )  # fmt: skip
-def test_a_pattern_that_does_not_say_which_group_is_refused(pattern, words):
+def test_a_pattern_without_exactly_one_group_is_refused(pattern, words):
     with pytest.raises(ParameterError) as error:
         SpeakerPattern(pattern, "folder.speaker")
     assert error.value.message.startswith(f"folder.speaker={pattern!r} {words}")

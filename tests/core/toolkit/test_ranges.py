@@ -1,4 +1,4 @@
-"""Ranges of parameters: a sentence is the check and the message."""
+"""Ranges of parameters: one sentence defines both the check and the message."""
 
 import math
 
@@ -49,11 +49,11 @@ def test_message_has_the_ranges_and_the_values_in_their_order():
     assert caught.value.message == f"amco needs {NEEDS}; given threshold=0.5, eps=0.3, growth=-1."
 
 
-def test_a_range_of_a_parameter_that_does_not_exist_is_no_silent_success():
+def test_a_range_of_an_unknown_parameter_raises():
     with pytest.raises(KeyError):
         check_ranges("amco", NEEDS, {"threshold": 0.5, "eps": 0.3})
 
 
-def test_a_sentence_that_is_no_range_is_refused():
+def test_an_invalid_range_is_refused():
     with pytest.raises(ValueError, match="end 0 or not before start"):
         check_ranges("ogm_ge", "start >= 1, end 0 or not before start", {"start": 1, "end": 0})

@@ -7,7 +7,7 @@ from fusion.core.toolkit.run_files import read_json, write_json, write_text
 from fusion.core.toolkit.tracking import Sent
 
 
-def test_what_is_written_is_read_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_written_files_are_read_and_no_temporary_file_remains(tmp_path: Path) -> None:
     write_json(tmp_path, "fold0/a.json", {"x": [1, None]})
     assert read_json(tmp_path / "fold0/a.json") == {"x": [1, None]}
     write_text(tmp_path, "fold0/a.json", "{}\n")
@@ -16,23 +16,23 @@ def test_what_is_written_is_read_and_nothing_is_left_beside_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", [None, "{", "[[1, 2]]", "\udc80"])
-def test_what_is_no_object_is_named(tmp_path: Path, text: str | None) -> None:
+def test_a_file_without_a_json_object_is_named(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "a.json").write_text(text, errors="surrogateescape")
     with pytest.raises(RunError, match=r"a\.json"):
         read_json(tmp_path / "a.json")
 
 
-def test_no_number_is_refused_before_anything_is_replaced(tmp_path: Path) -> None:
+def test_nan_is_refused_before_the_file_is_replaced(tmp_path: Path) -> None:
     write_json(tmp_path, "a.json", {"x": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path, "a.json", {"x": float("nan")})
     assert read_json(tmp_path / "a.json") == {"x": 1}
 
 
-def test_a_run_that_can_not_be_written_is_told_how_to_go_on(tmp_path: Path) -> None:
+def test_the_error_of_an_unwritable_run_has_the_command_to_resume(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    run.write_text("")  # a file where the folder should be
+    run.write_text("")  # a file instead of the folder
     with pytest.raises(StorageError) as caught:
         Sent(run, "service.json").save()
     assert f"{run}/service.json could not be written" in str(caught.value)

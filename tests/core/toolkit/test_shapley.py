@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from fusion.core.toolkit.shapley import shapley_values
 
-NAMES = ["c", "a", "d", "b"]  # in no alphabetical order
+NAMES = ["c", "a", "d", "b"]  # not in alphabetical order
 
 
 def by_permutations(worth, players):
-    """What each player adds to those before it, averaged over every order of joining."""
+    """Compute each player's marginal contribution, averaged over every order of joining."""
     orders = list(permutations(players))
     total = dict.fromkeys(players, 0.0)
     for order in orders:
@@ -40,13 +40,13 @@ def test_the_average_over_all_orders(count, seed):
 
 
 def test_the_glove_game_by_hand():
-    """a and b have a left glove each, c the right one: a pair is worth 1."""
+    """Players a and b each have a left glove, c has the right one; a pair is worth 1."""
     found = shapley_values(lambda s: float("c" in s and len(s) > 1), ["a", "b", "c"])
-    # c is worth nothing only where it comes first, in 2 of 6 orders; a only right after c.
+    # c adds 1 unless it is first (2 of 6 orders); a adds 1 only directly after a leading c.
     assert found == pytest.approx({"a": 1 / 6, "b": 1 / 6, "c": 4 / 6})
 
 
-def test_each_coalition_is_asked_for_once_in_the_players_order():
+def test_each_coalition_is_evaluated_once_in_the_players_order():
     asked = []
 
     def worth(members):

@@ -1,4 +1,4 @@
-"""Whether torchrun started this process, by its environment."""
+"""Detection of torchrun from the environment of a process."""
 
 import pytest
 
@@ -11,10 +11,10 @@ from fusion.core.toolkit.torchrun import refuse_torchrun, started_by_torchrun
     [
         ({}, False),
         ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, True),
-        ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "16"}, True),  # its default id
-        ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "1"}, False),  # one process is no other
+        ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "16"}, True),  # torchrun's default id
+        ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "1"}, False),  # a single process
         ({"TORCHELASTIC_RUN_ID": "1"}, False),
-        ({"WORLD_SIZE": "2"}, False),  # set by hand, or by another launcher
+        ({"WORLD_SIZE": "2"}, False),  # set by hand or by another launcher
     ],
 )
 def test_one_of_several_processes_of_torchrun(environment, expected, monkeypatch):

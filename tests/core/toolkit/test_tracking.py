@@ -1,4 +1,4 @@
-"""What trackers are told, taken apart; and that each is closed, whatever happens to the run."""
+"""Values of tracker events, and closing of trackers after success and failure."""
 
 import json
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ json_values = st.recursive(
 )
 
 
-def test_a_trial_is_a_curve_of_its_own():
+def test_each_trial_has_its_own_curve():
     assert curve_of({"training": "fold1/mel", "epoch": 2}) == "fold1/mel"
     assert curve_of({"training": "fold1/mel", "epoch": 2, "trial": 0}) == "fold1/mel/trial0"
 
@@ -34,7 +34,7 @@ def test_numbers_of_an_event():
 
 
 @given(st.dictionaries(st.text(max_size=5), json_values))
-def test_a_flat_configuration_has_no_level_and_no_hole(config):
+def test_a_flat_configuration_has_no_nested_or_empty_values(config):
     assert all(isinstance(v, bool | int | float | str) and v != "" for v in flat(config).values())
 
 
@@ -63,7 +63,7 @@ def test_final_figures():
     }
 
 
-def test_what_was_sent_is_remembered(tmp_path):
+def test_sent_events_are_stored(tmp_path):
     def event(epoch, **more):
         return {"training": "fold0/mel", "epoch": epoch, **more}
 
@@ -80,7 +80,7 @@ def test_what_was_sent_is_remembered(tmp_path):
     assert again.is_new(event(1)) and again.names == {}
 
 
-def test_a_damaged_note_of_what_was_sent_is_none(tmp_path):
+def test_a_damaged_file_of_sent_events_is_ignored(tmp_path):
     (tmp_path / "service.json").write_text("{")
     sent = Sent(tmp_path, "service.json")
     assert sent.is_new({"training": "fold0/mel", "epoch": 1})
@@ -109,7 +109,7 @@ class Warned(Observer):
         self.messages.append(message)
 
 
-def test_every_tracker_is_closed_once_whatever_happened():
+def test_every_tracker_is_closed_once_even_after_an_error():
     fine, late = Recorder("fine"), Recorder("late", ["close"])
     broken = Recorder("bad", ["start", "close"])
     observer = Warned()

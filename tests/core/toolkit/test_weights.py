@@ -1,4 +1,4 @@
-"""Weights on disk: whole or not at all, and read without running code."""
+"""Weights on disk: atomic writes, and reading without running code."""
 
 import pickle
 import stat
@@ -19,7 +19,7 @@ def path(tmp_path):
     return tmp_path / "model.safetensors"
 
 
-def test_what_was_saved_is_read_with_its_types_and_metadata(path):
+def test_saved_weights_are_read_with_types_and_metadata(path):
     save_weights(path, {**WEIGHTS, "half": torch.ones(2, dtype=torch.bfloat16)}, {"format": "1"})
     found = load_weights(path)
     assert set(found) == {"a.weight", "a.count", "half"}
@@ -29,7 +29,7 @@ def test_what_was_saved_is_read_with_its_types_and_metadata(path):
         assert file.metadata() == {"format": "1"}
 
 
-def test_tensors_that_share_memory_are_transposed_or_need_gradients(path):
+def test_shared_transposed_and_trainable_tensors_can_be_saved(path):
     weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
     save_weights(path, {"in": weight, "tied": weight, "out": weight.T}, {})
     found = load_weights(path)
@@ -38,13 +38,13 @@ def test_tensors_that_share_memory_are_transposed_or_need_gradients(path):
     assert not any(tensor.requires_grad for tensor in found.values())
 
 
-def test_the_file_is_readable_as_any_other_file(path):
+def test_the_file_has_default_permissions(path):
     save_weights(path, WEIGHTS, {})
     (plain := path.with_name("plain")).touch()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_a_write_that_fails_leaves_the_old_weights_and_nothing_else(path, monkeypatch):
+def test_a_failed_write_keeps_the_old_weights_and_leaves_no_other_file(path, monkeypatch):
     save_weights(path, WEIGHTS, {})
 
     def full(self, target):
@@ -57,7 +57,7 @@ def test_a_write_that_fails_leaves_the_old_weights_and_nothing_else(path, monkey
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
+def test_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="could not be written"):
         save_weights(tmp_path / "nowhere" / "model.safetensors", WEIGHTS, {})
 
@@ -65,7 +65,7 @@ def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
 @pytest.mark.parametrize(
     "content", [None, b"", b"short", b"\xff" * 64], ids=["missing", "empty", "short", "long"]
 )
-def test_a_file_that_is_missing_or_damaged_comes_with_what_to_delete(path, content):
+def test_the_error_of_a_missing_or_damaged_file_names_what_to_delete(path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RunError, match=f"The weights {path} can't be read") as error:
@@ -81,7 +81,7 @@ def test_a_truncated_file_is_damaged(path):
         load_weights(path)
 
 
-def test_a_pickle_is_no_weights_and_is_not_run(path):
+def test_a_pickle_is_refused_and_not_run(path):
     class Trap:
         def __reduce__(self):
             return pytest.fail, ("the file was run",)

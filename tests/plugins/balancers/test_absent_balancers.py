@@ -1,4 +1,4 @@
-"""No balancer learns from what stands in the place of a modality that a clip lacks."""
+"""Independence of every balancer from the placeholder values of absent modalities."""
 
 import math
 
@@ -23,7 +23,7 @@ from fusion.core.training.model import FusionModel
 
 REGISTRY = Registry()
 BALANCERS = [entry.name for entry in REGISTRY.entries("balancer")]
-# So that rules that start late act within three epochs.
+# Parameters that make late rules act within three epochs.
 EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relearn": {"every": 1},
          "gblend": {"epochs": 1}, "greedy": {"warmup": 0}, "lfm": {"every": 1},
          "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
@@ -35,7 +35,7 @@ def made(name):
 
 
 def lacking(flags):
-    """The small problem of as many modalities as `NAMES`; no face where `flags`, (48,), says so."""
+    """Return the small problem with all `NAMES`, without a face where `flags`, (48,), is true."""
     features = small_features(len(NAMES))
     return Features(
         features.modalities,
@@ -49,7 +49,7 @@ def lacking(flags):
 
 @pytest.fixture
 def place(monkeypatch):
-    """Sets what branches seem to have made of clips that lack a modality."""
+    """Function that sets the maps and embeddings of absent modalities to a value."""
     filled = [0.0]
     encode = FusionModel.encode
 
@@ -81,8 +81,8 @@ def trainer_for(name, strategy, flags, clips=36):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("name", BALANCERS)
-def test_what_stands_in_absent_rows_changes_no_training(name, strategy, place):
-    """Not of the probes' scores either, nor of prototypes, clusters or copies made of them."""
+def test_values_in_absent_rows_do_not_change_training(name, strategy, place):
+    """The probes' scores, prototypes, clusters and copies of clips don't change either."""
     flags = np.arange(48) // 3 % 2 == 0
     trained = []
     for value in (0.0, 5.0):
@@ -99,7 +99,7 @@ def test_what_stands_in_absent_rows_changes_no_training(name, strategy, place):
 
 
 def gradients_of(name, strategy, bias, poison):
-    """What one step on clips without a face does to the other branches, factors included."""
+    """Return gradients times factors of the other branches in a step on clips without a face."""
     flags = np.arange(48) < 8
     trainer = trainer_for(name, strategy, flags)
     found = {}
@@ -129,8 +129,8 @@ def gradients_of(name, strategy, bias, poison):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("name", BALANCERS)
-def test_a_modality_that_no_clip_of_a_batch_has_pulls_at_no_other(name, strategy):
-    """Neither by what stands in its place, nor by the bias of its probe."""
+def test_a_modality_absent_from_a_batch_does_not_affect_the_others(name, strategy):
+    """Placeholder values and the bias of the probe have no influence."""
     first = gradients_of(name, strategy, [0.0, 0.0, 0.0], 0.0)
     second = gradients_of(name, strategy, [3.0, -2.0, 1.0], 9.0)
     assert first.keys() == second.keys()
@@ -140,7 +140,7 @@ def test_a_modality_that_no_clip_of_a_batch_has_pulls_at_no_other(name, strategy
             torch.testing.assert_close(a, b)
 
 
-# -- numbers by hand -----------------------------------------------------------------
+# -- values by hand ------------------------------------------------------------------
 
 
 def a_step(flags):
@@ -148,7 +148,7 @@ def a_step(flags):
     return one_step(trainer_of(small_model(len(NAMES)), lacking(flags)))
 
 
-def test_a_modality_that_half_of_the_clips_lack_is_not_behind_for_that():
+def test_scores_are_extrapolated_from_the_clips_with_the_modality():
     step = a_step(np.arange(8) % 2 == 0)
     right = step.unimodal["face"].softmax(1)[torch.arange(8), step.labels]
     torch.testing.assert_close(step.scores()["face"], right[1::2].mean() * 8)
@@ -158,7 +158,7 @@ def test_a_modality_that_half_of_the_clips_lack_is_not_behind_for_that():
     assert float(none.scores()["face"]) == 0.0 and none.known == ["voice", "text"]
 
 
-def test_a_loss_is_over_the_clips_that_have_something_to_show():
+def test_a_loss_is_the_mean_over_clips_with_a_shown_modality():
     step = a_step(np.arange(8) % 2 == 0)
     logits = torch.randn(8, 3, requires_grad=True)
     expected = torch.nn.functional.cross_entropy(logits[1::2], step.labels[1::2])
@@ -170,7 +170,7 @@ def test_a_loss_is_over_the_clips_that_have_something_to_show():
     assert float(none) == 0.0 and not logits.grad.any()
 
 
-def test_agreement_is_of_what_a_clip_has():
+def test_agreement_is_between_present_modalities():
     from fusion.plugins.balancers.lfm import jensen_shannon
     from fusion.plugins.balancers.mbsd import pull_of
 
@@ -179,7 +179,7 @@ def test_agreement_is_of_what_a_clip_has():
     there = {"a": torch.tensor([yes, yes, yes, no]), "b": torch.tensor([yes, no, yes, no]),
              "c": torch.tensor([yes, no, no, yes])}  # fmt: skip
     rows = {m: x[:1] for m, x in logits.items()}, {m: logits[m][2:3] for m in "ab"}
-    expected = sum(jensen_shannon(part) for part in rows) / 2  # two clips have one modality
+    expected = sum(jensen_shannon(part) for part in rows) / 2  # two clips have one modality only
     torch.testing.assert_close(jensen_shannon(logits, there), expected)
     labels = torch.tensor([0, 1, 2, 0])
     both = ("a", "b", [0, 2]), ("a", "c", [0]), ("b", "c", [0])
@@ -199,11 +199,11 @@ def test_a_clip_keeps_the_only_modality_that_it_has(unit):
     }
     given = {m: torch.ones(8, 6) for m in NAMES}
     found = balancer.representations(given, step)
-    assert torch.equal(found["voice"][::2], given["voice"][::2])  # nothing but a voice
+    assert torch.equal(found["voice"][::2], given["voice"][::2])  # clips with a voice only
     assert not torch.equal(found["voice"][1::2], given["voice"][1::2])
 
 
-def test_no_copy_shows_what_a_clip_lacks():
+def test_copies_never_show_an_absent_modality():
     flags = np.arange(48) % 2 == 0
     trainer = trainer_for("smv", "blind", flags)
     clips = trainer.balancers[0].clips(type("", (), {"indices": np.arange(36), "present": None}), 2)

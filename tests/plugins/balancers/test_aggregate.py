@@ -50,7 +50,7 @@ class TestPCGrad(BalancerSuite):
     plugin = Aggregate
     parameters: ClassVar = {"method": "pcgrad"}
     single_unchanged = True
-    order_matters = "the losses are gone through in random order"
+    order_matters = "the losses are projected in random order"
 
 
 @CVXPY
@@ -59,12 +59,12 @@ class TestNashMTL(BalancerSuite):
     plugin = Aggregate
     parameters: ClassVar = {"method": "nashmtl"}
     single_unchanged = True
-    # Its search stops at a tolerance, and takes another road with the losses in another order.
+    # The solver stops at a tolerance, and its path depends on the order of the losses.
     order_matters = "its solver's tolerance"
 
 
 def joined(method, rows, **parameters):
-    """Rows of a Jacobian -> the gradient to follow, as a list."""
+    """Return the combined gradient of the rows of a Jacobian, as a tensor."""
     balancer = Aggregate(method=method, **parameters)
     balancer.setup(SimpleNamespace(modalities=[f"m{i}" for i in range(len(rows) - 1)]))
     step = SimpleNamespace(generator=torch.Generator().manual_seed(0))
@@ -81,11 +81,11 @@ ROWS = [[1.0, 0.0], [-2.0, 1.0]]
     [
         # g + 2/5 u = (0.2, 0.4) and u + 2 g = (0, 1), added up.
         ("pcgrad", [0.2, 1.4]),
-        # For two rows the projection onto the cone is the same; twice the mean is the sum.
+        # For two rows, the projection onto the cone is equal; the sum is twice the mean.
         ("upgrad", [0.2, 1.4]),
-        # The mean (-0.5, 0.5) opposes g: without that part (0, 0.5), times two.
+        # The mean (-0.5, 0.5) opposes g; without that part it is (0, 0.5), times two.
         ("dualproj", [0.0, 1.0]),
-        # 0.7 g + 0.3 u = (0.1, 0.3) is the shortest between them, times two.
+        # 0.7 g + 0.3 u = (0.1, 0.3) is the shortest convex combination, times two.
         ("mgda", [0.2, 0.6]),
     ],
 )
@@ -94,18 +94,18 @@ def test_a_conflict_by_hand(method, expected):
 
 
 @TORCHJD
-def test_the_others_in_numpy():
+def test_further_methods_in_numpy():
     rows = np.array(ROWS)
     u, s, vt = np.linalg.svd(rows, full_matrices=False)
-    # Rows made orthogonal, all as long as the smallest singular value; their sum.
+    # The sum of orthogonalised rows, each as long as the smallest singular value.
     aligned = (s.min() * u @ vt).sum(axis=0)
     assert joined("alignedmtl", ROWS).numpy() == pytest.approx(aligned, abs=1e-4)
-    # Equal projections on the directions of both rows, weights that add up to 1, times two.
+    # Equal projections on the directions of both rows, with weights that sum to 1, times two.
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     found = joined("imtlg", ROWS).numpy()
     assert units[0] @ found == pytest.approx(units[1] @ found, abs=1e-4)
     assert np.linalg.solve(rows.T, found).sum() == pytest.approx(2.0, abs=1e-4)
-    # Equal angles, too; as long as the sum of the projections.
+    # Equal angles to both rows; the length is the sum of the projections.
     found = joined("config", ROWS).numpy()
     assert units[0] @ found == pytest.approx(units[1] @ found, abs=1e-4)
     assert np.linalg.norm(found) == pytest.approx(
@@ -114,12 +114,12 @@ def test_the_others_in_numpy():
 
 
 @CVXPY
-def test_the_convex_ones():
+def test_methods_with_a_convex_solver():
     assert joined("cagrad", ROWS, c=0.0).tolist() == pytest.approx([-1.0, 1.0], abs=1e-3)
-    # A wider radius serves g, which the mean opposes, better.
+    # The mean opposes g; a wider radius gives g a larger part.
     served = [float(joined("cagrad", ROWS, c=c)[0]) for c in (0.0, 0.4, 0.8)]
     assert served == sorted(served) and served[-1] > served[0]
-    # For orthogonal rows of length 1 the bargain is their sum, cut to length 1.
+    # For orthogonal rows of length 1 the Nash bargain is their sum, scaled to length 1.
     half = 0.5**0.5
     found = joined("nashmtl", [[1.0, 0.0], [0.0, 1.0]]).tolist()
     assert found == pytest.approx([half, half], abs=1e-3)
@@ -127,14 +127,14 @@ def test_the_convex_ones():
 
 @TORCHJD
 @pytest.mark.parametrize("method", LIGHT)
-def test_rows_that_agree_give_about_the_plain_sum(method):
+def test_equal_rows_give_about_the_plain_sum(method):
     row = [1.0, -2.0, 0.5]
     assert joined(method, [row] * 3).tolist() == pytest.approx([3.0, -6.0, 1.5], rel=1e-3)
 
 
 @TORCHJD
 @pytest.mark.parametrize("method", LIGHT)
-def test_a_row_of_zeros_and_nothing_but_zeros(method):
+def test_one_zero_row_and_only_zero_rows(method):
     for rows in ([[1.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]):
         assert bool(torch.isfinite(joined(method, rows)).all())
 
@@ -145,12 +145,12 @@ def test_a_row_of_zeros_and_nothing_but_zeros(method):
 def test_upgrad_opposes_no_row(rows):
     found = joined("upgrad", rows)
     jacobian = torch.tensor(rows)
-    # 1e-2: torchjd solves a slightly regularised problem.
+    # The tolerance is 1e-2 because torchjd solves a slightly regularised problem.
     assert bool(((jacobian @ found) >= -1e-2 * (1 + jacobian.norm() ** 2)).all())
 
 
 @TORCHJD
-def test_what_others_sent_stays():
+def test_gradients_of_other_losses_are_kept():
     parts = {"fused": {"a": [torch.tensor([1.0, 0.0])]},
              "unimodal.a": {"a": [torch.tensor([-2.0, 1.0])]}}  # fmt: skip
     gradients = Gradients({"a": [torch.tensor([-1.0, 1.0]) + 10.0]}, parts=parts)
@@ -169,7 +169,7 @@ def test_in_a_step(strategy):
     alone, probes = loss_gradients(trainer), probe_gradients(trainer)
     one_step(trainer)
     names = trainer.model.modalities
-    # The loss of one modality is zero in the columns of the others.
+    # The loss of one modality has zero gradient in the columns of the other modalities.
     jacobian = torch.stack([torch.cat([flat(grads[m]) for m in names]) for grads in alone.values()])
     assert bool((jacobian[1, -len(flat(alone["fused"]["text"])) :] == 0).all())
     found = torch.cat([of_step(trainer, m) - flat(probes[m]) for m in names])
@@ -178,7 +178,7 @@ def test_in_a_step(strategy):
 
 
 @CVXPY
-def test_the_bargain_goes_on_where_it_was():
+def test_the_bargain_continues_after_loading_its_state():
     first, second = Aggregate(method="nashmtl"), Aggregate(method="nashmtl")
     for balancer in (first, second):
         balancer.setup(SimpleNamespace(modalities=["a"]))
@@ -198,7 +198,7 @@ def test_the_bargain_goes_on_where_it_was():
         pytest.param("cagrad", "cvxpy", "aggregate,cvxpy", marks=CVXPY),
     ],
 )
-def test_what_is_missing_is_named(monkeypatch, method, package, extras):
+def test_a_missing_package_is_named(monkeypatch, method, package, extras):
     monkeypatch.setitem(sys.modules, package, None)
     balancer = Aggregate(method=method)
     with pytest.raises(ParameterError, match="torchjd") as caught:

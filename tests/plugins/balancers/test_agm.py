@@ -17,12 +17,12 @@ class TestConformance(BalancerSuite):
 
 
 def mono(loss):
-    """Two classes, one clip of class 0, with this negative log-likelihood: log(1 + e^-x) = s."""
+    """Return two scores of a clip of class 0 with the negative log-likelihood `loss`."""
     return torch.tensor([[-math.log(math.exp(loss) - 1), 0.0]])
 
 
 def seen(losses, shown=None):
-    """A step whose mono outputs have these losses."""
+    """Return a step whose mono outputs have these losses."""
     return StandIn(
         modalities=list(losses),
         shown=list(shown or losses),
@@ -40,9 +40,10 @@ def factors(steps, **parameters):
 
 
 def test_two_modalities_by_hand():
-    # First step: the running means are this step's, so tau = r and k = 1.
+    # In the first step the running means are those of the step, so tau = r and k = 1.
     assert factors([{"a": 0.5, "b": 1.5}]) == pytest.approx({"a": 1, "b": 1})
-    # Second: now s = (1, 1), so r = (1, 1). Means (0.75, 1.25): tau_a = exp(1.25 - 0.75).
+    # In the second step s = (1, 1), so r = (1, 1). The means are (0.75, 1.25): tau_a = exp(1.25 -
+    # 0.75).
     found = factors([{"a": 0.5, "b": 1.5}, {"a": 1.0, "b": 1.0}], alpha=2.0)
     assert found["a"] == pytest.approx(math.exp(2 * (math.exp(0.5) - 1)), rel=1e-4)
     assert found["b"] == pytest.approx(math.exp(2 * (math.exp(-0.5) - 1)), rel=1e-4)
@@ -57,19 +58,19 @@ def test_three_modalities_by_hand():
     assert found["c"] == pytest.approx(math.exp(math.exp(-0.375) - math.exp(-0.75)), rel=1e-4)
 
 
-def test_the_difference_ends_at_ten():
+def test_the_difference_is_capped_at_ten():
     # Steps (0.5, 6.5), then (3.5, 3.5): tau_a = exp(5 - 2) = 20.1, r_a = 1: 19.1, and so 10.
     found = factors([{"a": 0.5, "b": 6.5}, {"a": 3.5, "b": 3.5}], alpha=0.5)
     assert found["a"] == pytest.approx(math.exp(5.0), rel=1e-4)
 
 
-def test_far_apart_modalities_leave_no_nan():
+def test_modalities_far_apart_make_no_nan():
     found = factors([{"a": 1e-3, "b": 150.0}, {"a": 150.0, "b": 1e-3}])
     assert all(math.isfinite(k) for k in found.values())
 
 
 @pytest.mark.parametrize("shown", [["a"], ["b"]])
-def test_a_pass_of_some_modalities_is_left_alone(shown):
+def test_a_pass_with_some_modalities_is_not_changed(shown):
     balancer = AGM()
     balancer.setup(StandIn(modalities=["a", "b"]))
     logits = torch.zeros(1, 2)
@@ -78,7 +79,7 @@ def test_a_pass_of_some_modalities_is_left_alone(shown):
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_values_stay_and_gradients_are_scaled(strategy):
+def test_scores_are_unchanged_and_gradients_are_scaled(strategy):
     model = small_model(3, strategy=strategy)
     balancer = AGM()
     balancer.setup(small_step(model).context)
@@ -88,14 +89,14 @@ def test_values_stay_and_gradients_are_scaled(strategy):
     assert torch.equal(logits, step.logits)
     ks = balancer.metrics()
     assert len({round(k, 3) for k in ks.values()}) == 3
-    # The strategy is additive: a branch is reached through its own mono output alone.
+    # The strategy is additive, so gradients reach a branch only through its own mono output.
     for m in model.modalities:
         parameters = list(model.branches[m].first.parameters())
         plain = torch.autograd.grad(step.fused_loss, parameters, retain_graph=True)
         found = torch.autograd.grad(step.cross_entropy(logits), parameters, retain_graph=True)
         for a, b in zip(found, plain, strict=True):
             assert torch.allclose(a, ks[f"agm.{m}"] * b, atol=1e-6)
-    # What no modality brings keeps its gradient: the head's bias.
+    # The gradient of the head's bias, which belongs to no modality, is unchanged.
     bias = [model.strategy.head.bias]
     plain = torch.autograd.grad(step.fused_loss, bias, retain_graph=True)
     assert torch.allclose(*torch.autograd.grad(step.cross_entropy(logits), bias), *plain)

@@ -18,7 +18,7 @@ class TestConformance(BalancerSuite):
 
 
 def masked(right, epoch, *, classes=6, seed=0, shown=None, **parameters):
-    """Scores of zero less what is masked: modality i contributes 10^i to every class."""
+    """Return zero scores minus the masked contributions; modality i contributes 10^i per class."""
     step = StandIn(
         modalities=list(right),
         shown=list(shown or right),
@@ -40,7 +40,7 @@ def test_share_by_hand():
 
 @pytest.mark.parametrize(
     ("epoch", "count"),
-    # l = 0, 0.1, 0.2, 0.3: sin of 0, 30, 60 and 90 degrees times 6: 0, 3, 5.196, 6.
+    # l = 0, 0.1, 0.2, 0.3: the sine of 0, 30, 60 and 90 degrees times 6 is 0, 3, 5.196, 6.
     [(1, 0), (2, 3), (3, 5), (4, 6), (40, 6)],
 )
 def test_how_many_classes_are_masked(epoch, count):
@@ -53,25 +53,25 @@ def test_how_many_classes_are_masked(epoch, count):
 def test_only_the_dominant_modality_is_masked():
     scores, _ = masked({"a": [0.2, 0.2], "b": [0.6, 0.6]}, epoch=4)
     assert torch.equal(scores, torch.full((2, 6), -10.0))
-    # Three alike: a share of a third each, and none above a half.
+    # Three equal modalities have a share of one third each, and none is above one half.
     scores, _ = masked({"a": [0.4, 0.4], "b": [0.4, 0.4], "c": [0.4, 0.4]}, epoch=4)
     assert torch.equal(scores, torch.zeros(2, 6))
-    # Nor among two alike: a half is not above a half.
+    # Two equal modalities have one half each, which is not above one half.
     scores, _ = masked({"a": [0.3, 0.7], "b": [0.3, 0.7]}, epoch=4)
     assert torch.equal(scores, torch.zeros(2, 6))
-    # c: 0.8 / 1.0.
+    # The share of c is 0.8 / 1.0.
     right = {"a": [0.1, 0.1], "b": [0.1, 0.1], "c": [0.8, 0.8]}
     assert torch.equal(masked(right, epoch=4)[0], torch.full((2, 6), -100.0))
     assert torch.equal(masked(right, epoch=4, threshold=0.85)[0], torch.zeros(2, 6))
 
 
-def test_one_modality_and_passes_of_one_are_left_alone():
+def test_nothing_is_masked_with_one_modality_or_in_passes_of_one():
     assert torch.equal(masked({"a": [0.9, 0.9]}, epoch=4)[0], torch.zeros(2, 6))
     right = {"a": [0.6, 0.6], "b": [0.2, 0.2]}
     assert torch.equal(masked(right, epoch=4, shown=["a"])[0], torch.zeros(2, 6))
 
 
-def test_the_mask_is_drawn_from_the_step():
+def test_the_mask_is_drawn_from_the_generator_of_the_step():
     right = {"a": [0.6, 0.6], "b": [0.2, 0.2]}
     one, same, other = (masked(right, 2, classes=40, seed=seed)[0] for seed in (0, 0, 1))
     assert torch.equal(one, same)
@@ -79,7 +79,7 @@ def test_the_mask_is_drawn_from_the_step():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_no_gradient_reaches_a_dominant_branch_where_all_is_masked(strategy):
+def test_no_gradient_reaches_a_fully_masked_branch(strategy):
     model = small_model(2, strategy=strategy)
     step = small_step(model)
     step.epoch = 4

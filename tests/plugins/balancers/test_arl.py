@@ -40,9 +40,9 @@ def logits_of(*probabilities):
 
 
 def test_two_modalities_by_hand():
-    # a says (log 3, 0), p = (3/4, 1/4); b says (1, -1), p = (0.880797, 0.119203).
-    # c_a = log 3 = 1.098612, c_b = 2: shares of the scores 0.354540 and 0.645460, and so what
-    # the others have, 0.645460 and 0.354540.
+    # The scores of a are (log 3, 0), p = (3/4, 1/4); those of b (1, -1), p = (0.880797, 0.119203).
+    # c_a = log 3 = 1.098612, c_b = 2: the shares of the scores are 0.354540 and 0.645460, so those
+    # of the others are 0.645460 and 0.354540.
     # H_a = 0.562335, H_b = 0.365335: h = 0.606181 and 0.393819, both above 0.3;
     # v_a = (1/0.606181) / (1/0.606181 + 1/0.393819) = 0.393819, v_b = 0.606181.
     # 8 * share * v = 8 * 0.645460 * 0.393819 = 2.033534 and 8 * 0.354540 * 0.606181 = 1.719324.
@@ -52,15 +52,16 @@ def test_two_modalities_by_hand():
     assert found == pytest.approx({"a": 0.577912, "b": 0.422088}, abs=2e-5)
 
 
-def test_less_relied_upon_and_as_sure_is_pushed_more():
-    # Scores shifted by a constant are as sure and larger in size.
+def test_smaller_scores_and_equal_entropy_get_more_weight():
+    # Scores shifted by a constant have the same entropy and a larger size.
     own = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
     found = weights(ARL(), {"a": own, "b": own + 3.0})
     assert found["a"] > 0.5 > found["b"]
 
 
-def test_surer_and_as_much_relied_upon_is_pushed_more():
-    # Sizes |2| + |0| and |1| + |-1|, entropies of p = softmax(2, 0) either way; then less sure.
+def test_lower_entropy_and_equal_size_get_more_weight():
+    # The sizes |2| + |0| and |1| + |-1| are equal, and so are the entropies; then b has a higher
+    # entropy.
     same = {"a": torch.tensor([[2.0, 0.0]]), "b": torch.tensor([[1.0, -1.0]])}
     assert weights(ARL(), same) == pytest.approx({"a": 0.5, "b": 0.5})
     unsure = {"a": torch.tensor([[2.0, 0.0]]), "b": torch.tensor([[1.0, 1.0]])}
@@ -86,14 +87,14 @@ def test_three_modalities_in_numpy():
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 5])
-def test_equal_modalities_get_equal_parts(modalities):
+def test_equal_modalities_get_equal_weights(modalities):
     scores = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     found = weights(ARL(), {f"m{i}": scores for i in range(modalities)})
     assert list(found.values()) == pytest.approx([1 / modalities] * modalities)
 
 
-def test_a_modality_that_is_certain_does_not_take_it_all():
-    # h_a is 0 and counts as 0.3: v = (1/0.3, 1/1) / (1/0.3 + 1) = (0.769231, 0.230769).
+def test_a_certain_modality_does_not_get_all_the_weight():
+    # h_a = 0 is raised to 0.3: v = (1/0.3, 1/1) / (1/0.3 + 1) = (0.769231, 0.230769).
     certain = {"a": torch.tensor([[100.0, 0.0]]), "b": torch.tensor([[50.0, 50.0]])}
     w = math.exp(8 * 0.5 * 0.769231), math.exp(8 * 0.5 * 0.230769)
     assert weights(ARL(), certain)["a"] == pytest.approx(w[0] / sum(w), rel=1e-4)
@@ -103,12 +104,12 @@ def test_a_modality_that_is_certain_does_not_take_it_all():
     assert weights(ARL(), silent) == pytest.approx({"a": 0.5, "b": 0.5})
 
 
-def test_the_factor_acts_after_the_start():
+def test_the_factor_acts_after_the_start_epoch():
     unimodal = {"a": logits_of((0.75, 0.25)), "b": logits_of((0.6, 0.4))}
     balancer = ARL(start=5)
     expected = weights(balancer, unimodal)
     for epoch in (1, 5, 6):
-        gradients = Gradients({"a": [torch.ones(1)]})  # b stands still
+        gradients = Gradients({"a": [torch.ones(1)]})  # b is frozen
         balancer.gradients(gradients, StandIn(unimodal=unimodal, epoch=epoch))
         found = {m: float(f) for m, f in gradients.factors.items()}
         assert found == ({} if epoch <= 5 else pytest.approx({"a": 1 + expected["a"]}))

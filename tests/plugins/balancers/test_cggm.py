@@ -21,7 +21,7 @@ from fusion.testing import BalancerSuite
 class TestSuite(BalancerSuite):
     plugin = CGGM
     single_unchanged = True
-    epochs = 4  # the factors act from the third on
+    epochs = 4  # the factors act from the third epoch
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def made(*names, **parameters):
 
 
 def epoch(balancer, number, accuracies):
-    """Let an epoch of one step pass, in which the probes had these accuracies, in hundredths."""
+    """Run an epoch of one step in which the probes have these accuracies, in per cent."""
     balancer.epoch_start(number)
     labels = torch.zeros(100, dtype=torch.int64)
     unimodal = {
@@ -67,7 +67,7 @@ def test_two_modalities_by_hand():
     # = 0.8; times M / (M - 1) = 2.
     assert factors(balancer) == pytest.approx({"a": 0.4, "b": 1.6}, abs=1e-5)
     epoch(balancer, 3, {"a": 37, "b": 20})
-    # a stands still and b falls, which counts as standing still.
+    # a doesn't change and b falls, which counts as no change.
     assert factors(balancer) == pytest.approx({"a": 1.0, "b": 1.0}, abs=1e-5)
     assert balancer.metrics() == pytest.approx({"cggm.a": 1.0, "cggm.b": 1.0}, abs=1e-5)
 
@@ -85,20 +85,20 @@ def test_three_modalities_by_hand():
 
 @pytest.mark.parametrize("change", [-0.2, 0.0, 1e-9, 0.3])
 @pytest.mark.parametrize("modalities", [2, 3, 5])
-def test_equal_modalities_keep_their_pace(change, modalities):
+def test_equal_modalities_have_factor_one(change, modalities):
     names = [f"m{i}" for i in range(modalities)]
     balancer = made(*names)
     balancer._shares = balancer.shares(dict.fromkeys(names, change))
     assert list(factors(balancer, names).values()) == pytest.approx([1.0] * modalities)
 
 
-def test_a_permutation_permutes():
+def test_the_order_of_modalities_does_not_matter():
     changes = {"a": 0.05, "b": 0.02, "c": 0.11}
     turned = dict(reversed(changes.items()))
     assert CGGM().shares(changes) == pytest.approx(CGGM().shares(turned))
 
 
-def test_as_epsilon_vanishes_it_is_the_paper():
+def test_a_vanishing_epsilon_gives_the_rule_of_the_paper():
     # B_a = d_b / (d_a + d_b).
     found = CGGM(epsilon=1e-9).shares({"a": 0.06, "b": 0.02})
     assert found == pytest.approx({"a": 0.25, "b": 0.75}, rel=1e-5)
@@ -109,7 +109,7 @@ def test_direction_by_hand():
     step = small_step(model)
     step.labels = torch.tensor([0, 1])
     step.logits = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log()
-    # p - y = (-0.1, 0.1), (0.6, -0.6) fused; voice the same; face turned about.
+    # p - y = (-0.1, 0.1), (0.6, -0.6) for the fused scores and for voice; face differs.
     step.unimodal = {
         "voice": torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log(),
         "face": torch.tensor([[0.7, 0.3], [0.8, 0.2]]).log(),
@@ -125,8 +125,8 @@ def test_direction_by_hand():
     assert float(found["cggm.direction"]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_direction_term_does_something():
-    """It reaches branches and head, through the fused scores, and not the probes."""
+def test_the_direction_term_reaches_branches_and_head():
+    """The term reaches branches and head through the fused scores, but not the probes."""
     for strategy in (SmallStrategy, SmallMaps):
         model = small_model(3, strategy=strategy)
         step = small_step(model)
@@ -138,7 +138,7 @@ def test_the_direction_term_does_something():
         )
 
 
-def test_following_the_term_turns_the_fused_gradient():
+def test_gradient_descent_on_the_direction_term_lowers_it():
     step = small_step(small_model(2))
     logits = step.logits.detach().clone().requires_grad_()
     balancer = made("voice", "face", lam=1.0)

@@ -16,7 +16,7 @@ class TestConformance(BalancerSuite):
 
 
 def scores(*right):
-    """Scores of two classes, whose softmax gives these probabilities to class 0."""
+    """Return scores of two classes whose softmax has these probabilities of class 0."""
     return torch.tensor([[math.log(p / (1 - p)), 0.0] for p in right])
 
 
@@ -50,16 +50,16 @@ def test_two_modalities_by_hand():
         found = CML(penalty=0.5).losses(start, step)
         assert found["fused"] is start["fused"]
         if asked == [("a",)]:
-            # Confidence 0.8 and 0.7 without b, 0.6 and 0.9 with it: rises of 0.2 and none.
+            # The confidence is 0.8 and 0.7 without b, 0.6 and 0.9 with b: it rises by 0.2 and 0.
             rise, loss = 0.1, -(math.log(0.8) + math.log(0.7)) / 2
         else:
-            # 0.8 (for the wrong class) and 0.95: rises of 0.2 and 0.05.
+            # The confidence is 0.8 (in the wrong class) and 0.95: it rises by 0.2 and 0.05.
             assert asked == [("b",)]
             rise, loss = 0.125, -(math.log(0.2) + math.log(0.95)) / 2
         assert float(found["cml.confidence"]) == pytest.approx(0.5 * rise)
         assert float(found["cml.subsets"]) == pytest.approx(loss)
         seen.update(asked)
-    assert seen == {("a",), ("b",)}  # each has its turn
+    assert seen == {("a",), ("b",)}  # each modality is chosen
 
 
 def test_a_chain_of_three():
@@ -70,7 +70,7 @@ def test_a_chain_of_three():
     found = CML().losses({"fused": torch.tensor(1.0)}, step)
     assert len(asked) == 2
     assert set(asked[1]) < set(asked[0])
-    # From (0.6, 0.8) to (0.5, 0.5) none rises; from there to (0.7, 0.9) by 0.2 and 0.4.
+    # The confidence does not rise from (0.6, 0.8) to (0.5, 0.5), then by 0.2 and 0.4 to (0.7, 0.9).
     assert float(found["cml.confidence"]) == pytest.approx(0.1 * 0.3)
     expected = math.log(2) - (math.log(0.7) + math.log(0.9)) / 2
     assert float(found["cml.subsets"]) == pytest.approx(expected)
@@ -84,13 +84,13 @@ def test_one_modality_adds_nothing():
     assert CML().losses(start, step) is start
 
 
-def test_no_rise_no_penalty():
+def test_no_penalty_without_a_rise():
     step, _ = fake(scores(0.9, 0.9), {("a",): scores(0.8, 0.8), ("b",): scores(0.7, 0.7)})
     assert float(CML().losses({}, step)["cml.confidence"]) == 0
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_gradients_reach_what_is_shown(strategy):
+def test_gradients_reach_the_shown_modalities(strategy):
     model = small_model(2, strategy=strategy)
     step = small_step(model)
     found = CML().losses({"fused": step.fused_loss}, step)
@@ -100,7 +100,7 @@ def test_gradients_reach_what_is_shown(strategy):
         found["cml.subsets"], [*weights, head], retain_graph=True, allow_unused=True
     )
     reached = [g is not None and float(g.abs().max()) > 0 for g in subset]
-    assert sorted(reached[:2]) == [False, True]  # the one that was left alone
+    assert sorted(reached[:2]) == [False, True]  # only the shown modality
     assert reached[2]
     full = torch.autograd.grad(found["cml.confidence"], weights, allow_unused=True)
     assert all(g is not None and bool(torch.isfinite(g).all()) for g in full)

@@ -22,21 +22,21 @@ class TestDGL(BalancerSuite):
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 @pytest.mark.parametrize("modalities", [2, 3])
-def test_who_learns_from_what(strategy, modalities):
+def test_losses_that_reach_each_branch_and_the_head(strategy, modalities):
     trainer = small_trainer(
         [DGL(alpha=4.0)], modalities, strategy=strategy, optimizer="sgd", clip=0.0
     )
     alone, probes = loss_gradients(trainer), probe_gradients(trainer)
     one_step(trainer)
-    for m in trainer.model.modalities:  # four times its own loss, and nothing of the fused one
+    for m in trainer.model.modalities:  # alpha * own loss, no fused loss
         expected = 4 * (flat(alone[f"unimodal.{m}"][m]) + flat(probes[m]))
         assert float(expected.norm()) > 0
         assert torch.allclose(of_step(trainer, m), expected, rtol=1e-4, atol=1e-7)
-    head = flat(alone["fused"]["head"])  # as in plain training, and not times four
+    head = flat(alone["fused"]["head"])  # as in plain training, without alpha
     assert torch.allclose(of_step(trainer, "head"), head, rtol=1e-4, atol=1e-7)
 
 
-def test_alpha_counts_under_adam():
+def test_alpha_has_an_effect_with_adam():
     moved = {}
     for alpha in (1.0, 4.0):
         trainer = small_trainer([DGL(alpha=alpha)], weight_decay=0.0, clip=0.0)
@@ -49,14 +49,14 @@ def test_alpha_counts_under_adam():
         assert torch.allclose(moved[4.0][m], 4 * change, rtol=1e-3, atol=1e-6)
 
 
-def test_the_fused_loss_stops_at_the_representations():
+def test_the_fused_loss_has_no_gradient_in_the_branches():
     step = small_step(small_model())
     found = DGL().representations(step.representations, step)
     assert not any(x.requires_grad for x in found.values())
     assert all(torch.equal(x, step.representations[m]) for m, x in found.items())
     losses = DGL().losses({"fused": step.fused_loss}, step)
     assert list(losses) == ["fused", "unimodal.voice", "unimodal.face"]
-    assert losses["fused"] is step.fused_loss  # alpha is not on it, nor on the others
+    assert losses["fused"] is step.fused_loss  # alpha multiplies no loss
     assert losses["unimodal.face"].item() == pytest.approx(step.unimodal_losses["face"].item())
 
 

@@ -25,8 +25,8 @@ def test_by_hand():
     numbers = torch.tensor(
         [
             [0.5, 0.6, 0.7],  # all at or above 0.5
-            [0.1, 0.9, 0.4],  # the second alone
-            [0.3, 0.2, 0.1],  # none: the largest stays
+            [0.1, 0.9, 0.4],  # only the second
+            [0.3, 0.2, 0.1],  # none is, so the largest stays
         ]
     )
     assert keep_mask(numbers, 0.5).tolist() == [
@@ -37,10 +37,10 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
-def test_how_often(modalities):
+def test_frequency_of_dropping(modalities):
     clips, p = 40_000, 0.3
     there = drawn(torch.ones(clips, modalities, dtype=torch.bool), p)
-    # Dropped by itself with probability p; where all would be (p^M), one of M stays.
+    # Each modality is dropped with probability p; if all are dropped (p^M), one of M stays.
     expected = 1 - p + p**modalities / modalities
     noise = 4 * math.sqrt(expected * (1 - expected) / clips)
     assert torch.allclose(there.float().mean(dim=0), torch.tensor(expected), atol=noise)
@@ -48,12 +48,12 @@ def test_how_often(modalities):
     assert everything == pytest.approx((1 - p) ** modalities, abs=0.01)
 
 
-def test_never_all_of_them():
+def test_at_least_one_modality_stays():
     there = drawn(torch.ones(1000, 3, dtype=torch.bool), 0.99)
     assert there.any(dim=1).all()
 
 
-def test_what_is_hidden_stays_hidden_and_one_of_the_rest_is_left():
+def test_absent_modalities_stay_absent_and_one_of_the_others_stays():
     present = torch.tensor([[True, False, True], [False, True, False]]).repeat(500, 1)
     there = drawn(present, 0.9)
     assert not (there & ~present).any()
@@ -61,7 +61,7 @@ def test_what_is_hidden_stays_hidden_and_one_of_the_rest_is_left():
     assert not there[0::2].all(dim=1).any() and 0 < int(there[0::2, 0].sum()) < 500
 
 
-def test_a_clip_without_any_has_none():
+def test_a_clip_without_modalities_stays_without_modalities():
     assert not drawn(torch.zeros(8, 2, dtype=torch.bool), 0.5).any()
 
 
@@ -70,7 +70,7 @@ def test_p_0_changes_nothing():
     assert torch.equal(drawn(present, 0.0), present)
 
 
-def test_a_single_modality_draws_no_numbers():
+def test_a_single_modality_draws_no_random_numbers():
     present = torch.ones(4, 1, dtype=torch.bool)
     step = SimpleNamespace(generator=torch.Generator().manual_seed(3))
     before = step.generator.get_state()
@@ -78,7 +78,7 @@ def test_a_single_modality_draws_no_numbers():
     assert torch.equal(step.generator.get_state(), before)
 
 
-def test_the_generator_decides():
+def test_the_generator_of_the_step_determines_the_mask():
     present = torch.ones(64, 3, dtype=torch.bool)
     assert torch.equal(drawn(present, 0.5, seed=1), drawn(present, 0.5, seed=1))
     assert not torch.equal(drawn(present, 0.5, seed=1), drawn(present, 0.5, seed=2))

@@ -1,4 +1,4 @@
-"""Every balancer that is installed, through a whole training; `pytest -k cuda` does it on a GPU."""
+"""A whole training with every installed balancer; `pytest -k cuda` runs it on a GPU."""
 
 import math
 
@@ -20,18 +20,18 @@ REGISTRY = Registry()
 NAMES = [entry.name for entry in REGISTRY.entries("balancer")]
 CONFIG = TrainConfig(epochs=3, batch_size=12, dim=8, lr=3e-3)
 TRAIN, VAL = np.arange(24), np.arange(36, 48)
-# So that rules that start late act within three epochs.
+# Parameters that make late rules act within three epochs.
 EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relearn": {"every": 1},
          "gblend": {"epochs": 1}, "greedy": {"warmup": 0},
          "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
-# Cosines take the place of a last linear layer, which a pool of log-probabilities has not.
+# Cosines replace a last linear layer, which a pool of log-probabilities doesn't have.
 REFUSED = {("mmcosine", "gated")}
 
 
 def clips(device, absent=False):
-    """48 clips of three classes; two images of one size and a vector.
+    """Return 48 clips of three classes, with two images of one size and a vector.
 
-    Where it is `absent`, every third clip lacks the vector, and what stands there is no number.
+    If `absent`, every third clip lacks the vector, and its entries are NaN.
     """
     rng = np.random.default_rng(0)
     targets = np.arange(48) % 3
@@ -74,7 +74,7 @@ def trained(name, strategy, device, absent=False):
 @pytest.mark.parametrize(
     ("strategy", "absent"),
     [("concat", False), ("gated", False), ("gated", True),
-     # test_absent_balancers.py has every balancer beside a strategy that knows nothing of absence.
+     # test_absent_balancers.py tests every balancer with a strategy without support for absence.
      pytest.param("concat", True, marks=pytest.mark.slow)],
 )  # fmt: skip
 @pytest.mark.parametrize("name", NAMES)

@@ -25,7 +25,7 @@ class TestSuite(BalancerSuite):
 
 @pytest.mark.slow
 class TestPriority(BalancerSuite):
-    """Without distillation, equal teachers change nothing; nor does a single one."""
+    """The suite without distillation, where equal teachers or a single teacher change nothing."""
 
     plugin = G2D
     parameters: ClassVar = {"logits": 0.0, "embeddings": 0.0}
@@ -45,10 +45,10 @@ def test_distillation_by_hand():
     # Teacher (3/4, 1/4), student (1/2, 1/2): 3/4 log(3/2) + 1/4 log(1/2) = 0.130812.
     teacher, student = torch.tensor([[3.0, 1.0]]).log(), torch.zeros(1, 2)
     assert float(distillation(student, teacher, 1.0)) == pytest.approx(0.130812, abs=1e-6)
-    # At T = 2 the teacher says sqrt 3 : 1, i.e. 0.633975 and 0.366025:
+    # At T = 2 the teacher's odds are sqrt 3 : 1, i.e. 0.633975 and 0.366025:
     # 4 * (0.633975 log 1.267949 + 0.366025 log 0.732051) = 4 * 0.036341.
     assert float(distillation(student, teacher, 2.0)) == pytest.approx(4 * 0.036341, abs=1e-5)
-    # The mean over clips: a clip that agrees halves it.
+    # The loss is the mean over clips: a second clip with loss zero halves it.
     both = torch.cat([student, teacher]), torch.cat([teacher, teacher])
     assert float(distillation(*both, 1.0)) == pytest.approx(0.065406, abs=1e-6)
 
@@ -79,7 +79,7 @@ def _softmax(scores):
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 @pytest.mark.parametrize("part", ["logits", "embedding"])
-def test_they_reach_their_branch_and_nothing_else(strategy, part):
+def test_losses_reach_only_their_branch(strategy, part):
     step = stepped(strategy=strategy)
     G2D().losses({}, step)[f"g2d.{part}.face"].backward()
     reached = {n for n, p in step.model.named_parameters() if p.grad is not None}
@@ -89,7 +89,7 @@ def test_they_reach_their_branch_and_nothing_else(strategy, part):
         assert all(p.grad is None for p in baseline.model.parameters())
 
 
-def test_in_passes_each_counts_once():
+def test_with_several_passes_each_loss_is_counted_once():
     step = stepped()
     counted = []
     for passed in (Pass(("voice",)), Pass(("face", "text"))):
@@ -98,11 +98,11 @@ def test_in_passes_each_counts_once():
     assert counted == ["g2d.logits.voice", "g2d.logits.face", "g2d.logits.text"]
 
 
-# -- who stands still ------------------------------------------------------------------
+# -- frozen branches -------------------------------------------------------------------
 
 
 def still(strength, epochs, share=0.5):
-    """Modality -> epochs in which it gets no gradient."""
+    """Return a dict from modality to the epochs in which the modality gets no gradient."""
     balancer = G2D(share=share)
     baselines = {m: SimpleNamespace(val_uar=uar) for m, uar in strength.items()}
     config = SimpleNamespace(epochs=epochs)
@@ -118,25 +118,25 @@ def still(strength, epochs, share=0.5):
     return found
 
 
-def test_of_two_the_stronger_stands_still_at_first():
+def test_the_stronger_of_two_branches_is_frozen_first():
     assert still({"a": 0.7, "b": 0.6}, 10) == {"a": [1, 2, 3, 4, 5], "b": []}
     assert still({"a": 0.5, "b": 0.6}, 10, share=0.29) == {"a": [], "b": [1, 2]}
     assert still({"a": 0.5, "b": 0.6}, 100, share=0.29)["b"][-1] == 29
 
 
-def test_of_three_they_are_released_from_the_weakest_on():
+def test_three_branches_are_released_weakest_first():
     found = still({"a": 0.9, "b": 0.5, "c": 0.7}, 12)
-    # E = 6: the weakest at once, the next after 3 epochs, the strongest after 6.
+    # E = 6: the weakest is released at once, the next after 3 epochs, the strongest after 6.
     assert found == {"a": [1, 2, 3, 4, 5, 6], "b": [], "c": [1, 2, 3]}
 
 
-def test_equally_strong_ones_are_released_together():
+def test_equally_strong_branches_are_released_together():
     assert still({"a": 0.6, "b": 0.6}, 10) == {"a": [], "b": []}
     found = still({"a": 0.6, "b": 0.8, "c": 0.6}, 8)
     assert found == {"a": [], "b": [1, 2, 3, 4], "c": []}
 
 
-def test_a_permutation_permutes_and_one_alone_moves():
+def test_order_does_not_matter_and_a_single_branch_is_not_frozen():
     strength = {"a": 0.9, "b": 0.5, "c": 0.7, "d": 0.6}
     assert still(strength, 12) == still(dict(reversed(strength.items())), 12)
     assert still({"a": 0.9}, 4) == {"a": []}
@@ -145,11 +145,11 @@ def test_a_permutation_permutes_and_one_alone_moves():
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_in_a_training_the_stronger_branch_does_not_move(optimizer, strategy):
+def test_the_stronger_branch_does_not_move_in_training(optimizer, strategy):
     # The teacher of voice (UAR 0.7) is stronger than that of face (0.6).
     settings = {"optimizer": optimizer, "epochs": 4, "weight_decay": 0.1}
     if optimizer == "sgd":
-        settings["weight_decay"] = 0.0  # there it is a part of the gradient that no one scales
+        settings["weight_decay"] = 0.0  # SGD adds it to the gradient, unscaled
     trainer = small_trainer([G2D(share=0.5)], strategy=strategy, **settings)
     start = {m: _flat(b) for m, b in trainer.model.branches.items()}
     moved = []

@@ -34,21 +34,21 @@ def test_the_weights_by_hand():
     before = {"fused": [1.0, 1.2], "unimodal.a": [1.0, 1.1], "unimodal.b": [1.0, 1.0]}
     after = {"fused": [0.6, 1.0], "unimodal.a": [0.5, 1.0], "unimodal.b": [0.2, 1.1]}
     # fused: G = 0.2, O = 0.4 - 0.2 = 0.2, G / O^2 = 5.  a: G = 0.1, O = 0.5 - 0.1 = 0.4, 0.625.
-    # b: validation got worse, 0.  They sum to 5.625, and count three.
+    # b: validation got worse, so 0. The three weights sum to 5.625, and are scaled to sum to 3.
     found = blend_weights(before, after, floor=0.05)
     assert found == pytest.approx(
         {"fused": 3 * 5 / 5.625, "unimodal.a": 3 * 0.625 / 5.625, "unimodal.b": 0.0}
     )
 
 
-def test_a_gap_that_has_not_grown():
+def test_an_overfitting_gap_that_has_not_grown():
     before = {"fused": [1.0, 1.0], "unimodal.a": [1.0, 1.0]}
     after = {"fused": [0.9, 0.9], "unimodal.a": [0.8, 0.9]}
     # G = 0.1 for both; O = 0 counts as the floor 0.05: 40. O = 0.1: 10.
     assert blend_weights(before, after, floor=0.05) == pytest.approx(
         {"fused": 1.6, "unimodal.a": 0.4}
     )
-    # A gap that shrinks counts by its size.
+    # A shrinking gap counts with its absolute value.
     after["unimodal.a"] = [1.0, 0.9]
     assert blend_weights(before, after, floor=0.05) == pytest.approx(
         {"fused": 1.6, "unimodal.a": 0.4}
@@ -79,13 +79,13 @@ def test_invariants(numbers):
 
 
 def outputs(level):
-    """Every loss is that of a margin `level` between two classes: log(1 + e^-level)."""
+    """Return outputs with the losses of a margin `level` of two classes, log(1 + e^-level)."""
     scores = torch.tensor([[level, 0.0]])
     labels = torch.tensor([0])
     return Outputs([0], labels, {}, scores, {"a": scores, "b": 2 * scores})
 
 
-def test_super_epochs():
+def test_weights_are_updated_every_super_epoch():
     asked, levels = [], {"train": 1.0, "val": 0.5}
 
     def look(part):
@@ -105,16 +105,16 @@ def test_super_epochs():
     levels |= {"train": 3.0, "val": 1.0}
     balancer.epoch_start(3)
     found = balancer.metrics()
-    assert found["gblend.fused"] == pytest.approx(found["gblend.a"])  # the same losses
+    assert found["gblend.fused"] == pytest.approx(found["gblend.a"])  # their losses are equal
     assert found["gblend.b"] != found["gblend.a"]
     assert sum(found.values()) == pytest.approx(3.0)
-    # A training resumed after the first super-epoch goes on with what was measured before it.
+    # A training resumed after the first super-epoch uses the losses measured before that.
     second = GBlend(epochs=2)
     second.setup(balancer._context)
     second.load_state_dict(first)
     second.epoch_start(3)
     assert second.metrics() == found
-    # Nothing better on validation: the weights stay.
+    # Without an improvement on validation the weights stay.
     levels |= {"train": 4.0, "val": 0.0}
     second.epoch_start(5)
     assert second.metrics() == found
@@ -131,13 +131,13 @@ def test_in_a_step(strategy):
     for m in trainer.model.modalities:
         own = f"unimodal.{m}"
         expected = 0.5 * flat(alone["fused"][m]) + weights[own] * flat(alone[own][m])
-        found = of_step(trainer, m) - flat(probes[m])  # beside the weights
+        found = of_step(trainer, m) - flat(probes[m])  # probes are not weighted
         assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
     head = 0.5 * flat(alone["fused"]["head"])
     assert torch.allclose(of_step(trainer, "head"), head, rtol=1e-4, atol=1e-6)
 
 
-def test_in_passes_each_counts_once():
+def test_with_several_passes_each_loss_is_counted_once():
     step = small_step(small_model(3))
     balancer = GBlend()
     balancer.setup(step.context)

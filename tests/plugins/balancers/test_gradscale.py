@@ -22,7 +22,7 @@ def begun(balancer, names):
 
 
 def after(balancer, losses, norms=None):
-    """The factors of one step whose probes have these losses, and branches these norms."""
+    """Return the factors of a step with these probe losses and gradient norms of the branches."""
     norms = norms or dict.fromkeys(losses, 1.0)
     gradients = Gradients({m: [torch.tensor([float(n)])] for m, n in norms.items()})
     tensors = {m: torch.tensor(float(loss)) for m, loss in losses.items()}
@@ -48,18 +48,19 @@ def test_progress_by_hand():
     balancer = begun(GradScale(alpha=0.5, momentum=0.0, limit=10.0), "ab")
     assert balancer.mode == "progress"
     assert after(balancer, {"a": 2.0, "b": 1.0}) == {"a": 1.0, "b": 1.0}  # the first step
-    # Remaining losses: a 0.5 / 2 = 1/4, b 1 / 1 = 1. The lagging branch: (1 / (1/4))^0.5.
+    # The remaining losses are 0.5 / 2 = 1/4 of a, 1 / 1 = 1 of b. The factor of b is (1 /
+    # (1/4))^0.5.
     assert after(balancer, {"a": 0.5, "b": 1.0}) == pytest.approx({"a": 1.0, "b": 2.0})
-    # b catches up: 1/16 of its loss is left, and a has 1/4.
+    # b catches up: 1/16 of its loss remains, and 1/4 of that of a.
     assert after(balancer, {"a": 0.5, "b": 1 / 16}) == pytest.approx({"a": 2.0, "b": 1.0})
 
 
 def test_progress_follows_the_running_mean_of_the_losses():
     balancer = begun(GradScale(alpha=1.0, momentum=0.75, limit=100.0), "abc")
     after(balancer, {"a": 1.0, "b": 2.0, "c": 4.0})
-    # Means: a 0.75 + 0.25 * 0.2 = 0.8; b 1.5 + 0.25 * 2 = 2; c 3 + 0.25 * 2 = 3.5.
+    # The means are 0.75 + 0.25 * 0.2 = 0.8 (a), 1.5 + 0.25 * 2 = 2 (b), 3 + 0.25 * 2 = 3.5 (c).
     found = after(balancer, {"a": 0.2, "b": 2.0, "c": 2.0})
-    # Remaining: 0.8, 1, 0.875; over the smallest.
+    # The remaining losses are 0.8, 1, 0.875, divided by the smallest.
     assert found == pytest.approx({"a": 1.0, "b": 1.25, "c": 0.875 / 0.8})
 
 
@@ -69,7 +70,7 @@ def test_the_limit_of_progress_holds():
     assert after(balancer, {"a": 1e-6, "b": 1.0}) == pytest.approx({"a": 1.0, "b": 3.0})
 
 
-def test_progress_does_not_read_the_norms():
+def test_progress_does_not_depend_on_the_norms():
     one, other = begun(GradScale(), "ab"), begun(GradScale(), "ab")
     for losses in ({"a": 1.0, "b": 1.0}, {"a": 0.3, "b": 0.9}):
         found = after(one, losses, {"a": 1.0, "b": 100.0})
@@ -84,7 +85,7 @@ def test_a_loss_of_zero_does_not_divide_by_zero():
     assert found["a"] == pytest.approx(3.0) and found["b"] == 1.0
 
 
-def test_a_modality_that_no_clip_of_the_batch_has_takes_its_usual_step():
+def test_a_modality_without_clips_in_the_batch_has_factor_one():
     balancer = begun(GradScale(momentum=0.0), "ab")
     after(balancer, {"a": 1.0, "b": 1.0})
     gradients = Gradients({m: [torch.tensor([1.0])] for m in "ab"})
@@ -107,14 +108,14 @@ def test_progress_is_bounded_and_never_below_one(steps, alpha, limit, momentum):
     for losses in steps:
         found = after(balancer, dict(zip("abc", losses, strict=True)))
         assert all(1.0 <= f <= limit * (1 + 1e-5) for f in found.values())
-        assert min(found.values()) == 1.0  # whoever came furthest takes the usual step
+        assert min(found.values()) == 1.0  # the leading branch has factor one
         again = after(turned, dict(zip("cba", losses[::-1], strict=True)))
         assert again == pytest.approx(found, rel=1e-4)
 
 
 @given(st.lists(st.floats(1e-3, 1e3, **finite), min_size=1, max_size=5))
-def test_branches_that_come_as_far_as_each_other_are_left_alone(losses):
-    """Whatever their losses, a common scale drops out; so does a single modality."""
+def test_branches_with_equal_progress_have_factor_one(losses):
+    """Factors are one for losses that are proportional to each other, and for a single modality."""
     names = [f"m{i}" for i in range(3)]
     balancer = begun(GradScale(), names)
     for loss in losses:
@@ -132,11 +133,11 @@ def norms_rule(**parameters):
 
 
 def test_norms_by_hand():
-    # Norms 1 and 4: geometric mean 2, so (2/1)^0.5 and (2/4)^0.5.
+    # Norms 1 and 4 have the geometric mean 2, so the factors are (2/1)^0.5 and (2/4)^0.5.
     found = factors(norms_rule(alpha=0.5), {"a": 1.0, "b": 4.0})
     assert found["a"] == pytest.approx(math.sqrt(2))
     assert found["b"] == pytest.approx(math.sqrt(0.5))
-    # alpha = 1 evens the norms out; three modalities take the geometric mean of three.
+    # alpha = 1 makes the norms equal; three modalities use the geometric mean of three norms.
     found = factors(norms_rule(alpha=1.0, limit=100), {"a": 1.0, "b": 2.0, "c": 4.0})
     assert found == pytest.approx({"a": 2.0, "b": 1.0, "c": 0.5})
 
@@ -150,7 +151,7 @@ def test_the_norm_is_a_running_mean():
     balancer = norms_rule(alpha=1.0, limit=1e9, momentum=0.75)
     factors(balancer, {"a": 1.0, "b": 1.0})
     found = after(balancer, {"a": 1.0, "b": 1.0}, {"a": 5.0, "b": 1.0})
-    # a: 0.75 * 1 + 0.25 * 5 = 2; geometric mean of (2, 1) is sqrt 2.
+    # a: 0.75 * 1 + 0.25 * 5 = 2; the geometric mean of (2, 1) is sqrt 2.
     assert found["a"] == pytest.approx(math.sqrt(2) / 2)
 
 
@@ -164,7 +165,7 @@ def test_invariants_of_norms(norms, alpha, limit):
     given_norms = dict(zip(names, norms, strict=True))
     found = factors(norms_rule(alpha=alpha, limit=limit), given_norms)
     assert all(1 / limit - 1e-5 <= f <= limit * (1 + 1e-5) for f in found.values())
-    if len(set(norms)) == 1:  # equal modalities, or one alone: nothing changes
+    if len(set(norms)) == 1:  # equal modalities or a single one: nothing changes
         assert all(f == pytest.approx(1.0, abs=1e-4) for f in found.values())
     flipped = factors(
         norms_rule(alpha=alpha, limit=limit), dict(reversed(list(given_norms.items())))
@@ -177,7 +178,7 @@ def test_a_dead_branch_does_not_divide_by_zero():
     assert found == pytest.approx({"a": 3.0, "b": 1 / 3})
 
 
-# -- all -------------------------------------------------------------------------------
+# -- every mode ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["progress", "norms", "fixed"])
@@ -193,7 +194,7 @@ def test_state_survives(mode):
     assert after(second, following) == after(first, following)
 
 
-def test_a_new_training_forgets_the_one_before():
+def test_a_new_training_starts_with_empty_means():
     balancer = begun(GradScale(momentum=0.5), "ab")
     after(balancer, {"a": 1.0, "b": 1.0})
     after(balancer, {"a": 0.1, "b": 1.0})
@@ -208,7 +209,7 @@ def test_parameters_out_of_range(bad):
         GradScale(**bad)
 
 
-def test_the_name_of_a_mode_in_version_0_1_is_answered_with_the_new_one():
+def test_an_old_mode_name_of_version_0_1_is_refused_with_the_new_name():
     with pytest.raises(ParameterError, match="'adaptive'") as caught:
         bind(GradScale, {"mode": "adaptive"}, owner="gradscale")
     assert "is now 'norms'" in caught.value.hint

@@ -26,7 +26,7 @@ def made(*modalities, **parameters):
 
 
 def after(balancer, cross, own, epoch=2):
-    """A step's end with such sums; who waits now, and for how long."""
+    """Return the waiting modalities and the remaining steps after a step with these sums."""
     balancer._cross, balancer._own = torch.tensor(cross), torch.tensor(own)
     balancer.step_end(StandIn(epoch=epoch))
     waiting = zip(balancer._modalities, balancer._fastest.tolist(), strict=True)
@@ -40,35 +40,35 @@ def test_speeds_by_hand():
     assert balancer.metrics() == pytest.approx({"greedy.a": math.log(4), "greedy.b": -math.log(2)})
 
 
-def test_when_it_rebalances():
-    assert after(made("a", "b"), [0.1, 0.4], [0.2, 0.1]) == (["b"], 5)  # the same, turned round
-    # Speeds 0.0099 apart are even, 0.0101 apart are not.
+def test_conditions_of_rebalancing():
+    assert after(made("a", "b"), [0.1, 0.4], [0.2, 0.1]) == (["b"], 5)  # modalities swapped
+    # Speeds that differ by 0.0099 count as equal, by 0.0101 as different.
     assert after(made("a", "b"), [math.exp(0.0099), 1.0], [1.0, 1.0]) == ([], 0)
     assert after(made("a", "b"), [math.exp(0.0101), 1.0], [1.0, 1.0]) == (["a"], 5)
-    # Of three the fastest waits if the slowest is far behind.
+    # The fastest of three waits if the slowest is far behind.
     assert after(made("a", "b", "c"), [1.0, 3.0, 2.0], [1.0] * 3) == (["b"], 5)
     assert after(made("a", "b"), [1.0, 3.0], [1.0, 1.0], epoch=1) == ([], 0)  # warming up
-    # A branch that stood still all the time has no speed, and a modality alone no rival.
+    # A branch that never moved has no speed, and a single modality has no rival.
     assert after(made("a", "b"), [0.0, 3.0], [0.0, 1.0]) == ([], 0)
     assert after(made("a"), [3.0], [1.0]) == ([], 0)
 
 
-def test_five_steps_and_an_ordinary_one():
+def test_five_rebalancing_steps_and_a_regular_step():
     balancer = made("a", "b")
     left = [after(balancer, [0.4, 0.1], [0.1, 0.2])[1] for _ in range(8)]
     assert left == [5, 4, 3, 2, 1, 0, 5, 4]
-    # Meanwhile it was decided once who waits: that the other one leads now does not matter.
+    # The waiting modality is fixed for these steps, even if another modality leads now.
     assert after(balancer, [0.1, 0.4], [0.1, 0.1]) == (["a"], 3)
 
 
-def test_the_running_mean_stands_in():
+def test_the_running_mean_replaces_a_waiting_modality():
     balancer = made("a", "b", momentum=0.9)
     step = StandIn(modalities=["a", "b"])
     x = {"a": torch.tensor([[1.0, 3.0], [3.0, 5.0]]), "b": torch.ones(2, 2)}
     first = balancer.representations(x, step)
     assert torch.equal(first["a"], x["a"]) and torch.equal(first["b"], x["b"])
     balancer.representations({"a": x["a"] + 10.0, "b": x["b"]}, step)
-    # Means (2, 4), then (12, 14): 0.9 * 2 + 0.1 * 12 = 3, 0.9 * 4 + 0.1 * 14 = 5.
+    # The means are (2, 4), then (12, 14): 0.9 * 2 + 0.1 * 12 = 3, 0.9 * 4 + 0.1 * 14 = 5.
     after(balancer, [0.4, 0.1], [0.1, 0.2])
     given = {m: z.clone().requires_grad_() for m, z in x.items()}
     found = balancer.representations(given, step)
@@ -79,7 +79,7 @@ def test_the_running_mean_stands_in():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_what_is_measured(strategy):
+def test_measured_gradient_sizes(strategy):
     balancer = Greedy()
     trainer = small_trainer([balancer], 3, strategy=strategy, optimizer="sgd", clip=0.0)
     names = trainer.model.modalities
@@ -105,18 +105,18 @@ def test_measuring_changes_nothing(strategy):
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_the_one_that_waits_learns_nothing_from_the_fusion(strategy):
+def test_the_fused_loss_does_not_reach_a_waiting_branch(strategy):
     balancer = Greedy(warmup=0)
     trainer = small_trainer([balancer], strategy=strategy, optimizer="sgd", clip=0.0)
     one_step(trainer)
     balancer._fastest, balancer._left = torch.tensor([False, True]), torch.tensor(2)
     sums = balancer._cross.clone(), balancer._own.clone()
     one_step(trainer)
-    maps = strategy is SmallMaps  # there the probe trains the pooling, the last two tensors
+    maps = strategy is SmallMaps  # the probe trains the pooling (last two tensors)
     learned = of_step(trainer, "face")[: 50 if maps else None]
     assert float(learned.abs().max()) == 0.0
     assert float(of_step(trainer, "voice").abs().max()) > 0.0
-    # What a rebalancing step does is not counted.
+    # The sums do not include rebalancing steps.
     assert torch.equal(balancer._cross, sums[0]) and torch.equal(balancer._own, sums[1])
     assert int(balancer._left) == 1
 

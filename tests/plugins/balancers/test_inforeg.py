@@ -18,7 +18,7 @@ class TestSuite(BalancerSuite):
 
 @pytest.mark.slow
 class TestLonger(BalancerSuite):
-    """With epochs in which the window is closed."""
+    """The suite with more epochs, in some of which the window is closed."""
 
     plugin = InfoReg
     single_unchanged = True
@@ -37,7 +37,7 @@ class Tiny:
         self.balancer.setup(StandIn(modalities=list(names), model=model))
 
     def step(self, gradients, scores):
-        """Gradients after it, as lists."""
+        """Return the gradients after the step, as lists."""
         given = Gradients(
             {m: [torch.tensor(g)] for m, g in gradients.items()},
             {m: [self.weights[m]] for m in gradients},
@@ -51,7 +51,7 @@ class Tiny:
             self.weights[name] += torch.tensor(by)
 
     def epoch(self, number, norms):
-        """An epoch of one step whose gradients have these norms."""
+        """Run an epoch of one step whose gradients have these norms."""
         self.balancer.epoch_start(number)
         self.step({m: [n, 0.0] for m, n in norms.items()}, dict.fromkeys(norms, 1.0))
         self.balancer.epoch_end(number, {})
@@ -62,16 +62,16 @@ def test_the_term_by_hand():
     tiny.balancer.epoch_start(1)
     tiny.move("a", [0.2, -0.4])
     tiny.move("b", [1.0, 1.0])
-    # a leads and has moved by (0.2, -0.4): 0.5 * that is added; b does not lead.
+    # a leads and has moved by (0.2, -0.4), so 0.5 * (0.2, -0.4) is added. b does not lead.
     found = tiny.step({"a": [1.0, 1.0], "b": [3.0, 3.0]}, {"a": 5.0, "b": 4.0})
     assert found["a"] == pytest.approx([1.1, 0.8]) and found["b"] == [3.0, 3.0]
     found = tiny.step({"a": [1.0, 1.0], "b": [3.0, 3.0]}, {"a": 4.0, "b": 5.0})
     assert found["a"] == [1.0, 1.0] and found["b"] == pytest.approx([3.5, 3.5])
-    # Each led one of the two steps.
+    # Each modality led in one of the two steps.
     assert tiny.balancer.metrics() == pytest.approx({"inforeg.a": 0.25, "inforeg.b": 0.25})
 
 
-def test_the_start_is_that_of_the_epoch():
+def test_movement_is_measured_from_the_start_of_the_epoch():
     tiny = Tiny("a", "b", beta=1.0)
     tiny.balancer.epoch_start(1)
     tiny.move("a", [1.0, 0.0])
@@ -80,7 +80,7 @@ def test_the_start_is_that_of_the_epoch():
     assert tiny.step({"a": [0.0, 0.0]}, {"a": 2.0, "b": 1.0})["a"] == [0.0, 0.0]
 
 
-def test_of_three_those_above_the_mean_of_the_others_lead():
+def test_modalities_above_the_mean_of_the_others_lead():
     tiny = Tiny("a", "b", "c", beta=1.0)
     tiny.balancer.epoch_start(1)
     for m in "abc":
@@ -91,7 +91,7 @@ def test_of_three_those_above_the_mean_of_the_others_lead():
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 3, 7])
-def test_among_equals_none_leads(modalities):
+def test_no_modality_leads_if_all_are_equal(modalities):
     names = [f"m{i}" for i in range(modalities)]
     tiny = Tiny(*names)
     tiny.balancer.epoch_start(1)
@@ -103,18 +103,18 @@ def test_among_equals_none_leads(modalities):
 
 def test_the_window_by_hand():
     tiny = Tiny("a", "b", growth=0.05)
-    assert tiny.balancer.in_window("a")  # nothing is known yet
+    assert tiny.balancer.in_window("a")  # no trace is known yet
     tiny.epoch(1, {"a": 1.0, "b": 2.0})
     assert tiny.balancer.in_window("a") and tiny.balancer.in_window("b")
     tiny.epoch(2, {"a": 1.1, "b": 2.04})
-    # Traces 1 -> 1.21: 21 % more. 4 -> 4.1616: 4.04 % more.
+    # The trace of a grows from 1 to 1.21, by 21 %; that of b from 4 to 4.1616, by 4.04 %.
     assert tiny.balancer.state_dict()["traces"]["a"] == pytest.approx([1.0, 1.21])
     assert tiny.balancer.in_window("a") and not tiny.balancer.in_window("b")
     tiny.epoch(3, {"a": 0.9, "b": 3.0})
     assert not tiny.balancer.in_window("a") and tiny.balancer.in_window("b")
 
 
-def test_outside_its_window_nothing_is_added():
+def test_nothing_is_added_outside_the_window():
     tiny = Tiny("a", "b", beta=1.0)
     tiny.epoch(1, {"a": 1.0, "b": 1.0})
     tiny.epoch(2, {"a": 1.0, "b": 1.0})
@@ -148,7 +148,7 @@ def test_state_survives():
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 def test_in_a_training(strategy):
-    """The first step of an epoch starts where the epoch does; the second does not."""
+    """The first step of an epoch adds nothing; the second adds the movement since the start."""
     found = {}
     for beta in (0.0, 0.95):
         balancer = InfoReg(beta=beta)

@@ -28,7 +28,7 @@ def test_jensen_shannon_by_hand():
     second = 0.5 * math.log(0.5 / 0.625) + 0.5 * math.log(0.5 / 0.375)
     found = divergence(a=[[math.log(3), 0.0]], b=[[0.0, 0.0]])
     assert found == pytest.approx((first + second) / 2)
-    # Of three certain of three different classes: log 3, the most there is.
+    # Three modalities that are certain of three different classes have the maximum, log 3.
     sure = [[[60.0, 0.0, 0.0]], [[0.0, 60.0, 0.0]], [[0.0, 0.0, 60.0]]]
     assert divergence(a=sure[0], b=sure[1], c=sure[2]) == pytest.approx(math.log(3))
     assert divergence(a=sure[0], b=sure[0], c=sure[0]) == pytest.approx(0, abs=1e-6)
@@ -45,11 +45,11 @@ def test_losses_by_hand(strategy):
     gap = float(jensen_shannon(step.unimodal_logits).detach())
     assert float(found["lfm.gap"].detach()) == pytest.approx(2 * 0.2 * gap)
     assert float(found["other"]) == 1.0
-    assert LFM().losses({}, step) == {}  # without a fused loss there is nothing to weigh
+    assert LFM().losses({}, step) == {}  # without a fused loss there is nothing to weight
 
 
 def learned(parts, towards, *, start=0.5, index=0, **parameters):
-    """a1 after a step: gradients of the two losses in two branches of one weight each."""
+    """Return a1 after a step with these gradients of both losses in two branches of one weight."""
     weights = {m: torch.nn.Parameter(torch.zeros(1)) for m in ("a", "b")}
     gradients = Gradients(
         {m: [torch.zeros(1)] for m in weights},
@@ -71,17 +71,17 @@ def learned(parts, towards, *, start=0.5, index=0, **parameters):
 
 
 def test_a1_follows_the_validation_gradient():
-    # At a1 = 0.25: parts are 2 a1 grad JS and 2 a0 grad l, so
+    # At a1 = 0.25 the parts are 2 a1 grad JS and 2 a0 grad l, so
     # d g / d a1 = part_js / 0.25 - part_fused / 0.75.
     parts = {"fused": {"a": 0.75, "b": 1.5}, "lfm.gap": {"a": 0.5, "b": -0.25}}
     # a: 2 - 1 = 1; b: -1 - 2 = -3. With grad l_val = (2, 1): 2 - 3 = -1, so the cosine is
     # -1 / sqrt(10 * 5).
     found = learned(parts, {"a": 2.0, "b": 1.0}, start=0.25, rate=0.1)
     assert found == pytest.approx(0.25 - 0.1 / math.sqrt(50))
-    # Validation gains where agreement pulls: a1 grows. <(1, -3), (2, -1)> = 5.
+    # Agreement lowers the validation loss, so a1 grows: <(1, -3), (2, -1)> = 5.
     found = learned(parts, {"a": 2.0, "b": -1.0}, start=0.25, rate=0.1)
     assert found == pytest.approx(0.25 + 0.1 * 5 / math.sqrt(50))
-    # Along d g / d a1 it moves by the rate, whatever the sizes.
+    # Parallel to d g / d a1, a1 moves by the rate, at any size of the gradient.
     for size in (1e-6, 1e6):
         found = learned(parts, {"a": size, "b": -3 * size}, start=0.25, rate=0.1)
         assert found == pytest.approx(0.35)
@@ -93,13 +93,13 @@ def test_a1_stays_where_validation_has_no_gradient():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a1_moves_within_a_training_of_default_settings(optimizer):
+def test_a1_moves_in_training_with_default_settings(optimizer):
     balancer = LFM(every=1)
     small_trainer([balancer], epochs=4, optimizer=optimizer).fit()
     assert abs(balancer.metrics()["lfm.gap"] - 0.5) > 1e-3
 
 
-def test_a1_stays_between_its_limits_and_between_its_steps():
+def test_a1_stays_within_its_limits_and_changes_only_every_n_steps():
     parts = {"fused": {"a": 0.5, "b": 0.0}, "lfm.gap": {"a": 1.0, "b": 0.0}}
     assert learned(parts, {"a": 9e9, "b": 0.0}, rate=1.0) == pytest.approx(0.95)
     assert learned(parts, {"a": -9e9, "b": 0.0}, rate=1.0) == pytest.approx(0.05)
@@ -109,7 +109,7 @@ def test_a1_stays_between_its_limits_and_between_its_steps():
 
 
 def test_the_slope_is_the_derivative():
-    """Against a finite difference: one plain step with a1 a little smaller and larger."""
+    """The slope equals a finite difference between two plain steps with smaller and larger a1."""
     balancer = LFM(rate=1.0, every=1)
     trainer = small_trainer([balancer], batch_size=12, optimizer="sgd", clip=0.0)
     model, lr = trainer.model, 1e-2
@@ -117,7 +117,7 @@ def test_the_slope_is_the_derivative():
     plain = balancer._slope
 
     def noted(gradients, step):
-        # The whole of validation, 12 clips: the same whatever the order drawn.
+        # The batch is all 12 clips of validation, so it does not depend on the drawn order.
         slope, largest = plain(gradients, step)
         seen["slope"] = float(slope)
         assert abs(seen["slope"]) <= float(largest)
@@ -141,11 +141,11 @@ def test_the_slope_is_the_derivative():
                     p.sub_(lr * weight * g)
         generator = torch.Generator().manual_seed(0)
         values.append(float(trainer.context.batch("val", 12, generator).fused_loss.detach()))
-    # d l_val / d a1 = -lr * slope, but for the curve of l_val over the step.
+    # d l_val / d a1 = -lr * slope, up to the curvature of l_val over the step.
     assert (values[1] - values[0]) / 0.2 == pytest.approx(-lr * seen["slope"], rel=0.1)
 
 
-def test_one_modality_is_left_alone():
+def test_one_modality_changes_nothing():
     step = one_step(small_trainer([LFM()], 1))
     start = {"fused": torch.tensor(3.0)}
     assert LFM().losses(start, step) is start

@@ -36,7 +36,7 @@ def rates(balancer, lr=0.02, names=("voice", "face")):
 
 
 def test_by_hand():
-    # 0.02 * 0.01 for the branches, 0.02 * 1 for the head; probes keep their pace.
+    # Branches have 0.02 * 0.01, the head 0.02 * 1; probes keep their rate.
     assert rates(LearningRates()) == pytest.approx(
         {
             ("branch", "voice"): 0.0002,
@@ -46,7 +46,7 @@ def test_by_hand():
             ("probe", "face"): 0.02,
         }
     )
-    # Twice all: 2 * 0.5 and, for voice alone, 2 * 0.25; head 2 * 3; probes 2.
+    # The scale doubles all: branches 2 * 0.5, but voice 2 * 0.25, head 2 * 3, probes 2.
     found = rates(LearningRates(branch=0.5, head=3.0, only=("voice:0.25",), scale=2.0), lr=1.0)
     assert found == pytest.approx(
         {
@@ -63,21 +63,21 @@ def test_the_control_multiplies_every_rate():
     assert set(rates(LearningRates(branch=1.0, scale=3.0), lr=1.0).values()) == {3.0}
 
 
-def test_two_of_them_multiply():
+def test_factors_of_two_balancers_multiply():
     groups = [ParameterGroup("branch", "voice", [], 1.0, 0.0)]
     for balancer in (LearningRates(branch=0.5), LearningRates(branch=0.1)):
         groups = balancer.parameter_groups(groups)
     assert groups[0].lr == pytest.approx(0.05)
 
 
-def test_the_groups_given_stay_as_they_were():
+def test_the_given_groups_are_not_changed():
     group = ParameterGroup("branch", "voice", [], 1.0, 0.3)
     (changed,) = LearningRates(branch=0.5).parameter_groups([group])
     assert (group.lr, changed.lr, changed.weight_decay) == (1.0, 0.5, 0.3)
 
 
 @pytest.mark.parametrize("strategy", [None, SmallMaps])
-def test_the_optimizer_has_them(strategy):
+def test_the_optimizer_uses_the_rates(strategy):
     chosen = {} if strategy is None else {"strategy": strategy}
     balancer = LearningRates(branch=0.1, only=("face:0.5",))
     groups = small_trainer([balancer], lr=0.01, **chosen).optimizer.groups
@@ -87,10 +87,10 @@ def test_the_optimizer_has_them(strategy):
     assert found["head", None] == pytest.approx(0.01)
 
 
-def test_the_schedule_multiplies_them():
+def test_the_schedule_multiplies_the_rates():
     trainer = small_trainer([LearningRates(branch=0.1)], lr=0.01, epochs=4)
     trainer.fit()
-    # Steps 0 .. n-1 of n; without warm-up the last has 0.5 * (1 + cos(pi * (n - 1) / n)).
+    # Of steps 0 .. n-1 without warm-up, the last has 0.5 * (1 + cos(pi * (n - 1) / n)).
     last = trainer.optimizer.schedule(trainer.progress.step - 1)
     live = [float(g["lr"]) for g in trainer.optimizer._optimizer.param_groups]
     assert 0 < last < 0.1

@@ -25,7 +25,7 @@ class TestConformance(BalancerSuite):
 
 
 def by_hand(a, b, label):
-    """The pull of one pair on one clip, in plain numpy."""
+    """Compute the pull of one pair on one clip in plain numpy."""
     p, q = (np.exp(x) / np.exp(x).sum() for x in (a, b))
     if label not in (a.argmax(), b.argmax()):
         return 0.0
@@ -40,14 +40,14 @@ def pull(clips, labels):
 
 
 def test_two_classes_by_hand():
-    # a: log 3 against 0, so 3/4 for class 0; b: 1/2 each. w = 1/4.
+    # p of class 0 is 3/4 by a (log 3 against 0) and 1/2 by b, so w = 1/4.
     # MSE = (log 3)^2 / 2; KL = 3/4 log(3/2) + 1/4 log(1/2).
     found = pull({"a": [[math.log(3), 0.0]], "b": [[0.0, 0.0]]}, [0])
     kl = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     assert found == pytest.approx(0.25 * (math.log(3) ** 2 / 2 + kl))
 
 
-def test_where_neither_is_right_there_is_no_pull():
+def test_no_pull_if_neither_modality_is_right():
     assert pull({"a": [[0.0, 5.0]], "b": [[1.0, 2.0]]}, [0]) == 0
 
 
@@ -69,14 +69,15 @@ def test_three_modalities_are_the_mean_over_pairs():
         assert pull({m: scores[m] for m in order}, labels) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_stronger_is_a_target():
+def test_the_stronger_modality_is_the_target_of_the_divergence():
     a = torch.tensor([[2.0, 0.0]], requires_grad=True)
     b = torch.tensor([[0.5, 0.0]], requires_grad=True)
     pull_of({"a": a, "b": b}, torch.tensor([0])).backward()
-    # a is stronger: only the squared difference draws it, by w * (a - b), mean over 2 classes.
+    # a is stronger: its gradient is only that of the squared difference, w * (a - b), mean over 2
+    # classes.
     weight = 1 / (1 + math.exp(-2)) - 1 / (1 + math.exp(-0.5))
     assert a.grad[0].tolist() == pytest.approx([weight * 1.5, 0.0])
-    # b also by KL: q - p.
+    # The gradient of b also contains that of KL, q - p.
     assert b.grad[0].tolist() == pytest.approx([-weight * (1.5 + weight), weight * weight])
 
 
@@ -102,7 +103,7 @@ def test_losses_reach_the_branches_and_not_the_probes(strategy):
             assert float(grads[1].abs().max()) > 0
 
 
-def test_in_passes_each_counts_once():
+def test_with_several_passes_each_loss_is_counted_once():
     step = small_step(small_model(3))
     counted = []
     for passed in (Pass(("voice",)), Pass(("face", "text"))):

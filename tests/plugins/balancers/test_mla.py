@@ -20,7 +20,7 @@ class TestMLA(BalancerSuite):
 
 
 class Note(Balancer):
-    """What the head's gradient and input were, pass by pass, where it is called."""
+    """Balancer that records the head's gradient and input in each pass."""
 
     name = "note"
 
@@ -42,7 +42,7 @@ def test_the_projector_by_hand():
     found = projector_after(torch.eye(2), torch.tensor([3.0, 4.0]), 0.1)
     expected = np.eye(2) - np.array([[9, 12], [12, 16]]) / 25.1
     assert found.numpy() == pytest.approx(expected, abs=1e-6)
-    # Almost nothing is left along r, and everything across it.
+    # The projector removes almost all of the component along r, and keeps the orthogonal component.
     assert (found @ torch.tensor([3.0, 4.0])).tolist() == pytest.approx(
         [3 * 0.1 / 25.1, 4 * 0.1 / 25.1], abs=1e-5
     )
@@ -54,13 +54,14 @@ def test_the_projector_is_that_of_recursive_least_squares(inputs):
     found = torch.eye(3, dtype=torch.float64)
     for r in inputs:
         found = projector_after(found, torch.tensor(r, dtype=torch.float64), 0.1)
-    # With a constant a it is (I + sum of r r^T / a)^-1: symmetric, eigenvalues in (0, 1].
+    # With a constant a the projector is (I + sum of r r^T / a)^-1: symmetric, eigenvalues in (0,
+    # 1].
     expected = np.linalg.inv(np.eye(3) + sum(np.outer(r, r) for r in inputs) / 0.1)
     assert found.numpy() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
-def test_each_pass_is_projected_off_those_before(modalities):
+def test_each_pass_is_projected_orthogonally_to_earlier_passes(modalities):
     before, after = Note(), Note()
     after.name = "after"
     trainer = small_trainer(
@@ -68,31 +69,31 @@ def test_each_pass_is_projected_off_those_before(modalities):
     )
     one_step(trainer)
     names = trainer.model.modalities
-    assert before.branches == [[m] for m in names]  # one pass per modality, in their order
+    assert before.branches == [[m] for m in names]  # one pass per modality, in order
     projector = torch.eye(6)
     for i, m in enumerate(names):
         assert torch.allclose(after.gradient[i], before.gradient[i] @ projector, atol=1e-6)
-        # The head has received this modality's embedding alone; a at the first step is 0.1.
+        # The head has received only this modality's embedding; a is 0.1 in the first step.
         assert all(float(x.abs().sum()) == 0 for k, x in before.input[i].items() if k != m)
         projector = projector_after(projector, before.input[i][m].mean(dim=0), 0.1)
-    assert torch.equal(after.gradient[0], before.gradient[0])  # nothing came before
+    assert torch.equal(after.gradient[0], before.gradient[0])  # no earlier pass
     mean = before.input[0][names[0]].mean(dim=0)
     unprojected, projected = before.gradient[1] @ mean, after.gradient[1] @ mean
     assert float(projected.norm()) < 0.5 * float(unprojected.norm())
 
 
-def test_with_concat_there_is_nothing_to_forget():
+def test_the_projection_changes_nothing_with_concat():
     before, after = Note(), Note()
     after.name = "after"
     trainer = small_trainer([before, MLA(), after], strategy=Concat, optimizer="sgd", clip=0.0)
     one_step(trainer)
-    # The second modality's weights see the second modality only: its gradient is as it was.
+    # Weights of the second modality depend on that modality only, so their gradient is unchanged.
     assert torch.allclose(after.gradient[1], before.gradient[1], atol=1e-7)
 
 
 def test_a_falls_within_an_epoch():
     balancer = MLA(a=0.1)
-    trainer = small_trainer([balancer], strategy=Sum, epochs=2)  # 36 clips: some steps an epoch
+    trainer = small_trainer([balancer], strategy=Sum, epochs=2)  # several steps per epoch
     n = trainer.context.steps_per_epoch
     note, seen = Note(), []
     trainer.balancers.append(note)
@@ -114,7 +115,7 @@ def test_a_falls_within_an_epoch():
     assert seen == pytest.approx(expected)
 
 
-def test_the_projector_starts_anew_with_each_epoch():
+def test_the_projector_is_reset_in_each_epoch():
     balancer = MLA()
     trainer = small_trainer([balancer], strategy=Sum)
     one_step(trainer)
@@ -125,7 +126,7 @@ def test_the_projector_starts_anew_with_each_epoch():
 
 
 class Asking(Balancer):
-    """Asks the strategy something between the passes."""
+    """Balancer that runs the strategy between the passes."""
 
     name = "asking"
 
@@ -135,13 +136,13 @@ class Asking(Balancer):
 
 
 @pytest.mark.parametrize("strategy", [Sum, SmallMaps])
-def test_it_hears_its_own_passes_only(strategy):
+def test_forward_passes_of_other_balancers_are_ignored(strategy):
     found = []
     for others in ([], [Asking()]):
         balancer = MLA()
         trainer = small_trainer([balancer, *others], strategy=strategy)
         one_step(trainer)
-        assert not trainer.model.strategy.head._forward_hooks  # nothing stays on the model
+        assert not trainer.model.strategy.head._forward_hooks  # hooks are removed
         found.append(balancer._projectors["head"])
     assert torch.equal(*found)
 

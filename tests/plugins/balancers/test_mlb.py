@@ -46,8 +46,8 @@ def test_two_modalities_by_hand():
     assert found == pytest.approx({"a": 0.537883, "b": 1.635149}, abs=1e-5)
 
 
-def test_the_boost_is_for_those_behind():
-    # boost 1.2: b gets 1 + 0.2 * tanh(0.75) = 1.127030; a as before.
+def test_the_boost_is_for_lagging_modalities():
+    # With boost 1.2, b gets 1 + 0.2 * tanh(0.75) = 1.127030, and a the same factor as before.
     found = factors(MLB(alpha=1.5, boost=1.2), {"a": 6.0, "b": 4.0})
     assert found == pytest.approx({"a": 0.537883, "b": 1.127030}, abs=1e-5)
     assert factors(MLB(boost=1.0), {"a": 6.0, "b": 4.0})["b"] == 1.0
@@ -74,9 +74,9 @@ def test_invariants(scores, alpha, boost):
     assert factors(balancer, dict(reversed(named.items()))) == pytest.approx(found, abs=1e-4)
 
 
-def test_the_factor_goes_to_the_branches():
+def test_branches_have_the_factor():
     scores = {"a": torch.tensor(6.0), "b": torch.tensor(4.0)}
-    gradients = Gradients({"b": [torch.tensor([2.0])]})  # a stands still
+    gradients = Gradients({"b": [torch.tensor([2.0])]})  # a is frozen
     MLB().gradients(gradients, StandIn(scores=lambda: scores))
     assert gradients["b"][0].tolist() == [2.0]
     assert {m: float(k) for m, k in gradients.factors.items()} == pytest.approx({"b": 1.635149})
@@ -106,7 +106,7 @@ def _numbers(losses):
     return {name: float(loss.detach()) for name, loss in losses.items()}
 
 
-def test_not_with_another_that_decides_these_losses():
+def test_a_second_balancer_of_the_same_losses_is_refused():
     with pytest.raises(ParameterError, match="single-modality losses reach the branches"):
         check_composition([MLB(), UnimodalLoss()])
 

@@ -47,7 +47,7 @@ def test_concat_by_hand():
     with torch.no_grad():
         strategy.head.weight.copy_(torch.tensor([[1.0, 0.0, 2.0], [3.0, 4.0, -5.0]]))
     scores = strategy({"a": torch.tensor([[3.0, 4.0]]), "b": torch.tensor([[0.5]])})
-    # Class 0: 3/5 and 1; class 1: 25/25 and -1.
+    # Cosines are 3/5 and 1 for class 0, 25/25 and -1 for class 1.
     assert scores[0].tolist() == pytest.approx([10 * (0.6 + 1), 10 * (1 - 1)], abs=1e-5)
 
 
@@ -56,11 +56,11 @@ def test_one_block_by_hand():
     with torch.no_grad():
         strategy.head.weight.copy_(torch.tensor([[2.0, 0.0], [0.0, -1.0]]))
     scores = strategy({"a": torch.tensor([[1.0, 1.0]]), "b": torch.tensor([[2.0, 3.0]])})
-    # The sum is (3, 4): 2 * 3/5 and 2 * -4/5.
+    # The sum is (3, 4), so the scores are 2 * 3/5 and 2 * -4/5.
     assert scores[0].tolist() == pytest.approx([1.2, -1.6], abs=1e-6)
 
 
-def test_no_modality_gains_by_size():
+def test_scores_do_not_depend_on_sizes():
     strategy = MMCosine().adapt(Concat(DIMS, 3), DIMS)
     given = inputs(strategy)
     plain = strategy(given).detach()
@@ -77,13 +77,13 @@ def test_no_modality_gains_by_size():
         (Concat, "head", (8, 8)),
         (Sum, "head", (8,)),
         (Mean, "head", (8,)),
-        (Film, "head", (16,)),  # as wide as both, and not the embeddings themselves
+        (Film, "head", (16,)),  # as wide as both embeddings, but not their concatenation
         (Attention, "head", (8,)),
         (Normalised, "head.4", (64,)),
         (TensorFusion, "head", (81,)),
         (Early, "head", (64,)),
         (CrossAttention, "head", (128,)),
-        (Bottleneck, "head", (64,)),  # its scores are a mean over modalities
+        (Bottleneck, "head", (64,)),  # scores are a mean over modalities
     ],
 )
 def test_every_strategy_with_a_last_linear_layer(cls, layer, blocks):
@@ -93,7 +93,7 @@ def test_every_strategy_with_a_last_linear_layer(cls, layer, blocks):
     found = MMCosine().adapt(strategy, DIMS)
     assert found is strategy
     assert {n: x.blocks for n, x in heads(found).items()} == {layer: blocks}
-    # Nothing else has changed, and the weights start where they were.
+    # No other layer has changed, and the weights are as before.
     after = found.state_dict()
     assert set(before) - set(after) <= {f"{layer}.bias"}
     assert all(torch.equal(x, before[n]) for n, x in after.items())
@@ -106,7 +106,7 @@ def test_every_strategy_with_a_last_linear_layer(cls, layer, blocks):
 
 
 class Weighted(Strategy):
-    """A gate, and one head for the weighted sum."""
+    """Strategy with a gate and one head for the weighted sum."""
 
     name = "weighted"
 
@@ -120,14 +120,14 @@ class Weighted(Strategy):
         return self.head(weights[:, :1] * inputs["a"] + weights[:, 1:] * inputs["b"])
 
 
-def test_as_many_modalities_as_classes_do_not_confuse():
-    # The gate is as wide as the scores.
+def test_a_gate_as_wide_as_the_scores_is_not_a_head():
+    # With two classes the gate is as wide as the scores.
     strategy = MMCosine().adapt(Weighted(DIMS, 2), DIMS)
     assert set(heads(strategy)) == {"head"}
 
 
 class Late(Strategy):
-    """A head for each modality, and the mean of their scores."""
+    """Strategy with a head for each modality, and the mean of their scores."""
 
     name = "late"
 
@@ -140,7 +140,7 @@ class Late(Strategy):
 
 
 class Shared(Strategy):
-    """One layer under two names."""
+    """Strategy that has one layer under two names."""
 
     name = "shared"
 
@@ -154,7 +154,7 @@ class Shared(Strategy):
 
 
 class Gate(Strategy):
-    """A second part that shows only once its gate has opened."""
+    """Strategy whose second part has no effect until its gate is non-zero."""
 
     name = "gate"
 
@@ -181,7 +181,7 @@ def test_a_head_for_each_modality():
     assert {n: x.blocks for n, x in heads(strategy).items()} == {"heads.a": (8,), "heads.b": (8,)}
 
 
-def test_a_shared_layer_is_replaced_wherever_it_is():
+def test_a_shared_layer_is_replaced_under_every_name():
     strategy = MMCosine().adapt(Shared(DIMS, 3), DIMS)
     assert isinstance(strategy.one, CosineHead)
     assert strategy.two is strategy.one
@@ -199,7 +199,7 @@ def test_strategies_without_a_last_linear_layer_are_refused():
         MMCosine().adapt(Broken(), DIMS)
 
 
-def test_nothing_is_wrapped_twice():
+def test_a_head_is_not_replaced_twice():
     balancer = MMCosine()
     strategy = balancer.adapt(Concat(DIMS, 3), DIMS)
     head = strategy.head
@@ -207,7 +207,7 @@ def test_nothing_is_wrapped_twice():
 
 
 @pytest.mark.parametrize("cls", [Concat, Weighted, Bottleneck])
-def test_it_can_be_stored_and_copied(cls):
+def test_an_adapted_strategy_can_be_saved_and_copied(cls):
     made = [MMCosine().adapt(cls(DIMS, 3), DIMS).eval() for _ in range(2)]
     given = inputs(made[0])
     expected = made[0](given)
@@ -219,7 +219,7 @@ def test_it_can_be_stored_and_copied(cls):
         assert torch.equal(again(given), expected)
 
 
-def test_no_random_number_is_used_up_and_no_statistic_moved():
+def test_adapting_draws_no_random_numbers_and_changes_no_statistics():
     strategy = Normalised(DIMS, 3)
     before = copy.deepcopy(strategy.state_dict())
     torch.manual_seed(3)
@@ -231,7 +231,7 @@ def test_no_random_number_is_used_up_and_no_statistic_moved():
     assert all(torch.equal(x, before[n]) for n, x in adapted.state_dict().items())
 
 
-def test_a_blank_modality_counts_nothing_and_has_a_finite_gradient():
+def test_a_zero_embedding_adds_nothing_and_has_a_finite_gradient():
     strategy = MMCosine().adapt(Concat(DIMS, 3), DIMS)
     given = inputs(strategy)
     blank = torch.zeros_like(given["b"], requires_grad=True)
@@ -245,7 +245,7 @@ def test_a_blank_modality_counts_nothing_and_has_a_finite_gradient():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_a_training_hands_out_the_adapted_model(strategy):
+def test_training_returns_the_adapted_model(strategy):
     balancer = MMCosine()
     trainer = small_trainer([balancer], strategy=strategy)
     trainer.fit()

@@ -20,7 +20,7 @@ class TestMMPareto(BalancerSuite):
 
 
 def joined(fused, own, other=(0.0, 0.0), boost=1.5):
-    """The gradient of one branch after the hook; `other` is what another loss sent."""
+    """Return the gradient of one branch after the hook; `other` is the gradient of another loss."""
     parts = {
         "fused": {"a": [torch.tensor(fused)]},
         "unimodal.a": {"a": [torch.tensor(own)]},
@@ -41,8 +41,8 @@ def test_a_conflict_by_hand():
     found, factor, weight = joined((1.0, 0.0), (-2.0, 1.0))
     assert weight == pytest.approx(0.7)
     assert found.tolist() == pytest.approx([0.2 * math.sqrt(5), 0.6 * math.sqrt(5)])
-    assert float(factor) == 1.5  # on the step, where Adam does not cancel it
-    # The plain sum would have raised the fused loss; this lowers both.
+    assert float(factor) == 1.5  # on the step, because Adam cancels gradient factors
+    # The plain sum would raise the fused loss; this gradient lowers both losses.
     assert float(found @ torch.tensor([1.0, 0.0])) > 0
     assert float(found @ torch.tensor([-2.0, 1.0])) > 0
 
@@ -52,19 +52,19 @@ def test_no_conflict_is_the_plain_sum():
     assert torch.equal(found, torch.tensor([1.5, 2.5])) and weight == 0.5 and float(factor) == 2.0
 
 
-def test_what_others_sent_stays():
+def test_gradients_of_other_losses_are_kept():
     alone, *_ = joined((1.0, 0.0), (-2.0, 1.0))
     found, *_ = joined((1.0, 0.0), (-2.0, 1.0), other=(3.0, -4.0))
     assert torch.allclose(found, alone + torch.tensor([3.0, -4.0]))
 
 
 @pytest.mark.parametrize(("fused", "own"), [((0.0, 0.0), (1.0, 2.0)), ((1.0, 2.0), (0.0, 0.0))])
-def test_a_loss_that_does_not_reach_is_no_conflict(fused, own):
+def test_a_zero_gradient_is_no_conflict(fused, own):
     assert torch.equal(joined(fused, own)[0], torch.tensor([1.0, 2.0]))
 
 
-def test_losses_that_oppose_each_other_exactly():
-    # g = (2, 0), u = (-1, 0): w = 3 / 9, h = 2/3 g + 4/3 u = 0: nothing lowers both.
+def test_opposite_gradients_cancel():
+    # g = (2, 0), u = (-1, 0): w = 3 / 9, h = 2/3 g + 4/3 u = 0, since no step lowers both losses.
     found, _, weight = joined((2.0, 0.0), (-1.0, 0.0))
     assert weight == pytest.approx(1 / 3)
     assert found.tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
@@ -81,12 +81,12 @@ def test_no_loss_is_raised(fused, own):
     if float(g.norm()) > 0 and float(u.norm()) > 0:
         assert float(found @ g) >= -1e-4 * scale and float(found @ u) >= -1e-4 * scale
     assert 0 <= weight <= 1 and bool(torch.isfinite(found).all())
-    # Which of the two is called what does not matter.
+    # The two losses are interchangeable.
     assert torch.allclose(joined(tuple(own), tuple(fused), (0.0,) * 3)[0], found, atol=1e-3)
 
 
 def expected(g, u):
-    """The rule once more, on flat vectors."""
+    """Compute the rule of MMPareto on flat vectors."""
     w = 0.5 if g @ u > 0 else float((u - g) @ u / ((g - u) @ (g - u)))
     h = 2 * w * g + 2 * (1 - w) * u
     return 1.5 * h * max(1.0, float((g + u).norm() / h.norm()))
@@ -96,7 +96,7 @@ def expected(g, u):
 def test_in_a_step(strategy):
     balancer = MMPareto()
     trainer = small_trainer([balancer], 3, strategy=strategy, optimizer="sgd", clip=0.0)
-    with torch.no_grad():  # a probe turned round: its loss pulls against the fused one
+    with torch.no_grad():  # a negated probe, whose loss opposes the fused loss
         trainer.model.probes["face"].weight.mul_(-3.0)
     alone, probes = loss_gradients(trainer), probe_gradients(trainer)
     one_step(trainer)
@@ -104,10 +104,10 @@ def test_in_a_step(strategy):
     for m in trainer.model.modalities:
         g, u = flat(alone["fused"][m]), flat(alone[f"unimodal.{m}"][m])
         conflicts.append(bool(g @ u <= 0))
-        found = of_step(trainer, m) - 1.5 * flat(probes[m])  # beside the rule
+        found = of_step(trainer, m) - 1.5 * flat(probes[m])  # not subject to the rule
         assert torch.allclose(found, expected(g, u), rtol=1e-3, atol=1e-6)
     assert True in conflicts and False in conflicts  # both branches of the rule were taken
-    # The head has the fused loss's own gradient.
+    # The gradient of the head is that of the fused loss.
     assert torch.allclose(of_step(trainer, "head"), flat(alone["fused"]["head"]), atol=1e-6)
     weights = [balancer.metrics()[f"mmpareto.{m}"] for m in trainer.model.modalities]
     assert [w != 0.5 for w in weights] == conflicts

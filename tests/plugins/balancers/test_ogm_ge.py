@@ -37,7 +37,7 @@ def factors(balancer, scores, **step):
 
 
 def test_two_modalities_by_hand():
-    # rho = 6/4 = 1.5 and 2/3: k = 1 - tanh(0.8 * 1.5) = 1 - tanh(1.2) = 0.166345, and 1.
+    # rho = 6/4 = 1.5 and 2/3, so k = 1 - tanh(0.8 * 1.5) = 1 - tanh(1.2) = 0.166345, and 1.
     found = factors(OGMGE(alpha=0.8), {"a": 6.0, "b": 4.0})
     assert found == pytest.approx({"a": 0.166345, "b": 1.0}, abs=1e-5)
     assert math.tanh(1.2) == pytest.approx(0.833655, abs=1e-6)
@@ -51,12 +51,12 @@ def test_three_modalities_by_hand():
 
 @pytest.mark.parametrize("score", [0.1, 1 / 3, 7.3])
 @pytest.mark.parametrize("modalities", [1, 2, 3, 4, 7])
-def test_equal_modalities_keep_their_pace(modalities, score):
+def test_equal_modalities_have_factor_one(modalities, score):
     found = factors(OGMGE(), {f"m{i}": score for i in range(modalities)})
     assert set(found.values()) <= {1.0}
 
 
-def test_a_permutation_permutes():
+def test_the_order_of_modalities_does_not_matter():
     scores = {"a": 6.0, "b": 4.0, "c": 9.0}
     turned = dict(reversed(scores.items()))
     assert factors(OGMGE(), scores) == pytest.approx(factors(OGMGE(), turned))
@@ -67,7 +67,7 @@ def test_a_modality_that_is_always_wrong():
     assert found == {"a": 0.0, "b": 1.0}
 
 
-def test_the_gradient_of_other_layers_gets_no_noise():
+def test_only_convolutions_get_noise():
     gradients = gradients_of("ab", shape=(3, 2, 2))
     OGMGE().gradients(gradients, scored({"a": 6.0, "b": 4.0}))
     assert torch.equal(gradients["a"][0], torch.arange(1.0, 13).view(3, 2, 2))
@@ -75,7 +75,7 @@ def test_the_gradient_of_other_layers_gets_no_noise():
 
 @pytest.mark.parametrize("score", [4.8, 4.0, 2.0])
 def test_noise_on_convolutions(score):
-    """k * gradient after = k * g + N(0, std(g)^2), for the leading and the other modality."""
+    """The leading and the other modality get the gradient k * g + N(0, std(g)^2)."""
     shape = (40, 25, 3, 3)
     gradients = gradients_of("ab", shape)
     given = gradients["a"][0].clone()
@@ -90,15 +90,15 @@ def test_noise_on_convolutions(score):
     assert not torch.equal(gradients["a"][0], gradients["b"][0])
 
 
-def test_noise_is_bounded_where_the_factor_vanishes():
+def test_noise_is_bounded_if_the_factor_vanishes():
     gradients = gradients_of("ab", (10, 10, 3, 3))
     spread = float(gradients["a"][0].std())
     OGMGE().gradients(gradients, scored({"a": 8.0, "b": 0.1}))
     assert float(gradients.factors["a"]) == pytest.approx(0.0, abs=1e-6)
-    assert float(gradients["a"][0].std()) < 12 * spread  # N(0, (10 std)^2) on top of it
+    assert float(gradients["a"][0].std()) < 12 * spread  # plus N(0, (10 std)^2)
 
 
-def test_noise_comes_from_the_generator_and_can_be_left_out():
+def test_noise_comes_from_the_generator_and_can_be_disabled():
     found = []
     for seed, noise in ((1, True), (1, True), (2, True), (1, False)):
         gradients = gradients_of("ab", (4, 4, 3, 3))
@@ -117,14 +117,14 @@ def test_only_in_the_given_epochs():
     assert factors(OGMGE(start=3), {"a": 6.0, "b": 4.0}, epoch=99)
 
 
-def test_a_branch_that_stands_still_counts_among_the_others():
+def test_the_scores_include_frozen_branches():
     gradients = gradients_of("a")
     OGMGE().gradients(gradients, scored({"a": 6.0, "b": 4.0}))
     assert list(gradients.factors) == ["a"]
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_in_a_training_the_scores_are_those_of_the_probes(strategy):
+def test_the_scores_in_training_are_those_of_the_probes(strategy):
     balancer = OGMGE(alpha=0.3)
     trainer = small_trainer([balancer], 3, strategy=strategy)
     step = one_step(trainer)

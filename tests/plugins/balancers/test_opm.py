@@ -37,7 +37,7 @@ def test_rates_by_hand():
     # rho_a = tanh(3/2 - 1); q_a = 0.4 (1 + 0.5 tanh 0.5).
     found = rates({"a": 3, "b": 2})
     assert found == pytest.approx({"a": 0.4 * (1 + 0.5 * math.tanh(0.5)), "b": 0.0})
-    # Three: others' means are 2, 3.5 and 4.5, so a leads by 6/2 - 1 = 2 and the rest do not.
+    # With three, the means of the others are 2, 3.5 and 4.5: only a leads, by 6/2 - 1 = 2.
     found = rates({"a": 6, "b": 3, "c": 1}, q_base=0.2, lam=2.0)
     assert found == pytest.approx({"a": 0.2 * (1 + 2 * math.tanh(2.0)), "b": 0.0, "c": 0.0})
 
@@ -48,7 +48,7 @@ def test_invariants(values):
     scores = dict(zip(names, values, strict=True))
     found = rates(scores)
     assert all(q == 0 or 0.4 <= q + 1e-6 <= 0.6 + 1e-5 for q in found.values())
-    assert found[min(scores, key=scores.get)] == 0  # who lags is never dropped
+    assert found[min(scores, key=scores.get)] == 0  # the lagging modality is never dropped
     if len(set(values)) == 1:
         assert set(found.values()) == {0.0}
     flipped = rates(dict(reversed(list(scores.items()))))
@@ -77,14 +77,14 @@ def test_entries_of_the_dominant_modality_are_dropped():
     assert float(found["a"].mean()) == pytest.approx(1.0, abs=0.03)
 
 
-def test_a_channel_of_a_map_is_dropped_whole():
+def test_whole_channels_of_a_map_are_dropped():
     found = dropped({"a": torch.ones(20, 30, 4, 3), "b": torch.ones(20, 30, 2)}, {"a": 3, "b": 2})
     cells = found["a"].flatten(2)
     assert torch.equal(cells, cells[:, :, :1].expand_as(cells))
     assert 0.3 < float((cells == 0).float().mean()) < 0.7
 
 
-def test_a_clip_is_dropped_whole():
+def test_whole_clips_are_dropped():
     given_ = {"a": torch.ones(400, 9), "b": torch.ones(400, 9)}
     rows = dropped(given_, {"a": 3, "b": 2}, unit="clip")["a"]
     assert torch.equal(rows, rows[:, :1].expand_as(rows))
@@ -103,7 +103,7 @@ def test_the_warm_up_and_the_share_of_batches():
     assert times == pytest.approx(140, abs=20)
 
 
-def test_the_order_of_the_modalities_does_not_count():
+def test_the_order_of_the_modalities_does_not_matter():
     a, b = torch.rand(8, 6), torch.rand(8, 6)
     one = dropped({"a": a, "b": b}, {"a": 2, "b": 3})
     other = dropped({"b": b, "a": a}, {"b": 3, "a": 2})
@@ -112,7 +112,7 @@ def test_the_order_of_the_modalities_does_not_count():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_probes_see_what_was_not_dropped(strategy):
+def test_probes_use_representations_before_dropping(strategy):
     balancer = OPM(warmup=0, p_exe=1.0, q_base=0.6)
     step = one_step(small_trainer([balancer], strategy=strategy))
     plain = step.encoded.maps or step.encoded.embeddings

@@ -27,7 +27,8 @@ class TestConformance(BalancerSuite):
 def test_prototypes_by_hand():
     embeddings = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 4.0]])
     found = prototypes(embeddings, torch.tensor([0, 0, 2]), 3)
-    # Class 0: mean of two; class 1 has none, and the mean of all; class 2: its one clip.
+    # Class 0 is the mean of two clips, class 2 its only clip. Class 1 has no clip, so the mean of
+    # all.
     assert found.tolist() == [[2.0, 1.0], [3.0, 2.0], [5.0, 4.0]]
 
 
@@ -118,7 +119,7 @@ def test_prototypes_are_a_running_mean(strategy):
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_the_loss_reaches_its_own_branch_alone(strategy):
+def test_the_loss_reaches_only_its_own_branch(strategy):
     balancer = PMR()
     trainer = small_trainer([balancer], strategy=strategy)
     balancer.epoch_start(1)
@@ -153,7 +154,7 @@ def test_state_survives():
     }
 
 
-def test_one_modality_asks_for_nothing():
+def test_one_modality_has_no_loss_and_no_prototypes():
     balancer = PMR()
     trainer = small_trainer([balancer], 1)
     balancer.epoch_start(1)

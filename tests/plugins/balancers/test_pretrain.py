@@ -25,7 +25,7 @@ class TestOwn(BalancerSuite):
 
 
 class Fused(Balancer):
-    """Another loss of the fused scores, as a balancer of anybody may add."""
+    """Balancer that adds another loss of the fused scores, as a third-party balancer may."""
 
     name = "another"
 
@@ -40,14 +40,14 @@ def weights(module):
 # -- from the baselines ----------------------------------------------------------------
 
 
-def test_branches_and_probes_start_as_the_baselines_ended():
+def test_branches_and_probes_start_with_the_weights_of_the_baselines():
     trainer = small_trainer([Pretrain()], 3)
     for m, baseline in trainer.context.baselines.items():
         assert torch.equal(weights(trainer.model.branches[m]), weights(baseline.model.branches[m]))
         assert torch.equal(weights(trainer.model.probes[m]), weights(baseline.model.strategy))
 
 
-def test_the_moving_average_starts_there_too():
+def test_the_moving_average_starts_with_the_weights_of_the_baselines():
     trainer = small_trainer([Pretrain()], average=0.9)
     with trainer.average.applied():
         baseline = trainer.context.baselines["face"].model.branches["face"]
@@ -61,7 +61,7 @@ def test_all_epochs_are_fine_tuning():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_in_fine_tuning_a_branch_takes_a_tenth_of_its_step(optimizer):
+def test_fine_tuning_scales_the_steps_of_branches(optimizer):
     moved = {}
     for branch in (1.0, 0.1):
         settings = {"optimizer": optimizer, "weight_decay": 0.0, "clip": 0.0}
@@ -76,19 +76,19 @@ def test_in_fine_tuning_a_branch_takes_a_tenth_of_its_step(optimizer):
     assert torch.equal(moved[0.1]["head"], moved[1.0]["head"])
 
 
-# -- on its own ------------------------------------------------------------------------
+# -- source "own" ----------------------------------------------------------------------
 
 
 def test_stages():
     trainer = small_trainer([Pretrain(source="own", share=0.5)], epochs=5)
     trainer.fit()
-    # floor(0.5 * 5) = 2 epochs alone, of which none may be chosen.
+    # floor(0.5 * 5) = 2 epochs are in the stage "alone", and none of them may be selected.
     found = [(r["stage"], r["candidate"]) for r in trainer.progress.history]
     assert found == [("alone", False)] * 2 + [("together", True)] * 3
     assert trainer.progress.best_epoch > 2
 
 
-def test_it_does_not_start_from_the_baselines():
+def test_source_own_does_not_start_from_the_baselines():
     own, plain = small_trainer([Pretrain(source="own")]), small_trainer()
     assert torch.equal(weights(own.model), weights(plain.model))
 
@@ -96,14 +96,14 @@ def test_it_does_not_start_from_the_baselines():
 @STRATEGIES
 @pytest.mark.parametrize("others", [[], [Fused()]])
 @pytest.mark.parametrize("first", [True, False])
-def test_alone_a_branch_learns_from_its_probe_and_from_nothing_else(strategy, others, first):
+def test_in_the_stage_alone_a_branch_learns_only_from_its_probe(strategy, others, first):
     own = Pretrain(source="own")
     balancers = [own, *others] if first else [*others, own]
     trainer = small_trainer(balancers, 3, strategy=strategy, weight_decay=0.0, clip=0.0)
     trainer._enter(own.stage(1))
     step = one_step(trainer, epoch=1)
     for m, branch in trainer.model.branches.items():
-        # The head of a branch that a map strategy does not use is trained by the probe as well.
+        # With a map strategy, the probe also trains the pooling of the branch.
         trained = dict(branch.first.named_parameters())
         expected = torch.autograd.grad(_own_loss(trainer, step, m), list(trained.values()))
         for parameter, gradient in zip(trained.values(), expected, strict=True):
@@ -112,7 +112,7 @@ def test_alone_a_branch_learns_from_its_probe_and_from_nothing_else(strategy, ot
 
 
 def _own_loss(trainer, step, m):
-    """Loss of the probe of m as it was before the step, from the weights before it."""
+    """Return the probe loss of m, computed with the weights before the step."""
     fresh = small_trainer(
         [], 3, strategy=type(trainer.model.strategy), weight_decay=0.0, clip=0.0
     ).model
@@ -127,7 +127,7 @@ def _own_loss(trainer, step, m):
     return step.cross_entropy(scores)
 
 
-def test_alone_the_head_stands_still_and_moves_afterwards():
+def test_the_head_is_frozen_in_the_stage_alone_and_moves_afterwards():
     trainer = small_trainer([Pretrain(source="own")], epochs=2)
     before = weights(trainer.model.strategy)
     trainer._epoch(1)
@@ -136,7 +136,7 @@ def test_alone_the_head_stands_still_and_moves_afterwards():
     assert not torch.equal(weights(trainer.model.strategy), before)
 
 
-def test_only_the_fused_loss_is_dropped_while_alone():
+def test_only_the_fused_loss_is_dropped_in_the_stage_alone():
     own = Pretrain(source="own")
     trainer = small_trainer([own])
     step = one_step(trainer, epoch=1)
@@ -148,8 +148,8 @@ def test_only_the_fused_loss_is_dropped_while_alone():
 
 
 @pytest.mark.parametrize(("epoch", "names"), [(1, set()), (2, {"fused"})])
-def test_beside_unimodal_loss(epoch, names):
-    """Named after it, that one's weight counts, in both stages."""
+def test_combination_with_unimodal_loss(epoch, names):
+    """A unimodal_loss that is named after pretrain determines the weight in both stages."""
     balancers = [Pretrain(source="own"), UnimodalLoss(gamma=2.0)]
     step = one_step(small_trainer(balancers), epoch=epoch)
     losses = {"fused": step.fused_loss}
@@ -160,7 +160,7 @@ def test_beside_unimodal_loss(epoch, names):
     assert float(losses["unimodal.face"].detach()) == pytest.approx(expected)
 
 
-def test_it_decides_the_stages():
+def test_a_second_balancer_with_stages_is_refused():
     class Other(Balancer):
         name = "other"
         takes_over = ("stages",)

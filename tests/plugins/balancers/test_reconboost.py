@@ -26,7 +26,7 @@ def made(*modalities, **parameters):
     return balancer
 
 
-def test_whose_turn_it_is():
+def test_order_of_the_turns():
     balancer = made("a", "b", turn=2, common=1)
     turns = [balancer.active_modality(e) for e in range(1, 9)]
     assert turns == ["a", "a", None, "b", "b", None, "a", "a"]
@@ -39,7 +39,7 @@ def test_whose_turn_it_is():
 
 
 def step_of(scores, labels, epoch):
-    """A step in which each modality alone has the given scores."""
+    """Return a step in which each modality by itself has the given scores."""
     return StandIn(
         epoch=epoch,
         modalities=list(scores),
@@ -57,11 +57,11 @@ def test_the_loss_by_hand():
     balancer = made("a", "b", turn=1, common=1)
     fused = torch.tensor(7.0)
     losses = balancer.losses({"fused": fused, "other": fused}, step_of(scores, labels, epoch=1))
-    # Sums: (3, 0) and (3, 1). -log softmax: log(1 + e^-3) and log(1 + e^2).
+    # The sums are (3, 0) and (3, 1); -log softmax is log(1 + e^-3) and log(1 + e^2).
     expected = (np.log1p(np.exp(-3)) + np.log1p(np.exp(2))) / 2
     assert losses["fused"].item() == pytest.approx(expected) and losses["other"] is fused
     losses["fused"].backward()
-    # The residual of the sum: (softmax - y) / B, to the one whose turn it is, and to no other.
+    # Only the active modality gets the residual of the sum, (softmax - y) / B.
     p = 1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))
     residual = np.array([[p[0] - 1, 1 - p[0]], [p[1], -p[1]]]) / 2
     assert scores["a"].grad.numpy() == pytest.approx(residual, abs=1e-6)
@@ -71,7 +71,7 @@ def test_the_loss_by_hand():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_who_is_trained(strategy):
+def test_branches_trained_in_each_epoch(strategy):
     trained = []
 
     def note(record):

@@ -36,8 +36,8 @@ def test_clusters():
     points = centres[which] + 0.1 * rng.normal(size=(60, 2))
     found = clusters(points, 3, seed=0)
     assert purity(found, which) == 1.0 and len(set(found)) == 3
-    assert np.array_equal(clusters(points, 3, seed=0), found)  # of a seed of its own
-    # A branch that says the same of every clip, or fewer things than there are classes.
+    assert np.array_equal(clusters(points, 3, seed=0), found)  # the result depends on `seed` only
+    # Embeddings that are equal for all clips, or have fewer distinct values than clusters.
     assert list(clusters(np.zeros((5, 2)), 3, seed=0)) == [0] * 5
     assert purity(clusters(points.round(-1), 4, seed=0), which) == 1.0
 
@@ -46,7 +46,7 @@ LABELS = torch.tensor([0, 1, 2] * 4)
 
 
 def told_apart(labels):
-    """Embeddings (n, 6) from which the classes can be read."""
+    """Return embeddings (n, 6) that separate the classes."""
     return 5.0 * torch.nn.functional.one_hot(labels, 6).float()
 
 
@@ -63,7 +63,8 @@ def context_of(model, by_part, epochs=100):
     )
 
 
-# Voice: pure on train; on validation all clips in one cluster, purity 1/3. Face: pure on both.
+# Voice has purity 1 on train, and 1/3 on validation, with all clips in one cluster. Face has 1 on
+# both.
 KNOWN = {
     "train": {"voice": told_apart(LABELS), "face": told_apart(LABELS)},
     "val": {"voice": torch.zeros(12, 6), "face": told_apart(LABELS)},
@@ -77,7 +78,7 @@ def moved_on(model):
             parameter.add_(1.0)
 
 
-def test_the_way_back_by_hand():
+def test_the_move_towards_the_first_weights_by_hand():
     model = small_model(seed=1)
     balancer = Relearn(every=5)
     balancer.setup(context_of(model, KNOWN))
@@ -94,7 +95,7 @@ def test_the_way_back_by_hand():
     assert balancer.metrics() == pytest.approx({"relearn.voice": WEIGHT, "relearn.face": 0.0})
 
 
-def test_how_often():
+def test_number_of_moves():
     balancer = Relearn(every=2, times=2)
     model = small_model()
     balancer.setup(context_of(model, KNOWN, epochs=10))
@@ -104,11 +105,11 @@ def test_how_often():
         balancer.epoch_end(epoch, {})
     assert asked == ["voice", "face"] * 2
     balancer.setup(context_of(model, KNOWN, epochs=2))
-    balancer.epoch_end(2, {})  # the last epoch: nobody could learn again
+    balancer.epoch_end(2, {})  # no move after the last epoch
     assert asked == ["voice", "face"] * 2
 
 
-def test_a_branch_that_stands_still_is_left_alone():
+def test_a_frozen_branch_is_not_moved():
     model = small_model()
     balancer = Relearn(every=1)
     balancer.setup(context_of(model, KNOWN))
@@ -129,7 +130,7 @@ def test_the_first_weights_survive():
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
-    # A new process: other weights when it sets up, the checkpoint's afterwards.
+    # A new process has other weights at setup, and then those of the checkpoint.
     other = small_model(seed=2)
     second = Relearn(every=1, times=2)
     second.setup(context_of(other, KNOWN))
@@ -137,10 +138,10 @@ def test_the_first_weights_survive():
     assert second.metrics() == first.metrics()
     other.load_state_dict(model.state_dict())
     second.epoch_end(2, {})
-    left = (1 - WEIGHT) ** 2  # gone back twice
+    left = (1 - WEIGHT) ** 2  # two moves
     assert torch.allclose(flat(other.branches["voice"].parameters()), start + left, atol=1e-5)
     now = flat(other.branches["voice"].parameters())
-    second.epoch_end(3, {})  # twice is the most
+    second.epoch_end(3, {})  # `times` is two
     assert torch.equal(flat(other.branches["voice"].parameters()), now)
 
 

@@ -20,7 +20,7 @@ class TestConformance(BalancerSuite):
 
 
 def known(names, right, indices=None):
-    """Outputs of clips of class 0; `right` says by subset which of them are right."""
+    """Return outputs of clips of class 0; `right` has the correct clips of each subset."""
     total = len(next(iter(right.values())))
     scores = {
         s: torch.tensor([[1.0, 0.0] if ok else [0.0, 1.0] for ok in right.get(s, [False] * total)])
@@ -33,7 +33,7 @@ def known(names, right, indices=None):
 
 
 TWO = {
-    # right with a alone, b alone, both: (1 + 2 - 1) / 2 = 1 each; and so on.
+    # Clip 0 is right with a, with b and with both, so each value is (1 + 2 - 1) / 2 = 1.
     ("a",): [1, 1, 0, 1, 0, 0, 0],
     ("b",): [1, 0, 1, 1, 1, 0, 0],
     ("a", "b"): [1, 1, 1, 0, 0, 1, 0],
@@ -42,7 +42,7 @@ VALUES = [[1, 1], [1.5, 0.5], [0.5, 1.5], [0, 0], [-0.5, 0.5], [1, 1], [0, 0]]
 
 
 def test_two_modalities_by_hand():
-    # phi_a = (v(a) + v(ab) - v(b)) / 2 with v = |S| where right.
+    # phi_a = (v(a) + v(ab) - v(b)) / 2, where v(S) = |S| if the subset is right, else 0.
     assert sample_values(known(["a", "b"], TWO), ["a", "b"]).tolist() == VALUES
 
 
@@ -53,7 +53,7 @@ def test_three_modalities_by_hand():
     assert sample_values(known(names, right), names)[0].tolist() == pytest.approx([2, 0.5, 0.5])
 
 
-def test_how_often_a_clip_comes_again():
+def test_number_of_copies_of_a_clip():
     values = np.array([-0.5, -1 / 6, 0, 1 / 6, 0.4, 0.5, 2 / 3, 1, 1.5])
     assert copies(values).tolist() == [3, 3, 2, 2, 2, 1, 1, 0, 0]
 
@@ -74,7 +74,7 @@ def test_a_missing_modality_can_not_be_shown_alone():
     assert found.present.tolist() == [[True, False], [True, False]]
 
 
-def test_the_order_of_the_modalities_does_not_count():
+def test_the_order_of_the_modalities_does_not_matter():
     counts = np.array([[1, 2], [3, 0]])
     one = with_copies(Clips(np.array([0, 1])), counts, ["b", "a"])
     other = with_copies(Clips(np.array([0, 1])), counts[:, ::-1], ["a", "b"])
@@ -82,7 +82,7 @@ def test_the_order_of_the_modalities_does_not_count():
     assert one.present.tolist() == other.present[:, ::-1].tolist()
 
 
-def test_clips_are_found_by_their_number():
+def test_clips_are_looked_up_by_their_index():
     asked = []
 
     def outputs(part, *, subsets=False):
@@ -96,15 +96,15 @@ def test_clips_are_found_by_their_number():
     assert balancer.metrics() == {}
     found = balancer.clips(clips, 3)
     assert asked == [("train", True)]
-    # Clip 10 has values (1.5, 0.5): one copy of b, for each time it is there. Clip 30 has
-    # (-0.5, 0.5): three of a and one of b.
+    # Clip 10 has the values (1.5, 0.5): one copy of b for each of its two occurrences. Clip 30 has
+    # (-0.5, 0.5): three copies of a and one of b.
     assert found.indices.tolist() == [10, 10, 30, 10, 10, 30, 30, 30, 30]
     assert found.present[3:].sum(axis=0).tolist() == [3, 3]
     means = np.mean(VALUES, axis=0)
     assert balancer.metrics() == pytest.approx({"smv.a": means[0], "smv.b": means[1]})
 
 
-def test_one_modality_is_left_alone():
+def test_one_modality_changes_nothing():
     balancer = SMV(start=0)
     balancer.setup(SimpleNamespace(modalities=["a"]))
     clips = Clips(np.arange(4))

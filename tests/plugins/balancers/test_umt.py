@@ -35,13 +35,13 @@ def test_by_hand(modalities, strategy):
     for m in step.modalities:
         student = step.model.branches[m](step.inputs[m]).detach()
         teacher = step.context.baselines[m].model.branches[m](step.inputs[m])
-        # Sum of squares over 8 clips and 6 dimensions.
+        # The sum of squares is over 8 clips and 6 dimensions.
         expected = 3 * float((student - teacher).square().sum()) / 48
         assert float(losses[f"umt.{m}"].detach()) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_it_reaches_its_branch_and_nothing_else(strategy):
+def test_the_loss_reaches_only_its_branch(strategy):
     step = stepped(strategy=strategy)
     UMT().losses({}, step)["umt.face"].backward()
     reached = {n for n, p in step.model.named_parameters() if p.grad is not None}
@@ -51,7 +51,7 @@ def test_it_reaches_its_branch_and_nothing_else(strategy):
         assert all(p.grad is None and not p.requires_grad for p in baseline.model.parameters())
 
 
-def test_of_a_student_like_its_teacher_nothing_is_asked():
+def test_a_student_equal_to_its_teacher_has_loss_zero():
     step = stepped(2)
     teacher = step.context.baselines["face"].model.branches["face"]
     step.model.branches["face"].load_state_dict(teacher.state_dict())
@@ -60,7 +60,7 @@ def test_of_a_student_like_its_teacher_nothing_is_asked():
     assert float(losses["umt.face"].detach()) == 0.0 < float(losses["umt.voice"].detach())
 
 
-def test_teachers_stay_as_they_are():
+def test_teachers_are_not_changed():
     balancer = UMT()
     trainer = small_trainer([balancer])
     teachers = trainer.context.baselines
@@ -71,7 +71,7 @@ def test_teachers_stay_as_they_are():
         assert all(torch.equal(v, before[m][k]) for k, v in baseline.model.state_dict().items())
 
 
-def test_training_draws_students_near_their_teachers():
+def test_training_moves_students_towards_their_teachers():
     ends = {}
     for weight in (0.0, 30.0):
         trainer = small_trainer([UMT(weight=weight)], epochs=20)
@@ -82,7 +82,7 @@ def test_training_draws_students_near_their_teachers():
     assert ends[30.0] < 0.3 * ends[0.0]
 
 
-def test_in_passes_each_counts_once():
+def test_with_several_passes_each_loss_is_counted_once():
     step = stepped()
     counted = []
     for passed in (Pass(("voice",)), Pass(("face", "text"))):

@@ -32,7 +32,7 @@ def test_by_hand(modalities, strategy):
     assert list(losses) == ["fused", *(f"unimodal.{m}" for m in model.modalities)]
     assert losses["fused"] is step.fused_loss
     for m in model.modalities:
-        # Half the mean of -log p(right class).
+        # The loss is half the mean of -log p(right class).
         p = model.branches[m](step.inputs[m]) @ model.probes[m].weight.T + model.probes[m].bias
         right = p.softmax(1)[torch.arange(8), step.labels]
         expected = -0.5 * float(right.log().mean().detach())
@@ -40,7 +40,7 @@ def test_by_hand(modalities, strategy):
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_it_reaches_its_branch_and_nothing_else(strategy):
+def test_the_loss_reaches_only_its_branch(strategy):
     model = small_model(3, strategy=strategy)
     step = small_step(model)
     UnimodalLoss().losses({}, step)["unimodal.face"].backward()
@@ -57,7 +57,7 @@ def test_the_weight_is_linear():
         assert float(found.detach()) == pytest.approx(gamma * expected)
 
 
-def test_in_passes_each_counts_once():
+def test_with_several_passes_each_loss_is_counted_once():
     step = small_step(small_model(3))
     counted = []
     for passed in (Pass(("voice",)), Pass(("face", "text"))):

@@ -1,4 +1,4 @@
-"""What every branch must do."""
+"""Requirements on every branch."""
 
 import pickle
 
@@ -59,11 +59,11 @@ def test_a_gradient_reaches_every_weight_and_the_input(kind, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_clips_embedding_does_not_depend_on_its_company(kind, shape):
+def test_a_clips_embedding_does_not_depend_on_the_batch(kind, shape):
     branch = make(kind, shape).eval()
     x = torch.randn(4, *shape)
     assert torch.allclose(branch(x)[1:2], branch(x[1:2]), atol=1e-5)
-    with torch.no_grad():  # torch has another code path for transformers here
+    with torch.no_grad():  # torch runs transformers by a different code path here
         assert torch.allclose(branch(x), branch(x.clone()), atol=1e-5)
 
 
@@ -97,19 +97,19 @@ def test_weights_survive_pickle_and_state(kind):
     assert torch.equal(other(x), branch(x))
 
 
-def test_every_parameter_is_explained(kind):
+def test_every_parameter_is_documented(kind):
     assert all(p.doc for p in parameters_of(kind[0]).values())
 
 
 @pytest.mark.parametrize("shape", [(40,), (8, 8), (1, 2, 3, 4)])
-def test_shapes_that_are_no_image_are_left_to_others(kind, shape):
+def test_only_the_mlp_accepts_shapes_that_are_not_images(kind, shape):
     assert kind[0].accepts(shape) is (kind[0] is MLP)
 
 
 # -- shrinking, statistics, standardising: by hand -------------------------------------
 
 
-def test_statistics_are_means_and_deviations_over_time_for_each_row():
+def test_statistics_are_means_and_deviations_over_time_per_row():
     branch = CNN((1, 8, 8), 5, blocks=2, channels=3, pooling="statistics", dropout=0.0).eval()
     maps = torch.randn(2, 3, 2, 7)  # (B, C, H, W)
     assert branch.embed.in_features == 2 * 3 * 2
@@ -123,7 +123,7 @@ def test_statistics_are_means_and_deviations_over_time_for_each_row():
         assert deviations.tolist() == pytest.approx((rows.var(axis=1) + 1e-4) ** 0.5, abs=1e-6)
 
 
-def test_statistics_of_what_does_not_change_have_a_gradient():
+def test_statistics_of_constant_maps_have_a_finite_gradient():
     branch = CNN((1, 8, 8), 5, blocks=1, channels=3, pooling="statistics")
     maps = torch.ones(2, 3, 4, 4, requires_grad=True)
     branch.pool(maps).sum().backward()
@@ -146,7 +146,9 @@ def test_shrinking_averages_squares():
     large = CNN((2, 9, 13), 5, blocks=2, channels=3, shrink=2).eval()
     large.load_state_dict(small.state_dict())
     x = torch.randn(3, 2, 9, 13)
-    squares = x[:, :, :8, :12].reshape(3, 2, 4, 2, 6, 2).mean(dim=(3, 5))  # the rest is cut off
+    squares = (
+        x[:, :, :8, :12].reshape(3, 2, 4, 2, 6, 2).mean(dim=(3, 5))
+    )  # row 8 and column 12 are cut off
     torch.testing.assert_close(large(x), small(squares))
     flat = MLP((2, 4, 6), 5, hidden=7).eval()
     shrunk = MLP((2, 9, 13), 5, hidden=7, shrink=2).eval()
@@ -165,12 +167,12 @@ def test_normalise_standardises_each_value_of_the_input():
     branch(x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert seen[0].shape == (64, 4)
     assert seen[0].mean(0).tolist() == pytest.approx([0.0] * 4, abs=1e-4)
-    # Not exact: a normalisation adds 1e-5 to the variance, here 1e-6 at the least.
+    # The result is not exact: the normalisation adds 1e-5 to the variance, which is 1e-6 at least.
     assert seen[0].std(0, unbiased=False)[2:].tolist() == pytest.approx([1.0] * 2, abs=0.1)
     assert not list(branch.layers[1].parameters())  # without weights
 
 
-def test_input_dropout_is_of_the_training_alone():
+def test_input_dropout_acts_only_in_training():
     torch.manual_seed(0)
     branch = MLP((6,), 5, hidden=7, input_dropout=0.5, dropout=0.0)
     plain = MLP((6,), 5, hidden=7, dropout=0.0).eval()

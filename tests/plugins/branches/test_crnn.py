@@ -15,7 +15,7 @@ def sigmoid(x):
 
 
 def gru(sequence, p, suffix):
-    """One direction over (T, features) -> states (T, H); gates in torch's order r, z, n."""
+    """Return the states (T, H) of one direction over (T, features); gates in the order r, z, n."""
     wi, wh = p[f"recurrent.weight_ih_{suffix}"], p[f"recurrent.weight_hh_{suffix}"]
     bi, bh = p[f"recurrent.bias_ih_{suffix}"], p[f"recurrent.bias_hh_{suffix}"]
     state = np.zeros(wh.shape[1])
@@ -63,13 +63,13 @@ def test_only_the_first_blocks_halve_time(shape, blocks, time_halvings, left):
     assert branch.recurrent.input_size == 64 * left[0]
 
 
-def test_channels_double_up_to_the_most():
+def test_channels_double_up_to_the_maximum():
     branch = CRNN((1, 64, 64), blocks=4, channels=8, max_channels=20)
     wide = [m.out_channels for m in branch.blocks if isinstance(m, torch.nn.Conv2d)]
     assert wide == [8, 16, 20, 20]
 
 
-def test_the_mean_over_frequency_does_not_know_where_the_energy_lies():
+def test_the_mean_over_frequency_does_not_depend_on_the_order_of_bands():
     torch.manual_seed(0)
     flat, mean = (CRNN((1, 32, 8), frequency=f).eval() for f in ("flatten", "mean"))
     local = torch.randn(1, 64, 2, 2)

@@ -1,4 +1,4 @@
-"""ResNet-18: the published size, every stage's shape, a block by hand."""
+"""The ResNet-18 branch: published size, shape of every stage, blocks by hand."""
 
 from typing import ClassVar
 
@@ -60,7 +60,7 @@ def identity_norms(block):
 
 
 def test_a_block_by_hand():
-    """relu(x + b relu(a x)) with convolutions that only scale."""
+    """A block computes relu(x + b relu(a x)) if its convolutions only scale."""
     block = _Block(1, 1, 1).eval()
     identity_norms(block)
     with torch.no_grad():
@@ -73,16 +73,16 @@ def test_a_block_by_hand():
 
 
 def test_a_halving_block_by_hand():
-    """The shortcut takes every second cell; the 3 x 3 convolution sees its neighbours."""
+    """The shortcut takes every second cell; the 3 x 3 convolution also reads the neighbours."""
     block = _Block(1, 2, 2).eval()
     identity_norms(block)
     with torch.no_grad():
         block.body[0].weight.fill_(1.0)
         block.body[3].weight.zero_()
-        block.body[3].weight[0, 1, 1, 1] = 1.0  # the first channel takes the second's sum
+        block.body[3].weight[0, 1, 1, 1] = 1.0  # channel 0 is the sum in channel 1
         block.shortcut[0].weight.copy_(torch.tensor([10.0, -1.0]).view(2, 1, 1, 1))
     x = torch.arange(16.0).view(1, 1, 4, 4)
-    # Windows around cells (0, 0), (0, 2), (2, 0), (2, 2) hold 0+1+4+5, 1+2+3+5+6+7, ...
+    # The windows around cells (0, 0), (0, 2), (2, 0), (2, 2) sum to 0+1+4+5, 1+2+3+5+6+7, ...
     sums = [10, 24, 4 + 5 + 8 + 9 + 12 + 13, 5 + 6 + 7 + 9 + 10 + 11 + 13 + 14 + 15]
     corners = [0, 2, 8, 10]
     expected = [s + 10 * c for s, c in zip(sums, corners, strict=True)] + [0] * 4

@@ -1,4 +1,4 @@
-"""The patch transformer, against numpy."""
+"""The patch transformer, compared with numpy."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def branch_of(shape, **options):
 
 @pytest.mark.parametrize("pooling", ["mean", "class"])
 @pytest.mark.parametrize("shape", [(2, 6, 9), (1, 7, 5)])
-def test_the_rule(shape, pooling):
+def test_the_forward_pass_equals_numpy(shape, pooling):
     branch = branch_of(shape, patch=3, pooling=pooling)
     x = torch.randn(2, *shape)
     maps, embedding = branch.maps(x), branch(x)
@@ -67,14 +67,14 @@ def test_the_patch_fits_the_input(shape, patch, grid):
     assert branch.maps(torch.randn(2, *shape)).shape == (2, 64, *grid)
 
 
-def test_positions_tell_equal_patches_apart():
+def test_positions_distinguish_equal_patches():
     branch = branch_of((1, 4, 4), patch=2)
     maps = branch.maps(torch.ones(1, 1, 4, 4)).flatten(2)[0].T
     apart = torch.cdist(maps, maps) + torch.eye(4)
     assert apart.min() > 1e-3
 
 
-def test_weights_are_as_many_as_documented():
+def test_the_number_of_weights_is_as_documented():
     branch = Transformer((1, 32, 32), 64, patch=8, width=128, layers=6)
     assert count_parameters(branch) == pytest.approx(6 * 8 * 128**2, rel=0.05)
 

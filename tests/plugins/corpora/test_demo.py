@@ -1,4 +1,4 @@
-"""The generated corpus."""
+"""The generated demo corpus."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ CODE = "from fusion.plugins.corpora.demo import Demo; print(len(list(Demo(None).
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A cache folder of the test's own."""
+    """Temporary folder of the demo corpus."""
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     return tmp_path / "fusion/demo"
 
@@ -37,13 +37,13 @@ def test_speakers_and_emotions_are_crossed(home):
     assert len({clip.name for clip in clips}) == len(clips) == 48
 
 
-def test_sound_files_of_the_declared_kind(home):
+def test_format_of_the_sound_files(home):
     for clip in Demo(None, **SMALL).clips():
         with wave.open(str(clip.recording.path)) as file:
             assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (16000, 2, 1)
             assert 1.5 <= file.getnframes() / 16000 <= 2.5
             samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
-        assert 100 < np.abs(samples.astype(int)).max() < 32767  # sounds, and is not clipped
+        assert 100 < np.abs(samples.astype(int)).max() < 32767  # audible, and not clipped
 
 
 def test_same_seed_same_bytes(home, monkeypatch, tmp_path):
@@ -54,7 +54,7 @@ def test_same_seed_same_bytes(home, monkeypatch, tmp_path):
     assert len(set(first)) == len(first)
 
 
-def test_is_made_once(home):
+def test_the_corpus_is_generated_once(home):
     times = [clip.recording.path.stat().st_mtime_ns for clip in Demo(None, **SMALL).clips()]
     again = [clip.recording.path.stat().st_mtime_ns for clip in Demo(None, **SMALL).clips()]
     assert again == times and len(list(home.iterdir())) == 1
@@ -66,7 +66,7 @@ def test_parameters_out_of_range(wrong):
         Demo(None, **wrong)
 
 
-def test_a_folder_that_can_not_be_written(home):
+def test_an_unwritable_folder_is_a_storage_error(home):
     home.parent.mkdir()
     home.write_text("a file in the way")
     with pytest.raises(StorageError, match="demo"):
@@ -75,7 +75,7 @@ def test_a_folder_that_can_not_be_written(home):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME sets the folder on Linux only")
 @pytest.mark.slow
-def test_two_processes_at_once_and_a_kill(tmp_path):
+def test_two_processes_generate_the_corpus_after_a_killed_one(tmp_path):
     command, environment = (
         [sys.executable, "-c", CODE],
         os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
@@ -94,8 +94,8 @@ def test_two_processes_at_once_and_a_kill(tmp_path):
 
 
 @pytest.mark.slow
-def test_emotions_can_be_told_from_unheard_speakers_but_not_well(home):
-    """A classifier on plain statistics: far above chance (0.17), far below 0.95."""
+def test_emotions_of_held_out_speakers_are_recognised_above_chance(home):
+    """A classifier on plain statistics has a UAR far above chance (0.17) and far below 0.95."""
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline

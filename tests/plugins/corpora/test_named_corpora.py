@@ -1,4 +1,4 @@
-"""Corpora whose published file names say everything. No test here opens a recording."""
+"""Corpora whose published file names contain all labels. No test here opens a recording."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from fusion.plugins.corpora import crema_d, emodb, folder, ravdess, savee, table
 PLUGINS = (crema_d, emodb, folder, ravdess, savee, table, tess)
 CORPORA = {cls.name: cls for plugin in PLUGINS for cls in plugin.fusion_corpora()}
 
-# Corpus -> file -> label, speaker. "shared": what the label is among the six.
+# Corpus -> file -> native label, speaker.
 FILES = {
     "ravdess": {
         "Actor_12/03-01-06-01-02-01-12.wav": ("fearful", "12"),
@@ -76,7 +76,7 @@ def test_published_names(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_shared_labels_and_what_is_left_out(name, tmp_path):
+def test_shared_labels_and_dropped_clips(name, tmp_path):
     data = load(touch(tmp_path, *FILES[name]))
     labels = [label for label, _ in FILES[name].values()]
     assert {c.name: c.label for c in data.clips} == {
@@ -88,7 +88,7 @@ def test_shared_labels_and_what_is_left_out(name, tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 def test_only_its_own_corpus_recognises_a_folder(name, tmp_path):
-    touch(tmp_path, *FILES[name], "notes/talk.wav")  # a stray recording does not matter
+    touch(tmp_path, *FILES[name], "notes/talk.wav")  # one unknown file is tolerated
     found = [n for n, cls in CORPORA.items() if cls.detect(tmp_path) and cls.priority > 0]
     assert found == [name]
 
@@ -99,12 +99,12 @@ def test_only_its_own_corpus_recognises_a_folder(name, tmp_path):
      "1001_DFA_ANG.wav", "DC_x01.wav", "XX/a01.wav", "OAF_back_joy.wav", "03c01Fa.wav",
      "03a01Xa.wav", "speech.wav"],
 )  # fmt: skip
-def test_names_that_belong_to_no_corpus(stranger, tmp_path):
+def test_unknown_file_names_belong_to_no_corpus(stranger, tmp_path):
     touch(tmp_path, stranger)
     assert not [n for n, cls in CORPORA.items() if cls.detect(tmp_path) and cls.priority > 0]
 
 
-def test_song_is_left_out_unless_asked_for(tmp_path):
+def test_songs_are_excluded_by_default(tmp_path):
     speech = [f"03-01-0{e}-01-01-01-0{actor}.wav" for e in (3, 4) for actor in (1, 2, 3)]
     touch(tmp_path, *speech, "03-02-04-01-01-01-01.wav")
     count = {
@@ -119,7 +119,7 @@ def test_real_ravdess(ravdess):
     assert data.corpora == ("ravdess",)
     assert data.classes == ("neutral", "happy", "sad", "angry", "fearful", "disgust")
     counts = Counter(clip.label for clip in data.clips)
-    # 18 actors, two sentences twice, in two intensities but for neutral
+    # 18 actors say two sentences twice, in two intensities (neutral in one)
     assert counts == {c: 72 if c == "neutral" else 144 for c in data.classes}
     assert len({clip.speaker for clip in data.clips}) == 18
     assert data.targets().shape == (792,) and data.targets().max() == 5

@@ -1,4 +1,4 @@
-"""Tables and EmoBox's manifests. No test here opens a recording."""
+"""Tables and EmoBox manifests. No test here opens a recording."""
 
 import csv
 import json
@@ -83,12 +83,12 @@ def test_root(tmp_path):
     assert len(load(table, root=str(tmp_path)).clips) == 2
 
 
-def test_some_missing_files_are_left_to_extraction_which_lists_them(tmp_path):
+def test_some_missing_files_are_no_error(tmp_path):
     text = "path,label,speaker\na.wav,happy,1\nnone.wav,sad,2\n"
     assert [c.recording.path.is_file() for c in load(write(tmp_path, text)).clips] == [True, False]
 
 
-def test_below_root_files_are_found_by_name_whatever_the_extension(tmp_path):
+def test_files_below_root_are_found_by_name_with_any_extension(tmp_path):
     (tmp_path / "audio/deep").mkdir(parents=True)
     (tmp_path / "audio/deep/a.flac").touch()
     (tmp_path / "audio/b.wav").touch()
@@ -127,11 +127,11 @@ def test_a_bad_row_names_file_and_line(tmp_path, text, message):
     ("text", "message"),
     [("{", "line 1: .* not valid JSON"), ("[1]", "line 1: .* not a JSON object")],
 )
-def test_bad_json(tmp_path, text, message):
+def test_invalid_json_is_refused(tmp_path, text, message):
     fails(message, write(tmp_path, text, "t.jsonl"))
 
 
-def test_an_encoding_that_is_not_utf_8(tmp_path):
+def test_an_encoding_other_than_utf_8_is_refused(tmp_path):
     text = "path,label,speaker\na.wav,happy,J\u00f6rg\n"
     fails("not encoded in UTF-8", write(tmp_path, text, encoding="latin-1"))
 
@@ -143,7 +143,7 @@ def test_line_numbers_after_a_cell_of_two_lines(tmp_path):
 
 @settings(max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])), min_size=2, max_size=6))
-def test_any_text_in_a_cell_comes_back(tmp_path_factory, texts):
+def test_any_text_in_a_cell_is_read_unchanged(tmp_path_factory, texts):
     folder = tmp_path_factory.mktemp("any")
     table = write(folder, "")
     with table.open("w", newline="", encoding="utf-8") as file:
@@ -153,11 +153,11 @@ def test_any_text_in_a_cell_comes_back(tmp_path_factory, texts):
     assert [c.attributes.get("note", "") for c in clips] == [t.strip() for t in texts]
 
 
-# -- EmoBox: records as published -------------------------------------------------------
+# -- EmoBox, with published records ----------------------------------------------------
 
 
 def emobox(root, name, parts, speakers=None, label_map=None):
-    """`parts`: (fold, part) -> records (key, wav, emo). Returns EmoBox/data/NAME."""
+    """Write EmoBox/data/NAME from `parts`, (fold, part) -> records (key, wav, emo)."""
     folder = root / "EmoBox/data" / name
     for (fold, part), records in parts.items():
         file = folder / f"fold_{fold}/{name}_{part}_fold_{fold}.jsonl"
@@ -225,12 +225,12 @@ def test_emobox_one_fold_is_a_split(tmp_path):
         ("esd", "esd-0018-001749", "esd/0018/Surprise/0018_001749.wav", "0018", "0018"),
         ("emovo", "emovo-rab-f2-d2", "emovo/f2/rab-f2-d2.wav", "f2", "f2"),
         ("emodb", "emodb-03a02Wb", "emodb/wav/03a02Wb.wav", "03", "03"),
-        # The published list has the leading speaker of the dialogue, not who is heard.
+        # The published list has the leading speaker of the dialogue, not the speaker of the clip,
         ("iemocap", "iemocap-Ses01F_impro04_M000", "iemocap/Ses01F_impro04_M000.wav", "Ses01F",
          "Ses01M"),
         ("iemocap", "iemocap-Ses01M_script01_1_F004", "iemocap/Ses01M_script01_1_F004.wav",
          "Ses01M", "Ses01F"),
-        # ... and OA for OAF where the file name lacks the letter.
+        # and OA for OAF if the file name lacks the letter.
         ("tess", "tess-OA-bite-neutral", "tess/OA_bite_neutral.wav", "OA", "OA"),
         ("tess", "tess-OAF-tip-happy", "tess/OAF_tip_happy.wav", "OAF", "OA"),
         ("m3ed", "m3ed-A_an_1_1", "m3ed/A_an_1_1.wav", "an_Fang, Mr. S", "an_Fang, Mr. S"),
@@ -248,8 +248,8 @@ def test_emobox_speakers(tmp_path, name, key, wav, listed, speaker):
     assert found[key] == f"{name}-{speaker}"
 
 
-def test_emobox_without_speakers(tmp_path):
-    """MER2023 lists each clip as its own speaker, which would pass as speaker-independent."""
+def test_emobox_clips_without_speakers_are_refused(tmp_path):
+    """MER2023 lists each clip as a separate speaker, which is not a speaker label."""
     records = [(f"mer2023-s{i}.mp4", f"downloads/mer2023/s{i}.mp4", e)
                for i, e in enumerate(("happy", "sad"))]  # fmt: skip
     parts = {(1, "train"): records[:1], (1, "test"): records[1:]}
@@ -275,7 +275,7 @@ def test_emobox_pooled_speakers_stay_apart(tmp_path):
     assert len(load(ravdess(tmp_path), other, labels="shared").speakers()) == 5
 
 
-def test_emobox_broken(tmp_path):
+def test_inconsistent_emobox_manifests_are_refused(tmp_path):
     folder = ravdess(tmp_path)
     (folder / "fold_2/ravdess_test_fold_2.jsonl").write_text(
         (folder / "fold_1/ravdess_test_fold_1.jsonl").read_text()

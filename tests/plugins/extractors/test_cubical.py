@@ -1,4 +1,4 @@
-"""Union-find persistence of images and series: by hand, and against gudhi's CubicalComplex."""
+"""Union-find persistence of images and series, compared by hand and with gudhi's CubicalComplex."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Bars = list[tuple[float, float]]
 
 
 def cubical(image: np.ndarray) -> list[Bars]:
-    """Finite superlevel bars by gudhi, which knows sublevel sets only: of the negative."""
+    """Finite superlevel bars by gudhi, from the sublevel sets of the negative image."""
     complex_ = gudhi.CubicalComplex(top_dimensional_cells=-image.astype(np.float64))
     complex_.compute_persistence(homology_coeff_field=2, min_persistence=0)
     found = [-complex_.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
@@ -27,7 +27,7 @@ def listed(bars: np.ndarray) -> Bars:
 
 
 def images(largest: int) -> st.SearchStrategy[np.ndarray]:
-    """Images of any shape with few values: full of ties, often constant, often one row."""
+    """Images of any shape with few values: many ties, often constant, often one row."""
     shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
     return shapes.flatmap(
         lambda shape: arrays(np.float32, shape, elements=st.integers(-1, largest).map(float))
@@ -44,7 +44,7 @@ def test_two_peaks_and_a_dip_by_hand() -> None:
         np.float32,
     )
     peaks, dips = image_bars(image)
-    # The peak of 8 meets that of 9 at 4, where the ring around the dip of 0 closes as well.
+    # The peaks of 8 and 9 join at 4, where the ring around the dip of 0 closes as well.
     assert listed(peaks) == [(8, 4)]
     assert listed(dips) == [(4, 0)]
     assert image_peaks(image)[1].tolist() == [[2, 4]]
@@ -57,26 +57,26 @@ def test_corners_join_peaks_and_do_not_open_rings() -> None:
     assert listed(dips) == [(5, 1)]
 
 
-def test_what_lies_at_the_border_is_enclosed_by_nothing() -> None:
+def test_a_dip_at_the_border_is_not_enclosed() -> None:
     assert listed(image_bars(np.array([[5, 1, 5], [5, 5, 5]], np.float32))[1]) == []
 
 
 @settings(max_examples=300, deadline=None)
 @given(images(3))
-def test_images_full_of_ties_are_gudhis(image: np.ndarray) -> None:
+def test_bars_of_images_with_ties_equal_gudhis(image: np.ndarray) -> None:
     assert [listed(bars) for bars in image_bars(image)] == cubical(image)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 30))
-def test_images_without_ties_are_gudhis(seed: int, rows: int, columns: int) -> None:
+def test_bars_of_images_without_ties_equal_gudhis(seed: int, rows: int, columns: int) -> None:
     image = np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)
     assert [listed(bars) for bars in image_bars(image)] == cubical(image)
 
 
 @settings(max_examples=100, deadline=None)
 @given(images(4))
-def test_series_are_images_of_one_row(series: np.ndarray) -> None:
+def test_bars_of_series_equal_those_of_images_of_one_row(series: np.ndarray) -> None:
     found = series_bars(series)
     assert [listed(bars) for bars in found] == [cubical(row[None])[0] for row in series]
 
@@ -89,12 +89,12 @@ def test_a_constant_image_has_no_bars(shape: tuple[int, int]) -> None:
         ] * 2
 
 
-def test_zero_of_either_sign_is_one_value() -> None:
+def test_positive_and_negative_zero_are_one_value() -> None:
     image = np.array([[0.0, -0.0, 0.0, -0.0]] * 3, np.float32)
     assert [len(bars) for bars in image_bars(image)] == [0, 0]
 
 
-def test_a_part_of_a_larger_image_counts_alone() -> None:
+def test_a_view_of_a_larger_image_is_independent_of_it() -> None:
     image = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
     for part in (image[5:9], image[:, 3:20], image[::2, ::-1]):
         assert [listed(bars) for bars in image_bars(part)] == cubical(part)
@@ -113,7 +113,7 @@ def test_peaks_are_where_bars_are_born() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
-def test_shifting_and_stretching_moves_the_bars_alike(seed: int) -> None:
+def test_shifting_and_scaling_an_image_transforms_the_bars_equally(seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 50, (9, 11)).astype(np.float32)
     moved = image_bars(4 * image + 8)
     for bars, others in zip(image_bars(image), moved, strict=True):
@@ -121,7 +121,7 @@ def test_shifting_and_stretching_moves_the_bars_alike(seed: int) -> None:
 
 
 def test_every_finite_bar_of_a_series_ends_at_a_valley() -> None:
-    """One bar per peak but the highest."""
+    """Each peak except the highest has one bar."""
     series = np.array([[1, 5, 2, 4, 3, 6, 0, 2]], np.float32)
     ((bars, peaks),) = series_peaks(series)
     assert listed(bars) == [(2, 0), (4, 3), (5, 2)]

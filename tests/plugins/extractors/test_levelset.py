@@ -1,4 +1,4 @@
-"""The extractor levelset: diagrams by gudhi, statistics by numpy, and what has no topology."""
+"""The levelset extractor: diagrams by gudhi, statistics by numpy, recordings without topology."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATE = 16000
 
 
 def speechlike(seconds: float = 1.5, rate: int = RATE) -> np.ndarray:
-    """A chirp of harmonics that swells and fades, in noise."""
+    """A chirp of harmonics that swells and fades, with noise."""
     time = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * (120 * time + 30 * np.sin(2 * np.pi * 2 * time))
     voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * np.hanning(len(time))
@@ -57,7 +57,7 @@ def test_statistics_by_hand() -> None:
         "number of bars": 4,
         "total persistence": 16,
         "L2 norm of persistence": 88**0.5,
-        "persistent entropy": 1.75 * np.log(2),  # 1/4 of 2 bits, 2 x 1/8 of 3, 1/2 of 1
+        "persistent entropy": 1.75 * np.log(2),  # 1/4 x 2 bits + 2 x 1/8 x 3 bits + 1/2 x 1 bit
         "mean persistence": 4,
         "deviation of persistence": 6**0.5,
         "mean midlife": 4,  # 4, 4, 5, 3
@@ -65,11 +65,11 @@ def test_statistics_by_hand() -> None:
         "weighted mean birth": shares @ [6, 5, 9, 4],
         "weighted mean death": shares @ [2, 3, 1, 2],
         "weighted mean midlife": shares @ [4, 4, 5, 3],
-        "25th percentile of persistence": 2,  # of 2, 2, 4, 8
+        "25th percentile of persistence": 2,  # values 2, 2, 4, 8
         "50th percentile of persistence": 3,
         "75th percentile of persistence": 5,
         "90th percentile of persistence": 4 + 0.7 * 4,
-        "10th percentile of midlife": 3.3,  # of 3, 4, 4, 5
+        "10th percentile of midlife": 3.3,  # values 3, 4, 4, 5
         "50th percentile of midlife": 4,
         "90th percentile of midlife": 4.7,
     }
@@ -97,14 +97,14 @@ def by_numpy(bars: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([-1.0, 1.0]))
-def test_statistics_are_numpys(seed: int, count: int, side: float) -> None:
+def test_statistics_equal_numpys(seed: int, count: int, side: float) -> None:
     rng = np.random.default_rng(seed)
     birth, length = rng.normal(size=count), rng.exponential(size=count) + 1e-6
     bars = np.stack([birth, birth + side * length], axis=1).astype(np.float32)
     np.testing.assert_allclose(bar_statistics(bars), by_numpy(bars), rtol=1e-5, atol=1e-6)
 
 
-def test_no_bars_are_all_zero_and_one_bar_has_no_entropy() -> None:
+def test_statistics_of_no_bars_are_zero_and_one_bar_has_no_entropy() -> None:
     assert not bar_statistics(np.empty((0, 2), np.float32)).any()
     found = by_name(np.array([[3.0, 1.0]]))
     assert (found["number of bars"], found["persistent entropy"]) == (1, 0)
@@ -118,7 +118,7 @@ def test_bars_of_any_length_make_finite_statistics() -> None:
     assert np.isfinite(bar_statistics(np.array([[80, 0], [tiny, 0]], np.float32))).all()
 
 
-def test_equal_bars_have_the_entropy_of_their_number() -> None:
+def test_the_entropy_of_n_equal_bars_is_log_n() -> None:
     assert by_name(np.tile([[1.0, 0.0]], (20, 1)))["persistent entropy"] == pytest.approx(
         np.log(20)
     )
@@ -139,7 +139,7 @@ def listed(bars: np.ndarray) -> list[tuple[float, float]]:
 
 
 def check_diagrams(extractor: LevelSet, source: Recording) -> None:
-    """All diagrams of a recording against gudhi on what they are made of."""
+    """Compare all diagrams of a recording with those that gudhi computes from the same heights."""
     heights, found = extractor.heights(source), iter(extractor.diagrams(source).items())
     for part in np.array_split(heights, extractor.surface_bands):
         for dimension in (0, 1):
@@ -159,17 +159,17 @@ def check_diagrams(extractor: LevelSet, source: Recording) -> None:
     assert next(found, None) is None
 
 
-def test_diagrams_are_gudhis(clip: Recording) -> None:
+def test_diagrams_equal_gudhis(clip: Recording) -> None:
     check_diagrams(LevelSet(), clip)
     check_diagrams(LevelSet(n_mels=50, surface_bands=7, level_bands=9, top_db=40.0), clip)
 
 
-def test_diagrams_of_speech_are_gudhis(ravdess: Path) -> None:
+def test_diagrams_of_speech_equal_gudhis(ravdess: Path) -> None:
     for path in sorted(ravdess.glob("Actor_*/*"))[::400]:
         check_diagrams(LevelSet(), Recording(path))
 
 
-def test_heights_are_those_of_mel(clip: Recording) -> None:
+def test_heights_equal_the_mel_image(clip: Recording) -> None:
     heights = LevelSet(trim_db=0.0).heights(clip)
     image = Mel(hop=256, n_mels=128, frames=heights.shape[1]).extract(clip)[0]
     np.testing.assert_allclose(heights / 80, image, atol=1e-6)
@@ -177,7 +177,7 @@ def test_heights_are_those_of_mel(clip: Recording) -> None:
 
 
 def test_contours_by_hand() -> None:
-    ten = 10.0  # decibels: ten times the power
+    ten = 10.0  # dB: a factor of ten in power
     heights = np.array([[0, ten], [0, 0], [ten, 0], [0, 0]], np.float32)  # (4 bands, 2 frames)
     found = dict(zip(CONTOURS, contours(heights), strict=True))
     assert found["level"] == pytest.approx([10 * np.log10(13 / 4)] * 2)
@@ -206,14 +206,14 @@ def test_the_array_is_the_statistics_of_the_diagrams(clip: Recording) -> None:
     assert (array[:, 0] > 0).all()
 
 
-def test_loudness_does_not_count(tmp_path: Path) -> None:
+def test_loudness_does_not_change_the_persistence(tmp_path: Path) -> None:
     array = LevelSet().extract(recording(tmp_path / "a.wav", speechlike()))
     louder = LevelSet().extract(recording(tmp_path / "b.wav", 3 * speechlike()))
     total = STATISTICS.index("total persistence")
     np.testing.assert_allclose(louder[:, total], array[:, total], rtol=1e-3)
 
 
-def test_direction_of_time_counts_for_the_flux_alone(clip: Recording) -> None:
+def test_reversed_time_changes_only_the_flux(clip: Recording) -> None:
     extractor, turned = LevelSet(), LevelSet()
     heights = extractor.heights(clip)
     turned.heights = lambda _: np.ascontiguousarray(heights[:, ::-1])  # type: ignore[method-assign]
@@ -248,7 +248,7 @@ def test_one_frame_has_peaks_over_frequency_and_none_over_time(tmp_path: Path) -
         source = recording(tmp_path / f"{name}.wav", samples)
         array = extractor.check(extractor.extract(source))
         assert extractor.heights(source).shape == (128, 1)
-        assert not array[1:16:2].any()  # nothing is enclosed
+        assert not array[1:16:2].any()  # one frame encloses nothing
         assert not array[16:].any()
 
 
@@ -294,7 +294,7 @@ def test_stereo_and_other_rates(tmp_path: Path) -> None:
     assert np.corrcoef(high[:, 0], mono[:, 0])[0, 1] > 0.9
 
 
-def test_recordings_that_can_not_be_read(tmp_path: Path) -> None:
+def test_unreadable_recordings_are_refused(tmp_path: Path) -> None:
     samples = speechlike()
     samples[7] = np.nan
     with pytest.raises(RecordingError, match="sample 7 is"):
@@ -317,14 +317,14 @@ def test_same_recording_same_bits(clip: Recording) -> None:
     [{"sample_rate": 8000}, {"n_fft": 512}, {"hop": 160}, {"n_mels": 64}, {"top_db": 60.0},
      {"trim_db": 20.0}, {"surface_bands": 4}, {"level_bands": 8}, {"families": ("levels",)}],
 )  # fmt: skip
-def test_every_parameter_counts(clip: Recording, changed: dict[str, Any]) -> None:
+def test_every_parameter_changes_the_array(clip: Recording, changed: dict[str, Any]) -> None:
     extractor = LevelSet(**changed)
     array = extractor.check(extractor.extract(clip))
     assert not np.array_equal(array, LevelSet().extract(clip))
     assert len(extractor.channels) == len(array)
 
 
-def test_families_come_in_the_order_given(clip: Recording) -> None:
+def test_families_are_in_the_given_order(clip: Recording) -> None:
     every = LevelSet().extract(clip)
     some = LevelSet(families=("contours", "surface")).extract(clip)
     np.testing.assert_array_equal(some, np.concatenate([every[32:], every[:16]]))

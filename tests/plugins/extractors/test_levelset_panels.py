@@ -1,4 +1,4 @@
-"""Pictures of level sets in a report: spectrogram with peaks, diagrams, barcodes, contours."""
+"""Report panels of level sets: spectrogram with peaks, diagrams, barcodes, contours."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def recording(tmp_path):
     return Recording(tmp_path / "a.wav")
 
 
-def test_a_handful_of_pictures(recording):
+def test_kinds_of_panels(recording):
     extractor = LevelSet()
     panels = extractor.panels(extractor.extract(recording), recording)
     assert [p.kind for p in panels] == [
@@ -41,7 +41,7 @@ def test_rings_mark_the_longest_peaks(recording):
     assert sorted(heights[row, column] for column, row in rings) == sorted(longest[:, 0])
 
 
-def test_diagrams_hold_every_bar_and_barcodes_the_longest(recording):
+def test_diagrams_contain_every_bar_and_barcodes_the_longest(recording):
     extractor = LevelSet()
     panels = extractor.panels(extractor.extract(recording), recording)
     diagrams = extractor.diagrams(recording)
@@ -65,17 +65,17 @@ def test_lines_on_contours_begin_on_the_curve(recording):
             frame, birth, death = panel.marks[side].T
             np.testing.assert_array_equal(curve[frame.astype(int)], birth)
             assert (sign * birth > sign * death).all() and len(frame) <= 6
-            assert len(frame) > 1 or name == "level"  # which rises
+            assert len(frame) > 1 or name == "level"  # the level only rises
 
 
-def test_few_bands_have_a_colour_each(recording):
+def test_few_bands_share_one_panel(recording):
     extractor = LevelSet(families=("levels",), level_bands=3)
     panels = extractor.panels(extractor.extract(recording), recording)
     assert [p.kind for p in panels] == ["diagram", "bars", "image"] and len(panels[0].data) == 3
 
 
 @pytest.mark.parametrize("gone", [None, Recording(Path("/nowhere/a.wav"))])
-def test_statistics_alone_where_the_recording_is_gone(gone):
+def test_only_statistics_if_the_recording_is_missing(gone):
     extractor = LevelSet()
     array = np.arange(42 * 26, dtype=np.float32).reshape(42, 26)
     array[:, 3] = 0
@@ -84,7 +84,7 @@ def test_statistics_alone_where_the_recording_is_gone(gone):
     assert not panel.data[""][3].any()
 
 
-def test_silence_has_its_statistics_alone(tmp_path):
+def test_silence_has_only_statistics(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(4000), 16000)
     extractor, source = LevelSet(), Recording(tmp_path / "a.wav")
     assert [p.kind for p in extractor.panels(extractor.extract(source), source)] == ["image"]

@@ -1,4 +1,4 @@
-"""The mel extractor against librosa, by hand, and on unusual recordings."""
+"""The mel extractor, compared with librosa and by hand, and on unusual recordings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATE = 16000
 
 
 def speechlike(seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
-    """A chirp of harmonics that swells and fades, in noise."""
+    """A chirp of harmonics that swells and fades, with noise."""
     time = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * (120 * time + 30 * time**2)
     voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * np.hanning(len(time))
@@ -51,7 +51,7 @@ def fine(**given: Any) -> Mel:
     return Mel(**{"hop": 256, "n_mels": 128, "frames": 256} | given)
 
 
-def test_the_default_is_half_as_fine_in_both_axes(clip: Recording) -> None:
+def test_the_default_has_half_the_resolution_on_both_axes(clip: Recording) -> None:
     image = Mel().extract(clip)
     assert image.shape == (1, 64, 128)
     assert (
@@ -60,7 +60,7 @@ def test_the_default_is_half_as_fine_in_both_axes(clip: Recording) -> None:
     )
 
 
-def test_is_librosas_image(clip: Recording) -> None:
+def test_the_image_equals_librosas(clip: Recording) -> None:
     expected = librosa_image(clip.path)
     image = fine(frames=expected.shape[1]).extract(clip)
     assert image.dtype == np.float32
@@ -69,7 +69,7 @@ def test_is_librosas_image(clip: Recording) -> None:
     assert image.max() == 1
 
 
-def test_is_librosas_image_on_speech(ravdess: Path) -> None:
+def test_the_image_of_speech_equals_librosas(ravdess: Path) -> None:
     paths = sorted(ravdess.glob("Actor_*/*"))[::60]
     for path in paths:
         expected = librosa_image(path)
@@ -77,7 +77,7 @@ def test_is_librosas_image_on_speech(ravdess: Path) -> None:
         np.testing.assert_allclose(image[0], expected, atol=2e-5, err_msg=str(path))
 
 
-def test_shorter_clips_lie_in_the_middle_of_zeros(clip: Recording) -> None:
+def test_shorter_clips_are_centred_in_zeros(clip: Recording) -> None:
     image = fine().extract(clip)
     assert image.shape == fine().shape == (1, 128, 256)
     inner = fine(frames=126).extract(clip)  # 32000 samples: 126 frames
@@ -86,18 +86,18 @@ def test_shorter_clips_lie_in_the_middle_of_zeros(clip: Recording) -> None:
     assert not image[:, :, 191:].any()
 
 
-def test_of_longer_clips_the_middle_is_taken(clip: Recording) -> None:
+def test_longer_clips_are_cut_to_their_middle(clip: Recording) -> None:
     whole, part = fine(frames=126).extract(clip), fine(frames=100).extract(clip)
     np.testing.assert_array_equal(part, whole[:, :, 13:113])
 
 
-def test_fixed_reference_keeps_loudness_and_the_other_does_not(tmp_path: Path) -> None:
+def test_only_the_fixed_reference_keeps_loudness(tmp_path: Path) -> None:
     loud = recording(tmp_path / "loud.wav", speechlike())
     quiet = recording(tmp_path / "quiet.wav", 0.1 * speechlike())
     np.testing.assert_allclose(fine().extract(loud), fine().extract(quiet), atol=1e-5)
-    fixed = fine(ref="fixed", top_db=200, frames=126)  # deep enough to clip nothing
+    fixed = fine(ref="fixed", top_db=200, frames=126)  # so large that nothing is clipped
     difference = fixed.extract(loud) - fixed.extract(quiet)
-    np.testing.assert_allclose(difference, 20 / 200, atol=1e-3)  # 20 dB of the 200
+    np.testing.assert_allclose(difference, 20 / 200, atol=1e-3)  # 20 dB of 200 dB
 
 
 def test_full_scale_is_above_the_loudest_tone() -> None:
@@ -120,7 +120,7 @@ def test_trimming_cuts_silence_at_the_ends(tmp_path: Path) -> None:
     trimmed = fine(trim_db=80.0).extract(padded)[0]
     wide = np.flatnonzero(untrimmed.any(axis=0))
     assert np.flatnonzero(trimmed.any(axis=0)).size <= wide.size
-    # The voice is the same, and is now in the middle.
+    # The voice is unchanged and in the middle.
     whole = fine(trim_db=80.0).extract(recording(tmp_path / "bare.wav", speechlike()))[0]
     np.testing.assert_allclose(trimmed[:, 80:176], whole[:, 80:176], atol=1e-5)
 
@@ -132,7 +132,7 @@ def test_unusual_recordings(tmp_path: Path) -> None:
     both = np.stack([speechlike()] * 2, axis=1)
     np.testing.assert_array_equal(fine().extract(recording(tmp_path / "stereo.wav", both)), mono)
     high = fine().extract(recording(tmp_path / "high.wav", speechlike(rate=44100), 44100))
-    # The voice lies in the same bands and frames, whatever the rate of the file.
+    # The voice is in the same bands and frames at every sampling rate.
     assert np.corrcoef(high[mono > 0.5], mono[mono > 0.5])[0, 1] > 0.99
     long = recording(tmp_path / "long.wav", np.tile(speechlike(), 150))  # 5 minutes
     assert fine().extract(long).shape == (1, 128, 256)
@@ -151,7 +151,7 @@ def test_same_recording_same_bits(clip: Recording) -> None:
     [{"sample_rate": 8000}, {"n_fft": 512}, {"hop": 160}, {"n_mels": 32}, {"frames": 100},
      {"fmin": 100.0}, {"fmax": 4000.0}, {"top_db": 60.0}, {"ref": "fixed"}, {"trim_db": 20.0}],
 )  # fmt: skip
-def test_every_parameter_counts(clip: Recording, changed: dict[str, Any]) -> None:
+def test_every_parameter_changes_the_image(clip: Recording, changed: dict[str, Any]) -> None:
     extractor = Mel(**changed)
     image = extractor.check(extractor.extract(clip))
     assert not np.array_equal(image, Mel().extract(clip))

@@ -1,4 +1,4 @@
-"""The persistence extractor: metrics by hand and scipy, diagrams by gudhi, images by persim."""
+"""The persistence extractor, compared with values by hand, scipy, gudhi and persim."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ZERO = np.zeros((6, 32, 32), np.float32)
 
 
 def speechlike(seconds: float = 1.5, rate: int = RATE) -> np.ndarray:
-    """A chirp of harmonics that swells and fades, in noise."""
+    """A chirp of harmonics that swells and fades, with noise."""
     time = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * (120 * time + 30 * np.sin(2 * np.pi * 2 * time))
     voice = sum(np.sin(k * phase) / k for k in range(1, 20)) * np.hanning(len(time))
@@ -74,9 +74,9 @@ def test_metrics_by_hand() -> None:
     np.testing.assert_allclose(wasserstein, [[0, 0.5, 1.5], [0.5, 0, 1.25], [1.5, 1.25, 0]])
 
 
-def test_wasserstein_is_scipys(clip: Recording) -> None:
+def test_wasserstein_distances_equal_scipys(clip: Recording) -> None:
     frames = Persistence().frames(clip)
-    frames[5] = 0  # at the floor: spread evenly
+    frames[5] = 0  # a frame at the floor counts as evenly spread
     _, _, ours = distance_matrices(frames)
     bands = np.arange(128)
     for i, j in [(0, 1), (5, 30), (10, 80), (47, 48), (5, 5)]:
@@ -87,14 +87,14 @@ def test_wasserstein_is_scipys(clip: Recording) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 12), bands=st.integers(1, 6))
-def test_metrics_are_metrics(seed: int, count: int, bands: int) -> None:
+def test_distances_are_metrics(seed: int, count: int, bands: int) -> None:
     rng = np.random.default_rng(seed)
-    frames = np.maximum(rng.normal(size=(count, bands)), 0)  # some bands, some frames at 0
+    frames = np.maximum(rng.normal(size=(count, bands)), 0)  # some bands and some frames are 0
     for matrix in distance_matrices(frames):
         assert np.isfinite(matrix).all()
         np.testing.assert_array_equal(matrix, matrix.T)
         assert not matrix.diagonal().any()
-        via = (matrix[:, :, None] + matrix[None]).min(axis=1)  # the best detour over one point
+        via = (matrix[:, :, None] + matrix[None]).min(axis=1)  # shortest path over a third point
         assert (matrix <= via + 1e-9).all()
 
 
@@ -102,7 +102,7 @@ def test_metrics_are_metrics(seed: int, count: int, bands: int) -> None:
 
 
 def simplex_tree_diagrams(distances: np.ndarray) -> list[np.ndarray]:
-    """Finite bars, by another library and without a threshold."""
+    """Finite bars computed by gudhi without a threshold."""
     tree = gudhi.RipsComplex(distance_matrix=distances).create_simplex_tree(max_dimension=2)
     tree.compute_persistence(homology_coeff_field=2)
     found = [tree.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
@@ -110,7 +110,7 @@ def simplex_tree_diagrams(distances: np.ndarray) -> list[np.ndarray]:
 
 
 def assert_same_bars(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e-4) -> None:
-    """Equal as multisets, up to bars too short to be told from none."""
+    """Raise if two diagrams differ as multisets, without bars shorter than 2 x `tolerance`."""
     kept = [bars[bars[:, 1] - bars[:, 0] > 2 * tolerance] for bars in (ours, theirs)]
     first, second = (bars[np.lexsort(bars.T.round(3))] for bars in kept)
     assert len(first) == len(second)
@@ -138,7 +138,7 @@ def test_equal_points_make_no_bars(reduce: Reduce) -> None:
 @REDUCED
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 25), bands=st.integers(2, 5))
-def test_diagrams_are_those_of_a_simplex_tree(
+def test_diagrams_equal_those_of_a_simplex_tree(
     reduce: Reduce, seed: int, count: int, bands: int
 ) -> None:
     frames = np.random.default_rng(seed).uniform(size=(count, bands))
@@ -148,7 +148,7 @@ def test_diagrams_are_those_of_a_simplex_tree(
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_diagrams_of_speech_are_those_of_a_simplex_tree(
+def test_diagrams_of_speech_equal_those_of_a_simplex_tree(
     ravdess: Path, reduction: Reduction
 ) -> None:
     extractor = Persistence(max_points=90, reduction=reduction)
@@ -159,7 +159,7 @@ def test_diagrams_of_speech_are_those_of_a_simplex_tree(
         assert sum(map(len, theirs)) > 100
         for channel, (first, second) in enumerate(zip(ours, theirs, strict=True)):
             assert_same_bars(first, second, 1e-4)
-            assert (channel % 2 == 1) or not first[:, 0].any()  # H0 is born at 0
+            assert (channel % 2 == 1) or not first[:, 0].any()  # H0 bars are born at 0
 
 
 def test_every_reduction_makes_the_same_image(clip: Recording) -> None:
@@ -169,7 +169,7 @@ def test_every_reduction_makes_the_same_image(clip: Recording) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
 
 
-def test_euclidean_distances_are_scipys_and_of_equal_frames_zero() -> None:
+def test_euclidean_distances_equal_scipys_and_equal_frames_have_distance_zero() -> None:
     frames = np.random.default_rng(0).uniform(0, 80, (50, 128))
     frames[10:20] = frames[0]
     expected = squareform(pdist(frames))
@@ -179,7 +179,7 @@ def test_euclidean_distances_are_scipys_and_of_equal_frames_zero() -> None:
 
 
 @pytest.mark.slow
-def test_diagrams_of_whole_clips_are_those_of_a_simplex_tree(ravdess: Path) -> None:
+def test_diagrams_of_whole_clips_equal_those_of_a_simplex_tree(ravdess: Path) -> None:
     extractor = Persistence()
     path = min(ravdess.glob("Actor_*/*"), key=lambda file: file.stat().st_size)
     ours = extractor.diagrams(Recording(path))
@@ -192,7 +192,7 @@ def test_diagrams_of_whole_clips_are_those_of_a_simplex_tree(ravdess: Path) -> N
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 3.0])
-def test_images_are_persims(clip: Recording, sigma: float) -> None:
+def test_images_equal_persims(clip: Recording, sigma: float) -> None:
     extractor = Persistence(sigma=sigma)
     diagrams = extractor.diagrams(clip)
     images = extractor.images(diagrams)
@@ -211,7 +211,7 @@ def test_images_are_persims(clip: Recording, sigma: float) -> None:
     resolution=st.integers(1, 20),
     sigma=st.floats(0.2, 5),
 )
-def test_images_of_random_diagrams_are_persims(
+def test_images_of_random_diagrams_equal_persims(
     seed: int, count: int, together: bool, resolution: int, sigma: float
 ) -> None:
     """The two imagers agree to 1e-12 of the bars' total persistence."""
@@ -228,7 +228,7 @@ def test_images_of_random_diagrams_are_persims(
 def test_a_demo_recording_by_ripser_and_persim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Synthetic speech through the fast path, and through the two libraries of reference."""
+    """Synthetic speech by the fast path equals the result of ripser and persim."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     spoken = next(iter(Demo(None, speakers=3, clips=1).clips())).recording
     fast, reference = Persistence(), Persistence(reduction="ripser", imager="persim")
@@ -243,7 +243,7 @@ def test_a_demo_recording_by_ripser_and_persim(
 
 
 @pytest.mark.parametrize("draw", IMAGERS.values(), ids=IMAGERS)
-def test_image_with_square_pixels_is_persims_as_it_comes(draw: Callable[..., np.ndarray]) -> None:
+def test_image_with_square_pixels_equals_persims_default(draw: Callable[..., np.ndarray]) -> None:
     rng = np.random.default_rng(0)
     birth, length = rng.uniform(0, 5, 40), rng.exponential(1.0, 40)
     bars = np.stack([birth, birth + length], axis=1)
@@ -256,9 +256,9 @@ def test_image_with_square_pixels_is_persims_as_it_comes(draw: Callable[..., np.
 
 
 def test_one_bar_by_hand() -> None:
-    # Birth 2.5 and length 5.5 of ranges (0, 10) in ten pixels: the middle of pixel (2, 5).
+    # Birth 2.5 and length 5.5 in ranges (0, 10) of ten pixels are the middle of pixel (2, 5).
     image = persistence_image(np.array([[2.5, 8.0]]), (0, 10), (0, 10), 10, sigma=0.5)
-    inside = 0.6826894921  # of a Gaussian within one deviation
+    inside = 0.6826894921  # share of a Gaussian within one standard deviation
     assert image[2, 5] == pytest.approx(5.5 * inside**2)
     assert image[2, 4] == pytest.approx(5.5 * inside * (0.9973002039 - inside) / 2)
     assert image.sum() == pytest.approx(5.5, rel=1e-6)
@@ -267,7 +267,7 @@ def test_one_bar_by_hand() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 20))
-def test_images_add_up_and_weigh_what_the_bars_do(seed: int, count: int) -> None:
+def test_images_are_additive_and_sum_to_the_total_persistence(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     birth, length = rng.uniform(3, 7, count), rng.uniform(3, 7, count)
     bars = np.stack([birth, birth + length], axis=1)
@@ -275,7 +275,7 @@ def test_images_add_up_and_weigh_what_the_bars_do(seed: int, count: int) -> None
     whole = persistence_image(bars, *options)
     halves = persistence_image(bars[::2], *options) + persistence_image(bars[1::2], *options)
     np.testing.assert_allclose(whole, halves, atol=1e-12)
-    np.testing.assert_allclose(whole.sum(), length.sum(), rtol=1e-6)  # nothing near the border
+    np.testing.assert_allclose(whole.sum(), length.sum(), rtol=1e-6)  # no bar is near the border
     assert (whole >= 0).all()
 
 
@@ -290,7 +290,7 @@ def test_extracts_images_of_the_diagrams(clip: Recording) -> None:
     assert (image.reshape(6, -1).max(axis=1) > 0).all()
 
 
-def test_ranges_hold_nearly_all_of_speech(ravdess: Path) -> None:
+def test_ranges_contain_nearly_all_bars_of_speech(ravdess: Path) -> None:
     paths = sorted(ravdess.glob("Actor_*/*"))[::40]
     found = [Persistence().diagrams(Recording(path)) for path in paths]
     for channel, (births, persistences) in enumerate(RANGES["mel"]):
@@ -300,13 +300,13 @@ def test_ranges_hold_nearly_all_of_speech(ravdess: Path) -> None:
         assert length[inside].sum() / length.sum() > 0.95
 
 
-def test_loudness_does_not_count(tmp_path: Path) -> None:
+def test_loudness_does_not_change_the_image(tmp_path: Path) -> None:
     image = Persistence().extract(recording(tmp_path / "a.wav", speechlike()))
     louder = Persistence().extract(recording(tmp_path / "b.wav", 3 * speechlike()))
     np.testing.assert_allclose(louder, image, atol=1e-3 * image.max())
 
 
-def test_direction_of_time_does_not_count(clip: Recording) -> None:
+def test_reversed_time_does_not_change_the_diagrams(clip: Recording) -> None:
     frames = Persistence().frames(clip)
     both = zip(distance_matrices(frames), distance_matrices(frames[::-1]), strict=True)
     for forwards, backwards in both:
@@ -314,9 +314,10 @@ def test_direction_of_time_does_not_count(clip: Recording) -> None:
             assert_same_bars(ours, turned)
 
 
-def test_images_hold_nothing_too_small_for_float32(clip: Recording) -> None:
+def test_images_contain_no_values_too_small_for_float32(clip: Recording) -> None:
     image = Persistence().extract(clip)
-    # Far from every bar a Gaussian is so small that its variance over clips is no number.
+    # Far from every bar, the value of a Gaussian is so small that its variance over clips
+    # underflows.
     assert image[image > 0].min() > 1e-9
 
 
@@ -343,7 +344,7 @@ def test_stereo_and_other_rates(tmp_path: Path) -> None:
     stereo = Persistence().extract(recording(tmp_path / "stereo.wav", both))
     np.testing.assert_array_equal(stereo, mono)
     high = Persistence().extract(recording(tmp_path / "high.wav", speechlike(rate=44100), 44100))
-    # The noise at 44.1 kHz is another one: alike, not equal.
+    # The noise at 44.1 kHz is different, so the images are similar but not equal.
     assert np.corrcoef(high.ravel(), mono.ravel())[0, 1] > 0.8
 
 
@@ -366,14 +367,14 @@ def test_cepstral_points(clip: Recording) -> None:
     extractor = Persistence(points="mfcc", n_mfcc=13)
     assert extractor.frames(clip).shape == (94, 13)
     assert extractor.frames(clip).min() == 0
-    # All coefficients together are a rotation of the bands: no Euclidean distance changes.
+    # The full set of coefficients is a rotation of the bands: Euclidean distances don't change.
     turned = distance_matrices(Persistence(points="mfcc", n_mfcc=128).frames(clip))[0]
     np.testing.assert_allclose(turned, distance_matrices(Persistence().frames(clip))[0], atol=1e-4)
     image = extractor.check(extractor.extract(clip))
     assert (image.reshape(6, -1).max(axis=1) > 0).all()
 
 
-def test_what_can_not_be_read(tmp_path: Path) -> None:
+def test_unreadable_recordings_are_refused(tmp_path: Path) -> None:
     samples = speechlike()
     samples[7] = np.nan
     with pytest.raises(RecordingError, match="sample 7 is"):
@@ -394,14 +395,14 @@ def test_same_recording_same_bits(clip: Recording) -> None:
      {"trim_db": 20.0}, {"points": "mfcc"}, {"max_points": 50}, {"resolution": 16},
      {"sigma": 2.0}],
 )  # fmt: skip
-def test_every_parameter_counts(clip: Recording, changed: dict[str, Any]) -> None:
+def test_every_parameter_changes_the_image(clip: Recording, changed: dict[str, Any]) -> None:
     extractor = Persistence(**changed)
     image = extractor.check(extractor.extract(clip))
     assert not np.array_equal(image, Persistence().extract(clip))
 
 
-def test_the_default_imager_is_no_part_of_the_fingerprint() -> None:
-    """Features stored before the parameter was added are found again."""
+def test_the_default_imager_is_not_part_of_the_fingerprint() -> None:
+    """Features that were stored before the parameter existed are still cache hits."""
     default, named, persim = (
         fingerprint_of(make_extractor(Persistence, given))
         for given in ({}, {"imager": "product"}, {"imager": "persim"})
@@ -411,7 +412,7 @@ def test_the_default_imager_is_no_part_of_the_fingerprint() -> None:
         '"name":"persistence","parameters":{"hop":256,"max_points":400,"n_fft":1024,"n_mels":128,'
         '"n_mfcc":20,"points":"mel","reduction":"lunes","resolution":32,"sample_rate":16000,'
         '"sigma":1.0,"top_db":80.0,"trim_db":0.0},"shape":[6,32,32],"version":"1"}'
-    )  # as of the commit before
+    )  # from the commit before the parameter
     assert default.canonical().partition('},"name"')[2] == text.removeprefix('"name"')
     assert list(default.libraries) == ["librosa", "numpy", "scipy", "soundfile", "soxr"]
     assert persim.parameters == {**default.parameters, "imager": "persim"}

@@ -1,4 +1,4 @@
-"""What a report shows of a clip's persistence: its images, and its diagrams if it can be read."""
+"""Report panels of a clip's persistence: images, and diagrams if the recording is readable."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ def test_images_and_diagrams(recording):
     extractor = Persistence(n_mels=16, resolution=8)
     array = extractor.extract(recording)
     panels = extractor.panels(array, recording)
-    # Beside the two images of each metric its diagrams.
+    # Each metric has two images and a diagram.
     assert [panel.kind for panel in panels] == ["image", "image", "diagram"] * 3
     images = [panel for panel in panels if panel.kind == "image"]
     diagrams = panels[2::3]
     assert [panel.title for panel in images] == list(CHANNELS)
-    # Drawn with row 0 at the bottom: persistence upwards, birth to the right.
+    # Row 0 is drawn at the bottom: persistence points upwards, birth to the right.
     assert images[1].data[""].tolist() == array[1].T.tolist()
     assert {(p.kind, p.x, p.y) for p in images} == {("image", "birth", "persistence")}
     assert [p.title for p in diagrams] == [
@@ -40,7 +40,7 @@ def test_images_and_diagrams(recording):
 
 
 @pytest.mark.parametrize("gone", [None, Recording(Path("/nowhere/a.wav"))])
-def test_images_alone_where_the_recording_is_gone(gone):
+def test_only_images_if_the_recording_is_missing(gone):
     extractor = Persistence(resolution=8)
     panels = extractor.panels(np.zeros(extractor.shape, np.float32), gone)
     assert [panel.kind for panel in panels] == ["image"] * 6

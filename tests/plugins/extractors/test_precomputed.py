@@ -1,4 +1,4 @@
-"""Features from a table."""
+"""The precomputed extractor: features read from a table."""
 
 import csv
 
@@ -35,11 +35,11 @@ def test_a_row_is_the_array_of_its_recording(table, tmp_path):
     found = extractor.extract(Recording(tmp_path / "x.wav"))
     assert found.dtype == np.float32 and found.tolist() == [1.5, -2]
     assert extractor.extract(Recording(tmp_path / "sub" / "y.wav")).tolist() == [3, 4]
-    found[:] = 0  # a copy
+    found[:] = 0  # the extractor returns a copy
     assert extractor.extract(Recording(tmp_path / "x.wav")).tolist() == [1.5, -2]
 
 
-def test_no_row_and_an_empty_one_are_a_missing_modality(table, tmp_path):
+def test_no_row_or_an_empty_row_is_a_missing_modality(table, tmp_path):
     extractor = made(table(("x.wav", 1, 2), ("y.wav", "", "")))
     for name in ("y.wav", "z.wav"):
         with pytest.raises(MissingModalityError, match=f"text.csv has no row for .*{name}"):
@@ -55,7 +55,7 @@ def test_parts_of_a_recording(table, tmp_path):
         extractor.extract(Recording(tmp_path / "x.wav"))
 
 
-def test_columns_of_numbers_are_taken_and_others_left(table):
+def test_only_numeric_columns_are_features(table):
     path = table(("x.wav", "hello", 1, 2, "1;2"), header=("file", "words", "t_0", "t_1", "list"))
     assert made(path).columns == ("t_0", "t_1")
     assert made(path, columns="t_1").columns == ("t_1",)
@@ -68,14 +68,14 @@ def test_root(table, tmp_path):
     assert extractor.extract(Recording(tmp_path / "audio" / "x.wav")).tolist() == [1, 2]
 
 
-def test_another_table_has_its_own_folder(table, tmp_path):
+def test_paths_are_relative_to_the_folder_of_their_table(table, tmp_path):
     first = made(table(("x.wav", 1, 2)))
     assert first.parameters["root"] == ""
     other = made(**{**first.parameters, "table": table(("y.wav", 3, 4), name="sub/other.csv")})
     assert other.extract(Recording(tmp_path / "sub" / "y.wav")).tolist() == [3, 4]
 
 
-def test_the_content_of_the_table_makes_the_fingerprint_and_not_its_place(table):
+def test_the_fingerprint_depends_on_the_content_of_the_table_only(table):
     first = fingerprint_of(made(table(("x.wav", 1, 2))))
     moved = fingerprint_of(made(table(("x.wav", 1, 2), name="sub/other.csv")))
     other = fingerprint_of(made(table(("x.wav", 1, 3), name="sub/third.csv")))
@@ -111,15 +111,15 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_tables_are_refused_in_words(table, case):
+def test_wrong_tables_are_refused(table, case):
     given, message = WRONG[case]
     with pytest.raises(ParameterError, match=message):
         make_extractor(CLS, given if isinstance(given, dict) else {"table": table(*given)})
 
 
-def test_an_unknown_column_and_one_without_numbers(table):
+def test_unknown_and_non_numeric_columns_are_refused(table):
     path = table(("x.wav", 1, "u"))
     with pytest.raises(ParameterError, match=r"no column 'c'; it has: a, b\."):
         made(path, columns="c")
-    with pytest.raises(ParameterError, match="The b 'u' is no number"):
+    with pytest.raises(ParameterError, match="The b 'u' is not a number"):
         made(path, columns="b")

@@ -37,7 +37,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_digests(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """Digests are remembered here, and not among the user's; by worker processes as well."""
+    """Keep digests in a temporary folder, also in worker processes, and not in the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("home")))
         yield
@@ -67,7 +67,7 @@ def recording(path: Path, samples: npt.ArrayLike, rate: int = RATE) -> Recording
 
 
 def reference(folder: Path, clip: Recording) -> list[Array]:
-    """All hidden states (t, D) of a clip, the last as the model returns it: transformers alone."""
+    """All hidden states (t, D) of a clip by transformers, the last as the model returns it."""
     waveform, rate = soundfile.read(clip.path, dtype="float32")
     prepare = transformers.AutoFeatureExtractor.from_pretrained(folder)
     network = transformers.AutoModel.from_pretrained(folder).eval()
@@ -79,17 +79,17 @@ def reference(folder: Path, clip: Recording) -> list[Array]:
         out = network(**inputs, output_hidden_states=True)
     states = [*out.hidden_states[:-1], out.last_hidden_state]
     length = len(waveform)
-    if folder.name == "whisper":  # a state for each 20 ms, also for a part of them
+    if folder.name == "whisper":  # one state per started 20 ms
         states = [state[:, : -(-length // 320)] for state in states]
     return [state[0].numpy() for state in states]
 
 
-# -- the numbers ---------------------------------------------------------------------
+# -- values --------------------------------------------------------------------------
 
 
 @every_model
 @pytest.mark.parametrize(("layer", "index"), [("last", LAYERS), (-1, LAYERS), (0, 0), (-2, 2)])
-def test_numbers_are_those_of_transformers(
+def test_values_equal_those_of_transformers(
     models: dict[str, Path], clips: list[Recording], name: str, layer: int | str, index: int
 ) -> None:
     expected = reference(models[name], clips[0])[index]  # (t, D)
@@ -101,8 +101,10 @@ def test_numbers_are_those_of_transformers(
 
 
 @every_model
-def test_batch_is_single(models: dict[str, Path], clips: list[Recording], name: str) -> None:
-    """Of different lengths, in any order."""
+def test_a_batch_equals_single_recordings(
+    models: dict[str, Path], clips: list[Recording], name: str
+) -> None:
+    """Batches contain recordings of different lengths, in different orders."""
     for pooling, layer in (("mean_std", "mean"), ("frames", "last"), ("frames", 1)):
         extractor = SSL(model=str(models[name]), pooling=pooling, layer=layer, frames=100)
         single = [extractor.extract(clip) for clip in clips]
@@ -136,10 +138,8 @@ def test_frames_are_centred(models: dict[str, Path], clips: list[Recording], nam
     np.testing.assert_allclose(narrow.extract(clips[1])[:, 0].T, states[2:-2], atol=1e-5)
 
 
-def test_what_is_longer_than_whisper_hears_is_read_in_pieces(
-    models: dict[str, Path], tmp_path: Path
-) -> None:
-    """This one hears 2 s: 5 s are three equal pieces, whose states are joined."""
+def test_whisper_reads_long_recordings_in_pieces(models: dict[str, Path], tmp_path: Path) -> None:
+    """The context of this model is 2 s: 5 s are split into three equal pieces and joined."""
     samples = np.float32(0.1 * np.random.default_rng(1).normal(size=5 * RATE))
     pieces = [
         recording(tmp_path / f"{i}.wav", piece)
@@ -152,7 +152,7 @@ def test_what_is_longer_than_whisper_hears_is_read_in_pieces(
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_normalisation_is_the_models(tmp_path: Path, normalise: bool) -> None:
+def test_samples_are_normalised_as_the_model_requires(tmp_path: Path, normalise: bool) -> None:
     folder = save_model(tmp_path / "model", "wav2vec2-layer")
     _change(folder / "preprocessor_config.json", do_normalize=normalise)
     samples = 0.1 * np.random.default_rng(2).normal(size=8000)
@@ -164,7 +164,7 @@ def test_normalisation_is_the_models(tmp_path: Path, normalise: bool) -> None:
     assert np.allclose(plain, altered, atol=1e-3) == normalise
 
 
-def test_sampling_rate_is_the_models(tmp_path: Path) -> None:
+def test_recordings_are_resampled_to_the_models_rate(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model", "hubert-group")
     samples = 0.1 * np.random.default_rng(2).normal(size=16000)
     at_8000, at_16000 = (recording(tmp_path / f"{r}.wav", samples, r) for r in (8000, 16000))
@@ -186,7 +186,7 @@ def test_silence_and_short_clips(models: dict[str, Path], tmp_path: Path, name: 
         together = [extractor.check(array) for array in extractor.extract_many(clips)]
         for clip, found in zip(clips, together, strict=True):
             np.testing.assert_allclose(found, extractor.extract(clip), atol=1e-4)
-    one = extractor.extract(clips[2])  # a single frame amid zeros
+    one = extractor.extract(clips[2])  # a single frame between zeros
     assert np.flatnonzero(one[:, 0].any(axis=0)).tolist() == [4]
     stereo = np.stack([np.linspace(-0.1, 0.3, 5000), np.linspace(0.3, -0.5, 5000)], axis=1)
     both = recording(tmp_path / "stereo.wav", stereo)
@@ -195,7 +195,7 @@ def test_silence_and_short_clips(models: dict[str, Path], tmp_path: Path, name: 
 
 
 def test_weights_of_another_head_and_an_adapter(tmp_path: Path, clips: list[Recording]) -> None:
-    """A model fine-tuned to write has the same encoder; an adapter after it is left out."""
+    """A model fine-tuned with CTC has the same encoder; an adapter after it is not used."""
     plain = save_model(tmp_path / "plain", "wav2vec2-group")
     encoder = transformers.Wav2Vec2Model.from_pretrained(plain)
     config = transformers.Wav2Vec2Config.from_pretrained(plain)
@@ -215,9 +215,7 @@ def test_weights_of_another_head_and_an_adapter(tmp_path: Path, clips: list[Reco
 
 @needs_gpu
 @every_model
-def test_cuda_makes_the_numbers_of_the_cpu(
-    models: dict[str, Path], clips: list[Recording], name: str
-) -> None:
+def test_cuda_equals_the_cpu(models: dict[str, Path], clips: list[Recording], name: str) -> None:
     model = str(models[name])
     cpu, cuda = (SSL(model=model, device=device) for device in ("cpu", "cuda"))
     assert (cpu.processes, cuda.processes) == (None, 1)
@@ -250,7 +248,7 @@ def test_a_bad_recording_fails_alone(
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_cache(models: dict[str, Path], clips: list[Recording], tmp_path: Path, jobs: int) -> None:
-    """Batches in the builder's processes; 24 clips, two of them broken."""
+    """The cache builder extracts 24 clips in batches; two of the clips are missing."""
     named = [(f"clip{i}", clips[i % len(clips)]) for i in range(22)]
     named += [(f"gone{i}", Recording(tmp_path / f"{i}.wav")) for i in range(2)]
     extractor = make_extractor(SSL, {"model": str(models["hubert-group"]), "batch": "4"})
@@ -264,7 +262,7 @@ def test_cache(models: dict[str, Path], clips: list[Recording], tmp_path: Path, 
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-# -- what is declared ----------------------------------------------------------------
+# -- declared properties --------------------------------------------------------------
 
 
 @every_model
@@ -290,7 +288,9 @@ def test_shape_without_weights(
     assert (extractor.shape, extractor.default_branch) == (shape, branch)
 
 
-def test_making_one_imports_neither_torch_nor_transformers(models: dict[str, Path]) -> None:
+def test_constructing_an_extractor_imports_neither_torch_nor_transformers(
+    models: dict[str, Path],
+) -> None:
     script = (
         "import sys; from fusion.plugins.extractors.ssl import SSL; "
         "from fusion.core.data.extraction import fingerprint_of; "
@@ -332,7 +332,7 @@ class TestFrames(ExtractorSuite):
 # -- the fingerprint -----------------------------------------------------------------
 
 
-def test_fingerprint_is_of_what_decides_the_numbers(
+def test_the_fingerprint_depends_on_what_changes_the_values(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = models["wav2vec2-group"]
@@ -365,7 +365,7 @@ def test_fingerprint_is_of_what_decides_the_numbers(
     assert identified(moved) != own
 
 
-def test_a_relative_folder_is_remembered_as_absolute(
+def test_a_relative_folder_is_stored_as_absolute(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = models["whisper"]
@@ -376,7 +376,7 @@ def test_a_relative_folder_is_remembered_as_absolute(
 
 
 def test_weights_are_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By path, size and times; another process finds what this one found."""
+    """Digests are stored by path, size and modification time, and reused by other processes."""
     monkeypatch.setattr(speech_models, "_SMALL", 0)
     digested: list[Path] = []
     digest = speech_models._digest
@@ -388,7 +388,7 @@ def test_weights_are_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }  # fmt: skip
     digested.clear()
     for _ in range(2):
-        speech_models._stored_digest.cache_clear()  # as in another process
+        speech_models._stored_digest.cache_clear()  # simulates another process
         assert speech_models.find_model(str(folder), "x").digest == first
     assert digested == []
     save_model(folder, "wav2vec2-group", seed=1)
@@ -402,7 +402,7 @@ def test_weights_are_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_name_of_the_hub_is_found_in_its_cache(
     models: dict[str, Path], clips: list[Recording], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As huggingface_hub lays it out; its blobs are named by their digests, which are believed."""
+    """Names of blobs in huggingface_hub's cache are used as digests without hashing."""
     import hashlib
 
     import huggingface_hub
@@ -429,7 +429,7 @@ def test_a_name_of_the_hub_is_found_in_its_cache(
     np.testing.assert_array_equal(found.extract(clips[0]), local.extract(clips[0]))
 
 
-# -- what goes wrong -----------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_parameters_out_of_range(models: dict[str, Path], given: dict[str, int],
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_that_is_not_there(models: dict[str, Path]) -> None:
+def test_cuda_without_a_device_is_refused(models: dict[str, Path]) -> None:
     model = str(models["whisper"])
     with pytest.raises(ParameterError, match="ssl.device=cuda: torch finds no CUDA device"):
         SSL(model=model, device="cuda")
@@ -459,7 +459,7 @@ def test_cuda_that_is_not_there(models: dict[str, Path]) -> None:
     assert SSL(model=model).processes is None
 
 
-def test_a_model_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     hub = huggingface_hub.constants
@@ -470,7 +470,7 @@ def test_a_model_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         SSL(model="facebook/wav2vec2-base")
     said = str(caught.value)
     assert "no model 'facebook/wav2vec2-base'" in said
-    assert str(tmp_path) in said  # where it was looked for
+    assert str(tmp_path) in said  # the searched folders
     assert str(tmp_path / "hub") in said
     assert "hf download facebook/wav2vec2-base" in said
     assert "ssl.model=FOLDER" in said
@@ -478,7 +478,7 @@ def test_a_model_that_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         SSL(model="/no/such/folder")
 
 
-def test_folders_that_hold_no_model(models: dict[str, Path], tmp_path: Path) -> None:
+def test_folders_without_a_model_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
     def broken(name: str) -> Path:
         return shutil.copytree(models["wav2vec2-group"], tmp_path / name)
 
@@ -505,7 +505,7 @@ def test_folders_that_hold_no_model(models: dict[str, Path], tmp_path: Path) -> 
 def test_weights_that_do_not_fit(
     models: dict[str, Path], clips: list[Recording], tmp_path: Path
 ) -> None:
-    """Said as the plugin's trouble, once: nothing is wrong with the recordings."""
+    """The error names the speech model and not the recordings."""
     folder = shutil.copytree(models["wav2vec2-group"], tmp_path / "cut")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

@@ -1,4 +1,4 @@
-"""The remedies `ladder` passes the suite that third parties get."""
+"""The remedies in `ladder` pass the suite that third parties get."""
 
 from fusion.plugins.remedies import ladder
 from fusion.testing import RemedySuite

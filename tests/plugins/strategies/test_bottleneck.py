@@ -1,4 +1,4 @@
-"""The bottleneck transformer, against numpy and by what may know of what."""
+"""The bottleneck transformer, compared with numpy, and which modalities exchange information."""
 
 import numpy as np
 import pytest
@@ -17,13 +17,13 @@ def model_of(dims, **options):
     torch.manual_seed(0)
     model = Bottleneck(dims, 4, **{**SMALL, **options}).eval()
     with torch.no_grad():
-        for p in model.parameters():  # biases and norms too: nothing hides behind a 0 or 1
+        for p in model.parameters():  # their initial 0 and 1 would hide errors in biases and norms
             p.add_(0.3 * torch.randn_like(p))
     return model
 
 
 def by_the_rule(model, maps, first):
-    """The paper's equations, for one clip; maps are (C, T) each."""
+    """The paper's equations for one clip, whose maps are (C, T) each."""
     p = numbers(model)
     own = {
         m: np.concatenate(
@@ -52,7 +52,7 @@ def by_the_rule(model, maps, first):
 
 @pytest.mark.parametrize(("layers", "exchanges", "first"), [(1, 0, 9), (2, 1, 0), (4, 2, 1)])
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
-def test_the_rule(layers, exchanges, first, names):
+def test_the_forward_pass_equals_numpy(layers, exchanges, first, names):
     model = model_of({m: 2 + i for i, m in enumerate(names)}, layers=layers, exchanges=exchanges)
     maps = {m: torch.randn(3, 2 + i, 4 + i) for i, m in enumerate(names)}
     scores = model(maps).detach().numpy()
@@ -62,7 +62,7 @@ def test_the_rule(layers, exchanges, first, names):
 
 
 def influence(model):
-    """How much the maps of `b` move the tokens of `a`."""
+    """Largest gradient of the tokens of `a` with respect to the maps of `b`."""
     maps = {"a": torch.randn(2, 3, 5), "b": torch.randn(2, 2, 2, 3, requires_grad=True)}
     tokens = model.exchange(maps)["a"]
     if not tokens.requires_grad:
@@ -71,27 +71,27 @@ def influence(model):
     return 0.0 if maps["b"].grad is None else maps["b"].grad.abs().max().item()
 
 
-def test_without_exchange_modalities_know_nothing_of_each_other():
+def test_without_exchange_modalities_are_independent():
     assert influence(model_of({"a": 3, "b": 2}, layers=3, exchanges=0)) == 0
 
 
 @pytest.mark.parametrize("exchanges", [1, 2])
-def test_with_an_exchange_they_do(exchanges):
+def test_with_an_exchange_modalities_are_dependent(exchanges):
     assert influence(model_of({"a": 3, "b": 2}, layers=3, exchanges=exchanges)) > 1e-6
 
 
-def test_and_only_through_the_bottleneck():
-    """What `b` writes into the shared tokens is struck out: `a` learns nothing of it."""
+def test_modalities_exchange_information_only_through_the_bottleneck():
+    """`a` does not depend on `b` if the shared tokens that `b` writes are set to zero."""
     model = model_of({"a": 3, "b": 2}, layers=2, exchanges=1)
 
     def strike(_module, _given, after):
         return torch.cat([after[:, :7], torch.zeros_like(after[:, 7:])], dim=1)
 
-    model.streams["b"].layers[0].register_forward_hook(strike)  # 1 + 6 tokens are its own
+    model.streams["b"].layers[0].register_forward_hook(strike)  # 1 + 6 tokens are those of b
     assert influence(model) == 0
 
 
-def test_without_exchange_the_scores_are_the_mean_of_the_single_ones():
+def test_without_exchange_the_scores_are_the_mean_over_modalities():
     both = model_of({"a": 3, "b": 2}, exchanges=0)
     maps = {"a": torch.randn(2, 3, 5), "b": torch.randn(2, 2, 6)}
     single = []
@@ -103,14 +103,14 @@ def test_without_exchange_the_scores_are_the_mean_of_the_single_ones():
     assert torch.allclose(both(maps), (single[0] + single[1]) / 2, atol=1e-6)
 
 
-def test_permuting_modalities_changes_nothing():
+def test_scores_do_not_depend_on_the_order_of_modalities():
     one, other = model_of({"a": 3, "b": 2}), model_of({"b": 2, "a": 3})
     other.load_state_dict(one.state_dict())
     maps = {"a": torch.randn(2, 3, 5), "b": torch.randn(2, 2, 2, 3)}
     assert torch.allclose(one(maps), other({m: maps[m] for m in "ba"}), atol=1e-6)
 
 
-def test_the_order_of_cells_matters_by_their_positions_alone():
+def test_the_order_of_cells_matters_only_through_position_codes():
     model = model_of({"a": 3})
     x = torch.randn(2, 3, 6)
     assert not torch.allclose(model({"a": x}), model({"a": x.flip(2)}), atol=1e-4)
@@ -119,7 +119,7 @@ def test_the_order_of_cells_matters_by_their_positions_alone():
     assert torch.allclose(model({"a": x}), model({"a": x.flip(2)}), atol=1e-5)
 
 
-def test_weights_are_as_many_as_documented():
+def test_the_number_of_weights_is_as_documented():
     width, layers = 64, 2
     model = Bottleneck({"a": 3, "b": 2}, 4, width=width, layers=layers)
     assert count_parameters(model) == pytest.approx(2 * layers * 8 * width**2, rel=0.05)
@@ -132,7 +132,7 @@ def test_sizes_below_one_are_refused(name):
 
 
 @pytest.mark.parametrize(("layers", "exchanges"), [(1, 1), (3, 3), (2, -1)])
-def test_exchanges_that_nobody_would_read_are_refused(layers, exchanges):
+def test_exchanges_out_of_range_are_refused(layers, exchanges):
     with pytest.raises(ParameterError, match=r"exchanges must be from 0 to layers - 1"):
         Bottleneck({"a": 3}, 4, layers=layers, exchanges=exchanges)
 

@@ -1,4 +1,4 @@
-"""The multimodal transformer, against numpy."""
+"""The multimodal transformer, compared with numpy."""
 
 import math
 
@@ -35,7 +35,7 @@ def crossed(target, source, p, name, layers):
 
 
 def by_the_rule(model, maps, layers):
-    """For one clip; maps are (C, T) each."""
+    """The paper's equations for one clip, whose maps are (C, T) each."""
     p = numbers(model)
     tokens = {
         m: linear(x.T, p, f"tokens.{m}.project") + sinusoids(x.shape[1], 8) for m, x in maps.items()
@@ -56,7 +56,7 @@ def by_the_rule(model, maps, layers):
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
-def test_the_rule(layers, names):
+def test_the_forward_pass_equals_numpy(layers, names):
     model = model_of({m: 2 + i for i, m in enumerate(names)}, layers=layers)
     maps = {m: torch.randn(3, 2 + i, 4 + i) for i, m in enumerate(names)}
     scores = model(maps).detach().numpy()
@@ -75,8 +75,8 @@ def test_a_cross_layer_with_identity_weights_by_hand():
         layer.feed_forward[4].bias.zero_()
     target = torch.tensor([[[3.0, 1.0]]])
     source = torch.tensor([[[0.0, 10.0], [8.0, 2.0]]])
-    # Normalised: query (1, -1), keys (-1, 1) and (1, -1). Inner products -2 and 2, over
-    # sqrt(2); the softmax weighs the keys, which are the values too.
+    # Normalised: query (1, -1), keys (-1, 1) and (1, -1). Inner products are -2 and 2, divided by
+    # sqrt(2). The softmax weights the keys, which are also the values.
     near = 1 / (1 + math.exp(-4 / math.sqrt(2)))
     moved = near - (1 - near)
     found = layer(target, source).flatten().tolist()
@@ -84,7 +84,7 @@ def test_a_cross_layer_with_identity_weights_by_hand():
 
 
 def test_each_target_reads_every_other_modality():
-    """What `m` pools depends on each of the others, one at a time."""
+    """The pooled output of `m` depends on the tokens of each modality."""
     model = model_of(dict.fromkeys("abc", 2))
     maps = {m: torch.randn(2, 2, 5) for m in "abc"}
     tokens = {m: model.tokens[m](maps[m]) for m in "abc"}
@@ -96,7 +96,7 @@ def test_each_target_reads_every_other_modality():
             assert (after - before).abs().max() > 1e-3, (m, j)
 
 
-def test_permuting_modalities_with_the_weights_changes_nothing():
+def test_scores_do_not_depend_on_the_order_of_modalities_and_weights():
     one, other = model_of({"a": 3, "b": 2}), model_of({"b": 2, "a": 3})
     state = one.state_dict()
     head = state["head.weight"]  # (4, 16): columns of a, then of b
@@ -107,7 +107,7 @@ def test_permuting_modalities_with_the_weights_changes_nothing():
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_weights_are_as_many_as_documented(count):
+def test_the_number_of_weights_is_as_documented(count):
     width = 64
     model = CrossAttention(dict.fromkeys("abc"[:count], 4), 4, width=width, layers=2)
     expected = 8 * 2 * width**2 * count**2 * (count - 1)

@@ -1,4 +1,4 @@
-"""Early fusion, by hand."""
+"""Early fusion, compared with values computed by hand."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from fusion.testing import StrategySuite
 
 
 def plain(dims, **options):
-    """Early fusion whose convolutions only mix channels, by the weights set here."""
+    """Early fusion with all convolution weights at zero; a test sets the centres that it needs."""
     model = Early(dims, 2, dropout=0.0, **options).eval()
     with torch.no_grad():
         for module in model.modules():
@@ -27,7 +27,7 @@ def set_centre(block, weights):
         block[0].weight[:, :, 1, 1] = torch.tensor(weights)
 
 
-def test_the_rule_by_hand():
+def test_the_forward_pass_by_hand():
     """A 2 x 2 map of `a` beside a sequence of two frames of `b`, one channel each."""
     model = plain({"a": 1, "b": 1}, channels=1, blocks=1)
     set_centre(model.own["a"], [[2.0]])
@@ -43,14 +43,14 @@ def test_the_rule_by_hand():
     assert model({"a": a, "b": b}).tolist() == [[3.5, -3.0]]
 
 
-def test_a_block_sees_the_neighbours_too():
+def test_a_block_reads_neighbouring_cells():
     model = plain({"a": 1}, channels=1, blocks=1)
     with torch.no_grad():
         model.own["a"][0].weight.fill_(1.0)
         model.head.weight.fill_(1.0)
         model.head.bias.zero_()
     set_centre(model.shared[0], [[1.0]])
-    # A single 1 in the corner of 3 x 3 is in the window of four cells; the mean is 4/9.
+    # A single 1 in the corner of a 3 x 3 map is in the windows of four cells; the mean is 4/9.
     corner = torch.zeros(1, 1, 3, 3)
     corner[0, 0, 0, 0] = 1
     assert model({"a": corner})[0, 0].item() == pytest.approx(4 / 9)
@@ -66,8 +66,8 @@ def test_the_common_grid_is_the_longest_along_each_axis_and_capped():
     assert seen == [(2, 15, 6, 9), (2, 15, 3, 5)]
 
 
-def test_a_sequence_lies_along_the_last_axis():
-    """A frame of a sequence meets the spectrogram's cells of the same time."""
+def test_a_sequence_is_aligned_with_the_last_axis():
+    """A frame of a sequence is combined with the spectrogram's cells of the same time."""
     model = plain({"a": 1, "b": 1}, channels=1, blocks=1)
     set_centre(model.own["a"], [[1.0]])
     set_centre(model.own["b"], [[1.0]])
@@ -79,13 +79,13 @@ def test_a_sequence_lies_along_the_last_axis():
     assert seen[0][0, 1].tolist() == [[0, 0, 0, 1]] * 3
 
 
-def test_axes_before_the_last_are_laid_end_to_end():
+def test_axes_before_the_last_are_flattened():
     model = Early({"a": 3}, 4, channels=5).eval()
     maps = torch.randn(2, 3, 2, 3, 4)
     assert torch.equal(model({"a": maps}), model({"a": maps.reshape(2, 3, 6, 4)}))
 
 
-def test_weights_are_as_many_as_documented():
+def test_the_number_of_weights_is_as_documented():
     model = Early({"a": 3, "b": 2}, 4, channels=5, blocks=3)
     convolutions = [p.numel() for p in model.parameters() if p.dim() == 4]
     assert sum(convolutions) == 9 * 5 * (3 + 2 + (2 + 3 - 1) * 5)
@@ -93,11 +93,11 @@ def test_weights_are_as_many_as_documented():
     assert count_parameters(model) == sum(convolutions) + norms + 5 * 4 + 4
 
 
-def test_permuting_modalities_with_the_weights_changes_nothing():
+def test_scores_do_not_depend_on_the_order_of_modalities_and_weights():
     one = Early({"a": 3, "b": 2}, 4, channels=5).eval()
     other = Early({"b": 2, "a": 3}, 4, channels=5).eval()
     state = one.state_dict()
-    mixing = state["shared.0.0.weight"]  # (C, 2 C, 3, 3): the input channels of a, then of b
+    mixing = state["shared.0.0.weight"]  # (C, 2 C, 3, 3): input channels of a, then of b
     state["shared.0.0.weight"] = torch.cat([mixing[:, 5:], mixing[:, :5]], dim=1)
     other.load_state_dict(state)
     maps = {"a": torch.randn(2, 3, 4, 4), "b": torch.randn(2, 2, 6)}

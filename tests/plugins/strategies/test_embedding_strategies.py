@@ -1,4 +1,4 @@
-"""The strategies on embeddings, against numbers computed by hand or in plain numpy."""
+"""Strategies on embeddings, compared with values computed by hand or in plain numpy."""
 
 import itertools
 
@@ -55,7 +55,7 @@ def test_sum_and_mean_by_hand():
 
 
 @pytest.mark.parametrize("strategy", [Sum, Mean, Attention])
-def test_sizes_that_can_not_be_added(strategy):
+def test_embeddings_of_different_sizes_are_refused(strategy):
     with pytest.raises(ParameterError, match=f"'{strategy.name}' needs embeddings of one size"):
         strategy({"a": 4, "b": 8}, 2)
 
@@ -77,7 +77,7 @@ def test_normalised_by_hand():
 
 
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
-def test_normalised_does_not_see_the_scale_of_a_modality(names):
+def test_normalised_does_not_depend_on_the_scale_of_a_modality(names):
     torch.manual_seed(0)
     made = Normalised(dims_of(names, 4), 3, dropout=0.0).train()
     inputs = embeddings(names, batch=16)
@@ -99,9 +99,10 @@ def test_film_by_hand_as_in_the_paper():
     assert made({"a": row(2, 3), "b": row(5, 7)}).tolist() == [[40, 28]]
 
 
-def test_film_takes_each_modality_in_turn():
+def test_film_modulates_each_modality_by_the_others():
     made = Film({"a": 1, "b": 1, "c": 1}, 3)
-    # Of each target: gamma - 1 and beta from the two others, in the order of dims.
+    # The layer of each target computes gamma - 1 and beta from the two others, in the order of
+    # dims.
     put(made.modulation["a"], weight=[[1, 0], [0, 1]], bias=[0, 0])
     put(made.modulation["b"], weight=[[0, 2], [0, 0]], bias=[0, 0])
     put(made.modulation["c"], weight=[[0, 0], [1, 1]], bias=[-1, 0])
@@ -117,7 +118,7 @@ def test_film_of_one_modality_is_a_linear_head():
     assert not made.modulation
 
 
-def test_film_takes_a_modality_that_is_there():
+def test_an_unknown_film_target_is_refused():
     with pytest.raises(ParameterError, match="film.target is 'x'.* Possible: a, b, or none"):
         Film(dims_of("ab"), 2, target="x")
 
@@ -144,12 +145,12 @@ def test_tensor_of_three_is_the_outer_product():
     assert made(inputs).detach().numpy() == pytest.approx(expected)
 
 
-def test_tensor_refuses_what_can_not_fit():
+def test_tensor_refuses_too_many_weights():
     with pytest.raises(ParameterError, match=r"65 x 65 x 65 x 65 x 6 classes = 107,103,750") as e:
         TensorFusion(dims_of("abcd", 64), 6)
     hint = e.value.hint
     assert "--strategy lmf" in hint and "tensor.max_weights=107103750" in hint
-    # What the hint proposes fits, and one more does not.
+    # The size that the hint proposes fits, and the next larger size does not.
     assert "train.dim=34" in hint
     assert 6 * 35**4 <= 10_000_000 < 6 * 36**4
     assert TensorFusion(dims_of("ab", 3), 2, max_weights=32).head.weight.numel() == 32
@@ -196,7 +197,7 @@ def test_every_factor_of_lmf_is_a_parameter():
 
 
 def numpy_attention(state, tokens, heads):
-    """One layer and the head, from the papers, in plain numpy. tokens (1 + M, D)."""
+    """One attention layer and the head in plain numpy, from the papers; tokens are (1 + M, D)."""
 
     def norm(x, name):
         centred = x - x.mean(axis=-1, keepdims=True)
@@ -232,7 +233,7 @@ def test_attention_against_numpy(names):
     torch.manual_seed(0)
     made = Attention(dims_of(names, 8), 3, heads=2, hidden=5, dropout=0.1)
     for parameter in made.parameters():
-        torch.nn.init.normal_(parameter)  # biases and norms start at 0 and 1, which hides errors
+        torch.nn.init.normal_(parameter)  # the initial 0 of biases and 1 of norms would hide errors
     made, inputs = double(made, embeddings(names, 8))
     state = {name: value.detach().numpy() for name, value in made.state_dict().items()}
     scores, weights = made(inputs).detach().numpy(), made.modality_weights(inputs).detach().numpy()
@@ -243,7 +244,7 @@ def test_attention_against_numpy(names):
         assert weights[clip] == pytest.approx(expected[1], rel=1e-5)
 
 
-def test_layers_start_with_weights_of_their_own():
+def test_layers_start_with_different_weights():
     made = Attention(dims_of("ab", 8), 3, layers=2)
     one, two = (layer.linear1.weight for layer in made.layers)
     assert not torch.equal(one, two)
@@ -260,8 +261,8 @@ def test_heads_must_divide_the_size():
 
 @pytest.mark.parametrize("strategy", [Attention, LMF, Mean, Sum])
 @pytest.mark.parametrize("order", list(itertools.permutations("abc")))
-def test_the_order_of_the_modalities_changes_nothing(strategy, order):
-    """Their weights are kept by name, so the same state fits every order."""
+def test_scores_do_not_depend_on_the_order_of_modalities(strategy, order):
+    """The weights are stored by modality name, so one state dict fits every order."""
     torch.manual_seed(0)
     one, inputs = double(strategy(dims_of("abc", 4), 3), embeddings("abc"))
     other = strategy(dims_of(order, 4), 3).double().eval()
@@ -291,12 +292,12 @@ def test_permuting_film_with_its_weights(order):
 
 @pytest.mark.parametrize("names", ["ab", "abc"])
 @pytest.mark.parametrize("strategy", ALL)
-def test_every_modality_counts(strategy, names):
+def test_every_modality_affects_the_scores(strategy, names):
     torch.manual_seed(0)
     made, inputs = double(strategy(dims_of(names, 4), 3), embeddings(names))
     before = made(inputs)
     for m in names:
-        changed = made({**inputs, m: inputs[m].flip(0)})  # another clip's
+        changed = made({**inputs, m: inputs[m].flip(0)})  # the embedding of another clip
         assert (changed - before).abs().max() > 1e-4
 
 

@@ -13,7 +13,7 @@ from fusion.testing import StrategySuite
 
 
 def of_probabilities(*members):
-    """A strategy whose heads are identities, and the logs of the members' probabilities."""
+    """Return a strategy with identity heads, and the members' log-probabilities as its input."""
     classes = members[0].shape[1]
     names = [f"m{i}" for i in range(len(members))]
     strategy = Ensemble(dict.fromkeys(names, classes), classes)
@@ -30,7 +30,7 @@ C = torch.tensor([[0.2, 0.8], [0.7, 0.3]])
 
 def test_scores_by_hand():
     strategy, inputs = of_probabilities(A, B)
-    # Equal weights before anything is chosen: (0.8 + 0.4) / 2, (0.2 + 0.6) / 2; ...
+    # The weights are equal before calibration: (0.8 + 0.4) / 2, (0.2 + 0.6) / 2; ...
     for training in (True, False):
         found = strategy.train(training)(inputs).exp()
         torch.testing.assert_close(found, torch.tensor([[0.6, 0.4], [0.3, 0.7]]))
@@ -41,7 +41,7 @@ def test_scores_by_hand():
     torch.testing.assert_close(
         strategy.modality_weights(inputs), torch.tensor([[0.75, 0.25], [0.75, 0.25]])
     )
-    # In training every member keeps its share.
+    # In training every member has the same weight.
     torch.testing.assert_close(
         strategy.train()(inputs).exp(), torch.tensor([[0.6, 0.4], [0.3, 0.7]])
     )
@@ -51,7 +51,7 @@ def test_absent_members_by_hand():
     strategy, inputs = of_probabilities(A, B, C)
     strategy.eval().weights.copy_(torch.tensor([0.6, 0.4, 0.0]))
     present = torch.tensor([[True, False, True], [False, False, True]])
-    # First clip: all weight to A. Second: C has no weight, and is all there is.
+    # First clip: A has all the weight. Second clip: only C is present, although its weight is 0.
     torch.testing.assert_close(
         strategy(inputs, present).exp(), torch.tensor([[0.8, 0.2], [0.7, 0.3]])
     )
@@ -59,7 +59,8 @@ def test_absent_members_by_hand():
         strategy.modality_weights(inputs, present),
         torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
     )
-    # In training equal shares of what is there: (0.8 + 0.2) / 2, and C.
+    # In training present members have equal weights: (0.8 + 0.2) / 2 in the first clip, C in the
+    # second.
     torch.testing.assert_close(
         strategy.train()(inputs, present).exp(), torch.tensor([[0.5, 0.5], [0.7, 0.3]])
     )
@@ -81,7 +82,7 @@ def test_calibration_finds_the_ensemble_s_weights(modalities):
     assert nll(mixed, labels) <= min(nll(p.numpy(), labels) for p in members) + 1e-6
 
 
-def test_a_useless_member_is_left_out_and_still_trained():
+def test_a_useless_member_has_weight_zero_and_is_still_trained():
     labels = torch.tensor([0, 1, 2] * 5)
     right = 0.97 * torch.eye(3)[labels] + 0.01
     strategy, inputs = of_probabilities(torch.full((15, 3), 1 / 3), right)
@@ -95,12 +96,12 @@ def test_a_useless_member_is_left_out_and_still_trained():
 
 
 def test_the_gradient_of_each_member_by_hand():
-    """d loss / d scores_m = p_m(y) / sum_j p_j(y) * (p_m - onehot), as the docstring says."""
+    """d loss / d scores_m = p_m(y) / sum_j p_j(y) * (p_m - onehot), as documented."""
     strategy, inputs = of_probabilities(A, B)
     inputs = {m: x.requires_grad_() for m, x in inputs.items()}
     labels = torch.tensor([0, 1])
     functional.cross_entropy(strategy.train()(inputs), labels, reduction="sum").backward()
-    # Right class: A has 0.8 and 0.5, B has 0.4 and 0.9.
+    # Probabilities of the right class: 0.8 and 0.5 by A, 0.4 and 0.9 by B.
     a, b = torch.tensor([0.8 / 1.2, 0.5 / 1.4]), torch.tensor([0.4 / 1.2, 0.9 / 1.4])
     onehot = torch.eye(2)[labels]
     torch.testing.assert_close(inputs["m0"].grad, a[:, None] * (A - onehot))
@@ -108,7 +109,7 @@ def test_the_gradient_of_each_member_by_hand():
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
-def test_a_training_hands_out_the_weights_of_its_best_epoch(average):
+def test_training_returns_the_weights_of_its_best_epoch(average):
     trainer = small_trainer(modalities=2, strategy=Ensemble, epochs=4, average=average)
     progress = trainer.fit()
     best = progress.history[progress.best_epoch - 1]
@@ -120,7 +121,7 @@ def test_a_training_hands_out_the_weights_of_its_best_epoch(average):
     assert torch.equal(again.strategy.weights, found)
 
 
-def test_a_step_trains_every_branch_whatever_was_chosen():
+def test_a_step_trains_every_branch_whatever_its_weight():
     trainer = small_trainer(modalities=2, strategy=Ensemble, average=0.0, weight_decay=0.0)
     trainer.model.strategy.weights.copy_(torch.tensor([1.0, 0.0]))
     before = trainer.model.branches["face"].embed.weight.clone()

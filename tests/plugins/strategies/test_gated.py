@@ -1,4 +1,4 @@
-"""Gated fusion: weights by hand, its start as a pool, shares, absence, and the trained gate."""
+"""Gated fusion: weights by hand, the initial pool, shares, absent modalities, the trained gate."""
 
 import math
 
@@ -20,7 +20,7 @@ PRESENT = torch.tensor([[True, True], [True, False], [False, True]])
 
 
 def logits(*probabilities):
-    """Embeddings that the identity turns into these probabilities of class 1, one a clip."""
+    """Embeddings, one per clip, that an identity head turns into these probabilities of class 1."""
     p = torch.tensor(probabilities)
     return torch.stack([1 - p, p], dim=1).log()
 
@@ -65,20 +65,21 @@ def test_weights_by_hand():
     np.testing.assert_allclose(
         found.softmax(1).detach().numpy(), pool(members, np.array([a, b])), rtol=1e-5
     )
-    # Shares: lengths of the centred parts. Of two classes these go with the difference.
+    # Shares are the norms of the centred parts. With two classes they are proportional to the
+    # difference.
     sizes = [a * math.log(9), b * math.log(7 / 3)]
     assert strategy.modality_weights(inputs)[0].tolist() == pytest.approx(
         [s / sum(sizes) for s in sizes], abs=1e-5
     )
 
 
-def test_a_weight_of_one_stays_one_and_zero_becomes_a_little():
+def test_a_prior_of_one_is_weight_one_and_zero_a_small_weight():
     strategy = identity(prior=[1.0, 0.0])
     weights = strategy._weights({}, torch.zeros(1, 2, 2).log_softmax(2))[0]
     assert weights.tolist() == pytest.approx([1.0, 0.17], abs=0.01)
 
 
-def test_without_baselines_all_modalities_start_alike():
+def test_without_baselines_all_modalities_start_with_equal_weights():
     strategy = identity("abc")
     assert strategy.prior.tolist() == pytest.approx([1 / 3] * 3)
     inputs = dict.fromkeys("abc", logits(0.8, 0.4))
@@ -89,7 +90,7 @@ def test_it_starts_as_the_pool_of_the_baselines():
     baselines = small_baselines(3)
     strategy = Gated(dict.fromkeys(baselines, 6), 3)
     strategy.adopt(dict(reversed(baselines.items())))
-    assert strategy.prior.tolist() == [1.0, 0.0, 0.0]  # the voice has the highest UAR
+    assert strategy.prior.tolist() == [1.0, 0.0, 0.0]  # the voice baseline has the highest UAR
     raw = {m: torch.randn(7, 4, generator=torch.Generator().manual_seed(1)) for m in baselines}
     inputs = {m: b.embedding(raw) for m, b in baselines.items()}
     members = [b.logits(raw).softmax(1).numpy() for b in baselines.values()]
@@ -113,7 +114,7 @@ def test_equal_baselines_give_the_prior_to_the_first():
     st.lists(st.tuples(*[st.floats(0.01, 0.99)] * 3), min_size=1, max_size=4),
     st.lists(st.floats(-3, 3), min_size=6, max_size=6),
 )
-def test_shares_are_shares(clips, values):
+def test_shares_are_non_negative_and_sum_to_one(clips, values):
     strategy = identity("abc", prior=[0.0, 1.0, 0.0])
     put(strategy, values[:3], values[3:])
     inputs = {m: logits(*column) for m, column in zip("abc", zip(*clips, strict=True), strict=True)}
@@ -124,8 +125,8 @@ def test_shares_are_shares(clips, values):
 
 
 @pytest.mark.parametrize("long", [2, 64])
-def test_the_length_of_an_embedding_means_nothing(long):
-    """Where the log-probabilities are equal, so are scores and shares."""
+def test_the_length_of_an_embedding_does_not_matter(long):
+    """Scores and shares depend only on the log-probabilities."""
     plain = identity(prior=[1.0, 0.0])
     other = Gated({"a": 2, "b": long}, 2).eval()
     other.load_state_dict(
@@ -149,7 +150,7 @@ def test_the_length_of_an_embedding_means_nothing(long):
         )
 
 
-def test_a_clip_that_lacks_a_modality_is_judged_by_the_others():
+def test_a_clip_that_lacks_a_modality_is_scored_by_the_others():
     strategy = identity(prior=[1.0, 0.0])
     put(strategy, [0.1, 0.2], [0.3, 0.4])
     inputs = {"a": logits(0.9, 0.9, 0.9), "b": logits(0.3, 0.3, 0.3)}
@@ -162,7 +163,7 @@ def test_a_clip_that_lacks_a_modality_is_judged_by_the_others():
     assert strategy.modality_weights(blank, PRESENT)[1:].tolist() == [[1, 0], [0, 1]]
 
 
-def test_of_one_modality_nothing_is_fitted():
+def test_a_single_modality_has_nothing_to_fit():
     strategy = identity("a", prior=[1.0])
     assert not strategy.held_out_parameters()
     inputs = {"a": logits(0.9, 0.2)}
@@ -170,8 +171,8 @@ def test_of_one_modality_nothing_is_fitted():
     assert strategy(inputs).argmax(1).tolist() == [1, 0]
 
 
-def test_no_gradient_teaches_a_branch_to_look_confident():
-    """The weights are constants of the gradient: it is that of the pool with these weights."""
+def test_no_gradient_passes_through_the_weights():
+    """The gradient equals that of a pool with constant weights."""
     strategy = identity(prior=[1.0, 0.0])
     put(strategy, [0.0, 0.0], [1.0, -1.0])
     inputs = {"a": logits(0.9).requires_grad_(), "b": logits(0.3).requires_grad_()}
@@ -191,7 +192,7 @@ def test_no_gradient_teaches_a_branch_to_look_confident():
 
 
 def sample(clips=200, seed=0):
-    """Modality a is right on most clips and b on few, but b knows when it is."""
+    """Modality a is right on most clips. Modality b is right on few, but confident on those."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(clips) % 2
     sign = 2.0 * labels - 1
@@ -214,14 +215,14 @@ def test_the_fit_trusts_a_modality_where_it_is_certain():
     assert after + penalty <= before
 
 
-def test_modalities_that_say_nothing_leave_the_prior_alone():
+def test_uninformative_modalities_leave_the_prior_unchanged():
     strategy = identity(prior=[1.0, 0.0])
     inputs = {"a": torch.zeros(20, 2), "b": torch.zeros(20, 2)}
     fit_held_out(strategy, inputs, torch.arange(20) % 2)
     assert all(p.abs().max() < 1e-6 for p in strategy.held_out_parameters())
 
 
-def test_training_leaves_competence_and_confidence_to_validation():
+def test_competence_and_confidence_are_fitted_on_validation_only():
     trainer = small_trainer([], 2, strategy=Gated, average=0.9)
     strategy = trainer.model.strategy
     held_out = {id(p) for p in strategy.held_out_parameters()}
@@ -235,7 +236,7 @@ def test_training_leaves_competence_and_confidence_to_validation():
 
 
 def opened(names, shares, **parameters):
-    """A gate that gives these shares whatever it sees."""
+    """A gate that returns these shares for every input."""
     strategy = identity(names, gate="trained", hidden=1, **parameters)
     with torch.no_grad():
         for layer in (strategy.gate[0], strategy.gate[2]):

@@ -1,4 +1,4 @@
-"""What every strategy on feature maps must do."""
+"""Requirements on every strategy that takes feature maps."""
 
 import pickle
 
@@ -50,7 +50,10 @@ def test_any_number_of_modalities_on_any_grids(cls, names, training):
 
 
 def no_choice(name):
-    """Queries on a modality of one token: attention has nothing to choose, whatever they ask."""
+    """Return whether a weight only makes queries to a modality of one token.
+
+    Attention to a single token doesn't depend on the query, so that weight has no gradient.
+    """
     return "cross.point.layers.0.norm_target" in name or "cross.table.layers.0.norm_target" in name
 
 
@@ -65,7 +68,7 @@ def test_a_gradient_reaches_every_weight_and_every_modality(cls, names):
     assert all(x.grad.abs().max() > 0 for x in maps.values())
 
 
-def test_every_modality_counts(cls):
+def test_every_modality_affects_the_scores(cls):
     names = list(GRIDS)
     model = make(cls, names).eval()
     maps = maps_of(names)
@@ -74,7 +77,7 @@ def test_every_modality_counts(cls):
         assert (model({**maps, m: maps[m].flip(1)}) - before).abs().max() > 1e-5, m
 
 
-def test_a_clips_scores_do_not_depend_on_its_company(cls):
+def test_a_clips_scores_do_not_depend_on_the_batch(cls):
     names = list(GRIDS)
     model = make(cls, names).eval()
     maps = maps_of(names, batch=5)
@@ -82,8 +85,8 @@ def test_a_clips_scores_do_not_depend_on_its_company(cls):
     assert torch.allclose(model(maps)[2:3], alone, atol=1e-5)
 
 
-def test_inference_takes_the_same_numbers_as_training(cls):
-    """torch has another code path for transformers without gradients."""
+def test_inference_equals_the_forward_pass_with_gradients(cls):
+    """torch runs transformers by a different code path if gradients are disabled."""
     names = list(GRIDS)
     model = make(cls, names).eval()
     maps = maps_of(names)
@@ -117,7 +120,7 @@ def test_weights_survive_pickle_and_state(cls):
 
 
 def test_large_grids_fit(cls):
-    """The map of a branch that halves nothing: 32,768 cells."""
+    """A map of 32,768 cells, as a branch without pooling returns it."""
     model = cls({"a": 3, "b": 2}, 4)
     maps = {"a": torch.randn(2, 3, 128, 256), "b": torch.randn(2, 2, 8)}
     assert model(maps).shape == (2, 4)
@@ -175,7 +178,7 @@ def test_three_steps_in_the_training_loop(cls, sound, image, precision):
     model, before, record = trained(cls, sound, image, precision)
     assert np.isfinite(record["train_loss"]) and np.isfinite(record["val_loss"])
     for name, p in model.named_parameters():
-        # What makes embeddings of maps (`embed`) has no part in a strategy on maps.
+        # A strategy on maps does not use the layers that turn maps into embeddings (`embed`).
         if "embed" not in name and not no_choice(name):
             assert not torch.equal(p, before[name]), name
     again = trained(cls, sound, image, precision)[0]

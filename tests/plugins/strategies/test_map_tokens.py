@@ -1,4 +1,4 @@
-"""Grids to one size, and grid cells to tokens."""
+"""Resizing of grids to one size, and conversion of grid cells to tokens."""
 
 import math
 
@@ -17,7 +17,7 @@ from fusion.plugins.strategies._tokens import Tokens, capped_grid, positions, re
         ((64, 128), 8192, (64, 128)),
         ((5,), 2, (2,)),  # 5 -> 3 -> 2
         ((5, 3), 1, (1, 1)),
-        ((4, 4), 8, (2, 4)),  # the first of two equally long
+        ((4, 4), 8, (2, 4)),  # the first of two axes of equal length
         ((3, 3, 3), 12, (2, 2, 3)),
         ((), 1, ()),
     ],
@@ -28,17 +28,17 @@ def test_a_grid_is_halved_along_its_longest_axis(grid, cells, expected):
 
 def test_resizing_by_hand():
     five = torch.tensor([1.0, 2, 3, 4, 6]).view(1, 1, 5)
-    # Cells 0..2 and 2..4: the middle one lies in both.
+    # The windows are cells 0..2 and cells 2..4: both contain the middle cell.
     assert resize(five, (2,)).flatten().tolist() == pytest.approx([2, 13 / 3])
     two = torch.tensor([0.0, 4]).view(1, 1, 2)
-    # Centres of the new cells at -1/4, 1/4, 3/4 and 5/4 of the old ones.
+    # The centres of the new cells are at positions -1/4, 1/4, 3/4 and 5/4 of the old grid.
     assert resize(two, (4,)).flatten().tolist() == pytest.approx([0, 1, 3, 4])
     one = torch.tensor([7.0]).view(1, 1, 1, 1)
     assert resize(one, (2, 3)).flatten().tolist() == [7.0] * 6
 
 
 @pytest.mark.parametrize("old", [(7,), (9, 6), (3, 8, 5)])
-def test_resizing_is_torchs_adaptive_pooling_or_interpolation(old):
+def test_resizing_equals_torchs_adaptive_pooling_or_interpolation(old):
     maps = torch.randn(2, 3, *old)
     rank = len(old)
     smaller = tuple(max(1, size - 2 - axis) for axis, size in enumerate(old))
@@ -51,7 +51,7 @@ def test_resizing_is_torchs_adaptive_pooling_or_interpolation(old):
     )
 
 
-def test_averaging_down_lets_every_cell_count():
+def test_downsampling_uses_every_cell():
     maps = torch.randn(1, 1, 13, 7, requires_grad=True)
     resize(maps, (4, 3)).sum().backward()
     assert (maps.grad > 0).all()
@@ -63,7 +63,7 @@ def test_positions_by_hand():
         slow = cell / 10000
         expected = [math.sin(cell), math.sin(slow), math.cos(cell), math.cos(slow)]
         assert found[cell].tolist() == pytest.approx(expected, abs=1e-6)
-    # Two axes share the width, rows first; the axis of one cell in between has no share.
+    # Two axes share the width, rows first. The axis of one cell between them has no share.
     both = positions((2, 1, 3), 5, torch.device("cpu"))
     for cell, (row, column) in enumerate((r, c) for r in range(2) for c in range(3)):
         expected = [math.sin(row), math.cos(row), math.sin(column), math.cos(column), 0]
@@ -71,7 +71,7 @@ def test_positions_by_hand():
 
 
 @pytest.mark.parametrize("grid", [(64,), (8, 8), (3, 4, 5), (2, 2, 2, 2)])
-def test_no_two_cells_have_one_position(grid):
+def test_every_cell_has_a_different_position(grid):
     found = positions(grid, 16, torch.device("cpu"))
     apart = torch.cdist(found, found) + torch.eye(len(found))
     assert apart.min() > 1e-2

@@ -1,4 +1,4 @@
-"""What strategies that know absence make of clips that lack modalities."""
+"""Scores of clips that lack modalities, by strategies that support absent modalities."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fusion.plugins.strategies.cross_attention import CrossAttention
 from fusion.plugins.strategies.mean import Mean
 from fusion.plugins.strategies.sum import Sum
 
-# Three clips: both modalities, the first, the second.
+# Three clips: one has both modalities, one only the first, one only the second.
 PRESENT = torch.tensor([[True, True], [True, False], [False, True]])
 INPUTS = {"b": torch.tensor([[10.0, 20.0]] * 3), "a": torch.tensor([[1.0, 2.0]] * 3)}
 
@@ -38,12 +38,12 @@ def test_equal_weights_and_stacked_embeddings_by_hand():
         (Mean, [[5.5, 11.0], [1.0, 2.0], [10.0, 20.0]]),
     ],
 )
-def test_sum_and_mean_over_what_there_is(plugin, expected):
+def test_sum_and_mean_over_present_modalities(plugin, expected):
     strategy = identity(plugin({"a": 2, "b": 2}, 2))
     torch.testing.assert_close(strategy(INPUTS, PRESENT), torch.tensor(expected))
 
 
-def test_attention_without_a_token_is_attention_over_fewer():
+def test_attention_over_present_modalities():
     torch.manual_seed(0)
     large = Attention(dict.fromkeys("abc", 8), 3, layers=2, heads=2, dropout=0.0).eval()
     small = Attention(dict.fromkeys("ac", 8), 3, layers=2, heads=2, dropout=0.0).eval()
@@ -57,7 +57,7 @@ def test_attention_without_a_token_is_attention_over_fewer():
     assert not weights[:, 1].any()
 
 
-def test_bottleneck_without_a_modality_is_bottleneck_over_fewer():
+def test_bottleneck_over_present_modalities():
     torch.manual_seed(0)
     sizes = {"width": 8, "heads": 2, "layers": 3, "exchanges": 2, "dropout": 0.0}
     large = Bottleneck(dict.fromkeys("abc", 4), 3, **sizes).eval()
@@ -69,8 +69,8 @@ def test_bottleneck_without_a_modality_is_bottleneck_over_fewer():
     torch.testing.assert_close(large(inputs, present), small(inputs))
 
 
-def test_cross_attention_without_a_source_is_its_own_feed_forward():
-    """Of two modalities, one there: z + 0, then the feed-forward part; the other's y is zero."""
+def test_cross_attention_without_a_source_is_the_targets_feed_forward():
+    """One of two modalities is present: its tokens are z + 0, then the feed-forward part."""
     torch.manual_seed(0)
     strategy = CrossAttention({"a": 4, "b": 4}, 3, width=8, heads=2, dropout=0.0).eval()
     inputs = {m: torch.randn(2, 4, 3) for m in "ab"}

@@ -24,7 +24,8 @@ def test_scores_by_hand():
     fill(strategy.base, [[1.0, 0.0], [0.0, 2.0]], [0.5, 0.0])
     fill(strategy.correction, [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, -1.0]], [0.0, 1.0])
     inputs = {"b": torch.tensor([[5.0, 7.0]]), "a": torch.tensor([[1.0, 3.0]])}
-    # Before adopt the first modality: base(a) = (1 + 0.5, 2 * 3), whatever the correction.
+    # Before `adopt` the first modality is the base, base(a) = (1 + 0.5, 2 * 3), without a
+    # correction.
     assert strategy(inputs).tolist() == [[1.5, 6.0]]
     strategy.gate.data.fill_(0.1)
     # Correction: (1 + 3 + 5 + 7, 1 - 7) = (16, -6).
@@ -34,7 +35,7 @@ def test_scores_by_hand():
     torch.testing.assert_close(strategy(inputs), torch.tensor([[5.5 + 1.6, 14.0 - 0.6]]))
 
 
-def test_the_hidden_layer_is_between_the_correction_s_two():
+def test_the_hidden_layer_of_the_correction():
     strategy = made(hidden=3)
     strategy.gate.data.fill_(1.0)
     inputs = {"a": torch.randn(4, 2), "b": torch.randn(4, 2)}
@@ -60,16 +61,16 @@ def test_it_starts_at_the_scores_of_the_best_single_modality(uars, modalities):
         found = model.eval()(raw)
     expected = baselines[best].logits(model.standardised(raw))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    # What was chosen is part of the weights.
+    # The chosen modality is part of the state dict.
     other = small_model(modalities, strategy=Residual, seed=9)
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(other.eval()(raw), expected, rtol=0, atol=1e-6)
 
 
-def test_the_engine_adopts():
+def test_the_trainer_calls_adopt():
     trainer = small_trainer(modalities=2, strategy=Residual)
-    baseline = trainer.context.baselines["voice"]  # 0.7 against 0.6
+    baseline = trainer.context.baselines["voice"]  # UAR 0.7; the face has 0.6
     raw, _ = trainer.features.batch(trainer.val)
     with torch.no_grad():
         found = trainer.model.eval()(raw)
@@ -77,7 +78,7 @@ def test_the_engine_adopts():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-def test_among_equals_the_first():
+def test_equal_baselines_select_the_first_modality():
     baselines = small_baselines(3)
     for baseline in baselines.values():
         object.__setattr__(baseline, "val_uar", 0.5)
@@ -87,14 +88,14 @@ def test_among_equals_the_first():
     assert model.strategy.best.item() == 0
 
 
-def test_the_first_gradient_is_the_gate_s_and_the_base_s():
+def test_the_first_step_moves_only_the_gate_and_the_base():
     trainer = small_trainer(modalities=2, strategy=Residual, optimizer="sgd", weight_decay=0.0)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     one_step(trainer)
     after = trainer.model.state_dict()
     moved = {k for k in before if not torch.equal(before[k], after[k])}
     assert {"strategy.gate", "strategy.base.weight", "branches.voice.embed.weight"} <= moved
-    # Behind a closed gate nothing moves: neither the correction nor the other modality.
+    # The closed gate blocks gradients: the correction and the other modality don't move.
     assert not {k for k in moved if "correction" in k or k.startswith("branches.face")}
     one_step(trainer)
     after = trainer.model.state_dict()
@@ -104,7 +105,7 @@ def test_the_first_gradient_is_the_gate_s_and_the_base_s():
     assert after["strategy.best"].tolist() == [0]
 
 
-def test_what_it_refuses():
+def test_wrong_arguments_are_refused():
     with pytest.raises(ParameterError, match=r"residual.hidden must be 0 or more, and is -1"):
         made(hidden=-1)
     with pytest.raises(ParameterError, match="needs embeddings of one size"):

@@ -1,4 +1,4 @@
-"""metrics.jsonl: every event, one per line."""
+"""The jsonl tracker: metrics.jsonl has every event, one per line."""
 
 import json
 
@@ -10,7 +10,7 @@ class Following(TrackerSuite):
     plugin = JSONL
 
 
-def test_every_event_as_it_was():
+def test_every_event_is_written_unchanged():
     suite = Following()
     with suite.run_directory() as run:
         suite.follow(run, epochs=1, finish=False)
@@ -19,7 +19,7 @@ def test_every_event_as_it_was():
     assert [json.loads(line) for line in lines] == list(suite.events())
 
 
-def test_a_run_that_failed_leaves_no_open_file():
+def test_a_failed_run_closes_its_file():
     with Following().run_directory() as run:
         tracker = JSONL()
         tracker.start(run, {})

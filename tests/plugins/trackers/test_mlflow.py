@@ -1,4 +1,4 @@
-"""What MLflow has of a run, read back by its own client."""
+"""The mlflow tracker, whose store is read back by MLflow's client."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ def follow(run, *, finish=True, epochs=3, tuned=False, **parameters):
 
 
 def runs(client, experiment="fusion"):
-    """Name -> run, of all runs in an experiment; a name twice is an error."""
+    """Return all runs of an experiment by name; a duplicate name is an error."""
     found = {}
     for run in client.search_runs([client.get_experiment_by_name(experiment).experiment_id]):
         name = run.data.tags["mlflow.runName"]
@@ -50,7 +50,7 @@ def history(client, run, key):
     return sorted((point.step, pytest.approx(point.value)) for point in points)
 
 
-def test_trainings_are_runs_in_the_run(client, run):
+def test_trainings_are_child_runs(client, run):
     follow(run)
     found = runs(client)
     assert set(found) == {"run", "fold0/voice", "fold0/fused"}
@@ -70,7 +70,7 @@ def test_parameters_figures_verdict_and_results(client, run):
     assert whole.data.tags["mlflow.runName"] == "first"
     assert whole.data.params["settings.train.lr"] == "0.003"
     assert whole.data.params["features"] == "voice, face"
-    assert whole.data.params["dtypes._"] == "float16"  # an asterisk is no name
+    assert whole.data.params["dtypes._"] == "float16"  # MLflow allows no asterisk in names
     assert whole.data.params["settings.branch.voice.text"] == MAX_PARAM_VAL_LENGTH * "x"
     assert whole.data.metrics["test_uar/fused"] == 0.5
     assert whole.data.metrics["gain/fused"] == pytest.approx(-0.01)
@@ -78,7 +78,7 @@ def test_parameters_figures_verdict_and_results(client, run):
     assert [f.path for f in client.list_artifacts(whole.info.run_id)] == ["results.json"]
 
 
-def test_a_run_that_was_taken_up_again_has_each_point_once(client, run):
+def test_a_resumed_run_has_each_point_once(client, run):
     follow(run, epochs=1, finish=False)
     assert {r.info.status for r in runs(client).values()} == {"FAILED"}
     follow(run, epochs=2, finish=False)
@@ -89,7 +89,7 @@ def test_a_run_that_was_taken_up_again_has_each_point_once(client, run):
     assert {r.info.status for r in found.values()} == {"FINISHED"}
 
 
-def test_trainings_that_were_done_before_the_run_failed_are_finished_with_it(client, run):
+def test_trainings_completed_before_a_failure_are_finished_after_resuming(client, run):
     follow(run, finish=False)
     follow(run)
     found = runs(client)
@@ -97,7 +97,7 @@ def test_trainings_that_were_done_before_the_run_failed_are_finished_with_it(cli
     assert history(client, found["fold0/voice"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
 
 
-def test_a_run_that_was_deleted_there_is_logged_anew(client, run):
+def test_a_run_deleted_in_mlflow_is_logged_again(client, run):
     follow(run, epochs=2, finish=False)
     for gone in runs(client).values():
         client.delete_run(gone.info.run_id)
@@ -106,7 +106,7 @@ def test_a_run_that_was_deleted_there_is_logged_anew(client, run):
     assert history(client, found["fold0/voice"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
 
 
-def test_trials_are_runs_of_their_own(client, run):
+def test_each_trial_is_a_run(client, run):
     follow(run, tuned=True)
     found = runs(client)
     assert {name for name in found if "fused" in name} == {
@@ -116,7 +116,7 @@ def test_trials_are_runs_of_their_own(client, run):
 
 
 def test_no_password_is_stored(client, run, monkeypatch):
-    """The address of a server may hold one; it comes from the environment, and stays there."""
+    """A password in the server's address stays in the environment and is not stored."""
     monkeypatch.setattr("mlflow.tracking.MlflowClient", lambda tracking_uri: client)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@tracking.example")
     follow(run)
@@ -124,7 +124,7 @@ def test_no_password_is_stored(client, run, monkeypatch):
     assert names["store"] == "https://tracking.example"
 
 
-def test_without_a_uri_the_database_lies_beside_the_run(run, monkeypatch):
+def test_the_default_database_is_beside_the_run(run, monkeypatch):
     mlflow = pytest.importorskip("mlflow.tracking", exc_type=ImportError)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     asked = []
@@ -141,7 +141,7 @@ def test_without_a_uri_the_database_lies_beside_the_run(run, monkeypatch):
     assert asked == [f"sqlite:///{run.parent.as_posix()}/mlflow.db"]
 
 
-def test_without_the_package_it_is_refused_when_it_is_made(monkeypatch):
+def test_a_missing_package_is_refused_by_the_constructor(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ParameterError, match="needs the package mlflow-skinny") as caught:
         MLflow()

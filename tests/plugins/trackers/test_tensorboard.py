@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run, read back by its own reader."""
+"""The tensorboard tracker, whose files are read back by TensorBoard's reader."""
 
 import itertools
 import logging
@@ -33,7 +33,7 @@ def follow(run, *, finish=True, epochs=3, tuned=False, **parameters):
 def read(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of purged points
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it logs purged points
     accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     return accumulator.Reload()
 
@@ -47,13 +47,13 @@ def text(folder, tag):
     return event.tensor_proto.string_val[0].decode()
 
 
-def test_each_training_is_a_run_and_a_metric_one_chart(run):
+def test_each_training_is_a_run_and_each_metric_a_chart(run):
     follow(run)
     board = run / "tensorboard"
     assert points(board / "fold0/voice", "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
     assert points(board / "fold0/fused", "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
     assert points(board / "fold0/fused", "val_uar/voice") == [(1, 0.1), (2, 0.2), (3, 0.3)]
-    # None, text, truth values and what is nested are no points.
+    # None, text, booleans and nested values are not points.
     assert set(read(board / "fold0/voice").Tags()["scalars"]) == {
         "train_loss", "val_uar", "seconds",
     }  # fmt: skip
@@ -74,7 +74,7 @@ def test_configuration_figures_and_verdict(run):
 def test_a_resumed_run_has_each_point_once(run, monkeypatch):
     from tensorboard.summary.writer import event_file_writer
 
-    # Files are read in the order of the seconds in their names, and this takes less than one.
+    # Files are read in the order of the seconds in their names, and this test takes less than 1 s.
     clock = itertools.count(2_000_000_000)
     monkeypatch.setattr(event_file_writer, "time", SimpleNamespace(time=lambda: next(clock)))
     follow(run, epochs=1, finish=False)
@@ -85,7 +85,7 @@ def test_a_resumed_run_has_each_point_once(run, monkeypatch):
     assert points(board, "test_uar/fused") == [(0, 0.5)]
 
 
-def test_trials_are_curves_of_their_own(run):
+def test_each_trial_has_its_own_curves(run):
     follow(run, tuned=True)
     training = run / "tensorboard/fold0/fused"
     assert {p.name for p in training.iterdir()} == {"trial0", "trial1"}
@@ -110,7 +110,7 @@ def test_directory_and_name(run, tmp_path):
     assert points(run / "tensorboard/here", "test_uar/fused") == [(0, 0.5)]
 
 
-def test_without_the_package_it_is_refused_when_it_is_made(monkeypatch):
+def test_a_missing_package_is_refused_by_the_constructor(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ParameterError, match="needs the package tensorboard") as caught:
         TensorBoard()

@@ -1,4 +1,4 @@
-"""What wandb writes of a run, without its server: its files read back, or its calls recorded."""
+"""The wandb tracker without a server: its files are read back, or its calls recorded."""
 
 import json
 import sys
@@ -33,7 +33,7 @@ def follow(run, *, finish=True, epochs=3, tuned=False, **parameters):
     suite = Following()
     suite.parameters = parameters
     suite.follow(run, finish=finish, epochs=epochs, tuned=tuned)
-    wandb.teardown()  # its files are whole when its process has ended
+    wandb.teardown()  # wandb completes its files when its process ends
 
 
 def files(folder):
@@ -41,7 +41,7 @@ def files(folder):
 
 
 def rows(file):
-    """The rows of a run's history: name -> value."""
+    """Yield the rows of a run's history as dicts from name to value."""
     for record in wandb_records(file):
         if record.WhichOneof("record_type") == "history":
             items = record.history.item
@@ -96,14 +96,14 @@ def test_a_run_directory_that_looks_like_a_pattern(folder, run):
     assert (file.parent / "files/results.json").is_file()
 
 
-def test_a_failed_run_is_marked_so(folder, run):
+def test_a_failed_run_is_marked_as_failed(folder, run):
     follow(run, mode="offline", epochs=1, finish=False)
     (file,) = files(folder)
     assert [e.exit_code for e in of_kind(file, "exit")] == [1]
 
 
-def test_files_of_each_attempt_hold_the_whole_run_under_one_name(folder, run):
-    """They are sent as a whole: the last attempt's alone must have every point, once."""
+def test_files_of_each_attempt_contain_the_whole_run_under_one_name(folder, run):
+    """wandb uploads whole files, so the file of the last attempt must have every point once."""
     follow(run, mode="offline", epochs=2, finish=False)
     (first,) = files(folder)
     follow(run, mode="offline")
@@ -112,7 +112,7 @@ def test_files_of_each_attempt_hold_the_whole_run_under_one_name(folder, run):
     assert of_kind(first, "run")[0].run_id == of_kind(last, "run")[0].run_id
 
 
-def test_trials_are_curves_of_their_own(folder, run):
+def test_each_trial_has_its_own_curves(folder, run):
     follow(run, mode="offline", tuned=True)
     (file,) = files(folder)
     for trial in (0, 1):
@@ -125,22 +125,22 @@ def test_disabled_writes_nothing(folder, run):
     assert files(folder) == []
 
 
-def test_its_environment_decides(folder, run, monkeypatch):
+def test_the_environment_variable_sets_the_mode(folder, run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     wandb.teardown()
     follow(run)
     assert len(files(folder)) == 1
 
 
-def test_in_the_run_directory_where_nobody_says_where(folder, run, monkeypatch):
+def test_the_default_folder_is_the_run_directory(folder, run, monkeypatch):
     monkeypatch.delenv("WANDB_DIR")
     follow(run, mode="offline")
     assert len(files(run)) == 1 and files(folder) == []
 
 
 @pytest.mark.parametrize("mode", [None, "online"])
-def test_nobody_is_asked_to_log_in(folder, mode, monkeypatch):
-    """Without an account the run is refused before it starts, on a terminal as well."""
+def test_a_missing_login_is_refused_without_a_prompt(folder, mode, monkeypatch):
+    """A run without an account is refused before it starts, on a terminal as well."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     with pytest.raises(ParameterError, match="no user is logged in") as caught:
@@ -149,7 +149,7 @@ def test_nobody_is_asked_to_log_in(folder, mode, monkeypatch):
 
 
 class Server:
-    """Stands where wandb.init sends to: what it was asked for, what it was told."""
+    """Fake of the wandb server that records the arguments of `init` and the logged values."""
 
     def __init__(self):
         self.asked, self.rows, self.ended = [], [], []
@@ -174,7 +174,7 @@ def server(folder, monkeypatch):
     return server
 
 
-def test_online_a_run_goes_on_where_it_was(server, run):
+def test_an_online_run_is_resumed(server, run):
     follow(run, mode="online", epochs=1, finish=False)
     follow(run, mode="online", epochs=2, finish=False)
     follow(run, mode="online")
@@ -186,14 +186,14 @@ def test_online_a_run_goes_on_where_it_was(server, run):
     assert server.ended == [1, 1, 0] and server.summary["test_uar/fused"] == 0.5
 
 
-def test_what_was_kept_in_files_is_sent_when_it_goes_online(server, run):
+def test_points_of_offline_attempts_are_sent_by_an_online_attempt(server, run):
     follow(run, mode="offline", epochs=2, finish=False)
     server.rows.clear()
     follow(run, mode="online")
     assert [r["epoch"] for r in server.rows if "val_uar/fold0/voice" in r] == [1, 2, 3]
 
 
-def test_without_the_package_it_is_refused_when_it_is_made(monkeypatch):
+def test_a_missing_package_is_refused_by_the_constructor(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ParameterError, match="needs the package wandb") as caught:
         WandB(mode="offline")

@@ -1,4 +1,4 @@
-"""Rules on clips and features, on clips made for them."""
+"""Diagnosis rules on clips and features, with artificial clips."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_speakers_on_both_sides_are_named() -> None:
     assert found.items[:2] == ("made/s0", "made/s1") and "'random'" in found.says
 
 
-def test_copies_and_where_they_lie() -> None:
+def test_duplicates_within_and_across_parts() -> None:
     keys = [str(i) for i in range(240)]
-    keys[4] = keys[0]  # in training, both, of one label
+    keys[4] = keys[0]  # both in training, with one label
     (found,) = judge(evidence(keys=tuple(keys)), T).findings
     assert (found.fault, found.severity) == ("duplicates", "mild")
     assert found.items == ("s0/0 = s0/4",)
@@ -37,13 +37,13 @@ def test_copies_and_where_they_lie() -> None:
     assert found.severity == "moderate" and found.numbers["across"] == 1
 
 
-def test_many_copies_are_severe() -> None:
+def test_many_duplicates_are_severe() -> None:
     keys = tuple(str(i - i % 8 + i % 4) for i in range(240))
     (found,) = judge(evidence(keys=keys), T).findings
     assert found.severity == "severe" and found.numbers["share"] == 0.5
 
 
-def test_input_that_is_no_number() -> None:
+def test_non_finite_inputs() -> None:
     (found,) = judge(evidence(seen={"a": {"nan": 0.01}}), T).findings
     assert (found.fault, found.modality) == ("not_finite", "a")
 
@@ -67,13 +67,13 @@ def test_views_of_the_same_clips_are_paired() -> None:
     assert judged(mispaired, 0.0) == []
 
 
-def test_views_of_which_half_belong_to_other_clips() -> None:
+def test_views_with_many_mispaired_clips() -> None:
     (found,) = judged(mispaired, 0.6)
     assert 0.4 < found.numbers["share"] < 0.8
     assert len(found.items) == 5
 
 
-def test_views_with_nothing_in_common_are_right_where_both_know_something() -> None:
+def test_unrelated_views_are_no_fault_if_both_predict_the_class() -> None:
     assert judged(mispaired, 1.0) == []
     chance = np.full((60, CLASSES), 1 / CLASSES, np.float32)
     (found,) = judged(mispaired, 1.0, said={"b": chance})
@@ -93,7 +93,7 @@ def test_a_branch_below_a_linear_classifier() -> None:
 @pytest.mark.parametrize(
     ("trained", "severity"), [(0.98, None), (0.9, "moderate"), (0.5, "severe")]
 )
-def test_a_branch_that_does_not_even_fit_its_training_clips(
+def test_a_branch_that_does_not_fit_its_training_clips(
     trained: float, severity: str | None
 ) -> None:
     e = evidence(alone={"a": {"train_uar": 1.0}, "b": {"train_uar": trained}})
@@ -109,7 +109,7 @@ def test_confident_predictions_that_are_wrong(wrong: int, found: bool) -> None:
     e = evidence(clips=clips)
     truth = e.data.targets[e.folds[0].split.val]
     said = np.eye(CLASSES, dtype=np.float32)[truth] * 0.6 + 0.1
-    said[:24] += np.eye(CLASSES, dtype=np.float32)[truth[:24]] * 0.2  # the most confident
+    said[:24] += np.eye(CLASSES, dtype=np.float32)[truth[:24]] * 0.2  # the most confident clips
     said[:wrong] = np.roll(said[:wrong], 1, axis=1)
     e = evidence(clips=clips, said={"a": said, "b": said})
     assert bool(list(label_noise(e, T))) is found

@@ -1,4 +1,4 @@
-"""Findings: their order, their JSON, and files that hold something else."""
+"""Findings: order, JSON, and invalid files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fusion.core.contracts.errors import RunError
 
 
 def finding(fault: str = "dead_branch", severity: Any = "severe", **more: Any) -> Finding:
-    return Finding(fault, severity, "It says nothing.", "rank < 0.05", **more)
+    return Finding(fault, severity, "It is constant.", "rank < 0.05", **more)
 
 
 def diagnosis(*findings: Finding) -> Diagnosis:
     return Diagnosis(findings, {"a": {"norm": 1.5}, "": {"update": 0.1}}, {"dead_rank": 0.05})
 
 
-def test_the_severest_comes_first_then_the_cause() -> None:
+def test_findings_are_sorted_by_severity_then_cause() -> None:
     given = [
         finding("branch_imbalance", "mild"),
         finding("label_noise"),
@@ -45,13 +45,13 @@ def test_a_remedy_is_added_and_nothing_else_changes() -> None:
     assert after.to_json()["title"] == "Dead branch"
 
 
-def test_faults_are_named_once_in_their_order() -> None:
+def test_faults_are_listed_once_in_order() -> None:
     twice = diagnosis(finding("label_noise"), finding(modality="a"), finding(modality="b"))
     assert twice.faults == ["label_noise", "dead_branch"]
     assert diagnosis().faults == []
 
 
-def test_every_fault_was_checked_whatever_was_found() -> None:
+def test_every_fault_is_listed_as_checked() -> None:
     assert diagnosis().to_json()["checked"] == list(TITLES)
     assert diagnosis().to_json()["findings"] == []
 
@@ -59,7 +59,7 @@ def test_every_fault_was_checked_whatever_was_found() -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("severity", "awful"), ("numbers", [1]), ("says", None), ("items", "x")]
 )
-def test_a_file_with_something_else_is_refused_by_name(field: str, value: Any) -> None:
+def test_an_invalid_field_is_refused_by_name(field: str, value: Any) -> None:
     data = diagnosis(finding(items=("x",))).to_json()
     assert Diagnosis.from_json(data, Path("diagnosis.json")) == diagnosis(finding(items=("x",)))
     data["findings"][0][field] = value

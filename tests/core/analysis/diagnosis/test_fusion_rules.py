@@ -1,4 +1,4 @@
-"""Rules on a fused model beside pools of its own branches, on predictions made for them."""
+"""Diagnosis rules that compare a fused model with pools of its branches."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from fusion.core.data.splits import Split
 
 T = Thresholds()
 EVERY = np.arange(240)
-# 3 speakers on validation, and 8.
+# Splits with 3 and 8 validation speakers.
 FEW = Split(EVERY[:120], EVERY[120:180], EVERY[180:], None, True)
 MANY = Split(EVERY[:60], EVERY[60:220], EVERY[220:], None, True)
 TARGETS = np.array([int(clip.label[1]) for clip in clips_of(12, 20)])
 
 
 def right(split: Split, share: float, seed: int, sure: float = 0.7) -> np.ndarray:
-    """Probabilities for the validation clips of which a share are right, in every speaker."""
+    """Return probabilities of the validation clips, a share of which is right for every speaker."""
     rng = np.random.default_rng(seed)
     truth = TARGETS[split.val]
     said = truth.copy()
@@ -38,7 +38,7 @@ def right(split: Split, share: float, seed: int, sure: float = 0.7) -> np.ndarra
 
 
 def behind(split: Split = FEW, fused: float = 0.5, **given) -> Evidence:  # type: ignore[no-untyped-def]
-    """A fused model with so many clips right, beside a modality a with 80 % and b with 40 %."""
+    """Return evidence with accuracy `fused`; the modalities a and b have 80 % and 40 %."""
     said = {"a": right(split, 0.8, 1), "b": right(split, 0.4, 2), "fused": right(split, fused, 3)}
     said |= given.pop("said", {})
     probes = {"a": right(split, 0.8, 4), "b": right(split, 0.4, 5)} | given.pop("probes", {})
@@ -57,19 +57,19 @@ def test_a_probe_below_its_modality_alone_is_held_back(split: Split, units: str)
     assert found.numbers["alone"] - found.numbers["probe"] == pytest.approx(30, abs=2)
 
 
-def test_a_branch_held_back_is_mild_where_the_fused_model_loses_nothing() -> None:
+def test_a_branch_held_back_is_mild_if_the_fused_model_loses_nothing() -> None:
     e = behind(MANY, 0.85, changes={"val_uar.a": 0.5}, probes={"a": right(MANY, 0.5, 4)})
     assert [f.severity for f in held_back(e, T)] == ["mild"]
 
 
-def test_the_luck_of_one_epoch_holds_nothing_back() -> None:
-    # At the kept epochs 30 points apart, late in both trainings level.
+def test_a_difference_in_one_epoch_is_not_held_back() -> None:
+    # The UARs differ by 30 points at the kept epochs, and are equal in late epochs.
     assert list(held_back(behind(probes={"a": right(FEW, 0.5, 4)}), T)) == []
-    # Late far apart, at the kept epochs level.
+    # The UARs differ in late epochs, and are equal at the kept epochs.
     assert list(held_back(behind(changes={"val_uar.a": 0.4}), T)) == []
 
 
-def test_a_branch_that_fits_too_little_is_not_held_back_as_well() -> None:
+def test_an_underfitting_branch_makes_held_back_milder() -> None:
     changes = {"val_uar.a": 0.5, "train_uar.a": 0.3, "val_uar": 0.5}
     findings = judge(behind(changes=changes, probes={"a": right(FEW, 0.3, 4)}), T).findings
     severities = {f.fault: f.severity for f in findings}
@@ -89,14 +89,14 @@ def test_a_weak_modality_with_most_of_the_weight_is_trusted_too_much() -> None:
     assert list(misplaced_trust(behind(fused=0.4, weights={"a": 0.8, "b": 0.2}), T)) == []
 
 
-def test_trust_is_measured_on_predictions_where_a_strategy_has_no_weights() -> None:
+def test_trust_is_measured_on_predictions_if_a_strategy_has_no_weights() -> None:
     weak = right(FEW, 0.4, 5)
     e = behind(said={"fused": weak}, probes={"b": weak})
     assert e.trust["b"] == pytest.approx(1, abs=0.01)
     assert [f.modality for f in misplaced_trust(e, T)] == ["b"]
 
 
-def test_trust_that_costs_nothing_is_no_fault() -> None:
+def test_misplaced_trust_without_a_loss_is_no_fault() -> None:
     assert list(misplaced_trust(behind(fused=0.85, weights={"a": 0.1, "b": 0.9}), T)) == []
 
 
@@ -108,19 +108,17 @@ def test_trust_that_costs_nothing_is_no_fault() -> None:
     [(0.99, 0.98, 0.5, True), (0.8, 0.98, 0.5, False), (0.99, 0.8, 0.5, False),
      (0.99, 0.98, 0.85, False)],
 )  # fmt: skip
-def test_a_head_on_clips_known_by_heart(
-    train: float, probe: float, fused: float, found: bool
-) -> None:
+def test_a_head_on_memorised_clips(train: float, probe: float, fused: float, found: bool) -> None:
     changes = {"train_uar": train, "train_uar.a": probe}
     given = list(memorised_head(behind(fused=fused, changes=changes), T))
     assert [f.severity for f in given] == (["severe"] if found else [])
 
 
-# -- what no rule explains -------------------------------------------------------------
+# -- unexplained losses ----------------------------------------------------------------
 
 
 def embeddings(e: Evidence, quality: float) -> Evidence:
-    """Evidence with embeddings that a linear head reads well or badly."""
+    """Return evidence with embeddings that a linear head separates well or badly."""
     rng = np.random.default_rng(0)
     x = np.eye(CLASSES)[TARGETS] * quality + rng.normal(size=(len(TARGETS), CLASSES))
     split = e.folds[0].split
@@ -136,7 +134,9 @@ def embeddings(e: Evidence, quality: float) -> Evidence:
         (0.8, 9.0, "the head"),
     ],
 )
-def test_the_experiment_names_the_part_that_loses(probe: float, quality: float, part: str) -> None:
+def test_the_experiment_names_the_part_with_the_largest_loss(
+    probe: float, quality: float, part: str
+) -> None:
     probes = {"a": right(FEW, probe, 4)}
     fused = 0.3 if part != "the branches" else 0.4
     e = embeddings(behind(fused=fused, probes=probes), quality)
@@ -150,23 +150,23 @@ def test_a_fused_model_three_points_behind_is_never_without_a_reason() -> None:
     for fused, found in ((0.78, False), (0.7, True)):
         findings = judge(behind(MANY, fused=fused), T).findings
         assert ("unexplained" in [f.fault for f in findings]) is found
-    # Short trainings as well.
+    # Short trainings have a reason as well.
     short = judge(behind(MANY, fused=0.7), Thresholds(fewest_steps=2000))
     assert [f.fault for f in short.findings] == ["unexplained"] and short.caveats
-    # Another reason is enough, a copied clip is none.
+    # Another fault counts as a reason; a duplicate clip does not.
     dead = judge(behind(MANY, fused=0.7, changes={"rank.b": 1.0}), T).faults
     assert "dead_branch" in dead and "unexplained" not in dead
     keys = tuple(str(i // 2) for i in range(240))
     assert "unexplained" in judge(behind(MANY, fused=0.7, keys=keys), T).faults
 
 
-def test_without_features_the_experiment_leaves_the_fresh_head_out() -> None:
+def test_without_features_the_experiment_omits_the_fresh_head() -> None:
     (found,) = unexplained(behind(fused=0.3), T)
     assert "head" not in found.numbers and "fresh linear head" not in found.says
     assert "the head and the trust that it puts in each modality" in found.says
 
 
-def test_all_rules_take_clips_that_lack_a_modality() -> None:
+def test_all_rules_support_absent_modalities() -> None:
     absent = {"b": np.arange(240) % 3 == 0}
     e = behind(absent=absent, changes={"train_uar": 0.99, "train_uar.a": 0.98})
     faults = {f.fault for rule in (held_back, misplaced_trust, memorised_head, unexplained)

@@ -1,4 +1,4 @@
-"""Remedies for what was found: which, in what order, and in which words."""
+"""Remedies for findings: selection, order and texts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def prescribed(registry, *faults, config=CONFIG):
     return prescriptions(patient_of(config, spec, registry, [finding(f) for f in faults]), registry)
 
 
-def test_those_for_what_was_found_come_first_then_the_ladder(registry):
+def test_remedies_for_the_findings_come_before_the_ladder(registry):
     ladder = list(prescribed(registry))
     assert ladder[0] == "early" and "silent" not in ladder
     orders = [registry.remedy(name).order for name in ladder]
@@ -80,7 +80,7 @@ def test_those_for_what_was_found_come_first_then_the_ladder(registry):
     assert all(meant[:first_of_rest])
 
 
-def test_a_finding_gets_words_and_a_command_that_can_be_copied(registry):
+def test_a_finding_gets_a_text_and_a_command(registry):
     (found,) = with_remedies(
         [finding("dead_branch", "a")], "runs/my run", CONFIG, evidence().spec, registry
     )
@@ -90,7 +90,7 @@ def test_a_finding_gets_words_and_a_command_that_can_be_copied(registry):
     assert "silent" not in found.command
 
 
-def test_what_no_training_mends_has_words_and_no_command(registry):
+def test_a_fault_that_training_cannot_repair_has_no_command(registry):
     (found,) = with_remedies([finding("duplicates")], "r", CONFIG, evidence().spec, registry)
     assert found.remedy == "Keep one copy of every recording, with one label and one speaker."
     assert found.command is None
@@ -100,13 +100,13 @@ def test_no_finding_needs_no_remedy(registry):
     assert with_remedies([], "r", CONFIG, evidence().spec, registry) == ()
 
 
-def test_a_patient_knows_its_branches_and_those_that_extractors_prefer(registry):
+def test_a_patient_has_its_branches_and_those_that_extractors_prefer(registry):
     spec = evidence().spec
     mel = BranchSpec(Modality("mel", (1, 16, 32), ()), "mlp")
     spec = replace(spec, branches=(*spec.branches, mel))
     config = replace(CONFIG, branches={"a": "cnn"}, settings={"concat": {"x": 1}})
     patient = patient_of(config, spec, registry, [finding("dead_branch")])
     assert patient.branches == {"a": "cnn", "b": "mlp", "mel": "mlp"}
-    assert patient.preferred == {"mel": "cnn"}  # nobody extracts a and b
+    assert patient.preferred == {"mel": "cnn"}  # a and b have no extractor
     assert patient.strategy == "concat" and patient.settings == {"concat": {"x": 1}}
     assert [fault.fault for fault in patient.faults] == ["dead_branch"]

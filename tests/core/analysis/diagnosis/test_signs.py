@@ -1,4 +1,4 @@
-"""The figures that a diagnosis shows of each modality."""
+"""Signs of each modality in a diagnosis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_every_modality_and_the_fused_model_have_signs() -> None:
     assert signs[""]["agreement"] == 0.6
 
 
-def test_an_entropy_gap_is_nothing_for_predictions_that_say_nothing() -> None:
+def test_the_entropy_gap_of_uniform_predictions_is_zero() -> None:
     signs = signs_of(evidence({"entropy.a": math.log(CLASSES), "entropy.b": 0.0}))
     assert signs["a"]["entropy_gap"] == 0
     assert signs["b"]["entropy_gap"] == pytest.approx(math.log(4), abs=1e-4)
@@ -28,12 +28,12 @@ def test_an_entropy_gap_is_nothing_for_predictions_that_say_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_not_known_is_left_out(value: float) -> None:
+def test_unknown_values_are_omitted(value: float) -> None:
     signs = signs_of(evidence({"rank.a": value, "entropy": value}))
     assert "rank" not in signs["a"] and "rank" in signs["b"]
     assert "weight" not in signs["a"]  # a strategy without weights
     assert not {"entropy", "entropy_gap"} & set(signs[""])
 
 
-def test_figures_have_five_digits() -> None:
+def test_values_have_five_significant_digits() -> None:
     assert signs_of(evidence({"norm.a": 12.3456789}))["a"]["norm"] == 12.346

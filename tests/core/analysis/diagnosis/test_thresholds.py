@@ -1,4 +1,4 @@
-"""Thresholds that the rules of the diagnosis compare with."""
+"""Thresholds of the diagnosis rules."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ def test_every_threshold_is_documented() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
-def test_a_threshold_that_is_none_is_refused_with_its_name_and_value(
-    name: str, value: float
-) -> None:
+def test_an_invalid_threshold_is_refused_with_its_name_and_value(name: str, value: float) -> None:
     with pytest.raises(ParameterError) as refused:
         Thresholds(**{name: value})
     assert refused.value.message == f"diagnosis.{name} must be above 0, and is {value}."
@@ -31,5 +29,5 @@ def test_a_threshold_that_is_none_is_refused_with_its_name_and_value(
 
 @settings(max_examples=30)
 @given(name=st.sampled_from(NAMES), value=st.floats(1e-9, 1e9))
-def test_one_threshold_moves_alone(name: str, value: float) -> None:
+def test_setting_one_threshold_changes_no_other(name: str, value: float) -> None:
     assert asdict(Thresholds(**{name: value})) == {**asdict(Thresholds()), name: value}

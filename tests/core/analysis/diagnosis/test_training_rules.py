@@ -1,4 +1,4 @@
-"""Each rule on figures chosen to lie on either side of its line."""
+"""Diagnosis rules on training, with values on both sides of each threshold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fusion.core.analysis.diagnosis import Thresholds, judge
 from fusion.core.analysis.diagnosis.findings import TITLES, Diagnosis
 
 T = Thresholds()
-# Fused scores 5 points below the best single modality, without over-fitting.
+# The fused model is 5 points below the best single modality, without over-fitting.
 HARM = {"val_uar": 0.6, "train_uar": 0.65}
 
 
@@ -20,16 +20,16 @@ def faults(**given) -> list[tuple[str, str | None, str]]:  # type: ignore[no-unt
     return [(f.fault, f.modality, f.severity) for f in judge(evidence(**given), T).findings]
 
 
-def test_a_healthy_run_has_nothing() -> None:
+def test_a_healthy_run_has_no_faults() -> None:
     assert faults() == []
 
 
-def test_a_branch_that_says_the_same_of_every_clip_is_dead() -> None:
+def test_a_constant_branch_is_dead() -> None:
     assert ("dead_branch", "b", "severe") in faults(changes={"rank.b": 1.2})
     assert "dead_branch" not in [f for f, _, _ in faults(changes={"rank.b": 5.0})]
 
 
-def test_a_branch_that_lives_alone_is_flattened_by_the_fusion_and_not_dead() -> None:
+def test_a_branch_that_is_constant_only_in_fusion_is_not_dead() -> None:
     flat = {"rank.b": 1.2, "train_uar.b": 0.3, **HARM}
     alive = {"b": {"rank.b": 9.0}}
     assert faults(changes=flat, alone=alive)[0] == ("branch_imbalance", "b", "severe")
@@ -49,7 +49,7 @@ def test_layers_that_never_move_are_frozen() -> None:
     assert faults(layers=third) == []
 
 
-def test_one_layer_that_holds_nearly_all_weights_is_more_than_one_of_three() -> None:
+def test_frozen_layers_are_weighted_by_their_size() -> None:
     third = {"a": {"x": [0.1, 1e-3], "y": [0.1, 1e-3], "z": [0.0, 0.0]}}
     sizes = {"x": 6, "y": 4, "z": 10}
     (found,) = judge(evidence(layers=third, layer_sizes={"a": sizes}), T).findings
@@ -62,13 +62,13 @@ def test_one_layer_that_holds_nearly_all_weights_is_more_than_one_of_three() -> 
 
 
 @pytest.mark.parametrize(("norm", "found"), [(14.0, False), (17.0, True)])
-def test_a_bias_five_times_the_spread_swamps(norm: float, found: bool) -> None:
-    # sqrt(norm^2 - 3^2) / 3 is 4.6 and 5.6
+def test_a_bias_five_times_the_spread_is_swamping(norm: float, found: bool) -> None:
+    # sqrt(norm^2 - 3^2) / 3 is 4.6 and 5.6.
     given = faults(changes={"norm.a": norm})
     assert (("swamping_bias", "a", "severe") in given) is found
 
 
-def test_fused_scores_that_know_one_class_alone() -> None:
+def test_fused_scores_of_a_single_class() -> None:
     one = np.tile(np.eye(CLASSES, dtype=np.float32)[0], (60, 1))
     assert ("swamping_bias", None, "severe") in faults(said={"fused": one})
 
@@ -85,38 +85,38 @@ def test_embeddings_ten_times_apart_from_the_first_epoch(
     assert [f for f in given if f[0] == "scale_mismatch"] == expected
 
 
-def test_embeddings_that_grew_apart_are_mild_where_nothing_is_lost() -> None:
+def test_embeddings_that_grew_apart_are_mild_if_nothing_is_lost() -> None:
     apart, alike = {"spread.b": 0.09, "norm.b": 0.3}, {"spread.b": 3.0, "norm.b": 4.0}
     assert faults(changes=apart, first=alike) == [("scale_mismatch", "a", "mild")]
     found = judge(evidence({**apart, **HARM}, first=alike), T)
     assert found.findings[0].severity == "severe"
 
 
-def test_embeddings_are_larger_where_the_other_branch_stands_still() -> None:
+def test_larger_embeddings_follow_from_a_branch_that_does_not_learn() -> None:
     apart = {"spread.b": 0.29, "norm.b": 0.29, "train_uar.b": 0.5, **HARM}
     assert faults(changes=apart) == [
         ("branch_imbalance", "b", "moderate"),
         ("scale_mismatch", "a", "mild"),
     ]
-    inputs = {"a": {"std": 20.0}}  # as they are, whatever the branches learn
+    inputs = {"a": {"std": 20.0}}  # inputs don't depend on what the branches learn
     assert faults(changes={"train_uar.b": 0.5, **HARM}, seen=inputs)[0][:2] == (
         "scale_mismatch", "a",
     )  # fmt: skip
 
 
-def test_a_branch_that_died_of_its_own_size_follows_from_the_scale() -> None:
+def test_a_dead_branch_with_large_embeddings_follows_from_the_scale() -> None:
     given = faults(changes={"spread.a": 200.0, "norm.a": 200.0, "rank.a": 1.2})
     assert given[:2] == [("scale_mismatch", "a", "severe"), ("dead_branch", "a", "moderate")]
 
 
-def test_inputs_ten_times_apart_as_the_networks_see_them() -> None:
+def test_standardised_inputs_of_very_different_scales() -> None:
     (found,) = judge(evidence(seen={"a": {"std": 500.0}}), T).findings
     assert (found.fault, found.modality, found.severity) == ("scale_mismatch", "a", "severe")
     assert found.numbers["ratio"] == 500 and "inputs" in found.says
 
 
-def test_no_branch_learns_what_it_learns_alone() -> None:
-    # Alone 0.9; above chance 0.65. A third and a fifth of it:
+def test_no_branch_learns_as_much_as_without_fusion() -> None:
+    # A single modality has 0.9, which is 0.65 above chance. The branches have 1/3 and 1/5 of that.
     changes = {"train_uar.a": 0.25 + 0.65 / 3, "train_uar.b": 0.25 + 0.65 / 5}
     (found,) = judge(evidence({**changes, **HARM}), T).findings
     assert (found.fault, found.severity) == ("cold_start", "moderate")
@@ -133,7 +133,7 @@ def test_one_branch_learns_and_another_does_not() -> None:
     assert faults(changes={"train_uar.b": 0.6}) == []
 
 
-def test_a_modality_that_learns_nothing_alone_is_not_behind() -> None:
+def test_a_modality_that_learns_nothing_without_fusion_is_not_behind() -> None:
     assert faults(changes={"train_uar.b": 0.26}, alone={"b": {"train_uar": 0.3}}) == []
 
 
@@ -145,15 +145,16 @@ def test_gradients_far_apart() -> None:
     assert faults(changes={"gradient.b": 0.04}) == []
 
 
-def test_a_head_that_fits_the_training_clips_alone() -> None:
-    # Its gap is 0.46 where the probes' is 0.2, and it is 11 points below them.
+def test_a_head_that_fits_only_the_training_clips() -> None:
+    # The gap of the head is 0.46 and that of the probes 0.2; the head is 11 points below the
+    # probes.
     changes = {"train_uar": 1.0, "val_uar": 0.54}
     (found,) = judge(evidence(changes), T).findings
     assert (found.fault, found.severity) == ("overfitting_head", "severe")
     assert found.numbers["lost"] == pytest.approx(11)
     assert found.numbers["gap"] == pytest.approx(46)
-    assert faults(changes={"train_uar": 1.0, "val_uar": 0.63}) == []  # nothing is lost by it
-    assert faults(changes={"train_uar": 0.8, "val_uar": 0.55}) == []  # the gap is the probes'
+    assert faults(changes={"train_uar": 1.0, "val_uar": 0.63}) == []  # no points are lost
+    assert faults(changes={"train_uar": 0.8, "val_uar": 0.55}) == []  # the probes have this gap
 
 
 def test_a_head_far_larger_than_the_branches() -> None:
@@ -164,14 +165,14 @@ def test_a_head_far_larger_than_the_branches() -> None:
     assert faults(changes={"val_uar": 0.66}, layer_sizes={**sizes, "": {"x": 900}}) == []
 
 
-def test_what_was_too_large_from_the_start_is_no_constant() -> None:
+def test_embeddings_that_were_large_from_the_start_have_no_swamping_bias() -> None:
     e = evidence({"norm.a": 40.0})
-    e.folds[0].fused.records[2]["spread.a"] = 39.0  # it varied as much as it was large
+    e.folds[0].fused.records[2]["spread.a"] = 39.0  # spread as large as the norm
     (found,) = judge(e, T).findings
     assert (found.fault, found.modality) == ("scale_mismatch", "a")
 
 
-def test_an_effect_of_another_fault_is_milder_and_comes_after_it() -> None:
+def test_an_effect_of_another_fault_is_milder_and_listed_after_it() -> None:
     changes = {"rank.b": 1.0, "train_uar.b": 0.3, **HARM}
     assert faults(changes=changes) == [
         ("dead_branch", "b", "severe"),
@@ -184,7 +185,7 @@ def test_too_few_steps_are_not_judged() -> None:
     assert found.findings == () and "1000 steps" in found.caveats[0]
 
 
-def test_figures_that_are_missing_are_no_faults() -> None:
+def test_missing_values_are_no_faults() -> None:
     gone = {k: float("nan") for k in evidence().folds[0].fused.records[0] if k != "layers"}
     assert faults(changes=gone) == []
 
@@ -196,7 +197,7 @@ def test_a_diagnosis_survives_json() -> None:
     assert data["checked"] == list(TITLES) and data["findings"][0]["title"] == "Dead branch"
 
 
-def test_signs_are_means_over_folds_late() -> None:
+def test_signs_are_late_means_over_folds() -> None:
     signs = judge(evidence(), T).signs
     assert signs["a"]["norm"] == 4 and signs["a"]["alone_train"] == 0.9
     assert signs["a"]["entropy_gap"] == pytest.approx(np.log(CLASSES) - 0.8, abs=1e-4)

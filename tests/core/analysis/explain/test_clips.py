@@ -1,4 +1,4 @@
-"""Why recordings are labelled as they are, by linear models, worked out by hand."""
+"""Explanations of single recordings, with linear models and values by hand."""
 
 import json
 import math
@@ -20,7 +20,7 @@ def sigmoid(x):
 
 
 def explainer(weights, recordings, adapt="none"):
-    """An explainer of a linear model, and of recordings that are arrays or reasons."""
+    """Return an explainer of a linear model; recordings are arrays, or reasons for an error."""
     made = object.__new__(ClipExplainer)
     model = linear_model(weights)
     parts = [Part(model)]
@@ -49,7 +49,7 @@ def explained(recording, weights=TWO):
     return found
 
 
-def test_figures_by_hand():
+def test_values_by_hand():
     found = explained({"a": 1.0, "b": 3.0})  # scores 0 and 5
     p = sigmoid(5)
     assert found.label == "yes" and found.error is None
@@ -67,14 +67,14 @@ def test_figures_by_hand():
     assert parts["a"].gradients / parts["b"].gradients == pytest.approx(2 / 3, rel=1e-4)
 
 
-def test_the_most_probable_class_is_explained_whichever_it_is():
+def test_the_most_probable_class_is_explained():
     found = explained({"a": -1.0, "b": 0.0})
     assert found.label == "no"
     assert found.shapley["a"] == pytest.approx(sigmoid(2) - 0.5)
     assert found.shapley["b"] == pytest.approx(0)
 
 
-def test_recordings_that_can_not_be_explained_have_a_reason_and_stop_nobody():
+def test_unreadable_recordings_have_a_reason_and_do_not_stop_the_others():
     made = explainer(TWO, {"bad.wav": "bad.wav: no sound", "half.wav": {"a": 1.0},
                            "good.wav": {"a": 1.0, "b": 1.0}})  # fmt: skip
     paths = [Path(name) for name in ("bad.wav", "half.wav", "good.wav")]
@@ -86,7 +86,7 @@ def test_recordings_that_can_not_be_explained_have_a_reason_and_stop_nobody():
     assert bad.parts == () and good.label == "yes"
 
 
-def test_json_has_plain_values_and_none_for_what_is_undefined():
+def test_json_has_plain_values_and_none_for_undefined_values():
     made = explainer(TWO, {"bad.wav": "no sound", "x.wav": {"a": 1.0, "b": 0.0}})
     bad, good = (one.to_json() for one in made.explain([Path("bad.wav"), Path("x.wav")]))
     assert (bad["none"], bad["gap"], bad["parts"]) == (None, None, [])
@@ -95,7 +95,7 @@ def test_json_has_plain_values_and_none_for_what_is_undefined():
     assert good["parts"][0].keys() >= {"modality", "name", "entries", "gradients", "without"}
 
 
-def test_notes_say_what_the_figures_rest_on():
+def test_notes_name_limits_of_the_explanation():
     assert explainer({"a": [1.0]}, {}).notes == [
         "The chosen model uses only a, which contributes everything."
     ]

@@ -1,4 +1,4 @@
-"""Answers of linear models whose channels and modalities are known to matter or not to."""
+"""Evidence from linear models with known relevance of channels and modalities."""
 
 import math
 
@@ -10,7 +10,7 @@ from linear_models import asked, linear_model, rows
 from fusion.core.analysis.explain.summary import probability_shapley
 
 
-def test_a_channel_that_the_model_ignores_brings_nothing():
+def test_an_ignored_channel_has_no_effect():
     torch.manual_seed(0)
     inputs = {"a": torch.randn(9, 2, 1), "b": torch.randn(9, 1, 1)}
     at, found = asked(linear_model({"a": [1.5, 0.0], "b": [1.0]}), inputs)
@@ -25,7 +25,7 @@ def test_a_channel_that_the_model_ignores_brings_nothing():
     assert found.signed[used].all()
 
 
-def test_a_modality_that_the_model_ignores_brings_nothing():
+def test_an_ignored_modality_has_no_effect():
     at, found = asked(
         linear_model({"a": [2.0], "b": [0.0]}), {"a": rows([1.0], [-1.0]), "b": rows([3.0], [4.0])}
     )
@@ -36,8 +36,8 @@ def test_a_modality_that_the_model_ignores_brings_nothing():
     assert not found.signed[at["b"]].any()
 
 
-def test_two_channels_that_say_the_same_share():
-    """Each has half of the gradients; without one, the other still tells the class."""
+def test_two_equal_channels_share_the_gradients():
+    """Each channel has half of the gradients, and one channel is enough to recognise the class."""
     same = torch.tensor([3.0, -3.0, 2.0, -2.0])[:, None, None]
     at, found = asked(linear_model({"a": [1.0, 1.0]}), {"a": same.expand(-1, 2, 1)})
     one, other, both = at["a: channel 0"], at["a: channel 1"], at["a"]
@@ -49,7 +49,7 @@ def test_two_channels_that_say_the_same_share():
     assert np.allclose(found.left_out[both], math.log(0.5))
 
 
-def test_the_gradients_of_all_modalities_are_the_difference():
+def test_the_gradients_of_all_modalities_sum_to_the_difference():
     torch.manual_seed(1)
     at, found = asked(
         linear_model({"a": [1.0, -2.0], "b": [0.7]}),
@@ -63,7 +63,7 @@ def test_the_gradients_of_all_modalities_are_the_difference():
     assert (found.absolute >= np.abs(found.signed) - 1e-6).all()
 
 
-def test_permuting_what_does_not_matter_costs_about_nothing():
+def test_permuting_an_irrelevant_channel_has_almost_no_effect():
     torch.manual_seed(2)
     n = 400
     labels = torch.arange(n) % 2
@@ -73,7 +73,7 @@ def test_permuting_what_does_not_matter_costs_about_nothing():
     at, found = asked(model, {"a": torch.cat([told, noise], dim=1)}, permutations=10)
 
     def uar(said):
-        return (said.argmax(-1) == labels.numpy()).mean(-1)  # balanced
+        return (said.argmax(-1) == labels.numpy()).mean(-1)  # classes are balanced
 
     drop = uar(found.log_probabilities) - uar(found.permuted[at["a: channel 1"]])
     assert np.abs(drop).max() < 0.01

@@ -1,4 +1,4 @@
-"""Integrated gradients against integrals worked out by hand."""
+"""Integrated gradients, compared with integrals by hand."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fusion.core.analysis.explain.gradients import integrated_gradients
 A, B = (0, "a"), (0, "b")
 
 
-def test_of_a_linear_score_they_are_weight_times_value():
+def test_gradients_of_a_linear_score_are_weight_times_value():
     weights = torch.tensor([[0.0, 2.0, -1.0], [1.0, 0.0, 0.5]])  # (C, 3)
     x = torch.tensor([[1.0, 3.0, -2.0], [4.0, 5.0, 6.0]])
 
@@ -23,8 +23,8 @@ def test_of_a_linear_score_they_are_weight_times_value():
     assert found.gap.tolist() == [0.0, 0.0]
 
 
-def test_of_a_product_each_factor_has_half():
-    """The gradient of x y on the way is (t y, t x); its integral (y, x) / 2; times the input."""
+def test_each_factor_of_a_product_has_half_of_the_value():
+    """The gradient of x y on the path is (t y, t x): integral times input are x y / 2 each."""
     found = integrated_gradients(
         lambda inputs: inputs[A] * inputs[B],
         {A: torch.tensor([[3.0]]), B: torch.tensor([[4.0]])},
@@ -36,7 +36,7 @@ def test_of_a_product_each_factor_has_half():
 
 
 def test_a_clip_on_a_kink_gets_more_points_and_the_others_do_not():
-    """relu(x - 1) up to x = 4: the integral of the gradient is 3/4, which few points miss."""
+    """The gradient of relu(x - 1) up to x = 4 has the mean 3/4, which few points don't resolve."""
     found = integrated_gradients(
         lambda inputs: (inputs[A] - 1).relu() + 5 * inputs[A].clamp(max=0),
         {A: torch.tensor([[4.0], [-1.0]])},
@@ -52,7 +52,7 @@ def test_a_clip_on_a_kink_gets_more_points_and_the_others_do_not():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), clips=st.integers(1, 5), channels=st.integers(1, 4))
-def test_they_sum_to_the_score_minus_that_of_the_baseline(seed, clips, channels):
+def test_values_sum_to_the_score_minus_that_of_the_baseline(seed, clips, channels):
     generator = torch.Generator().manual_seed(seed)
     first, second = (torch.randn(s, generator=generator) for s in ((channels + 2, 6), (6, 3)))
     inputs = {
@@ -73,7 +73,7 @@ def test_they_sum_to_the_score_minus_that_of_the_baseline(seed, clips, channels)
     assert torch.allclose(found.gap, total - expected, atol=1e-5)
 
 
-def test_a_score_that_ignores_its_inputs_has_none():
+def test_a_constant_score_has_zero_gradients():
     found = integrated_gradients(
         lambda inputs: torch.ones(2, 3), {A: torch.ones(2, 4)}, torch.tensor([0, 1])
     )

@@ -1,4 +1,4 @@
-"""Parts of a modality, by the names of its entries."""
+"""Groups of a modality's entries, by their names."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fusion.core.contracts.errors import PluginError, UnknownNameError
 NAMES = ("Round H0", "Round H1", "Square H0", "Square H1")
 
 
-def test_names_of_two_words_make_groups_by_either_word():
+def test_names_of_two_words_are_grouped_by_each_word():
     groups = groups_of([Modality("a", (4, 2), ("channel", "time"))], {"a": NAMES})
 
     assert [(g.name, g.entries, g.pooled) for g in groups] == [
@@ -34,7 +34,7 @@ def test_neighbours_on_a_long_axis_share_a_part():
     assert not any(g.pooled for g in groups)
 
 
-def test_many_names_make_parts_by_their_first_words():
+def test_many_names_are_grouped_by_their_first_words():
     names = [f"{family} {band} {kind}" for family, band in
              [("surface", "low"), ("surface", "high"), ("levels", "low"), ("levels", "middle"),
               ("levels", "high")] for kind in ("H0", "H1")]  # fmt: skip
@@ -54,17 +54,17 @@ def test_many_names_make_parts_by_their_first_words():
 
 @pytest.mark.parametrize("names", [[f"{i} a" for i in range(9)], ["a b"] * 8 + ["c"],
                                    [f"a {i}" for i in range(9)]])  # fmt: skip
-def test_many_names_that_do_not_begin_alike_make_no_parts(names):
+def test_many_names_without_common_first_words_are_not_grouped(names):
     groups = groups_of([Modality("a", (9, 2), ("channel", "statistic"))], {"a": names})
     assert [g.name for g in groups[1:3]] == ["channel 0 to 1", names[2]]
 
 
 @pytest.mark.parametrize("axes", [(), ("time", "place"), ("channel", "time")])
-def test_without_several_channels_there_is_the_modality_alone(axes):
+def test_a_single_channel_has_no_groups(axes):
     assert groups_of([Modality("a", (1, 4), axes)], {}) == [Group("a")]
 
 
-def test_what_does_not_exist_is_named():
+def test_unknown_modalities_and_axes_are_named():
     modality = Modality("mono", (2, 4), ("channel", "time"))
     with pytest.raises(UnknownNameError, match="modality to divide 'stereo'.*Known: mono"):
         groups_of([modality], {}, {"stereo": "time"})
@@ -74,7 +74,7 @@ def test_what_does_not_exist_is_named():
         groups_of([modality], {"mono": NAMES})
 
 
-def test_a_group_takes_its_own_values_and_no_others():
+def test_a_group_replaces_only_its_own_values():
     group = Group("a", "outer", 0, (0, 2))
     x, other = torch.arange(6.0).reshape(1, 3, 2), torch.full((1, 3, 2), 9.0)
 

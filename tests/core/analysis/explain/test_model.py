@@ -1,4 +1,4 @@
-"""Trained models as one function of their standardised inputs."""
+"""Combined trained models as one function of their standardised inputs."""
 
 import math
 
@@ -20,12 +20,12 @@ def test_a_mean_of_models_is_a_mean_of_probabilities():
     inputs = explained.standardised({"a": rows([5.0])})
     probability = explained(inputs).exp()[0, 1].item()
 
-    assert inputs[0, "a"].item() == 5.0  # each member by its own training
+    assert inputs[0, "a"].item() == 5.0  # standardised by each member's own statistics
     assert inputs[1, "a"].item() == 2.0  # (5 - 1) / 2
     assert probability == pytest.approx(0.25 * 0.5 + 0.75 / (1 + math.exp(-4.0)))
 
 
-def test_in_an_ensemble_a_member_without_its_modality_sees_zeros():
+def test_a_member_without_its_modality_has_zeros_as_input():
     models = [linear_model({"a": [2.0]}), linear_model({"b": [1.0]})]
     explained = Explained([Part(model, 0.5, group=k) for k, model in enumerate(models)])
     known = explained.represent(explained.standardised({"a": rows([1.0]), "b": rows([3.0])}))
@@ -37,7 +37,7 @@ def test_in_an_ensemble_a_member_without_its_modality_sees_zeros():
 
 
 def test_a_pool_of_models_multiplies_powers_of_probabilities():
-    """In a group p(1) : p(0) is the product of the members' odds to their powers."""
+    """The odds of a group are the product of its members' odds raised to their powers."""
     one, other = linear_model({"a": [2.0]}), linear_model({"b": [1.0]})
     alone = linear_model({"a": [0.0]})
     parts = [Part(one, 0.5, 1.5, 0), Part(other, 0.5, 0.5, 0), Part(alone, 0.5, 1.0, 1)]
@@ -46,7 +46,7 @@ def test_a_pool_of_models_multiplies_powers_of_probabilities():
     inputs = explained.standardised({"a": rows([1.0]), "b": rows([3.0])})
     probability = explained(inputs).exp()[0, 1].item()
 
-    odds = 1.5 * 2.0 + 0.5 * 3.0  # log
+    odds = 1.5 * 2.0 + 0.5 * 3.0  # log-odds
     assert probability == pytest.approx(0.5 / (1 + math.exp(-odds)) + 0.5 * 0.5)
 
 

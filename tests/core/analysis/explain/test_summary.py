@@ -1,4 +1,4 @@
-"""Figures of an explanation, worked out by hand."""
+"""Summary of an explanation, compared with values by hand."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_shapley_values_of_a_probability_by_hand():
 
 
 def small_summary():
-    """Four clips of two speakers and two classes, one modality of no parts, by hand."""
+    """Return the summary of four clips of two speakers and two classes, with one modality."""
     data = RunData(
         tuple(
             Clip(Recording(f"{i}.wav"), f"{i}.wav", "xy"[i % 2], f"s{i // 2}", "made")
@@ -39,7 +39,7 @@ def small_summary():
         (),
     )
     right = np.log([[0.8, 0.2], [0.4, 0.6], [0.8, 0.2], [0.4, 0.6]])
-    even = np.log([[0.5, 0.5]] * 4)  # the first class, then
+    even = np.log([[0.5, 0.5]] * 4)  # predicts the first class
     wrong = np.log([[0.2, 0.8], [0.6, 0.4], [0.2, 0.8], [0.6, 0.4]])
     evidence = Evidence(
         np.arange(4),
@@ -58,7 +58,7 @@ def small_summary():
     )
 
 
-def test_figures_by_hand():
+def test_values_by_hand():
     found = small_summary()
     (a,) = found.contributions
 
@@ -70,10 +70,10 @@ def test_figures_by_hand():
     assert found.true.by_class["x"]["a"] == pytest.approx(0.3)
     assert found.true.by_class["y"]["a"] == pytest.approx(0.1)
     assert (found.true.none, found.true.all) == pytest.approx((0.5, 0.7))
-    assert a.uar_drop.difference == 0.5  # all of the first class are right, none of the second
-    assert (a.uar_drop.low, a.uar_drop.high) == (0.5, 0.5)  # for either speaker alike
+    assert a.uar_drop.difference == 0.5  # only clips of the first class are right
+    assert (a.uar_drop.low, a.uar_drop.high) == (0.5, 0.5)  # equal for both speakers
     assert a.log_probability_drop == pytest.approx(found.log_probability - math.log(0.5))
-    assert a.permuted_uar_drop.mean == pytest.approx(0.5)  # 0 and 1
+    assert a.permuted_uar_drop.mean == pytest.approx(0.5)  # drops 0 and 1
     assert a.permuted_uar_drop.deviation == pytest.approx(math.sqrt(0.5))
     assert a.signed == pytest.approx(0.3)
     assert a.absolute == pytest.approx(0.5)
@@ -83,7 +83,7 @@ def test_figures_by_hand():
     assert found.worst_gap == pytest.approx(0.03)
 
 
-def test_the_json_has_every_figure_and_every_clip():
+def test_the_json_has_every_value_and_every_clip():
     plain = small_summary().to_json()
 
     assert plain["format"] == 1

@@ -1,4 +1,4 @@
-"""Made-up runs, each written once for all tests that only read it."""
+"""Artificial runs, each written once for all tests that only read it."""
 
 import shutil
 from functools import cache
@@ -13,7 +13,7 @@ from fusion.core.analysis.report.page import environment
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """Function from modalities and a number of folds to a run. Not to be changed."""
+    """Function from modalities and a number of folds to the path of a run. Read-only."""
 
     @cache
     def written(modalities=("a", "b"), folds=1):
@@ -24,13 +24,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def run(made, tmp_path):
-    """A run of the test's own, without a report."""
+    """Copy of a run without a report, which a test may change."""
     return shutil.copytree(made(), tmp_path / "run", ignore=shutil.ignore_patterns("*.html"))
 
 
 @pytest.fixture
 def sketched(monkeypatch):
-    """Figures are painted, but neither laid out nor written: for tests that read the text."""
+    """Replace drawing by painting without SVG output, for tests that read only the text."""
 
     def sketch(paint, *, label, **_):
         paint(Figure().add_subplot())

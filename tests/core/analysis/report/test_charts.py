@@ -1,4 +1,4 @@
-"""Kinds of figures: what is drawn of given numbers."""
+"""Kinds of figures in a report."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ def drawn_diagrams(*pairs):
 
 
 def test_a_persistence_diagram_is_drawn_by_persim(monkeypatch):
-    """In the colours of the page, a path for each diagram, the same bytes each time."""
+    """The drawing has the colours of the page and a path per diagram, and is deterministic."""
     import matplotlib
     import persim
 
@@ -32,7 +32,7 @@ def test_a_persistence_diagram_is_drawn_by_persim(monkeypatch):
     assert "var(--c0" in svg and "var(--c1" in svg and "death (dB)" in svg
     strokes = re.findall(r'<path d="([^"]*)" [^>]*stroke: var\(--c(\d)', svg)
     assert [(path.count("M"), colour) for path, colour in strokes] == [(2, "0"), (3, "1")]
-    # Two lines besides: the diagonal, and what never ends.
+    # There are two further lines: the diagonal, and the line of infinite deaths.
     assert len(re.findall("stroke: var\\(--muted", svg)) == 2
     assert len(re.findall("stroke: var\\(--muted", drawn_diagrams([[0, 1]]))) == 1
     given = []
@@ -47,8 +47,8 @@ def test_a_diagram_without_a_range_is_drawn(pairs):
     Checked(drawn_diagrams(*pairs))
 
 
-def test_importing_the_report_imports_no_drawing():
-    """persim takes as long to import as a page to draw: it is, where a panel is a diagram."""
+def test_importing_the_report_imports_no_drawing_library():
+    """Importing persim takes as long as drawing a page, so only diagrams import it."""
     code = (
         "import sys, fusion.core.analysis.report, fusion.plugins.extractors.persistence; "
         "sys.exit(' '.join({'persim', 'matplotlib', 'jinja2'} & set(sys.modules)) or 0)"

@@ -1,4 +1,4 @@
-"""What a run was made of and what it cost, as rows of tables."""
+"""Table rows of a run's inputs and costs."""
 
 from report_pages import change, checked, report_of
 
@@ -17,7 +17,7 @@ def test_statistics_of_the_inputs(run, sketched):
     assert "channel 1, as stored" in html
 
 
-def test_what_the_trainings_cost(run, made):
+def test_costs_of_the_trainings(run, made):
     change(run / "fold0/a/training.json", trials=5, seconds=200, peak_bytes=None)
     assert cost(read_run(Run.open(run))) == [
         ["fused", "1", "2 s", "4", "3", "1,234", "1 MiB", "float32"],
@@ -29,7 +29,7 @@ def test_what_the_trainings_cost(run, made):
 
 
 def test_clips_of_each_part_and_class(made):
-    """Nine speakers say each of two classes twice; a third of them is in each part."""
+    """Nine speakers say each of two classes twice; each part has a third of the speakers."""
     one, three = (read_run(Run.open(made(("a", "b"), folds))) for folds in (1, 3))
     parts = ("train", "val", "test")
     assert clips(one, one.data) == [[part, "12", "3", "6", "6"] for part in parts]

@@ -1,4 +1,4 @@
-"""One figure as SVG: in the page's colours, alone, the same when drawn twice."""
+"""Drawing of a figure as SVG: colours of the page, unique ids, deterministic output."""
 
 import re
 
@@ -9,7 +9,7 @@ from fusion.core.analysis.report.drawing import Mark, draw, with_own_ids
 from fusion.core.analysis.report.page import Figure
 
 
-def test_figures_take_the_colours_of_the_page():
+def test_figures_use_the_colours_of_the_page():
     def paint(axes):
         axes.plot([0, 1], [0, 1], color="#040400")
 
@@ -22,7 +22,7 @@ def test_figures_take_the_colours_of_the_page():
     assert svg == draw(paint, label='a "label"', x="50 % < $x_1$")
 
 
-def test_drawing_leaves_no_trace():
+def test_drawing_does_not_change_the_settings_of_matplotlib():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
@@ -30,7 +30,7 @@ def test_drawing_leaves_no_trace():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_every_marker_has_a_swatch(macros):
+def test_every_marker_has_a_legend_swatch(macros):
     marks = [(m, Mark("#010101", marker=m)) for m in ("", *"osD^")]
     shown = macros.figures([Figure("", Markup())], marks)
     assert len(re.findall("<li>", shown)) == 5 and len(set(re.findall("<svg.*?</svg>", shown))) == 5

@@ -1,4 +1,4 @@
-"""What the networks see: pictures of some clips' features."""
+"""Example inputs in a report: pictures of some clips' features."""
 
 import json
 import re
@@ -27,11 +27,12 @@ def test_marks_and_barcodes_are_drawn(macros):
     shown = example(clip, panels, "m")
     page = str(macros.figures(shown.figures, shown.marks))
     Checked(page)
-    # Row 0 is at the bottom: the middles of the first and the last pixel of a square of 100.
+    # Row 0 is at the bottom. The circles are in the first pixel and in column 9, row 4, of a square
+    # of 100.
     assert re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', page)[-2:] == [
         ("5.0", "95.0"), ("95.0", "55.0")]  # fmt: skip
     assert page.count('class="panel wide"') == 2 and page.count('class="marked"') == 1
-    assert re.findall(r"</svg>(\w+)</li>", page) == ["low", "none"]  # the curve has no name
+    assert re.findall(r"</svg>(\w+)</li>", page) == ["low", "none"]  # the curve has no legend entry
     assert page.count("var(--c0, #777)") >= 2 and page.count("var(--c2, #777)") >= 1
 
 
@@ -40,11 +41,11 @@ class Broken(Extractor):
     axes = ("channel", "time")
 
     def panels(self, array, recording=None):
-        return [Panel("", "image", {"": array[0]})]  # of one axis
+        return [Panel("", "image", {"": array[0]})]  # invalid: one axis
 
 
 def test_an_extractor_that_cannot_draw(run, tmp_path):
-    """What it would have drawn is drawn by default, and the page says why."""
+    """The page has default pictures and a note with the reason."""
     config = json.loads((run / "run.json").read_text())["config"]
     features = {m: vars(FeatureRecord("0" * 32, "1", {}, (2, 3), "float32", {})) for m in "ab"}
     change(run / "run.json", config={**config, "cache": str(tmp_path / "cache")}, features=features)
@@ -64,6 +65,6 @@ def test_an_extractor_that_cannot_draw(run, tmp_path):
     assert [figure.notes[0] for figure in broken.row] == [
         "time →, channel ↑; 0 (dark) to 1 (bright)"
     ] * 2
-    # Nothing is stored of the other.
+    # The other feature is not in the cache.
     assert not lacking.row and "no longer in the cache" in lacking.notes[0]
     assert recordings_missing(read)

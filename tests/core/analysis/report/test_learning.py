@@ -1,4 +1,4 @@
-"""How the models learned."""
+"""Learning curves in a report."""
 
 import json
 from html import unescape
@@ -11,7 +11,7 @@ from fusion.core.analysis.report.run_data import read_run
 from fusion.core.runs.run import Run
 
 
-def test_the_start_of_the_fused_model_is_its_epoch_0(run, sketched):
+def test_the_start_of_the_fused_model_is_epoch_0(run, sketched):
     assert "Epoch 0" not in report_of(run).read_text()
     start = {"epoch": 0, "val_uar": 0.25, "val_loss": 1.5}
     change(run / "fold0/fused/training.json", start=start)
@@ -21,7 +21,7 @@ def test_the_start_of_the_fused_model_is_its_epoch_0(run, sketched):
 
 
 def test_scores_of_all_models_have_one_axis(made, monkeypatch):
-    """UAR from 50 (validation) to 70 (training, epoch 4), and a twentieth of that on both sides."""
+    """The UAR is 50 (validation) to 70 (training, epoch 4), plus a margin of 1/20 on both sides."""
     given = []
     monkeypatch.setattr(learning, "over_epochs", lambda lines, **how: given.append((lines, how)))
     for folds, kept in ((1, [3]), (3, [])):
@@ -31,13 +31,13 @@ def test_scores_of_all_models_have_one_axis(made, monkeypatch):
         for lines, how in given:
             assert how["limits"] == pytest.approx((49, 71)) and how["level"] == (0.5, "chance")
             assert how["marked"] == kept
-            assert [len(line.folds) for line in lines] == [folds, folds]  # training, validation
+            assert [len(line.folds) for line in lines] == [folds, folds]  # training and validation
         (train, val), _ = given[0]
         assert train.folds[0].tolist() == [[epoch, 0.5 + epoch / 20] for epoch in (1, 2, 3, 4)]
         assert val.folds[0].tolist() == [[epoch, 0.5] for epoch in (1, 2, 3, 4)]
 
 
-def test_what_the_fused_model_recorded_is_drawn(run, sketched):
+def test_recorded_values_of_the_fused_model_are_drawn(run, sketched):
     path = run / "fold0/fused/epochs.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()]
     own = {"boost.a": 2.0, "boost.b": 1.0, "share": 0.5}

@@ -1,4 +1,4 @@
-"""A page's texts: escaped where they are no drawing, numbers as they are read."""
+"""Texts of a page: escaping, and the format of numbers."""
 
 import json
 import shutil
@@ -28,17 +28,17 @@ SCRIPT = "<script>alert('x')</script>"
 
 
 def test_names_are_escaped(tmp_path):
-    """A class and a speaker, and with him the names of his clips, which are no text."""
+    """Names of a class, a speaker and the speaker's clips may be markup or invalid text."""
     speaker = f"{NASTY}\udce9\x1b"
     run = write_run(tmp_path / "run", classes=(NASTY, "high"), speaker=speaker)
     html, page = checked(report_of(run))
     assert "<b>" not in html
-    assert NASTY in page.words  # a class, as the reader sees it
-    assert any(f"{NASTY}??0" in word for word in page.words)  # a speaker, in a figure
+    assert NASTY in page.words  # a class as displayed
+    assert any(f"{NASTY}??0" in word for word in page.words)  # a speaker in a figure
 
 
-def test_no_text_of_a_run_is_markup(made, run, tmp_path, sketched):
-    """Whatever stands in its files: their values are shown as they are."""
+def test_texts_of_a_run_are_not_markup(made, run, tmp_path, sketched):
+    """Values of every file of a run are shown as text."""
     texts = ("title", "severity", "modality", "says", "rule", "remedy", "command")
     finding = dict.fromkeys(texts, SCRIPT)
     finding |= {"numbers": {SCRIPT: SCRIPT}, "folds": [SCRIPT, SCRIPT]}
@@ -62,7 +62,7 @@ def test_no_text_of_a_run_is_markup(made, run, tmp_path, sketched):
     checked(compare_reports([run, shutil.copytree(made(), tmp_path / "<b>")], tmp_path / "c.html"))
 
 
-def test_macros_escape_what_is_no_drawing(macros):
+def test_macros_escape_everything_except_drawings(macros):
     assert "<td>&lt;</td>" in macros.table("t", ["a", "b"], [["x", "<"]])
     assert 'aria-label="&#34;a&#34;"' in macros.table('"a"', ["<b>"])
     assert "<code>a &amp;&amp; b</code>" in macros.code("a && b")
@@ -94,11 +94,11 @@ def test_numbers_as_text():
     assert [seconds(v) for v in given] == shown
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+def test_a_page_is_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "x.html"
     assert write_page(path, "first") == path
     assert write_page(path, "\u2192").read_bytes() == b"\xe2\x86\x92"
-    for out in (path / "y.html", tmp_path):  # below a file; a folder
+    for out in (path / "y.html", tmp_path):  # below a file, and a folder
         with pytest.raises(StorageError, match="could not be written") as caught:
             write_page(out, "lost")
         assert f"The report {out} " in caught.value.message and "--out" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Numbers of a report, against those counted by hand."""
+"""Numbers of a report, compared with values counted by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from fusion.core.toolkit.metrics import expected_calibration_error
 
 
 def answers(**predicted):
-    """Six clips of two classes and two speakers of two corpora."""
+    """Return predictions for six clips of two classes and two speakers of two corpora."""
     targets = np.array([0, 0, 0, 1, 1, 1])
     speakers = np.array(["x/1", "x/1", "y/1", "x/1", "y/1", "y/1"])
     said = SavedPredictions(
@@ -32,17 +32,17 @@ def answers(**predicted):
     return ModelPredictions(said, {})
 
 
-def test_who_is_right_of_two():
+def test_clips_by_correct_modalities_of_two():
     found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0], fused=[0, 0, 1, 1, 0, 1])
     rows = {
         p.name: (p.clips, p.correct["fused"])
         for p in correct_patterns(found, ["a", "b"], ["fused"])
     }
-    # a is right about 0 1 2 4, b about 0 3 4; fused about 0 1 3 5.
+    # a is right about clips 0 1 2 4, b about 0 3 4, fused about 0 1 3 5.
     assert rows == {"both": (2, 1), "only a": (2, 1), "only b": (1, 1), "none": (1, 1)}
 
 
-def test_who_is_right_of_three():
+def test_clips_by_correct_modalities_of_three():
     found = answers(a=[0, 0, 0, 0, 0, 0], b=[0, 1, 0, 1, 0, 0], c=[0, 1, 1, 1, 1, 0])
     rows = {p.name: p.clips for p in correct_patterns(found, ["a", "b", "c"], ["a"])}
     assert rows == {
@@ -51,7 +51,7 @@ def test_who_is_right_of_three():
     }  # fmt: skip
 
 
-def test_of_many_modalities_the_rows_count():
+def test_clips_by_number_of_correct_modalities_of_four():
     found = answers(**{m: [0, 0, 0, 0, 0, 0] for m in "abc"}, d=[1, 1, 1, 1, 1, 1])
     rows = {p.name: (p.clips, p.correct["d"]) for p in correct_patterns(found, list("abcd"), ["d"])}
     assert rows == {"4 of 4": (0, 0), "3 of 4": (3, 0), "2 of 4": (0, 0), "1 of 4": (3, 3),
@@ -67,14 +67,14 @@ def test_one_modality_is_right_or_not():
 
 
 def test_the_oracle():
-    # Right as soon as a or b is: all of class 0; of class 1 clips 3 and 4.
+    # The oracle is right if a or b is: in all clips of class 0, and in clips 3 and 4 of class 1.
     found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0])
     assert oracle_uar(found.per_clip, ["a", "b"]) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_scores_of_speakers_and_corpora():
     found = answers(a=[0, 1, 0, 1, 1, 0])
-    # x/1 has clips 0 1 (class 0) and 3 (class 1); y/1 has 2 and 4 5.
+    # x/1 has clips 0 and 1 (class 0) and 3 (class 1); y/1 has 2 (class 0), and 4 and 5 (class 1).
     assert uar_by_speaker(found.per_clip, "a").tolist() == [0.75, 0.75]
     assert uar_by_corpus(found, "a") == {"x": 0.75, "y": 0.75}
 
@@ -82,7 +82,7 @@ def test_scores_of_speakers_and_corpora():
 def test_bins_of_a_reliability_diagram():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.45, 0.55], [0.3, 0.7]])
     bins = calibration_bins(probabilities, np.array([0, 1, 1, 1]))
-    # Three of the fifteen bins hold clips: 0.55, 0.7, twice 0.9.
+    # Three of the fifteen bins have clips: 0.55, 0.7, and 0.9 twice.
     assert bins == pytest.approx(np.array([[0.55, 1, 0.25], [0.7, 1, 0.25], [0.9, 0.5, 0.5]]))
     # ECE by hand: (0.45 + 0.3 + 2 * 0.4) / 4.
     assert expected_calibration_error(probabilities, np.array([0, 1, 1, 1])) == pytest.approx(
@@ -91,7 +91,7 @@ def test_bins_of_a_reliability_diagram():
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=40))
-def test_the_bins_hold_every_clip_and_make_the_error(clips):
+def test_the_bins_contain_every_clip_and_sum_to_the_calibration_error(clips):
     first = np.array([p for p, _ in clips])
     probabilities = np.stack([first, 1 - first], axis=1)
     targets = np.array([t for _, t in clips])

@@ -1,4 +1,4 @@
-"""The command that asks for a run again."""
+"""The command line that repeats a run."""
 
 import shlex
 from dataclasses import replace
@@ -18,14 +18,14 @@ from fusion.core.runs.run import Run
 
 
 def asked(line, registry):
-    """The plan of a ``fusion run`` with these words, but for the split."""
+    """Return the plan of ``fusion run`` with these arguments, without the split."""
     group = click.Context(cli, obj={"plugins": (), "strict": False})
     parsed = command.make_context("run", line, parent=group)
     return plan_without_split(config_from(parsed.params, registry), registry)
 
 
 def test_the_command_line_asks_for_the_same_run(made, tmp_path):
-    """Parsed again and bound again it is the configuration that the run stored."""
+    """Parsing the command line gives the configuration that the run stored."""
     table = tmp_path / "clips.csv"
     table.write_text("path,label,speaker\na.wav,happy,s0\nb.wav,sad,s1\n")
     for name in ("a.wav", "b.wav"):
@@ -43,7 +43,7 @@ def test_the_command_line_asks_for_the_same_run(made, tmp_path):
     assert all(option in short for option in SMALL if option.startswith("train."))
 
 
-def test_facts_say_what_the_run_was_made_of(run):
+def test_facts_name_seeds_splits_features_and_versions(run):
     change(run / "run.json", created="long ago", versions={"numpy": "2"}, machine={"cpu": "x"})
     read = read_run(Run.open(run))
     found = dict(facts(read))

@@ -1,4 +1,4 @@
-"""Several runs on one page."""
+"""A report that compares several runs."""
 
 import shutil
 
@@ -10,7 +10,7 @@ from fusion.core.contracts.errors import RunError
 
 
 def test_a_comparison(made, tmp_path):
-    """Two runs on the same clips are compared in pairs, a third on others is not."""
+    """Two runs on the same clips are compared in pairs; a third run on other clips is not."""
     one = shutil.copytree(made(), tmp_path / "x" / "run")
     two = shutil.copytree(made(("a", "b", "c")), tmp_path / "y" / "run")
     other = shutil.copytree(made(("a", "b"), 3), tmp_path / "z")
@@ -26,7 +26,7 @@ def test_a_comparison(made, tmp_path):
     assert compare_reports([one, two, other], tmp_path / "d.html").read_text() == html
 
 
-def test_runs_that_are_no_comparison(made, tmp_path):
+def test_too_few_or_equal_runs_are_refused(made, tmp_path):
     with pytest.raises(RunError, match="named twice"):
         compare_reports([made(), made()], tmp_path / "c.html")
     with pytest.raises(RunError, match="two runs or more"):

@@ -1,4 +1,4 @@
-"""The report of one run: whole, the same when written twice."""
+"""The report of one run: complete and deterministic."""
 
 import json
 from functools import cache
@@ -13,11 +13,11 @@ from fusion.core.contracts.errors import RunError
 
 @pytest.fixture(scope="module")
 def reported(made):
-    """Function from what ``made`` takes to the report, in its run. Written once, to be read."""
+    """Function that writes the report of a run of ``made`` once and returns its path. Read-only."""
     return cache(lambda *given: report_of(made(*given)))
 
 
-def test_everything_is_there(made, reported):
+def test_the_report_has_every_section_and_score(made, reported):
     assert reported() == made() / "report.html"
     html, page = checked(reported())
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
@@ -38,7 +38,7 @@ def test_any_number_of_modalities_and_folds(reported, modalities, folds):
     assert ("a single modality" in html) == (len(modalities) == 1)
 
 
-def test_twice_the_same_bytes(made, reported, tmp_path):
+def test_two_reports_of_a_run_have_the_same_bytes(made, reported, tmp_path):
     given = ("a",), 3
     again = report_of(made(*given), tmp_path / "b.html")
     assert reported(*given).read_bytes() == again.read_bytes()
@@ -54,14 +54,14 @@ def test_twice_the_same_bytes(made, reported, tmp_path):
         ("fold0/fused/training.json", "no statistics of its inputs"),
     ],
 )
-def test_a_file_that_is_gone_costs_its_part_alone(run, sketched, name, says):
+def test_a_missing_file_affects_only_its_section(run, sketched, name, says):
     (run / name).unlink()
     html, page = checked(report_of(run))
     assert says in unescape(html)
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
 
 
-def test_files_of_nonsense(run):
+def test_damaged_files_do_not_prevent_a_report(run):
     for name in ("predictions.csv", "clips.csv", "selection.json", "diagnosis.json",
                  "fold0/fused/epochs.jsonl", "fold0/a/training.json"):  # fmt: skip
         (run / name).write_text("{nonsense")
@@ -85,7 +85,7 @@ def test_the_diagnosis(run, sketched):
         assert part in html
 
 
-def test_a_diagnosis_that_found_nothing_says_what_it_looked_at(run, sketched):
+def test_a_diagnosis_without_findings_shows_its_signs_and_thresholds(run, sketched):
     told = {"findings": [], "checked": ["x"], "caveats": ["Too few <steps>."],
             "signs": {"a": {"norm": 1.5}, "": {"agreement": 0.25}},
             "thresholds": {"scale_ratio": 10.0}}  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_diagnosis_that_found_nothing_says_what_it_looked_at(run, sketched):
     assert '<th scope="row">scale_ratio</th><td>10</td>' in html
 
 
-def test_no_finished_run_has_a_report(run, tmp_path):
+def test_unfinished_or_damaged_runs_are_refused(run, tmp_path):
     with pytest.raises(RunError, match="no run directory"):
         report_of(tmp_path)
     (run / "results.json").write_text("{}")
