@@ -40,7 +40,7 @@ def test_gapped_rows_keep_their_type_and_shape_if_no_clip_has_the_modality():
     [([], [4, 0, 2, 3]), (["a"], [4, 0, 2, 3]), (["b"], [4, 2]), (["c"], [0, 2, 3]),
      (["a", "b", "c"], [2])],
 )  # fmt: skip
-def test_clips_that_have_every_one_of_some_modalities_in_their_order(modalities, expected):
+def test_clips_that_have_all_given_modalities_keep_their_order(modalities, expected):
     absent = {
         "b": np.array([True, False, False, True, False]),
         "c": np.array([False, True, False, False, True]),

@@ -112,7 +112,7 @@ def test_the_control_has_the_model_and_settings_of_its_baseline(run):
 
 
 class TrainedError(Exception):
-    """Raised where a training would begin."""
+    """Error that replaces the start of a training."""
 
 
 def asked_of_training(run, monkeypatch, training):

@@ -15,7 +15,7 @@ def kinds(reasons):
     return {reason.feature: reason.answer.kind for reason in reasons}
 
 
-# -- of a recording --------------------------------------------------------------------
+# -- one recording ---------------------------------------------------------------------
 
 
 def test_cached_features_are_found_by_path_and_by_key(made, corpus):
@@ -67,7 +67,7 @@ def test_a_wrong_request_is_refused(made):
         why_clip(replace(made.config, features=("frist",), settings={}), made.registry, "0" * 32)
 
 
-# -- of a run --------------------------------------------------------------------------
+# -- one run ---------------------------------------------------------------------------
 
 
 def test_all_features_of_a_run_are_found(made):

@@ -225,7 +225,7 @@ def test_files_without_plugins_are_refused(capsys, file, text, words):
     assert words in err
 
 
-# -- without a name ----------------------------------------------------------------------
+# -- no plugin named ---------------------------------------------------------------------
 
 
 OWN = [pair for pair in registry._entry_points() if pair[1].distribution == "modal-fusion"]
