@@ -1,4 +1,4 @@
-"""``fusion.run`` and what it returns: the same road as the command line, from Python."""
+"""``fusion.run`` and its result: the Python equivalent of the command line."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def result(cache, tmp_path_factory):
 
 @pytest.fixture
 def asked(monkeypatch, tmp_path):
-    """What an experiment would be made of, in place of making it."""
+    """Functions that return the configuration of a run, from Python and from the command line."""
     monkeypatch.chdir(tmp_path)
 
     class Asked(fusion.FusionError):
@@ -60,7 +60,7 @@ def asked(monkeypatch, tmp_path):
     return of_python, of_command_line
 
 
-def test_the_arguments_are_the_options(asked):
+def test_arguments_equal_command_line_options(asked):
     of_python, of_command_line = asked
     assert of_python() == of_command_line()
     assert of_python(
@@ -83,7 +83,7 @@ def test_the_arguments_are_the_options(asked):
     )  # fmt: skip
 
 
-def test_every_option_of_the_command_line_is_there():
+def test_every_command_line_option_has_an_argument():
     from fusion.core.cli.run import command
 
     names = {o.lstrip("-").replace("-", "_") for p in command.params for o in p.opts}
@@ -119,7 +119,7 @@ def test_every_argument_is_documented():
         ({"verify": "never"}, "There is no choice for verify 'never'"),
     ],
 )
-def test_what_is_wrong_is_refused_with_what_was_meant(arguments, said, tmp_path):
+def test_wrong_arguments_are_refused_with_a_suggestion(arguments, said, tmp_path):
     with pytest.raises(fusion.UserError) as caught:
         fusion.run(**arguments, out=tmp_path / "run", quiet=True)
     assert said in str(caught.value)
@@ -145,13 +145,13 @@ def test_a_broken_plugin_is_a_warning(tmp_path, monkeypatch):
 # -- a finished run ------------------------------------------------------------------
 
 
-def test_figures(result):
+def test_the_figures_of_a_result(result):
     assert result.gain == result.results.comparisons["fused"].difference
     assert result.verdict == result.results.verdict
     assert result.report == result.path / "report.html"
 
 
-def test_history_is_what_every_training_wrote(result):
+def test_history_has_the_epochs_of_every_training(result):
     history = result.history()
     epochs_of = {"mel": 2, "persistence": 2, "fused": 1, "control": 3}
     assert list(history) == [f"fold0/{model}" for model in epochs_of]
@@ -163,7 +163,7 @@ def test_history_is_what_every_training_wrote(result):
     assert "val_uar.mel" in history["fold0/fused"][0]
 
 
-def test_the_table_as_text_and_for_a_notebook(result):
+def test_a_result_is_displayed_as_text_and_html(result):
     text, html = str(result), result._repr_html_()
     rows = [line.split()[0] for line in text.splitlines()[1:8]]
     assert rows == ["model", "mel", "persistence", "control", "fused", "ensemble", "chosen"]
@@ -175,7 +175,7 @@ def test_the_table_as_text_and_for_a_notebook(result):
     assert repr(result).startswith(f"RunResult({str(result.path)!r}: UAR fused {fused}, ")
 
 
-def test_predict(result):
+def test_predict_labels_recordings(result):
     from fusion.core.registry.parameters import make
     from fusion.plugins.corpora.demo import Demo
 
@@ -191,13 +191,13 @@ def test_predict(result):
     assert "no.wav" in result.predict("no.wav")[0].error
 
 
-def test_load_and_resume_read_a_finished_run(result):
+def test_load_and_resume_return_the_result_of_a_finished_run(result):
     for again in (fusion.load(result.path), fusion.resume(str(result.path), quiet=True)):
         assert isinstance(again, fusion.RunResult)
         assert again.results.to_json() == result.results.to_json()
 
 
-def test_load_refuses_what_is_no_finished_run(result, tmp_path):
+def test_load_refuses_folders_without_a_finished_run(result, tmp_path):
     with pytest.raises(fusion.UserError, match="is no run directory"):
         fusion.load(tmp_path)
     import shutil
@@ -213,7 +213,7 @@ def test_load_refuses_what_is_no_finished_run(result, tmp_path):
     )
 
 
-def test_ctrl_c_says_how_to_go_on(result, monkeypatch):
+def test_ctrl_c_prints_how_to_resume(result, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -223,7 +223,7 @@ def test_ctrl_c_says_how_to_go_on(result, monkeypatch):
     assert caught.value.__notes__ == [f"To resume: fusion.resume({str(result.path)!r})"]
 
 
-# -- the script that calls it ----------------------------------------------------------
+# -- scripts that call fusion.run ------------------------------------------------------
 
 
 SCRIPT = """
@@ -241,15 +241,15 @@ def said_by(script):
 
 
 @pytest.mark.slow
-def test_a_script_needs_no_guard(tmp_path):
-    """Extraction, trainings and evaluation, each in processes of its own."""
+def test_a_script_needs_no_main_guard(tmp_path):
+    """Extraction, trainings and evaluation each start worker processes."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(small=SMALL, cache=str(tmp_path / "cache")))
     said = said_by(script)
     assert said.stdout.splitlines() == ["once", f"4 {script} None"], said.stderr
 
 
-def test_import_fusion_is_light():
+def test_import_fusion_loads_no_heavy_package():
     code = ("import sys, fusion; dir(fusion); heavy = {'torch', 'numpy', 'click', 'pluggy'}; "
             "print(sorted(heavy & set(sys.modules)))")  # fmt: skip
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,10 +18,10 @@ from fusion.core.runs.outcome import predictions
 
 @pytest.fixture(scope="module", autouse=True)
 def trained_in_this_process():
-    """Trainings and predictions of runs take place here: each process would import torch first.
+    """Train and predict in this process: each worker process would import torch first.
 
-    Runs in processes are those of tests/core/runs/execution, of comparisons, and of whole commands
-    that a test starts and kills.
+    Worker processes are tested in tests/core/runs/execution, by comparisons, and by tests that
+    start and kill a whole command.
     """
 
     def here(function, run, trainings, jobs, meanwhile):
@@ -35,7 +35,7 @@ def trained_in_this_process():
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """Nine speakers say two classes, three clips each: tones that differ by class and speaker."""
+    """Tones of nine speakers, two classes, three clips each; pitch varies by class and speaker."""
     folder = tmp_path_factory.mktemp("tones")
     rng = np.random.default_rng(0)
     rows = []
@@ -61,7 +61,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(corpus, cache, tmp_path_factory):
-    """One finished run with gated fusion and gradscale."""
+    """Finished run with gated fusion and gradscale."""
     out = tmp_path_factory.mktemp("runs") / "run"
     code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(out),
                     "--strategy", "gated", "--balance", "gradscale", "--epochs", "3", "--quiet",
@@ -79,7 +79,7 @@ def plugin(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two distributions: one can't be imported, one has a name that is taken."""
+    """Install two distributions: one fails to import, one registers a name that is taken."""
     for name, text in (("broken_one", BROKEN), ("clashing_one", CLASH)):
         (tmp_path / f"{name}.py").write_text(text)
         info = tmp_path / f"{name}-2.5.dist-info"

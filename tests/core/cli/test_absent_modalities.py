@@ -1,4 +1,4 @@
-"""Whole runs on a corpus of which some clips lack a modality."""
+"""Whole runs on a corpus in which some clips lack a modality."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from fusion.core.runs.run import Run
 
 @pytest.fixture(scope="module")
 def words(corpus, tmp_path_factory):
-    """Three numbers for two of three clips."""
+    """Table with three numbers for two of three clips."""
     rng = np.random.default_rng(0)
     table = tmp_path_factory.mktemp("words") / "words.csv"
     with corpus.open() as file:
@@ -63,7 +63,7 @@ def test_a_run_keeps_clips_that_lack_a_modality(gated):
     assert sum(clip["absent"] == "precomputed" for clip in clips) == 18
 
 
-def test_a_modality_alone_says_of_them_how_frequent_classes_are(gated):
+def test_a_unimodal_model_predicts_class_shares_for_clips_that_lack_its_modality(gated):
     with (gated / "clips.csv").open() as file:
         clips = list(csv.DictReader(file))
     lacking = {clip["name"] for clip in clips if clip["absent"]}
@@ -77,21 +77,21 @@ def test_a_modality_alone_says_of_them_how_frequent_classes_are(gated):
     assert not any(told[name] == pytest.approx(share, abs=1e-6) for name in set(told) - lacking)
 
 
-def test_what_comes_after_a_run_copes(gated, corpus, capsys):
+def test_commands_on_a_finished_run_accept_absent_modalities(gated, corpus, capsys):
     for command in (["diagnose", gated], ["explain", gated], ["report", gated]):
         assert run_cli([str(part) for part in command]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert "Some clips lack a modality; the figures are of the" in said
     page = (gated / "report.html").read_text()
     assert "18 have no precomputed" in page
-    first = corpus.parent / "s0-happy-0.wav"  # which has no words
+    first = corpus.parent / "s0-happy-0.wav"  # this clip has no precomputed feature
     chosen = json.loads((gated / "run.json").read_text())["handed_out"]
     code = run_cli(["predict", str(gated), str(first)])
     alone = {branch["modality"]["name"] for m in chosen for branch in m["spec"]["branches"]}
     assert code == (2 if alone == {"precomputed"} else 0)
 
 
-def test_a_strategy_that_cannot_be_told_says_so_before_training(
+def test_a_strategy_that_can_not_handle_absence_is_a_warning_before_training(
     corpus, cache, words, tmp_path, capsys
 ):
     out = tmp_path / "run"
@@ -103,8 +103,8 @@ def test_a_strategy_that_cannot_be_told_says_so_before_training(
     assert "gated" in text[warning : warning + 300]
 
 
-def test_a_run_goes_on_as_if_it_had_never_stopped(corpus, cache, words, gated, tmp_path):
-    """Which clips lack what is kept in the run directory, not asked again."""
+def test_a_resumed_run_gives_the_same_predictions(corpus, cache, words, gated, tmp_path):
+    """Absent modalities are read from the run directory, not determined again."""
     again = tmp_path / "again"
     shutil.copytree(gated, again)
     for name in ("results.json", "model.safetensors", "selection.json"):
@@ -117,7 +117,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(corpus, cache, words, gated, t
     assert (again / "predictions.csv").read_text() == (gated / "predictions.csv").read_text()
 
 
-def test_a_table_of_nobody_is_refused(corpus, cache, tmp_path, capsys):
+def test_a_table_without_any_clip_is_refused(corpus, cache, tmp_path, capsys):
     table = tmp_path / "words.csv"
     table.write_text("path,a\nelsewhere.wav,1\n")
     assert run_cli(["run", *arguments(corpus, cache, table, tmp_path / "run", "gated")]) == 2
@@ -125,12 +125,12 @@ def test_a_table_of_nobody_is_refused(corpus, cache, tmp_path, capsys):
     assert "No clip has the feature 'precomputed'" in said and "has no row for" in said
 
 
-# -- labelling -----------------------------------------------------------------------
+# -- new recordings -------------------------------------------------------------------
 
 
 @pytest.fixture
 def ensemble(gated, tmp_path):
-    """The run as if validation had chosen the ensemble, which takes every modality."""
+    """Return the run as if validation had chosen the ensemble, which uses every modality."""
     out = tmp_path / "ensemble"
     shutil.copytree(gated, out)
     run = Run(out)
@@ -144,14 +144,14 @@ def ensemble(gated, tmp_path):
 
 @pytest.fixture
 def new(corpus, tmp_path):
-    """Two new recordings, and a table with a row of the first."""
+    """Return a folder with two new recordings, and a table with a row for the first."""
     for name in ("n0.wav", "n1.wav"):
         shutil.copy(corpus.parent / "s0-happy-1.wav", tmp_path / name)
     (tmp_path / "new.csv").write_text("path,a,b,c\nn0.wav,5,0,0\n")
     return tmp_path
 
 
-def test_predict_looks_new_recordings_up_in_another_table(ensemble, new, capsys):
+def test_predict_reads_features_of_new_recordings_from_another_table(ensemble, new, capsys):
     files = [str(new / name) for name in ("n0.wav", "n1.wav")]
     assert run_cli(["predict", str(ensemble), *files]) == 0
     said = capsys.readouterr()
@@ -161,7 +161,7 @@ def test_predict_looks_new_recordings_up_in_another_table(ensemble, new, capsys)
     said = capsys.readouterr()
     first, second = map(json.loads, said.out.splitlines())
     assert (first["lacking"], second["lacking"]) == ([], ["precomputed"])
-    assert first["probabilities"] != second["probabilities"]  # of the same sound
+    assert first["probabilities"] != second["probabilities"]  # both recordings are the same sound
     assert "1 of 2 recordings have no precomputed" in said.err
     settings = {"precomputed": {"table": str(new / "new.csv")}}
     again = fusion.load(ensemble).predict(files, settings=settings)
@@ -170,7 +170,7 @@ def test_predict_looks_new_recordings_up_in_another_table(ensemble, new, capsys)
 
 
 def test_a_row_may_be_added_to_the_table_of_a_trained_model(ensemble, new, words, capsys):
-    """Where it lies and what else stands in it decide nothing of the model."""
+    """The model depends neither on the path of the table nor on its other rows."""
     before = words.read_text()
     words.write_text(f"{before}{new / 'n0.wav'},5,0,0\n")
     try:
@@ -193,16 +193,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("setting", REFUSED)
-def test_what_a_model_reads_is_not_set_anew(ensemble, new, setting, capsys):
+def test_other_features_of_a_trained_model_can_not_be_set(ensemble, new, setting, capsys):
     assert run_cli(["predict", str(ensemble), str(new / "n0.wav"), "--set", setting]) == 2
     said = capsys.readouterr().err
     assert all(part in said for part in REFUSED[setting]), said
 
 
-# -- what is said of it --------------------------------------------------------------
+# -- how absence is reported -----------------------------------------------------------
 
 
-def test_the_cache_is_not_asked_for_what_clips_lack(gated, capsys):
+def test_cache_why_counts_clips_that_lack_a_modality(gated, capsys):
     assert run_cli(["cache", "why", str(gated)]) == 0
     said = capsys.readouterr().out
     assert "precomputed: 18 clips have no precomputed" in said
@@ -215,7 +215,9 @@ LACK = "18 clips have no precomputed. For these clips the baseline of the modali
 
 
 @pytest.mark.slow
-def test_a_comparison_says_how_many_clips_lack_what(corpus, cache, words, tmp_path, capsys):
+def test_a_comparison_reports_how_many_clips_lack_a_modality(
+    corpus, cache, words, tmp_path, capsys
+):
     given = arguments(corpus, cache, words, tmp_path / "out", "gated")
     for option, instead in (
         ("--strategy", ["--strategies", "gated", "--no-controls"]),
@@ -230,7 +232,7 @@ def test_a_comparison_says_how_many_clips_lack_what(corpus, cache, words, tmp_pa
 
 
 @pytest.mark.slow
-def test_an_audit_says_how_many_clips_lack_what(corpus, cache, words, tmp_path, capsys):
+def test_an_audit_reports_how_many_clips_lack_a_modality(corpus, cache, words, tmp_path, capsys):
     given = arguments(corpus, cache, words, tmp_path / "out", "gated")
     assert run_cli(["audit", *given, "--splits", "speaker"]) == 0
     assert LACK in " ".join(capsys.readouterr().out.split())

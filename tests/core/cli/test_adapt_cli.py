@@ -1,4 +1,4 @@
-"""Whole runs whose features are standardised by the unlabelled clips of each speaker."""
+"""Whole runs with features standardised by the unlabelled clips of each speaker."""
 
 import contextlib
 import csv
@@ -32,7 +32,7 @@ def run(corpus, cache, out, *more):
 
 @pytest.fixture(scope="module")
 def printed(corpus, cache, tmp_path_factory):
-    """A finished run, and what it printed on standard output and standard error."""
+    """Run directory of a finished run, and its standard output and standard error."""
     out = tmp_path_factory.mktemp("runs") / "adapted"
     texts = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(texts[0]), contextlib.redirect_stderr(texts[1]):
@@ -47,7 +47,10 @@ def adapted(printed):
 
 @pytest.fixture(scope="module")
 def words(corpus, tmp_path_factory):
-    """Three numbers for two of three clips, with an offset and a unit of each speaker."""
+    """Table with three numbers for two of three clips.
+
+    The first number is shifted and scaled by factors of each speaker.
+    """
     rng = np.random.default_rng(0)
     table = tmp_path_factory.mktemp("words") / "words.csv"
     with corpus.open() as file:
@@ -77,7 +80,7 @@ def speaker_folder(corpus, tmp_path, speaker):
 
 
 def a_test_clip(run_dir):
-    """A tested speaker, one clip of theirs, and the probabilities that the run gave."""
+    """Return a test speaker, one of their clips, and the probabilities that the run predicted."""
     row = next(r for r in rows_of(run_dir / "predictions.csv") if r["model"] == "chosen")
     return row["speaker"], row["clip"], [float(row["p_happy"]), float(row["p_sad"])]
 
@@ -98,13 +101,13 @@ def test_every_output_names_the_task(printed, capsys):
     assert json.loads(capsys.readouterr().out)["adapt"] == "speaker"
 
 
-def test_a_plain_run_says_nothing_of_it(finished):
+def test_a_plain_run_does_not_mention_adaptation(finished):
     assert "task" not in json.loads((finished / "run.json").read_text())
     assert NAME not in (finished / "report.html").read_text().lower()
     assert not (finished / FOLDER).exists()
 
 
-def test_what_is_asked_of_a_finished_run_names_the_task(adapted, finished, capsys, tmp_path):
+def test_commands_on_a_finished_run_name_the_task(adapted, finished, capsys, tmp_path):
     for command in (["diagnose", adapted], ["explain", adapted], ["report", adapted]):
         assert run_cli([str(part) for part in command]) == 0, capsys.readouterr().err
         said = capsys.readouterr().out
@@ -114,7 +117,7 @@ def test_what_is_asked_of_a_finished_run_names_the_task(adapted, finished, capsy
     assert SENTENCE in several.read_text()
 
 
-def test_a_run_goes_on_with_the_same_figures(adapted, tmp_path):
+def test_a_resumed_run_gives_the_same_figures(adapted, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(adapted, again)
     for name in ("results.json", "predictions.csv", "selection.json", "model.safetensors"):
@@ -132,7 +135,7 @@ def test_a_run_goes_on_with_the_same_figures(adapted, tmp_path):
     ).read_bytes()
 
 
-def test_predict_gives_the_figures_of_the_test(adapted, corpus, tmp_path, capsys):
+def test_predict_agrees_with_the_test_predictions(adapted, corpus, tmp_path, capsys):
     speaker, clip, expected = a_test_clip(adapted)
     folder = speaker_folder(corpus, tmp_path, speaker)
     file = str(corpus.parent / clip)
@@ -147,7 +150,7 @@ def test_predict_gives_the_figures_of_the_test(adapted, corpus, tmp_path, capsys
     assert list(found.probabilities.values()) == pytest.approx(expected, abs=1e-4)
 
 
-def test_recordings_that_can_not_be_read_are_counted(adapted, corpus, tmp_path, capsys):
+def test_unreadable_recordings_of_the_speaker_are_counted(adapted, corpus, tmp_path, capsys):
     folder = speaker_folder(corpus, tmp_path, "s1")
     (folder / "broken.wav").write_bytes(b"no sound")
     (folder / "notes.txt").write_text("no recording")
@@ -157,7 +160,7 @@ def test_recordings_that_can_not_be_read_are_counted(adapted, corpus, tmp_path, 
     assert "6 recordings" in said and "1 of 7 recordings of the speaker can't be read" in said
 
 
-def test_four_files_serve_themselves_and_fewer_are_refused(adapted, corpus, capsys):
+def test_four_files_give_the_statistics_and_fewer_are_refused(adapted, corpus, capsys):
     files = [str(file) for file in sorted(corpus.parent.glob("s2-*.wav"))]
     assert run_cli(["predict", str(adapted), *files[:4]]) == 0
     assert "come from the files themselves, 4 recordings" in capsys.readouterr().err
@@ -171,7 +174,7 @@ def test_four_files_serve_themselves_and_fewer_are_refused(adapted, corpus, caps
         result.predict(files[0])
 
 
-def test_wrong_requests_are_refused_in_words(adapted, finished, corpus, tmp_path, capsys):
+def test_mistakes_in_speaker_adaptation(adapted, finished, corpus, tmp_path, capsys):
     file = str(corpus.parent / "s1-sad-0.wav")
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -209,7 +212,7 @@ def test_a_corpus_without_speakers_is_refused(corpus, tmp_path, capsys):
     assert "each of the 54 clips has a different speaker" in said and "column speaker" in said
 
 
-def test_one_clip_is_explained_as_it_is_labelled(adapted, corpus, tmp_path, capsys):
+def test_an_explained_clip_has_the_probabilities_of_the_test(adapted, corpus, tmp_path, capsys):
     speaker, clip, expected = a_test_clip(adapted)
     folder = speaker_folder(corpus, tmp_path, speaker)
     file = str(corpus.parent / clip)
@@ -221,7 +224,7 @@ def test_one_clip_is_explained_as_it_is_labelled(adapted, corpus, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_folds_half_precision_and_clips_that_lack_a_modality(
+def test_adaptation_with_folds_half_precision_and_absent_modalities(
     corpus, cache, words, tmp_path, capsys
 ):
     out = tmp_path / "folds"
@@ -232,7 +235,7 @@ def test_folds_half_precision_and_clips_that_lack_a_modality(
                "--jobs", "2", *[part for x in given for part in ("--set", x)]) == 0  # fmt: skip
     info = json.loads((out / "run.json").read_text())
     assert info["absent"] == {"precomputed": 18} and len(info["handed_out"]) >= 3
-    # The offset and unit of a speaker are gone: one number tells the classes apart.
+    # Without the offset and scale of a speaker, one number separates the classes.
     models = {m["name"]: m for m in json.loads((out / "results.json").read_text())["models"]}
     assert models["fused"]["uar"]["value"] > 0.65
     row = next(r for r in rows_of(out / "predictions.csv") if r["model"] == "chosen")
@@ -268,7 +271,7 @@ def test_a_comparison_and_an_audit_name_the_task(corpus, cache, tmp_path, capsys
     assert found["task"] == SENTENCE and SENTENCE in found["sentences"]
 
 
-def test_a_repair_stays_adapted(adapted, tmp_path, capsys):
+def test_a_repair_of_an_adapted_run_stays_adapted(adapted, tmp_path, capsys):
     out = tmp_path / "repair"
     assert run_cli(["repair", str(adapted), "--out", str(out), "--target", "minimum",
                     "--budget", "0.001min", "--quiet"]) in (0, 1)  # fmt: skip

@@ -1,4 +1,4 @@
-"""`fusion audit` and the splits it compares, through the command line on small corpora of tones."""
+"""`fusion audit` and the splits that it compares, on small corpora of tones."""
 
 import csv
 import json
@@ -22,13 +22,13 @@ MEL = ["--features", "mel", *SMALL[:4], "--set", "train.dim=8", "--set", "branch
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Its own: these corpora have the recordings of the shared one under other names."""
+    """Separate cache: these corpora have the recordings of the shared corpus under other names."""
     return str(tmp_path_factory.mktemp("audited-features"))
 
 
 @pytest.fixture(scope="module")
 def spoken(corpus, tmp_path_factory):
-    """The tones, each take a sentence."""
+    """Corpus of tones in which the number of the take is the sentence."""
     folder = tmp_path_factory.mktemp("spoken")
     shutil.copytree(corpus.parent, folder, dirs_exist_ok=True)
     with (folder / "clips.csv").open(newline="") as file:
@@ -43,7 +43,7 @@ def spoken(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def other(corpus, tmp_path_factory):
-    """A second corpus, a folder per class and speaker; one recording is one of the first's."""
+    """Second corpus, a folder per class and speaker; one recording is from the first corpus."""
     root = tmp_path_factory.mktemp("other")
     rng = np.random.default_rng(1)
     for label, pitch in (("happy", 420), ("sad", 190)):
@@ -60,7 +60,7 @@ def other(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def audited(spoken, cache, tmp_path_factory):
-    """A finished audit with three folds."""
+    """Finished audit with three folds, and its command."""
     out = tmp_path_factory.mktemp("audits") / "audit"
     command = ["audit", "--data", str(spoken), "--cache", cache, "--out", str(out), "--folds", "3",
                "--epochs", "2", "--strategy", "concat", *MEL]  # fmt: skip
@@ -72,7 +72,7 @@ def weights(out):
     return {p: p.stat().st_mtime_ns for p in out.rglob("model.safetensors")}
 
 
-def test_an_audit_holds_a_run_per_split(audited):
+def test_an_audit_has_a_run_for_each_split(audited):
     out, _ = audited
     found = json.loads((out / "audit.json").read_text())
     assert [s["split"] for s in found["splits"]] == ["random", "speaker", "sentence"]
@@ -94,8 +94,8 @@ def test_an_audit_holds_a_run_per_split(audited):
     assert [s["speaker_independent"] for s in found["splits"]] == [False, True, False]
 
 
-def test_what_leaked_agrees_with_clips_csv(audited):
-    """Counted again from the run directories, sentences from the names of the files."""
+def test_leakage_counts_agree_with_clips_csv(audited):
+    """Leakage is counted again from the run directories, with sentences from the file names."""
     out, _ = audited
     for split in json.loads((out / "audit.json").read_text())["splits"]:
         with (out / split["split"] / "clips.csv").open(newline="") as file:
@@ -115,7 +115,7 @@ def test_what_leaked_agrees_with_clips_csv(audited):
             assert (counts[what] == 0) is apart, (split["split"], what)
 
 
-def test_flattery_is_paired_over_the_same_clips(audited):
+def test_the_difference_to_the_random_split_is_paired_over_the_same_clips(audited):
     out, _ = audited
     found = json.loads((out / "audit.json").read_text())
     assert found["flattery"]["same_clips"] is True
@@ -139,7 +139,7 @@ def test_the_csv_has_a_row_per_split_and_model(audited):
     assert float(row["uar_low"]) <= float(row["uar"]) <= float(row["uar_high"])
 
 
-def test_the_same_command_repeats_nothing(audited, capsys):
+def test_the_same_command_trains_nothing_again(audited, capsys):
     out, command = audited
     before = weights(out)
     assert run_cli(command) == 0
@@ -163,7 +163,7 @@ def test_the_same_command_repeats_nothing(audited, capsys):
         (["--strategy", "gated"], 'strategy was "concat", and is "gated" now'),
     ],
 )
-def test_another_request_does_not_go_on_there(audited, more, words, capsys):
+def test_another_request_in_the_same_folder_is_refused(audited, more, words, capsys):
     out, command = audited
     before = weights(out)
     assert run_cli([*command, *more]) == 2
@@ -173,8 +173,8 @@ def test_another_request_does_not_go_on_there(audited, more, words, capsys):
 
 
 @pytest.mark.slow
-def test_an_interrupted_audit_goes_on(spoken, other, cache, tmp_path, monkeypatch, capsys):
-    """Ctrl-C when the first split is done; then a corpus is tested that was never heard."""
+def test_an_interrupted_audit_is_resumed(spoken, other, cache, tmp_path, monkeypatch, capsys):
+    """Ctrl-C comes after the first split; the second split tests a held-out corpus."""
     out = tmp_path / "audit"
     command = ["audit", "--data", str(spoken), "--data", f"folder={other}", "--cache", cache,
                "--out", str(out), "--epochs", "1", "--splits", "speaker,corpus", *MEL]  # fmt: skip
@@ -204,8 +204,8 @@ def test_an_interrupted_audit_goes_on(spoken, other, cache, tmp_path, monkeypatc
     leaked = held_out["test_clips_in_training"]
     assert leaked["speaker"] == leaked["corpus"] == 0
     assert "this audit has no random" in found["sentences"][0]
-    # One recording is in both corpora, under two names: whatever is tested, if its other is in
-    # training, it is found.
+    # One recording is in both corpora, under two names. Leakage is reported if one copy is in
+    # training and the other in test.
     with (out / "corpus" / "clips.csv").open(newline="") as file:
         clips = list(csv.DictReader(file))
     copies = {c["fold0"] for c in clips if c["name"] in ("s0-happy-0.wav", "happy/o0/copy.wav")}
@@ -225,7 +225,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes(case, corpus, cache, tmp_path, capsys):
+def test_mistakes_in_audit(case, corpus, cache, tmp_path, capsys):
     more, words = MISTAKES[case]
     out = tmp_path / "out"
     code = run_cli(["audit", "--data", str(corpus), "--cache", cache, "--out", str(out), *more])
@@ -236,7 +236,7 @@ def test_mistakes(case, corpus, cache, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_a_folder_of_something_else(corpus, cache, tmp_path, capsys):
+def test_a_folder_with_other_files_is_refused(corpus, cache, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     command = ["audit", "--data", str(corpus), "--cache", cache, "--out", str(tmp_path)]
     assert run_cli(command) == 2
@@ -246,8 +246,8 @@ def test_a_folder_of_something_else(corpus, cache, tmp_path, capsys):
 # -- fusion run under the same splits ------------------------------------------------
 
 
-def test_a_run_says_what_its_split_is(audited, capsys):
-    """Every run of an audit is an ordinary run; a finished one tells its result again."""
+def test_a_run_names_its_split(audited, capsys):
+    """Each run of an audit is an ordinary run, which prints its result again when resumed."""
     out, _ = audited
     titles = {
         "random": "Test, SPEAKER-DEPENDENT (",
@@ -266,17 +266,17 @@ def test_a_run_says_what_its_split_is(audited, capsys):
         assert ("Speaker-dependent" in said) is bool(warnings[split])
 
 
-def test_a_run_tells_who_validates_and_who_was_heard(spoken, other, cache, capsys):
+def test_a_run_reports_validation_speakers_and_speaker_dependence(spoken, other, cache, capsys):
     def said(*data, **options):
         with Display() as display:
             config = RunConfig(tuple(map(str, data)), cache=cache, **options)
             display.planned(make_plan(config, Registry()))
         return capsys.readouterr().err
 
-    # Two folds of three sentences: no sentence is left to validate.
+    # Two folds of three sentences leave no sentence for validation.
     text = said(spoken, split="sentence", folds=2)
     assert "validation: held-out speakers of sentences that are trained on" in text
-    # Of the 9 speakers 2 validate (0.2), in each fold; all are tested in both.
+    # In each fold 2 of the 9 speakers validate (0.2); all are tested in both folds.
     assert "speaker-dependent: 14 of 18 test speakers are in training, too" in text
     text = said(spoken, f"folder={other}", split="corpus", folds=2)
     assert "tested: folder; then table" in text or "tested: table; then folder" in text

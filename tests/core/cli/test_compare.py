@@ -46,7 +46,9 @@ def options(corpus, cache, *more):
 
 @pytest.fixture(scope="module")
 def compared(corpus, cache, tmp_path_factory):
-    """Two strategies, one that starts from the baselines, by two balancers; and the controls."""
+    """Comparison of two strategies, one of which starts from the baselines, with two balancers and
+    the controls.
+    """
     out = tmp_path_factory.mktemp("compared") / "grid"
     code = run_cli(options(corpus, cache, "--strategies", "concat,residual", "--balancers",
                            "none,dropout+gradscale", "--folds", "3", "--budget", "10",
@@ -63,7 +65,7 @@ def test_a_cell_is_an_ordinary_run(compared, corpus, capsys):
     cell = compared / "seed0" / "concat+dropout+gradscale"
     info = json.loads((cell / "run.json").read_text())
     assert info["config"]["balancers"] == ["dropout", "gradscale"]
-    # 10 steps of 16 clips, 18 to train on in each of three folds: 2 steps an epoch.
+    # 10 steps of 16 clips, and 18 training clips in each of three folds: 2 steps an epoch.
     assert info["config"]["settings"]["train"]["epochs"] == info["training"]["epochs"] == 5
     assert run_cli(["predict", str(cell), str(corpus.parent / "s0-sad-0.wav")]) == 0
     assert "s0-sad-0.wav" in capsys.readouterr().out
@@ -77,7 +79,7 @@ def test_baselines_are_trained_once_and_shared(compared):
     control = compared / "seed0/baselines/fold2/control"
     for name in ("model.safetensors", "test.npz"):
         assert (compared / "seed0/concat+3x_lr/fold2/control" / name).samefile(control / name)
-    # 5 epochs alone, and one of fine-tuning.
+    # Five epochs of unimodal training, and one of fine-tuning.
     assert json.loads((control / "training.json").read_text())["epoch"] == 6
     fused = compared / "seed0/concat+none/fold2/fused/training.json"
     assert json.loads(fused.read_text())["epoch"] == 1
@@ -109,7 +111,7 @@ def _folder(cell):
     return f"{cell['strategy']}+" + ("+".join([*cell["balancers"], *rate]) or "none")
 
 
-def test_the_request_is_kept_to_be_gone_on_with_from_any_folder(corpus, tmp_path, monkeypatch):
+def test_a_stored_request_can_be_resumed_from_any_folder(corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(corpus.parent.parent)
     options = {"data": (f"{corpus.parent.name}/{corpus.name}",), "labels": "shared", "features": "",
                "settings": (), "cache": None, "dtypes": (), "strict": False, "branches": (),
@@ -122,7 +124,7 @@ def test_the_request_is_kept_to_be_gone_on_with_from_any_folder(corpus, tmp_path
     assert [cell.name for cell in request.cells] == ["concat", "concat + gradscale"]
 
 
-def test_started_again_nothing_is_trained_twice(compared, capsys):
+def test_a_resumed_comparison_trains_nothing_twice(compared, capsys):
     before = {p: p.stat().st_mtime_ns for p in compared.rglob("model.safetensors")}
     assert run_cli(["compare", "--resume", str(compared), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -130,7 +132,7 @@ def test_started_again_nothing_is_trained_twice(compared, capsys):
     assert {p: p.stat().st_mtime_ns for p in compared.rglob("model.safetensors")} == before
 
 
-def test_what_is_printed(compared, capsys):
+def test_the_output_of_a_comparison(compared, capsys):
     assert run_cli(["compare", "--resume", str(compared), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "Test UAR (%) by balancer and strategy" in out
@@ -140,7 +142,7 @@ def test_what_is_printed(compared, capsys):
 
 
 @pytest.mark.slow
-def test_a_killed_comparison_goes_on_and_ends_the_same(compared, corpus, cache, tmp_path):
+def test_a_killed_comparison_is_resumed_to_the_same_result(compared, corpus, cache, tmp_path):
     out = tmp_path / "grid"
     command = [sys.executable, "-m", "fusion",
                *options(corpus, cache, "--strategies", "concat,residual", "--balancers",
@@ -162,7 +164,7 @@ def test_a_killed_comparison_goes_on_and_ends_the_same(compared, corpus, cache, 
         assert again.read_bytes() == cell.read_bytes()
 
 
-def test_a_cell_that_fails_or_refuses_does_not_stop_the_others(corpus, cache, tmp_path, capsys):
+def test_a_cell_that_fails_or_is_refused_does_not_stop_the_others(corpus, cache, tmp_path, capsys):
     plugin = tmp_path / "fails.py"
     plugin.write_text(FAILS)
     out = tmp_path / "grid"
@@ -179,16 +181,16 @@ def test_a_cell_that_fails_or_refuses_does_not_stop_the_others(corpus, cache, tm
     assert [row["cell"]["name"] for row in rows] == ["concat"]
 
 
-def test_minutes_become_epochs(corpus, cache, tmp_path, monkeypatch):
-    """The probe is made; what it measured is given, so that the number of epochs is known."""
+def test_a_budget_in_minutes_sets_the_epochs(corpus, cache, tmp_path, monkeypatch):
+    """The probe runs, but its measurement is replaced, so that the number of epochs is known."""
     measure = _Work._seconds_per_epoch
     monkeypatch.setattr(_Work, "_seconds_per_epoch", lambda *a: dict.fromkeys(measure(*a), 4.0))
     out = tmp_path / "grid"
     assert run_cli(options(corpus, cache, "--budget", "0.3min", "--no-controls", "--out", str(out),
                            "--quiet")) == 0  # fmt: skip
     epochs = json.loads((out / "compare.json").read_text())["epochs"]
-    # 85 % of 18 seconds on two cores; two baselines, a quarter for the fused model, 1 1/4 for the
-    # control, of 4 seconds each: 30.6 / 14.
+    # 85 % of 18 seconds on two cores are 30.6 seconds. One epoch costs 14: 4 seconds for each of
+    # two baselines, 1/4 of 4 for the fused model and 1 1/4 of 4 for the control.
     assert epochs == 2
     info = json.loads((out / "seed0/gated+none/run.json").read_text())
     assert info["training"]["epochs"] == epochs
@@ -215,14 +217,14 @@ def test_minutes_become_epochs(corpus, cache, tmp_path, monkeypatch):
         (["--device", "gpu9"], "--device gpu9 can't be used here"),
     ],
 )
-def test_mistakes_before_the_long_work(corpus, cache, tmp_path, capsys, more, message):
+def test_mistakes_are_found_before_training(corpus, cache, tmp_path, capsys, more, message):
     out = tmp_path / "grid"
     assert run_cli(options(corpus, cache, "--out", str(out), *more)) == 2
     assert message in capsys.readouterr().err
     assert not list(out.rglob("fused/model.safetensors"))
 
 
-def test_folders_that_hold_something_else(compared, corpus, cache, tmp_path, capsys):
+def test_a_folder_with_other_contents_is_refused(compared, corpus, cache, tmp_path, capsys):
     assert run_cli(options(corpus, cache, "--out", str(compared))) == 2
     assert f"{compared} holds another comparison" in capsys.readouterr().err
     assert run_cli(["compare", "--resume", str(tmp_path)]) == 2

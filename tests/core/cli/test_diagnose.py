@@ -1,4 +1,4 @@
-"""``fusion diagnose``: on a made-up run, and from the command line to the experiment."""
+"""``fusion diagnose`` on a synthetic run, and on a whole run with its experiment."""
 
 import json
 
@@ -15,7 +15,7 @@ from fusion.core.workflows import experiment
 SMALL = ["--set", "mel.n_mels=16", "--set", "mel.frames=32", "--set", "persistence.n_mels=16",
          "--set", "train.dim=8", "--set", "branch.mel.blocks=2", "--set", "branch.mel.channels=4",
          "--set", "branch.persistence.hidden=8", "--features", "mel,persistence"]  # fmt: skip
-# Right in training, one class off in every evaluation: no rule knows of that.
+# Correct in training, off by one class in every evaluation: no rule covers this fault.
 SHIFTED = '''
 from fusion import hookimpl
 from fusion.plugins.strategies.concat import Concat
@@ -58,7 +58,7 @@ def test_the_experiment_of_a_whole_run_blames_the_head(extra, corpus, cache, tmp
 # -- thresholds ------------------------------------------------------------------------
 
 
-def test_thresholds_are_taken_out_of_the_other_settings():
+def test_thresholds_are_separated_from_other_settings():
     given = ("train.lr=0.1", "diagnosis.dead_rank=0.2", " diagnosis.memorised=0.5", "mel.hop=1")
     rest, found = thresholds_from(given)
     assert rest == ("train.lr=0.1", "mel.hop=1")
@@ -66,7 +66,7 @@ def test_thresholds_are_taken_out_of_the_other_settings():
     assert thresholds_from(()) == ((), Thresholds())
 
 
-def test_thresholds_that_are_none_are_refused():
+def test_invalid_thresholds_are_refused():
     with pytest.raises(UnknownNameError, match="'dead_rnak'.*Did you mean 'dead_rank'"):
         thresholds_from(("diagnosis.dead_rnak=1",))
     with pytest.raises(ParameterError, match="diagnosis.dead_rank must be above 0, and is -1.0"):
@@ -75,12 +75,12 @@ def test_thresholds_that_are_none_are_refused():
         thresholds_from(("diagnosis.dead_rank=low",))
 
 
-# -- a run that was made up ------------------------------------------------------------
+# -- a synthetic run -------------------------------------------------------------------
 
 
 @pytest.fixture
 def made_up(tmp_path, monkeypatch):
-    """A trained run, and a list of the thresholds that it is judged with."""
+    """Trained run, and a list of the thresholds with which it is diagnosed."""
     asked = []
 
     def judged(run, thresholds):
@@ -93,7 +93,7 @@ def made_up(tmp_path, monkeypatch):
     return write_run(tmp_path / "run"), asked
 
 
-def test_the_findings_and_what_to_do_next(made_up, capsys):
+def test_the_output_has_findings_and_next_steps(made_up, capsys):
     path, asked = made_up
     assert run_cli(["diagnose", str(path), "--set", "diagnosis.dead_rank=0.2"]) == 0
     out = capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_json_is_the_diagnosis_and_the_run(made_up, capsys):
     assert [f["fault"] for f in found["findings"]] == ["dead_branch"]
 
 
-def test_what_a_run_knows_itself_is_not_given_again(made_up, capsys):
+def test_settings_that_a_run_stores_are_refused(made_up, capsys):
     path, asked = made_up
     for option in (["--strategy", "sum"], ["--folds", "3"], ["--set", "train.lr=1"]):
         assert run_cli(["diagnose", str(path), *option]) == 2
@@ -118,7 +118,7 @@ def test_what_a_run_knows_itself_is_not_given_again(made_up, capsys):
     assert asked == []
 
 
-def test_ctrl_c_says_how_to_go_on(made_up, monkeypatch, capsys):
+def test_ctrl_c_prints_how_to_resume(made_up, monkeypatch, capsys):
     path, _ = made_up
 
     def interrupted(run, **options):

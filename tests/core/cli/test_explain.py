@@ -1,4 +1,4 @@
-"""``fusion explain`` on a finished run, and on what can't be explained."""
+"""``fusion explain`` on a finished run, and requests that are refused."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from fusion.core.runs.run import Run
 
 @pytest.fixture(scope="module")
 def explained(finished, tmp_path_factory):
-    """What is written, with few permutations."""
+    """Content of the output file, computed with few permutations."""
     out = tmp_path_factory.mktemp("explained") / "figures.json"
     code = run_cli(["explain", str(finished), "--permutations", "2", "--out", str(out)])
     assert code == 0
@@ -42,7 +42,7 @@ def test_figures_of_a_run(explained, finished):
     assert {clip["label"] for clip in explained["clips"]} == set(info["classes"])
 
 
-def test_the_parts_sum_to_what_they_are_parts_of(explained):
+def test_contributions_of_parts_sum_to_the_whole(explained):
     chance = 1 / len(explained["classes"])
     by_name = {(c["group"]["modality"], c["group"]["name"]): c for c in explained["contributions"]}
     wholes = [c for (_, name), c in by_name.items() if name is None]
@@ -62,7 +62,7 @@ def test_the_parts_sum_to_what_they_are_parts_of(explained):
     assert explained["worst_gap"] < 0.05
 
 
-def test_what_is_printed(finished, capsys):
+def test_the_output_of_explain(finished, capsys):
     out = finished / "explain.json"
     assert run_cli(["explain", str(finished), "--permutations", "1", "--axis", "mel=time"]) == 0
     printed = capsys.readouterr().out
@@ -74,16 +74,16 @@ def test_what_is_printed(finished, capsys):
     assert "another replaces it" in printed
     assert f"every clip's: {out}" in printed
     assert json.loads(out.read_text())["permutations"] == 1
-    out.unlink()  # the run is shared with other tests
+    out.unlink()  # other tests use the same run
 
 
-def test_the_same_again_is_the_same(finished, explained):
+def test_an_explanation_is_reproducible(finished, explained):
     again = explain(finished, permutations=2)
 
     assert {**again.to_json(), "run": ""} == {**explained, "run": ""}
 
 
-def test_a_modality_alone_on_validation(finished, tmp_path, capsys):
+def test_one_modality_on_validation(finished, tmp_path, capsys):
     out = tmp_path / "mel.json"
     code = run_cli(["explain", str(finished), "--model", "mel", "--part", "val", "--json",
                     "--permutations", "1", "--device", "cpu", "--out", str(out)])  # fmt: skip
@@ -96,7 +96,7 @@ def test_a_modality_alone_on_validation(finished, tmp_path, capsys):
     assert any("validation scores are optimistic" in note for note in printed["notes"])
 
 
-def test_a_recording_by_the_model_handed_out(finished, corpus, capsys):
+def test_a_recording_is_explained_with_the_chosen_model(finished, corpus, capsys):
     file = corpus.parent / "s0-happy-0.wav"
     assert run_cli(["predict", str(finished), str(file), "--json"]) == 0
     predicted = json.loads(capsys.readouterr().out)
@@ -112,7 +112,7 @@ def test_a_recording_by_the_model_handed_out(finished, corpus, capsys):
     assert total == pytest.approx(clip["difference"] + clip["gap"], abs=1e-4)
 
 
-def test_recordings_one_of_which_is_not_there(finished, corpus, tmp_path, capsys):
+def test_a_missing_recording_does_not_stop_the_others(finished, corpus, tmp_path, capsys):
     file, missing = corpus.parent / "s1-sad-0.wav", tmp_path / "none.wav"
     out = tmp_path / "clips.json"
     code = run_cli(
@@ -137,7 +137,7 @@ def test_recordings_one_of_which_is_not_there(finished, corpus, tmp_path, capsys
         ("fused", ["mel", "persistence"], None),
     ],
 )
-def test_whatever_is_handed_out(finished, corpus, tmp_path, chosen, modalities, note):
+def test_every_chosen_model_can_be_explained(finished, corpus, tmp_path, chosen, modalities, note):
     shutil.copytree(finished, tmp_path / "run")
     run = Run(tmp_path / "run")
     fold = FoldSelection({}, {"mel": 0.7, "persistence": 0.3}, chosen)
@@ -158,7 +158,7 @@ def test_whatever_is_handed_out(finished, corpus, tmp_path, chosen, modalities, 
 
 
 @pytest.mark.slow
-def test_folds_side_by_side_say_the_same(corpus, cache, tmp_path):
+def test_folds_in_parallel_give_the_same_explanation(corpus, cache, tmp_path):
     out = tmp_path / "run"
     method = ["--folds", "3", "--epochs", "2", "--strategy", "concat", "--quiet", *SMALL]
     given = ["run", "--data", str(corpus), "--cache", cache, "--out", str(out), *method]
@@ -184,12 +184,12 @@ def test_folds_side_by_side_say_the_same(corpus, cache, tmp_path):
         (["--device", "abacus"], "--device abacus can't be used here"),
     ],
 )
-def test_what_does_not_exist(finished, capsys, given, said):
+def test_unknown_names_are_refused(finished, capsys, given, said):
     assert run_cli(["explain", str(finished), *given]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_a_run_that_is_not_finished(finished, tmp_path, capsys):
+def test_an_unfinished_run_is_refused(finished, tmp_path, capsys):
     info = json.loads((finished / "run.json").read_text())
     del info["handed_out"]
     (tmp_path / "run.json").write_text(json.dumps(info))

@@ -1,6 +1,6 @@
-"""Faults on purpose, each at its strongest, on a small demo corpus: diagnosed as themselves.
+"""Diagnoses of the strongest form of each injected fault, on a small demo corpus.
 
-benchmarks/faults.py and docs/results/diagnosis.md have strengths, rates and real speech.
+benchmarks/faults.py reports detection rates by strength (docs/results/diagnosis.md).
 """
 
 import json
@@ -46,7 +46,7 @@ def diagnosed(arguments, cache, out):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", BRANCHES)
-def test_a_broken_branch_is_diagnosed_as_what_it_is(fault, cache, tmp_path) -> None:
+def test_a_broken_branch_is_diagnosed_correctly(fault, cache, tmp_path) -> None:
     call, expected = BRANCHES[fault]
     plugin = tmp_path / "faulty.py"
     plugin.write_text(PLUGIN.format(call=call, kind="branches"))
@@ -57,7 +57,7 @@ def test_a_broken_branch_is_diagnosed_as_what_it_is(fault, cache, tmp_path) -> N
 
 
 @pytest.mark.slow
-def test_a_starved_branch_is_imbalance(cache, tmp_path) -> None:
+def test_a_starved_branch_is_diagnosed_as_imbalance(cache, tmp_path) -> None:
     plugin = tmp_path / "faulty.py"
     call = "starved(Concat, 1e-9, modality='mel')"
     plugin.write_text(PLUGIN.format(call=call, kind="strategies"))
@@ -67,6 +67,6 @@ def test_a_starved_branch_is_imbalance(cache, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_a_random_split_leaks_speakers(cache, tmp_path) -> None:
+def test_a_random_split_is_diagnosed_as_leaked_speakers(cache, tmp_path) -> None:
     asked = ["diagnose", "--strategy", "concat", "--split", "random"]
     assert diagnosed(asked, cache, tmp_path / "run")[0]["fault"] == "leaked_speakers"

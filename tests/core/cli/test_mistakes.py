@@ -1,4 +1,4 @@
-"""What a user can get wrong: each ends in one clear message and exit code 2."""
+"""User errors: each ends in one clear message and exit code 2."""
 
 import csv
 import subprocess
@@ -11,7 +11,7 @@ from fusion.core.cli import run_cli
 
 @pytest.fixture
 def table(tmp_path):
-    """A table whose recordings are never opened, because something else is wrong first."""
+    """Function that writes a table; its recordings are never opened, as other errors come first."""
 
     def write(speakers=6, labels=("happy", "sad")):
         path = tmp_path / "clips.csv"
@@ -29,7 +29,7 @@ def table(tmp_path):
 
 
 def mistake(capsys, *arguments):
-    """Run, expect exit code 2 and no traceback; return the message."""
+    """Run `fusion run`, assert exit code 2 and no traceback, and return the message."""
     code = run_cli(["run", *arguments])
     error = capsys.readouterr().err
     assert code == 2, error
@@ -73,10 +73,10 @@ def test_mistakes_in_options(case, capsys, table, tmp_path):
     error = mistake(capsys, "--data", table(), "--out", str(out), *options)
     for word in words:
         assert word in error
-    assert not out.exists()  # nothing was begun
+    assert not out.exists()  # nothing was written
 
 
-def test_a_run_directory_that_exists(capsys, table, tmp_path):
+def test_an_existing_run_directory_is_refused(capsys, table, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
@@ -108,7 +108,7 @@ def test_no_space_left(capsys, table, tmp_path, monkeypatch):
     assert "metrics.jsonl: No space left on device" in error and "--resume" in error
 
 
-def test_paths_that_are_not_there_or_empty(capsys, tmp_path):
+def test_missing_and_empty_paths(capsys, tmp_path):
     assert "nowhere" in mistake(capsys, "--data", str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     assert "empty" in mistake(capsys, "--data", str(tmp_path / "empty"))
@@ -124,7 +124,7 @@ def test_one_class(capsys, table):
     assert "class" in mistake(capsys, "--data", table(labels=("happy",)))
 
 
-def test_a_class_that_is_tested_nowhere_is_said(capsys, tmp_path):
+def test_a_class_without_test_clips_is_reported(capsys, tmp_path):
     rows = [("path", "label", "speaker")]
     rows += [(f"{s}-{c}.wav", c, str(s)) for s in range(6) for c in ("happy", "sad")]
     rows.append(("0-angry.wav", "angry", "0"))
@@ -137,13 +137,13 @@ def test_a_class_that_is_tested_nowhere_is_said(capsys, tmp_path):
     assert "no clip in val: angry" in error and "no clip in test: angry" in error
 
 
-def test_nothing_readable(capsys, table, tmp_path):
+def test_no_readable_recording(capsys, table, tmp_path):
     error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "out"), "--cache",
                     str(tmp_path / "cache"), "--jobs", "1")  # fmt: skip
     assert "No recording could be read" in error
 
 
-def test_resume(capsys, tmp_path):
+def test_mistakes_with_resume(capsys, tmp_path):
     assert "run.json" in mistake(capsys, "--resume", str(tmp_path))
     error = mistake(capsys, "--resume", str(tmp_path), "--strategy", "gated")
     assert "--strategy" in error
@@ -164,7 +164,7 @@ def test_debug_shows_the_traceback():
 
 
 @pytest.mark.parametrize("options", [["--help"], ["run", "--help"], ["cache", "info", "--help"]])
-def test_help_imports_nothing_heavy(options):
+def test_help_imports_no_heavy_package(options):
     code = (
         "import sys; from fusion.core.cli import run_cli; run_cli(sys.argv[1:]); "
         "heavy = {'torch', 'librosa', 'scipy', 'numpy', 'pandas', 'rich'} & set(sys.modules); "
@@ -176,7 +176,7 @@ def test_help_imports_nothing_heavy(options):
 
 
 @pytest.mark.parametrize("command", [["compare"], ["repair"], ["audit"], ["diagnose"]])
-def test_torchrun_is_for_runs(command, monkeypatch, capsys):
+def test_torchrun_is_refused_for_other_commands(command, monkeypatch, capsys):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run_cli(command) == 2

@@ -1,4 +1,4 @@
-"""Options that commands share."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_options_stay_in_order() -> None:
     assert [parameter.name for parameter in command.params] == ["first", "second"]
 
 
-def test_plugins_may_stand_before_and_after_the_command() -> None:
+def test_plugin_options_are_accepted_before_and_after_the_command() -> None:
     @click.group()
     @group_options
     def group() -> None: ...
@@ -31,4 +31,4 @@ def test_plugins_may_stand_before_and_after_the_command() -> None:
     said = run(group, ["-p", "a", "command", "-p", "b", "-p", "c", "--strict-plugins"]).output
     assert said == "('a', 'b', 'c') True\n"
     assert run(group, ["--strict-plugins", "command"]).output == "() True\n"
-    assert run(group, ["command"]).output == "() False\n"  # nothing is left of the call before
+    assert run(group, ["command"]).output == "() False\n"  # earlier options are not kept

@@ -1,4 +1,4 @@
-"""JSON, warnings and failures of commands, and how to go on after Ctrl-C."""
+"""JSON, warnings and errors of commands, and the hint how to resume after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def test_json_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_warnings_and_failures_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     warn("two clips are left out")
-    echo_failure("b\udcff.wav can't be read")  # a name that is no UTF-8
+    echo_failure("b\udcff.wav can't be read")  # a name that is not valid UTF-8
     said = capsys.readouterr()
     assert not said.out
     assert said.err == "warning: two clips are left out\nerror: b?.wav can't be read\n"
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_how_to_go_on_is_said_where_something_was_begun(
+def test_the_command_to_resume_is_printed_if_the_work_had_begun(
     begun: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if begun:
@@ -40,7 +40,7 @@ def test_how_to_go_on_is_said_where_something_was_begun(
     assert capsys.readouterr().err == said
 
 
-def test_a_folder_is_called_by_the_time_where_none_is_given() -> None:
+def test_a_folder_without_a_given_name_is_named_by_the_time() -> None:
     assert dated_folder("mine", "audits") == Path("mine")
     named = dated_folder(None, "audits")
     assert named.parent == Path("audits")

@@ -1,4 +1,4 @@
-"""``fusion predict``: recordings labelled by a run, and by one that is made up."""
+"""``fusion predict``: labels from a finished run, and its output with a stub model."""
 
 import csv
 import json
@@ -52,14 +52,14 @@ def test_predict_without_a_run(capsys, tmp_path):
     assert "run.json" in capsys.readouterr().err
 
 
-# -- what is printed, with a model that is made up -------------------------------------
+# -- output with a stub model ----------------------------------------------------------
 
 NASTY = "[/bold]\x1b[31m"
 
 
 @pytest.fixture
 def said(monkeypatch, capsys):
-    """Exit code and output of a prediction whose answers are given."""
+    """Function that returns the exit code and output of `fusion predict` for given predictions."""
 
     def say(answers, *options, task=(), notes=()):
         made = SimpleNamespace(
@@ -90,7 +90,7 @@ def test_a_line_has_the_file_the_label_and_every_probability(said):
     assert err == "warning: mel is older\n"
 
 
-def test_a_name_with_an_escape_sequence_or_that_is_no_utf8_is_shown_without(said):
+def test_unprintable_file_names_are_shown_without_control_characters(said):
     _, out, err = said([answer(NASTY), answer("b\udcff"), answer("c", error=f"{NASTY} is none")])
     assert "\x1b" not in out + err
     assert out.splitlines()[1].startswith("[/bold]?[31m  low")
@@ -98,13 +98,13 @@ def test_a_name_with_an_escape_sequence_or_that_is_no_utf8_is_shown_without(said
     assert "error: [/bold]?[31m is none" in err
 
 
-def test_what_recordings_lack_is_counted_at_the_end(said):
+def test_absent_modalities_are_counted_at_the_end(said):
     code, _, err = said([answer(lacking=("text",)), answer(), answer(error="no sound")])
     assert code == 2
     assert err.endswith("warning: 1 of 2 recordings have no text: labelled without it\n")
 
 
-def test_json_has_a_line_for_every_file_even_for_one_that_failed(said):
+def test_json_has_a_line_for_every_file_even_for_a_failed_one(said):
     answers = [answer(lacking=("text",)), answer("b.wav", None, error="no sound")]
     code, out, _ = said(answers, "--json", task=["Speaker-adapted."])
     first, second = map(json.loads, out.splitlines())
@@ -114,7 +114,7 @@ def test_json_has_a_line_for_every_file_even_for_one_that_failed(said):
     assert (second["error"], second["label"], second["probabilities"]) == ("no sound", None, {})
 
 
-def test_the_task_stands_above_and_a_folder_that_was_asked_for_is_no_warning(said):
+def test_the_task_is_printed_first_and_notes_on_a_given_speaker_folder_are_no_warnings(said):
     _, out, err = said([answer()], task=["Speaker-adapted."], notes=["of a.wav"])
     assert out.startswith("Speaker-adapted.\nfile ") and "warning: of a.wav" in err
     _, _, err = said([answer()], "--speaker-from", "d", notes=["of d", "2 are unreadable"])

@@ -1,4 +1,4 @@
-"""A command loads the plugins once, and everything that it does has the same ones."""
+"""Each command loads the plugins once and uses the same registry throughout."""
 
 import pytest
 from small_runs import SMALL
@@ -9,7 +9,7 @@ from fusion.core.registry.registry import Registry
 
 @pytest.fixture
 def built(monkeypatch):
-    """The requests of every registry that is built in this process."""
+    """List with the plugin requests of every registry that is created in this process."""
     found = []
     build = Registry.__init__
 
@@ -33,15 +33,17 @@ def built(monkeypatch):
     ],
     ids=lambda words: words[0],
 )
-def test_of_a_run(finished, corpus, tmp_path, built, words):
+def test_a_command_on_a_finished_run_loads_plugins_at_most_once(
+    finished, corpus, tmp_path, built, words
+):
     clip = corpus.parent / "s0-sad-0.wav"
     given = [word.format(run=finished, new=tmp_path, clip=clip) for word in words]
     assert run_cli(given) == 0
-    # A finished run that is resumed needs no plugin at all.
+    # A finished run that is resumed needs no plugin.
     assert len(built) == (0 if "--resume" in words else 1)
 
 
-def test_a_new_run_with_diagnosis_and_report(corpus, cache, tmp_path, built):
+def test_a_new_run_with_diagnosis_and_report_loads_plugins_once(corpus, cache, tmp_path, built):
     words = ["run", "--data", str(corpus), "--cache", cache, "--out", str(tmp_path / "run"),
              "--epochs", "1", "--jobs", "2", "--quiet", *SMALL]  # fmt: skip
     assert run_cli(words) == 0

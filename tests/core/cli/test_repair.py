@@ -33,7 +33,7 @@ def options(corpus, cache):
 
 @pytest.fixture(scope="module")
 def mended(options, tmp_path_factory):
-    """A repair of a fusion that a bias swamps, from options to the test."""
+    """Repair of a fusion that is swamped by a bias, and its command."""
     folder = tmp_path_factory.mktemp("repairs")
     plugin = folder / "swamped.py"
     plugin.write_text(SWAMPED)
@@ -57,13 +57,13 @@ def test_a_finished_run_is_diagnosed(finished, capsys) -> None:
     assert set(data["signs"]) == {"mel", "persistence", ""}
 
 
-def test_short_trainings_are_said_to_be_short(finished, capsys) -> None:
+def test_short_trainings_are_a_caveat(finished, capsys) -> None:
     assert run_cli(["diagnose", str(finished), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert "too few to judge" in data["caveats"][0] and data["run"] == str(finished)
 
 
-def test_a_new_run_is_diagnosed_without_its_test(options, tmp_path, capsys) -> None:
+def test_a_new_run_is_diagnosed_without_test_data(options, tmp_path, capsys) -> None:
     out = tmp_path / "run"
     assert run_cli(["diagnose", *options, "--strategy", "sum", "--out", str(out), "--quiet"]) == 0
     assert f"test the models: fusion run --resume {out}" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_every_run_is_diagnosed(finished) -> None:
     assert (finished / "diagnosis.json").is_file()
 
 
-def test_steps_share_what_they_have_in_common(mended) -> None:
+def test_repair_steps_share_equal_trainings(mended) -> None:
     out, _ = mended
     base, level = out / "0-base", out / "1-levelled"
     for m in ("mel", "persistence"):
@@ -88,7 +88,7 @@ def test_steps_share_what_they_have_in_common(mended) -> None:
     )
 
 
-def test_a_repair_says_what_it_did(mended) -> None:
+def test_the_findings_and_steps_of_a_repair_are_written(mended) -> None:
     out, _ = mended
     data = json.loads((out / "repair.json").read_text())
     assert "swamping_bias" in [finding["fault"] for finding in data["findings"]]
@@ -99,7 +99,7 @@ def test_a_repair_says_what_it_did(mended) -> None:
     assert "--strategy normalised" in level["words"]
 
 
-def test_what_is_handed_out_is_never_below_the_best_single_modality(mended) -> None:
+def test_the_chosen_model_is_never_below_the_best_single_modality(mended) -> None:
     out, _ = mended
     data = json.loads((out / "repair.json").read_text())
     run = Run.open(Path(data["handed_out"]))
@@ -113,14 +113,14 @@ def test_what_is_handed_out_is_never_below_the_best_single_modality(mended) -> N
     assert chosen["best"] >= max(base["mel"], base["persistence"])
 
 
-def test_test_is_read_of_what_is_handed_out_and_of_the_base_alone(mended) -> None:
+def test_only_the_chosen_step_and_the_base_are_tested(mended) -> None:
     out, _ = mended
     data = json.loads((out / "repair.json").read_text())
     tested = {path.parents[2].name for path in out.rglob("fused/test.npz")}
     assert tested == {Path(data["handed_out"]).name, "0-base"}
 
 
-def test_what_is_handed_out_is_compared_with_the_single_modality_that_there_was(mended) -> None:
+def test_the_chosen_model_is_compared_with_the_best_single_modality_of_the_base(mended) -> None:
     out, _ = mended
     data = json.loads((out / "repair.json").read_text())
     results = [json.loads((Path(p) / "results.json").read_text())
@@ -130,7 +130,7 @@ def test_what_is_handed_out_is_compared_with_the_single_modality_that_there_was(
     assert data["against_base"]["difference"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_same_again_trains_nothing(mended) -> None:
+def test_the_same_command_trains_nothing_again(mended) -> None:
     out, command = mended
     before = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     assert run_cli(command) == 0
@@ -152,7 +152,7 @@ def test_a_target_that_is_met_needs_no_step(finished, tmp_path, capsys) -> None:
     assert data["reached"] and data["handed_out"] == str(finished)
 
 
-def test_a_step_that_can_not_be_is_left_out_and_the_others_go_on(options, tmp_path, capsys) -> None:
+def test_an_impossible_step_is_left_out_and_the_others_continue(options, tmp_path, capsys) -> None:
     plugin = tmp_path / "refuses.py"
     plugin.write_text(
         "from fusion import Remedy, hookimpl\n\n\n"
@@ -187,7 +187,7 @@ def test_a_step_that_can_not_be_is_left_out_and_the_others_go_on(options, tmp_pa
         (["repair", "RUN", "--strategy", "sum"], "--strategy can't be given with RUN"),
     ],
 )
-def test_mistakes(finished, tmp_path, capsys, monkeypatch, command, told) -> None:
+def test_mistakes_in_repair(finished, tmp_path, capsys, monkeypatch, command, told) -> None:
     monkeypatch.chdir(tmp_path)
     given = [str(finished) if word == "RUN" else word for word in command]
     assert run_cli(given) == 2
@@ -195,7 +195,7 @@ def test_mistakes(finished, tmp_path, capsys, monkeypatch, command, told) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cache_that_is_gone_is_said(finished, tmp_path, capsys) -> None:
+def test_a_missing_cache_is_reported(finished, tmp_path, capsys) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     info = json.loads((run / "run.json").read_text())
@@ -205,7 +205,7 @@ def test_a_cache_that_is_gone_is_said(finished, tmp_path, capsys) -> None:
     assert "The features can't be read" in capsys.readouterr().out
 
 
-def test_a_diagnosis_is_the_same_twice(finished) -> None:
+def test_a_diagnosis_is_reproducible(finished) -> None:
     def once() -> bytes:
         assert run_cli(["diagnose", str(finished), "--quiet"]) == 0
         return (finished / "diagnosis.json").read_bytes()

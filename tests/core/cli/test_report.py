@@ -1,4 +1,4 @@
-"""``fusion report``, and the report that every run ends with."""
+"""``fusion report``, and the report that ends every run."""
 
 import json
 import shutil
@@ -13,35 +13,35 @@ def copied(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copy")
 
 
-def test_a_finished_run_has_its_report(finished):
+def test_a_finished_run_has_a_report(finished):
     html = (finished / "report.html").read_text()
     results = json.loads((finished / "results.json").read_text())
     for model in results["models"]:
         assert f"{100 * model['uar']['value']:.1f} [" in html
-    # Arrays come from the cache: an image of one modality, six and three diagrams of the other.
+    # Arrays come from the cache; each of two clips has one image of mel and six of persistence.
     assert html.count("data:image/png;base64,") == 2 * (1 + 6)
     assert html.count("Euclidean diagram</h4>") == 2
     assert "no longer in the cache" not in html and "no longer exist at their paths" not in html
     assert len(html) < 1_000_000
 
 
-def test_the_command_writes_it_again(copied, finished, capsys):
+def test_the_command_writes_the_report_again(copied, finished, capsys):
     before = (copied / "report.html").read_text()
     (copied / "report.html").unlink()
     assert run_cli(["report", str(copied)]) == 0
     assert capsys.readouterr().out == f"report: {copied / 'report.html'}\n"
-    # In another folder the same page but for its name.
+    # In another folder the page differs only in its name.
     again = (copied / "report.html").read_text().replace(str(copied), str(finished))
     assert again.replace("report: copy", "report: run") == before
 
 
-def test_another_file(finished, tmp_path, capsys):
+def test_the_report_is_written_to_another_file(finished, tmp_path, capsys):
     out = tmp_path / "new" / "page.html"
     assert run_cli(["report", str(finished), "--out", str(out)]) == 0
     assert out.read_bytes() == (finished / "report.html").read_bytes()
 
 
-def test_several_runs(finished, copied, tmp_path, monkeypatch, capsys):
+def test_a_report_of_several_runs(finished, copied, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_cli(["report", str(finished), str(copied)]) == 0
     assert capsys.readouterr().out == "report: report-comparison.html\n"
@@ -50,7 +50,7 @@ def test_several_runs(finished, copied, tmp_path, monkeypatch, capsys):
     assert "All settings are equal." in html
 
 
-def test_without_cache_and_recordings_the_rest_stands(copied, tmp_path):
+def test_a_report_without_cache_and_recordings_omits_only_their_images(copied, tmp_path):
     info = json.loads((copied / "run.json").read_text())
     info["config"]["cache"] = str(tmp_path / "empty")
     (copied / "run.json").write_text(json.dumps(info))
@@ -63,7 +63,7 @@ def test_without_cache_and_recordings_the_rest_stands(copied, tmp_path):
 
 
 @pytest.mark.parametrize("runs", [["nowhere"], []])
-def test_no_run(runs, tmp_path, monkeypatch, capsys):
+def test_a_folder_without_a_run_is_refused(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_cli(["report", *runs]) == 2
     assert "Traceback" not in capsys.readouterr().err
@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_written(finished, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unfinished_run(copied, capsys):
+def test_an_unfinished_run_is_refused(copied, capsys):
     (copied / "results.json").unlink()
     assert run_cli(["report", str(copied)]) == 2
     assert "fusion run --resume" in capsys.readouterr().err
@@ -96,7 +96,7 @@ def test_a_report_that_fails_does_not_fail_the_run(copied, monkeypatch, capsys):
     assert f"fusion report {copied}" in seen.err and "report:" not in seen.out
 
 
-def test_no_report_is_made_unless_wanted(copied, capsys):
+def test_no_report_suppresses_the_report(copied, capsys):
     (copied / "report.html").unlink()
     assert run_cli(["run", "--resume", str(copied), "--no-report"]) == 0
     assert not (copied / "report.html").exists() and "report:" not in capsys.readouterr().out

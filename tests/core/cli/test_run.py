@@ -19,7 +19,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_the_run_directory_holds_everything(finished):
+def test_the_run_directory_is_complete(finished):
     info = json.loads((finished / "run.json").read_text())
     assert info["config"]["strategy"] == "gated"
     assert info["config"]["balancers"] == ["gradscale"]
@@ -48,7 +48,7 @@ def test_the_run_directory_holds_everything(finished):
 
     epochs = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     last = {e["training"].removeprefix("fold0/"): e["epoch"] for e in epochs}
-    # A quarter of three epochs for the fused model, one at least; the control has both.
+    # A quarter of three epochs for the fused model, at least one; the control trains for the sum.
     assert last == {"mel": 3, "persistence": 3, "fused": 1, "control": 4}
     assert len(epochs) == sum(last.values())
     fused = [e for e in epochs if e["training"] == "fold0/fused"]
@@ -57,7 +57,7 @@ def test_the_run_directory_holds_everything(finished):
 
 
 def test_the_table_agrees_with_the_predictions(finished):
-    """UAR and WA of every model, computed again from predictions.csv by scikit-learn."""
+    """UAR and WA of every model are computed again from predictions.csv with scikit-learn."""
     from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
     results = json.loads((finished / "results.json").read_text())
@@ -72,8 +72,8 @@ def test_the_table_agrees_with_the_predictions(finished):
         assert model["macro_f1"] == pytest.approx(f1_score(truth, said, average="macro"), abs=1e-5)
 
 
-def test_same_seed_same_weights(finished, corpus, cache, tmp_path, capsys):
-    """Another run, with another number of processes, ends in the same bytes."""
+def test_the_same_seed_gives_the_same_weights(finished, corpus, cache, tmp_path, capsys):
+    """Another run with another number of processes gives identical bytes."""
     out = tmp_path / "again"
     options = [o for o in SMALL if o not in ("--jobs", "2")]
     code = run_cli(["run", "--data", str(corpus), "--cache", cache, "--out", str(out),
@@ -102,7 +102,7 @@ def test_folds_test_every_speaker_once(corpus, cache, tmp_path, capsys):
     assert len(fused) == len({r["clip"] for r in fused}) == 54
     info = json.loads((out / "run.json").read_text())
     assert len({m["training"].split("/")[0] for m in info["handed_out"]}) == 3
-    # A finished run that is resumed tells its result again, and trains nothing.
+    # A finished run that is resumed prints its result again and trains nothing.
     before = (out / "model.safetensors").stat().st_mtime_ns
     assert run_cli(["run", "--resume", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == printed
@@ -110,7 +110,7 @@ def test_folds_test_every_speaker_once(corpus, cache, tmp_path, capsys):
 
 
 def test_a_killed_run_is_resumed_to_the_same_result(finished, corpus, cache, tmp_path):
-    """SIGKILL in the middle of training; --resume ends as if nothing had happened."""
+    """SIGKILL comes in the middle of training; --resume gives the uninterrupted run's results."""
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "fusion", "run", "--data", str(corpus), "--cache", cache,
                "--out", str(out), "--strategy", "gated", "--balance", "gradscale", "--epochs", "3",
@@ -128,8 +128,8 @@ def test_a_killed_run_is_resumed_to_the_same_result(finished, corpus, cache, tmp
     assert len(epochs) == 3 + 3 + 1 + 4
 
 
-def test_lost_outcomes_are_made_again(finished, tmp_path, capsys):
-    """A finished run that lost its results or its model is concluded again by --resume."""
+def test_lost_results_are_written_again(finished, tmp_path, capsys):
+    """A finished run that lost its results or its model is completed by --resume."""
     import shutil
 
     copy = tmp_path / "copy"
@@ -182,7 +182,7 @@ def test_a_loss_that_explodes_exits_1_and_names_the_cause(corpus, cache, tmp_pat
 
 
 def test_a_run_keeps_its_defaults_when_they_change(finished, monkeypatch, capsys, corpus):
-    """What was not set is stored as it was: a later default does not reach an older run."""
+    """Default settings are stored, so that a later default does not change an older run."""
     settings = json.loads((finished / "run.json").read_text())["config"]["settings"]
     assert settings["train"]["lr"] == 0.003 and settings["train"]["dim"] == 8
     assert settings["gradscale"]["limit"] == 3.0 and settings["gated"]["hidden"] == 32
@@ -190,7 +190,7 @@ def test_a_run_keeps_its_defaults_when_they_change(finished, monkeypatch, capsys
     assert settings["mel"]["hop"] == 512 and settings["branch.mel"]["stem_stride"] == 1
 
 
-def test_require_gain(corpus, cache, tmp_path, finished, capsys):
+def test_require_gain_sets_the_exit_code(corpus, cache, tmp_path, finished, capsys):
     results = json.loads((finished / "results.json").read_text())
     code = run_cli(["run", "--resume", str(finished), "--require-gain"])
     assert code == (1 if results["comparisons"]["fused"]["difference"] < 0 else 0)
@@ -217,7 +217,7 @@ def fusion_strategies():
 """
 
 
-def test_a_strategy_from_one_file(corpus, cache, tmp_path, monkeypatch):
+def test_a_strategy_from_a_single_file(corpus, cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(PLUGIN)
     code = run_cli(["run", "-p", "./mine.py", "--strategy", "total", "--data", str(corpus),
@@ -256,7 +256,7 @@ def fusion_extractors():
 """
 
 
-def test_three_modalities_one_from_a_file(corpus, cache, tmp_path, monkeypatch, capsys):
+def test_three_modalities_one_of_them_from_a_file(corpus, cache, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "energy.py").write_text(EXTRACTOR)
     code = run_cli(["run", *SMALL, "-p", "energy.py", "--features", "mel,persistence,energy",

@@ -1,4 +1,4 @@
-"""``--trace-hooks`` on commands, and the environment that asks for it."""
+"""``--trace-hooks`` on commands, and the environment variable that enables the trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fusion.core.cli import run_cli
 from fusion.core.registry import profiler
 
 
-def test_a_run_is_traced_over_its_processes(
+def test_a_run_is_traced_across_its_processes(
     plugin: Path, corpus: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -23,7 +23,7 @@ def test_a_run_is_traced_over_its_processes(
     )  # fmt: skip
     said = capsys.readouterr()
     assert code == 0
-    assert json.loads(said.out)["run"] == str(out)  # the results, and nothing else
+    assert json.loads(said.out)["run"] == str(out)  # only the results
     assert f"strategy added, version 7, from {plugin} 0.3" in said.err
     assert said.err.rstrip().endswith(f"trace file: {out / 'trace.jsonl'}")
     first, *rows = map(json.loads, (out / "trace.jsonl").read_text().splitlines())
@@ -37,11 +37,11 @@ def test_a_run_is_traced_over_its_processes(
     assert calls["extract", "mel", "extract"] == clips
     steps = calls["train fold0/fused", "nested", "losses"]
     validations = 2
-    # A step calls the strategy, the balancer does so once more, and so does every validation.
+    # A step calls the strategy once and the balancer calls it again; each validation calls it once.
     assert calls["train fold0/fused", "added", "forward"] == 2 * steps + validations
     assert calls["val fold0/fused", "added", "forward"] == 1
     assert calls["test fold0/fused", "added", "forward"] == 1
-    # Two baselines of two epochs, a fused model of one more, a control of three.
+    # Two baselines of two epochs, a fused model of one, and a control of three.
     assert calls["train", "jsonl", "epoch"] == 2 * 2 + 1 + 3
     assert profiler.active is None
     by = {(r["phase"], r["method"]): r for r in rows if r["plugin"] in ("added", "nested")}
@@ -50,7 +50,7 @@ def test_a_run_is_traced_over_its_processes(
     assert (losses["distribution"], losses["distribution_version"]) == (str(plugin), "0.3")
 
 
-def test_the_environment_asks_for_a_trace_and_names_its_file(
+def test_the_environment_variable_names_the_trace_file(
     finished: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -74,7 +74,7 @@ def test_the_environment_asks_for_a_trace_and_names_its_file(
 @pytest.mark.parametrize(
     ("value", "traced"), [("1", True), ("on", True), ("0", False), ("off", False), ("", False)]
 )
-def test_the_environment_turns_it_on_or_off(
+def test_the_environment_variable_turns_the_trace_on_or_off(
     value: str, traced: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FUSION_TRACE_HOOKS", value)
@@ -82,7 +82,7 @@ def test_the_environment_turns_it_on_or_off(
     assert ("trace: " in capsys.readouterr().err) is traced
 
 
-def test_a_command_that_fails_says_its_trace_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_fails_prints_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["--trace-hooks", "plugins", "show", "nothing_of_the_kind"]) == 2
     error = capsys.readouterr().err
     assert "trace: " in error and "There is no plugin 'nothing_of_the_kind'" in error

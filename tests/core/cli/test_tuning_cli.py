@@ -1,4 +1,4 @@
-"""fusion run --tune: whole runs on the small corpus of tones."""
+"""``fusion run --tune``: whole runs on the small corpus of tones."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def arguments(corpus, cache, out):
 
 @pytest.fixture(scope="module")
 def tuned(corpus, cache, tmp_path_factory):
-    """A finished run, every training in three trials."""
+    """Finished run with three trials for every training."""
     out = tmp_path_factory.mktemp("tuned") / "run"
     assert run_cli([*arguments(corpus, cache, out), "--quiet"]) == 0
     return out
@@ -56,7 +56,7 @@ def test_every_training_gets_the_same_number_of_trials(tuned):
         assert summary["seconds"] == pytest.approx(sum(t["seconds"] for t in trials), abs=1e-3)
 
 
-def test_only_what_takes_part_is_searched_and_nothing_that_was_set(tuned):
+def test_only_parameters_in_use_that_were_not_set_are_searched(tuned):
     def searched(model):
         settings = lines_of(tuned / f"fold0/{model}/trials.jsonl")[1]["settings"]
         return {(owner, name) for owner, values in settings.items() for name in values}
@@ -85,7 +85,7 @@ def test_trial_0_is_the_training_without_tuning(tuned, corpus, cache, tmp_path):
 
 
 def test_the_weights_are_those_of_the_best_trial(tuned, corpus, capsys):
-    """The gate's width is searched: only the tuned settings fit the weights."""
+    """The width of the gate is searched, so that only the tuned settings fit the weights."""
     hidden = summary_of(tuned, "fused")["settings"]["gated"]["hidden"]
     weights = load_weights(tuned / "fold0/fused/model.safetensors")
     assert len(weights["strategy.gate.0.weight"]) == hidden
@@ -104,7 +104,7 @@ def test_the_weights_are_those_of_the_best_trial(tuned, corpus, capsys):
     assert json.loads(capsys.readouterr().out)["label"] in ("happy", "sad")
 
 
-def test_every_epoch_of_every_trial_is_told(tuned):
+def test_every_epoch_of_every_trial_is_logged(tuned):
     events = lines_of(tuned / "metrics.jsonl")
     assert len(events) == 3 * TRIALS * 3
     for model in MODELS:
@@ -113,7 +113,7 @@ def test_every_epoch_of_every_trial_is_told(tuned):
 
 
 def comparable(run, name):
-    """A training's files without what is measured in seconds."""
+    """Return a training's trials without measured times and memory, and its weights."""
     trials = lines_of(run / name / "trials.jsonl")
     for trial in trials:
         for measured in ("seconds", "wall_seconds", "peak_bytes"):
@@ -129,7 +129,7 @@ def test_the_same_command_makes_the_same_trials_and_weights(tuned, corpus, cache
     for model in MODELS:
         assert comparable(out, f"fold0/{model}") == comparable(tuned, f"fold0/{model}")
     assert (out / "results.json").read_bytes() == (tuned / "results.json").read_bytes()
-    # Finished: told again, and nothing trained.
+    # Resumed when finished, the run prints its result again and trains nothing.
     assert run_cli(["run", "--resume", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == printed
 
@@ -137,7 +137,7 @@ def test_the_same_command_makes_the_same_trials_and_weights(tuned, corpus, cache
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_killed_run_is_resumed_to_the_same_trials(tuned, corpus, cache, tmp_path, after):
-    """SIGKILL when a training has so many trials behind it."""
+    """SIGKILL comes when a training has completed a given number of trials."""
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "fusion", *arguments(corpus, cache, out), "--quiet"]
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
@@ -162,8 +162,8 @@ def test_a_killed_run_is_resumed_to_the_same_trials(tuned, corpus, cache, tmp_pa
     assert len(events) == len({(e["training"], e["trial"], e["epoch"]) for e in events}) == 27
 
 
-def test_a_training_stands_on_two_files(tuned, tmp_path):
-    """training.json and model.safetensors are all there is to a finished training."""
+def test_two_files_are_enough_for_a_finished_training(tuned, tmp_path):
+    """A finished training needs only training.json and model.safetensors."""
     copy = tmp_path / "copy"
     shutil.copytree(tuned, copy)
     for name in ("results.json", "model.safetensors"):
@@ -177,11 +177,11 @@ def test_a_training_stands_on_two_files(tuned, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_control_is_trained_with_what_was_chosen_for_its_baseline(corpus, cache, tmp_path):
-    """The fused model takes the tuned branches; the control has no trials of its own."""
+def test_the_control_has_the_tuned_settings_of_its_baseline(corpus, cache, tmp_path):
+    """The fused model uses the tuned branches; the control has no trials of its own."""
     out = tmp_path / "run"
     command = [o for o in arguments(corpus, cache, out) if o != "train.start=scratch"]
-    command.pop(command.index("gated.gate=trained") + 1)  # its --set
+    command.pop(command.index("gated.gate=trained") + 1)  # also removes its --set
     assert run_cli([*command, "--quiet"]) == 0
     info = json.loads((out / "run.json").read_text())
     assert info["trainings"] == 3 * TRIALS + 1 and info["control"] == 4
@@ -198,7 +198,7 @@ def test_a_control_is_trained_with_what_was_chosen_for_its_baseline(corpus, cach
         assert summary_of(out, "fused")["settings"].get(own, chosen) == chosen
 
 
-def test_what_a_person_sees(tuned, capsys):
+def test_the_output_of_tuning(tuned, capsys):
     assert run_cli(["run", "--resume", str(tuned)]) == 0
     assert "tuned on validation in 3 trials: 9 trainings" in capsys.readouterr().out
     assert run_cli(["plugins", "show", "gradscale"]) == 0
@@ -219,7 +219,7 @@ def test_what_a_person_sees(tuned, capsys):
        "train.weight_decay=0", "--set", "train.label_smoothing=0", "--set",
        "branch.mel.dropout=0"], "--tune has nothing to try")],
 )  # fmt: skip
-def test_mistakes(corpus, cache, tmp_path, capsys, options, words):
+def test_mistakes_in_tune(corpus, cache, tmp_path, capsys, options, words):
     out = tmp_path / "out"
     given = ["run", "--data", str(corpus), "--cache", cache]
     assert run_cli([*given, "--out", str(out), *options]) == 2
@@ -232,14 +232,14 @@ def test_resume_keeps_the_number_of_trials(tuned, capsys):
     assert "--tune can't be given with --resume" in capsys.readouterr().err
 
 
-def test_without_the_optimiser_nothing_starts(tuned, corpus, cache, tmp_path, monkeypatch, capsys):
+def test_without_optuna_nothing_starts(tuned, corpus, cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     out = tmp_path / "out"
     assert run_cli([*arguments(corpus, cache, out)]) == 2
     error = capsys.readouterr().err
     assert "needs the package optuna" in error and "pip install 'modal-fusion[tune]'" in error
     assert not out.exists()
-    # A run that is half way says the same before it trains; a finished one needs it no more.
+    # An unfinished run reports the error before it trains; a finished run does not need optuna.
     copy = tmp_path / "copy"
     shutil.copytree(tuned, copy)
     assert run_cli(["run", "--resume", str(copy), "--quiet"]) == 0
@@ -289,7 +289,7 @@ def fusion_strategies():
         ["--strategy", "gated", "--balance", "pretrain"],
     ],
 )
-def test_what_starts_from_the_baselines_has_their_tuned_branches(
+def test_strategies_that_start_from_baselines_have_their_tuned_branches(
     corpus, cache, tmp_path, monkeypatch, methods
 ):
     monkeypatch.chdir(tmp_path)
@@ -333,7 +333,7 @@ def fusion_strategies():
 """
 
 
-def test_trials_that_fail_are_noted_and_do_not_stop_the_run(corpus, cache, tmp_path, monkeypatch):
+def test_failed_trials_are_recorded_and_do_not_stop_the_run(corpus, cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fragile.py").write_text(FRAGILE)
     code = run_cli(["run", "-p", "fragile.py", "--strategy", "fragile", "--data", str(corpus),

@@ -1,4 +1,4 @@
-"""Clips that lack a modality: nothing of them reaches what the others are trained with."""
+"""Clips that lack a modality: placeholder values never affect training."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def gated():
 # -- the table -----------------------------------------------------------------------
 
 
-def test_statistics_and_known_clips_are_of_those_that_have_it():
+def test_statistics_use_only_clips_that_have_the_modality():
     features = lacking()
     clips = np.arange(12)
     assert features.clips_with(clips, "face").tolist() == [1, 2, 4, 5, 7, 8, 10, 11]
@@ -56,7 +56,7 @@ def test_statistics_and_known_clips_are_of_those_that_have_it():
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 @pytest.mark.parametrize("rows", [[], [2], [1, 3], [0, 1, 2, 3]])
-def test_a_branch_sees_the_clips_that_have_its_modality_and_no_others(strategy, rows):
+def test_a_branch_encodes_only_clips_that_have_its_modality(strategy, rows):
     model = small_model(2, strategy=strategy).train()
     x = {m: torch.randn(4, 4) for m in NAMES[:2]}
     flags = np.array([i not in rows for i in range(4)])
@@ -76,7 +76,7 @@ def test_a_branch_sees_the_clips_that_have_its_modality_and_no_others(strategy, 
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_batch_statistics_stay_as_they_are_where_none_or_one_clip_has_it(count):
+def test_batch_statistics_do_not_change_if_at_most_one_clip_has_the_modality(count):
     model = small_model(2)
     branch = model.branches["face"]
     branch.embed = nn.Sequential(branch.embed, nn.BatchNorm1d(6))
@@ -87,7 +87,7 @@ def test_batch_statistics_stay_as_they_are_where_none_or_one_clip_has_it(count):
     assert branch.embed[1].num_batches_tracked == 0 and not branch.embed[1].running_mean.any()
 
 
-def test_losses_and_scores_of_a_probe_are_over_the_clips_that_have_its_modality():
+def test_losses_and_scores_of_a_probe_use_only_clips_that_have_its_modality():
     features = lacking()
     trainer = trainer_of(small_model(2), features)
     step = one_step(trainer)  # clips 0 to 7; 0, 3 and 6 have no face
@@ -101,7 +101,7 @@ def test_losses_and_scores_of_a_probe_are_over_the_clips_that_have_its_modality(
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps, None])
-def test_what_stands_in_place_of_an_absent_modality_changes_nothing(strategy):
+def test_placeholder_values_of_an_absent_modality_change_nothing(strategy):
     trained = []
     for poison in (np.nan, 0.0, 1e6):
         model = small_model(2, strategy=strategy or gated())
@@ -118,8 +118,8 @@ def test_what_stands_in_place_of_an_absent_modality_changes_nothing(strategy):
         assert torch.equal(logits, first[2])
 
 
-def test_a_training_alone_is_that_of_a_corpus_without_the_others():
-    """Clips that lack the modality might as well not be there."""
+def test_unimodal_training_equals_training_on_a_corpus_without_the_absent_clips():
+    """Both trainings give the same weights."""
     features = lacking()
     own = {"face": Modality("face", (4,))}
     there = np.flatnonzero(~features.absent["face"])
@@ -150,14 +150,14 @@ def report(*absent):
     return BuildReport(0, 0, [], 0.0, absent=items)
 
 
-def test_absent_clips_by_their_keys():
+def test_absent_clips_are_found_by_their_keys():
     found = absent_of(report(("text", "k1"), ("text", "k3")), ["k0", "k1", "k1", "k2"])
     assert {m: flags.tolist() for m, flags in found.items()} == {"text": [False, True, True, False]}
     with pytest.raises(CorpusError, match="No clip has the feature 'text'. The first: no text"):
         absent_of(report(("text", "k1")), ["k1", "k1"])
 
 
-def test_a_modality_that_too_few_have_is_refused(by_speaker=4):
+def test_a_modality_that_too_few_clips_have_is_refused(by_speaker=4):
     from fusion import Clip, Recording
 
     clips = [Clip(Recording(f"{i}.wav"), f"{i}", "ab"[i % 2], f"s{i}", "c") for i in range(12)]
@@ -166,7 +166,7 @@ def test_a_modality_that_too_few_have_is_refused(by_speaker=4):
     without_a = (np.arange(12) % 2 == 0) & (np.arange(12) < 6)
     with pytest.raises(SplitError, match=r"3 of 12 clips have no text, .*train .* none of: a"):
         check_absent({"text": without_a}, [split], clips, ["a", "b"])
-    everybody_tested = np.arange(12) >= 9  # test may lack it
+    everybody_tested = np.arange(12) >= 9  # test clips may all lack it
     check_absent({"text": everybody_tested}, [split], clips, ["a", "b"])
 
 

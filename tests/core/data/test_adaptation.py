@@ -1,4 +1,4 @@
-"""Statistics of each speaker, and what they make of features."""
+"""Statistics of each speaker, and features adapted with them."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_statistics_by_hand():
     np.testing.assert_allclose(population.mean, [(2 * 2 + 3 * 104) / 5, (2 * 10 + 3 * 4) / 5])
     np.testing.assert_allclose(population.variance, [(2 * 1 + 32) / 5, 32 / 5])
     offset, scale = offset_and_scale(found, population)
-    # Speaker 0 has two clips: weights 2/3 and 1/3.
+    # Speaker 0 has two clips: the weights are 2/3 and 1/3.
     np.testing.assert_allclose(offset[0], [(2 * 2 + 63.2) / 3, (2 * 10 + 6.4) / 3], rtol=1e-6)
     np.testing.assert_allclose(
         scale[0], [((2 * 1 + 6.8) / 3) ** -0.5, (6.4 / 3) ** -0.5], rtol=1e-6
@@ -74,7 +74,7 @@ def test_statistics_by_hand():
     np.testing.assert_allclose(rows[1], (array[4] - offset[1]) * scale[1], rtol=1e-5)
 
 
-def test_axes_are_pooled_as_in_the_usual_standardisation():
+def test_axes_are_pooled_as_in_global_standardisation():
     rng = np.random.default_rng(0)
     array = rng.normal(size=(150, 1, 3, 4)) * np.arange(1, 4)[:, None] + 5
     speakers = rng.integers(0, 4, 150)
@@ -94,21 +94,21 @@ def test_axes_are_pooled_as_in_the_usual_standardisation():
     assert adapted_axes(TABLE, "channel") == ()
 
 
-def test_a_speaker_with_one_clip_keeps_half_of_the_clip():
+def test_one_clip_and_the_pseudo_clip_have_equal_weight():
     array = np.array([[0.0, 0.0], [2.0, 4.0], [9.0, 9.0]])
     moments = moments_of(Rows(array), TABLE, "feature", np.array([0, 0, 1]), np.arange(3))
     population = population_of(moments, np.array([0]))
     offset, scale = offset_and_scale(moments, population)
     np.testing.assert_allclose(offset[1], [(9 + 1) / 2, (9 + 2) / 2])
     np.testing.assert_allclose(scale[1], [(1 / 2) ** -0.5, (4 / 2) ** -0.5])
-    unknown = Moments(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))  # no clip at all
+    unknown = Moments(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))  # no clip
     offset, scale = offset_and_scale(unknown, population)
     np.testing.assert_allclose(offset[0], population.mean)
     np.testing.assert_allclose(scale[0], population.variance**-0.5)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -7e5, 1e-9])
-def test_a_feature_that_never_varies_is_centred_and_not_blown_up(constant):
+def test_a_constant_feature_is_centred_and_not_scaled(constant):
     array = np.full((6, 2), constant)
     array[:, 1] = np.arange(6)
     moments = moments_of(Rows(array), TABLE, "feature", np.arange(6) // 3, np.arange(6))
@@ -119,7 +119,7 @@ def test_a_feature_that_never_varies_is_centred_and_not_blown_up(constant):
     assert np.abs(rows).max() < 4
 
 
-def test_a_feature_that_never_varies_for_one_speaker_stays_small():
+def test_a_feature_that_is_constant_for_one_speaker_stays_small():
     rng = np.random.default_rng(0)
     array = rng.normal(size=(40, 2))
     array[:20, 0] = 3.0
@@ -128,7 +128,7 @@ def test_a_feature_that_never_varies_for_one_speaker_stays_small():
     assert np.abs(Adapted(Rows(array), speakers, offset, scale).take(np.arange(20))).max() < 4
 
 
-def test_clips_without_the_modality_and_without_numbers_do_not_count():
+def test_absent_and_non_finite_clips_do_not_count():
     array = np.array([[1.0, 1.0], [3.0, 5.0], [0.0, 0.0], [np.nan, 2.0], [5.0, 6.0]])
     known = np.array([0, 1, 3, 4])
     found = moments_of(Rows(array), TABLE, "feature", np.array([0, 0, 0, 0, 1]), known)
@@ -138,14 +138,14 @@ def test_clips_without_the_modality_and_without_numbers_do_not_count():
 
 
 def affine(array, speakers, speaker):
-    """`array` with every kept feature of one speaker scaled and shifted by factors of its own."""
+    """Return `array` with each feature of one speaker scaled and shifted by its own factors."""
     scale = np.array([0.2, 3.0, 7.0])[None, :, None]
     changed = array.copy()
     changed[speakers == speaker] = array[speakers == speaker] * scale + 10 * scale - 4
     return changed
 
 
-def test_an_affine_change_of_a_speaker_changes_nothing():
+def test_adaptation_removes_an_affine_change_of_a_speaker():
     rng = np.random.default_rng(1)
     array = rng.normal(size=(400, 1, 3, 4))
     speakers = np.arange(400) % 2
@@ -157,13 +157,13 @@ def test_an_affine_change_of_a_speaker_changes_nothing():
             offset, scale = offset_and_scale(moments, population, k)
             rows[name, k] = Adapted(Rows(x), speakers, offset, scale).take(np.arange(400))
     np.testing.assert_allclose(rows["as it is", 0.0], rows["changed", 0.0], atol=1e-4)
-    # With the pseudo-clip: an offset of 50 deviations shrinks to 50 k / (n + k) of one.
+    # With the pseudo-clip, an offset of 50 deviations shrinks to 50 k / (n + k) deviations.
     moved = np.abs(rows["as it is", 1.0] - rows["changed", 1.0])
     assert moved.max() < 60 / 201 + 0.1
     np.testing.assert_array_equal(moved[::2], 0)
 
 
-def test_batches_make_no_difference():
+def test_statistics_do_not_depend_on_batches():
     array = np.random.default_rng(2).normal(size=(200, 1, 3, 4)) + 1e4
     speakers = np.arange(200) % 3
     whole, parts = (Collector(3, MEL.shape, (0, 1)) for _ in range(2))
@@ -174,7 +174,7 @@ def test_batches_make_no_difference():
         np.testing.assert_array_equal(a, b)
 
 
-def test_only_some_clips_are_in_memory_at_a_time():
+def test_statistics_read_a_limited_number_of_clips_at_a_time():
     class Counted(Rows):
         most = 0
 
@@ -187,7 +187,7 @@ def test_only_some_clips_are_in_memory_at_a_time():
     assert array.most == 64
 
 
-def test_the_population_is_the_training_speakers():
+def test_the_population_is_that_of_the_training_speakers():
     data = run_data(["a", "a", "b", "b", "c", "c", "d", "d"])
     array = np.repeat(np.arange(4.0), 2)[:, None] * [1, 10] + np.tile([[0], [1.0]], (4, 1))
     moments = moments_of(Rows(array), TABLE, "feature", numbered_speakers(data.clips),
@@ -199,7 +199,7 @@ def test_the_population_is_the_training_speakers():
     np.testing.assert_array_equal(rows[0], (array[6].astype(np.float32) - offset[3]) * scale[3])
 
 
-def test_speakers_of_two_corpora_are_two():
+def test_equal_speaker_names_in_two_corpora_are_distinct_speakers():
     clips = [clip(0, "1", "b"), clip(1, "1", "a"), clip(2, "1", "b")]
     assert numbered_speakers(clips).tolist() == [1, 0, 1]
 
@@ -210,7 +210,7 @@ def test_statistics_are_computed_once_per_run(tmp_path):
     array = np.array([[1.0, 2], [0, 0], [3, 4], [5, 6]])
     first = run_moments(tmp_path, "id", TABLE, "feature", Rows(array), data)
     assert first.count.tolist() == [1, 2]
-    again = run_moments(tmp_path, "id", TABLE, "feature", None, data)  # nothing is read
+    again = run_moments(tmp_path, "id", TABLE, "feature", None, data)  # no array is needed
     for a, b in zip(vars(first).values(), vars(again).values(), strict=True):
         np.testing.assert_array_equal(a, b)
     (file,) = (tmp_path / adaptation.FOLDER).iterdir()
@@ -219,7 +219,7 @@ def test_statistics_are_computed_once_per_run(tmp_path):
     assert run_moments(tmp_path, "id", TABLE, "feature", None, data).count.tolist() == [1, 2]
 
 
-def test_tensors_are_adapted_as_arrays_are():
+def test_tensors_are_adapted_like_arrays():
     array = np.random.default_rng(3).normal(size=(30, 1, 3, 4)).astype(np.float16)
     one = np.zeros(30, np.int64)
     moments = moments_of(Rows(array), MEL, "feature", one, np.arange(30))

@@ -15,7 +15,7 @@ CORPORA = {cls.name: cls for plugin in PLUGINS for cls in plugin.fusion_corpora(
 
 
 class Made(Corpus):
-    """Clips given in the test: (name, label, speaker)."""
+    """Corpus of clips that the test gives as (name, label, speaker)."""
 
     name = "made"
     needs_path = False
@@ -49,17 +49,17 @@ def actors(*numbers, folder="", suffix="wav"):
 # -- sources -------------------------------------------------------------------------
 
 
-def test_sources(tmp_path, monkeypatch):
+def test_sources_are_parsed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parse_source("demo", CORPORA) == Source("demo", None)
     assert parse_source("ravdess=a=b", CORPORA).path.name == "a=b"
     assert parse_source("some/where=3", CORPORA).corpus is None
     for name in ("demo", "ravdess=x"):
         (tmp_path / name).mkdir()
-        assert parse_source(name, CORPORA).path.name == name  # what exists is a path
+        assert parse_source(name, CORPORA).path.name == name  # an existing path takes precedence
 
 
-def test_a_source_that_is_read_from_any_folder(tmp_path, monkeypatch):
+def test_absolute_sources_do_not_depend_on_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b").mkdir()
     assert absolute_source("demo", CORPORA) == "demo"
@@ -74,12 +74,12 @@ def test_a_source_that_is_read_from_any_folder(tmp_path, monkeypatch):
     [("ravdess=", "needs a path"), ("ravdess", "needs a path"), ("demo=x", "takes no path"),
      ("", "empty")],
 )  # fmt: skip
-def test_half_a_source(text, message):
+def test_an_incomplete_source_is_refused(text, message):
     with pytest.raises(CorpusError, match=message):
         parse_source(text, CORPORA)
 
 
-def test_unknown_corpus():
+def test_an_unknown_corpus_is_refused():
     with pytest.raises(UnknownNameError, match="'ravdes'.*Did you mean 'ravdess'"):
         parse_source("ravdes=x", CORPORA)
 
@@ -87,7 +87,7 @@ def test_unknown_corpus():
 # -- detection -----------------------------------------------------------------------
 
 
-def test_paths_that_hold_nothing(tmp_path):
+def test_paths_without_recordings_are_refused(tmp_path):
     with pytest.raises(CorpusError, match="no such path.*nowhere"):
         load(tmp_path / "nowhere")
     with pytest.raises(CorpusError, match="no such path.*nowhere"):
@@ -101,16 +101,16 @@ def test_paths_that_hold_nothing(tmp_path):
         load(f"ravdess={tmp_path}")
 
 
-def test_highest_priority_wins_and_a_tie_is_an_error(tmp_path):
+def test_the_highest_priority_wins_and_a_tie_is_an_error(tmp_path):
     touch(tmp_path, *actors(1, 2))
-    assert CORPORA["folder"].detect(tmp_path)  # which has priority 0
+    assert CORPORA["folder"].detect(tmp_path)  # priority 0
     assert load(tmp_path).corpora == ("ravdess",)
     twin = type("Twin", (CORPORA["ravdess"],), {"name": "twin"})
     with pytest.raises(CorpusError, match=r"ravdess and like twin(.|\n)*--data ravdess="):
         load_dataset([Source(None, tmp_path)], {**CORPORA, "twin": twin})
 
 
-def test_a_reader_that_fails_to_look_is_named(tmp_path):
+def test_a_corpus_that_fails_to_detect_is_reported(tmp_path):
     class Broken(Corpus):
         name = "broken"
 
@@ -123,7 +123,7 @@ def test_a_reader_that_fails_to_look_is_named(tmp_path):
         load_dataset([Source(None, tmp_path)], {**CORPORA, "broken": Broken})
 
 
-def test_two_corpora_side_by_side_are_not_taken_for_one(tmp_path):
+def test_a_folder_with_two_corpora_is_detected_as_neither(tmp_path):
     touch(tmp_path, *actors(*range(1, 24), folder="RAVDESS/"))
     touch(tmp_path, *[f"CREMA-D/10{n:02}_DFA_{e}_XX.wav" for n in range(1, 80)
                       for e in ("ANG", "SAD")])  # fmt: skip
@@ -133,7 +133,7 @@ def test_two_corpora_side_by_side_are_not_taken_for_one(tmp_path):
 # -- pooling -------------------------------------------------------------------------
 
 
-def test_pooled_corpora_keep_their_speakers_apart(tmp_path):
+def test_pooled_corpora_have_separate_speakers(tmp_path):
     a = touch(tmp_path / "a", *actors(1, 2))
     b = touch(tmp_path / "b", "happy/01/x.wav", "sad/01/y.wav")
     data = load(a, b)
@@ -145,7 +145,7 @@ def test_pooled_corpora_keep_their_speakers_apart(tmp_path):
 
 
 def test_one_corpus_from_two_paths(tmp_path):
-    """Equal speakers are one speaker; clips of equal name get a number."""
+    """Equal speaker names are one speaker; clips with equal names get a number."""
     a = touch(tmp_path / "a", *actors(1, 2))
     b = touch(tmp_path / "b", *actors(2, 3))
     data = load(a, b)
@@ -155,7 +155,7 @@ def test_one_corpus_from_two_paths(tmp_path):
     assert len({c.recording.path for c in data.clips}) == 8
 
 
-def test_one_path_twice(tmp_path):
+def test_a_path_given_twice_is_refused(tmp_path):
     touch(tmp_path, *actors(1, 2))
     with pytest.raises(CorpusError, match="given twice"):
         load(tmp_path, f"ravdess={tmp_path}/.")
@@ -163,7 +163,7 @@ def test_one_path_twice(tmp_path):
         load("demo", "demo")
 
 
-def test_unknown_parameter(tmp_path):
+def test_an_unknown_parameter_is_refused(tmp_path):
     touch(tmp_path, *actors(1, 2))
     with pytest.raises(UnknownNameError, match="parameter of ravdess 'chanel'.*'channel'"):
         load(tmp_path, parameters={"ravdess": {"chanel": "song"}})
@@ -180,7 +180,7 @@ def classes(chosen, *rows, **attributes):
     return data.classes, {c.name: c.label for c in data.clips}, data.dropped
 
 
-def test_shared_labels_are_in_their_order_and_the_rest_is_counted():
+def test_shared_labels_have_a_fixed_order_and_other_clips_are_counted():
     assert classes("shared") == (
         ("happy", "angry"), {"1": "happy", "2": "angry", "4": "happy"}, {"made": {"calm": 1}},
     )  # fmt: skip
@@ -191,19 +191,19 @@ def test_native_labels_are_sorted_and_complete():
     assert found[0] == ("Joy", "anger", "calm") and len(found[1]) == 4 and not found[2]
 
 
-def test_a_choice_is_in_the_order_given_and_may_mix_native_and_shared():
+def test_chosen_labels_keep_their_order_and_may_be_native_or_shared():
     assert classes("calm, happy") == (
         ("calm", "happy"), {"1": "happy", "3": "calm", "4": "happy"}, {"made": {"anger": 1}},
     )  # fmt: skip
 
 
-def test_a_native_label_goes_before_the_shared_one_it_maps_to():
+def test_a_chosen_native_label_overrides_its_shared_label():
     assert classes("Joy,happy,calm", *ROWS, ("5", "happiness", "c"))[1] == {
         "1": "Joy", "3": "calm", "4": "Joy", "5": "happy",
     }  # fmt: skip
 
 
-def test_a_corpus_own_mapping_goes_before_the_spelling():
+def test_the_mapping_of_a_corpus_overrides_the_spelling():
     assert classes("shared", labels={"calm": "neutral", "Joy": "sad"})[0] == ("neutral", "sad")
 
 
@@ -212,12 +212,12 @@ def test_a_corpus_own_mapping_goes_before_the_spelling():
     [("shared", CorpusError, "one class"), ("happy", CorpusError, "one class"),
      ("happy,angri", UnknownNameError, "Did you mean"), (",", CorpusError, "No clip")],
 )  # fmt: skip
-def test_labels_that_leave_too_little(labels, error, message):
+def test_labels_that_leave_too_few_classes_are_refused(labels, error, message):
     with pytest.raises(error, match=message):
         classes(labels, ("1", "Joy", "a"), ("2", "calm", "b"), ("3", "angry birds", "b"))
 
 
-def test_nothing_maps():
+def test_labels_that_map_to_no_shared_label_are_refused():
     with pytest.raises(CorpusError, match=r"made: good 1, so-so 1(.|\n)*--labels native"):
         classes("shared", ("1", "good", "a"), ("2", "so-so", "b"))
 
@@ -238,7 +238,7 @@ def test_every_clip_is_in_a_class_or_counted(labels):
 # -- a folder per class ----------------------------------------------------------------
 
 
-def test_folders(tmp_path):
+def test_classes_and_speakers_are_folders(tmp_path):
     touch(tmp_path, "happy/anna/1.wav", "Anger/ben/deep/2.flac", "calm/ben/3.ogg", "calm/notes.txt")
     data = load(tmp_path, labels="native")
     assert {(c.name, c.label, c.speaker) for c in data.clips} == {
@@ -249,7 +249,7 @@ def test_folders(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", [r"/spk(\d+)_", r"(a|b)?/spk(?P<speaker>\d+)"])
-def test_speaker_by_pattern(tmp_path, pattern):
+def test_the_speaker_is_found_by_a_pattern(tmp_path, pattern):
     touch(tmp_path, "happy/spk7_1.wav", "sad/spk12_1.wav")
     data = load(tmp_path, parameters={"folder": {"speaker": pattern}})
     assert {c.speaker for c in data.clips} == {"7", "12"}
@@ -258,12 +258,12 @@ def test_speaker_by_pattern(tmp_path, pattern):
 
 
 @pytest.mark.parametrize("pattern", ["(", "anna", "(a)(b)"])
-def test_wrong_patterns(pattern):
+def test_wrong_patterns_are_refused(pattern):
     with pytest.raises(ParameterError, match=r"folder\.speaker"):
         CORPORA["folder"](None, speaker=pattern)
 
 
-def test_folders_that_do_not_say_enough(tmp_path):
+def test_folders_without_speaker_or_class_are_refused(tmp_path):
     touch(tmp_path, "happy/1.wav", "sad/2.wav")
     unknown = r"speaker of happy/1\.wav is unknown(.|\n)*folder\.speaker"
     with pytest.raises(CorpusError, match=unknown):

@@ -1,4 +1,4 @@
-"""The data set of a run: which clips have which modality, and their keys."""
+"""Data of a run: the modalities that each clip has, and its keys."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from fusion.core.data.splits import Split
 
 @pytest.fixture
 def data():
-    """Four clips, of which the second and the fourth have no text."""
+    """Four clips; the second and the fourth have no text."""
     split = Split(np.array([0, 1]), np.array([2]), np.array([3]), None, True)
     return RunData(
         (None,) * 4, ("a", "b", "c", "d"), np.array([0, 1, 1, 0]), ("x", "y"), (split,),
@@ -24,10 +24,10 @@ def test_presence_has_a_row_for_each_index_and_a_column_for_each_modality(data):
     assert data.present(["mel", "text"], np.array([], np.int64)).shape == (0, 2)
 
 
-def test_without_an_incomplete_modality_there_is_no_table(data):
+def test_complete_modalities_need_no_presence_table(data):
     assert data.present(["mel"], np.arange(4)) is None
 
 
-def test_keys_are_those_of_the_clips_that_have_a_modality(data):
+def test_keys_of_a_modality_are_those_of_the_clips_that_have_it(data):
     assert data.keys_of("text") == ["a", "c"]
     assert data.keys_of("mel") == ["a", "b", "c", "d"]

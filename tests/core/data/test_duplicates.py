@@ -1,4 +1,4 @@
-"""Recordings of one content in several places, of which extractors know different things."""
+"""Recordings with the same content at several paths, with features looked up by path."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ TABLE = Registry().extractor("precomputed")
 
 @pytest.fixture
 def clips(tmp_path):
-    """a, b and c are the same bytes, d is another recording."""
+    """Four clips: a, b and c have the same bytes, d is another recording."""
     one, other = np.random.default_rng(0).normal(scale=0.1, size=(2, 800))
     found = []
     for name in "abcd":
@@ -29,7 +29,7 @@ def clips(tmp_path):
 
 
 def built(clips, tmp_path, **rows):
-    """Cache, fingerprint, keys and report of a build with a table that has these rows."""
+    """Build features from a table with these rows; return cache, fingerprint, keys and report."""
     table = tmp_path / "table.csv"
     lines = [f"{name}.wav,{value}" for name, value in rows.items()]
     table.write_text("\n".join(["path,v", *lines]) + "\n")
@@ -43,30 +43,30 @@ def built(clips, tmp_path, **rows):
 
 
 @pytest.mark.parametrize("known", ["a", "b", "c"])
-def test_a_row_of_one_is_that_of_all_of_the_same_content(clips, tmp_path, known):
+def test_a_row_of_one_recording_applies_to_all_with_the_same_content(clips, tmp_path, known):
     cache, feature, keys, report = built(clips, tmp_path, **{known: 7, "d": 2})
     assert keys[0] == keys[1] == keys[2] != keys[3] and not report.absent
     assert cache.open(feature, keys).load().ravel().tolist() == [7, 7, 7, 2]
 
 
-def test_equal_rows_are_fine_and_none_is_an_absence(clips, tmp_path):
+def test_equal_rows_are_accepted_and_no_row_is_an_absence(clips, tmp_path):
     cache, feature, keys, _ = built(clips, tmp_path, b=7, c=7, d=2)
     assert cache.open(feature, keys).load().ravel().tolist() == [7, 7, 7, 2]
     *_, keys, report = built(clips, tmp_path, d=2)
     assert [item.key for item in report.absent] == [keys[0]]
 
 
-def test_different_rows_are_refused_with_the_names(clips, tmp_path):
+def test_different_rows_are_refused_and_the_error_names_the_recordings(clips, tmp_path):
     with pytest.raises(CorpusError, match=r"b\.wav and c\.wav have the same content, and") as e:
         built(clips, tmp_path, b=7, c=8, d=2)
     assert "leave one of the two recordings out" in e.value.hint
-    # One of them alone is nobody else's.
+    # Without its duplicate, each recording has its own row.
     cache, feature, keys, _ = built([clips[1], clips[3]], tmp_path, b=7, c=8, d=2)
     assert cache.open(feature, keys).load().ravel().tolist() == [7, 2]
 
 
 class Counting(Extractor):
-    """Counts how often it is asked."""
+    """Extractor that counts its calls."""
 
     name = "counting"
     shape = (1,)
@@ -81,7 +81,7 @@ class Placed(Counting):
     by_place = True
 
 
-def test_only_recordings_in_several_places_are_looked_up_and_only_where_it_matters(clips):
+def test_only_duplicates_are_looked_up_and_only_for_extractors_that_depend_on_the_path(clips):
     from fusion.cache.builds.work import Item
     from fusion.cache.fingerprint import digest_many
 
@@ -89,7 +89,7 @@ def test_only_recordings_in_several_places_are_looked_up_and_only_where_it_matte
     items = [Item(k, c.recording) for k, c in zip(digest_many(places), clips, strict=True)]
     assert items_by_place(Counting(), clips, items) == items and Counting.asked == 0
     assert items_by_place(Placed(), clips[2:], items[2:]) == items[2:] and Placed.asked == 0
-    twice = [clips[0], clips[0], clips[3]], [items[0], items[0], items[3]]  # one place
+    twice = [clips[0], clips[0], clips[3]], [items[0], items[0], items[3]]  # one path
     assert items_by_place(Placed(), *twice) == twice[1] and Placed.asked == 0
     assert items_by_place(Placed(), clips, items) == [items[0]] * 3 + [items[3]]
     assert Placed.asked == 3

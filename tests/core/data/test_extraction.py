@@ -54,8 +54,8 @@ def first(extraction: Extraction) -> float:
     return float(extraction.compute(Recording(Path("x")))[0])
 
 
-def test_a_worker_that_lives_long_sees_that_a_plugin_was_edited(tmp_path: Path) -> None:
-    """What it would make with the old code must never be stored under the new fingerprint."""
+def test_a_running_worker_notices_that_a_plugin_was_edited(tmp_path: Path) -> None:
+    """Arrays of the old code must never be stored under the new fingerprint."""
     path = tmp_path / "mine.py"
     with process_pool(1) as pool:
         one = constant(path, 1.0)
@@ -63,13 +63,13 @@ def test_a_worker_that_lives_long_sees_that_a_plugin_was_edited(tmp_path: Path) 
         two = constant(path, 2.0)
         assert two.fingerprint != one.fingerprint
         assert pool.submit(first, two).result() == 2.0
-        # And what was asked for before the edit can't be made any more.
+        # Features requested before the edit can no longer be computed.
         with pytest.raises(PluginError, match=r"libraries.mine.py .* instead of"):
             pool.submit(first, one).result()
     assert first(two) == 2.0
 
 
-def test_a_worker_with_other_libraries_makes_nothing(tmp_path: Path) -> None:
+def test_a_worker_with_other_library_versions_computes_nothing(tmp_path: Path) -> None:
     wanted = constant(tmp_path / "mine.py", 1.0, factor="2")
     assert first(wanted) == 2.0
     made = wanted.fingerprint
@@ -86,7 +86,7 @@ def test_storage_dtype(tmp_path: Path) -> None:
     small = make_extractor(cls, {"factor": "0.5"}, "float16")
     array = Extraction.of(small).compute(Recording(Path("x")))
     assert array.dtype == np.float16
-    assert array.tolist() == [35008.0, 35008.0]  # the nearest that float16 has
+    assert array.tolist() == [35008.0, 35008.0]  # the nearest float16 value
     with pytest.raises(PluginError, match=r"values up to 7e\+04, which float16 can't hold"):
         Extraction.of(half).compute(Recording(Path("x")))
     with pytest.raises(ParameterError, match="float16, float32, float64, not as 'int8'"):
@@ -107,7 +107,7 @@ def _written(path: Path, value: float) -> Path:
         (Recording(Path("/a/b#t=1,2")), "/a/b#t=1,2#t=0.0,"),
     ],
 )
-def test_origins(recording: Recording, origin: str) -> None:
+def test_origins_survive_conversion_to_text(recording: Recording, origin: str) -> None:
     assert origin_of(recording) == origin
     assert recording_at(origin) == recording
 
@@ -116,7 +116,7 @@ def test_origins(recording: Recording, origin: str) -> None:
 
 
 class Length(Extractor):
-    """The length of the file's name, many at a time; `seen` keeps the batches."""
+    """Extractor for the length of file names, in batches; `seen` keeps the batches."""
 
     name = "length"
     shape = (1,)
@@ -142,7 +142,7 @@ class Length(Extractor):
 
 
 class Twice(Length):
-    """Replaces `extract` alone, as who changes another's arrays does."""
+    """Extractor that overrides only `extract`, to change the arrays of another one."""
 
     def extract(self, recording):
         return 2 * super().extract(recording)
@@ -164,7 +164,7 @@ def told(found: list[object]) -> list[object]:
     ]
 
 
-def test_who_writes_extract_many_has_extract() -> None:
+def test_extract_is_derived_from_extract_many() -> None:
     assert Length().extract(Recording(Path("abc"))).tolist() == [3]
     with pytest.raises(RecordingError, match="bad: can't be read"):
         Length().extract(Recording(Path("bad")))
@@ -172,7 +172,7 @@ def test_who_writes_extract_many_has_extract() -> None:
         Extractor().extract(Recording(Path("abc")))
 
 
-def test_who_writes_extract_has_extract_many(tmp_path: Path) -> None:
+def test_extract_many_is_derived_from_extract(tmp_path: Path) -> None:
     class Single(Extractor):
         shape = (1,)
 
@@ -186,7 +186,7 @@ def test_who_writes_extract_has_extract_many(tmp_path: Path) -> None:
     assert not works_in_batches(Single())
 
 
-def test_batches_and_what_fails_in_them() -> None:
+def test_failures_in_batches_are_returned_for_each_recording() -> None:
     extractor = Length()
     found = extract_all(extractor, recordings("a", "bad", "none", "ab", "wide", "abc", "abcd"))
     assert told(found) == [
@@ -202,15 +202,15 @@ def test_batches_and_what_fails_in_them() -> None:
     assert [len(batch) for batch in extractor.seen] == [3, 3, 1]
 
 
-def test_a_crash_in_a_batch_names_the_guilty_one() -> None:
+def test_a_crash_in_a_batch_is_attributed_to_one_recording() -> None:
     extractor = Length()
     found = extract_all(extractor, recordings("a", "crash", "abc", "abcd"))
     assert told(found) == [[1], "ZeroDivisionError: crash", [3], [4]]
     assert extractor.seen == [["a", "crash", "abc"], ["a"], ["crash"], ["abc"], ["abcd"]]
 
 
-def test_who_replaces_extract_alone_works_one_by_one() -> None:
-    """Else its arrays would be those of the class it is derived from."""
+def test_an_extractor_that_overrides_only_extract_is_not_batched() -> None:
+    """Batches would return the arrays of the base class."""
     assert works_in_batches(Length())
     assert not works_in_batches(Twice())
     assert told(extract_all(Twice(), recordings("a", "bad", "abc"))) == [
@@ -221,14 +221,14 @@ def test_who_replaces_extract_alone_works_one_by_one() -> None:
     assert Extraction.of(Twice()).batch == 1
 
 
-def test_a_batch_of_another_length_is_the_plugins_fault() -> None:
+def test_a_batch_with_too_few_results_is_an_error_of_the_plugin() -> None:
     found = told(extract_all(Short(), recordings("a", "b", "c", "abcd")))
     assert found[3] == [4]
     assert len(set(found[:3])) == 1
     assert "PluginError: Extractor 'length' was given a batch of 3 recordings" in found[0]
 
 
-def test_the_cache_is_told_of_batches_and_processes() -> None:
+def test_batch_size_and_processes_are_passed_to_the_cache() -> None:
     class Alone(Length):
         processes = 1
 
@@ -243,7 +243,7 @@ def test_the_cache_is_told_of_batches_and_processes() -> None:
     ]
 
 
-def test_identity_decides_the_fingerprint_and_settled_parameters_stay() -> None:
+def test_the_identity_decides_the_fingerprint_and_resolved_parameters_are_kept() -> None:
     class Named(Length):
         def __init__(self, *, file: str = "x", threads: int = 1) -> None:
             self.parameters = {"file": f"/absolute/{file}"}
@@ -257,8 +257,8 @@ def test_identity_decides_the_fingerprint_and_settled_parameters_stay() -> None:
     assert fingerprint_of(one).parameters == {"file": "digest"}
 
 
-def test_a_parameter_that_was_added_is_no_part_of_the_identity_at_its_default() -> None:
-    """Features and runs of before it was added stay what they are."""
+def test_an_added_parameter_at_its_default_does_not_change_the_fingerprint() -> None:
+    """Older features and runs keep their fingerprints."""
 
     class Before(Length):
         def __init__(self, *, factor: float = 2.0) -> None:
@@ -277,6 +277,6 @@ def test_a_parameter_that_was_added_is_no_part_of_the_identity_at_its_default() 
     assert after.parameters == {"factor": 2.0, "exact": False}
     other = fingerprint_of(make_extractor(After, {"exact": "yes"}))
     assert other.parameters == {"factor": 2.0, "exact": True}
-    # What was stored before is made again by the class of now.
+    # The new class can be created from the parameters of an older fingerprint.
     again = make_extractor(After, fingerprint_of(before).parameters)
     assert fingerprint_of(again) == fingerprint_of(before)

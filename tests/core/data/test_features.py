@@ -31,7 +31,7 @@ def test_statistics_equal_numpys(keep, n):
     )
 
 
-def test_which_axes_keep_statistics_of_their_own():
+def test_axes_with_separate_statistics():
     mel = Modality("m", (1, 8, 9), ("channel", "frequency", "time"))
     assert kept_axes(mel, "feature") == (0, 1)
     assert kept_axes(mel, "channel") == (0,)
@@ -44,12 +44,12 @@ def test_which_axes_keep_statistics_of_their_own():
 
 
 @given(st.integers(1, 200), st.integers(1, 50), st.integers(0, 9))
-def test_batches_cover_everything_once_and_are_nearly_equal(n, size, seed):
+def test_batches_cover_all_clips_once_and_are_nearly_equal(n, size, seed):
     parts = list(batches(np.arange(n), size, np.random.default_rng(seed)))
     assert sorted(np.concatenate(parts)) == list(range(n))
     lengths = {len(p) for p in parts}
     assert max(lengths) <= max(size, 3)
-    assert min(lengths) >= min(n, 2)  # batch normalisation knows no variance of one
+    assert min(lengths) >= min(n, 2)  # batch normalisation needs two clips
     assert max(lengths) - min(lengths) <= 1
     unshuffled = [len(p) for p in batches(np.arange(n), size, None)]
     assert sum(unshuffled) == n and max(unshuffled) <= size
@@ -64,7 +64,7 @@ def test_a_batch_is_aligned_with_its_classes():
 
 
 class Slow(Rows):
-    """Says when it is read, and by which thread."""
+    """Rows that record each read, and whether the main thread made it."""
 
     def __init__(self, array):
         super().__init__(array)
@@ -81,28 +81,28 @@ def slow_features(resident_bytes=0):
                            torch.device("cpu"), resident_bytes=resident_bytes)  # fmt: skip
 
 
-def test_a_batch_that_is_expected_is_gathered_elsewhere_and_once():
+def test_a_prefetched_batch_is_read_once_in_another_thread():
     array, features = slow_features()
     first, second, third = (np.array(rows) for rows in ([0, 1], [2, 3], [4, 5]))
     features.prefetch(second)
     assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]
     features.prefetch(third)
     assert features.batch(second)[0]["a"].tolist() == [[4, 5], [6, 7]]
-    assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]  # somebody else asks
+    assert features.batch(first)[0]["a"].tolist() == [[0, 1], [2, 3]]  # not prefetched
     assert features.batch(third)[0]["a"].tolist() == [[8, 9], [10, 11]]
     assert sorted(array.reads) == [
         ([0, 1], True), ([0, 1], True), ([2, 3], False), ([4, 5], False),
     ]  # fmt: skip
 
 
-def test_what_fails_while_it_is_gathered_fails_when_it_is_asked_for():
+def test_an_error_while_prefetching_is_raised_by_the_batch():
     _, features = slow_features()
     features.prefetch(np.array([99]))
     with pytest.raises(IndexError):
         features.batch(np.array([99]))
 
 
-def test_nothing_is_expected_of_arrays_on_the_device():
+def test_arrays_on_the_device_are_not_prefetched():
     array, features = slow_features(resident_bytes=10**6)
     array.reads.clear()
     features.prefetch(np.array([0]))

@@ -31,7 +31,7 @@ def registry() -> Registry:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three recordings, two of which have a vector of five numbers, called video."""
+    """Folder with three recordings, two of which have an imported vector of five numbers, video."""
     for n in range(3):
         (tmp_path / f"{n}.wav").write_bytes(b"sound %d" % n)
         np.save(tmp_path / f"{n}.npy", np.full(5, n, np.float32))
@@ -48,7 +48,7 @@ def video(root: Path, registry: Registry, **more: Any) -> Any:
     return make_extractors(config(root, "video", **more), registry)["video"]
 
 
-def test_it_takes_the_place_of_an_extractor(root: Path, registry: Registry) -> None:
+def test_an_imported_feature_replaces_an_extractor(root: Path, registry: Registry) -> None:
     extractors = make_extractors(config(root, "mel", "video"), registry)
     assert list(extractors) == ["mel", "video"]
     found = extractors["video"]
@@ -59,21 +59,21 @@ def test_it_takes_the_place_of_an_extractor(root: Path, registry: Registry) -> N
     assert fingerprint_of(found) == stored
 
 
-def test_it_looks_arrays_up(root: Path, registry: Registry) -> None:
+def test_arrays_are_found_by_content(root: Path, registry: Registry) -> None:
     found = video(root, registry)
     np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5, np.float32))
     (root / "1.wav").rename(root / "renamed.wav")
     np.testing.assert_array_equal(found.extract(Recording(root / "renamed.wav")), np.ones(5))
     with pytest.raises(RecordingError, match="no array of 'video' was imported for .*2.wav$"):
         found.extract(Recording(root / "2.wav"))
-    with pytest.raises(RecordingError, match="from 0.5 s to its end"):  # a part is another one
+    with pytest.raises(RecordingError, match="from 0.5 s to its end"):  # another recording
         found.extract(Recording(root / "0.wav", 0.5))
     with pytest.raises(RecordingError, match="Can't read .*none.wav"):
         found.extract(Recording(root / "none.wav"))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_build_finds_what_is_there_and_names_what_is_not(
+def test_a_build_uses_imported_arrays_and_reports_missing_ones(
     root: Path, registry: Registry, jobs: int
 ) -> None:
     computation = computation_of(video(root, registry))
@@ -88,7 +88,7 @@ def test_a_build_finds_what_is_there_and_names_what_is_not(
     assert item.reason.startswith("no array of 'video' was imported for")
 
 
-def test_several_versions(root: Path, registry: Registry) -> None:
+def test_one_of_several_versions_must_be_chosen(root: Path, registry: Registry) -> None:
     cache = FeatureCache(root / "cache")
     import_feature(cache, "video", root / "video.csv", version="2", dtype="float16")
     with pytest.raises(ParameterError, match=r"several imports of 'video': 1 \(float32 .*2 \(flo"):
@@ -105,17 +105,19 @@ def test_only_the_version_can_be_set(root: Path, registry: Registry) -> None:
         video(root, registry, settings={"video": {"hop": "3"}})
 
 
-def test_the_dtype_is_that_of_the_import(root: Path, registry: Registry) -> None:
+def test_the_dtype_of_an_import_can_not_be_changed(root: Path, registry: Registry) -> None:
     with pytest.raises(
         ParameterError, match="imported as float32; its dtype can't be changed"
     ) as error:
         video(root, registry, dtypes={"video": "float16"})
     assert "--dtype float16" in str(error.value.hint)
     extractors = make_extractors(config(root, "mel", "video", dtypes={"*": "float16"}), registry)
-    assert [e.dtype for e in extractors.values()] == ["float16", "float32"]  # what is computed
+    assert [e.dtype for e in extractors.values()] == ["float16", "float32"]  # applies to mel only
 
 
-def test_unknown_names_list_imported_ones(root: Path, registry: Registry) -> None:
+def test_the_error_on_an_unknown_name_lists_imported_features(
+    root: Path, registry: Registry
+) -> None:
     with pytest.raises(
         UnknownNameError, match="no extractor 'vido'. Did you mean 'video'"
     ) as error:
@@ -123,13 +125,13 @@ def test_unknown_names_list_imported_ones(root: Path, registry: Registry) -> Non
     assert "mel" in error.value.message and "fusion cache import" in str(error.value.hint)
 
 
-def test_a_plugin_goes_before_an_imported_feature(root: Path, registry: Registry) -> None:
+def test_a_plugin_takes_precedence_over_an_imported_feature(root: Path, registry: Registry) -> None:
     import_feature(FeatureCache(root / "cache"), "mel", root / "video.csv")
     found = make_extractors(config(root, "mel"), registry)["mel"]
     assert not isinstance(found, Imported)
 
 
-def test_a_broken_plugin_is_not_replaced_in_silence(
+def test_a_broken_plugin_is_not_replaced_silently(
     root: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fusion.core.registry.registry import Problem, Source
@@ -141,7 +143,7 @@ def test_a_broken_plugin_is_not_replaced_in_silence(
     assert "its import failed" in str(error.value.hint)
 
 
-def test_complex_numbers(root: Path, registry: Registry) -> None:
+def test_complex_numbers_are_refused(root: Path, registry: Registry) -> None:
     cache = FeatureCache(root / "cache")
     import_feature(cache, "spectrum", root / "video.csv", dtype="complex64")
     with pytest.raises(ParameterError, match="'spectrum' holds complex numbers"):
@@ -162,17 +164,17 @@ def test_complex_numbers(root: Path, registry: Registry) -> None:
         ("keys", "'keys' is reserved"),
     ],
 )
-def test_names_that_can_not_be(root: Path, registry: Registry, name: str, problem: str) -> None:
+def test_invalid_names_are_refused(root: Path, registry: Registry, name: str, problem: str) -> None:
     import re
 
     assert re.search(problem, str(name_problem(name, registry)))
-    if name != "mel":  # there the plugin is taken
+    if name != "mel":  # for mel, the plugin is used
         import_feature(FeatureCache(root / "cache"), name, root / "video.csv")
         with pytest.raises(ParameterError, match=f"'{name}' can't take part in a run: .*{problem}"):
             make_extractors(config(root, name), registry)
 
 
-def test_on_another_machine(
+def test_imported_features_of_another_machine(
     root: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("fsspec")
@@ -182,12 +184,12 @@ def test_on_another_machine(
     np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5))
     assert FeatureCache(tmp_path / "local").missing(
         fingerprint_of(found), [digest_recording(root / f"{n}.wav") for n in range(2)]
-    ) == [digest_recording(root / "0.wav")]  # what was asked for is here now
+    ) == [digest_recording(root / "0.wav")]  # the requested array is now local
     with pytest.raises(RecordingError, match="no array of 'video' was imported"):
         found.extract(Recording(root / "2.wav"))
 
 
-def test_a_version_that_is_here_needs_no_other_machine(
+def test_a_local_version_needs_no_other_machine(
     root: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("fsspec")
@@ -199,12 +201,12 @@ def test_a_version_that_is_here_needs_no_other_machine(
     found = make_extractors(with_version, registry)["video"]
     np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5))
     another = replace(there, settings={"video": {"version": "2"}})
-    for asks in (there, another):  # what is meant may be there only
+    for asks in (there, another):  # the version may exist only on the other machine
         with pytest.raises(CacheError, match="There is no cache at"):
             make_extractors(asks, registry)
 
 
-def test_a_build_has_looked_already(
+def test_a_build_does_not_read_the_catalogue_again(
     root: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = video(root, registry)
@@ -217,5 +219,5 @@ def test_a_build_has_looked_already(
         found.compute(Recording(root / "2.wav"))
 
 
-def test_names_that_can_be(registry: Registry) -> None:
+def test_valid_names_are_accepted(registry: Registry) -> None:
     assert name_problem("video_2", registry) is None

@@ -1,4 +1,4 @@
-"""Which clips of a batch have which modality, and arrays with rows for those that do."""
+"""Presence of modalities in a batch, and arrays with rows only for the clips that have one."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ def test_presence_by_hand():
     presence = presence_of(absent, ["a", "b"], np.array([3, 0, 1]), CPU)
     assert presence.table.tolist() == [[True, True], [True, False], [True, True]]
     assert {m: rows.tolist() for m, rows in presence.rows.items()} == {"b": [0, 2]}
-    assert presence_of(absent, ["a", "b"], np.array([1, 3]), CPU) is None  # these have all
+    assert presence_of(absent, ["a", "b"], np.array([1, 3]), CPU) is None  # all of these have both
     assert presence_of({}, ["a"], np.array([0]), CPU) is None
 
 
-def test_gapped_arrays():
+def test_gapped_arrays_have_zeros_for_absent_clips():
     stored = Rows(np.array([[1.0], [2.0]], np.float32))
     gapped = Gapped(stored, np.array([True, False, True, False]))
     assert len(gapped) == 4 and gapped.nbytes == 16
@@ -27,7 +27,7 @@ def test_gapped_arrays():
     assert gapped.take([0, 2]).tolist() == [[0], [0]]
 
 
-def test_gapped_rows_keep_their_type_and_shape_even_when_no_clip_has_the_modality():
+def test_gapped_rows_keep_their_type_and_shape_if_no_clip_has_the_modality():
     stored = Rows(np.zeros((0, 2, 3), np.float16))
     gapped = Gapped(stored, np.array([True, True]))
     found = gapped.take([1, 0, 1])
@@ -40,7 +40,7 @@ def test_gapped_rows_keep_their_type_and_shape_even_when_no_clip_has_the_modalit
     [([], [4, 0, 2, 3]), (["a"], [4, 0, 2, 3]), (["b"], [4, 2]), (["c"], [0, 2, 3]),
      (["a", "b", "c"], [2])],
 )  # fmt: skip
-def test_clips_that_have_every_one_of_some_modalities_in_their_order(modalities, expected):
+def test_clips_that_have_all_given_modalities_keep_their_order(modalities, expected):
     absent = {
         "b": np.array([True, False, False, True, False]),
         "c": np.array([False, True, False, False, True]),

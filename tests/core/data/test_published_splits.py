@@ -1,4 +1,4 @@
-"""Splits that a corpus prescribes: followed, completed, or refused with the clip or speaker."""
+"""Splits prescribed by a corpus: followed, completed, or refused with the clip or speaker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_missing_validation_is_taken_from_training_speakers():
     (split,) = make_splits(clips, SIX)
     assert_sound([split], clips)
     assert speakers_of(clips, split.test) == {("x", "0"), ("x", "1")}
-    assert len(speakers_of(clips, split.val)) == 2  # 0.2 of 10
+    assert len(speakers_of(clips, split.val)) == 2  # 20 % of 10
 
 
 def test_prescribed_folds_are_followed_in_natural_order():
@@ -46,7 +46,7 @@ def test_folds_and_split_both_prescribed():
 
 
 @pytest.mark.parametrize("column", ["split", "fold"])
-def test_a_speaker_in_two_parts(column):
+def test_a_speaker_in_two_parts_is_refused(column):
     parts = {"split": ("train", "val", "test"), "fold": ("1", "2", "3")}[column]
     clips = prescribed(column, {f"good{i}": part for i, part in enumerate(parts)})
     for part in parts[:2]:
@@ -67,7 +67,7 @@ def test_a_speaker_in_two_parts(column):
 
 
 @pytest.mark.parametrize("column", ["split", "fold"])
-def test_a_column_for_some_clips_only(column):
+def test_a_column_filled_for_only_some_clips_is_refused(column):
     value = {"split": "train", "fold": "1"}[column]
     clips = [*corpus("y", 5, 1), *prescribed(column, {"a": value})]
     with pytest.raises(SplitError, match=rf"6 of 36 clips .* prescribed {column}; y/00/") as error:
@@ -87,6 +87,6 @@ def test_a_column_for_some_clips_only(column):
         ("split", {"a": "train", "b": "test"}, None, "only one training speaker"),
     ],
 )
-def test_prescriptions_that_cannot_be_followed(column, assignment, folds, message):
+def test_impossible_prescriptions_are_refused(column, assignment, folds, message):
     with pytest.raises(SplitError, match=message):
         make_splits(prescribed(column, assignment), SIX, folds=folds)

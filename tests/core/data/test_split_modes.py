@@ -1,4 +1,4 @@
-"""The four ways to divide clips: which group a clip belongs to, and what its figures are called."""
+"""The four split modes: the group of each clip, and the name of its figures."""
 
 import pytest
 from made_clips import SIX, clip, corpus, spoken_corpus
@@ -11,15 +11,15 @@ def said(sentence, corpus="x"):
     return clip(corpus, "1", "sad", attributes={"sentence": sentence})
 
 
-def test_clips_of_two_corpora_are_in_one_group_of_no_mode():
-    """But for none: two corpora may both have a speaker 1, a sentence 1, a clip 1.wav."""
+def test_clips_of_two_corpora_are_never_in_one_group():
+    """Two corpora may both have a speaker 1, a sentence 1 and a clip 1.wav."""
     one, other = said("dogs", "a"), said("dogs", "b")
     assert one.name == other.name and one.speaker == other.speaker
     for mode in MODES.values():
         assert mode.group(one) != mode.group(other)
 
 
-def test_each_mode_keeps_its_own_unit_together():
+def test_each_mode_keeps_its_groups_together():
     base = clip("x", "1", "sad", 0, attributes={"sentence": "dogs"})
     others = {
         "speaker": clip("x", "1", "happy", 1, attributes={"sentence": "kids"}),
@@ -39,7 +39,7 @@ def test_each_mode_keeps_its_own_unit_together():
 
 
 def test_groups_of_one_corpus_are_spread_over_all_parts_but_corpora_are_not():
-    """Groups with the same first half are: speakers of a corpus, and all corpora."""
+    """Groups with an equal first element are spread: speakers of one corpus, and all corpora."""
     firsts = {
         name: {mode.group(c)[0] for c in (said("dogs", "a"), said("cats", "b"))}
         for name, mode in MODES.items()
@@ -51,7 +51,7 @@ def test_groups_of_one_corpus_are_spread_over_all_parts_but_corpora_are_not():
 @pytest.mark.parametrize(
     ("text", "known"), [("Dogs", "dogs"), ("  DOGS ", "dogs"), ("", None), (" \t", None)]
 )
-def test_a_sentence_is_known_by_its_text_without_case_and_space(text, known):
+def test_sentences_ignore_case_and_surrounding_space(text, known):
     assert sentence_of(said(text)) == (None if known is None else ("x", known))
 
 
@@ -59,21 +59,21 @@ def test_a_clip_without_the_attribute_has_no_sentence():
     assert sentence_of(clip("x", "1", "sad")) is None
 
 
-def test_sentences_of_one_number_in_two_corpora_are_two():
+def test_equal_sentences_in_two_corpora_are_distinct():
     clips = spoken_corpus("a", 3, 2) + spoken_corpus("b", 3, 2)
     assert count_groups(clips, MODES["sentence"]) == 4
     upper = [clip("c", "1", label, 0, attributes={"sentence": s}) for s in "Aa" for label in SIX]
     assert count_groups(upper, MODES["sentence"]) == 1
 
 
-def test_groups_of_each_mode_are_counted_and_unknown_ones_are_not():
+def test_groups_of_each_mode_are_counted():
     clips = [*corpus("a", 3, 1, ("happy", "sad")), *spoken_corpus("b", 2, 4, ("sad",))]
     counts = {name: count_groups(clips, mode) for name, mode in MODES.items()}
     assert counts == {"speaker": 5, "sentence": 4, "corpus": 2, "random": 3 * 2 + 2 * 4}
     assert [count_groups([], mode) for mode in MODES.values()] == [0] * 4
 
 
-def test_only_a_split_by_sentence_asks_what_is_said():
+def test_only_a_split_by_sentence_needs_sentences():
     clips = [said("dogs"), *corpus("b", 1, 1, ("sad", "happy")), said("", "a")]
     for name in ("speaker", "corpus", "random"):
         check_known(clips, MODES[name])
@@ -87,8 +87,8 @@ def test_only_a_split_by_sentence_asks_what_is_said():
     assert "column called sentence" in error.value.hint
 
 
-def test_whatever_mixes_speakers_says_so_where_its_figures_stand():
-    """Neither a table nor a warning may pass off scores of known speakers as those of new ones."""
+def test_modes_that_mix_speakers_are_marked_speaker_dependent():
+    """Tables and warnings must not present scores of known speakers as scores of new ones."""
     for mode in MODES.values():
         dependent = not mode.speaker_independent
         assert ("SPEAKER-DEPENDENT" in mode.tested) is dependent

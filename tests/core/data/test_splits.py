@@ -1,4 +1,4 @@
-"""Splits drawn from clips: complete, apart, stratified, reproducible, or refused in words."""
+"""Splits drawn from clips: complete, disjoint, stratified, reproducible, or refused."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_six_folds_of_ravdess():
 
 
 def test_one_split_of_ravdess():
-    # 18 * 0.2 = 3.6 for val and test, 10.8 for train: 3, 3, 10 and the two largest remainders,
-    # train first; test comes before val.
+    # 18 * 0.2 = 3.6 for val and test, 10.8 for train. The whole parts are 3, 3 and 10; the two
+    # remaining speakers go to the largest remainders, train first and test before val.
     clips = ravdess_layout()
     (split,) = make_splits(clips, SIX)
     assert_sound([split], clips)
@@ -85,14 +85,14 @@ def test_each_corpus_is_spread_over_the_folds():
     assert sorted(sum(count.values()) for count in tested) == [8] * 5
 
 
-def test_same_speaker_name_in_two_corpora_is_two_speakers():
+def test_a_speaker_name_in_two_corpora_is_two_speakers():
     clips = corpus("a", 3, 1) + corpus("b", 3, 1)
     (split,) = make_splits(clips, SIX)
     assert sum(part["speakers"] for part in split.describe(clips).values()) == 6
 
 
 def test_classes_are_balanced_when_speakers_are_not():
-    # Half of the speakers have one class only, half the other: 3 folds of 2 + 2 balance.
+    # Half of the speakers have one class, half the other: 3 folds of 2 + 2 speakers are balanced.
     clips = [
         clip("x", f"{s:02d}", "happy" if s < 6 else "sad", take)
         for s in range(12)
@@ -103,7 +103,7 @@ def test_classes_are_balanced_when_speakers_are_not():
             assert Counter(clips[i].label for i in split.test) == {"happy": 10, "sad": 10}
 
 
-def test_a_class_of_one_speaker_is_trained_on():
+def test_the_only_speaker_of_a_class_is_in_training():
     clips = [
         *corpus("x", 10, 2, ("happy", "sad")),
         *(clip("x", "03", "angry", i) for i in range(9)),
@@ -113,7 +113,7 @@ def test_a_class_of_one_speaker_is_trained_on():
         assert "03" in {clips[i].speaker for i in split.train}
 
 
-def test_seed_decides():
+def test_the_seed_decides():
     clips = ravdess_layout()
     assert len({make_splits(clips, SIX, seed=s)[0].digest(clips) for s in range(5)}) == 5
     rng = random.Random(0)
@@ -131,7 +131,7 @@ def test_seed_decides():
 
 @st.composite
 def pools(draw: st.DrawFn) -> list[Clip]:
-    """One to three corpora of speakers with very unequal numbers of clips."""
+    """Draw one to three corpora of speakers with very unequal numbers of clips."""
     rng = random.Random(draw(st.integers(0, 2**32 - 1)))
     clips = []
     for name in "abc"[: draw(st.integers(1, 3))]:
@@ -145,7 +145,7 @@ def pools(draw: st.DrawFn) -> list[Clip]:
 @given(
     pools(), st.integers(0, 99), st.sampled_from([None, 3, 4]), st.randoms(use_true_random=False)
 )
-def test_sound_and_blind_to_the_order_of_clips(clips, seed, folds, rng):
+def test_speaker_splits_are_sound_and_independent_of_the_order_of_clips(clips, seed, folds, rng):
     classes = ("happy", "sad")
     splits = make_splits(clips, classes, folds=folds, seed=seed)
     assert_sound(splits, clips)
@@ -162,7 +162,7 @@ def test_sound_and_blind_to_the_order_of_clips(clips, seed, folds, rng):
 @given(
     pools(), st.integers(0, 99), st.sampled_from([None, 3, 4]), st.randoms(use_true_random=False)
 )
-def test_random_is_sound_and_blind_to_the_order_of_clips(clips, seed, folds, rng):
+def test_random_splits_are_sound_and_independent_of_the_order_of_clips(clips, seed, folds, rng):
     classes = ("happy", "sad")
     splits = make_splits(clips, classes, mode="random", folds=folds, seed=seed)
     assert_sound(splits, clips, by_speaker=False)
@@ -180,7 +180,7 @@ def test_random_is_stratified_by_class():
     assert not split.speaker_independent
 
 
-def test_random_ignores_what_is_prescribed():
+def test_random_splits_ignore_prescribed_splits():
     clips = [clip("x", "1", label, i, split="test") for label in SIX for i in range(10)]
     (split,) = make_splits(clips, SIX, mode="random")
     assert_sound([split], clips, by_speaker=False)
@@ -191,8 +191,10 @@ def test_random_ignores_what_is_prescribed():
 
 
 def assert_kept_apart(splits: list[Split], clips: list[Clip], mode: str) -> None:
-    """Complete, disjoint; no group in test and elsewhere; what validates shares no speaker, if
-    it shares groups; each clip tested once by folds."""
+    """Assert that splits are complete and disjoint and that test shares no group with other parts.
+
+    If train and val share groups, they must share no speaker. Folds must test each clip once.
+    """
     group = MODES[mode].group
     for split in splits:
         parts = [getattr(split, part) for part in PARTS]
@@ -212,7 +214,7 @@ def assert_kept_apart(splits: list[Split], clips: list[Clip], mode: str) -> None
 
 @st.composite
 def spoken_pools(draw: st.DrawFn) -> list[Clip]:
-    """Two to four corpora whose speakers say some of 2 to 9 sentences, some of them twice."""
+    """Draw two to four corpora with 2 to 9 sentences, which each speaker says once or twice."""
     rng = random.Random(draw(st.integers(0, 2**32 - 1)))
     clips = []
     for name in "abcd"[: draw(st.integers(2, 4))]:
@@ -241,7 +243,7 @@ def spoken_pools(draw: st.DrawFn) -> list[Clip]:
     st.sampled_from([None, 2, 3, 4]),
     st.randoms(use_true_random=False),
 )
-def test_no_group_in_two_parts_whatever_the_mode(clips, mode, seed, folds, rng):
+def test_test_shares_no_group_with_other_parts_in_any_mode(clips, mode, seed, folds, rng):
     if folds is not None:
         folds = max(min(folds, count_groups(clips, MODES[mode])), MODES[mode].min_folds)
     splits = make_splits(clips, ("happy", "sad"), mode=mode, folds=folds, seed=seed)
@@ -253,14 +255,14 @@ def test_no_group_in_two_parts_whatever_the_mode(clips, mode, seed, folds, rng):
     assert [s.digest(clips) for s in splits] == [s.digest(shuffled) for s in again]
 
 
-def test_two_sentences_are_one_to_train_and_one_to_test():
+def test_one_of_two_sentences_is_tested():
     clips = spoken_corpus("ravdess", 10, 2)
     tested = set()
     for seed in range(8):
         (split,) = make_splits(clips, SIX, mode="sentence", seed=seed)
         assert_kept_apart([split], clips, "sentence")
         assert not split.speaker_independent
-        # 60 clips of the one sentence; of the 10 speakers of the other 2 validate (0.2).
+        # Each sentence has 60 clips; 2 of the 10 training speakers validate (0.2).
         assert split.describe(clips) == {
             "train": {"clips": 48, "speakers": 8},
             "val": {"clips": 12, "speakers": 2},
@@ -279,18 +281,18 @@ def test_two_folds_of_two_sentences():
     assert "Use --folds 2. " in str(error.value)
 
 
-def test_whole_sentences_validate_where_there_are_enough():
+def test_whole_sentences_validate_if_there_are_enough():
     clips = spoken_corpus("crema", 4, 12)
     (split,) = make_splits(clips, SIX, mode="sentence")
     parts = [{clips[i].attributes["sentence"] for i in getattr(split, p)} for p in PARTS]
-    # 12 * 0.2 = 2.4 and 7.2: whole numbers 2, 2, 7, and the last to test, whose remainder is
-    # as large as that of val and comes first.
+    # 12 * 0.2 = 2.4 and 12 * 0.6 = 7.2: the whole parts are 2, 2 and 7. The last sentence goes to
+    # test, whose remainder equals that of val and which comes first.
     assert [len(part) for part in parts] == [7, 2, 3]
     assert len(set.union(*parts)) == 12
     assert speakers_of(clips, split.train) == speakers_of(clips, split.test)
 
 
-def test_clips_that_do_not_say_their_sentence():
+def test_clips_without_sentence_are_refused():
     clips = [
         *spoken_corpus("a", 3, 3),
         *corpus("b", 3, 1),
@@ -308,7 +310,7 @@ def test_one_sentence_is_too_few():
         make_splits(spoken_corpus("a", 6, 1), SIX, mode="sentence")
 
 
-def test_a_class_with_a_sentence_of_its_own_can_not_be_trained():
+def test_a_class_with_only_one_sentence_can_not_be_trained():
     clips = spoken_corpus("a", 6, 2, ("happy", "sad"))
     clips += [clip("a", f"{s:02d}", "angry", 9, attributes={"sentence": "9"}) for s in range(6)]
     with pytest.raises(SplitError, match="and none of: angry") as error:
@@ -316,7 +318,7 @@ def test_a_class_with_a_sentence_of_its_own_can_not_be_trained():
     assert "Too few sentences have these classes" in str(error.value)
 
 
-def test_one_corpus_is_tested():
+def test_exactly_one_corpus_is_tested():
     clips = corpus("a", 5, 2) + corpus("b", 7, 1) + corpus("c", 4, 3)
     tested = set()
     for seed in range(12):
@@ -338,7 +340,7 @@ def test_each_corpus_is_tested_once():
     assert sorted({clips[i].corpus for i in s.test}.pop() for s in splits) == ["a", "b", "c"]
 
 
-def test_one_corpus_can_not_be_kept_apart():
+def test_a_single_corpus_can_not_be_split_by_corpus():
     with pytest.raises(
         SplitError, match="share no corpus need at least 2 corpora; there is 1"
     ) as e:
@@ -349,14 +351,14 @@ def test_one_corpus_can_not_be_kept_apart():
     assert "Use --folds 2. " in str(e.value)
 
 
-def test_a_training_corpus_of_one_speaker_can_not_validate():
+def test_a_training_corpus_with_one_speaker_can_not_provide_validation():
     clips = corpus("a", 1, 2) + corpus("b", 1, 2)
     with pytest.raises(SplitError, match="only one training speaker"):
         make_splits(clips, SIX, mode="corpus")
 
 
 @pytest.mark.parametrize("mode", ["sentence", "corpus"])
-def test_other_modes_ignore_what_is_prescribed(mode):
+def test_other_modes_ignore_prescribed_splits(mode):
     clips = [
         clip(name, f"{s}", label, n, split="test", fold="1", attributes={"sentence": f"{n}"})
         for name in "ab"
@@ -369,12 +371,12 @@ def test_other_modes_ignore_what_is_prescribed(mode):
         make_splits(clips, SIX, mode=mode, folds=1)
 
 
-def test_an_unknown_mode():
+def test_an_unknown_mode_is_refused():
     with pytest.raises(UnknownNameError, match="no split 'speakers'.*Did you mean 'speaker'"):
         make_splits(ravdess_layout(), SIX, mode="speakers")
 
 
-# -- not enough ----------------------------------------------------------------------
+# -- too few clips or speakers -------------------------------------------------------
 
 
 def test_too_few_speakers_for_the_folds():

@@ -1,4 +1,4 @@
-"""How many speakers each part gets, and which, so that classes are balanced."""
+"""Number of speakers in each part, and their choice for balanced classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fusion.core.data.stratification import apportion, balance
     st.dictionaries(st.text("abcdef", min_size=1), st.integers(1, 60), min_size=1, max_size=6),
     st.integers(3, 10),
 )
-def test_apportioned_to_folds_evenly(sizes, folds):
+def test_folds_get_equal_numbers(sizes, folds):
     counts = apportion(sizes, np.full(folds, 1 / folds))
     for group, size in sizes.items():
         assert counts[group].sum() == size
@@ -29,7 +29,7 @@ def test_apportioned_to_folds_evenly(sizes, folds):
     st.floats(0.05, 0.4),
     st.floats(0.05, 0.4),
 )
-def test_apportioned_by_shares(sizes, val, test):
+def test_parts_get_numbers_by_their_shares(sizes, val, test):
     shares = np.array([1 - val - test, val, test])
     counts = apportion(sizes, shares)
     for group, size in sizes.items():
@@ -39,7 +39,7 @@ def test_apportioned_by_shares(sizes, val, test):
     assert (total > 0).all() or sum(sizes.values()) < 3
 
 
-def test_near_the_best_of_all_allocations():
+def test_balancing_is_near_the_best_allocation():
     sizes = np.array([4, 2, 2])
     everything = np.array(sorted(set(itertools.permutations([0] * 4 + [1] * 2 + [2] * 2))))
 
@@ -70,15 +70,15 @@ def test_thousands_of_speakers_are_balanced():
 
 
 def test_shares_by_hand():
-    # 18 * (0.6, 0.2, 0.2) = 10.8, 3.6, 3.6: the whole parts leave two, for the largest
-    # remainder (train) and, of the equal ones, for the last part (test).
+    # 18 * (0.6, 0.2, 0.2) = 10.8, 3.6, 3.6: the whole parts leave two. One goes to the largest
+    # remainder (train), the other to the last part with an equal remainder (test).
     assert apportion({"a": 18}, np.array([0.6, 0.2, 0.2]))["a"].tolist() == [11, 3, 4]
-    # Too few for a member each by their shares: train gives one to each other part.
+    # By the shares, val and test would get no member: train gives one to each.
     assert apportion({"a": 3}, np.array([0.9, 0.05, 0.05]))["a"].tolist() == [1, 1, 1]
 
 
-def test_what_rounding_took_from_a_part_the_next_group_gives_it():
-    """Four groups of one: alone each would go to train; together they fill every part."""
+def test_rounding_is_balanced_over_groups():
+    """Each of four groups of one would go to train alone; together they fill every part."""
     counts = apportion(dict.fromkeys("abcd", 1), np.array([0.5, 0.25, 0.25]))
     assert all(count.sum() == 1 for count in counts.values())
     assert np.sum(list(counts.values()), axis=0).tolist() == [2, 1, 1]
@@ -91,15 +91,15 @@ def test_the_order_of_groups_changes_nothing():
     assert {g: c.tolist() for g, c in one.items()} == {g: c.tolist() for g, c in other.items()}
 
 
-def test_speakers_of_one_class_each_are_spread_over_the_parts():
-    """Six of one class, six of the other, four speakers a part: two of each."""
+def test_speakers_with_one_class_each_are_spread_over_the_parts():
+    """Each class has six speakers, each part four: two of each class."""
     histograms = np.repeat(np.eye(2) * 5, 6, axis=0)
     part = balance(histograms, np.full(3, 4), np.random.default_rng(0))
     for p in range(3):
         assert histograms[part == p].sum(axis=0).tolist() == [10, 10]
 
 
-def test_the_generator_decides_between_equal_splits_and_repeats_itself():
+def test_the_generator_decides_between_equal_splits_reproducibly():
     histograms = np.ones((9, 2))
     found = [balance(histograms, np.full(3, 3), np.random.default_rng(s)) for s in (0, 0, 1)]
     assert found[0].tolist() == found[1].tolist() != found[2].tolist()

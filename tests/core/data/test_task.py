@@ -1,4 +1,4 @@
-"""The words for the task of a run, and what can't be adapted to speakers."""
+"""Sentences on the task of a run, and corpora that can't be adapted to speakers."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def clip(number, speaker, corpus="c"):
     return Clip(Recording(Path(f"{number}.wav")), f"{number}.wav", "x", speaker, corpus)
 
 
-def test_what_can_not_be_adapted_is_refused_in_words():
+def test_corpora_that_can_not_be_adapted_are_refused():
     pooled = [clip(0, "1", "a"), clip(1, "1", "a"), clip(2, "1", "b"), clip(3, "2", "b")]
     check_adapt("none", pooled)
     with pytest.raises(CorpusError, match="corpus 'b' each of the 2 clips has a different speaker"):
@@ -25,7 +25,7 @@ def test_what_can_not_be_adapted_is_refused_in_words():
     check_adapt("speaker", [*pooled, clip(4, "2", "b")])
 
 
-def test_words():
+def test_phrases_on_the_task():
     assert measured_on("speaker", "speaker") == "on held-out speakers, speaker-adapted"
     assert measured_on("speaker", "none") == "on held-out speakers"
     assert with_task("none", "Fine.") == "Fine."
@@ -34,13 +34,13 @@ def test_words():
     assert "1 to 2 clips per speaker" in line and "1 of 2 speakers have one clip" in line
 
 
-def test_the_sentence_of_an_adapted_run_owns_up_to_the_test_speakers():
+def test_the_sentence_of_an_adapted_run_mentions_the_test_speakers():
     assert task_sentence("none") == with_task("none", "") == ""
     assert task_sentence("speaker") == with_task("speaker", "")
     assert "test speakers included" in task_sentence("speaker")
     assert measured_on("random", "speaker") == "SPEAKER-DEPENDENT, speaker-adapted"
 
 
-def test_a_line_on_speakers_with_equally_many_clips_has_one_number():
+def test_a_line_on_speakers_with_equal_numbers_of_clips_has_one_number():
     line = adapted_line([clip(i, str(i % 2)) for i in range(6)])
     assert line.endswith("test speakers included (3 clips per speaker)")

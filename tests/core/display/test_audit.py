@@ -1,4 +1,4 @@
-"""An audit on a terminal."""
+"""Audits on a terminal."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ def row(lines, name):
     return [cell.strip() for cell in cells(lines, name) if cell.strip()]
 
 
-def test_splits_stand_side_by_side(printed):
+def test_splits_are_columns(printed):
     lines = printed(print_audit, audit(), Path("audits/x"))
     assert any(line.split() == ["random", "speaker"] for line in lines)
     assert row(lines, "speakers are") == ["not kept apart", "kept apart"]
@@ -46,12 +46,12 @@ def test_splits_stand_side_by_side(printed):
     assert row(lines, "their sentence") == ["10 (25 %)", "10 (25 %)"]
 
 
-def test_sentences_that_nobody_knows_are_no_zero(printed):
+def test_unknown_sentences_are_not_shown_as_zero(printed):
     lines = printed(print_audit, audit(column("speaker", known=0)), Path("x"))
     assert row(lines, "their sentence") == ["not known"]
 
 
-def test_what_the_audit_says_and_where_the_rest_is(printed):
+def test_the_sentences_of_an_audit_and_the_paths_of_its_files(printed):
     flattery = {"fused": Comparison(0.2, 0.1, 0.3, 0.01, 8, 0.95)}
     found = audit(flattery=flattery, synthetic=True, adapt="speaker")
     lines = printed(print_audit, found, Path("audits/x"))
@@ -69,14 +69,14 @@ def test_one_speaker_has_no_interval(printed):
     assert any(line.split() == ["fused", "60.0", "(one", "speaker)"] for line in lines)
 
 
-def test_markup_and_control_characters_are_text(printed, nasty):
+def test_markup_and_control_characters_are_plain_text(printed, nasty):
     name, shown = nasty
     lines = printed(print_audit, audit(refused={"corpus": f"No {name}."}), Path(name))
     assert f"left out: corpus: No {shown}." in lines
     assert f"all figures: {shown}/audit.json, audit.csv" in lines
 
 
-def test_a_split_begins_and_a_finished_one_says_so(printed, nasty):
+def test_the_start_of_a_split_and_a_finished_split_are_shown(printed, nasty):
     name, shown = nasty
     display = AuditDisplay()
     plan = SimpleNamespace(config=SimpleNamespace(cache=None))

@@ -1,4 +1,4 @@
-"""A comparison on a terminal."""
+"""Comparisons on a terminal."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_a_single_method_needs_no_matrix(printed):
     assert not any("by balancer and strategy" in line for line in lines)
 
 
-def test_methods_stand_by_their_validation_and_the_others_below(printed):
+def test_methods_are_sorted_by_validation_and_other_models_follow(printed):
     lines = printed(print_comparisons, comparisons(), Path("x"))
     head = next(i for i, line in enumerate(lines) if line.startswith("method "))
     names = [" ".join(line.split()).partition(" 6")[0] for line in lines[head + 1 : head + 3]]
@@ -77,21 +77,21 @@ def test_methods_stand_by_their_validation_and_the_others_below(printed):
     assert words(lines, ORACLE) == [[ORACLE, "90.0", "[85.0,", "95.0]"]]
 
 
-def test_twelve_are_listed_and_the_rest_is_counted(printed):
+def test_twelve_methods_are_listed_and_the_others_counted(printed):
     many = tuple(row(Cell(f"s{k}"), k / 100) for k in range(15))
     lines = printed(print_comparisons, comparisons(many), Path("out"))
     assert "and 3 more in out/table.md" in lines
     assert words(lines, "s14") and words(lines, "s3") and not words(lines, "s2")
 
 
-def test_what_the_title_has_to_warn_of(printed):
+def test_the_title_names_split_and_adaptation(printed):
     text = "\n".join(printed(print_comparisons, comparisons(speaker_independent=False), Path("x")))
     assert "Test, SPEAKER-DEPENDENT, sorted by validation UAR" in text
     text = "\n".join(printed(print_comparisons, comparisons(adapt="speaker"), Path("x")))
     assert "Test, on held-out speakers, speaker-adapted, sorted by validation UAR" in text
 
 
-def test_markup_and_control_characters_are_text(printed, nasty):
+def test_markup_and_control_characters_are_plain_text(printed, nasty):
     name, shown = nasty
     lines = printed(print_comparisons, comparisons(missing={"concat + x": name}), Path(name))
     assert f"not trained: concat + x: {shown}" in lines
@@ -99,7 +99,7 @@ def test_markup_and_control_characters_are_text(printed, nasty):
     assert lines[-1] == f"runs of the best cell: {shown}/seed*/{ROWS[1].cell.folder}"
 
 
-# -- while it goes on ----------------------------------------------------------------
+# -- progress --------------------------------------------------------------------------
 
 
 def request(**changes):
@@ -122,7 +122,7 @@ def test_the_head_counts_cells_controls_and_seeds(printed, nasty):
     ]
 
 
-def test_the_budget_says_what_was_done_before(printed):
+def test_the_budget_line_counts_models_finished_before(printed):
     display = CompareDisplay()
     assert printed(display.budgeted, 5, 12, 3, err=True) == [
         "training  12 models, baselines of 5 epochs, 3 of them finished before"
@@ -130,7 +130,7 @@ def test_the_budget_says_what_was_done_before(printed):
     assert printed(display.cell_training, "gated", {}, err=True) == []
 
 
-def test_cells_that_end_and_cells_that_fail(printed, nasty):
+def test_finished_and_failed_cells_are_shown(printed, nasty):
     name, shown = nasty
     display = CompareDisplay()
     models = [{"name": "mel"}, {"name": FUSED, "val_uar": 0.5, "uar": {"value": 0.625}}]
@@ -145,7 +145,7 @@ def test_cells_that_end_and_cells_that_fail(printed, nasty):
     assert display.failures == 1
 
 
-def test_quiet_is_quiet(printed):
+def test_quiet_prints_nothing(printed):
     display = CompareDisplay(quiet=True)
     assert printed(display.failed, Cell("gated"), 1, "reason", err=True) == []
     assert display.failures == 1

@@ -1,4 +1,4 @@
-"""Consoles: control characters from outside never reach them, their own do."""
+"""Consoles: control characters from outside are replaced, their own are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def recorded(**options: Any) -> SafeConsole:
     return SafeConsole(file=io.StringIO(), width=60, highlight=False, **options)
 
 
-def test_texts_markup_and_tables_lose_their_control_characters() -> None:
+def test_control_characters_in_texts_markup_and_tables_are_replaced() -> None:
     console = recorded()
     table = Table("head\x1b[2J", title="title\x9b2J", box=None)
     table.add_row("cell\x1b]0;owned")
@@ -26,16 +26,16 @@ def test_texts_markup_and_tables_lose_their_control_characters() -> None:
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b" not in said and "\x9b" not in said
     for expected in ("line?[31m", "text?[31m", "head?[2J", "title?2J", "cell?]0;owned"):
-        assert expected in said  # whole: it was measured as it is printed
+        assert expected in said  # uncut: the width was measured as printed
 
 
-def test_a_name_that_is_no_utf8_can_be_printed() -> None:
+def test_a_name_that_is_not_valid_utf8_can_be_printed() -> None:
     console = recorded()
     console.print("b\udcff.wav", markup=False)
     assert console.file.getvalue() == "b?.wav\n"  # type: ignore[attr-defined]
 
 
-def test_styles_and_cursors_are_the_consoles_own() -> None:
+def test_the_console_keeps_its_own_styles_and_cursor_control() -> None:
     console = recorded(force_terminal=True, color_system="standard")
     console.print("[bold]loud[/]\x1b[31m")
     console.show_cursor(False)
@@ -49,5 +49,5 @@ def test_a_pipe_gets_wide_tables(columns: str, width: int, monkeypatch: pytest.M
     assert new_console().width == width
 
 
-def test_progress_is_shown_by_a_safe_console() -> None:
+def test_progress_uses_a_safe_console() -> None:
     assert isinstance(Display(quiet=True).console, SafeConsole)

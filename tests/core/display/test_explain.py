@@ -1,4 +1,4 @@
-"""An explanation on a terminal: of a run, and of one recording."""
+"""Explanations on a terminal: of a run, and of one recording."""
 
 import math
 from dataclasses import replace
@@ -50,7 +50,7 @@ def row(lines, name):
 # -- a run ---------------------------------------------------------------------------
 
 
-def test_the_head_says_what_was_explained(printed):
+def test_the_head_names_model_clips_and_scores(printed):
     lines = printed(print_explanation, explanation(), Path("runs/x/explain.json"))
     assert lines[1] == (
         "fused on 2 validation clips of 8 speakers, 2 folds: UAR 60.0 [50.0, 70.0], "
@@ -59,7 +59,7 @@ def test_the_head_says_what_was_explained(printed):
     assert lines[-1] == "all figures, and every clip's: runs/x/explain.json"
 
 
-def test_shapley_values_are_points_and_what_is_undefined_is_said(printed):
+def test_shapley_values_are_in_points_and_undefined_ones_are_shown(printed):
     lines = printed(print_explanation, explanation(), Path("x"))
     assert row(lines, "UAR  p(") == ["predicted)", "p(true)", "p(calm)"]  # no clip is loud
     shapley = [line.split() for line in lines if line.split()[:1] in (["mel"], ["text"])]
@@ -68,27 +68,27 @@ def test_shapley_values_are_points_and_what_is_undefined_is_said(printed):
     assert any("UAR above chance (50.0)" in line for line in lines)
 
 
-def test_groups_have_a_row_each_and_zero_has_no_sign(printed):
+def test_each_group_has_a_row_and_zero_has_no_sign(printed):
     lines = printed(print_explanation, explanation(), Path("x"))
     assert row(lines, "fast")[:5] == ["+12.3", "[+5.0,", "+20.0]", "+0.50", "0.0"]
     assert row(lines, "fast")[-1] == "%" and row(lines, "all H0")[-1] == "n/a"
     assert any(line.startswith("Parts that carry the same information share") for line in lines)
 
 
-def test_one_modality_has_no_shapley_values_and_without_parts_no_hint(printed):
+def test_one_modality_has_no_shapley_values_and_no_hint_on_parts(printed):
     found = explanation(modalities=("mel",), contributions=(contribution(MEL),), folds=1)
     lines = printed(print_explanation, found, Path("x"))
     assert not any("Shapley" in line or "Parts that carry" in line for line in lines)
     assert ", 2 folds" not in lines[1]
 
 
-def test_of_one_speaker_there_is_no_interval(printed):
+def test_a_single_speaker_gives_no_interval(printed):
     lonely = replace(contribution(MEL), uar_drop=Comparison(0.1, 0.1, 0.1, 1.0, 1, 0.95))
     lines = printed(print_explanation, explanation(contributions=(lonely,)), Path("x"))
     assert sum(line.split()[:3] == ["mel", "+10.0", "+0.50"] for line in lines) == 1
 
 
-def test_markup_and_control_characters_of_a_run_are_text(printed, nasty):
+def test_markup_and_control_characters_of_a_run_are_plain_text(printed, nasty):
     name, shown = nasty
     part = contribution(replace(FAST, name=name))
     found = explanation(classes=(name, "loud"), notes=(name,), contributions=(part,))
@@ -112,7 +112,7 @@ def clip(label="loud", path="a.wav", modalities=("mel",)):
     return ClipExplanation(Path(path), label, probabilities, shapley, 0.5, parts, 1.0, -0.004)
 
 
-def test_a_recording_the_most_probable_class_and_the_strongest_parts_first(printed):
+def test_a_recording_starts_with_the_most_probable_class_and_the_strongest_parts(printed):
     lines = printed(print_clip, clip())
     assert lines[1] == "a.wav: loud 0.750, calm 0.250"
     assert "Contributions to the label loud" in " ".join(lines)
@@ -127,24 +127,24 @@ def test_a_recording_the_most_probable_class_and_the_strongest_parts_first(print
 def test_several_modalities_have_shapley_values(printed):
     lines = printed(print_clip, clip(modalities=("mel", "text")))
     assert row(lines, "mel") == ["+0.300", "0.400", "+1.00"]
-    assert row(lines, "slow") == ["0.700", "-0.80"]  # a modality has one, its parts do not
+    assert row(lines, "slow") == ["0.700", "-0.80"]  # only whole modalities have one
     assert any("from 0.500 without any modality" in line for line in lines)
 
 
-def test_markup_and_control_characters_of_a_recording_are_text(printed, nasty):
+def test_markup_and_control_characters_of_a_recording_are_plain_text(printed, nasty):
     name, shown = nasty
     text = "\n".join(printed(print_clip, clip(name, f"{name}.wav")))
     assert f"{shown}.wav: {shown} 0.750, calm 0.250" in text
     assert f"probability of {shown} if the values" in text
-    assert text.count(shown) == 4  # and the title
+    assert text.count(shown) == 4  # includes the title
 
 
-def test_a_name_that_is_no_utf8_is_printed(printed):
+def test_a_name_that_is_not_valid_utf8_is_printed(printed):
     assert printed(print_clip, clip(path="b\udcff.wav"))[1].startswith("b?.wav: ")
 
 
 @pytest.mark.parametrize("notes", [[], ["It knows no absence.", "[n/a]"]])
-def test_notes_and_what_one_recording_can_not_say(printed, notes):
+def test_notes_and_the_limits_of_one_recording(printed, notes):
     lines = printed(print_clip_notes, notes)
     assert lines[1:-1] == notes
     assert lines[-1].startswith("These values explain one model on one recording;")

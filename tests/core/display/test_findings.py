@@ -1,4 +1,4 @@
-"""A diagnosis on a terminal."""
+"""Diagnoses on a terminal."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ def test_a_finding_with_its_rule_its_remedy_and_its_command() -> None:
     ]
 
 
-def test_what_is_empty_has_no_line() -> None:
+def test_empty_fields_have_no_line() -> None:
     lines = printed(finding("mild", modality=None))
     assert "mild      Dead branch" in lines
     assert not any("see:" in line or "remedy:" in line for line in lines)
 
 
-def test_signs_have_a_column_where_somebody_has_the_figure() -> None:
+def test_signs_have_a_column_if_any_modality_has_the_figure() -> None:
     lines = printed(signs={"mel": {"val_uar": 0.5, "weight": 0.25}, "": {"val_uar": 0.625}})
     head = next(i for i, line in enumerate(lines) if line.split() == ["probe,", "val", "weight"])
     assert lines[head + 1].split() == ["mel", "50.0%", "0.25"]
     assert lines[head + 2].split() == ["fused", "62.5%"]
 
 
-def test_nothing_found_is_said_and_so_is_what_was_not_judged() -> None:
+def test_no_finding_and_caveats_are_reported() -> None:
     lines = printed(caveats=("Trainings of 20 steps are not judged.",))
     assert "No rule found a fault." in lines
     assert "Trainings of 20 steps are not judged." in lines
 
 
-def test_markup_and_control_characters_in_names_are_text() -> None:
+def test_markup_and_control_characters_in_names_are_plain_text() -> None:
     lines = printed(
         finding(says=f"Clips of {NASTY}.", items=(f"{NASTY}.wav",), modality=NASTY,
                 remedy=f"Listen to {NASTY}.", command=f"fusion repair {NASTY}"),
@@ -66,7 +66,7 @@ def test_markup_and_control_characters_in_names_are_text() -> None:
     assert not any("\x1b" in line for line in lines)
 
 
-def test_long_sentences_are_wrapped_under_their_beginning() -> None:
+def test_long_sentences_are_wrapped_with_indentation() -> None:
     lines = printed(finding(says="word " * 60))
     said = [line for line in lines if line.endswith("word")]
     assert len(said) == 4 and all(line.startswith(10 * " " + "word") for line in said)

@@ -1,4 +1,4 @@
-"""Tables without lines: names left, figures right."""
+"""Tables without borders: names are left-aligned, figures right-aligned."""
 
 from __future__ import annotations
 

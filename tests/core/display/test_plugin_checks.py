@@ -1,4 +1,4 @@
-"""Results of a plugin's checks on a terminal and for machines, made up for it."""
+"""Results of plugin checks for people and for programs, on synthetic results."""
 
 import json
 
@@ -36,7 +36,7 @@ COSTS = [Cost("forward, 64 clips", 0.00123, 2_000_000, "2x the plain sum"), Cost
 
 @pytest.fixture
 def shown(monkeypatch, capsys):
-    """Exit value and lines of the check of a plugin whose checks end as given."""
+    """Function that shows given results; returns the exit value and the printed lines."""
     monkeypatch.setenv("COLUMNS", "80")
 
     def show(groups, costs=(), *, progress=False):
@@ -94,7 +94,7 @@ def test_skipped_cases_are_counted(shown):
     assert shown([mixed])[1][1] == f"  ✓ {'output':<34}4 cases, 1 skipped"
 
 
-def test_costs_are_measured_and_not_judged(shown):
+def test_costs_are_shown_without_judgement(shown):
     _, lines, _ = shown([PASSED], COSTS)
     assert lines[2:7] == [
         "  cost on this machine, on the CPU (measured, not judged)",
@@ -105,17 +105,17 @@ def test_costs_are_measured_and_not_judged(shown):
     ]
 
 
-def test_progress_is_erased_again(shown):
+def test_progress_is_erased(shown):
     _, _, err = shown([PASSED], progress=True)
-    assert err == "\r  … output\r\r  … costs\r"  # click leaves escape sequences out in pipes
+    assert err == "\r  … output\r\r  … costs\r"  # click omits escape sequences in pipes
 
 
-def test_what_could_not_be_checked_is_said(capsys):
+def test_plugins_that_could_not_be_checked_are_reported(capsys):
     plugin_checks.show_unchecked([{"reason": "it wants a path", "hint": "Give --data."}])
     assert capsys.readouterr().out == "  not checked: it wants a path\n    Give --data.\n"
 
 
-def test_for_machines():
+def test_json_output():
     found = plugin_checks.as_dict(ENTRY, [PASSED, SKIPPED, FAILED], COSTS)
     text = plugin_checks.to_json([found], [{"reason": "no"}])
     again = json.loads(text)

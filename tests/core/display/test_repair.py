@@ -1,4 +1,4 @@
-"""A repair on a terminal, on a run made up for it."""
+"""Repairs on a terminal, on a synthetic run."""
 
 import math
 from dataclasses import replace
@@ -36,7 +36,7 @@ def repair(result, **changes):
     return Repair(**{**given, **changes})
 
 
-def test_every_step_has_a_row_and_what_is_handed_out_a_star(printed, result):
+def test_every_step_has_a_row_and_the_chosen_step_a_star(printed, result):
     lines = printed(print_repair, repair(result))
     head = next(i for i, line in enumerate(lines) if line.startswith("step "))
     rows = [line.split() for line in lines[head : head + 4]]
@@ -46,7 +46,7 @@ def test_every_step_has_a_row_and_what_is_handed_out_a_star(printed, result):
     assert rows[3] == ["other", "left", "out:", "No", "branch."]
 
 
-def test_what_was_reached_and_the_test_before_and_after(printed, result):
+def test_the_summary_has_validation_and_test_before_and_after(printed, result):
     text = "\n".join(printed(print_repair, repair(result)))
     before = "The fused model reached 60.0 UAR on validation, a alone reached 70.0"
     assert f"{before}; after the repair it reaches 75.0." in text
@@ -57,21 +57,21 @@ def test_what_was_reached_and_the_test_before_and_after(printed, result):
     assert "no step reached the target 80.0. The best fused model reaches 75.0. The chosen" in text
 
 
-def test_an_interval_that_is_not_there_is_shown_as_such(printed, result):
-    """``[n/a, n/a]`` looks like markup."""
+def test_a_missing_interval_is_shown_as_text(printed, result):
+    """``[n/a, n/a]`` resembles markup."""
     alone = Comparison(0.05, math.nan, math.nan, math.nan, 1, 0.95)
     text = "\n".join(printed(print_repair, repair(result, against_base=alone)))
     assert "95 % interval [n/a, n/a], p = n/a" in text
 
 
-def test_markup_and_control_characters_are_text(printed, result, nasty):
+def test_markup_and_control_characters_are_plain_text(printed, result, nasty):
     name, shown = nasty
     steps = (BASE, replace(TRIED, words=(name,)), replace(REFUSED, refused=name))
     lines = printed(print_repair, repair(result, steps=steps))
     assert sum(shown in line for line in lines) == 2
 
 
-def test_steps_are_told_as_they_end(printed, nasty):
+def test_finished_steps_are_shown(printed, nasty):
     name, shown = nasty
     display = RepairDisplay()
     finding = Finding("dead_branch", "severe", "It is.", "rule", "a")

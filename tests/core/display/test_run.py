@@ -1,4 +1,4 @@
-"""A run on a terminal: its progress, its table, and a build of the cache."""
+"""Runs on a terminal: progress, result table, and cache builds."""
 
 import json
 from dataclasses import replace
@@ -50,12 +50,12 @@ def test_the_table_the_verdict_and_what_to_do_next(printed, result):
     ]
 
 
-def test_a_report_is_named_where_there_is_one(printed, result):
+def test_the_path_of_an_existing_report_is_printed(printed, result):
     (result.path / "report.html").touch()
     assert printed(print_result, result)[-1] == f"report: {result.path}/report.html"
 
 
-def test_findings_of_the_diagnosis_but_for_the_mild_ones(printed, result):
+def test_findings_except_mild_ones_are_printed(printed, result):
     found = [Finding("dead_branch", s, "It is.", "rule", m)
              for s, m in (("severe", "a"), ("mild", "b"))]  # fmt: skip
     (result.path / DIAGNOSIS).write_text(json.dumps(Diagnosis(tuple(found), {}, {}).to_json()))
@@ -64,7 +64,7 @@ def test_findings_of_the_diagnosis_but_for_the_mild_ones(printed, result):
     assert f"details of the diagnosis: fusion diagnose {result.path}" in lines
 
 
-def test_a_run_directory_is_text_whatever_it_is_called(printed, tmp_path, nasty):
+def test_the_name_of_a_run_directory_is_plain_text(printed, tmp_path, nasty):
     name, shown = nasty
     path = write_run(tmp_path / name.replace("/", "_"), classes=(name, "high"))
     lines = printed(print_result, result_of(path))
@@ -74,7 +74,7 @@ def test_a_run_directory_is_text_whatever_it_is_called(printed, tmp_path, nasty)
 # -- a build -------------------------------------------------------------------------
 
 
-def test_a_build_counts_what_it_did(printed, tmp_path):
+def test_a_build_prints_its_counts(printed, tmp_path):
     report = BuildReport(3, 2, [], 1.25)
     assert printed(print_build, report, FeatureCache(tmp_path)) == [
         "3 computed, 2 present already, 0 failed, in 1.2 s",
@@ -82,7 +82,7 @@ def test_a_build_counts_what_it_did(printed, tmp_path):
     ]
 
 
-def test_failures_problems_and_what_recordings_lack(printed, tmp_path, nasty):
+def test_failures_problems_and_absent_modalities_of_a_build(printed, tmp_path, nasty):
     name, shown = nasty
     failure = Failure("mel", "k", f"{name}.wav", f"{name} is silent")
     absent = [Failure("text", k, "x", "") for k in ("k1", "k2", "k1")]
@@ -95,7 +95,7 @@ def test_failures_problems_and_what_recordings_lack(printed, tmp_path, nasty):
     assert "1 computed, 0 present already, 1 failed" in lines[8]
 
 
-# -- while it goes on ----------------------------------------------------------------
+# -- progress --------------------------------------------------------------------------
 
 
 def plan_of(classes=("low", "high"), corpus="c", dropped=None, mode="speaker", adapt="none",
@@ -117,7 +117,7 @@ def test_the_corpus_and_the_split(printed):
     ]
 
 
-def test_a_class_that_a_part_lacks_is_warned_of(printed):
+def test_a_class_that_a_part_lacks_is_a_warning(printed):
     plan = plan_of(folds=2)
     first = plan.splits[0]
     low = np.array([i for i in first.test if plan.dataset.clips[i].label == "low"])
@@ -127,17 +127,17 @@ def test_a_class_that_a_part_lacks_is_warned_of(printed):
     assert not any("in val" in line for line in lines)
 
 
-def test_what_sets_a_split_apart(printed):
+def test_adaptation_and_speaker_dependence_of_a_split(printed):
     plan = plan_of(mode="random", adapt="speaker")
     split = plan.splits[0]
-    heard = np.concatenate([split.train, split.test[:2]])  # of one test speaker
+    heard = np.concatenate([split.train, split.test[:2]])  # clips of one test speaker
     plan.splits = (replace(split, train=heard, speaker_independent=False),)
     lines = printed(Display().say_split, plan, err=True)
     assert any("speaker-adapted: features are standardised" in line for line in lines)
     assert "          speaker-dependent: 1 of 3 test speakers are in training, too" in lines
 
 
-def test_labels_and_corpora_are_text(printed, nasty):
+def test_labels_and_corpora_are_plain_text(printed, nasty):
     name, shown = nasty
     plan = plan_of(classes=(name, "high"), corpus=name, dropped={name: {name: 2}})
     lines = printed(Display().planned, plan, err=True)
@@ -147,7 +147,7 @@ def test_labels_and_corpora_are_text(printed, nasty):
     ]
 
 
-def test_extraction_ends_with_what_was_done_and_a_few_failures(printed, nasty):
+def test_extraction_ends_with_its_counts_and_some_failures(printed, nasty):
     name, shown = nasty
     failures = [Failure("mel", f"k{i}", f"{i}{name}.wav", "silent") for i in range(7)]
     display = Display()
@@ -167,7 +167,7 @@ def test_extraction_ends_with_what_was_done_and_a_few_failures(printed, nasty):
 SUMMARY = {"best_uar": 0.5, "best_epoch": 3, "epoch": 4, "seconds": 1.6, "parameters": 12345}
 
 
-def test_trainings_are_told_with_their_budgets_and_their_ends(printed):
+def test_trainings_are_shown_with_their_budgets_and_results(printed):
     a, fused, control = (Training(0, m) for m in ("a", FUSED, CONTROL))
     display = Display()
 
@@ -190,14 +190,14 @@ def test_trainings_are_told_with_their_budgets_and_their_ends(printed):
     [(0, "; best of 5 trials: the settings as given"),
      (2, "; best of 5 trials: train.lr 0.00123, mlp.act [/bold]?[31m")],
 )  # fmt: skip
-def test_the_best_trial_says_what_it_had_tried(printed, nasty, trial, words):
+def test_the_best_trial_is_shown_with_its_settings(printed, nasty, trial, words):
     settings = {"train": {"lr": 0.0012345}, "mlp": {"act": nasty[0]}}
     summary = {**SUMMARY, "trial": trial, "trials": 5, "settings": settings}
     (line,) = printed(Display().trained, Training(0, "a"), summary, err=True)
     assert line.endswith(f"parameters{words}")
 
 
-def test_warnings_are_text_and_quiet_is_quiet(printed, nasty):
+def test_warnings_are_plain_text_and_quiet_prints_nothing(printed, nasty):
     name, shown = nasty
     assert printed(Display().warned, name, err=True) == [f"warning: {shown}"]
     assert printed(Display(quiet=True).warned, name, err=True) == []

@@ -1,4 +1,4 @@
-"""The table of a trace, on a trace that no command made."""
+"""Tables of synthetic traces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fusion.core.display.trace import loads_of, seconds_text, table
 from fusion.core.registry.profile import IMPORT, MODULE, Key, Tally, Trace
 
 
-def test_the_table() -> None:
+def test_the_table_of_a_trace() -> None:
     lines = table(made_up())
     text = "\n".join(lines)
     assert "strategy tiny, version 1, from fusion-tiny 1.2" in lines
@@ -27,7 +27,7 @@ def test_the_table() -> None:
     assert "A GPU was used: these are host times" in "\n".join(table(trace))
 
 
-def test_a_trace_of_nothing_is_no_mistake() -> None:
+def test_an_empty_trace_is_accepted() -> None:
     assert table(Trace(seconds=1.0))[0] == "trace: 1.00 s; 0 plugin calls took 0 µs"
 
 
@@ -39,11 +39,11 @@ def test_a_trace_of_nothing_is_no_mistake() -> None:
         (12345, "12345 s"),
     ],
 )  # fmt: skip
-def test_seconds_have_three_digits_that_count(seconds: float, text: str) -> None:
+def test_seconds_have_three_significant_digits(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
-def test_the_plugin_with_the_longest_time_comes_first_and_its_longest_method() -> None:
+def test_plugins_and_methods_are_sorted_by_time() -> None:
     trace = Trace(seconds=10.0)
     rows = {("quick", "forward"): 1.0, ("slow", "adopt"): 2.0, ("slow", "forward"): 3.0}
     for (plugin, method), own in rows.items():
@@ -54,13 +54,13 @@ def test_the_plugin_with_the_longest_time_comes_first_and_its_longest_method() -
     assert "strategy slow, version 1" in table(trace)[3]
 
 
-def test_a_long_name_has_a_line_of_its_own() -> None:
+def test_a_long_name_has_a_separate_line() -> None:
     trace = Trace(seconds=1.0)
     key = Key("train", "strategy", "tiny", "1", "a_method_with_a_long_name")
     trace.rows[1, key] = Tally(10**9, 1.0, 1.0, 1.0, 0.0, 0.0)
     lines = table(trace)
     at = lines.index("  a_method_with_a_long_name")
-    assert lines[at + 1].split()[0] == "1000000000"  # and apart from its neighbour
+    assert lines[at + 1].split()[0] == "1000000000"  # separated from the next column
     assert lines[at + 1].split()[1:3] == ["1.00", "s"]
 
 
@@ -72,7 +72,7 @@ def test_a_module_is_one_load_with_its_import_and_its_hooks() -> None:
     assert load.brought == ["scipy", "pandas", "torch", "sympy"]
 
 
-def test_imports_are_added_up_and_the_slowest_three_are_named() -> None:
+def test_imports_are_summed_and_the_slowest_three_are_named() -> None:
     trace = Trace(seconds=1.0)
     for number in range(4):
         key = Key("", MODULE, f"dist:m{number}", "", IMPORT)

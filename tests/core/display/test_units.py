@@ -19,7 +19,7 @@ def test_durations(text: str, hours: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "30", "d", "-1d", "1m", "1 month", "1e3d", "inf", "9" * 30 + "w"]
 )
-def test_times_that_are_none(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(ParameterError, match="--older-than takes a time") as caught:
         parse_duration(text, "--older-than")
     assert repr(text) in caught.value.message
@@ -36,14 +36,14 @@ def test_sizes(text: str, bytes_: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "10", "GB", "-1GB", "1iB", "10 giga", "1,5GB", "1e3MB"])
-def test_sizes_that_are_none(text: str) -> None:
+def test_invalid_sizes_are_refused(text: str) -> None:
     with pytest.raises(ParameterError, match="with a unit") as caught:
         parse_size(text, "--max-size")
     assert repr(text) in caught.value.message
     assert "--max-size 10GB" in str(caught.value)
 
 
-def test_for_people() -> None:
+def test_sizes_and_counts_are_formatted() -> None:
     assert [size(n) for n in (0, 999, 1000, 104_857_600, 2.5e12)] == [
         "0 B", "999 B", "1.0 kB", "104.9 MB", "2.5 TB",
     ]  # fmt: skip

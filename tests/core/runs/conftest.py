@@ -1,4 +1,4 @@
-"""A corpus of text, and a finished run on it that nothing was trained for."""
+"""A corpus of text files, and a finished run on it with untrained models."""
 
 from untrained_runs import copied as copied
 from untrained_runs import corpus as corpus

@@ -1,4 +1,4 @@
-"""Arguments of the Python API: what was meant is said, and what is right becomes text."""
+"""Arguments of the Python API: suggestions for wrong ones, and the text of correct ones."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from fusion.core.runs.arguments import (
 
 
 def run(data: str = "", *, balance: str = "", **unknown: int) -> None:
-    """A function of the API, as far as its arguments matter."""
+    """Stub of an API function with its arguments."""
 
 
-def test_an_argument_that_is_none_is_refused_with_what_was_meant():
+def test_an_unknown_argument_is_refused_with_a_suggestion():
     refuse_unknown({}, run)
     with pytest.raises(UnknownNameError) as caught:
         refuse_unknown({"balanse": 1}, run)
@@ -34,14 +34,14 @@ def test_an_argument_that_is_none_is_refused_with_what_was_meant():
     assert caught.value.hint is None
 
 
-def test_an_option_of_the_command_line_is_told_what_it_is_called_here():
+def test_a_command_line_option_is_refused_with_its_python_form():
     with pytest.raises(UnknownNameError) as caught:
         refuse_unknown({"resume": "runs/x"}, run)
     assert caught.value.hint == "To resume a run: fusion.resume(RUN)"
 
 
 @pytest.mark.parametrize("value", [1, -1, 2.0, "2", True, None])
-def test_a_whole_number_is_one_of_at_least_so_much(value):
+def test_a_value_that_is_no_whole_number_above_the_minimum_is_refused(value):
     with pytest.raises(ParameterError) as caught:
         check_whole(2, jobs=3, folds=value)
     assert caught.value.message == (
@@ -49,14 +49,14 @@ def test_a_whole_number_is_one_of_at_least_so_much(value):
     )
 
 
-def test_none_is_a_number_only_where_it_may_be():
+def test_none_is_accepted_only_for_optional_numbers():
     check_whole(0, seed=0)
     check_whole_or_none(2, folds=None, jobs=2)
     with pytest.raises(ParameterError, match="folds must be"):
         check_whole_or_none(2, jobs=None, folds=1)
 
 
-def test_a_choice_is_one_of_those_that_are_possible():
+def test_an_unknown_choice_is_refused():
     check_one_of("split", "speaker", ["speaker", "random"])
     with pytest.raises(UnknownNameError, match="no choice for split 'speakr'. Did you mean 'spe"):
         check_one_of("split", "speakr", ["speaker", "random"])
@@ -81,7 +81,7 @@ def test_one_text_or_several(value, expected):
 
 
 @pytest.mark.parametrize(("value", "named"), [(3, "3"), (None, "None"), (["a", 3], "3")])
-def test_what_is_no_text_is_named(value, named):
+def test_a_value_that_is_no_text_is_refused(value, named):
     with pytest.raises(ParameterError) as caught:
         texts("data", value)
     assert caught.value.message == (
@@ -103,7 +103,7 @@ values = st.integers() | st.booleans() | st.none() | st.lists(st.integers(0, 9),
 
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(names, values, max_size=4))
-def test_settings_are_read_as_they_were_given(chosen):
+def test_settings_survive_conversion_to_text(chosen):
     found = parse_settings(settings_texts(chosen))
     assert {f"{o}.{n}": v for o, inner in found.items() for n, v in inner.items()} == {
         name: as_text(value) for name, value in chosen.items()
@@ -120,7 +120,7 @@ def test_settings_are_read_as_they_were_given(chosen):
         ({3: 1}, 'set={"OWNER.3": ...}'),
     ],
 )
-def test_settings_of_another_form_are_told_the_right_one(chosen, example):
+def test_settings_of_another_form_are_refused_with_an_example(chosen, example):
     ((name, value),) = chosen.items()
     with pytest.raises(ParameterError) as caught:
         settings_texts({"train.epochs": 2, **chosen})

@@ -1,4 +1,4 @@
-"""Balancers of a run: made, refused together, tried before the long work, and followed in it."""
+"""Balancers of a run: creation, composition, the check before training, and their effect on it."""
 
 import json
 from pathlib import Path
@@ -47,12 +47,12 @@ def balancer(name_, *domains, **methods):
 # -- composition -----------------------------------------------------------------------
 
 
-def test_every_domain_has_words():
+def test_every_domain_has_a_description():
     assert set(_DOMAINS) == set(Domain.__args__)
 
 
 @pytest.mark.parametrize("domain", Domain.__args__)
-def test_two_that_decide_the_same_are_refused_by_name(domain):
+def test_two_balancers_that_decide_the_same_are_refused(domain):
     first, second = balancer("first", "head", domain), balancer("second", domain)
     if domain == "head":
         first.takes_over = ("head",)
@@ -63,7 +63,7 @@ def test_two_that_decide_the_same_are_refused_by_name(domain):
     )
 
 
-def test_others_compose_and_none_is_named_twice():
+def test_other_balancers_compose_unless_one_is_named_twice():
     check_composition([])
     check_composition([balancer("a", "stages"), balancer("b"), balancer("c", "passes", "clips")])
     for pair in ([balancer("a"), balancer("a")], [balancer("a", "head"), balancer("a", "clips")]):
@@ -71,18 +71,18 @@ def test_others_compose_and_none_is_named_twice():
             check_composition(pair)
 
 
-# -- before the long work --------------------------------------------------------------
+# -- the check before training ---------------------------------------------------------
 
 
 class Seen(Balancer):
-    """Notes what a check shows it."""
+    """Balancer that records the contexts it receives, and fails on request."""
 
     name = "seen"
     needs_baselines = True
     contexts = []  # noqa: RUF012
 
     def __init__(self, *, fault: str = ""):
-        """`fault` is where it fails."""
+        """Fail in the stage that `fault` names."""
         self.fault = fault
 
     def adapt(self, strategy, dims):
@@ -99,7 +99,7 @@ class Seen(Balancer):
 
 
 class Starts(Strategy):
-    """Starts from the baselines."""
+    """Strategy that starts from the baselines, and fails on request."""
 
     name = "starts"
     needs_baselines = True
@@ -140,7 +140,7 @@ def check(registry, strategy="concat", *, parameters=None, **settings):
     check_training(config, registry, spec)
 
 
-def test_a_check_shows_a_model_and_untrained_baselines(registry):
+def test_a_check_provides_a_model_and_untrained_baselines(registry):
     Seen.contexts.clear()
     check(registry)
     (context,) = Seen.contexts
@@ -158,7 +158,7 @@ def test_a_check_shows_a_model_and_untrained_baselines(registry):
          "balancer 'seen' fails to adapt the strategy 'concat': KeyError"),
     ],
 )  # fmt: skip
-def test_a_balancer_that_fails_is_named_before_the_long_work(registry, settings, error, words):
+def test_a_balancer_that_fails_is_reported_before_training(registry, settings, error, words):
     with pytest.raises(error, match=words):
         check(registry, **settings)
 
@@ -170,13 +170,13 @@ def test_a_balancer_that_fails_is_named_before_the_long_work(registry, settings,
         ("refuses", ParameterError, "Not from these"),
     ],
 )
-def test_a_strategy_that_can_t_start_is_named(registry, fault, error, words):
+def test_a_strategy_that_can_not_start_from_baselines_is_reported(registry, fault, error, words):
     check(registry, "starts")
     with pytest.raises(error, match=words):
         check(registry, "starts", parameters={"fault": fault})
 
 
-def test_balancers_are_made_in_order_with_their_parameters():
+def test_balancers_are_created_in_order_with_their_parameters():
     config = RunConfig(
         data=("demo",),
         balancers=("dropout", "gradscale"),
@@ -191,7 +191,7 @@ def test_balancers_are_made_in_order_with_their_parameters():
 
 
 class Scaled(Strategy):
-    """A strategy whose scores are scaled."""
+    """Strategy that multiplies another strategy's scores by a factor."""
 
     def __init__(self, inner, factor):
         super().__init__()
@@ -203,7 +203,7 @@ class Scaled(Strategy):
 
 
 class Scales(Balancer):
-    """Wraps the strategy."""
+    """Balancer that wraps the strategy in `Scaled`."""
 
     name = "scales"
 
@@ -230,8 +230,8 @@ def test_adapters_survive_json_and_are_applied_in_order():
     inputs = {m: torch.randn(5, 4) for m in "ab"}
     expected = 6 * build_model(plain, registry, seed=4).eval()(inputs)
     torch.testing.assert_close(model.eval()(inputs), expected)
-    assert again.single("a").adapters == ()  # a baseline is nobody's but its own
-    # A description from before there were adapters.
+    assert again.single("a").adapters == ()  # a baseline has no adapters
+    # An older description has no field for adapters.
     old = {k: v for k, v in plain.to_json().items() if k != "adapters"}
     assert as_type(json.loads(json.dumps(old)), ModelSpec, Path("run.json")) == plain
 
@@ -240,7 +240,7 @@ def test_adapters_survive_json_and_are_applied_in_order():
 
 
 class Stages(Balancer):
-    """Goes through given stages, and notes modes and weights."""
+    """Balancer with given stages; it records the modes and the changed weights."""
 
     name = "stages"
     takes_over = ("stages",)
@@ -276,7 +276,7 @@ class Stages(Balancer):
         return {}
 
 
-def test_what_stands_still_does_not_move_and_is_in_evaluation_mode():
+def test_frozen_parts_do_not_change_and_are_in_evaluation_mode():
     stages = Stages(
         Stage("voice", branches=("voice",), head=False),
         Stage("head", branches=()),
@@ -287,11 +287,11 @@ def test_what_stands_still_does_not_move_and_is_in_evaluation_mode():
     history = trainer.fit().history
     expected = [{"voice"}, {"head"}, {"voice", "face", "text", "head"}, {"face", "text", "head"}]
     assert stages.modes == [*expected, {"voice", "face", "text", "head"}]
-    assert stages.moved == stages.modes  # neither steps, nor decay, nor momentum
+    assert stages.moved == stages.modes  # no update, no weight decay, no momentum
     assert [r.get("stage") for r in history] == ["voice", "head", "all", "rest", None]
 
 
-def test_what_never_was_trainable_stays_so():
+def test_parameters_that_were_never_trainable_stay_frozen():
     class Frozen(Stages):
         def epoch_start(self, epoch):
             assert not any(p.requires_grad for p in self.model.branches["voice"].parameters())
@@ -306,7 +306,7 @@ def test_what_never_was_trainable_stays_so():
 
 
 def records(trainer, *epochs):
-    """Let the trainer see epochs of (val_uar, candidate); returns the best epoch after each."""
+    """Record epochs of (val_uar, candidate); return the best epoch and the stop flag after each."""
     best = []
     for epoch, (uar, candidate) in enumerate(epochs, start=1):
         record = {"epoch": epoch, "val_uar": uar, "val_loss": 1.0, "candidate": candidate}
@@ -317,20 +317,20 @@ def records(trainer, *epochs):
     return best
 
 
-def test_a_stage_that_is_no_candidate_is_not_chosen_and_uses_no_patience_up():
+def test_stages_without_candidates_are_not_chosen_and_use_no_patience():
     trainer = small_trainer([], 2, epochs=50, patience=2, smooth=1)
     found = records(
         trainer,
-        (0.9, False), (0.9, False), (0.9, False),  # nothing to choose yet, however good
-        (0.5, True), (0.4, True),  # the first candidate is best; one epoch waited
-        (0.9, False), (0.9, False), (0.9, False),  # the waiting starts again after these
+        (0.9, False), (0.9, False), (0.9, False),  # no candidate yet, however good
+        (0.5, True), (0.4, True),  # the first candidate is best, and one epoch is waited
+        (0.9, False), (0.9, False), (0.9, False),  # the waiting restarts after these epochs
         (0.4, True), (0.4, True),
     )  # fmt: skip
     assert [best for best, _ in found] == [0, 0, 0, 4, 4, 4, 4, 4, 4, 4]
     assert [out for _, out in found] == [False] * 9 + [True]
 
 
-def test_the_mean_over_epochs_is_over_candidates():
+def test_the_mean_over_epochs_uses_candidates_only():
     trainer = small_trainer([], 2, epochs=50, patience=0, smooth=2)
     records(trainer, (0.6, True), (1.0, False), (0.7, True))
     assert trainer.progress.best_epoch == 3
@@ -353,7 +353,7 @@ def test_the_last_epoch_is_always_a_candidate(name):
 
 
 class Chooses(Balancer):
-    """Other clips than the training's own, and notes those that came."""
+    """Balancer that replaces the clips of an epoch, and records the clips of each step."""
 
     name = "chooses"
     takes_over = ("clips",)
@@ -379,18 +379,18 @@ def run_with(choose, **settings):
     return chooses.epochs
 
 
-def test_copies_are_cut_to_the_same_number_of_steps():
+def test_additional_clips_do_not_add_steps():
     def twice(clips):
         return Clips(np.concatenate([clips.indices, clips.indices]))
 
     plain, found = run_with(lambda clips: clips), run_with(twice)
     for epoch, expected in zip(found, plain, strict=True):
         assert [len(labels) for labels, _ in epoch] == [len(labels) for labels, _ in expected]
-    assert found[0] != found[1]  # a random part, another one each time
+    assert found[0] != found[1]  # a random subset, another one in each epoch
 
 
-def test_copies_count_as_often_as_they_occur():
-    """30 clips and six copies of clip 0, whose class is 0."""
+def test_copied_clips_are_used_as_often_as_they_occur():
+    """An epoch has 30 clips and six copies of clip 0, whose class is 0."""
 
     def more(clips):
         return Clips(np.concatenate([clips.indices[:30], [0] * 6]))
@@ -400,8 +400,8 @@ def test_copies_count_as_often_as_they_occur():
     assert counts.tolist() == [16, 10, 10]
 
 
-def test_masks_go_with_their_clips():
-    """Clips of class 0 show the first modality, those of class 1 the second, of 2 both."""
+def test_masks_stay_with_their_clips():
+    """Clips of class 0 show the first modality, of class 1 the second, of class 2 both."""
     rows = np.array([[True, False], [False, True], [True, True]])
 
     def masked(clips):
@@ -412,7 +412,7 @@ def test_masks_go_with_their_clips():
             assert present == rows[labels].tolist()
 
 
-def test_masks_stay_with_copies_that_are_cut():
+def test_masks_stay_with_copied_clips_when_an_epoch_is_cut():
     rows = np.array([[True, False], [False, True], [True, True]])
 
     def masked(clips):
@@ -424,7 +424,7 @@ def test_masks_stay_with_copies_that_are_cut():
     assert all(present == rows[labels].tolist() for labels, present in first)
 
 
-def test_a_rule_that_starts_after_the_last_epoch_is_told():
+def test_a_rule_that_starts_after_the_last_epoch_is_reported():
     registry = Registry()
     config = RunConfig(("demo",), balancers=("relearn", "gradscale", "opm"))
     assert late_rules(config, registry, 30) == []
@@ -440,14 +440,14 @@ def test_a_rule_that_starts_after_the_last_epoch_is_told():
 
 
 class Begins(Balancer):
-    """Decides about the start."""
+    """Balancer that decides about the start."""
 
     name = "begins"
     takes_over = ("start",)
 
 
 class Standing:
-    """A registry of one strategy and some balancers."""
+    """Registry with one strategy and some balancers."""
 
     def __init__(self, *balancers, needs=False):
         self.balancers = {b.name: b for b in balancers}
@@ -473,12 +473,12 @@ def asked(registry, **train):
     )
 
 
-def test_who_starts_how_and_for_how_many_epochs():
+def test_start_and_epochs_of_each_kind_of_training():
     def told(registry, **train):
         starts, needs, epochs, control = asked(registry, epochs=40, **train)
         return starts, needs, *epochs.values(), control
 
-    # starts, needs baselines, epochs of a baseline, of the fused model, of the control.
+    # starts from and needs baselines; epochs of a baseline, of the fused model, of the control
     assert told(Standing()) == (True, True, 40, 10, 50)
     assert told(Standing(), finetune=0.5) == (True, True, 40, 20, 60)
     assert told(Standing(), start="scratch") == (False, False, 40, 40, 0)
@@ -492,7 +492,7 @@ def test_balancers_that_decide_about_the_start(name):
     assert "start" in Registry().balancer(name).takes_over
 
 
-def test_two_that_decide_about_the_start_are_refused():
+def test_two_balancers_that_decide_about_the_start_are_refused():
     class Too(Begins):
         name = "too"
 

@@ -1,4 +1,4 @@
-"""What is handed out of pools, and run directories of the format before."""
+"""Bundles of chosen models, and run directories of the previous format."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def logs(*rows):
     return torch.tensor(rows, dtype=torch.float64).log()
 
 
-def test_pools_within_groups_and_a_mean_over_them_by_hand():
+def test_pools_in_groups_and_the_mean_over_groups_by_hand():
     said = [logs([0.8, 0.2]), logs([0.5, 0.5]), logs([0.3, 0.7])]
     parts = [Part(None, 0.5, 2.0, 0), Part(None, 0.5, 1.0, 0), Part(None, 0.5, 1.0, 1)]
     found = log_probabilities(parts, said, [None] * 3).exp()
@@ -34,7 +34,7 @@ def test_pools_within_groups_and_a_mean_over_them_by_hand():
     assert found[0].tolist() == pytest.approx([(16 / 17 + 0.3) / 2, (1 / 17 + 0.7) / 2])
 
 
-def test_who_knows_nothing_of_a_clip_is_left_out_and_a_group_of_such_too():
+def test_models_without_information_on_a_clip_are_left_out_and_so_are_their_groups():
     said = [logs([0.8, 0.2], [0.8, 0.2]), logs([0.4, 0.6], [0.4, 0.6]), logs(*[[0.3, 0.7]] * 2)]
     parts = [Part(None, 0.25, 1.0, 0), Part(None, 0.25, 1.0, 0), Part(None, 0.75, 1.0, 1)]
     knows = [torch.tensor([False, False]), torch.tensor([True, False]), None]
@@ -43,7 +43,7 @@ def test_who_knows_nothing_of_a_clip_is_left_out_and_a_group_of_such_too():
     assert found[1].tolist() == pytest.approx([0.3, 0.7])
 
 
-def test_one_member_a_group_is_the_weighted_mean_of_probabilities():
+def test_groups_of_one_member_give_the_weighted_mean_of_probabilities():
     rng = np.random.default_rng(0)
     members = [rng.dirichlet(np.ones(3), 5) for _ in range(3)]
     weights = np.array([0.2, 0.5, 0.3])
@@ -65,13 +65,13 @@ def finished(tmp_path_factory):
 
 
 def said_by(run, training, indices):
-    """Probabilities of one trained model."""
+    """Return one trained model, its features, and its probabilities."""
     model, features = fold_features(run, training)
     return model, features, predict(model, features, indices).probabilities
 
 
-def test_a_bundle_of_a_pool_says_what_the_ensemble_says(finished):
-    """Whatever validation chose: handed out is the ensemble, with powers that are no shares."""
+def test_a_bundle_gives_the_probabilities_of_the_ensemble(finished):
+    """The chosen model is set to the ensemble, with powers that do not sum to one."""
     selection = Selection.read(finished)
     powers = {"mel": 1.7, "persistence": 0.4}
     (fold,) = selection.folds
@@ -92,14 +92,14 @@ def test_a_bundle_of_a_pool_says_what_the_ensemble_says(finished):
         found = bundle.probabilities(rows)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         np.testing.assert_allclose(found.sum(axis=1), 1)
-        # Without a modality, the power of the other alone.
+        # Without a modality, only the power of the other counts.
         lacking = bundle.probabilities({**rows, "persistence": [None] * len(indices)})
         np.testing.assert_allclose(lacking, pool(singles[:1], np.array([1.7])), atol=1e-5)
     finally:
         finished.finish(kept.handed_out, kept.seconds["training"])
 
 
-def test_a_member_of_no_power_is_not_handed_out(finished):
+def test_a_model_with_power_zero_is_not_bundled(finished):
     selection = Selection.read(finished)
     (fold,) = selection.folds
     powers = {"mel": 1.2, "persistence": 0.0}
@@ -107,9 +107,9 @@ def test_a_member_of_no_power_is_not_handed_out(finished):
     assert [m.training for m in members_of(finished, changed)] == ["fold0/mel"]
 
 
-def test_a_run_has_its_start_its_control_and_their_epochs(finished):
+def test_a_run_stores_its_start_its_control_and_their_epochs(finished):
     record = finished.record
-    assert record.format == FORMAT == 2 and record.control == 3  # 2 and 1
+    assert record.format == FORMAT == 2 and record.control == 3  # 2 epochs and 1
     fused = finished.read_json("fold0/fused/training.json")
     assert (fused["epoch"], fused["start"]["epoch"]) == (1, 0)
     control = finished.read_json(f"fold0/{CONTROL}/training.json")
@@ -124,8 +124,11 @@ def test_a_run_has_its_start_its_control_and_their_epochs(finished):
     assert single["parameters"] == control["parameters"]
 
 
-def test_a_run_of_format_1_is_read_as_it_was_meant(finished, tmp_path):
-    """Linear ensemble, no control, trained from scratch: made by taking a run of today back."""
+def test_a_run_of_format_1_keeps_its_meaning(finished, tmp_path):
+    """A format 1 run has a linear ensemble and no control, and trains from scratch.
+
+    It is made from a current run by removing the new fields.
+    """
     old = Run(tmp_path / "old")
     shutil.copytree(finished.path, old.path)
     shutil.rmtree(old.path / f"fold0/{CONTROL}")
@@ -161,7 +164,7 @@ def test_a_run_of_format_1_is_read_as_it_was_meant(finished, tmp_path):
     result = RunResult.read(old)
     assert result.results.control == "" and result.results.reference == read.best_single
     assert CONTROL not in str(result)
-    # The weighted mean of probabilities that it was handed out as.
+    # Its chosen model was the weighted mean of probabilities.
     bundle = Bundle(old)
     indices = old.data.splits[0].test[:6]
     singles, rows = [], {}

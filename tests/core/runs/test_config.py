@@ -1,4 +1,4 @@
-"""A request as plain values: read as it was written, without anybody's password."""
+"""A configuration as plain values: it survives JSON, and passwords are not stored."""
 
 import json
 from pathlib import Path
@@ -31,13 +31,13 @@ def test_everything_survives_json():
     assert read(config.to_json()) == config
 
 
-def test_plain_values_are_those_that_are_read_again():
+def test_plain_values_are_plain_json():
     config = RunConfig(("demo",), balancers=("lr",), settings={"mel": {"sizes": (1, 2)}})
     plain = config.to_json()
     assert plain["balancers"] == ["lr"] and plain["settings"]["mel"]["sizes"] == [1, 2]
     assert plain == json.loads(json.dumps(plain))
     plain["settings"]["mel"]["sizes"].append(3)
-    assert config.settings["mel"]["sizes"] == (1, 2)  # nothing is shared
+    assert config.settings["mel"]["sizes"] == (1, 2)  # the copy is independent
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_plain_values_are_those_that_are_read_again():
         (None, None),
     ],
 )
-def test_of_a_url_neither_user_nor_password_is_stored(cache, stored):
+def test_user_and_password_of_a_url_are_not_stored(cache, stored):
     assert RunConfig(("demo",), cache=cache).to_json()["cache"] == stored
 
 
-def test_ranges_are_stored_as_their_values_whether_objects_or_not():
+def test_ranges_are_stored_as_values():
     ranges = {"train": {"lr": LogUniform(1e-4, 1e-1), "clip": Uniform(0.0, 1.0)}}
     plain = RunConfig(("demo",), space=ranges).to_json()["space"]
     assert plain["train"]["lr"] == LogUniform(1e-4, 1e-1).to_json()
@@ -75,6 +75,6 @@ def test_training_settings_are_bound_with_their_defaults():
         ({"lr": -1}, ParameterError, "train.lr must be above 0"),
     ],
 )
-def test_a_training_setting_that_is_wrong_is_named(train, error, said):
+def test_an_unknown_training_setting_is_reported(train, error, said):
     with pytest.raises(error, match=said):
         _ = RunConfig(("demo",), settings={"train": train}).train

@@ -1,4 +1,4 @@
-"""Features of a request's clips: what is computed, what is left out, and what is refused."""
+"""Features of a request's clips: computed ones, clips that are left out, and errors."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from fusion.core.runs.plan import make_extractors, make_plan
 
 
 def planned(folder, plugin=PLUGIN, changed=None, **changes):
-    """A plan of a corpus, some of whose recordings hold something else."""
+    """Return the plan of a run on a corpus; `changed` replaces the content of some recordings."""
     write_corpus(folder, **(changed or {}))
     (folder / "numbers_plugin.py").write_text(plugin)
     config = config_of(folder, **changes)
@@ -23,12 +23,12 @@ def planned(folder, plugin=PLUGIN, changed=None, **changes):
 
 
 def parts_of(plan, clips, splits):
-    """Names of the clips in each part."""
+    """Return the names of the clips in each part, by fold."""
     return [{part: [clips[i].name for i in getattr(split, part)]
              for part in ("train", "val", "test")} for split in splits]  # fmt: skip
 
 
-def test_every_clip_has_its_features_and_the_next_time_they_are_there(tmp_path):
+def test_features_are_computed_once_for_every_clip(tmp_path):
     plan, told = planned(tmp_path, folds=3), []
     found = extract(plan, jobs=1, on_progress=told.append)
     assert (found.report.computed, found.report.present) == (48, 0)
@@ -45,7 +45,7 @@ def test_every_clip_has_its_features_and_the_next_time_they_are_there(tmp_path):
     assert (again.report.computed, again.report.present) == (0, 48)
 
 
-def test_a_recording_that_can_not_be_read_is_left_out_of_every_part(tmp_path):
+def test_an_unreadable_recording_is_left_out_of_every_part(tmp_path):
     plan = planned(tmp_path, changed={"s1_sad_0": "a word | 1 2 3"}, folds=3)
     found = extract(plan, jobs=1)
     data = found.data
@@ -61,7 +61,7 @@ def test_a_recording_that_can_not_be_read_is_left_out_of_every_part(tmp_path):
     assert list(data.keys) == digest_many(places)
 
 
-def test_a_clip_that_lacks_one_feature_stays_and_one_that_lacks_all_does_not(tmp_path):
+def test_a_clip_that_lacks_one_feature_is_kept_and_one_that_lacks_all_is_not(tmp_path):
     plan = planned(tmp_path, changed={"s0_sad_0": "1 2 |", "s3_happy_1": " | "})
     found = extract(plan, jobs=1)
     names = [clip.name for clip in found.data.clips]
@@ -72,30 +72,30 @@ def test_a_clip_that_lacks_one_feature_stays_and_one_that_lacks_all_does_not(tmp
     assert "s3-happy-1.wav" in str(failure.source)
 
 
-def test_strict_stops_at_the_first(tmp_path):
+def test_strict_stops_at_the_first_failure(tmp_path):
     plan = planned(tmp_path, changed={"s3_happy_1": " | "})
     with pytest.raises(CorpusError, match="1 recordings have none of the features") as caught:
         extract(replace(plan, config=replace(plan.config, strict=True)), jobs=1)
     assert "s3-happy-1.wav" in caught.value.message and "--strict" in caught.value.hint
 
 
-def test_strict_is_not_about_a_clip_that_lacks_one_feature(tmp_path):
+def test_strict_accepts_a_clip_that_lacks_one_feature(tmp_path):
     plan = planned(tmp_path, changed={"s0_sad_0": "1 2 |"}, strict=True)
     assert len(extract(plan, jobs=1).data.clips) == 24
 
 
-def test_nothing_that_can_be_read(tmp_path):
+def test_no_readable_recording(tmp_path):
     names = [f"s{s}_{label}_{k}" for s in range(6) for label in ("happy", "sad") for k in (0, 1)]
     with pytest.raises(CorpusError, match="No recording could be read. The first: Can't read"):
         extract(planned(tmp_path, changed=dict.fromkeys(names, "no | numbers")), jobs=1)
 
 
-def test_what_is_left_must_be_enough_to_train_on(tmp_path):
+def test_readable_clips_must_be_enough_to_train_on(tmp_path):
     plan = planned(tmp_path)
     clips, (split,) = plan.dataset.clips, plan.splits
     sad = [clips[i].name for i in split.train if clips[i].label == "sad"]
     for name in sad:
-        (tmp_path / name).write_text(f"{name} | 1 2 3")  # each another content
+        (tmp_path / name).write_text(f"{name} | 1 2 3")  # different content in each
     with pytest.raises(SplitError) as caught:
         extract(plan, jobs=1)
     assert caught.value.message.startswith(
@@ -108,7 +108,7 @@ def test_what_is_left_must_be_enough_to_train_on(tmp_path):
     )
 
 
-def test_what_has_a_feature_must_be_enough_to_train_on(tmp_path):
+def test_clips_that_have_a_feature_must_be_enough_to_train_on(tmp_path):
     plan = planned(tmp_path)
     clips, (split,) = plan.dataset.clips, plan.splits
     for number, i in enumerate(split.train):
@@ -118,14 +118,14 @@ def test_what_has_a_feature_must_be_enough_to_train_on(tmp_path):
         extract(plan, jobs=1)
 
 
-def test_a_fault_of_the_plugin_is_no_fault_of_a_recording(tmp_path):
+def test_an_error_of_the_plugin_is_not_counted_as_a_failed_recording(tmp_path):
     plan = planned(tmp_path, PLUGIN.replace('"second", (3,)', '"second", (4,)'))
     with pytest.raises(PluginError, match="second") as caught:
         extract(plan, jobs=1)
     assert "PluginError" not in caught.value.message
 
 
-def test_two_halves_of_a_corpus_are_built_apart(tmp_path):
+def test_parts_of_a_corpus_are_built_separately(tmp_path):
     config = planned(tmp_path).config
     registry = Registry(config.plugins)
     parts = [build_cache(config, registry, jobs=1, part=(i, 3)) for i in (1, 2, 3)]
@@ -133,8 +133,8 @@ def test_two_halves_of_a_corpus_are_built_apart(tmp_path):
     assert build_cache(config, registry, jobs=1).computed == 0
 
 
-def test_a_build_takes_no_split_and_no_model_but_right_owners(tmp_path):
-    write_corpus(tmp_path, speakers=1)  # no split would do
+def test_a_build_needs_no_split_and_no_model_but_checks_owners(tmp_path):
+    write_corpus(tmp_path, speakers=1)  # too few for any split
     config = config_of(tmp_path)
     assert build_cache(config, Registry(config.plugins), jobs=1).computed == 8
     with pytest.raises(ParameterError, match="'gated' takes no part in this run"):
@@ -142,7 +142,7 @@ def test_a_build_takes_no_split_and_no_model_but_right_owners(tmp_path):
         build_cache(wrong, Registry(config.plugins), jobs=1)
 
 
-def test_recordings_of_one_content_have_one_key(tmp_path):
+def test_recordings_with_the_same_content_have_one_key(tmp_path):
     plan = planned(tmp_path, changed={"s0_sad_0": "1 2 | 3 4 5", "s0_sad_1": "1 2 | 3 4 5"})
     with open_workers(jobs=1) as on:
         keys, report = build_features(

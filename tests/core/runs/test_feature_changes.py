@@ -1,4 +1,4 @@
-"""What of an extractor is another than when a run was made, in words."""
+"""Differences between an extractor and the one stored with a run, and their messages."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +13,7 @@ from fusion.core.runs.record import FeatureRecord
 
 
 class Reader(Extractor):
-    """Reads a file by a model, whose content is what counts."""
+    """Extractor that depends on the content of a model file and of a table."""
 
     name = "reader"
     sources = ("table",)
@@ -35,13 +35,13 @@ def stored(extractor):
 THEN = stored(make_extractor(Reader, {}))
 
 
-def test_the_same_is_no_change():
+def test_an_equal_extractor_has_no_changes():
     assert changes(make_extractor(Reader, {}), THEN) == []
     check_unchanged(make_extractor(Reader, {"table": "elsewhere"}), THEN, Path("run"))
 
 
-def test_another_setting_and_another_content():
-    (found,) = changes(make_extractor(Reader, {"sizes": "1,2"}), THEN)  # its shape follows
+def test_changed_settings_and_changed_content():
+    (found,) = changes(make_extractor(Reader, {"sizes": "1,2"}), THEN)  # changes the shape, too
     assert (found.field, found.stored, found.setting) == ("sizes", [1], True)
     assert found.text == "sizes was [1] and is now [1, 2]"
     extractor = make_extractor(Reader, {"model": "/models/x"})
@@ -49,11 +49,11 @@ def test_another_setting_and_another_content():
     table, model = changes(extractor, THEN)
     assert table.content and model.content
     assert model.text == "the content of model (/models/x) has changed"
-    # A source may be another, the weights may not.
+    # A source may differ, a model may not.
     assert changes(extractor, THEN, skip=Reader.sources) == [model]
 
 
-def test_another_version_and_another_shape(monkeypatch):
+def test_a_changed_version_and_a_changed_shape(monkeypatch):
     extractor = make_extractor(Reader, {})
     extractor.shape = (4,)
     assert [c.text for c in changes(extractor, THEN)] == ["shape was [1] and is now [4]"]
@@ -62,7 +62,7 @@ def test_another_version_and_another_shape(monkeypatch):
     assert found.text == 'version was "1" and is now "2"'
 
 
-def test_a_run_is_not_continued_with_another_source():
+def test_a_run_with_a_changed_source_is_not_resumed():
     extractor = make_extractor(Reader, {"table": "/x/words.csv"})
     extractor.digests["table"] = "1"
     with pytest.raises(
@@ -75,7 +75,7 @@ def test_a_run_is_not_continued_with_another_source():
     assert "Restore the old content" in caught.value.hint
 
 
-def test_a_parameter_that_was_added_has_its_default_in_a_run_without_it():
+def test_an_added_parameter_has_its_default_in_older_runs():
     class Before(Extractor):
         name = "level"
         shape = (1,)

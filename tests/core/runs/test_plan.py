@@ -1,4 +1,4 @@
-"""A request that is checked: defaults, owners, extractors, models, bound parameters, splits."""
+"""Checked requests: defaults, owners, extractors, models, bound parameters and splits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,10 +38,10 @@ def plan(corpus, registry):
     return make_plan(config_of(corpus), registry)
 
 
-# -- the whole -------------------------------------------------------------------------
+# -- complete plans --------------------------------------------------------------------
 
 
-def test_a_plan_has_all_that_a_run_needs(plan):
+def test_a_plan_is_complete(plan):
     assert plan.dataset.classes == ("happy", "sad") and len(plan.dataset.clips) == 24
     assert list(plan.extractors) == list(plan.fingerprints) == ["first", "second"]
     assert plan.fingerprints["second"].shape == (3,)
@@ -51,7 +51,9 @@ def test_a_plan_has_all_that_a_run_needs(plan):
     assert plan.config.settings["train"]["epochs"] == 2 and plan.config.space is None
 
 
-def test_one_like_another_has_its_clips_features_and_split(corpus, plan, registry, monkeypatch):
+def test_a_plan_like_another_reuses_its_clips_features_and_splits(
+    corpus, plan, registry, monkeypatch
+):
     def no(*_, **__):
         raise AssertionError("asked again")
 
@@ -63,7 +65,7 @@ def test_one_like_another_has_its_clips_features_and_split(corpus, plan, registr
     assert found.spec.strategy == found.config.strategy == "gated"
 
 
-def test_without_a_split_there_is_none_yet(corpus, registry, plan):
+def test_a_plan_without_split_can_be_divided_later(corpus, registry, plan):
     found = plan_without_split(config_of(corpus), registry)
     assert found.splits == ()
     assert [s.digest(plan.dataset.clips) for s in divide(found).splits] == [
@@ -71,7 +73,7 @@ def test_without_a_split_there_is_none_yet(corpus, registry, plan):
     ]
 
 
-def test_the_split_has_a_seed_of_its_own(plan):
+def test_the_split_can_have_a_separate_seed(plan):
     def digests(**changes):
         divided = divide(replace(plan, config=replace(plan.config, folds=3, **changes)))
         return [split.digest(plan.dataset.clips) for split in divided.splits]
@@ -81,7 +83,7 @@ def test_the_split_has_a_seed_of_its_own(plan):
     assert digests(seed=5) == digests(seed=5, split_seed=5) != digests(seed=0)
 
 
-def test_more_folds_than_speakers(plan):
+def test_more_folds_than_speakers_are_refused(plan):
     with pytest.raises(SplitError, match="6"):
         divide(replace(plan, config=replace(plan.config, folds=7)))
 
@@ -89,7 +91,7 @@ def test_more_folds_than_speakers(plan):
 # -- defaults --------------------------------------------------------------------------
 
 
-def test_plugins_that_call_themselves_default_fill_in(tmp_path, monkeypatch):
+def test_default_plugins_fill_in_missing_choices(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = with_defaults(RunConfig((), balancers=("none", "lr", "none"), cache="here"), Registry())
     assert (found.data, found.features) == (("demo",), ("levelset", "mel"))
@@ -97,14 +99,14 @@ def test_plugins_that_call_themselves_default_fill_in(tmp_path, monkeypatch):
     assert found.cache == str(tmp_path / "here")
 
 
-def test_what_is_said_stays():
+def test_given_choices_are_kept():
     asked = RunConfig(("x=y",), features=("mfcc",), strategy="concat", cache="https://host/c")
     assert with_defaults(asked, Registry()) == asked
     assert with_defaults(replace(asked, cache=None), Registry()).cache is None
     assert with_defaults(replace(asked, cache="~/c"), Registry()).cache == str(Path.home() / "c")
 
 
-def test_nothing_to_fill_in_with():
+def test_missing_defaults_are_an_error():
     with pytest.raises(ParameterError, match="No strategy was chosen") as caught:
         with_defaults(RunConfig(("demo",)), Registry(["no:gated"]))
     assert "--strategy NAME" in caught.value.hint
@@ -122,11 +124,11 @@ USED = RunConfig(("demo",), features=("mel",), strategy="gated", balancers=("lr"
     "changes",
     [
         {"settings": {o: {} for o in ("mel", "gated", "lr", "branch.mel", "train", "demo")}},
-        {"settings": {"jsonl": {}, "ravdess": {}}},  # the one always tracks, the other may read
+        {"settings": {"jsonl": {}, "ravdess": {}}},  # jsonl always takes part, ravdess may read
         {"dtypes": {"*": "float16", "mel": "float32"}, "branches": {"mel": "crnn"}},
     ],
 )
-def test_owners_that_take_part(changes):
+def test_settings_of_plugins_in_use_are_accepted(changes):
     check_owners(replace(USED, **changes), Registry())
 
 
@@ -141,12 +143,12 @@ def test_owners_that_take_part(changes):
         ({"branches": {"mfcc": "cnn"}}, UnknownNameError, "to choose a branch for 'mfcc'"),
     ],
 )
-def test_owners_that_do_not(changes, error, said):
+def test_settings_of_other_plugins_are_refused(changes, error, said):
     with pytest.raises(error, match=said):
         check_owners(replace(USED, **changes), Registry())
 
 
-def test_who_does_is_said():
+def test_the_error_lists_the_plugins_in_use():
     with pytest.raises(ParameterError) as caught:
         check_owners(replace(USED, settings={"concat": {}}), Registry())
     assert "branch.mel" in caught.value.hint and "gated, " in caught.value.hint
@@ -163,19 +165,19 @@ def test_extractors_have_their_parameters_and_dtypes(corpus, registry):
         ("float64", 2.5), ("float16", 1.0)]  # fmt: skip
 
 
-def test_a_feature_is_named_once(corpus, registry):
+def test_a_feature_named_twice_is_refused(corpus, registry):
     config = replace(config_of(corpus), features=("first", "second", "first"))
     with pytest.raises(ParameterError, match="named twice: first, second, first"):
         make_extractors(config, registry)
 
 
-def test_a_dtype_is_that_of_the_feature_or_that_of_all():
+def test_the_dtype_of_a_feature_overrides_the_common_dtype():
     config = RunConfig(("demo",), dtypes={"*": "float16", "mel": "float64"})
     assert storage_dtype(config, "mel") == "float64" and storage_dtype(config, "mfcc") == "float16"
     assert storage_dtype(RunConfig(("demo",)), "mel") is None
 
 
-def test_sources_labels_and_parameters_reach_the_corpora(registry, monkeypatch):
+def test_sources_labels_and_parameters_are_passed_to_the_corpora(registry, monkeypatch):
     monkeypatch.setattr(planning, "load_dataset", lambda *given, **named: (given, named))
     settings = {"demo": {"speakers": "3"}, "mel": {"hop": 1}}
     config = RunConfig(("demo", "table=x.csv"), labels="a,b", settings=settings)
@@ -201,7 +203,7 @@ def specified(registry, **changes):
     return make_spec(config, registry, {"mel": ADVISED}, 3)
 
 
-def test_a_model_takes_an_extractors_advice_for_its_own_default_branch(registry):
+def test_a_default_branch_uses_the_parameters_that_its_extractor_advises(registry):
     spec = specified(registry)
     (branch,) = spec.branches
     assert branch.modality == Modality("mel", (1, 16, 32), ("channel", "frequency", "time"))
@@ -209,13 +211,13 @@ def test_a_model_takes_an_extractors_advice_for_its_own_default_branch(registry)
         "cnn", 2, 4)  # fmt: skip
     assert "dim" not in branch.parameters and spec.num_classes == 3
     given = specified(registry, settings={"branch.mel": {"blocks": "3"}}).branches[0].parameters
-    assert (given["blocks"], given["channels"]) == (3, 4)  # the user's word before the advice
+    assert (given["blocks"], given["channels"]) == (3, 4)  # user settings override the advice
 
 
-def test_another_branch_is_not_given_that_advice(registry):
+def test_another_branch_ignores_the_advice(registry):
     (branch,) = specified(registry, branches={"mel": "crnn"}).branches
     assert branch.branch == "crnn"
-    assert (branch.parameters["blocks"], branch.parameters["channels"]) == (4, 32)  # its own
+    assert (branch.parameters["blocks"], branch.parameters["channels"]) == (4, 32)  # defaults
 
 
 def test_balancers_that_change_the_strategy_are_part_of_the_model(registry):
@@ -240,13 +242,13 @@ def test_a_run_stores_every_parameter_of_everything_in_use(corpus, registry):
     assert found["gated"]["hidden"] == 7 and "gate" in found["gated"]
     assert found["branch.first"]["hidden"] == 5 and found["first"]["scale"] == 1.0
     assert found["train"]["epochs"] == 2 and "lr" in found["train"]
-    assert found["table"] == {"x": 1}  # the corpus binds its own
+    assert found["table"] == {"x": 1}  # the corpus binds its own parameters
 
 
 # -- trackers --------------------------------------------------------------------------
 
 
-def test_trackers_are_those_that_always_are_and_those_named_each_once(registry):
+def test_default_trackers_and_named_trackers_are_used_once(registry):
     assert tracker_names(RunConfig(("x",), trackers=("jsonl", "jsonl")), registry) == ["jsonl"]
     (tracker,) = make_trackers(RunConfig(("x",)), registry)
     assert tracker.name == "jsonl"
@@ -254,14 +256,14 @@ def test_trackers_are_those_that_always_are_and_those_named_each_once(registry):
         make_trackers(RunConfig(("x",), trackers=("tensorbord",)), registry)
 
 
-# -- what a run stores ---------------------------------------------------------------------
+# -- stored settings -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("given", "stored"), [("product", None), ("persim", "persim")])
-def test_a_parameter_that_was_added_is_stored_where_it_is_not_the_default(
+def test_an_added_parameter_is_stored_only_if_it_is_not_the_default(
     given, stored, tmp_path, monkeypatch
 ):
-    """An audit or a run of a version without the parameter is still the same request."""
+    """An audit or run of a version without the parameter is still an equal request."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     settings = {"demo": {"speakers": "3", "clips": "1"}, "persistence": {"imager": given}}
     config = RunConfig(data=("demo",), features=("persistence",), settings=settings)

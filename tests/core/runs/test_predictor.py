@@ -1,4 +1,4 @@
-"""New recordings labelled: which, by which features, and what is said of the others."""
+"""Labels of new recordings, the features that they need, and errors."""
 
 import shutil
 from dataclasses import replace
@@ -16,7 +16,7 @@ from fusion.core.runs.run import Run
 
 
 def handing_out(run, **weights):
-    """The run with another choice: the ensemble of modalities with these powers."""
+    """Change the chosen model of a run to the ensemble of modalities with these powers."""
     fold = FoldSelection(dict.fromkeys(weights, 0.5), weights, "ensemble")
     run.finish(write_bundle(run, Selection((fold,), next(iter(weights)))), 1.0)
     return run
@@ -24,7 +24,7 @@ def handing_out(run, **weights):
 
 @pytest.fixture(scope="module")
 def both(made, tmp_path_factory):
-    """A run that hands out both modalities; to be read only."""
+    """Run whose chosen model uses both modalities; tests must not change it."""
     path = tmp_path_factory.mktemp("both") / "run"
     shutil.copytree(made.path, path)
     return handing_out(Run.open(path, made.registry), first=1.0, second=0.5)
@@ -32,7 +32,7 @@ def both(made, tmp_path_factory):
 
 @pytest.fixture
 def recordings(tmp_path):
-    """Write recordings: name -> what each holds."""
+    """Function that writes recordings, given as name -> content."""
 
     def write(**texts):
         for name, text in texts.items():
@@ -45,7 +45,7 @@ def recordings(tmp_path):
 # -- labels ----------------------------------------------------------------------------
 
 
-def test_labels_are_those_of_the_bundle_in_the_order_given(both, recordings):
+def test_labels_are_those_of_the_bundle_in_the_given_order(both, recordings):
     paths = recordings(b="1 2 | 3 4 5", a="-4 9 | 1 0 2")
     found = list(Predictor(both).predict(iter(paths)))
     features = {"first": [np.float32([1, 2]), np.float32([-4, 9])],
@@ -58,11 +58,11 @@ def test_labels_are_those_of_the_bundle_in_the_order_given(both, recordings):
         assert prediction.error is None and prediction.lacking == ()
 
 
-def test_nothing_to_label(both):
+def test_no_recording_gives_no_label(both):
     assert list(Predictor(both).predict([])) == []
 
 
-def test_more_than_a_batch_is_labelled_as_it_is_read(both, recordings, monkeypatch):
+def test_recordings_are_labelled_batch_by_batch(both, recordings, monkeypatch):
     paths = recordings(**{f"r{i}": numbers(i, i % 2, 0) for i in range(BATCH + 2)})
     predictor, sizes = Predictor(both), []
     extracted = predictor.extracted_all
@@ -78,7 +78,7 @@ def test_more_than_a_batch_is_labelled_as_it_is_read(both, recordings, monkeypat
     assert alone.probabilities == pytest.approx(together[-1].probabilities)
 
 
-def test_one_that_can_not_be_read_is_told_between_the_others(both, recordings):
+def test_unreadable_recordings_are_reported_among_the_others(both, recordings):
     paths = recordings(a="1 2 | 3 4 5", b="a word | 3 4 5", c="1 2 | 3 4", d="1 2 | 3 4 5")
     gone = paths[0].with_name("gone.wav")
     a, b, c, none, d = Predictor(both).predict([*paths[:3], gone, paths[3]])
@@ -90,7 +90,7 @@ def test_one_that_can_not_be_read_is_told_between_the_others(both, recordings):
     assert only == none
 
 
-def test_one_that_lacks_a_modality_is_labelled_by_the_other(both, recordings):
+def test_a_recording_that_lacks_a_modality_is_labelled_by_the_other(both, recordings):
     paths = recordings(whole="1 2 | 3 4 5", part="1 2 |", none=" | ")
     whole, part, none = Predictor(both).predict(paths)
     assert whole.lacking == () and part.lacking == ("second",)
@@ -115,14 +115,14 @@ def test_arrays_of_one_recording(both, recordings):
 # -- the extractors --------------------------------------------------------------------
 
 
-def test_a_run_that_is_not_finished_hands_out_nothing(corpus, tmp_path):
+def test_an_unfinished_run_can_not_predict(corpus, tmp_path):
     run = untrained_run(corpus, tmp_path / "run")
     with pytest.raises(RunError, match="is not finished") as caught:
         Predictor(run)
     assert f"fusion run --resume {run.path}" in caught.value.hint
 
 
-def test_only_what_the_model_takes_is_extracted(copied, recordings):
+def test_only_features_of_the_chosen_model_are_extracted(copied, recordings):
     predictor = Predictor(
         handing_out(copied, second=1.0), settings={"first": {"scale": 3.0}}
     )  # fmt: skip
@@ -134,7 +134,7 @@ def test_only_what_the_model_takes_is_extracted(copied, recordings):
     assert found.lacking == () and found.error is None
 
 
-def test_where_recordings_are_looked_up_may_be_another_and_nothing_else(both):
+def test_only_source_settings_can_be_changed(both):
     predictor = Predictor(both, settings={"first": {"table": "new.csv"}})
     assert predictor.extractors["first"].parameters == {"scale": 1.0, "table": "new.csv"}
     with pytest.raises(RunError) as caught:
@@ -145,14 +145,14 @@ def test_where_recordings_are_looked_up_may_be_another_and_nothing_else(both):
     assert caught.value.hint == "Use the value of the training: --set first.scale=1.0"
 
 
-def test_settings_are_of_features(both):
+def test_settings_must_belong_to_features(both):
     with pytest.raises(ParameterError, match="'concat' is no feature of this run") as caught:
         Predictor(both, settings={"concat": {"x": 1}})
     assert "first, second" in caught.value.hint
 
 
 def rewritten(run, **changes):
-    """The run with another record of the feature ``first``."""
+    """Change the stored record of the feature ``first`` and return the run."""
     record = run.record
     feature = replace(record.features["first"], **changes)
     record = replace(record, features={**record.features, "first": feature})
@@ -180,13 +180,13 @@ def test_another_version_of_a_library_is_a_warning(copied):
 
 @pytest.fixture(scope="module")
 def adapted(corpus, tmp_path_factory):
-    """A speaker-adapted run that hands out both modalities."""
+    """Speaker-adapted run whose chosen model uses both modalities."""
     path = tmp_path_factory.mktemp("adapted") / "run"
     run = finished_run(corpus, path, config_of(corpus, adapt="speaker"))
     return handing_out(run, first=1.0, second=1.0)
 
 
-def test_a_plain_run_takes_no_speaker(both, recordings):
+def test_a_plain_run_accepts_no_speaker(both, recordings):
     predictor = Predictor(both)
     assert predictor.adapt_to(recordings(a="1 2 | 3 4 5")) == [] and predictor.speaker == {}
     assert not predictor.adapted and predictor.task == []
@@ -195,14 +195,14 @@ def test_a_plain_run_takes_no_speaker(both, recordings):
     assert "Leave out --speaker-from" in caught.value.hint
 
 
-def test_the_files_themselves_give_the_statistics(adapted, recordings):
+def test_the_files_themselves_give_the_speakers_statistics(adapted, recordings):
     paths = recordings(a="1 2 | 3 4 5", b="3 4 | 3 4 5", c="a word | 1", d="5 9 |", e="7 1 |")
     predictor = Predictor(adapted)
     notes = predictor.adapt_to(paths)
     assert predictor.adapted and predictor.task[0].startswith("Speaker-adapted: ")
     moments = predictor.speaker["first"]
     assert moments.count.tolist() == [4]
-    assert moments.mean.tolist() == [[4, 4]]  # of 1 3 5 7 and of 2 4 9 1
+    assert moments.mean.tolist() == [[4, 4]]  # means of 1 3 5 7 and of 2 4 9 1
     assert moments.variance[0] == pytest.approx([5, 9.5])
     assert predictor.speaker["second"].count.tolist() == [2]
     assert notes == [
@@ -214,7 +214,7 @@ def test_the_files_themselves_give_the_statistics(adapted, recordings):
     assert [p.error is None for p in labels] == [True, True, False, True, True]
 
 
-def test_other_statistics_make_other_probabilities(adapted, recordings, tmp_path):
+def test_other_statistics_give_other_probabilities(adapted, recordings, tmp_path):
     (path,) = recordings(a="1 2 | 3 4 5")
     folder = tmp_path / "speaker" / "deeper"
     folder.mkdir(parents=True)
@@ -230,14 +230,14 @@ def test_other_statistics_make_other_probabilities(adapted, recordings, tmp_path
     assert one.probabilities != pytest.approx(other.probabilities)
 
 
-def test_a_modality_that_the_speaker_never_has_is_said(adapted, recordings):
+def test_a_modality_that_the_speaker_lacks_is_a_note(adapted, recordings):
     notes = Predictor(adapted).adapt_to(recordings(a="1 2 |", b="3 4 |", c="5 9 |", d="7 1 |"))
     assert notes[1:] == [
         "no recording of the speaker has second: the training speakers' statistics are used"
     ]
 
 
-def test_too_few_files_are_no_speaker(adapted, recordings):
+def test_too_few_files_for_statistics_are_refused(adapted, recordings):
     paths = recordings(a="1 2 | 3 4 5", b="3 4 | 3 4 5", c="5 9 | 3 4 5")
     with pytest.raises(
         ParameterError, match="enough if there are 4 or more; 3 were given"
@@ -246,7 +246,7 @@ def test_too_few_files_are_no_speaker(adapted, recordings):
     assert "--speaker-from DIR" in caught.value.hint
 
 
-def test_a_speaker_of_whom_nothing_can_be_read(adapted, recordings, tmp_path):
+def test_a_speaker_without_readable_recordings_is_refused(adapted, recordings, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordingError, match="empty holds no recordings"):
         Predictor(adapted).adapt_to([], tmp_path / "empty")
@@ -256,6 +256,6 @@ def test_a_speaker_of_whom_nothing_can_be_read(adapted, recordings, tmp_path):
     assert f"Can't read {paths[0]}." in caught.value.message
 
 
-def test_labels_of_an_adapted_run_need_a_speaker(adapted, recordings):
+def test_an_adapted_run_needs_a_speaker_to_predict(adapted, recordings):
     with pytest.raises(ParameterError, match="no statistics of the speaker were given"):
         list(Predictor(adapted).predict(recordings(a="1 2 | 3 4 5")))

@@ -1,4 +1,4 @@
-"""run.json as a value: what is written is read, older runs are, and damage is named."""
+"""run.json as a value: it survives JSON, older versions are read, and damage is reported."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ WHOLE = json.loads(json.dumps(whole_record().to_json()))
 
 
 def whole(**changes):
-    """What a run.json holds that says everything, as plain values."""
+    """Return the plain values of a run.json in which every field is set."""
     return {**json.loads(json.dumps(WHOLE)), **changes}
 
 
@@ -29,7 +29,7 @@ def read(data):
 # -- written and read ------------------------------------------------------------------
 
 
-def test_a_record_that_says_everything_is_read_as_it_was_written():
+def test_a_record_with_every_field_survives_json():
     record = whole_record()
     again = read(whole())
     assert again == record
@@ -38,7 +38,7 @@ def test_a_record_that_says_everything_is_read_as_it_was_written():
     assert again.features["a"].shape == (2, 4) and again.modalities == ["a"]
 
 
-def test_a_record_that_says_little_is_read_as_it_was_written():
+def test_a_record_with_few_fields_survives_json():
     text = json.dumps(record_of().to_json())
     plain = json.loads(text)
     assert not {"task", "trainings", "handed_out"} & set(plain)  # None is not written
@@ -46,7 +46,7 @@ def test_a_record_that_says_little_is_read_as_it_was_written():
     assert read(plain).handed_out is None
 
 
-def test_fields_are_in_the_order_in_which_people_read_them():
+def test_fields_are_in_reading_order():
     names = list(whole_record().to_json())
     assert names[:3] == ["format", "created", "config"] and names[-1] == "handed_out"
     assert names.index("classes") < names.index("features") < names.index("split")
@@ -78,7 +78,7 @@ def test_any_record_survives_json(classes, given_settings, seconds, absent, task
     assert read(json.loads(json.dumps(record.to_json()))) == record
 
 
-def test_a_finished_record_differs_in_the_models_and_in_what_training_took():
+def test_finishing_a_record_changes_only_the_models_and_the_seconds():
     begun = record_of(seconds={"extraction": 1.0})
     member = Member("fold0/a", 1.0, model_of(("a",)))
     done = begun.finished([member], 12.3456)
@@ -92,16 +92,16 @@ def test_a_finished_record_differs_in_the_models_and_in_what_training_took():
 # -- the fingerprint of a feature ------------------------------------------------------
 
 
-def test_a_feature_record_gives_the_fingerprint_back():
+def test_a_feature_record_gives_back_the_fingerprint():
     made = Fingerprint("mel", "2", {"sizes": (1, 2), "ref": "max"}, "float16", (3, 4), {"np": "2"})
     record = FeatureRecord.of(made)
-    assert record.parameters == {"sizes": [1, 2], "ref": "max"}  # as JSON has it
+    assert record.parameters == {"sizes": [1, 2], "ref": "max"}  # as in JSON
     again = record.fingerprint("mel")
     assert again == made and again.id == record.id == made.id
     assert record.fingerprint("other").id != made.id
 
 
-def test_a_feature_record_may_hold_no_fingerprint():
+def test_a_feature_record_with_an_invalid_name_is_an_error():
     with pytest.raises(CacheError):
         feature_of().fingerprint("no name")
 
@@ -118,7 +118,7 @@ def test_a_newer_format_asks_for_an_update():
     assert "pip install -U modal-fusion" in caught.value.hint
 
 
-def test_fields_of_a_later_version_are_passed_over():
+def test_unknown_fields_are_ignored():
     assert read(whole(news={"x": 1})) == whole_record()
 
 
@@ -131,7 +131,7 @@ def test_fields_of_a_later_version_are_passed_over():
         ({"train": {"start": "baselines"}}, "baselines"),
     ],
 )
-def test_a_fused_model_of_format_1_started_untrained(given_settings, start):
+def test_format_1_trained_the_fused_model_from_scratch(given_settings, start):
     data = whole(format=1)
     data["config"]["settings"] = given_settings
     config = read(data).config
@@ -139,22 +139,22 @@ def test_a_fused_model_of_format_1_started_untrained(given_settings, start):
     assert {o: v for o, v in config.settings.items() if o != "train"} == {
         o: v for o, v in given_settings.items() if o != "train"
     }
-    assert "scratch" not in str(given_settings)  # what was given is as it was
+    assert "scratch" not in str(given_settings)  # the input is unchanged
 
 
-def test_format_1_without_settings_at_all():
+def test_format_1_without_settings():
     data = whole(format=1)
     del data["config"]["settings"]
     assert read(data).config.settings == {"train": {"start": "scratch"}}
 
 
-def test_format_2_says_itself_how_it_started():
+def test_format_2_adds_no_start():
     data = whole()
     data["config"]["settings"] = {}
     assert read(data).config.settings == {}
 
 
-def test_a_run_of_version_0_1_hands_out_a_plain_mean():
+def test_a_run_of_version_0_1_has_an_ungrouped_mean():
     data = whole(format=1)
     for member in data["handed_out"]:
         del member["power"], member["group"]
@@ -181,7 +181,7 @@ def test_a_run_of_version_0_1_hands_out_a_plain_mean():
         (["handed_out", 1, "spec", "dim"], ..., "it has no 'dim' in 'handed_out[1].spec'"),
     ],
 )  # fmt: skip
-def test_damage_is_named_with_file_and_field(path, value, said):
+def test_damage_is_reported_with_file_and_field(path, value, said):
     data = whole()
     place = data
     for step in path[:-1]:
@@ -196,7 +196,7 @@ def test_damage_is_named_with_file_and_field(path, value, said):
 
 
 def places(value):
-    """Every place in a JSON value: what holds it, and under what."""
+    """Yield every position in a JSON value, as its container and its key."""
     inner = value.items() if isinstance(value, dict) else enumerate(value)
     for step, held in list(inner):
         yield value, step
@@ -205,7 +205,7 @@ def places(value):
 
 
 @pytest.mark.parametrize("format", [1, 2])
-def test_a_damaged_field_is_read_or_is_an_error_that_names_the_file(format):
+def test_a_damaged_field_is_accepted_or_an_error_that_names_the_file(format):
     data = whole(format=format)
     tried = refused = 0
     for holder, step in list(places(data)):
@@ -232,7 +232,7 @@ def test_a_damaged_field_is_read_or_is_an_error_that_names_the_file(format):
 
 @settings(max_examples=30, deadline=None)
 @given(st.data(), values)
-def test_so_is_any_value_anywhere(draw, value):
+def test_any_value_anywhere_is_accepted_or_an_error_that_names_the_file(draw, value):
     data = whole(format=draw.draw(st.sampled_from([1, 2])))
     holder, step = draw.draw(st.sampled_from(list(places(data))))
     holder[step] = value

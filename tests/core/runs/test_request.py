@@ -1,4 +1,4 @@
-"""From options to a configuration, for the command line and for Python."""
+"""Conversion of options to a configuration, for the command line and for Python."""
 
 import subprocess
 import sys
@@ -21,19 +21,19 @@ def registry():
 
 
 def asked(registry, **options):
-    """What a command gives that was given `options`."""
+    """Return the configuration of a command with `options`."""
     plain = {"data": (), "settings": (), "features": "", "branches": (), "dtypes": ()}
     return config_from({**plain, **options}, registry)
 
 
-def test_what_is_not_said_is_filled_in(registry):
+def test_missing_options_are_filled_in(registry):
     config = asked(registry)
     assert config.data == ("demo",) and config.features == ("levelset", "mel")
     assert (config.strategy, config.balancers, config.tune) == ("gated", (), 0)
     assert config.settings == {} and config.plugins == ("no:persistence",)
 
 
-def test_options_are_fields_and_others_are_none(registry):
+def test_options_become_fields_of_the_configuration(registry):
     config = asked(
         registry, data=("demo", "x=y"), labels="a,b", strategy="concat", balancers=("none", "lr"),
         split="random", folds=3, seed=4, device="cpu", trackers=("jsonl",), cache="/features",
@@ -42,7 +42,7 @@ def test_options_are_fields_and_others_are_none(registry):
         settings=("gated.hidden=3", "branch.mel.blocks=2"),
     )  # fmt: skip
     assert (config.data, config.labels, config.strategy) == (("demo", "x=y"), "a,b", "concat")
-    assert config.balancers == ("lr",)  # "none" is no balancer
+    assert config.balancers == ("lr",)  # "none" is dropped
     assert (config.split, config.folds, config.seed, config.device) == ("random", 3, 4, "cpu")
     assert (config.trackers, config.cache, config.strict) == (("jsonl",), "/features", True)
     assert (config.verify, config.adapt, config.tune) == ("always", "speaker", 7)
@@ -51,7 +51,7 @@ def test_options_are_fields_and_others_are_none(registry):
     assert config.settings == {"gated": {"hidden": "3"}, "branch.mel": {"blocks": "2"}}
 
 
-def test_short_options_are_settings_of_training(registry):
+def test_short_options_are_training_settings(registry):
     config = asked(registry, epochs=3, batch_size=None, lr=0.25, settings=("train.clip=1",))
     assert config.settings == {"train": {"clip": "1", "epochs": "3", "lr": "0.25"}}
     assert config.train.epochs == 3
@@ -60,7 +60,7 @@ def test_short_options_are_settings_of_training(registry):
 @pytest.mark.parametrize(
     ("name", "option"), [("epochs", "--epochs"), ("batch_size", "--batch-size"), ("lr", "--lr")]
 )
-def test_the_same_twice_is_refused(registry, name, option):
+def test_a_parameter_given_twice_is_refused(registry, name, option):
     with pytest.raises(ParameterError) as caught:
         asked(registry, **{name: 3}, settings=(f"train.{name}=3",))
     assert (
@@ -69,7 +69,7 @@ def test_the_same_twice_is_refused(registry, name, option):
     )
 
 
-def test_features_are_a_list_with_commas():
+def test_features_are_separated_by_commas():
     assert parse_features("mel, prosody,") == ("mel", "prosody")
     assert parse_features(" , ") == ()
 
@@ -87,7 +87,7 @@ def test_dtypes_by_feature_and_for_all():
     assert parse_dtypes(()) == {}
 
 
-def test_the_start_of_the_command_line_imports_nothing_heavy_for_it():
+def test_the_module_imports_no_heavy_package():
     code = (
         "import sys, fusion.core.runs.request; "
         "print(*{'torch', 'numpy', 'msgspec', 'scipy'} & set(sys.modules))"

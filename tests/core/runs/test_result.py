@@ -1,4 +1,4 @@
-"""What a run returns: its figures, its epochs, its labels."""
+"""Results of a run in Python: its figures, its epochs, its labels."""
 
 import json
 import warnings
@@ -29,7 +29,7 @@ def test_figures_are_those_of_results_json(result, made):
 
 
 @pytest.mark.parametrize("text", [None, "{}", "[]", '{"models": 1}'])
-def test_results_that_are_missing_or_damaged_are_named(copied, text):
+def test_missing_or_damaged_results_are_reported(copied, text):
     (copied.path / "results.json").unlink()
     if text is not None:
         copied.write_text("results.json", text)
@@ -37,7 +37,7 @@ def test_results_that_are_missing_or_damaged_are_named(copied, text):
         RunResult.read(copied)
 
 
-def test_it_is_shown_as_its_table(result, made):
+def test_a_result_is_displayed_as_its_table(result, made):
     table = result_table(Results.read(made), made.record, made.path)
     assert str(result) == table.text() and result._repr_html_() == table.html()
     best = result.results.best_single
@@ -54,7 +54,7 @@ def test_every_epoch_of_every_training(result):
     }
 
 
-def test_one_recording_or_several(result, corpus):
+def test_predictions_of_one_recording_and_of_several(result, corpus):
     paths = [corpus / "s0-sad-1.wav", corpus / "s1-happy-0.wav"]
     expected = list(Predictor(result.run).predict(paths))
     assert result.predict(iter(paths)) == expected
@@ -65,12 +65,12 @@ def test_one_recording_or_several(result, corpus):
     assert gone.label is None and "gone.wav" in gone.error
 
 
-def test_settings_reach_the_extractors(result):
+def test_settings_are_passed_to_the_extractors(result):
     with pytest.raises(ParameterError, match="'concat' is no feature"):
         result.predict("x.wav", settings={"concat": {}})
 
 
-def test_whose_statistics_serve_is_a_warning_where_nobody_said(corpus, tmp_path):
+def test_statistics_from_the_files_themselves_are_a_warning(corpus, tmp_path):
     config = config_of(corpus, adapt="speaker")
     result = RunResult.read(finished_run(corpus, tmp_path / "run", config))
     own = sorted(corpus.glob("s0-*.wav"))

@@ -1,4 +1,4 @@
-"""The table of a result: its rows by hand, as text and as HTML."""
+"""Result table: its rows by hand, as text and as HTML."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def table_of(folds=1, config=None, mode="speaker", **changes):
     return result_table(results, record, PATH), results
 
 
-def test_columns_have_a_fixed_width_numbers_to_the_right():
+def test_columns_have_a_fixed_width_and_numbers_are_right_aligned():
     assert TABLE.text().splitlines() == [
         "Test <%>",
         "model        UAR",
@@ -62,29 +62,29 @@ def test_rows_by_hand():
     assert table.header == ("model", "UAR", "WA", "macro-F1", "validation UAR")
     rows = {row[0]: row[1:] for row in table.rows}
     assert list(rows) == ["a", "b", "fused", "ensemble", "chosen"]
-    # One of 16 test clips is wrong: 7 of 8 of its class. F1 of the classes: 14/15 and 16/17.
+    # One of 16 test clips is wrong, so 7 of 8 of its class are right. F1 is 14/15 and 16/17.
     assert rows["a"][0].startswith("93.8 [") and rows["a"][1].startswith("93.8 [")
     assert rows["a"][2:] == ("93.7", "93.8")
     assert rows["b"][0].startswith("50.0 [") and rows["b"][2:] == ("50.0", "50.0")
-    # The best are a and what equals it; the model handed out is no rival of its own.
+    # The best rows are a and its equals; the chosen model does not compete.
     assert {table.rows[i][0] for i in table.best} >= {"a"}
     assert not {table.rows[i][0] for i in table.best} & {"b", "fused"}
 
 
-def test_folds_have_a_column_of_their_own():
+def test_folds_have_an_additional_column():
     table, _ = table_of(folds=3)
     assert table.header[-1] == "UAR by fold, mean ± sd"
     assert {row[0]: row[-1] for row in table.rows}["b"] == "50.0 ± 0.0"
     assert {row[0]: row[-1] for row in table.rows}["fused"] == "87.5 ± 0.0"
 
 
-def test_the_title_says_what_was_measured():
+def test_the_title_names_the_task():
     assert table_of()[0].title == "Test, on held-out speakers (%, with 95 % intervals)"
     adapted, _ = table_of(config=RunConfig(("x",), adapt="speaker"))
     assert "on held-out speakers, speaker-adapted (" in adapted.title
 
 
-def test_lines_end_with_the_verdict_what_to_know_of_it_and_the_place():
+def test_lines_end_with_the_verdict_its_caveats_and_the_path():
     table, results = table_of()
     assert table.lines == (*comparison_lines(results), results.verdict, f"run directory: {PATH}")
     table, results = table_of(mode="random", synthetic=True, absent={"b": 3})
@@ -95,8 +95,8 @@ def test_lines_end_with_the_verdict_what_to_know_of_it_and_the_place():
 
 
 @pytest.mark.parametrize("better", [True, False])
-def test_differences_that_are_worth_a_line(better):
-    # Fused is right about everything, or a is handed out, which differs from itself by nothing.
+def test_differences_that_have_a_line(better):
+    # The fused model is always right, or a is chosen and does not differ from itself.
     _, results = results_of(**{FUSED: [] if better else range(4)})
     first, *others = comparison_lines(results)
     assert first.startswith(f"fused minus a: {'+6.2' if better else '-18.8'} points of UAR, 95 %")

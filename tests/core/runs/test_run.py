@@ -1,4 +1,4 @@
-"""The run directory: one process at a time, clips and record read back, damage named."""
+"""Run directory: locking, clips and record read back, and reported damage."""
 
 import contextlib
 import csv
@@ -28,7 +28,10 @@ from fusion.core.training.model import BranchSpec, ModelSpec
 
 
 def data_of(clips, parts, absent=None, classes=("low", "high")):
-    """`parts` has a text for each fold, a letter per clip: t, v, e(xam), or - for none."""
+    """Return run data; `parts` has a text for each fold with a letter per clip.
+
+    The letters are t for train, v for val, e for test (exam) and - for none.
+    """
     splits = tuple(
         Split(*(np.flatnonzero([p == part for p in fold]) for part in "tve"), i, True)
         for i, fold in enumerate(parts)
@@ -54,11 +57,11 @@ def begun(path, data=DATA, **changes):
     return run
 
 
-# -- made ------------------------------------------------------------------------------
+# -- creation --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cls", [OutputFolder, Run])
-def test_a_new_folder_is_made_with_those_above_it_and_locked(tmp_path, cls):
+def test_a_new_folder_is_created_with_its_parents_and_locked(tmp_path, cls):
     path = tmp_path / "runs" / "one"
     folder = cls.create(path)
     assert isinstance(folder, cls) and folder.path == path and path.is_dir()
@@ -69,18 +72,18 @@ def test_a_new_folder_is_made_with_those_above_it_and_locked(tmp_path, cls):
         pass
 
 
-def test_a_run_is_made_once(tmp_path):
+def test_a_run_is_created_only_once(tmp_path):
     path = tmp_path / "run"
     with Run.create(path) as run:
         with pytest.raises(RunError, match="Another process works on the run"):
-            Run.create(path)  # it is empty still, and somebody's
+            Run.create(path)  # empty, but locked
         run.begin(record_of(), DATA)
     with pytest.raises(RunError, match="exists already and is not empty") as caught:
         Run.create(path)
     assert f"fusion run --resume {path};" in caught.value.hint and "--out" in caught.value.hint
 
 
-def test_a_folder_with_files_is_left_alone(tmp_path):
+def test_a_folder_with_files_is_refused_and_left_unchanged(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="is not empty") as caught:
         Run.create(tmp_path)
@@ -88,7 +91,7 @@ def test_a_folder_with_files_is_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_file_is_no_place_for_a_run(tmp_path):
+def test_a_path_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="exists already"):
         Run.create(tmp_path / "file")
@@ -98,7 +101,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_run_that_failed_before_it_began_is_in_nobodys_way(tmp_path, monkeypatch):
+def test_a_run_that_failed_at_its_start_can_be_created_again(tmp_path, monkeypatch):
     def dies(*_):
         raise KeyboardInterrupt
 
@@ -117,8 +120,8 @@ def test_a_run_that_failed_before_it_began_is_in_nobodys_way(tmp_path, monkeypat
     assert Run.exists(path)
 
 
-def test_another_process_may_have_been_quicker_and_be_done(tmp_path, monkeypatch):
-    """It made the run between the look into the folder and the lock."""
+def test_a_run_that_another_process_created_meanwhile_is_kept(tmp_path, monkeypatch):
+    """The other process creates the run between the check of the folder and the lock."""
     path, acquire = tmp_path / "run", Run._acquire
 
     def later(self):
@@ -130,7 +133,7 @@ def test_another_process_may_have_been_quicker_and_be_done(tmp_path, monkeypatch
     monkeypatch.setattr(Run, "_acquire", later)
     with pytest.raises(RunError, match="is not empty"):
         Run.create(path)
-    with Run.open(path):  # the slower one did not keep the lock
+    with Run.open(path):  # the slower process released the lock
         pass
 
 
@@ -147,7 +150,7 @@ def _hold(path, pipe):
 
 @contextlib.contextmanager
 def holder(path):
-    """A process that makes a run directory; it and a pipe to it."""
+    """Process that creates a run directory, and a pipe to it."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(target=_hold, args=(path, theirs))
@@ -160,7 +163,7 @@ def holder(path):
         process.join()
 
 
-def test_a_second_process_is_refused_and_told_of_the_first(tmp_path):
+def test_a_second_process_is_refused_and_the_error_names_the_first(tmp_path):
     path = tmp_path / "run"
     with holder(path) as (process, pipe):
         for attempt in (Run.create, lambda path: Run(path).__enter__()):
@@ -178,7 +181,7 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path):
             assert process.is_alive()
 
 
-def test_the_lock_of_a_process_goes_with_it(tmp_path):
+def test_the_lock_of_a_process_ends_with_it(tmp_path):
     with holder(tmp_path / "run") as (process, _):
         process.kill()
         process.join()
@@ -188,13 +191,13 @@ def test_the_lock_of_a_process_goes_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("long", ["x" * 500, "ö" * 90, ""])
-def test_the_holder_replaces_all_that_the_last_one_wrote(tmp_path, long):
+def test_the_holder_replaces_the_text_in_the_lock_file(tmp_path, long):
     (tmp_path / ".lock").write_text(long)
     with Run(tmp_path):
         assert re.fullmatch(r"process \d+ on .*\n", (tmp_path / ".lock").read_text())
 
 
-def test_a_lock_is_released_at_the_end_also_of_an_error(tmp_path):
+def test_a_lock_is_released_at_the_end_and_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), Run.create(tmp_path / "run"):
         raise ZeroDivisionError
     run = Run(tmp_path / "run")
@@ -202,7 +205,7 @@ def test_a_lock_is_released_at_the_end_also_of_an_error(tmp_path):
         raise ZeroDivisionError
     with Run(tmp_path / "run"):
         pass
-    run.release()  # nothing is held: nothing happens
+    run.release()  # no effect without a lock
 
 
 def test_a_process_forked_meanwhile_does_not_keep_the_lock(tmp_path):
@@ -214,7 +217,7 @@ def test_a_process_forked_meanwhile_does_not_keep_the_lock(tmp_path):
     os.close(inherited)
 
 
-def test_a_folder_that_is_locked_already_stays_so(tmp_path):
+def test_nested_locks_keep_the_folder_locked(tmp_path):
     refused = pytest.raises(RunError, match="Another process")
     with Run.create(tmp_path / "run") as run:
         with run.locked(), run.locked():
@@ -228,7 +231,7 @@ def test_a_folder_that_is_locked_already_stays_so(tmp_path):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_lock_that_is_a_link_is_refused_and_leaves_its_file_alone(tmp_path, there):
+def test_a_lock_that_is_a_link_is_refused_and_its_target_left_unchanged(tmp_path, there):
     target, path = tmp_path / "precious.txt", tmp_path / "run"
     if there:
         target.write_text("mine")
@@ -241,10 +244,10 @@ def test_a_lock_that_is_a_link_is_refused_and_leaves_its_file_alone(tmp_path, th
     assert (target.read_text() == "mine") if there else not target.exists()
 
 
-# -- opened ----------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------
 
 
-def test_what_was_begun_is_opened_as_it_was(tmp_path):
+def test_a_run_is_opened_as_it_was_written(tmp_path):
     record = whole_record(handed_out=None)
     Run(tmp_path).begin(record, DATA)
     run = Run.open(tmp_path)
@@ -255,7 +258,7 @@ def test_what_was_begun_is_opened_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["empty", "not there"])
-def test_what_is_no_run_is_refused(tmp_path, name):
+def test_a_folder_that_is_no_run_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="is no run directory: it holds no run.json") as caught:
         Run.open(tmp_path / name)
@@ -274,7 +277,7 @@ def test_what_is_no_run_is_refused(tmp_path, name):
         (lambda d: d.update(format=FORMAT + 1), f"has run format {FORMAT + 1}"),
     ],
 )  # fmt: skip
-def test_a_damaged_record_is_found_when_the_run_is_opened(tmp_path, change, said):
+def test_a_damaged_record_is_reported_when_the_run_is_opened(tmp_path, change, said):
     begun(tmp_path)
     data = json.loads((tmp_path / "run.json").read_text())
     change(data)
@@ -285,13 +288,13 @@ def test_a_damaged_record_is_found_when_the_run_is_opened(tmp_path, change, said
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '"run"'])
-def test_what_is_no_json_object_is_found_when_the_run_is_opened(tmp_path, text):
+def test_a_record_that_is_no_json_object_is_reported_when_the_run_is_opened(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json"):
         Run.open(tmp_path)
 
 
-def test_its_plugins_are_those_that_it_names_or_that_are_asked_for(tmp_path):
+def test_a_run_uses_its_stored_plugins_or_requested_ones(tmp_path):
     run = begun(tmp_path, config=RunConfig(("demo",), plugins=("no:gated",)))
     assert run.registry.requests == ("no:gated",)
     assert run.with_plugins(["no:gated"]) is run
@@ -318,7 +321,7 @@ def assert_same(found, data):
     }
 
 
-def test_clips_and_folds_are_read_as_they_were_written(tmp_path):
+def test_clips_and_folds_survive_the_file(tmp_path):
     clips = clips_of(6)
     clips[1] = replace(clips[1], recording=Recording(Path("long.wav"), 0.1, 2.7))
     clips[2] = replace(clips[2], recording=Recording(Path("long.wav"), 1 / 3))
@@ -331,7 +334,7 @@ def test_clips_and_folds_are_read_as_they_were_written(tmp_path):
     assert rows[3][-2:] == ["test", "val"] and rows[4][-2:] == ["", "train"]
 
 
-def test_modalities_that_clips_lack_are_read_as_they_were_written(tmp_path):
+def test_absent_modalities_survive_the_file(tmp_path):
     absent = {"text": np.array([True, False, True, False]), "video": np.arange(4) == 2}
     data = replace(DATA, absent=absent)
     begun(tmp_path, data)
@@ -345,7 +348,7 @@ name = st.binary(min_size=1, max_size=6).filter(lambda b: 0 not in b).map(os.fsd
 
 @settings(max_examples=30, deadline=None)
 @given(names=st.lists(name, min_size=3, max_size=3, unique=True), speaker=name, corpus=name)
-def test_names_may_be_any_bytes(tmp_path_factory, names, speaker, corpus):
+def test_names_of_any_bytes_survive_the_file(tmp_path_factory, names, speaker, corpus):
     clips = [
         Clip(Recording(Path("/x", n)), n, "low", speaker, corpus, attributes={}) for n in names
     ]
@@ -368,15 +371,15 @@ def test_clips_of_another_split_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda text: None,  # gone
+        lambda text: None,  # missing
         lambda text: "",
         lambda text: text.replace("key", "kay", 1),
         lambda text: text.replace(",0.0,", ",soon,", 1),
         lambda text: text.replace("low", "loud", 1),
         lambda text: text.replace("fold1", "fold2", 1),
         lambda text: text[: len(text) // 2],
-        lambda text: text + "5.wav\n",  # a row cut short
-        lambda text: text + "x" * 200_000 + ",c\n",  # more than csv takes for one field
+        lambda text: text + "5.wav\n",  # an incomplete row
+        lambda text: text + "x" * 200_000 + ",c\n",  # more than csv accepts in one field
     ],
 )
 @pytest.mark.parametrize("absent", [{}, {"text": np.array([True, False, False, False])}])
@@ -390,11 +393,11 @@ def test_damaged_clips_are_an_error_that_names_the_file(tmp_path, damage, absent
         _ = run.data
 
 
-# -- its trainings and its outcome -----------------------------------------------------
+# -- trainings and results -------------------------------------------------------------
 
 
-def test_a_record_is_the_same_to_who_began_the_run_and_to_who_opens_it(tmp_path):
-    """A parameter that is a tuple is a list in JSON; baselines are shared by such records."""
+def test_a_record_is_equal_when_begun_and_when_opened(tmp_path):
+    """A tuple parameter is a list in JSON; cells with equal records share baselines."""
     branch = BranchSpec(Modality("a", (4,), ()), "mlp", {"sizes": (8, 4)})
     run = Run(tmp_path)
     run.begin(record_of(model=ModelSpec((branch,), 2, 8, "concat")), DATA)
@@ -402,7 +405,7 @@ def test_a_record_is_the_same_to_who_began_the_run_and_to_who_opens_it(tmp_path)
     assert run.record.model.branches[0].parameters == {"sizes": [8, 4]}
 
 
-def test_a_training_is_finished_when_it_has_its_summary(tmp_path):
+def test_a_training_is_finished_if_it_has_a_summary(tmp_path):
     run = Run(tmp_path)
     assert run.training("fold0/a") == tmp_path / "fold0" / "a"
     run.write_text("fold0/a/epochs.jsonl", "")
@@ -424,10 +427,10 @@ def test_a_table_is_written_so_that_csv_reads_it(tmp_path):
 MEMBERS = (Member("fold0/a", 0.25, model_of(("a",))), Member("fold0/fused", 0.75, model_of()))
 
 
-def test_a_run_is_complete_when_the_models_handed_out_are_written(tmp_path):
-    """Which comes last: with everything else there it is not finished."""
+def test_a_run_is_complete_when_the_chosen_models_are_written(tmp_path):
+    """The chosen models are written last: with all other files the run is not finished."""
     run = begun(tmp_path, seconds={"extraction": 1.0})
-    before = Run.open(tmp_path)  # of another process, which reads before the run is finished
+    before = Run.open(tmp_path)  # as in another process that reads before the run is finished
     for file in ("results.json", "model.safetensors"):
         run.write_text(file, "{}")
     assert not before.is_complete() and run.record.handed_out is None
@@ -449,7 +452,7 @@ def test_a_finished_run_that_lost_a_file_is_not_complete(tmp_path, file):
     assert not run.is_complete()
 
 
-def test_a_run_that_could_not_be_finished_is_as_it_was(tmp_path, monkeypatch):
+def test_a_run_that_could_not_be_finished_is_unchanged(tmp_path, monkeypatch):
     run = begun(tmp_path)
     text = (tmp_path / "run.json").read_text()
 

@@ -1,4 +1,4 @@
-"""What trials try: which parameters, in which ranges, in which order."""
+"""Search spaces of trials: parameters, ranges, and the order of proposals."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def value(settings, key):
 
 
 def finished(search, scores):
-    """Trials that scored so."""
+    """Return finished trials with these scores."""
     trials = []
     for score in scores:
         settings = propose(search, trials)
@@ -57,10 +57,10 @@ def finished(search, scores):
     return trials
 
 
-# -- what is tried ---------------------------------------------------------------------
+# -- proposals -------------------------------------------------------------------------
 
 
-def test_trial_0_has_the_settings_as_given():
+def test_trial_0_has_the_given_settings():
     assert propose(SEARCH, []) == {
         "train": {"lr": 3e-3, "label_smoothing": 0.1},
         "gated": {"hidden": 32},
@@ -78,7 +78,7 @@ def test_later_trials_stay_in_their_ranges_and_differ():
     assert json.loads(json.dumps([t.settings for t in trials])) == [t.settings for t in trials]
 
 
-def test_what_is_tried_depends_on_the_seed_and_the_trials_before():
+def test_proposals_depend_on_the_seed_and_on_earlier_trials():
     trials = finished(SEARCH, [0.5] * 14)
     for count in range(15):
         assert propose(SEARCH, trials[:count]) == propose(SEARCH, trials[:count])
@@ -88,8 +88,8 @@ def test_what_is_tried_depends_on_the_seed_and_the_trials_before():
     assert propose(SEARCH, worse) != propose(SEARCH, better)
 
 
-def test_it_searches_where_earlier_trials_went_well():
-    """A score that peaks at lr = 0.01: later trials lie nearer to it than random ones."""
+def test_later_trials_are_near_good_earlier_ones():
+    """The score peaks at lr = 0.01: later trials are nearer to it than random ones."""
     space = {("train", "lr"): LogUniform(1e-6, 1.0)}
     early, late = 0.0, 0.0
 
@@ -106,7 +106,7 @@ def test_it_searches_where_earlier_trials_went_well():
     assert late < 0.6 * early
 
 
-def test_a_given_value_outside_of_its_range_and_a_failed_trial_do_not_disturb_the_sampler():
+def test_an_initial_value_out_of_range_and_a_failed_trial_do_not_disturb_the_sampler():
     search = replace(SEARCH, initial={**GIVEN, ("train", "lr"): 5.0, ("x", "mode"): "z"})
     trials = finished(search, [0.5, None, 0.4, 0.3] * 4)
     assert value(trials[0].settings, ("train", "lr")) == 5.0
@@ -114,7 +114,7 @@ def test_a_given_value_outside_of_its_range_and_a_failed_trial_do_not_disturb_th
                for t in trials[1:])  # fmt: skip
 
 
-def test_the_optimiser_is_silent_and_leaves_logging_as_it_was(capsys):
+def test_optuna_prints_nothing_and_its_log_level_is_restored(capsys):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.INFO)
@@ -155,7 +155,7 @@ def names(space):
     return {owner: sorted(ranges) for owner, ranges in space.items()}
 
 
-def test_the_space_is_what_is_in_use_and_not_fixed(registry):
+def test_the_space_has_parameters_in_use_that_are_not_set(registry):
     space = search_space(CONFIG, registry, SPEC)
     assert names(space) == {
         "train": ["label_smoothing", "lr", "weight_decay"], "branch.mel": ["dropout"],
@@ -174,13 +174,13 @@ def test_no_tuning_searches_nothing(registry):
 
 
 @pytest.mark.parametrize("tune", [1, -3])
-def test_one_trial_is_none(registry, tune):
+def test_a_single_trial_is_refused(registry, tune):
     with pytest.raises(ParameterError, match=f"2 trials or more, and was given {tune}"):
         search_space(replace(CONFIG, tune=tune), registry, SPEC)
 
 
-def test_a_space_of_ones_own(registry):
-    """As ranges, or as a run stores them: a stored configuration repeats its run."""
+def test_a_space_given_by_the_user(registry):
+    """Ranges may be objects or stored values: a stored configuration repeats its run."""
     own = {
         "train": {"lr": LogUniform(1e-3, 1e-2)},
         "gradscale": {"mode": Choice("fixed", "norms")},
@@ -200,12 +200,12 @@ def test_a_space_of_ones_own(registry):
      ({"gated": {"hidden": [1, 2]}}, ParameterError, "no range"),
      ({}, ParameterError, "nothing to try")],
 )  # fmt: skip
-def test_a_space_that_is_wrong(registry, space, error, words):
+def test_an_invalid_space_is_refused(registry, space, error, words):
     with pytest.raises(error, match=words):
         search_space(replace(CONFIG, space=space), registry, SPEC)
 
 
-def test_without_the_optimiser_the_error_says_how_to_get_it(registry, monkeypatch):
+def test_without_optuna_the_error_says_how_to_install_it(registry, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ParameterError, match="optuna, which is not installed") as caught:
         search_space(CONFIG, registry, SPEC)
@@ -213,7 +213,7 @@ def test_without_the_optimiser_the_error_says_how_to_get_it(registry, monkeypatc
     assert search_space(replace(CONFIG, tune=0), registry, SPEC) is None
 
 
-def test_a_baseline_searches_its_own_branch_and_training_alone(registry):
+def test_a_baseline_searches_only_its_branch_and_training(registry):
     settings = {
         "train": {"lr": 0.003, "weight_decay": 0.01, "label_smoothing": 0.1},
         "branch.mel": {"dropout": 0.2}, "branch.energy": {"dropout": 0.3},
@@ -229,7 +229,7 @@ def test_a_baseline_searches_its_own_branch_and_training_alone(registry):
     assert "branch.mel" not in {owner for owner, _ in adopted.space}
 
 
-def test_settings_of_a_trial_reach_configuration_and_model():
+def test_settings_of_a_trial_change_configuration_and_model():
     settings = {
         "train": {"lr": 0.5, "dim": 16}, "branch.mel": {"dropout": 0.6}, "gated": {"hidden": 9},
         "adapting": {"a": 2.0}, "gradscale": {"alpha": 0.0},
@@ -247,6 +247,6 @@ def test_settings_of_a_trial_reach_configuration_and_model():
     assert single.strategy is None and single.parameters == {}
 
 
-def test_the_module_does_not_import_the_optimiser():
+def test_the_module_does_not_import_optuna():
     code = f"import sys, {module.__name__}; sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

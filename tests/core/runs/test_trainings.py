@@ -1,4 +1,4 @@
-"""Which trainings there are, their settings; the equal-steps control and who has to beat it."""
+"""Trainings of a run and their settings; the equal-steps control and comparisons with it."""
 
 import json
 
@@ -61,7 +61,7 @@ def finish(run, training, uar=0.5, settings=None):
 
 @pytest.fixture
 def run(tmp_path):
-    """Baselines of two folds: the face is better in the first, mel on average."""
+    """Run with trained baselines in two folds: face is better in the first, mel on average."""
     run = laid_out(tmp_path / "run")
     for fold, uars in enumerate(({"mel": 0.6, "face": 0.7}, {"mel": 0.9, "face": 0.5})):
         for m, uar in uars.items():
@@ -69,10 +69,10 @@ def run(tmp_path):
     return run
 
 
-# -- which trainings there are -----------------------------------------------------------
+# -- list of trainings ---------------------------------------------------------------------
 
 
-def test_one_control_per_fold_and_no_candidate_among_the_trainings(run, tmp_path):
+def test_each_fold_has_a_control_that_is_no_candidate(run, tmp_path):
     assert controls_of(run) == [Training(0, CONTROL), Training(1, CONTROL)]
     assert CONTROL not in {t.model for t in trainings_of(run)}
     assert all_trainings(run)[:2] == controls_of(run)  # the longest first
@@ -89,19 +89,19 @@ def test_the_control_waits_for_the_baselines(run, tmp_path):
     assert phases_of(run, unfinished(run)) == [unfinished(run)]
 
 
-def test_its_modality_is_the_best_on_average(run):
+def test_the_control_has_the_modality_that_is_best_on_average(run):
     assert control_modality(run) == "mel"
 
 
-def test_equal_modalities_give_the_first(tmp_path):
+def test_the_first_of_equal_modalities_is_the_control(tmp_path):
     run = laid_out(tmp_path / "run", folds=1)
     for m in ("face", "mel"):
         finish(run, Training(0, m), 0.5)
-    assert control_modality(run) == "mel"  # the first of the model
+    assert control_modality(run) == "mel"  # the first in the model
 
 
-def test_its_model_and_settings_are_those_of_its_baseline(run):
-    """Also those that tuning chose, fold by fold."""
+def test_the_control_has_the_model_and_settings_of_its_baseline(run):
+    """The settings include those that tuning chose in each fold."""
     for fold in (0, 1):
         control, single = Training(fold, CONTROL), Training(fold, "mel")
         assert settings_of(run, control) == {"branch.mel": {"dropout": 0.1 + fold / 10}}
@@ -112,11 +112,11 @@ def test_its_model_and_settings_are_those_of_its_baseline(run):
 
 
 class TrainedError(Exception):
-    """Raised where a training would begin."""
+    """Error that replaces the start of a training."""
 
 
 def asked_of_training(run, monkeypatch, training):
-    """The arguments with which a training would be carried out."""
+    """Return the arguments with which a training would start."""
     seen = {}
 
     class Trainer:
@@ -143,7 +143,7 @@ def asked_of_training(run, monkeypatch, training):
     return seen
 
 
-def test_it_trains_alone_from_scratch_for_all_epochs(run, monkeypatch):
+def test_the_control_trains_from_scratch_for_all_epochs(run, monkeypatch):
     seen = asked_of_training(run, monkeypatch, Training(1, CONTROL))
     assert seen["modalities"] == ["mel"]
     assert seen["config"].epochs == 4 + 1
@@ -161,7 +161,7 @@ def test_every_training_has_its_own_model_and_settings(made):
     assert settings_of(made, Training(3, "second")) == {}  # not finished
 
 
-def test_what_tuning_chose_is_in_the_model(copied):
+def test_tuned_settings_are_in_the_model(copied):
     chosen = {"branch.second": {"hidden": 3}, "train": {"dim": 6}}
     summary = copied.summary("fold0/second")
     copied.write_json("fold0/second/training.json", {**summary, "settings": chosen})
@@ -170,10 +170,10 @@ def test_what_tuning_chose_is_in_the_model(copied):
     assert spec_of(copied, Training(0, "first")).dim == copied.record.model.dim
 
 
-# -- what is shared ------------------------------------------------------------------------
+# -- shared trainings ----------------------------------------------------------------------
 
 
-def test_cells_share_a_control_of_as_many_epochs(run, tmp_path):
+def test_cells_share_a_control_with_equal_epochs(run, tmp_path):
     for fold in (0, 1):
         finish(run, Training(fold, CONTROL))
     run.write_text(f"fold0/{CONTROL}/test.npz", "said")
@@ -193,7 +193,7 @@ def test_cells_share_a_control_of_as_many_epochs(run, tmp_path):
 
 
 def figures(control, fused=(), single=(0, 3), folds=3):
-    """Results of models that are wrong on these clips of test."""
+    """Return the selection, results and scores of models that are wrong on these test clips."""
     data = make_data(folds=folds)
     val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1], CONTROL: [0, 2, 4]})
     wrong = {"a": single, "b": range(8), FUSED: fused, CONTROL: control}
@@ -202,12 +202,12 @@ def figures(control, fused=(), single=(0, 3), folds=3):
     return selection, results, scores
 
 
-MOST = [0, 3, 4, 7, 8, 11, 12, 15]  # half of the clips, of every speaker one of each class
+MOST = [0, 3, 4, 7, 8, 11, 12, 15]  # half of the clips: for every speaker one of each class
 
 
 def test_the_control_is_reported_and_never_chosen():
     data = make_data()
-    # On validation the control is better than anything else.
+    # On validation the control is better than every other model.
     val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1], CONTROL: []})
     selection = select(data, ["a", "b"], val, "a")
     assert selection.control == "a" and selection.control_val_uar == (1.0,)
@@ -225,8 +225,8 @@ def test_the_control_is_reported_and_never_chosen():
     assert Selection.from_json(json.loads(json.dumps(selection.to_json()))) == selection
 
 
-def test_who_beats_the_single_modality_but_not_the_control_beats_nothing():
-    """The control is as good as the fused model: more steps alone would have done."""
+def test_beating_the_single_modality_but_not_the_control_is_no_gain():
+    """The control is as good as the fused model: more steps alone explain the gain."""
     _, results, _ = figures(control=range(0), single=MOST)
     assert results.comparisons[FUSED].p_value < 0.05 < results.comparisons[AGAINST_CONTROL].p_value
     assert results.comparisons[AGAINST_CONTROL].difference == 0
@@ -236,7 +236,7 @@ def test_who_beats_the_single_modality_but_not_the_control_beats_nothing():
     assert "better-trained single modality (a alone, for as many steps in all)" in results.verdict
 
 
-def test_a_control_below_the_single_modality_changes_nothing():
+def test_a_control_below_the_single_modality_does_not_change_the_verdict():
     _, results, _ = figures(control=MOST, single=[0, 3], fused=[])
     without = figures(control=MOST, single=[0, 3], fused=[])[1]
     assert results.reference == results.best_single == "a"
@@ -244,14 +244,14 @@ def test_a_control_below_the_single_modality_changes_nothing():
     assert results.verdict == without.verdict
 
 
-def test_beating_both_is_said_of_the_better_one():
+def test_the_verdict_compares_with_the_better_of_single_modality_and_control():
     _, results, _ = figures(control=[0, 3, 4, 7, 8, 11, 12, 15], single=range(16), fused=[])
     assert results.reference == CONTROL
     assert "beats the better-trained single modality" in results.verdict
     assert "+50.0" in results.verdict
 
 
-def test_lines_compare_with_single_and_control():
+def test_lines_compare_with_the_single_modality_and_the_control():
     _, results, _ = figures(control=[0], single=MOST)
     lines = comparison_lines(results)
     assert lines[0].startswith("fused minus a: ")
@@ -259,7 +259,7 @@ def test_lines_compare_with_single_and_control():
     assert results.comparisons[CONTROL].difference > 0  # control minus single
 
 
-def test_without_a_control_nothing_is_said_of_one():
+def test_without_a_control_the_results_do_not_mention_one():
     data = make_data(folds=3)
     val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1]})
     test = everything(data, "test", {"a": MOST, "b": range(8), FUSED: []})

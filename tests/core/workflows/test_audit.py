@@ -1,4 +1,4 @@
-"""Which splits the clips of an audit allow, and with how many folds; no recording is read."""
+"""Splits that the clips of an audit allow, and their numbers of folds; no recording is read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fusion.core.workflows.audit import plan_audit
 
 @pytest.fixture
 def plan(tmp_path: Path):
-    """Plan an audit of a table; no recording is read for it."""
+    """Function that plans an audit of a table; no recording is read."""
 
     def planned(*, speakers: int = 6, splits: tuple[str, ...] = (), sentences=0, folds_given=0,
                 **config):  # fmt: skip
-        """So many sentences or prescribed folds, where the table says them at all."""
+        """Plan an audit; without sentences or folds, these columns of the table are empty."""
         table = [["path", "label", "speaker", "sentence", "fold"]]
         for s, label, take in itertools.product(range(speakers), ("happy", "sad"), range(4)):
             sentence = f"{take % sentences}" if sentences else ""
@@ -33,7 +33,7 @@ def plan(tmp_path: Path):
     return planned
 
 
-def test_what_the_clips_do_not_allow_is_left_out_with_the_reason(plan):
+def test_impossible_splits_are_left_out_with_the_reason(plan):
     planned = plan()
     assert list(planned.plans) == ["random", "speaker"]
     assert list(planned.refused) == ["sentence", "corpus"]
@@ -43,7 +43,7 @@ def test_what_the_clips_do_not_allow_is_left_out_with_the_reason(plan):
     assert [p.config.split for p in planned.plans.values()] == ["random", "speaker"]
 
 
-def test_every_split_gets_the_folds_that_its_groups_allow(plan):
+def test_every_split_has_as_many_folds_as_its_groups_allow(plan):
     planned = plan(sentences=2, folds=5)
     assert {m: len(p.splits) for m, p in planned.plans.items()} == {
         "random": 5,
@@ -52,7 +52,7 @@ def test_every_split_gets_the_folds_that_its_groups_allow(plan):
     }
 
 
-def test_prescribed_folds_are_the_folds_of_all_splits(plan):
+def test_prescribed_folds_apply_to_all_splits(plan):
     planned = plan(sentences=4, folds_given=3)
     assert {m: len(p.splits) for m, p in planned.plans.items()} == {
         "random": 3,
@@ -61,13 +61,13 @@ def test_prescribed_folds_are_the_folds_of_all_splits(plan):
     }
 
 
-def test_two_speakers_still_allow_the_others(plan):
+def test_two_speakers_still_allow_other_splits(plan):
     planned = plan(sentences=4, speakers=2)
     assert list(planned.plans) == ["random", "sentence"]
     assert "at least 3 speakers" in planned.refused["speaker"]
 
 
-def test_a_split_that_is_named_must_be_possible(plan):
+def test_a_requested_split_must_be_possible(plan):
     with pytest.raises(SplitError, match="2 corpora; there is 1"):
         plan(splits=("speaker", "corpus"))
     assert list(plan(splits=("speaker", "random")).plans) == ["random", "speaker"]
@@ -77,14 +77,14 @@ def test_a_split_that_is_named_must_be_possible(plan):
         plan(splits=("random", "random"))
 
 
-def test_more_folds_than_speakers_are_a_mistake(plan):
+def test_more_folds_than_speakers_are_refused(plan):
     with pytest.raises(SplitError, match="at least 20 speakers; there are 6"):
         plan(folds=20)
-    # Where speakers would not do anyway, the other splits go on.
+    # If speakers allow no split at all, the other splits remain.
     assert list(plan(sentences=4, speakers=2, folds=4).plans) == ["random", "sentence"]
 
 
-def test_no_split_at_all(plan):
+def test_clips_that_allow_no_split_are_refused(plan):
     with pytest.raises(
         SplitError, match=r"The clips allow no split. speaker: .* random: .* corpus: "
     ):

@@ -1,4 +1,4 @@
-"""What leaked and what may be said of it, on clips and figures made by hand."""
+"""Leakage and the conclusions from it, on clips and figures made by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from fusion.core.workflows.audit_results import (
 
 NAN = float("nan")
 
-# -- what leaked ---------------------------------------------------------------------
+# -- leakage -------------------------------------------------------------------------
 
 
 def clip(name: str, speaker: str, corpus: str = "a", sentence: str = "") -> Clip:
@@ -44,7 +44,7 @@ def clip(name: str, speaker: str, corpus: str = "a", sentence: str = "") -> Clip
 
 
 def data_of(clips: list[Clip], keys: list[str], *splits: tuple[list[int], list[int]]) -> RunData:
-    """Splits as (train, test); nothing validates. Attributes are lost, as in a run directory."""
+    """Return run data with splits (train, test), no validation, and no attributes, as stored."""
     return RunData(
         tuple(replace(c, attributes={}) for c in clips),
         tuple(keys),
@@ -59,11 +59,11 @@ def data_of(clips: list[Clip], keys: list[str], *splits: tuple[list[int], list[i
 
 def test_leakage_by_hand():
     clips = [
-        clip("0", "s", sentence="hello"),  # trained on
-        clip("1", "t", sentence="bye"),  # trained on
-        clip("2", "s", sentence="bye"),  # its speaker, its sentence
-        clip("3", "u", sentence="HELLO "),  # its sentence, whatever the case
-        clip("4", "s", corpus="b", sentence="hello"),  # another corpus's s and hello
+        clip("0", "s", sentence="hello"),  # in training
+        clip("1", "t", sentence="bye"),  # in training
+        clip("2", "s", sentence="bye"),  # known speaker, known sentence
+        clip("3", "u", sentence="HELLO "),  # known sentence in another case
+        clip("4", "s", corpus="b", sentence="hello"),  # s and hello of another corpus
         clip("5", "v"),  # the recording of clip 1 under another name
     ]
     data = data_of(clips, ["k0", "k1", "k2", "k3", "k4", "k1"], ([0, 1], [2, 3, 4, 5]))
@@ -72,14 +72,14 @@ def test_leakage_by_hand():
     )
 
 
-def test_leakage_counts_every_fold_for_itself():
+def test_leakage_is_summed_over_folds():
     clips = [clip("0", "s"), clip("1", "t"), clip("2", "s"), clip("3", "t")]
     data = data_of(clips, list("abcd"), ([0, 1], [2, 3]), ([1, 3], [0, 2]), ([2, 3], [0, 1]))
-    # Fold 0: both speakers. Fold 1: s was not trained on. Fold 2: both.
+    # Fold 0: both speakers are known. Fold 1: s is not. Fold 2: both are.
     assert leakage(data, clips) == Leakage(6, 4, 0, 0, 6, 0)
 
 
-# -- what it says --------------------------------------------------------------------
+# -- sentences -----------------------------------------------------------------------
 
 
 def column(split: str, uar: Interval, *, leak: Leakage, train: int = 100) -> Column:
@@ -113,7 +113,7 @@ def test_the_difference_of_two_independent_scores():
     assert np.isnan(independent(a, Interval(0.5, NAN, NAN, 0.95, 1)).low)
 
 
-def test_the_sentence_on_flattery():
+def test_the_sentence_on_optimistic_scores():
     said = flattery_sentence(
         audit_of(
             {
@@ -145,12 +145,12 @@ def test_the_sentence_claims_nothing_without_an_interval():
 @pytest.mark.parametrize(
     ("columns", "missing"), [((KNOWN,), "no speaker."), ((NEW,), "no random.")]
 )
-def test_flattery_takes_both_splits(columns, missing):
+def test_the_sentence_needs_both_splits(columns, missing):
     said = flattery_sentence(audit_of({}, *columns))
     assert "is unknown" in said and said.endswith(missing)
 
 
-def test_remarks_say_what_the_table_hides():
+def test_remarks_mention_what_the_table_hides():
     copied = column("corpus", KNOWN.models[0].uar, leak=Leakage(40, 0, 40, 40, 0, 3), train=50)
     found = remarks(audit_of({}, KNOWN, NEW, copied))
     assert len(found) == 4
@@ -177,7 +177,7 @@ def test_an_undefined_figure_is_empty_in_csv_and_null_in_json():
     assert plain["splits"][1]["test_speakers"] == 1
 
 
-def test_how_many_clips_lack_what_is_remarked():
+def test_a_remark_counts_clips_that_lack_a_modality():
     audit = replace(audit_of({}, NEW), absent={"video": 3})
     assert remarks(audit)[0].startswith("3 clips have no video. For these clips")
     plain = audit.to_json()
@@ -189,28 +189,28 @@ def test_how_many_clips_lack_what_is_remarked():
 
 
 def column_from(path: Path, split: str, **run: int | str) -> Column:
-    """A column of a made-up run: two modalities, a is wrong about one clip of each part."""
+    """Return the column of a synthetic run; modality a is wrong about one clip of each part."""
     write_run(path / split, **run)
     result = RunResult.read(Run.open(path / split))
     data = result.run.data
     return column_of(split, result, Dataset(data.clips, data.classes, {}, ("c",)))
 
 
-def test_a_column_has_what_came_of_its_run(tmp_path):
+def test_a_column_has_the_figures_of_its_run(tmp_path):
     found = column_from(tmp_path, "speaker", folds=3)
     assert (found.split, found.folds, found.train_clips, found.test_speakers) == (
         "speaker", 3, 12, 9)  # fmt: skip
-    # No speaker is heard, every clip is of the one corpus, nobody says what is said.
+    # No test speaker is in training, all clips are from one corpus, and no sentence is known.
     assert found.leakage == Leakage(36, 0, 0, 0, 36, 0)
     assert [model.name for model in found.models] == ["a", "b", "fused", "ensemble", "chosen"]
     assert found.model("b") is found.models[1]
 
 
-def test_models_are_compared_over_the_same_clips_where_both_tested_them(tmp_path):
+def test_models_are_compared_over_clips_that_both_splits_tested(tmp_path):
     random, speaker = (column_from(tmp_path, s, folds=3) for s in ("random", "speaker"))
     rows = (random.run.path / "predictions.csv").read_text().splitlines()
-    # Under the random split the fused model is always right; under the other it has 3 errors,
-    # all of the first class.
+    # Under the random split the fused model is always right. Under the other it has 3 errors, all
+    # in the first class.
     header = rows[0].split(",")
     model, label, said = (header.index(name) for name in ("model", "label", "predicted"))
     for i, row in enumerate(rows):
@@ -247,7 +247,7 @@ def test_without_both_splits_nothing_is_compared(tmp_path):
     assert flattery_sentence(audit).endswith("this audit has no random.")
 
 
-def test_damaged_predictions_of_a_split_are_made_anew(tmp_path):
+def test_missing_predictions_of_a_split_are_reported(tmp_path):
     columns = [column_from(tmp_path, split) for split in ("random", "speaker")]
     (columns[1].run.path / "predictions.csv").unlink()
     with pytest.raises(RunError, match="predictions.csv can't be read") as caught:
@@ -266,4 +266,4 @@ def test_the_table_has_a_row_per_split_and_model():
     assert (random["heard_speaker"], speaker["heard_speaker"]) == (40, 0)
     assert (speaker["train_clips"], speaker["test_clips"], speaker["test_speakers"]) == (
         100, 40, 6)  # fmt: skip
-    assert speaker["heard_sentence"] == 40  # of 40 whose sentence is known
+    assert speaker["heard_sentence"] == 40  # 40 of 40 known

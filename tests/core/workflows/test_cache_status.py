@@ -1,4 +1,4 @@
-"""Why features are in the cache or not: of a recording, of a run."""
+"""Reasons why features of a recording or a run are in the cache or not."""
 
 from dataclasses import replace
 
@@ -15,10 +15,10 @@ def kinds(reasons):
     return {reason.feature: reason.answer.kind for reason in reasons}
 
 
-# -- of a recording --------------------------------------------------------------------
+# -- one recording ---------------------------------------------------------------------
 
 
-def test_what_is_there_is_found_by_path_and_by_key(made, corpus):
+def test_cached_features_are_found_by_path_and_by_key(made, corpus):
     path = corpus / "s1-sad-0.wav"
     for clip in (str(path), digest_recording(path, 0.0, None)):
         reasons = why_clip(made.config, made.registry, clip)
@@ -26,7 +26,7 @@ def test_what_is_there_is_found_by_path_and_by_key(made, corpus):
         assert [reason.names for reason in reasons] == [(clip,)] * 2
 
 
-def test_a_feature_that_would_be_made_another_way_is_told_so(made, corpus):
+def test_a_feature_that_would_be_computed_differently_is_reported(made, corpus):
     config = replace(made.config, settings={"first": {"scale": "2"}})
     first, second = why_clip(config, made.registry, str(corpus / "s1-sad-0.wav"))
     assert second.answer.kind == "found"
@@ -36,7 +36,7 @@ def test_a_feature_that_would_be_made_another_way_is_told_so(made, corpus):
     ]
 
 
-def test_a_recording_that_was_never_asked_for_and_one_that_has_changed(tmp_path):
+def test_a_recording_that_was_never_computed_and_one_that_has_changed(tmp_path):
     write_corpus(tmp_path)
     run = untrained_run(tmp_path, tmp_path / "run")
     (tmp_path / "new.wav").write_text("7 7 | 7 7 7")
@@ -51,7 +51,7 @@ def test_a_recording_that_was_never_asked_for_and_one_that_has_changed(tmp_path)
     assert set(kinds(why_clip(empty, run.registry, "0" * 32)).values()) == {"feature"}
 
 
-def test_what_is_no_recording_is_told_what_would_be(made, tmp_path):
+def test_an_argument_that_is_no_recording_is_refused_with_a_hint(made, tmp_path):
     with pytest.raises(UserError, match="There is no recording nowhere.wav") as caught:
         why_clip(made.config, made.registry, "nowhere.wav")
     assert "#t=START,END" in caught.value.hint
@@ -67,23 +67,23 @@ def test_a_wrong_request_is_refused(made):
         why_clip(replace(made.config, features=("frist",), settings={}), made.registry, "0" * 32)
 
 
-# -- of a run --------------------------------------------------------------------------
+# -- one run ---------------------------------------------------------------------------
 
 
-def test_of_a_run_everything_is_found(made):
+def test_all_features_of_a_run_are_found(made):
     found = why_run(made)
     assert found.changed == {} and found.absent == {}
     assert [(r.feature, r.answer.kind, len(r.names)) for r in found.reasons] == [
         ("first", "found", 24), ("second", "found", 24)]  # fmt: skip
 
 
-def test_another_cache_is_looked_into_where_it_is_named(made, tmp_path):
+def test_another_cache_can_be_named(made, tmp_path):
     found = why_run(made, str(tmp_path / "other"))
     assert kinds(found.reasons) == {"first": "feature", "second": "feature"}
     assert kinds(why_run(made).reasons) == {"first": "found", "second": "found"}
 
 
-def test_what_would_be_made_another_way_today_is_told_with_what_the_run_had(copied):
+def test_extractors_that_changed_since_the_run_are_reported(copied):
     feature = replace(copied.record.features["second"], version="0")
     features = {**copied.record.features, "second": feature}
     copied.write_json("run.json", replace(copied.record, features=features).to_json())
@@ -95,7 +95,7 @@ def test_what_would_be_made_another_way_today_is_told_with_what_the_run_had(copi
     assert kinds(found.reasons) == {"first": "found", "second": "found"}
 
 
-def test_clips_with_one_answer_are_told_together_the_most_first(tmp_path):
+def test_clips_with_the_same_reason_are_grouped_by_size(tmp_path):
     write_corpus(tmp_path, s3_sad_1="1 2 |", s4_sad_1="1 3 |")
     run = untrained_run(tmp_path, tmp_path / "run", config_of(tmp_path))
     found = why_run(run)

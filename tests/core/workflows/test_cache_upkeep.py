@@ -42,7 +42,7 @@ def cache(tmp_path: Path) -> FeatureCache:
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> list[Recording]:
-    """Six recordings of noise, and a part of the last."""
+    """Six recordings of noise, and a part of the last one."""
     for n in range(6):
         noise = 0.1 * np.random.default_rng(n).standard_normal(8000)
         soundfile.write(tmp_path / f"{n}.wav", noise, 16000)
@@ -53,7 +53,7 @@ def recordings(tmp_path: Path) -> list[Recording]:
 def fill(
     cache: FeatureCache, extractor: Extractor, recordings: list[Recording]
 ) -> dict[str, Recording]:
-    """Compute a feature; the recordings by key."""
+    """Compute a feature and return the recordings by key."""
     keys = digest_many([(r.path, r.start, r.end) for r in recordings])
     items = [Item(k, r, origin_of(r), "noise") for k, r in zip(keys, recordings, strict=True)]
     report = build(cache, [(computation_of(extractor), items)], jobs=1)
@@ -62,7 +62,7 @@ def fill(
 
 
 def spoil(cache: FeatureCache, feature: Fingerprint, keys: list[str]) -> None:
-    """Change a random bit of each of these arrays."""
+    """Flip a random bit of each of these arrays."""
     chance = random.Random(0)
     for shard in FeatureCache(cache.root).shards(feature):
         size = int(np.prod(feature.shape)) * np.dtype(feature.dtype).itemsize
@@ -82,14 +82,14 @@ def loaded(cache: FeatureCache, feature: Fingerprint, keys: list[str]) -> bytes:
 
 
 @pytest.mark.parametrize("dtype", [None, "float16"])
-def test_what_is_bad_is_computed_again(
+def test_damaged_arrays_are_computed_again(
     cache: FeatureCache, registry: Registry, recordings: list[Recording], dtype: str | None
 ) -> None:
     mel = make_extractor(registry.extractor("mel"), SMALL, dtype)
     by_key = fill(cache, mel, recordings)
     feature, keys = fingerprint_of(mel), list(by_key)
     before = loaded(cache, feature, keys)
-    bad = [keys[1], keys[6]]  # one of them a part of a recording
+    bad = [keys[1], keys[6]]  # the second is a part of a recording
     spoil(cache, feature, bad)
     found = verify(cache)
     assert {item.key for item in found.bad_items} == set(bad)
@@ -117,7 +117,7 @@ def test_a_whole_shard_is_computed_again(
     assert loaded(cache, feature, keys) == before
 
 
-def test_a_shard_of_which_nothing_is_known(
+def test_an_unknown_shard_is_reported(
     cache: FeatureCache, registry: Registry, recordings: list[Recording]
 ) -> None:
     mel = make_extractor(registry.extractor("mel"), SMALL)
@@ -132,7 +132,7 @@ def test_a_shard_of_which_nothing_is_known(
     assert not path.exists() and verify(cache).fine
 
 
-def test_what_can_not_be_computed_again_is_dropped_with_the_reason(
+def test_arrays_that_can_not_be_computed_again_are_dropped_with_the_reason(
     cache: FeatureCache, registry: Registry, recordings: list[Recording], tmp_path: Path
 ) -> None:
     mel = make_extractor(registry.extractor("mel"), SMALL)
@@ -155,7 +155,7 @@ def test_what_can_not_be_computed_again_is_dropped_with_the_reason(
 
 
 class Stand(Extractor):
-    """Sums up a recording; fails where told to."""
+    """Extractor for the file size; it fails for the names in `bad`."""
 
     name = "stand"
     shape = (2,)
@@ -181,7 +181,7 @@ class Stand(Extractor):
         ({"parameters": {"imported": True}}, "import it again"),
     ],
 )
-def test_an_extractor_that_is_another(
+def test_arrays_of_another_extractor_are_not_computed_again(
     cache: FeatureCache, registry: Registry, recordings: list[Recording], change, reason: str
 ) -> None:  # type: ignore[no-untyped-def]
     made = fingerprint_of(make_extractor(registry.extractor("mel"), SMALL))
@@ -197,7 +197,7 @@ def test_an_extractor_that_is_another(
     assert cache.missing(feature, ["a", "b"]) == ["a"]
 
 
-def test_a_plugin_that_fails_now(
+def test_an_extractor_that_fails_during_repair_loses_only_its_recording(
     cache: FeatureCache, recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = Registry()
@@ -212,11 +212,11 @@ def test_a_plugin_that_fails_now(
     assert report.repaired == 1
 
 
-# -- what runs need ------------------------------------------------------------------
+# -- features of runs ----------------------------------------------------------------
 
 
 def make_run(path: Path, features: dict[str, str], keys: list[str]) -> Path:
-    """A run directory that was killed when it had begun to train."""
+    """Write a run directory as if the run had been killed at the start of training."""
     clips = tuple(
         Clip(Recording(Path(f"/{k}.wav")), k, "happy" if n % 2 else "sad", f"s{n}", "c")
         for n, k in enumerate(keys)
@@ -251,7 +251,7 @@ def run(cache: FeatureCache, feature: Fingerprint, tmp_path: Path) -> Path:
     return path
 
 
-def test_references(run: Path, feature: Fingerprint, tmp_path: Path) -> None:
+def test_references_of_runs_are_merged(run: Path, feature: Fingerprint, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", {"x": feature.id}, [f"more{n}" for n in range(6)])
     assert references([run]) == {feature.id: set(KEYS), "f" * 32: set(KEYS)}
     assert len(references([run, other])[feature.id]) == 12
@@ -267,7 +267,7 @@ def damages() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "text"), list(damages()))
-def test_a_run_that_can_not_be_read_stops_everything(
+def test_an_unreadable_run_stops_garbage_collection(
     cache: FeatureCache, feature: Fingerprint, run: Path, name: str, text: str
 ) -> None:
     (run / name).write_text(text)
@@ -277,7 +277,7 @@ def test_a_run_that_can_not_be_read_stops_everything(
     assert cache.missing(feature, [*KEYS, "unneeded"]) == []
 
 
-def test_what_is_wrong_with_a_run_is_said_in_sentences(
+def test_the_error_on_a_damaged_run_names_file_and_line(
     cache: FeatureCache, feature: Fingerprint, run: Path
 ) -> None:
     clips = run / "clips.csv"
@@ -295,7 +295,7 @@ def test_what_is_wrong_with_a_run_is_said_in_sentences(
         collect_garbage(cache, older_than=ANY)
 
 
-def test_features_of_a_run_that_are_no_features(
+def test_invalid_features_of_a_run_stop_garbage_collection(
     cache: FeatureCache, feature: Fingerprint, run: Path
 ) -> None:
     info = json.loads((run / "run.json").read_text())
@@ -305,7 +305,7 @@ def test_features_of_a_run_that_are_no_features(
             collect_garbage(cache, older_than=ANY)
 
 
-def test_registered_runs_keep_what_they_need(
+def test_features_of_registered_runs_are_kept(
     cache: FeatureCache, feature: Fingerprint, run: Path
 ) -> None:
     garbage = collect_garbage(cache, older_than=ANY)
@@ -317,7 +317,9 @@ def test_registered_runs_keep_what_they_need(
     assert cache.missing(feature, KEYS) == KEYS
 
 
-def test_a_dry_run_forgets_nothing(cache: FeatureCache, feature: Fingerprint, run: Path) -> None:
+def test_a_dry_run_removes_no_registration(
+    cache: FeatureCache, feature: Fingerprint, run: Path
+) -> None:
     shutil.rmtree(run)
     for _ in range(2):
         garbage = collect_garbage(cache, older_than=ANY, dry_run=True)
@@ -325,7 +327,7 @@ def test_a_dry_run_forgets_nothing(cache: FeatureCache, feature: Fingerprint, ru
         assert garbage.report.features[0].removed == 7
 
 
-def test_runs_that_were_not_registered(
+def test_unregistered_runs_are_found_in_given_folders(
     cache: FeatureCache, feature: Fingerprint, tmp_path: Path
 ) -> None:
     runs = tmp_path / "moved"
@@ -339,7 +341,7 @@ def test_runs_that_were_not_registered(
     assert cache.missing(feature, KEYS) == []
 
 
-def test_folders_without_runs_are_a_mistake(
+def test_folders_without_runs_are_refused(
     cache: FeatureCache, feature: Fingerprint, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -349,8 +351,10 @@ def test_folders_without_runs_are_a_mistake(
     assert cache.missing(feature, KEYS) == []
 
 
-def test_a_run_in_preparation(cache: FeatureCache, feature: Fingerprint, tmp_path: Path) -> None:
-    """It has registered, and computes features; what it needs is written when it has them."""
+def test_a_run_in_preparation_stops_garbage_collection(
+    cache: FeatureCache, feature: Fingerprint, tmp_path: Path
+) -> None:
+    """The run is registered and computes features; its references are written later."""
     path = tmp_path / "preparing"
     path.mkdir()
     register_run(cache, path)
@@ -359,18 +363,20 @@ def test_a_run_in_preparation(cache: FeatureCache, feature: Fingerprint, tmp_pat
     assert cache.missing(feature, KEYS) == []
     (note,) = (cache.root / "runs").iterdir()
     note.write_text(json.dumps(json.loads(note.read_text()) | {"pid": 2**22 + 1}))
-    collect_garbage(cache, older_than=ANY)  # its process is dead: it needs nothing
+    collect_garbage(cache, older_than=ANY)  # the process is dead: no features are needed
     assert cache.missing(feature, KEYS) == KEYS
 
 
-def test_a_run_of_another_machine(cache: FeatureCache, feature: Fingerprint, run: Path) -> None:
+def test_an_unreachable_run_of_another_machine_stops_garbage_collection(
+    cache: FeatureCache, feature: Fingerprint, run: Path
+) -> None:
     (note,) = (cache.root / "runs").iterdir()
     note.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
     with pytest.raises(RunError, match="registered on 'elsewhere'") as caught:
         collect_garbage(cache, older_than=ANY)
     assert "--forget" in str(caught.value)
     assert cache.missing(feature, KEYS) == []
-    # On a file system that both have, it is read like any other.
+    # On a shared file system, the run is read like any other.
     note.write_text(json.dumps({"path": str(run), "host": "elsewhere", "pid": 1}))
     assert collect_garbage(cache, older_than=ANY).users[feature.id] == 1
     note.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
@@ -378,7 +384,7 @@ def test_a_run_of_another_machine(cache: FeatureCache, feature: Fingerprint, run
     assert not note.exists() and cache.missing(feature, KEYS) == KEYS
 
 
-def test_a_run_that_may_only_not_be_mounted(
+def test_a_run_on_an_unmounted_disk_stops_garbage_collection(
     cache: FeatureCache, feature: Fingerprint, run: Path, tmp_path: Path
 ) -> None:
     (note,) = (cache.root / "runs").iterdir()
@@ -396,7 +402,7 @@ def test_a_run_that_may_only_not_be_mounted(
     assert not note.exists() and cache.missing(feature, KEYS) == KEYS
 
 
-def test_imported_features_are_kept(cache: FeatureCache, tmp_path: Path) -> None:
+def test_imported_features_are_removed_only_on_request(cache: FeatureCache, tmp_path: Path) -> None:
     for n in range(3):
         (tmp_path / f"{n}.wav").write_bytes(b"sound %d" % n)
         np.save(tmp_path / f"{n}.npy", np.full(5, n, np.float32))

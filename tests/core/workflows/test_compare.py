@@ -1,4 +1,4 @@
-"""Whose fault a failure is, and what is then left undone."""
+"""Errors that fail a cell and errors that stop a comparison; baselines, control and epochs."""
 
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ CELL = Cell("gated")
 
 @pytest.fixture
 def work(tmp_path):
-    """The parts of a comparison that look at failures."""
+    """Stub with the parts of a comparison that handle failures."""
     made = object.__new__(_Work)
     made.folder = Run(tmp_path)
     made.cells = {(CELL, 0): Run(tmp_path / "seed0" / CELL.folder)}
@@ -35,27 +35,27 @@ def failed(error):
     return future
 
 
-def test_a_cell_that_fails_is_noted(work):
+def test_a_failed_cell_is_recorded(work):
     assert not work._succeeded(failed(TrainingError("boom")), CELL, 0, Training(0, FUSED))
     assert work.failures == {(CELL, 0): "boom"}
 
 
 @pytest.mark.parametrize("error", [StorageError("the disk is full"), OSError("gone")])
-def test_the_machines_fault_stops_the_comparison(work, error):
-    """Otherwise each cell would be trained, and fail, in its turn."""
+def test_storage_errors_stop_the_comparison(work, error):
+    """Otherwise each cell would be trained and fail in turn."""
     with pytest.raises(type(error)):
         work._succeeded(failed(error), CELL, 0, Training(0, FUSED))
     assert work.failures == {}
 
 
-def test_what_to_do_next_goes_on_with_the_comparison(work, tmp_path):
+def test_the_hint_resumes_the_comparison(work, tmp_path):
     with pytest.raises(TrainingError) as caught:
         work._raise_failure(failed(ValueError("odd")), Training(0, "mel"), Run(tmp_path))
     assert caught.value.hint == f"For a traceback: fusion --debug compare --resume {tmp_path}"
 
 
-def test_the_time_of_an_epoch_is_taken_from_a_plain_cell(work):
-    """Others may need more epochs than the two of the probe."""
+def test_the_time_of_an_epoch_is_measured_with_a_plain_cell(work):
+    """The probe has two epochs, which may be too few for other cells."""
     cells = [Cell("gated", ("pretrain",)), Cell("gated", rate=3.0), CELL, Cell("concat")]
     work.grid = PlannedGrid(dict.fromkeys(cells), {})
     work.request = SimpleNamespace(seeds=(0,))
@@ -75,7 +75,7 @@ def test_the_time_of_an_epoch_is_taken_from_a_plain_cell(work):
 
 
 class Registered:
-    """Balancers of one strategy that needs no baselines."""
+    """Registry with a strategy that needs no baselines, and two balancers."""
 
     def strategy(self, name):
         return Strategy
@@ -88,7 +88,7 @@ class Registered:
 
 
 def planned(*cells, **train):
-    """Cells with plans that have nothing but a configuration."""
+    """Return a grid of cells whose plans have only a configuration."""
     plans = {
         cell: SimpleNamespace(
             config=RunConfig(
@@ -108,25 +108,25 @@ READS, BEGINS = Cell("concat", ("reads",)), Cell("concat", ("begins",))
 def test_the_plainest_cell_trains_baselines_and_control():
     registry = Registered()
     assert planned(FAST, READS, PLAIN).alone(registry) == PLAIN
-    # From scratch a plain cell has no control: one of those that have trains it.
+    # From scratch a plain cell has no control: the first cell with a control trains it.
     assert planned(PLAIN, FAST, READS, start="scratch").alone(registry) == READS
     assert planned(BEGINS, READS, READS).alone(registry) == READS
-    assert planned(BEGINS, PLAIN, start="scratch").alone(registry) == PLAIN  # nobody needs one
+    assert planned(BEGINS, PLAIN, start="scratch").alone(registry) == PLAIN  # no cell has a control
 
 
 @pytest.mark.parametrize(
     ("cells", "train", "epochs"),
     [
-        # Seconds per fold and epoch of the budget: 1 + 2 alone, 4 a fused model.
+        # Seconds per fold and epoch: 1 + 2 for the baselines, 4 for a fused model.
         ((PLAIN,), {"start": "scratch"}, 3 + 4),
         ((PLAIN, BEGINS), {"start": "scratch"}, 3 + 2 * 4),
-        # A quarter of the epochs for the fused model, and 1 1/4 for the control of 2 seconds.
+        # The fused model has 1/4 of the epochs, and the control of 2 seconds has 1 1/4.
         ((PLAIN,), {}, 3 + 0.25 * 4 + 1.25 * 2),
         ((PLAIN, BEGINS), {}, 3 + 0.25 * 4 + 4 + 1.25 * 2),
         ((PLAIN, READS), {"start": "scratch"}, 3 + 2 * 4 + 2 * 2),
     ],
 )
-def test_minutes_pay_for_fine_tuning_and_control(work, cells, train, epochs):
+def test_the_budget_in_minutes_includes_fine_tuning_and_control(work, cells, train, epochs):
     work.grid = planned(*cells, **train)
     work.registry = Registered()
     config = next(iter(work.grid.plans.values())).config
@@ -138,7 +138,7 @@ def test_minutes_pay_for_fine_tuning_and_control(work, cells, train, epochs):
     assert found == int(0.85 * minutes * 60 * 2 / (6 * epochs))
 
 
-def test_what_cells_read_depends_on_the_start():
+def test_inputs_of_cells_depend_on_the_start():
     registry = Registered()
     for cells, train, expected in (
         (PLAIN, {}, ("baselines",)), (PLAIN, {"start": "scratch"}, ()), (BEGINS, {}, ()),

@@ -1,4 +1,4 @@
-"""What is computed from the predictions of a grid, by hand."""
+"""Figures computed from the predictions of a grid, by hand."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from fusion.core.workflows.grid import Cell, Request
 def test_scores_ranks_tests_and_costs(tmp_path):
     found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     plain, good = found.rows
-    # Clips 0, 2 are calm, 1, 3 loud. Plain: recalls 1/2 and 1/2. mel: 1 and 1/2. Good: 1 and 1.
+    # Clips 0, 2 are calm and 1, 3 loud. Recalls: plain 1/2 and 1/2, mel 1 and 1/2, good 1 and 1.
     assert plain.uar.value == pytest.approx(0.5)
     assert good.uar.value == pytest.approx(1.0)
     assert found.others["mel"].value == pytest.approx(0.75)
@@ -28,16 +28,16 @@ def test_scores_ranks_tests_and_costs(tmp_path):
     assert (good.val_uar, plain.val_uar) == (pytest.approx(0.9), pytest.approx(0.5))
     against = good.against["single"]
     assert against.comparison.difference == pytest.approx(0.25)
-    # All 8 speakers are better: of 2**8 swaps only none and all are as extreme.
+    # All 8 speakers improve: of 2**8 swaps, only none and all are as extreme.
     assert against.comparison.p_value == pytest.approx(2 / 256)
-    assert against.p_holm == pytest.approx(4 / 256)  # of two cells
+    assert against.p_holm == pytest.approx(4 / 256)  # two cells
     assert plain.against["single"].comparison.difference == pytest.approx(-0.25)
     assert "plain" not in plain.against
     assert good.against["plain"].comparison.difference == pytest.approx(0.5)
-    assert good.against["plain"].p_holm == pytest.approx(2 / 256)  # a family of one
+    assert good.against["plain"].p_holm == pytest.approx(2 / 256)  # one comparison
     assert good.gate and plain.gate
     assert (good.fused_chosen, plain.fused_chosen) == (1.0, 0.0)
-    # Trained in 2 and 4 seconds; what starts from the baselines has their 10 as well.
+    # Training took 2 and 4 seconds; cells that start from the baselines add their 10 seconds.
     assert (good.seconds, good.parameters, good.peak_bytes) == (13.0, 12, 5_000_000)
     assert (plain.seconds, plain.updates, plain.reads) == (3.0, 30, ())
     assert plain.peak_bytes is None
@@ -48,7 +48,7 @@ def test_scores_ranks_tests_and_costs(tmp_path):
 
 def test_seeds_are_averaged_and_not_pooled(tmp_path):
     request = grid(tmp_path, seeds=(0, 1))
-    # In the second seed the helped model is right on clips 0 and 1 only.
+    # In the second seed the helped model is right about clips 0 and 1 only.
     path = tmp_path / "seed1/concat+helper/predictions.csv"
     rows = list(csv.reader(path.open(newline="")))
     for row in rows[1:]:
@@ -67,7 +67,7 @@ def test_mean_uar_by_hand():
     assert mean_uar(confusions).tolist() == [pytest.approx((0.75 + 0.5) / 2)]
 
 
-def test_a_gate_that_does_not_hold_shows(tmp_path):
+def test_a_violated_gate_is_reported(tmp_path):
     request = grid(tmp_path)
     path = tmp_path / "seed0/concat+none/selection.json"
     selection = json.loads(path.read_text())
@@ -78,7 +78,7 @@ def test_a_gate_that_does_not_hold_shows(tmp_path):
     assert "The gate holds in 1 of 2 cells" in " ".join(sentences(found))
 
 
-def test_what_could_not_be_trained_is_listed(tmp_path):
+def test_cells_that_could_not_be_trained_are_listed(tmp_path):
     request = grid(tmp_path)
     broken = Cell("film", ("helper",))
     request = Request(request.config, (*request.cells, broken), request.seeds)
@@ -92,7 +92,7 @@ def test_what_could_not_be_trained_is_listed(tmp_path):
 
 
 def controlled(path, right, val, modality="mel"):
-    """Give a written cell a control that is right on these clips of every speaker."""
+    """Add a control to a written cell; it is right about these clips of every speaker."""
     run = Run(path)
     run.write_json("run.json", run.read_json("run.json") | {"control": 4})
     selection = run.read_json("selection.json")
@@ -107,7 +107,7 @@ def controlled(path, right, val, modality="mel"):
                               "control", CLASSES[said]])  # fmt: skip
 
 
-def test_the_control_is_a_row_beside_the_modalities(tmp_path):
+def test_the_control_is_listed_beside_the_modalities(tmp_path):
     request = grid(tmp_path, seeds=(0, 1))
     without = summarise(tmp_path, request, {}, {}, READS)
     assert "control" not in without.others and without.control == ()
@@ -125,13 +125,13 @@ def test_the_control_is_a_row_beside_the_modalities(tmp_path):
     text = markdown(found)
     assert "The control (mel or persistence alone, trained for as many steps" in text
     assert "baselines of 3 epochs" in text
-    # It is no candidate, and changes no other figure.
+    # The control is no candidate and changes no other figure.
     assert found.best_single == without.best_single
     assert found.handed_out == without.handed_out
     assert [row.uar for row in found.rows] == [row.uar for row in without.rows]
 
 
-def test_the_control_of_a_grid_is_that_of_the_first_cell_that_has_one(tmp_path):
+def test_the_control_of_a_grid_is_from_the_first_cell_that_has_one(tmp_path):
     request = grid(tmp_path)
     controlled(tmp_path / "seed0" / GOOD.folder, (0, 1, 2, 3), 0.9)
     found = summarise(tmp_path, request, {}, {}, READS)

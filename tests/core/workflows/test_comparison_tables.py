@@ -1,4 +1,4 @@
-"""A comparison in words, as Markdown and as a table for spreadsheets."""
+"""Comparisons as sentences, as Markdown and as CSV."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ from fusion.core.workflows.comparison_tables import (
 from fusion.core.workflows.grid import Cell
 
 
-def test_words_and_tables(tmp_path):
+def test_sentences_and_tables(tmp_path):
     found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     told = " ".join(sentences(found))
     assert "On validation, concat + helper is the best of 2 fused models" in told
@@ -44,7 +44,7 @@ def test_words_and_tables(tmp_path):
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_how_many_clips_lack_what_is_said(tmp_path):
+def test_absent_modalities_are_counted(tmp_path):
     found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
     assert found.absent == {} and "clips have no" not in markdown(found)
     assert "\n- 5 clips have no mel. For these clips" in markdown(replace(found, absent={"mel": 5}))
@@ -55,14 +55,14 @@ def found(tmp_path):
     return summarise(tmp_path, grid(tmp_path), {}, {}, READS)
 
 
-def test_what_a_method_reads_is_said_of_the_best(found):
+def test_the_first_sentence_names_the_inputs_of_the_best_cell(found):
     first = sentences(found)[0]
     assert "It reads the trained baselines: " in first and "It learns from validation: " in first
     plain = replace(found, best=replace(found.best, reads=()))
     assert "It reads" not in sentences(plain)[0]
 
 
-def test_what_makes_figures_worth_less_is_said_last(found):
+def test_caveats_come_last(found):
     assert sentences(replace(found, synthetic=True))[-1].startswith("Generated voices")
     dependent = sentences(replace(found, speaker_independent=False))
     assert dependent[-1] == "Speaker-dependent: training contains clips of the test speakers."
@@ -71,19 +71,19 @@ def test_what_makes_figures_worth_less_is_said_last(found):
 
 
 @pytest.mark.parametrize(("speakers", "said"), [(8, False), (6, True), (5, True)])
-def test_too_few_speakers_for_so_many_comparisons(found, speakers, said):
-    """2 cells: 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**8 is not."""
+def test_too_few_speakers_for_the_number_of_comparisons_are_reported(found, speakers, said):
+    """Two cells: 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**8 is not."""
     text = " ".join(sentences(replace(found, speakers=speakers)))
     message = f"With {speakers} speakers and this number of comparisons, no corrected"
     assert (message in text) is said
 
 
-def test_a_share_has_no_interval_over_one_speaker():
+def test_one_speaker_gives_no_interval():
     assert percent(Interval(0.606, 0.551, 0.666, 0.95, 8)) == "60.6 [55.1, 66.6]"
     assert percent(Interval(0.606, 0.606, 0.606, 0.95, 1)) == "60.6"
 
 
-def test_a_test_is_points_and_the_corrected_p_value():
+def test_a_comparison_is_shown_as_points_and_corrected_p_value():
     difference = Comparison(0.0123, -0.01, 0.03, 0.01, 8, 0.95)
     found = comparison.Tested(difference, 0.0312)
     assert comparison_tables.tested(found) == "+1.2 (0.031)"
@@ -92,7 +92,7 @@ def test_a_test_is_points_and_the_corrected_p_value():
     assert comparison_tables.tested(None) == ""
 
 
-def test_a_matrix_has_a_gap_where_a_cell_is_missing(found):
+def test_a_matrix_has_a_gap_for_a_missing_cell(found):
     plain, good = found.rows
     other = replace(plain, cell=Cell("gated"))
     assert matrix(replace(found, rows=(other, good, plain))) == [
@@ -102,7 +102,7 @@ def test_a_matrix_has_a_gap_where_a_cell_is_missing(found):
     ]
 
 
-def test_a_line_under_its_header(found):
+def test_lines_match_their_header(found):
     plain, good = (dict(zip(HEADER, line(row), strict=True)) for row in found.rows)
     assert plain["method"] == "concat" and good["method"] == "concat + helper"
     assert good["UAR % [95 %]"] == "100.0 [100.0, 100.0]" and good["val UAR"] == "90.0"
@@ -110,18 +110,18 @@ def test_a_line_under_its_header(found):
     assert plain["vs plain (p Holm)"] == "" and good["vs plain (p Holm)"].startswith("+50.0 (")
     assert good["Shapley"] == "mel +20.0, persistence +10.0"
     assert good["reads"] == "baselines, validation" and plain["reads"] == ""
-    assert (plain["MB"], good["MB"]) == ("", "5")  # of 5,000,000 bytes
+    assert (plain["MB"], good["MB"]) == ("", "5")  # 5,000,000 bytes
     assert (good["updates"], good["parameters"]) == ("30", "12")
     large = replace(found.rows[0], updates=None, parameters=1234567)
     assert line(large)[-1] == "1,234,567" and line(large)[HEADER.index("updates")] == ""
 
 
-def test_cells_from_the_best_on_validation_down(found):
+def test_cells_are_sorted_by_validation(found):
     assert [row.cell for row in found.rows] == [PLAIN, GOOD]
     assert [row.cell for row in by_score(found)] == [GOOD, PLAIN]
 
 
-def test_tables_are_written_for_programs_spreadsheets_and_people(found, tmp_path):
+def test_tables_are_written_as_json_csv_and_markdown(found, tmp_path):
     write_tables(found, OutputFolder(tmp_path))
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(
         json.dumps(found.to_json())

@@ -1,4 +1,4 @@
-"""One experiment from a request to a finished run: the order of things, and what is written."""
+"""Experiments from request to finished run: the order of steps, and the files written."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ from fusion.core.workflows.experiment import (
 
 
 class Watching(Observer):
-    """Keeps what it is told, in order."""
+    """Observer that records its calls in order."""
 
     def __init__(self):
         self.told, self.warnings = [], []
@@ -67,7 +67,7 @@ class Watching(Observer):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Trainings leave the weights that they begin with. The calls made."""
+    """Replace training by random weights; return the list of calls."""
     calls = []
 
     def train_all(run, *, jobs, on_epoch, on_done, controls=True):
@@ -105,11 +105,11 @@ def test_a_whole_run_in_order(corpus, tmp_path, untrained):
         file.name for file in out.iterdir()
     }
     assert not (out / "report.html").exists()
-    with Run(out):  # the lock is free
+    with Run(out):  # the lock was released
         pass
 
 
-def test_a_run_directory_that_is_taken_is_refused_before_the_long_work(corpus, tmp_path, untrained):
+def test_an_existing_run_directory_is_refused_before_training(corpus, tmp_path, untrained):
     (tmp_path / "notes.txt").write_text("mine")
     observer, config = Watching(), config_of(corpus)
     with pytest.raises(RunError, match="is not empty"):
@@ -117,7 +117,7 @@ def test_a_run_directory_that_is_taken_is_refused_before_the_long_work(corpus, t
     assert observer.told == ["planned"] and untrained == []
 
 
-def test_a_strategy_that_is_not_told_what_clips_lack_is_a_warning(tmp_path, untrained):
+def test_a_strategy_that_can_not_handle_absence_is_a_warning(tmp_path, untrained):
     write_corpus(tmp_path, s3_sad_1="1 2 |")
     observer, config = Watching(), config_of(tmp_path)
     registry = Registry(config.plugins)
@@ -128,7 +128,7 @@ def test_a_strategy_that_is_not_told_what_clips_lack_is_a_warning(tmp_path, untr
     )
 
 
-def test_balancers_that_begin_too_late_are_a_warning(corpus, tmp_path, untrained, monkeypatch):
+def test_balancers_that_start_too_late_are_a_warning(corpus, tmp_path, untrained, monkeypatch):
     monkeypatch.setattr(experiment, "late_rules", lambda config, registry, epochs: [f"{epochs}"])
     observer, config = Watching(), config_of(corpus, {"train": {"epochs": 7}})
     registry = Registry(config.plugins)
@@ -136,10 +136,10 @@ def test_balancers_that_begin_too_late_are_a_warning(corpus, tmp_path, untrained
     assert observer.warnings == ["7"]
 
 
-# -- taken up again --------------------------------------------------------------------
+# -- resumed runs ----------------------------------------------------------------------
 
 
-def test_a_run_that_stopped_goes_on_with_what_is_missing(corpus, tmp_path, untrained):
+def test_a_resumed_run_trains_only_what_is_missing(corpus, tmp_path, untrained):
     run = untrained_run(corpus, tmp_path / "run")
     (run.training("fold0/second") / "training.json").unlink()
     observer = Watching()
@@ -150,7 +150,7 @@ def test_a_run_that_stopped_goes_on_with_what_is_missing(corpus, tmp_path, untra
     assert run.is_complete()
 
 
-def test_a_finished_run_is_read_and_nothing_is_made_anew(copied, untrained, monkeypatch):
+def test_a_finished_run_is_read_and_nothing_is_computed_again(copied, untrained, monkeypatch):
     monkeypatch.setattr(experiment, "diagnose", lambda run: run.write_json("diagnosis.json", {}))
     before = (copied.path / "results.json").stat().st_mtime_ns
     observer = Watching()
@@ -158,10 +158,10 @@ def test_a_finished_run_is_read_and_nothing_is_made_anew(copied, untrained, monk
     assert untrained == [] and observer.told == []
     assert result.results.to_json() == Results.read(copied).to_json()
     assert (copied.path / "results.json").stat().st_mtime_ns == before
-    assert (copied.path / "diagnosis.json").read_text() == "{}\n"  # which was not there yet
+    assert (copied.path / "diagnosis.json").read_text() == "{}\n"  # this file was missing
 
 
-def test_another_process_may_not_resume_it(copied, untrained):
+def test_a_run_of_another_process_can_not_be_resumed(copied, untrained):
     (copied.path / "results.json").unlink()
     with Run(copied.path), pytest.raises(RunError, match="Another process works on the run"):
         resume_experiment(copied, jobs=0)
@@ -169,7 +169,7 @@ def test_another_process_may_not_resume_it(copied, untrained):
 
 
 @pytest.mark.parametrize("name", ["diagnose", "write_report"])
-def test_a_finished_run_has_not_failed_where_it_can_not_be_explained(
+def test_a_finished_run_does_not_fail_if_diagnosis_or_report_fails(
     copied, untrained, monkeypatch, name
 ):
     def fails(run):
@@ -190,11 +190,11 @@ def test_a_finished_run_has_not_failed_where_it_can_not_be_explained(
     assert result.results.to_json() == Results.read(copied).to_json()
 
 
-def test_trainings_alone_are_without_controls_and_without_test(corpus, tmp_path, untrained):
+def test_train_run_trains_no_control_and_reads_no_test_clip(corpus, tmp_path, untrained):
     config = config_of(corpus, {"train": {"start": "baselines"}})
     run = untrained_run(corpus, tmp_path / "run", config)
     train_run(run, jobs=0)
-    assert untrained == []  # there is nothing to do
+    assert untrained == []  # every training is finished
     for name in ("fused", CONTROL):
         (run.training(f"fold0/{name}") / "training.json").unlink()
     observer = Watching()
@@ -205,10 +205,10 @@ def test_trainings_alone_are_without_controls_and_without_test(corpus, tmp_path,
     assert not list(run.path.glob("fold0/*/test.npz"))
 
 
-# -- choice and test -------------------------------------------------------------------
+# -- selection and test ----------------------------------------------------------------
 
 
-def test_the_choice_is_written_before_test_is_read_and_the_end_comes_last(
+def test_the_selection_is_written_before_the_test_and_the_chosen_models_last(
     corpus, tmp_path, monkeypatch
 ):
     run = untrained_run(corpus, tmp_path / "run")
@@ -238,7 +238,7 @@ def test_the_choice_is_written_before_test_is_read_and_the_end_comes_last(
     assert "handed_out" in run.read_json("run.json")
 
 
-def test_what_is_handed_out_is_what_validation_chose(made):
+def test_the_chosen_model_is_the_selected_one(made):
     selection, record = Selection.read(made), made.record
     chosen = selection.folds[0].chosen
     names = [member.training for member in record.handed_out]
@@ -248,7 +248,7 @@ def test_what_is_handed_out_is_what_validation_chose(made):
     assert {name.rsplit("/", 1)[0] for name in weights} == set(names)
 
 
-def test_predictions_are_written_clip_by_clip(made):
+def test_predictions_are_written_for_each_clip(made):
     with (made.path / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     test = [made.data.clips[i] for i in made.data.splits[0].test]
@@ -309,7 +309,7 @@ def test_the_record_of_a_tuned_run_counts_its_trials(corpus, tmp_path):
 
 
 class Noting(Tracker):
-    """Notes what it is told, and breaks where it is asked to."""
+    """Tracker that records its calls, and fails in the methods that `breaks` names."""
 
     def __init__(self, name, breaks=()):
         self.name, self.breaks, self.told = name, breaks, []
@@ -333,7 +333,7 @@ class Noting(Tracker):
         self._note("close")
 
 
-def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
+def test_a_tracker_that_fails_is_left_out_and_the_run_continues(
     corpus, tmp_path, untrained, monkeypatch
 ):
     good, bad, worst = Noting("good"), Noting("bad", ["epoch", "close"]), Noting("worst", ["close"])
@@ -345,7 +345,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
     resume_experiment(run, jobs=0, observer=observer, report=False)
     whole = ["start", "epoch", "epoch", "epoch", "finish", "close"]
     assert good.told == worst.told == whole
-    assert bad.told == ["start", "epoch", "close"]  # closed all the same
+    assert bad.told == ["start", "epoch", "close"]  # closed nevertheless
     assert good.event == {"training": "fold0/second", "epoch": 1, "val_uar": 0.5}
     assert [warning.split(":")[0] for warning in observer.warnings] == [
         "The tracker 'bad' failed in epoch and is left out",
@@ -373,13 +373,13 @@ def test_trackers_are_closed_when_a_training_fails(corpus, tmp_path, monkeypatch
 # -- names -----------------------------------------------------------------------------
 
 
-def test_what_a_fused_model_is_called():
+def test_the_name_of_a_fused_model():
     assert fused_label(RunConfig(("x",), strategy="gated")) == "gated"
     config = RunConfig(("x",), strategy="gated", balancers=("lr", "gradscale"))
     assert fused_label(config) == "gated + lr + gradscale"
 
 
-def test_a_new_run_has_the_name_of_its_second_and_method(tmp_path, monkeypatch):
+def test_the_name_of_a_new_run_has_time_and_method(tmp_path, monkeypatch):
     config = RunConfig(("x",), strategy="gated", balancers=("lr",))
     path = new_run_path(config, tmp_path)
     assert path.parent == tmp_path and re.fullmatch(r"\d{8}-\d{6}-gated-lr", path.name)
@@ -400,7 +400,7 @@ def test_a_new_run_has_the_name_of_its_second_and_method(tmp_path, monkeypatch):
     assert "--out" in caught.value.hint
 
 
-def test_what_is_written_is_json_to_every_reader(made):
+def test_written_files_are_strict_json(made):
     def refuse(constant):
         raise AssertionError(constant)
 

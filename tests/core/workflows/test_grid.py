@@ -1,4 +1,4 @@
-"""Which cells a comparison has, and what each is trained with."""
+"""Cells of a comparison, and the settings of each."""
 
 from pathlib import Path
 
@@ -28,17 +28,17 @@ def registry():
         ("45m", Budget(minutes=45)),
     ],
 )
-def test_budgets(text, budget):
+def test_budgets_are_parsed(text, budget):
     assert Budget.parse(text) == budget
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "2.5", "ten", "5 days", "0h"])
-def test_no_budgets(text):
+def test_invalid_budgets_are_refused(text):
     with pytest.raises(ParameterError, match="--budget takes steps per training or a total time"):
         Budget.parse(text)
 
 
-def test_every_strategy_with_every_balancer(registry):
+def test_every_strategy_is_combined_with_every_balancer(registry):
     cells = make_cells(
         ["concat", "gated"], ["none", "gradscale", "dropout+gradscale"], registry, controls=False
     )
@@ -51,29 +51,29 @@ def test_every_strategy_with_every_balancer(registry):
     assert len({cell.folder for cell in cells}) == 6
 
 
-def test_the_controls_that_were_not_asked_for_are_added(registry):
+def test_controls_that_were_not_requested_are_added(registry):
     cells = make_cells(["gated"], ["gradscale"], registry, controls=True)
     own = [cell.balance for cell in cells if not cell.control]
     also = {cell.balance for cell in cells if cell.control}
     assert own == ["gradscale"]
     assert {"none", "3x lr", "unimodal_loss"} <= also
-    # Asked for, it is no control; and nothing is there twice.
+    # A requested cell is no control, and no cell occurs twice.
     again = make_cells(["gated"], ["none", "unimodal_loss"], registry, controls=True)
     assert [cell.balance for cell in again if not cell.control] == ["none", "unimodal_loss"]
     assert [cell.balance for cell in again if cell.control] == ["3x lr"]
 
 
-def test_where_rates_are_searched_three_times_the_rate_is_no_control(registry):
+def test_the_rate_control_is_left_out_if_rates_are_searched(registry):
     cells = make_cells(["gated"], ["none"], registry, controls=True, tuned=True)
     assert [cell.balance for cell in cells] == ["none", "unimodal_loss"]
 
 
-def test_a_control_is_what_calls_itself_one():
+def test_balancers_declare_that_they_are_controls():
     assert Balancer.control is False
     assert Registry().balancer("unimodal_loss").control is True
 
 
-def test_mistakes(registry):
+def test_mistakes_in_strategies_and_balancers(registry):
     with pytest.raises(UnknownNameError, match="Did you mean 'gated'"):
         make_cells(["gatedd"], ["none"], registry, controls=True)
     with pytest.raises(UnknownNameError, match="no balancer 'gradscal'"):
@@ -91,7 +91,7 @@ def request(**settings):
     return Request(RunConfig(data=("x",), seed=7, settings=settings), cells, (7, 8), Budget(), ())
 
 
-def test_a_cell_has_the_settings_of_what_it_uses():
+def test_a_cell_has_the_settings_of_the_plugins_it_uses():
     asked = request(gated={"hidden": 8}, gradscale={"alpha": 1.0}, mel={"hop": 160})
     first = cell_config(asked, asked.cells[0], 0, 7)
     assert dict(first.settings) == {"gated": {"hidden": 8}, "mel": {"hop": 160}}
@@ -105,10 +105,10 @@ def test_the_rate_control_multiplies_the_learning_rate():
     asked = request(train={"lr": 0.01})
     assert cell_config(asked, asked.cells[0], 0, 7).train.lr == pytest.approx(0.01)
     assert cell_config(asked, asked.cells[2], 2, 7).train.lr == pytest.approx(0.03)
-    assert asked.config.train.lr == pytest.approx(0.01)  # untouched
+    assert asked.config.train.lr == pytest.approx(0.01)  # unchanged
 
 
-def test_devices_are_dealt_out_in_turn():
+def test_devices_are_assigned_in_turn():
     asked = request()
     asked = Request(asked.config, asked.cells, (0,), devices=("cuda:0", "cuda:1"))
     found = [cell_config(asked, cell, i, 0).device for i, cell in enumerate(asked.cells)]

@@ -1,4 +1,4 @@
-"""What cells share on disk: links where there can be, else copies that are never half there."""
+"""Trainings that cells share on disk: links if possible, else complete copies."""
 
 import os
 
@@ -12,7 +12,7 @@ from fusion.core.workflows import shared_baselines as cells
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """Baselines of one fold, finished, with predictions; and an empty cell."""
+    """A run with finished baselines of one fold and their predictions, and an empty cell."""
     both = [Training(0, FUSED), Training(0, "mel")]
     monkeypatch.setattr(cells, "trainings_of", lambda run: both)
     source, target = Run(tmp_path / "a b"), Run(tmp_path / "cell")
@@ -27,7 +27,7 @@ def files(run):
     return {p.name: p.read_text() for p in run.training("fold0/mel").iterdir()}
 
 
-def test_baselines_are_links(runs):
+def test_shared_baselines_are_links(runs):
     source, target = runs
     cells.share_baselines(source, target)
     assert files(target) == files(source)
@@ -35,7 +35,7 @@ def test_baselines_are_links(runs):
     assert one.samefile(target.training("fold0/mel") / "model.safetensors")
 
 
-def test_without_links_copies_are_whole_or_not_there(runs, monkeypatch):
+def test_without_links_no_incomplete_copy_is_left(runs, monkeypatch):
     source, target = runs
 
     def no_links(*_):
@@ -61,14 +61,14 @@ def test_without_links_copies_are_whole_or_not_there(runs, monkeypatch):
     assert files(target) == files(source)
 
 
-def test_what_is_finished_stays_as_it_is(runs):
+def test_a_finished_training_is_not_replaced(runs):
     source, target = runs
     target.write_text("fold0/mel/training.json", "own")
     cells.share_baselines(source, target)
     assert files(target) == {"training.json": "own"}
 
 
-def test_predictions_go_both_ways_and_replace_nothing(runs):
+def test_predictions_are_shared_in_both_directions_and_replace_nothing(runs):
     source, target = runs
     target.write_text("fold0/mel/val.npz", "own")
     target.write_text("fold0/mel/test.npz", "new")

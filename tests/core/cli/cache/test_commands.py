@@ -1,4 +1,4 @@
-"""``fusion cache build`` and ``info``, as typed."""
+"""``fusion cache build`` and ``fusion cache info`` through the command line."""
 
 import json
 import os
@@ -18,7 +18,7 @@ MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]
 
 
 def said(capsys, *args):
-    """Exit code, standard output and standard error of a command."""
+    """Return the exit code, standard output and standard error of a command."""
     code = run_cli([str(a) for a in args])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
@@ -27,8 +27,8 @@ def said(capsys, *args):
 # -- build ---------------------------------------------------------------------------
 
 
-def test_parts_of_a_corpus(corpus, tmp_path, capsys):
-    """As eight jobs of a cluster's array would, one after the other here."""
+def test_the_shards_of_a_build_add_up_to_the_whole_corpus(corpus, tmp_path, capsys):
+    """Eight shards of a build, one after the other, as a cluster's job array would build them."""
     for number in range(1, 9):
         code, out, _ = said(capsys, "cache", "build", "--data", corpus, *MEL, "--cache", tmp_path,
                             "--jobs", 1, "--shard", f"{number}/8")  # fmt: skip
@@ -39,8 +39,8 @@ def test_parts_of_a_corpus(corpus, tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_a_scheduler_that_ends_a_build(corpus, tmp_path):
-    """SIGTERM, as scancel and time limits send it: nothing is left behind, what is done stays."""
+def test_a_terminated_build_leaves_no_claims(corpus, tmp_path):
+    """Send SIGTERM, as scancel and time limits do."""
     build = subprocess.Popen(
         [sys.executable, "-m", "fusion", "cache", "build", "--data", corpus, "--cache", tmp_path,
          "--features", "persistence", "--jobs", "2"],
@@ -58,7 +58,7 @@ def test_a_scheduler_that_ends_a_build(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b", "1/0", ""])
-def test_parts_that_are_none(corpus, tmp_path, capsys, part):
+def test_an_invalid_shard_is_refused(corpus, tmp_path, capsys, part):
     code, _, err = said(capsys, "cache", "build", "--data", corpus, "--cache", tmp_path,
                         "--shard", part)  # fmt: skip
     assert code == 2
@@ -66,7 +66,7 @@ def test_parts_that_are_none(corpus, tmp_path, capsys, part):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_the_bytes(corpus, tmp_path, capsys):
+def test_half_precision_halves_the_bytes(corpus, tmp_path, capsys):
     for dtype in ("float32", "float16"):
         code, _, _ = said(capsys, "cache", "build", "--data", corpus, *MEL, "--cache", tmp_path,
                           "--dtype", dtype)  # fmt: skip
@@ -77,7 +77,7 @@ def test_half_the_bytes(corpus, tmp_path, capsys):
     keys = [k.decode() for k in cache.catalogue(by_dtype["float32"].fingerprint).keys.tolist()]
     whole, half = (cache.open(by_dtype[d].fingerprint, keys).load() for d in ("float32", "float16"))
     assert half.nbytes * 2 == whole.nbytes
-    # Values lie in [0, 1], where float16 has steps of 2^-11 at the most.
+    # Values are in [0, 1], where float16 has steps of at most 2^-11.
     assert np.abs(whole - half).max() <= 2**-12
     np.testing.assert_array_equal(half, whole.astype(np.float16))
 
@@ -115,8 +115,8 @@ def test_build_on_a_dask_cluster(corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_in_half_precision_that_checks_what_it_reads(corpus, cache, tmp_path, capsys):
-    """And predicts in it, with the features that it was trained on."""
+def test_a_run_in_half_precision_that_verifies_its_features(corpus, cache, tmp_path, capsys):
+    """The run also predicts in half precision, with the features that it was trained on."""
     run = tmp_path / "run"
     options = ["--dtype", "mel=float16", "--verify", "always", "--epochs", "2", "--quiet", *SMALL]
     code, _, _ = said(capsys, "run", "--data", corpus, "--cache", cache, "--out", run, *options)
@@ -130,7 +130,7 @@ def test_a_run_in_half_precision_that_checks_what_it_reads(corpus, cache, tmp_pa
     assert "s0-sad-0.wav" in out
 
 
-def test_a_run_that_checks_finds_what_was_changed(corpus, tmp_path, capsys):
+def test_a_run_that_verifies_its_features_detects_damage(corpus, tmp_path, capsys):
     cache = tmp_path / "cache"
     said(capsys, "cache", "build", "--data", corpus, "--cache", cache, *SMALL)
     for path in cache.glob("mel-*/*.h5"):
@@ -145,7 +145,7 @@ def test_a_run_that_checks_finds_what_was_changed(corpus, tmp_path, capsys):
     assert "fusion cache verify --repair" in err
 
 
-def test_what_was_built_is_not_computed_again(corpus, tmp_path, capsys):
+def test_stored_features_are_not_computed_again(corpus, tmp_path, capsys):
     cache = str(tmp_path / "cache")
     arguments = ["--data", str(corpus), "--cache", cache, "--set", "mel.n_mels=16", "--set",
                  "mel.frames=32", "--features", "mel"]  # fmt: skip
@@ -157,6 +157,6 @@ def test_what_was_built_is_not_computed_again(corpus, tmp_path, capsys):
     (feature,) = json.loads(capsys.readouterr().out)["features"]
     assert feature["name"] == "mel" and feature["items"] == 54
     assert feature["parameters"]["n_mels"] == 16
-    # Another parameter is another feature: nothing stale is read.
+    # Another parameter makes another feature: no stale array is read.
     assert run_cli(["cache", "build", *arguments, "--set", "mel.hop=128"]) == 0
     assert "54 computed, 0 present already" in capsys.readouterr().out

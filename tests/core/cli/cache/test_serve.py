@@ -1,4 +1,4 @@
-"""``fusion cache serve``, and reading what it serves: processes and real sockets."""
+"""``fusion cache serve`` and its clients, in separate processes with real sockets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def serving(root: Path, *options: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
-    """The two lines that the command prints, and its process."""
+    """Yield the two lines that the command prints, and its process."""
     command = [sys.executable, "-m", "fusion", "cache", "serve", "--cache", str(root), *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -67,7 +67,7 @@ def build(corpus: Path, cache: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_a_build_reads_what_another_has_computed(
+def test_a_build_fetches_what_another_machine_has_computed(
     built: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(built) as (first, second, _):
@@ -78,7 +78,7 @@ def test_a_build_reads_what_another_has_computed(
         assert f"0 computed, 108 fetched from {url}, 0 present already, 0 failed" in said
         assert f"cache: {tmp_path / 'local'}" in said
         assert "0 computed, 108 present already" in build(corpus, url, capsys)
-    # The other machine is no longer needed.
+    # The server is no longer needed.
     assert "0 computed, 108 present already" in build(corpus, url, capsys)
     assert bytes_of(tmp_path / "local") == bytes_of(built)
 
@@ -96,7 +96,7 @@ def bytes_of(root: Path) -> list[tuple[str, int]]:
 
 
 @pytest.mark.slow
-def test_a_run_on_another_machines_features(
+def test_a_run_reads_the_features_of_another_machine(
     built: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(built) as (first, _, _):
@@ -121,8 +121,8 @@ def test_info_of_another_machine(built: Path, capsys: pytest.CaptureFixture[str]
         assert [feature["items"] for feature in listing["features"]] == [54, 54]
 
 
-def test_small_answers_come_at_once(built: Path) -> None:
-    """Not 40 ms later, which is how long two ends can wait for each other's packets."""
+def test_small_responses_are_not_delayed(built: Path) -> None:
+    """Delayed acknowledgements and Nagle's algorithm together would add 40 ms to each response."""
     with serving(built) as (first, _, _):
         connection = http.client.HTTPConnection(url_of(first).removeprefix("http://"), timeout=20)
         path = f"/{next(built.glob('mel-*')).name}/fingerprint.json"
@@ -135,16 +135,16 @@ def test_small_answers_come_at_once(built: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-def test_ctrl_c_is_a_good_end(built: Path) -> None:
+def test_ctrl_c_exits_with_code_0(built: Path) -> None:
     with serving(built) as (first, _, process):
         host, _, port = url_of(first).removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port))):  # that nobody closes
+        with socket.create_connection((host, int(port))):  # never closed
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_with_a_token(
+def test_a_server_with_a_token_refuses_other_tokens(
     built: Path, corpus: Path, token_file: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -168,8 +168,8 @@ def test_with_a_token(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of open files are POSIX")
-def test_silent_connections_do_not_fill_it(built: Path) -> None:
-    """With 40 open files allowed, 60 that ask nothing: refused, and forgotten soon."""
+def test_idle_connections_are_closed_before_they_exhaust_the_server(built: Path) -> None:
+    """The server may open 40 files; 60 idle connections are refused or soon closed."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40));"
         "from fusion.cache.exchange import server; server._IDLE_SECONDS = 2.0;"
@@ -204,7 +204,7 @@ def connection(host: str, port: str) -> socket.socket:
 
 
 def status(host: str, port: str) -> int | None:
-    """Of a request for the features; None where the connection breaks."""
+    """Return the HTTP status of a request for the features, None if the connection breaks."""
     client = http.client.HTTPConnection(host, int(port), timeout=10)
     try:
         client.request("GET", "/")
@@ -215,7 +215,7 @@ def status(host: str, port: str) -> int | None:
         client.close()
 
 
-def test_odd_requests_leave_no_traces(built: Path) -> None:
+def test_malformed_requests_print_nothing(built: Path) -> None:
     odd = [
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"\x16\x03\x01\x00\r\n\r\n",
@@ -235,7 +235,7 @@ def test_odd_requests_leave_no_traces(built: Path) -> None:
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Exit code 2 and no traceback; what was said."""
+    """Return the error message; assert exit code 2 and no traceback."""
     assert run_cli(["cache", "serve", *arguments]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -243,7 +243,9 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return said.err
 
 
-def test_mistakes(tmp_path: Path, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_in_serve(
+    tmp_path: Path, token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = str(tmp_path)
     none = tmp_path / "none"
     assert f"no cache in {none}" in mistake(capsys, "--cache", str(none))
@@ -264,7 +266,7 @@ def test_mistakes(tmp_path: Path, token_file: Path, capsys: pytest.CaptureFixtur
         )
 
 
-def test_help_is_light() -> None:
+def test_help_imports_no_heavy_package() -> None:
     code = (
         "import sys; from fusion.core.cli import run_cli; run_cli(['cache', 'serve', '--help']);"
         "sys.exit(len({'starlette', 'uvicorn', 'fsspec', 'h5py', 'numpy'} & set(sys.modules)))"

@@ -1,4 +1,4 @@
-"""``fusion cache export`` and ``import``, and runs on what was imported."""
+"""``fusion cache export`` and ``fusion cache import``, and runs on imported features."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ CLASSES = ("happy", "sad")
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six speakers, two clips of each class: noises; a table of .npy files that tell the
-    classes apart (face), and an HDF5 file that does so less (body)."""
+    """Table of six speakers with two noise recordings per class.
+
+    The feature `face`, in .npy files, separates the classes well; `body`, in an HDF5 file, less
+    well.
+    """
     folder = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
     rows, bodies = [], []
@@ -46,7 +49,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cache(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """With both imported."""
+    """Cache with both features imported."""
     folder = str(tmp_path_factory.mktemp("features"))
     for name, source, more in (
         ("face", "clips.csv", []),
@@ -69,7 +72,9 @@ def finished(corpus: Path, cache: str, tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
-def test_what_an_import_says(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_output_of_an_import(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     arguments = ["cache", "import", "face", str(corpus / "clips.csv"), "--cache", str(tmp_path)]
     assert run_cli(arguments) == 0
     said = capsys.readouterr()
@@ -103,10 +108,10 @@ def test_a_run_on_imported_features(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_is_resumed(
+def test_a_run_on_imported_features_is_resumed(
     finished: Path, corpus: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Also after another version was imported, and one training and the outcome were lost."""
+    """The run lacks one training and its results; another version was imported meanwhile."""
     import shutil
 
     copy, features = tmp_path / "copy", tmp_path / "features"
@@ -169,14 +174,16 @@ def test_clips_without_an_array_are_left_out(
     assert "no array of 'face' was imported for" in capsys.readouterr().err
 
 
-def test_cache_build_counts_them(corpus: Path, cache: str, capsys: pytest.CaptureFixture) -> None:
+def test_cache_build_counts_imported_features(
+    corpus: Path, cache: str, capsys: pytest.CaptureFixture
+) -> None:
     arguments = ["cache", "build", "--data", str(corpus / "clips.csv"), "--cache", cache]
     assert run_cli([*arguments, "--features", "face,body", "--quiet"]) == 0
     assert "0 computed, 48 present already, 0 failed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("out", ["face.h5", "face.npy"])
-def test_there_and_back(
+def test_an_exported_file_imports_to_the_same_arrays(
     corpus: Path, cache: str, tmp_path: Path, out: str, capsys: pytest.CaptureFixture
 ) -> None:
     file = tmp_path / out
@@ -208,7 +215,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes(
+def test_mistakes_in_transfer(
     case: str, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
@@ -225,7 +232,9 @@ def test_mistakes(
         assert word in error
 
 
-def test_keys_that_no_run_would_find(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_keys_that_no_run_will_find_are_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     np.save(tmp_path / "1.npy", np.zeros(1))
     table = tmp_path / "a.csv"
     table.write_text("key,feature\nutterance 7,1.npy\n")
@@ -235,7 +244,7 @@ def test_keys_that_no_run_would_find(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "'utterance 7'" in said.err and "will not find" in said.err
 
 
-def test_one_and_none_in_words(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_messages_have_singular_forms(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     np.save(tmp_path / "1.npy", np.zeros(1))
     table, cache = tmp_path / "a.csv", tmp_path / "c"
     key = "k" * 500
@@ -254,7 +263,7 @@ def test_one_and_none_in_words(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert not any(line.rstrip().endswith(";") for line in lines)
 
 
-def test_an_export_replaces_on_demand(cache: str, tmp_path: Path) -> None:
+def test_an_export_replaces_a_file_only_with_overwrite(cache: str, tmp_path: Path) -> None:
     out = tmp_path / "x.bin"
     out.write_text("old")
     arguments = ["cache", "export", "body", str(out), "--cache", cache, "--format", "hdf5"]

@@ -1,4 +1,4 @@
-"""``fusion cache verify``, ``gc``, ``pack`` and ``unpack``, as typed."""
+"""``fusion cache verify``, ``gc``, ``pack`` and ``unpack`` through the command line."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]
 
 
 def said(capsys, *args):
-    """Exit code, standard output and standard error of a command."""
+    """Return the exit code, standard output and standard error of a command."""
     code = run_cli([str(a) for a in args])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
@@ -28,7 +28,7 @@ def said(capsys, *args):
 
 @pytest.fixture(scope="module")
 def built(corpus, tmp_path_factory):
-    """54 items of one feature, in a folder that nobody changes."""
+    """Cache with 54 items of one feature; tests must not change it."""
     root = tmp_path_factory.mktemp("built") / "cache"
     code = run_cli(["cache", "build", "--data", str(corpus), *MEL, "--cache", str(root),
                     "--jobs", "1", "--quiet"])  # fmt: skip
@@ -42,7 +42,7 @@ def root(built, tmp_path):
 
 
 def content(root):
-    """Every array by key, each compared with its checksum."""
+    """Return every array by its key, each compared with its checksum."""
     cache = FeatureCache(root)
     (feature,) = cache.features()
     keys = [key.decode() for key in cache.catalogue(feature).keys.tolist()]
@@ -57,7 +57,7 @@ def shards(root):
 
 
 def spoil(shard, row):
-    """Change one bit of one array."""
+    """Flip one bit of one array."""
     raw = bytearray(shard.path.read_bytes())
     size = 16 * 32 * 4
     raw[shard.file.offset + row * size + 100] ^= 1
@@ -67,7 +67,7 @@ def spoil(shard, row):
 # -- verify --------------------------------------------------------------------------
 
 
-def test_all_fine(root, capsys):
+def test_verify_of_an_undamaged_cache(root, capsys):
     code, out, err = said(capsys, "cache", "verify", "--cache", root)
     assert (code, err) == (0, "")
     (line,) = out.splitlines()
@@ -98,8 +98,8 @@ def test_a_bad_item_is_named_and_repaired(root, corpus, capsys):
     assert said(capsys, "cache", "verify", "--cache", root)[0] == 0
 
 
-def test_what_can_not_be_computed_again(root, corpus, tmp_path, capsys):
-    """Built from a corpus that has gone by now."""
+def test_items_that_can_not_be_computed_again_are_dropped(root, corpus, tmp_path, capsys):
+    """The corpus of the cache no longer exists."""
     copy = shutil.copytree(corpus.parent, tmp_path / "corpus")
     cache = tmp_path / "other"
     with (copy / "extra.csv").open("w", newline="") as file:
@@ -124,10 +124,10 @@ def test_what_can_not_be_computed_again(root, corpus, tmp_path, capsys):
     assert out.splitlines()[-1] == (
         "1 bad item dropped, 0 computed again; 1 could not be computed again"
     )
-    assert said(capsys, "cache", "verify", "--cache", cache)[0] == 0  # nothing bad is left
+    assert said(capsys, "cache", "verify", "--cache", cache)[0] == 0  # nothing bad remains
 
 
-def test_a_shard_that_is_none(root, capsys):
+def test_a_shard_that_is_no_hdf5_file_is_repaired(root, capsys):
     before = content(root)
     path = shards(root)[0].path
     count = shards(root)[0].file.count
@@ -142,7 +142,7 @@ def test_a_shard_that_is_none(root, capsys):
     assert content(root) == before
 
 
-def test_files_that_are_not_ours_are_warned_of_and_kept(root, capsys):
+def test_foreign_files_are_reported_and_kept(root, capsys):
     import h5py
 
     foreign = shards(root)[0].path.with_name("mine.h5")
@@ -171,7 +171,7 @@ def test_random_damage_is_repaired(root, capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills")
-def test_a_killed_repair_loses_nothing_good(built, corpus, tmp_path, capsys):
+def test_a_killed_repair_loses_no_good_item(built, corpus, tmp_path, capsys):
     before = content(built)
     chance = random.Random(5)
     killed = 0
@@ -187,7 +187,7 @@ def test_a_killed_repair_loses_nothing_good(built, corpus, tmp_path, capsys):
              "--cache", str(root)],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        process.stdout.readline()  # it has found what is bad
+        process.stdout.readline()  # the bad items have been found
         time.sleep(chance.uniform(0, 4))
         process.kill()
         killed += process.wait() != 0
@@ -200,7 +200,7 @@ def test_a_killed_repair_loses_nothing_good(built, corpus, tmp_path, capsys):
     assert killed > 3
 
 
-def test_what_repair_can_not_mend_is_not_promised(root, capsys):
+def test_repair_is_not_suggested_for_what_it_can_not_repair(root, capsys):
     (shards(root)[0].path.parent / "folder.h5").mkdir()
     code, out, _ = said(capsys, "cache", "verify", "--cache", root)
     assert code == 1 and "1 bad file" in out and "--repair" not in out
@@ -211,7 +211,7 @@ def test_what_repair_can_not_mend_is_not_promised(root, capsys):
     [["verify"], ["gc"], ["pack"], ["unpack"], ["export", "mel", "mel.h5"], ["serve"]],
     ids=lambda command: command[0],
 )
-def test_a_cache_that_is_not_there(tmp_path, capsys, command):
+def test_a_missing_cache(tmp_path, capsys, command):
     missing = tmp_path / "tpyo"
     code, out, err = said(capsys, "cache", *command, "--cache", missing)
     assert (code, out) == (2, "")
@@ -219,7 +219,7 @@ def test_a_cache_that_is_not_there(tmp_path, capsys, command):
     assert not missing.exists()
 
 
-def test_a_damaged_fingerprint_hides_nothing(root, tmp_path, capsys):
+def test_a_damaged_fingerprint_hides_no_items(root, tmp_path, capsys):
     described = next(root.rglob("fingerprint.json"))
     described.write_text("{")
     code, out, err = said(capsys, "cache", "info", "--cache", root)
@@ -234,7 +234,7 @@ def test_a_damaged_fingerprint_hides_nothing(root, tmp_path, capsys):
     assert said(capsys, "cache", "info", "--cache", root)[2] == ""
 
 
-def test_a_warning_is_one_line(root, capsys):
+def test_each_warning_is_one_line(root, capsys):
     shard = shards(root)[0].path
     shard.write_bytes(shard.read_bytes()[:3000])
     (shard.parent / "folder.h5").mkdir()
@@ -261,7 +261,7 @@ def age(root, days):
         os.utime(path, (then, then))
 
 
-def test_without_bounds_nothing_goes_and_you_are_told(root, capsys):
+def test_gc_without_bounds_removes_nothing_and_says_so(root, capsys):
     code, out, err = said(capsys, "cache", "gc", "--cache", root)
     assert (code, err) == (0, "")
     assert "54 items" in out and "needed by no run, kept: --older-than or --max-size" in out
@@ -269,7 +269,7 @@ def test_without_bounds_nothing_goes_and_you_are_told(root, capsys):
     assert len(content(root)) == 54
 
 
-def test_by_age(root, capsys):
+def test_gc_by_age(root, capsys):
     age(root, days=40)
     code, out, _ = said(capsys, "cache", "gc", "--older-than", "30d", "--dry-run", "--cache", root)
     assert code == 0
@@ -281,7 +281,7 @@ def test_by_age(root, capsys):
     assert list(root.rglob("*.h5")) == []
 
 
-def test_a_budget_that_is_missed(root, capsys):
+def test_a_size_limit_that_recent_items_exceed(root, capsys):
     code, out, err = said(capsys, "cache", "gc", "--max-size", "10kB", "--cache", root)
     assert code == 1 and "removed: nothing" in out
     assert "larger than --max-size:" in err and "were used recently (--older-than 0" in err
@@ -299,7 +299,7 @@ def test_a_budget_that_is_missed(root, capsys):
         (["--runs", "nowhere"], ["nowhere", "--runs"]),
     ],
 )
-def test_mistakes(root, capsys, options, words):
+def test_mistakes_in_gc(root, capsys, options, words):
     code, _, err = said(capsys, "cache", "gc", "--cache", root, *options)
     assert code == 2
     for word in words:
@@ -309,7 +309,7 @@ def test_mistakes(root, capsys, options, words):
 
 @pytest.fixture
 def used(finished, tmp_path):
-    """A copy of the cache of a finished run, which knows of that run alone."""
+    """Copy of the cache of a finished run, in which only that run is registered."""
     info = json.loads((finished / "run.json").read_text())
     root = shutil.copytree(info["config"]["cache"], tmp_path / "used")
     shutil.rmtree(root / "runs")
@@ -332,7 +332,7 @@ def test_a_run_that_was_moved_registers_again_when_it_is_resumed(finished, tmp_p
     assert [run.path for run in registered_runs(FeatureCache(tmp_path / "cache"))] == [moved]
 
 
-def test_what_a_run_needs_stays(finished, used, capsys):
+def test_gc_keeps_what_registered_runs_need(finished, used, capsys):
     before = sum(info.items for info in FeatureCache(used).info())
     code, out, err = said(capsys, "cache", "gc", "--older-than", 0, "--dry-run", "--cache", used)
     assert (code, err) == (0, "")
@@ -346,7 +346,7 @@ def test_what_a_run_needs_stays(finished, used, capsys):
     ]  # fmt: skip
 
 
-def test_a_run_in_preparation_stops_it(root, tmp_path, capsys):
+def test_a_run_in_preparation_stops_gc(root, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     register_run(FeatureCache(root), tmp_path / "run")
     code, _, err = said(capsys, "cache", "gc", "--older-than", 0, "--cache", root)
@@ -359,7 +359,7 @@ def test_a_run_in_preparation_stops_it(root, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc2"])
-def test_there_and_back(root, capsys, codec):
+def test_unpacking_restores_packed_arrays(root, capsys, codec):
     before = content(root)
     count = len(shards(root))
     code, out, err = said(capsys, "cache", "pack", "--codec", codec, "--cache", root)
@@ -374,7 +374,7 @@ def test_there_and_back(root, capsys, codec):
     assert said(capsys, "cache", "unpack", "--cache", root)[1] == f"{root}: 0 shards unpacked\n"
 
 
-def test_only_one_feature(root, capsys):
+def test_pack_of_only_one_feature(root, capsys):
     (feature,) = FeatureCache(root).features()
     code, out, _ = said(
         capsys, "cache", "pack", "--feature", f"mel-{feature.id[:6]}", "--cache", root
@@ -384,7 +384,7 @@ def test_only_one_feature(root, capsys):
     assert code == 2 and "no feature 'mfcc'. It has: mel." in err
 
 
-def test_a_damaged_shard_is_left(root, capsys):
+def test_pack_leaves_a_damaged_shard_unchanged(root, capsys):
     spoil(shards(root)[0], 0)
     code, out, err = said(capsys, "cache", "pack", "--cache", root)
     assert code == 1
@@ -392,7 +392,7 @@ def test_a_damaged_shard_is_left(root, capsys):
     assert f"{len(shards(root)) - 1} shards packed" in out
 
 
-def test_one_at_a_time(root, capsys):
+def test_only_one_process_maintains_a_cache_at_a_time(root, capsys):
     with working_alone(FeatureCache(root)):
         for command in ("pack", "unpack", "gc"):
             code, _, err = said(capsys, "cache", command, "--cache", root)
@@ -402,7 +402,7 @@ def test_one_at_a_time(root, capsys):
 # -- info ----------------------------------------------------------------------------
 
 
-def test_info_tells_of_runs(used, capsys):
+def test_info_reports_registered_runs(used, capsys):
     code, out, _ = said(capsys, "cache", "info", "--json", "--cache", used)
     assert code == 0
     info = json.loads(out)

@@ -1,4 +1,4 @@
-"""``fusion cache why``, as typed."""
+"""``fusion cache why`` through the command line."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]
 
 
 def said(capsys, *args):
-    """Exit code, standard output and standard error of a command."""
+    """Return the exit code, standard output and standard error of a command."""
     code = run_cli([str(a) for a in args])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
@@ -53,7 +53,7 @@ def test_why_of_a_recording_that_changed(corpus, tmp_path, capsys):
     wav = folder / "s0-sad-0.wav"
     shutil.copy(folder / "s1-sad-0.wav", wav)
     code, _, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL)
-    assert code == 0  # that content is there
+    assert code == 0  # the cache has features of this content
     wav.write_bytes(wav.read_bytes() + b"more")
     code, out, _ = said(capsys, "cache", "why", wav, "--cache", cache, *MEL, "--json")
     assert code == 1
@@ -88,8 +88,8 @@ def test_why_of_a_run_made_by_another_version(finished, tmp_path, capsys):
     assert 'libraries.librosa: then "0.9.1", now "' in out
 
 
-def test_why_of_a_run_of_another_shape(finished, tmp_path, capsys):
-    """Shapes are lists, and what a run has may be absent today."""
+def test_why_of_a_run_with_another_feature_shape(finished, tmp_path, capsys):
+    """The shape is a list, and a stored parameter may no longer exist."""
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     info = json.loads((run / "run.json").read_text())
@@ -106,7 +106,7 @@ def test_why_of_a_run_of_another_shape(finished, tmp_path, capsys):
     assert {"field": "parameters.frames", "stored": 32, "wanted": 64} in changed
 
 
-def test_why_of_another_machines(corpus, cache, finished, tmp_path, capsys, monkeypatch):
+def test_why_of_a_cache_on_another_machine(corpus, cache, finished, tmp_path, capsys, monkeypatch):
     pytest.importorskip("fsspec")
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
     wav, url = corpus.parent / "s0-sad-0.wav", Path(cache).as_uri()

@@ -1,4 +1,4 @@
-"""`fusion plugins check`, as a person reads it and as a program does."""
+"""`fusion plugins check`: its output for people and for programs."""
 
 import json
 import subprocess
@@ -101,7 +101,7 @@ def check(capsys, *arguments):
     return code, said.out, said.err
 
 
-def test_a_plugin_that_is_right(capsys, file):
+def test_a_correct_plugin_passes(capsys, file):
     code, out, _ = check(capsys, file(RIGHT))
     assert code == 0
     first, *lines, last, blank = out.splitlines()
@@ -119,7 +119,7 @@ def test_a_plugin_that_is_right(capsys, file):
     assert not blank
 
 
-def test_a_plugin_that_is_wrong(capsys, file):
+def test_a_faulty_plugin_fails(capsys, file):
     code, out, _ = check(capsys, file(TOTAL))
     assert code == 1
     wanted = """
@@ -143,7 +143,7 @@ def test_a_plugin_that_is_wrong(capsys, file):
     assert all(len(line) <= 80 for line in out.splitlines()[1:])
 
 
-def test_for_machines(capsys, file):
+def test_json_output(capsys, file):
     code, out, _ = check(capsys, file(TOTAL), "gated", "--json")
     assert code == 1
     found = json.loads(out)
@@ -179,7 +179,7 @@ def test_a_corpus_is_checked_on_its_path(capsys, file, tmp_path):
     assert "skipped: see 'detects its sample'" in out
 
 
-def test_parameters(capsys, file):
+def test_parameters_are_set_by_options(capsys, file):
     code, _, err = check(capsys, file(NEEDS))
     assert code == 2
     assert err == (
@@ -202,7 +202,7 @@ def test_parameters(capsys, file):
         (["mel", "--data", "nowhere"], "There is no such path: nowhere"),
     ],
 )
-def test_mistakes(capsys, arguments, words):
+def test_mistakes_in_check(capsys, arguments, words):
     code, out, err = check(capsys, *arguments)
     assert code == 2
     assert not out
@@ -218,25 +218,25 @@ def test_mistakes(capsys, arguments, words):
         ("def :", "SyntaxError"),
     ],
 )
-def test_files_that_are_no_plugins(capsys, file, text, words):
+def test_files_without_plugins_are_refused(capsys, file, text, words):
     code, out, err = check(capsys, file(text))
     assert code == 2
     assert not out
     assert words in err
 
 
-# -- without a name ----------------------------------------------------------------------
+# -- no plugin named ---------------------------------------------------------------------
 
 
 OWN = [pair for pair in registry._entry_points() if pair[1].distribution == "modal-fusion"]
 
 
 def own_plugins():
-    """Fusion's own, whatever else is installed where the tests run."""
+    """Return the entry points of fusion only, whatever else is installed."""
     return OWN
 
 
-def test_nobody_elses_plugins(capsys, monkeypatch):
+def test_without_third_party_plugins_nothing_is_checked(capsys, monkeypatch):
     monkeypatch.setattr(registry, "_entry_points", own_plugins)
     code, out, _ = check(capsys)
     assert code == 0
@@ -247,7 +247,7 @@ def test_nobody_elses_plugins(capsys, monkeypatch):
     )
 
 
-def test_every_plugin_that_is_not_fusions_own(capsys, file, monkeypatch):
+def test_every_third_party_plugin_is_checked(capsys, file, monkeypatch):
     monkeypatch.setattr(registry, "_entry_points", own_plugins)
     monkeypatch.setenv("FUSION_PLUGINS", f"{file(CORPUS, 'a.py')},{file(NEEDS, 'b.py')}")
     code, out, _ = check(capsys)
@@ -261,7 +261,7 @@ def test_every_plugin_that_is_not_fusions_own(capsys, file, monkeypatch):
     ) in out
 
 
-def test_an_installed_plugin_that_can_not_be_loaded_counts(capsys, monkeypatch):
+def test_an_installed_plugin_that_fails_to_import_counts_as_failed(capsys, monkeypatch):
     broken = (EntryPoint("bad", "not_there", "fusion"), registry.Source("bad", "fusion-bad", "2.1"))
     monkeypatch.setattr(registry, "_entry_points", lambda: [broken, *own_plugins()])
     code, out, _ = check(capsys)
@@ -269,7 +269,7 @@ def test_an_installed_plugin_that_can_not_be_loaded_counts(capsys, monkeypatch):
     assert "not checked: plugin 'bad' (fusion-bad 2.1) was skipped: its import failed" in out
 
 
-def test_help_loads_neither_torch_nor_a_suite():
+def test_help_imports_neither_torch_nor_a_suite():
     script = (
         "import sys; from fusion.core.cli import run_cli\n"
         "run_cli(['plugins', 'check', '--help'])\n"

@@ -1,4 +1,4 @@
-"""``fusion plugins show``, and what it shows of the plugins that are here."""
+"""``fusion plugins show`` and ``fusion plugins list`` on the available plugins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def test_show_says_where_it_is_and_which_hooks_it_uses(
+def test_show_names_the_file_and_the_hooks_in_use(
     plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = said(capsys, "show", "added", "-p", str(plugin))
@@ -34,7 +34,7 @@ def test_show_says_where_it_is_and_which_hooks_it_uses(
     )
 
 
-def test_show_of_a_broken_plugin_says_what_is_wrong(
+def test_show_of_a_broken_plugin_reports_the_error(
     installed: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli(["plugins", "show", "broken_one"]) == 2

@@ -1,4 +1,4 @@
-"""``fusion plugins list``, for people and for machines."""
+"""``fusion plugins list``: its output for people and for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def test_a_row_says_status_version_origin_and_hooks(
+def test_a_row_has_status_version_origin_and_hooks(
     plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = said(capsys, "list", "-p", str(plugin)).splitlines()
@@ -31,7 +31,7 @@ def test_a_row_says_status_version_origin_and_hooks(
     ]  # fmt: skip
 
 
-def test_what_is_broken_or_blocked_has_a_row(
+def test_broken_and_blocked_plugins_have_a_row(
     plugin: Path, installed: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli(["-p", str(plugin), "plugins", "list", "-p", "no:added", "-p", "no:lmf"]) == 0
@@ -47,9 +47,7 @@ def test_what_is_broken_or_blocked_has_a_row(
     assert not any(re.match("  ok  (added|lmf) ", line) for line in lines)
 
 
-def test_the_list_for_machines(
-    plugin: Path, installed: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_output(plugin: Path, installed: None, capsys: pytest.CaptureFixture[str]) -> None:
     listing = json.loads(said(capsys, "list", "--json", "-p", str(plugin), "-p", "no:nested"))
     (added,) = (row for row in listing["plugins"] if row["name"] == "added")
     assert added == {

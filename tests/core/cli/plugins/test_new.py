@@ -1,4 +1,4 @@
-"""``fusion plugins new``: what it prints, and what it refuses."""
+"""``fusion plugins new``: its output and its errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_new(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["plugins", "new", "tracker", "my_table"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "fusion-my-table: tracker 'my_table', in fusion-my-table",
@@ -48,7 +48,7 @@ def test_a_corpus_is_checked_on_its_samples(capsys: pytest.CaptureFixture[str]) 
     )
 
 
-def test_in_the_folder_where_one_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_package_in_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["plugins", "new", "remedy", "rest", "--dir", "."]) == 0
     assert "  cd .\n" not in capsys.readouterr().out
     assert Path("fusion_rest.py").is_file()
@@ -65,7 +65,7 @@ def test_in_the_folder_where_one_stands(capsys: pytest.CaptureFixture[str]) -> N
         (["strategy"], ["Missing argument 'NAME'"]),
     ],
 )
-def test_mistakes(
+def test_mistakes_in_new(
     arguments: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli(["plugins", "new", *arguments]) == 2
@@ -76,7 +76,7 @@ def test_mistakes(
     assert not list(Path().iterdir())
 
 
-def test_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_package_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["plugins", "new", "remedy", "rest"]) == 0
     before = Path("fusion-rest/fusion_rest.py").read_bytes()
     assert run_cli(["plugins", "new", "remedy", "rest"]) == 2

@@ -1,4 +1,4 @@
-"""``fusion plugins trace``: what every module took to import and register."""
+"""``fusion plugins trace``: the time that each module takes to import and register."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def test_trace_has_every_module_in_order_and_marks_the_slowest(
+def test_trace_lists_every_module_in_order_and_marks_the_slowest(
     plugin: Path, installed: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin.write_text(f"import time; time.sleep(0.7)\n{PLUGIN}")
@@ -33,7 +33,7 @@ def test_trace_has_every_module_in_order_and_marks_the_slowest(
     assert profiler.active is None
 
 
-def test_trace_of_one_plugin_by_its_name_or_that_of_its_module(
+def test_trace_of_one_plugin_by_its_name_or_its_module(
     plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("mine", "nested"):

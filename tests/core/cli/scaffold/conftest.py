@@ -1,4 +1,4 @@
-"""What is installed here, whose names are taken."""
+"""Registry of the installed plugins, whose names new plugins must not take."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Words and commands for new plugins, by kind."""
+"""Texts and commands for new plugins, by kind."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fusion.core.registry.registry import HOOKS
 from fusion.core.testing.suite_index import SUITES
 
 
-def test_there_is_one_for_every_kind_with_a_hook_and_a_suite() -> None:
+def test_every_kind_with_a_hook_and_a_suite_has_texts() -> None:
     assert set(KINDS) == set(HOOKS) == set(SUITES)
 
 
-def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
+def test_an_unknown_kind_is_refused_with_a_suggestion() -> None:
     assert kind_of("branch") is KINDS["branch"]
     with pytest.raises(UnknownNameError, match="no kind of plugin 'branhc'.*'branch'"):
         kind_of("branhc")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_commands_name_the_plugin_and_nothing_that_nobody_fills_in(kind: str) -> None:
+def test_commands_contain_only_known_placeholders(kind: str) -> None:
     chosen = KINDS[kind]
     for command in (chosen.run, *chosen.judge, *chosen.check):
         assert set(re.findall(r"\{(\w+)\}", command)) <= {"plugin", "EXTRACTOR", "STRATEGY"}
@@ -40,7 +40,7 @@ def registry_of(defaults: dict[str, list[str]], names: dict[str, list[str]]) -> 
     )
 
 
-def test_companions_are_the_defaults_then_the_first_then_a_word() -> None:
+def test_companions_are_defaults_or_the_first_plugin_or_a_placeholder() -> None:
     found = companions(
         registry_of({"extractor": ["mel"]}, {"extractor": ["a"], "strategy": ["sum"]})
     )

@@ -1,4 +1,4 @@
-"""What a new plugin may be called, and what follows from it."""
+"""Valid names for new plugins, and the names derived from them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from fusion.core.registry.registry import Registry
         ("ogm_ge", "taken: it is a balancer of modal-fusion", "my_ogm_ge"),
     ],
 )
-def test_a_name_that_can_not_be_is_refused(
+def test_an_invalid_name_is_refused(
     name: str, said: str, hint: str | None, registry: Registry
 ) -> None:
     with pytest.raises(ParameterError) as refused:
@@ -48,7 +48,7 @@ def test_a_name_that_can_not_be_is_refused(
     assert hint is None or hint in (refused.value.hint or "")
 
 
-def test_a_module_that_is_here_already(
+def test_the_name_of_an_existing_module_is_refused(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "fusion_taken.py").touch()
@@ -59,31 +59,33 @@ def test_a_module_that_is_here_already(
         check_name("branch", "taken", registry)
 
 
-def test_ensemble_is_a_row_of_the_table_and_no_balancer(registry: Registry) -> None:
+def test_ensemble_is_reserved_for_a_row_of_the_result_table(registry: Registry) -> None:
     with pytest.raises(ParameterError, match="reserved"):
         check_name("balancer", "ensemble", registry)
 
 
 @pytest.mark.parametrize("name", ["keys", "type", "forward"])
-def test_a_modality_is_not_called_as_a_method_of_modules(name: str, registry: Registry) -> None:
-    """Branches are kept by modality in a ModuleDict."""
+def test_the_name_of_a_module_method_is_refused_for_a_modality(
+    name: str, registry: Registry
+) -> None:
+    """Branches are stored by modality in a ModuleDict."""
     with pytest.raises(ParameterError):
         check_name("extractor", name, registry)
-    if name != "type":  # a keyword of Python, by the grammar of 3.12
+    if name != "type":  # a keyword of Python 3.12
         check_name("tracker", name, registry)
 
 
 @given(st.from_regex(r"[a-z][a-z0-9]{0,6}(_[a-z0-9]{1,6}){0,3}", fullmatch=True))
-def test_what_follows_from_a_name(name: str) -> None:
+def test_names_derived_from_a_plugin_name(name: str) -> None:
     names = names_for("branch", name, "import os")
     assert names.cls.isidentifier()
     assert not keyword.iskeyword(names.cls)
     assert names.module.isidentifier()
-    # What the index would make of it, PEP 503.
+    # The package index normalises names by PEP 503.
     assert names.distribution == re.sub(r"[-_.]+", "-", f"fusion-{name}").lower()
 
 
-def test_a_class_does_not_hide_what_its_module_uses() -> None:
+def test_a_class_name_does_not_shadow_a_name_of_its_module() -> None:
     assert names_for("branch", "tensor", source_of("branch")).cls == "TensorBranch"
     assert names_for("strategy", "none", source_of("strategy")).cls == "NoneStrategy"
     assert names_for("tracker", "my_gate", source_of("tracker")).cls == "MyGate"

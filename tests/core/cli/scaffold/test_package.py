@@ -1,4 +1,4 @@
-"""Packages around new plugins: what is in them, and when none is made."""
+"""Packages for new plugins: their contents, and requests that are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[4]
 def packages(
     request: pytest.FixtureRequest, registry: Registry, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """One of each kind, under a short and under the longest name."""
+    """One package of each kind, under a short and under the longest name."""
     home = tmp_path_factory.mktemp("packages")
     return {
         kind: make_package(kind, request.param, folder=home / kind, registry=registry).folder
@@ -32,7 +32,7 @@ def packages(
     }
 
 
-def test_nothing_is_left_to_fill_in(packages: dict[str, Path]) -> None:
+def test_no_placeholder_remains(packages: dict[str, Path]) -> None:
     unfilled = re.compile(
         r"(?<!\$)\{\{|\{%|\{#|\b(KIND|SUMMARY|VERSION|RUN|CHECK|JUDGED?|EXTRACTOR|STRATEGY)\b"
     )
@@ -45,7 +45,7 @@ def test_nothing_is_left_to_fill_in(packages: dict[str, Path]) -> None:
                 assert text.endswith("\n") and not text.endswith("\n\n")
 
 
-def test_it_registers_what_it_is_called(packages: dict[str, Path]) -> None:
+def test_a_package_registers_a_plugin_with_its_name(packages: dict[str, Path]) -> None:
     for kind, folder in packages.items():
         (module,) = folder.glob("*.py")
         found = Registry([str(module)], strict=True)
@@ -64,11 +64,11 @@ def test_the_entry_point_is_the_module(packages: dict[str, Path]) -> None:
         assert project["tool"]["setuptools"]["py-modules"] == [module.stem]
         assert any(d.startswith("modal-fusion>=") for d in project["project"]["dependencies"])
         assert (folder / f"tests/test_{name}.py").is_file()
-        assert "license" not in project["project"]  # the author's choice
+        assert "license" not in project["project"]  # left for the author to choose
 
 
-def test_it_is_linted_and_formatted(packages: dict[str, Path]) -> None:
-    """By the rules of this repository, and with fusion as somebody else's package."""
+def test_a_package_is_linted_and_formatted(packages: dict[str, Path]) -> None:
+    """The rules are those of this repository, with fusion as a third-party package."""
     pytest.importorskip("ruff")
     home = str(next(iter(packages.values())).parent)
     for arguments in (["check"], ["format", "--check", "--diff"]):
@@ -80,11 +80,11 @@ def test_it_is_linted_and_formatted(packages: dict[str, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_typed(packages: dict[str, Path], tmp_path: Path) -> None:
-    """By the strict rules of this repository."""
+def test_a_package_is_typed(packages: dict[str, Path], tmp_path: Path) -> None:
+    """The type checker runs in strict mode, as in this repository."""
     pytest.importorskip("mypy")
     root = Path(fusion.__file__).parent
-    (tmp_path / "fusion").symlink_to(root)  # an editable installation is not seen
+    (tmp_path / "fusion").symlink_to(root)  # mypy does not see an editable installation
     for folder in packages.values():
         files = [str(file) for file in folder.rglob("*.py")]
         ended = subprocess.run(
@@ -96,7 +96,7 @@ def test_it_is_typed(packages: dict[str, Path], tmp_path: Path) -> None:
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_the_commands_name_what_is_there(registry: Registry, tmp_path: Path) -> None:
+def test_commands_and_listed_files_match_the_package(registry: Registry, tmp_path: Path) -> None:
     beside = companions(registry)
     made = make_package("extractor", "tilt", folder=tmp_path / "new", registry=registry)
     assert made.commands[-1] == f"fusion run --features {beside['EXTRACTOR']},tilt --epochs 5"
@@ -106,30 +106,32 @@ def test_the_commands_name_what_is_there(registry: Registry, tmp_path: Path) -> 
     )
 
 
-# -- when none is made -----------------------------------------------------------------
+# -- refused requests ------------------------------------------------------------------
 
 
-def test_an_unknown_kind() -> None:
+def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="no kind of plugin 'strategi'.*'strategy'"):
         make_package("strategi", "tilt")
 
 
-def test_a_folder_with_something_in_it_is_left_alone(registry: Registry, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_and_left_unchanged(
+    registry: Registry, tmp_path: Path
+) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match=re.escape(f"The folder {tmp_path} is not empty")):
         make_package("strategy", "tilt", folder=tmp_path, registry=registry)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_an_empty_folder_will_do(registry: Registry, tmp_path: Path) -> None:
-    """Also the one where somebody stands: it stays the same folder."""
+def test_an_empty_folder_is_filled(registry: Registry, tmp_path: Path) -> None:
+    """The folder may be the current one; it is not replaced by another."""
     before = tmp_path.stat().st_ino
     make_package("strategy", "tilt", folder=tmp_path, registry=registry)
     assert tmp_path.stat().st_ino == before
     assert (tmp_path / "fusion_tilt.py").is_file()
 
 
-def test_a_file_and_a_missing_parent(registry: Registry, tmp_path: Path) -> None:
+def test_a_file_and_a_missing_parent_are_refused(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is a file"):
         make_package("strategy", "tilt", folder=tmp_path / "file", registry=registry)
@@ -139,7 +141,7 @@ def test_a_file_and_a_missing_parent(registry: Registry, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_full_disk_leaves_nothing(
+def test_a_full_disk_leaves_no_partial_package(
     there: bool, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "new"

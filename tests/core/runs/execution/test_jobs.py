@@ -1,4 +1,4 @@
-"""The trainings of a run: what each reads, which model it has, and what it leaves."""
+"""Trainings of a run: the features that each reads, its model, and the files that it writes."""
 
 import io
 import json
@@ -32,7 +32,7 @@ from fusion.core.runs.trainings import FUSED, Training, spec_of
 from fusion.core.toolkit.weights import load_weights
 
 
-def test_an_undefined_figure_is_null_and_every_line_is_json():
+def test_undefined_figures_are_written_as_null():
     file = io.StringIO()
     _write_line(file, {"a": float("nan"), "b": float("inf"), "c": -float("inf"), "d": 0.5, "e": 1})
 
@@ -48,7 +48,7 @@ def test_an_undefined_figure_is_null_and_every_line_is_json():
 # -- what a training reads -----------------------------------------------------------------
 
 
-def test_a_process_that_is_told_the_path_opens_the_run_once(made):
+def test_a_worker_opens_a_run_only_once(made):
     jobs.opened.cache_clear()
     first = in_worker(lambda run, *given: (run, given), made.path, 1, "x")
     again = in_worker(lambda run: run, made.path)
@@ -71,7 +71,7 @@ def test_features_are_those_of_the_models_modalities(made):
     assert list(both.arrays) == ["first", "second"]
 
 
-def test_features_that_would_be_made_another_way_today_are_refused(copied):
+def test_features_that_are_now_computed_differently_are_refused(copied):
     feature = replace(copied.record.features["first"], version="0")
     features = {**copied.record.features, "first": feature}
     copied.write_json("run.json", replace(copied.record, features=features).to_json())
@@ -83,7 +83,7 @@ def test_features_that_would_be_made_another_way_today_are_refused(copied):
     features_of(run, spec_of(run, Training(0, "second")), resident_bytes=0, fold=0)
 
 
-def test_clips_that_lack_a_modality_are_blank_in_it(made):
+def test_absent_clips_have_zeros(made):
     data = made.data
     gone = np.arange(len(data.clips)) % 5 == 0
     extractors = make_extractors(made.config, made.registry)
@@ -98,25 +98,25 @@ def test_clips_that_lack_a_modality_are_blank_in_it(made):
     assert stored_arrays(cache, fingerprint, "second", gapped, made.config) is not None
 
 
-def test_the_features_of_an_adapted_run_are_standardised_by_speaker(corpus, tmp_path):
+def test_features_of_an_adapted_run_are_standardised_by_speaker(corpus, tmp_path):
     run = untrained_run(corpus, tmp_path / "run", config_of(corpus, adapt="speaker"))
     features = features_of(run, run.record.model, resident_bytes=0, fold=0)
     own = np.array([i for i, clip in enumerate(run.data.clips) if clip.speaker == "s2"])
     rows = features.arrays["first"].take(own)
-    # Four clips and one pseudo-clip of the training population: four fifths of the mean is gone.
+    # With four clips and one pseudo-clip of the training population, 4/5 of the mean is removed.
     raw = np.array([[6, 4 - 10], [7, 4 - 11], [6, 10 - 6], [7, 10 - 7]])
     assert len(rows) == len(raw) and np.abs(rows.mean(axis=0)).max() < np.abs(raw).mean()
     population = populations_of(run, run.record.model, 0)
     assert set(population) == {"first", "second"}
     train = {run.data.clips[i].speaker for i in run.data.splits[0].train}
-    means = [np.mean([3 * int(s[1]) + k for k in (0, 1)]) for s in train]  # of its first number
+    means = [np.mean([3 * int(s[1]) + k for k in (0, 1)]) for s in train]  # of the first number
     assert population["first"].mean[0] == pytest.approx(np.mean(means))
 
 
 # -- the models ----------------------------------------------------------------------------
 
 
-def test_a_trained_model_has_the_weights_of_its_folder(made):
+def test_a_trained_model_has_its_stored_weights(made):
     training = Training(0, FUSED)
     stored = load_weights(made.training(training.name) / "model.safetensors")
     found = trained_model(made, training).state_dict()
@@ -145,10 +145,10 @@ def test_epochs_of_each_kind_of_training(tmp_path, train, epochs):
     assert {model: epochs_of(run, Training(0, model)) for model in epochs} == epochs
 
 
-# -- one of them carried out -----------------------------------------------------------------
+# -- one training ----------------------------------------------------------------------------
 
 
-def test_a_training_leaves_its_weights_its_epochs_and_its_summary(copied):
+def test_a_training_writes_its_weights_epochs_and_summary(copied):
     before = copied.training("fold0/first") / "model.safetensors"
     drawn = before.read_bytes()
     shutil.rmtree(copied.training("fold0/first"))
@@ -164,6 +164,6 @@ def test_a_training_leaves_its_weights_its_epochs_and_its_summary(copied):
     assert (folder / "model.safetensors").read_bytes() != drawn
     again = trained_model(copied, Training(0, "first")).state_dict()
     shutil.rmtree(folder)
-    train_one(copied, Training(0, "first"), 1)  # of one seed
+    train_one(copied, Training(0, "first"), 1)  # the same seed
     assert all(torch.equal(v, again[k]) for k, v in
                trained_model(copied, Training(0, "first")).state_dict().items())  # fmt: skip

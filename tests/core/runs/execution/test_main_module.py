@@ -1,4 +1,4 @@
-"""Workers that leave the script alone that started them."""
+"""Workers that do not import the script that started them."""
 
 import subprocess
 import sys
@@ -21,8 +21,8 @@ def said_by(script):
                           check=False, cwd=script.parent)  # fmt: skip
 
 
-def test_workers_leave_the_script_alone_that_started_them(tmp_path):
-    """Without a guard it would run again in each of them, and fail there."""
+def test_workers_do_not_import_the_script_that_started_them(tmp_path):
+    """A script without a main guard would run again in each worker and fail there."""
     script = tmp_path / "script.py"
     script.write_text(POOL)
     said = said_by(script)
@@ -31,7 +31,7 @@ def test_workers_leave_the_script_alone_that_started_them(tmp_path):
     assert said_by(script).returncode != 0
 
 
-def test_main_is_as_it_was():
+def test_the_main_module_is_restored():
     main = sys.modules["__main__"]
     before = dict(vars(main))
     with pytest.raises(OSError, match="no"), main_left_out():
@@ -40,7 +40,7 @@ def test_main_is_as_it_was():
     assert vars(main) == before
 
 
-def test_an_interactive_session_has_no_file_and_gets_none(monkeypatch):
+def test_an_interactive_session_still_has_no_file(monkeypatch):
     main = sys.modules["__main__"]
     monkeypatch.delattr(main, "__file__", raising=False)
     monkeypatch.setattr(main, "__spec__", None)

@@ -1,4 +1,4 @@
-"""How many trainings run at a time, and on how many threads each."""
+"""Number of simultaneous trainings, and of threads for each."""
 
 import json
 
@@ -15,7 +15,7 @@ from fusion.core.workflows.experiment import run_experiment
 @pytest.mark.parametrize(
     ("device", "cores", "gigabytes", "jobs"),
     [
-        ("cpu", 12, 1, 12),  # one each, whatever the memory
+        ("cpu", 12, 1, 12),  # one training per core, whatever the memory
         ("cuda", 16, 80, 4),
         ("cuda", 6, 80, 3),
         ("cuda", 16, 9, 2),
@@ -24,14 +24,14 @@ from fusion.core.workflows.experiment import run_experiment
         ("mps", 8, 80, 1),
     ],
 )
-def test_trainings_at_a_time(monkeypatch, device, cores, gigabytes, jobs):
+def test_default_number_of_simultaneous_trainings(monkeypatch, device, cores, gigabytes, jobs):
     monkeypatch.setattr(scheduler, "choose_device", torch.device)
     monkeypatch.setattr(scheduler, "available_cores", lambda: cores)
     monkeypatch.setattr(scheduler, "free_memory", lambda where: gigabytes * 1024**3)
     assert default_jobs(device) == jobs
 
 
-def test_trainings_of_several_threads_are_fewer(monkeypatch):
+def test_more_threads_per_training_allow_fewer_trainings(monkeypatch):
     monkeypatch.setattr(scheduler, "available_cores", lambda: 12)
     assert [default_jobs("cpu", threads) for threads in (1, 4, 5, 24)] == [12, 3, 2, 1]
 
@@ -68,7 +68,7 @@ def threads_of(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_training_has_the_threads_that_were_asked_for(tmp_path, threads):
+def test_a_training_uses_the_requested_number_of_threads(tmp_path, threads):
     config = small_run(tmp_path, **({"threads": threads} if threads > 1 else {}))
     run_experiment(config, tmp_path / "run", Registry(config.plugins), jobs=2, report=False)
     assert threads_of(tmp_path / "run") == [threads]

@@ -1,4 +1,4 @@
-"""Trials: which one is kept, and that an interruption changes nothing."""
+"""Trials: the selection of the best one, and results that an interruption does not change."""
 
 import json
 
@@ -19,7 +19,7 @@ NAME = "fold0/mel"
 
 
 class Fitter:
-    """A training by rote: trial number -> (score, loss), or an exception to raise."""
+    """Stub of a training: each trial number has a (score, loss), or an exception to raise."""
 
     def __init__(self, *outcomes):
         self.outcomes = outcomes
@@ -44,7 +44,7 @@ def run(tmp_path):
 
 
 def kept(run):
-    """The trial whose weights were left."""
+    """Return the number of the trial whose weights were kept."""
     return int(load_weights(run.training(NAME) / "model.safetensors")["w"][0])
 
 
@@ -55,13 +55,13 @@ def files(run):
 OUTCOMES = ((0.5, 1.0), (0.7, 1.0), (0.7, 0.9), (0.6, 0.1), (0.7, 0.9), (0.2, 0.0))
 
 
-def test_the_best_by_score_then_loss_then_order_is_kept(run):
+def test_the_best_trial_by_score_then_loss_then_order_is_kept(run):
     fitter = Fitter(*OUTCOMES)
     summary = tune(run, NAME, SEARCH, fitter)
     assert kept(run) == summary["trial"] == 2
     assert summary["settings"] == fitter.made[2][1]
     assert summary["trials"] == 6 and summary["best_uar"] == 0.7
-    assert (summary["seconds"], summary["wall_seconds"]) == (12.0, 18.0)  # of all trials
+    assert (summary["seconds"], summary["wall_seconds"]) == (12.0, 18.0)  # sums over all trials
     assert files(run) == ["model.safetensors", "trials.jsonl"]
     lines = (run.training(NAME) / "trials.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
@@ -69,7 +69,7 @@ def test_the_best_by_score_then_loss_then_order_is_kept(run):
     assert [r["settings"] for r in records] == [settings for _, settings in fitter.made]
 
 
-def test_a_trial_that_fails_is_told_and_the_others_go_on(run):
+def test_a_failed_trial_is_recorded_and_the_others_continue(run):
     outcomes = [*OUTCOMES]
     outcomes[2] = TrainingError("it exploded")
     outcomes[3] = ParameterError("it does not fit")
@@ -83,14 +83,14 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(run):
     assert files(run) == ["model.safetensors", "trials.jsonl"]
 
 
-def test_the_settings_as_given_must_work(run):
+def test_trial_0_must_not_fail(run):
     with pytest.raises(TrainingError, match="exploded"):
         tune(run, NAME, SEARCH, Fitter(TrainingError("it exploded")))
     assert not (run.training(NAME) / "trials.jsonl").exists()
 
 
 @pytest.mark.parametrize("error", [StorageError("full"), torch.OutOfMemoryError("memory")])
-def test_what_is_no_fault_of_the_settings_stops_the_training(run, error):
+def test_errors_that_settings_do_not_cause_stop_the_training(run, error):
     with pytest.raises(type(error)):
         tune(run, NAME, SEARCH, Fitter(OUTCOMES[0], error))
     assert len(read_trials(run.training(NAME))) == 1
@@ -108,12 +108,12 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_killed_in_a_trial_and_resumed(run, undisturbed, number):
+def test_resume_after_a_kill_during_a_trial(run, undisturbed, number):
     outcomes = [*OUTCOMES]
     outcomes[number] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         tune(run, NAME, SEARCH, Fitter(*outcomes))
-    assert (run.training(NAME) / f"trial{number}.pt").is_file()  # it goes on from there
+    assert (run.training(NAME) / f"trial{number}.pt").is_file()  # to resume the trial
     assert len([f for f in files(run) if f.endswith(".safetensors")]) <= 1
     rewind(run, NAME)
     rest = Fitter(*OUTCOMES)
@@ -124,7 +124,7 @@ def test_killed_in_a_trial_and_resumed(run, undisturbed, number):
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_killed_between_weights_and_record(run, undisturbed, monkeypatch, number):
+def test_resume_after_a_kill_between_weights_and_record(run, undisturbed, monkeypatch, number):
     write = Run.write_text
 
     def dies(self, name, text):
@@ -141,8 +141,8 @@ def test_killed_between_weights_and_record(run, undisturbed, monkeypatch, number
     assert kept(run) == 2 and files(run) == ["model.safetensors", "trials.jsonl"]
 
 
-def test_killed_after_the_last_trial(run, undisturbed):
-    """The weights are in place, and training.json is not written yet."""
+def test_resume_after_a_kill_after_the_last_trial(run, undisturbed):
+    """The weights are written, and training.json is not."""
     tune(run, NAME, SEARCH, Fitter(*OUTCOMES))
     rewind(run, NAME)
     nothing = Fitter()
@@ -151,8 +151,8 @@ def test_killed_after_the_last_trial(run, undisturbed):
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_lost_weights_are_made_again(run, undisturbed, damage):
-    """What a damaged file's message advises: delete training.json, and resume."""
+def test_lost_weights_are_trained_again(run, undisturbed, damage):
+    """The message on a damaged file advises to delete training.json and to resume."""
     tune(run, NAME, SEARCH, Fitter(*OUTCOMES))
     weights = run.training(NAME) / "model.safetensors"
     weights.unlink()
@@ -164,7 +164,7 @@ def test_lost_weights_are_made_again(run, undisturbed, damage):
     assert len(again.made) == 6 and kept(run) == 2
 
 
-def test_rewinding_keeps_the_epochs_of_trials_that_are_over(run):
+def test_rewinding_keeps_the_epochs_of_finished_trials(run):
     with pytest.raises(KeyboardInterrupt):
         tune(run, NAME, SEARCH, Fitter(*OUTCOMES[:2], KeyboardInterrupt()))
     epochs = run.training(NAME) / "epochs.jsonl"
@@ -177,7 +177,7 @@ def test_rewinding_keeps_the_epochs_of_trials_that_are_over(run):
     assert epochs.stat().st_ino == before
 
 
-def test_rewinding_an_untuned_training_forgets_all_its_epochs(run):
+def test_rewinding_an_untuned_training_deletes_all_its_epochs(run):
     epochs = run.training(NAME) / "epochs.jsonl"
     epochs.write_text('{"epoch": 1}\n')
     rewind(run, NAME)
@@ -186,7 +186,7 @@ def test_rewinding_an_untuned_training_forgets_all_its_epochs(run):
 
 
 @pytest.mark.parametrize("text", ["", "no json\n", "[]\n", '{"trial": 1, "settings": {}}\n'])
-def test_a_damaged_record_of_trials_is_an_error_that_says_what_to_do(run, text):
+def test_a_damaged_record_of_trials_is_an_error_with_a_hint(run, text):
     (run.training(NAME) / "trials.jsonl").write_text(text)
     with pytest.raises(RunError, match="trials.jsonl can't be read") as caught:
         tune(run, NAME, SEARCH, Fitter())

@@ -8,7 +8,7 @@ from fusion.core.runs.execution import worker_pools
 from fusion.core.runs.execution.worker_pools import same_processes, worker_pool
 
 
-def test_what_happens_within_has_the_same_processes(monkeypatch):
+def test_pools_in_the_block_share_processes(monkeypatch):
     opened = []
 
     def opening(jobs):
@@ -28,7 +28,7 @@ def test_what_happens_within_has_the_same_processes(monkeypatch):
     assert opened == [2, 1]
 
 
-def test_an_error_within_ends_the_processes():
+def test_an_error_in_the_block_ends_the_processes():
     with pytest.raises(ZeroDivisionError), same_processes(), worker_pool(1) as pool:
         pool.submit(abs, -1).result()
         raise ZeroDivisionError
@@ -41,7 +41,7 @@ def _without_torch(monkeypatch):
 
 
 @pytest.mark.usefixtures("_without_torch")
-def test_expected_workers_import_torch_before_anybody_asks():
+def test_expected_workers_import_torch_in_advance():
     with same_processes(expected=1), worker_pool(1) as pool:
         assert len(pool.pids()) == 1
         loaded = pool.submit(eval, "'torch' in __import__('sys').modules").result()
@@ -49,7 +49,7 @@ def test_expected_workers_import_torch_before_anybody_asks():
 
 
 @pytest.mark.usefixtures("_without_torch")
-def test_another_number_than_expected_is_right_all_the_same():
+def test_a_number_of_workers_other_than_expected_is_accepted():
     with same_processes(expected=3):
         early = worker_pools._shared_pool.get()._pool
         with worker_pool(1) as pool:
@@ -62,7 +62,7 @@ def test_another_number_than_expected_is_right_all_the_same():
 
 @pytest.mark.usefixtures("_without_torch")
 @pytest.mark.parametrize("failing", [False, True])
-def test_workers_that_nobody_asked_for_are_ended(failing):
+def test_unused_workers_are_ended(failing):
     with suppress(ZeroDivisionError), same_processes(expected=1):
         early = worker_pools._shared_pool.get()._pool
         if failing:
@@ -71,7 +71,7 @@ def test_workers_that_nobody_asked_for_are_ended(failing):
 
 
 @pytest.mark.usefixtures("_without_torch")
-def test_within_each_other_they_are_one_and_end_with_the_inner():
+def test_nested_blocks_share_processes_that_end_with_the_inner_block():
     with same_processes(expected=1):
         early = worker_pools._shared_pool.get()._pool
         with same_processes(), worker_pool(1) as inner:
@@ -84,7 +84,7 @@ def test_within_each_other_they_are_one_and_end_with_the_inner():
 
 
 @pytest.mark.usefixtures("_without_torch")
-def test_a_worker_that_dies_before_anybody_asks_is_replaced():
+def test_a_worker_that_dies_before_its_first_task_is_replaced():
     with same_processes(expected=1):
         early = worker_pools._shared_pool.get()._pool
         (worker,) = early.workers()
@@ -94,7 +94,7 @@ def test_a_worker_that_dies_before_anybody_asks_is_replaced():
             assert pool.submit(abs, -3).result() == 3
 
 
-def test_nobody_is_started_where_torch_is_there(monkeypatch):
+def test_no_worker_starts_in_advance_if_torch_is_loaded(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", object())
     with same_processes(expected=1):
         assert worker_pools._shared_pool.get()._pool is None

@@ -1,4 +1,4 @@
-"""What each modality brings to the fused model's UAR on test: Shapley values by hand."""
+"""Shapley values: the contribution of each modality to the fused model's UAR on test, by hand."""
 
 import json
 
@@ -22,7 +22,7 @@ def certain(targets, wrong):
 
 @pytest.mark.parametrize("folds", [1, 3])
 def test_shapley_values_of_two_modalities_by_hand(tmp_path, monkeypatch, folds):
-    """With a alone 4 of a fold's 16 clips are wrong, with b alone 6, with both 2."""
+    """Each fold has 16 clips: 4 are wrong with only a, 6 with only b and 2 with both."""
     data = make_data(folds)
     run = Run(tmp_path)
     run.begin(record_of(model=model_of(), split=split_of(data.splits, data.clips)), data)
@@ -35,20 +35,20 @@ def test_shapley_values_of_two_modalities_by_hand(tmp_path, monkeypatch, folds):
 
     monkeypatch.setattr(attribution, "_by_subset", by_subset)
     values = write_contributions(run)
-    # v(a) = 12/16, v(b) = 10/16, v(ab) = 14/16, v() = 1/2: half of each of two ways to join.
+    # v(a) = 12/16, v(b) = 10/16, v(ab) = 14/16, v() = 1/2; the mean over two orders of joining.
     assert values == {"a": pytest.approx((4 + 4) / 32), "b": pytest.approx((2 + 2) / 32)}
     assert asked == [(Training(k, FUSED), s.test.tolist()) for k, s in enumerate(data.splits)]
     assert json.loads((tmp_path / "contributions.json").read_text()) == values
 
 
-def test_they_sum_to_the_fused_models_uar_above_chance(copied):
+def test_shapley_values_sum_to_the_fused_models_uar_above_chance(copied):
     values = write_contributions(copied)
     assert list(values) == ["first", "second"]
     fused = Results.read(copied).model(FUSED).uar.value
     assert sum(values.values()) == pytest.approx(fused - 0.5, abs=1e-5)
 
 
-def test_the_whole_set_says_what_the_fused_model_says(made):
+def test_the_set_of_all_modalities_gives_the_fused_models_probabilities(made):
     training, test = Training(0, FUSED), made.data.splits[0].test
     said = attribution._by_subset(made, training, test)
     assert set(said) == {frozenset(m) for m in ((), ("first",), ("second",), ("first", "second"))}

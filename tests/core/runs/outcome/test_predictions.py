@@ -1,4 +1,4 @@
-"""What trained models say about their folds' clips: asked once, as long as the weights stay."""
+"""Predictions of trained models, which are computed once as long as the weights do not change."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from fusion.core.runs.trainings import CONTROL, FUSED, Training
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Trainings whose models were asked, in order, with the clips."""
+    """Indices of the clips in each call of `predict`, in order."""
     found, predict = [], predictions.predict
 
     def watched(model, features, indices, *given, **named):
@@ -36,7 +36,7 @@ def forget(run):
         file.unlink()
 
 
-def test_every_model_is_asked_about_its_folds_own_part_once(copied, asked):
+def test_every_model_predicts_each_part_of_its_fold_once(copied, asked):
     forget(copied)
     split = copied.data.splits[0]
     said = validate_all(copied, jobs=0)
@@ -50,7 +50,7 @@ def test_every_model_is_asked_about_its_folds_own_part_once(copied, asked):
         np.testing.assert_array_equal(kept.probabilities, found[training].probabilities)
 
 
-def test_what_is_said_is_what_the_model_says(copied):
+def test_stored_predictions_are_the_models_probabilities(copied):
     said = ask_about_test(copied, jobs=0)[Training(0, "first")]
     model, features = fold_features(copied, Training(0, "first"))
     clips = copied.data.splits[0].test
@@ -62,7 +62,7 @@ def test_what_is_said_is_what_the_model_says(copied):
     assert x[0].tolist() == [float(n) for n in numbers]
 
 
-def test_other_weights_are_asked_anew(copied, asked):
+def test_other_weights_are_evaluated_again(copied, asked):
     before = ask_about_test(copied, jobs=0)
     assert asked == []
     give_weights(copied, Training(0, "first"), seed=77)
@@ -73,7 +73,7 @@ def test_other_weights_are_asked_anew(copied, asked):
     assert changed == ["first"]
 
 
-def test_weights_that_are_gone_are_named(copied):
+def test_missing_weights_are_reported(copied):
     folder = copied.training("fold0/first")
     assert len(digest_of_weights(folder)) == 32
     assert digest_of_weights(folder) != digest_of_weights(copied.training("fold0/second"))
@@ -83,7 +83,7 @@ def test_weights_that_are_gone_are_named(copied):
     assert caught.value.hint == f"Delete {folder}; fusion run --resume then trains it again."
 
 
-def test_a_control_that_is_not_trained_yet_is_left_out(corpus, tmp_path):
+def test_an_untrained_control_is_left_out(corpus, tmp_path):
     config = config_of(corpus, {"train": {"start": "baselines"}})
     run = untrained_run(corpus, tmp_path / "run", config)
     assert Training(0, CONTROL) in validate_all(run, jobs=0)
@@ -91,7 +91,7 @@ def test_a_control_that_is_not_trained_yet_is_left_out(corpus, tmp_path):
     assert set(validate_all(run, jobs=0)) == {Training(0, m) for m in ("first", "second", FUSED)}
 
 
-def test_of_a_clip_that_lacks_a_models_modality_it_says_how_frequent_classes_are(tmp_path):
+def test_clips_that_lack_the_models_modality_get_class_shares(tmp_path):
     lacking = {f"s{s}_sad_0": f"{s} {s} |" for s in range(6)}
     write_corpus(tmp_path, **lacking)
     run = untrained_run(tmp_path, tmp_path / "run")
@@ -105,7 +105,7 @@ def test_of_a_clip_that_lacks_a_models_modality_it_says_how_frequent_classes_are
     assert not np.isclose(said[Training(0, FUSED)].probabilities, 0.5).all(axis=1).any()
 
 
-def test_class_shares_are_those_of_training(made):
+def test_class_shares_are_those_of_the_training_clips(made):
     data = made.data
     train = [data.clips[i].label for i in data.splits[0].train]
     shares = class_shares(data, 0)

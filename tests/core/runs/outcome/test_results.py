@@ -1,4 +1,4 @@
-"""Figures on test and what they allow to be said, on predictions made by hand."""
+"""Test figures and the verdict, on predictions made by hand."""
 
 import json
 
@@ -11,7 +11,7 @@ from fusion.core.runs.outcome.selection import select
 from fusion.core.runs.trainings import FUSED
 
 
-def test_the_table_by_hand():
+def test_figures_by_hand():
     data = make_data(folds=3)
     modalities = ["a", "b"]
     val = everything(data, "val", {"a": [0], "b": [0, 1, 2], FUSED: [0, 1]})
@@ -27,7 +27,7 @@ def test_the_table_by_hand():
     assert np.array(results.confusions["a"]).sum() == len(data.clips)
     assert results.weights == {"a": 0.75, "b": 0.25}
     assert len(scores[FUSED]) == 3
-    # One speaker in four is always wrong for a: 3 of 12 groups differ, so p = 2 * 2^-3.
+    # a is always wrong for one speaker in four: 3 of 12 groups differ, so p = 2 * 2^-3.
     assert results.comparisons[FUSED].p_value == pytest.approx(0.25)
     assert "No reliable difference" in results.verdict
     assert "one per fold" in results.verdict
@@ -38,7 +38,7 @@ def test_the_table_by_hand():
 @pytest.mark.parametrize(
     ("fused", "word"), [(range(16), "is worse than"), (range(0), "beats"), ([0, 3], "No reliable")]
 )
-def test_the_verdict_says_no_more_than_the_figures(fused, word):
+def test_the_verdict_claims_only_what_the_figures_support(fused, word):
     data = make_data(folds=3)
     val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1]})
     a = [0, 3, 4, 7, 8, 11, 12, 15] if word == "beats" else [0, 3]
@@ -48,7 +48,7 @@ def test_the_verdict_says_no_more_than_the_figures(fused, word):
     assert "gated + gradscale" in results.verdict
 
 
-def test_with_few_speakers_the_verdict_says_that_nothing_can_be_proven():
+def test_the_verdict_says_that_few_speakers_can_prove_nothing():
     data = make_data()  # 4 test speakers
     val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1]})
     test = everything(data, "test", {"a": [], "b": range(8), FUSED: range(16)})

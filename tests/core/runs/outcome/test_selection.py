@@ -1,4 +1,4 @@
-"""What validation chooses, on predictions made by hand; and that it is read as it was written."""
+"""Selection on validation, on predictions made by hand, and its file."""
 
 import json
 from dataclasses import replace
@@ -25,27 +25,27 @@ from fusion.core.training.inference import Predictions
 
 def test_selection_by_hand():
     data = make_data()
-    # 16 validation clips, 8 of each class.
+    # There are 16 validation clips, 8 of each class.
     val = everything(data, "val", {"a": [0, 1], "b": range(8), FUSED: [0, 2, 4]})
     selection = select(data, ["a", "b"], val)
     (fold,) = selection.folds
     assert fold.val_uar["a"] == pytest.approx(1 - 2 / 16)
     assert fold.val_uar[FUSED] == pytest.approx(1 - 3 / 8 / 2, abs=1e-5)
     assert selection.best_single == "a"
-    # The ensemble is a alone or as good as it: the simplest of equals is chosen.
+    # The ensemble is at most as good as a: the simplest of equal models is chosen.
     assert fold.chosen == "a"
     assert list(fold.val_uar) == ["a", "b", ENSEMBLE, FUSED]
     again = Selection.from_json(json.loads(json.dumps(selection.to_json())))
     assert again == selection
 
 
-def test_the_fused_model_is_chosen_only_when_it_is_better():
+def test_the_fused_model_is_chosen_only_if_it_is_better():
     data = make_data()
     val = everything(data, "val", {"a": [0, 1], "b": range(8), FUSED: [0]})
     assert select(data, ["a", "b"], val).folds[0].chosen == FUSED
 
 
-def test_what_is_handed_out_is_never_below_the_best_single_on_validation():
+def test_the_chosen_model_is_never_below_the_best_single_modality_on_validation():
     data = make_data()
     rng = np.random.default_rng(0)
     for _ in range(30):
@@ -54,13 +54,13 @@ def test_what_is_handed_out_is_never_below_the_best_single_on_validation():
         assert fold.val_uar[fold.chosen] >= max(fold.val_uar["a"], fold.val_uar["b"])
 
 
-def test_among_equals_the_simplest_is_chosen():
+def test_the_simplest_of_equal_models_is_chosen():
     data = make_data()
     (fold,) = select(data, ["a", "b"], everything(data, "val", {"a": [], "b": [], FUSED: []})).folds
     assert set(fold.val_uar.values()) == {1.0} and fold.chosen == "a"
 
 
-def test_folds_choose_for_themselves_and_the_best_single_is_best_on_average():
+def test_each_fold_chooses_and_the_best_single_modality_is_best_on_average():
     data = make_data(folds=3)
     val = everything(data, "val", {"a": [0, 1, 2], "b": [0], FUSED: range(8)})
     targets = data.targets[data.splits[0].val]
@@ -70,7 +70,7 @@ def test_folds_choose_for_themselves_and_the_best_single_is_best_on_average():
     )
     selection = select(data, ["a", "b"], val)
     assert selection.folds[0].chosen == "a" and selection.folds[1].chosen == "b"
-    # a: 1 and twice 13/16; b: 12/16 and twice 15/16. Both say so: equals, and a is the first.
+    # a: 1 and twice 13/16; b: 12/16 and twice 15/16. The means are equal, and a comes first.
     assert selection.mean_val_uar("a") == pytest.approx((1 + 2 * 13 / 16) / 3)
     assert selection.mean_val_uar("b") == pytest.approx((12 / 16 + 2 * 15 / 16) / 3)
     assert selection.best_single == "a"
@@ -78,7 +78,7 @@ def test_folds_choose_for_themselves_and_the_best_single_is_best_on_average():
     assert selection.modalities == ["a", "b"]
 
 
-def test_the_control_is_scored_and_can_not_be_chosen():
+def test_the_control_is_scored_and_is_no_candidate():
     data = make_data(folds=3)
     val = everything(data, "val", {"a": [0], "b": range(8), FUSED: [0, 1], CONTROL: []})
     selection = select(data, ["a", "b"], val, "a")
@@ -87,8 +87,8 @@ def test_the_control_is_scored_and_can_not_be_chosen():
     assert {fold.chosen for fold in selection.folds} == {"a"}
 
 
-def test_the_weights_leave_out_who_knows_nothing_of_a_clip():
-    """Of the clips that lack b, b is wrong about all: it loses nothing by that."""
+def test_clips_that_lack_a_modality_do_not_count_in_its_weight():
+    """b is wrong about all clips that lack b, which does not lower its weight."""
     data = make_data()
     gone = np.zeros(len(data.clips), dtype=bool)
     gone[data.splits[0].val[:6]] = True
@@ -101,7 +101,7 @@ def test_the_weights_leave_out_who_knows_nothing_of_a_clip():
 
 def test_uar_is_the_mean_recall_of_the_most_probable_class():
     probabilities = np.array([[0.6, 0.4], [0.4, 0.6], [0.3, 0.7], [0.9, 0.1]], np.float32)
-    for targets in ([0, 0, 1, 0], [0, 1, 1, 1]):  # two of three of one class, all of the other
+    for targets in ([0, 0, 1, 0], [0, 1, 1, 1]):  # recalls of 2/3 and 1
         found = uar_of(probabilities, np.array(targets), 2)
         assert found == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
 
@@ -110,7 +110,7 @@ def test_uar_is_the_mean_recall_of_the_most_probable_class():
 
 
 @pytest.mark.parametrize(("rule", "combined"), [("log-linear", pool), ("linear", mix)])
-def test_the_ensemble_combines_as_its_run_does(rule, combined):
+def test_the_ensemble_uses_the_rule_of_its_run(rule, combined):
     data = make_data(folds=3)
     rng = np.random.default_rng(0)
     said = {
@@ -130,7 +130,7 @@ def test_the_ensemble_combines_as_its_run_does(rule, combined):
         np.testing.assert_allclose(found[ENSEMBLE][fold], expected, rtol=1e-5)
 
 
-def test_without_a_control_there_is_no_row_of_it():
+def test_a_run_without_control_has_no_control_probabilities():
     data = make_data()
     said = everything(data, "test", {"a": [], "b": [], FUSED: []})
     selection = select(data, ["a", "b"], everything(data, "val", {"a": [], "b": [], FUSED: []}))
@@ -144,13 +144,13 @@ CHOSEN = Selection((FoldSelection({"a": 0.5, FUSED: 0.25}, {"a": 1.0}, "a"),), "
                    control="a", control_val_uar=(0.75,))  # fmt: skip
 
 
-def test_a_choice_is_read_from_its_run(tmp_path):
+def test_a_selection_is_read_from_its_run(tmp_path):
     run = Run(tmp_path)
     run.write_json("selection.json", CHOSEN.to_json())
     assert Selection.read(run) == CHOSEN
 
 
-def test_a_run_of_version_0_1_names_no_rule_and_means_the_linear_one():
+def test_a_selection_of_version_0_1_has_the_linear_rule():
     plain = CHOSEN.to_json()
     for name in ("rule", "control", "control_val_uar"):
         del plain[name]
@@ -166,7 +166,7 @@ def test_a_run_of_version_0_1_names_no_rule_and_means_the_linear_one():
         ({"folds": [{"val_uar": {}, "weights": {}}]}, "it has no 'chosen' in 'folds[0]'"),
     ],
 )
-def test_a_damaged_choice_is_named(tmp_path, change, said):
+def test_a_damaged_selection_is_reported(tmp_path, change, said):
     run = Run(tmp_path)
     with pytest.raises(RunError, match="selection.json can't be read"):
         Selection.read(run)

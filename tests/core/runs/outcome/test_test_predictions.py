@@ -1,4 +1,4 @@
-"""What models said about test clips, read back; counted by speaker and fold."""
+"""Stored predictions of test clips, and their counts by speaker and fold."""
 
 import csv
 from pathlib import Path
@@ -15,7 +15,7 @@ from fusion.core.runs.outcome.test_predictions import SavedPredictions
 from fusion.core.runs.run import Run
 
 HEADER = ["fold", "clip", "corpus", "speaker", "label", "model", "predicted"]
-# Fold, clip, speaker, class, and what a and b say of it.
+# Fold, clip, speaker, class, and the predictions of a and b.
 CLIPS = [
     (1, "z", "s1", "low", "low", "high"),
     (0, "y", "s2", "high", "low", "high"),
@@ -39,8 +39,8 @@ def run(tmp_path):
     return run
 
 
-def test_models_are_read_clip_by_clip_whatever_the_order_of_rows(run):
-    said = SavedPredictions.read(run)  # sorted by fold, corpus and name: x y, w z
+def test_predictions_are_read_by_clip_in_any_order_of_rows(run):
+    said = SavedPredictions.read(run)  # sorted by fold, corpus, name: x y, w z
     assert said.fold.tolist() == [0, 0, 1, 1] and said.targets.tolist() == [0, 1, 1, 0]
     assert said.speakers.tolist() == ["c/s1", "c/s2", "c/s1", "c/s1"]
     assert {m: p.tolist() for m, p in said.predicted.items()} == {
@@ -53,7 +53,7 @@ def test_confusions_by_speaker_of_all_folds_and_of_one(run):
     said = SavedPredictions.read(run)
     assert said.confusions("a").tolist() == [[[2, 0], [0, 1]], [[0, 0], [1, 0]]]
     assert said.confusions("a", fold=0).tolist() == [[[1, 0], [0, 0]], [[0, 0], [1, 0]]]
-    # s2 is not tested in fold 1, and has zeros there.
+    # s2 is not tested in fold 1 and has zeros there.
     assert said.confusions("b", fold=1).tolist() == [[[0, 1], [1, 0]], [[0, 0], [0, 0]]]
 
 
@@ -63,12 +63,12 @@ def test_uar_of_each_fold(run):
     assert said.fold_uar("b") == [1.0, 0.0]
 
 
-def test_the_oracle_is_right_where_one_modality_is(run):
+def test_the_oracle_is_right_if_any_modality_is(run):
     assert SavedPredictions.read(run).oracle(["a", "b"]).sum(axis=0).tolist() == [[2, 0], [0, 2]]
     assert SavedPredictions.read(run).oracle(["b"]).sum(axis=0).tolist() == [[1, 1], [1, 1]]
 
 
-def test_clips_of_one_name_in_two_corpora_are_two(tmp_path):
+def test_clips_of_one_name_in_two_corpora_are_distinct(tmp_path):
     run = Run(tmp_path)
     run.write_json("run.json", record_of().to_json())
     rows = [[0, "x", c, "s", label, "a", "low"] for c, label in (("d", "high"), ("c", "low"))]
@@ -78,7 +78,7 @@ def test_clips_of_one_name_in_two_corpora_are_two(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["\udcff.wav", 'a "b", c.wav', "two\nlines", "a\rb"])
-def test_names_may_be_any(tmp_path, name):
+def test_any_clip_name_is_accepted(tmp_path, name):
     run = Run(tmp_path)
     run.write_json("run.json", record_of().to_json())
     run.write_csv("predictions.csv", [HEADER, [0, name, "c", "s", "low", "a", "low"]])
@@ -93,14 +93,14 @@ def cut(rows, row, column):
     "damage",
     [
         lambda rows: [],
-        lambda rows: rows[:1],  # of no clip
+        lambda rows: rows[:1],  # no clip
         lambda rows: [["fold", "name", *rows[0][2:]], *rows[1:]],
         lambda rows: [rows[0], ["one", *rows[1][1:]]],
         lambda rows: [rows[0], [*rows[1][:4], "loud", *rows[1][5:]]],
-        lambda rows: rows[:-1],  # one model said less than the other
+        lambda rows: rows[:-1],  # one model has fewer predictions than the other
         lambda rows: cut(rows, len(rows) - 1, 6),
         lambda rows: [*rows[:-1], rows[-1][:1], rows[-1][:1]],
-        lambda rows: [*rows, ["x" * 200_000]],  # more than csv takes for one field
+        lambda rows: [*rows, ["x" * 200_000]],  # more than csv accepts in one field
     ],
 )
 def test_damaged_predictions_are_an_error_that_names_the_file(run, damage):
@@ -110,13 +110,13 @@ def test_damaged_predictions_are_an_error_that_names_the_file(run, damage):
         raise AssertionError(said)
 
 
-def test_predictions_that_are_not_there(run):
+def test_missing_predictions_are_an_error(run):
     (run.path / "predictions.csv").unlink()
     with pytest.raises(RunError, match=r"predictions\.csv can't be read"):
         SavedPredictions.read(run)
 
 
-def test_what_the_experiment_writes_is_read(made):
+def test_predictions_of_a_run_are_read(made):
     said = SavedPredictions.read(made)
     with (made.path / "confusion.csv").open(newline="") as file:
         counts = {}
@@ -126,8 +126,8 @@ def test_what_the_experiment_writes_is_read(made):
     assert len(said.targets) == len(made.data.splits[0].test)
 
 
-def test_the_oracle_counts_no_answer_of_a_modality_that_a_clip_lacks():
-    # Clips of classes 0 0 1 1; a is right about 0 1 2, b about 0 3.
+def test_the_oracle_ignores_modalities_that_a_clip_lacks():
+    # The classes of the clips are 0 0 1 1; a is right about clips 0 1 2, b about 0 3.
     def said(**absent):
         predicted = {"a": np.array([0, 0, 1, 0]), "b": np.array([0, 1, 0, 1])}
         flags = {m: np.isin(np.arange(4), clips) for m, clips in absent.items()}
@@ -141,12 +141,12 @@ def test_the_oracle_counts_no_answer_of_a_modality_that_a_clip_lacks():
         return [found.oracle(order)[0].diagonal().tolist() for order in (["a", "b"], ["b", "a"])]
 
     assert right(said()) == [[2, 2]] * 2
-    assert right(said(a=[1])) == [[1, 2]] * 2  # b, which it has, is wrong
+    assert right(said(a=[1])) == [[1, 2]] * 2  # the clip has b, which is wrong
     assert right(said(a=[0], b=[3])) == [[2, 1]] * 2
     assert right(said(a=[1, 2], b=[3])) == [[1, 0]] * 2
 
 
-def test_what_was_said_is_read_with_what_clips_lack(tmp_path):
+def test_predictions_are_read_with_absent_modalities(tmp_path):
     clips = tuple(Clip(Recording(Path(n)), n, "calm", n, "c") for n in "zyx")
     split = Split(np.array([], np.int64), np.array([], np.int64), np.arange(3), 0, True)
     absent = {"b": np.array([True, False, False])}

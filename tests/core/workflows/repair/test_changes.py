@@ -1,4 +1,4 @@
-"""Prescriptions carried out on configurations, what runs share, and the ladder of remedies."""
+"""Prescriptions applied to configurations, trainings that runs share, and the order of remedies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusion.core.runs.trainings import CONTROL, FUSED
 from fusion.core.training.model import BranchSpec, ModelSpec
 from fusion.core.workflows.repair.changes import changed, share_alike, words_for
 
-# As a run stores it: every parameter of everything in use.
+# A run stores every parameter of everything in use.
 STORED = RunConfig(
     ("demo",),
     features=("mel", "persistence"),
@@ -34,11 +34,11 @@ STORED = RunConfig(
 )
 
 
-def test_settings_of_what_is_left_out_go_with_it() -> None:
+def test_settings_of_removed_plugins_are_removed() -> None:
     after = changed(STORED, Prescription("normalised", (), settings={"normalised": {"hidden": 8}}))
     assert (after.strategy, after.balancers) == ("normalised", ())
     assert set(after.settings) == {"train", "branch.mel", "normalised"}
-    assert STORED.settings["gated"] == {"hidden": 32}  # the stored one is as it was
+    assert STORED.settings["gated"] == {"hidden": 32}  # the stored configuration is unchanged
 
 
 def test_another_branch_has_its_own_defaults() -> None:
@@ -46,12 +46,12 @@ def test_another_branch_has_its_own_defaults() -> None:
     assert after.branches == {"mel": "crnn"} and "branch.mel" not in after.settings
 
 
-def test_settings_are_added_to_those_there_are() -> None:
+def test_settings_are_added_to_existing_ones() -> None:
     after = changed(STORED, Prescription(settings={"train": {"normalise": "feature"}}))
     assert after.settings["train"] == {"lr": 3e-3, "epochs": 80, "normalise": "feature"}
 
 
-def test_what_differs_is_said_as_options() -> None:
+def test_differences_are_shown_as_options() -> None:
     offer = Prescription("residual", ("lr",), {"mel": "crnn"}, {"lr": {"branch": 0.1}})
     assert words_for(STORED, changed(STORED, offer)) == [
         "--strategy residual",
@@ -63,7 +63,7 @@ def test_what_differs_is_said_as_options() -> None:
     assert words_for(STORED, changed(STORED, Prescription(balancers=()))) == ["--balance none"]
 
 
-# -- the ladder ------------------------------------------------------------------------
+# -- order of remedies -----------------------------------------------------------------
 
 
 @dataclass
@@ -89,16 +89,16 @@ def test_the_ladder_without_a_finding() -> None:
     ]  # fmt: skip
 
 
-def test_a_run_that_starts_from_the_baselines_is_not_offered_that_again() -> None:
+def test_starting_from_baselines_is_not_offered_to_a_run_that_does() -> None:
     assert ladder(from_baselines=True) == [
         "adaptive", "levelled", "joined", "corrected", "averaged",
     ]  # fmt: skip
     assert not {"started", "pretrained"} & set(ladder(balancers=("pretrain",)))
     offers = prescriptions(patient(from_baselines=True), Registry())
-    assert offers["corrected"] == Prescription("residual")  # its branches are slow already
+    assert offers["corrected"] == Prescription("residual")  # branches learn slowly already
 
 
-def test_old_gates_and_old_balancing_are_replaced() -> None:
+def test_other_modes_of_gate_and_balancing_are_replaced() -> None:
     stored = {"gated": {"gate": "trained", "hidden": 32}, "gradscale": {"mode": "norms"}}
     old = {"strategy": "gated", "balancers": ("gradscale",), "settings": stored}
     offers = prescriptions(patient(from_baselines=True, **old), Registry())
@@ -115,7 +115,7 @@ def test_the_start_of_a_run_is_read_from_its_configuration() -> None:
     assert patient_of(other, spec, Registry(), ()).branches == {"mel": "crnn"}
 
 
-def test_what_the_diagnosis_points_to_comes_first() -> None:
+def test_remedies_for_the_diagnosed_fault_come_first() -> None:
     for fault in ("held_back", "branch_imbalance"):
         assert ladder(Found(fault, "mel"))[:3] == ["started", "pretrained", "balanced"]
     assert ladder(Found("cold_start"))[:2] == ["started", "pretrained"]
@@ -127,15 +127,15 @@ def test_what_the_diagnosis_points_to_comes_first() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_there_already_is_not_offered() -> None:
+def test_methods_in_use_are_not_offered() -> None:
     stored = {"gated": {"gate": "held_out"}, "gradscale": {"mode": "progress"}}
     given = ladder(strategy="gated", balancers=("gradscale", "pretrain"), settings=stored)
     assert not {"adaptive", "balanced", "pretrained"} & set(given)
 
 
-def test_a_branch_is_rebuilt_where_it_is_broken_and_another_suits_better() -> None:
+def test_a_broken_branch_is_rebuilt_if_another_is_preferred() -> None:
     broken = Found("dead_branch", "mel")
-    assert "rebuilt" not in ladder(broken)  # it is the preferred one already
+    assert "rebuilt" not in ladder(broken)  # it is already the preferred branch
     offers = prescriptions(patient(broken, branches={"mel": "mlp"}), Registry())
     assert next(iter(offers)) == "rebuilt"
     assert offers["rebuilt"].branches == {"mel": "cnn"}
@@ -143,7 +143,7 @@ def test_a_branch_is_rebuilt_where_it_is_broken_and_another_suits_better() -> No
 
 
 @pytest.mark.parametrize("entry", Registry().entries("remedy"), ids=lambda entry: entry.name)
-def test_every_remedy_names_faults_and_methods_that_exist(entry) -> None:  # type: ignore[no-untyped-def]
+def test_every_remedy_names_existing_faults_and_methods(entry) -> None:  # type: ignore[no-untyped-def]
     remedy, registry = entry.cls, Registry()
     assert issubclass(remedy, Remedy) and set(remedy.mends) <= set(TITLES)
     if remedy.strategy:
@@ -154,11 +154,11 @@ def test_every_remedy_names_faults_and_methods_that_exist(entry) -> None:  # typ
     assert remedy.__doc__
 
 
-# -- what runs share -----------------------------------------------------------------------
+# -- shared trainings ----------------------------------------------------------------------
 
 
 def begun(path: Path, **changes: Any) -> Run:
-    """A run of two modalities, with a control of three epochs."""
+    """Write a run with two modalities and a control of three epochs."""
     run = Run(path)
     run.write_json("run.json", record_of(**{"control": 3, **changes}).to_json())
     return run
@@ -191,7 +191,7 @@ SLOWER = replace(model_of(), branches=(model_of().branches[0], BranchSpec(
         ({"control": 4}, {"a", "b"}),
     ],
 )
-def test_trainings_alike_are_shared_and_the_fused_one_never_is(
+def test_equal_trainings_are_shared_except_the_fused_one(
     tmp_path: Path, changes: dict[str, Any], alike: set[str]
 ) -> None:
     target = begun(tmp_path / "target")
@@ -199,7 +199,7 @@ def test_trainings_alike_are_shared_and_the_fused_one_never_is(
     assert shared(target) == alike
 
 
-def test_only_finished_trainings_are_shared_and_the_first_serves(tmp_path: Path) -> None:
+def test_only_finished_trainings_are_shared_and_the_first_is_used(tmp_path: Path) -> None:
     one, other = trained(tmp_path / "one"), trained(tmp_path / "other")
     (one.training("fold0/b") / "training.json").unlink()
     target = begun(tmp_path / "target")

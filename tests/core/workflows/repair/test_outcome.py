@@ -1,4 +1,4 @@
-"""Steps of a repair by their figures, and a repair as plain values."""
+"""Figures of repair steps, and repairs as plain values."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TRAINED = Step("levelled", "1-levelled", ("--set x.y=1",), SCORES, 0.9, 0.1, Tru
 REFUSED = Step("rebuilt", refused="two of a size")
 
 
-def test_the_single_modalities_are_neither_the_ensemble_nor_the_fused_model() -> None:
+def test_the_best_single_modality_excludes_ensemble_and_fused_model() -> None:
     assert (TRAINED.fused, TRAINED.single) == (0.8, 0.7)
 
 
-def test_a_step_that_was_not_trained_is_below_every_other() -> None:
+def test_an_untrained_step_is_below_every_other() -> None:
     assert REFUSED.fused == REFUSED.single == float("-inf")
     assert min((TRAINED, REFUSED), key=lambda step: step.fused) is REFUSED
 
 
-def test_by_default_a_repair_climbs_to_two_points_more_without_an_end_of_time() -> None:
+def test_defaults_of_a_repair() -> None:
     asked = RepairRequest()
     assert (asked.target, asked.steps, asked.minutes) == (Target("target"), (), None)
 
@@ -43,7 +43,7 @@ def repair(path: Path) -> Repair:
     )  # fmt: skip
 
 
-def test_a_repair_is_written_with_null_for_what_is_undefined(tmp_path: Path) -> None:
+def test_undefined_figures_are_written_as_null(tmp_path: Path) -> None:
     found = repair(tmp_path)
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert (plain["best_single"], plain["goal"], plain["reached"]) == ("text", 0.72, True)
