@@ -69,10 +69,7 @@ def test_every_default_is_one_of_its_choices():
 
 def test_ranges_of_the_search_are_options_and_valid_at_both_ends():
     names = {field.name for field in dataclasses.fields(TrainConfig)}
-    assert set(TrainConfig.space) <= names - {
-        "epochs",
-        "batch_size",
-    }  # equal in all trials
+    assert set(TrainConfig.space) <= names - {"epochs", "batch_size"}  # the budget is equal
     for name, space in TrainConfig.space.items():
         TrainConfig(**{name: space.low}), TrainConfig(**{name: space.high})
         assert space.low <= getattr(TrainConfig(), name) <= space.high

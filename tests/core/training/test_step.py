@@ -401,10 +401,7 @@ def test_a_pooling_changed_by_the_probes_is_computed_again(optimizer):
     encode = trainer.stepper._encode
     trainer.stepper._encode = lambda step: (encodes.append(step.current), encode(step))
     one_step(trainer)
-    assert [one.modalities for one in encodes[1:]] == [
-        ("voice",),
-        ("face",),
-    ]  # before later passes
+    assert [one.modalities for one in encodes[1:]] == [("voice",), ("face",)]  # before later passes
 
 
 def test_with_maps_the_probes_train_the_pooling_in_addition_to_the_parts():
