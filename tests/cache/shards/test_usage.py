@@ -90,7 +90,7 @@ def test_a_modification_during_reading_is_kept(path: Path) -> None:
     assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (ODD, ODD + 5)
 
 
-def test_reading_undisturbed_is_no_use(path: Path) -> None:
+def test_reading_undisturbed_does_not_count_as_use(path: Path) -> None:
     with pytest.raises(OSError, match="by the reader"), undisturbed(path):
         os.utime(path, ns=(ODD + 10**18, ODD))
         raise OSError("by the reader")

@@ -27,9 +27,7 @@ forms = pytest.mark.parametrize("codec", [None, "zstd", "blosc2"])
 
 
 @forms
-def test_damaged_items_are_dropped_and_others_kept(
-    cache: FeatureCache, feature: Fingerprint, codec
-) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_items_are_dropped(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     before = content(cache, feature)
     if codec:
         pack(cache, codec)

@@ -105,9 +105,7 @@ def test_a_full_disk_keeps_the_shards(small_disk: Path) -> None:
 
 
 @codecs
-def test_packing_and_unpacking_restores_the_content(
-    cache: FeatureCache, feature: Fingerprint, codec
-) -> None:  # type: ignore[no-untyped-def]
+def test_unpacking_restores_the_content(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     other = fill(cache, shards=2, name="other")
     before = content(cache, feature), content(cache, other)
     seen: list[tuple[int, int]] = []
