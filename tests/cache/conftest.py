@@ -1,4 +1,4 @@
-"""Caches empty and filled, here and elsewhere; and file systems that refuse."""
+"""Fixtures: empty, filled and remote caches, a small file system, and an unprivileged user."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from fusion.cache import FeatureCache, Fingerprint
 
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
-    """An empty one."""
+    """An empty cache."""
     return FeatureCache(tmp_path / "cache")
 
 
 @pytest.fixture
 def feature(cache: FeatureCache) -> Fingerprint:
-    """Four shards of ten items in `cache`."""
+    """A feature with four shards of ten items in `cache`."""
     return cache_upkeep.fill(cache)
 
 
 @pytest.fixture
 def there(tmp_path: Path) -> FeatureCache:
-    """Another machine's: thirty arrays in three shards."""
+    """The cache of another machine: thirty arrays in three shards."""
     return cache_elsewhere.filled(tmp_path / "there")
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, where we may make one."""
+    """A file system of 1 MiB, if one can be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if os.system(f"mount -t tmpfs -o size=1m tmpfs '{folder}' 2>/dev/null") != 0:
         pytest.skip("making a small file system takes root on Linux")
     yield folder
-    os.system(f"umount -l '{folder}'")  # lazily: arrays can still be mapped
+    os.system(f"umount -l '{folder}'")  # lazily, because arrays may still be mapped
 
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """Root may write anywhere, so it becomes somebody else."""
+    """Run as an unprivileged user if this process is root."""
     if os.name != "posix":
         pytest.skip("needs permissions as POSIX has them")
     user = os.geteuid()

@@ -1,4 +1,4 @@
-"""What data loaders do with cached arrays: processes forked and spawned, threads, batches."""
+"""Cached arrays in data loaders: forked and spawned processes, threads, and batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = ["contiguous", "zstd", "blosc2", "mixed"]
 
 
 def fill(root: Path, kind: str) -> FeatureCache:
-    """Four shards, round robin, so that neighbours lie in different ones."""
+    """Write four shards in round-robin order, so that neighbours are in different shards."""
     cache = FeatureCache(root)
     folder = cache.prepare(fingerprint())
     codecs: list[Any] = {
@@ -48,18 +48,18 @@ def array(tmp_path: Path, request: pytest.FixtureRequest) -> FeatureArray:
     return fill(tmp_path, request.param).open(fingerprint(), KEYS, verify="always")
 
 
-def test_it_is_a_data_set(array: FeatureArray) -> None:
+def test_a_feature_array_is_a_data_set(array: FeatureArray) -> None:
     np.testing.assert_array_equal(array[3], ARRAYS[3])
     np.testing.assert_array_equal(array[-1], ARRAYS[-1])
     np.testing.assert_array_equal(array.__getitems__([5, 2]), ARRAYS[[5, 2]])
     np.testing.assert_array_equal(array.load(), ARRAYS)
     with pytest.raises(IndexError):
         array[N]
-    np.testing.assert_array_equal(np.stack(list(array)), ARRAYS)  # it ends where it ends
+    np.testing.assert_array_equal(np.stack(list(array)), ARRAYS)  # iteration ends
 
 
 def loaded(data: Any, start: str) -> Any:
-    """What a DataLoader with two workers makes of a data set, in batches."""
+    """Return the batches of a DataLoader with two workers, concatenated."""
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system can't {start}")
     torch = pytest.importorskip("torch")
@@ -72,7 +72,7 @@ def loaded(data: Any, start: str) -> Any:
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_data_loader_workers(array: FeatureArray, opened: bool) -> None:
-    """Forked, with and without files that the parent has open already."""
+    """Forked workers, with and without files that are open in the parent."""
     if opened:
         array.load()
     np.testing.assert_array_equal(loaded(array, "fork"), ARRAYS)
@@ -80,7 +80,7 @@ def test_data_loader_workers(array: FeatureArray, opened: bool) -> None:
 
 
 def test_spawned_data_loader_workers(tmp_path: Path) -> None:
-    """As above, all kinds in the same two workers: starting these takes seconds."""
+    """All kinds are read by the same two workers, because starting workers takes seconds."""
     arrays = []
     for kind in KINDS:
         cache = fill(tmp_path / kind, kind)
@@ -93,7 +93,7 @@ def test_spawned_data_loader_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_forked_processes_read_beside_their_parent(array: FeatureArray) -> None:
+def test_forked_processes_read_concurrently_with_their_parent(array: FeatureArray) -> None:
     array.load()
     rng = np.random.default_rng(0)
     children = []
@@ -111,26 +111,26 @@ def test_forked_processes_read_beside_their_parent(array: FeatureArray) -> None:
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
 
 
-def test_threads(array: FeatureArray) -> None:
+def test_threads_read_concurrently(array: FeatureArray) -> None:
     batches = [np.random.default_rng(n).integers(0, N, 16) for n in range(100)]
     with ThreadPoolExecutor(8) as pool:
         for rows, found in zip(batches, pool.map(array.take, batches), strict=True):
             np.testing.assert_array_equal(found, ARRAYS[rows])
 
 
-def test_pickled_with_files_open(array: FeatureArray) -> None:
+def test_an_array_can_be_pickled_with_open_files(array: FeatureArray) -> None:
     array.load()
     again = pickle.loads(pickle.dumps(array))
     assert again.shape == (N, *SHAPE)
     np.testing.assert_array_equal(again.load(), ARRAYS)
 
 
-def test_packed_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_arrays_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array = fill(tmp_path, "zstd").open(fingerprint(), KEYS)
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(CacheError, match=r"pip install 'modal-fusion\[pack\]'"):
         write_shard(tmp_path, fingerprint(), [Entry("a", ARRAYS[0])], "zstd")
-    # Reading needs it too, unless something else has registered the filter already.
+    # Reading needs the package too, unless the filter is already registered.
     from fusion.cache.shards import codecs
 
     monkeypatch.setattr(codecs, "_readable", lambda data: False)
@@ -145,8 +145,8 @@ def test_unknown_codec(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["contiguous", "zstd"])
-def test_a_shard_that_was_overwritten_in_place(tmp_path: Path, kind: str) -> None:
-    """Of the same size: seen by its time of change, without looking at every array."""
+def test_a_shard_overwritten_in_place_is_reported(tmp_path: Path, kind: str) -> None:
+    """The size is equal; the modification time reveals the change without reading every array."""
     cache = fill(tmp_path, kind)
     cache.index(fingerprint())
     array = FeatureCache(tmp_path).open(fingerprint(), KEYS)

@@ -1,4 +1,4 @@
-"""The tree of errors: what a message looks like, and that it travels between processes whole."""
+"""The hierarchy of errors, their messages, and pickling."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from fusion.cache import errors
 from fusion.cache.errors import Absent, CacheError, FusionError, ShardError, StorageError, UserError
 
 
-def test_the_tree() -> None:
+def test_the_hierarchy_of_errors() -> None:
     for kind in (CacheError, ShardError, StorageError):
         assert issubclass(kind, UserError) and kind.exit_code == 2
     assert FusionError.exit_code == 1
-    assert not issubclass(Absent, FusionError)  # nothing went wrong
+    assert not issubclass(Absent, FusionError)  # absence is not an error
     from fusion.core.contracts import errors as drawn
 
     for name in ("FusionError", "UserError", "CacheError", "ShardError", "StorageError"):
         assert getattr(drawn, name) is getattr(errors, name)
 
 
-def test_a_hint_stands_on_a_line_of_its_own() -> None:
+def test_a_hint_is_on_a_separate_line() -> None:
     assert str(CacheError("It is full.")) == "It is full."
     assert str(CacheError("It is full.", hint="Free space.")) == "It is full.\n  hint: Free space."
 
 
 class DetailedError(CacheError):
-    """An error with more to say, and another way of being made."""
+    """An error with an additional attribute and another constructor."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} is bad.", hint="Look.")
@@ -37,10 +37,10 @@ class DetailedError(CacheError):
 @pytest.mark.parametrize(
     "error", [ShardError("a", hint="b"), FusionError("c"), DetailedError("x.h5")]
 )
-def test_it_travels_whole(error: FusionError) -> None:
+def test_an_error_can_be_pickled_completely(error: FusionError) -> None:
     error.add_note("of the plugin mel")
     found = pickle.loads(pickle.dumps(error))
     assert type(found) is type(error)
     assert (found.message, found.hint, str(found)) == (error.message, error.hint, str(error))
-    assert found.__dict__ == error.__dict__  # notes, too
+    assert found.__dict__ == error.__dict__  # including notes
     assert found.args == (error.message,)

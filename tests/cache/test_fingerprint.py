@@ -43,8 +43,8 @@ def make(**changes: Any) -> Fingerprint:
     return Fingerprint(**{**fields, **changes})
 
 
-def test_canonical_text_is_what_it_has_always_been() -> None:
-    # A change here makes every cache in the world stale.
+def test_the_canonical_text_never_changes() -> None:
+    # A change here invalidates every existing cache.
     assert make().canonical() == (
         '{"dtype":"float32","libraries":{"librosa":"0.10.2"},"name":"mel",'
         '"parameters":{"bins":128,"power":2.0},"shape":[1,128,256],"version":"1"}'
@@ -70,12 +70,12 @@ def test_any_changed_field_changes_the_id(change: dict[str, Any]) -> None:
     assert make(**change).id != make().id
 
 
-def test_values_that_python_calls_equal_stay_apart() -> None:
+def test_values_that_are_equal_in_python_have_different_ids() -> None:
     ids = {make(parameters={"x": x}).id for x in (1, 1.0, True, "1", [1], None, "None", "true")}
     assert len(ids) == 8
 
 
-def test_spellings_of_one_value_agree() -> None:
+def test_spellings_of_one_value_have_one_id() -> None:
     assert make(parameters={"x": (1, 2)}) == make(parameters={"x": [1, 2]})
     assert make(parameters={"a": 1, "b": 2}).id == make(parameters={"b": 2, "a": 1}).id
     assert make(dtype="f4") == make(dtype="float32")
@@ -84,7 +84,7 @@ def test_spellings_of_one_value_agree() -> None:
 
 
 @given(parameters)
-def test_round_trip(given: dict[str, Any]) -> None:
+def test_a_fingerprint_can_be_read_back(given: dict[str, Any]) -> None:
     fingerprint = make(parameters=given)
     again = Fingerprint.from_json(fingerprint.canonical())
     assert again == fingerprint
@@ -99,7 +99,7 @@ def test_equal_ids_mean_equal_parameters(a: dict[str, Any], b: dict[str, Any]) -
 
 
 def repr_of(value: Any) -> Any:
-    """Something that is equal when type and value are, by another road than JSON."""
+    """Return a value that compares type and content without JSON."""
     if isinstance(value, dict):
         return "dict", sorted((key, repr_of(item)) for key, item in value.items())
     if isinstance(value, list):
@@ -136,7 +136,9 @@ def test_same_id_in_another_process() -> None:
         ({"x": b"a"}, "parameters.x"),
     ],
 )
-def test_what_json_cant_hold_is_refused_by_name(value: dict[str, Any], named: str) -> None:
+def test_values_that_json_can_not_represent_are_refused_by_name(
+    value: dict[str, Any], named: str
+) -> None:
     with pytest.raises(CacheError) as caught:
         make(parameters=value)
     assert caught.value.message.startswith(f"{named} of a fingerprint is ")
@@ -157,18 +159,18 @@ def test_what_json_cant_hold_is_refused_by_name(value: dict[str, Any], named: st
         {"parameters": {"x": "y" * 70_000}},
     ],
 )
-def test_nonsense_is_refused(change: dict[str, Any]) -> None:
+def test_invalid_fields_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CacheError):
         make(**change)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"shape": 3}', '{"shape": [1], "extra": 2}'])
-def test_what_is_no_fingerprint(text: str) -> None:
+def test_text_that_is_no_fingerprint_is_refused(text: str) -> None:
     with pytest.raises(CacheError, match="Not a fingerprint"):
         Fingerprint.from_json(text)
 
 
-def test_a_recording_is_its_content(tmp_path: Path) -> None:
+def test_the_key_of_a_recording_depends_on_its_content(tmp_path: Path) -> None:
     one, two, other = (tmp_path / name for name in ("one.wav", "two.wav", "other.wav"))
     one.write_bytes(b"sound")
     two.write_bytes(b"sound")
@@ -179,7 +181,7 @@ def test_a_recording_is_its_content(tmp_path: Path) -> None:
     assert len(digest_recording(one)) == 32
 
 
-def test_a_segment_has_a_key_of_its_own(tmp_path: Path) -> None:
+def test_each_segment_has_its_own_key(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"sound")
     segments = [(0.0, None), (0.0, 1.0), (0.0, 2.0), (1.0, None), (1.0, 2.0)]
@@ -197,5 +199,5 @@ def test_unreadable_recordings(tmp_path: Path) -> None:
     wanted = [(tmp_path / "gone.wav", 0.0, None), (path, 0.0, None), (tmp_path, 0.0, None)]
     first, second = digest_many(wanted), digest_many(wanted)
     assert first[1] == second[1] == digest_recording(path)
-    # Nothing may ever be found under the key of a file that nobody could read.
+    # The key of an unreadable file is unique, so no cached array can ever match.
     assert len({first[0], first[2], second[0], second[2]}) == 4

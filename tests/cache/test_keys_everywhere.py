@@ -1,5 +1,7 @@
-"""Keys are equal in every process and every Python: hypothesis makes the inputs here, and other
-interpreters compute the keys again."""
+"""Keys are equal in every process and every version of Python.
+
+Hypothesis generates the inputs here, and other interpreters compute the keys again.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ fields = st.fixed_dictionaries(
 )
 recordings = st.tuples(st.binary(max_size=64), st.floats(0, 100), st.none() | st.floats(100, 1000))
 
-# Reads a line of JSON for each case and answers with its key.
+# Reads a line of JSON for each case and prints its key.
 ANSWER = """
 import json, pathlib, sys, tempfile
 from fusion.cache import Fingerprint, digest_recording
@@ -50,7 +52,7 @@ for line in sys.stdin:
 
 
 def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
-    """Examples as hypothesis makes them, corner cases among them."""
+    """Return examples of hypothesis, including corner cases."""
     found: list[Any] = []
 
     @settings(
@@ -67,12 +69,12 @@ def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
 
 @functools.cache
 def cases() -> tuple[list[Any], list[Any]]:
-    """Fingerprints and recordings."""
+    """Return fingerprints and recordings."""
     return drawn(fields, 300), drawn(recordings, 100)
 
 
 def check(python: str, environment: dict[str, str], tmp_path: Path) -> None:
-    """Another interpreter finds the keys that this one finds."""
+    """Check that another interpreter computes the same keys."""
     made, recorded = cases()
     lines, expected = [], []
     for case in made:
@@ -92,17 +94,17 @@ def check(python: str, environment: dict[str, str], tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.split() == expected
-    assert len(set(expected)) > 300  # not all the same
+    assert len(set(expected)) > 300  # the keys differ
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])
-def test_another_process(seed: str, tmp_path: Path) -> None:
+def test_keys_in_another_process(seed: str, tmp_path: Path) -> None:
     check(sys.executable, {"PYTHONHASHSEED": seed}, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PYTHONS)
-def test_another_python(
+def test_keys_in_another_python(
     version: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     python = interpreter(version)
@@ -116,13 +118,13 @@ def test_another_python(
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode:
             pytest.skip(f"no numpy for Python {version}: {made.stderr.strip()[-200:]}")
-    # The checkout as the package `fusion`; what keys are made by needs numpy and nothing else.
+    # The checkout is importable as the package `fusion`; computing keys needs only numpy.
     (folder / "fusion").symlink_to(ROOT, target_is_directory=True)
     check(str(bin_folder / "python"), {"PYTHONPATH": str(folder)}, tmp_path)
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of that version, on the path or where pyenv keeps them."""
+    """Return a Python of the given version, from the path or from pyenv."""
     candidates = [f"python{version}"]
     candidates += map(
         str, sorted((Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python"))
@@ -140,7 +142,7 @@ def says_version(name: str, version: str) -> bool:
 
 
 def changed(case: dict[str, Any]) -> list[Callable[[dict[str, Any]], dict[str, Any]]]:
-    """Every way to change one field."""
+    """Return functions that each change one field."""
     return [
         lambda c: {**c, "name": c["name"] + "x"},
         lambda c: {**c, "version": c["version"] + "x"},

@@ -28,7 +28,7 @@ ARRAYS = np.stack([array_of(n) for n in range(N)])
 
 def fill(root: Path, *, shards: int) -> FeatureCache:
     cache = FeatureCache(root)
-    # Round robin, so that neighbours lie in different shards.
+    # Round-robin order, so that neighbours are in different shards.
     for first in range(shards):
         cache.add(fingerprint(), KEYS[first::shards], list(ARRAYS[first::shards]), None)
     return cache
@@ -39,7 +39,7 @@ def array(tmp_path: Path, request: pytest.FixtureRequest) -> FeatureArray:
     return fill(tmp_path, shards=request.param).open(fingerprint(), KEYS)
 
 
-def test_face(array: FeatureArray) -> None:
+def test_attributes_of_an_array(array: FeatureArray) -> None:
     assert len(array) == N
     assert array.shape == (N, *SHAPE)
     assert array.dtype == np.float32
@@ -65,31 +65,31 @@ def test_rows_are_in_the_order_of_the_keys(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array.load(), ARRAYS[wanted])
 
 
-def test_what_is_taken_is_a_copy(array: FeatureArray) -> None:
+def test_taken_rows_are_copies(array: FeatureArray) -> None:
     array.take([1])[:] = 0
     array.load()[:] = 0
     np.testing.assert_array_equal(array.load(), ARRAYS)
 
 
 @pytest.mark.parametrize("bad", [[N], [-N - 1], [0.5], [[1]], 1, [True]])
-def test_bad_indices(array: FeatureArray, bad: Any) -> None:
+def test_invalid_indices(array: FeatureArray, bad: Any) -> None:
     with pytest.raises(IndexError):
         array.take(bad)
 
 
 @pytest.mark.parametrize("out", [np.empty((1, *SHAPE)), np.empty((2, *SHAPE), np.float32)])
-def test_bad_out(array: FeatureArray, out: Any) -> None:
+def test_an_invalid_output_array(array: FeatureArray, out: Any) -> None:
     with pytest.raises(ValueError, match="out must be float32"):
         array.take([0], out=out)
 
 
-def test_no_keys(tmp_path: Path) -> None:
+def test_an_array_without_keys(tmp_path: Path) -> None:
     array = FeatureCache(tmp_path).open(fingerprint(), [])
     assert array.load().shape == (0, *SHAPE)
     assert array.take([]).shape == (0, *SHAPE)
 
 
-def test_missing_in_the_order_given(tmp_path: Path) -> None:
+def test_missing_keys_have_the_given_order(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     assert cache.missing(fingerprint(), ["b", "a", "b"]) == ["b", "a"]
     cache.add(fingerprint(), ["a"], [ARRAYS[0]])
@@ -101,7 +101,7 @@ def test_missing_in_the_order_given(tmp_path: Path) -> None:
         cache.open(fingerprint(), ["a"], verify="never")  # type: ignore[arg-type]
 
 
-def test_what_another_process_adds_is_seen(tmp_path: Path) -> None:
+def test_items_added_by_another_process_are_found(tmp_path: Path) -> None:
     reader = FeatureCache(tmp_path)
     assert reader.missing(fingerprint(), KEYS) == KEYS
     fill(tmp_path, shards=2)
@@ -130,19 +130,19 @@ def test_a_shard_in_the_wrong_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["before the first read", "after it"])
-def test_a_shard_deleted_under_a_reader(tmp_path: Path, when: str) -> None:
+def test_a_shard_deleted_during_reading(tmp_path: Path, when: str) -> None:
     array = fill(tmp_path, shards=1).open(fingerprint(), KEYS)
     if when == "after it":
         array.take([0])
     next(tmp_path.glob("*/*.h5")).unlink()
-    if when == "after it":  # the map keeps the file
+    if when == "after it":  # the mapped file remains readable
         np.testing.assert_array_equal(array.load(), ARRAYS)
     else:
         with pytest.raises(CacheError, match="was deleted while in use"):
             array.take([0])
 
 
-def test_info(tmp_path: Path) -> None:
+def test_info_of_a_cache(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
     assert cache.info() == []
     cache.add(fingerprint("b", bins=3), KEYS[:2], list(ARRAYS[:2]), [1.0, 2.5])
@@ -166,20 +166,20 @@ def test_info_names_a_folder_whose_fingerprint_is_damaged(tmp_path: Path) -> Non
     cache = fill(tmp_path, shards=1)
     readable = cache.folder(fingerprint()) / "fingerprint.json"
     readable.write_text(readable.read_text().replace('"1"', '"2"'))
-    assert [found.items for found in cache.info()] == [len(KEYS)]  # the shards tell whose it is
+    assert [found.items for found in cache.info()] == [len(KEYS)]  # known from the shards
     (problem,) = cache.problems
     assert problem.path == readable and "but its folder has id" in problem.reason
     np.testing.assert_array_equal(cache.open(fingerprint(), KEYS).load(), ARRAYS)
 
 
 @pytest.mark.parametrize("damage", ["{", "", "\xff"])
-def test_a_damaged_fingerprint_hides_nothing(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_fingerprint_file_hides_no_feature(tmp_path: Path, damage: str) -> None:
     cache = fill(tmp_path, shards=2)
     readable = cache.folder(fingerprint()) / "fingerprint.json"
     sound = readable.read_text()
     readable.write_text(damage, encoding="latin-1")
     first = sorted(readable.parent.glob("*.h5"))[0]
-    first.write_bytes(b"no shard")  # the other one tells it too
+    first.write_bytes(b"no shard")  # the other shard contains the fingerprint too
     assert cache.features() == [fingerprint()]
     (problem,) = cache.problems
     assert problem.line.startswith(f"{readable} can't be used: ")
@@ -189,7 +189,7 @@ def test_a_damaged_fingerprint_hides_nothing(tmp_path: Path, damage: str) -> Non
     assert cache.features() == [fingerprint()] and cache.problems == []
 
 
-def test_a_damaged_fingerprint_and_only_strange_shards(tmp_path: Path) -> None:
+def test_a_damaged_fingerprint_file_with_shards_of_another_feature(tmp_path: Path) -> None:
     cache = fill(tmp_path, shards=1)
     other = fingerprint("other")
     cache.add(other, ["k"], [np.zeros(other.shape, other.dtype)])
@@ -204,7 +204,7 @@ def test_a_damaged_fingerprint_and_only_strange_shards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o711, 0o744])
-def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, mode: int, request) -> None:  # type: ignore[no-untyped-def]
+def test_an_unreadable_folder_is_named(tmp_path: Path, mode: int, request) -> None:  # type: ignore[no-untyped-def]
     cache = fill(tmp_path, shards=1)
     other = fingerprint("other")
     cache.add(other, ["k"], [np.zeros(other.shape, other.dtype)])
@@ -231,13 +231,13 @@ def test_a_cache_that_must_exist(tmp_path: Path) -> None:
     assert local_cache(tmp_path).features() == []
 
 
-def test_a_name_that_is_empty() -> None:
-    """As of a variable that nobody set: not the folder one happens to be in."""
+def test_an_empty_path_is_refused() -> None:
+    """An unset variable gives an empty path, which must not mean the current directory."""
     with pytest.raises(CacheError, match="is empty"):
         FeatureCache("")
 
 
-def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "mine"))
     assert FeatureCache().root == tmp_path / "mine"
     assert FeatureCache(tmp_path / "other").root == tmp_path / "other"
@@ -247,14 +247,14 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "fusion" in FeatureCache().root.parts
 
 
-def test_it_travels_to_spawned_processes(array: FeatureArray) -> None:
-    array.take([0])  # with a map open
+def test_an_array_can_be_sent_to_spawned_processes(array: FeatureArray) -> None:
+    array.take([0])  # with a mapped file
     with process_pool(1) as pool:
         assert pool.submit(total, array).result() == float(ARRAYS.sum())
-    assert len(pickle.dumps(array)) < 20_000  # no data, no maps
+    assert len(pickle.dumps(array)) < 20_000  # neither data nor mapped files
 
 
-def test_threads_share_it(array: FeatureArray) -> None:
+def test_threads_share_an_array(array: FeatureArray) -> None:
     indices = [np.random.default_rng(n).integers(0, N, 64) for n in range(200)]
     with ThreadPoolExecutor(8) as pool:
         for index, rows in zip(indices, pool.map(array.take, indices), strict=True):

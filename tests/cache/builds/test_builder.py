@@ -16,7 +16,7 @@ both = pytest.mark.parametrize("jobs", [1, 2])
 several = pytest.mark.skipif(os.name != "posix", reason="kills processes")
 
 
-def test_only_what_is_missing_is_computed(cache: FeatureCache, on: Workers) -> None:
+def test_only_missing_items_are_computed(cache: FeatureCache, on: Workers) -> None:
     one, two = fingerprint("one"), fingerprint("two")
     report = build(cache, [(Ramp(one), items(20))], on=on)
     assert (report.computed, report.present, report.failures) == (20, 0, [])
@@ -42,7 +42,7 @@ def test_one_key_is_computed_once(cache: FeatureCache, on: Workers) -> None:
     assert sum(len(shard.keys) for shard in shards(cache, fingerprint())) == 10
 
 
-def test_no_work(cache: FeatureCache) -> None:
+def test_a_build_without_work(cache: FeatureCache) -> None:
     report = build(cache, [(Ramp(fingerprint()), [])])
     assert (report.computed, report.present, report.failures) == (0, 0, [])
     assert not cache.root.exists()
@@ -63,14 +63,14 @@ def test_a_full_disk_stops_the_build(cache: FeatureCache, monkeypatch: pytest.Mo
     with pytest.raises(StorageError, match="No space left"):
         build(cache, [(Ramp(fingerprint()), items(100))], jobs=1)
     monkeypatch.undo()
-    assert len(shards(cache, fingerprint())) == 2  # the first name was fingerprint.json's
+    assert len(shards(cache, fingerprint())) == 2  # the first write was fingerprint.json
     report = build(cache, [(Ramp(fingerprint()), items(100))], jobs=1)
     assert (report.computed, report.present) == (100 - 26, 26)
 
 
 @both
-def test_a_disk_that_is_full_for_real(small_disk: Path, jobs: int) -> None:
-    """1 MiB for 40 arrays of 64 KiB: some shards fit, then an error; with room the rest follows."""
+def test_a_full_small_disk(small_disk: Path, jobs: int) -> None:
+    """40 arrays of 64 KiB exceed 1 MiB, so the build fails after some shards, then completes."""
     big = Fingerprint("big", "1", {}, "float32", (128, 128), {})
     cache = FeatureCache(small_disk)
     with pytest.raises(StorageError, match="No space left") as caught:
@@ -86,8 +86,8 @@ def test_a_disk_that_is_full_for_real(small_disk: Path, jobs: int) -> None:
         stored(cache, list(range(40)), big)
 
 
-def test_a_folder_that_may_only_be_read(small_disk: Path) -> None:
-    """What is there can be used, what is missing says why it can't be computed."""
+def test_a_read_only_folder(small_disk: Path) -> None:
+    """Present items can be used; missing items raise an error with the reason."""
     cache = FeatureCache(small_disk)
     build(cache, [(Ramp(fingerprint()), items(10))], jobs=1)
     assert os.system(f"mount -o remount,ro '{small_disk}'") == 0
@@ -98,7 +98,7 @@ def test_a_folder_that_may_only_be_read(small_disk: Path) -> None:
     stored(cache, list(range(10)))
 
 
-def test_what_was_removed_between_two_builds_is_computed_again(cache: FeatureCache) -> None:
+def test_items_removed_between_builds_are_computed_again(cache: FeatureCache) -> None:
     for _ in range(3):
         report = build(cache, [(Ramp(fingerprint()), items(30))], jobs=1)
         assert report.computed == 30
@@ -106,14 +106,14 @@ def test_what_was_removed_between_two_builds_is_computed_again(cache: FeatureCac
             shard.path.unlink()
 
 
-# -- beside each other ---------------------------------------------------------------
+# -- parts of a build ----------------------------------------------------------------
 
 
-def test_parts_are_everything_once(tmp_path: Path) -> None:
+def test_parts_cover_every_item_once(tmp_path: Path) -> None:
     seen: list[str] = []
     for number in (1, 2, 3):
         cache = FeatureCache(tmp_path / str(number))
-        # In another order: the parts depend on the keys alone.
+        # Reversed, because the parts depend only on the keys.
         report = build(cache, [(Ramp(fingerprint()), items(50)[::-1])], jobs=1, part=(number, 3))
         keys = [key for shard in shards(cache, fingerprint()) for key in shard.keys]
         assert report.computed == len(keys) in (16, 17)
@@ -121,7 +121,7 @@ def test_parts_are_everything_once(tmp_path: Path) -> None:
     assert sorted(seen) == [item.key for item in items(50)]
 
 
-def test_parts_of_what_is_half_there(cache: FeatureCache) -> None:
+def test_parts_of_a_partly_finished_feature(cache: FeatureCache) -> None:
     build(cache, [(Ramp(fingerprint()), items(20))], jobs=1)
     reports = [
         build(cache, [(Ramp(fingerprint()), items(50))], jobs=1, part=(n, 2)) for n in (1, 2)

@@ -1,4 +1,4 @@
-"""Workers that die, and other builders at work."""
+"""Builds with dying workers, and beside other builders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fusion.core.contracts.errors import CacheError, StorageError
 several = pytest.mark.skipif(os.name != "posix", reason="kills processes")
 
 
-def test_workers_pass_storage_errors_on(cache: FeatureCache) -> None:
+def test_workers_report_storage_errors(cache: FeatureCache) -> None:
     folder = cache.prepare(fingerprint())
 
     def block(progress: Progress) -> None:
@@ -40,24 +40,24 @@ def test_workers_pass_storage_errors_on(cache: FeatureCache) -> None:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
-    """What happens in the n-th pause of a builder that waits for others; nobody really waits."""
+    """Functions to call in the n-th pause of a builder that waits for others, without sleeping."""
     then: dict[int, Callable[[], object]] = {}
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         assert seconds == min(0.05 * 2 ** (len(slept) - 1), 2.0)
-        assert len(slept) <= max(then)  # and then it waits no more
+        assert len(slept) <= max(then)  # no further pauses
         then.get(len(slept), lambda: None)()
 
     monkeypatch.setattr(dispatch_module, "time", SimpleNamespace(sleep=sleep))
     return then
 
 
-def test_what_another_machine_computes_is_waited_for(
+def test_a_build_waits_for_items_of_another_machine(
     cache: FeatureCache, pauses: dict[int, Callable[[], object]]
 ) -> None:
-    """It claims an item, and writes it while we are done with the rest."""
+    """The other machine claims an item and writes it while this build computes the other items."""
     cache.prepare(fingerprint())
     with Claims(cache.folder(fingerprint())) as theirs:
         theirs.take("key0005")
@@ -69,7 +69,7 @@ def test_what_another_machine_computes_is_waited_for(
     stored(cache, list(range(20)))
 
 
-def test_what_another_builder_gives_up_is_ours(
+def test_a_claim_released_by_another_builder_is_taken_over(
     cache: FeatureCache, pauses: dict[int, Callable[[], object]]
 ) -> None:
     cache.prepare(fingerprint())
@@ -85,13 +85,13 @@ def test_what_another_builder_gives_up_is_ours(
 
 
 @several
-def test_an_item_that_kills_its_worker(cache: FeatureCache) -> None:
+def test_an_item_that_kills_its_worker_is_a_failure(cache: FeatureCache) -> None:
     computation = Ramp(fingerprint(), deadly=(7, 30))
     report = build(cache, [(computation, items(60))], jobs=2)
     assert sorted(failure.source for failure in report.failures) == [7, 30]
     assert "died twice" in report.failures[0].reason
-    # A chunk may be written by a worker that goes with the pool before it could say so: looked
-    # for again, it is there.
+    # A worker may write a chunk and end with the pool before it reports the chunk. The build then
+    # finds these items present.
     assert report.computed + report.present == 58
     stored(cache, [n for n in range(60) if n not in (7, 30)])
 
@@ -110,13 +110,13 @@ def test_workers_that_keep_dying_end_the_build(
 def test_workers_that_die_before_they_claim_anything_end_the_build(
     cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not as if they could not start: that they have; but it has an end."""
+    """The workers did start, but the number of deaths is limited."""
     monkeypatch.setattr(dispatch_module, "_MAX_DEATHS", 1)
     with pytest.raises(CacheError, match="died 2 times; the last one while computing 'ramp' of 0"):
         build(cache, [(DeadOnArrival(fingerprint()), items(60))], jobs=2)
 
 
-def test_a_script_without_a_guard(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from fusion.cache import FeatureCache, build\n"

@@ -1,4 +1,4 @@
-"""Builds on other executors than processes here; Dask and Ray for real, each on this machine."""
+"""Builds on other executors: threads, and real Dask and Ray clusters on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fusion.cache.builds.progress import Progress
 from fusion.core.contracts.errors import CacheError
 
 
-def test_any_executor_will_do(tmp_path: Path) -> None:
+def test_any_executor_can_be_used(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     with ThreadPoolExecutor(3) as pool:
         threads = Workers(3, 3, lambda: nullcontext(pool))
@@ -36,7 +36,7 @@ def test_any_executor_will_do(tmp_path: Path) -> None:
     stored(cache, [n for n in range(60) if n != 7])
 
 
-def test_what_is_wrong_with_the_program_itself_is_not_a_death(tmp_path: Path) -> None:
+def test_an_error_of_the_program_is_raised(tmp_path: Path) -> None:
     class Broken:
         @property
         def fingerprint(self) -> Any:
@@ -61,13 +61,15 @@ def test_what_is_wrong_with_the_program_itself_is_not_a_death(tmp_path: Path) ->
         ),
     ],
 )
-def test_what_does_not_go_together(arguments: dict[str, Any], said: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(CacheError, match=said), open_workers(**arguments):
         pass
 
 
 @pytest.mark.parametrize(("kind", "package"), [("dask", "distributed"), ("ray", "ray")])
-def test_without_the_package(kind: Any, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(
+    kind: Any, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with (
         pytest.raises(CacheError, match=package) as caught,
@@ -83,7 +85,7 @@ def test_without_the_package(kind: Any, package: str, monkeypatch: pytest.Monkey
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     distributed = pytest.importorskip("distributed")
-    # The workers are processes of their own and have to find the computations.
+    # The workers are other processes, and must be able to import the computations.
     monkeypatch.setenv("PYTHONPATH", with_helpers()["PYTHONPATH"])
     with distributed.LocalCluster(
         n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None
@@ -92,7 +94,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_of_which_one_worker_is_killed(cluster: Any, tmp_path: Path) -> None:
+def test_a_killed_worker_of_a_dask_cluster(cluster: Any, tmp_path: Path) -> None:
     cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
     pids = [worker.pid for worker in cluster.workers.values()]
     assert len(set(pids)) == 3
@@ -112,7 +114,7 @@ def test_a_dask_cluster_of_which_one_worker_is_killed(cluster: Any, tmp_path: Pa
     assert [failure.source for failure in report.failures] == [11]
     stored(cache, [n for n in range(200) if n != 11])
     counts = Counter(map(int, log.read_text().split()))
-    # Only what the killed one had in work was computed again: a chunk of 9 at the most.
+    # Only the work of the killed worker was computed again: at most a chunk of 9 items.
     assert sum(counts.values()) - len(counts) <= 9
     keys = [key for shard in cache.shards(fingerprint()) for key in shard.keys]
     assert len(keys) == len(set(keys)) == 199
@@ -133,7 +135,7 @@ def test_an_item_that_kills_dask_workers_is_one_failure(cluster: Any, tmp_path: 
 
 
 @pytest.mark.slow
-def test_no_dask_scheduler_there() -> None:
+def test_a_missing_dask_scheduler_is_reported() -> None:
     distributed = pytest.importorskip("distributed")
     dask = pytest.importorskip("dask")
     with (
@@ -156,7 +158,7 @@ def test_no_dask_scheduler_there() -> None:
 
 
 @pytest.mark.slow
-def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", with_helpers()["PYTHONPATH"])
     cache = FeatureCache(tmp_path)
@@ -167,8 +169,10 @@ def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_dask_scheduler_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error, and not a wait for results that can't come; what was finished is there."""
+def test_a_dying_dask_scheduler_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build raises an error instead of waiting for results; finished items are kept."""
     pytest.importorskip("distributed")
     dask = pytest.importorskip("dask")
     monkeypatch.setattr(dispatch_module, "_LISTEN_SECONDS", 1.0)
@@ -212,7 +216,7 @@ def test_a_dask_scheduler_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert there >= 20
 
 
-def test_workers_of_one_machine_are_limited_and_a_cluster_is_not() -> None:
+def test_workers_of_one_machine_can_be_limited() -> None:
     with open_workers(jobs=4) as four:
         assert four.at_most(None) is four
         assert four.at_most(4) is four

@@ -68,12 +68,12 @@ def test_hit_rate(cache: FeatureCache) -> None:
     assert hit_rate(cache) == 0.5
 
 
-def test_nothing_wanted_is_no_rate(cache: FeatureCache) -> None:
+def test_without_wanted_items_there_is_no_hit_rate(cache: FeatureCache) -> None:
     record(cache, 0, 0)
     assert hit_rate(cache) is None
 
 
-def test_damaged_lines_are_left_out(cache: FeatureCache) -> None:
+def test_damaged_lines_are_ignored(cache: FeatureCache) -> None:
     record(cache, 1, 1)
     good = (cache.root / BUILDS).read_bytes()
     bad = [b"{", b"[1]", b"null", b'{"time": 1}', good.replace(b'"present": 1', b'"present": "x"'),
@@ -82,7 +82,9 @@ def test_damaged_lines_are_left_out(cache: FeatureCache) -> None:
     assert len(builds(cache)) == 1
 
 
-def test_it_is_bounded(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_the_journal_is_limited(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal_module, "_MAX_BYTES", 4000)
     for n in range(100):
         record(cache, n, 0)
@@ -97,7 +99,7 @@ def _record_many(root: str, number: int) -> None:
         record(FeatureCache(root), number, 0)
 
 
-def test_lines_of_several_processes_stay_whole(cache: FeatureCache) -> None:
+def test_concurrent_processes_write_complete_lines(cache: FeatureCache) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_record_many, args=(str(cache.root), n)) for n in range(3)]
     for process in processes:
@@ -107,7 +109,7 @@ def test_lines_of_several_processes_stay_whole(cache: FeatureCache) -> None:
     assert sorted(build.present for build in builds(cache)) == [0] * 200 + [1] * 200 + [2] * 200
 
 
-def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_journal_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.touch()
     for root in (tmp_path / "nowhere", file / "below"):
@@ -123,7 +125,7 @@ def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_runs_are_registered_once(cache: FeatureCache, tmp_path: Path) -> None:
-    one, two = tmp_path / "a run", tmp_path / "b\udcff"  # a name that is no UTF-8
+    one, two = tmp_path / "a run", tmp_path / "b\udcff"  # a name that is not UTF-8
     one.mkdir()
     for path in (two, one, one):
         register_run(cache, path)
@@ -135,7 +137,7 @@ def test_runs_are_registered_once(cache: FeatureCache, tmp_path: Path) -> None:
     assert len(list((cache.root / "runs").iterdir())) == 2
 
 
-def test_a_run_whose_parent_is_not_there_may_only_not_be_mounted(
+def test_a_run_below_a_missing_folder_is_not_considered_removed(
     cache: FeatureCache, tmp_path: Path
 ) -> None:
     register_run(cache, tmp_path / "mounted" / "run")
@@ -147,7 +149,7 @@ def test_a_run_whose_parent_is_not_there_may_only_not_be_mounted(
     assert not run.is_removed
 
 
-def test_a_relative_path_is_stored_whole(
+def test_a_relative_path_is_stored_as_an_absolute_one(
     cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -156,7 +158,7 @@ def test_a_relative_path_is_stored_whole(
     assert [run.path for run in registered_runs(cache)] == [tmp_path / "runs/x"]
 
 
-def test_a_cache_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
+def test_registering_a_run_creates_the_cache(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "new")
     assert registered_runs(cache) == []
     register_run(cache, tmp_path / "run")
@@ -164,7 +166,7 @@ def test_a_cache_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
     assert cache.features() == []
 
 
-def test_of_other_machines_nothing_is_known(cache: FeatureCache, tmp_path: Path) -> None:
+def test_runs_of_other_machines_have_unknown_state(cache: FeatureCache, tmp_path: Path) -> None:
     register_run(cache, tmp_path / "run")
     (file,) = (cache.root / "runs").iterdir()
     file.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))

@@ -1,4 +1,4 @@
-"""Builders that are killed, alone and beside others: nothing finished is lost, nothing is wrong."""
+"""Builds with killed builders: finished items are kept, and no item is wrong."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def undisturbed(count: int = COUNT) -> dict[str, bytes]:
 
 
 def content(cache: FeatureCache) -> dict[str, bytes]:
-    """Every item that can be found, each compared with its checksum as it is read."""
+    """Return every stored item, verified against its checksum."""
     fresh = FeatureCache(cache.root)
     keys = sorted({key for shard in fresh.shards(fingerprint()) for key in shard.keys})
     rows = fresh.open(fingerprint(), keys, verify="always").load()
-    assert fresh.problems == []  # no shard that can't be read
+    assert fresh.problems == []  # no unreadable shard
     return {key: row.tobytes() for key, row in zip(keys, rows, strict=True)}
 
 
 def resume(cache: FeatureCache, log: Path, count: int = COUNT) -> None:
-    """Take up what is left: that and nothing else is computed, and all is as if nothing was."""
+    """Resume a build, and check that it computes exactly the missing items and is complete."""
     there = content(cache)
     assert there.items() <= undisturbed(count).items()
     report = build(cache, [(Ramp(fingerprint(), log=str(log)), items(count))], jobs=1)
@@ -48,7 +48,7 @@ def resume(cache: FeatureCache, log: Path, count: int = COUNT) -> None:
     assert (report.computed, report.present, report.failures) == (len(computed), len(there), [])
     assert content(cache) == undisturbed(count)
     shards = list(FeatureCache(cache.root).shards(fingerprint()))
-    assert sum(len(shard.keys) for shard in shards) == count  # nothing is there twice
+    assert sum(len(shard.keys) for shard in shards) == count  # no item is stored twice
 
 
 def nothing_is_left_over(cache: FeatureCache) -> None:
@@ -56,13 +56,13 @@ def nothing_is_left_over(cache: FeatureCache) -> None:
     assert list(folder.glob(".*")) == list((folder / "claims").glob("*")) == []
 
 
-# -- at every step -------------------------------------------------------------------
+# -- kills at every step -------------------------------------------------------------
 
 
-def test_a_kill_at_any_step_loses_nothing_finished(
+def test_a_kill_at_any_step_keeps_finished_items(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two chunks, of three items and of two."""
+    """Two chunks, with three items and two items."""
     monkeypatch.setattr(work_module, "_MIN_ITEMS", 3)
     told = tmp_path / "told"
 
@@ -76,8 +76,8 @@ def test_a_kill_at_any_step_loses_nothing_finished(
     for root, step in kills(tmp_path / "caches", work):
         cache = FeatureCache(root)
         there = content(cache)
-        assert len(there) in (0, 3, 5)  # whole shards
-        assert len(there) >= int(told.read_text())  # what a builder called finished is there
+        assert len(there) in (0, 3, 5)  # complete shards
+        assert len(there) >= int(told.read_text())  # items reported as finished are stored
         resume(cache, Path(f"{root}.log"), 5)
         collect(cache, {})
         nothing_is_left_over(cache)
@@ -91,8 +91,8 @@ def test_a_kill_at_any_step_loses_nothing_finished(
 
 
 @pytest.mark.parametrize("step", ["link F/claims/*", "write F/*.tmp", "rename F/*.h5"])
-def test_a_worker_killed_at_a_step_costs_nothing(tmp_path: Path, step: str) -> None:
-    """The other one, and those that take its place, compute everything."""
+def test_a_worker_killed_at_a_step_loses_no_items(tmp_path: Path, step: str) -> None:
+    """The other worker and replacement workers compute everything."""
     cache = FeatureCache(tmp_path / "cache")
     step = step.replace("F", fingerprint().folder_name)
     doomed = Doomed(fingerprint(), folder=str(cache.root), step=step)
@@ -104,7 +104,7 @@ def test_a_worker_killed_at_a_step_costs_nothing(tmp_path: Path, step: str) -> N
     nothing_is_left_over(cache)
 
 
-# -- processes of their own ----------------------------------------------------------
+# -- builders in other processes -----------------------------------------------------
 
 
 def start_builder(
@@ -122,18 +122,18 @@ def start_builder(
 
 
 def counted(said: str) -> int:
-    """The last count that a builder told of."""
+    """Return the last count that a builder printed."""
     return max([0, *(int(line.split("/")[0]) for line in said.splitlines() if "/" in line)])
 
 
 @pytest.mark.parametrize(("builders", "jobs"), [pytest.param(1, 2, marks=pytest.mark.slow), (2, 1)])
 def test_a_builder_killed_after_its_first_chunk(tmp_path: Path, builders: int, jobs: int) -> None:
-    """With workers, which end with it; and beside another one, which does everything."""
+    """The builder has workers, which end with it, or is one of two; the second one completes."""
     cache = FeatureCache(tmp_path / "cache")
     running = [start_builder(cache.root, jobs=jobs, delay=0.01, end=8)]
     running += [start_builder(cache.root, jobs=jobs, delay=0.01) for _ in range(builders - 1)]
     said = [process.communicate(timeout=100)[0] for process in running]
-    assert running[0].returncode in (-9, 0)  # 0 where the other one was much quicker
+    assert running[0].returncode in (-9, 0)  # 0 if the second builder finished first
     there = content(cache)
     assert len(there) >= max(map(counted, said))
     if builders > 1:
@@ -144,12 +144,12 @@ def test_a_builder_killed_after_its_first_chunk(tmp_path: Path, builders: int, j
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize(("builders", "victims"), [(1, 1), (2, 1), (2, 2)])
-def test_a_kill_at_any_moment_loses_nothing_finished(
+def test_a_kill_at_any_moment_keeps_finished_items(
     tmp_path: Path, builders: int, victims: int, jobs: int
 ) -> None:
-    """One alone, one of two, both of two; 36 times in all."""
+    """One builder alone, one of two, or both of two are killed; 36 kills in total."""
     seed = int(os.environ.get("FUSION_TEST_SEED", time.time_ns() % 2**32))
-    print(f"FUSION_TEST_SEED={seed}")  # shown when the test fails
+    print(f"FUSION_TEST_SEED={seed}")  # printed if the test fails
     chance = random.Random(seed)
     interrupted = 0
     for number in range(6):
@@ -157,22 +157,22 @@ def test_a_kill_at_any_moment_loses_nothing_finished(
         running = [start_builder(cache.root, jobs=jobs, delay=0.02) for _ in range(builders)]
         for process in running:
             assert process.stdout is not None
-            process.stdout.readline()  # it has started to compute
+            process.stdout.readline()  # the builder computes
         for process in running[:victims]:
             time.sleep(chance.uniform(0, 0.5 / builders))
             process.kill()
         finished = [counted(process.communicate(timeout=60)[0]) for process in running]
         there = content(cache)
-        assert len(there) >= max(finished)  # what a builder called finished is there
+        assert len(there) >= max(finished)  # items reported as finished are stored
         if victims < builders:
-            assert there == undisturbed()  # the other one did everything
+            assert there == undisturbed()  # the other builder completed
         resume(cache, tmp_path / f"{number}.log")
         interrupted += min(finished[:victims]) < COUNT
-    assert interrupted >= 2  # most, unless the machine is very fast
+    assert interrupted >= 2  # most of them, unless the machine is very fast
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_two_builders_do_nothing_twice(tmp_path: Path, jobs: int) -> None:
+def test_two_builders_compute_nothing_twice(tmp_path: Path, jobs: int) -> None:
     cache, log = FeatureCache(tmp_path / "cache"), tmp_path / "log"
     running = [start_builder(cache.root, jobs=jobs, delay=0.01, log=log) for _ in range(2)]
     for process in running:
@@ -190,7 +190,7 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, jobs: int) -> None:
     assert builder.stdout is not None
     builder.stdout.readline()
     builder.stdout.readline()  # one shard is finished
-    os.killpg(builder.pid, 2)  # as a terminal does: all processes of the group
+    os.killpg(builder.pid, 2)  # like a terminal: to all processes of the group
     out, err = builder.communicate(timeout=60)
     assert builder.returncode == 0
     assert out.splitlines()[-1] == "interrupted"

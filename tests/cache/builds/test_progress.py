@@ -1,4 +1,4 @@
-"""How far a build is, and what failed."""
+"""Progress and failures of a build."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fusion.core.contracts.errors import CacheError
 both = pytest.mark.parametrize("jobs", [1, 2])
 
 
-def test_failures_are_listed_and_the_rest_goes_on(cache: FeatureCache, on: Workers) -> None:
+def test_failures_are_listed_and_other_items_are_computed(cache: FeatureCache, on: Workers) -> None:
     computation = Ramp(fingerprint(), bad=(3, 17), misshapen=(5,))
     report = build(cache, [(computation, items(30))], on=on)
     assert report.computed == 27
@@ -26,7 +26,7 @@ def test_failures_are_listed_and_the_rest_goes_on(cache: FeatureCache, on: Worke
     assert (by_source[3].feature, by_source[3].key) == ("ramp", "key0003")
     assert "this one is float32 of shape (7,)" in by_source[5].reason
     stored(cache, [n for n in range(30) if n not in by_source])
-    # What failed is missing, so it is tried again.
+    # Failed items are missing, so the next build tries them again.
     assert build(cache, [(Ramp(fingerprint()), items(30))], on=on).computed == 3
 
 
@@ -34,11 +34,11 @@ def test_failures_are_listed_and_the_rest_goes_on(cache: FeatureCache, on: Worke
 def test_strict_stops_at_the_first_failure(cache: FeatureCache, jobs: int) -> None:
     with pytest.raises(CacheError, match="'ramp' of 12: ValueError: number 12 is bad"):
         build(cache, [(Ramp(fingerprint(), bad=(12,)), items(400))], jobs=jobs, strict=True)
-    if jobs == 1:  # chunks of 50: what came before in the chunk is kept
+    if jobs == 1:  # a chunk has 50 items; those before the failure are kept
         stored(cache, list(range(12)))
 
 
-def test_progress(cache: FeatureCache, on: Workers) -> None:
+def test_progress_is_reported(cache: FeatureCache, on: Workers) -> None:
     seen: list[Progress] = []
     work = [(Ramp(fingerprint("one"), bad=(3,)), items(40)), (Ramp(fingerprint("two")), items(9))]
     build(cache, work, on=on, on_progress=seen.append)
@@ -62,14 +62,14 @@ def test_a_tally_counts_every_item_once() -> None:
     tally.add(chunk(), came)
     (later,) = tally.take_deferred()
     assert [item.key for item in later.items] == ["key0004"]
-    assert tally.take_deferred() == []  # once
+    assert tally.take_deferred() == []  # only once
     tally.add(later, Result(present=1))
     assert (tally.computed, tally.present) == (2, 1)
     assert tally.failures == [Failure("ramp", "key0001", 1, "bad")]
     assert tally.absent == [Failure("ramp", "key0003", 3, "none")]
     assert seen == [
         Progress("", 0, 10, 0),
-        Progress("ramp", 4, 10, 1),  # what is deferred is not done
+        Progress("ramp", 4, 10, 1),  # deferred items are not counted as done
         Progress("ramp", 5, 10, 1),
     ]
 

@@ -1,4 +1,4 @@
-"""Items become shards, one by one or many at a time: the same arrays, each failing for itself."""
+"""Computing chunks of items, one by one or in batches, with the same result."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ several = pytest.mark.skipif(os.name != "posix", reason="kills processes")
 
 
 def batches(log: Path) -> list[tuple[int, list[int]]]:
-    """Process and sources of each batch, or single, that was computed."""
+    """Return the process and the sources of each batch or single item in the log."""
     lines = (line.partition(":") for line in log.read_text().splitlines())
     return [(int(pid), list(map(int, numbers.split()))) for pid, _, numbers in lines]
 
 
-def test_content_and_keys_are_those_of_one_by_one(cache: FeatureCache, on: Workers) -> None:
+def test_batches_have_the_same_content_and_keys_as_single_items(
+    cache: FeatureCache, on: Workers
+) -> None:
     report = build(cache, [(Batched(fingerprint()), items(30))], on=on)
     assert (report.computed, report.present, report.failures) == (30, 0, [])
     stored(cache, list(range(30)))
-    # And who computes one by one finds everything there.
+    # A build without batches finds every item present.
     assert build(cache, [(Ramp(fingerprint()), items(30))], jobs=1).present == 30
 
 
-def test_batches_are_full_but_for_the_last(cache: FeatureCache, tmp_path: Path) -> None:
+def test_all_batches_but_the_last_are_full(cache: FeatureCache, tmp_path: Path) -> None:
     log = tmp_path / "log"
     build(cache, [(Batched(fingerprint(), batch=5, log=str(log)), items(23))], jobs=1)
     assert [numbers for _, numbers in batches(log)] == [
@@ -45,11 +47,11 @@ def test_batches_are_full_but_for_the_last(cache: FeatureCache, tmp_path: Path) 
     ]
 
 
-def test_what_is_there_takes_no_place_in_a_batch(cache: FeatureCache, tmp_path: Path) -> None:
+def test_present_items_are_not_part_of_batches(cache: FeatureCache, tmp_path: Path) -> None:
     log = tmp_path / "log"
     build(cache, [(Ramp(fingerprint()), items(3, first=2))], jobs=1)
     build(cache, [(Batched(fingerprint(), log=str(log)), items(8))], jobs=1)
-    # The last is alone, and computed as one.
+    # The last item is alone, and computed without a batch.
     assert log.read_text().splitlines() == [f"{os.getpid()}: 0 1 5 6", "7"]
     stored(cache, list(range(8)))
 
@@ -72,49 +74,49 @@ def test_a_batch_that_fails_is_computed_one_by_one(cache: FeatureCache, on: Work
     stored(cache, [n for n in range(30) if n != 9])
 
 
-def test_a_batch_of_another_length_is_computed_one_by_one(cache: FeatureCache) -> None:
-    """Which array would be whose?"""
+def test_a_batch_of_the_wrong_length_is_computed_one_by_one(cache: FeatureCache) -> None:
+    """The arrays can't be assigned to the items."""
     assert build(cache, [(Batched(fingerprint(), short=True), items(10))], jobs=1).computed == 10
     stored(cache, list(range(10)))
 
 
 @several
-def test_a_process_that_dies_in_a_batch_costs_one_item(cache: FeatureCache) -> None:
+def test_a_process_that_dies_in_a_batch_fails_one_item(cache: FeatureCache) -> None:
     report = build(cache, [(Batched(fingerprint(), deadly=(2,)), items(12))], jobs=2)
     assert [failure.source for failure in report.failures] == [2]
     assert "died" in report.failures[0].reason
     stored(cache, [n for n in range(12) if n != 2])
 
 
-def test_strict_keeps_what_came_before_the_failure(cache: FeatureCache) -> None:
+def test_strict_keeps_items_before_the_failure(cache: FeatureCache) -> None:
     with pytest.raises(CacheError, match="'ramp' of 6: ValueError: number 6 is bad"):
         build(cache, [(Batched(fingerprint(), bad=(6,)), items(12))], jobs=1, strict=True)
     stored(cache, list(range(6)))
 
 
 @several
-def test_one_process_for_who_wants_no_more(cache: FeatureCache, tmp_path: Path) -> None:
+def test_a_computation_limited_to_one_process(cache: FeatureCache, tmp_path: Path) -> None:
     log = tmp_path / "log"
     alone = Batched(fingerprint(), delay=0.01, processes=1, log=str(log))
     report = build(cache, [(alone, items(64)), (Ramp(fingerprint("free")), items(64))], jobs=2)
     assert (report.computed, report.failures) == (128, [])
     (process,) = {pid for pid, _ in batches(log)}
-    assert process != os.getpid()  # what it holds goes with it
+    assert process != os.getpid()  # another process, so that its memory is freed afterwards
     stored(cache, list(range(64)))
 
 
 @pytest.mark.parametrize(
     ("missing", "workers", "batch", "size"),
     [
-        (5, 2, 8, 8),  # few: one batch
+        (5, 2, 8, 8),  # few items: one batch
         (5, 2, 32, 32),
-        (1440, 2, 16, 96),  # 90 is fair, and six batches are not less
+        (1440, 2, 16, 96),  # 90 items per chunk are fair, and six batches are at least as many
         (1440, 1, 16, 192),
         (100_000, 2, 24, 240),  # at most 256 items, in whole batches
-        (100_000, 2, 1000, 256),  # as much of one as fits
+        (100_000, 2, 1000, 256),  # as many items of a batch as fit
     ],
 )
-def test_chunks_are_whole_batches(missing: int, workers: int, batch: int, size: int) -> None:
+def test_chunks_are_multiples_of_batches(missing: int, workers: int, batch: int, size: int) -> None:
     feature = Fingerprint("x", "1", {}, "float32", (10,), {})
     assert chunk_size(missing, feature, workers, batch) == size
 
@@ -125,7 +127,7 @@ def test_chunks_are_whole_batches(missing: int, workers: int, batch: int, size: 
     batch=st.integers(1, 1000),
     values=st.integers(1, 10**7),
 )
-def test_chunks_have_at_least_an_item_and_fit(
+def test_chunks_have_at_least_one_item_and_fit(
     missing: int, workers: int, batch: int, values: int
 ) -> None:
     feature = Fingerprint("x", "1", {}, "float32", (values,), {})
@@ -134,7 +136,7 @@ def test_chunks_have_at_least_an_item_and_fit(
     assert size % batch == 0 or size == most_items(feature)
 
 
-def test_who_does_not_work_in_batches_is_asked_for_one() -> None:
+def test_defaults_of_batch_and_processes() -> None:
     assert (batch_of(Ramp(fingerprint())), processes_of(Ramp(fingerprint()))) == (1, None)
     batched = Batched(fingerprint(), batch=7, processes=3)
     assert (batch_of(batched), processes_of(batched)) == (7, 3)
@@ -143,13 +145,13 @@ def test_who_does_not_work_in_batches_is_asked_for_one() -> None:
 @pytest.mark.parametrize(
     ("missing", "shape", "jobs", "size"),
     [
-        (5, (10,), 2, 8),  # few: one chunk
+        (5, (10,), 2, 8),  # few items: one chunk
         (1440, (10,), 2, 90),  # 8 chunks for each worker
         (1440, (10,), 64, 8),  # at least 8 items
         (100_000, (10,), 2, 256),  # at most 256 items
         (100_000, (1, 128, 256), 2, 256),  # 32 MiB
         (100_000, (4, 128, 256), 2, 128),  # at most 64 MiB
-        (100, (64, 1024, 1024), 2, 1),  # one alone is larger than that
+        (100, (64, 1024, 1024), 2, 1),  # a single item is larger
     ],
 )
 def test_chunk_size(missing: int, shape: tuple[int, ...], jobs: int, size: int) -> None:
@@ -157,13 +159,13 @@ def test_chunk_size(missing: int, shape: tuple[int, ...], jobs: int, size: int) 
     assert chunk_size(missing, feature, jobs) == size
 
 
-def test_what_an_item_took_is_kept(cache: FeatureCache) -> None:
+def test_the_seconds_of_items_are_stored(cache: FeatureCache) -> None:
     build(cache, [(Ramp(fingerprint(), delay=0.01), items(8))], jobs=1)
     (info,) = cache.info()
     assert 0.08 <= info.seconds < 2
 
 
-def test_items_can_be_anything(cache: FeatureCache) -> None:
+def test_sources_of_items_can_have_any_type(cache: FeatureCache) -> None:
     class Doubles:
         fingerprint = Fingerprint("double", "1", {}, "int64", (), {})
 
@@ -174,7 +176,7 @@ def test_items_can_be_anything(cache: FeatureCache) -> None:
     assert cache.open(Doubles.fingerprint, ["a"]).load().tolist() == [8]
 
 
-def test_what_is_known_of_an_item_is_stored(cache: FeatureCache) -> None:
+def test_origin_and_group_of_an_item_are_stored(cache: FeatureCache) -> None:
     item = Item("a", 3, origin="/speech/3.wav", group="talks")
     build(cache, [(Ramp(fingerprint()), [item])], jobs=1)
     (shard,) = shards(cache, fingerprint())
@@ -183,9 +185,11 @@ def test_what_is_known_of_an_item_is_stored(cache: FeatureCache) -> None:
     assert cache.info()[0].groups == {"talks": 1}
 
 
-def test_a_shard_that_was_long_in_writing_is_seen(cache: FeatureCache) -> None:
-    """Another builder began it before our plan and finished it after: its time is older than
-    that of shards which were there."""
+def test_a_shard_with_an_old_time_is_found(cache: FeatureCache) -> None:
+    """Another builder starts a shard before this build is planned, and finishes it afterwards.
+
+    The modification time of the shard is older than that of present shards.
+    """
     done = []
 
     def finish(progress: Progress) -> None:
@@ -225,7 +229,7 @@ def test_a_file_that_changes_during_the_build_is_a_failure(
 
 
 @pytest.mark.parametrize("key", ["é", "", "a\0", 1])
-def test_a_key_that_is_none_is_refused_before_anything_is_computed(key: Any) -> None:
+def test_an_invalid_key_is_refused_before_computing(key: Any) -> None:
     with pytest.raises(CacheError, match="ASCII"):
         Item(key, 1)
 
@@ -240,7 +244,7 @@ def test_a_long_chunk_is_written_in_parts(
     stored(cache, list(range(8)))
 
 
-def test_a_computation_that_wants_to_end_the_process_is_a_failure(cache: FeatureCache) -> None:
+def test_a_computation_that_exits_is_a_failure(cache: FeatureCache) -> None:
     class Exits:
         fingerprint = Fingerprint("x", "1", {}, "int64", (), {})
 

@@ -21,7 +21,7 @@ def running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     status = Path(f"/proc/{pid}/stat")
-    # Without somebody to bury it, a dead process stays a zombie.
+    # A dead process whose parent has not waited for it is a zombie.
     return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
@@ -34,7 +34,7 @@ def gone(pids: set[int], seconds: float = 5.0) -> bool:
     return True
 
 
-def test_workers_have_one_thread_and_this_process_as_many_as_before() -> None:
+def test_workers_have_one_thread_and_this_process_is_unchanged() -> None:
     before = dict(os.environ)
     with process_pool(1, set_given, (5,)) as pool:
         pid, value, environment = pool.submit(look).result()
@@ -49,14 +49,14 @@ def test_workers_have_one_thread_and_this_process_as_many_as_before() -> None:
     assert gone({pid})
 
 
-def test_work_is_finished_when_the_body_ends(tmp_path: Path) -> None:
+def test_work_is_completed_at_the_end_of_the_context(tmp_path: Path) -> None:
     with process_pool(2) as pool:
         for n in range(4):
             pool.submit(sleep_and_write, tmp_path / f"{n}.txt", 0.05)
     assert len(list(tmp_path.glob("*.txt"))) == 4
 
 
-def test_work_is_stopped_when_the_body_raises(tmp_path: Path) -> None:
+def test_work_is_stopped_if_the_context_raises(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), process_pool(2) as pool:
         for n in range(4):
@@ -74,12 +74,12 @@ def test_workers_ignore_interrupts() -> None:
         assert pool.submit(interrupt_self).result() == "still here"
 
 
-def test_what_work_raises_comes_back() -> None:
+def test_exceptions_of_work_are_raised() -> None:
     with process_pool(1) as pool, pytest.raises(ValueError, match="as asked"):
         pool.submit(fail).result()
 
 
-def test_who_crashed_is_known() -> None:
+def test_crashed_workers_are_known() -> None:
     with process_pool(2) as pool:
         bystander = pool.submit(look).result()[0]
         with pytest.raises(BrokenProcessPool):
@@ -89,7 +89,7 @@ def test_who_crashed_is_known() -> None:
     assert bystander in pool.pids()
 
 
-def test_cores() -> None:
+def test_available_cores() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 

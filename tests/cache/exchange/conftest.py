@@ -1,4 +1,4 @@
-"""Recordings, and features of them that another program made."""
+"""Fixture: recordings, and features of them from another program."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from fusion.cache.shards.shard import write_shard
 from fusion.core.contracts.errors import CacheError, StorageError
 
 ORIGINS = ["/b.wav", "/a.wav#t=1.5,3.0", "/a.wav", "/a.wav#t=3.0,", ""]
-# By origin, then key.
+# Sorted by origin, then key.
 ORDER = [4, 2, 1, 3, 0]
 
 
@@ -43,7 +43,7 @@ def cache(tmp_path: Path) -> FeatureCache:
     return cache
 
 
-def test_hdf5(cache: FeatureCache, tmp_path: Path) -> None:
+def test_export_to_hdf5(cache: FeatureCache, tmp_path: Path) -> None:
     out = tmp_path / "ramp.h5"
     assert export_feature(cache, fingerprint(), out, form="hdf5") == 5
     with h5py.File(out) as file:
@@ -56,7 +56,7 @@ def test_hdf5(cache: FeatureCache, tmp_path: Path) -> None:
         assert Fingerprint.from_json(file.attrs["fingerprint"].decode()) == fingerprint()
 
 
-def test_npy(cache: FeatureCache, tmp_path: Path) -> None:
+def test_export_to_npy(cache: FeatureCache, tmp_path: Path) -> None:
     assert export_feature(cache, fingerprint(), tmp_path / "ramp.npy", form="npy") == 5
     array = np.load(tmp_path / "ramp.npy")
     assert array.dtype == np.float32
@@ -72,7 +72,7 @@ def test_npy(cache: FeatureCache, tmp_path: Path) -> None:
         ]
 
 
-def test_a_name_with_a_line_end_stays_in_its_cell(tmp_path: Path) -> None:
+def test_a_name_with_a_line_break_stays_in_its_cell(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
     cache.add(fingerprint(), ["k"], [array_of(0)], origins=["/a\rb\n.wav"])
     export_feature(cache, fingerprint(), tmp_path / "ramp.npy", form="npy")
@@ -82,8 +82,8 @@ def test_a_name_with_a_line_end_stays_in_its_cell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["hdf5", "npy"])
-def test_the_same_arrays_make_the_same_files(cache: FeatureCache, tmp_path: Path, form) -> None:
-    """However they lie in shards."""
+def test_equal_arrays_give_equal_files(cache: FeatureCache, tmp_path: Path, form) -> None:
+    """The files do not depend on the distribution over shards."""
     other = FeatureCache(tmp_path / "other")
     for n in (3, 0, 4, 1, 2):
         other.add(
@@ -98,7 +98,7 @@ def test_the_same_arrays_make_the_same_files(cache: FeatureCache, tmp_path: Path
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_chosen_keys_in_their_order(cache: FeatureCache, tmp_path: Path) -> None:
+def test_chosen_keys_are_exported_in_order(cache: FeatureCache, tmp_path: Path) -> None:
     out = tmp_path / "ramp.npy"
     assert export_feature(cache, fingerprint(), out, form="npy", keys=["key3", "key0"]) == 2
     np.testing.assert_array_equal(np.load(out), [array_of(3), array_of(0)])
@@ -107,7 +107,7 @@ def test_chosen_keys_in_their_order(cache: FeatureCache, tmp_path: Path) -> None
     assert not (tmp_path / "x.npy").exists()
 
 
-def test_packed_shards(tmp_path: Path) -> None:
+def test_packed_shards_are_exported(tmp_path: Path) -> None:
     pytest.importorskip("hdf5plugin")
     cache = FeatureCache(tmp_path / "cache")
     entries = [Entry(f"key{n}", array_of(n)) for n in range(5)]
@@ -127,10 +127,10 @@ def test_a_changed_array_is_not_exported(cache: FeatureCache, tmp_path: Path, fo
     before = set(tmp_path.iterdir())
     with pytest.raises(CacheError, match="does not match its checksum"):
         export_feature(cache, fingerprint(), tmp_path / "ramp", form=form)
-    assert set(tmp_path.iterdir()) == before  # nothing, and nothing unfinished
+    assert set(tmp_path.iterdir()) == before  # neither a file nor an unfinished one
 
 
-def test_what_is_there_is_kept(cache: FeatureCache, tmp_path: Path) -> None:
+def test_existing_files_are_kept(cache: FeatureCache, tmp_path: Path) -> None:
     table = tmp_path / "ramp.csv"
     table.write_text("mine")
     with pytest.raises(CacheError, match="ramp.csv already exists"):
@@ -146,15 +146,15 @@ def test_a_folder_is_never_replaced(cache: FeatureCache, tmp_path: Path) -> None
         export_feature(cache, fingerprint(), tmp_path / "out.h5", form="hdf5", overwrite=True)
 
 
-def test_no_such_folder(cache: FeatureCache, tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(cache: FeatureCache, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="Can't write to .*nowhere: No such file") as error:
         export_feature(cache, fingerprint(), tmp_path / "nowhere/ramp.h5", form="hdf5")
-    assert "FUSION_CACHE" not in str(error.value)  # it is not the cache that is to blame
+    assert "FUSION_CACHE" not in str(error.value)  # the problem is not the cache
 
 
 @pytest.mark.parametrize("form", ["hdf5", "npy"])
 @pytest.mark.parametrize("room", [0, 5_000, 500_000])
-def test_disk_full(small_disk: Path, tmp_path: Path, form, room: int) -> None:
+def test_a_full_disk_leaves_no_files(small_disk: Path, tmp_path: Path, form, room: int) -> None:
     cache = FeatureCache(tmp_path / "cache")
     wide = Fingerprint("wide", "1", {}, "float32", (25_000,), {})  # 100 kB each
     cache.add(wide, [f"key{n}" for n in range(20)], [np.full(25_000, 1, np.float32)] * 20)
@@ -170,7 +170,7 @@ def test_nothing_to_export(tmp_path: Path) -> None:
         export_feature(FeatureCache(tmp_path), fingerprint(), tmp_path / "x.h5", form="hdf5")
 
 
-def test_names_that_are_taken(tmp_path: Path) -> None:
+def test_reserved_names_are_refused(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
     cache.add(fingerprint("keys"), ["k"], [array_of(0)])
     with pytest.raises(CacheError, match="'keys' can't be written to HDF5"):
@@ -194,7 +194,7 @@ def test_form_of(name: str, form: str | None) -> None:
     ("out", "files"),
     [("x/a.npy", ("x/a.npy", "x/a.csv")), ("x/a.v2", ("x/a.v2.npy", "x/a.v2.csv"))],
 )
-def test_files_of(out: str, files: tuple[str, ...]) -> None:
+def test_files_of_an_export(out: str, files: tuple[str, ...]) -> None:
     assert files_of(Path(out), "npy") == tuple(map(Path, files))
     assert files_of(Path(out), "hdf5") == (Path(out),)
 
@@ -228,7 +228,7 @@ export_feature(FeatureCache(sys.argv[1]), fingerprint(), sys.argv[2], form="npy"
 """
 
 
-def test_a_killed_export_leaves_what_was_there(cache: FeatureCache, tmp_path: Path) -> None:
+def test_a_killed_export_keeps_existing_files(cache: FeatureCache, tmp_path: Path) -> None:
     out = tmp_path / "out" / "ramp.npy"
     out.parent.mkdir()
     export_feature(cache, fingerprint(), out, form="npy", keys=["key0"])
@@ -246,10 +246,10 @@ def test_a_killed_export_leaves_what_was_there(cache: FeatureCache, tmp_path: Pa
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 @pytest.mark.parametrize("form", ["hdf5", "npy"])
-def test_after_a_kill_at_any_step_no_old_file_stands_beside_a_new_one(
+def test_a_kill_at_any_step_leaves_no_mixture_of_old_and_new_files(
     cache: FeatureCache, tmp_path: Path, form: Any
 ) -> None:
-    """Two rows are there, and five are to replace them."""
+    """An export of five rows replaces one of two rows."""
 
     def export(out: Path, keys: list[str] | None = None) -> list[bytes]:
         out.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from fusion.cache.exchange.export import export_feature
 from fusion.cache.exchange.imports import import_feature, imported_features
 from fusion.core.contracts.errors import CacheError
 
-# -- the three sources ---------------------------------------------------------------
+# -- shapes --------------------------------------------------------------------------
 
 
 def test_numbers_become_arrays_of_one(folder: Path, cache: FeatureCache) -> None:
@@ -35,10 +35,10 @@ def test_numbers_become_arrays_of_one(folder: Path, cache: FeatureCache) -> None
     np.testing.assert_array_equal(cache.open(made, wav_keys(folder)).load(), np.arange(6)[:, None])
 
 
-# -- again, and otherwise ------------------------------------------------------------
+# -- repeated imports ----------------------------------------------------------------
 
 
-def test_again_changes_nothing(folder: Path, cache: FeatureCache) -> None:
+def test_importing_again_changes_nothing(folder: Path, cache: FeatureCache) -> None:
     import_feature(cache, "video", plain(folder, 4))
     before = set(cache.folder(VIDEO).glob("*.h5"))
     report = import_feature(cache, "video", plain(folder, 6))
@@ -47,7 +47,7 @@ def test_again_changes_nothing(folder: Path, cache: FeatureCache) -> None:
     assert import_feature(cache, "video", plain(folder, 6)).stored == 0
 
 
-def test_an_import_that_is_stopped_is_taken_up(
+def test_a_stopped_import_can_be_resumed(
     folder: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 40
@@ -72,7 +72,7 @@ def test_an_import_that_is_stopped_is_taken_up(
     import_feature(undisturbed, "video", table)
     keys = [key for key, _ in rows]
     for where in (cache, undisturbed):
-        assert len(where.catalogue(VIDEO)) == count  # nothing twice
+        assert len(where.catalogue(VIDEO)) == count  # no item twice
         found = where.open(VIDEO, keys, verify="always").load()
         np.testing.assert_array_equal(found, [array_of(n) for n in range(count)])
 
@@ -101,13 +101,13 @@ def test_one_version_has_one_shape_and_dtype(folder: Path, cache: FeatureCache) 
 
 def test_only_imported_features_with_arrays(folder: Path, cache: FeatureCache) -> None:
     cache.add(Fingerprint("mel", "1", {}, "float32", (3, 5), {}), ["k"], [array_of(0)])
-    cache.prepare(VIDEO)  # an import that was killed before its first shard
+    cache.prepare(VIDEO)  # like an import that was killed before its first shard
     assert imported_features(cache) == []
     import_feature(cache, "video", plain(folder))
     assert imported_features(cache) == [VIDEO]
 
 
-# -- there and back ------------------------------------------------------------------
+# -- export and import ---------------------------------------------------------------
 
 NUMBERS = st.sampled_from(["float16", "float32", "float64", "int8", "uint16", "int64", "bool",
                            "complex64", ">f4"])  # fmt: skip
@@ -122,7 +122,9 @@ NUMBERS = st.sampled_from(["float16", "float32", "float64", "int8", "uint16", "i
     form=st.sampled_from(["hdf5", "npy"]),
     shards=st.integers(1, 3),
 )
-def test_there_and_back(data: Any, dtype: str, shape: Any, count: int, form: Any, shards: int):
+def test_exported_arrays_can_be_imported(
+    data: Any, dtype: str, shape: Any, count: int, form: Any, shards: int
+):
     finite: dict[str, Any] = {"allow_nan": False, "allow_infinity": False}
     elements = hnp.from_dtype(np.dtype(dtype), **(finite if np.dtype(dtype).kind in "fc" else {}))
     arrays = data.draw(hnp.arrays(dtype, (count, *shape), elements=elements))
@@ -141,20 +143,22 @@ def test_there_and_back(data: Any, dtype: str, shape: Any, count: int, form: Any
         assert (report.stored, report.fingerprint.shape) == (count, shape)
         found = two.open(report.fingerprint, keys, verify="always").load()
         assert found.dtype.name == np.dtype(dtype).name
-        assert found.tobytes() == arrays.astype(found.dtype).tobytes()  # -0.0 too
+        assert found.tobytes() == arrays.astype(found.dtype).tobytes()  # including -0.0
         catalogue = two.catalogue(report.fingerprint)
         for at, origin, key in zip(catalogue.find(keys).tolist(), origins, keys, strict=True):
             assert catalogue.label(at) == (key, origin, key)
 
 
-# -- what is wrong -------------------------------------------------------------------
+# -- invalid sources -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [("none.csv", "does not exist"), (".", "is a folder"), ("0.wav", "is not an HDF5 file")],
 )
-def test_no_source(folder: Path, cache: FeatureCache, name: str, message: str) -> None:
+def test_a_missing_source_is_reported(
+    folder: Path, cache: FeatureCache, name: str, message: str
+) -> None:
     with pytest.raises(CacheError, match=message):
         import_feature(cache, "video", folder / name)
 
@@ -172,7 +176,7 @@ def test_no_source(folder: Path, cache: FeatureCache, name: str, message: str) -
         ([1.5], "object", "can't be cached"),
     ],
 )
-def test_what_does_not_fit(
+def test_arrays_that_do_not_fit_the_dtype_are_refused(
     folder: Path, cache: FeatureCache, array: list[float], dtype: str, message: str
 ) -> None:
     rows = [("path", "feature"), ("0.wav", saved(folder, array))]
@@ -181,12 +185,14 @@ def test_what_does_not_fit(
 
 
 @pytest.mark.parametrize(("name", "version"), [("a/b", "1"), ("", "1"), ("video", "")])
-def test_bad_names(folder: Path, cache: FeatureCache, name: str, version: str) -> None:
+def test_invalid_names_are_refused(
+    folder: Path, cache: FeatureCache, name: str, version: str
+) -> None:
     with pytest.raises(CacheError, match="can't be"):
         import_feature(cache, name, plain(folder), version=version)
 
 
-def test_what_changes_meanwhile_is_not_stored(
+def test_an_array_changed_during_the_import_is_not_stored(
     folder: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     survey = imports._survey
@@ -203,7 +209,7 @@ def test_what_changes_meanwhile_is_not_stored(
 
 
 def test_two_imports_at_once_never_mix(tmp_path: Path) -> None:
-    """Of the same recordings, with different arrays: one goes in, the other is told."""
+    """Two imports have the same recordings and other arrays: one succeeds, one is refused."""
     keys = [f"{n:032x}" for n in range(300)]
     for name, value in (("one", 1.0), ("two", 2.0)):
         np.save(tmp_path / f"{name}.npy", np.full((300, 4), value, np.float32))
@@ -226,8 +232,8 @@ def test_two_imports_at_once_never_mix(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 @both_ways
-def test_a_kill_of_an_import_can_be_taken_up(tmp_path: Path, kills: Kills) -> None:
-    """Nothing is stored twice or otherwise than it would have been."""
+def test_a_killed_import_can_be_resumed(tmp_path: Path, kills: Kills) -> None:
+    """The result is the same as without a kill, without repeated items."""
     keys = [f"{n:032x}" for n in range(12)]  # two shards
     arrays = np.stack([array_of(n) for n in range(12)])
     np.save(tmp_path / "all.npy", arrays)

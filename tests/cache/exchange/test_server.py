@@ -25,7 +25,7 @@ TOKEN = "0123456789abcdef-XYZ"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of two features, in the middle of everything that must not be served."""
+    """A cache of two features, surrounded by files that must not be served."""
     outside = tmp_path_factory.mktemp("outside")
     (outside / "secret").write_bytes(SECRET)
     (outside / "secret.h5").write_bytes(SECRET)
@@ -79,7 +79,7 @@ def shard_of(folder: Path) -> Path:
     return path
 
 
-def test_pages_link_what_may_be_read_and_nothing_else(url: str, root: Path, folder: Path) -> None:
+def test_pages_link_only_public_files(url: str, root: Path, folder: Path) -> None:
     status, headers, page = ask(url, "/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     features = [FeatureCache(root).folder(fingerprint(name)).name for name in ("ramp", "slope")]
@@ -89,7 +89,7 @@ def test_pages_link_what_may_be_read_and_nothing_else(url: str, root: Path, fold
     assert links(page) == sorted([shard_of(folder).name, "fingerprint.json", "shards.idx"])
 
 
-def test_files_as_they_are(url: str, folder: Path) -> None:
+def test_files_are_served_unchanged(url: str, folder: Path) -> None:
     for path in (shard_of(folder), folder / "fingerprint.json", folder / "shards.idx"):
         status, headers, body = ask(url, f"/{folder.name}/{path.name}")
         assert (status, body) == (200, path.read_bytes())
@@ -103,7 +103,7 @@ def test_files_as_they_are(url: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "start", "stop"), [("100-199", 100, 200), ("0-0", 0, 1), ("-7", -7, None)]
 )
-def test_parts_of_files(url: str, folder: Path, asked: str, start: int, stop: int | None) -> None:
+def test_ranges_of_files(url: str, folder: Path, asked: str, start: int, stop: int | None) -> None:
     path = shard_of(folder)
     whole = path.read_bytes()
     status, headers, body = ask(url, f"/{folder.name}/{path.name}", Range=f"bytes={asked}")
@@ -112,7 +112,7 @@ def test_parts_of_files(url: str, folder: Path, asked: str, start: int, stop: in
     assert headers["content-range"] == f"bytes {first}-{last - 1}/{len(whole)}"
 
 
-def test_a_part_beyond_the_end(url: str, folder: Path) -> None:
+def test_a_range_beyond_the_end(url: str, folder: Path) -> None:
     path = f"/{folder.name}/{shard_of(folder).name}"
     status, headers, _ = ask(url, path, Range="bytes=9999999-")
     assert status == 416
@@ -126,13 +126,13 @@ def test_a_part_beyond_the_end(url: str, folder: Path) -> None:
      "/F/claims/a.h5", "/F/none.h5", "/F/shards.idx/",
      "/none-" + "0" * 32 + "/", "/none-" + "0" * 32 + "/a.h5"],
 )  # fmt: skip
-def test_all_else_is_not_there(url: str, folder: Path, path: str) -> None:
+def test_other_paths_are_not_found(url: str, folder: Path, path: str) -> None:
     status, _, body = ask(url, path.replace("F", folder.name))
     assert status == 404
     assert SECRET not in body
 
 
-def test_a_feature_without_its_slash(url: str, folder: Path) -> None:
+def test_a_folder_without_its_slash_is_redirected(url: str, folder: Path) -> None:
     status, headers, _ = ask(url, f"/{folder.name}")
     assert (status, headers["location"]) == (307, f"{folder.name}/")
 
@@ -147,7 +147,7 @@ def test_a_feature_without_its_slash(url: str, folder: Path) -> None:
      "/F/./.hidden.h5", "/F/../runs.json", "/F/%2e%2e/a.h5", "/F/%2ehidden.h5",
      "http://127.0.0.1/F/../runs.json", "/..;/secret.h5", "/F/..;/a.h5"],
 )  # fmt: skip
-def test_no_path_leads_out(url: str, folder: Path, path: str) -> None:
+def test_paths_outside_the_cache_are_not_served(url: str, folder: Path, path: str) -> None:
     outside = str(folder.parents[1]).lstrip("/")
     status, _, body = ask(url, path.replace("OUT", outside).replace("F", folder.name))
     assert status in (400, 404)
@@ -155,7 +155,7 @@ def test_no_path_leads_out(url: str, folder: Path, path: str) -> None:
 
 
 def answer(app: Any, path: str) -> tuple[int, bytes]:
-    """Status and body, without a socket."""
+    """Return status and body of a request without a socket."""
     messages: list[Any] = []
 
     async def receive() -> Any:
@@ -181,7 +181,7 @@ PIECES = st.sampled_from(
 
 @settings(deadline=None, max_examples=100)
 @given(pieces=st.lists(PIECES | st.text(max_size=3), max_size=8))
-def test_only_what_is_linked_is_served(root: Path, app: Any, pieces: list[str]) -> None:
+def test_only_linked_paths_are_served(root: Path, app: Any, pieces: list[str]) -> None:
     folder = FeatureCache(root).folder(fingerprint())
     names = {"F": folder.name, "SHARD": shard_of(folder).name}
     path = "/" + "".join(names.get(piece, piece) for piece in pieces)
@@ -196,7 +196,7 @@ def test_only_what_is_linked_is_served(root: Path, app: Any, pieces: list[str]) 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="symbolic links")
-def test_links_on_disk(tmp_path: Path) -> None:
+def test_symbolic_links(tmp_path: Path) -> None:
     (tmp_path / "secret.h5").write_bytes(SECRET)
     cache = FeatureCache(tmp_path / "cache")
     cache.add(fingerprint(), ["a"], [array_of(0)])
@@ -230,7 +230,7 @@ def test_links_on_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"])
-def test_nothing_can_be_changed(url: str, folder: Path, method: str) -> None:
+def test_write_methods_are_refused(url: str, folder: Path, method: str) -> None:
     before = sorted((p.name, p.stat().st_size) for p in folder.iterdir())
     for path in ("/", f"/{folder.name}/", f"/{folder.name}/fingerprint.json"):
         assert ask(url, path, method)[0] == 405
@@ -238,7 +238,7 @@ def test_nothing_can_be_changed(url: str, folder: Path, method: str) -> None:
     assert sorted((p.name, p.stat().st_size) for p in folder.iterdir()) == before
 
 
-def test_the_token(root: Path, folder: Path) -> None:
+def test_the_token_is_required(root: Path, folder: Path) -> None:
     with served(root, TOKEN) as (url, _):
         paths = ("/", f"/{folder.name}/", f"/{folder.name}/fingerprint.json", "/nothing")
         wrong = [
@@ -261,15 +261,15 @@ def test_the_token(root: Path, folder: Path) -> None:
             assert ask(url, "/", Authorization=right)[0] == 200
 
 
-def test_other_sites_pages_do_not_get_in(root: Path) -> None:
+def test_pages_of_other_sites_have_no_access(root: Path) -> None:
     app = make_app(root, hosts=["127.0.0.1", "localhost", "[::1]"])
-    assert answer(app, "/")[0] == 400  # it calls the server x
+    assert answer(app, "/")[0] == 400  # the host of the request is x
 
 
-# -- where it listens ----------------------------------------------------------------
+# -- host and port -------------------------------------------------------------------
 
 
-def test_no_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="There is no cache folder") as caught:
         serve(tmp_path / "none")
     assert "fusion cache build" in str(caught.value)
@@ -280,19 +280,19 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_others_need_a_token(tmp_path: Path, host: str) -> None:
+def test_public_addresses_require_a_token(tmp_path: Path, host: str) -> None:
     with pytest.raises(CacheError, match="no token was given") as caught:
         serve(tmp_path, host=host)
     assert "--token-file" in str(caught.value)
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 10**9])
-def test_no_such_port(tmp_path: Path, port: int) -> None:
+def test_an_invalid_port_is_refused(tmp_path: Path, port: int) -> None:
     with pytest.raises(CacheError, match=f"no port {port}"):
         serve(tmp_path, port=port)
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CacheError, match=f"127.0.0.1:{port}: Address already in use"):
@@ -300,18 +300,18 @@ def test_a_port_in_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "nobody.invalid", "300.1.1.1", "a b", "x" * 70])
-def test_no_such_host(tmp_path: Path, host: str) -> None:
+def test_an_invalid_host_is_refused(tmp_path: Path, host: str) -> None:
     with pytest.raises(CacheError, match="has no address"):
         serve(tmp_path, host=host)
 
 
-def test_an_address_of_another_machine(tmp_path: Path) -> None:
+def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="Can't listen at 192.0.2.1:0"):
         serve(tmp_path, host="192.0.2.1", token=TOKEN)
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
-def test_a_package_is_missing(
+def test_a_missing_package_is_reported(
     tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, missing, None)
@@ -321,7 +321,7 @@ def test_a_package_is_missing(
 
 
 def test_any_feature_name_is_served(tmp_path: Path) -> None:
-    """The names that a fingerprint may have are those that are served."""
+    """Every valid name of a fingerprint can be served."""
     cache = FeatureCache(tmp_path)
     made = [Fingerprint(name, "1", {}, "int8", (1,), {}) for name in ("A", "_x.y-z", "0.1")]
     for one in made:

@@ -1,4 +1,4 @@
-"""HDF5 files of arrays, with datasets beside them that say whose they are."""
+"""Imports of HDF5 files with arrays, and datasets that name the recordings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fusion.core.contracts.errors import CacheError
     [PATHS, np.array(PATHS, "S"), np.array(PATHS, object)],
     ids=["variable", "fixed", "object"],
 )
-def test_hdf5(folder: Path, cache: FeatureCache, paths: Any) -> None:
+def test_import_of_hdf5(folder: Path, cache: FeatureCache, paths: Any) -> None:
     source = hdf5(folder, paths=paths, other=np.zeros(6), groups=["a"] * 6)
     assert import_feature(cache, "video", source).stored == 6
     found = cache.open(VIDEO, wav_keys(folder)).load()
@@ -33,7 +33,7 @@ def test_hdf5_parts_and_a_dataset_by_name(folder: Path, cache: FeatureCache) -> 
     source = hdf5(folder, **{"a/paths": PATHS[:2] * 2, "a/starts": [0, 0, 1.5, 1.5],
                              "a/ends": [np.nan, np.nan, 2, np.nan], "a/x": np.eye(4)})  # fmt: skip
     made = import_feature(cache, "eye", source, dataset="/a/x").fingerprint
-    again = import_feature(cache, "eye", source)  # the only one with paths beside it
+    again = import_feature(cache, "eye", source)  # the only dataset with paths in its group
     assert again.present == 4
     keys = [
         digest_recording(folder / path, *part)
@@ -65,13 +65,13 @@ BAD_HDF5: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_HDF5)
-def test_bad_hdf5(folder: Path, cache: FeatureCache, case: str) -> None:
+def test_invalid_hdf5_files(folder: Path, cache: FeatureCache, case: str) -> None:
     columns, message = BAD_HDF5[case]
     with pytest.raises(CacheError, match=message):
         import_feature(cache, "video", hdf5(folder, **columns))
 
 
-def test_which_dataset(folder: Path, cache: FeatureCache) -> None:
+def test_choice_of_the_dataset(folder: Path, cache: FeatureCache) -> None:
     source = hdf5(folder, paths=PATHS, other=np.zeros((6, 2)))
     with pytest.raises(CacheError, match=r"several datasets that may be 'face': other \(6, 2\), v"):
         import_feature(cache, "face", source)

@@ -1,4 +1,4 @@
-"""Tables of recordings, with a file for each row or one for all."""
+"""Imports of tables of recordings, with a file per row or one file for all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_table_names_several_features(folder: Path, cache: FeatureCache) -> No
 
 @pytest.mark.parametrize("source", ["all.npy", "all.csv"])
 @pytest.mark.parametrize("order", [None, [2, 0, 1]])
-def test_one_array_beside_a_table(
+def test_one_array_with_a_table(
     folder: Path, cache: FeatureCache, source: str, order: list[int] | None
 ) -> None:
     np.save(folder / "all.npy", np.stack([array_of(n) for n in range(3)]))
@@ -98,13 +98,13 @@ BAD_ARRAYS: dict[str, tuple[Callable[[Path], str], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_ARRAYS)
-def test_bad_arrays(folder: Path, cache: FeatureCache, case: str) -> None:
+def test_invalid_arrays(folder: Path, cache: FeatureCache, case: str) -> None:
     make, message = BAD_ARRAYS[case]
     rows = [(f"{n}.wav", f"{n}.npy") for n in range(2)]
     table = write_table(folder, [("path", "feature"), *rows, ("2.wav", make(folder))])
     with pytest.raises(CacheError, match=f"(?s)clips.csv, line 4: .*{message}"):
         import_feature(cache, "video", table)
-    assert imported_features(cache) == []  # nothing was stored before
+    assert imported_features(cache) == []  # no arrays are stored before the error
 
 
 BAD_TABLES: dict[str, tuple[list[tuple[str, ...]], str]] = {
@@ -127,7 +127,7 @@ BAD_TABLES: dict[str, tuple[list[tuple[str, ...]], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_TABLES)
-def test_bad_tables(folder: Path, cache: FeatureCache, case: str) -> None:
+def test_invalid_tables(folder: Path, cache: FeatureCache, case: str) -> None:
     rows, message = BAD_TABLES[case]
     with pytest.raises(CacheError, match=f"clips.csv.*{message}"):
         import_feature(cache, "video", write_table(folder, rows))
@@ -146,7 +146,9 @@ def test_bad_tables(folder: Path, cache: FeatureCache, case: str) -> None:
         ([("path", "row"), ("0.wav", "")], "all.csv, line 2: There is no row None: there are 2"),
     ],
 )
-def test_bad_pairs(folder: Path, cache: FeatureCache, rows: Any, message: str) -> None:
+def test_tables_that_do_not_match_the_array(
+    folder: Path, cache: FeatureCache, rows: Any, message: str
+) -> None:
     np.save(folder / "all.npy", np.zeros((2, 3)))
     with pytest.raises(CacheError, match=message):
         import_feature(cache, "video", write_table(folder, rows, "all.csv"))

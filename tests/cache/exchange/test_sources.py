@@ -1,4 +1,4 @@
-"""Whose a row is: recordings, parts of them, keys."""
+"""Recordings, parts of recordings, and keys of imported rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_parts_of_recordings(folder: Path, cache: FeatureCache) -> None:
     assert catalogue.label(int(catalogue.find(keys)[1])).origin == f"{folder / '0.wav'}#t=1.5,3.0"
 
 
-def test_paths_start_at_the_root(folder: Path, cache: FeatureCache) -> None:
+def test_paths_are_relative_to_the_root(folder: Path, cache: FeatureCache) -> None:
     (folder / "tables").mkdir()
     table = write_table(folder / "tables", [("path", "feature"), ("0.wav", "0.npy")])
     with pytest.raises(CacheError, match=r"clips.csv, line 2: There is no recording") as error:
@@ -40,7 +40,7 @@ def test_paths_start_at_the_root(folder: Path, cache: FeatureCache) -> None:
         import_feature(cache, "video", table, root=folder / "nowhere")
 
 
-def test_copies_are_one_recording(folder: Path, cache: FeatureCache) -> None:
+def test_copies_count_as_one_recording(folder: Path, cache: FeatureCache) -> None:
     (folder / "copy.wav").write_bytes((folder / "0.wav").read_bytes())
     rows = [("path", "feature"), ("0.wav", "0.npy"), ("1.wav", "1.npy"), ("copy.wav", "0.npy")]
     report = import_feature(cache, "video", write_table(folder, rows))
@@ -51,7 +51,7 @@ def test_copies_are_one_recording(folder: Path, cache: FeatureCache) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_a_recording_that_may_not_be_read(folder: Path, cache: FeatureCache) -> None:
+def test_an_unreadable_recording_is_reported(folder: Path, cache: FeatureCache) -> None:
     (folder / "3.wav").chmod(0)
     with pytest.raises(CacheError, match="line 5: There is no recording .* that can be read"):
         import_feature(cache, "video", plain(folder))
@@ -62,11 +62,11 @@ def test_a_known_key_needs_no_file(tmp_path: Path) -> None:
     there = place_of("row 1", tmp_path, key="k", path="a.wav", start=1.5)
     assert (there.origin, there.path) == (f"{tmp_path / 'a.wav'}#t=1.5,", tmp_path / "a.wav")
     gone = place_of("row 2", tmp_path, key="k", path="of a robot, take 3", group="g")
-    assert (gone.origin, gone.group) == ("of a robot, take 3", "g")  # as it was said
+    assert (gone.origin, gone.group) == ("of a robot, take 3", "g")  # unchanged
     assert place_of("row 3", tmp_path, key="k", path=None).origin == ""
 
 
-def test_files_are_digested_only_for_keys_that_nobody_said(tmp_path: Path) -> None:
+def test_files_are_digested_only_if_no_key_is_given(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"a")
     places = [
         place_of("row 1", tmp_path, key="known", path="a.wav"),

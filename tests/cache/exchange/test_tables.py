@@ -24,7 +24,7 @@ def table(folder: Path, text: str, name: str = "t.csv", encoding: str = "utf-8")
         ("wav\tbegin\tx\r\na b.wav\t1.5\t\r\n", "t.tsv"),
     ],
 )
-def test_columns_have_their_common_names(tmp_path: Path, text: str, name: str) -> None:
+def test_aliases_of_columns_are_resolved(tmp_path: Path, text: str, name: str) -> None:
     found = read_table(table(tmp_path, text, name), ALIASES)
     assert found.columns == ("path", "start", "x")
     (row,) = found.rows
@@ -33,13 +33,13 @@ def test_columns_have_their_common_names(tmp_path: Path, text: str, name: str) -
     assert row.number("start") == 1.5 and row.number("x") is None
 
 
-def test_its_own_name_goes_before_an_alias(tmp_path: Path) -> None:
+def test_the_name_of_a_column_has_priority_over_aliases(tmp_path: Path) -> None:
     found = read_table(table(tmp_path, "wav,file,path\n1,2,3\n"), ALIASES)
     assert found.columns == ("wav", "file", "path")
     assert found.rows[0].get("path") == "3"
 
 
-def test_lines_are_those_of_an_editor(tmp_path: Path) -> None:
+def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
     found = read_table(table(tmp_path, 'path,x\n\n"a\nb",1\nc,2\n'), ALIASES)
     assert [(row.line, row.get("path")) for row in found.rows] == [(4, "a\nb"), (5, "c")]
 
@@ -54,18 +54,18 @@ def test_lines_are_those_of_an_editor(tmp_path: Path) -> None:
         ('path,x\na,1\n"b,2\n', "t.csv, line 3: unexpected end of data"),
     ],
 )
-def test_wrong_tables(tmp_path: Path, text: str, message: str) -> None:
+def test_malformed_tables(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CacheError, match=message):
         read_table(table(tmp_path, text), ALIASES)
 
 
-def test_other_encodings(tmp_path: Path) -> None:
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="not encoded in UTF-8: .* at byte 5"):
         read_table(table(tmp_path, "path\né\n", encoding="latin-1"), ALIASES)
 
 
 @pytest.mark.parametrize("value", ["x", "nan", "inf", "1,5"])
-def test_no_numbers(tmp_path: Path, value: str) -> None:
+def test_invalid_numbers(tmp_path: Path, value: str) -> None:
     (row,) = read_table(table(tmp_path, f"path;start\na;{value}\n"), ALIASES).rows
     with pytest.raises(CacheError, match=f"t.csv, line 2: The start '{value}' is not a number"):
         row.number("start")

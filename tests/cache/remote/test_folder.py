@@ -1,4 +1,4 @@
-"""What goes wrong in reading another cache, and what is said of it."""
+"""Errors when reading another cache, and their messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ pytestmark = pytest.mark.usefixtures("local_cache")
 # -- tokens --------------------------------------------------------------------------
 
 
-def test_the_token(there: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_sent(
+    there: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with served(there.root, TOKEN) as (url, _):
         with pytest.raises(CacheError, match=f"{url} asks for a token") as caught:
             FeatureCache(url).info()
@@ -61,24 +63,24 @@ def test_the_token(there: FeatureCache, tmp_path: Path, monkeypatch: pytest.Monk
         assert Upstream(url, TOKEN).features() == [fingerprint()]
 
 
-# -- when it goes wrong --------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------
 
 
-def test_nobody_answers() -> None:
+def test_no_server_at_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(CacheError, match=f"Can't read http://127.0.0.1:{port}: Connection refused"):
         FeatureCache(f"http://127.0.0.1:{port}").info()
 
 
-def test_no_such_host() -> None:
+def test_an_unknown_host() -> None:
     with pytest.raises(CacheError, match="Can't read http://nobody.invalid: ") as caught:
         FeatureCache("http://user:secret@nobody.invalid").info()
     assert "Check the address" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_module, "_SILENT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -95,28 +97,28 @@ def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://[", "Can't read http://[: ", "Check the address"),
     ],
 )
-def test_no_address(url: str, message: str, hint: str) -> None:
+def test_invalid_addresses(url: str, message: str, hint: str) -> None:
     with pytest.raises(CacheError, match=re.escape(message)) as caught:
         FeatureCache(url).info()
     assert hint in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["fsspec.core", "aiohttp"])
-def test_a_package_is_missing(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(CacheError, match="package that is not installed") as caught:
         FeatureCache("http://127.0.0.1:9").info()
     assert caught.value.hint == "pip install 'modal-fusion[remote]'"
 
 
-def test_s3fs_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_s3fs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(CacheError, match="package that is not installed") as caught:
         FeatureCache("s3://bucket/cache").info()
     assert caught.value.hint == "pip install 'modal-fusion[s3]'"
 
 
-def test_no_tls_there(there: FeatureCache) -> None:
+def test_a_server_without_tls(there: FeatureCache) -> None:
     with served(there.root) as (url, _):
         secure = url.replace("http", "https")
         with pytest.raises(CacheError, match=f"{secure} does not support TLS") as caught:
@@ -124,7 +126,7 @@ def test_no_tls_there(there: FeatureCache) -> None:
     assert "Try http://" in str(caught.value)
 
 
-def test_a_certificate_that_nobody_knows() -> None:
+def test_an_untrusted_certificate() -> None:
     error = RuntimeError()
     error.os_error = ssl.SSLCertVerificationError()  # type: ignore[attr-defined]
     error.os_error.verify_message = "self-signed certificate"  # type: ignore[attr-defined]
@@ -133,7 +135,7 @@ def test_a_certificate_that_nobody_knows() -> None:
     assert "SSL_CERT_FILE" in told
 
 
-def test_from_one_address_to_the_next() -> None:
+def test_endless_redirects() -> None:
     def redirect(request: BaseHTTPRequestHandler) -> None:
         request.send_response(302)
         request.send_header("Location", request.path)
@@ -155,7 +157,7 @@ def page(request: BaseHTTPRequestHandler) -> None:
     request.wfile.write(b"<html><a href='imprint.html'>Welcome</a></html>")
 
 
-def test_a_page_for_every_address() -> None:
+def test_a_server_with_the_same_page_for_every_address() -> None:
     with answering(page) as url:
         cache = FeatureCache(url)
         assert cache.fetch(fingerprint(), KEYS) == 0
@@ -165,11 +167,11 @@ def test_a_page_for_every_address() -> None:
 
 def endless(request: BaseHTTPRequestHandler) -> None:
     page(request)
-    for _ in range(200):  # MiB: enough to fail the test, not the machine
+    for _ in range(200):  # in MiB: enough to fail the test, but not to exhaust the memory
         request.wfile.write(b" " * 2**20)
 
 
-def test_a_listing_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_module, "_MAX_ANSWER", 2**20)
     with answering(endless) as url:
         with pytest.raises(CacheError, match=f"{url} sends more than"):
@@ -179,24 +181,26 @@ def test_a_listing_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
             raise found  # type: ignore[misc]
 
 
-def test_a_file_without_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_endless_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 2**20)
     with answering(endless) as url, pytest.raises(CacheError, match=f"{url} sends more than"):
         RemoteFolder(url).download("shards.idx", tmp_path / "index")
     assert (tmp_path / "index").stat().st_size < 2**24
 
 
-def test_announced_files_may_be_large(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_with_a_content_length_may_be_large(
+    there: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 10)
     with served(there.root) as (url, _):
         assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
 
 
 @pytest.mark.parametrize("shards", ["plain", "packed"])
-def test_a_server_that_falls_silent(
+def test_a_server_that_stops_answering(
     there: FeatureCache, shards: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle: it is asked twice, and half a minute is enough for both."""
+    """The client tries twice, within half a minute in total."""
     if shards == "packed":
         pytest.importorskip("hdf5plugin")
         pack(there, "zstd")
@@ -233,7 +237,7 @@ def test_a_server_that_falls_silent(
         assert 0.9 < time.monotonic() - started < 2.5
 
 
-def test_the_codec_is_missing(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_codec_is_reported(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hdf5plugin")
     write_shard(there.folder(fingerprint()), fingerprint(), [entry(99, fingerprint())], "zstd")
 
@@ -244,12 +248,12 @@ def test_the_codec_is_missing(there: FeatureCache, monkeypatch: pytest.MonkeyPat
     cache = FeatureCache(there.root.as_uri())
     with pytest.raises(CacheError, match="hdf5plugin"):
         cache.fetch(fingerprint(), [*KEYS, "key0099"])
-    assert sorted(entries_of(cache)) == KEYS  # what needs none is here
+    assert sorted(entries_of(cache)) == KEYS  # arrays without a codec were copied
 
 
 @pytest.fixture
 def killable(there: FeatureCache) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The command in a process of its own."""
+    """The command `fusion cache serve` in another process."""
     command = [sys.executable, "-m", "fusion", "cache", "serve", "--cache", str(there.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -257,7 +261,7 @@ def killable(there: FeatureCache) -> Iterator[tuple[str, subprocess.Popen[str]]]
         process.kill()
 
 
-def test_a_server_that_dies_in_the_middle(
+def test_a_server_that_dies_during_a_fetch(
     killable: tuple[str, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, process = killable
@@ -278,8 +282,8 @@ def test_a_server_that_dies_in_the_middle(
     assert all(kept[f"key{n:04d}"][0] == array_of(n).tobytes() for n in map(number, kept))
 
 
-def test_an_answer_that_ends_in_the_middle(there: FeatureCache) -> None:
-    """Of one shard only: what the others hold is kept."""
+def test_a_truncated_answer(there: FeatureCache) -> None:
+    """One shard is affected; arrays of other shards are kept."""
     with served(there.root) as (url, traffic):
         traffic.cut = re.compile(re.escape(shards_of(there)[10].name))
         cache = FeatureCache(url)
@@ -290,7 +294,7 @@ def test_an_answer_that_ends_in_the_middle(there: FeatureCache) -> None:
         assert cache.fetch(fingerprint(), cache.missing(fingerprint(), KEYS)) == 10
 
 
-def test_one_hiccup_is_nothing(there: FeatureCache) -> None:
+def test_a_single_failure_is_retried(there: FeatureCache) -> None:
     with served(there.root) as (url, traffic):
         traffic.cut, traffic.cuts = re.compile("h5$"), 1
         assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
@@ -298,8 +302,8 @@ def test_one_hiccup_is_nothing(there: FeatureCache) -> None:
 
 
 @pytest.mark.parametrize("what", ["index", "shard", "packed"])
-def test_the_connection_breaks_under_hdf5(there: FeatureCache, what: str) -> None:
-    """HDF5 crashes on streams that raise; here its error must be the connection's."""
+def test_a_connection_that_breaks_while_hdf5_reads(there: FeatureCache, what: str) -> None:
+    """HDF5 crashes on streams that raise; here the error must be that of the connection."""
     folder = there.folder(fingerprint())
     keys = KEYS
     if what == "shard":
@@ -323,10 +327,10 @@ def test_the_connection_breaks_under_hdf5(there: FeatureCache, what: str) -> Non
         assert cache.fetch(fingerprint(), keys) == len(keys)
 
 
-def test_a_shard_that_goes_after_the_listing(
+def test_a_shard_deleted_after_the_listing(
     there: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other machine packs or cleans up: its items count as not there."""
+    """The other machine packs or cleans up: the items count as missing."""
     gone = shards_of(there)[10]
     with served(there.root) as (url, _):
         cache = FeatureCache(url)
@@ -338,8 +342,8 @@ def test_a_shard_that_goes_after_the_listing(
 
 
 @pytest.mark.parametrize("change", ["packed", "rewritten"])
-def test_shards_that_are_replaced_after_the_listing(there: FeatureCache, change: str) -> None:
-    """Their arrays are found where they are now, and nothing is wrong with them."""
+def test_shards_replaced_after_the_listing(there: FeatureCache, change: str) -> None:
+    """The arrays are found in their new shards, without a problem."""
     pytest.importorskip("hdf5plugin")
     with served(there.root) as (url, _):
         cache = FeatureCache(url)
@@ -367,14 +371,14 @@ def test_shards_that_are_replaced_after_the_listing(there: FeatureCache, change:
 
 
 def swap_rows(cache: FeatureCache) -> None:
-    """Put other rows under the name of a shard."""
+    """Replace a shard by one with its rows in reverse order."""
     path = shards_of(cache)[10]
     rest = [entry(n, fingerprint()) for n in reversed(range(10, 20))]
     write_shard(path.parent, fingerprint(), rest).replace(path)
     cache.index(fingerprint())
 
 
-def test_the_local_folder_can_not_be_written(
+def test_an_unwritable_local_folder(
     there: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"

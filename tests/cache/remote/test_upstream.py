@@ -1,4 +1,4 @@
-"""Reading another cache: through real sockets, folders, and object stores."""
+"""Reading another cache: over HTTP, from folders and from object stores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fusion.core.contracts.errors import CacheError
 pytestmark = pytest.mark.usefixtures("local_cache")
 
 
-# -- every kind of place -------------------------------------------------------------
+# -- every kind of location ----------------------------------------------------------
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def by_s3(root: Path) -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     try:
-        fsspec.get_filesystem_class("s3").clear_instance_cache()  # it knows another server
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # of another server
         store = fsspec.filesystem("s3")
         store.mkdir(bucket)
         store.put(str(root), f"{bucket}/cache", recursive=True)
@@ -87,7 +87,7 @@ def place(request: pytest.FixtureRequest) -> Place:
     return found
 
 
-def test_everything_arrives_as_it_is(there: FeatureCache, place: Place) -> None:
+def test_all_arrays_are_fetched_unchanged(there: FeatureCache, place: Place) -> None:
     with place(there.root) as url:
         cache = FeatureCache(url)
         assert cache.upstream is not None
@@ -102,7 +102,7 @@ def test_everything_arrives_as_it_is(there: FeatureCache, place: Place) -> None:
     )
 
 
-def test_packed_shards(there: FeatureCache, place: Place) -> None:
+def test_packed_shards_are_fetched(there: FeatureCache, place: Place) -> None:
     pytest.importorskip("hdf5plugin")
     made = fingerprint()
     for codec, first in (("zstd", 100), ("blosc2", 110)):
@@ -117,8 +117,8 @@ def test_packed_shards(there: FeatureCache, place: Place) -> None:
 
 
 @pytest.mark.parametrize("index", ["missing", "stale", "damaged"])
-def test_an_index_that_is_no_help(there: FeatureCache, place: Place, index: str) -> None:
-    """The shards are the truth: what the index does not know is found, what has gone is not."""
+def test_an_unusable_index(there: FeatureCache, place: Place, index: str) -> None:
+    """The shards are the truth: items outside the index are found, deleted items are not."""
     path = there.folder(fingerprint()) / "shards.idx"
     first = shards_of(there)[0]
     if index == "missing":
@@ -135,7 +135,7 @@ def test_an_index_that_is_no_help(there: FeatureCache, place: Place, index: str)
     assert sorted(entries_of(cache)) == [*KEYS[10:], "key0041"]
 
 
-def test_a_place_without_the_feature(there: FeatureCache, place: Place) -> None:
+def test_a_location_without_the_feature(there: FeatureCache, place: Place) -> None:
     with place(there.root) as url:
         cache = FeatureCache(url)
         assert cache.fetch(fingerprint("other"), KEYS) == 0
@@ -143,7 +143,7 @@ def test_a_place_without_the_feature(there: FeatureCache, place: Place) -> None:
         assert not cache.root.exists()
 
 
-def test_a_place_that_does_not_exist(there: FeatureCache, place: Place) -> None:
+def test_a_location_that_does_not_exist(there: FeatureCache, place: Place) -> None:
     with place(there.root) as url:
         cache = FeatureCache(f"{url}/nowhere")
         for ask in (cache.info, lambda: cache.fetch(fingerprint(), KEYS)):
@@ -152,12 +152,12 @@ def test_a_place_that_does_not_exist(there: FeatureCache, place: Place) -> None:
             assert "Check the address" in str(caught.value)
 
 
-def test_a_damaged_array_is_not_taken(there: FeatureCache, place: Place) -> None:
+def test_a_damaged_array_is_not_copied(there: FeatureCache, place: Place) -> None:
     path = shards_of(there)[10]
     shard = Shard.open(path)
     assert shard.file.offset is not None
     content = bytearray(path.read_bytes())
-    content[shard.file.offset + 4 * ROW] ^= 1  # of key0014
+    content[shard.file.offset + 4 * ROW] ^= 1  # the array of key0014
     path.write_bytes(content)
     with place(there.root) as url:
         cache = FeatureCache(url)
@@ -172,8 +172,8 @@ def test_a_damaged_array_is_not_taken(there: FeatureCache, place: Place) -> None
 
 @pytest.mark.parametrize("size", [0, 100])
 @pytest.mark.parametrize("index", ["with", "without"])
-def test_a_shard_that_was_cut(there: FeatureCache, place: Place, size: int, index: str) -> None:
-    """What it held counts as not there; the rest arrives."""
+def test_a_truncated_shard(there: FeatureCache, place: Place, size: int, index: str) -> None:
+    """Items of this shard count as missing; the others are fetched."""
     path = shards_of(there)[10]
     os.truncate(path, size)
     if index == "without":
@@ -185,7 +185,7 @@ def test_a_shard_that_was_cut(there: FeatureCache, place: Place, size: int, inde
     assert all(path.name in problem.reason for problem in report.problems)
 
 
-def test_a_packed_shard_that_was_cut(there: FeatureCache, place: Place) -> None:
+def test_a_truncated_packed_shard(there: FeatureCache, place: Place) -> None:
     pytest.importorskip("hdf5plugin")
     made = fingerprint()
     path = write_shard(there.folder(made), made, [entry(n, made) for n in range(50, 60)], "zstd")
@@ -198,13 +198,13 @@ def test_a_packed_shard_that_was_cut(there: FeatureCache, place: Place) -> None:
 
 
 def test_an_empty_fingerprint_file(there: FeatureCache, place: Place) -> None:
-    """It is for people; what the shards say counts."""
+    """The file is for human readers; fusion reads the fingerprint in the shards."""
     os.truncate(there.folder(fingerprint()) / "fingerprint.json", 0)
     with place(there.root) as url:
         assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
 
 
-def test_files_that_are_no_shards(there: FeatureCache, place: Place) -> None:
+def test_files_that_are_not_shards(there: FeatureCache, place: Place) -> None:
     folder = there.folder(fingerprint())
     (folder / "shards.idx").unlink()
     (folder / "text.h5").write_text("no HDF5 file")
@@ -222,7 +222,7 @@ def test_files_that_are_no_shards(there: FeatureCache, place: Place) -> None:
     assert len(cache.problems) == 3
 
 
-def test_names_that_lead_elsewhere_are_not_followed(there: FeatureCache, place: Place) -> None:
+def test_files_that_are_not_public_are_ignored(there: FeatureCache, place: Place) -> None:
     folder = there.folder(fingerprint())
     (folder / "claims").mkdir()
     (folder / ".hidden.h5").write_text("not finished")
@@ -250,7 +250,7 @@ def test_a_fingerprint_in_the_wrong_folder(there: FeatureCache, place: Place) ->
 
 
 @pytest.mark.parametrize("what", ["empty", "foreign", "above"])
-def test_a_place_that_is_no_cache(there: FeatureCache, place: Place, what: str) -> None:
+def test_a_location_that_is_not_a_cache(there: FeatureCache, place: Place, what: str) -> None:
     root = there.root.parent / "served"
     root.mkdir()
     (root / "notes").mkdir()
@@ -272,20 +272,20 @@ def test_a_place_that_is_no_cache(there: FeatureCache, place: Place, what: str) 
     assert report.computed == 2
 
 
-# -- as a cache ----------------------------------------------------------------------
+# -- reading through -----------------------------------------------------------------
 
 
-def test_a_build_computes_what_is_nowhere(there: FeatureCache) -> None:
+def test_a_build_computes_only_items_missing_in_both_caches(there: FeatureCache) -> None:
     FeatureCache().add(fingerprint(), KEYS[:4], [array_of(n) for n in range(4)])
     with served(there.root) as (url, _):
         report = build(FeatureCache(url), [(Ramp(fingerprint()), items(N + 5))], jobs=1)
     assert (report.present, report.fetched, report.computed) == (4, N - 4, 5)
-    # And from then on without the other machine.
+    # The second build does not need the other machine.
     again = build(FeatureCache(url), [(Ramp(fingerprint()), items(N + 5))], jobs=1)
     assert (again.present, again.fetched, again.computed) == (N + 5, 0, 0)
 
 
-def test_opening_fetches_what_is_not_here(there: FeatureCache) -> None:
+def test_opening_fetches_missing_items(there: FeatureCache) -> None:
     FeatureCache().add(fingerprint(), KEYS[:4], [array_of(n) for n in range(4)])
     with served(there.root) as (url, _):
         array = FeatureCache(url).open(fingerprint(), KEYS[::-1])
@@ -295,13 +295,13 @@ def test_opening_fetches_what_is_not_here(there: FeatureCache) -> None:
     np.testing.assert_array_equal(FeatureCache(url).open(fingerprint(), KEYS)[3], array_of(3))
 
 
-def test_info_is_of_the_other_machine(there: FeatureCache) -> None:
+def test_info_describes_the_other_machine(there: FeatureCache) -> None:
     fill(there, range(5), made=fingerprint("slope"))
     with served(there.root) as (url, _):
         assert FeatureCache(url).info() == there.info()
 
 
-def test_making_one_connects_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_creating_a_cache_makes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("connected")
 
@@ -318,7 +318,7 @@ def test_making_one_connects_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_where_copies_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_location_of_the_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert FeatureCache("http://127.0.0.1:9").root == tmp_path / "local"
     assert FeatureCache().upstream is None
     assert FeatureCache(tmp_path).upstream is None
@@ -331,11 +331,11 @@ def test_where_copies_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert FeatureCache(tmp_path).upstream is None
 
 
-# -- what goes over the wire ---------------------------------------------------------
+# -- network traffic -----------------------------------------------------------------
 
 
-def test_only_what_is_needed_is_read(tmp_path: Path) -> None:
-    made = Fingerprint("wide", "1", {}, "float32", (2**15,), {})  # 128 KiB an array
+def test_only_needed_ranges_are_read(tmp_path: Path) -> None:
+    made = Fingerprint("wide", "1", {}, "float32", (2**15,), {})  # 128 KiB per array
     size = 2**17
     there = FeatureCache(tmp_path / "there")
     fill(there, range(40), made=made)
@@ -353,7 +353,7 @@ def test_only_what_is_needed_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_small_gaps_are_read_along(there: FeatureCache) -> None:
+def test_small_gaps_are_read_too(there: FeatureCache) -> None:
     with served(there.root) as (url, traffic):
         assert FeatureCache(url).fetch(fingerprint(), [KEYS[1], KEYS[4], KEYS[27]]) == 3
         assert traffic.bytes_of(".h5") == 4 * ROW + ROW
@@ -361,17 +361,17 @@ def test_small_gaps_are_read_along(there: FeatureCache) -> None:
     assert methods == {"GET"}
 
 
-def test_a_shard_that_the_index_lacks_is_copied_once(tmp_path: Path) -> None:
+def test_a_shard_outside_the_index_is_copied_once(tmp_path: Path) -> None:
     made = Fingerprint("wide", "1", {}, "float32", (2**15,), {})
     there = FeatureCache(tmp_path / "there")
-    fill(there, range(40), made=made)  # and no index
+    fill(there, range(40), made=made)  # without an index
     with served(there.root) as (url, traffic):
         assert FeatureCache(url).fetch(made, ["key0007"]) == 1
-        assert traffic.bytes_of(".h5") < (40 + 2) * 2**17  # itself, and the row
+        assert traffic.bytes_of(".h5") < (40 + 2) * 2**17  # the shard and the row
 
 
 def test_whole_files_are_fetched_once(there: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a web server that knows no ranges, also when a shard is copied in pieces."""
+    """The web server does not support ranges, and shards are copied in pieces."""
     monkeypatch.setattr(rows_module, "_MAX_ITEMS", 3)
     with plain_web_server(there.root) as url:
         assert FeatureCache(url).fetch(fingerprint(), KEYS) == N

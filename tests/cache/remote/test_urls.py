@@ -1,4 +1,4 @@
-"""URLs as people may see them."""
+"""URLs: secrets in addresses, and their display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fusion.core.contracts.errors import CacheError
     ["http://h/?token=SECRET", "https://h/a#SECRET", "HTTP://h?SECRET", "http://u:a#SECRET@h/",
      "http://h?token=a@SECRET", "http://h/?SECRET\n"],
 )  # fmt: skip
-def test_secrets_in_the_address(url: str) -> None:
+def test_secrets_in_the_address_are_refused(url: str) -> None:
     with pytest.raises(CacheError, match="can't hold") as caught:
         FeatureCache(url)
     assert "SECRET" not in str(caught.value)
@@ -22,8 +22,8 @@ def test_secrets_in_the_address(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://h:8300/a", "s3://bucket/a?b#c", "file:///a#b", "http://h"])
-def test_addresses_without_a_query(url: str) -> None:
-    check_no_query(url)  # only web servers know queries
+def test_addresses_without_a_query_are_accepted(url: str) -> None:
+    check_no_query(url)  # only HTTP addresses have queries
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_addresses_without_a_query(url: str) -> None:
     [
         ("http://u:secret@h/a", "http://h/a"),
         ("s3://u@b, then http://v:p@w@h:1/ and x@y.z", "s3://b, then http://h:1/ and x@y.z"),
-        ("http://h/a@b", "http://h/a@b"),  # of the path
+        ("http://h/a@b", "http://h/a@b"),  # part of the path
         ("http://h", "http://h"),
     ],
 )

@@ -19,7 +19,7 @@ FEATURE = fingerprint()
 
 
 def add(cache: FeatureCache, numbers: list[int]) -> Path:
-    """One shard more; returns it."""
+    """Add one shard and return its path."""
     before = set(cache.folder(FEATURE).glob("*.h5"))
     cache.add(
         FEATURE,
@@ -34,7 +34,7 @@ def add(cache: FeatureCache, numbers: list[int]) -> Path:
 
 
 def listed(catalogue: Catalogue) -> dict[str, tuple[float, str, str]]:
-    """Everything that a catalogue says of its items."""
+    """Return all columns of a catalogue by key."""
     return {
         catalogue.keys[p].decode(): (
             float(catalogue.seconds[p]),
@@ -45,7 +45,7 @@ def listed(catalogue: Catalogue) -> dict[str, tuple[float, str, str]]:
 
 
 def check(cache: FeatureCache, numbers: set[int]) -> None:
-    """A fresh view of the cache finds these, and nothing else."""
+    """Check that a fresh cache object finds exactly these items."""
     fresh = FeatureCache(cache.root)
     keys = [f"key{n}" for n in range(20)]
     assert fresh.missing(FEATURE, keys) == [f"key{n}" for n in range(20) if n not in numbers]
@@ -59,7 +59,7 @@ def check(cache: FeatureCache, numbers: set[int]) -> None:
     }
 
 
-def test_what_it_says(tmp_path: Path) -> None:
+def test_contents_of_a_catalogue(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     add(cache, [3, 1, 2])
     catalogue = cache.catalogue(FEATURE)
@@ -71,14 +71,14 @@ def test_what_it_says(tmp_path: Path) -> None:
     assert catalogue.positions(0).tolist() == [0, 1, 2]
 
 
-def test_empty(tmp_path: Path) -> None:
+def test_an_empty_catalogue(tmp_path: Path) -> None:
     catalogue = FeatureCache(tmp_path).catalogue(FEATURE)
     assert len(catalogue) == 0
     assert catalogue.find(["a"]).tolist() == [-1]
     assert catalogue.group_counts() == {}
 
 
-def test_texts_are_kept_whatever_they_hold(tmp_path: Path) -> None:
+def test_origins_may_contain_any_text(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     cache.add(FEATURE, ["a", "b"], [array_of(0), array_of(1)], origins=["/Größe/名.wav", ""])
     for _ in range(2):
@@ -111,12 +111,12 @@ def test_with_an_index_no_shard_is_opened(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("how", ["appended", "same size", "touched"])
-def test_a_shard_that_changed_is_opened_again(tmp_path: Path, how: str) -> None:
+def test_a_changed_shard_is_opened_again(tmp_path: Path, how: str) -> None:
     cache = FeatureCache(tmp_path)
     path = add(cache, [1, 2])
     add(cache, [3])
     cache.index(FEATURE)
-    if how == "appended":  # HDF5 does not mind, and nor do we
+    if how == "appended":  # HDF5 ignores appended bytes
         path.write_bytes(path.read_bytes() + b"x")
         check(cache, {1, 2, 3})
     elif how == "same size":
@@ -124,7 +124,7 @@ def test_a_shard_that_changed_is_opened_again(tmp_path: Path, how: str) -> None:
         check(cache, {3})
     else:
         os.utime(path)
-        assert FeatureCache(tmp_path).catalogue(FEATURE).fresh == 2  # one less, one more
+        assert FeatureCache(tmp_path).catalogue(FEATURE).fresh == 2  # one removed, one added
         check(cache, {1, 2, 3})
 
 
@@ -140,7 +140,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 
 @settings(max_examples=200, deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_in_the_index_is_never_believed(
+def test_a_flipped_bit_in_the_index_is_detected(
     indexed: tuple[Path, bytes], position: float, bit: int
 ) -> None:
     root, whole = indexed
@@ -154,7 +154,7 @@ def test_a_flipped_bit_in_the_index_is_never_believed(
 
 
 @pytest.mark.parametrize("content", [b"", b"no index", b"\x89HDF\r\n\x1a\n" + bytes(100)])
-def test_an_index_that_is_none(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_index_is_ignored(tmp_path: Path, content: bytes) -> None:
     cache = FeatureCache(tmp_path)
     add(cache, [1, 2])
     (cache.folder(FEATURE) / INDEX).write_bytes(content)
@@ -164,7 +164,7 @@ def test_an_index_that_is_none(tmp_path: Path, content: bytes) -> None:
     check(cache, {1, 2})
 
 
-def test_it_is_written_by_itself_when_many_shards_were_opened(tmp_path: Path) -> None:
+def test_the_index_is_written_if_many_shards_were_opened(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     for n in range(31):
         add(cache, [n])
@@ -177,17 +177,17 @@ def test_it_is_written_by_itself_when_many_shards_were_opened(tmp_path: Path) ->
     assert FeatureCache(tmp_path).catalogue(FEATURE).fresh == 0
 
 
-def test_where_one_may_not_write_it_works_without(tmp_path: Path) -> None:
+def test_an_unwritable_index_is_ignored(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     add(cache, [1])
     folder = cache.folder(FEATURE)
-    (folder / INDEX).mkdir()  # in the way, also for root
+    (folder / INDEX).mkdir()  # prevents writing, even for root
     cache.index(FEATURE)
     check(cache, {1})
 
 
-def test_an_index_from_elsewhere(tmp_path: Path) -> None:
-    """As another machine's index is read: the listing knows names only."""
+def test_the_index_of_another_machine(tmp_path: Path) -> None:
+    """The listing of another machine has only names."""
     from fusion.cache.shards.catalogue import Listed
 
     cache = FeatureCache(tmp_path)
@@ -212,8 +212,8 @@ def test_an_index_from_elsewhere(tmp_path: Path) -> None:
         max_size=12,
     )
 )
-def test_any_history_is_found_as_it_is(steps: list[list[int] | str]) -> None:
-    """Shards come and go, the index is written now and then: what is found is what is there."""
+def test_any_sequence_of_changes_is_read_correctly(steps: list[list[int] | str]) -> None:
+    """Shards are added and deleted, and the index is written at times."""
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(folder)
         shards: dict[Path, set[int]] = {}

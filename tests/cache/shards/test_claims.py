@@ -27,7 +27,7 @@ DEAD = 2**22 + 1  # above the largest process id of Linux
 
 
 def put(folder: Path, key: str, owner: str, age: float = 0.0) -> Path:
-    """A claim as somebody else would leave it."""
+    """Write a claim of another owner."""
     path = claim_path(folder, key)
     path.parent.mkdir(exist_ok=True)
     path.write_text(owner)
@@ -35,7 +35,7 @@ def put(folder: Path, key: str, owner: str, age: float = 0.0) -> Path:
     return path
 
 
-def test_one_gets_it_and_lets_it_go(tmp_path: Path) -> None:
+def test_a_claim_is_exclusive_until_it_is_released(tmp_path: Path) -> None:
     with Claims(tmp_path) as mine, Claims(tmp_path) as yours:
         assert mine.take("a")
         assert not yours.take("a")
@@ -50,15 +50,15 @@ def test_one_gets_it_and_lets_it_go(tmp_path: Path) -> None:
         assert again.take("a")
 
 
-def test_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    test_one_gets_it_and_lets_it_go(tmp_path)
+    test_a_claim_is_exclusive_until_it_is_released(tmp_path)
 
 
-def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+def test_one_of_many_concurrent_claims_succeeds(tmp_path: Path) -> None:
     keys = [f"key{n}" for n in range(50)]
     everyone = [Claims(tmp_path) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -70,8 +70,8 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
     ("owner", "age", "alive"),
     [
         ("here self", 0, True),
-        ("here self", 3500, True),  # one long computation
-        ("here self", 3700, False),  # that number is another process by now
+        ("here self", 3500, True),  # a single long computation
+        ("here self", 3700, False),  # the process id has been reused
         ("here dead", 0, False),
         ("elsewhere 1", 0, True),
         ("elsewhere 1", 590, True),
@@ -81,7 +81,9 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
         ("no claim at all", 61, False),
     ],
 )
-def test_who_counts(tmp_path: Path, owner: str, age: float, alive: bool) -> None:
+def test_claims_count_while_their_owner_is_alive(
+    tmp_path: Path, owner: str, age: float, alive: bool
+) -> None:
     names = {"here": SYSTEM, "self": str(os.getpid()), "dead": str(DEAD)}
     path = put(tmp_path, "a", " ".join(names.get(word, word) for word in owner.split(" ")), age)
     assert claimed(tmp_path, ["a"]) == ({"a"} if alive else set())
@@ -91,19 +93,19 @@ def test_who_counts(tmp_path: Path, owner: str, age: float, alive: bool) -> None
     assert path.exists() == alive
 
 
-def test_renewing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_are_renewed_after_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Claims(tmp_path) as mine:
         mine.take("a")
         path = claim_path(tmp_path, "a")
         os.utime(path, (1000, 1000))
         mine.renew()
-        assert path.stat().st_mtime == 1000  # not yet a minute
+        assert path.stat().st_mtime == 1000  # less than a minute ago
         mine._renewed -= 61
         mine.renew()
         assert path.stat().st_mtime > time.time() - 10
 
 
-def test_claims_of_the_dead_are_removed(tmp_path: Path) -> None:
+def test_claims_of_dead_processes_are_removed(tmp_path: Path) -> None:
     dead, alive = (
         put(tmp_path, "a", f"{SYSTEM} {DEAD}"),
         put(tmp_path, "b", f"{SYSTEM} {os.getpid()}"),
@@ -114,7 +116,7 @@ def test_claims_of_the_dead_are_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
-def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> None:
+def test_the_claim_of_a_killed_process_does_not_count(tmp_path: Path) -> None:
     code = (
         "import sys, os, signal; from pathlib import Path;"
         "from fusion.cache.shards.claims import Claims;"
@@ -127,8 +129,8 @@ def test_a_killed_process_leaves_claims_that_do_not_count(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
-def test_of_several_that_take_over_dead_claims_one_gets_each(tmp_path: Path) -> None:
-    """Two builders that are started again on what a killed one left."""
+def test_a_dead_claim_is_taken_over_by_one_of_several(tmp_path: Path) -> None:
+    """Two builders resume the work of a killed one."""
     keys = [f"key{n}" for n in range(300)]
     for key in keys:
         put(tmp_path, key, f"{SYSTEM} {DEAD}")
@@ -137,10 +139,10 @@ def test_of_several_that_take_over_dead_claims_one_gets_each(tmp_path: Path) -> 
         start_together(tmp_path / "go", 2)
         took = [future.result() for future in futures]
         assert sorted([*took[0], *took[1]]) == sorted(keys)
-    assert len(list((tmp_path / "claims").glob(".*"))) == 2  # what their claims are links to
+    assert len(list((tmp_path / "claims").glob(".*"))) == 2  # the files that claims are links to
 
 
-def test_a_claim_that_somebody_else_has_by_now_is_let_be(tmp_path: Path) -> None:
+def test_a_claim_taken_over_by_another_process_is_not_touched(tmp_path: Path) -> None:
     mine = Claims(tmp_path)
     mine.take("a")
     theirs = put(tmp_path, "a", "elsewhere 1", age=100)
@@ -151,8 +153,8 @@ def test_a_claim_that_somebody_else_has_by_now_is_let_be(tmp_path: Path) -> None
     assert theirs.read_text() == "elsewhere 1"
 
 
-def test_what_was_taken_over_is_not_removed(tmp_path: Path) -> None:
-    """Found dead, and alive again when it shall go."""
+def test_a_claim_taken_over_is_not_removed(tmp_path: Path) -> None:
+    """The claim is dead when it is found, and alive when it is to be removed."""
     path = put(tmp_path, "a", f"{SYSTEM} {DEAD}")
     assert find_dead_claims(tmp_path) == [path]
     with Claims(tmp_path) as mine:

@@ -1,4 +1,4 @@
-"""Compression: what is possible, what a dataset was packed with, and what is lacking."""
+"""Compression: available codecs, the codec of a dataset, and missing packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest.importorskip("hdf5plugin")
 
 
 @pytest.mark.parametrize("codec", [*CODECS, None, "gzip"])
-def test_a_chunk_for_each_array_and_its_codec_known(tmp_path: Path, codec: Any) -> None:
+def test_packed_arrays_are_chunks_with_a_known_codec(tmp_path: Path, codec: Any) -> None:
     data = np.zeros((7, *SHAPE), np.float32)
     options = codec_options(codec, fingerprint()) if codec in CODECS else {"compression": codec}
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -35,14 +35,14 @@ def test_an_unknown_codec() -> None:
         codec_options("lzma", fingerprint())  # type: ignore[arg-type]
 
 
-def test_a_single_number_is_packed_too(tmp_path: Path) -> None:
+def test_a_single_number_can_be_packed(tmp_path: Path) -> None:
     single = Fingerprint("x", "1", {}, "int8", (), {})
     with h5py.File(tmp_path / "x.h5", "w") as file:
         data = file.create_dataset("data", (3,), "i1", **codec_options("zstd", single))
         assert data.chunks == (1,)
 
 
-def test_without_hdf5plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_hdf5plugin_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         options = codec_options("zstd", fingerprint())
         packed = file.create_dataset("data", (3, *SHAPE), "f4", **options)

@@ -1,4 +1,4 @@
-"""Lines of CSV: read back they are the cells that were written, whatever is in them."""
+"""CSV lines that contain any text and can be read back unchanged."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def test_a_line_by_hand() -> None:
 
 @given(st.lists(CELLS, max_size=4))
 @example([["\r\n", "x"], ["x", "\r\n"]])
-def test_what_is_written_is_read(rows: list[list[str]]) -> None:
+def test_written_lines_can_be_read_back(rows: list[list[str]]) -> None:
     text = "".join(csv_lines(rows))
     assert list(csv.reader(io.StringIO(text, newline=""))) == rows

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, on disks that refuse; and debris."""
+"""Files that are written completely or not at all, file system errors, and debris."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from fusion.cache.shards.shard import write_shard
 from fusion.core.contracts.errors import CacheError, StorageError
 
 
-def test_disk_full(small_disk: Path) -> None:
+def test_a_full_disk(small_disk: Path) -> None:
     big = Fingerprint("big", "1", {}, "float32", (128, 256), {})
     cache = FeatureCache(small_disk)
-    arrays = [array_of(n, big.shape) for n in range(4)]  # 128 KiB each
+    arrays = [array_of(n, big.shape) for n in range(4)]  # 128 KiB per array
     cache.add(big, ["a", "b", "c", "d"], arrays)
     with pytest.raises(StorageError) as caught:
         cache.add(big, ["e", "f", "g", "h"], arrays)
@@ -41,7 +41,7 @@ def test_disk_full(small_disk: Path) -> None:
     )
 
 
-def test_read_only(small_disk: Path) -> None:
+def test_a_read_only_file_system(small_disk: Path) -> None:
     cache = FeatureCache(small_disk)
     cache.add(fingerprint(), KEYS, ARRAYS)
     os.system(f"mount -o remount,ro '{small_disk}'")
@@ -65,7 +65,7 @@ def test_no_permission(forbidden: Path, nobody: None) -> None:
         write_shard(forbidden, fingerprint(), ENTRIES)
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     cache = FeatureCache(tmp_path / "cache")
     with pytest.raises(StorageError):
@@ -77,7 +77,7 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "hint"), [(errno.ENOSPC, "Free some space"), (errno.EACCES, "FUSION_CACHE")]
 )
-def test_any_failure_to_write_leaves_nothing(
+def test_a_failed_write_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
 ) -> None:
     def fail(path: Path) -> None:
@@ -91,7 +91,7 @@ def test_any_failure_to_write_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debris_is_what_nobody_writes_any_more(tmp_path: Path) -> None:
+def test_debris_is_files_of_dead_or_silent_writers(tmp_path: Path) -> None:
     host, name = files_module.HOST, "0" * 32
     dead = 2**22 + 1  # above the largest process id of Linux
     ours = tmp_path / f".{name}.{host}.{os.getpid()}.tmp"
@@ -109,7 +109,7 @@ def test_debris_is_what_nobody_writes_any_more(tmp_path: Path) -> None:
     assert fresh.exists()
 
 
-def test_what_is_written_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("before")
     with pytest.raises(KeyboardInterrupt), written_whole(path) as temporary:
@@ -119,20 +119,20 @@ def test_what_is_written_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (path.read_text(), list(tmp_path.iterdir())) == ("before", [path])
     with written_whole(path) as temporary:
         temporary.write_text("after")
-        assert find_debris(tmp_path) == []  # somebody lives who writes it
+        assert find_debris(tmp_path) == []  # its writer is alive
     assert (path.read_text(), list(tmp_path.iterdir())) == ("after", [path])
 
 
-def test_who_is_dead() -> None:
+def test_dead_processes() -> None:
     assert not is_dead(files_module.SYSTEM, os.getpid())
-    assert not is_dead(files_module.SYSTEM, 1)  # somebody else's
+    assert not is_dead(files_module.SYSTEM, 1)  # a process of another user
     assert is_dead(files_module.SYSTEM, 2**22 + 1)
-    assert is_dead(files_module.SYSTEM, 2**70)  # no number of a process
-    assert not is_dead("elsewhere", 2**22 + 1)  # nothing is known
+    assert is_dead(files_module.SYSTEM, 2**70)  # not a process id
+    assert not is_dead("elsewhere", 2**22 + 1)  # the state is unknown
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EBADF, errno.EIO])
-def test_file_systems_that_sync_no_folders(
+def test_file_systems_that_can_not_sync_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def refuse(descriptor: int) -> None:

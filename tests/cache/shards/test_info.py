@@ -32,17 +32,17 @@ from fusion.cache.shards.info import Problem, closed_folder, in_one_line
         ("It has shape (2, 3), not (2,).",) * 2,
     ],
 )
-def test_reasons_in_one_line(reason: str, line: str) -> None:
+def test_reasons_are_shortened_to_one_line(reason: str, line: str) -> None:
     assert in_one_line(reason) == line
 
 
-def test_a_path_is_said_once() -> None:
+def test_a_path_is_named_once() -> None:
     path = Path("/c/a.h5")
     assert Problem(path, "It is odd.").line == "/c/a.h5: It is odd."
     assert Problem(path, "/c/a.h5 is odd.").line == "/c/a.h5 is odd."
 
 
-def test_folders_that_are_open_or_missing(tmp_path: Path) -> None:
+def test_readable_and_missing_folders(tmp_path: Path) -> None:
     assert closed_folder(tmp_path) is None
     assert closed_folder(tmp_path / "none") is None
     (tmp_path / "file").touch()

@@ -19,11 +19,11 @@ SECONDS = st.floats(0, 1e9, allow_nan=False)
         ("/a/b.wav", 1.5, None, "/a/b.wav#t=1.5,"),
         ("/a/b.wav", 0, 2, "/a/b.wav#t=0.0,2.0"),
         ("/a/b.wav", 1e-05, 1e17, "/a/b.wav#t=1e-05,1e+17"),
-        # A file whose name looks like a part of another one.
+        # A file whose name looks like a part of another file.
         ("/a/b#t=1,2", 0, None, "/a/b#t=1,2#t=0.0,"),
     ],
 )
-def test_text(path: str, start: float, end: float | None, text: str) -> None:
+def test_texts_of_origins(path: str, start: float, end: float | None, text: str) -> None:
     assert origin_text(Path(path), start, end) == text
     assert parse_origin(text) == (path, start, end)
 

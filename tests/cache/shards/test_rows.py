@@ -1,4 +1,4 @@
-"""The arrays of one shard: mapped, unpacked, and how many there may be."""
+"""Arrays of a shard: mapping, unpacking, and their maximum number."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_dtype_and_shape(tmp_path: Path, dtype: str, shape: tuple[int, ...
     assert not mapped.flags.writeable
 
 
-def test_a_shard_that_changes_after_it_was_opened(path: Path) -> None:
+def test_a_shard_that_changes_while_open_is_reported(path: Path) -> None:
     shard = Shard.open(path)
     with path.open("ab") as file:
         file.write(b"more")
@@ -60,12 +60,12 @@ def test_packed_rows_are_unpacked_one_by_one(tmp_path: Path, codec: Any) -> None
 @pytest.mark.parametrize(
     ("shape", "items"), [((1,), 256), ((256, 256), 256), ((1024, 1024), 16), ((9000, 9000), 1)]
 )
-def test_a_shard_holds_so_many(shape: tuple[int, ...], items: int) -> None:
-    """256, or as many as fit 64 MiB, and one where not even that one does."""
+def test_the_maximum_number_of_items_in_a_shard(shape: tuple[int, ...], items: int) -> None:
+    """The maximum is 256 items or 64 MiB, but at least one item."""
     assert most_items(Fingerprint("x", "1", {}, "float32", shape, {})) == items
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint16", "bool", "complex64"])
-def test_on_the_disk_numbers_are_little_endian(dtype: str) -> None:
+def test_stored_numbers_are_little_endian(dtype: str) -> None:
     found = stored_dtype(Fingerprint("x", "1", {}, dtype, (1,), {}))
     assert found.name == dtype and found == np.dtype(dtype).newbyteorder("<")

@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     return write_shard(tmp_path, fingerprint(), ENTRIES)
 
 
-def test_what_goes_in_comes_out(path: Path) -> None:
+def test_written_items_can_be_read(path: Path) -> None:
     shard = Shard.open(path)
     assert shard.keys == tuple(KEYS)
     assert shard.fingerprint == fingerprint()
@@ -32,8 +32,8 @@ def test_what_goes_in_comes_out(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_others_can_read_it(path: Path) -> None:
-    """By the description of the format alone, without this package."""
+def test_a_shard_can_be_read_without_this_package(path: Path) -> None:
+    """The shard follows the documented format."""
     import hashlib
 
     with h5py.File(path) as file:
@@ -66,7 +66,7 @@ def test_others_can_read_it(path: Path) -> None:
         (["a\0"], ARRAYS[:1]),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path: Path, keys: list[str], arrays: list[Any]) -> None:
+def test_invalid_items_are_refused(tmp_path: Path, keys: list[str], arrays: list[Any]) -> None:
     with pytest.raises(CacheError):
         write_shard(
             tmp_path, fingerprint(), [Entry(*row) for row in zip(keys, arrays, strict=True)]
@@ -123,7 +123,7 @@ def damaged(path: Path, how: str) -> None:
         ("fingerprint", "checksum does not match"),
     ],
 )
-def test_unusable_files_say_why(path: Path, how: str, said: str) -> None:
+def test_unusable_files_are_reported_with_the_reason(path: Path, how: str, said: str) -> None:
     damaged(path, how)
     with pytest.raises(ShardError) as caught:
         Shard.open(path)
@@ -143,8 +143,8 @@ def test_unusable_files_say_why(path: Path, how: str, said: str) -> None:
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_a_flipped_bit_is_never_read_as_data(path: Path, data: st.DataObject) -> None:
-    """Wherever it is: either it matters to nobody, or something says so."""
+def test_a_flipped_bit_never_changes_an_array_unnoticed(path: Path, data: st.DataObject) -> None:
+    """Either the bit has no effect, or an error or a problem is reported."""
     whole = path.read_bytes()
     position = data.draw(st.integers(0, len(whole) - 1))
     bit = data.draw(st.integers(0, 7))
@@ -174,7 +174,7 @@ def test_verify_names_the_item(path: Path) -> None:
     np.testing.assert_array_equal(array.take([0, 5, 7]), [ARRAYS[n] for n in (0, 5, 7)])
     with pytest.raises(CacheError, match=r"'key6' in .*0\.h5 does not match its checksum"):
         array.take([5, 6])
-    assert cache.open(fingerprint(), KEYS).take([6]).shape == (1, *SHAPE)  # "open" sees nothing
+    assert cache.open(fingerprint(), KEYS).take([6]).shape == (1, *SHAPE)  # "open" checks no arrays
 
 
 # -- storage -------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fusion.cache.shards import usage
 from fusion.cache.shards.usage import Marks, last_used, undisturbed
 
 HOUR = 3600.0
-ODD = 1_600_000_000_123_456_789  # nanoseconds that no rounding leaves alone
+ODD = 1_600_000_000_123_456_789  # nanoseconds that change with any rounding
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_marking_leaves_the_time_of_change_to_the_nanosecond(path: Path) -> None:
+def test_marking_does_not_change_the_modification_time(path: Path) -> None:
     Marks().mark([path])
     assert path.stat().st_mtime_ns == ODD
     assert abs(last_used(path) - time.time()) < 5
@@ -32,41 +32,39 @@ def test_marking_leaves_the_time_of_change_to_the_nanosecond(path: Path) -> None
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A clock that stands still, at ``now``."""
+    """A clock that always shows ``now``."""
     clock = SimpleNamespace(now=2e9)
     monkeypatch.setattr(usage, "time", SimpleNamespace(time=lambda: clock.now))
     return clock
 
 
-def test_a_mark_is_set_once_an_hour(path: Path, clock: SimpleNamespace) -> None:
+def test_a_mark_is_set_once_per_hour(path: Path, clock: SimpleNamespace) -> None:
     marks = Marks()
     marks.mark([path])
     assert last_used(path) == clock.now == 2e9
     clock.now += HOUR
-    for fresh in (marks, Marks()):  # by memory, and by what the file says
+    for fresh in (marks, Marks()):  # with the time in memory, and with that of the file
         fresh.mark([path])
         assert last_used(path) == 2e9
     clock.now += 1
     marks.mark([path])
     assert last_used(path) == clock.now
-    os.utime(path, ns=(ODD, ODD))  # by somebody else
+    os.utime(path, ns=(ODD, ODD))  # by another process
     marks.mark([path])
-    assert path.stat().st_atime_ns == ODD  # it remembers
+    assert path.stat().st_atime_ns == ODD  # the time in memory is used
     Marks().mark([path])
     assert last_used(path) == clock.now
     assert path.stat().st_mtime_ns == ODD
 
 
-def test_a_use_of_somebody_else_within_the_hour_is_enough(
-    path: Path, clock: SimpleNamespace
-) -> None:
+def test_a_recent_mark_of_another_process_is_sufficient(path: Path, clock: SimpleNamespace) -> None:
     theirs = int((clock.now - 0.5 * HOUR) * 1e9)
     os.utime(path, ns=(theirs, ODD))
     Marks().mark([path])
     assert path.stat().st_atime_ns == theirs
 
 
-def test_what_has_gone_keeps_nothing_else_from_being_marked(path: Path, tmp_path: Path) -> None:
+def test_a_missing_file_does_not_prevent_other_marks(path: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     Marks().mark([gone, path])
     assert not gone.exists()
@@ -75,7 +73,7 @@ def test_what_has_gone_keeps_nothing_else_from_being_marked(path: Path, tmp_path
         last_used(gone)
 
 
-def test_what_comes_or_goes_while_it_is_read_stays_as_it_is(path: Path, tmp_path: Path) -> None:
+def test_files_created_or_deleted_during_reading(path: Path, tmp_path: Path) -> None:
     with undisturbed(path):
         path.unlink()
     assert not path.exists()
@@ -86,27 +84,27 @@ def test_what_comes_or_goes_while_it_is_read_stays_as_it_is(path: Path, tmp_path
     assert (new.stat().st_atime_ns, new.stat().st_mtime_ns) == (ODD, ODD)
 
 
-def test_a_change_while_it_is_read_is_no_use_but_stays(path: Path) -> None:
+def test_a_modification_during_reading_is_kept(path: Path) -> None:
     with undisturbed(path):
         os.utime(path, ns=(ODD + 10**18, ODD + 5))
     assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (ODD, ODD + 5)
 
 
-def test_reading_undisturbed_is_no_use(path: Path) -> None:
+def test_reading_undisturbed_does_not_count_as_use(path: Path) -> None:
     with pytest.raises(OSError, match="by the reader"), undisturbed(path):
         os.utime(path, ns=(ODD + 10**18, ODD))
         raise OSError("by the reader")
     assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (ODD, ODD)
 
 
-def test_the_later_time_counts(path: Path) -> None:
+def test_the_later_of_both_times_counts(path: Path) -> None:
     os.utime(path, ns=(3 * 10**9, 5 * 10**9))
     assert last_used(path) == 5.0
     os.utime(path, ns=(8 * 10**9, 5 * 10**9))
     assert last_used(path) == 8.0
 
 
-def test_asking_and_opening_use_the_shards_they_need_and_no_others(tmp_path: Path) -> None:
+def test_missing_and_open_mark_only_the_shards_they_need(tmp_path: Path) -> None:
     feature = fill(FeatureCache(tmp_path), shards=3)
     cache = FeatureCache(tmp_path)
     shards = {next(iter(s.keys)): s.path for s in cache.shards(feature)}
@@ -119,4 +117,4 @@ def test_asking_and_opening_use_the_shards_they_need_and_no_others(tmp_path: Pat
         lately = {first for first, path in shards.items() if time.time() - last_used(path) < HOUR}
         assert lately == {key}
         assert {path: path.stat().st_mtime_ns for path in shards.values()} == times
-        assert FeatureCache(tmp_path).catalogue(feature).fresh == 0  # the index still agrees
+        assert FeatureCache(tmp_path).catalogue(feature).fresh == 0  # the index is still valid

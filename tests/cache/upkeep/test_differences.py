@@ -19,7 +19,7 @@ def made(version: str = "1", library: str = "2.0", **parameters: object) -> Fing
 
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
-    """`a` with hop 256, `b` with hop 160 and an older library, `c` with both."""
+    """A cache with `a` for hop 256, `b` for hop 160 and an older library, and `c` for both."""
     cache = FeatureCache(tmp_path / "cache")
     cache.add(made(), ["a", "c"], [array_of(0), array_of(1)], origins=["/a.wav", "/c.wav"])
     other = made(library="1.0", hop=160)
@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> FeatureCache:
     return cache
 
 
-def test_differences() -> None:
+def test_differences_of_fingerprints() -> None:
     assert differences(made(), made()) == ()
     assert differences(made(), made(library="3")) == (Difference("libraries.librosa", "2.0", "3"),)
     wanted = Fingerprint(
@@ -49,20 +49,20 @@ def test_differences() -> None:
     )
 
 
-def test_no_value_is_taken_for_absent() -> None:
+def test_no_value_equals_absent() -> None:
     for value in ("nothing", "absent", "(absent)", None):
         (found,) = differences(made(), made(ref=value))
         assert found == Difference("parameters.ref", ABSENT, value)
         assert found.stored != found.wanted
 
 
-def test_found(cache: FeatureCache) -> None:
+def test_a_stored_item_is_found(cache: FeatureCache) -> None:
     answer = Explainer(cache, made()).explain("a")
     assert (answer.kind, answer.origin, answer.key) == ("found", "/a.wav", "a")
     assert (cache.root / answer.place).is_file()
 
 
-def test_made_another_way(cache: FeatureCache) -> None:
+def test_an_item_of_another_fingerprint_is_found(cache: FeatureCache) -> None:
     answer = Explainer(cache, made()).explain("b")
     assert answer.kind == "fingerprint"
     assert answer.differences == (
@@ -72,23 +72,23 @@ def test_made_another_way(cache: FeatureCache) -> None:
     assert answer.place.startswith(cache.folder(made(library="1.0", hop=160)).name)
 
 
-def test_the_nearest_that_has_the_recording_counts(cache: FeatureCache) -> None:
+def test_the_nearest_fingerprint_with_the_recording_is_chosen(cache: FeatureCache) -> None:
     wanted = made(hop=161)
     assert Explainer(cache, wanted).explain("c").differences == (
         Difference("parameters.hop", 256, 161),
     )
-    # `b` exists only with two differences.
+    # `b` is stored only under a fingerprint with two differences.
     assert len(Explainer(cache, wanted).explain("b").differences) == 2
 
 
-def test_another_content(cache: FeatureCache) -> None:
+def test_a_recording_with_other_content_is_found(cache: FeatureCache) -> None:
     answer = Explainer(cache, made()).explain("new", "/a.wav")
     assert (answer.kind, answer.key, answer.differences) == ("content", "a", ())
     answer = Explainer(cache, made()).explain("new", "/b.wav")
     assert (answer.kind, answer.key, len(answer.differences)) == ("content", "b", 2)
 
 
-def test_never_computed(cache: FeatureCache) -> None:
+def test_an_item_that_was_never_computed(cache: FeatureCache) -> None:
     assert Explainer(cache, made()).explain("new", "/new.wav") == Answer("recording")
     nearest = Explainer(cache, made(version="2")).explain("new")
     assert nearest.kind == "recording"
@@ -96,16 +96,16 @@ def test_never_computed(cache: FeatureCache) -> None:
     assert nearest.place == cache.folder(made()).name
 
 
-def test_nothing_of_this_name(cache: FeatureCache, tmp_path: Path) -> None:
+def test_a_feature_of_another_name(cache: FeatureCache, tmp_path: Path) -> None:
     other = Fingerprint("mfcc", "1", {}, "float32", SHAPE, {})
     assert Explainer(cache, other).explain("a", "/a.wav") == Answer("feature")
     assert Explainer(FeatureCache(tmp_path / "none"), made()).explain("a") == Answer("feature")
-    # A folder that a build made ready and then wrote nothing to is nothing.
+    # An empty folder that a build prepared does not count.
     cache.prepare(Fingerprint("mfcc", "0", {}, "float32", SHAPE, {}))
     assert Explainer(cache, other).explain("a") == Answer("feature")
 
 
-def test_all_origins_are_read_once(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origins_are_read_once(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     label = Catalogue.label
 
@@ -125,13 +125,13 @@ def test_all_origins_are_read_once(cache: FeatureCache, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def there(cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureCache:
-    """Reads `cache`; the local one is empty."""
+    """A cache that reads `cache` as another machine; its local folder is empty."""
     pytest.importorskip("fsspec")
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
     return FeatureCache(cache.root.as_uri())
 
 
-def test_found_on_the_other_machine(there: FeatureCache, cache: FeatureCache) -> None:
+def test_items_of_the_other_machine_are_found(there: FeatureCache, cache: FeatureCache) -> None:
     url = cache.root.as_uri()
     answer = Explainer(there, made()).explain("a")
     assert (answer.kind, answer.url, answer.origin) == ("found", url, "/a.wav")
@@ -147,7 +147,7 @@ def test_found_on_the_other_machine(there: FeatureCache, cache: FeatureCache) ->
     )
 
 
-def test_what_is_here_is_found_without_the_other_machine(
+def test_local_items_are_found_without_the_other_machine(
     there: FeatureCache, cache: FeatureCache
 ) -> None:
     there.fetch(made(), ["a"])

@@ -1,4 +1,4 @@
-"""What was found damaged goes, and all else stays."""
+"""Repairs: damaged items are dropped, and other items are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ forms = pytest.mark.parametrize("codec", [None, "zstd", "blosc2"])
 
 
 @forms
-def test_the_bad_go_and_the_good_stay(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_items_are_dropped(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     before = content(cache, feature)
     if codec:
         pack(cache, codec)
@@ -47,7 +47,9 @@ def test_the_bad_go_and_the_good_stay(cache: FeatureCache, feature: Fingerprint,
     assert FeatureCache(cache.root).catalogue(feature).fresh == 0
 
 
-def test_a_shard_that_can_be_read_again_is_kept(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_shard_that_has_become_readable_is_kept(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
     path = shard_of(cache, feature, "key0010").path
     raw = path.read_bytes()
     path.write_bytes(b"")
@@ -58,7 +60,7 @@ def test_a_shard_that_can_be_read_again_is_kept(cache: FeatureCache, feature: Fi
     assert path.read_bytes() == raw
 
 
-def test_nothing_is_dropped_while_another_process_is_at_it(
+def test_nothing_is_dropped_during_the_upkeep_of_another_process(
     cache: FeatureCache, feature: Fingerprint
 ) -> None:
     spoil(cache, feature, "key0013")
@@ -71,8 +73,8 @@ def test_nothing_is_dropped_while_another_process_is_at_it(
 
 @posix
 @both_ways
-def test_a_kill_of_a_repair_loses_nothing_good(tmp_path: Path, kills: Kills) -> None:
-    """Damaged are an array in a shard, a whole shard, the index and the fingerprint."""
+def test_a_killed_repair_loses_no_valid_items(tmp_path: Path, kills: Kills) -> None:
+    """An array in a shard, a complete shard, the index and the fingerprint are damaged."""
     template = FeatureCache(tmp_path / "template")
     feature = fill(template, shards=3, size=3)
     before = content(template, feature)

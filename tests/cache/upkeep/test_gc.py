@@ -33,19 +33,19 @@ from fusion.core.contracts.errors import CacheError
 
 @pytest.fixture
 def feature(cache: FeatureCache) -> Fingerprint:
-    """Four shards of ten items, the last used 4, 3, 2 and 1 days ago."""
+    """A feature with four shards of ten items, last used 4, 3, 2 and 1 days ago."""
     return used_over_days(cache)
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 
-DEAD = 2**22 + 1  # above the largest process number
+DEAD = 2**22 + 1  # above the largest process id of Linux
 
 
 # -- items ---------------------------------------------------------------------------
 
 
-def test_without_bounds_only_debris_goes(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_without_bounds_only_debris_is_removed(cache: FeatureCache, feature: Fingerprint) -> None:
     before = files(cache.root)
     report = collect(cache, {feature.id: KEYS[:15]})
     (one,) = report.features
@@ -56,7 +56,7 @@ def test_without_bounds_only_debris_goes(cache: FeatureCache, feature: Fingerpri
     assert files(cache.root) == before
 
 
-def test_referenced_items_stay_and_their_shards_are_rewritten(
+def test_referenced_items_are_kept_and_their_shards_rewritten(
     cache: FeatureCache, feature: Fingerprint
 ) -> None:
     before = content(cache, feature)
@@ -66,7 +66,7 @@ def test_referenced_items_stay_and_their_shards_are_rewritten(
     assert (one.removed, one.shards, one.rewritten, one.referenced) == (37, 2, 2, 3)
     assert content(cache, feature) == {key: before[key] for key in needed[:3]}
     assert [len(shard.keys) for shard in by_age(cache, feature)] == [2, 1]
-    # A shard that was rewritten was used when the old one was.
+    # A rewritten shard keeps the time of its last use.
     old = collect(cache, {}, older_than=timedelta(days=3.5), dry_run=True)
     assert old.features[0].removed == 2
     assert FeatureCache(cache.root).catalogue(feature).fresh == 0
@@ -74,7 +74,7 @@ def test_referenced_items_stay_and_their_shards_are_rewritten(
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc2"])
-def test_packed_shards_stay_packed(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+def test_packed_shards_remain_packed(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     before = content(cache, feature)
     pack(cache, codec)
     report = collect(cache, {feature.id: KEYS[5:]}, older_than=ANY)
@@ -83,7 +83,7 @@ def test_packed_shards_stay_packed(cache: FeatureCache, feature: Fingerprint, co
     assert {codec_used(shard.file) for shard in by_age(cache, feature)} == {codec}
 
 
-def test_what_can_not_be_rewritten_stays(
+def test_shards_that_can_not_be_rewritten_are_kept(
     cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack(cache, "zstd")
@@ -98,13 +98,13 @@ def test_what_can_not_be_rewritten_stays(
     assert kept(cache, feature) == KEYS[:20]
 
 
-def test_what_is_damaged_is_left_to_verify(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_damaged_shards_are_kept(cache: FeatureCache, feature: Fingerprint) -> None:
     bad = by_age(cache, feature)[0].path
     bad.write_bytes(b"no HDF5")
     spoilt = by_age(cache, feature)[0]
     raw = bytearray(spoilt.path.read_bytes())
     assert spoilt.file.offset is not None
-    raw[spoilt.file.offset] ^= 1  # of the first row, which is needed
+    raw[spoilt.file.offset] ^= 1  # in the first row, which is referenced
     spoilt.path.write_bytes(raw)
     report = collect(cache, {feature.id: [spoilt.keys[0]]}, older_than=ANY)
     assert {problem.path for problem in report.problems} == {bad, spoilt.path}
@@ -112,7 +112,7 @@ def test_what_is_damaged_is_left_to_verify(cache: FeatureCache, feature: Fingerp
     assert report.features[0].removed == 20
 
 
-def test_a_feature_that_only_its_shards_describe(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_feature_described_only_by_its_shards(cache: FeatureCache, feature: Fingerprint) -> None:
     described = cache.folder(feature) / "fingerprint.json"
     described.write_text("{")
     before = size(cache)
@@ -124,9 +124,9 @@ def test_a_feature_that_only_its_shards_describe(cache: FeatureCache, feature: F
     ]
 
 
-def test_used_between_plan_and_deed(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_shard_used_after_planning_is_kept(cache: FeatureCache, feature: Fingerprint) -> None:
     def use(done: int, total: int) -> None:
-        """Open the last of what is left after the first shard has gone."""
+        """Open the last remaining item after the first shard was removed."""
         cache.open(feature, kept(cache, feature)[-1:])
 
     report = collect(FeatureCache(cache.root), {}, older_than=timedelta(hours=2), on_progress=use)
@@ -138,7 +138,9 @@ def test_used_between_plan_and_deed(cache: FeatureCache, feature: Fingerprint) -
 # -- debris, registrations, folders --------------------------------------------------
 
 
-def test_debris_goes_and_what_lives_stays(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_debris_is_removed_and_files_of_live_processes_kept(
+    cache: FeatureCache, feature: Fingerprint
+) -> None:
     folder = cache.folder(feature)
     (cache.root / "runs").mkdir()
     dead = [
@@ -162,7 +164,7 @@ def test_debris_goes_and_what_lives_stays(cache: FeatureCache, feature: Fingerpr
     assert kept(cache, feature) == KEYS
 
 
-def test_registrations_of_runs_that_have_gone(cache: FeatureCache, tmp_path: Path) -> None:
+def test_registrations_of_deleted_runs_are_removed(cache: FeatureCache, tmp_path: Path) -> None:
     cache.root.mkdir()
     (tmp_path / "here").mkdir()
     for name in ("here", "gone"):
@@ -173,8 +175,8 @@ def test_registrations_of_runs_that_have_gone(cache: FeatureCache, tmp_path: Pat
     assert [run.path.name for run in registered_runs(cache)] == ["here"]
 
 
-def test_empty_folders_go(cache: FeatureCache, feature: Fingerprint) -> None:
-    cache.prepare(fingerprint("begun"))  # just now: a build is about to write into it
+def test_empty_folders_are_removed(cache: FeatureCache, feature: Fingerprint) -> None:
+    cache.prepare(fingerprint("begun"))  # new: a build is about to write to this folder
     old = cache.prepare(fingerprint("old"))
     age(old, DAY)
     planned = collect(cache, {}, older_than=ANY, dry_run=True)
@@ -189,7 +191,7 @@ def test_empty_folders_go(cache: FeatureCache, feature: Fingerprint) -> None:
     ]  # fmt: skip
 
 
-def test_a_folder_in_which_somebody_works_stays(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_folder_with_claims_is_kept(cache: FeatureCache, feature: Fingerprint) -> None:
     with Claims(cache.folder(feature)) as claims:
         claims.take("new")
         report = collect(cache, {}, older_than=ANY)
@@ -198,13 +200,13 @@ def test_a_folder_in_which_somebody_works_stays(cache: FeatureCache, feature: Fi
     assert kept(cache, feature) == ["new"]
 
 
-def test_a_cache_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_cache_is_not_created(tmp_path: Path) -> None:
     report = collect(FeatureCache(tmp_path / "nowhere"), {}, older_than=ANY)
     assert report == GcReport()
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_one_at_a_time(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_collections_are_exclusive(cache: FeatureCache, feature: Fingerprint) -> None:
     with working_alone(cache):
         with pytest.raises(CacheError, match="Another process"):
             collect(FeatureCache(cache.root), {}, older_than=ANY)
@@ -212,7 +214,7 @@ def test_one_at_a_time(cache: FeatureCache, feature: Fingerprint) -> None:
     assert kept(cache, feature) == KEYS
 
 
-def test_a_full_disk_is_cleared(small_disk: Path) -> None:
+def test_items_are_removed_on_a_full_disk(small_disk: Path) -> None:
     cache = FeatureCache(small_disk / "cache")
     feature = fill(cache)
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
@@ -220,18 +222,18 @@ def test_a_full_disk_is_cleared(small_disk: Path) -> None:
     with pytest.raises(CacheError, match="No space left"):
         cache.add(feature, ["new"], [array_of(99)])
     report = collect(cache, {feature.id: KEYS[5:]}, older_than=ANY)
-    assert report.problems != [] and kept(cache, feature) == KEYS  # no space to rewrite: it stays
+    assert report.problems != [] and kept(cache, feature) == KEYS  # no space to rewrite shards
     report = collect(cache, {feature.id: KEYS[15:]}, older_than=ANY)
-    assert report.features[0].shards == 1 and report.problems == []  # the whole one first
+    assert report.features[0].shards == 1 and report.problems == []  # the complete shard first
     assert kept(cache, feature) == KEYS[15:]
 
 
-# -- beside readers, killed, and in general ------------------------------------------
+# -- concurrent readers, kills, and properties ---------------------------------------
 
 
 @posix
 @pytest.mark.parametrize("opened", ["before", "after"])
-def test_a_reader_survives(cache: FeatureCache, feature: Fingerprint, opened: str) -> None:
+def test_a_reader_is_not_affected(cache: FeatureCache, feature: Fingerprint, opened: str) -> None:
     keys = [KEYS[n] for n in (35, 2, 17, 8)]
     reader = cache.open(feature, keys, verify="always")
     expected = np.stack([array_of(int(key[3:])) for key in keys])
@@ -244,8 +246,8 @@ def test_a_reader_survives(cache: FeatureCache, feature: Fingerprint, opened: st
 
 @posix
 @both_ways
-def test_a_kill_loses_nothing_that_is_needed(tmp_path: Path, kills: Kills) -> None:
-    """Of four shards one is needed whole, one goes, two are rewritten; and there is debris."""
+def test_a_kill_loses_no_referenced_items(tmp_path: Path, kills: Kills) -> None:
+    """One of four shards is kept, one is removed and two are rewritten; there is debris."""
     template = FeatureCache(tmp_path / "template")
     feature = fill(template, shards=4, size=3)
     (template.root / f".{'0' * 32}.{HOST}.{DEAD}.tmp").touch()
@@ -264,7 +266,7 @@ def test_a_kill_loses_nothing_that_is_needed(tmp_path: Path, kills: Kills) -> No
         assert verify(cache).fine and not list(root.rglob("*.tmp"))
 
 
-_SHARDS = st.lists(  # of each: hours since its last use, and which of eight items are needed
+_SHARDS = st.lists(  # per shard: hours since its last use, and the referenced rows of eight
     st.tuples(st.floats(0, 100), st.sets(st.integers(0, 7))), min_size=1, max_size=6
 )
 _HOURS = st.none() | st.floats(0, 100)
@@ -286,7 +288,7 @@ def fresh(tmp_path: Path) -> Callable[[], Path]:
 )
 @given(shards=_SHARDS, hours=_HOURS, share=_SHARE, packed=st.booleans())
 @example(shards=[(48.0, {1}), (0.99999, {0}), (49.0, set())], hours=None, share=0.05, packed=True)
-def test_properties(fresh, shards, hours, share, packed) -> None:  # type: ignore[no-untyped-def]
+def test_properties_of_a_collection(fresh, shards, hours, share, packed) -> None:  # type: ignore[no-untyped-def]
     cache = FeatureCache(fresh())
     features = [fingerprint("one"), fingerprint("two")]
     needed: dict[str, set[str]] = {feature.id: set() for feature in features}
@@ -306,7 +308,7 @@ def test_properties(fresh, shards, hours, share, packed) -> None:  # type: ignor
     budget = None if share is None else int(share * whole)
     older = None if hours is None else timedelta(hours=hours)
     pristine = files(cache.root)
-    # One moment for what is foretold and what is done: an age may lie a blink from the limit.
+    # The plan and the collection use the same time, because an age may be very close to the limit.
     moment = time.time()
     clock = SimpleNamespace(time=lambda: moment)
 
@@ -323,17 +325,17 @@ def test_properties(fresh, shards, hours, share, packed) -> None:  # type: ignor
     planned = go(dry_run=True)
     assert files(cache.root) == pristine
     report = go(dry_run=False)
-    assert report == planned  # exactly as foretold
+    assert report == planned  # equal to the plan
 
     after = {f: _content(cache, f) for f in features}
     spared = min(1.0, 1.0 if hours is None else hours)
-    slack = 0.01  # hours that this test itself takes
+    slack = 0.01  # hours that this test itself may take
     removed = 0
     for feature in features:
         assert after[feature].items() <= before[feature].items()
         gone = before[feature].keys() - after[feature].keys()
         removed += len(gone)
-        assert not gone & needed[feature.id]  # what is referenced is never removed
+        assert not gone & needed[feature.id]  # referenced items are never removed
         for key in before[feature].keys() - needed[feature.id]:
             if hours is not None and used[key] > hours + slack:
                 assert key in gone  # too old
@@ -343,11 +345,11 @@ def test_properties(fresh, shards, hours, share, packed) -> None:  # type: ignor
     assert abs(size(cache) - (report.before - report.freed)) <= 5 * 4096 * len(shards)
     if budget is not None:
         assert (report.missed > 0) == (report.before - report.freed > budget)
-        if report.missed:  # then nothing more could go
+        if report.missed:  # then every other item was used recently
             left = {key for f in features for key in after[f].keys() - needed[f.id]}
             assert all(used[key] <= spared + slack for key in left)
     assert verify(FeatureCache(cache.root)).fine
-    assert go(dry_run=False).freed == 0 or budget is not None  # it is done
+    assert go(dry_run=False).freed == 0 or budget is not None  # nothing remains to be removed
 
 
 def _content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:

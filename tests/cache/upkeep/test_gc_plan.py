@@ -1,4 +1,4 @@
-"""What is chosen to go: by age, for a budget, and never what can not be looked into."""
+"""Choice of the items to remove: by age, for a budget, and never in unreadable folders."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fusion.cache.upkeep.gc_plan import Bounds, make_plan
 
 @pytest.fixture
 def feature(cache: FeatureCache) -> Fingerprint:
-    """Four shards of ten items, the last used 4, 3, 2 and 1 days ago."""
+    """A feature with four shards of ten items, last used 4, 3, 2 and 1 days ago."""
     return used_over_days(cache)
 
 
-def test_by_age(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_items_are_removed_by_age(cache: FeatureCache, feature: Fingerprint) -> None:
     report = collect(cache, {}, older_than=timedelta(days=2.5))
     (one,) = report.features
     assert (one.removed, one.shards, one.rewritten, one.unreferenced) == (20, 2, 0, 20)
@@ -30,7 +30,7 @@ def test_by_age(cache: FeatureCache, feature: Fingerprint) -> None:
     assert report.before - report.freed == size(cache)
 
 
-def test_to_a_budget_the_least_recently_used_go_first(
+def test_a_budget_removes_the_least_recently_used_items_first(
     cache: FeatureCache, feature: Fingerprint
 ) -> None:
     newer = sum(shard.file.size for shard in by_age(cache, feature)[2:])
@@ -43,8 +43,8 @@ def test_to_a_budget_the_least_recently_used_go_first(
     assert kept(cache, feature) == KEYS[30:]
 
 
-def test_use_is_what_counts(cache: FeatureCache, feature: Fingerprint) -> None:
-    cache.open(feature, KEYS[:1])  # of the oldest shard
+def test_use_counts_rather_than_creation(cache: FeatureCache, feature: Fingerprint) -> None:
+    cache.open(feature, KEYS[:1])  # an item of the oldest shard
     collect(cache, {}, max_bytes=size(cache) - 1)
     assert kept(cache, feature) == [*KEYS[:10], *KEYS[20:]]
     collect(cache, {}, older_than=timedelta(days=1.5))
@@ -62,7 +62,7 @@ def test_a_budget_spares_the_last_hour(cache: FeatureCache, feature: Fingerprint
     assert (kept(cache, feature), report.missed) == ([], 0)
 
 
-def test_a_budget_that_what_is_needed_exceeds(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_budget_below_the_referenced_items(cache: FeatureCache, feature: Fingerprint) -> None:
     report = collect(cache, {feature.id: KEYS[5:]}, max_bytes=1000)
     assert kept(cache, feature) == KEYS[5:]
     (one,) = report.features
@@ -71,15 +71,13 @@ def test_a_budget_that_what_is_needed_exceeds(cache: FeatureCache, feature: Fing
 
 
 def test_age_and_budget_together(cache: FeatureCache, feature: Fingerprint) -> None:
-    """What is too old goes anyway; of the rest what the budget asks for."""
+    """Items that are too old are removed first; the budget then applies to the remaining items."""
     newer = sum(shard.file.size for shard in by_age(cache, feature)[2:])
     collect(cache, {}, older_than=timedelta(days=3.5), max_bytes=newer)
     assert kept(cache, feature) == KEYS[20:]
 
 
-def test_a_feature_that_nothing_describes_is_left(
-    cache: FeatureCache, feature: Fingerprint
-) -> None:
+def test_a_feature_without_a_description_is_kept(cache: FeatureCache, feature: Fingerprint) -> None:
     described = cache.folder(feature) / "fingerprint.json"
     for path in (described, *described.parent.glob("*.h5")):
         path.write_text("{")
@@ -90,7 +88,7 @@ def test_a_feature_that_nothing_describes_is_left(
 
 
 def closing(cache: FeatureCache) -> None:
-    """Let somebody else work in the cache, once what is not his has been closed."""
+    """Let an unprivileged user work in the cache."""
     for folder in [*cache.root.parents][:-2]:
         folder.chmod(folder.stat().st_mode | 0o011)
     for folder in (cache.root, *(folder for folder, _ in cache.folders())):
@@ -98,7 +96,7 @@ def closing(cache: FeatureCache) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_what_can_not_be_looked_into_stays(
+def test_unreadable_folders_are_kept(
     cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest, dry_run: bool
 ) -> None:
     closed = cache.folder(fill(cache, name="a_closed"))
@@ -113,7 +111,7 @@ def test_what_can_not_be_looked_into_stays(
     assert closed.exists()
 
 
-def test_claims_that_can_not_be_looked_into_keep_a_folder(
+def test_a_folder_with_unreadable_claims_is_kept(
     cache: FeatureCache, feature: Fingerprint, request: pytest.FixtureRequest
 ) -> None:
     claims = cache.folder(feature) / "claims"
@@ -126,9 +124,7 @@ def test_claims_that_can_not_be_looked_into_keep_a_folder(
     assert (cache.folder(feature) / "fingerprint.json").exists()
 
 
-def test_a_use_that_is_still_to_come_counts_as_now(
-    cache: FeatureCache, feature: Fingerprint
-) -> None:
+def test_a_use_in_the_future_counts_as_now(cache: FeatureCache, feature: Fingerprint) -> None:
     for shard in by_age(cache, feature)[:2]:
         age(shard.path, -DAY)
     assert collect(cache, {}, older_than=timedelta(seconds=1)).features[0].removed == 20
@@ -136,35 +132,35 @@ def test_a_use_that_is_still_to_come_counts_as_now(
     assert collect(cache, {}, older_than=ANY).features[0].removed == 20
 
 
-def test_time_is_what_the_file_says(cache: FeatureCache, feature: Fingerprint) -> None:
-    """Not when its folder was listed, nor when somebody looked into it."""
+def test_listing_does_not_count_as_use(cache: FeatureCache, feature: Fingerprint) -> None:
+    """Neither a collection nor `info` changes the time of the last use."""
     for _ in range(2):
         collect(cache, {feature.id: KEYS[:5]}, older_than=timedelta(days=365))
         FeatureCache(cache.root).info()
     assert time.time() - by_age(cache, feature)[0].path.stat().st_atime > 3 * DAY
 
 
-def test_a_plan_changes_nothing_and_says_why(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_plan_changes_nothing_and_has_reasons(cache: FeatureCache, feature: Fingerprint) -> None:
     before = files(cache.root)
     bounds = Bounds.of(timedelta(days=2.5), None)
     plan = make_plan(FeatureCache(cache.root), {feature.id: KEYS[:15]}, bounds, obsolete=None)
     oldest, second, *newer = sorted(plan.shards[feature], key=lambda shard: shard.used)
-    assert (oldest.referenced, oldest.going) == (list(range(10)), False)  # needed whole
+    assert (oldest.referenced, oldest.going) == (list(range(10)), False)  # all items are referenced
     assert (second.referenced, second.going, second.free) == (
         list(range(5)), True, 5 * array_of(0).nbytes
     )  # fmt: skip
-    assert [shard.going for shard in newer] == [False, False]  # too young
+    assert [shard.going for shard in newer] == [False, False]  # too recently used
     assert (plan.folders, plan.problems, plan.before) == ([], [], size(cache))
     assert files(cache.root) == before
 
 
-def test_bounds() -> None:
-    """An hour is spared by a budget, or less where even less may go by age."""
+def test_bounds_of_age_and_budget() -> None:
+    """A budget spares items used within an hour, or within the maximal age if shorter."""
     assert Bounds.of(None, None).by_age == -math.inf
     assert Bounds.of(None, None).max_bytes == math.inf
     for older_than, spared in ((None, 3600), (timedelta(days=1), 3600), (timedelta(seconds=5), 5)):
         bounds = Bounds.of(older_than, 7)
         assert bounds.now - bounds.for_budget == pytest.approx(spared)
         assert bounds.max_bytes == 7
-    assert bounds.counted(bounds.now + 10**6) == bounds.now  # of a clock that is wrong
+    assert bounds.counted(bounds.now + 10**6) == bounds.now  # from a wrong clock
     assert bounds.counted(5.0) == 5.0

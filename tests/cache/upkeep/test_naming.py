@@ -20,14 +20,14 @@ def cache(tmp_path: Path) -> FeatureCache:
     return cache
 
 
-def test_by_name_and_by_id(cache: FeatureCache) -> None:
+def test_features_are_found_by_name_and_by_id(cache: FeatureCache) -> None:
     wanted = fingerprint("mel", hop=256)
-    assert find_feature(cache, "mel-2") == fingerprint("mel-2")  # a name goes before an id
+    assert find_feature(cache, "mel-2") == fingerprint("mel-2")  # a name has priority over an id
     assert find_feature(cache, f"mel-{wanted.id}") == wanted
     assert find_feature(cache, f"mel-{wanted.id[:3]}") == wanted
 
 
-def test_several_are_listed_with_what_differs(cache: FeatureCache) -> None:
+def test_several_features_of_a_name_are_listed_with_their_differences(cache: FeatureCache) -> None:
     with pytest.raises(CacheError, match="holds 2 features 'mel'") as error:
         find_feature(cache, "mel")
     for hop, count in ((128, 1), (256, 2)):
@@ -37,12 +37,12 @@ def test_several_are_listed_with_what_differs(cache: FeatureCache) -> None:
     assert "dtype" not in error.value.message
 
 
-def test_an_empty_folder_is_not_meant(cache: FeatureCache) -> None:
+def test_an_empty_folder_is_ignored(cache: FeatureCache) -> None:
     cache.prepare(fingerprint("mel-2", hop=1))
     assert find_feature(cache, "mel-2") == fingerprint("mel-2")
 
 
 @pytest.mark.parametrize("text", ["me", "mel-", "mel-g", ""])
-def test_none(cache: FeatureCache, text: str) -> None:
+def test_an_unknown_name_is_refused(cache: FeatureCache, text: str) -> None:
     with pytest.raises(CacheError, match="no feature .* It has: mel, mel-2"):
         find_feature(cache, text)

@@ -26,7 +26,7 @@ pytest.importorskip("hdf5plugin")
 
 
 def first(cache: FeatureCache, feature: Fingerprint) -> Shard:
-    """The shard of key0000 to key0009."""
+    """Return the shard of key0000 to key0009."""
     found = [s for s in FeatureCache(cache.root).shards(feature) if "key0000" in s.keys]
     return found[0]
 
@@ -35,11 +35,11 @@ def packed(cache: FeatureCache) -> list[int]:
     return [info.packed for info in FeatureCache(cache.root).info()]
 
 
-# -- one shard -----------------------------------------------------------------------
+# -- a single shard ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("codec", [None, "zstd", "blosc2"])
-def test_some_rows_are_kept_as_they_were(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+def test_kept_rows_are_unchanged(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     before = content(cache, feature)
     old = first(cache, feature)
     age(old.path, 5000)
@@ -57,14 +57,14 @@ def test_some_rows_are_kept_as_they_were(cache: FeatureCache, feature: Fingerpri
     assert content(cache, feature) == {k: v for k, v in before.items() if k not in gone}
 
 
-def test_no_rows_kept_just_removes(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_shard_without_kept_rows_is_removed(cache: FeatureCache, feature: Fingerprint) -> None:
     old = first(cache, feature)
     assert rewrite(old, []) is None
     assert not old.path.exists()
     assert len(list(old.path.parent.glob("*.h5"))) == 3
 
 
-def test_a_damaged_array_is_not_passed_on(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_damaged_array_is_not_copied(cache: FeatureCache, feature: Fingerprint) -> None:
     old = first(cache, feature)
     assert old.file.offset is not None
     flip(old.path, old.file.offset + 3 * array_of(0).nbytes)
@@ -74,10 +74,10 @@ def test_a_damaged_array_is_not_passed_on(cache: FeatureCache, feature: Fingerpr
         rewrite(old, [2, 3, 4])
     assert "verify --repair" in str(caught.value)
     assert sorted(old.path.parent.glob("*.h5")) == names
-    rewrite(old, [2, 4])  # without it there is no objection
+    rewrite(old, [2, 4])  # without the damaged array, rewriting succeeds
 
 
-def test_a_shard_that_has_gone(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_deleted_shard_is_reported(cache: FeatureCache, feature: Fingerprint) -> None:
     old = first(cache, feature)
     old.path.unlink()
     with pytest.raises(ShardError, match="was deleted before it was rewritten"):
@@ -85,7 +85,7 @@ def test_a_shard_that_has_gone(cache: FeatureCache, feature: Fingerprint) -> Non
     assert rewrite(old, []) is None
 
 
-def test_a_disk_that_is_full(small_disk: Path) -> None:
+def test_a_full_disk_keeps_the_shards(small_disk: Path) -> None:
     cache = FeatureCache(small_disk / "cache")
     feature = fill(cache)
     before = content(cache, feature)
@@ -105,7 +105,7 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
 
 
 @codecs
-def test_packed_and_unpacked_is_the_same(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+def test_unpacking_restores_the_content(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     other = fill(cache, shards=2, name="other")
     before = content(cache, feature), content(cache, other)
     seen: list[tuple[int, int]] = []
@@ -116,14 +116,14 @@ def test_packed_and_unpacked_is_the_same(cache: FeatureCache, feature: Fingerpri
     assert seen[-1] == (report.before, report.before) and len(seen) == 6
     assert (content(cache, feature), content(cache, other)) == before
 
-    report = pack(cache, "zstd")  # whatever they are packed with
+    report = pack(cache, "zstd")  # already packed, with any codec
     assert (report.shards, report.before, report.after) == (0, 0, 0)
     report = unpack(cache)
     assert (report.shards, packed(cache)) == (6, [0, 0])
     assert (content(cache, feature), content(cache, other)) == before
 
 
-def test_only_some_features(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_chosen_features_are_packed(cache: FeatureCache, feature: Fingerprint) -> None:
     fill(cache, shards=2, name="other")
     assert pack(cache, "zstd", [feature]).shards == 4
     assert packed(cache) == [0, 4]
@@ -137,7 +137,7 @@ def test_nothing_to_pack(tmp_path: Path) -> None:
     assert not empty.root.exists()
 
 
-def test_packing_is_no_use(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_packing_does_not_count_as_use(cache: FeatureCache, feature: Fingerprint) -> None:
     for shard in cache.shards(feature):
         age(shard.path, 5000)
     before = {s.keys: last_used(s.path) for s in cache.shards(feature)}
@@ -145,12 +145,12 @@ def test_packing_is_no_use(cache: FeatureCache, feature: Fingerprint) -> None:
     assert {s.keys: last_used(s.path) for s in FeatureCache(cache.root).shards(feature)} == before
 
 
-def test_the_index_is_up_to_date_afterwards(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_the_index_is_up_to_date_after_packing(cache: FeatureCache, feature: Fingerprint) -> None:
     pack(cache, "zstd")
     assert FeatureCache(cache.root).catalogue(feature).fresh == 0
 
 
-def test_a_damaged_shard_is_left_and_the_rest_packed(
+def test_a_damaged_shard_is_kept_and_the_others_are_packed(
     cache: FeatureCache, feature: Fingerprint
 ) -> None:
     bad = first(cache, feature)
@@ -163,14 +163,14 @@ def test_a_damaged_shard_is_left_and_the_rest_packed(
     assert bad.path.exists()
 
 
-def test_what_a_killed_call_left_twice_is_there_once_afterwards(
+def test_duplicates_left_by_a_killed_call_are_removed(
     cache: FeatureCache, feature: Fingerprint
 ) -> None:
     before = content(cache, feature)
     old = first(cache, feature)
     raw = old.path.read_bytes()
     rewrite(old, range(10), "zstd")
-    old.path.write_bytes(raw)  # killed before it was removed
+    old.path.write_bytes(raw)  # as if killed before the removal
     assert len(FeatureCache(cache.root).catalogue(feature)) == 50
     pack(cache, "zstd")
     catalogue = FeatureCache(cache.root).catalogue(feature)
@@ -178,7 +178,7 @@ def test_what_a_killed_call_left_twice_is_there_once_afterwards(
     assert content(cache, feature) == before
 
 
-def test_a_damaged_copy_does_not_replace_a_good_one(
+def test_a_damaged_copy_does_not_replace_a_valid_one(
     cache: FeatureCache, feature: Fingerprint
 ) -> None:
     before = content(cache, feature)
@@ -189,7 +189,7 @@ def test_a_damaged_copy_does_not_replace_a_good_one(
     contiguous = first(cache, feature)
     packed_one.path.write_bytes(raw)
     assert contiguous.file.offset is not None
-    flip(contiguous.path, contiguous.file.offset)  # its row 0
+    flip(contiguous.path, contiguous.file.offset)  # row 0
     unpack(cache)
     holding = [s for s in FeatureCache(cache.root).shards(feature) if "key0000" in s.keys]
     assert len(holding) == 2
@@ -202,7 +202,7 @@ def test_an_unknown_codec(cache: FeatureCache, feature: Fingerprint) -> None:
         pack(cache, "lzma")  # type: ignore[arg-type]
 
 
-def test_without_hdf5plugin(
+def test_missing_hdf5plugin_is_reported(
     cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fusion.cache.shards.codecs._plugin", lambda: None)
@@ -212,19 +212,19 @@ def test_without_hdf5plugin(
     assert packed(cache) == [0]
 
 
-# -- beside others -------------------------------------------------------------------
+# -- concurrent processes ------------------------------------------------------------
 
 
-def test_two_at_once_are_refused(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_concurrent_upkeep_is_refused(cache: FeatureCache, feature: Fingerprint) -> None:
     with working_alone(cache), pytest.raises(CacheError, match="Another process packs") as caught:
         pack(FeatureCache(cache.root), "zstd")
     assert "Wait until" in str(caught.value)
     assert packed(cache) == [0]
-    assert pack(cache, "zstd").shards == 4  # and now there is nobody
+    assert pack(cache, "zstd").shards == 4  # the other process has finished
 
 
 @posix
-def test_a_dead_one_is_no_hindrance(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_dead_process_does_not_block_upkeep(cache: FeatureCache, feature: Fingerprint) -> None:
     def hang() -> None:
         Claims(cache.root).take("upkeep")
         os.kill(os.getpid(), 9)
@@ -236,13 +236,13 @@ def test_a_dead_one_is_no_hindrance(cache: FeatureCache, feature: Fingerprint) -
 
 @posix
 @pytest.mark.parametrize("opened", ["before", "after"])
-def test_a_reader_survives_packing_and_unpacking(
+def test_a_reader_is_not_affected_by_packing_and_unpacking(
     cache: FeatureCache, feature: Fingerprint, opened: str
 ) -> None:
     keys = sorted(content(cache, feature))[::-1]
     reader: FeatureArray = cache.open(feature, keys, verify="always")
     expected = np.stack([array_of(int(key[3:])) for key in keys])
-    if opened == "before":  # its files are mapped; otherwise it only knows their names
+    if opened == "before":  # its files are mapped; otherwise only their names are known
         np.testing.assert_array_equal(reader.load(), expected)
     pack(FeatureCache(cache.root), "zstd")
     np.testing.assert_array_equal(reader.load(), expected)
@@ -251,7 +251,7 @@ def test_a_reader_survives_packing_and_unpacking(
     np.testing.assert_array_equal(reader[5], expected[5])
 
 
-def test_a_reader_whose_items_are_really_gone(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_reading_deleted_items_raises(cache: FeatureCache, feature: Fingerprint) -> None:
     reader = cache.open(feature, ["key0001", "key0011"])
     first(cache, feature).path.unlink()
     with pytest.raises(CacheError, match="was deleted while in use, and 1 arrays with it"):
@@ -261,7 +261,7 @@ def test_a_reader_whose_items_are_really_gone(cache: FeatureCache, feature: Fing
 @posix
 @pytest.mark.parametrize("action", ["pack", pytest.param("unpack", marks=pytest.mark.slow)])
 @both_ways
-def test_a_kill_loses_nothing(tmp_path: Path, kills: Kills, action: str) -> None:
+def test_a_kill_loses_no_items(tmp_path: Path, kills: Kills, action: str) -> None:
     template = FeatureCache(tmp_path / "template")
     feature = fill(template, shards=2, size=4)
     before = content(template, feature)

@@ -24,11 +24,11 @@ posix = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 forms = pytest.mark.parametrize("codec", [None, "zstd", "blosc2"])
 
 
-# -- what is found -------------------------------------------------------------------
+# -- damage --------------------------------------------------------------------------
 
 
 @forms
-def test_nothing_wrong(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
+def test_a_valid_cache(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     fill(cache, shards=2, name="other")
     if codec:
         pack(cache, codec)
@@ -48,11 +48,11 @@ def test_an_empty_cache(tmp_path: Path) -> None:
     assert report.fine and report.features == 0
     cache = FeatureCache(tmp_path)
     cache.prepare(fingerprint())
-    cache.folder(fingerprint("begun")).mkdir()  # killed between two system calls
+    cache.folder(fingerprint("begun")).mkdir()  # as if killed between two system calls
     assert verify(cache).fine
 
 
-def test_a_bad_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_damaged_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
     path = spoil(cache, feature, "key0013")
     (bad,) = verify(cache).bad_items
     assert (bad.fingerprint, bad.key, bad.origin, bad.group, bad.path, bad.row) == (
@@ -61,12 +61,12 @@ def test_a_bad_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
     assert bad.reason == "It does not match its checksum."
 
 
-def test_a_bad_packed_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_damaged_packed_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
     pack(cache, "zstd")
     shard = shard_of(cache, feature, "key0013")
     with h5py.File(shard.path) as file:
         place = file["data"].id.get_chunk_info_by_coord((3, 0, 0))
-    flip(shard.path, place.byte_offset)  # of the compressed bytes: they can't be unpacked
+    flip(shard.path, place.byte_offset)  # compressed bytes, which can no longer be unpacked
     (bad,) = verify(cache).bad_items
     assert (bad.key, bad.row) == ("key0013", 3)
     assert "can't be unpacked" in bad.reason
@@ -81,7 +81,7 @@ def test_a_bad_packed_item_is_named(cache: FeatureCache, feature: Fingerprint) -
         (lambda raw: raw.replace(b"key0011", b"key9999"), "checksum does not match its contents"),
     ],
 )
-def test_what_a_damaged_shard_held_is_known_from_the_index(
+def test_items_of_a_damaged_shard_are_named_from_the_index(
     cache: FeatureCache, feature: Fingerprint, damage, reason: str
 ) -> None:  # type: ignore[no-untyped-def]
     path = shard_of(cache, feature, "key0010").path
@@ -105,7 +105,7 @@ def test_without_an_index_only_the_file_is_named(cache: FeatureCache, feature: F
     assert report.bad_files[0].items == 0
 
 
-def test_a_newer_or_foreign_file_is_no_damage(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_newer_or_foreign_file_is_not_damaged(cache: FeatureCache, feature: Fingerprint) -> None:
     newer = shard_of(cache, feature, "key0000").path
     with h5py.File(newer, "r+") as file:
         file.attrs["format_version"] = 99
@@ -124,12 +124,12 @@ def test_a_newer_or_foreign_file_is_no_damage(cache: FeatureCache, feature: Fing
     assert "not a shard of a feature cache" in reasons[foreign]
     assert f"belongs in folder other-{other.id}" in reasons[strayed]
 
-    spoil(cache, feature, "key0013")  # so that there is something to repair
+    spoil(cache, feature, "key0013")  # to have something to repair
     drop(cache, verify(cache))
     assert newer.exists() and foreign.exists() and strayed.exists()
 
 
-def test_what_may_not_be_read_is_said_and_kept(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_an_unreadable_file_is_reported_and_kept(cache: FeatureCache, feature: Fingerprint) -> None:
     folder = cache.folder(feature) / "folder.h5"
     folder.mkdir()
     report = verify(cache)
@@ -138,7 +138,7 @@ def test_what_may_not_be_read_is_said_and_kept(cache: FeatureCache, feature: Fin
     assert folder.exists()
 
 
-def test_a_folder_that_may_not_be_read_stops_nothing(
+def test_an_unreadable_folder_does_not_stop_verification(
     cache: FeatureCache,
     feature: Fingerprint,
     tmp_path: Path,
@@ -158,7 +158,7 @@ def test_a_folder_that_may_not_be_read_stops_nothing(
     assert [problem.path for problem in drop(cache, report)] == [closed]
 
 
-def test_a_codec_that_is_not_installed(
+def test_shards_of_an_unavailable_codec_are_kept(
     cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack(cache, "zstd")
@@ -168,7 +168,7 @@ def test_a_codec_that_is_not_installed(
     assert "pip install 'modal-fusion[pack]'" in report.bad_files[0].reason
     before = files(cache.root)
     drop(cache, report)
-    assert files(cache.root) == before  # nothing is wrong with them
+    assert files(cache.root) == before  # the shards are valid
 
 
 def test_a_damaged_fingerprint_file(cache: FeatureCache, feature: Fingerprint) -> None:
@@ -183,16 +183,16 @@ def test_a_damaged_fingerprint_file(cache: FeatureCache, feature: Fingerprint) -
         report = verify(cache)
         (bad,) = report.bad_files
         assert (bad.path, bad.kind, bad.fingerprint) == (path, "fingerprint", feature)
-        assert report.items == 50  # its shards are read all the same
+        assert report.items == 50  # the shards are read anyway
         assert drop(cache, report) == []
         assert path.read_text() == text
         assert cache.features() == [other, feature]
 
 
-def test_a_wrong_index(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_a_wrong_index_is_repaired(cache: FeatureCache, feature: Fingerprint) -> None:
     index = cache.folder(feature) / INDEX
     before = content(cache, feature)
-    with h5py.File(index, "r+") as file:  # its checksum of the origins is not looked at by readers
+    with h5py.File(index, "r+") as file:  # readers do not verify the checksum of the origins
         file["origins"][3] = b"/speech/other.wav"
     report = verify(cache)
     (bad,) = report.bad_files
@@ -208,13 +208,13 @@ def test_a_wrong_index(cache: FeatureCache, feature: Fingerprint) -> None:
     assert FeatureCache(cache.root).catalogue(feature).fresh == 0 and verify(cache).fine
 
 
-def test_an_index_that_lags_behind_is_not_wrong(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_an_outdated_index_is_valid(cache: FeatureCache, feature: Fingerprint) -> None:
     cache.add(feature, ["new"], [array_of(99)])
     shard_of(cache, feature, "key0000").path.unlink()
     assert verify(cache).fine
 
 
-def test_reading_everything_is_no_use(cache: FeatureCache, feature: Fingerprint) -> None:
+def test_verification_does_not_count_as_use(cache: FeatureCache, feature: Fingerprint) -> None:
     shards = list(cache.shards(feature))
     for shard in shards:
         age(shard.path, 5000)
@@ -223,7 +223,7 @@ def test_reading_everything_is_no_use(cache: FeatureCache, feature: Fingerprint)
     assert {shard.path: last_used(shard.path) for shard in shards} == before
 
 
-def test_what_goes_meanwhile_is_no_fault(
+def test_a_shard_deleted_during_verification_is_no_damage(
     cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = sorted(cache.folder(feature).glob("*.h5"))[2]
@@ -237,7 +237,7 @@ def test_what_goes_meanwhile_is_no_fault(
 
 
 def as_read(path: Path) -> dict[str, tuple[bytes, float, str, str]] | None:
-    """Everything that a reader would believe of a shard, or None where it does not open."""
+    """Return all that a reader would accept of a shard, or None if it can't be opened."""
     try:
         shard = Shard.open(path)
         entries = list(shard.entries(range(shard.file.count)))
@@ -250,7 +250,7 @@ def as_read(path: Path) -> dict[str, tuple[bytes, float, str, str]] | None:
 @pytest.mark.parametrize(
     ("count", "seed"), [(60, 0), pytest.param(1500, 1, marks=pytest.mark.slow)]
 )
-def test_every_flip_that_changes_an_item_is_found(tmp_path: Path, codec, count, seed) -> None:  # type: ignore[no-untyped-def]
+def test_every_flip_that_changes_an_item_is_detected(tmp_path: Path, codec, count, seed) -> None:  # type: ignore[no-untyped-def]
     cache = FeatureCache(tmp_path)
     feature = fill(cache, shards=2, size=20)
     if codec:
@@ -268,13 +268,13 @@ def test_every_flip_that_changes_an_item_is_found(tmp_path: Path, codec, count, 
             raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
         times = path.stat()
         path.write_bytes(raw)
-        if chance.random() < 0.5:  # a bad disk does not touch the time of change
+        if chance.random() < 0.5:  # a bad disk does not change the modification time
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         report = verify(cache)
         now, then = as_read(path), items[path]
         assert then is not None
         named = {item.key for item in report.bad_items}
-        if now is None:  # it does not open, or something in it does not unpack
+        if now is None:  # the shard can't be opened, or an item can't be unpacked
             assert named and not report.fine
         else:
             differ = {key for key in {*then, *now} if then.get(key) != now.get(key)}

@@ -1,4 +1,4 @@
-"""Recordings, extractors and their pictures: what the base classes do for a plugin."""
+"""Base classes of recordings, corpora, extractors and panels."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ ONE, TWO, BAD = (Recording(Path(f"{name}.wav")) for name in ("1", "2", "bad"))
 
 
 class Number(Extractor):
-    """The number in the name, twice."""
+    """Extracts the number in the file's name, twice."""
 
     name = "number"
     shape = (2,)
@@ -32,11 +32,11 @@ class Number(Extractor):
     [(0.0, None, "a.wav"), (1.5, None, "a.wav from 1.5 s to its end"),
      (0.0, 2.25, "a.wav from 0 s to 2.25 s"), (1.0, 0.0, "a.wav from 1 s to 0 s")],
 )  # fmt: skip
-def test_a_recording_is_called_by_its_file_and_the_part_that_is_meant(start, end, text):
+def test_a_recording_is_named_by_its_file_and_part(start, end, text):
     assert str(Recording(Path("a.wav"), start, end)) == text
 
 
-def test_clips_are_values():
+def test_clips_are_immutable_values():
     clip, again = (Clip(Recording(Path("a.wav")), "a.wav", "sad", "s1", "c") for _ in range(2))
     assert clip == again and (clip.split, clip.fold, clip.attributes) == (None, None, {})
     assert clip.attributes is not again.attributes
@@ -44,7 +44,7 @@ def test_clips_are_values():
         clip.label = "happy"
 
 
-def test_a_corpus_recognises_no_path_unless_it_says_so(tmp_path):
+def test_a_corpus_detects_no_path_by_default(tmp_path):
     class Mine(Corpus):
         name = "mine"
 
@@ -53,7 +53,7 @@ def test_a_corpus_recognises_no_path_unless_it_says_so(tmp_path):
         Mine(tmp_path).clips()
 
 
-def test_a_class_that_takes_keywords_may_be_made_a_plugin():
+def test_a_plugin_may_inherit_from_a_class_with_keywords():
     class Marked:
         def __init_subclass__(cls, mark=None, **given):
             super().__init_subclass__(**given)
@@ -65,17 +65,17 @@ def test_a_class_that_takes_keywords_may_be_made_a_plugin():
     assert (Mine.mark, Mine.version, Mine.default) == ("x", "1", False)
 
 
-# -- one recording, and many -----------------------------------------------------------
+# -- single and several recordings -----------------------------------------------------
 
 
-def test_many_are_extracted_one_after_the_other_with_errors_in_their_places():
+def test_extract_many_returns_errors_in_place_of_arrays():
     found = Number().extract_many([TWO, BAD, ONE])
     assert found[0].tolist() == [2, 2] and found[2].tolist() == [1, 1]
     assert isinstance(found[1], RecordingError) and str(found[1]) == "bad.wav has no number."
     assert Number().extract_many([]) == []
 
 
-def test_what_is_no_recording_error_is_raised():
+def test_other_errors_than_recording_errors_are_raised():
     class Broken(Number):
         def extract(self, recording):
             raise ValueError("boom")
@@ -95,13 +95,13 @@ class Batched(Extractor):
         ]
 
 
-def test_one_is_extracted_as_a_batch_of_one():
+def test_a_single_recording_is_extracted_as_a_batch_of_one():
     assert Batched().extract(ONE).tolist() == [0, 0]
     with pytest.raises(RecordingError, match=r"no number in bad\.wav"):
         Batched().extract(BAD)
 
 
-def test_with_neither_method_the_extractor_is_named_and_does_not_call_itself_for_ever():
+def test_an_extractor_without_extract_methods_is_reported():
     class Neither(Extractor):
         name = "neither"
 
@@ -110,25 +110,25 @@ def test_with_neither_method_the_extractor_is_named_and_does_not_call_itself_for
             ask(Neither())
 
 
-def test_by_default_all_parameters_identify_an_array():
+def test_all_parameters_identify_an_array_by_default():
     extractor = Number()
     extractor.parameters = {"bins": 3}
     assert extractor.identity() == {"bins": 3} and extractor.processes is None
 
 
-# -- what an extractor returned --------------------------------------------------------
+# -- checks of extracted arrays --------------------------------------------------------
 
 
 def declared(**attributes):
     return type("Mine", (Number,), attributes)()
 
 
-def test_an_array_is_returned_in_the_declared_type():
+def test_an_array_is_converted_to_the_declared_dtype():
     found = Number().check(np.array([1, 2]))
     assert found.dtype == np.float32 and found.tolist() == [1, 2]
     assert Number().check([1.0, 2.0]).tolist() == [1, 2]
     kept = np.ones(2, np.float32)
-    assert Number().check(kept) is kept  # nothing to convert, nothing copied
+    assert Number().check(kept) is kept  # neither converted nor copied
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ def test_an_array_is_returned_in_the_declared_type():
         (np.array([1, -1e5]), "float16", r"values up to 1e\+05, which float16 can't", "--dtype"),
     ],
 )
-def test_what_is_not_as_declared_is_refused(array, dtype, words, hint):
+def test_an_undeclared_array_is_refused(array, dtype, words, hint):
     with pytest.raises(PluginError, match=f"Extractor 'number'.*{words}") as error:
         declared(dtype=dtype).check(array, whose=" of x")
     assert hint is None or hint in error.value.hint
 
 
-# -- pictures --------------------------------------------------------------------------
+# -- panels ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
         Panel("t", kind, {"": np.zeros(data)}, marks={"": np.zeros(marks)})
 
 
-def test_panels_that_can_be_drawn_are_made():
+def test_valid_panels_are_accepted():
     Panel("t", "image", {"": np.zeros((3, 4))}, marks={"": np.zeros((0, 2))})
     Panel("t", "points", {"a": np.zeros((0, 2)), "b": np.zeros((5, 2))}, diagonal=True)
     Panel("t", "curve", {"a": np.zeros(3), "b": np.zeros(7)}, marks={"": np.zeros((1, 3))})
@@ -184,7 +184,7 @@ def kinds(array, **attributes):
     return [(p.title, p.kind, p.data[""].tolist(), p.x, p.y) for p in panels]
 
 
-def test_pictures_by_the_number_of_axes():
+def test_default_panels_depend_on_the_number_of_axes():
     assert kinds(np.array([1, 2]), axes=("lag",)) == [("", "curve", [1, 2], "lag", "")]
     assert kinds(np.eye(2), axes=("frequency", "time")) == [
         ("", "image", [[1, 0], [0, 1]], "time", "frequency")
@@ -193,7 +193,7 @@ def test_pictures_by_the_number_of_axes():
     assert kinds(np.zeros((1, 1, 1, 1))) == kinds(np.array(1.0)) == []
 
 
-def test_three_axes_are_an_image_for_each_channel_under_its_name():
+def test_three_axes_give_an_image_per_named_channel():
     array = np.arange(4).reshape(2, 1, 2)
     axes = ("channel", "frequency", "time")
     assert kinds(array, axes=axes, channels=("low", "high")) == [
@@ -201,16 +201,16 @@ def test_three_axes_are_an_image_for_each_channel_under_its_name():
         ("high", "image", [[2, 3]], "time", "frequency"),
     ]
     assert [k[0] for k in kinds(array, axes=axes)] == ["channel 0", "channel 1"]
-    # Names for another number of channels name nothing; axes without names neither.
+    # Names for another number of channels are ignored, and so are axes without names.
     assert [k[0] for k in kinds(array, channels=("low",))] == ["channel 0", "channel 1"]
 
 
-def test_a_single_channel_needs_no_name():
+def test_a_single_channel_has_no_title():
     assert kinds(np.arange(2).reshape(1, 1, 2), channels=("only",)) == [
         ("", "image", [[0, 1]], "", "")
     ]
 
 
-def test_an_extractor_draws_the_default_unless_it_has_more_to_say():
+def test_an_extractor_draws_the_default_panels():
     (panel,) = Number().panels(np.ones(2))
     assert (panel.kind, panel.data[""].tolist()) == ("curve", [1, 1])

@@ -1,4 +1,4 @@
-"""The tree of errors: what it holds, what their messages say, and how they travel."""
+"""The hierarchy of errors: classes, messages and pickling."""
 
 import pickle
 import re
@@ -17,7 +17,7 @@ from fusion.core.contracts.errors import (
 
 
 def drawn_tree():
-    """Error -> the one above it, as the module's docstring draws them."""
+    """Return the base of each error according to the module's docstring."""
     above, path = {}, []
     for line in errors.__doc__.splitlines():
         if found := re.match(r" {4}([ │├└─]*)([A-Z]\w+Error)\b", line):
@@ -27,7 +27,7 @@ def drawn_tree():
     return above
 
 
-def test_the_tree_of_the_docstring_is_that_of_the_classes():
+def test_the_hierarchy_in_the_docstring_is_that_of_the_classes():
     above = drawn_tree()
     assert set(above) == set(errors.__all__)
     for name, parent in above.items():
@@ -36,7 +36,7 @@ def test_the_tree_of_the_docstring_is_that_of_the_classes():
         assert cls.__bases__[0] is expected, name
 
 
-def test_what_the_user_can_mend_exits_with_2_and_a_failed_run_with_1():
+def test_user_errors_exit_with_2_and_failed_runs_with_1():
     codes = {name: getattr(errors, name).exit_code for name in errors.__all__}
     assert {name for name, code in codes.items() if code == 1} == {"FusionError", "TrainingError"}
     assert set(codes.values()) == {1, 2}
@@ -52,19 +52,19 @@ def test_what_the_user_can_mend_exits_with_2_and_a_failed_run_with_1():
         ("xyz", (), "There is no strategy 'xyz'. Known: none."),
     ],
 )
-def test_an_unknown_name_comes_with_those_that_are_known(name, known, message):
+def test_an_unknown_name_is_reported_with_the_known_ones(name, known, message):
     assert message in str(UnknownNameError("strategy", name, known))
 
 
-def test_a_hint_is_a_line_of_its_own():
+def test_a_hint_is_on_a_separate_line():
     assert str(FusionError("Broken.")) == "Broken."
     assert str(UnknownNameError("strategy", "x", ["sum"], hint="List them.")) == (
         "There is no strategy 'x'. Known: sum.\n  hint: List them."
     )
 
 
-def test_an_error_from_another_process_is_whole():
-    """The constructor of this one takes other arguments than the message."""
+def test_an_error_can_be_pickled_completely():
+    """The constructor of UnknownNameError takes other arguments than the message."""
     error = UnknownNameError("strategy", "gatd", ["gated"], hint="List them.")
     error.clip = "a.wav"
     again = pickle.loads(pickle.dumps(error))
@@ -72,7 +72,7 @@ def test_an_error_from_another_process_is_whole():
     assert (str(again), again.hint, again.clip) == (str(error), "List them.", "a.wav")
 
 
-def test_absence_is_a_recording_error_to_those_who_do_not_know_it():
+def test_a_missing_modality_is_a_recording_error_and_absent():
     from fusion.cache.errors import Absent
 
     for kind in (RecordingError, Absent):

@@ -1,4 +1,4 @@
-"""Gradients by modality: their norms, factors and parts, by hand."""
+"""Gradients by modality: norms, factors and parts, computed by hand."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def of(*values):
     return [torch.tensor(value) for value in values]
 
 
-def test_factors_compose_and_the_norm_knows_them():
+def test_factors_are_multiplied_and_scale_the_norm():
     gradients = Gradients({"a": [torch.tensor([3.0]), torch.tensor([[4.0]])]})
     assert float(gradients.norm("a")) == 5.0
     gradients.scale("a", 0.5)
@@ -22,7 +22,7 @@ def test_factors_compose_and_the_norm_knows_them():
     assert float(gradients.norm("a")) == 1.25
 
 
-def test_a_factor_is_kept_beside_the_gradients_and_may_be_a_number_or_a_tensor():
+def test_a_factor_is_stored_separately_and_may_be_a_number_or_a_tensor():
     gradients = Gradients({"a": of([2.0]), "b": of([3.0])})
     gradients.scale("a", torch.tensor(0.25, dtype=torch.float64))
     gradients.scale("a", 2)
@@ -32,8 +32,8 @@ def test_a_factor_is_kept_beside_the_gradients_and_may_be_a_number_or_a_tensor()
     assert (float(factor), factor.dtype, factor.shape) == (0.5, torch.float32, ())
 
 
-def test_others_in_their_place_are_written_into_the_same_tensors():
-    """The optimiser holds these tensors: another list would change nothing."""
+def test_replacements_are_written_into_the_same_tensors():
+    """The optimiser holds these tensors, so another list would have no effect."""
     own = of([1.0, 2.0], [[3.0]])
     gradients = Gradients({"a": own})
     gradients.replace("a", of([5.0, 6.0], [[7.0]]))
@@ -41,7 +41,7 @@ def test_others_in_their_place_are_written_into_the_same_tensors():
     assert [tensor.tolist() for tensor in own] == [[5.0, 6.0], [[7.0]]]
 
 
-def test_a_loss_that_does_not_reach_a_branch_sends_zeros():
+def test_a_loss_that_does_not_reach_a_branch_has_zero_gradients():
     parts = {"fused": {"a": of([1.0, 2.0])}, "unimodal.b": {}}
     gradients = Gradients({"a": of([4.0, 5.0])}, parts=parts)
     assert gradients.losses == ["fused", "unimodal.b"]
@@ -50,7 +50,7 @@ def test_a_loss_that_does_not_reach_a_branch_sends_zeros():
     assert gradients["a"][0].tolist() == [4.0, 5.0]
 
 
-def test_without_parts_there_are_no_losses_and_a_branch_without_gradient_is_unknown():
+def test_without_parts_there_are_no_losses_and_a_branch_without_gradient_is_a_key_error():
     parameter = torch.nn.Parameter(torch.ones(1))
     gradients = Gradients({"a": of([1.0])}, {"a": [parameter]})
     assert (gradients.losses, gradients.modalities) == ([], ["a"])
@@ -67,7 +67,7 @@ values = st.lists(
 
 @settings(max_examples=30, deadline=None)
 @given(values, st.floats(-3, 3))
-def test_norm_and_inner_product_are_those_of_all_values_in_a_row(lists, slope):
+def test_norm_and_inner_product_equal_those_of_the_concatenated_values(lists, slope):
     tensors = of(*lists)
     others = [slope * tensor + 1 for tensor in tensors]
     flat, other = torch.cat(tensors).double(), torch.cat(others).double()

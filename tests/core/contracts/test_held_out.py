@@ -1,4 +1,4 @@
-"""Parameters that are fitted to held-out clips, and never trained."""
+"""Parameters that are fitted to held-out clips and excluded from training."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ class Trusts(Strategy):
 
 
 def problem(seed=0, clips=30, signal=1.0):
-    """A strategy, embeddings of clips, and labels that the first modality tells."""
+    """Return a strategy, embeddings, and labels on which the first modality depends."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -57,7 +57,7 @@ def problem(seed=0, clips=30, signal=1.0):
 
 
 def objective(strategy, inputs, labels, point):
-    """The objective in float64, from scores that are put together here."""
+    """Return the objective in float64, with scores computed in this test."""
     scores = 0.0
     for t, m in zip(point, "ab", strict=True):
         head = strategy.heads[m]
@@ -68,7 +68,7 @@ def objective(strategy, inputs, labels, point):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 3))
-def test_the_fit_reaches_the_minimum_that_scipy_finds(seed, signal):
+def test_the_fit_reaches_the_minimum_found_by_scipy(seed, signal):
     strategy, inputs, labels = problem(seed, signal=signal)
     fit_held_out(strategy, inputs, labels)
     found = strategy.trust.detach().double().numpy()
@@ -77,7 +77,7 @@ def test_the_fit_reaches_the_minimum_that_scipy_finds(seed, signal):
     np.testing.assert_allclose(found, best.x, atol=0.03)
 
 
-def test_a_fit_depends_on_the_clips_alone():
+def test_a_fit_depends_only_on_the_clips():
     strategy, inputs, labels = problem(1)
     fit_held_out(strategy, inputs, labels)
     first = strategy.trust.detach().clone()
@@ -87,8 +87,8 @@ def test_a_fit_depends_on_the_clips_alone():
     assert torch.equal(strategy.trust, first) and bool((first != 0).all())
 
 
-def test_without_evidence_the_parameters_stay_0():
-    """Scores that do not depend on them leave the ridge alone."""
+def test_parameters_without_effect_stay_0():
+    """Scores are independent of the parameters, so only the ridge penalty remains."""
     strategy, inputs, labels = problem()
     with torch.no_grad():
         for head in strategy.heads.values():
@@ -100,7 +100,7 @@ def test_without_evidence_the_parameters_stay_0():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_finite_leaves_0(bad):
+def test_non_finite_inputs_leave_the_parameters_at_0(bad):
     strategy, inputs, labels = problem()
     with torch.no_grad():
         strategy.trust.fill_(3.0)
@@ -109,8 +109,8 @@ def test_what_is_not_finite_leaves_0(bad):
     assert strategy.trust.tolist() == [0.0, 0.0]
 
 
-def test_a_fit_that_ends_worse_than_it_began_is_taken_back():
-    """Values without a minimum nearby: the scores are finite at 0 alone."""
+def test_a_fit_that_increases_the_objective_is_discarded():
+    """The scores are finite only at 0, so the fit finds no minimum."""
 
     class Fragile(Trusts):
         def forward(self, inputs):
@@ -123,13 +123,13 @@ def test_a_fit_that_ends_worse_than_it_began_is_taken_back():
     assert fragile.trust.tolist() == [0.0, 0.0]
 
 
-def test_the_fit_leaves_everything_else_alone():
+def test_the_fit_changes_only_the_held_out_parameters():
     strategy, inputs, labels = problem()
     inputs["a"].requires_grad_(True)
     weight = strategy.heads["a"].weight
     weight.grad = torch.full_like(weight, 2.0)
     before = {k: v.clone() for k, v in strategy.state_dict().items() if k != "trust"}
-    with torch.no_grad():  # as validation does
+    with torch.no_grad():  # as in validation
         strategy.calibrate(inputs, labels)
     assert all(torch.equal(strategy.state_dict()[k], v) for k, v in before.items())
     assert torch.equal(weight.grad, torch.full_like(weight, 2.0)) and inputs["a"].grad is None
@@ -147,7 +147,7 @@ def test_bfloat16_embeddings_are_fitted_in_float32():
     assert found.dtype is torch.float32 and torch.equal(found, strategy.trust)
 
 
-def test_a_strategy_without_such_parameters_has_nothing_to_fit():
+def test_a_strategy_without_held_out_parameters_is_unchanged():
     class Plain(Trusts):
         def held_out_parameters(self):
             return ()
@@ -157,11 +157,11 @@ def test_a_strategy_without_such_parameters_has_nothing_to_fit():
     assert strategy.trust.requires_grad and strategy.trust.tolist() == [0.0, 0.0]
 
 
-# -- in a training ---------------------------------------------------------------------
+# -- complete trainings ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_no_step_of_a_training_touches_them(optimizer):
+def test_training_steps_do_not_change_held_out_parameters(optimizer):
     trainer = small_trainer(
         [], 2, strategy=Trusts, optimizer=optimizer, average=0.9, weight_decay=0.1, epochs=3
     )
@@ -180,11 +180,11 @@ def test_no_step_of_a_training_touches_them(optimizer):
     trainer.stepper.step = watched
     trainer.fit()
     assert changed and not any(changed)
-    assert bool((trust != 0).any())  # validation fitted them
+    assert bool((trust != 0).any())  # fitted in validation
 
 
-def test_validation_sees_what_was_fitted_to_the_averaged_weights():
-    """The model that is handed out has the parameters that its own weights call for."""
+def test_held_out_parameters_are_fitted_to_the_averaged_weights():
+    """The trained model has the parameters that a fit to its own weights gives."""
     trainer = small_trainer([], 2, strategy=Trusts, average=0.9, epochs=3)
     trainer.fit()
     strategy = trainer.model.strategy
@@ -230,8 +230,8 @@ def fusion_strategies():
 '''
 
 
-def test_a_plugins_held_out_parameters_go_through_a_run(tmp_path):
-    """From training to the bundle: the file handed out holds what validation fitted."""
+def test_held_out_parameters_of_a_plugin_are_in_the_bundle(tmp_path):
+    """The exported file contains the parameters that validation fitted."""
     write_corpus(tmp_path)
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN)

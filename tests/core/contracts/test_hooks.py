@@ -1,4 +1,4 @@
-"""The hooks: one of each kind, and old names that are told of."""
+"""Plugin hooks: one per kind, and warnings about renamed hooks."""
 
 import inspect
 
@@ -12,11 +12,11 @@ KINDS = ("corpora", "extractors", "branches", "strategies", "balancers", "tracke
 
 @pytest.fixture
 def old(monkeypatch):
-    """A hook that was called fusion_joiners once."""
+    """Add fusion_joiners, a former name of fusion_strategies."""
 
     @hooks.renamed_hook("fusion_strategies", gone_in=3)
     def fusion_joiners():
-        """As it was called."""
+        """Return strategies, under the former name."""
 
     monkeypatch.setattr(hooks, "fusion_joiners", fusion_joiners, raising=False)
 
@@ -27,12 +27,12 @@ def manager():
     return made
 
 
-def test_there_is_a_hook_for_every_kind_of_plugin_and_no_other():
+def test_there_is_one_hook_per_kind_of_plugin():
     found = {name for name in vars(manager().hook) if name.startswith("fusion_")}
     assert found == {f"fusion_{kind}" for kind in KINDS}
 
 
-def test_every_hook_is_documented_and_takes_no_argument_that_is_not_in_the_registry():
+def test_every_hook_is_documented_and_has_known_arguments():
     from fusion.core.registry.registry import ARGUMENTS
 
     for kind in KINDS:
@@ -41,16 +41,16 @@ def test_every_hook_is_documented_and_takes_no_argument_that_is_not_in_the_regis
         assert set(inspect.signature(hook).parameters) <= set(ARGUMENTS)
 
 
-def test_an_old_name_is_a_hook_still(old):
+def test_a_renamed_hook_still_works(old):
     plugin = type("Plugin", (), {"fusion_joiners": hooks.hookimpl(lambda self: ["mine"])})()
     found = manager()
     with pytest.warns(DeprecationWarning):
         found.register(plugin)
-    found.check_pending()  # a hook nobody specifies is an error here
+    found.check_pending()  # raises an error for hooks without a specification
     assert found.hook.fusion_joiners() == [["mine"]]
 
 
-def test_an_old_name_is_told_of_with_its_new_one_and_its_end(old):
+def test_a_renamed_hook_warns_with_the_new_name_and_the_version(old):
     assert hooks.new_name("fusion_joiners") == "fusion_strategies"
     plugin = type("Plugin", (), {"fusion_joiners": hooks.hookimpl(lambda self: ["mine"])})()
     with pytest.warns(DeprecationWarning) as caught:
@@ -62,6 +62,6 @@ def test_an_old_name_is_told_of_with_its_new_one_and_its_end(old):
 
 
 @pytest.mark.parametrize("name", [*(f"fusion_{kind}" for kind in KINDS), "fusion_unheard_of"])
-def test_of_a_name_that_is_not_old_there_is_nothing_to_tell(name):
+def test_a_current_hook_does_not_warn(name):
     assert hooks.new_name(name) == name
     assert getattr(getattr(hooks, name, None), "fusion_spec", {}).get("warn_on_impl") is None

@@ -1,4 +1,4 @@
-"""What plugins see of a model: which clips have what, its baselines, its outputs."""
+"""The model as seen by plugins: present modalities, baselines and outputs."""
 
 import numpy as np
 import pytest
@@ -11,31 +11,31 @@ B_GONE = Presence(("a", "b"), torch.tensor([[True, False], [True, True]]), {"b":
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 1, 4, 5)])
-def test_a_flag_for_each_clip_spreads_over_its_whole_array(shape):
+def test_a_flag_per_clip_is_broadcast_over_its_array(shape):
     flags = torch.tensor([True, False])
     found = along(flags, torch.ones(shape)) & torch.ones(shape, dtype=torch.bool)
     assert found.shape == shape and found[0].all() and not found[1].any()
 
 
-def test_blanked_is_zero_where_a_clip_lacks_it_even_for_nan():
+def test_blanked_is_zero_for_absent_modalities_even_for_nan():
     given = {"a": torch.ones(2, 3), "b": torch.full((2, 2, 2), torch.nan)}
     found = B_GONE.blanked(given)
     assert found["a"] is given["a"]
     assert found["b"][0].tolist() == [[0, 0], [0, 0]] and found["b"][1].isnan().all()
-    assert given["b"].isnan().all()  # the original is left alone
+    assert given["b"].isnan().all()  # the original is unchanged
 
 
-def test_blanked_takes_a_part_of_the_modalities_and_rows_without_axes():
+def test_blanked_accepts_some_modalities_and_arrays_without_axes():
     assert B_GONE.blanked({"b": torch.tensor([5.0, 7.0])})["b"].tolist() == [0, 7]
 
 
-def test_no_gradient_comes_back_from_what_is_blank():
+def test_blanked_values_receive_no_gradient():
     x = torch.ones(2, 3, requires_grad=True)
     B_GONE.blanked({"b": x})["b"].sum().backward()
     assert x.grad.tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
-def test_rows_of_the_clips_that_have_a_modality():
+def test_rows_are_those_of_clips_with_the_modality():
     outputs = Outputs(
         np.array([4, 9, 2]), torch.tensor([0, 1, 2]), {}, torch.zeros(3, 3), {},
         present={"b": torch.tensor([True, False, True])},
@@ -53,12 +53,12 @@ def test_logits_and_embedding_are_float32_without_gradient():
         assert found.dtype is torch.float32 and not found.requires_grad
 
 
-def test_a_baseline_speaks_for_its_own_modality_and_in_float32():
+def test_a_baseline_uses_its_own_modality_and_float32():
     baseline = small_baselines(2)["face"]
     inputs = {"face": torch.randn(3, 4)}
 
     class Half:
-        """The model in half precision, as under autocast."""
+        """A model in half precision, as under autocast."""
 
         @staticmethod
         def encode(given):

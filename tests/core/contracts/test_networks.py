@@ -1,4 +1,4 @@
-"""Branches and strategies: what the base classes do for a network."""
+"""Base classes of branches and strategies."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ class Steps(Branch):
 
 
 class Weighted(Strategy):
-    """A single weight between two modalities, 0 where both count the same."""
+    """A single weight between two modalities; both have equal weights at 0."""
 
     name = "weighted"
 
@@ -37,7 +37,7 @@ class Weighted(Strategy):
         return [self.balance]
 
 
-def test_a_branch_is_its_pooling_after_its_maps():
+def test_a_branch_applies_pool_after_maps():
     branch = Steps((2,), 2)
     assert (branch.shape, branch.dim, Steps.accepts((7, 7))) == ((2,), 2, True)
     assert branch(torch.tensor([[0.0, 1.0]])).tolist() == [[10, 20]]
@@ -47,22 +47,22 @@ def test_a_branch_is_its_pooling_after_its_maps():
     lambda: Branch((1,), 1).maps(torch.ones(1)), lambda: Branch((1,), 1).pool(torch.ones(1)),
     lambda: Branch((1,), 1)(torch.ones(1)), lambda: Strategy({}, 2).forward({}),
 ])  # fmt: skip
-def test_what_a_network_must_bring_is_not_there_by_default(ask):
+def test_required_methods_of_a_network_are_not_implemented_by_default(ask):
     with pytest.raises(NotImplementedError):
         ask()
 
 
 @pytest.mark.parametrize("given", [(), ({"a": 2}, 3), ({"a": 2}, 3, "more")])
-def test_a_strategy_may_pass_its_arguments_on_or_not(given):
+def test_a_strategy_may_omit_arguments_of_the_base_class(given):
     class Mine(Strategy):
         def __init__(self):
             super().__init__(*given)
-            self.head = nn.Linear(2, 3)  # torch refuses it without Module.__init__
+            self.head = nn.Linear(2, 3)  # torch raises an error without Module.__init__
 
     assert len(list(Mine().parameters())) == 2
 
 
-def test_a_plain_strategy_asks_for_nothing_and_calibrates_nothing():
+def test_a_plain_strategy_has_no_requirements_and_no_calibration():
     class Plain(Weighted):
         held_out_parameters = Strategy.held_out_parameters
 
@@ -78,7 +78,7 @@ def test_a_plain_strategy_asks_for_nothing_and_calibrates_nothing():
 
 
 @pytest.mark.parametrize(("right", "sign"), [("a", 1), ("b", -1)])
-def test_calibration_finds_which_modality_to_trust_and_moves_nothing_else(right, sign):
+def test_calibration_finds_the_better_modality_and_changes_nothing_else(right, sign):
     strategy = Weighted({"a": 2, "b": 2}, 2)
     labels = torch.arange(20) % 2
     inputs = {m: (3.0 if m == right else -3.0) * nn.functional.one_hot(labels) for m in "ab"}
@@ -87,7 +87,7 @@ def test_calibration_finds_which_modality_to_trust_and_moves_nothing_else(right,
     assert strategy.scale.item() == 1 and strategy.scale.grad is None
 
 
-def test_one_size_for_all_or_an_error_with_what_was_given():
+def test_equal_dims_returns_the_common_size_or_raises():
     assert equal_dims({"a": 8}, "sum") == equal_dims({"a": 8, "b": 8}, "sum") == 8
     for dims in ({"a": 8, "b": 6}, {}):
         with pytest.raises(ParameterError) as error:

@@ -1,4 +1,4 @@
-"""Remedies: what a run is known to have, and what is prescribed to it."""
+"""Remedies: known settings of a run, and prescriptions."""
 
 from typing import ClassVar
 
@@ -29,33 +29,33 @@ class Mixed(Remedy):
     [
         ({"train": {"lr": 0.001, "epochs": 10, "dim": 64}}, True),
         ({"train": {"lr": "0.001", "epochs": "10"}}, True),  # as typed on a command line
-        ({"train": {"lr": 0.001}}, False),  # the other is not known
+        ({"train": {"lr": 0.001}}, False),  # the value of epochs is unknown
         ({"train": {"lr": 0.002, "epochs": 10}}, False),
         ({}, False),
     ],
 )
-def test_a_run_has_settings_where_all_of_them_are_known_and_equal(known, expected):
+def test_a_run_has_settings_if_all_are_known_and_equal(known, expected):
     assert patient(**known).has(Slower.settings) is expected
 
 
-def test_every_run_has_no_settings_at_all():
+def test_every_run_has_empty_settings():
     assert patient().has({}) and patient().has({"train": {}})
 
 
-def test_what_is_always_the_same_is_prescribed_from_class_attributes():
+def test_constant_prescriptions_are_class_attributes():
     found = Mixed().prescribe(patient(balancers=("pmr", "ogm_ge")))
-    # Behind the patient's own, in their order, none twice.
+    # Prescribed balancers follow the patient's own, in order and without repetition.
     assert found == Prescription(
         "sum", ("pmr", "ogm_ge", "gradscale"), {}, {"gradscale": {"mode": "norms"}}
     )
 
 
-def test_balancers_that_the_patient_has_are_left_as_they_are():
+def test_balancers_that_the_patient_has_are_not_prescribed():
     found = Mixed().prescribe(patient(balancers=("gradscale", "ogm_ge")))
     assert found.balancers is None and found.strategy == "sum"
 
 
-def test_a_remedy_offers_nothing_to_a_run_that_has_it_all():
+def test_a_run_that_has_everything_gets_no_prescription():
     everything = patient(
         "sum", ("gradscale", "ogm_ge"), gradscale={"mode": "norms"}, train={"lr": 1.0}
     )
@@ -72,10 +72,10 @@ def test_a_remedy_offers_nothing_to_a_run_that_has_it_all():
         patient("sum", ("gradscale", "ogm_ge")),
     ],
 )
-def test_one_thing_that_differs_is_enough(run):
+def test_a_single_difference_suffices_for_a_prescription(run):
     assert Mixed().prescribe(run) is not None
 
 
-def test_settings_alone_leave_strategy_and_balancers():
+def test_prescribed_settings_do_not_change_strategy_and_balancers():
     found = Slower().prescribe(patient(balancers=("pmr",)))
     assert (found.strategy, found.balancers, found.settings) == (None, None, Slower.settings)

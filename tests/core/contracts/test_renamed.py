@@ -1,4 +1,4 @@
-"""Old names in a contract: they work in either direction, and warn."""
+"""Renamed members of a contract: both names work, and the old name warns."""
 
 import warnings
 
@@ -9,7 +9,7 @@ from fusion.core.contracts.renamed import old_names, renamed, uses_of
 
 
 class Thing(Plugin):
-    """A contract whose method `run` is now called `go`, and whose attribute `pace` is `speed`."""
+    """A contract with the method `go`, once `run`, and the attribute `speed`, once `pace`."""
 
     speed = 1
     pace = renamed("speed", gone_in=3)
@@ -20,7 +20,7 @@ class Thing(Plugin):
     run = renamed("go", gone_in=2)
 
 
-def test_a_class_that_uses_new_names_only_is_left_in_peace():
+def test_a_class_with_new_names_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
 
@@ -33,7 +33,7 @@ def test_a_class_that_uses_new_names_only_is_left_in_peace():
         assert (New().go(), New().speed, uses_of(New)) == (["go", "new"], 2, [])
 
 
-def test_the_warning_says_who_what_and_until_when_and_points_at_the_class():
+def test_the_warning_names_class_member_and_version_and_the_file_of_the_class():
     with pytest.warns(DeprecationWarning) as caught:
 
         class Old(Thing):
@@ -48,7 +48,7 @@ def test_the_warning_says_who_what_and_until_when_and_points_at_the_class():
     assert Old().go() == Old().run() == "old"
 
 
-def test_an_attribute_may_have_an_old_name_too():
+def test_an_attribute_may_be_renamed():
     with pytest.warns(DeprecationWarning, match="Old.pace is now called speed"):
         Old = type("Old", (Thing,), {"pace": 7})
     assert (Old.speed, Old().speed, Thing.speed) == (7, 7, 1)
@@ -56,7 +56,7 @@ def test_an_attribute_may_have_an_old_name_too():
         assert Thing().pace == 1
 
 
-def test_what_a_class_or_one_above_it_defines_by_an_old_name_is_listed():
+def test_uses_of_old_names_are_listed_including_inherited_ones():
     assert {name: old.new for name, old in old_names(Thing).items()} == {
         "pace": "speed",
         "run": "go",
@@ -69,10 +69,10 @@ def test_what_a_class_or_one_above_it_defines_by_an_old_name_is_listed():
     assert uses_of(Thing) == []
 
 
-# -- the one old name that the contracts have ------------------------------------------
+# -- the renamed member of the contracts -----------------------------------------------
 
 
-def test_reading_an_old_name_gives_what_the_new_one_has():
+def test_reading_an_old_name_returns_the_member_of_the_new_name():
     from fusion import Balancer
 
     class New(Balancer):
@@ -85,7 +85,7 @@ def test_reading_an_old_name_gives_what_the_new_one_has():
         assert Balancer.embeddings is Balancer.representations
 
 
-def test_a_class_that_has_both_names_is_called_by_the_new_one():
+def test_a_class_with_both_names_is_called_by_the_new_one():
     from fusion import Balancer
 
     with pytest.warns(DeprecationWarning):
@@ -98,10 +98,10 @@ def test_a_class_that_has_both_names_is_called_by_the_new_one():
                 return "new"
 
     assert Both().representations({}, None) == "new"
-    assert Both().embeddings({}, None) == "old"  # its own, and no business of ours
+    assert Both().embeddings({}, None) == "old"  # the class's own method
 
 
-def test_a_class_made_from_an_old_one_may_use_either_name():
+def test_a_subclass_of_an_old_class_may_use_either_name():
     from fusion import Balancer
 
     with pytest.warns(DeprecationWarning):

@@ -1,4 +1,4 @@
-"""Ranges of parameters, and how they are held against the parameters they are for."""
+"""Ranges of parameters, and their checks against the parameters."""
 
 import json
 from typing import ClassVar, Literal
@@ -41,7 +41,7 @@ def thing(**space):
      (LogInteger(1, 64), [1, 64], [0, 65, 8.0]),
      (Choice("a", 1, None), ["a", 1, None], ["b", 1.0, True, 2])],
 )  # fmt: skip
-def test_what_a_range_contains(space, inside, outside):
+def test_values_inside_and_outside_a_range(space, inside, outside):
     assert all(space.contains(value) for value in inside)
     assert not any(space.contains(value) for value in outside)
     assert all(space.contains(end) for end in space.ends())
@@ -52,12 +52,12 @@ def test_what_a_range_contains(space, inside, outside):
     [Uniform(0.0, 0.5), LogUniform(1e-4, 0.1), Integer(1, 8), LogInteger(8, 512),
      Choice("sum", "mean", None, 2, True)],
 )  # fmt: skip
-def test_a_range_survives_json(space):
+def test_a_range_can_be_written_to_json_and_read_back(space):
     again = space_from_json(json.loads(json.dumps(space.to_json())))
     assert again == space and type(again) is type(space)
 
 
-def test_ranges_read_as_a_person_would_write_them():
+def test_texts_of_ranges():
     assert str(Uniform(0.0, 0.5)) == "0 to 0.5"
     assert str(LogUniform(3e-4, 3e-2)) == "0.0003 to 0.03, logarithmic"
     assert str(Integer(1, 8)) == "1 to 8"
@@ -80,7 +80,7 @@ def test_ranges_read_as_a_person_would_write_them():
      (lambda: Choice("a", "a"), "two or more different"),
      (lambda: Choice("a", (1, 2)), "two or more different")],
 )  # fmt: skip
-def test_a_range_that_makes_no_sense_is_refused_where_it_is_written(make, words):
+def test_an_invalid_range_is_refused_at_its_definition(make, words):
     with pytest.raises(ParameterError, match=words):
         make()
 
@@ -88,12 +88,12 @@ def test_a_range_that_makes_no_sense_is_refused_where_it_is_written(make, words)
 @pytest.mark.parametrize(
     "data", [{}, {"kind": "Normal", "low": 0, "high": 1}, {"kind": "Uniform"}, "Uniform", None]
 )
-def test_what_describes_no_range(data):
+def test_invalid_json_of_a_range_is_refused(data):
     with pytest.raises(ParameterError, match="no range of a parameter"):
         space_from_json(data)
 
 
-def test_ranges_that_fit_their_parameters():
+def test_valid_ranges_of_parameters():
     space = {
         "rate": LogUniform(0.1, 1), "share": Uniform(0, 1), "size": Integer(1, 8),
         "mode": Choice("a", "c"), "on": Choice(True, False),
@@ -110,12 +110,12 @@ def test_ranges_that_fit_their_parameters():
      {"size": Choice(1.0, 2.0)}, {"on": Choice(0, 1)}, {"on": Integer(0, 1)},
      {"rate": Choice(None, 0.5)}],
 )  # fmt: skip
-def test_values_that_the_parameter_can_not_have(space):
+def test_a_range_with_invalid_values_of_the_parameter_is_refused(space):
     with pytest.raises(ParameterError, match=r"Thing.space\['.*'\] is .*, and .* is "):
         space_of(thing(**space))
 
 
-def test_a_range_for_what_is_no_parameter():
+def test_a_range_without_a_parameter_is_refused():
     with pytest.raises(UnknownNameError, match="no parameter of Thing 'rat'.*Did you mean 'rate'"):
         space_of(thing(rat=Uniform(0, 1)))
     with pytest.raises(ParameterError, match=r"Thing.space\['rate'\] is \(0, 1\), which is no ran"):
@@ -141,14 +141,14 @@ def fusion_balancers():
     ("range_", "words"),
     [("0, 1", "no parameter of Mine 'strength'.*Known: power"), ("1, 0", "first must be below")],
 )
-def test_the_registry_refuses_a_plugin_whose_ranges_are_wrong(tmp_path, range_, words):
+def test_the_registry_refuses_a_plugin_with_invalid_ranges(tmp_path, range_, words):
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN % range_)
     with pytest.raises(PluginError, match=words):
         Registry([str(file)])
 
 
-def test_every_range_of_the_built_in_plugins_and_of_training_fits():
+def test_ranges_of_built_in_plugins_and_of_training_are_valid():
     registry = Registry(strict=True)
     entries = [e for kind in ("branch", "strategy", "balancer") for e in registry.entries(kind)]
     declared = {entry.name: space_of(entry.cls) for entry in entries}
@@ -168,7 +168,7 @@ class Ranged:
 
 
 @given(st.floats(-1, 1), st.integers(-5, 5))
-def test_what_a_range_contains_can_be_bound(rate, size):
+def test_values_inside_a_range_can_be_bound(rate, size):
     space = space_of(Ranged)
     assert space["rate"].contains(rate) and space["size"].contains(size)
     assert bind(Ranged, {"rate": rate, "size": size}, owner="x") == {"rate": rate, "size": size}

@@ -1,4 +1,4 @@
-"""What a step knows, worked out by hand on four clips and two modalities."""
+"""The step that balancers receive, computed by hand for four clips and two modalities."""
 
 import math
 from contextlib import nullcontext
@@ -48,16 +48,16 @@ def each_loss(logits=LOGITS, labels=LABELS):
     return functional.cross_entropy(logits, labels, reduction="none")
 
 
-# -- what it belongs to ----------------------------------------------------------------
+# -- training and modalities -----------------------------------------------------------
 
 
-def test_a_step_answers_for_its_training():
+def test_a_step_gives_access_to_its_training():
     one = step()
     assert (one.epochs, one.modalities, one.model) == (7, ["voice", "face"], "model")
     assert one.fuse(["face"]) == ("fused", one, ["face"])
     assert one.contributions == {"voice": 20}
     one.index = 21
-    assert one.contributions == {"voice": 20}  # asked once
+    assert one.contributions == {"voice": 20}  # computed once
 
 
 @pytest.mark.parametrize(
@@ -65,24 +65,24 @@ def test_a_step_answers_for_its_training():
     [(None, ["voice", "face"]), (("face",), ["face"]), ((), []),
      (("face", "voice"), ["voice", "face"])],
 )  # fmt: skip
-def test_a_pass_shows_its_modalities_in_the_order_of_the_run(names, expected):
+def test_shown_modalities_are_in_the_order_of_the_run(names, expected):
     assert step(current=Pass(names)).shown == expected
 
 
-def test_clips_show_everything_unless_they_say_otherwise():
+def test_clips_and_passes_show_every_modality_by_default():
     assert Clips(LABELS.numpy()).present is None and Pass().modalities is None
 
 
-# -- clips that lack a modality --------------------------------------------------------
+# -- clips with a missing modality -----------------------------------------------------
 
 
-def test_without_gaps_nothing_is_left_out():
+def test_without_missing_modalities_all_rows_are_used():
     one = step()
     assert one.known == ["voice", "face"] and one.there is None and one.sees(["face"]) is None
     assert one.rows("face", LOGITS) is LOGITS
 
 
-def test_rows_are_of_the_clips_that_have_the_modality():
+def test_rows_are_those_of_clips_with_the_modality():
     one = step(presence())
     assert one.rows("voice", LABELS).tolist() == [1, 1, 0]
     assert one.rows("face", LABELS).tolist() == [0, 1]
@@ -91,7 +91,7 @@ def test_rows_are_of_the_clips_that_have_the_modality():
     }  # fmt: skip
 
 
-def test_a_modality_that_no_clip_of_the_batch_has_is_not_known():
+def test_a_modality_that_the_batch_lacks_is_unknown():
     nobody = torch.tensor([[True, False]] * 4)
     assert step(presence(nobody)).known == ["voice"]
     assert step(presence()).known == ["voice", "face"]
@@ -102,11 +102,11 @@ def test_a_modality_that_no_clip_of_the_batch_has_is_not_known():
     [(["voice"], [0, 1, 1, 1]), (["face"], [1, 1, 0, 0]), (["face", "voice"], [1, 1, 1, 1]),
      ([], [0, 0, 0, 0])],
 )  # fmt: skip
-def test_a_clip_sees_one_of_the_modalities_or_more(names, expected):
+def test_a_clip_sees_a_set_of_modalities_if_it_has_any_of_them(names, expected):
     assert step(presence()).sees(names).int().tolist() == expected
 
 
-def test_what_a_balancer_hides_of_a_clip_with_gaps_is_not_seen():
+def test_a_clip_does_not_see_modalities_that_a_balancer_hides():
     shown = HAS.clone()
     shown[0] = False
     assert step(presence(), shown).sees(["voice", "face"]).tolist() == [False, True, True, True]
@@ -115,7 +115,7 @@ def test_what_a_balancer_hides_of_a_clip_with_gaps_is_not_seen():
 # -- losses ----------------------------------------------------------------------------
 
 
-def test_the_loss_is_the_mean_over_the_clips_that_show_something():
+def test_the_loss_is_the_mean_over_clips_with_a_shown_modality():
     each = each_loss()
     assert step().cross_entropy(LOGITS) == pytest.approx(float(each.mean()))
     one = step(presence())
@@ -126,14 +126,14 @@ def test_the_loss_is_the_mean_over_the_clips_that_show_something():
     assert one.cross_entropy(LOGITS) == pytest.approx(float(each[:2].mean()))
 
 
-def test_a_batch_that_shows_nothing_has_no_loss_and_finite_gradients():
+def test_a_batch_without_shown_modalities_has_loss_zero_and_finite_gradients():
     logits = LOGITS.clone().requires_grad_()
     loss = step(presence()).cross_entropy(logits, [])
     loss.backward()
     assert loss == 0 and logits.grad.tolist() == torch.zeros(4, 2).tolist()
 
 
-def test_the_loss_of_a_probe_is_over_the_clips_that_have_its_modality():
+def test_the_loss_of_a_probe_is_the_mean_over_clips_with_its_modality():
     scores = {"voice": LOGITS, "face": LOGITS + torch.tensor([1.0, 0.0])}
     one = step(presence(), unimodal=scores)
     assert one.unimodal_losses["voice"] == pytest.approx(float(each_loss()[1:].mean()))
@@ -143,14 +143,14 @@ def test_the_loss_of_a_probe_is_over_the_clips_that_have_its_modality():
     assert nobody.unimodal_losses["voice"] == pytest.approx(float(each_loss().mean()))
 
 
-def test_the_loss_of_a_probe_that_no_clip_has_leaves_zero_gradients_behind():
+def test_the_loss_of_a_probe_without_clips_has_zero_gradients():
     logits = LOGITS.clone().requires_grad_()
     one = step(presence(torch.tensor([[True, False]] * 4)), unimodal={"face": logits})
     one.unimodal_losses["face"].backward()
     assert not logits.grad.any()
 
 
-# -- what each modality knows ----------------------------------------------------------
+# -- probabilities and scores of modalities --------------------------------------------
 
 
 def test_the_probability_of_the_right_class_by_hand():
@@ -170,8 +170,8 @@ def test_right_and_scores_by_hand():
     assert one.scores()["voice"].item() == pytest.approx(0.6 + 1 / 3)
 
 
-def test_a_modality_that_is_seldom_there_is_not_behind_for_it():
-    """Sure of both clips that have it: as many points as if it were sure of all four."""
+def test_the_score_of_a_rare_modality_is_not_reduced():
+    """Certain scores on both clips with the modality count as much as on all four."""
     sure = torch.tensor([[9e9, 0.0], [0.0, 9e9], [0.0, 9e9], [9e9, 0.0]])
     one = step(presence(), unimodal={"voice": 0 * sure, "face": sure})
     assert one.right["voice"].tolist() == [0, 0.5, 0.5, 0.5]
@@ -182,14 +182,14 @@ def test_a_modality_that_is_seldom_there_is_not_behind_for_it():
 
 
 def model(pooled):
-    """Branches whose pooling is the sum over the grid, probes with known weights."""
+    """Return branches that pool by the sum over the grid, and probes with known weights."""
     probe = nn.Linear(2, 2)
     probe.weight.data, probe.bias.data = torch.eye(2) * 3, torch.tensor([0.0, 1.0])
     branch = SimpleNamespace(pool=lambda x: pooled.append(x) or x.sum(dim=2))
     return SimpleNamespace(branches={"voice": branch}, probes={"voice": probe})
 
 
-def test_a_loss_on_the_embedding_reaches_it_and_not_the_probe():
+def test_a_unimodal_loss_reaches_the_embedding_but_not_the_probe():
     z = torch.tensor([[1.0, 0.0]] * 4, requires_grad=True)
     one = step(encoded=Encoded({"voice": z}, {}))
     one.context.model = model([])
@@ -201,7 +201,7 @@ def test_a_loss_on_the_embedding_reaches_it_and_not_the_probe():
     assert z.grad.abs().sum() > 0 and one.model.probes["voice"].weight.grad is None
 
 
-def test_where_the_strategy_takes_maps_embeddings_are_pooled_from_them_once():
+def test_with_maps_embeddings_are_pooled_once():
     pooled = []
     maps = torch.ones(4, 2, 3)
     one = step(encoded=Encoded({}, {"voice": maps}))

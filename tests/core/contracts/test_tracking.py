@@ -1,4 +1,4 @@
-"""The contract of trackers: every method may be left out."""
+"""The tracker contract: every method is optional."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def whole_life(tracker):
     tracker.close()
 
 
-def test_a_tracker_that_takes_one_event_needs_no_other_method():
+def test_a_tracker_may_implement_a_single_method():
     class Epochs(Tracker):
         name = "epochs"
 
@@ -27,7 +27,7 @@ def test_a_tracker_that_takes_one_event_needs_no_other_method():
     assert tracker.seen == [1]
 
 
-def test_the_contract_itself_writes_nothing(capsys, tmp_path, monkeypatch):
+def test_the_base_class_writes_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     whole_life(Tracker())
     assert capsys.readouterr() == ("", "")

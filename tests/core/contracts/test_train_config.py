@@ -1,4 +1,4 @@
-"""Settings of a training: what is in range, what is not, and those of a fine-tuning."""
+"""Training options: accepted and refused values, and options of fine-tuning."""
 
 import dataclasses
 from dataclasses import replace
@@ -13,14 +13,14 @@ from fusion.core.runs.config import RunConfig
 NAN = float("nan")
 
 
-def test_epochs_of_fine_tuning_are_a_share_and_one_at_least():
+def test_fine_tuning_has_a_share_of_the_epochs_and_at_least_one():
     def count(**settings):
         return TrainConfig(**settings).finetuning.epochs
 
     assert count() == 20 and count(epochs=80, finetune=1.0) == 80
     assert count(epochs=10) == 2 and count(epochs=1) == count(epochs=2) == 1
     assert count(epochs=100, finetune=0.001) == 1
-    assert replace(TrainConfig().finetuning, epochs=80) == TrainConfig()  # and nothing else
+    assert replace(TrainConfig().finetuning, epochs=80) == TrainConfig()  # no other option differs
 
 
 ABOVE_0 = ("epochs", "branch_rate", "lr", "dim", "smooth", "threads")
@@ -38,25 +38,25 @@ NOT_NEGATIVE = ("weight_decay", "clip", "patience", "masks")
         *(("finetune", bad, "above 0 and at most 1") for bad in (0.0, 1.5, -1.0, NAN)),
     ],
 )
-def test_a_setting_out_of_range_is_named_with_its_value(name, value, words):
+def test_an_option_out_of_range_is_reported_with_its_value(name, value, words):
     with pytest.raises(ParameterError, match=f"^train.{name} must be {words}, and is {value}.$"):
         TrainConfig(**{name: value})
 
 
 @pytest.mark.parametrize("size", [1, 0, -4])
-def test_a_batch_has_two_clips_at_least(size):
+def test_a_batch_has_at_least_two_clips(size):
     expected = rf"^train.batch_size must be 2 or more \(batch normalisation .*\), and is {size}\.$"
     with pytest.raises(ParameterError, match=expected):
         TrainConfig(batch_size=size)
 
 
-def test_the_ends_of_every_range_are_in_it():
+def test_the_ends_of_every_range_are_accepted():
     TrainConfig(batch_size=2, finetune=1.0, **dict.fromkeys(("epochs", "dim", "smooth"), 1))
     TrainConfig(**dict.fromkeys((*SHARES, *NOT_NEGATIVE), 0))
     TrainConfig(**dict.fromkeys(SHARES, 0.999))
 
 
-def test_a_word_that_is_no_choice_is_refused_where_settings_are_read():
+def test_an_invalid_choice_is_refused_when_options_are_read():
     with pytest.raises(ParameterError, match="train.start must be"):
         _ = RunConfig(("demo",), settings={"train": {"start": "nowhere"}}).train
 
@@ -67,7 +67,7 @@ def test_every_default_is_one_of_its_choices():
         assert not choices or getattr(TrainConfig(), name) in choices
 
 
-def test_what_a_search_may_try_are_settings_and_legal_at_both_ends():
+def test_ranges_of_the_search_are_options_and_valid_at_both_ends():
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     assert set(TrainConfig.space) <= names - {"epochs", "batch_size"}  # the budget is equal
     for name, space in TrainConfig.space.items():

@@ -1,4 +1,4 @@
-"""The contract of balancers: whatever is not overridden leaves a training as it is."""
+"""The balancer contract: methods that are not overridden do not change a training."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ class Nothing(Balancer):
     name = "nothing"
 
 
-def test_every_change_hands_back_the_very_object_it_was_given():
+def test_every_hook_returns_its_argument_by_default():
     balancer, step = Nothing(), small_step()
     tensors = {"voice": torch.ones(2, 3)}
     strategy = SmallStrategy({"voice": 3}, 2)
@@ -30,21 +30,21 @@ def test_every_change_hands_back_the_very_object_it_was_given():
     assert balancer.logits(tensors["voice"], step) is tensors["voice"]
 
 
-def test_what_is_left_open_is_none_and_what_is_said_is_empty():
+def test_decisions_are_none_and_records_are_empty_by_default():
     balancer = Nothing()
     assert balancer.stage(1) is None and balancer.passes(small_step()) is None
     assert (balancer.metrics(), balancer.state_dict(), balancer.acts_from) == ({}, {}, 1)
     assert not balancer.takes_over and not balancer.separate
 
 
-def test_gradients_are_left_alone():
+def test_gradients_are_unchanged_by_default():
     gradients = Gradients({"voice": [torch.tensor([3.0])]})
     Nothing().gradients(gradients, small_step())
     assert gradients["voice"][0].tolist() == [3.0] and gradients.factors == {}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_training_with_it_is_the_training_without_it(optimizer):
+def test_a_training_with_an_empty_balancer_equals_one_without(optimizer):
     trained = []
     for balancers in ([], [Nothing()]):
         trainer = small_trainer(balancers, 2, epochs=1, optimizer=optimizer)
@@ -58,7 +58,7 @@ def test_each_domain_is_documented():
         assert f'``"{domain}"``' in Balancer.__doc__
 
 
-# -- what a checkpoint holds ------------------------------------------------------------
+# -- state in checkpoints ---------------------------------------------------------------
 
 
 class Remembers(Balancer):
@@ -72,7 +72,7 @@ class Remembers(Balancer):
         self.rest = "not kept"
 
 
-def test_named_attributes_are_the_state():
+def test_checkpointed_attributes_are_the_state():
     before, after = Remembers(), Remembers()
     state = before.state_dict()
     assert state == {"means": {"a": torch.tensor(1.0)}, "history": {"a": [1.0]}, "steps": 3}
@@ -81,7 +81,7 @@ def test_named_attributes_are_the_state():
     assert after.state_dict() == state
 
 
-def test_a_state_stays_as_it_was_while_the_training_goes_on():
+def test_a_state_does_not_change_during_further_training():
     balancer, other = Remembers(), Remembers()
     state = balancer.state_dict()
     other.load_state_dict(state)
@@ -92,7 +92,7 @@ def test_a_state_stays_as_it_was_while_the_training_goes_on():
     assert state == {"means": {"a": torch.tensor(1.0)}, "history": {"a": [1.0]}, "steps": 3}
 
 
-def test_none_is_named():
+def test_the_state_is_empty_by_default():
     balancer = Balancer()
     assert balancer.state_dict() == {}
     balancer.load_state_dict({})

@@ -1,4 +1,4 @@
-"""Plugins in files, and where Python finds installed ones."""
+"""Fixtures: plugins as files and as installed distributions."""
 
 import sys
 import textwrap
@@ -7,7 +7,7 @@ import pytest
 
 
 def install(folder, name, text):
-    """A distribution as pip would leave it: a module, its metadata, its entry point."""
+    """Write a distribution as pip installs it: a module, its metadata and its entry point."""
     (folder / f"broken_{name}.py").write_text(text)
     info = folder / f"broken_{name}-2.1.dist-info"
     info.mkdir()
@@ -17,7 +17,7 @@ def install(folder, name, text):
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Put plugins where Python finds installed ones."""
+    """Return a function that installs plugins on the import path."""
 
     def put(texts):
         for name, text in texts.items():
@@ -30,7 +30,7 @@ def installed(tmp_path, monkeypatch):
 
 @pytest.fixture
 def plugin(tmp_path):
-    """Write a plugin's file; returns its path."""
+    """Return a function that writes a plugin's file and returns its path."""
 
     def write(text, name="mine.py"):
         path = tmp_path / name

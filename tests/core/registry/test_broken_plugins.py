@@ -1,4 +1,4 @@
-"""Every way in which a plugin can be broken, and the whole of what is said of it."""
+"""Broken plugins of every kind, and the complete messages about them."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def hint(remedy, name):
 # -- loading -------------------------------------------------------------------------------
 
 
-def test_installed_ones_are_told_of_and_skipped_and_the_rest_works(installed, capsys):
+def test_broken_installed_plugins_are_reported_and_skipped(installed, capsys):
     installed({name: text for name, (text, _, _) in BROKEN.items()} | {"healthy": HEALTHY})
     expected = []
     for name in sorted(BROKEN):
@@ -41,7 +41,7 @@ def test_installed_ones_are_told_of_and_skipped_and_the_rest_works(installed, ca
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_an_installed_one_stops_a_strict_program(name, installed, capsys):
+def test_a_broken_installed_plugin_stops_a_strict_program(name, installed, capsys):
     text, reason, remedy = BROKEN[name]
     installed({name: text})
     assert run_cli(["--strict-plugins", "plugins", "show", "gated"]) == 2
@@ -52,7 +52,7 @@ def test_an_installed_one_stops_a_strict_program(name, installed, capsys):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_one_that_was_asked_for_is_an_error(name, tmp_path, capsys):
+def test_a_broken_requested_plugin_is_an_error(name, tmp_path, capsys):
     text, reason, remedy = BROKEN[name]
     file = tmp_path / f"broken_{name}.py"
     file.write_text(text)
@@ -63,7 +63,7 @@ def test_one_that_was_asked_for_is_an_error(name, tmp_path, capsys):
     ]
 
 
-def test_it_can_be_left_out_as_the_hint_says(installed, tmp_path, capsys):
+def test_a_broken_plugin_can_be_blocked_as_the_hint_suggests(installed, tmp_path, capsys):
     installed({"raises": BROKEN["raises"][0]})
     assert run_cli(["--strict-plugins", "plugins", "show", "gated", "-p", "no:raises"]) == 0
     file = str(tmp_path / "broken_raises.py")
@@ -72,7 +72,7 @@ def test_it_can_be_left_out_as_the_hint_says(installed, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_what_is_not_there_is_an_error_that_names_it(tmp_path, monkeypatch, capsys):
+def test_a_missing_plugin_is_reported_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_cli(["plugins", "show", "gated", "-p", "./mine.py"]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -88,7 +88,7 @@ def test_what_is_not_there_is_an_error_that_names_it(tmp_path, monkeypatch, caps
     ]
 
 
-def test_a_name_that_is_taken_costs_that_class_alone(installed, capsys):
+def test_a_taken_name_skips_only_that_class(installed, capsys):
     both = a_sum(name="gated").replace("[Sum]", "[Sum, Other]")
     both += "\nclass Other(Sum):\n    name = 'their_other'\n"
     installed({"both": both})
@@ -108,7 +108,7 @@ def test_a_name_that_is_taken_costs_that_class_alone(installed, capsys):
     assert "(fusion-both 2.1) can't be used: plugin 'gated'" in capsys.readouterr().err
 
 
-def test_two_others_of_one_name_the_first_by_name_stays(installed):
+def test_of_two_plugins_with_one_name_the_alphabetically_first_is_kept(installed):
     installed({"zeta": a_sum(name="their_sum"), "alpha": a_sum(name="their_sum")})
     registry = Registry()
     assert registry.strategy("their_sum").__module__ == "broken_alpha"
@@ -118,7 +118,7 @@ def test_two_others_of_one_name_the_first_by_name_stays(installed):
     ]
 
 
-def test_two_of_one_name_in_a_plugin(installed):
+def test_a_name_registered_twice_by_a_plugin_is_reported(installed):
     installed({"twice": a_sum("return [Sum, Sum]")})
     registry = Registry()
     assert [str(p) for p in registry.problems] == [
@@ -128,8 +128,8 @@ def test_two_of_one_name_in_a_plugin(installed):
     assert registry.strategy("their_sum")
 
 
-def test_nothing_is_left_of_a_plugin_that_was_refused(installed):
-    """Not in the manager either, where the next one would meet it."""
+def test_refused_plugins_leave_no_trace(installed):
+    """The plugin manager does not keep them either."""
     installed({name: text for name, (text, _, _) in BROKEN.items()} | {"healthy": HEALTHY})
     registry = Registry()
     assert len(registry.problems) == len(BROKEN)
@@ -138,14 +138,14 @@ def test_nothing_is_left_of_a_plugin_that_was_refused(installed):
     assert not any(name.startswith("fusion-") and "healthy" not in name for name in names)
 
 
-def test_a_name_that_a_broken_plugin_would_have_says_why_it_is_not_there(installed):
+def test_an_unknown_name_of_a_broken_plugin_hints_at_the_plugin(installed):
     installed({"raises": BROKEN["raises"][0]})
     with pytest.raises(UnknownNameError) as caught:
         Registry().strategy("raises")
     assert caught.value.hint.startswith("plugin 'raises' (fusion-raises 2.1) was skipped: its hook")
 
 
-# -- a run: what is returned ---------------------------------------------------------------
+# -- a run: invalid return values ----------------------------------------------------------
 
 
 EXTRACTED = {
@@ -161,14 +161,14 @@ EXTRACTED = {
 
 
 @pytest.mark.parametrize("way", EXTRACTED)
-def test_an_extractor_that_returns_what_it_did_not_declare(way, tmp_path):
+def test_an_extractor_that_returns_an_undeclared_array_is_reported(way, tmp_path):
     extractor = make_extractor(broken_registry(way, tmp_path).extractor("pitch"), {})
     with pytest.raises(PluginError) as caught:
         Extraction.of(extractor).compute(Recording(Path("a.wav")))
     assert said(caught.value, tmp_path) == EXTRACTED[way]
 
 
-# -- a run: what is raised -----------------------------------------------------------------
+# -- a run: exceptions ---------------------------------------------------------------------
 
 READ = {
     "clips raises": (
@@ -192,14 +192,14 @@ READ = {
 
 
 @pytest.mark.parametrize("way", READ)
-def test_a_corpus_that_can_not_be_read(way, tmp_path):
+def test_a_corpus_that_fails_to_read_its_clips_is_reported(way, tmp_path):
     corpora = broken_registry(way, tmp_path).corpora()
     with pytest.raises(PluginError) as caught:
         load_dataset([Source("own", None)], corpora)
     assert re.sub(r"line \d+", "line LINE", said(caught.value, tmp_path)) == READ[way]
 
 
-def test_a_corpus_that_fails_to_look_at_a_path(tmp_path):
+def test_a_corpus_that_fails_to_examine_a_path_is_reported(tmp_path):
     corpora = broken_registry("detect raises", tmp_path).corpora()
     corpora["own"].needs_path = True
     with pytest.raises(PluginError) as caught:
@@ -214,7 +214,7 @@ def test_a_corpus_that_fails_to_look_at_a_path(tmp_path):
 
 @pytest.fixture
 def cli(tmp_path, capsys):
-    """``fusion run`` on a few arrays, with a plugin that breaks in a way: exit code, last lines."""
+    """Return a function that runs ``fusion run`` with a broken plugin: exit code and last lines."""
     data = tmp_path / "data"
     data.mkdir()
     rng = np.random.default_rng(0)
@@ -241,7 +241,7 @@ def cli(tmp_path, capsys):
 WHOSE = "(mine.py, line LINE), the strategy 'their_sum' of plugin 'mine' (mine.py)"
 
 
-def test_an_exception_before_the_long_work(cli):
+def test_an_exception_before_extraction_and_training(cli):
     code, lines = cli("forward raises", "--strategy", "their_sum")
     assert code == 2
     assert lines == [
@@ -262,14 +262,14 @@ def test_an_exception_before_the_long_work(cli):
                          "'mine' (mine.py)."),
     ],
 )  # fmt: skip
-def test_a_balancer_that_breaks_before_the_long_work(way, error, cli):
+def test_a_balancer_that_fails_before_extraction_and_training(way, error, cli):
     code, lines = cli(way, "--balance", "their_odd")
     assert (code, lines[0]) == (2, f"error: {error}")
     assert len(lines) == 2 and lines[1].startswith("hint:  ")
 
 
-def test_an_exception_in_a_training_that_can_not_be_sent(cli):
-    """It would end the pool, and be taken for a process that was killed."""
+def test_an_exception_in_training_that_can_not_be_pickled(cli):
+    """An unpicklable exception would end the pool, as if the process had been killed."""
     code, lines = cli("raises late", "--strategy", "their_sum")
     assert code == 1
     assert lines == [
@@ -280,7 +280,7 @@ def test_an_exception_in_a_training_that_can_not_be_sent(cli):
 
 
 @pytest.mark.slow
-def test_an_exception_in_a_helper_in_a_training(cli):
+def test_an_exception_in_a_helper_class_during_training(cli):
     code, lines = cli("helper raises", "--strategy", "their_sum")
     assert code == 1
     assert lines[0] == (
@@ -289,7 +289,7 @@ def test_an_exception_in_a_helper_in_a_training(cli):
     )
 
 
-def test_what_a_plugin_raises_on_purpose_keeps_its_words(cli):
+def test_a_fusion_error_raised_by_a_plugin_keeps_its_message(cli):
     code, lines = cli("refuses", "--strategy", "their_sum")
     assert code == 2
     assert lines == [
@@ -300,7 +300,7 @@ def test_what_a_plugin_raises_on_purpose_keeps_its_words(cli):
 
 
 @pytest.mark.slow
-def test_an_exception_in_a_balancers_hook_in_a_training(cli):
+def test_an_exception_in_a_balancers_hook_during_training(cli):
     code, lines = cli("gradients raises", "--balance", "their_odd")
     assert code == 1
     assert lines[0] == (
@@ -309,7 +309,7 @@ def test_an_exception_in_a_balancers_hook_in_a_training(cli):
     )
 
 
-def test_an_exception_in_an_extractor_in_other_processes(cli):
+def test_an_exception_of_an_extractor_in_other_processes(cli):
     code, lines = cli("extract raises", "--features", "pitch")
     assert code == 2
     (line,) = lines
@@ -320,7 +320,7 @@ def test_an_exception_in_an_extractor_in_other_processes(cli):
     )
 
 
-def test_a_tracker_that_fails_is_left_out(tmp_path):
+def test_a_failing_tracker_is_removed(tmp_path):
     told = []
     observer = Observer()
     observer.warned = told.append

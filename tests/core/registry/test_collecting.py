@@ -1,4 +1,4 @@
-"""What a plugin module registers: its hooks, whatever their age, and the classes they return."""
+"""Hooks of a plugin module, including renamed ones, and the classes that they return."""
 
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +43,7 @@ def manager():
 
 
 def module_of(name="mine", **functions):
-    """A module whose hooks are these functions."""
+    """Return a module with the given functions as hooks."""
     module = ModuleType(name)
     for hook, function in functions.items():
         setattr(module, hook, hookimpl(function))
@@ -51,7 +51,7 @@ def module_of(name="mine", **functions):
 
 
 def collected(module, manager):
-    """What its hooks warn of, and the kinds and classes that they return."""
+    """Return the deprecation warnings of the hooks, and the kinds and classes that they return."""
     uses = collecting.register(module, module.__name__, manager)
     return uses, list(collecting.classes_of(module, manager, {}))
 
@@ -60,26 +60,26 @@ def collected(module, manager):
 
 
 @pytest.mark.parametrize("name", ["a", "mel", "mel_2", "x__"])
-def test_names_that_may_be(name):
+def test_valid_names(name):
     assert collecting.well_formed(name)
 
 
 @pytest.mark.parametrize(
     "name", ["", "Mel", "2mel", "_mel", "me-l", "me.l", "mel ", "mel\n", "mél"]
 )
-def test_names_that_may_not_be(name):
+def test_invalid_names(name):
     assert not collecting.well_formed(name)
 
 
-def test_an_ensemble_is_a_row_and_may_be_a_strategy():
+def test_ensemble_is_reserved_except_for_strategies():
     assert "ensemble" not in collecting.reserved("strategy")
     assert "ensemble" in collecting.reserved("extractor")
     assert {"fused", "train"} <= collecting.reserved("strategy")
-    assert "ensemble" in collecting.RESERVED  # asking has changed nothing
+    assert "ensemble" in collecting.RESERVED  # the previous calls did not change the set
 
 
 @pytest.mark.parametrize("name", ["keys", "values", "training", "forward"])
-def test_what_torch_calls_something_in_a_dict_of_modules_no_extractor_may_be_called(name, manager):
+def test_extractors_may_not_have_the_names_of_attributes_of_module_dict(name, manager):
     assert collecting.is_module_attribute(name)
     cls = type("Mine", (Extractor,), {"name": name})
     with pytest.raises(BrokenPluginError, match=f"can't be called '{name}': '{name}' is reserved"):
@@ -88,7 +88,7 @@ def test_what_torch_calls_something_in_a_dict_of_modules_no_extractor_may_be_cal
     assert collected(module_of("other", fusion_balancers=lambda: [theirs]), manager)[1]
 
 
-def test_a_modality_may_be_called_as_usual():
+def test_other_names_of_extractors_are_valid():
     assert not collecting.is_module_attribute("mel")
 
 
@@ -102,7 +102,7 @@ def test_kinds_hooks_and_contracts():
 # -- hooks -----------------------------------------------------------------------------
 
 
-def test_every_class_comes_with_its_kind_in_the_order_of_the_lists(manager):
+def test_classes_are_returned_with_their_kind_in_order(manager):
     module = module_of(
         fusion_strategies=lambda: (cls for cls in (Sum, Other)),  # any iterable
         fusion_balancers=lambda: (Odd,),
@@ -116,12 +116,12 @@ def test_every_class_comes_with_its_kind_in_the_order_of_the_lists(manager):
     assert ("balancer", Odd) in found and len(found) == 3
 
 
-def test_an_empty_list_is_no_fault(manager):
+def test_an_empty_list_is_valid(manager):
     assert collected(module_of(fusion_strategies=lambda: []), manager) == ([], [])
 
 
-def test_a_module_is_asked_alone(manager):
-    """What another one does, or fails to do, is none of its business."""
+def test_only_the_hooks_of_the_module_are_called(manager):
+    """Another module, even a broken one, has no effect."""
 
     def fails():
         raise AssertionError("asked")
@@ -133,10 +133,10 @@ def test_a_module_is_asked_alone(manager):
     )
 
 
-def test_a_hook_gets_what_it_names_of_what_there_is(monkeypatch):
+def test_a_hook_receives_the_arguments_in_its_signature(monkeypatch):
     @hooks.hookspec
     def fusion_strategies(modalities, corpora):
-        """As it might be."""
+        """Return strategies, given arguments of a possible later version."""
 
     monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
     manager = pluggy.PluginManager(hooks.PROJECT)
@@ -162,7 +162,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_hook_that_fails_is_named(case, manager):
+def test_a_failing_hook_is_named(case, manager):
     function, reason = REFUSED[case]
     with pytest.raises(BrokenPluginError) as caught:
         collected(module_of(fusion_strategies=function), manager)
@@ -170,13 +170,13 @@ def test_a_hook_that_fails_is_named(case, manager):
     assert caught.value.hook == "fusion_strategies"
 
 
-def test_a_class_of_another_kind_is_sent_to_its_hook(manager):
+def test_a_class_of_another_kind_is_reported_with_its_hook(manager):
     with pytest.raises(BrokenPluginError) as caught:
         collected(module_of(fusion_strategies=lambda: [Odd]), manager)
     assert caught.value.hint == "A balancer is registered by fusion_balancers."
 
 
-def test_a_class_that_can_not_be_used_is_named_with_its_hook(manager):
+def test_an_unusable_class_is_named_with_its_hook(manager):
     class Flat(Branch):
         name = "flat"
 
@@ -197,7 +197,7 @@ def test_a_module_without_hooks_is_refused(manager):
         collecting.register(ModuleType("mine"), "mine", manager)
 
 
-def test_a_hook_that_a_later_version_may_have_can_be_optional(tmp_path):
+def test_a_hook_of_a_later_version_can_be_optional(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         a_sum(name="their_healthy")
@@ -206,7 +206,7 @@ def test_a_hook_that_a_later_version_may_have_can_be_optional(tmp_path):
     assert Registry([str(file)], strict=True).strategy("their_healthy")
 
 
-def test_what_pluggy_alone_refuses_is_said_in_its_words(installed):
+def test_a_plugin_that_pluggy_refuses_is_reported_with_its_message(installed):
     installed({"wraps": a_sum().replace("@hookimpl", "@hookimpl(wrapper=True)")})
     (problem,) = Registry().problems
     assert str(problem) == (
@@ -215,7 +215,7 @@ def test_what_pluggy_alone_refuses_is_said_in_its_words(installed):
     )
 
 
-# -- hooks of other times ----------------------------------------------------------------
+# -- changed hooks -----------------------------------------------------------------------
 
 
 BOTH = """
@@ -231,12 +231,12 @@ def fusion_strategies({argument}):
 """
 
 
-def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
-    """An old plugin is called without it, and a new one with it."""
+def test_a_hook_may_gain_an_argument(tmp_path, monkeypatch):
+    """The hook of an old plugin is called without the argument, that of a new plugin with it."""
 
     @hooks.hookspec
     def fusion_strategies(modalities):
-        """As it will be."""
+        """Return strategies, as in a later version."""
 
     monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
     monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel", "video"))
@@ -247,16 +247,16 @@ def test_a_hook_gains_an_argument(tmp_path, monkeypatch):
     found = Registry([str(file) for file in files], strict=True)
     assert found.strategy("old").told is None
     assert found.strategy("new").told == ("mel", "video")
-    assert found.strategy("gated")  # the built-in ones are as old
+    assert found.strategy("gated")  # built-in plugins do not have the argument either
 
 
-def test_an_argument_of_a_hook_is_to_go(tmp_path, monkeypatch):
-    """A plugin that names it works, and is told of; one that does not is as it was."""
+def test_an_argument_of_a_hook_may_be_deprecated(tmp_path, monkeypatch):
+    """A plugin with the argument works and is reported; a plugin without it is not affected."""
     gone = DeprecationWarning("the argument modalities of fusion_strategies goes in version 3")
 
     @hooks.hookspec(warn_on_impl_args={"modalities": gone})
     def fusion_strategies(modalities):
-        """As it was."""
+        """Return strategies, as in an earlier version."""
 
     monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
     monkeypatch.setitem(registry.ARGUMENTS, "modalities", lambda _: ("mel",))
@@ -273,10 +273,10 @@ def test_an_argument_of_a_hook_is_to_go(tmp_path, monkeypatch):
     ]
 
 
-def test_a_hook_gets_a_new_name(tmp_path, monkeypatch):
+def test_a_hook_may_be_renamed(tmp_path, monkeypatch):
     @hooks.renamed_hook("fusion_strategies", gone_in=3)
     def fusion_joiners():
-        """As it was called."""
+        """Return strategies, under the earlier name."""
 
     monkeypatch.setattr(hooks, "fusion_joiners", fusion_joiners, raising=False)
     file = tmp_path / "mine.py"

@@ -1,11 +1,11 @@
-"""Methods are called with what their signature names."""
+"""Calls of methods with the arguments in their signature."""
 
 import pytest
 
 from fusion.core.registry.compat import call
 
 
-def test_a_method_gains_an_argument():
+def test_a_method_may_gain_an_argument():
 
     class Old:
         def epoch(self, event):
@@ -27,32 +27,32 @@ def test_a_method_gains_an_argument():
     assert asked(Any()) == (1, {"seconds": 2.5, "memory": 3})
 
 
-def test_what_every_version_has_is_given_by_place_whatever_it_is_called():
+def test_arguments_of_every_version_are_positional():
     assert call(lambda record: record, {"epoch": 1}, seconds=2.5) == {"epoch": 1}
 
 
-def test_an_argument_that_goes_by_place_alone_is_not_named():
+def test_positional_only_arguments_are_not_passed_by_keyword():
     def epoch(event, seconds=0.0, /):
         return event, seconds
 
     assert call(epoch, 1, seconds=2.5) == (1, 0.0)
 
 
-def test_an_argument_that_goes_by_name_alone_is_named():
+def test_keyword_only_arguments_are_passed_by_keyword():
     def epoch(event, *, seconds):
         return event, seconds
 
     assert call(epoch, 1, seconds=2.5, memory=3) == (1, 2.5)
 
 
-def test_without_more_to_give_the_signature_is_not_asked_for():
-    """Some methods, of C for instance, have none."""
+def test_without_further_arguments_no_signature_is_needed():
+    """Some methods, for example those implemented in C, have no signature."""
     with pytest.raises(ValueError, match="no signature found"):
         call(dict.update, {}, more=1)
     assert call(max, 1, 2) == 2
 
 
-def test_what_a_method_raises_goes_through():
+def test_exceptions_of_a_method_are_not_caught():
     def epoch(event):
         raise KeyError(event)
 

@@ -1,4 +1,4 @@
-"""Sections of docstrings, and what they say of parameters."""
+"""Sections of docstrings, and descriptions of parameters."""
 
 from fusion.core.registry.docstrings import parameter_docs, sections, summary
 
@@ -41,8 +41,8 @@ def test_sections_of_a_docstring():
     assert summary(Sample) == "Does one thing."
 
 
-def test_what_it_says_of_its_parameters():
-    assert parameter_docs(Sample.__doc__ or "") == {}  # as Python leaves it: all indented
+def test_descriptions_of_parameters():
+    assert parameter_docs(Sample.__doc__ or "") == {}  # a raw docstring is indented
     told = (
         'One.\n\nAttributes\n----------\na, b : int\n    Two\n    lines.\n\nc\n    A {"d"}: it.\n'
     )

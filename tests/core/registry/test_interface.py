@@ -1,4 +1,4 @@
-"""What a contract consists of, and what of it a plugin has of its own."""
+"""Methods of a plugin contract, and those that a plugin overrides."""
 
 import pytest
 
@@ -9,14 +9,14 @@ from fusion.core.registry.interface import contract_of, holder, methods_of, own_
 
 
 class Mixin:
-    """No plugin."""
+    """A class that is no plugin."""
 
     def pool(self, maps):
         return maps
 
 
 class Mine(Mixin, Branch):
-    """Has a method by way of a class that is no plugin, and one of its own that nobody asks for."""
+    """A plugin with a method from a class that is no plugin, and a helper method."""
 
     name = "mine"
 
@@ -29,7 +29,7 @@ class Mine(Mixin, Branch):
 
 
 class Heir(Mine):
-    """Has the methods of the class before, and one more."""
+    """Inherits methods and overrides one more."""
 
     name = "heir"
 
@@ -42,11 +42,11 @@ def test_a_contract_ends_in_the_class_of_its_kind(kind):
     classes = contract_of(kind)
     assert classes[0] is Plugin
     assert classes[-1].__name__ == kind.capitalize()
-    # torch's Module and Python's own classes are behind it, and no part of it.
+    # torch's Module and Python's own classes are not part of the contract.
     assert all(issubclass(cls, Plugin) for cls in classes)
 
 
-def test_the_methods_come_in_the_order_of_the_contract():
+def test_methods_are_in_the_order_of_the_contract():
     assert list(methods_of("corpus")) == ["__init__", "detect", "clips"]
     assert list(methods_of("tracker")) == ["start", "epoch", "finish", "close"]
     assert list(methods_of("branch")) == ["__init__", "accepts", "maps", "pool", "forward"]
@@ -56,19 +56,19 @@ def test_a_contract_without_an_init_has_none():
     assert "__init__" not in methods_of("balancer")
 
 
-def test_methods_are_as_their_class_holds_them():
+def test_methods_are_returned_as_defined_in_their_class():
     assert methods_of("corpus")["detect"] is vars(Corpus)["detect"]
     assert isinstance(methods_of("corpus")["detect"], classmethod)
     assert methods_of("strategy")["forward"] is Strategy.forward
 
 
-def test_properties_belong_to_it_and_attributes_and_private_names_do_not():
+def test_properties_are_included_but_attributes_and_private_names_are_not():
     found = methods_of("extractor")
     assert "processes" in found and isinstance(vars(Extractor)["processes"], property)
     assert not {"name", "shape", "version", "__init_subclass__"} & set(found)
 
 
-def test_an_old_name_is_no_method_of_its_own():
+def test_an_old_name_is_listed_under_the_new_name():
     assert "embeddings" in vars(Balancer)
     assert "embeddings" not in methods_of("balancer")
     with pytest.warns(DeprecationWarning, match="now called representations"):
@@ -82,15 +82,15 @@ def test_an_old_name_is_no_method_of_its_own():
     assert own_methods(Old, "balancer") == ["representations"]
 
 
-def test_own_methods_are_those_of_the_contract_whoever_they_come_from():
+def test_own_methods_include_inherited_ones_of_the_contract():
     assert own_methods(Branch, "branch") == []
     assert own_methods(Mine, "branch") == ["accepts", "pool"]
     assert own_methods(Heir, "branch") == ["accepts", "maps", "pool"]
 
 
-def test_the_holder_is_the_class_that_defines_it():
+def test_the_holder_is_the_class_that_defines_the_method():
     assert holder(Heir, "maps") is Heir
     assert holder(Heir, "accepts") is Mine
     assert holder(Heir, "pool") is Mixin
-    assert holder(Heir, "forward") is None  # the contract's own
-    assert holder(Balancer, "__init__") is None  # Python's own
+    assert holder(Heir, "forward") is None  # defined by the contract
+    assert holder(Balancer, "__init__") is None  # defined by Python

@@ -1,4 +1,4 @@
-"""Plugin modules, imported, and what is said of those that can't be."""
+"""Imports of plugin modules, and messages if they fail."""
 
 import json
 import re
@@ -27,7 +27,7 @@ V1 = TESTS / "compat" / "v1"
 
 
 def refused(target):
-    """The reason for which it can't be loaded, and what helps."""
+    """Return the message and the hint of the error that `load` raises."""
     with pytest.raises(BrokenPluginError) as caught:
         load(target)
     return caught.value.message, caught.value.hint
@@ -36,7 +36,7 @@ def refused(target):
 # -- files ---------------------------------------------------------------------------
 
 
-def test_two_files_of_one_name_live_side_by_side(plugin, tmp_path):
+def test_two_files_of_one_name_can_be_loaded(plugin, tmp_path):
     (tmp_path / "other").mkdir()
     first = plugin(a_sum(name="one"))
     second = plugin(a_sum(name="two"), "other/mine.py")
@@ -44,7 +44,7 @@ def test_two_files_of_one_name_live_side_by_side(plugin, tmp_path):
     assert registry.strategy("one") is not registry.strategy("two")
 
 
-def test_a_files_module_has_one_name_in_every_process(plugin):
+def test_the_module_of_a_file_has_a_reproducible_name(plugin):
     path = plugin(a_sum(name="x"))
     module = load_file(path)
     assert load_file(path) is module
@@ -52,7 +52,7 @@ def test_a_files_module_has_one_name_in_every_process(plugin):
     assert file_of("json") is None
 
 
-def test_a_file_is_executed_again_only_where_its_text_has_changed(plugin):
+def test_a_file_is_executed_again_only_if_its_text_has_changed(plugin):
     path = plugin("made = []\n")
     first = load_file(path)
     digest = content_of(first.__name__)
@@ -66,7 +66,7 @@ def test_a_file_is_executed_again_only_where_its_text_has_changed(plugin):
 
 
 @pytest.mark.parametrize("line", ["1 / 0", "import sys; sys.exit()", "raise KeyboardInterrupt"])
-def test_nothing_is_left_of_a_file_whose_import_failed(plugin, line):
+def test_a_failed_import_leaves_no_module(plugin, line):
     before = set(sys.modules)
     path = plugin(line)
     stopped = KeyboardInterrupt if "Keyboard" in line else BrokenPluginError
@@ -75,7 +75,7 @@ def test_nothing_is_left_of_a_file_whose_import_failed(plugin, line):
     assert not {name for name in set(sys.modules) - before if name.startswith("fusion_plugin_")}
 
 
-def test_a_file_that_can_not_be_loaded_is_named_with_its_cause(plugin):
+def test_a_file_that_can_not_be_loaded_is_named_with_the_cause(plugin):
     path = plugin("x = 1\nx / 0\n")
     with pytest.raises(PluginError) as caught:
         load_file(path)
@@ -87,14 +87,14 @@ def test_a_file_that_can_not_be_loaded_is_named_with_its_cause(plugin):
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     assert refused(str(tmp_path / "mine.py")) == (
         "there is no such file.",
         "Correct the path given to -p.",
     )
 
 
-def test_a_request_tells_where_its_plugin_comes_from():
+def test_the_source_of_a_request():
     assert source_of("/theirs/mine.py") == Source("mine", "/theirs/mine.py", "")
     assert source_of("their.module") == Source("their.module", "module", "")
 
@@ -108,15 +108,15 @@ def test_a_module_is_imported_by_its_name():
 
 
 @pytest.mark.parametrize("name", ["their_package", "their_package.module", "json.theirs"])
-def test_a_module_that_is_not_there_is_to_be_named_or_installed(name):
+def test_a_missing_module_is_reported_with_a_hint(name):
     reason, remedy = refused(name)
     assert reason.startswith("its import failed: ModuleNotFoundError: No module named")
     assert remedy == "Give a file (./my.py), or a module that Python finds."
     assert refused(EntryPoint("mine", name, "fusion"))[1] == "Install its distribution again."
 
 
-def test_a_module_that_lacks_another_is_not_taken_for_it(tmp_path, monkeypatch):
-    """Although its own name begins with the other one's."""
+def test_a_missing_import_of_a_module_is_reported_by_its_own_name(tmp_path, monkeypatch):
+    """The name of the missing module is a prefix of the importing module's name."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "their_lacking_part.py").write_text("import their_lacking\n")
     reason, remedy = refused("their_lacking_part")
@@ -124,7 +124,7 @@ def test_a_module_that_lacks_another_is_not_taken_for_it(tmp_path, monkeypatch):
     assert remedy == "Install the package with the module 'their_lacking'."
 
 
-def test_an_entry_point_that_is_no_module(installed, tmp_path):
+def test_an_entry_point_that_is_no_module_is_reported(installed, tmp_path):
     installed({"colon": a_sum(name="their_healthy")})
     points = tmp_path / "broken_colon-2.1.dist-info" / "entry_points.txt"
     points.write_text("[fusion]\ncolon = broken_colon:Sum\n")
@@ -136,7 +136,7 @@ def test_an_entry_point_that_is_no_module(installed, tmp_path):
     assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or run")
 
 
-def test_a_broken_module_that_was_removed_from_the_path(installed, tmp_path):
+def test_a_deleted_module_of_an_installed_plugin_is_reported(installed, tmp_path):
     installed({"gone": a_sum(name="their_healthy")})
     (tmp_path / "broken_gone.py").unlink()
     (problem,) = Registry().problems
@@ -150,13 +150,13 @@ def test_a_broken_module_that_was_removed_from_the_path(installed, tmp_path):
 
 
 @pytest.mark.parametrize("said", ["", "api_version = 1", f"api_version = {API_VERSION}"])
-def test_what_says_no_version_or_a_known_one_is_loaded(said, plugin):
+def test_modules_without_a_version_or_with_a_known_one_are_loaded(said, plugin):
     file = plugin(f"{said}\n" + (V1 / "strategy.py").read_text())
     assert Registry([file]).strategy("v1_weighted")
 
 
 @pytest.mark.parametrize("version", ["0", "-1", "True", "None", "1.0", "'1'"])
-def test_what_is_no_version_is_refused(version, plugin):
+def test_an_invalid_version_is_refused(version, plugin):
     assert refused(plugin(f"api_version = {version}\n")) == (
         f"its api_version is {version}, which is no version of the plugin contract.",
         f"Write api_version = {API_VERSION}.",
@@ -164,23 +164,23 @@ def test_what_is_no_version_is_refused(version, plugin):
 
 
 @pytest.mark.parametrize("text", ["", "from fusion import NotYetThere\n", "def :\n"])
-def test_a_later_version_is_said_before_whatever_else_is_wrong(text, plugin):
+def test_a_later_version_is_reported_before_other_errors(text, plugin):
     later = API_VERSION + 1
     reason, remedy = refused(plugin(f"api_version = {later}\n{text}"))
     assert reason.startswith(f"it is written for version {later} of the plugin contract")
     assert remedy.startswith("Update fusion")
 
 
-def test_a_later_version_of_a_module_that_fails_is_found_by_its_name(tmp_path, monkeypatch):
+def test_a_later_version_is_found_although_the_import_fails(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "their_later.py").write_text("import nothing_of_that_name\napi_version = 99\n")
     assert refused("their_later")[0].startswith("it is written for version 99 ")
 
 
-# -- what went wrong -------------------------------------------------------------------
+# -- texts of errors -------------------------------------------------------------------
 
 
-def test_an_error_is_located_at_the_last_line_of_the_plugin_itself(plugin):
+def test_an_error_is_located_at_the_last_line_in_the_plugin(plugin):
     path = plugin(
         """\
         import json
@@ -201,7 +201,7 @@ def test_an_error_is_located_at_the_last_line_of_the_plugin_itself(plugin):
     assert error_with_line(caught.value, "nothing.of.that.name") == error_text(caught.value)
 
 
-def test_an_error_in_words():
+def test_texts_of_errors():
     assert error_text(KeyError("k")) == "KeyError: 'k'"
     assert error_text(ValueError(" ")) == "ValueError: no message"
     assert error_text(RunError("No run here.", hint="Look elsewhere.")) == "No run here."

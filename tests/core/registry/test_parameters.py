@@ -71,7 +71,7 @@ def test_bind_fills_in_defaults_and_converts_text():
     assert isinstance(bound["rate"], float)
 
 
-def test_an_unknown_parameter_says_what_was_probably_meant():
+def test_an_unknown_parameter_is_reported_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="parameter of thing 'rat'.*Did you mean 'rate'"):
         bind(Thing, {"rat": "1"}, owner="thing")
 
@@ -82,7 +82,7 @@ def test_an_unknown_parameter_says_what_was_probably_meant():
      ("1.5", int), (1.5, int), ("c", Literal["a", "b"]), ("maybe", bool),
      ("1,2,3", tuple[int, int]), (True, float), (3, str)],
 )  # fmt: skip
-def test_what_does_not_fit_is_an_error_that_names_the_parameter(value, annotation):
+def test_an_invalid_value_is_reported_with_the_parameter(value, annotation):
     with pytest.raises(ParameterError, match="thing.x must be"):
         convert(value, annotation, "thing.x")
 
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_an_error_that_names_the_parameter(value, annotatio
         st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()
     )
 )
-def test_text_and_value_convert_alike(value):
+def test_text_and_value_are_converted_alike(value):
     annotation = type(value) | None if value is not None else int | None
     assert convert(str(value), annotation, "x") == convert(value, annotation, "x") == value
 
@@ -102,7 +102,7 @@ def test_type_names_read_like_source():
     assert type_name(tuple[int, ...]) == "tuple[int, ...]"
 
 
-def test_settings_belong_to_the_part_before_the_last_dot():
+def test_the_owner_of_a_setting_is_the_part_before_the_last_dot():
     assert parse_settings(
         ["gradscale.mode=fixed", "branch.mel.blocks=5", "gradscale.scale=a=b"]
     ) == {
@@ -112,6 +112,6 @@ def test_settings_belong_to_the_part_before_the_last_dot():
 
 
 @pytest.mark.parametrize("text", ["", "mode=fixed", "gradscale.mode", ".x=1", "a.=1"])
-def test_a_setting_of_another_form_is_refused(text):
+def test_a_malformed_setting_is_refused(text):
     with pytest.raises(ParameterError, match="OWNER.PARAMETER=VALUE"):
         parse_settings([text])

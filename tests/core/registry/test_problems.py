@@ -1,11 +1,11 @@
-"""What is said of a plugin's source, and of what it returned."""
+"""Descriptions of a plugin's source and of returned values."""
 
 import pytest
 
 from fusion.core.registry.problems import Source, describe_value
 
 
-def test_a_source_by_its_name_origin_and_json():
+def test_texts_and_json_of_a_source():
     source = Source("mine", "fusion-mine", "2.1")
     assert str(source) == "plugin 'mine' (fusion-mine 2.1)"
     assert source.origin == "fusion-mine 2.1"
@@ -30,5 +30,5 @@ def test_a_source_by_its_name_origin_and_json():
         (range(3), "a range"),
     ],
 )
-def test_what_was_returned(value, text):
+def test_descriptions_of_returned_values(value, text):
     assert describe_value(value) == text

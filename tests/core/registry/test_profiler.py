@@ -1,4 +1,4 @@
-"""What the clock around plugins' methods counts, and that it changes no plugin."""
+"""Times and counts of plugins' methods, measured without changing the plugins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_calls_are_counted_with_their_times() -> None:
     assert trace.sources["strategy", "napping"].distribution == "fusion-mine"
 
 
-def test_a_call_inside_a_call_is_counted_once() -> None:
+def test_the_time_of_a_nested_call_is_counted_once() -> None:
     with tracing() as trace:
         watch(Napping, "strategy")
         watch(Wrapping, "balancer")
@@ -54,7 +54,7 @@ def test_a_call_inside_a_call_is_counted_once() -> None:
     assert inner.own == pytest.approx(inner.total)
 
 
-def test_a_method_that_calls_the_one_it_overrides_is_one_call() -> None:
+def test_a_call_of_the_overridden_method_is_not_counted_separately() -> None:
     with tracing() as trace:
         for cls in (Napping, Heir):
             watch(cls, "strategy")
@@ -70,7 +70,7 @@ def test_a_method_that_calls_the_one_it_overrides_is_one_call() -> None:
     assert found["heir", "forward"].own >= NAP
 
 
-def test_what_a_balancer_makes_of_a_strategy_counts_as_its_own() -> None:
+def test_a_strategy_wrapped_by_a_balancer_counts_as_the_balancers() -> None:
     with tracing() as trace:
         watch(Napping, "strategy")
         watch(Wrapping, "balancer")
@@ -82,7 +82,7 @@ def test_what_a_balancer_makes_of_a_strategy_counts_as_its_own() -> None:
     assert NAP <= made.own == pytest.approx(made.total - inner.total, abs=1e-4)
 
 
-def test_a_generator_takes_the_time_of_its_own_and_is_one_call() -> None:
+def test_the_time_of_a_generator_excludes_its_caller() -> None:
     with tracing() as trace:
         watch(Two, "corpus")
         assert Two.detect(Path("two"))
@@ -96,7 +96,7 @@ def test_a_generator_takes_the_time_of_its_own_and_is_one_call() -> None:
     assert tallies(trace)["two", "detect"].calls == 1
 
 
-def test_the_exception_of_a_method_goes_through_and_is_counted() -> None:
+def test_an_exception_is_passed_on_and_the_call_is_counted() -> None:
     with tracing() as trace:
         watch(Napping, "strategy")
         strategy = napping()
@@ -106,7 +106,7 @@ def test_the_exception_of_a_method_goes_through_and_is_counted() -> None:
     assert tallies(trace)["napping", "forward"].calls == 2
 
 
-def test_a_traced_class_is_what_it_was() -> None:
+def test_a_traced_class_is_otherwise_unchanged() -> None:
     before = dict(vars(Heir)), dict(vars(Napping)), dict(vars(Two))
     shown = inspect.signature(Heir.forward), parameters_of(Heir)
     with tracing():
@@ -116,18 +116,18 @@ def test_a_traced_class_is_what_it_was() -> None:
         assert (inspect.signature(Heir.forward), parameters_of(Heir)) == shown
         assert Napping.forward is not before[1]["forward"]
         assert "__init__" not in vars(Heir)
-        assert Napping.modality_weights is Strategy.modality_weights  # asked for by identity
+        assert Napping.modality_weights is Strategy.modality_weights  # compared by identity
         strategy = napping(Heir)
         copied, pickled = copy.deepcopy(strategy), pickle.loads(pickle.dumps(strategy))
         copied.heads["x"].weight.data.zero_()
         copied.heads["x"].bias.data.zero_()
-        assert copied(INPUTS).abs().sum() == 0  # its own weights, not those of the original
+        assert copied(INPUTS).abs().sum() == 0  # the copy has its own weights
         assert torch.equal(pickled(INPUTS), strategy(INPUTS))
         assert type(pickled) is Heir
     assert (dict(vars(Heir)), dict(vars(Napping)), dict(vars(Two))) == before
 
 
-def test_methods_from_classes_that_are_no_plugins_stay_theirs() -> None:
+def test_methods_of_classes_that_are_no_plugins_are_not_wrapped() -> None:
     class Mixin:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x
@@ -138,7 +138,7 @@ def test_methods_from_classes_that_are_no_plugins_stay_theirs() -> None:
 
     class Mixed(Mixin, Branch):
         name = "mixed"
-        pool = torch.nn.Identity()  # no function: nothing to put a clock around
+        pool = torch.nn.Identity()  # not a function, so not timed
 
     theirs = dict(vars(Mixin))
     with tracing() as trace:
@@ -154,7 +154,7 @@ def test_methods_from_classes_that_are_no_plugins_stay_theirs() -> None:
     assert not {"forward", "accepts"} & set(vars(Mixed))
 
 
-def test_a_compiler_never_sees_the_clock() -> None:
+def test_a_compiler_receives_methods_without_the_timer() -> None:
     class Plain(Branch):
         name = "plain"
         map_channels = 3
@@ -182,7 +182,7 @@ def test_a_compiler_never_sees_the_clock() -> None:
     assert tallies(trace)["plain", "maps"].calls == 1
 
 
-def test_it_is_known_whether_a_gpu_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_records_whether_a_gpu_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with tracing() as trace:
         monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     assert trace.cuda
@@ -191,12 +191,12 @@ def test_it_is_known_whether_a_gpu_was_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert not trace.cuda
 
 
-# -- numbers by hand -----------------------------------------------------------------
+# -- computed by hand ----------------------------------------------------------------
 
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the clock; a trace that is begun at 0 counts from there."""
+    """Return a function that sets the clock; a trace begun at 0 counts from there."""
     now = [0.0]
     monkeypatch.setattr(profiler.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(profiler.time, "time", lambda: now[0])
@@ -228,7 +228,7 @@ def test_nested_calls_by_hand(at: Callable[[float], None]) -> None:
     }
 
 
-def test_a_call_in_another_thread_is_not_inside_this_one(at: Callable[[float], None]) -> None:
+def test_a_call_in_another_thread_is_not_nested(at: Callable[[float], None]) -> None:
     recorder = profiler.Recorder(0.0)
 
     def elsewhere() -> None:
@@ -244,7 +244,7 @@ def test_a_call_in_another_thread_is_not_inside_this_one(at: Callable[[float], N
     assert recorder.trace.summed()[key("here")].own == 5.0
 
 
-def test_what_nobody_watches_is_not_counted() -> None:
+def test_untraced_objects_are_not_counted() -> None:
     recorder = profiler.Recorder(0.0)
     assert recorder.enter(napping(), "forward") is None
     assert recorder.trace.rows == {}
@@ -253,14 +253,14 @@ def test_what_nobody_watches_is_not_counted() -> None:
 # -- between processes ---------------------------------------------------------------
 
 
-def test_what_workers_counted_is_added_up(tmp_path: Path, at: Callable[[float], None]) -> None:
+def test_counts_of_workers_are_added(tmp_path: Path, at: Callable[[float], None]) -> None:
     spool = tmp_path / "spool.jsonl"
     spool.touch()
     worker = profiler.Recorder(0.0, spool)
     for start, end in (
         (10.0, 11.0),
         (20.0, 23.0),
-    ):  # each is written at once: the last was long ago
+    ):  # each call is written at once, because the previous one is long ago
         at(start)
         call = worker.begin(key("forward", "train"), None)
         at(end)
@@ -274,7 +274,7 @@ def test_what_workers_counted_is_added_up(tmp_path: Path, at: Callable[[float], 
     assert main.trace.seconds == 30.0
 
 
-def test_the_half_line_of_a_killed_worker_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_line_of_a_killed_worker_is_ignored(tmp_path: Path) -> None:
     spool = tmp_path / "spool.jsonl"
     whole = json.dumps([True, 7, key("forward"), [1, 2.0, 2.0, 2.0, 0.5, 0.5]])
     spool.write_text(f"{whole}\n{whole[:-9]}")
@@ -284,7 +284,7 @@ def test_the_half_line_of_a_killed_worker_is_left_out(tmp_path: Path) -> None:
     assert recorder.trace.cuda
 
 
-def test_a_worker_that_outlives_the_trace_waits_for_nobody(tmp_path: Path) -> None:
+def test_a_worker_may_outlive_the_trace(tmp_path: Path) -> None:
     worker = profiler.Recorder(0.0, tmp_path / "gone.jsonl")
     worker.leave(worker.begin(key("forward"), None))
     worker.flush()

@@ -1,4 +1,4 @@
-"""Who raised it: the note on an exception that came from a plugin."""
+"""Notes on exceptions that plugins raise."""
 
 import copyreg
 import pickle
@@ -77,7 +77,7 @@ def raised(function, *args):
     raise AssertionError("nothing was raised")
 
 
-def test_the_innermost_frame_of_the_plugin_and_the_class_that_was_asked(theirs):
+def test_the_innermost_frame_and_the_class_of_the_called_method(theirs):
     guilt = guilt_of(raised(theirs.Pitch().extract, None))
     assert guilt.source == Source("mine", "fusion-mine", "2.1")
     assert (guilt.part, guilt.method, guilt.place) == (
@@ -88,7 +88,7 @@ def test_the_innermost_frame_of_the_plugin_and_the_class_that_was_asked(theirs):
     )
 
 
-def test_functions_within_methods_and_class_methods_belong_to_the_class(theirs):
+def test_nested_functions_and_class_methods_belong_to_the_class(theirs):
     assert guilt_of(raised(theirs.Pitch().nested)).method == "Pitch.nested.<lambda>"
     assert guilt_of(raised(theirs.Pitch().nested)).part == "the extractor 'pitch'"
     assert guilt_of(raised(theirs.Pitch.detect, None)).part == "the extractor 'pitch'"
@@ -101,14 +101,14 @@ def test_a_function_of_the_module_has_no_class(theirs):
     )
 
 
-def test_of_two_plugins_the_inner_one(theirs):
+def test_of_two_plugins_the_inner_one_is_named(theirs):
     register_module("others.deep", Source("other", "fusion-other", "1"))
     other = module("others.deep.inside")
     assert guilt_of(raised(theirs.ask, other.alone)).source.plugin == "other"
     assert guilt_of(raised(other.ask, theirs.alone)).source.plugin == "mine"
 
 
-def test_a_method_that_a_class_has_from_another_plugins_class(theirs):
+def test_an_inherited_method_belongs_to_the_subclass(theirs):
     register_module("others", Source("other", "fusion-other", "1"))
     other = types.ModuleType("others")
     other.Pitch = theirs.Pitch
@@ -117,14 +117,14 @@ def test_a_method_that_a_class_has_from_another_plugins_class(theirs):
     assert (guilt.part, guilt.source.plugin) == ("the extractor 'deeper'", "other")
 
 
-def test_what_no_plugin_raised_has_no_note(theirs):
+def test_exceptions_from_other_code_have_no_note(theirs):
     error = raised(lambda: 1 / 0)
     assert note(error) is None
     assert not hasattr(error, "__notes__")
     assert message_of(error) == "ZeroDivisionError: division by zero"
 
 
-def test_the_note_is_added_once_and_shown_with_the_traceback(theirs):
+def test_the_note_is_added_once_and_is_part_of_the_traceback(theirs):
     def outer():
         with noted(), noted():
             theirs.alone()
@@ -137,7 +137,7 @@ def test_the_note_is_added_once_and_shown_with_the_traceback(theirs):
     assert message_of(error) == f"KeyError: 'key'. {expected}"
 
 
-def test_what_it_was_raised_from_counts(theirs):
+def test_the_cause_of_an_exception_is_considered(theirs):
     def wrapped():
         try:
             theirs.alone()
@@ -149,7 +149,7 @@ def test_what_it_was_raised_from_counts(theirs):
     assert message_of(error).startswith("It can't be made. Raised in helper (")
 
 
-def test_a_message_that_names_it_already_gets_no_note(theirs):
+def test_a_message_with_the_note_gets_no_second_one(theirs):
     def wrapped():
         try:
             theirs.alone()
@@ -161,7 +161,7 @@ def test_a_message_that_names_it_already_gets_no_note(theirs):
     assert not hasattr(error, "__notes__")
 
 
-def test_causes_in_a_circle_end(theirs):
+def test_circular_causes_are_handled(theirs):
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
     assert guilt_of(first) is None
@@ -176,7 +176,7 @@ class TwoArgumentsError(Exception):
 
 
 class OpenError(Exception):
-    """Holds what can't be pickled."""
+    """An exception with an attribute that can't be pickled."""
 
     def __init__(self, said):
         super().__init__(said)
@@ -211,7 +211,7 @@ def fail(which):
 def test_the_note_survives_pickling(which, kind, text, monkeypatch):
     monkeypatch.setattr(provenance, "_SOURCES", {})
     for cls in [cls for cls in copyreg.dispatch_table if issubclass(cls, BaseException)]:
-        monkeypatch.delitem(copyreg.dispatch_table, cls)  # of tblib, which dask brings
+        monkeypatch.delitem(copyreg.dispatch_table, cls)  # of tblib, which dask imports
     with pytest.raises(kind) as caught:
         relay(fail, which)
     error = pickle.loads(pickle.dumps(caught.value))
@@ -221,7 +221,7 @@ def test_the_note_survives_pickling(which, kind, text, monkeypatch):
     assert message_of(error) == f"{text} {expected}"
 
 
-def test_an_exception_that_can_not_be_made_again_does_not_end_the_pool():
+def test_an_exception_that_can_not_be_unpickled_does_not_end_the_pool():
     with process_pool(1) as pool:
         assert isinstance(pool, ProcessPoolExecutor)
         error = pool.submit(relay, fail, "two").exception()
@@ -236,7 +236,7 @@ def test_relay_returns_what_the_function_returns():
 # -- names ---------------------------------------------------------------------------------
 
 
-def test_names(theirs):
+def test_names_of_plugins_in_messages(theirs):
     pitch = theirs.Pitch()
     assert name_of(pitch) == "the extractor 'pitch' of plugin 'mine' (fusion-mine 2.1)"
     assert name_of(theirs.Pitch, capital=True).startswith("The extractor 'pitch' of")

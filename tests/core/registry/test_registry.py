@@ -1,4 +1,4 @@
-"""What a registry finds, blocks, skips and refuses, by kind and name."""
+"""Finding, blocking, skipping and refusing plugins by kind and name."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def fusion_strategies():
 """
 
 
-def test_built_ins_come_by_the_entry_points_and_are_whole():
+def test_built_in_plugins_are_registered_by_entry_points():
     registry = Registry()
     assert not registry.problems
     names = {(e.kind, e.name) for e in registry.entries()}
@@ -38,7 +38,7 @@ def test_built_ins_come_by_the_entry_points_and_are_whole():
     assert {e.source.distribution for e in registry.entries()} == {"modal-fusion"}
 
 
-def test_defaults_are_what_the_plugins_say():
+def test_defaults_are_declared_by_the_plugins():
     registry = Registry()
     assert registry.defaults("extractor") == ["levelset", "mel"]
     assert registry.defaults("strategy") == ["gated"]
@@ -57,12 +57,12 @@ def test_blocking_by_name():
         registry.balancer("gradscale")
 
 
-def test_blocking_what_is_not_there_is_an_error():
+def test_blocking_an_unknown_name_is_an_error():
     with pytest.raises(UnknownNameError, match="gradscle"):
         Registry(["no:gradscle"])
 
 
-def test_the_environment_adds_requests(monkeypatch, plugin):
+def test_the_environment_variable_adds_requests(monkeypatch, plugin):
     monkeypatch.setenv("FUSION_PLUGINS", f"{plugin(GOOD.format(name='my_sum'))}, no:concat")
     registry = Registry()
     assert registry.strategy("my_sum")
@@ -105,7 +105,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_plugin_that_was_asked_for_is_an_error_that_names_it(plugin, case):
+def test_a_broken_requested_plugin_is_an_error_with_its_name(plugin, case):
     text, reason = BROKEN[case]
     with pytest.raises(PluginError, match="mine") as caught:
         Registry([plugin(text)])
@@ -139,6 +139,6 @@ def test_a_broken_installed_plugin_is_named_and_skipped(monkeypatch):
         Registry(strict=True)
 
 
-def test_an_unknown_name_says_what_was_probably_meant():
+def test_an_unknown_name_is_reported_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="no strategy 'gatd'. Did you mean 'gated'"):
         Registry().strategy("gatd")

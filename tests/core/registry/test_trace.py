@@ -1,4 +1,4 @@
-"""What is traced where and until when, and that it leaves nothing behind."""
+"""Scope of a trace: phases, processes, and no effect outside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fusion.core.registry.registry import Registry
 from fusion.core.registry.trace import about, during, importing, tracing, watch, watch_hooks
 
 
-def test_calls_belong_to_the_phase_in_which_they_began() -> None:
+def test_calls_belong_to_the_phase_in_which_they_begin() -> None:
     @during("outer")
     def work() -> None:
         strategy(INPUTS)
@@ -34,7 +34,7 @@ def test_calls_belong_to_the_phase_in_which_they_began() -> None:
     assert calls == {"outer": 2, "inner": 1, "": 1}
 
 
-def test_untraced_nothing_is_wrapped() -> None:
+def test_nothing_is_wrapped_without_a_trace() -> None:
     forward = vars(Napping)["forward"]
     registered = vars(Registry().strategy("gated"))["forward"]
     watch(Napping, "strategy")
@@ -48,7 +48,7 @@ def test_untraced_nothing_is_wrapped() -> None:
     assert profiler.active is None
 
 
-def test_imports_and_hooks_of_a_plugin(tmp_path: Path) -> None:
+def test_imports_and_hooks_of_a_plugin_are_timed(tmp_path: Path) -> None:
     (tmp_path / "brought_by_it.py").write_text("")
     plugin = tmp_path / "late.py"
     plugin.write_text(
@@ -98,7 +98,7 @@ def fusion_strategies():
 """
 
 
-def test_processes_that_it_starts_are_counted_until_they_end(tmp_path: Path) -> None:
+def test_child_processes_are_counted(tmp_path: Path) -> None:
     plugin = tmp_path / "tiny.py"
     plugin.write_text(TINY)
     with tracing() as trace:
@@ -117,7 +117,7 @@ def test_processes_that_it_starts_are_counted_until_they_end(tmp_path: Path) -> 
     assert not any(name.startswith("FUSION_TRACE") for name in os.environ)
 
 
-def test_a_trace_within_a_trace_is_the_same_one() -> None:
+def test_a_nested_trace_is_the_outer_one() -> None:
     with tracing() as outer:
         with tracing() as inner:
             watch(Napping, "strategy")
@@ -127,7 +127,7 @@ def test_a_trace_within_a_trace_is_the_same_one() -> None:
     assert tallies(outer)["napping", "__init__"].calls == 1
 
 
-def test_the_first_folder_that_the_work_is_about_is_right() -> None:
+def test_the_first_folder_of_a_trace_is_kept() -> None:
     about(Path("untraced"))
     with tracing() as trace:
         about(Path("comparison"))

@@ -1,4 +1,4 @@
-"""What a call of a plugin costs."""
+"""Costs of calling a plugin: seconds and memory."""
 
 import pytest
 import torch
@@ -8,12 +8,12 @@ from fusion.core.testing.costs import python_bytes, seconds_of, tensor_bytes
 from fusion.core.testing.runner import costs_of, suite_for
 
 
-def test_memory_of_tensors_is_the_most_at_a_time():
+def test_memory_of_tensors_is_the_peak():
     def call():
         one = torch.zeros(1000)  # 4000 bytes
-        two = one + 1  # 8000
+        two = one + 1  # 8000 in total
         del one
-        return two + 1  # again 8000
+        return two + 1  # again 8000 in total
 
     assert 8000 <= tensor_bytes(call) < 8100  # and the number 1 as a tensor
     assert tensor_bytes(lambda: None) is None
@@ -46,9 +46,9 @@ def test_costs_of_networks(kind, plugin, words):
     assert training.note == f"{weights:,} weights"
 
 
-def test_what_can_not_be_called_has_no_costs():
+def test_plugins_that_fail_have_no_costs():
     class Refuses(Plain):
-        """Refuses."""
+        """Refuses every model."""
 
         def __init__(self, dims, num_classes):
             raise RuntimeError("no")

@@ -1,4 +1,4 @@
-"""What a device can't record is refused on the CPU, too; what it can is done again in place."""
+"""Recording of work on the CPU as in a CUDA graph: refusals and replays."""
 
 import pytest
 import torch
@@ -28,9 +28,9 @@ def tape():
     ],
 )
 @pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8")
-def test_what_waits_for_a_value_is_refused(work, why):
+def test_reading_values_is_refused(work, why):
     x = torch.tensor([1.0, -2.0, 3.0])
-    work(x)  # it works where nothing is recorded
+    work(x)  # without recording, the work succeeds
     with pytest.raises(RuntimeError, match=why):
         tape().record(lambda: work(x))
 
@@ -44,31 +44,31 @@ def test_what_waits_for_a_value_is_refused(work, why):
         lambda x: x.relu().softmax(dim=0),
     ],
 )
-def test_what_has_a_fixed_shape_is_recorded(work):
+def test_work_of_fixed_shape_is_recorded(work):
     x = torch.tensor([1.0, -2.0, 3.0])
     held, _ = tape().record(lambda: work(x))
     assert torch.equal(held, work(x))
 
 
-def test_after_a_refusal_nothing_more_is_refused():
+def test_values_can_be_read_after_a_refusal():
     x = torch.ones(2)
     with pytest.raises(RuntimeError, match=VALUE):
         tape().record(lambda: x * x.sum().item())
     assert x.sum().item() == 2
 
 
-def test_a_replay_writes_into_the_tensor_of_the_recording():
+def test_a_replay_writes_into_the_recorded_tensor():
     x = torch.tensor([1.0, 2.0])
     held, replay = tape().record(lambda: 2 * x)
     place = held.data_ptr()
     x.copy_(torch.tensor([5.0, 6.0]))
-    assert held.tolist() == [2.0, 4.0]  # until it is asked to
+    assert held.tolist() == [2.0, 4.0]  # unchanged until the replay
     replay()
     assert held.tolist() == [10.0, 12.0]
     assert held.data_ptr() == place
 
 
-def test_a_backward_pass_is_done_again_where_nobody_wants_a_gradient():
+def test_a_backward_pass_is_replayed_under_no_grad():
     weight, x = torch.tensor([3.0], requires_grad=True), torch.tensor([2.0])
 
     def gradient():

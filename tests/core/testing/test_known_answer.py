@@ -1,4 +1,4 @@
-"""The problem on which joint training is known to fail, and what mends it."""
+"""The problem on which joint training is known to fail, and methods that repair it."""
 
 import statistics
 
@@ -9,8 +9,8 @@ from fusion.testing import KnownAnswer
 
 SEEDS = range(3)
 
-# Balancers that give back at least half of what plain joint training loses against the better
-# modality alone, by a wide margin: measured with benchmarks/known_answer.py.
+# Balancers that recover at least half of the accuracy that plain joint training loses against the
+# better modality alone, by a wide margin; measured with benchmarks/known_answer.py.
 MEND = ["amco", "cml", "dgl", "dropout", "greedy", "mla", "mmpareto", "relearn"]
 
 
@@ -26,9 +26,9 @@ def mean(outcomes):
 def test_the_clips_are_as_described():
     arrays, classes = KnownAnswer(3).clips
     fast, slow = arrays["fast"], arrays["slow"]
-    # The sign of the class is the largest of the first four entries in fast, mostly.
+    # In most clips, the largest of the first four entries of fast is that of the class.
     assert 0.6 < (fast[:, :4].argmax(1) == classes).mean() < 0.8
-    # The two bits of the class are the products of two signs each: always right.
+    # The two bits of the class are the signs of two products: always right.
     bits = [(slow[:, 2 * b] * slow[:, 2 * b + 1] > 0).astype(int) for b in (0, 1)]
     assert (bits[0] + 2 * bits[1] == classes).all()
     again, _ = KnownAnswer(3).clips
@@ -36,19 +36,19 @@ def test_the_clips_are_as_described():
 
 
 @pytest.mark.slow
-def test_joint_training_ends_far_below_the_better_modality(problems):
+def test_joint_training_is_far_below_the_better_modality(problems):
     fast = mean(problem.alone("fast") for problem in problems)
     slow = mean(problem.alone("slow") for problem in problems)
     fused = [problem.fused() for problem in problems]
     assert fast < 0.55 and slow > 0.95
     assert mean(fused) < slow - 0.2
-    # It fails because the better branch is not learned: its probe knows far less than it could.
+    # The better branch is not learned: its probe is far below the accuracy of the modality alone.
     assert statistics.mean(o.probes["slow"] for o in fused) < slow - 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MEND)
-def test_a_balancer_that_mends_it(problems, name):
+def test_balancers_that_repair_joint_training(problems, name):
     cls = Registry().balancer(name)
     slow = mean(problem.alone("slow") for problem in problems)
     plain = mean(problem.fused() for problem in problems)
@@ -57,8 +57,8 @@ def test_a_balancer_that_mends_it(problems, name):
 
 
 @pytest.mark.slow
-def test_weights_chosen_on_validation_mend_it_entirely(problems):
-    """A trained head trusts what it knows by heart; validation does not."""
+def test_weights_chosen_on_validation_repair_it_entirely(problems):
+    """A trained head trusts memorised clips; weights chosen on validation do not."""
     registry = Registry()
     balancer, ensemble = registry.balancer("unimodal_loss"), registry.strategy("ensemble")
     slow = mean(problem.alone("slow") for problem in problems)
@@ -67,7 +67,7 @@ def test_weights_chosen_on_validation_mend_it_entirely(problems):
 
 
 @pytest.mark.slow
-def test_the_residual_strategy_does_not_fall_below(problems):
+def test_the_residual_strategy_is_not_below_the_better_modality(problems):
     slow = mean(problem.alone("slow") for problem in problems)
     residual = Registry().strategy("residual")
     assert mean(problem.fused(strategy=residual) for problem in problems) > slow - 0.05

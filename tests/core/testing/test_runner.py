@@ -1,4 +1,4 @@
-"""Going through a suite's checks without pytest."""
+"""Running the checks of a suite without pytest."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from fusion.testing import StrategySuite
 
 
 class Two(Strategy):
-    """The paper had two modalities."""
+    """Supports two modalities only, as in the paper."""
 
     name = "two"
 
@@ -33,7 +33,7 @@ class Two(Strategy):
 
 
 class Named(Plain):
-    """Not a name that can be typed."""
+    """A name that can't be typed on the command line."""
 
     name = "My Method"
 
@@ -42,7 +42,7 @@ def outcomes(suite):
     return {group.name: group.outcome for group in run(suite)}
 
 
-def test_a_plugin_that_is_right_passes():
+def test_valid_plugins_pass():
     for kind, plugin in (("strategy", Plain), ("strategy", Maps), ("branch", Fine)):
         assert "failed" not in outcomes(suite_for(kind, plugin)).values()
 
@@ -59,14 +59,14 @@ def test_every_check_runs_on_every_case():
     assert all(r.seconds >= 0 for group in groups.values() for r in group.results)
 
 
-def test_checks_of_the_kind_come_before_the_general_ones():
+def test_general_checks_come_first():
     found = checks_of(suite_for("strategy", Plain))
     assert found.index("test_name_and_version") < found.index("test_unequal_sizes")
     assert found.index("test_unequal_sizes") < found.index("test_output")
     assert set(found) == {name for name in dir(StrategySuite) if name.startswith("test_")}
 
 
-def test_a_failure_has_words_and_the_plugins_own_lines(capsys):
+def test_a_failure_has_a_message_and_the_lines_of_the_plugin(capsys):
     group = group_of(suite_for("strategy", Two), "output")
     assert group.outcome == "failed"
     assert [r.outcome for r in group.results] == ["failed", "passed", "failed", "passed", "failed"]
@@ -83,7 +83,7 @@ def test_a_failure_has_words_and_the_plugins_own_lines(capsys):
     assert not said.out
 
 
-def test_a_judgement_says_more_than_an_error_handed_on():
+def test_only_explicit_failures_are_judged():
     sizes = group_of(suite_for("strategy", Two), "unequal sizes").results[0]
     output = group_of(suite_for("strategy", Two), "output").results[0]
     assert sizes.judged
@@ -92,16 +92,16 @@ def test_a_judgement_says_more_than_an_error_handed_on():
     assert sizes.error
 
 
-def test_what_is_skipped_says_why(monkeypatch):
+def test_skipped_checks_have_a_reason(monkeypatch):
     monkeypatch.setattr(devices, "gpu", lambda: None)
     group = group_of(suite_for("strategy", Plain), "gpu")
     assert group.outcome == "skipped"
     assert {result.reason for result in group.results} == {"no GPU is available"}
 
 
-def test_cases_that_can_not_be_made_are_one_failure():
+def test_failing_cases_are_one_failure():
     class Choosy(Fine):
-        """Takes video."""
+        """Accepts video only."""
 
         @classmethod
         def accepts(cls, shape):
@@ -114,9 +114,9 @@ def test_cases_that_can_not_be_made_are_one_failure():
     assert {group.results[0].reason for group in skipped} >= {"no case to run this check on"}
 
 
-def test_an_error_that_no_check_expects():
+def test_an_unexpected_error_fails_the_check():
     class Broken(Balancer):
-        """Its class is at fault."""
+        """A number instead of the method `adapt`."""
 
         name = "broken"
         adapt = 3
@@ -125,7 +125,7 @@ def test_an_error_that_no_check_expects():
     assert found.outcome == "failed"
 
 
-def test_pytest_ends_checks_again_afterwards():
+def test_pytest_is_used_again_afterwards():
     list(run(suite_for("strategy", Named)))
     with pytest.raises(pytest.fail.Exception, match="`name` is 'My Method'"):
         suite_for("strategy", Named).test_name_and_version()
@@ -134,7 +134,7 @@ def test_pytest_ends_checks_again_afterwards():
 
 
 @pytest.mark.slow
-def test_it_works_where_there_is_no_pytest(tmp_path):
+def test_the_runner_works_without_pytest(tmp_path):
     script = """
         import sys
         sys.modules["pytest"] = None  # as if it were not installed
@@ -156,7 +156,7 @@ def test_it_works_where_there_is_no_pytest(tmp_path):
 
 def test_a_plugin_that_refuses_its_own_defaults():
     class Wants(Balancer):
-        """Wants a path.
+        """Needs a path.
 
         Parameters
         ----------
@@ -176,9 +176,9 @@ def test_a_plugin_that_refuses_its_own_defaults():
     assert refusal(suite_for("balancer", Wants, parameters={"table": "x"})) is None
 
 
-def test_branches_are_networks_that_show_it_themselves():
+def test_refusals_of_branches_are_left_to_the_checks():
     class Refusing(Branch):
-        """Refuses."""
+        """Refuses every shape."""
 
         name = "refusing"
 

@@ -1,4 +1,4 @@
-"""Which plugins are checked, and with what."""
+"""Selection of the plugins to check, and of their parameters and data."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def plugin_file(folder, name="mine", base="Balancer", hook="fusion_balancers"):
     return str(file)
 
 
-def test_plugins_by_name_module_distribution_and_file(tmp_path):
+def test_plugins_are_selected_by_name_module_distribution_and_file(tmp_path):
     file = plugin_file(tmp_path)
     registry = Registry([file])
     assert [entry.name for entry in third_party(registry)] == ["mine"]
@@ -50,7 +50,7 @@ def test_settings_become_parameters_of_the_suite():
         suites_of(chosen(registry, ["gated"]), {"gated": {"hiden": "8"}})
 
 
-def test_settings_beside_what_the_plugin_declares():
+def test_settings_are_merged_with_declared_parameters():
     registry = Registry()
     ((_, suite),) = suites_of(chosen(registry, ["demo"]), {"demo": {"clips": "2"}})
     assert suite.parameters == {"speakers": 3, "clips": 2}

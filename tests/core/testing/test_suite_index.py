@@ -1,4 +1,4 @@
-"""The suite of each kind of plugin, loaded when it is asked for."""
+"""The suite of each kind of plugin, imported on first use."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from fusion.core.testing.suite_index import SUITES, suite_class
 
 
 @pytest.mark.parametrize("kind", SUITES)
-def test_every_kind_has_a_suite_whose_checks_are_told_apart(kind):
+def test_every_kind_has_a_suite_with_documented_checks(kind):
     suite = suite_class(kind)
     assert issubclass(suite.kind, Plugin)
     assert suite.kind.__name__.lower() == kind
@@ -31,7 +31,7 @@ def test_every_kind_and_every_suite_is_listed():
     assert {module for module, _ in SUITES.values()} == modules
 
 
-def test_a_list_of_kinds_loads_no_suite():
+def test_listing_kinds_imports_no_suite():
     code = (
         "import sys; from fusion.core.testing.suite_index import SUITES; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pytest')))"

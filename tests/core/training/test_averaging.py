@@ -3,7 +3,7 @@ import torch
 from fusion.core.training.averaging import WeightAverage
 
 
-def test_by_hand():
+def test_average_by_hand():
     model = torch.nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         model.weight.fill_(1.0)
@@ -19,7 +19,7 @@ def test_by_hand():
         assert abs(model.weight.item() - 2.9) < 1e-6
 
 
-def test_off_is_the_model_itself():
+def test_decay_0_uses_the_weights_of_the_model():
     model = torch.nn.Linear(1, 1)
     average = WeightAverage(model, decay=0.0)
     average.update(5)

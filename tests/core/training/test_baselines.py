@@ -1,4 +1,4 @@
-"""Trainings that start from, or read, the modalities trained alone."""
+"""Trainings that start from the baselines, or read them."""
 
 import json
 from itertools import product
@@ -29,7 +29,7 @@ def test_a_warm_start_gives_branches_and_probes_their_own_weights():
         embedding = model.branches[m](raw[m])
         torch.testing.assert_close(model.probes[m](embedding), baseline.logits(raw))
         torch.testing.assert_close(embedding, baseline.embedding(raw))
-    # Copies: what is trained on changes no baseline. The strategy is left alone.
+    # Weights are copied, so training does not change the baselines. The strategy is not changed.
     with torch.no_grad():
         model.branches["voice"].embed.bias.add_(1)
     assert not torch.equal(model.branches["voice"].embed.bias,
@@ -46,7 +46,7 @@ class Starts(SmallStrategy):
         self.seen = {m: b.val_uar for m, b in baselines.items()}
 
 
-def test_only_strategies_that_ask_adopt():
+def test_only_strategies_that_need_baselines_adopt_them():
     model = small_model(2)
     before = model.branches["voice"].embed.weight.clone()
     adopt(model, small_baselines(2))
@@ -59,13 +59,13 @@ def test_only_strategies_that_ask_adopt():
     assert trainer.model.branches["text"].embed.weight.requires_grad
 
 
-def test_frozen_is_frozen():
+def test_frozen_baselines_have_no_trainable_weights():
     baseline = frozen("voice", small_model(1), 0.4)
     assert not baseline.model.training
     assert not any(p.requires_grad for p in baseline.model.parameters())
 
 
-def test_a_training_leaves_its_baselines_as_they_are():
+def test_a_training_does_not_change_its_baselines():
     trainer = small_trainer([], 2, strategy=Starts)
     before = {
         (m, k): v.clone()
@@ -126,7 +126,7 @@ def fusion_balancers():
 
 @pytest.mark.parametrize("start", ["scratch", "baselines"])
 def test_a_run_trains_the_baselines_first(tmp_path, start):
-    """What the fused training reads of them, it could read only when they were done."""
+    """The fused training reads values of the baselines, so these were trained first."""
     clips = product(range(6), CLASSES, range(2))
     write_corpus(tmp_path, **{f"s{s}_{c}_{t}": f"{t} {CLASSES.index(c)} | {t} 0 {s}"
                               for s, c, t in clips})  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_run_trains_the_baselines_first(tmp_path, start):
     )
     run = trained_run(tmp_path / "run", config)
     uars = {m: run.summary(f"fold0/{m}")["best_uar"] for m in ("first", "second")}
-    assert uars["first"] > uars["second"]  # the class shows in one of them alone
+    assert uars["first"] > uars["second"]  # only the first modality depends on the class
     found = load_file(run.path / "fold0/fused/model.safetensors")["strategy.uars"]
     assert found.tolist() == pytest.approx(list(uars.values()))
     last = json.loads((run.path / "fold0/fused/epochs.jsonl").read_text().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""A training's state on disk: whole or not at all, plain values, never code."""
+"""Checkpoints of a training: complete or absent, with plain values and without code."""
 
 import pickle
 from dataclasses import asdict, dataclass, field
@@ -24,7 +24,7 @@ def path(tmp_path):
     return tmp_path / "checkpoint.pt"
 
 
-def test_what_was_saved_is_read(path):
+def test_a_saved_checkpoint_can_be_loaded(path):
     model = torch.nn.Linear(2, 3)
     save_checkpoint(path, Progress(), model=model.state_dict(), generator=torch.get_rng_state(),
                     balancers=[{"last": None, "scores": (1.0, 2)}])  # fmt: skip
@@ -35,7 +35,7 @@ def test_what_was_saved_is_read(path):
     assert found["balancers"] == [{"last": None, "scores": (1.0, 2)}]
 
 
-def test_a_later_one_takes_its_place_and_nothing_else_is_left(path):
+def test_a_later_checkpoint_replaces_the_previous_one(path):
     for epoch in (1, 2):
         save_checkpoint(path, Progress(epoch), weights=torch.ones(epoch))
     found = load_checkpoint(path, CPU)
@@ -43,23 +43,23 @@ def test_a_later_one_takes_its_place_and_nothing_else_is_left(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_tensors_come_to_the_device_that_is_asked_for(path):
+def test_tensors_are_loaded_to_the_requested_device(path):
     save_checkpoint(path, Progress(), weights=torch.ones(2))
     found = load_checkpoint(path, torch.device("meta"))
     assert found["weights"].device.type == "meta" and found["progress"] == asdict(Progress())
 
 
-def test_progress_is_a_dataclass_and_not_its_type(path):
+def test_progress_must_be_a_dataclass_instance(path):
     for wrong in ({"epoch": 1}, Progress):
         with pytest.raises(AssertionError):
             save_checkpoint(path, wrong)
     assert not path.exists()
 
 
-# torch reports a full disk as RuntimeError, the system its own errors as OSError.
+# torch reports a full disk as RuntimeError, the operating system as OSError.
 @pytest.mark.parametrize("error", [RuntimeError("PytorchStreamWriter failed"),
                                    OSError(28, "No space left on device")])  # fmt: skip
-def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(path, monkeypatch, error):
+def test_a_full_disk_keeps_the_previous_checkpoint(path, monkeypatch, error):
     save_checkpoint(path, Progress(1))
 
     def full(state, target):
@@ -74,13 +74,13 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(path, monkeypatch
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
+def test_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="could not be written"):
         save_checkpoint(tmp_path / "nowhere" / "checkpoint.pt", Progress())
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text"])
-def test_a_damaged_one_comes_with_what_to_do(path, damage):
+def test_a_damaged_checkpoint_is_reported_with_a_hint(path, damage):
     save_checkpoint(path, Progress(), weights=torch.ones(100))
     content = path.read_bytes()
     if damage == "missing":
@@ -95,7 +95,7 @@ def test_a_damaged_one_comes_with_what_to_do(path, damage):
 @pytest.mark.parametrize(
     "write", [torch.save, lambda state, p: p.write_bytes(pickle.dumps(state, 2))]
 )
-def test_code_in_a_checkpoint_is_not_run(path, write):
+def test_code_in_a_checkpoint_is_not_executed(path, write):
     class Trap:
         def __reduce__(self):
             return pytest.fail, ("the checkpoint was run",)

@@ -25,7 +25,7 @@ def context(modalities=2, strategy=SmallStrategy):
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_outputs_are_what_the_model_says_clip_by_clip(strategy):
+def test_outputs_equal_those_of_the_model(strategy):
     one = context(3, strategy)
     found = one.outputs("val")
     features, model = small_features(3), one.model.eval()
@@ -50,7 +50,7 @@ def test_outputs_are_kept_until_the_weights_change():
     assert one.outputs("train") is not first
 
 
-def test_a_step_changes_what_the_model_says():
+def test_outputs_change_after_a_step():
     trainer = small_trainer([], 2)
     before = trainer.context.outputs("val").logits
     one_step(trainer)
@@ -72,18 +72,19 @@ def test_outputs_of_subsets_by_hand():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_one_pass_serves_subsets_as_well_and_additive_strategies_add_up(strategy):
+def test_outputs_with_subsets_are_reused_and_additive(strategy):
     trainer = small_trainer([], 3, strategy=strategy)
     context, model = trainer.context, trainer.model
     plain = context.outputs("train")
     assert plain.subsets == {}
     known = context.outputs("train", subsets=True)
-    assert context.outputs("train") is known  # one pass serves both
+    assert context.outputs("train") is known  # reused without `subsets`
     assert len(known.subsets) == 8
     a, b, c = model.modalities
     assert torch.allclose(known.subsets[a, b, c], known.logits)
     assert torch.equal(known.logits, plain.logits)
-    # The strategies are additive: what is shown of two is that of each, less that of none.
+    # The strategies are additive: the scores of two modalities are the sum of both, minus those of
+    # none.
     parts = known.subsets[a,] + known.subsets[c,] - known.subsets[()]
     assert torch.allclose(known.subsets[a, c], parts, atol=1e-5)
     assert np.array_equal(known.indices, trainer.train)
@@ -91,8 +92,8 @@ def test_one_pass_serves_subsets_as_well_and_additive_strategies_add_up(strategy
     assert not torch.equal(context.outputs("train").logits, known.logits)
 
 
-def test_asked_before_training_a_resumed_one_asks_again(tmp_path):
-    """What a balancer asked in setup was said by other weights than those of the checkpoint."""
+def test_a_resumed_training_discards_outputs_from_setup(tmp_path):
+    """Outputs requested in setup are from other weights than those of the checkpoint."""
 
     class Asks(Balancer):
         name = "asks"
@@ -120,7 +121,7 @@ def test_asked_before_training_a_resumed_one_asks_again(tmp_path):
     assert torch.equal(again.said[-1], whole.said[-1])
 
 
-def test_a_batch_has_gradients_and_leaves_the_modes_alone():
+def test_a_batch_has_gradients_and_keeps_the_training_modes():
     one = context()
     one.model.train()
     one.model.branches["face"].eval()
@@ -144,7 +145,7 @@ def test_a_batch_is_no_larger_than_its_part():
     assert len(step.labels) == 12
 
 
-def test_while_a_request_is_checked_there_are_no_clips():
+def test_setup_while_checking_has_no_clips():
     one = TrainingContext(small_model(), CONFIG)
     assert one.checking and one.modalities == ["voice", "face"]
     logits = torch.tensor([[0.0, 0.0, 0.0]])
@@ -156,14 +157,14 @@ def test_while_a_request_is_checked_there_are_no_clips():
 
 def test_the_cross_entropy_has_class_weights_and_smoothing():
     trainer = small_trainer([], 2, class_weights="balanced", label_smoothing=0.3)
-    trainer.features.targets[:12] = 0  # of 36: now 20, 8, 8
+    trainer.features.targets[:12] = 0  # the 36 training clips now have 20, 8 and 8 per class
     one = TrainingContext(trainer.model, trainer.config, trainer.features, {"train": np.arange(36)})
     counts = np.bincount(trainer.features.targets[:36].numpy(), minlength=3)
     weights = 36 / (3 * counts)
     logits = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0]])
     labels = torch.tensor([2, 0])
     logs = logits.log_softmax(1).numpy()
-    # PyTorch: smoothed over classes with their weights; divided by the weights of the labels.
+    # PyTorch smooths over classes with their weights, and divides by the weights of the labels.
     own = sum(-weights[y] * logs[i, y] for i, y in enumerate([2, 0]))
     spread = sum(-weights[c] * logs[i, c] for i in range(2) for c in range(3))
     expected = (0.7 * own + 0.3 / 3 * spread) / (weights[2] + weights[0])
@@ -171,17 +172,17 @@ def test_the_cross_entropy_has_class_weights_and_smoothing():
 
 
 def test_steps_per_epoch():
-    assert context().steps_per_epoch == 5  # 36 clips in batches of 8 at most
+    assert context().steps_per_epoch == 5  # 36 clips in batches of at most 8
 
 
-def test_what_clips_show():
+def test_shown_modalities_of_clips():
     labels = torch.zeros(2, dtype=torch.int64)
     assert shown(None, labels, 3).tolist() == [[True] * 3] * 2
     rows = np.array([[True, False], [False, True]])
     assert shown(rows, labels, 2).tolist() == rows.tolist()
 
 
-def test_a_small_step_is_one_of_these():
+def test_a_small_step_has_the_modalities_of_the_model():
     step = small_step(small_model(3))
     assert set(step.unimodal) == {"voice", "face", "text"}
     assert step.context.modalities == step.modalities

@@ -24,7 +24,7 @@ def step(index=7, *, a=1.0, b=1.0, inputs=1.0):
 ONE = torch.tensor(1.0)
 
 
-def test_what_is_finite_passes():
+def test_finite_values_pass():
     check = FiniteCheck(CONFIG, torch.device("cpu"))
     check.step(step(), ONE)
     check.epoch(3, ["a", "b"])
@@ -39,7 +39,7 @@ def test_what_is_finite_passes():
         ({"a": NAN, "b": NAN}, 1.0, "the embedding of modality 'a' is not finite"),
     ],
 )
-def test_on_a_cpu_it_stops_at_once(given, loss, words):
+def test_on_a_cpu_the_training_stops_at_once(given, loss, words):
     check = FiniteCheck(CONFIG, torch.device("cpu"))
     with pytest.raises(TrainingError, match=rf"at step 7 \(epoch 3\).*{words}"):
         check.step(step(**given), torch.tensor(loss))
@@ -52,18 +52,18 @@ def test_on_a_cpu_it_stops_at_once(given, loss, words):
         ({}, INF, "every embedding is finite"),
     ],
 )
-def test_elsewhere_it_stops_after_the_epoch_and_names_the_first_step(given, loss, words):
-    """It looks at the name of the device alone, so that no GPU is needed here."""
+def test_on_a_gpu_the_training_stops_after_the_epoch_and_names_the_first_step(given, loss, words):
+    """The check reads only the name of the device, so the test needs no GPU."""
     check = FiniteCheck(CONFIG, torch.device("cuda"))
     check.step(step(6), ONE)
     check.step(step(7, **given), torch.tensor(loss))
     check.step(step(8, a=NAN), torch.tensor(NAN))
     with pytest.raises(TrainingError, match=rf"at step 7 \(epoch 3\).*{words}"):
         check.epoch(3, ["a", "b"])
-    check.epoch(3, ["a", "b"])  # told once
+    check.epoch(3, ["a", "b"])  # reported once
 
 
-def test_elsewhere_a_good_epoch_passes_and_is_forgotten():
+def test_on_a_gpu_a_finite_epoch_passes_and_is_cleared():
     check = FiniteCheck(CONFIG, torch.device("cuda"))
     for index in range(3):
         check.step(step(index), ONE)

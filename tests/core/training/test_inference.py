@@ -1,4 +1,4 @@
-"""What a trained model says about clips, and the file in which it is kept."""
+"""Predictions of a trained model, and their file."""
 
 import numpy as np
 import pytest
@@ -29,10 +29,10 @@ from fusion.plugins.strategies.gated import Gated
 
 CPU = torch.device("cpu")
 F32 = torch.float32
-CLIPS = np.array([7, 3, 20, 3])  # neither sorted nor once each
+CLIPS = np.array([7, 3, 20, 3])  # unsorted, with a repetition
 
 
-# -- the file --------------------------------------------------------------------------
+# -- the file of predictions -----------------------------------------------------------
 
 
 def predictions(**changes):
@@ -55,27 +55,25 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("changes", [{}, {"unimodal": {}, "weights": {}}])
-def test_predictions_are_read_as_they_were_saved_whatever_the_modalities_are_called(
-    tmp_path, changes
-):
-    path = tmp_path / "predictions"  # and under no other name: numpy would append its own ending
+def test_saved_predictions_can_be_loaded_with_any_names_of_modalities(tmp_path, changes):
+    path = tmp_path / "predictions"  # without an ending, which numpy would append
     made = predictions(**changes)
     made.save(path, "digest")
     assert same(Predictions.load(path, "digest"), made)
     assert [file.name for file in tmp_path.iterdir()] == ["predictions"]
 
 
-def test_what_other_weights_said_is_not_taken_for_theirs(tmp_path):
+def test_predictions_of_other_weights_are_not_loaded(tmp_path):
     predictions().save(tmp_path / "p.npz", "digest")
     assert Predictions.load(tmp_path / "p.npz", "another") is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no archive", "cut", "half"])
-def test_a_file_that_is_missing_or_damaged_comes_with_what_to_do(tmp_path, content):
+def test_a_missing_or_damaged_file_is_reported_with_a_hint(tmp_path, content):
     path = tmp_path / "p.npz"
     predictions().save(path, "digest")
     if content == "half":
-        np.savez(path, weights=np.array("digest"))  # whole, and without what it is about
+        np.savez(path, weights=np.array("digest"))  # a valid archive without the predictions
     elif content == "cut":
         path.write_bytes(path.read_bytes()[:-30])
     elif content is None:
@@ -87,15 +85,15 @@ def test_a_file_that_is_missing_or_damaged_comes_with_what_to_do(tmp_path, conte
     assert "--resume" in error.value.hint
 
 
-def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
+def test_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError):
         predictions().save(tmp_path / "nowhere" / "p.npz", "digest")
 
 
-# -- what a model says -----------------------------------------------------------------
+# -- outputs of a model ----------------------------------------------------------------
 
 
-def test_float32_is_no_mixed_precision():
+def test_autocast_applies_to_bfloat16_only():
     x = torch.ones(2, 2)
     with autocast(CPU, F32):
         assert (x @ x).dtype is F32
@@ -104,7 +102,7 @@ def test_float32_is_no_mixed_precision():
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])
-def test_batches_come_in_the_order_asked_for_and_leave_the_mode_in_between(size):
+def test_batches_have_the_requested_order_and_keep_the_training_mode(size):
     model, features = small_model(2).train(), small_features(2)
     found = []
     for one, labels, presence in encoded(model, features, CLIPS, batch_size=size):
@@ -116,7 +114,7 @@ def test_batches_come_in_the_order_asked_for_and_leave_the_mode_in_between(size)
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 @pytest.mark.parametrize("size", [1, 3, 64])
-def test_probabilities_are_those_of_the_model_in_evaluation_mode(strategy, size):
+def test_probabilities_equal_those_of_the_model_in_evaluation_mode(strategy, size):
     model, features = small_model(2, strategy=strategy).train(), small_features(2)
     found = predict(model, features, CLIPS, batch_size=size)
     assert model.training
@@ -131,13 +129,13 @@ def test_probabilities_are_those_of_the_model_in_evaluation_mode(strategy, size)
         np.testing.assert_allclose(rows, probes[m].softmax(1), rtol=1e-5)
 
 
-def test_a_baseline_has_no_probes():
+def test_predictions_of_a_baseline_have_no_probes():
     model, features = small_baselines(2)["face"].model, small_features(["face"])
     found = predict(model, features, CLIPS)
     assert found.unimodal == found.weights == {} and found.probabilities.shape == (4, 3)
 
 
-def test_outputs_and_labels_are_whole_however_they_are_batched():
+def test_outputs_do_not_depend_on_the_batch_size():
     model, features = small_model(3), small_features(3)
     one = outputs(model, features, CLIPS, F32, subsets=True)
     other, weights = outputs_and_weights(model, features, CLIPS, F32, subsets=True, batch_size=2)
@@ -150,7 +148,7 @@ def test_outputs_and_labels_are_whole_however_they_are_batched():
     assert outputs(model, features, CLIPS, F32).subsets == {}
 
 
-def test_outputs_are_float32_whatever_the_arithmetic():
+def test_outputs_are_float32_in_any_precision():
     model, features = small_model(2), small_features(2)
     found = outputs(model, features, CLIPS, torch.bfloat16)
     exact = outputs(model, features, CLIPS, F32)
@@ -160,10 +158,10 @@ def test_outputs_are_float32_whatever_the_arithmetic():
     torch.testing.assert_close(found.logits, exact.logits, rtol=0.05, atol=0.05)
 
 
-# -- weights of modalities, and clips that lack one ------------------------------------
+# -- weights of modalities, and clips with a missing modality --------------------------
 
 
-def test_weights_come_with_predictions_and_sum_to_one():
+def test_predictions_contain_weights_that_sum_to_one():
     model, features = small_model(2, strategy=Gated), small_features(2)
     found = predict(model, features, CLIPS)
     assert list(found.weights) == ["voice", "face"]
@@ -171,7 +169,7 @@ def test_weights_come_with_predictions_and_sum_to_one():
     np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
 
 
-def test_weights_of_a_clip_are_those_of_what_it_has():
+def test_weights_of_absent_modalities_are_zero():
     model, features = small_model(2, strategy=Gated), lacking()
     clips = np.arange(36, 48)
     said, weights = outputs_and_weights(model, features, clips, F32, batch_size=5)
@@ -182,12 +180,12 @@ def test_weights_of_a_clip_are_those_of_what_it_has():
     assert weights[~gone].min() > 0
 
 
-def test_weights_by_hand():
+def test_renormalised_weights_by_hand():
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
     there = torch.tensor([[True, True, True], [True, True, False], [False, True, True]])
     found = inference._renormalised(weights, there)
     torch.testing.assert_close(found[:2], torch.tensor([[0.2, 0.3, 0.5], [0.4, 0.6, 0.0]]))
-    assert found[2].tolist() == [0, 0, 0]  # of a clip without any weight that counts: not NaN
+    assert found[2].tolist() == [0, 0, 0]  # a clip without any present weight has zeros, not NaN
     assert inference._renormalised(weights, None) is weights
 
 
@@ -199,7 +197,7 @@ def only_face():
     )  # fmt: skip
 
 
-def test_a_model_alone_says_the_class_shares_of_clips_that_it_knows_nothing_of():
+def test_a_baseline_predicts_the_prior_for_clips_without_its_modality():
     model = small_model(["face"])
     prior = np.array([0.5, 0.3, 0.2], np.float32)
     said = predict(model, only_face(), np.arange(6), prior=prior).probabilities
@@ -209,11 +207,11 @@ def test_a_model_alone_says_the_class_shares_of_clips_that_it_knows_nothing_of()
     assert not np.allclose(without[[0, 3]], prior)
 
 
-# -- what is fitted to held-out clips --------------------------------------------------
+# -- fitting to held-out clips ---------------------------------------------------------
 
 
 class Fits(SmallStrategy):
-    """Notes what it is to be fitted to."""
+    """Records the clips that it is fitted to."""
 
     name = "fits"
 
@@ -221,7 +219,7 @@ class Fits(SmallStrategy):
         self.seen = {m: len(x) for m, x in inputs.items()}, labels.tolist(), self.training
 
 
-def test_a_strategy_is_fitted_to_the_clips_that_have_everything_in_evaluation_mode():
+def test_a_strategy_is_fitted_to_complete_clips_in_evaluation_mode():
     features, model = lacking(), small_model(2, strategy=Fits).train()
     calibrate(model, features, np.arange(6), F32)
     labels = features.targets[[1, 2, 4, 5]].tolist()
@@ -229,13 +227,13 @@ def test_a_strategy_is_fitted_to_the_clips_that_have_everything_in_evaluation_mo
     assert model.training
 
 
-def test_where_no_clip_has_everything_it_is_fitted_to_all():
+def test_without_complete_clips_a_strategy_is_fitted_to_all():
     features, model = lacking(every=1), small_model(2, strategy=Fits)
     calibrate(model, features, np.arange(6), F32)
     assert model.strategy.seen[0] == {"voice": 6, "face": 6}
 
 
-def test_a_strategy_with_nothing_to_fit_is_not_shown_a_clip(monkeypatch):
+def test_a_strategy_without_calibrate_is_not_fitted(monkeypatch):
     monkeypatch.setattr(inference, "encoded", lambda *_: pytest.fail("clips were encoded"))
     model = small_model(2)
     assert type(model.strategy).calibrate is Strategy.calibrate

@@ -1,4 +1,4 @@
-"""Statistics of inputs, beside numpy's."""
+"""Statistics of inputs, compared with numpy."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def statistics(rows: np.ndarray, axes: tuple[str, ...], train: list[int]) -> dic
     return input_statistics(features, np.array(train), model)["a"]
 
 
-def test_against_numpy_over_the_training_clips_alone() -> None:
+def test_statistics_equal_those_of_numpy_over_the_training_clips() -> None:
     rows = np.random.default_rng(0).normal(5, 2, (200, 3, 4)).astype(np.float32)
     rows[:, 0, :2] = 0
-    rows[199] = 1e6  # no training clip
+    rows[199] = 1e6  # not a training clip
     found = statistics(rows, ("channel", "time"), list(range(150)))
     seen = rows[:150].astype(np.float64)
     raw = found["raw"]
@@ -51,13 +51,13 @@ def test_against_numpy_over_the_training_clips_alone() -> None:
     assert found["seen"]["std"] == pytest.approx(seen.std() / 2, rel=1e-4)
 
 
-def test_what_is_no_number_is_counted_and_left_out() -> None:
+def test_non_finite_values_are_counted_and_excluded() -> None:
     rows = np.ones((4, 2), np.float32)
     rows[0, 0], rows[1, 1] = math.nan, math.inf
     raw = statistics(rows, (), [0, 1, 2, 3])["raw"]
     assert raw == {"min": 1, "max": 1, "mean": 1, "std": 0, "zeros": 0, "nan": 0.25}
 
 
-def test_nothing_but_nan_has_no_range() -> None:
+def test_an_input_of_nan_only_has_no_range() -> None:
     raw = statistics(np.full((3, 2), math.nan, np.float32), (), [0, 1, 2])["raw"]
     assert raw["min"] is None and raw["max"] is None and raw["nan"] == 1

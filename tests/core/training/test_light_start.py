@@ -1,4 +1,4 @@
-"""What the start of a run, and of each of its workers, does not wait for."""
+"""Imports at the start of a run and of its workers."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import sys
 HEAVY = ("gudhi", "librosa", "matplotlib", "numba", "persim", "ripser", "scipy", "sklearn",
          "soundfile", "sympy", "torch._dynamo", "transformers")  # fmt: skip
 
-# Each in the process of the one before: what an earlier one imported would show in its line.
+# The steps share one process, so a package imported by an earlier step is listed for later ones.
 STEPS = {
     "registry": "from fusion.core.registry.registry import Registry; Registry()",
     "worker": "import fusion.core.runs.execution.scheduler",
@@ -19,7 +19,7 @@ STEPS = {
 }  # fmt: skip
 
 
-def test_nothing_heavy_is_imported():
+def test_no_heavy_package_is_imported():
     code = ["import sys"]
     for name, step in STEPS.items():
         code += [step, f"print({name!r}, [m for m in {HEAVY!r} if m in sys.modules])"]

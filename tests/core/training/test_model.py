@@ -40,7 +40,7 @@ def test_any_number_of_modalities(registry, strategy, names):
     assert scores.shape == (4, 3)
 
 
-def test_a_spec_survives_json(registry):
+def test_a_spec_can_be_written_to_json_and_read_back(registry):
     import json
 
     one = spec("a", "b")
@@ -68,27 +68,27 @@ def test_standardise_by_hand():
     module = Standardise((2, 1, 2))
     module.set(torch.tensor([1.0, 2.0]).view(2, 1, 1), torch.tensor([2.0, 0.0]).view(2, 1, 1))
     x = torch.tensor([[[3.0, 1.0]], [[2.0, 5.0]]])[None]
-    # The second channel never varied in training: centred, not divided by nearly nothing.
+    # The second channel is constant in training: it is centred, but not divided by almost zero.
     assert module(x).tolist() == [[[[1.0, 0.0]], [[0.0, 3.0]]]]
-    # A feature in small units is a feature all the same.
+    # A feature with small values is scaled like any other.
     module.set(torch.zeros(2, 1, 1), torch.full((2, 1, 1), 1e-7))
     assert module(1e-7 * x)[0, 0, 0, 0].item() == pytest.approx(3.0, rel=1e-4)
 
 
-def test_the_first_branch_that_accepts_the_shape_serves(registry):
+def test_the_first_branch_that_accepts_the_shape_is_the_default(registry):
     assert default_branch(Modality("t", (40,)), None, registry) == "mlp"
     assert default_branch(Modality("t", (1, 8, 8)), None, registry) == "cnn"
     assert default_branch(Modality("t", (1, 8, 8)), "mlp", registry) == "mlp"
 
 
-def test_a_branch_that_can_not_take_the_shape_says_so(registry):
+def test_a_branch_that_refuses_the_shape_is_reported(registry):
     bad = ModelSpec((BranchSpec(Modality("t", (40,)), "cnn"),), 3, 5)
     with pytest.raises(ParameterError, match=r"'cnn' can't take modality 't' of shape \(40,\)"):
         build_model(bad, registry)
 
 
 @pytest.mark.parametrize("fault", ["classes", "raises", "weights", "dim"])
-def test_a_plugins_mistake_shows_before_the_long_work(fault):
+def test_mistakes_of_a_plugin_are_found_before_training(fault):
     from fusion import Strategy
     from fusion.core.contracts.errors import PluginError
     from fusion.core.training.model import check_model
@@ -97,7 +97,7 @@ def test_a_plugins_mistake_shows_before_the_long_work(fault):
         name = "odd"
 
         def __init__(self, dims, num_classes):
-            super().__init__()  # a plugin may pass the arguments on or not
+            super().__init__()  # a plugin may omit the arguments
             self.head = torch.nn.Linear(sum(dims.values()), num_classes + (fault == "classes"))
 
         def forward(self, inputs):
@@ -159,7 +159,7 @@ def test_a_strategy_may_take_maps():
     assert model(inputs).shape == (4, 3)
     assert set(model.probe(model.encode(inputs))) == {"a", "b"}
     assert count_parameters(model) == 2 * (2 * 5 + 5) + 2 * (5 * 3 + 3) + (4 * 3 + 3)
-    # The probe trains the pooling, which nothing else does, and stops at the maps.
+    # Only the probe trains the pooling, and its gradient stops at the maps.
     encoded = model.encode({m: x.requires_grad_() for m, x in inputs.items()})
     assert all(maps.requires_grad for maps in encoded.maps.values())
     sum(p.sum() for p in model.probe(encoded).values()).backward()

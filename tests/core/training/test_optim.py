@@ -14,7 +14,7 @@ def model():
     return build_model(ModelSpec(branches, 3, 5, "concat"), Registry())
 
 
-def test_groups_are_explicit_and_cover_everything_once(model):
+def test_groups_contain_every_parameter_once(model):
     groups = parameter_groups(model, TrainConfig(), [])
     assert [(g.role, g.modality) for g in groups] == [
         ("branch", "a"), ("branch", "b"), ("head", None), ("probe", "a"), ("probe", "b"),
@@ -24,7 +24,7 @@ def test_groups_are_explicit_and_cover_everything_once(model):
     assert set(ids) == {id(p) for p in model.parameters()}
 
 
-def test_a_balancer_may_change_the_rates(model):
+def test_a_balancer_may_change_the_learning_rates(model):
     class Slow(Balancer):
         name = "slow"
 
@@ -47,8 +47,8 @@ def test_the_schedule_rises_then_falls_to_zero(model):
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
-def test_a_factor_reaches_the_update_whatever_the_optimiser(kind):
-    """A first step with factor 0.25 moves a branch a quarter as far; the head is untouched."""
+def test_a_gradient_factor_scales_the_update_with_any_optimiser(kind):
+    """A first step with factor 0.25 moves a branch by a quarter; the head is unchanged."""
 
     def first_step(factor):
         torch.manual_seed(0)
@@ -77,7 +77,7 @@ def test_a_factor_reaches_the_update_whatever_the_optimiser(kind):
     ("kind", "settings"),
     [(torch.optim.AdamW, {"fused": True}), (torch.optim.SGD, {"momentum": 0.9, "foreach": True})],
 )
-def test_without_the_compilers_wrappers_an_optimiser_takes_the_same_steps(kind, settings):
+def test_uncompiled_optimisers_take_the_same_steps(kind, settings):
     generator = torch.Generator().manual_seed(0)
     start, gradients = (torch.randn(4, 3, 5, generator=generator) for _ in range(2))
     ends = []

@@ -1,4 +1,4 @@
-"""What a training records of itself, by hand-computed numbers."""
+"""Records of a training, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_gradient_and_update_are_those_of_the_step() -> None:
     assert all(pair == [0, 0] for pair in record["layers"]["b"].values())
 
 
-def test_a_few_steps_of_an_epoch_are_looked_at_and_all_epochs_alike() -> None:
+def test_the_same_few_steps_of_every_epoch_are_recorded() -> None:
     recorder = Recorder(model_of("a"), steps_per_epoch=40)
     looked = []
     for index in range(80):
@@ -55,7 +55,7 @@ def test_a_few_steps_of_an_epoch_are_looked_at_and_all_epochs_alike() -> None:
     assert looked == [5, 15, 25, 35, 45, 55, 65, 75]
 
 
-def test_layers_are_written_at_powers_of_two_at_tens_and_at_the_end() -> None:
+def test_layers_are_recorded_at_powers_of_two_multiples_of_ten_and_the_end() -> None:
     recorder = Recorder(model_of("a"), steps_per_epoch=1)
     written = []
     for epoch in range(1, 24):
@@ -66,11 +66,11 @@ def test_layers_are_written_at_powers_of_two_at_tens_and_at_the_end() -> None:
     assert written == [1, 2, 4, 8, 10, 16, 20, 23]
 
 
-def test_an_epoch_without_steps_has_nothing_to_say() -> None:
+def test_an_epoch_without_steps_has_an_empty_record() -> None:
     assert Recorder(model_of("a"), steps_per_epoch=4).epoch(1, last=True) == {}
 
 
-def test_every_parameter_of_branches_and_strategy_lies_in_one_layer() -> None:
+def test_every_parameter_of_branches_and_strategy_is_in_one_layer() -> None:
     model = model_of("a", "b")
     recorder = Recorder(model, steps_per_epoch=1)
     watched = [*model.branches.parameters(), *model.strategy.parameters()]
@@ -78,13 +78,13 @@ def test_every_parameter_of_branches_and_strategy_lies_in_one_layer() -> None:
     assert set(recorder.owners) == {"a", "b", ""}
 
 
-def test_a_baseline_has_a_head_to_watch() -> None:
+def test_the_head_of_a_baseline_is_recorded() -> None:
     model = FusionModel({"a": MLP((3,), 4)}, LinearHead({"a": 4}, 2), 2)
     assert "" in Recorder(model, steps_per_epoch=1).owners
 
 
 def test_embeddings_of_known_shape() -> None:
-    # Two directions, one twice as wide as the other: singular values 2 : 1.
+    # Two directions, one twice as wide as the other: singular values in a ratio of 2 : 1.
     z = torch.tensor([[2.0, 0, 5], [-2, 0, 5], [0, 1, 5], [0, -1, 5]])
     sizes = embedding_sizes(z)
     p = np.array([2, 1]) / 3
@@ -93,7 +93,7 @@ def test_embeddings_of_known_shape() -> None:
     assert sizes["norm"] == pytest.approx((2 * math.sqrt(29) + 2 * math.sqrt(26)) / 4)
 
 
-def test_embeddings_that_are_all_the_same_have_no_rank() -> None:
+def test_constant_embeddings_have_rank_zero() -> None:
     assert embedding_sizes(torch.ones(5, 3) * 0.1) == {
         "norm": pytest.approx(0.1 * math.sqrt(3)),
         "spread": pytest.approx(0, abs=1e-8),
@@ -102,7 +102,7 @@ def test_embeddings_that_are_all_the_same_have_no_rank() -> None:
     assert embedding_sizes(torch.zeros(5, 3))["rank"] == 0
 
 
-def test_embeddings_that_are_no_numbers() -> None:
+def test_embeddings_of_nan_have_rank_zero() -> None:
     assert embedding_sizes(torch.full((3, 2), math.nan))["rank"] == 0
 
 
@@ -110,7 +110,7 @@ def test_embeddings_that_are_no_numbers() -> None:
 @given(
     n=st.integers(3, 20), d=st.integers(1, 8), scale=st.floats(0.01, 100), seed=st.integers(0, 99)
 )
-def test_rank_is_between_one_and_the_size_and_knows_no_scale(
+def test_rank_is_between_one_and_the_size_and_scale_invariant(
     n: int, d: int, scale: float, seed: int
 ) -> None:
     z = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
@@ -138,8 +138,8 @@ def test_entropy_loss_and_agreement_of_known_scores() -> None:
     assert record["entropy"] == pytest.approx(math.log(2) / 2, rel=1e-4)
     assert record["entropy.a"] == record["entropy"]
     assert record["val_loss.a"] == pytest.approx(math.log(2) / 2, rel=1e-4)
-    assert record["agreement"] == 0.5  # a says 0, 0; b says 1, 0
+    assert record["agreement"] == 0.5  # a predicts 0, 0; b predicts 1, 0
 
 
-def test_one_modality_agrees_with_nobody() -> None:
+def test_one_modality_has_no_agreement() -> None:
     assert "agreement" not in validation_record(outputs([[0.0, 0.0]], a=[[0.0, 0.0]]))

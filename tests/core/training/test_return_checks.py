@@ -1,4 +1,4 @@
-"""What plugins return to a training: what fits is handed on as it is, all else is an error."""
+"""Checks of values that plugins return: valid values pass unchanged, others are errors."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ FIT = {
 
 
 @pytest.mark.parametrize("case", FIT)
-def test_what_fits_is_handed_on_as_it_is(case):
+def test_valid_values_are_returned_unchanged(case):
     check, found, expected = FIT[case]
     assert check(PLUGIN, "forward", found, *expected) is found
 
@@ -94,7 +94,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_all_else_is_an_error_that_names_plugin_method_and_what_was_returned(case):
+def test_invalid_values_are_reported_with_plugin_method_and_value(case):
     check, found, expected, part = REFUSED[case]
     with pytest.raises(PluginError) as caught:
         check(PLUGIN, "forward", found, *expected)
@@ -104,7 +104,7 @@ def test_all_else_is_an_error_that_names_plugin_method_and_what_was_returned(cas
     assert caught.value.hint == "Look at SmallStrategy.forward."
 
 
-def test_nothing_at_all_may_be_a_return_that_is_missing():
+def test_none_suggests_a_missing_return():
     error = return_checks.wrong_return(PLUGIN, "forward", None, "a tensor", of=" for 'voice'")
     assert error.message == (
         f"{WHOSE} returned None for 'voice' from forward, where a tensor is expected."
@@ -112,7 +112,7 @@ def test_nothing_at_all_may_be_a_return_that_is_missing():
     assert error.hint == "Is there a `return` at the end of SmallStrategy.forward?"
 
 
-# -- in a model and a training ---------------------------------------------------------
+# -- models and trainings --------------------------------------------------------------
 
 
 OF_THEIR_ODD = "The balancer 'their_odd' of plugin 'mine' (mine.py) returned "
@@ -175,7 +175,7 @@ RETURNED = {
 
 
 @pytest.mark.parametrize("way", RETURNED)
-def test_a_balancers_hook_that_returns_what_it_should_not(way, tmp_path):
+def test_an_invalid_return_of_a_balancers_hook_is_reported(way, tmp_path):
     balancer = broken_registry(way, tmp_path).balancer("their_odd")()
     with pytest.raises(PluginError) as caught:
         small_trainer([balancer], checkpoint=tmp_path / "checkpoint.pt").fit()
@@ -183,7 +183,7 @@ def test_a_balancers_hook_that_returns_what_it_should_not(way, tmp_path):
     assert said(caught.value, tmp_path) == f"{OF_THEIR_ODD}{message}\n  hint: {remedy}"
 
 
-def test_a_balancer_that_does_nothing_wrong_trains(tmp_path):
+def test_a_valid_balancer_trains(tmp_path):
     balancer = broken_registry("none", tmp_path).balancer("their_odd")()
     assert small_trainer([balancer], checkpoint=tmp_path / "c.pt").fit().epoch > 0
 

@@ -1,4 +1,4 @@
-"""Fused models that start from their baselines: weights, epoch 0, rates, resumption."""
+"""Fused models that start from their baselines: weights, epoch 0, learning rates, resumption."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def weights(model):
 
 
 class Adopts(SmallStrategy):
-    """Takes the heads of the baselines: its scores are the sum of theirs."""
+    """Copies the heads of the baselines: its scores are the sum of theirs."""
 
     name = "adopts"
 
@@ -31,7 +31,7 @@ class Adopts(SmallStrategy):
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, Adopts, Gated])
-def test_before_the_first_step_every_branch_is_its_baseline(strategy):
+def test_before_the_first_step_every_branch_equals_its_baseline(strategy):
     trainer, baselines = started(strategy=strategy), small_baselines(2)
     for m, baseline in baselines.items():
         own, mine = baseline.model.branches[m], trainer.model.branches[m]
@@ -43,7 +43,7 @@ def test_before_the_first_step_every_branch_is_its_baseline(strategy):
     assert all(p.requires_grad for p in trainer.model.branches.parameters())
 
 
-def test_the_strategy_adopts_although_it_does_not_need_the_baselines():
+def test_a_strategy_adopts_even_if_it_does_not_need_the_baselines():
     trainer, baselines = started(strategy=Adopts), small_baselines(2)
     raw, _ = trainer.features.batch(trainer.val)
     trainer.model.eval()
@@ -59,7 +59,7 @@ def test_the_strategy_adopts_although_it_does_not_need_the_baselines():
     torch.testing.assert_close(found, expected)
 
 
-def test_from_scratch_nothing_is_taken():
+def test_a_start_from_scratch_uses_no_baselines():
     plain = small_trainer([], 2, strategy=Adopts)
     assert not plain.context.baselines
     assert plain.fit().start is None
@@ -72,7 +72,7 @@ def test_the_start_is_validated_as_epoch_0():
     seen = []
     trainer = started(strategy=Adopts, on_epoch=lambda r: seen.append(r["epoch"]))
     before = weights(trainer.model)
-    # The start is validated with the weights as they are.
+    # The start is validated with unchanged weights.
     first = {}
     keep = trainer._keep_best
 
@@ -87,13 +87,13 @@ def test_the_start_is_validated_as_epoch_0():
     start = progress.start
     assert start["epoch"] == 0
     assert {"val_uar", "val_loss", "val_uar.voice", "val_uar.face"} <= set(start)
-    # It is no epoch of training.
+    # Epoch 0 is not counted as an epoch of training.
     assert [r["epoch"] for r in progress.history] == seen == [1, 2]
     assert progress.epoch == 2 and progress.step == 2 * 5
 
 
-def test_a_start_that_nothing_beats_is_handed_out():
-    """With steps of no length every epoch is as good as the start, and the first of equals wins."""
+def test_the_start_is_kept_if_no_epoch_is_better():
+    """Every epoch equals the start if steps are tiny, and the first of equal epochs is kept."""
     trainer = started(strategy=Adopts, lr=1e-12, epochs=3)
     before = weights(trainer.model)
     progress = trainer.fit()
@@ -103,14 +103,14 @@ def test_a_start_that_nothing_beats_is_handed_out():
     assert all(torch.equal(after[k], before[k]) for k in before)
 
 
-def test_the_start_loses_to_an_epoch_that_is_better():
+def test_a_better_epoch_replaces_the_start():
     trainer = started(strategy=SmallStrategy, lr=3e-2, epochs=8, branch_rate=1.0, smooth=1)
     progress = trainer.fit()
     assert progress.best_epoch > 0
     assert progress.best_uar > progress.start["val_uar"]
 
 
-def test_the_start_stands_for_itself_in_the_mean_over_epochs():
+def test_the_start_is_excluded_from_the_mean_over_epochs():
     trainer = started(smooth=2)
     kept = []
     for epoch, score in enumerate([0.6, 0.5, 0.9, 0.1]):
@@ -119,7 +119,7 @@ def test_the_start_stands_for_itself_in_the_mean_over_epochs():
         if epoch:
             trainer.progress.history.append(record)
         kept.append(trainer.progress.best_epoch)
-    # Scores 0.6, 0.5, (0.5 + 0.9) / 2 = 0.7, 0.5: the start does not lift epoch 1.
+    # Scores 0.6, 0.5, (0.5 + 0.9) / 2 = 0.7, 0.5: the start does not raise epoch 1.
     assert kept == [0, 0, 2, 2]
 
 
@@ -128,21 +128,21 @@ def test_patience_counts_from_the_start():
     assert (progress.best_epoch, progress.epoch) == (0, 3)
 
 
-def test_a_strategy_that_needs_baselines_has_an_epoch_0_as_well():
+def test_a_strategy_that_needs_baselines_also_has_an_epoch_0():
     class Needs(Adopts):
         needs_baselines = True
 
     trainer = small_trainer([], 2, strategy=Needs)
     rates = {(g.role, g.modality): g.lr for g in trainer.optimizer.groups}
-    assert len(set(rates.values())) == 1  # and steps of full length
+    assert len(set(rates.values())) == 1  # and the full learning rate
     assert trainer.fit().start["epoch"] == 0
 
 
-# -- rates -----------------------------------------------------------------------------
+# -- learning rates --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_branches_take_shorter_steps(optimizer):
+def test_branches_have_a_lower_learning_rate(optimizer):
     trainer = started(optimizer=optimizer, branch_rate=0.25, lr=0.01)
     rates = {(g.role, g.modality): g.lr for g in trainer.optimizer.groups}
     assert rates == {
@@ -160,7 +160,7 @@ class StopError(Exception):
 
 @pytest.mark.parametrize("after", [0, 1])
 @pytest.mark.parametrize("strategy", [Adopts, Gated])
-def test_a_training_stopped_after_the_start_ends_in_the_same_bits(tmp_path, strategy, after):
+def test_a_training_stopped_after_the_start_resumes_to_the_same_bits(tmp_path, strategy, after):
     def stop(record):
         if record["epoch"] == after:
             raise StopError
@@ -170,7 +170,7 @@ def test_a_training_stopped_after_the_start_ends_in_the_same_bits(tmp_path, stra
     expected = whole.fit()
     path = tmp_path / "checkpoint.pt"
     cut = started(checkpoint=path, on_epoch=stop, **options)
-    if not after:  # the start is saved before anything is reported
+    if not after:  # the start is saved before any report
 
         def stop_at_once(epoch):
             raise StopError

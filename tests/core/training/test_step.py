@@ -1,4 +1,4 @@
-"""One step of training, and the hooks of the contract in it."""
+"""One training step, and the hooks of the balancer contract."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def weights(model):
 
 
 def moved(before, model):
-    """Names of what has changed, down to the branch: "branches.voice", "probes.voice", ..."""
+    """Return the changed parts: "branches.voice", "probes.voice", "strategy", ..."""
     after = model.state_dict()
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     return {
@@ -39,7 +39,7 @@ def moved(before, model):
 
 
 class Spy(Balancer):
-    """Base of the balancers of a test."""
+    """Base of the balancers in this file."""
 
     name = "spy"
 
@@ -62,7 +62,7 @@ class OneByOne(Spy):
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
-def test_each_pass_is_a_step_of_the_optimiser_for_what_it_shows(modalities):
+def test_each_pass_is_an_optimiser_step_for_the_shown_modalities(modalities):
     balancer = OneByOne()
     trainer = small_trainer([balancer], modalities, optimizer="adamw", average=0.0)
     names = trainer.model.modalities
@@ -73,22 +73,22 @@ def test_each_pass_is_a_step_of_the_optimiser_for_what_it_shows(modalities):
         {int(state[i]["step"]) for i in group["params"]}
         for group in trainer.optimizer.state_dict()["param_groups"]
     ]
-    # Groups: branches, head, probes. The head takes a step in every pass, all others one.
+    # Groups: branches, head, probes. The head takes a step in every pass, each other group one.
     assert counts == [{1}] * modalities + [{modalities}] + [{1}] * modalities
 
 
-def test_a_branch_that_no_pass_shows_stays_and_so_does_its_momentum():
+def test_a_branch_that_no_pass_shows_keeps_its_weights():
     trainer = small_trainer([OneByOne(["face"])], 3, optimizer="adamw", average=0.0)
     before = weights(trainer.model)
     one_step(trainer)
-    # Not even weight decay; the probes learn whatever is shown.
+    # Weight decay does not apply either. The probes are trained on every modality.
     assert moved(before, trainer.model) == {
         "branches.face", "strategy", "probes.voice", "probes.face", "probes.text",
     }  # fmt: skip
 
 
 def test_passes_by_hand():
-    """Two steps of plain SGD, worked out with autograd on a copy of the model."""
+    """Two steps of plain SGD, computed with autograd on a copy of the model."""
     trainer = small_trainer([OneByOne()], 2, **PLAIN)
     twin = small_trainer([], 2, **PLAIN)
     step = one_step(trainer)
@@ -114,8 +114,8 @@ def test_passes_by_hand():
     torch.testing.assert_close(step.logits, torch.stack(shown_scores).mean(dim=0))
 
 
-def test_a_pass_of_a_branch_that_has_changed_sees_it_changed():
-    """Twice everything: the second pass needs a forward pass of its own."""
+def test_a_second_pass_of_a_branch_uses_its_changed_weights():
+    """Both passes show everything, so the second pass needs its own forward pass."""
 
     class Twice(Spy):
         takes_over = ("passes",)
@@ -136,8 +136,8 @@ def test_a_pass_of_a_branch_that_has_changed_sees_it_changed():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_losses_on_the_branches_go_with_passes(strategy):
-    """A loss that reaches another branch than the pass shows: that one is encoded again."""
+def test_losses_on_other_branches_work_with_passes(strategy):
+    """A loss may reach a branch that the pass does not show: this branch is encoded again."""
 
     class All(OneByOne):
         def losses(self, losses, step):
@@ -149,8 +149,8 @@ def test_losses_on_the_branches_go_with_passes(strategy):
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_a_loss_on_the_shown_branch_goes_with_passes(strategy):
-    """The probes have changed between the passes, the other branches have not."""
+def test_a_loss_on_the_shown_branch_works_with_passes(strategy):
+    """The probes change between the passes; the other branches do not."""
 
     class Shown(OneByOne):
         def losses(self, losses, step):
@@ -161,12 +161,12 @@ def test_a_loss_on_the_shown_branch_goes_with_passes(strategy):
     trainer = small_trainer([balancer], 3, strategy=strategy, **PLAIN)
     before = weights(trainer.model)
     one_step(trainer)
-    if strategy is SmallStrategy:  # with maps the first pass trains every pooling
+    if strategy is SmallStrategy:  # with maps, the first pass trains every pooling
         assert balancer.seen == [((m,), [m]) for m in trainer.model.modalities]
     assert {"branches.voice", "branches.face", "branches.text"} <= moved(before, trainer.model)
 
 
-def test_a_representation_that_mixes_branches_goes_with_passes():
+def test_a_representation_that_mixes_branches_works_with_passes():
     class Mixed(OneByOne):
         def representations(self, representations, step):
             total = sum(representations.values())
@@ -181,7 +181,7 @@ def test_a_representation_that_mixes_branches_goes_with_passes():
 
 
 class Hide(Spy):
-    """Hides `modality` of the clips in `rows`."""
+    """Hides the modality in column `column` for the clips in `rows`."""
 
     def __init__(self, column, rows):
         self.column, self.rows = column, rows
@@ -197,20 +197,20 @@ class Hide(Spy):
         return logits
 
 
-def test_absent_is_blank_and_its_branch_learns_nothing():
+def test_an_absent_modality_is_zero_and_its_branch_is_not_trained():
     trainer = small_trainer([Hide(1, slice(None))], 2, **PLAIN)
     before = weights(trainer.model)
     step = one_step(trainer)
     assert "branches.face" not in moved(before, trainer.model)
     assert "branches.voice" in moved(before, trainer.model)
-    # The head saw zeros: scores of the first modality alone, and its own columns.
+    # The head received zeros: the scores depend on the first modality and its columns only.
     head = before["strategy.head.weight"]
     seen = step.representations["voice"].detach()
     expected = seen @ head[:, :6].T + before["strategy.head.bias"]
     torch.testing.assert_close(step.logits.detach(), expected)
 
 
-def test_absence_is_each_clip_s_own():
+def test_absence_is_per_clip():
     rows = torch.tensor([0, 3])
     trainer = small_trainer([Hide(0, rows)], 2, **PLAIN)
     step = one_step(trainer)
@@ -225,7 +225,7 @@ def test_absence_is_each_clip_s_own():
 
 
 class Told(Strategy):
-    """Notes what it is told of absence."""
+    """Records the argument `present`."""
 
     name = "told"
     accepts_missing = True
@@ -240,25 +240,25 @@ class Told(Strategy):
         return self.head(sum(inputs.values()))
 
 
-def test_a_strategy_that_knows_absence_is_told_and_never_of_nothing():
+def test_a_strategy_that_accepts_missing_receives_present():
     trainer = small_trainer([Hide(slice(None), torch.tensor([1]))], 2, strategy=Told, **PLAIN)
     step = one_step(trainer, clips=3)
     assert step.present.tolist() == [[True, True], [False, False], [True, True]]
     (seen,) = trainer.model.strategy.seen
-    assert seen.tolist() == [[True, True]] * 3  # of a clip without anything, all is blank
+    assert seen.tolist() == [[True, True]] * 3  # a hidden clip counts as complete, with zeros
     plain = small_trainer([], 2, strategy=Told, **PLAIN)
     one_step(plain)
-    assert plain.model.strategy.seen == [None]  # nobody can hide anything
+    assert plain.model.strategy.seen == [None]  # no balancer can hide a modality
 
 
-def test_a_pass_tells_what_it_leaves_out():
+def test_a_pass_hides_the_other_modalities():
     trainer = small_trainer([OneByOne()], 2, strategy=Told, **PLAIN)
     one_step(trainer, clips=2)
     seen = [present.tolist() for present in trainer.model.strategy.seen]
     assert seen == [[[True, False]] * 2, [[False, True]] * 2]
 
 
-def test_clips_say_what_they_show():
+def test_clips_may_specify_their_present_modalities():
     trainer = small_trainer([], 2, **PLAIN)
     trainer.stepper.absences = True
     present = np.array([[True, False], [True, True]])
@@ -284,7 +284,7 @@ class Separate(Spy):
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_parts_are_each_loss_s_own_gradient(strategy, modalities):
+def test_parts_are_the_gradients_of_each_loss(strategy, modalities):
     balancer = Separate()
     trainer = small_trainer([balancer], modalities, strategy=strategy, **PLAIN)
     twin = small_trainer([], modalities, strategy=strategy, **PLAIN)
@@ -310,7 +310,7 @@ def test_parts_are_each_loss_s_own_gradient(strategy, modalities):
                 torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b)
 
 
-def test_parts_sum_to_the_whole():
+def test_parts_sum_to_the_total_gradient():
     balancer = Separate()
     trainer = small_trainer([balancer], 3, strategy=ByName, **PLAIN)
     one_step(trainer)
@@ -320,7 +320,7 @@ def test_parts_sum_to_the_whole():
             torch.testing.assert_close(g, torch.stack([part[i] for part in parts]).sum(dim=0))
 
 
-def test_separately_or_at_once_is_the_same_step():
+def test_separate_gradients_give_the_same_step():
     class AtOnce(Separate):
         separate = False
 
@@ -330,13 +330,13 @@ def test_separately_or_at_once_is_the_same_step():
             trainer = small_trainer([balancer], 2, strategy=strategy, **PLAIN)
             one_step(trainer)
             models.append(trainer.model)
-        assert balancer.found.losses == []  # nobody asked
+        assert balancer.found.losses == []  # not requested
         for a, b in zip(*(model.parameters() for model in models), strict=True):
             torch.testing.assert_close(a, b)
 
 
-def test_separate_gradients_are_laid_out_as_their_parameters():
-    """autograd.grad does not do that, and a fused optimiser takes it for granted."""
+def test_separate_gradients_have_the_layout_of_their_parameters():
+    """A fused optimiser requires this layout, which autograd.grad does not guarantee."""
     parameter = torch.nn.Parameter(torch.zeros(2, 3, 4, 4))
     gradient = torch.arange(96.0).view(2, 3, 4, 4)
     found = laid_out(gradient.contiguous(memory_format=torch.channels_last), parameter)
@@ -347,14 +347,14 @@ def test_separate_gradients_are_laid_out_as_their_parameters():
 
 
 class Asks(Balancer):
-    """Asks for separate gradients and does nothing with them."""
+    """Requests separate gradients without using them."""
 
     name = "asks"
     separate = True
 
 
-def test_asking_for_separate_gradients_changes_no_training():
-    """Convolutions, AdamW: the same weights as without, up to rounding."""
+def test_requesting_separate_gradients_does_not_change_a_training():
+    """Convolutions with AdamW have the same weights up to rounding."""
     rng = np.random.default_rng(0)
     modalities = {m: Modality(m, (1, 16, 16), ("channel", "frequency", "time")) for m in "ab"}
     targets = np.arange(48) % 3
@@ -393,21 +393,21 @@ class OwnLosses(Balancer):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_pooling_that_the_probes_moved_is_gone_through_again(optimizer):
-    """In the first pass the probes train every pooling, also of what that pass leaves out."""
+def test_a_pooling_changed_by_the_probes_is_computed_again(optimizer):
+    """The first pass, through the probes, also trains the pooling of hidden branches."""
     trainer = small_trainer([OwnLosses(), Turns()], 3, strategy=SmallMaps, epochs=1,
                             optimizer=optimizer)  # fmt: skip
     encodes = []
     encode = trainer.stepper._encode
     trainer.stepper._encode = lambda step: (encodes.append(step.current), encode(step))
     one_step(trainer)
-    assert [one.modalities for one in encodes[1:]] == [("voice",), ("face",)]  # before each other
+    assert [one.modalities for one in encodes[1:]] == [("voice",), ("face",)]  # before later passes
 
 
-def test_with_maps_the_probes_train_the_pooling_beside_the_parts():
-    """What a balancer sees and may replace is the losses' share; the probe's comes after it."""
+def test_with_maps_the_probes_train_the_pooling_in_addition_to_the_parts():
+    """A balancer may replace the gradient of the losses; that of the probe is added later."""
     balancer = Separate()
-    # AdamW: Nesterov's momentum would change the gradients in place.
+    # AdamW, because Nesterov's momentum would change the gradients in place.
     trainer = small_trainer([balancer], 2, strategy=SmallMaps, **{**PLAIN, "optimizer": "adamw"})
     one_step(trainer)
     parameters = dict(trainer.model.branches["voice"].named_parameters())
@@ -417,14 +417,14 @@ def test_with_maps_the_probes_train_the_pooling_beside_the_parts():
         torch.testing.assert_close(balancer.whole["voice"][i], total)
         rest = parameter.grad - total
         if name.startswith("embed"):
-            # unimodal_loss has the same value and the same gradient as the probe's own.
+            # unimodal_loss has the same value and gradient as the loss of the probe.
             torch.testing.assert_close(rest, balancer.found.part("unimodal.voice", "voice")[i])
         else:
             torch.testing.assert_close(rest, torch.zeros_like(rest))
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_a_unimodal_loss_reaches_its_branch_and_no_probe(strategy):
+def test_a_unimodal_loss_trains_its_branch_and_no_probe(strategy):
     class Only(Spy):
         def losses(self, losses, step):
             self.loss = step.unimodal_loss("voice")
@@ -442,16 +442,16 @@ def test_a_unimodal_loss_reaches_its_branch_and_no_probe(strategy):
     torch.testing.assert_close(balancer.loss, balancer.own)
     assert "branches.voice" in moved(before, trainer.model)
     assert "strategy" not in moved(before, trainer.model)
-    if strategy is SmallStrategy:  # with maps each probe trains its branch's pooling
+    if strategy is SmallStrategy:  # with maps, each probe trains the pooling of its branch
         assert balancer.modalities == ["voice"]
-    # The probe's gradient is that of one loss, its own: p - onehot times the embedding.
+    # The gradient of the probe is that of its own loss: p - onehot times the embedding.
     z = step.encoded.embeddings["voice"].detach()
     probabilities = (z @ before["probes.voice.weight"].T + before["probes.voice.bias"]).softmax(1)
     expected = (probabilities - torch.eye(3)[step.labels]).T @ z / len(z)
     torch.testing.assert_close(balancer.probe, expected)
 
 
-def test_several_balancers_see_what_the_one_before_left():
+def test_each_balancer_receives_the_result_of_the_previous_one():
     class Doubles(Spy):
         def inputs(self, inputs, step):
             return {m: 2 * x for m, x in inputs.items()}
@@ -482,7 +482,7 @@ def test_several_balancers_see_what_the_one_before_left():
     assert {m: float(f) for m, f in second.factors.items()} == {"voice": 4.0, "face": 4.0}
 
 
-def test_no_gradient_no_call():
+def test_without_gradients_the_hook_is_not_called():
     class Never(Spy):
         def representations(self, representations, step):
             return {m: x.detach() for m, x in representations.items()}
@@ -496,11 +496,11 @@ def test_no_gradient_no_call():
     assert moved(before, trainer.model) == {"strategy", "probes.voice", "probes.face"}
 
 
-# -- what the strategy makes of a part of the modalities -------------------------------
+# -- scores for subsets of modalities --------------------------------------------------
 
 
 class Normed(SmallStrategy):
-    """With running statistics."""
+    """A strategy with running statistics."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes)
@@ -510,7 +510,7 @@ class Normed(SmallStrategy):
         return self.norm(super().forward(inputs))
 
 
-def test_fuse_leaves_running_statistics_alone():
+def test_fuse_does_not_change_running_statistics():
     class Asks(Spy):
         def losses(self, losses, step):
             norm = step.model.strategy.norm
@@ -566,7 +566,7 @@ def test_contributions_of_two_by_hand():
     torch.testing.assert_close(balancer.found, balancer.expected)
 
 
-def test_in_a_pass_fuse_sees_no_more_than_the_pass():
+def test_fuse_is_limited_to_the_modalities_of_the_pass():
     class Asks(OneByOne):
         def losses(self, losses, step):
             torch.testing.assert_close(step.fuse(step.modalities), step.logits)

@@ -1,4 +1,4 @@
-"""The training loop on a made-up problem of two modalities."""
+"""The training loop on a synthetic problem of two modalities."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def registry():
 
 
 def problem(scale=1.0):
-    """90 clips; the class shows in both modalities, more clearly in `a`."""
+    """Return features of 90 clips; both modalities depend on the class, `a` more clearly."""
     rng = np.random.default_rng(0)
     targets = np.arange(90) % CLASSES
     a = rng.normal(size=(90, 1, 8, 8)).astype(np.float32)
@@ -60,7 +60,7 @@ def weights(model):
     return {k: v.clone() for k, v in model.state_dict().items()}
 
 
-def test_it_learns_and_reports(registry):
+def test_a_training_learns_and_reports(registry):
     one = trainer(registry, config=TrainConfig(epochs=15, batch_size=8, dim=6, lr=1e-2))
     progress = one.fit()
     last = progress.history[-1]
@@ -82,7 +82,7 @@ def test_same_seed_same_result_to_the_bit(registry):
     assert all(torch.equal(runs[0][1][k], runs[1][1][k]) for k in runs[0][1])
 
 
-def test_afterwards_the_model_holds_its_best_epoch(registry):
+def test_the_trained_model_has_the_weights_of_the_best_epoch(registry):
     one = trainer(registry)
     progress = one.fit()
     found = predict(one.model, one.features, VAL).probabilities.argmax(1)
@@ -91,7 +91,7 @@ def test_afterwards_the_model_holds_its_best_epoch(registry):
     assert recall == pytest.approx(progress.best_uar, abs=1e-4)
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(registry, tmp_path: Path):
+def test_a_resumed_training_equals_an_uninterrupted_one(registry, tmp_path: Path):
     class StopError(Exception):
         pass
 
@@ -110,15 +110,15 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(registry, tmp_path:
     again = trainer(registry, balancers=[registry.balancer("gradscale")()],
                     on_epoch=lambda r: seen.append(r["epoch"]), **options)  # fmt: skip
     again.fit()
-    assert seen == [1, 2, 3, 4]  # the past is told again
+    assert seen == [1, 2, 3, 4]  # earlier epochs are reported again
     first, second = weights(whole.model), weights(again.model)
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_other_clips_leave_no_trace_in_what_is_trained(registry):
-    """Other values in validation and test clips change neither statistics nor a step.
+def test_validation_and_test_clips_do_not_affect_training(registry):
+    """Values of validation and test clips change neither statistics nor a step.
 
-    Of a strategy that reads validation (`gated`) the loss depends on what was fitted there.
+    A strategy that reads validation (`gated`) is an exception: its loss depends on the fit.
     """
     plain = trainer(registry, strategy="concat")
     features = problem()
@@ -130,7 +130,7 @@ def test_other_clips_leave_no_trace_in_what_is_trained(registry):
     assert torch.equal(spoiled.model.standardise["b"].mean, plain.model.standardise["b"].mean)
 
 
-def test_resident_or_gathered_makes_no_difference(registry):
+def test_resident_and_gathered_features_give_the_same_training(registry):
     resident = problem()
     gathered = Features(resident.modalities, resident.arrays, resident.targets.numpy(),
                         torch.device("cpu"), resident_bytes=0)  # fmt: skip
@@ -149,7 +149,7 @@ def test_the_best_epoch_has_the_highest_mean_over_recent_epochs(registry):
         one._keep_best(record)
         one.progress.history.append(record)
         kept.append(one.progress.best_epoch)
-    # Means of two: 0.2, 0.55, 0.5, 0.35, 0.65, 0.65. A lucky 0.9 does not win, nor a tie.
+    # Means of two: 0.2, 0.55, 0.5, 0.35, 0.65, 0.65. Neither a lucky 0.9 nor a tie wins.
     assert kept == [1, 2, 2, 2, 5, 5]
     assert one.progress.best_uar == 0.7
 
@@ -233,7 +233,7 @@ class Recorder(Balancer):
         return {"recorder.calls": float(len(self.calls))}
 
 
-def test_balancers_are_called_at_the_fixed_points_in_order(registry):
+def test_hooks_of_balancers_are_called_in_order(registry):
     recorder = Recorder()
     config = TrainConfig(epochs=1, batch_size=60, dim=6)
     progress = trainer(registry, config=config, balancers=[recorder]).fit()
@@ -244,7 +244,7 @@ def test_balancers_are_called_at_the_fixed_points_in_order(registry):
     assert progress.history[0]["recorder.calls"] == 13
 
 
-def test_a_balancers_representations_count(registry):
+def test_replaced_representations_are_used(registry):
     class Zero(Balancer):
         name = "zero"
 
@@ -256,13 +256,13 @@ def test_a_balancers_representations_count(registry):
     one.fit()
     moved = {k for k, v in weights(one.model).items() if not torch.equal(v, before[k])}
     assert any(k.startswith("branches.a.embed") for k in moved)
-    # No gradient reaches a branch whose embedding is replaced; weight decay and running
-    # statistics apart, so look at the bias of its last layer.
+    # A branch with a replaced embedding has no gradient. Weight decay and running statistics still
+    # change it, so the test compares the bias of the last layer with a tolerance.
     assert torch.allclose(one.model.branches["b"].embed.bias, before["branches.b.embed.bias"],
                           rtol=0.05)  # fmt: skip
 
 
-def test_a_loss_that_is_not_finite_names_step_modality_and_cause(registry):
+def test_a_non_finite_loss_names_step_modality_and_cause(registry):
     features = problem()
     features._resident["b"][TRAIN[7]] = float("nan")
     with pytest.raises(TrainingError, match=r"at step \d+ \(epoch 1\).*inputs of modality 'b'"):
@@ -272,7 +272,7 @@ def test_a_loss_that_is_not_finite_names_step_modality_and_cause(registry):
         trainer(registry, config=config).fit()
 
 
-def test_a_branch_that_gets_no_gradient_is_left_to_itself(registry):
+def test_a_frozen_branch_is_ignored_by_a_balancer(registry):
     features = problem()
     model = model_of(features, registry)
     model.branches["b"].requires_grad_(False)
@@ -291,7 +291,7 @@ def test_class_weights_by_hand(registry):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_same_training_on_cuda(registry):
+def test_training_on_cuda(registry):
     cpu = problem()
     features = Features(cpu.modalities, cpu.arrays, cpu.targets.numpy(), torch.device("cuda"),
                         resident_bytes=10**9)  # fmt: skip

@@ -1,7 +1,7 @@
-"""A step waits for the device nowhere, on torch's device without numbers ("meta").
+"""Training steps never wait for the device.
 
-What asks for a value fails there; what is copied to it is watched. On a GPU the same is tested
-with CUDA's own check below.
+Torch's device without values ("meta") raises an error if code reads a value, and `Copies` records
+copies from the CPU. On a GPU the same is tested with CUDA's own check below.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ IMAGE = Modality("image", (2, 6, 6))
 CLIPS, CLASSES = 24, 3
 REGISTRY = Registry()
 EVERY = sorted(entry.name for entry in REGISTRY.entries("balancer"))
-# Its aggregators are another library's, and look at their numbers.
+# This balancer uses the aggregators of another library, which read values.
 WAITING = {"aggregate"}
 _WAITS = pytest.mark.skip(reason="its library looks at the numbers")
-# What can't be watched without numbers: its epochs begin with measurements; no autocast there.
+# Balancers that can't run on meta: their epochs begin with measurements, or they need autocast.
 ON_CUDA_ONLY = {"gblend", "mmcosine"}
 
 
 class Copies(TorchDispatchMode):
-    """The copies from the CPU that the device has to be waited for."""
+    """Records copies from the CPU that wait for the device."""
 
     def __init__(self):
         super().__init__()
@@ -85,9 +85,10 @@ def trainer_on(device, balancers=(), *, optimizer="adamw", absent=False):
 
 
 def take_steps(trainer, epochs, around):
-    """Two steps of some epochs, the first of them unwatched: it may set something up.
+    """Take two steps per epoch, and watch the second one.
 
-    The other is a tenth, in which a rule acts that acts every five or ten steps.
+    The first step may set something up. The index of the second is 10, a multiple of five and ten,
+    so that rules with these periods act in it.
     """
     generator = torch.Generator().manual_seed(0)
     for epoch in epochs:
@@ -110,13 +111,13 @@ SGD = [pytest.param(n, {"optimizer": "sgd"}, id=f"sgd-{n}") for n in (None, "gra
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
-def test_no_step_asks_for_a_number_or_waits_for_a_copy(name, settings, monkeypatch):
+def test_no_step_reads_a_value_or_waits_for_a_copy(name, settings, monkeypatch):
     if name in ON_CUDA_ONLY:
         pytest.skip("only on CUDA")
-    # Counted before the first step, where waiting does no harm.
+    # Class weights are counted before the first step, where waiting does no harm.
     weights = torch.ones(CLASSES)
     monkeypatch.setattr(TrainingContext, "_class_weights", lambda context: weights)
-    # Torch's optimisers are others on each device.
+    # Torch has other optimiser implementations for each device.
     monkeypatch.setattr(Optimizer, "step", lambda *given: None)
     trainer = trainer_on("meta", [name] if name else [], **settings)
     copies = Copies()
@@ -124,7 +125,7 @@ def test_no_step_asks_for_a_number_or_waits_for_a_copy(name, settings, monkeypat
     assert copies.waited == []
 
 
-def test_a_wait_is_noticed():
+def test_a_wait_is_detected():
     with pytest.raises(RuntimeError, match="meta"):
         float(torch.ones(3, device="meta").sum())
     with Copies() as copies:
@@ -142,7 +143,7 @@ def test_no_step_waits_for_a_cuda_device(name, settings):
 
 
 class Refusing:
-    """Lets CUDA refuse whatever waits."""
+    """A context in which CUDA refuses operations that wait."""
 
     def __enter__(self):
         torch.cuda.set_sync_debug_mode("error")

@@ -1,4 +1,4 @@
-"""How a check ends, under pytest and without it, and what it says then."""
+"""Failing and skipped checks with and without pytest, and the text of a fault."""
 
 import io
 
@@ -23,7 +23,7 @@ WORDS = {"expected": "the same scores", "cause": "a mean over the batch"}
 FAULT = Fault("Sum (strategy 'sum')", "they differ", **WORDS)
 
 
-def test_a_fault_in_lines_of_one_margin():
+def test_a_fault_is_formatted_with_one_margin():
     text = str(Fault("Sum", "it differs,\nhere and there", "the same"))
     assert text.splitlines() == [
         "Sum",
@@ -34,42 +34,42 @@ def test_a_fault_in_lines_of_one_margin():
     assert list(FAULT.lines()) == ["what failed:", "expected:", "usual cause:"]
 
 
-def test_under_pytest_a_check_fails_and_is_skipped_as_any_test():
+def test_checks_fail_and_skip_like_tests_under_pytest():
     with pytest.raises(pytest.fail.Exception) as caught:
         fail(FAULT.where, FAULT.failed, **WORDS)
     assert caught.value.msg == str(FAULT)
-    assert not caught.value.pytrace  # the fault is the plugin's, the code here the suite's
+    assert not caught.value.pytrace  # the fault is in the plugin, so the suite's code is not shown
     with pytest.raises(pytest.skip.Exception, match="no GPU here"):
         skip("no GPU here")
 
 
-def test_without_pytest_the_same_ends_are_exceptions():
+def test_checks_raise_exceptions_without_pytest():
     with without_pytest():
         with pytest.raises(CheckFailed) as caught:
             fail(FAULT.where, FAULT.failed, **WORDS)
         assert caught.value.fault == FAULT
         with without_pytest(), pytest.raises(CheckSkipped, match="no GPU here"):
             skip("no GPU here")
-        with pytest.raises(CheckSkipped):  # still, after the inner one has ended
+        with pytest.raises(CheckSkipped):  # still without pytest after the inner context has ended
             skip("no GPU here")
     with pytest.raises(pytest.skip.Exception):
         skip("no GPU here")
 
 
-def test_an_end_is_not_taken_for_an_error_of_the_plugin():
+def test_a_failed_check_is_not_mistaken_for_an_error_of_the_plugin():
     assert not issubclass(CheckEnd, Exception)
     with without_pytest(), pytest.raises(CheckFailed) as caught, running("a", "b", cause="c"):
         fail(FAULT.where, FAULT.failed, **WORDS)
     assert caught.value.fault == FAULT
 
 
-def test_a_condition_that_holds_ends_nothing():
+def test_require_fails_only_if_the_condition_is_false():
     require(True, FAULT.where, FAULT.failed, **WORDS)
     with pytest.raises(pytest.fail.Exception, match="they differ"):
         require(False, FAULT.where, FAULT.failed, **WORDS)
 
 
-def test_silence():
+def test_printed_output_fails_require_silence():
     require_silence("Sum", io.StringIO())
     with without_pytest(), pytest.raises(CheckFailed) as caught:
         require_silence("Sum", io.StringIO("x" * 100))
@@ -77,17 +77,17 @@ def test_silence():
 
 
 def error_of(cause):
-    """What fusion makes of what a plugin raised."""
+    """Return the PluginError that fusion raises from the plugin's exception `cause`."""
     try:
         raise PluginError("sum raised in forward", hint="Mend it.") from cause
     except PluginError as error:
         return error
 
 
-def test_what_an_exception_says():
+def test_descriptions_of_exceptions():
     assert describe(ValueError("two")) == "ValueError: two"
     assert describe(ParameterError("rate is 2.", hint="At most 1.")) == "ParameterError: rate is 2."
-    # What the plugin raised, and not what fusion made of it.
+    # The description is that of the plugin's own exception, not of the PluginError.
     assert describe(error_of(KeyError("mel"))) == "KeyError: 'mel'"
     assert describe(error_of(None)) == "PluginError: sum raised in forward"
 
@@ -97,7 +97,7 @@ def test_what_an_exception_says():
     [
         (ValueError("two"), "forward raises ValueError: two", "a shape"),
         (error_of(KeyError("mel")), "forward raises KeyError: 'mel'", "a shape"),
-        # fusion itself says what was wrong with what a plugin returned, and how to mend it.
+        # fusion itself describes the invalid value that a plugin returned, and has a hint.
         (error_of(None), "forward raises PluginError: sum raised in forward", "Mend it."),
         (PluginError("no hint"), "forward raises PluginError: no hint", "a shape"),
     ],
@@ -110,7 +110,7 @@ def test_an_exception_of_the_plugin_is_a_failed_check(error, failed, cause):
     assert caught.value.__cause__ is error
 
 
-def test_under_pytest_the_traceback_of_the_plugin_stays():
+def test_the_traceback_of_the_plugin_is_kept_under_pytest():
     error = ValueError("two")
     failed = pytest.raises(AssertionError, match="forward raises ValueError: two")
     with failed as caught, running("Sum", "forward", cause="a shape"):

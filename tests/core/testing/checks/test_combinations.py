@@ -1,4 +1,4 @@
-"""The checks of balancers combined, each on one wrong in its way."""
+"""Combination checks of balancers: each broken balancer fails the corresponding check."""
 
 import pytest
 import torch
@@ -11,14 +11,14 @@ from fusion.testing import BalancerSuite
 
 
 class DropsLosses(Fine):
-    """A dict made anew."""
+    """Returns a new dict of losses instead of changing the given one."""
 
     def losses(self, losses, step):
         return {"fused": losses["fused"]}
 
 
 class CountsOnAll(Fine):
-    """Scales what has no gradient."""
+    """Scales gradients that do not exist."""
 
     def gradients(self, gradients, step):
         for m in step.modalities:
@@ -26,7 +26,7 @@ class CountsOnAll(Fine):
 
 
 class OncePerStep(Fine):
-    """Counts on one pass."""
+    """Assumes a single pass per step."""
 
     def setup(self, context):
         super().setup(context)
@@ -38,7 +38,7 @@ class OncePerStep(Fine):
 
 
 class NobodyIsAbsent(Fine):
-    """Counts on every modality of every clip."""
+    """Assumes that every clip has every modality."""
 
     def losses(self, losses, step):
         assert step.present.all()
@@ -46,7 +46,7 @@ class NobodyIsAbsent(Fine):
 
 
 class NotAStrategy(Adapting):
-    """A plain module."""
+    """Returns a plain module from `adapt`."""
 
     def adapt(self, strategy, dims):
         module = nn.Module()
@@ -55,7 +55,7 @@ class NotAStrategy(Adapting):
 
 
 class ForgetsMaps(Adapting):
-    """A wrapper that takes embeddings whatever it wraps."""
+    """A wrapper that always takes embeddings."""
 
     def adapt(self, strategy, dims):
         wrapped = Wrapped(strategy)
@@ -64,14 +64,14 @@ class ForgetsMaps(Adapting):
 
 
 class OneClassTooMany(Adapting):
-    """An off-by-one."""
+    """A head with an off-by-one number of classes."""
 
     def adapt(self, strategy, dims):
         return Wrapped(strategy, strategy.head.out_features)
 
 
 class UnsavedScale(Adapting):
-    """A number that is drawn, and in no state dict."""
+    """A random number that is not in the state dict."""
 
     def adapt(self, strategy, dims):
         wrapped = Wrapped(strategy)
@@ -80,7 +80,7 @@ class UnsavedScale(Adapting):
         return wrapped
 
 
-# Plugin -> the check meant for it, and words of the message.
+# Plugin -> the check that it fails, and words of the message.
 WRONG = {
     DropsLosses: ("beside_another_balancer", "drops the loss of a balancer named before this one"),
     CountsOnAll: ("branches_that_stand_still", "raises KeyError: 'face'"),
@@ -94,7 +94,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
+def test_a_broken_balancer_fails_its_check(plugin):
     check, words = WRONG[plugin]
     found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
     assert words in found[f"test_{check}"]

@@ -1,4 +1,4 @@
-"""What the checks of every plugin are made of."""
+"""Checks of every plugin's declarations: name, version, parameters, space and conformance."""
 
 from typing import ClassVar, Literal
 
@@ -26,26 +26,26 @@ class Idle(Balancer):
     [(bool, True, False), (int, 4, 2), (float, 1.0, 0.5), (Literal["a", "b"], "a", "b"),
      (float | None, None, 0.5), (str, "a", None)],
 )  # fmt: skip
-def test_values_unlike_the_default(type_, default, likely):
+def test_other_values_differ_from_the_default(type_, default, likely):
     found = list(other_values(Parameter("it", type_, default, "")))
     assert default not in found
     assert (found or [None])[0] == likely
 
 
-def test_a_plugin_may_name_those_installed_and_those_of_its_file():
+def test_installed_plugins_include_those_of_the_same_file():
     found = installed_plugins(Idle, "balancer", "strategy")
     assert found["balancer"]["idle"] is Idle
     assert "gradscale" in found["balancer"] and "idle" not in found["strategy"]
 
 
-def test_what_is_made_once_belongs_to_one_test_class():
+def test_once_is_per_test_class():
     one, other = suite_for("balancer", Idle), suite_for("balancer", Idle)
     again = type(one)()
     assert one.once("it", object) is again.once("it", object)
     assert one.once("it", object) is not other.once("it", object)
 
 
-# -- plugins whose declaration is wrong, each in one way ---------------------------------
+# -- plugins with one wrong declaration each ---------------------------------------------
 
 
 class NoAnnotation(Plain):
@@ -56,14 +56,14 @@ class NoAnnotation(Plain):
 
 
 class NoText(Plain):
-    """A parameter that the docstring leaves out."""
+    """A parameter that the docstring does not describe."""
 
     def __init__(self, dims, num_classes, *, rate: float = 0.1):
         super().__init__(dims, num_classes)
 
 
 class NoDefault(Plain):
-    """An argument that nobody passes."""
+    """An argument without a default, which no caller passes."""
 
     def __init__(self, dims, num_classes, rate: float):
         super().__init__(dims, num_classes)
@@ -83,7 +83,7 @@ class WrongDefault(Plain):
 
 
 class Unheard(Plain):
-    """A range for what is no parameter.
+    """A range for a parameter that does not exist.
 
     Parameters
     ----------
@@ -105,19 +105,19 @@ class TooWide(Unheard):
 
 
 class Named(Plain):
-    """Not a name that can be typed."""
+    """A name that can't be typed on the command line."""
 
     name = "My Method"
 
 
 class Numbered(Plain):
-    """A version that is a number."""
+    """A version that is not a string."""
 
     version = 2
 
 
 class Reserved(Plain):
-    """The name of a row in a run's table."""
+    """The name of a row in the table of a run."""
 
     name = "chosen"
 
@@ -127,12 +127,12 @@ class Nameless(Plain):
 
 
 class Declares(Plain):
-    """Tells its suite of what it does not know."""
+    """Conformance settings that the suite does not know."""
 
     conformance: ClassVar = {"order_matters": "it does"}
 
 
-# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+# Plugin -> words of the message, and the checks that fail, first the corresponding one.
 WRONG = {
     NoAnnotation: ("without annotation", "parameters"),
     NoText: ("the docstring does not describe this parameter", "parameters"),
@@ -149,7 +149,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_wrong_declaration_fails_the_check_meant_for_it(plugin):
+def test_a_wrong_declaration_fails_its_check(plugin):
     words, *meant = WRONG[plugin]
     fails_only(StrategySuite, plugin, words, *meant, alone=plugin in (NoAnnotation, NoDefault))
 
@@ -158,14 +158,14 @@ def test_every_check_has_a_plugin_that_fails_it():
     assert own_checks(PluginSuite) == {f"test_{meant}" for _, meant, *_ in WRONG.values()}
 
 
-def test_parameters_that_do_not_exist():
+def test_parameters_that_do_not_exist_are_reported():
     found = failures(StrategySuite, Plain, parameters={"rank": 3})
     assert "`parameters` names 'rank', which Plain does not have" in found["test_parameters"]
 
 
-def test_a_plugin_says_itself_what_its_suite_is_to_know():
+def test_a_plugin_declares_the_parameters_of_its_suite():
     class Coarse(Level):
-        """Declares."""
+        """Declares conformance parameters."""
 
         conformance: ClassVar = {"parameters": {"parts": 2}}
 
@@ -175,9 +175,9 @@ def test_a_plugin_says_itself_what_its_suite_is_to_know():
     assert own().create().shape == (5,)
 
 
-def test_a_declaration_that_names_nothing():
+def test_an_unknown_conformance_name_is_reported():
     class Misspelt(Level):
-        """Declares."""
+        """Declares an unknown conformance name."""
 
         conformance: ClassVar = {"recording": ["a.wav"]}
 

@@ -1,4 +1,4 @@
-"""The checks of networks in other dtypes and on other devices."""
+"""Checks of networks in other dtypes and on other devices."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from fusion.testing import StrategySuite
 
 
 class OneDtype(Plain):
-    """A constant that is float32 whatever comes in."""
+    """A constant that is always float32."""
 
     def join(self, inputs):
         x = super().join(inputs)
@@ -30,7 +30,7 @@ class OneDevice(Plain):
         return x * torch.ones(x.shape[1])
 
 
-# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+# Plugin -> words of the message, and the checks that fail, first the corresponding one.
 WRONG = {
     OneDtype: ("under bfloat16 autocast", "bfloat16_autocast"),
     OneDevice: ("forward mixes devices", "moves_to_a_device"),
@@ -38,7 +38,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_strategy_fails_the_check_meant_for_it(plugin):
+def test_a_broken_strategy_fails_its_check(plugin):
     words, *meant = WRONG[plugin]
     fails_only(StrategySuite, plugin, words, *meant, alone=False)
 
@@ -49,15 +49,15 @@ def test_every_check_has_a_plugin_that_fails_it():
     }
 
 
-# -- on a GPU, the CPU in its place -----------------------------------------------------
+# -- the GPU check, run on the CPU ------------------------------------------------------
 
 
-def test_the_check_on_a_gpu_trains_and_compares(monkeypatch):
+def test_the_gpu_check_trains_and_compares(monkeypatch):
     monkeypatch.setattr(devices, "gpu", lambda: torch.device("cpu"))
     assert group_of(suite_for("strategy", Present), "gpu").outcome == "passed"
 
     class Unfilled(Plain):
-        """On some devices its memory holds something else."""
+        """Scores that differ on every second call, like uninitialised memory."""
 
         calls: ClassVar = []
 

@@ -1,4 +1,4 @@
-"""Recordings that extractors are tried on, and comparisons of what they give."""
+"""Sample recordings for extractor suites, and comparisons of the extracted arrays."""
 
 import io
 import pickle
@@ -20,11 +20,11 @@ from fusion.core.testing.runner import suite_for
 from fusion.testing import ExtractorSuite
 
 CHECKS = {name for name in dir(ExtractorSuite) if name.startswith("test_")}
-QUICK = CHECKS - {"test_fresh_process_same_bits"}  # a second of imports each
+QUICK = CHECKS - {"test_fresh_process_same_bits"}  # each takes a second of imports
 
 
 class Lookup(Extractor):
-    """Right: what a table says of a file's name."""
+    """Valid: looks a file's name up in a table."""
 
     name = "lookup"
     table: ClassVar = {"a.txt": [1.0, 2.0], "b.txt": [3.0, 4.0]}
@@ -38,7 +38,7 @@ class Lookup(Extractor):
         return np.array(self.table[recording.path.name])
 
 
-def test_recordings_that_are_no_sound(tmp_path):
+def test_recordings_may_be_other_files_than_audio(tmp_path):
     given = [tmp_path / "a.txt", Recording(tmp_path / "b.txt")]
     for recording in ("a.txt", "b.txt"):
         (tmp_path / recording).touch()
@@ -46,26 +46,26 @@ def test_recordings_that_are_no_sound(tmp_path):
     assert "not in the table" in failures(ExtractorSuite, Lookup, only=QUICK)["test_array"]
 
 
-def test_what_is_tried_is_named_as_it_was_given(tmp_path):
+def test_cases_are_named_after_the_given_recordings(tmp_path):
     part = Recording(tmp_path / "b.wav", 1.0, 2.0)
     suite = suite_for("extractor", Level, recordings=[tmp_path / "a.wav", "c.wav", part])
     assert [case.recording for case in suite.ordinary()] == [
         Recording(tmp_path / "a.wav"), Recording(Path("c.wav")),
     ]  # fmt: skip
     assert str(suite.cases()[2]) == str(part)
-    # Without any: those made for the purpose, of which silence may be refused.
+    # Without `recordings`, the suite uses its own, and the extractor may refuse silence.
     usual = suite_for("extractor", Level)
     assert [str(case) for case in usual.ordinary()] == ["a voice", "another voice"]
 
 
 class Refusing(Level):
-    """Refuses everything."""
+    """Refuses every recording."""
 
     def extract(self, recording):
         raise RecordingError(f"{recording.path.name} is refused.")
 
 
-def test_silence_may_be_refused_and_a_voice_may_not():
+def test_silence_may_be_refused_but_a_voice_may_not():
     suite, extractor = suite_for("extractor", Refusing), Refusing()
     ordinary, *_, extreme = small_recordings()
     with without_pytest():
@@ -77,9 +77,9 @@ def test_silence_may_be_refused_and_a_voice_may_not():
             suite.extract_array(extractor, ordinary)
 
 
-def test_parameters_that_it_refuses_are_a_fault_of_the_plugin():
+def test_parameters_that_the_plugin_refuses_are_its_fault():
     class Choosy(Level):
-        """Refuses three parts."""
+        """Refuses a value of `parts`."""
 
         def __init__(self, *, parts: int = 8):
             if parts == 3:
@@ -93,7 +93,7 @@ def test_parameters_that_it_refuses_are_a_fault_of_the_plugin():
         suite.create(parts=3)
 
 
-def test_what_is_stored_has_the_declared_dtype():
+def test_stored_arrays_have_the_declared_dtype():
     suite = suite_for("extractor", Level)
     array = suite.stored_array(suite.create("float16"), suite.cases()[0])
     assert (array.shape, array.dtype) == ((8,), np.float16)
@@ -102,17 +102,17 @@ def test_what_is_stored_has_the_declared_dtype():
 # -- comparisons -------------------------------------------------------------------------
 
 
-def test_near_is_a_share_of_the_largest_value():
+def test_near_is_relative_to_the_largest_value():
     a = np.array([100.0, 0.0], np.float32)
     assert near(a + np.float32(0.9), a, 0.01)
     assert not near(a + np.float32(1.1), a, 0.01)
     assert not near(a * np.float32("nan"), a, 0.01)
     assert not near(a[None], a, 0.01)
-    assert near(np.zeros(2), np.zeros(2), 0.0)  # nothing is near zero but zero
+    assert near(np.zeros(2), np.zeros(2), 0.0)  # only zero is near zero
     assert not near(np.full(2, 1e-5), np.zeros(2), 0.01)
 
 
-def test_bits_differ_where_numbers_do_not():
+def test_equal_numbers_may_differ_in_bits():
     zeros = np.zeros(2, np.float32)
     assert same_bits(zeros, zeros.copy())
     assert not same_bits(zeros, -zeros)
@@ -122,14 +122,14 @@ def test_bits_differ_where_numbers_do_not():
     assert same_bits(nan, nan.copy())
 
 
-def test_how_far_arrays_are_apart_in_words():
+def test_differences_of_arrays_in_words():
     a = np.array([1, 200], np.uint8)
     assert apart(a, np.array([3, 100], np.uint8)) == "100"  # not modulo 256
     assert apart(a, a[None]) == "their shapes, (2,) and (1, 2)"
     assert apart(a, a.astype(np.int16)) == "their dtypes, uint8 and int16"
 
 
-# -- what the other process does -----------------------------------------------------------
+# -- extraction in another process ---------------------------------------------------------
 
 
 def computed(extractor, recordings, folder):
@@ -138,7 +138,7 @@ def computed(extractor, recordings, folder):
     return pickle.loads((folder / "out").read_bytes())
 
 
-def test_the_other_process_leaves_arrays_or_what_went_wrong(tmp_path, capsys):
+def test_another_process_writes_arrays_or_its_error(tmp_path, capsys):
     first, second, *_ = (sample.recording for sample in small_recordings())
     extractor = make_extractor(Level, {"parts": 3})
     found = computed(extractor, [first, second], tmp_path)

@@ -1,4 +1,4 @@
-"""The checks of an extractor's declaration and fingerprint, each on one wrong in its way."""
+"""Checks of an extractor's declaration and fingerprint: each broken extractor fails its check."""
 
 import itertools
 import time
@@ -14,7 +14,7 @@ from fusion.testing import ExtractorSuite
 
 
 class Hardwired(Level):
-    """A shape that forgets a parameter."""
+    """A shape that ignores a parameter."""
 
     def __init__(self, *, parts: int = 8):
         super().__init__(parts=parts)
@@ -22,7 +22,7 @@ class Hardwired(Level):
 
 
 class Axes(Level):
-    """An axis too many."""
+    """One axis too many."""
 
     axes = ("channel", "time")
 
@@ -35,7 +35,7 @@ class Channels(Level):
 
 
 class Dated(Level):
-    """A version made of the time."""
+    """A version that contains the time."""
 
     count: ClassVar = itertools.count()
 
@@ -45,7 +45,7 @@ class Dated(Level):
 
 
 class Unlisted(Level):
-    """A parameter that decides and is not told."""
+    """A parameter that changes the result, but not the fingerprint."""
 
     def identity(self):
         return {}
@@ -59,13 +59,13 @@ class Unlisted(Level):
 
 
 class Added(Level):
-    """A default that was changed, under the fingerprint of before."""
+    """A changed default under the previous fingerprint."""
 
     added_parameters: ClassVar = {"parts": 4}
 
 
 class Growing(Level):
-    """Changes a parameter as it goes."""
+    """Changes a parameter during extraction."""
 
     def extract(self, recording):
         self.parameters = {**self.parameters, "seen": len(self.parameters)}
@@ -73,13 +73,13 @@ class Growing(Level):
 
 
 class NoLibrary(Level):
-    """The module's name, not the distribution's."""
+    """The name of a module instead of the distribution's."""
 
     libraries = ("sklearn_not_there",)
 
 
 class NoBranch(Level):
-    """A misspelling."""
+    """A misspelt branch."""
 
     default_branch = "mpl"
 
@@ -90,7 +90,7 @@ class UnfitBranch(Level):
     default_branch = "cnn"
 
 
-# Plugin -> words of the message, and the check meant for it.
+# Plugin -> words of the message, and the check that it fails.
 WRONG = {
     Hardwired: ("returns an array of shape (4,)", "every_parameter"),
     Axes: ("`axes` is ('channel', 'time')", "declaration"),
@@ -109,16 +109,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_extractor_fails_the_check_meant_for_it(plugin):
+def test_a_broken_extractor_fails_its_check(plugin):
     words, meant = WRONG[plugin]
     found = failures(ExtractorSuite, plugin, only={f"test_{meant}"})
     assert words in found[f"test_{meant}"]
     assert "usual cause:" in found[f"test_{meant}"]
 
 
-def test_and_no_other_check():
+def test_a_broken_extractor_fails_no_other_check():
     checks = {name for name in dir(ExtractorSuite) if name.startswith("test_")}
-    # A process takes a second of imports; its docstring is short.
+    # Left out: a process takes a second of imports, and the docstring lacks parameters.
     only = checks - {"test_fresh_process_same_bits", "test_parameters"}
     assert set(failures(ExtractorSuite, NoBranch, only=only)) == {"test_default_branch"}
 

@@ -1,4 +1,4 @@
-"""The checks of what should change nothing: one modality, equal ones, another order."""
+"""Checks of invariances: a single modality, equal modalities, and the order of modalities."""
 
 import pytest
 import torch
@@ -11,14 +11,14 @@ from fusion.testing import BalancerSuite
 
 
 class FirstFirst(Fine):
-    """A modality taken by its place."""
+    """Treats the first modality differently."""
 
     def factor(self, scores, m):
         return 0.5 if m == next(iter(scores)) else 1.0
 
 
 class OrderedWeights(Adapting):
-    """Weights in the order of the modalities."""
+    """Weights that depend on the order of the modalities."""
 
     def adapt(self, strategy, dims):
         wrapped = Wrapped(strategy)
@@ -31,13 +31,13 @@ class OrderedWeights(Adapting):
 
 
 class AlwaysSlow(Fine):
-    """A single modality, or equal ones, are slowed."""
+    """Slows down single and equal modalities."""
 
     def factor(self, scores, m):
         return 0.5
 
 
-# Plugin -> the check meant for it, and words of the message.
+# Plugin -> the check that it fails, and words of the message.
 WRONG = {
     FirstFirst: ("order_of_modalities", "whatever the order"),
     OrderedWeights: ("order_of_modalities", "the strategy from `adapt` gives other scores"),
@@ -45,7 +45,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
+def test_a_broken_balancer_fails_its_check(plugin):
     check, words = WRONG[plugin]
     found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
     assert words in found[f"test_{check}"]
@@ -59,12 +59,12 @@ def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
         ("test_equal_modalities", "equal modalities are trained otherwise than without"),
     ],
 )
-def test_what_should_change_nothing(check, words):
-    assert failures(BalancerSuite, AlwaysSlow, only=[check]) == {}  # not asked
+def test_optional_invariants_are_checked_if_requested(check, words):
+    assert failures(BalancerSuite, AlwaysSlow, only=[check]) == {}  # not requested
     assert words in failures(BalancerSuite, AlwaysSlow, only=[check], **UNCHANGED)[check]
 
 
-def test_an_order_that_matters_is_named():
+def test_order_matters_allows_dependence_on_the_order():
     found = failures(
         BalancerSuite, FirstFirst, only=["test_order_of_modalities"], order_matters="by its place"
     )

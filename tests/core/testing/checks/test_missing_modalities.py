@@ -1,4 +1,4 @@
-"""The checks of strategies that work without some of the modalities."""
+"""Checks of strategies that accept missing modalities."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from fusion.testing import StrategySuite
 
 
 @pytest.mark.parametrize(("plugin", "outcome"), [(Present, "passed"), (Plain, "skipped")])
-def test_checks_are_made_where_absence_is_accepted(plugin, outcome):
+def test_checks_run_if_missing_modalities_are_accepted(plugin, outcome):
     outcomes = {group.name: group.outcome for group in run(suite_for("strategy", plugin))}
     checks = {check[5:].replace("_", " ") for check in own_checks(MissingModalityChecks)}
     assert outcomes["accepts missing"] == "passed"
@@ -19,7 +19,7 @@ def test_checks_are_made_where_absence_is_accepted(plugin, outcome):
 
 
 class DeclaresAbsence(Plain):
-    """Says it knows absence; forward does not."""
+    """Declares `accepts_missing`, without the argument in forward."""
 
     accepts_missing = True
 
@@ -28,14 +28,14 @@ class DeclaresAbsence(Plain):
 
 
 class SilentOnAbsence(Present):
-    """Knows absence, and nobody will tell it."""
+    """Takes `present`, but does not declare it."""
 
     accepts_missing = False
     __doc__ += Picky.__doc__
 
 
 class Unmasked(Present):
-    """Takes `present` and reads everything."""
+    """Takes `present` and ignores it."""
 
     def join(self, inputs, present=None):
         return super().join(inputs)
@@ -44,7 +44,7 @@ class Unmasked(Present):
 
 
 class AnotherMean(Present):
-    """Divides by another number where `present` is given."""
+    """Another divisor if `present` is given."""
 
     def join(self, inputs, present=None):
         joined = super().join(inputs, present)
@@ -54,7 +54,7 @@ class AnotherMean(Present):
 
 
 class Spread(Present):
-    """Divides by a spread that one modality does not have."""
+    """Divides by the spread, which is zero for one modality."""
 
     def join(self, inputs, present=None):
         joined = super().join(inputs, present)
@@ -67,7 +67,7 @@ class Spread(Present):
 
 
 class LeakyGradient(Present):
-    """The value of the absent is cut, its gradient not."""
+    """Cuts the value of an absent modality, but not its gradient."""
 
     def join(self, inputs, present=None):
         leak = sum(x - x.detach() for x in inputs.values())
@@ -77,7 +77,7 @@ class LeakyGradient(Present):
 
 
 class OneMaskForAll(Present):
-    """What the batch has together, taken for every clip."""
+    """The modalities present in the batch, used for every clip."""
 
     def masks(self, inputs, present):
         if present is not None and len(present) > 1:
@@ -88,7 +88,7 @@ class OneMaskForAll(Present):
 
 
 class AbsentWeights(Present):
-    """Shares of what is not there."""
+    """Weights of absent modalities."""
 
     def modality_weights(self, inputs, present=None):
         return super().modality_weights(inputs)
@@ -96,7 +96,7 @@ class AbsentWeights(Present):
     __doc__ += Picky.__doc__
 
 
-# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+# Plugin -> words of the message, and the checks that fail, first the corresponding one.
 WRONG = {
     DeclaresAbsence: ("accepts_missing is True, and forward takes (self, inputs)",
                       "accepts_missing", "all_present", "absent_values_do_not_count",
@@ -116,7 +116,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_strategy_fails_the_check_meant_for_it(plugin):
+def test_a_broken_strategy_fails_its_check(plugin):
     words, *meant = WRONG[plugin]
     fails_only(StrategySuite, plugin, words, *meant, alone=False)
 

@@ -1,4 +1,4 @@
-"""The checks of a network over a batch of clips, each on a strategy wrong in the way it is for."""
+"""Checks of a network on a batch of clips: each broken strategy fails the corresponding check."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from fusion.testing import StrategySuite
 
 
 class FactorsInAList(Plain):
-    """The well-known public LMF: its factors are never trained."""
+    """The factors of the well-known public LMF, which are never trained."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes)
@@ -24,7 +24,7 @@ class FactorsInAList(Plain):
 
 
 class SoftmaxOverTheBatch(Plain):
-    """dim=0 where dim=1 was meant."""
+    """dim=0 instead of dim=1."""
 
     def join(self, inputs):
         joined = super().join(inputs)
@@ -32,7 +32,7 @@ class SoftmaxOverTheBatch(Plain):
 
 
 class DeafToTheFirst(Plain):
-    """One modality never reaches the head."""
+    """No gradient for one modality."""
 
     def join(self, inputs):
         first, *rest = self.order
@@ -40,7 +40,7 @@ class DeafToTheFirst(Plain):
 
 
 class UnusedLayer(Plain):
-    """Made and forgotten."""
+    """A layer that is created and never used."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes)
@@ -48,7 +48,7 @@ class UnusedLayer(Plain):
 
 
 class BiasBeforeNorm(Plain):
-    """The normalisation takes the bias out again: it never learns."""
+    """A bias that the normalisation removes, so it is never learned."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes)
@@ -60,14 +60,14 @@ class BiasBeforeNorm(Plain):
 
 
 class AlwaysDropout(Plain):
-    """Drops in evaluation as well."""
+    """Dropout in evaluation mode."""
 
     def join(self, inputs):
         return functional.dropout(super().join(inputs), 0.3)
 
 
 class Numpy(Plain):
-    """Random numbers that no seed of torch reaches."""
+    """Random numbers that are independent of torch's seed."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes)
@@ -75,10 +75,11 @@ class Numpy(Plain):
 
 
 class InPlace(Plain):
-    """Changes what probes and balancers read."""
+    """Changes embeddings that probes and balancers read."""
 
     def join(self, inputs):
-        # Not relu_: the gradient of a leaf would not allow it; many do this without gradient.
+        # Not relu_, whose gradient a leaf does not allow; in-place changes without gradient are
+        # common.
         with torch.no_grad():
             for x in inputs.values():
                 x.clamp_(min=0)
@@ -86,14 +87,14 @@ class InPlace(Plain):
 
 
 class Pops(Plain):
-    """Takes a modality out of the dict of inputs."""
+    """Removes a modality from the dict of inputs."""
 
     def join(self, inputs):
         return torch.cat([inputs.pop(m) for m in self.order], dim=1)
 
 
 class Lambda(Plain):
-    """A function that has no name to be pickled by."""
+    """A function without a name, which pickle refuses."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes)
@@ -104,14 +105,14 @@ class Lambda(Plain):
 
 
 class Double(Plain):
-    """float64 by way of Python or numpy."""
+    """float64 scores."""
 
     def forward(self, inputs):
         return super().forward(inputs).double()
 
 
 class UnsavedMean(Plain):
-    """A running mean that no checkpoint holds."""
+    """A running mean that is missing in checkpoints."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes)
@@ -125,14 +126,14 @@ class UnsavedMean(Plain):
 
 
 class OneClassTooMany(Plain):
-    """An off-by-one in the head."""
+    """An off-by-one error in the head."""
 
     def __init__(self, dims, num_classes):
         super().__init__(dims, num_classes + 1)
 
 
 class TwoOnly(Plain):
-    """The paper had two modalities."""
+    """Supports two modalities only, as in the paper."""
 
     def join(self, inputs):
         one, two = (inputs[m] for m in self.order)
@@ -140,14 +141,14 @@ class TwoOnly(Plain):
 
 
 class CosineOfNothing(Plain):
-    """A norm of zero below the line."""
+    """A norm of zero in the denominator."""
 
     def join(self, inputs):
         x = super().join(inputs)
         return x / x.norm(dim=1, keepdim=True)
 
 
-# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+# Plugin -> words of the message, and the checks that fail, first the corresponding one.
 WRONG = {
     FactorsInAList: ("are no parameters", "everything_learned_is_registered", "state_dict"),
     SoftmaxOverTheBatch: ("change with the other clips of its batch", "clips_are_independent"),
@@ -170,7 +171,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_strategy_fails_the_check_meant_for_it(plugin):
+def test_a_broken_strategy_fails_its_check(plugin):
     words, *meant = WRONG[plugin]
     fails_only(StrategySuite, plugin, words, *meant, alone=plugin is TwoOnly)
 

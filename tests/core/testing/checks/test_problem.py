@@ -1,4 +1,4 @@
-"""A training small enough for a test."""
+"""The small training problem of the checks."""
 
 import numpy as np
 import pytest
@@ -20,13 +20,13 @@ from fusion.core.testing.checks.problem import (
 )
 
 
-def test_names_are_in_no_alphabetical_order():
+def test_names_are_not_in_alphabetical_order():
     assert names_of(2) == list(NAMES[:2]) == ["voice", "face"]
     assert names_of(("text", "voice")) == ["text", "voice"]
     assert sorted(NAMES) != list(NAMES)
 
 
-def test_the_class_shows_most_in_the_first_modality():
+def test_the_first_modality_is_the_most_informative():
     features = small_features(3, clips=600)
     targets = features.targets.numpy()
     assert np.bincount(targets).tolist() == [200] * 3
@@ -36,14 +36,14 @@ def test_the_class_shows_most_in_the_first_modality():
         assert np.diff(means) == pytest.approx([2 / (i + 1)] * 2, abs=0.2)
 
 
-def test_a_modality_has_the_same_clips_beside_any_others():
+def test_data_of_a_modality_do_not_depend_on_the_others():
     every, one = small_features(3), small_features(("text",))
     clips = np.arange(48)
     assert np.array_equal(every.arrays["text"].take(clips), one.arrays["text"].take(clips))
 
 
 @pytest.mark.parametrize("strategy", [ByName, ByNameMaps])
-def test_another_order_of_modalities_is_the_same_model_name_for_name(strategy):
+def test_the_order_of_modalities_does_not_change_the_named_weights(strategy):
     one, other = (small_model(n, strategy=strategy) for n in (NAMES, NAMES[::-1]))
     assert list(other.modalities) == list(NAMES[::-1])
     weights, turned = one.state_dict(), other.state_dict()
@@ -53,7 +53,7 @@ def test_another_order_of_modalities_is_the_same_model_name_for_name(strategy):
     torch.testing.assert_close(one.eval()(inputs), other.eval()(inputs))
 
 
-def test_models_of_one_seed_and_of_another():
+def test_the_seed_decides_the_weights():
     torch.manual_seed(7)
     first = small_model(2)
     torch.manual_seed(8)
@@ -63,13 +63,13 @@ def test_models_of_one_seed_and_of_another():
     assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
 
 
-def test_baselines_fall_and_stand_still():
+def test_baselines_have_decreasing_uar_and_frozen_weights():
     found = small_baselines(3, classes=4)
     assert [b.val_uar for b in found.values()] == pytest.approx([0.7, 0.6, 0.5])
     for m, baseline in found.items():
         assert not any(p.requires_grad for p in baseline.model.parameters())
         assert baseline.model({m: torch.zeros(2, 4)}).shape == (2, 4)
-    # A baseline is the same, whichever others are made.
+    # A baseline is independent of the other baselines.
     alone = small_baselines(("text",), classes=4)["text"].model.state_dict()
     weights = found["text"].model.state_dict()
     assert all(torch.equal(alone[key], weights[key]) for key in weights)
@@ -83,7 +83,7 @@ def test_training_and_validation_share_no_clip():
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
-def test_a_step_moves_the_weights_and_the_same_ones_each_time(strategy):
+def test_a_step_changes_the_weights_reproducibly(strategy):
     ended = []
     for _ in range(2):
         trainer = small_trainer(strategy=strategy)
@@ -96,7 +96,7 @@ def test_a_step_moves_the_weights_and_the_same_ones_each_time(strategy):
     assert all(torch.equal(ended[0][key], ended[1][key]) for key in ended[0])
 
 
-def test_a_step_before_any_loss():
+def test_a_small_step_before_any_loss():
     step = small_step(small_model(3), clips=5)
     assert list(step.unimodal_logits) == list(NAMES)
     assert {tuple(x.shape) for x in step.unimodal_logits.values()} == {(5, 3)}

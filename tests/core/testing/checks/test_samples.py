@@ -1,4 +1,4 @@
-"""Recordings and folders that the checks are made on."""
+"""Sample recordings and folders of the checks."""
 
 import numpy as np
 import soundfile
@@ -12,7 +12,7 @@ from fusion.core.testing.checks.samples import (
 )
 
 
-def test_small_recordings_are_what_they_are_called():
+def test_small_recordings_match_their_names():
     sound = {}
     for sample in small_recordings():
         samples, rate = soundfile.read(sample.recording.path, always_2d=True)
@@ -22,13 +22,13 @@ def test_small_recordings_are_what_they_are_called():
     assert len(sound["8 seconds"][0]) == 8 * RATE
     assert len(sound["a single sample"][0]) == 1
     assert not sound["silence"][0].any()
-    # A voice: most of its energy lies where speech has it.
+    # Most of the energy of a voice is between 100 and 3000 Hz.
     power = np.abs(np.fft.rfft(voice(1.0))) ** 2
     assert power[100:3000].sum() > 0.95 * power.sum()
     assert 0.05 < np.abs(voice(1.0)).max() <= 1.0
 
 
-def test_contents_show_what_was_made_changed_or_deleted(tmp_path):
+def test_contents_show_created_changed_and_deleted_files(tmp_path):
     (tmp_path / "a").write_text("one")
     before = contents(tmp_path)
     assert contents(tmp_path) == before
@@ -38,7 +38,7 @@ def test_contents_show_what_was_made_changed_or_deleted(tmp_path):
     assert contents(tmp_path) == contents(None) == {}
 
 
-def test_strange_places_are_gone_afterwards():
+def test_strange_places_are_deleted_afterwards():
     with strange_places() as places:
         kinds = {words: path.is_dir() for words, path in places.items()}
         assert not any(places["an empty folder"].iterdir())

@@ -1,4 +1,4 @@
-"""Seeds, small steps and comparisons of tensors, by numbers."""
+"""Seeds, small steps and comparisons of tensors."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from fusion.core.testing.checks.tensors import (
 )
 
 
-def test_a_seed_holds_inside_and_changes_nothing_outside():
+def test_a_seed_applies_inside_the_context_only():
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
@@ -29,19 +29,19 @@ def test_a_seed_holds_inside_and_changes_nothing_outside():
         raise RuntimeError("mine")
 
 
-def test_a_step_goes_down_by_a_twentieth_of_the_gradient():
+def test_descend_subtracts_a_twentieth_of_the_gradient():
     network = nn.Linear(2, 1)
     with torch.no_grad():
         network.weight.fill_(1.0)
     network.bias.requires_grad_(False)
     bias = network.bias.clone()
-    network.weight.grad = torch.full((1, 2), 1e6)  # of before: it does not count
+    network.weight.grad = torch.full((1, 2), 1e6)  # from an earlier step: ignored
     descend(network, (network.weight * torch.tensor([[4.0, 0.0]])).sum())
     assert network.weight.tolist() == [[pytest.approx(0.8), 1.0]]
     assert torch.equal(network.bias, bias)
 
 
-def test_a_gradient_of_rounding_reaches_nothing():
+def test_gradients_of_rounding_size_do_not_count_as_reached():
     tensors = {name: torch.zeros(2, requires_grad=True) for name in ("big", "small", "dust")}
     tensors["none"] = torch.zeros(2, requires_grad=True)
     for name, size in (("big", -1.0), ("small", 1e-5), ("dust", 1e-7)):
@@ -49,11 +49,11 @@ def test_a_gradient_of_rounding_reaches_nothing():
     assert reached(tensors) == {"big", "small"}
     tensors["big"].grad.zero_()
     tensors["small"].grad.zero_()
-    assert reached(tensors) == {"dust"}  # as a share of the largest
+    assert reached(tensors) == {"dust"}  # relative to the largest
     assert reached({"none": tensors["none"]}) == set()
 
 
-def test_leaves_are_what_backward_would_write_into():
+def test_leaves_are_the_tensors_that_receive_gradients():
     weight, other = (torch.ones(2, requires_grad=True) for _ in range(2))
     constant = torch.ones(2)
     shared = weight * constant
@@ -63,7 +63,7 @@ def test_leaves_are_what_backward_would_write_into():
     assert leaves(constant * 2) == []
 
 
-def test_images_in_the_layout_of_convolutions():
+def test_channels_last_changes_the_layout_only():
     image = torch.rand(2, 3, 4, 5)
     assert torch.equal(channels_last(image), image)
     assert channels_last(image).stride() != image.stride()
@@ -71,11 +71,11 @@ def test_images_in_the_layout_of_convolutions():
     assert channels_last(row) is row
 
 
-def test_comparisons():
+def test_comparisons_of_tensors():
     a = torch.tensor([1.0, 1000.0])
     assert equal(a, a.clone()) and not equal(a, a + 1) and not equal(a, [1.0])
     assert equal(3, 3) and not equal("a", "b")
-    # 1e-4 of the largest number, or of 1, besides a thousandth of each.
+    # Tolerance: 1e-4 of the largest number or of 1, plus a thousandth of each number.
     assert close(a + torch.tensor([0.09, 0.0]), a)
     assert not close(a + torch.tensor([0.2, 0.0]), a)
     assert not close(torch.tensor([2e-4]), torch.tensor([0.0]))

@@ -1,4 +1,4 @@
-"""Small trainings with a balancer, and what tells two of them apart."""
+"""Small trainings with a balancer, and differences between two of them."""
 
 import math
 import random
@@ -26,14 +26,14 @@ def suite():
 
 @pytest.fixture(scope="module")
 def first(suite):
-    """A watched training with a balancer that is right."""
+    """Return a watched training with a valid balancer."""
     return suite.first(CASE, watched=True)
 
 
-# -- what tells two trainings apart ------------------------------------------------------
+# -- differences between two trainings ---------------------------------------------------
 
 
-def test_the_same_training_again_is_the_same(suite, first):
+def test_a_repeated_training_is_equal(suite, first):
     again = suite.train(CASE, [suite.construct()])
     assert again.differs_from(first.trained) == ""
     suite.check_same(first, again, "they differ in {}", expected="the same", cause="a seed")
@@ -42,7 +42,7 @@ def test_the_same_training_again_is_the_same(suite, first):
 
 
 def changed(weights):
-    """Another number in one tensor."""
+    """Return a key of `weights`, and the weights with another tensor for the key."""
     key = next(key for key in weights if key.startswith("branches."))
     return key, {**weights, key: weights[key] + 1}
 
@@ -62,12 +62,12 @@ def test_weights_that_differ_are_named(suite, first):
 def test_curves_that_differ_are_named():
     one = Trained([{"epoch": 1, "loss": 0.5, "gap": math.nan, "best": "a"}], {}, {})
     same = Trained([{"epoch": 1, "loss": 0.5, "gap": math.nan, "best": "a"}], {}, {})
-    assert one.differs_from(same) == ""  # NaN twice is no difference
+    assert one.differs_from(same) == ""  # two NaNs do not differ
     other = Trained([{"epoch": 1, "loss": 0.25, "gap": 1.0, "best": "a"}], {}, {})
     assert one.differs_from(other) == "gap, loss of epoch 1"
 
 
-def test_only_branches_count_where_a_strategy_may_be_adapted(first):
+def test_branches_excludes_the_weights_of_the_strategy(first):
     found = first.trained.branches()
     assert found and all(key.startswith("branches.") for key in found)
     assert len(found) < len(first.trained.weights)
@@ -80,7 +80,7 @@ def test_only_branches_count_where_a_strategy_may_be_adapted(first):
         ("history", "loss of epoch 1 is not finite"),
     ],
 )
-def test_what_is_not_finite_is_named(suite, part, words):
+def test_non_finite_values_are_named(suite, part, words):
     good = Trained([{"epoch": 1, "loss": 0.5}], {"branches.x": torch.ones(2)}, {})
     suite.check_finite("here", good)
     bad = {
@@ -94,14 +94,14 @@ def test_what_is_not_finite_is_named(suite, part, words):
 # -- trainings ---------------------------------------------------------------------------
 
 
-def test_a_training_that_is_stopped_has_fewer_epochs():
+def test_a_stopped_training_has_fewer_epochs():
     found, whole = fitted(small_trainer(epochs=3), stop_after=1), fitted(small_trainer(epochs=3))
     assert [record["epoch"] for record in found.history] == [1]
     assert found.history == whole.history[:1]
     assert found.differs_from(whole).startswith("the weights ")
 
 
-def test_weights_are_of_the_last_epoch_and_best_is_what_is_handed_out():
+def test_weights_are_of_the_last_epoch_and_best_those_of_the_trained_model():
     trainer = small_trainer(epochs=2)
     found = fitted(trainer)
     handed = trainer.model.state_dict()
@@ -114,7 +114,7 @@ def numbers():
     return [float(np.random.rand()), random.random(), float(torch.rand(()))]
 
 
-def test_generators_go_on_where_they_were():
+def test_usual_numbers_restores_the_random_generators():
     def draw(aside):
         np.random.seed(3)
         random.seed(3)
@@ -130,12 +130,12 @@ def test_generators_go_on_where_they_were():
         with usual_numbers(seed):
             drawn.append(numbers())
     assert drawn[0] == drawn[1]
-    # Another seed is for numpy and Python; torch's is the training's own.
+    # The seed is for numpy and Python; torch has the training's own seed.
     assert drawn[2][0] != drawn[0][0] and drawn[2][1] != drawn[0][1]
     assert drawn[2][2] == drawn[0][2]
 
 
-def test_settings_in_words_and_as_they_train(suite):
+def test_settings_as_text_and_as_training_options(suite):
     assert str(Setting(1, ByName)) == "1 modality, a strategy of embeddings, sgd"
     assert str(Setting(3, ByName, "adamw")) == "3 modalities, a strategy of embeddings, adamw"
     assert suite.settings_for(CASE)["lr"] == 0.1
@@ -147,17 +147,17 @@ def test_settings_in_words_and_as_they_train(suite):
     assert {case.modalities for case in suite.pairs()} == {2, 3}
 
 
-# -- the first training, and what is noted of it -------------------------------------------
+# -- the first training and its record -----------------------------------------------------
 
 
-def test_it_is_made_once_and_watching_changes_nothing(suite, first):
+def test_the_first_training_is_shared_and_unchanged_by_watching(suite, first):
     assert suite.first(CASE, watched=True) is first
     plain = suite.first(CASE)
     assert plain is not first
     assert plain.trained.differs_from(first.trained) == ""
 
 
-def test_every_step_is_noted(first):
+def test_every_step_is_recorded(first):
     steps = 2 * 3  # 23 clips in batches of 8, two epochs
     assert len(first.watch.probes) == steps * 2
     assert [m for m, _, _ in first.watch.probes[:2]] == ["voice", "face"]
@@ -167,7 +167,7 @@ def test_every_step_is_noted(first):
 
 
 class Decides(Balancer):
-    """Right: two passes."""
+    """Valid: two passes."""
 
     name = "decides"
     takes_over = ("passes",)
@@ -176,7 +176,7 @@ class Decides(Balancer):
         return [Pass(), Pass()]
 
 
-def test_what_it_decides_is_noted():
+def test_decisions_are_recorded():
     decided = suite_for("balancer", Decides, epochs=1).first(CASE, watched=True).watch.decided
     assert decided["passes"] == [[Pass(), Pass()]] * 3
     assert set(decided["stages"]) <= {None}
@@ -191,7 +191,7 @@ class Breaks(Balancer):
         raise ValueError("no gradient")
 
 
-def test_a_training_that_breaks_off_fails_where_it_should_have_ended():
+def test_an_error_in_training_fails_the_check_that_needs_the_result():
     suite = suite_for("balancer", Breaks)
     first = suite.first(CASE, ended=False)
     assert first.error is not None and not hasattr(first, "trained")
@@ -204,7 +204,7 @@ def test_a_training_that_breaks_off_fails_where_it_should_have_ended():
 # -- kinds of strategy -------------------------------------------------------------------
 
 
-def test_a_balancer_that_refuses_maps_is_not_tried_on_them():
+def test_a_balancer_that_refuses_maps_is_not_tested_with_maps():
     suite = type("TestIt", (BalancerSuite,), {"plugin": NoMaps})()
     assert {case.strategy.takes for case in suite.cases()} == {"embeddings"}
     suite = type("TestIt", (BalancerSuite,), {"plugin": Adapting})()

@@ -1,4 +1,4 @@
-"""Each fault of features and corpora does what it says, by numbers."""
+"""Faults of features and corpora: their effect in numbers."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_every_fault_and_strength_has_its_own_fingerprint():
         Length,
         faults.scaled(Length, 10.0),
         faults.scaled(Length, 100.0),
-        faults.scaled(Length, 10.0, name="length_scaled"),  # the same as the second
+        faults.scaled(Length, 10.0, name="length_scaled"),  # equal to the second
         faults.shuffled(Length),
         faults.shuffled(Length, seed=1),
         faults.shuffled(Length, 0.5),
@@ -76,14 +76,14 @@ def test_mislabelled_changes_exactly_its_share():
     changed = [
         (a.label, b.label) for a, b in zip(healthy, clips, strict=True) if a.label != b.label
     ]
-    assert len(changed) == 30  # of the 75 whose label a run uses
+    assert len(changed) == 30  # of the 75 clips whose label a run uses
     assert {label for pair in changed for label in pair} == {"happy", "sad", "angry"}
     assert {clip.corpus for clip in clips} == {"hundred_mislabelled"}
     assert clips == list(cls(None).clips())
     assert clips != list(faults.mislabelled(Hundred, 0.4, seed=2)(None).clips())
 
 
-def test_duplicated_lists_clips_again_under_another_speaker():
+def test_duplicated_repeats_clips_under_another_speaker():
     clips = list(faults.duplicated(Hundred, 0.3)(None).clips())
     assert len(clips) == 130
     assert len({clip.name for clip in clips}) == 130
@@ -95,11 +95,11 @@ def test_duplicated_lists_clips_again_under_another_speaker():
         assert copy.speaker != original.speaker
 
 
-def test_no_path_is_recognised_as_a_faulty_corpus():
+def test_a_faulty_corpus_detects_no_path():
     cls = faults.duplicated(Hundred)
     assert Hundred.detect(Path())
     assert not cls.detect(Path())
-    assert (cls.labels, cls.version) == (Hundred.labels, "7")  # the demo's folder hangs on it
+    assert (cls.labels, cls.version) == (Hundred.labels, "7")  # they decide the demo's folder
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_no_path_is_recognised_as_a_faulty_corpus():
         (faults.duplicated, {"share": 1.1}, "faults.duplicated needs a share from 0 to 1"),
     ],
 )
-def test_what_is_out_of_range_is_refused(fault, given, words):
+def test_values_out_of_range_are_refused(fault, given, words):
     cls = Length if fault is faults.shuffled else Hundred
     with pytest.raises(ValueError, match=words):
         fault(cls, **given)

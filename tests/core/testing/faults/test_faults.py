@@ -1,4 +1,4 @@
-"""Faults on purpose, together: how they are imported, and a whole run with one of each kind."""
+"""Deliberate faults together: imports, and a complete run with a fault of every kind."""
 
 import csv
 import subprocess
@@ -10,7 +10,7 @@ from small_runs import SMALL
 from fusion.core.cli import run_cli
 
 
-def test_both_ways_to_import_it_give_one_module():
+def test_both_imports_of_faults_give_one_module():
     code = (
         "import fusion.testing.faults as a, sys; from fusion.testing import faults as b; "
         "assert a is b; sys.exit('torch' in sys.modules)"

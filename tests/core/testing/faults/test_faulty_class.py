@@ -1,4 +1,4 @@
-"""A class with a fault: its name, its text, its place; the kinds and strengths it refuses."""
+"""Classes with a fault: name, docstring and module, and refused kinds and strengths."""
 
 import sys
 
@@ -15,7 +15,7 @@ from fusion.plugins.strategies.early import Early
 from fusion.testing import faults
 
 
-def test_parameters_name_and_text_are_those_of_the_healthy_class():
+def test_parameters_name_and_docstring_follow_the_healthy_class():
     cls = faults.scaled(faults.dead(CNN, 0.5), 10.0)
     assert cls.name == "cnn_dead_scaled"
     first, second = faults.dead(MLP, 0.1, name="twice"), faults.dead(MLP, 0.2, name="twice")
@@ -50,7 +50,7 @@ def test_another_kind_is_refused(fault, cls, possible):
         fault(cls)
 
 
-def test_strengths_that_make_no_sense_are_refused():
+def test_invalid_strengths_are_refused():
     with pytest.raises(ValueError, match="share from 0 to 1"):
         faults.dead(CNN, 1.5)
     with pytest.raises(ValueError, match="finite factor other than 0"):
@@ -65,15 +65,15 @@ def test_strengths_that_make_no_sense_are_refused():
         faults.dead(Concat, modality="mel")(dict(DIMS), 4)
 
 
-def test_another_strength_is_another_version():
-    """What is in the cache under one strength is not found under another."""
+def test_another_strength_has_another_version():
+    """Cached features of one strength are not used for another."""
     label = Label("scaled", "all values are multiplied by 10.", {"factor": 10.0, "modality": None})
     assert label.version_for(Hundred) == "7+scaled(factor=10.0)"
     assert label.name_for(Hundred) == "hundred_scaled"
     assert faults.scaled(Length, 10.0).version != faults.scaled(Length, 2.0).version
 
 
-def test_kinds():
+def test_kinds_of_classes():
     kinds = {Length: "extractor", Hundred: "corpus", CNN: "branch", Concat: "strategy"}
     assert {cls: kind_of(cls) for cls in kinds} == kinds
     assert kind_of(int) is kind_of("cnn") is None

@@ -1,4 +1,4 @@
-"""Which recordings and clips a fault of data strikes."""
+"""Recordings and clips that a data fault changes."""
 
 from pathlib import Path
 
@@ -36,20 +36,20 @@ def test_shuffled_is_a_permutation_of_its_share(tmp_path_factory, share, seed):
     assert sorted(after) == files  # a bijection
     count = round(share * len(files))
     changed = sum(a != b for a, b in zip(files, after, strict=True))
-    assert changed == (count if count > 1 else 0)  # none keeps its own place
+    assert changed == (count if count > 1 else 0)  # no file keeps its own place
 
 
-def test_a_hit_hangs_on_name_and_part_not_on_the_place_of_the_folder():
+def test_hits_depend_on_name_and_part_but_not_on_the_folder():
     names = [f"s{i % 7}/{i}.wav" for i in range(2000)]
     here = [is_hit(Recording(Path("/one") / name), 0.3) for name in names]
     assert here == [is_hit(Recording(Path("/two/deep") / name), 0.3) for name in names]
-    assert sum(here) == pytest.approx(600, abs=80)  # four deviations
+    assert sum(here) == pytest.approx(600, abs=80)  # four standard deviations
     parts = [is_hit(Recording(Path("a.wav"), i, i + 1), 0.3) for i in range(200)]
     assert 0 < sum(parts) < 200
     assert not is_hit(Recording(Path("a.wav")), 0.0) and is_hit(Recording(Path("a.wav")), 1.0)
 
 
-def test_partners_come_from_below_the_root(tmp_path):
+def test_partners_are_below_the_root(tmp_path):
     files = folder_of(tmp_path)
     found = [partner(Recording(f), share=1.0, seed=0, levels=1).path for f in files]
     assert sorted(found) == files and all(a != b for a, b in zip(files, found, strict=True))
@@ -59,20 +59,20 @@ def test_partners_come_from_below_the_root(tmp_path):
         partner(Recording(files[0], 0.0, 1.0), share=1.0, seed=0, levels=1)
 
 
-def test_corpora_with_nothing_to_change_stay_as_they_are():
+def test_corpora_with_nothing_to_change_stay_unchanged():
     one = [Clip(Recording(Path("a.wav")), "a", "happy", "s", "own")] * 3
-    assert mislabel(list(one), {}, share=1.0, seed=0) == one  # there is no other label
+    assert mislabel(list(one), {}, share=1.0, seed=0) == one  # there is only one label
     assert mislabel([], {}, share=1.0, seed=0) == duplicate([], {}, share=1.0, seed=0) == []
-    # A single speaker keeps the copies.
+    # The copies of a single speaker keep this speaker.
     copies = duplicate(list(one[:1]), {}, share=1.0, seed=0)
     assert [(clip.name, clip.speaker) for clip in copies] == [("a", "s"), ("a#copy", "s")]
 
 
-def test_labels_that_no_run_uses_are_neither_changed_nor_given():
+def test_labels_that_no_run_uses_are_neither_changed_nor_assigned():
     clips = list(Hundred(None).clips())
     changed = mislabel(list(clips), Hundred.labels, share=1.0, seed=0)
     assert [c.label for c in changed if c.label == "calm"] == ["calm"] * 25
     assert all(a.label != b.label for a, b in zip(clips, changed, strict=True) if a.label != "calm")
-    # Without a table of labels every one of them counts.
+    # Without a table of labels, every label counts.
     every = mislabel(list(clips), {}, share=1.0, seed=0)
     assert all(a.label != b.label for a, b in zip(clips, every, strict=True))

@@ -1,4 +1,4 @@
-"""Branches and strategies with a fault around them are networks like any other."""
+"""Branches and strategies with a fault: suites, composition, state and altered values."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_faults_compose():
     assert torch.allclose(offset.abs(), torch.full_like(offset, 3.0), atol=1e-5)
 
 
-def test_state_comes_back(tmp_path):
+def test_state_can_be_loaded(tmp_path):
     cls = faults.scaled(faults.dead(CNN, 0.5))
     first, second = cls((1, 16, 24), 6), cls((1, 16, 24), 6)
     second.load_state_dict(first.state_dict())
@@ -53,7 +53,7 @@ def test_state_comes_back(tmp_path):
 
 
 class Direct(Branch):
-    """A branch with a forward of its own."""
+    """A branch with its own forward."""
 
     name = "direct"
 
@@ -71,14 +71,14 @@ class Direct(Branch):
         return self.pool(self.maps(x)) + 1
 
 
-def test_the_fault_acts_once_whatever_forward_does():
+def test_the_fault_acts_once_with_any_forward():
     branch = faults.scaled(faults.scaled(Direct, 2.0), 5.0)((5,), 5)
     x = torch.ones(2, 5)
     assert torch.equal(branch(x), torch.full((2, 5), 20.0))
     assert torch.equal(branch.maps(x), torch.full((2, 5, 1), 10.0))
 
 
-def test_units_that_are_struck_are_the_same_in_every_process():
+def test_altered_units_are_independent_of_the_seed():
     assert chosen(8, 0.5).sum() == 4
     assert chosen(5, 0.0).sum() == 0 and chosen(5, 1.0).all()
     torch.manual_seed(1)
@@ -93,13 +93,13 @@ def test_alterations_keep_shape_and_dtype():
     maps = torch.ones(2, 6, 3, 4, dtype=torch.bfloat16)
     shifted = shift(maps, size=2.0)
     assert (shifted.shape, shifted.dtype) == (maps.shape, torch.bfloat16)
-    # One sign for all positions of a channel.
+    # The sign is the same at all positions of a channel.
     assert torch.equal(shifted, shifted[:, :, :1, :1].expand_as(shifted))
-    runs = flatten_to(torch.arange(4.0).view(1, 4), dim=9)  # more runs than numbers
+    runs = flatten_to(torch.arange(4.0).view(1, 4), dim=9)  # more segments than numbers
     assert runs.tolist() == [[0.0, 1.0, 2.0, 3.0]]
 
 
-def test_a_throttled_gradient():
+def test_throttle_scales_the_gradient():
     x = torch.tensor([1.0, -2.0], requires_grad=True)
     y = throttle(x, factor=0.25)
     assert torch.equal(y, x)
@@ -107,7 +107,7 @@ def test_a_throttled_gradient():
     assert x.grad.tolist() == [1.0, 2.0]
 
 
-def test_a_locked_strategy_leaves_out_what_a_clip_lacks():
+def test_a_locked_strategy_falls_back_for_clips_without_the_modality():
     faulty, _ = joined(lambda cls: faults.locked(cls, 0.9, modality="a"), Gated)
     given = embeddings()
     present = torch.tensor([[True, True, True], [False, True, True]] + [[True] * 3] * 3)

@@ -1,4 +1,4 @@
-"""Each fault of a network does what it says, by numbers."""
+"""Faults of a network: their effect in numbers."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_scaled_multiplies_embedding_and_maps_once():
     assert torch.equal(faulty.maps(x), 1000 * healthy.maps(x))
 
 
-def test_a_fault_of_a_strategy_strikes_one_modality():
+def test_a_fault_of_a_strategy_changes_one_modality():
     def only(factor):
         return lambda cls: faults.scaled(cls, factor, modality="b")
 
@@ -43,7 +43,7 @@ def test_a_fault_of_a_strategy_strikes_one_modality():
     assert torch.equal(every(given), healthy({m: 10 * z for m, z in given.items()}))
 
 
-def test_a_strategy_keeps_its_weights_and_its_knowledge_of_absence():
+def test_a_strategy_keeps_its_weights_and_accepts_missing():
     cls = faults.dead(Gated, modality="a")
     assert cls.accepts_missing == Gated.accepts_missing
     faulty, healthy = joined(lambda cls: faults.dead(cls, modality="a"), Gated)
@@ -55,12 +55,12 @@ def test_a_strategy_keeps_its_weights_and_its_knowledge_of_absence():
 
 @given(share=st.floats(0, 1), size=st.integers(1, 40))
 @settings(max_examples=30, deadline=None)
-def test_dead_silences_exactly_that_share(share, size):
+def test_dead_silences_exactly_its_share(share, size):
     cls = faults.dead(MLP, share)
     branch = cls((5,), size).eval()
     x = torch.randn(7, 5, requires_grad=True)
     embedding = branch.forward(x)
-    # relu leaves zeros of its own: a constant shows which units the fault itself silences.
+    # relu returns zeros itself; a constant shows the units that the fault silences.
     silenced = (branch.alter(torch.ones_like(embedding)) == 0).all(dim=0)
     assert int(silenced.sum()) == round(share * size)
     assert not embedding[:, silenced].any()
@@ -84,11 +84,11 @@ def test_biased_adds_the_same_signs_every_time():
     assert torch.equal(again.alter(torch.zeros(1, 6)), faulty.alter(torch.zeros(1, 6)))
 
 
-# -- frozen, starved, late: what is learned ---------------------------------------------
+# -- frozen, starved, late: learning ----------------------------------------------------
 
 
 def trained(branch, strategy=Concat, epochs=2):
-    """A model of two modalities, trained; and its weights before."""
+    """Return a trained model of two modalities, and the names of the changed weights."""
     rng = np.random.default_rng(0)
     targets = np.arange(60) % 3
     arrays = {m: rng.normal(size=(60, 5)).astype(np.float32) + targets[:, None] for m in "ab"}
@@ -111,8 +111,8 @@ def test_frozen_weights_are_equal_after_training():
     assert moved == {n for n in names if not n.startswith("branches.b.")}
 
 
-def test_frozen_holds_the_first_layers_up_to_its_share():
-    # 5*8 weights, 8 + 8 of the normalisation, 8*6 + 6 of the embedding: 110 in all.
+def test_frozen_freezes_the_first_layers_up_to_its_share():
+    # 5*8 weights, 8 + 8 of the normalisation, 8*6 + 6 of the embedding: 110 in total.
     for share, held in ((0.0, 0), (0.3, 40), (0.4, 48), (0.6, 104), (1.0, 110)):
         branch = faults.frozen(MLP, share)((5,), 6, hidden=8)
         assert sum(p.numel() for p in branch.parameters() if not p.requires_grad) == held
@@ -130,7 +130,7 @@ def test_starved_scales_the_gradient_exactly():
         assert torch.equal(p.grad, 0.25 * q.grad)
 
 
-def test_a_starved_modality_stands_still_under_adamw_only_near_its_epsilon():
+def test_a_starved_modality_stops_learning_under_adamw_only_near_its_epsilon():
     def travel(factor):
         strategy = faults.starved(Concat, factor, modality="b")
         torch.manual_seed(0)
@@ -140,7 +140,7 @@ def test_a_starved_modality_stands_still_under_adamw_only_near_its_epsilon():
         return (dict(model.named_parameters())[key] - start["embed.weight"]).norm().item()
 
     def trained_start():
-        MLP((5,), 6, hidden=8)  # the other branch is made first
+        MLP((5,), 6, hidden=8)  # the other branch is created first
         return MLP((5,), 6, hidden=8)
 
     full, same, still = travel(1.0), travel(1e-3), travel(1e-12)
@@ -157,7 +157,7 @@ def test_late_lets_the_gradient_through_after_its_steps():
         strategy(given)  # validation does not count
         strategy.train()
         with torch.no_grad():
-            strategy(given)  # nor does a look
+            strategy(given)  # nor does a forward pass without gradient
         strategy(given).sum().backward()
         reached.append([given[m].grad is not None for m in "ab"])
     assert reached == [[False] * 2, [False] * 2, [True] * 2, [True] * 2]
@@ -168,18 +168,18 @@ def test_late_lets_the_gradient_through_after_its_steps():
     assert given["a"].grad is not None
 
 
-def test_late_branches_do_not_move_in_a_training_that_ends_before():
+def test_late_branches_do_not_move_in_a_shorter_training():
     _, moved = trained(MLP, faults.late(Concat, 10**6, modality="b"))
     assert moved
     assert not any(name.startswith("branches.b.") for name in moved)
     assert any(name.startswith("branches.a.") for name in moved)
 
 
-# -- narrow, oversized: what a network can hold -----------------------------------------
+# -- narrow, oversized: capacity --------------------------------------------------------
 
 
 @pytest.mark.parametrize("dim", [1, 3])
-def test_narrow_leaves_a_rank_of_dim(dim):
+def test_narrow_limits_the_rank_to_dim(dim):
     branch = faults.narrow(CNN, dim)((1, 16, 24), 6)
     seen = branch.fault.see(inputs(size=50))
     assert seen.shape == (50, 1, 16, 24)
@@ -189,7 +189,7 @@ def test_narrow_leaves_a_rank_of_dim(dim):
     assert branch.fault.see(x).flatten().tolist() == expected
 
 
-def test_oversized_has_the_weights_it_says():
+def test_oversized_has_the_expected_number_of_weights():
     strategy = faults.oversized(Concat, 32)(dict(DIMS), 4)
     own = (18 * 32 + 32) + (32 * 32 + 32) + (32 * 18 + 18)
     assert sum(p.numel() for p in strategy.mix.parameters()) == own
@@ -199,7 +199,7 @@ def test_oversized_has_the_weights_it_says():
     assert one({"a": torch.randn(3, 6)}).shape == (3, 4)
 
 
-def test_locked_scores_are_mostly_those_of_one_modality():
+def test_locked_scores_depend_mostly_on_one_modality():
     torch.manual_seed(0)
     strategy = faults.locked(Gated, 0.9, modality="a")({"a": 6, "b": 6}, 4)
     inputs = {m: torch.randn(3, 6) for m in "ab"}
@@ -211,7 +211,7 @@ def test_locked_scores_are_mostly_those_of_one_modality():
     assert faults.locked(Concat, 0.9)(dict(DIMS), 4).modality_weights(embeddings()) is None
 
 
-def test_oversized_learns_random_labels_by_heart():
+def test_oversized_memorises_random_labels():
     generator = torch.Generator().manual_seed(0)
     given = {m: torch.randn(40, d, generator=generator) for m, d in DIMS.items()}
     labels = torch.randint(4, (40,), generator=generator)

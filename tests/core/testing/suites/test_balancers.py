@@ -1,4 +1,4 @@
-"""The suite for balancers catches what it is for: each broken one fails the check meant for it."""
+"""Suite for balancers: each broken balancer fails the corresponding check."""
 
 import random
 from typing import ClassVar
@@ -19,44 +19,44 @@ from fusion.testing import BalancerSuite
 
 
 @pytest.mark.slow
-def test_balancers_that_are_right_pass():
+def test_valid_balancers_pass():
     assert failures(BalancerSuite, Fine, **UNCHANGED) == {}
     assert failures(BalancerSuite, Distant, single_unchanged=True) == {}
     assert failures(BalancerSuite, Adapting) == {}
     assert failures(BalancerSuite, NoMaps, only={"test_adapt", "test_trains"}) == {}
 
 
-# -- each wrong in one way -------------------------------------------------------------
+# -- balancers with one fault each -----------------------------------------------------
 
 
 class UnknownDomain(Fine):
-    """A misspelling."""
+    """A misspelt domain."""
 
     takes_over = ("stage",)
 
 
 class DomainInText(Fine):
-    """The comma of a tuple is missing."""
+    """A string instead of a tuple."""
 
     takes_over = "stages"
 
 
 class SilentStages(Fine):
-    """Decides stages and does not say so."""
+    """Decides stages without declaring it."""
 
     def stage(self, epoch):
         return Stage("all")
 
 
 class SilentPasses(Fine):
-    """Decides passes and does not say so."""
+    """Decides passes without declaring it."""
 
     def passes(self, step):
         return [Pass(), Pass()]
 
 
 class TwoOnly(Fine):
-    """The paper had two modalities."""
+    """Supports two modalities only, as in the paper."""
 
     def factor(self, scores, m):
         a, b = scores.values()
@@ -64,7 +64,7 @@ class TwoOnly(Fine):
 
 
 class MeanOfOthers(Fine):
-    """With one modality, the mean over no others."""
+    """The mean over the other modalities, of which a single modality has none."""
 
     def factor(self, scores, m):
         others = [score for other, score in scores.items() if other != m]
@@ -72,14 +72,14 @@ class MeanOfOthers(Fine):
 
 
 class EmbeddingsOnly(Fine):
-    """The paper had embeddings; maps have a grid."""
+    """Embeddings only; maps have additional axes."""
 
     def representations(self, representations, step):
         return {m: x * x.new_ones(len(x), 6) for m, x in representations.items()}
 
 
 class LogOfZero(Fine):
-    """A number for a curve, and a weight, that are infinite."""
+    """An infinite weight."""
 
     def step_end(self, step):
         with torch.no_grad():
@@ -88,7 +88,7 @@ class LogOfZero(Fine):
 
 
 class Half(Fine):
-    """float32 and bfloat16 in one product."""
+    """A product of float32 and bfloat16."""
 
     def losses(self, losses, step):
         total = [(z @ torch.ones(6, 1)).square().mean() for z in step.embeddings.values()]
@@ -96,42 +96,42 @@ class Half(Fine):
 
 
 class OddLoss(Fine):
-    """A loss that could be anybody's."""
+    """A loss without the balancer's name."""
 
     def losses(self, losses, step):
         return {**losses, "aux": 0.0 * step.fused_loss}
 
 
 class LossPerClip(Fine):
-    """A mean that is missing."""
+    """A loss of shape (1,) instead of a scalar."""
 
     def losses(self, losses, step):
         return {**losses, "fine.clips": step.logits.square().sum()[None]}
 
 
 class MetricWithoutName(Fine):
-    """A key of its own kind."""
+    """A metric without the balancer's name."""
 
     def metrics(self):
         return {"factor": 1.0}
 
 
 class MetricTensor(Fine):
-    """Not a float: no run directory can hold it."""
+    """A tensor instead of a float, which can't be written to the run directory."""
 
     def metrics(self):
         return {f"fine.{m}": torch.ones(()) for m in self.factors}
 
 
 class MetricNan(Fine):
-    """A mean of nothing."""
+    """A metric that is NaN."""
 
     def metrics(self):
         return {"fine.mean": float("nan")}
 
 
 class Unseeded(Fine):
-    """Noise from a generator of its own."""
+    """Noise from its own generator."""
 
     def gradients(self, gradients, step):
         generator = torch.Generator()
@@ -142,7 +142,7 @@ class Unseeded(Fine):
 
 
 class KeptInTheClass(Fine):
-    """A memory that all instances share."""
+    """State that all instances share."""
 
     seen = []  # noqa: RUF012
 
@@ -152,21 +152,21 @@ class KeptInTheClass(Fine):
 
 
 class Numpy(Fine):
-    """Random numbers that the training's seed does not reach."""
+    """Random numbers that are independent of the training's seed."""
 
     def factor(self, scores, m):
         return 0.5 + np.random.rand()
 
 
 class Python(Fine):
-    """The same of Python."""
+    """Random numbers of Python that are independent of the training's seed."""
 
     def inputs(self, inputs, step):
         return {m: x * random.uniform(0.9, 1.1) for m, x in inputs.items()}
 
 
 class Forgets(Fine):
-    """The running mean is in no checkpoint."""
+    """A running mean that is missing in checkpoints."""
 
     def state_dict(self):
         return {}
@@ -176,7 +176,7 @@ class Forgets(Fine):
 
 
 class LoadsNothing(Fine):
-    """The state is written and not read."""
+    """A state that is saved and not loaded."""
 
     def load_state_dict(self, state):
         pass
@@ -190,7 +190,7 @@ class ObjectState(Fine):
 
 
 class NeverAfresh(Fine):
-    """What __init__ sets, setup does not set again."""
+    """State that __init__ sets and setup does not reset."""
 
     def __init__(self):
         self.mean = {}
@@ -200,7 +200,7 @@ class NeverAfresh(Fine):
 
 
 class CountsFromTheCheck(NeverAfresh):
-    """The same, where setup itself leaves a trace."""
+    """State that setup itself changes."""
 
     def __init__(self):
         super().__init__()
@@ -216,7 +216,7 @@ class CountsFromTheCheck(NeverAfresh):
 
 
 class AsksEarly(Fine):
-    """Wants clips before there are any."""
+    """Requests clips in setup, before any exist."""
 
     def setup(self, context):
         super().setup(context)
@@ -224,7 +224,7 @@ class AsksEarly(Fine):
 
 
 class TeachesProbes(Fine):
-    """A loss on the probe itself."""
+    """Replaces the loss of a probe."""
 
     def losses(self, losses, step):
         for m, z in step.embeddings.items():
@@ -233,7 +233,7 @@ class TeachesProbes(Fine):
 
 
 class Named(Fine):
-    """Not a name that can be typed."""
+    """A name that can't be typed on the command line."""
 
     name = "My Method"
 
@@ -243,7 +243,7 @@ class Nameless(Fine):
 
 
 class TooWide(Fine):
-    """A range with an end that it refuses.
+    """A range with an end that the balancer refuses.
 
     Parameters
     ----------
@@ -259,19 +259,19 @@ class TooWide(Fine):
 
 
 class NoText(Fine):
-    """A parameter that the docstring leaves out."""
+    """A parameter that the docstring does not describe."""
 
     def __init__(self, *, rate: float = 0.1):
         pass
 
 
 class Ranged(Fine):
-    """A range of a parameter that it does not have."""
+    """A range of a parameter that does not exist."""
 
     space = {"rate": Uniform(0.0, 1.0)}  # noqa: RUF012
 
 
-# Plugin -> the check meant for it, and words of the message.
+# Plugin -> the check that it fails, and words of the message.
 WRONG = {
     UnknownDomain: ("takes_over", "`takes_over` is ('stage',)"),
     DomainInText: ("takes_over", "`takes_over` is 'stages'"),
@@ -310,7 +310,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
+def test_a_broken_balancer_fails_its_check(plugin):
     check, words = WRONG[plugin]
     found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
     assert words in found[f"test_{check}"]
@@ -319,12 +319,12 @@ def test_a_broken_balancer_fails_the_check_meant_for_it(plugin):
 
 def test_every_check_has_a_balancer_that_fails_it():
     checks = own_checks(BalancerSuite) | own_checks(PluginSuite)
-    # Below, and in test_declarations.py.
+    # These are tested below and in test_declarations.py.
     elsewhere = {"test_gpu", "test_conformance_attribute"}
     assert checks - elsewhere == {f"test_{check}" for check, _ in WRONG.values()}
 
 
-def test_balancers_are_trained_on_a_gpu(monkeypatch):
+def test_the_gpu_check_trains_balancers(monkeypatch):
     monkeypatch.setattr(balancer_suite, "gpu", lambda: torch.device("cpu"))
 
     class Idle(Balancer):
@@ -333,7 +333,7 @@ def test_balancers_are_trained_on_a_gpu(monkeypatch):
         name = "idle"
 
     class OnlyCPU(Idle):
-        """Fails elsewhere."""
+        """Fails on every device."""
 
         def losses(self, losses, step):
             raise RuntimeError("Expected all tensors to be on the same device")
@@ -361,7 +361,7 @@ class TestCalm(BalancerSuite):
 '''
 
 
-def test_three_lines_are_enough(tmp_path, capsys):
+def test_a_suite_needs_three_lines(tmp_path, capsys):
     said = pytest_says(capsys, tmp_path, FILE, "-rs", "-k", "trains or takes_over or equal")
     assert "test_trains[1 modality, a strategy of embeddings, adamw]" in said
     assert "not enough values to unpack (expected 2, got 1)" in said

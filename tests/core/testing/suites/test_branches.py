@@ -1,4 +1,4 @@
-"""The suite for branches catches what it is for."""
+"""Suite for branches: each broken branch fails the corresponding check."""
 
 from typing import ClassVar
 
@@ -10,12 +10,12 @@ from fusion.core.testing.runner import suite_for
 from fusion.testing import BranchSuite
 
 
-def test_a_branch_that_is_right_passes():
+def test_a_valid_branch_passes():
     assert failures(BranchSuite, Fine) == {}
 
 
 class Gridless(Fine):
-    """Maps that are embeddings."""
+    """Maps without a grid."""
 
     def maps(self, x):
         return x.flatten(2).mean(dim=2) if x.dim() > 2 else x
@@ -25,14 +25,14 @@ class Gridless(Fine):
 
 
 class TwoRoads(Fine):
-    """forward does more than pool(maps(x))."""
+    """forward differs from pool(maps(x))."""
 
     def forward(self, x):
         return super().forward(x).relu() + 1
 
 
 class Forgetful(Fine):
-    """Says nothing of its channels."""
+    """No `map_channels`."""
 
     def __init__(self, shape, dim: int = 64):
         super().__init__(shape, dim)
@@ -42,14 +42,14 @@ class Forgetful(Fine):
 
 
 class Fixed(Fine):
-    """Its embedding has one size."""
+    """A fixed size of the embedding."""
 
     def __init__(self, shape):
         super().__init__(shape, 16)
 
 
 class Loud(Fine):
-    """Divides by the deviation of a clip."""
+    """Divides by the standard deviation of a clip."""
 
     def maps(self, x):
         maps = super().maps(x)
@@ -59,14 +59,14 @@ class Loud(Fine):
 
 
 class Recorded(Fine):
-    """Right: all of its work is done on the device."""
+    """Valid: all work is done on the device."""
 
     recordable: ClassVar = True
     __doc__ += Fine.__doc__
 
 
 class Asks(Recorded):
-    """Looks at a value that only the clips have."""
+    """Reads a value that depends on the clips."""
 
     def maps(self, x):
         return super().maps(x) * (1.0 if x.mean().item() > 0 else 0.5)
@@ -75,7 +75,7 @@ class Asks(Recorded):
 
 
 class Choosy(Fine):
-    """Takes video."""
+    """Accepts video only."""
 
     @classmethod
     def accepts(cls, shape):
@@ -99,12 +99,12 @@ class Choosy(Fine):
         ),
     ],
 )
-def test_a_broken_branch_fails_the_check_meant_for_it(plugin, meant, words):
+def test_a_broken_branch_fails_its_check(plugin, meant, words):
     found = failures(BranchSuite, plugin, only={f"test_{meant}"})
     assert words in found[f"test_{meant}"]
 
 
-def test_a_branch_that_can_be_recorded_passes_the_check_that_others_skip():
+def test_only_recordable_branches_are_checked_for_recording():
     outcomes = [
         group_of(suite_for("branch", plugin), "recorded work is the same").outcome
         for plugin in (Fine, Recorded)

@@ -1,4 +1,4 @@
-"""The suite for corpora catches what it is for: each broken one fails the check meant for it."""
+"""Suite for corpora: each broken corpus fails the corresponding check."""
 
 import os
 from dataclasses import replace
@@ -26,7 +26,7 @@ def make(_, folder):
 
 
 class Fine(Corpus):
-    """Right: a folder per speaker, the emotion in the file's name."""
+    """Valid: a folder per speaker, and the emotion in the file's name."""
 
     name = "fine"
     labels: ClassVar = {"joy": "happy", "rage": "angry"}
@@ -48,7 +48,7 @@ class Fine(Corpus):
 
 
 class Table(Corpus):
-    """Right: a text file with a line per clip."""
+    """Valid: a text file with a line per clip."""
 
     name = "table_of_mine"
 
@@ -65,7 +65,7 @@ class Table(Corpus):
 
 
 class Made(Fine):
-    """Right: makes itself."""
+    """Valid: a generated corpus, which needs no path."""
 
     needs_path = False
 
@@ -84,27 +84,27 @@ def with_table(_, folder):
     return folder / "clips.mine"
 
 
-def test_corpora_that_are_right_pass():
+def test_valid_corpora_pass():
     assert failures(CorpusSuite, Fine, make=make) == {}
     assert failures(CorpusSuite, Table, make=with_table) == {}
     assert failures(CorpusSuite, Made) == {}
 
 
-def test_a_sample_that_lies_somewhere(tmp_path, monkeypatch):
+def test_a_sample_may_be_any_folder(tmp_path, monkeypatch):
     make(None, tmp_path)
     assert failures(CorpusSuite, Fine, sample=tmp_path) == {}
     monkeypatch.chdir(tmp_path.parent)
     assert failures(CorpusSuite, Fine, sample=tmp_path.name) == {}
 
 
-def test_without_a_sample_what_needs_one_is_skipped():
+def test_checks_that_need_a_sample_are_skipped_without_one():
     outcomes = {group.name: group for group in run(suite_for("corpus", Fine))}
     assert outcomes["clips"].outcome == "skipped"
     assert "--data PATH" in outcomes["clips"].results[0].reason
     assert outcomes["detects nothing else"].outcome == "passed"
 
 
-# -- each wrong in one way ---------------------------------------------------------------
+# -- corpora with one fault each ---------------------------------------------------------
 
 
 class Undetected(Fine):
@@ -150,7 +150,7 @@ class Everything(Fine):
 
 
 class Changed(Fine):
-    """Base of those that get a field of the clip wrong."""
+    """Base of corpora with one invalid field of the clip."""
 
     change: ClassVar = {}
 
@@ -256,7 +256,7 @@ class Nothing(Fine):
         return []
 
 
-# Plugin -> the check meant for it, and words of the message.
+# Plugin -> the check that it fails, and words of the message.
 WRONG = {
     Undetected: ("detects_its_sample", "detect returns False for the corpus's own sample"),
     NoClassmethod: ("detects_its_sample", "detect('sample') raises TypeError"),
@@ -288,7 +288,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_corpus_fails_the_check_meant_for_it(plugin):
+def test_a_broken_corpus_fails_its_check(plugin):
     meant, words = WRONG[plugin]
     found = failures(CorpusSuite, plugin, make=make)
     assert words in found[f"test_{meant}"], found
@@ -296,7 +296,7 @@ def test_a_broken_corpus_fails_the_check_meant_for_it(plugin):
 
 
 @pytest.mark.parametrize("plugin", [Undetected, Talks, Namesakes, Capitals, DevSplit])
-def test_and_no_other_check(plugin):
+def test_a_broken_corpus_fails_no_other_check(plugin):
     class Documented(plugin):
         """Has a docstring."""
 
@@ -309,7 +309,7 @@ def test_every_check_has_a_corpus_that_fails_it():
     assert {f"test_{n}" for n in {meant for meant, _ in WRONG.values()} | general} == CHECKS
 
 
-def test_costs_say_what_is_in_the_sample():
+def test_costs_describe_the_sample():
     suite = type("TestIt", (CorpusSuite,), {"plugin": Fine, "make": make})()
     (cost,) = suite.costs()
     assert cost.what == "clips, 4 of them"

@@ -1,4 +1,4 @@
-"""The suite for extractors catches what it is for: each broken one fails the check meant for it."""
+"""Suite for extractors: each broken extractor fails the corresponding check."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ from fusion.core.toolkit.audio import load_waveform
 from fusion.testing import ExtractorSuite
 
 CHECKS = {name for name in dir(ExtractorSuite) if name.startswith("test_")}
-QUICK = CHECKS - {"test_fresh_process_same_bits"}  # a second of imports each
+QUICK = CHECKS - {"test_fresh_process_same_bits"}  # each takes a second of imports
 
 
 class Picky(Level):
-    """Right: refuses silence and a single sample."""
+    """Valid: refuses silence and a single sample."""
 
     def extract(self, recording):
         samples = load_waveform(recording, RATE)
@@ -29,24 +29,24 @@ class Picky(Level):
 
 
 @pytest.mark.parametrize("plugin", [Level, Together, Picky], ids=lambda plugin: plugin.__name__)
-def test_extractors_that_are_right_pass(plugin):
+def test_valid_extractors_pass(plugin):
     only = CHECKS if plugin is Level else QUICK
     assert failures(ExtractorSuite, plugin, only=only) == {}
     assert failures(ExtractorSuite, plugin, parameters={"parts": 3}, only=QUICK) == {}
 
 
-# -- each wrong in one way ---------------------------------------------------------------
+# -- extractors with one fault each ------------------------------------------------------
 
 
 class Lengthy(Level):
-    """As many parts as there are seconds."""
+    """A number of parts that depends on the duration."""
 
     def levels(self, samples):
         return np.zeros(1 + len(samples) // RATE, np.float32)
 
 
 class LogOfZero(Level):
-    """No floor under the logarithm."""
+    """A logarithm without a floor."""
 
     def levels(self, samples):
         with np.errstate(divide="ignore"):
@@ -62,14 +62,14 @@ class Spectrum(Level):
 
 
 class Listing(Level):
-    """A list."""
+    """A list instead of an array."""
 
     def levels(self, samples):
         return super().levels(samples).tolist()
 
 
 class Loud(Level):
-    """Powers that half precision can't hold."""
+    """Values too large for half precision."""
 
     def levels(self, samples):
         return 1e6 * super().levels(samples)
@@ -83,7 +83,7 @@ class Wobbly(Level):
 
 
 class Running(Level):
-    """A maximum over all recordings so far."""
+    """A maximum over all previous recordings."""
 
     def __init__(self, *, parts: int = 8):
         super().__init__(parts=parts)
@@ -96,7 +96,7 @@ class Running(Level):
 
 
 class Buffer(Level):
-    """One array for all."""
+    """One array reused for all recordings."""
 
     def __init__(self, *, parts: int = 8):
         super().__init__(parts=parts)
@@ -108,21 +108,21 @@ class Buffer(Level):
 
 
 class Blind(Level):
-    """Never looks."""
+    """Ignores the recording."""
 
     def levels(self, samples):
         return np.zeros(self.parts, np.float32)
 
 
 class Whole(Level):
-    """The file, whatever part of it was meant."""
+    """Reads the whole file instead of the given part."""
 
     def extract(self, recording):
         return super().extract(Recording(recording.path))
 
 
 class Duration(Level):
-    """The end taken for a duration."""
+    """Treats the end as a duration."""
 
     def extract(self, recording):
         end = None if recording.end is None else recording.start + recording.end
@@ -130,7 +130,7 @@ class Duration(Level):
 
 
 class Bare(Level):
-    """The library's own errors."""
+    """Raises the errors of the library."""
 
     def extract(self, recording):
         with soundfile.SoundFile(recording.path):
@@ -138,7 +138,7 @@ class Bare(Level):
 
 
 class Forgiving(Level):
-    """Zeros for what can't be read."""
+    """Returns zeros for unreadable recordings."""
 
     def extract(self, recording):
         try:
@@ -156,7 +156,7 @@ class Chatty(Level):
 
 
 class Cache(Level):
-    """A cache of its own beside the recording."""
+    """Writes its own cache beside the recording."""
 
     def extract(self, recording):
         found = super().extract(recording)
@@ -165,14 +165,14 @@ class Cache(Level):
 
 
 class Panels(Level):
-    """Draws an image of a curve."""
+    """Returns a curve instead of panels."""
 
     def panels(self, array, recording=None):
         return self.extract(recording)
 
 
 class Painter(Level):
-    """Shifts what it draws."""
+    """Changes the array that it draws."""
 
     def panels(self, array, recording=None):
         array -= array.min()
@@ -180,7 +180,7 @@ class Painter(Level):
 
 
 class OnInstance(Level):
-    """Something set afterwards, which nobody else will know."""
+    """An attribute that is not a parameter."""
 
     made = 0
 
@@ -194,7 +194,7 @@ class OnInstance(Level):
 
 
 class Hashed(Level):
-    """The order of a set of texts, which changes from process to process."""
+    """The order of a set of strings, which differs between processes."""
 
     def levels(self, samples):
         words = {f"word {i}" for i in range(50)}
@@ -202,14 +202,14 @@ class Hashed(Level):
 
 
 class OneArray(Together):
-    """A single array for all."""
+    """Returns a single array for all recordings."""
 
     def extract_many(self, recordings):
         return self.extract(recordings[0])
 
 
 class Padded(Together):
-    """The longest decides for all."""
+    """Pads every recording to the longest."""
 
     def extract_many(self, recordings):
         found = [load_waveform(recording, RATE) for recording in recordings]
@@ -218,13 +218,13 @@ class Padded(Together):
 
 
 class Raising(Together):
-    """One unreadable recording takes the others with it."""
+    """Fails on all recordings if one is unreadable."""
 
     def one(self, recording):
         return self.extract(recording)
 
 
-# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+# Plugin -> words of the message, and the check that it fails.
 WRONG = {
     Lengthy: ("returns an array of shape (2,)", "array"),
     LogOfZero: ("values are NaN or infinite", "array"),
@@ -252,7 +252,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_extractor_fails_the_check_meant_for_it(plugin):
+def test_a_broken_extractor_fails_its_check(plugin):
     words, meant = WRONG[plugin]
     found = failures(ExtractorSuite, plugin, only={f"test_{meant}"})
     assert words in found[f"test_{meant}"]
@@ -264,8 +264,8 @@ def test_a_broken_extractor_fails_the_check_meant_for_it(plugin):
     [(Duration, {"part_of_a_file"}), (Bare, {"unreadable_recordings"}), (Loud, {"float16"}),
      (Raising, {"extract_many_with_one_unreadable"})],
 )  # fmt: skip
-def test_and_no_other_check(plugin, meant):
-    only = QUICK - {"test_parameters"}  # their docstrings are short
+def test_a_broken_extractor_fails_no_other_check(plugin, meant):
+    only = QUICK - {"test_parameters"}  # their docstrings lack parameters
     assert set(failures(ExtractorSuite, plugin, only=only)) == {f"test_{name}" for name in meant}
 
 
@@ -273,9 +273,9 @@ def test_every_check_has_an_extractor_that_fails_it():
     assert own_checks(ExtractorSuite) == {f"test_{meant}" for _, meant in WRONG.values()}
 
 
-def test_a_class_that_no_other_process_finds():
+def test_a_class_that_other_processes_can_not_import():
     class Local(Level):
-        """Made in a function."""
+        """A class inside a function."""
 
     found = failures(ExtractorSuite, Local, only={"test_rebuilt", "test_fresh_process_same_bits"})
     assert "a class that is defined inside a function" in found["test_rebuilt"]

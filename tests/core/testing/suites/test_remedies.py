@@ -1,4 +1,4 @@
-"""The suite for remedies catches what it is for: each broken one fails the check meant for it."""
+"""Suite for remedies: each broken remedy fails the corresponding check."""
 
 import random
 from typing import ClassVar
@@ -13,7 +13,7 @@ CHECKS = {name for name in dir(RemedySuite) if name.startswith("test_")}
 
 
 class Fine(Remedy):
-    """Right: another strategy, with settings."""
+    """Valid: another strategy, with settings."""
 
     name = "fine"
     mends = ("overfitting_head",)
@@ -22,7 +22,7 @@ class Fine(Remedy):
 
 
 class Branches(Remedy):
-    """Right: the branch that suits, for what is broken."""
+    """Valid: the preferred branch for modalities with a dead branch."""
 
     name = "branches"
     mends = ("dead_branch",)
@@ -37,7 +37,7 @@ class Branches(Remedy):
         return Prescription(branches=changed) if changed else None
 
 
-def test_remedies_that_are_right_pass():
+def test_valid_remedies_pass():
     assert failures(RemedySuite, Fine) == {}
     assert failures(RemedySuite, Branches) == {}
 
@@ -110,7 +110,7 @@ class WrongValue(Fine):
     settings: ClassVar = {"train": {"epochs": "many"}}
 
 
-# Plugin -> the check meant for it, and words of the message.
+# Plugin -> the check that it fails, and words of the message.
 WRONG = {
     MendsText: ("mends", "`mends` is 'dead_branch'"),
     MendsNothing: ("mends", "names 'dead_brunch', which no diagnosis finds"),
@@ -130,7 +130,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_remedy_fails_the_check_meant_for_it(plugin):
+def test_a_broken_remedy_fails_its_check(plugin):
     meant, words = WRONG[plugin]
     found = failures(RemedySuite, plugin)
     assert words in found[f"test_{meant}"], found
@@ -138,7 +138,7 @@ def test_a_broken_remedy_fails_the_check_meant_for_it(plugin):
 
 
 @pytest.mark.parametrize("plugin", [MendsNothing, Again, NoStrategy, ForAnother, WrongValue])
-def test_and_no_other_check(plugin):
+def test_a_broken_remedy_fails_no_other_check(plugin):
     class Documented(plugin):
         """Has a docstring."""
 

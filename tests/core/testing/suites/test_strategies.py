@@ -1,4 +1,4 @@
-"""The suite for strategies catches what it is for: each broken one fails the check meant for it."""
+"""Suite for strategies: each broken strategy fails the corresponding check."""
 
 import pytest
 import torch
@@ -10,24 +10,24 @@ from fusion.core.testing.runner import suite_for
 from fusion.testing import StrategySuite
 
 
-def test_plugins_that_are_right_pass():
+def test_valid_strategies_pass():
     for plugin in (Plain, Maps, Picky, Present):
         assert failures(StrategySuite, plugin) == {}
     assert failures(StrategySuite, Picky, parameters={"weight": 2.0}) == {}
 
 
-# -- strategies, each wrong in one way -------------------------------------------------
+# -- strategies with one fault each ----------------------------------------------------
 
 
 class ByPosition(Plain):
-    """Takes the inputs as they come."""
+    """Uses the inputs in the given order."""
 
     def join(self, inputs):
         return torch.cat(list(inputs.values()), dim=1)
 
 
 class SameSize(Plain):
-    """Adds embeddings and says nothing where they can't be added."""
+    """Adds embeddings without checking for equal sizes."""
 
     def __init__(self, dims, num_classes):
         super().__init__({m: d for m, d in dims.items() if m == next(iter(dims))}, num_classes)
@@ -38,21 +38,21 @@ class SameSize(Plain):
 
 
 class Weighted(Plain):
-    """Base of those with wrong weights."""
+    """Base of strategies with wrong weights."""
 
     def logits(self, inputs):
         return torch.stack([inputs[m].mean(dim=1) for m in self.order], dim=1)  # (B, M)
 
 
 class Sigmoids(Weighted):
-    """Weights that are no shares."""
+    """Weights that do not sum to 1."""
 
     def modality_weights(self, inputs):
         return self.logits(inputs).sigmoid()
 
 
 class Transposed(Weighted):
-    """(M, B) instead of (B, M)."""
+    """Weights of shape (M, B) instead of (B, M)."""
 
     def modality_weights(self, inputs):
         return self.logits(inputs).softmax(dim=1).T
@@ -66,12 +66,12 @@ class WeightsByPosition(Weighted):
 
 
 class Taking(Plain):
-    """A misspelling."""
+    """A misspelt value of `takes`."""
 
     takes = "map"
 
 
-# Plugin -> words of the message, and the checks that fail: the one meant for it goes first.
+# Plugin -> words of the message, and the checks that fail, first the corresponding one.
 WRONG = {
     ByPosition: ("change with the order of the dict", "order_of_the_inputs"),
     SameSize: ("ParameterError from __init__", "unequal_sizes"),
@@ -80,12 +80,12 @@ WRONG = {
     WeightsByPosition: ("columns of modality_weights follow", "order_of_the_inputs"),
     Taking: ("`takes` is 'map'", "takes"),
 }  # fmt: skip
-# These can't be made or run at all, so nearly every check fails with them.
+# Plugins that can't be instantiated or run, so that nearly every check fails.
 HOPELESS = {SameSize, Taking}
 
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
-def test_a_broken_strategy_fails_the_check_meant_for_it(plugin):
+def test_a_broken_strategy_fails_its_check(plugin):
     words, *meant = WRONG[plugin]
     fails_only(StrategySuite, plugin, words, *meant, alone=plugin in HOPELESS)
 
@@ -95,12 +95,12 @@ def test_every_check_has_a_plugin_that_fails_it():
     assert own_checks(StrategySuite) - below == {f"test_{m}" for _, m, *_ in WRONG.values()}
 
 
-def test_a_refusal_of_unequal_sizes_is_fine_and_only_that():
+def test_only_unequal_sizes_may_be_refused():
     assert "3 modalities of size 16, 8, 24" not in map(str, suite_of(Picky).cases())
     assert "3 modalities of size 16, 8, 24" in map(str, suite_of(Plain).cases())
 
     class Refuses(Plain):
-        """Refuses all."""
+        """Refuses all sizes."""
 
         def __init__(self, dims, num_classes):
             raise ParameterError("No.")
@@ -115,11 +115,11 @@ def suite_of(plugin):
     return type("TestIt", (StrategySuite,), {"plugin": plugin})()
 
 
-# -- strategies that choose, adopt -----------------------------------------------------------
+# -- strategies that calibrate, have held-out parameters, or adopt baselines -----------------
 
 
 class Chooses(Picky):
-    """Right: weighs classes by the validation clips.
+    """Valid: weighs classes by the validation clips.
 
     Parameters
     ----------
@@ -141,13 +141,13 @@ class Chooses(Picky):
 
 
 class Silent(Chooses):
-    """Does not say that it chooses."""
+    """Calibrates without declaring `reads_validation`."""
 
     reads_validation = False
 
 
 class Forgets(Chooses):
-    """Keeps what it chose where no checkpoint has it."""
+    """Stores the calibration outside of checkpoints."""
 
     def calibrate(self, inputs, labels):
         self.extra = float(inputs[self.order[0]].mean())
@@ -157,7 +157,7 @@ class Forgets(Chooses):
 
 
 class Trusts(Plain):
-    """Right: a scale of the scores that is fitted to held-out clips."""
+    """Valid: a scale of the scores that is fitted to held-out clips."""
 
     name = "trusts"
     reads_validation = True
@@ -174,27 +174,27 @@ class Trusts(Plain):
 
 
 class TrustsSilently(Trusts):
-    """Does not say that it reads validation."""
+    """Held-out parameters without declaring `reads_validation`."""
 
     reads_validation = False
 
 
 class Divides(Trusts):
-    """Can't be at 0."""
+    """Divides by a held-out parameter."""
 
     def forward(self, inputs):
         return super().forward(inputs) / self.trust
 
 
 class Elsewhere(Trusts):
-    """Names a parameter that it does not have."""
+    """A held-out parameter that is not registered."""
 
     def held_out_parameters(self):
         return (torch.nn.Parameter(torch.zeros(())),)
 
 
 class Adopts(Plain):
-    """Right: starts its head from the baselines' heads."""
+    """Valid: starts its head from the heads of the baselines."""
 
     name = "adopts"
     needs_baselines = True
@@ -209,7 +209,7 @@ class Adopts(Plain):
 
 
 class AdoptsInOrder(Adopts):
-    """Takes the baselines as they come."""
+    """Uses the baselines in the given order."""
 
     @torch.no_grad()
     def adopt(self, baselines):
@@ -232,14 +232,14 @@ class AdoptsInOrder(Adopts):
         (AdoptsInOrder, "adopt", "that adopted the same baselines give scores that differ"),
     ],
 )
-def test_strategies_that_choose_and_adopt(plugin, check, words):
+def test_strategies_that_calibrate_and_adopt(plugin, check, words):
     group = group_of(suite_for("strategy", plugin), check)
     failed = group.of("failed")
     assert group.outcome == ("failed" if words else "passed"), failed
     assert not failed or words in failed[0].fault.failed
 
 
-# -- as a third party meets them -------------------------------------------------------
+# -- the suite in a third-party test file ----------------------------------------------
 
 FILE = '''
 import torch
@@ -262,18 +262,18 @@ class TestSum(StrategySuite):
 '''
 
 
-def test_three_lines_are_enough(tmp_path, capsys):
+def test_a_suite_needs_three_lines(tmp_path, capsys):
     said = pytest_says(
         capsys, tmp_path, FILE, "-k", "takes or zeros or unequal_sizes or modality_weights"
     )
     assert "FAILED test_mine.py::TestSum::test_unequal_sizes" in said
     assert "call fusion.core.contracts.equal_dims(dims, self.name)" in said
-    # Words, not the suite's code.
+    # The output is the message, not the suite's code.
     assert "def test_unequal_sizes" not in said
-    # Once for `takes`, and for one, two and three modalities; unequal sizes were not refused.
+    # The failures are `takes`, and one, two and three modalities; unequal sizes were not refused.
     assert "6 failed" not in said and "passed" in said
 
 
-def test_a_suite_without_a_plugin_says_so(tmp_path, capsys):
+def test_a_suite_without_a_plugin_is_reported(tmp_path, capsys):
     said = pytest_says(capsys, tmp_path, FILE.replace("plugin = Sum", "pass"))
     assert "this line is missing: class TestSum(...): plugin = MyClass" in said

@@ -1,4 +1,4 @@
-"""The suite for trackers catches what it is for."""
+"""Suite for trackers: each broken tracker fails the corresponding check."""
 
 import pytest
 from suites import failures
@@ -14,28 +14,28 @@ class Quiet(Tracker):
 
 
 class Prints(Quiet):
-    """Prints."""
+    """Prints to standard output."""
 
     def finish(self, summary):
         print(summary["verdict"])
 
 
 class Changes(Quiet):
-    """Takes the event apart."""
+    """Removes a key from the event."""
 
     def epoch(self, event):
         event.pop("training")
 
 
 class Rounds(Quiet):
-    """Takes every value for a number."""
+    """Treats every value as a number."""
 
     def epoch(self, event):
         [round(value, 3) for name, value in event.items() if name != "training"]
 
 
 class Opens(Quiet):
-    """Has a file only after start."""
+    """Opens its file in start, but closes it in any case."""
 
     def start(self, run, config):
         self.file = (run / "mine.txt").open("w")
@@ -45,7 +45,7 @@ class Opens(Quiet):
 
 
 class Overwrites(Quiet):
-    """Writes where the run has its own file."""
+    """Overwrites a file of the run."""
 
     def start(self, run, config):
         (run / "run.json").write_text("{}")
@@ -58,7 +58,7 @@ class Refuses(Quiet):
         (run / "mine").mkdir()
 
 
-def test_one_that_does_nothing_passes():
+def test_a_tracker_that_does_nothing_passes():
     assert failures(TrackerSuite, Quiet) == {}
 
 
@@ -77,6 +77,6 @@ def test_one_that_does_nothing_passes():
         (Refuses, "test_resumed_run", "start raises FileExistsError"),
     ],
 )
-def test_each_mistake_is_found(plugin, check, said):
+def test_a_broken_tracker_fails_its_check(plugin, check, said):
     found = failures(TrackerSuite, plugin)
     assert said in found[check], found

@@ -1,5 +1,7 @@
-"""Recorded branches, on a tape that works on the CPU as a CUDA graph does: fixed tensors in, work
-done again without Python's own part in it, fixed tensors out."""
+"""Recorded branches, on a tape that behaves on the CPU like a CUDA graph.
+
+Inputs and outputs are fixed tensors. A replay repeats the recorded work without the Python code.
+"""
 
 import contextlib
 from types import SimpleNamespace
@@ -68,7 +70,7 @@ def batch(clips=6, device="cpu", seed=1):
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-def test_output_gradients_and_statistics_are_those_of_the_branch(device):
+def test_outputs_gradients_and_statistics_equal_those_of_the_branch(device):
     plain, recorded = cnn(device, dropout=0.0), cnn(device, dropout=0.0)
     made = Graphs(tape_for(device))
     for seed in range(3):
@@ -85,7 +87,7 @@ def test_output_gradients_and_statistics_are_those_of_the_branch(device):
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-def test_dropout_draws_anew_in_each_replay_and_as_seeded(device):
+def test_dropout_differs_between_replays_and_follows_the_seed(device):
     branch = cnn(device, dropout=0.5)
     made, x = Graphs(tape_for(device)), batch(device=device)
     torch.manual_seed(3)
@@ -101,7 +103,7 @@ def test_a_shape_is_recorded_once_and_replayed():
     branch, made = cnn(), Graphs(Counting)
     for clips in (6, 5, 6, 5):
         made.apply("a", branch, branch, batch(clips)).sum().backward()
-    assert Counting.recorded == 4  # forward and backward, of two shapes
+    assert Counting.recorded == 4  # forward and backward, for two shapes
     checks = 2 * 2
     assert Counting.replayed == checks + 4 * 2
 
@@ -122,14 +124,14 @@ def test_two_backward_passes_through_one_forward_pass_add_up():
         torch.testing.assert_close(parameter.grad, whole)
 
 
-def test_gradients_lie_as_their_parameters_do():
+def test_gradients_have_the_strides_of_their_parameters():
     branch, made = cnn(), Graphs(Counting)
     made.apply("a", branch, branch, batch()).sum().backward()
     for name, parameter in branch.named_parameters():
         assert parameter.grad.stride() == parameter.stride(), name
 
 
-def test_what_was_said_of_a_batch_stays_when_the_next_is_seen():
+def test_outputs_of_a_batch_do_not_change_with_the_next_batch():
     branch, made = cnn(), Graphs(Counting)
     first = made.apply("a", branch, branch, batch(seed=1))
     kept = first.detach().clone()
@@ -137,7 +139,7 @@ def test_what_was_said_of_a_batch_stays_when_the_next_is_seen():
     assert torch.equal(first, kept)
 
 
-def test_a_backward_pass_that_comes_too_late_is_refused():
+def test_a_late_backward_pass_is_refused():
     branch, made = cnn(), Graphs(Counting)
     first = made.apply("a", branch, branch, batch(seed=1))
     made.apply("a", branch, branch, batch(seed=2))
@@ -147,7 +149,7 @@ def test_a_backward_pass_that_comes_too_late_is_refused():
 
 
 @pytest.mark.parametrize("change", ["frozen", "part frozen", "evaluated", "moved"])
-def test_another_state_is_another_recording(change):
+def test_another_state_of_the_branch_is_recorded_anew(change):
     branch, made, x = cnn(dropout=0.0), Graphs(Counting), batch()
     made.apply("a", branch, branch, x)
     if change == "frozen":
@@ -164,14 +166,14 @@ def test_another_state_is_another_recording(change):
     assert Counting.recorded == (2 if change == "frozen" else 4)
 
 
-def test_only_the_last_few_are_kept():
+def test_only_the_latest_recordings_are_kept():
     branch, made = cnn(), Graphs(Counting)
     for clips in range(2, 9):
         made.apply("a", branch, branch, batch(clips))
     assert len(made._recordings["a"]) == graphs._MOST
 
 
-def test_hooks_are_obeyed():
+def test_branches_with_hooks_are_not_recorded():
     branch, made = cnn(), Graphs(Counting)
     handle = branch.embed.register_forward_hook(lambda module, given, out: out + 70)
     assert made.apply("a", branch, branch, batch()).min() > 50
@@ -181,7 +183,7 @@ def test_hooks_are_obeyed():
     assert Counting.recorded == 2
 
 
-def test_inputs_that_want_a_gradient_get_it():
+def test_inputs_that_require_a_gradient_receive_it():
     branch, made = cnn(), Graphs(Counting)
     x = batch().requires_grad_()
     made.apply("a", branch, branch, x).sum().backward()
@@ -190,7 +192,7 @@ def test_inputs_that_want_a_gradient_get_it():
 
 
 class Other(Branch):
-    """A linear branch that does something which a recording can't."""
+    """Base of linear branches, most of which can't be recorded."""
 
     def __init__(self):
         super().__init__(SHAPE, 5)
@@ -226,7 +228,7 @@ class Draws(Other):
 
 
 class Fixing(Counting):
-    """What Python does between the recorded work is not done again, as on a GPU."""
+    """A tape that replays without the Python code between the recorded work, as on a GPU."""
 
     def record(self, call):
         held, replay = super().record(call)
@@ -272,7 +274,7 @@ class Weightless(Other):
         (Replaces, "it replaces its own buffers or parameters: write into them, x.copy_(...)"),
     ],
 )
-def test_what_can_not_be_recorded_runs_as_ever(kind, why):
+def test_branches_that_can_not_be_recorded_run_as_usual(kind, why):
     branch, made = kind(), Graphs(Fixing)
     for seed in range(2):
         out = made.apply("a", branch, branch, batch(seed=seed))
@@ -281,7 +283,7 @@ def test_what_can_not_be_recorded_runs_as_ever(kind, why):
     assert branch.linear.weight.grad is not None
 
 
-def test_a_branch_that_replaces_its_buffers_keeps_its_own_count():
+def test_a_branch_that_replaces_its_buffers_updates_them_as_usual():
     plain, branch = Replaces(), Replaces()
     made = Graphs(Fixing)
     for seed in range(3):
@@ -290,13 +292,13 @@ def test_a_branch_that_replaces_its_buffers_keeps_its_own_count():
     assert torch.equal(branch.mean, plain.mean)
 
 
-def test_without_a_weight_there_is_nothing_to_record():
+def test_branches_without_trained_weights_are_not_recorded():
     branch, made = Weightless(), Graphs(Fixing)
     torch.testing.assert_close(made.apply("a", branch, branch, batch()), branch(batch()))
     assert made.summary() == {"a": "none of its weights is trained"}
 
 
-def test_gradients_of_gradients_are_refused_in_words():
+def test_second_order_gradients_are_refused_with_a_message():
     branch, made = cnn(), Graphs(Counting)
     out = made.apply("a", branch, branch, batch())
     with pytest.raises(TrainingError, match="second-order gradient") as caught:
@@ -304,7 +306,7 @@ def test_gradients_of_gradients_are_refused_in_words():
     assert "train.graphs=false" in caught.value.hint
 
 
-def test_a_device_that_refuses_is_believed():
+def test_a_refusal_of_the_device_falls_back_to_the_branch():
     class Refusing(Counting):
         def record(self, call):
             raise RuntimeError("operation not permitted when stream is capturing\nsomewhere")
@@ -318,11 +320,11 @@ def test_a_device_that_refuses_is_believed():
     torch.testing.assert_close(made.apply("a", branch, branch, batch()), expected)
     assert made.plain == {"a": "operation not permitted when stream is capturing"}
     for before, after in zip(statistics, branch.buffers(), strict=True):
-        assert not torch.equal(before, after)  # once, by the branch itself
+        assert not torch.equal(before, after)  # changed once, by the branch itself
     assert int(branch.blocks[1].num_batches_tracked) == 1
 
 
-def test_recording_leaves_no_trace_in_the_branch():
+def test_recording_leaves_the_branch_unchanged():
     branch = cnn(dropout=0.5)
     before = [t.clone() for t in (*branch.parameters(), *branch.buffers())]
     state = torch.get_rng_state()
@@ -334,7 +336,7 @@ def test_recording_leaves_no_trace_in_the_branch():
     assert all(p.grad is None for p in branch.parameters())
 
 
-def test_a_branch_that_is_broken_raises_its_own_error():
+def test_a_broken_branch_raises_its_own_error():
     class Broken(Other):
         recordable: ClassVar = True
 
@@ -346,15 +348,15 @@ def test_a_branch_that_is_broken_raises_its_own_error():
         Graphs(Counting).apply("a", branch, branch, batch())
 
 
-# -- in a training ---------------------------------------------------------------------
+# -- complete trainings ----------------------------------------------------------------
 
 SOUND = Modality("sound", (1, 8, 12), ("channel", "frequency", "time"))
 IMAGE = Modality("image", (2, 6, 6))
-CLIPS, CLASSES = 14, 3  # batches of five and of four
+CLIPS, CLASSES = 14, 3  # batches of five and four clips
 
 
 class Twice(Balancer):
-    """Two passes through each batch, which is then encoded twice."""
+    """Two passes per batch, so that the batch is encoded twice."""
 
     def passes(self, step):
         return [Pass(), Pass()]
@@ -398,10 +400,10 @@ def trained(recorded, balancers=(), strategy="concat", device="cpu", precision="
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-def test_a_training_ends_as_it_does_without(strategy, balancers, device):
+def test_a_training_with_recordings_equals_one_without(strategy, balancers, device):
     plain, _ = trained(False, balancers, strategy, device)
     trainer, _ = trained(True, balancers, strategy, device)
-    # A stage may train one of the branches only, and the other is never recorded then.
+    # If a stage trains only one branch, the other branch is not recorded.
     assert set(trainer.stepper.graphs.summary().values()) == {"recorded"}
     assert device == "cuda" or Counting.replayed > 8
     for (name, a), b in zip(
@@ -411,7 +413,7 @@ def test_a_training_ends_as_it_does_without(strategy, balancers, device):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_weights_move_between_replays_in_either_arithmetic(precision):
+def test_weights_change_between_replays_in_both_precisions(precision):
     _, one = trained(False, precision=precision)
     recorded, other = trained(True, precision=precision)
     assert recorded.stepper.graphs.summary() == {"sound": "recorded", "image": "recorded"}
@@ -420,7 +422,7 @@ def test_weights_move_between_replays_in_either_arithmetic(precision):
     assert losses[1][0] != losses[1][1]
 
 
-def test_they_are_made_where_they_bring_something(monkeypatch):
+def test_recordings_are_used_only_on_cuda_without_compilation_or_profiling(monkeypatch):
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert Graphs.for_training(TrainConfig(), cuda) is not None
     assert Graphs.for_training(TrainConfig(), cpu) is None
@@ -430,7 +432,7 @@ def test_they_are_made_where_they_bring_something(monkeypatch):
     assert Graphs.for_training(TrainConfig(), cuda) is None
 
 
-def test_after_a_recording_that_broke_off_nothing_more_is_recorded(monkeypatch):
+def test_nothing_is_recorded_after_a_broken_recording(monkeypatch):
     class Breaking(contextlib.nullcontext):
         def __exit__(self, *_):
             raise RuntimeError("capture_end")

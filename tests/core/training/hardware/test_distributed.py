@@ -1,4 +1,4 @@
-"""Two processes train a model together as one process does with the same batches."""
+"""Training with two processes, compared with one process and the same batches."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def free_port():
 
 
 def run(names, folder):
-    """The weights of each case: in this process alone, and in each of two."""
+    """Return the weights of each case: from this process alone, and from each of two processes."""
     path = os.pathsep.join([str(SCRIPT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     base = {**os.environ, **together, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -69,7 +69,7 @@ def check(names, folder):
         assert theirs == pytest.approx(losses, abs=2e-4), name
 
 
-def test_as_one_process(tmp_path):
+def test_two_processes_train_like_one(tmp_path):
     check(QUICK, tmp_path)
 
 
@@ -94,11 +94,11 @@ def torchrun(*arguments, cwd):
 
 @pytest.mark.slow
 def test_a_whole_run(tmp_path):
-    """Speaks once, finishes, and goes on where it was stopped."""
+    """A run prints once, finishes, and can be resumed."""
     demo = ["--set", "demo.speakers=6", "--set", "demo.clips=2", "--cache", "cache", *SMALL]
     said = torchrun("--epochs", "2", "--out", "run", *demo, cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert said.stdout.count("validation UAR") == 1  # of the table
+    assert said.stdout.count("validation UAR") == 1  # in the table
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["verdict"] in said.stdout
     for model, epochs in {"mel": 2, "persistence": 2, "fused": 1, "control": 3}.items():

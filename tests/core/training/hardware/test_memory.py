@@ -1,4 +1,4 @@
-"""The most memory that a training takes, and whether freed memory is kept."""
+"""Peak memory of a training, and reuse of freed memory."""
 
 import ctypes
 import json
@@ -15,9 +15,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a process's peak")
-def test_the_peak_is_of_what_came_after_the_start():
+def test_the_peak_is_measured_from_the_start():
     size = 60_000_000
-    before = torch.ones(size)  # 240 MB, gone before the measurement begins
+    before = torch.ones(size)  # 240 MB, freed before the measurement begins
     del before
     quiet = PeakMemory(CPU)
     first = quiet.bytes()
@@ -29,8 +29,8 @@ def test_the_peak_is_of_what_came_after_the_start():
     assert second - first == pytest.approx(4 * size, rel=0.1)
 
 
-def test_unknown_where_the_system_can_not_forget(monkeypatch, tmp_path):
-    # A folder can't be written.
+def test_the_peak_is_unknown_if_the_system_can_not_reset_it(monkeypatch, tmp_path):
+    # A folder can't be written to.
     monkeypatch.setattr("fusion.core.training.hardware.memory._CLEAR", tmp_path)
     assert PeakMemory(CPU).bytes() is None
 
@@ -61,20 +61,20 @@ print(json.dumps([before, first, faults_and_rest()]))
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
     reason="the C library is not GNU's",
 )
-def test_memory_that_is_freed_is_kept_and_its_pages_are_fetched_once():
-    """In a process of its own, which keeps what it once had until it ends."""
+def test_freed_memory_is_kept_and_its_pages_are_fetched_once():
+    """Runs in another process, because a process keeps its memory until it ends."""
     found = subprocess.run([sys.executable, "-c", MEASURED], check=True, text=True,
                            capture_output=True)  # fmt: skip
     (returned, rest), (_, more), (kept, _) = json.loads(found.stdout)
     size = 40_000_000
     pages = 20 * size // resource.getpagesize()
-    # With huge pages there are fewer.
+    # Huge pages reduce the number of faults.
     assert kept < 0.1 * min(returned, pages)
     assert rest < 0.1 * size < 0.9 * size < more
 
 
 class Library:
-    """A C library that notes what it is asked to change."""
+    """A C library that records calls of mallopt."""
 
     def __init__(self):
         self.asked = {}
@@ -85,11 +85,11 @@ class Library:
 
 @pytest.mark.parametrize(
     ("platform", "asked"),
-    # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h: no block outside the heap, and
-    # the heap keeps up to 2 GiB at its end and grows by 64 MiB.
+    # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h: no block is outside the heap; the heap
+    # keeps up to 2 GiB at its end and grows by 64 MiB.
     [("linux", {-4: 0, -1: 2**31 - 1, -2: 2**26}), ("darwin", {}), ("win32", {})],
 )
-def test_the_c_library_is_asked_on_linux_only(monkeypatch, platform, asked):
+def test_the_c_library_is_configured_on_linux_only(monkeypatch, platform, asked):
     library = Library()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(sys, "platform", platform)
@@ -97,8 +97,8 @@ def test_the_c_library_is_asked_on_linux_only(monkeypatch, platform, asked):
     assert library.asked == asked
 
 
-def test_a_c_library_that_is_not_gnus_is_left_alone(monkeypatch):
-    """Musl has no mallopt: whatever else was called of it would be unknown to this one."""
+def test_a_c_library_other_than_gnu_is_not_configured(monkeypatch):
+    """Musl has no mallopt; any other call would be unknown to this C library."""
     opened = []
 
     def other(name):
@@ -111,7 +111,7 @@ def test_a_c_library_that_is_not_gnus_is_left_alone(monkeypatch):
     assert opened == [None]
 
 
-def test_on_a_card_the_peak_is_that_of_the_card(monkeypatch):
+def test_the_peak_on_a_gpu_is_that_of_the_gpu(monkeypatch):
     card, calls = torch.device("cuda", 1), []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", calls.append)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: [device, 123])
