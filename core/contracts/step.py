@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .model import Baseline, Encoded, Model, Outputs, Part, Presence
+from .renamed import renamed
 from .train_config import TrainConfig
 
 
@@ -223,8 +224,11 @@ class Step:
 
     # -- clips that lack a modality ----------------------------------------------------
 
+    known = renamed("batch_modalities", gone_in=2)
+    there = renamed("has_modality", gone_in=2)
+
     @property
-    def known(self) -> list[str]:
+    def batch_modalities(self) -> list[str]:
         """Modalities that some clip of the batch has."""
         gaps = {} if self.presence is None else self.presence.rows
         return [m for m in self.modalities if m not in gaps or len(gaps[m])]
@@ -235,7 +239,7 @@ class Step:
         return of[gaps[modality]] if modality in gaps else of
 
     @property
-    def there(self) -> dict[str, Tensor] | None:
+    def has_modality(self) -> dict[str, Tensor] | None:
         """(B,) bool by modality: whether a clip has it; None if no clip lacks a modality."""
         if self.presence is None:
             return None

@@ -19,7 +19,7 @@ def known_scores(step: Step) -> dict[str, Tensor]:
     A modality that no clip has would make every other modality lead.
     """
     scores = step.scores()
-    return {m: scores[m] for m in step.known if m in scores}
+    return {m: scores[m] for m in step.batch_modalities if m in scores}
 
 
 def ratios(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -92,7 +92,7 @@ class AGM(Balancer):
     def logits(self, logits: Tensor, step: Step) -> Tensor:
         shown = step.shown
         count = len(step.modalities)
-        if count < 2 or len(shown) < count or len(step.known) < count:
+        if count < 2 or len(shown) < count or len(step.batch_modalities) < count:
             return logits
         parts = step.contributions  # (B, C) each
         self._update(

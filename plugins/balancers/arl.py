@@ -86,10 +86,10 @@ class ARL(Curved):
     def gradients(self, gradients: Gradients, step: Step) -> None:
         if len(step.unimodal) < 2 or step.epoch <= self.start:
             return
-        unimodal = {m: step.unimodal[m] for m in step.known}
+        unimodal = {m: step.unimodal[m] for m in step.batch_modalities}
         if len(unimodal) < 2:
             return
-        weights = self.weights(unimodal, step.there)
+        weights = self.weights(unimodal, step.has_modality)
         self.curve.add(weights)
         for m in gradients.modalities:
             if m in weights:

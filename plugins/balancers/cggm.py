@@ -90,7 +90,7 @@ class CGGM(Balancer):
         self._running.restart()
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        if len(self._shares) < 2 or self.lam == 0 or not step.known:
+        if len(self._shares) < 2 or self.lam == 0 or not step.batch_modalities:
             return losses
         return losses | {"cggm.direction": self.lam * self._direction(step)}
 
@@ -100,7 +100,7 @@ class CGGM(Balancer):
         fused = step.logits.softmax(dim=1) - right  # (B, C)
         whole = fused.flatten()  # created once, so that its gradients accumulate in one tensor
         terms = []
-        for m in step.known:
+        for m in step.batch_modalities:
             own = step.rows(m, step.unimodal[m].detach().softmax(dim=1) - right)
             reference = whole if len(own) == len(fused) else step.rows(m, fused).flatten()
             cosine = functional.cosine_similarity(reference, own.flatten(), dim=0)
@@ -119,7 +119,7 @@ class CGGM(Balancer):
 
     def step_end(self, step: Step) -> None:
         right = {m: (f.argmax(dim=1) == step.labels).float() for m, f in step.unimodal.items()}
-        modalities = [m for m in step.known if m in right]
+        modalities = [m for m in step.batch_modalities if m in right]
         self._running.add({m: step.rows(m, right[m]).mean() for m in modalities})
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:

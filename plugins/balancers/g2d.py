@@ -125,7 +125,7 @@ class G2D(Balancer):
         terms = dict(losses)
         for m in step.shown:
             embedding, scores = _teacher_outputs(step, m)
-            if m not in step.known:
+            if m not in step.batch_modalities:
                 continue
             student = step.rows(m, step.unimodal_logits[m])
             divergence = distillation(student, step.rows(m, scores), self.temperature)

@@ -113,7 +113,7 @@ class GradScale(Balancer):
         return {m: torch.tensor(self.scale) for m in gradients.modalities}
 
     def _progress(self, gradients: Gradients, step: Step) -> dict[str, Tensor]:
-        modalities = [m for m in gradients.modalities if m in step.known]
+        modalities = [m for m in gradients.modalities if m in step.batch_modalities]
         for m in modalities:
             loss = step.unimodal_losses[m].detach().clamp_min(_SMALLEST)
             self._first.setdefault(m, loss)
@@ -126,7 +126,7 @@ class GradScale(Balancer):
         return {m: (self.alpha * (log - smallest)).clamp(0, bound).exp() for m, log in logs.items()}
 
     def _norms(self, gradients: Gradients, step: Step) -> dict[str, Tensor]:
-        modalities = [m for m in gradients.modalities if m in step.known]
+        modalities = [m for m in gradients.modalities if m in step.batch_modalities]
         for m in modalities:
             self._update_mean(m, gradients.norm(m).detach().clamp_min(_SMALLEST))
         if not modalities:

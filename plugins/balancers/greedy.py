@@ -129,7 +129,11 @@ class Greedy(Balancer):
             sees_another = step.sees([other for other in self._modalities if other != m])
             if sees_another is not None:  # the only modality of a clip is not replaced
                 replaced = along(replaced & sees_another, x)
-            result[m] = torch.where(replaced, self._mean(m, x, step), x) if m in step.known else x
+            result[m] = (
+                torch.where(replaced, self._mean(m, x, step), x)
+                if m in step.batch_modalities
+                else x
+            )
         return result
 
     def _mean(self, m: str, x: Tensor, step: Step) -> Tensor:

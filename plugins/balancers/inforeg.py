@@ -106,7 +106,7 @@ class InfoReg(Balancer):
 
     @torch.no_grad()
     def gradients(self, gradients: Gradients, step: Step) -> None:
-        modalities = [m for m in gradients.modalities if m in step.known]
+        modalities = [m for m in gradients.modalities if m in step.batch_modalities]
         self._running.add({m: norm_of(gradients[m]).square() for m in modalities})
         strengths = {
             m: torch.where(ratio > AHEAD, self.beta, 0.0) * self.in_window(m)

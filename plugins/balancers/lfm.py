@@ -114,7 +114,7 @@ class LFM(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2 or "fused" not in losses:
             return losses
-        gap = jensen_shannon(step.unimodal_logits, step.there)
+        gap = jensen_shannon(step.unimodal_logits, step.has_modality)
         return {
             **losses,
             "fused": 2 * (1 - self._gap) * losses["fused"],

@@ -87,7 +87,7 @@ class MBSD(Balancer):
         pairs = {m: logits[m] for m in step.shown}
         if len(pairs) < 2:
             return losses
-        pull = pull_of(pairs, step.labels, step.there)
+        pull = pull_of(pairs, step.labels, step.has_modality)
         self._pull = pull.detach()
         return losses | {"mbsd.pull": self.strength * pull}
 

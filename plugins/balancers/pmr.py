@@ -100,7 +100,7 @@ class PMR(Balancer):
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(step.modalities) < 2:
             return losses
-        embeddings = {m: step.rows(m, step.embeddings[m]) for m in step.known}
+        embeddings = {m: step.rows(m, step.embeddings[m]) for m in step.batch_modalities}
         labels = {m: step.rows(m, step.labels) for m in embeddings}
         logits = {m: -_distances(z, self._prototypes[m]) for m, z in embeddings.items()}
         batch = len(step.labels)

@@ -78,7 +78,8 @@ def test_clips_and_passes_show_every_modality_by_default():
 
 def test_without_missing_modalities_all_rows_are_used():
     one = step()
-    assert one.known == ["voice", "face"] and one.there is None and one.sees(["face"]) is None
+    assert one.batch_modalities == ["voice", "face"]
+    assert one.has_modality is None and one.sees(["face"]) is None
     assert one.rows("face", LOGITS) is LOGITS
 
 
@@ -86,15 +87,23 @@ def test_rows_are_those_of_clips_with_the_modality():
     one = step(presence())
     assert one.rows("voice", LABELS).tolist() == [1, 1, 0]
     assert one.rows("face", LABELS).tolist() == [0, 1]
-    assert {m: flags.tolist() for m, flags in one.there.items()} == {
+    assert {m: flags.tolist() for m, flags in one.has_modality.items()} == {
         "voice": [False, True, True, True], "face": [True, True, False, False],
     }  # fmt: skip
 
 
 def test_a_modality_that_the_batch_lacks_is_unknown():
     nobody = torch.tensor([[True, False]] * 4)
-    assert step(presence(nobody)).known == ["voice"]
-    assert step(presence()).known == ["voice", "face"]
+    assert step(presence(nobody)).batch_modalities == ["voice"]
+    assert step(presence()).batch_modalities == ["voice", "face"]
+
+
+def test_old_names_warn_and_work():
+    one = step(presence(torch.tensor([[True, False]] * 4)))
+    with pytest.warns(DeprecationWarning, match="known is now called batch_modalities"):
+        assert one.known == ["voice"]
+    with pytest.warns(DeprecationWarning, match="there is now called has_modality"):
+        assert list(one.there) == ["voice", "face"]
 
 
 @pytest.mark.parametrize(

@@ -153,9 +153,9 @@ def test_scores_are_extrapolated_from_the_clips_with_the_modality():
     right = step.unimodal["face"].softmax(1)[torch.arange(8), step.labels]
     torch.testing.assert_close(step.scores()["face"], right[1::2].mean() * 8)
     assert torch.equal(step.scores()["voice"], step.right["voice"].sum())
-    assert step.known == list(NAMES)
+    assert step.batch_modalities == list(NAMES)
     none = a_step(np.ones(8, bool))
-    assert float(none.scores()["face"]) == 0.0 and none.known == ["voice", "text"]
+    assert float(none.scores()["face"]) == 0.0 and none.batch_modalities == ["voice", "text"]
 
 
 def test_a_loss_is_the_mean_over_clips_with_a_shown_modality():
