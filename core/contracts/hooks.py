@@ -76,7 +76,7 @@ def fusion_corpora() -> Sequence[type[Corpus]]:  # type: ignore[empty-body]
 
 @hookspec
 def fusion_extractors() -> Sequence[type[Extractor]]:  # type: ignore[empty-body]
-    """Return extractor classes: recording -> one array. Each defines a modality of its name."""
+    """Return extractor classes, which compute one array per recording: a modality of that name."""
 
 
 @hookspec

@@ -84,12 +84,12 @@ class Model(Protocol):
 
     @property
     def branches(self) -> nn.ModuleDict:
-        """Modality -> its :class:`Branch`."""
+        """Branches, each a :class:`Branch`, by modality."""
         ...
 
     @property
     def probes(self) -> nn.ModuleDict:
-        """Modality -> the linear classifier on its embedding."""
+        """Linear classifiers on the embeddings, by modality."""
         ...
 
     @property

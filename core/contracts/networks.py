@@ -1,4 +1,4 @@
-"""Base classes of networks: branches (modality -> embedding) and fusion strategies."""
+"""Base classes of networks: branches, which embed one modality, and fusion strategies."""
 
 from __future__ import annotations
 

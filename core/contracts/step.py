@@ -1,4 +1,4 @@
-"""A training and one step of it, as balancers see them."""
+"""Training and training step, as balancers see them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Context(Protocol):
     config: TrainConfig
     steps_per_epoch: int
     device: torch.device
-    baselines: Mapping[str, Baseline]  # by modality; empty unless `needs_baselines`
+    baselines: Mapping[str, Baseline]  # baselines by modality; empty unless `needs_baselines`
     checking: bool  # a request is being checked: no clips, so neither outputs() nor batch()
 
     @property

@@ -65,7 +65,7 @@ class Imported(Extractor):
         return cache.open(self.fingerprint, [key], verify="always")[0]
 
     def compute(self, recording: Recording) -> npt.NDArray[Any]:
-        """Raise MissingModalityError: a build calls this only if no cache has the array."""
+        """Raise MissingModalityError; a build calls this method only if no cache has the array."""
         raise self._lacks(recording)
 
     def _lacks(self, recording: Recording) -> MissingModalityError:
@@ -130,9 +130,9 @@ def find_imported(
 
 
 def _candidates(name: str, settings: Mapping[str, Any], cache: FeatureCache) -> list[Fingerprint]:
-    """Return imported features; those of another machine only if the local cache lacks `name`.
+    """Return imported features: local ones if they have the requested version, else all.
 
-    The local cache is enough if it holds the requested name and version.
+    "All" includes the features of another machine. Without a requested version, all are returned.
     """
     local = imported_features(cache, elsewhere=False)
     requested = (name, settings.get("version"))
@@ -160,12 +160,12 @@ def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerp
 
 
 def name_problem(name: str, registry: Registry) -> str | None:
-    """Return why an imported feature called `name` can't take part in a run; None if it can."""
+    """Return the reason why an imported feature can't be called `name`; None if it can."""
     for entry in registry.entries():
         if entry.name == name:
             return f"{entry.source} gives that name to its {entry.kind}."
     if not well_formed(name):
-        return "Names are lower case letters, digits and underscores, and begin with a letter."
+        return "Names are lower-case letters, digits and underscores, and begin with a letter."
     if name in RESERVED or is_module_attribute(name):
         return f"{name!r} is reserved."
     return None

@@ -60,26 +60,26 @@ class Mode:
 
 
 def speaker_of(clip: Clip) -> Group:
-    """Return corpus and speaker, since two corpora may both have a speaker "1"."""
+    """Return corpus and speaker as a group, because two corpora may both have a speaker "1"."""
     return clip.corpus, clip.speaker
 
 
 def sentence_of(clip: Clip) -> Group | None:
-    """Return corpus and sentence of a clip; None if the sentence is unknown.
+    """Return corpus and sentence of a clip as a group; None if the sentence is unknown.
 
-    Sentences of two corpora differ even if their texts are equal; upper and lower case are equal.
+    Equal sentences of two corpora are different groups. Upper and lower case are not distinguished.
     """
     sentence = clip.attributes.get(SENTENCE, "").strip().casefold()
     return (clip.corpus, sentence) if sentence else None
 
 
 def corpus_of(clip: Clip) -> Group:
-    """Return the corpus of a clip as a group; all corpora are of one kind, the empty string."""
+    """Return the corpus of a clip as a group, whose kind is the empty string."""
     return "", clip.corpus
 
 
 def clip_of(clip: Clip) -> Group:
-    """Return corpus and name of a clip: each clip is a group."""
+    """Return corpus and name of a clip as a group, so that each clip is its own group."""
     return clip.corpus, clip.name
 
 

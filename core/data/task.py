@@ -1,4 +1,4 @@
-"""Name of the task that a run measures, plain or speaker-adapted, for all outputs."""
+"""Name of the task that a run measures, plain or speaker-adapted, for tables and messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_task(adapt: str, text: str) -> str:
 
 
 def measured_on(mode: str, adapt: str) -> str:
-    """Return what test figures are measured on: ``"on held-out speakers, speaker-adapted"``."""
+    """Return a phrase for titles of tables, such as ``"on held-out speakers, speaker-adapted"``."""
     return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
 
 

@@ -58,7 +58,7 @@ class RepairDisplay(Display, RepairObserver):
 
 
 def print_repair(repair: Repair) -> None:
-    """Print a table of the steps, and the test results of the chosen model and of the base."""
+    """Print a table of the steps, and the test results of the chosen step and of the base run."""
     console = new_console()
     base = repair.steps[0]
     header = ["step", *base.val_uar, "gain", "changes"]

@@ -91,7 +91,7 @@ class Deprecation:
     source : Source
         Source of the plugin.
     uses : tuple of str
-        For each deprecated name a text with the new name and the version that removes the old one.
+        One text per deprecated name, with the new name and the version that removes the old one.
     """
 
     source: Source
@@ -130,7 +130,7 @@ def problem_of(error: Exception, source: Source) -> Problem:
 
 
 def describe_value(value: object) -> str:
-    """Return a short description for messages of a value that a plugin returned."""
+    """Return a short description, for messages, of a value that a plugin returned."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if value is None or isinstance(value, str | int | float):

@@ -1,4 +1,4 @@
-"""Registry that finds and loads plugins, and attributes problems to the plugin that caused them."""
+"""Registry that finds and loads plugins, and attributes each problem to a plugin."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Registry:
     PluginError
         If a plugin in `requests` can't be loaded, or, if `strict`, any plugin.
     UnknownNameError
-        If ``no:NAME`` blocks no plugin.
+        If no plugin has the NAME in ``no:NAME``.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Registry:
         try:
             with importing(source, target if isinstance(target, str) else target.value):
                 module = load(target)
-            if self._manager.is_registered(module):  # such as a built-in plugin given to -p
+            if self._manager.is_registered(module):  # a built-in plugin given to -p, for example
                 return
             version = source.version or str(getattr(module, "__version__", ""))
             source = replace(source, version=version)
@@ -205,7 +205,7 @@ class Registry:
         return [name for name, entry in self._entries[kind].items() if entry.cls.default]
 
     def corpora(self) -> dict[str, type[Corpus]]:
-        """Return name -> class of all corpora."""
+        """Return the classes of all corpora by name."""
         return {e.name: e.cls for e in self.entries("corpus") if issubclass(e.cls, Corpus)}
 
     def extractor(self, name: str) -> type[Extractor]:

@@ -100,7 +100,7 @@ def divide(plan: Plan) -> Plan:
 
 
 def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
-    """Fill in what the user did not choose with the plugins that are marked as defaults."""
+    """Fill in default plugins where the user chose none, and make the cache path absolute."""
     strategy = config.strategy or next(iter(registry.defaults("strategy")), "")
     if not strategy:
         raise ParameterError(
@@ -130,7 +130,7 @@ def _absolute(cache: str | None) -> str | None:
 
 
 def check_owners(config: RunConfig, registry: Registry) -> None:
-    """Raise if a name in ``--set``, ``--dtype`` or ``--branch`` is unknown or not in use.
+    """Raise if ``--set``, ``--dtype`` or ``--branch`` has a name that is unknown or not in use.
 
     Raises
     ------

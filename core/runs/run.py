@@ -181,7 +181,7 @@ class OutputFolder:
             by = f" ({holder})" if holder else ""
             raise RunError(
                 f"Another process works on the run {self.path}{by}.",
-                hint="Wait for it, or name another folder.",
+                hint="Wait until that process has finished, or name another folder.",
             ) from error
         file.truncate()
         since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
@@ -224,7 +224,7 @@ class Run(OutputFolder):
         """
         if not cls.exists(path):
             raise RunError(
-                f"{path} is no run directory: it holds no run.json.",
+                f"{path} is not a run directory: it has no run.json.",
                 hint="Give a folder that fusion run made (runs/... by default).",
             )
         run = cls(path, registry)
@@ -306,7 +306,7 @@ class Run(OutputFolder):
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
         if tuple(split.digest(clips) for split in splits) != record.split.digests:
-            raise RunError(f"{path} holds another split than the one this run was made with.")
+            raise RunError(f"{path} holds another split than run.json.")
         return RunData(clips, keys, targets, record.classes, splits, absent)
 
     # -- trainings and results ---------------------------------------------------------
@@ -337,7 +337,7 @@ def _check_free(path: Path) -> None:
     if path.is_dir() and {file.name for file in path.iterdir()} <= {CLIPS, TRACE, _LOCK}:
         return
     raise RunError(
-        f"The run directory {path} exists already and is not empty.",
+        f"The run directory {path} already exists and is not empty.",
         hint=f"Resume that run: fusion run --resume {path}; or name another folder: --out."
         if Run.exists(path)
         else "Name another folder with --out.",

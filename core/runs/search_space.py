@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..registry.registry import Registry
 
 Settings = Mapping[str, Mapping[str, Any]]
-"""Owner -> parameter -> value."""
+"""Parameter values by owner and parameter."""
 
 _FAILED = -1.0  # score of a failed trial for the sampler: lower than any UAR
 
@@ -78,8 +78,8 @@ def search_space(
         return None
     if config.tune < 2:
         raise ParameterError(
-            f"--tune takes 2 trials or more, and was given {config.tune}.",
-            hint="The first trial uses the settings as given, so one trial tries nothing new.",
+            f"--tune must be 2 or more, and is {config.tune}.",
+            hint="The first trial uses the given settings, so a single trial has no alternative.",
         )
     check_installed()
     classes = _owners(config, registry, spec)

@@ -36,9 +36,9 @@ class Training:
 
 
 def trainings_of(run: Run) -> list[Training]:
-    """Return the trainings of a run without controls.
+    """Return the trainings of a run, without the equal-steps controls.
 
-    The longest come first, so that no long training runs alone at the end.
+    The longest trainings come first, so that no long training runs alone at the end.
     """
     models = [FUSED, *run.record.modalities]
     return [Training(fold, m) for m in models for fold in range(run.record.split.folds)]

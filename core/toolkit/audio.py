@@ -73,8 +73,8 @@ def _read(recording: Recording) -> tuple[FloatArray, int]:
         ended = kind != "OGG" or _ends_with_last_page(path)
     # TypeError: soundfile treats files called .raw as samples without a header.
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
-        reason = "there is no such file" if not path.exists() else str(error)
-        raise RecordingError(f"{path}: can't be read as sound: {reason}") from error
+        reason = "the file does not exist" if not path.exists() else str(error)
+        raise RecordingError(f"{path}: can't be read as audio: {reason}") from error
     if stop - start - len(samples) > slack:
         raise RecordingError(
             f"{path}: is truncated: it has {len(samples)} of the {stop - start} announced samples.",
@@ -96,7 +96,7 @@ def _span(recording: Recording, rate: int, frames: int) -> tuple[int, int]:
     end = math.inf if recording.end is None else recording.end
     if not 0 <= start < end:
         raise RecordingError(
-            f"{path}: no part from {start:g} s to {end:g} s is possible (needs 0 <= start < end)."
+            f"{path}: has no part from {start:g} s to {end:g} s (needs 0 <= start < end)."
         )
     if frames < 1:
         raise RecordingError(f"{path}: holds no samples.")
@@ -293,7 +293,7 @@ def check_spectrum(owner: str, parameters: Mapping[str, float]) -> None:
     if not 0 <= fmin < fmax <= nyquist:
         raise ParameterError(
             f"{owner} needs 0 <= fmin < fmax <= {nyquist:g} Hz (half the sample rate); "
-            f"given fmin={fmin:g}, fmax={fmax:g}."
+            f"and was given fmin={fmin:g}, fmax={fmax:g}."
         )
 
 
@@ -315,7 +315,7 @@ def trim_silence(decibels: FloatArray, trim_db: float) -> FloatArray:
 
 
 def fit_frames(spectrogram: FloatArray, frames: int, fill: float) -> FloatArray:
-    """Crop or pad a spectrogram to its centre: (bands, t) -> (bands, frames), padded by `fill`."""
+    """Crop a spectrogram to its centre, (bands, frames), or pad both its sides with `fill`."""
     bands, have = spectrogram.shape
     if have >= frames:
         start = (have - frames) // 2

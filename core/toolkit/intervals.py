@@ -231,7 +231,7 @@ def _counts(groups: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _resampled(confusions: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]) -> Floats:
-    """Return the summed matrices of the drawn groups, (S, C, C), (R, S) -> (R, C, C)."""
+    """Return the sum of the matrices, (S, C, C), weighted by `counts`, (R, S): (R, C, C)."""
     # float64 products are fast, and exact for integers below 2**53.
     summed: Floats = np.tensordot(counts.astype(np.float64), confusions.astype(np.float64), axes=1)
     return summed

@@ -23,7 +23,7 @@ def confusion_by_group(
     groups: npt.NDArray[Any],
     num_classes: int,
 ) -> npt.NDArray[np.int64]:
-    """Count correct and wrong predictions in one confusion matrix per group.
+    """Return one confusion matrix per group.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def entropy(probabilities: npt.NDArray[np.floating]) -> Floats:
 
 
 def _hits(confusion: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the correct predictions of each class, (..., C, C) -> (..., C)."""
+    """Return the numbers of correct predictions by class, (..., C), of matrices (..., C, C)."""
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 

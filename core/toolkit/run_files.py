@@ -69,7 +69,7 @@ def _fault(text: str) -> str:
 
 
 def write_json(run: Path, name: str, data: Mapping[str, Any]) -> None:
-    """Replace a file of `run` by a JSON object, atomically; NaN and infinity are refused.
+    """Replace a file of `run` by a JSON object, atomically; reject NaN and infinity.
 
     Raises
     ------

@@ -148,7 +148,7 @@ def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()
                 folds = len(plans[split].splits)
     if not plans:
         reasons = " ".join(f"{split}: {reason}" for split, reason in refused.items())
-        raise SplitError(f"The clips allow no split. {reasons}")
+        raise SplitError(f"No split of the clips is possible. {reasons}")
     return PlannedAudit(
         {split: plans[split] for split in AUDITED if split in plans},
         {split: refused[split] for split in AUDITED if split in refused},

@@ -58,7 +58,7 @@ class CompareObserver(Observer):
         """Handle that every cell was checked."""
 
     def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
-        """Handle the start of training, with the epochs of a baseline and numbers of trainings."""
+        """Handle the start of training: epochs per baseline, and total and finished trainings."""
 
     def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:
         """Handle the end of a training, of a cell or of the baselines (``"alone"``)."""
@@ -140,7 +140,7 @@ def read_request(out: Path) -> Request:
     """
     if not (out / FILE).is_file():
         raise RunError(
-            f"{out} holds no comparison: it has no {FILE}.",
+            f"{out} is not the folder of a comparison: it has no {FILE}.",
             hint="Give a folder that fusion compare made (compare/... by default).",
         )
     return as_type(read_json(out / FILE).get("request"), Request, out / FILE)
@@ -150,7 +150,7 @@ def _folder(out: Path, request: Request) -> OutputFolder:
     if (out / FILE).is_file():
         if read_request(out).to_json() != request.to_json():
             raise RunError(
-                f"{out} holds another comparison.",
+                f"{out} holds the comparison of another request.",
                 hint=f"Resume that comparison: fusion compare --resume {out}; or name another "
                 "folder with --out.",
             )
@@ -266,7 +266,7 @@ class _Work:
     # -- folders -----------------------------------------------------------------------
 
     def lay_out(self) -> None:
-        """Create the missing run directories of cells and baselines, and report the work left."""
+        """Create missing run directories of cells and baselines, and report the trainings left."""
         budget = {"epochs": self.epochs}
         for seed, run in self.baselines.items():
             self._describe(run, self.grid.alone(self.registry), seed, budget)

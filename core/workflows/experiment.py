@@ -191,7 +191,7 @@ def _announce(observer: Observer, run: Run, trainings: Sequence[Training]) -> No
 
 
 def _parallel_trainings(jobs: int | None, config: RunConfig) -> int:
-    """Return the number of parallel trainings: `jobs`, or by default what the machine allows."""
+    """Return the number of parallel trainings: `jobs`, or the default of this machine if None."""
     return default_jobs(config.device, config.train.threads) if jobs is None else jobs
 
 
@@ -409,5 +409,5 @@ def new_run_path(config: RunConfig, parent: Path) -> Path:
     label = "-".join([config.strategy or "run", *config.balancers])
     path = parent / f"{stamp}-{label}"
     if path.exists():
-        raise RunError(f"{path} exists already.", hint="Name the run directory with --out.")
+        raise RunError(f"{path} already exists.", hint="Name the run directory with --out.")
     return path

@@ -92,7 +92,7 @@ class Budget:
         unit = (match[2] or "steps") if match else ""
         if number <= 0 or (unit.startswith("step") and number != int(number)):
             raise ParameterError(
-                f"--budget takes steps per training or a total time, and was given {text!r}.",
+                f"--budget must be steps per training or a total time, and is {text!r}.",
                 hint="For example: --budget 600, --budget 30min, --budget 2h",
             )
         if unit.startswith("step"):
@@ -298,7 +298,7 @@ def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConf
 
 
 def reads_of(config: RunConfig, registry: Registry) -> tuple[str, ...]:
-    """Return what a method reads besides the training clips: ``"baselines"``, ``"validation"``.
+    """Return the inputs of a method besides training clips: ``"baselines"``, ``"validation"``.
 
     A fused model that starts from baselines has their training in addition to its own. The
     validation score of a method that learns from validation is optimistic.
@@ -326,7 +326,7 @@ def _methods_of_all(cells: Iterable[Cell]) -> set[str]:
 
 
 def _check_settings(request: Request, registry: Registry) -> None:
-    """Raise if a setting is wrong for every cell that uses it.
+    """Raise if a setting is invalid in every cell that uses it.
 
     Without this check, such a mistake would only leave those cells out.
     """

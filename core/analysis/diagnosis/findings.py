@@ -44,11 +44,11 @@ class Finding:
         A key of :data:`TITLES`.
     severity : {"severe", "moderate", "mild"}
         A severe fault alone can explain a fused model below the best single modality. A mild
-        fault is worth knowing.
+        fault is reported for information.
     says : str
         The finding in one to three sentences, with the numbers.
     rule : str
-        The rule that the numbers meet, with its threshold.
+        The rule with its threshold, which the numbers meet.
     modality : str or None
         The modality that has the fault; None for a fault of the fused model or the data.
     numbers : dict

@@ -64,7 +64,7 @@ def explain(
     if part not in ("val", "test"):
         raise UnknownNameError("part to explain", part, ("val", "test"))
     if permutations < 1:
-        raise ParameterError(f"permutations must be at least 1, and is {permutations}.")
+        raise ParameterError(f"permutations must be 1 or more, and is {permutations}.")
     check_finished(run)
     spec = _spec(run, model)
     groups = tuple(groups_of_run(run, spec, axes))
@@ -91,8 +91,8 @@ def check_finished(run: Run) -> None:
     """
     if run.record.handed_out is None:
         raise RunError(
-            f"The run {run.path} is not finished, so it has no chosen model to explain yet.",
-            hint=f"Finish it: fusion run --resume {run.path}",
+            f"The run {run.path} is not finished: it has no chosen model yet.",
+            hint=f"Resume the run: fusion run --resume {run.path}",
         )
 
 

@@ -88,7 +88,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class ClipRow:
-    """Figures of one clip: Shapley values of two probabilities, and group title -> gradients."""
+    """Figures of one clip: Shapley values of two probabilities, and gradients by group title."""
 
     name: str
     corpus: str
@@ -238,7 +238,7 @@ def probability_shapley(
     classes: npt.NDArray[np.integer],
     modalities: Sequence[str],
 ) -> dict[str, Floats]:
-    """Return modality -> Shapley value (n,) for the probability of one given class per clip."""
+    """Return Shapley values (n,), by modality, for the probability of one class per clip."""
 
     def worth(members: Collection[str]) -> Floats:
         rows: Floats = subsets[frozenset(members)][np.arange(len(classes)), classes]

@@ -118,7 +118,7 @@ def kind_of(name: str) -> Kind:
 
 
 def companions(registry: Registry) -> dict[str, str]:
-    """Return EXTRACTOR and STRATEGY -> the existing plugin that the commands use for them."""
+    """Return the existing plugins that replace EXTRACTOR and STRATEGY in the commands."""
     companion_names: dict[str, str] = {}
     for kind in ("extractor", "strategy"):
         names = [*registry.defaults(kind), *(entry.name for entry in registry.entries(kind))]

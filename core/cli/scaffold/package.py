@@ -60,7 +60,7 @@ def make_package(
         ``"strategy"``, ``"balancer"``, ``"extractor"``, ``"branch"``, ``"corpus"``,
         ``"tracker"`` or ``"remedy"``.
     name : str
-        Name that users will type: lower case letters, digits, underscores.
+        Name that users will type: lower-case letters, digits and underscores.
     folder : Path or None
         Folder for the package, which does not exist or is empty. None means ``fusion-NAME`` in
         the current folder.
@@ -141,7 +141,7 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"{folder.resolve()} is a file.", hint="Give a new folder: --dir FOLDER")
     if not folder.resolve().parent.is_dir():
         raise UserError(
-            f"There is no folder {folder.resolve().parent} to put {folder.name} into.",
+            f"The folder {folder.resolve().parent}, the parent of {folder.name}, does not exist.",
             hint="Create that folder first, or give another: --dir FOLDER",
         )
 

@@ -38,7 +38,7 @@ _ROOM_ON_GPU = 4 * 1024**3
 
 
 def default_jobs(device: str, threads: int = 1) -> int:
-    """Return the default number of parallel trainings.
+    """Return the default number of parallel trainings on this machine.
 
     On a CPU, one training runs per `threads` cores. On a GPU, up to four trainings share the
     device, since one of these models leaves most of a GPU idle; each needs two cores and 4 GiB
@@ -61,7 +61,7 @@ def train_all(
     on_done: Callable[[Training, Mapping[str, Any]], None],
     controls: bool = True,
 ) -> None:
-    """Make all trainings of a run that are not finished yet.
+    """Carry out all trainings of a run that are not finished yet.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def raise_failure(
         future.result()
     except BrokenProcessPool:
         raise TrainingError(
-            "A training's process was killed from outside, for instance because memory ran out.",
+            "The process of a training was killed from outside, maybe because memory ran out.",
             hint=f"Fewer parallel trainings need less memory: fusion {resume} --jobs 1",
         ) from None
     except TrainingError as error:
@@ -206,7 +206,7 @@ class _Follower:
         self._on_done = on_done
 
     def poll(self) -> None:
-        """Report the new epochs of all trainings, and the trainings that are done."""
+        """Report the new epochs of all trainings, and the trainings that have finished."""
         for training in list(self._offsets):
             # Check this first: a training that is done at this point has written all its epochs.
             finished = self._run.finished(training.name)

@@ -44,7 +44,7 @@ def write_contributions(run: Run) -> dict[str, float]:
 
 
 def _by_subset(run: Run, training: Training, indices: Any) -> dict[frozenset[str], Any]:
-    """Return set of modalities -> a trained model's probabilities if it receives only this set."""
+    """Return a trained model's probabilities for each set of modalities, given only this set."""
     model, features = fold_features(run, training)
     precision = choose_precision(run.config.train.precision, features.device)
     output = outputs(model, features, indices, precision, subsets=True)

@@ -40,7 +40,7 @@ def validate_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
 
 
 def _predict_all(run: Run, part: str, jobs: int) -> dict[Training, Predictions]:
-    """Predict one part of each fold in up to `jobs` processes, or in this process if 0."""
+    """Predict one part of each fold in up to `jobs` processes; 0 uses only this process."""
     later = [t for t in controls_of(run) if not run.finished(t.name)]
     trainings = [training for training in all_trainings(run) if training not in later]
     predict_part = _PredictPart(part)

@@ -217,7 +217,7 @@ def _model_result(
 def _weights(
     data: RunData, test: Mapping[Training, Predictions], modalities: Sequence[str]
 ) -> dict[str, npt.NDArray[np.floating]]:
-    """Return modality -> weight for each test clip, (n,); empty for a strategy without weights."""
+    """Return the weights on test clips, (n,), by modality; empty for a strategy without weights."""
     fused = [test[Training(fold, FUSED)] for fold in range(len(data.splits))]
     if not fused[0].weights:
         return {}

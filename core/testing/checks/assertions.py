@@ -42,7 +42,7 @@ class Fault:
     cause: str = ""
 
     def lines(self) -> dict[str, str]:
-        """Return title -> text of each part of the message that is not empty."""
+        """Return the parts of the message that are not empty, by title."""
         lines = {
             "what failed:": self.failed,
             "expected:": self.expected,
@@ -142,7 +142,7 @@ def describe(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def running(where: str, doing: str, *, cause: str) -> Iterator[None]:
-    """Turn an exception of the plugin into a failed check that keeps the traceback."""
+    """Convert an exception of the plugin into a failed check that keeps the traceback."""
     try:
         yield
     except Exception as error:

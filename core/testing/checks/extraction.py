@@ -33,7 +33,7 @@ class ExtractionSuite(PluginSuite):
     recordings: ClassVar[Sequence[Recording | Path | str]] = ()
 
     def cases(self) -> Sequence[Sample]:
-        """Return the recordings that the suite was given, or small generated ones."""
+        """Return the suite's `recordings` if set, else small generated recordings."""
         if not self.recordings:
             return small_recordings()
         recordings = [

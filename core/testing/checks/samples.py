@@ -135,7 +135,7 @@ def unreadable() -> Mapping[str, Recording]:
 
 @contextlib.contextmanager
 def strange_places() -> Iterator[dict[str, Path]]:
-    """Yield paths at which there is no corpus, by description."""
+    """Yield paths that contain no corpus, by description."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         folders = {"an empty folder": root / "empty", "a folder of other files": root / "files"}
@@ -148,7 +148,7 @@ def strange_places() -> Iterator[dict[str, Path]]:
 
 
 def contents(path: Path | None) -> dict[str, tuple[int, int]]:
-    """Return file below `path` -> its size in bytes and time of change in ns."""
+    """Return size in bytes and modification time in ns of the files below `path`, by file."""
     if path is None or not path.is_dir():
         return {}
     statuses = ((file, file.stat()) for file in sorted(path.rglob("*")))

@@ -324,7 +324,7 @@ class TrainingSuite(PluginSuite):
 
 
 class _StoppedError(Exception):
-    """Interruption of a training, as by Ctrl-C."""
+    """Interruption of a training, like that of Ctrl-C."""
 
 
 def fitted(trainer: Trainer, *, stop_after: int = 0) -> Trained:

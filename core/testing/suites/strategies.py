@@ -115,7 +115,7 @@ class StrategySuite(MissingModalityChecks):
                 )
 
     def test_order_of_the_inputs(self, case: Case) -> None:
-        """Check that the order of the dict of inputs has no effect: modalities go by name."""
+        """Check that the order of the input dict has no effect: modalities are found by name."""
         network = self.trained(case)
         inputs = self.inputs(case)
         turned = dict(reversed(inputs.items()))
@@ -139,7 +139,7 @@ class StrategySuite(MissingModalityChecks):
         )
 
     def test_modality_weights(self, case: Case) -> None:
-        """Check that `modality_weights` gives None or, in every mode, shares that sum to 1."""
+        """Check that `modality_weights` returns None or, in every mode, shares that sum to 1."""
         network = self.trained_anew(case)
         expected = (self.batch, len(case.shapes))
         inputs = self.inputs(case, seed=9)

@@ -282,7 +282,7 @@ class _Work:
 
 
 def _added(offer: Prescription, before: RunConfig) -> Prescription:
-    """Return `offer` with its balancers added to those of the configuration `before`."""
+    """Return the prescription `offer`, with its balancers added to those of `before`."""
     if offer.balancers is None:
         return offer
     more = [name for name in before.balancers if name not in offer.balancers]
@@ -303,7 +303,10 @@ def _folder(out: Path, source: Run | Plan, request: RepairRequest) -> OutputFold
         if stored.get("config"):
             stored["config"] = {"adapt": "none", **stored["config"]}  # older versions lack `adapt`
         if stored != values:
-            raise RunError(f"{out} holds another repair.", hint="Name another folder: --out DIR.")
+            raise RunError(
+                f"{out} holds the repair of another request.",
+                hint="Name another folder: --out DIR.",
+            )
         return folder
     with OutputFolder.create(out) as folder:
         folder.write_json(FILE, {"format": 1, "asked": values})

@@ -186,7 +186,10 @@ REFUSED = {
         'another precomputed: columns was ["a", "b", "c"] and is now ["a"]',
         "--set precomputed.columns=a,b,c",
     ),
-    "train.epochs=3": ("'train' is no feature of this run", "The model takes: mel, precomputed."),
+    "train.epochs=3": (
+        "'train' is not a feature of this run",
+        "The model takes: mel, precomputed.",
+    ),
     "precomputed.tabel=x": ("no parameter of precomputed 'tabel'", "Did you mean 'table'"),
     "precomputed.table=no.csv": ("no.csv can't be read", "--set precomputed.table=FILE.csv"),
 }

@@ -81,7 +81,7 @@ def test_a_run_directory_that_exists(capsys, table, tmp_path):
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     error = mistake(capsys, "--data", table(), "--out", str(out))
-    assert "exists already" in error and "--out" in error
+    assert "already exists" in error and "--out" in error
     assert (out / "notes.txt").read_text() == "mine"
     (out / "run.json").write_text('{"format": 1}')
     error = mistake(capsys, "--data", table(), "--out", str(out))

@@ -140,7 +140,7 @@ def test_the_same_again_trains_nothing(mended) -> None:
 def test_another_repair_in_the_same_folder_is_refused(mended, capsys) -> None:
     _, command = mended
     assert run_cli([*command, "--budget", "1h"]) == 2
-    assert "holds another repair" in capsys.readouterr().err
+    assert "holds the repair of another request" in capsys.readouterr().err
 
 
 def test_a_target_that_is_met_needs_no_step(finished, tmp_path, capsys) -> None:
@@ -183,7 +183,7 @@ def test_a_step_that_can_not_be_is_left_out_and_the_others_go_on(options, tmp_pa
         (["diagnose", "RUN", "--set", "diagnosis.scale_ratio=0"], "must be above 0"),
         (["repair", "RUN", "--target", "best"], "--target can't be 'best'"),
         (["repair", "RUN", "--steps", "levelld"], "levelled"),
-        (["repair", "RUN", "--budget", "600"], "takes a time"),
+        (["repair", "RUN", "--budget", "600"], "must be a time, and is '600'"),
         (["repair", "RUN", "--strategy", "sum"], "--strategy can't be given with RUN"),
     ],
 )

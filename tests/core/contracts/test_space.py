@@ -71,9 +71,9 @@ def test_ranges_read_as_a_person_would_write_them():
      (lambda: Uniform(2, 1), "first must be below"),
      (lambda: Uniform(0, float("inf")), "both finite"),
      (lambda: Uniform(float("nan"), 1), "both finite"),
-     (lambda: Uniform("0", 1), "'0' is no number"),
-     (lambda: Uniform(False, 1), "False is no number"),
-     (lambda: Integer(0.5, 3), "0.5 is no whole number"),
+     (lambda: Uniform("0", 1), "'0' is not a number"),
+     (lambda: Uniform(False, 1), "False is not a number"),
+     (lambda: Integer(0.5, 3), "0.5 is not a whole number"),
      (lambda: LogUniform(0, 1), "above 0"),
      (lambda: LogInteger(0, 4), "above 0"),
      (lambda: Choice("a"), "two or more different"),
@@ -118,7 +118,8 @@ def test_values_that_the_parameter_can_not_have(space):
 def test_a_range_for_what_is_no_parameter():
     with pytest.raises(UnknownNameError, match="no parameter of Thing 'rat'.*Did you mean 'rate'"):
         space_of(thing(rat=Uniform(0, 1)))
-    with pytest.raises(ParameterError, match=r"Thing.space\['rate'\] is \(0, 1\), which is no ran"):
+    expected = r"Thing.space\['rate'\] is \(0, 1\), which is not a range"
+    with pytest.raises(ParameterError, match=expected):
         space_of(thing(rate=(0, 1)))
 
 

@@ -157,9 +157,9 @@ def test_one_corpus_from_two_paths(tmp_path):
 
 def test_one_path_twice(tmp_path):
     touch(tmp_path, *actors(1, 2))
-    with pytest.raises(CorpusError, match="given twice"):
+    with pytest.raises(CorpusError, match="is named twice"):
         load(tmp_path, f"ravdess={tmp_path}/.")
-    with pytest.raises(CorpusError, match="given twice"):
+    with pytest.raises(CorpusError, match="is named twice"):
         load("demo", "demo")
 
 

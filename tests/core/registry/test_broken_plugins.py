@@ -314,8 +314,8 @@ def test_an_exception_in_an_extractor_in_other_processes(cli):
     assert code == 2
     (line,) = lines
     assert re.sub(r"data/\w+\.npy", "FILE", line) == (
-        "error: No recording could be read. The first: FILE: pitch: IndexError: list index out of "
-        "range. Raised in Pitch.extract (mine.py, line LINE), the extractor 'pitch' of plugin "
+        "error: No recording could be read. First failure: FILE: pitch: IndexError: list index out "
+        "of range. Raised in Pitch.extract (mine.py, line LINE), the extractor 'pitch' of plugin "
         "'mine' (mine.py)."
     )
 

@@ -44,9 +44,7 @@ def test_an_option_of_the_command_line_is_told_what_it_is_called_here():
 def test_a_whole_number_is_one_of_at_least_so_much(value):
     with pytest.raises(ParameterError) as caught:
         check_whole(2, jobs=3, folds=value)
-    assert caught.value.message == (
-        f"folds must be a whole number of 2 or more, and was given {value!r}."
-    )
+    assert caught.value.message == (f"folds must be a whole number of 2 or more, and is {value!r}.")
 
 
 def test_none_is_a_number_only_where_it_may_be():
@@ -85,7 +83,7 @@ def test_what_is_no_text_is_named(value, named):
     with pytest.raises(ParameterError) as caught:
         texts("data", value)
     assert caught.value.message == (
-        f"data takes text or a path, or several of them, and was given {named}."
+        f"data must be one or several texts or paths, and {named} is neither."
     )
 
 

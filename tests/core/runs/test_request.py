@@ -76,7 +76,7 @@ def test_features_are_a_list_with_commas():
 
 def test_branches_by_modality():
     assert parse_branches(("mel=crnn", "text=a=b")) == {"mel": "crnn", "text": "a=b"}
-    with pytest.raises(ParameterError, match="takes MODALITY=NAME, and was given 'crnn'"):
+    with pytest.raises(ParameterError, match="must be MODALITY=NAME, and is 'crnn'"):
         parse_branches(("mel=cnn", "crnn"))
     with pytest.raises(ParameterError, match="names the branch of 'mel' twice"):
         parse_branches(("mel=cnn", "mel=crnn"))

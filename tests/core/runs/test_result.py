@@ -66,7 +66,7 @@ def test_one_recording_or_several(result, corpus):
 
 
 def test_settings_reach_the_extractors(result):
-    with pytest.raises(ParameterError, match="'concat' is no feature"):
+    with pytest.raises(ParameterError, match="'concat' is not a feature"):
         result.predict("x.wav", settings={"concat": {}})
 
 

@@ -75,7 +75,7 @@ def test_a_run_is_made_once(tmp_path):
         with pytest.raises(RunError, match="Another process works on the run"):
             Run.create(path)  # it is empty still, and somebody's
         run.begin(record_of(), DATA)
-    with pytest.raises(RunError, match="exists already and is not empty") as caught:
+    with pytest.raises(RunError, match="already exists and is not empty") as caught:
         Run.create(path)
     assert f"fusion run --resume {path};" in caught.value.hint and "--out" in caught.value.hint
 
@@ -90,7 +90,7 @@ def test_a_folder_with_files_is_left_alone(tmp_path):
 
 def test_a_file_is_no_place_for_a_run(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match="already exists"):
         Run.create(tmp_path / "file")
     with pytest.raises(StorageError, match="can't be created: Not a directory") as caught:
         Run.create(tmp_path / "file" / "run")
@@ -257,7 +257,7 @@ def test_what_was_begun_is_opened_as_it_was(tmp_path):
 @pytest.mark.parametrize("name", ["empty", "not there"])
 def test_what_is_no_run_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="is no run directory: it holds no run.json") as caught:
+    with pytest.raises(RunError, match="is not a run directory: it has no run.json") as caught:
         Run.open(tmp_path / name)
     assert "a folder that fusion run made" in caught.value.hint
     assert not Run.exists(tmp_path / name)
@@ -359,9 +359,7 @@ def test_clips_of_another_split_are_refused(tmp_path):
     run = begun(tmp_path / "one")
     begun(tmp_path / "other", data_of(clips_of(), ["ttve", "vtet"]))
     (tmp_path / "other" / "clips.csv").replace(run.path / "clips.csv")
-    with pytest.raises(
-        RunError, match="clips.csv holds another split than the one this run was made"
-    ):
+    with pytest.raises(RunError, match="clips.csv holds another split than run.json"):
         _ = Run.open(run.path).data
 
 

@@ -175,7 +175,7 @@ def test_no_tuning_searches_nothing(registry):
 
 @pytest.mark.parametrize("tune", [1, -3])
 def test_one_trial_is_none(registry, tune):
-    with pytest.raises(ParameterError, match=f"2 trials or more, and was given {tune}"):
+    with pytest.raises(ParameterError, match=f"--tune must be 2 or more, and is {tune}"):
         search_space(replace(CONFIG, tune=tune), registry, SPEC)
 
 

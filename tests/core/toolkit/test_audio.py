@@ -161,12 +161,12 @@ def test_a_flac_without_its_length_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_other_things_that_are_no_recording(tmp_path: Path) -> None:
-    assert "there is no such file" in why_not(tmp_path / "gone.wav")
-    assert "can't be read as sound" in why_not(tmp_path)
+    assert "the file does not exist" in why_not(tmp_path / "gone.wav")
+    assert "can't be read as audio" in why_not(tmp_path)
     for name in ("text.wav", "headerless.raw", "nothing.mp3"):
         path = tmp_path / name
         path.write_bytes(b"" if name == "nothing.mp3" else b"hello")
-        assert "can't be read as sound" in why_not(path)
+        assert "can't be read as audio" in why_not(path)
     assert "holds no samples" in why_not(write(tmp_path / "empty.wav", noise(0)))
 
 

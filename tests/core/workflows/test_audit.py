@@ -86,6 +86,6 @@ def test_more_folds_than_speakers_are_a_mistake(plan):
 
 def test_no_split_at_all(plan):
     with pytest.raises(
-        SplitError, match=r"The clips allow no split. speaker: .* random: .* corpus: "
+        SplitError, match=r"No split of the clips is possible. speaker: .* random: .* corpus: "
     ):
         plan(speakers=1, folds=200)

@@ -52,7 +52,7 @@ def test_a_recording_that_was_never_asked_for_and_one_that_has_changed(tmp_path)
 
 
 def test_what_is_no_recording_is_told_what_would_be(made, tmp_path):
-    with pytest.raises(UserError, match="There is no recording nowhere.wav") as caught:
+    with pytest.raises(UserError, match="The recording nowhere.wav does not exist") as caught:
         why_clip(made.config, made.registry, "nowhere.wav")
     assert "#t=START,END" in caught.value.hint
     with pytest.raises(UserError, match="The folder .* is not a run directory"):

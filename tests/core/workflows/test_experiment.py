@@ -395,7 +395,7 @@ def test_a_new_run_has_the_name_of_its_second_and_method(tmp_path, monkeypatch):
     path = new_run_path(config, tmp_path)
     assert path.name == "20260102-030405-gated-lr"
     path.mkdir()
-    with pytest.raises(RunError, match="20260102-030405-gated-lr exists already") as caught:
+    with pytest.raises(RunError, match="20260102-030405-gated-lr already exists") as caught:
         new_run_path(config, tmp_path)
     assert "--out" in caught.value.hint
 

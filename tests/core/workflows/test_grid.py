@@ -34,7 +34,7 @@ def test_budgets(text, budget):
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "2.5", "ten", "5 days", "0h"])
 def test_no_budgets(text):
-    with pytest.raises(ParameterError, match="--budget takes steps per training or a total time"):
+    with pytest.raises(ParameterError, match="--budget must be steps per training or a total time"):
         Budget.parse(text)
 
 

@@ -93,5 +93,5 @@ def test_in_passes_each_counts_once():
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan")])
 def test_wrong_parameters(weight):
-    with pytest.raises(ParameterError, match="umt needs weight >= 0; given weight="):
+    with pytest.raises(ParameterError, match="umt needs weight >= 0, and was given weight="):
         UMT(weight=weight)

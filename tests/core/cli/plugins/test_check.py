@@ -194,12 +194,12 @@ def test_parameters(capsys, file):
     ("arguments", "words"),
     [
         (["gatd"], "There is no plugin 'gatd'. Did you mean 'gated'"),
-        (["./nowhere.py"], "there is no such file"),
+        (["./nowhere.py"], "the file does not exist"),
         (["gated", "--set", "gated.hiden=3"], "There is no parameter of gated 'hiden'"),
         (["gated", "--set", "mel.hop=3"], "There is no plugin to check 'mel'"),
-        (["gated", "--set", "hidden=3"], "--set takes OWNER.PARAMETER=VALUE"),
-        (["gated", "--data", "."], "--data is for a corpus or an extractor"),
-        (["mel", "--data", "nowhere"], "There is no such path: nowhere"),
+        (["gated", "--set", "hidden=3"], "--set must be OWNER.PARAMETER=VALUE"),
+        (["gated", "--data", "."], "--data applies to a corpus or an extractor"),
+        (["mel", "--data", "nowhere"], "The path nowhere does not exist."),
     ],
 )
 def test_mistakes(capsys, arguments, words):
