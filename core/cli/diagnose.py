@@ -116,7 +116,7 @@ def run_or_plan(
 ) -> tuple[Run | Plan, Registry]:
     """Return the run named in `options`, or the plan of a new run, with the plugin registry.
 
-    Beside a named run, only the options in `allowed` are accepted.
+    With a named run, only the options in `allowed` are accepted.
     """
     from ..runs.plan import make_plan
 

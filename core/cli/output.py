@@ -1,4 +1,4 @@
-"""Output of commands besides tables: JSON, warnings, and how to resume after Ctrl-C."""
+"""Output of commands besides tables: JSON, warnings, and the command to resume after Ctrl-C."""
 
 from __future__ import annotations
 

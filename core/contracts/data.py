@@ -388,7 +388,7 @@ class Extractor(Plugin):
         array = np.asarray(array)
         if array.shape != self.shape:
             raise PluginError(
-                f"{subject} declares arrays of shape {self.shape} and returned one of shape "
+                f"{subject} declares arrays of shape {self.shape}, but returned one of shape "
                 f"{array.shape}.",
                 hint="Set self.shape in __init__ to what extract() returns.",
             )

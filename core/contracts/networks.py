@@ -84,10 +84,10 @@ class Strategy(Plugin, nn.Module):
     Attributes
     ----------
     takes : {"embeddings", "maps"}
-        What `forward` receives: embeddings (B, D_m), or feature maps (B, C_m, *grid_m).
+        Inputs of `forward`: embeddings (B, D_m), or feature maps (B, C_m, *grid_m).
     accepts_missing : bool
         Whether `forward` takes `present` and works without the modalities that a clip lacks.
-        For other strategies, an absent modality is blank: all zeros.
+        Other strategies receive zeros for an absent modality.
     needs_baselines : bool
         Whether the strategy starts from the single-modality baselines: the branches then start
         with the baselines' weights, and :meth:`adopt` is called.

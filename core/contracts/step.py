@@ -123,7 +123,7 @@ class Context(Protocol):
     def warm_start(self) -> None:
         """Set the weights of every branch and probe to those of its single-modality baseline.
 
-        For use in :meth:`Balancer.setup`, by a balancer that `needs_baselines`.
+        Call this method in :meth:`Balancer.setup` of a balancer that `needs_baselines`.
         """
         ...
 

@@ -149,7 +149,7 @@ def load_dataset(
         If a path is missing, is given twice, is recognised by no corpus or by several of equal
         priority, or holds no clips; or if fewer than two classes are left.
     UnknownNameError
-        For a label that no clip has, or an unknown parameter.
+        If no clip has a label in `labels`, or a parameter does not exist.
     """
     clips: list[Clip] = []
     names: list[str] = []

@@ -42,7 +42,7 @@ def make_extractor(
     Raises
     ------
     UserError
-        For a parameter that does not exist or has a wrong value, or a dtype that can't be stored.
+        If a parameter does not exist or has a wrong value, or the dtype can't be stored.
     PluginError
         If the extractor declares no shape.
     """
@@ -61,7 +61,7 @@ def make_extractor(
 def _storage_dtype(extractor: Extractor, dtype: str) -> str:
     if dtype not in STORAGE_DTYPES:
         raise ParameterError(
-            f"Features can be stored as {', '.join(STORAGE_DTYPES)}, not as {dtype!r}."
+            f"The dtype {dtype!r} can't be stored. Accepted: {', '.join(STORAGE_DTYPES)}."
         )
     if extractor.dtype not in STORAGE_DTYPES:
         raise ParameterError(
@@ -167,7 +167,7 @@ def _check_same(extractor: Extractor, wanted: Fingerprint) -> None:
             f"{d.field} {d.stored} instead of {d.wanted}" for d in differences(actual, wanted)
         )
         raise PluginError(
-            f"The process that computes has another {wanted.name!r} than was requested: {fields}.",
+            f"Extractor {wanted.name!r} of this worker is not the requested one: {fields}.",
             hint="Give every worker the same packages and plugins; build again after an edit.",
         )
 
@@ -242,7 +242,7 @@ def _checked(
 
 def _miscounted(extractor: Extractor, expected: int, returned: int) -> PluginError:
     return PluginError(
-        f"Extractor {extractor.name!r} was given a batch of {expected} recordings and returned "
+        f"Extractor {extractor.name!r} was given a batch of {expected} recordings, but returned "
         f"{returned} arrays.",
         hint="extract_many() returns one array or RecordingError for each recording, in order.",
     )

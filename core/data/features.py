@@ -54,7 +54,7 @@ class Features:
     modalities : mapping of str to Modality
         Name -> modality; batches have the same order.
     arrays : mapping of str to Arrays
-        For each modality, row i belongs to clip i.
+        Arrays of all modalities; row i belongs to clip i.
     targets : array
         (n,) int64, the class of each clip.
     device : torch.device

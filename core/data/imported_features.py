@@ -105,7 +105,7 @@ def find_imported(
     ------
     UserError
         If the cache holds no feature with this name, or several versions of it and none is
-        chosen, or one that can't take part in a run.
+        chosen, or one that can't be used in a run.
     """
     if unknown.hint is not None:  # a plugin with this name exists, but is broken
         raise unknown
@@ -122,7 +122,7 @@ def find_imported(
     problem = name_problem(name, registry)
     if problem is not None:
         raise ParameterError(
-            f"The imported feature {name!r} can't take part in a run: {problem}",
+            f"The imported feature {name!r} can't be used in a run: {problem}",
             hint="Import it under another name: fusion cache import NAME SOURCE",
         )
     choice = _Choice(**bind(_Choice, settings, owner=name))

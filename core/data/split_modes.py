@@ -40,7 +40,7 @@ class Mode:
         Whether whole groups form the validation part if there are enough groups. Otherwise some
         training speakers form it.
     tested : str
-        What the test figures are measured on, for the title of a table.
+        Phrase for the title of a table: the clips on which test figures are measured.
     warning : str
         Limit of the test figures, as a sentence; empty for speaker-independent modes.
     more : str

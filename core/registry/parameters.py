@@ -155,7 +155,7 @@ def check_space(cls: type, space: Mapping[str, Space], *, owner: str) -> dict[st
             )
         if not _can_have(parameters[name].type, values):
             raise ParameterError(
-                f"{label} is {values!r}, and {name} is {parameters[name].type_name}.",
+                f"{label} is {values!r}, but {name} is {parameters[name].type_name}.",
                 hint="Uniform and LogUniform are for float, Integer and LogInteger for int, "
                 "Choice for values that the annotation allows.",
             )
@@ -192,7 +192,7 @@ def make(cls: type[T], *args: Any, settings: Mapping[str, Any], owner: str) -> T
         raise
     except Exception as error:
         raise PluginError(
-            f"{owner}: {name_of(cls)} can't be made: {message_of(error)}",
+            f"{owner}: {name_of(cls)} can't be created: {message_of(error)}",
             hint="Give a default to every argument of the plugin that fusion does not pass.",
         ) from error
 

@@ -57,7 +57,7 @@ class Problem:
     hook : str
         The hook that failed; empty if the problem is not in a hook.
     remedy : str
-        What the plugin's author or user can do.
+        Action that the plugin's author or user can take.
     part : str
         The part that can't be used, such as ``"the strategy 'sum'"``; empty for the whole plugin.
     """
@@ -110,7 +110,7 @@ class BrokenPluginError(PluginError):
     reason : str
         The problem, as in :class:`Problem`.
     remedy : str
-        What the plugin's author can do.
+        Action that the plugin's author can take.
     hook : str
         The hook that failed; empty if the problem is not in a hook.
     """

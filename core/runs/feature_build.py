@@ -141,7 +141,7 @@ def build_features(
     PluginError
         If an extractor fails for a reason other than the recording.
     CorpusError
-        If no recording could be read.
+        If no recording can be read.
     """
     recordings = [clip.recording for clip in clips]
     states = [FileState.of(r.path) for r in recordings]  # record the state before reading a file
@@ -169,7 +169,7 @@ def build_features(
             raise PluginError(failure.reason.partition(": ")[2])
     if report.failures and len({f.key for f in report.failures}) == len(set(keys)):
         raise CorpusError(
-            f"No recording could be read. First failure: {failure_text(report.failures[0])}"
+            f"No recording can be read. First failure: {failure_text(report.failures[0])}"
         )
     return keys, report
 

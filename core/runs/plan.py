@@ -135,9 +135,9 @@ def check_owners(config: RunConfig, registry: Registry) -> None:
     Raises
     ------
     UnknownNameError
-        For a name that does not exist.
+        If a name does not exist.
     ParameterError
-        For parameters of a plugin that takes no part in the run.
+        If ``--set`` names a plugin that the run does not use.
     """
     _ = config.train  # bind these first, so that a mistyped train.* is reported first
     used = {*config.features, config.strategy, *config.balancers}

@@ -116,7 +116,7 @@ class Predictor:
     def adapt_to(self, files: Sequence[Path], folder: Path | None = None) -> list[str]:
         """Compute the statistics of the speaker of `files`.
 
-        For a run without adaptation, nothing is computed.
+        Nothing is computed for a run without adaptation.
 
         Parameters
         ----------
@@ -244,7 +244,7 @@ class Predictor:
         Returns
         -------
         list of tuple
-            For each recording, what :meth:`extracted` returns.
+            Result of :meth:`extracted` for each recording.
         """
         arrays: list[dict[str, npt.NDArray[Any]]] = [{} for _ in paths]
         reasons: dict[int, str] = {}  # index of a recording -> its failure; one each, as in a run

@@ -86,7 +86,7 @@ class OutputFolder:
         except OSError as error:
             raise StorageError(
                 f"The run directory {path} can't be created: {error.strerror or error}.",
-                hint="Name a folder that you may write to with --out.",
+                hint="Name a folder that you may write to: --out DIR",
             ) from error
         folder = cls(path)
         folder._acquire()
@@ -338,9 +338,9 @@ def _check_free(path: Path) -> None:
         return
     raise RunError(
         f"The run directory {path} already exists and is not empty.",
-        hint=f"Resume that run: fusion run --resume {path}; or name another folder: --out."
+        hint=f"Resume that run: fusion run --resume {path}; or name another folder: --out DIR"
         if Run.exists(path)
-        else "Name another folder with --out.",
+        else "Name another folder: --out DIR",
     )
 
 

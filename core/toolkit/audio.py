@@ -195,7 +195,7 @@ def log_mel(
     waveform : array
         (n,) float32, n >= 1.
     sample_rate : int
-        In hertz.
+        Sample rate in hertz.
     n_fft, hop : int
         Window length and distance between frames, in samples.
     n_mels : int
@@ -237,13 +237,13 @@ def mel_heights(
     Parameters
     ----------
     recording : Recording
-        As for :func:`load_waveform`.
+        Recording, as in :func:`load_waveform`.
     spectrum : mapping
         Parameters of :func:`log_mel`.
     top_db : float
         Distance of the floor from the maximum of the recording, in decibels.
     trim_db : float
-        As for :func:`trim_silence`.
+        Threshold in decibels, as in :func:`trim_silence`.
 
     Returns
     -------
@@ -305,7 +305,7 @@ def trim_silence(decibels: FloatArray, trim_db: float) -> FloatArray:
     decibels : array
         (n_mels, t) powers of mel bands in decibels.
     trim_db : float
-        In decibels; 0 or less removes nothing.
+        Threshold in decibels; with 0 or less, no frame is removed.
     """
     if trim_db <= 0:
         return decibels

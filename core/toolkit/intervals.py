@@ -204,7 +204,7 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     Parameters
     ----------
     p_values : sequence of float [shape=(m,)]
-        In [0, 1]; NaN stays NaN and still counts as a test.
+        P-values in [0, 1]. NaN stays NaN and still counts as a test.
 
     Returns
     -------

@@ -55,7 +55,7 @@ def confusion_by_group(
         if classes.size and not 0 <= classes.min() <= classes.max() < num_classes:
             raise ValueError(
                 f"{name} must be in [0, {num_classes}), "
-                f"but range from {classes.min()} to {classes.max()}."
+                f"and range from {classes.min()} to {classes.max()}."
             )
     names, index = np.unique(groups, return_inverse=True)
     cells = (index * num_classes + targets) * num_classes + predictions

@@ -84,7 +84,7 @@ def outcome_of(summary: Mapping[str, Any]) -> dict[str, float]:
     Parameters
     ----------
     summary : mapping
-        As :meth:`fusion.core.contracts.Tracker.finish` receives it.
+        Argument of :meth:`fusion.core.contracts.Tracker.finish`.
     """
     figures: dict[str, Any] = {}
     for model in summary["models"]:

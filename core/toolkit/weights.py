@@ -30,7 +30,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StorageError(f"The weights {path} could not be written: {error}") from error
+        raise StorageError(f"The weights {path} can't be written: {error}") from error
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

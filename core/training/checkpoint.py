@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         temporary.unlink(missing_ok=True)
         raise StorageError(
-            f"The checkpoint {path} could not be written: {error}",
+            f"The checkpoint {path} can't be written: {error}",
             hint="Free some disk space, then continue with --resume.",
         ) from error
 

@@ -192,7 +192,7 @@ def _folder(out: Path, planned: PlannedAudit) -> OutputFolder:
     for name, then, now in _differences(stored, request):
         raise RunError(
             f"{out} holds the audit of another request: {name} was {then}, and is {now} now.",
-            hint="Repeat the old options to resume that audit, or name another folder with --out.",
+            hint="Repeat the old options to resume that audit, or name another folder: --out DIR",
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""Cache upkeep that needs runs and extractors: repair of damaged items, and garbage collection.
+"""Cache maintenance that needs runs and extractors: repair of items, and garbage collection.
 
 The package ``fusion.cache`` finds damaged items and removes unneeded ones, but depends on neither
 runs nor extractors. This module determines which items runs need, and recomputes damaged items.
@@ -76,7 +76,7 @@ def repair(
 
     An item can be computed again only if the installed extractor has the fingerprint that made
     the item, library versions included, and its recording is unchanged at its old path. Any other
-    item is missing afterwards: a run that needs the item computes it anew.
+    item is missing afterwards: a run that needs the item computes it again.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _extractor_of(registry: Registry, fingerprint: Fingerprint) -> Extractor | s
     except UnknownNameError:
         return f"no extractor {name!r} with these parameters is installed (-p loads a plugin)"
     except FusionError as error:
-        return f"the extractor {name!r} can't be made: {error.message}"
+        return f"the extractor {name!r} can't be created: {error.message}"
     if current == fingerprint:
         return extractor
     changes = _differing(fingerprint, current)

@@ -152,7 +152,7 @@ def _folder(out: Path, request: Request) -> OutputFolder:
             raise RunError(
                 f"{out} holds the comparison of another request.",
                 hint=f"Resume that comparison: fusion compare --resume {out}; or name another "
-                "folder with --out.",
+                "folder: --out DIR",
             )
         return OutputFolder(out)
     folder = OutputFolder.create(out)

@@ -29,7 +29,7 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Tested:
-    """Paired comparison, with its p-value after Holm's correction for all cells tested alike."""
+    """Paired comparison, with a p-value after Holm's correction over the same test of all cells."""
 
     comparison: Comparison
     p_holm: float
@@ -54,8 +54,8 @@ class Row:
         on validation), ``"ensemble"``, and ``"plain"`` (the same strategy without balancer;
         missing for plain cells).
     gate : bool
-        Whether the chosen model of the cell is nowhere worse on validation than the best single
-        modality.
+        Whether, in every fold and seed, the chosen model of the cell is at least as good on
+        validation as the best single modality.
     fused_chosen : float
         Share of folds and seeds in which validation chose the fused model.
     contributions : dict

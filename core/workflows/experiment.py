@@ -73,7 +73,7 @@ class Observer:
         """Handle the end of a training."""
 
     def warned(self, message: str) -> None:
-        """Handle a problem that does not stop the run."""
+        """Handle a warning: a problem that does not stop the run."""
 
     def evaluating(self) -> None:
         """Handle the end of all trainings, before selection and test."""
@@ -241,7 +241,7 @@ def _add_diagnosis_and_report(run: Run, observer: Observer, *, report: bool) -> 
                 make()
         except Exception as error:
             observer.warned(
-                f"{file} could not be written ({type(error).__name__}: {error}). The run is "
+                f"{file} can't be written ({type(error).__name__}: {error}). The run is "
                 f"complete otherwise. To try again: fusion {command} {run.path}"
             )
 
@@ -409,5 +409,5 @@ def new_run_path(config: RunConfig, parent: Path) -> Path:
     label = "-".join([config.strategy or "run", *config.balancers])
     path = parent / f"{stamp}-{label}"
     if path.exists():
-        raise RunError(f"{path} already exists.", hint="Name the run directory with --out.")
+        raise RunError(f"{path} already exists.", hint="Name another run directory: --out DIR")
     return path

@@ -168,7 +168,7 @@ def make_cells(
     """
     if not strategies or not balancers:
         raise ParameterError(
-            "A comparison needs at least one strategy and one choice of balancers (or none)."
+            "A comparison needs one or more strategies, and one or more choices of balancers."
         )
     chosen = [_composition(text, registry) for text in balancers]
     for kind, names in (("strategy", strategies), ("balancer", chosen)):
@@ -222,7 +222,7 @@ class PlannedGrid:
 
     @property
     def plainest(self) -> Cell:
-        """First cell of plain training, or else the first cell; represents all cells."""
+        """Representative of all cells: the first cell of plain training, or else the first cell."""
         return next((cell for cell in self.plans if cell.plain), next(iter(self.plans)))
 
     def alone(self, registry: Registry) -> Cell:
@@ -248,7 +248,7 @@ def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
     Raises
     ------
     UserError
-        If the request is wrong for all cells alike, or no cell can be trained.
+        If the request is invalid for all cells, or no cell can be trained.
     """
     _check_settings(request, registry)
     plans: dict[Cell, Plan] = {}

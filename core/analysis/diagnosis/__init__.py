@@ -133,7 +133,7 @@ def _follows(finding: Finding, findings: Sequence[Finding]) -> bool:
     still = {f.modality for f in findings if f.fault in _STILL and f.severity != "mild"}
     if finding.fault == "scale_mismatch" and finding.numbers["learned"]:
         return bool(still - {finding.modality})
-    # Far too large embeddings saturate a branch. A branch that died by itself has small ones.
+    # Far too large embeddings saturate a branch. A branch that died otherwise has small ones.
     large = {f.modality for f in findings if f.fault == "scale_mismatch" and f.severity != "mild"}
     if finding.fault == "dead_branch" and finding.modality in large:
         return True

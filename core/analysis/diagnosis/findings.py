@@ -134,7 +134,7 @@ class Diagnosis:
         Parameters
         ----------
         data : mapping
-            As :meth:`to_json` returns it.
+            Result of :meth:`to_json`.
         file : Path
             File that `data` was read from, for error messages.
 

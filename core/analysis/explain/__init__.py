@@ -6,7 +6,7 @@ Three measures answer three questions, because no single figure answers all of t
   averaged over every order in which the modalities can be added (Shapley 1953).
 * How much worse is the model without a modality or channel? Its values are replaced by their
   training mean, and by those of other clips (Breiman 2001, *Random forests*, sec. 10); the model
-  is not retrained. The model may never have seen a mean; another clip's values are real but may
+  is not retrained. A mean may be unlike all training inputs; another clip's values are real but may
   not fit the rest of the input. If the two drops disagree, trust neither alone.
 * Which inputs do the predictions depend on? Integrated gradients (Sundararajan 2017).
 
@@ -140,7 +140,7 @@ class _ExplainFold:
 
 
 def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
-    """Return the clip whose values replace each clip's in each permutation, (R, n) int64."""
+    """Return, for each permutation and clip, the clip whose values replace it, (R, n) int64."""
     rng = np.random.default_rng([SEED, fold])
     return np.array([rng.permutation(clips) for _ in range(permutations)], dtype=np.int64)
 

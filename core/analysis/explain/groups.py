@@ -99,7 +99,7 @@ def groups_of(
     Raises
     ------
     UnknownNameError
-        For a modality or axis that does not exist.
+        If a modality or axis does not exist.
     PluginError
         If an extractor has a different number of channel names than of channels.
     """

@@ -42,9 +42,9 @@ class Contribution:
         UAR on the unchanged clips minus UAR with the group at its training mean; the interval
         resamples speakers. A positive drop means that the model is better with the group.
     log_probability_drop : float
-        Drop of the mean log-probability of the true class, in nats, with the same replacement.
+        Drop of the mean log-probability of the true class, in nats, with the group at its mean.
     permuted_uar_drop, permuted_log_probability_drop : Spread
-        Both drops with the group's values permuted over the clips of a fold (Breiman 2001).
+        The two drops if the group's values are permuted over the clips of a fold (Breiman 2001).
     signed : float
         Integrated gradients of the predicted class's log-probability, in nats, summed over the
         group and averaged over clips.

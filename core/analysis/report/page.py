@@ -101,8 +101,8 @@ def write_page(path: Path, html: str) -> Path:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StorageError(
-            f"The report {path} could not be written: {error.strerror or error}.",
-            hint="Name another file with --out, in a folder with write permission.",
+            f"The report {path} can't be written: {error.strerror or error}.",
+            hint="Name another file, in a folder that you may write to: --out FILE",
         ) from error
     return path
 

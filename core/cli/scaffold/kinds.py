@@ -21,7 +21,7 @@ class Kind:
     title : str
         Kind of plugin, with an article.
     summary : str
-        What the generated plugin does; starts in lower case, without a full stop.
+        Task of the generated plugin, as a phrase in lower case without a full stop.
     run : str
         Command that uses the plugin, in a minute or two.
     judge : tuple of str

@@ -23,11 +23,11 @@ class Names:
     Attributes
     ----------
     plugin : str
-        What users type: ``my_gate``.
+        Name that users type: ``my_gate``.
     module : str
-        What Python imports: ``fusion_my_gate``.
+        Module that Python imports: ``fusion_my_gate``.
     distribution : str
-        What pip installs: ``fusion-my-gate``.
+        Distribution that pip installs: ``fusion-my-gate``.
     cls : str
         The class: ``MyGate``.
     """

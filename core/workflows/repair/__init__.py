@@ -305,7 +305,7 @@ def _folder(out: Path, source: Run | Plan, request: RepairRequest) -> OutputFold
         if stored != values:
             raise RunError(
                 f"{out} holds the repair of another request.",
-                hint="Name another folder: --out DIR.",
+                hint="Name another folder: --out DIR",
             )
         return folder
     with OutputFolder.create(out) as folder:

@@ -140,7 +140,7 @@ def test_a_class_that_is_tested_nowhere_is_said(capsys, tmp_path):
 def test_nothing_readable(capsys, table, tmp_path):
     error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "out"), "--cache",
                     str(tmp_path / "cache"), "--jobs", "1")  # fmt: skip
-    assert "No recording could be read" in error
+    assert "No recording can be read" in error
 
 
 def test_resume(capsys, tmp_path):

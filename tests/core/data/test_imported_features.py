@@ -168,7 +168,7 @@ def test_names_that_can_not_be(root: Path, registry: Registry, name: str, proble
     assert re.search(problem, str(name_problem(name, registry)))
     if name != "mel":  # there the plugin is taken
         import_feature(FeatureCache(root / "cache"), name, root / "video.csv")
-        with pytest.raises(ParameterError, match=f"'{name}' can't take part in a run: .*{problem}"):
+        with pytest.raises(ParameterError, match=f"'{name}' can't be used in a run: .*{problem}"):
             make_extractors(config(root, name), registry)
 
 

@@ -150,7 +150,7 @@ def test_a_name_that_a_broken_plugin_would_have_says_why_it_is_not_there(install
 
 EXTRACTED = {
     "array": (
-        "Extractor 'pitch' of plugin 'mine' (mine.py) declares arrays of shape (3,) and returned "
+        "Extractor 'pitch' of plugin 'mine' (mine.py) declares arrays of shape (3,), but returned "
         "one of shape (4,).\n  hint: Set self.shape in __init__ to what extract() returns."
     ),
     "no array": (
@@ -314,7 +314,7 @@ def test_an_exception_in_an_extractor_in_other_processes(cli):
     assert code == 2
     (line,) = lines
     assert re.sub(r"data/\w+\.npy", "FILE", line) == (
-        "error: No recording could be read. First failure: FILE: pitch: IndexError: list index out "
+        "error: No recording can be read. First failure: FILE: pitch: IndexError: list index out "
         "of range. Raised in Pitch.extract (mine.py, line LINE), the extractor 'pitch' of plugin "
         "'mine' (mine.py)."
     )

@@ -86,7 +86,7 @@ def test_strict_is_not_about_a_clip_that_lacks_one_feature(tmp_path):
 
 def test_nothing_that_can_be_read(tmp_path):
     names = [f"s{s}_{label}_{k}" for s in range(6) for label in ("happy", "sad") for k in (0, 1)]
-    with pytest.raises(CorpusError, match="No recording could be read. First failure: Can't read"):
+    with pytest.raises(CorpusError, match="No recording can be read. First failure: Can't read"):
         extract(planned(tmp_path, changed=dict.fromkeys(names, "no | numbers")), jobs=1)
 
 

@@ -84,7 +84,7 @@ def test_a_folder_with_files_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="is not empty") as caught:
         Run.create(tmp_path)
-    assert caught.value.hint == "Name another folder with --out."
+    assert caught.value.hint == "Name another folder: --out DIR"
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -35,5 +35,5 @@ def test_a_run_that_can_not_be_written_is_told_how_to_go_on(tmp_path: Path) -> N
     run.write_text("")  # a file where the folder should be
     with pytest.raises(StorageError) as caught:
         Sent(run, "service.json").save()
-    assert f"{run}/service.json could not be written" in str(caught.value)
+    assert f"{run}/service.json can't be written" in str(caught.value)
     assert f"fusion run --resume {run}" in str(caught.value)

@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(path, monkeypatch
         raise error
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(StorageError, match=f"checkpoint {path} could not be written") as caught:
+    with pytest.raises(StorageError, match=f"checkpoint {path} can't be written") as caught:
         save_checkpoint(path, Progress(2))
     assert "--resume" in caught.value.hint and str(error) in caught.value.message
     assert load_checkpoint(path, CPU)["progress"]["epoch"] == 1
@@ -75,7 +75,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_one(path, monkeypatch
 
 
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(StorageError, match="can't be written"):
         save_checkpoint(tmp_path / "nowhere" / "checkpoint.pt", Progress())
 
 

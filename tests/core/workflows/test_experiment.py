@@ -184,7 +184,7 @@ def test_a_finished_run_has_not_failed_where_it_can_not_be_explained(
         "write_report": ("report", "report.html"),
     }[name]
     assert observer.warnings == [
-        f"{file} could not be written (ZeroDivisionError: no clips). The run is complete "
+        f"{file} can't be written (ZeroDivisionError: no clips). The run is complete "
         f"otherwise. To try again: fusion {command} {copied.path}"
     ]
     assert result.results.to_json() == Results.read(copied).to_json()

@@ -82,7 +82,7 @@ def test_mistakes(registry):
         make_cells(["gated", "gated"], ["none"], registry, controls=True)
     with pytest.raises(ParameterError, match="'none' is named twice"):
         make_cells(["gated"], ["none", "none"], registry, controls=True)
-    with pytest.raises(ParameterError, match="needs at least one strategy"):
+    with pytest.raises(ParameterError, match="needs one or more strategies"):
         make_cells([], ["none"], registry, controls=True)
 
 

@@ -183,7 +183,7 @@ def test_parameters(capsys, file):
     code, _, err = check(capsys, file(NEEDS))
     assert code == 2
     assert err == (
-        "error: balancer 'needs' can't be made with its defaults: needs.table is empty.\n"
+        "error: balancer 'needs' can't be created with its defaults: needs.table is empty.\n"
         "hint:  Set its parameters: --set needs.PARAMETER=VALUE\n"
     )
     code, out, _ = check(capsys, file(NEEDS), "--set", "needs.table=x")
@@ -255,7 +255,7 @@ def test_every_plugin_that_is_not_fusions_own(capsys, file, monkeypatch):
     assert "corpus 'mine': " in out
     assert "strategy" not in out
     assert (
-        "  not checked: balancer 'needs' can't be made with its defaults: needs.table is\n"
+        "  not checked: balancer 'needs' can't be created with its defaults: needs.table is\n"
         "  empty.\n"
         "    Set its parameters: --set needs.PARAMETER=VALUE\n"
     ) in out
